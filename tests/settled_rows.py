@@ -16,6 +16,6 @@ def settled_rows(
 ) -> Sequence[sa.Row[tuple[Any, ...]]]:
     """Settled values of an author with a sequence number above `after`, in order."""
     mine = (settled.c.author == author, settled.c.sequence > after)
-    with ledger.state.reading() as connection:
+    with ledger.state.read_transaction() as connection:
         query = sa.select(settled).where(*mine).order_by(settled.c.sequence)
         return connection.execute(query).all()

@@ -75,7 +75,7 @@ __all__ = [
     "routing_policy",
     "shadow_pairs",
 ]
-_HOMES = {
+_MODULES = {
     "authors": "partitions",
     "batch_completions": "serving.batch_completions",
     "checkpoint_evaluation": "evaluation.checkpoint_evaluation",
@@ -106,8 +106,8 @@ _HOMES = {
 if not TYPE_CHECKING:  # otherwise an analyzer would accept any misspelled name
 
     def __getattr__(name: str) -> Any:
-        if name in _HOMES:
-            return getattr(import_module(f"twin_assets.{_HOMES[name]}"), name)
+        if name in _MODULES:
+            return getattr(import_module(f"twin_assets.{_MODULES[name]}"), name)
         raise AttributeError(f"module 'twin_assets' has no attribute {name!r}")
 
 

@@ -50,7 +50,7 @@ CONTRACTS: Mapping[str, type[dy.Schema]] = {
 COLUMN_SCHEMA = "dagster/column_schema"
 
 
-def completed(spec: dg.AssetSpec) -> dg.AssetSpec:
+def complete_spec(spec: dg.AssetSpec) -> dg.AssetSpec:
     """Return the spec with its owner and, for a table, its columns and its contract's description.
 
     An asset's own metadata take precedence: a mart has the columns that its project declares.
@@ -75,26 +75,28 @@ def table_schemas() -> dict[str, dg.TableSchema]:
         # its length depends on the embedder, which only a prepared home has
         dg.TableColumn("vector", "Array(Float32)", description="of length 1"),
     ]
-    return {name: schema_of(contract) for name, contract in CONTRACTS.items()} | {
+    return {name: to_table_schema(contract) for name, contract in CONTRACTS.items()} | {
         "embeddings": dg.TableSchema(
             [
-                *schema_of(DocumentChunks).columns,
+                *to_table_schema(DocumentChunks).columns,
                 dg.TableColumn("indexed_text", "String", description="heading and text"),
                 *embedded,
             ]
         ),
-        "passage_embeddings": dg.TableSchema([*schema_of(PassageEmbeddings).columns, *embedded]),
-        "quote_calibration": _plain(
+        "passage_embeddings": dg.TableSchema(
+            [*to_table_schema(PassageEmbeddings).columns, *embedded]
+        ),
+        "quote_calibration": _schema_from_types(
             {**calibration_columns(1), "mean": "Array(Float32)"}  # the length of the vectors
         ),
-        "interactions": _plain(interaction_columns()),
-        "judged_interactions": _plain(JUDGED_COLUMNS),
-        "shadow_pairs": _plain(PAIR_COLUMNS),
-        "routing_labels": _plain(LABEL_COLUMNS),
+        "interactions": _schema_from_types(interaction_columns()),
+        "judged_interactions": _schema_from_types(JUDGED_COLUMNS),
+        "shadow_pairs": _schema_from_types(PAIR_COLUMNS),
+        "routing_labels": _schema_from_types(LABEL_COLUMNS),
     }
 
 
-def schema_of(contract: type[dy.Schema]) -> dg.TableSchema:
+def to_table_schema(contract: type[dy.Schema]) -> dg.TableSchema:
     """Return a contract for Dagster: columns with types and limits, and rules across columns."""
     columns = contract.columns()
     rules = [name for name in vars(contract) if not name.startswith("_") and name not in columns]
@@ -126,7 +128,7 @@ def _limits(column: dy.Column) -> list[str]:
     return [*limits, f"one of {', '.join(categories)}"] if categories else limits
 
 
-def _plain(columns: Mapping[str, Any]) -> dg.TableSchema:
+def _schema_from_types(columns: Mapping[str, Any]) -> dg.TableSchema:
     return dg.TableSchema(
         [dg.TableColumn(name, _type_name(kind)) for name, kind in columns.items()]
     )

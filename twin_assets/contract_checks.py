@@ -9,7 +9,7 @@ import dataframely as dy
 
 from twin_assets.corpus import contracts
 from twin_assets.corpus.cleaned_documents import cleaned_documents
-from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, columns_of
+from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, column_types
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.instructions.instruction_dataset import instruction_dataset
 from twin_assets.instructions.instruction_tables import InstructionDataset
@@ -39,25 +39,32 @@ def contract_check(asset: dg.AssetsDefinition, schema: type[dy.Schema]) -> dg.As
         context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
     ) -> dg.AssetCheckResult:
         author = context.partition_key
-        new = tables.unverified(
-            table, author, claim="rows_keep_their_contract", version=contracts.version_of(schema)
+        unverified_rows = tables.unverified_rows(
+            table,
+            author,
+            claim="rows_keep_their_contract",
+            version=contracts.schema_version(schema),
         )
-        problems = contracts.examine(new.parts(list(columns_of(schema)), rows=BATCH_ROWS), schema)
+        problems = contracts.examine(
+            unverified_rows.read_batches(list(column_types(schema)), rows=BATCH_ROWS), schema
+        )
         keys = [] if problems.missing else schema.primary_key()
-        twice = contracts.keys_twice(tables.read(table, author, columns=keys)) if keys else 0
-        if problems.kept:
-            new.hold()
+        duplicate_keys = (
+            contracts.count_duplicate_keys(tables.read(table, author, columns=keys)) if keys else 0
+        )
+        if problems.is_satisfied:
+            unverified_rows.mark_verified()
         return dg.AssetCheckResult(
-            passed=problems.kept and not twice,
+            passed=problems.is_satisfied and not duplicate_keys,
             metadata={
-                "rows": new.rows,
+                "rows": unverified_rows.rows,
                 "looked_at": problems.rows,
-                "bad_rows": problems.bad,
+                "bad_rows": problems.broken_rows,
                 "by_rule": dict(problems.by_rule),
                 "missing_columns": list(problems.missing),
                 "wrong_types": dict(problems.wrong_types or {}),
-                "keys_given_twice": twice,
-                "quarantined": contracts.quarantined(tables, f"{table}_quarantine", author),
+                "keys_given_twice": duplicate_keys,
+                "quarantined": contracts.count_quarantined(tables, f"{table}_quarantine", author),
             },
         )
 

@@ -19,7 +19,7 @@ import dagster as dg
 
 from twin_assets import contract_checks
 from twin_assets.analytics.sql_models import sql_assets
-from twin_assets.asset_specs import completed
+from twin_assets.asset_specs import complete_spec
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.evaluation import (
     checkpoint_evaluation,
@@ -27,7 +27,7 @@ from twin_assets.evaluation import (
     other_authors_adapter,
 )
 from twin_assets.evaluation.gate import GATE_VERSION
-from twin_assets.evaluation.other_authors.reference_adapter import wants_reference
+from twin_assets.evaluation.other_authors.reference_adapter import needs_reference
 from twin_assets.feedback import interactions, judged_interactions, quality_evidence
 from twin_assets.instructions import instruction_dataset, preference_dataset
 from twin_assets.knowledge import (
@@ -117,23 +117,23 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
         TwinError: `TWIN_STEPS_APART` is invalid.
     """
     settings = load_settings()
-    steps = read_step_execution(settings.steps_apart)
+    step_execution = read_step_execution(settings.steps_apart)
     # `dg.load_assets_from_modules` finds the same definitions but copies each twice: .2 of 4 CPU s
     values = [
         value for module in (*ASSET_MODULES, contract_checks) for value in vars(module).values()
     ]
-    found = {
+    asset_definitions = {
         id(value): value for value in values if isinstance(value, dg.AssetsDefinition)
     }.values()
-    checks = [one for one in found if isinstance(one, dg.AssetChecksDefinition)]
+    checks = [one for one in asset_definitions if isinstance(one, dg.AssetChecksDefinition)]
     assets = [
-        *(one for one in found if not isinstance(one, dg.AssetChecksDefinition)),
+        *(one for one in asset_definitions if not isinstance(one, dg.AssetChecksDefinition)),
         *sql_assets(),
     ]
-    steps.require_steps(one.node_def.name for one in [*assets, *checks])
+    step_execution.require_steps(one.node_def.name for one in [*assets, *checks])
     return dg.Definitions(
-        assets=dg.with_source_code_references(steps.sized(assets)),
-        asset_checks=steps.sized(checks),
+        assets=dg.with_source_code_references(step_execution.add_sizes(assets)),
+        asset_checks=step_execution.add_sizes(checks),
         jobs=[
             jobs.import_posts,
             jobs.retrain_twin,
@@ -155,22 +155,22 @@ def build_defs(*, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
             schedules.judge_answers_every_hour,
             schedules.compare_versions_every_hour,
             schedules.compare_authors_every_day,
-            reference_training.build(wants_reference),
-            *learning.schedules_of(settings),
+            reference_training.build_schedule(needs_reference),
+            *learning.learning_schedules(settings),
         ],
         sensors=[
             quality_dropped.quality_dropped,
             new_data_trigger.retraining_requested,
             new_data_trigger.new_material,
             new_posts.new_posts,
-            canary_verdict.build(GATE_VERSION),
+            canary_verdict.build_sensor(GATE_VERSION),
             notifying.notices_waiting,
             erasure_runs.forgetting_unfinished,
         ],
         resources=default_resources() | dict(resources or {}),
         # For jobs without their own: `retrain_twin`, and Materialize in the UI (Dagster's own job).
-        executor=steps.definition(),
-    ).map_resolved_asset_specs(func=completed)
+        executor=step_execution.executor_definition(),
+    ).map_resolved_asset_specs(func=complete_spec)
 
 
 defs = build_defs()

@@ -28,8 +28,11 @@ from twin_resources.errors import TwinError
 # 5 s, and a run with nothing to do took 243 s. Separate processes gain nothing on one machine:
 # training is a process tree of the launcher's, servers are processes, and the remaining memory is
 # freed with the run's worker.
-_WITHOUT_FILE = {"": "dagster:in_process_executor", "processes": "dagster:multiprocess_executor"}
-_SHOWN = "deploy/steps.prod.yaml shows how; empty runs them in one process"
+_BUILT_IN_EXECUTORS = {
+    "": "dagster:in_process_executor",
+    "processes": "dagster:multiprocess_executor",
+}
+_NEXT_STEP = "deploy/steps.prod.yaml shows how; empty runs them in one process"
 
 
 class StepExecution(BaseModel):
@@ -48,7 +51,7 @@ class StepExecution(BaseModel):
     config: Mapping[str, Any] = {}
     sizes: Mapping[str, Mapping[str, Any]] = {}
 
-    def definition(self) -> dg.ExecutorDefinition:
+    def executor_definition(self) -> dg.ExecutorDefinition:
         """Return the configured executor; Dagster checks the configuration when a run begins.
 
         Raises:
@@ -58,19 +61,21 @@ class StepExecution(BaseModel):
         try:
             constructor: object = getattr(import_module(module), name)
         except (ImportError, AttributeError, ValueError) as error:
-            raise _refused(f"load the executor {self.executor}", str(error)) from error
+            raise _execution_error(f"load the executor {self.executor}", str(error)) from error
         if not isinstance(constructor, dg.ExecutorDefinition):
-            raise _refused(f"load the executor {self.executor}", f"a {type(constructor).__name__}")
+            raise _execution_error(
+                f"load the executor {self.executor}", f"a {type(constructor).__name__}"
+            )
         return (
             constructor.configured(dict(self.config), name=constructor.name)
             if self.config
             else constructor
         )
 
-    def sized(self, definitions: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+    def add_sizes(self, definitions: Iterable[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
         """Return the assets or checks with the size of each step added to its tags."""
         return [
-            _tagged(definition, self.sizes.get(definition.node_def.name))
+            _add_tags(definition, self.sizes.get(definition.node_def.name))
             for definition in definitions
         ]
 
@@ -81,7 +86,7 @@ class StepExecution(BaseModel):
             TwinError: a size is given for a step that does not exist.
         """
         if unknown := sorted(set(self.sizes) - set(steps)):
-            raise _refused("give each step its size", f"no step {', '.join(unknown)}")
+            raise _execution_error("give each step its size", f"no step {', '.join(unknown)}")
 
 
 def read_step_execution(steps_apart: str) -> StepExecution:
@@ -93,17 +98,17 @@ def read_step_execution(steps_apart: str) -> StepExecution:
     Raises:
         TwinError: the file is missing or invalid.
     """
-    if steps_apart in _WITHOUT_FILE:
-        return StepExecution(executor=_WITHOUT_FILE[steps_apart])
+    if steps_apart in _BUILT_IN_EXECUTORS:
+        return StepExecution(executor=_BUILT_IN_EXECUTORS[steps_apart])
     tried = f"read {steps_apart} (TWIN_STEPS_APART)"
     try:
         read = yaml.safe_load(Path(steps_apart).read_text(encoding="utf-8"))
         return StepExecution.model_validate(read)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError) as error:
-        raise _refused(tried, str(error)) from error
+        raise _execution_error(tried, str(error)) from error
 
 
-def _tagged(steps: dg.AssetsDefinition, size: Mapping[str, Any] | None) -> dg.AssetsDefinition:
+def _add_tags(steps: dg.AssetsDefinition, size: Mapping[str, Any] | None) -> dg.AssetsDefinition:
     """Return the steps with the size among their tags.
 
     Dagster accepts an op's tags only in the asset's declaration, so the op is created again, as
@@ -129,5 +134,5 @@ def _tagged(steps: dg.AssetsDefinition, size: Mapping[str, Any] | None) -> dg.As
     return dg.AssetsDefinition.dagster_internal_init(**attributes)
 
 
-def _refused(tried: str, found: str) -> TwinError:
-    return TwinError(tried, found=found, next_step=_SHOWN)
+def _execution_error(tried: str, found: str) -> TwinError:
+    return TwinError(tried, found=found, next_step=_NEXT_STEP)

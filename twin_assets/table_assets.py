@@ -16,25 +16,27 @@ import dagster as dg
 from twin_assets.partitions import authors
 from twin_resources.storage.tables.tables import SyncResult, Tables
 
-Body = Callable[..., dg.MaterializeResult]
+AssetFunction = Callable[..., dg.MaterializeResult]
 
 
-def table_asset(*, group_name: str, **declared: Any) -> Callable[[Body], dg.AssetsDefinition]:
+def table_asset(
+    *, group_name: str, **asset_arguments: Any
+) -> Callable[[AssetFunction], dg.AssetsDefinition]:
     """Declare a `@dg.asset` with one Lance table per author, loaded downstream as a Polars frame.
 
     Args:
-        declared: other arguments of `dg.asset`: `deps`, `code_version`, `pool`, `check_specs`.
+        asset_arguments: other arguments of `dg.asset`: `deps`, `code_version`, `pool`, `check_specs`.
     """
     return dg.asset(
         group_name=group_name,
         partitions_def=authors,
         io_manager_key="tables_io",
         kinds={"lance"},
-        **declared,
+        **asset_arguments,
     )
 
 
-def materialized(
+def report_materialization(
     table: SyncResult | str,
     metadata: Mapping[str, Any] | None = None,
     *,
@@ -54,9 +56,9 @@ def materialized(
     )
 
 
-def left_as_it_was(
-    tables: Tables, table: str, author: str, *, because: str, **metadata: Any
+def report_unchanged(
+    tables: Tables, table: str, author: str, *, reason: str, **metadata: Any
 ) -> dg.MaterializeResult:
     """Report that there is nothing to do; skipping the asset would also skip those downstream."""
     version = tables.data_version(table, author) or "none"
-    return materialized(version, {"nothing_to_do": because, **metadata})
+    return report_materialization(version, {"nothing_to_do": reason, **metadata})

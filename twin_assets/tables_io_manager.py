@@ -41,7 +41,7 @@ class TablesIOManager(dg.ConfigurableIOManager):
             TableMissing: the upstream asset was never materialized for a partition.
             TwinError: there are several partitions, but the annotation is a single frame.
         """
-        wanted = context.dagster_type.typing_type
+        annotation = context.dagster_type.typing_type
         asset = context.asset_key.path[-1]
         authors = (
             list(context.asset_partition_keys) if context.has_asset_partitions else [ALL_AUTHORS]
@@ -49,10 +49,10 @@ class TablesIOManager(dg.ConfigurableIOManager):
         metadata = context.definition_metadata or {}
         columns: Sequence[str] | None = metadata.get("columns")
         tables = self._tables()
-        if get_origin(wanted) is dict or wanted is dict:
+        if get_origin(annotation) is dict or annotation is dict:
             if metadata.get("allow_missing_partitions"):
                 authors = [author for author in authors if tables.exists(asset, author)]
-            lazy = pl.LazyFrame in getattr(wanted, "__args__", ())
+            lazy = pl.LazyFrame in getattr(annotation, "__args__", ())
             return {author: _frame(tables, asset, author, columns, lazy) for author in authors}
         if len(authors) != 1:
             raise TwinError(
@@ -60,7 +60,7 @@ class TablesIOManager(dg.ConfigurableIOManager):
                 found=f"{len(authors)} partitions",
                 next_step="annotate the input as dict[str, pl.LazyFrame], or name a partition_key",
             )
-        return _frame(tables, asset, authors[0], columns, wanted is pl.LazyFrame)
+        return _frame(tables, asset, authors[0], columns, annotation is pl.LazyFrame)
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Accept a `SyncResult` (its numbers become metadata) or None for a table already written.

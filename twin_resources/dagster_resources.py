@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 
-class _OfHome(dg.ConfigurableResource):
+class _HomeResource(dg.ConfigurableResource):
     """A resource with the settings of one home; if empty, `TWIN_HOME`, else `.twin`."""
 
     home: str = ""
@@ -41,55 +41,55 @@ class _OfHome(dg.ConfigurableResource):
         return load_settings(self.home or None)
 
 
-class _OnState(_OfHome):
+class _StateStoreResource(_HomeResource):
     """A resource whose object uses the state store through its own connections."""
 
-    def _open(self) -> State:
-        from twin_resources.registry.home_state import check_state_of_home
+    def _open_state(self) -> State:
+        from twin_resources.registry.home_state import check_store_belongs_to_home
         from twin_resources.storage.state.state import State
 
         settings = self.settings()
         state = State.open(settings.state_address)
-        check_state_of_home(settings, state)
+        check_store_belongs_to_home(settings, state)
         return state
 
-    def _over(self, state: State) -> Any:
+    def _build(self, state: State) -> Any:
         raise NotImplementedError
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Generator[Any]:  # noqa: ARG002
-        with closing(self._open()) as state:
-            yield self._over(state)
+        with closing(self._open_state()) as state:
+            yield self._build(state)
 
 
-class SettingsResource(_OfHome):
+class SettingsResource(_HomeResource):
     """The settings of this home."""
 
     def create_resource(self, context: dg.InitResourceContext) -> Settings:  # noqa: ARG002
         return self.settings()
 
 
-class StateResource(_OnState):
+class StateResource(_StateStoreResource):
     """The state store: leases, registry, keys."""
 
-    def _over(self, state: State) -> State:
+    def _build(self, state: State) -> State:
         return state
 
 
-class TablesResource(_OnState):
+class TablesResource(_StateStoreResource):
     """The Lance tables of every author."""
 
     def tables(self) -> Tables:
         """Return the tables, for Python without Dagster."""
-        return self._over(self._open())
+        return self._build(self._open_state())
 
-    def _over(self, state: State) -> Tables:
+    def _build(self, state: State) -> Tables:
         from twin_resources.storage.tables.tables import Tables
 
         return Tables(self.settings().tables_base, state=state)
 
 
-class EmbedderResource(_OfHome):
+class EmbedderResource(_HomeResource):
     """The embedder that the settings name."""
 
     def embedder(self) -> Embedder:
@@ -98,7 +98,7 @@ class EmbedderResource(_OfHome):
         return load_embedder(self.settings())
 
 
-class RetrieverResource(_OfHome):
+class RetrieverResource(_HomeResource):
     """The gateway's retrieval: one function for dataset, evaluation and serving."""
 
     def retriever(self) -> Retriever:
@@ -112,20 +112,20 @@ class RetrieverResource(_OfHome):
         )
 
 
-class RegistryResource(_OnState):
+class RegistryResource(_StateStoreResource):
     """Model versions, verdicts and moves."""
 
     def registry(self) -> Registry:
         """Return the registry, for Python without Dagster."""
-        return self._over(self._open())
+        return self._build(self._open_state())
 
-    def _over(self, state: State) -> Registry:
+    def _build(self, state: State) -> Registry:
         from twin_resources.registry.registry import Registry
 
         return Registry(state, policy_path=self.settings().policy_path)
 
 
-class ModelServerResource(_OfHome):
+class ModelServerResource(_HomeResource):
     """Model servers: starts one for a checkpoint, or finds the running one."""
 
     def create_resource(self, context: dg.InitResourceContext) -> ModelServers:  # noqa: ARG002
@@ -134,7 +134,7 @@ class ModelServerResource(_OfHome):
         return ModelServers(self.settings())
 
 
-class TrainingLauncherResource(_OfHome):
+class TrainingLauncherResource(_HomeResource):
     """The training backend: `local` or `ray`; empty to use the settings."""
 
     backend: str = ""
@@ -149,7 +149,7 @@ class TrainingLauncherResource(_OfHome):
         return self.launcher()
 
 
-class LangfuseResource(_OfHome):
+class LangfuseResource(_HomeResource):
     """Traces and scores: a real Langfuse if LANGFUSE_* names one, else the local store."""
 
     @contextmanager

@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import quote
 
-LOCATION = "llm-twin"  # the code location, as `workspace.yaml` names it
-IN_PROGRESS = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
-WITH_A_WORKER = ("STARTING", "STARTED", "CANCELING")
-FOLLOWS = "follows"  # metadata of a check that another asset decides later
-FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
-ENDED_BY_TAG, ERASURE = "twin/ended_by", "forget"  # tag of a canceled run; its value for erasures
+CODE_LOCATION = "llm-twin"  # the code location, as `workspace.yaml` names it
+IN_PROGRESS_STATUSES = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
+STATUSES_WITH_WORKER = ("STARTING", "STARTED", "CANCELING")
+DECIDED_LATER_KEY = "follows"  # metadata of a check that another asset decides later
+FINISHED_STATUSES = ("SUCCESS", "FAILURE", "CANCELED")
+ENDED_BY_TAG, ERASURE_TAG_VALUE = (
+    "twin/ended_by",
+    "forget",
+)  # tag of a canceled run; its value for erasures
 # In the order of the graph. Defined here because the command line does not import assets.
 ASSET_GROUPS = (
     "corpus",
@@ -62,7 +65,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        return self.status in FINISHED
+        return self.status in FINISHED_STATUSES
 
     @property
     def retry_run_id(self) -> str:
@@ -76,7 +79,7 @@ class Run:
     @property
     def was_ended_by_erasure(self) -> bool:
         """Whether `twin forget` canceled the run, which could have written erased data back."""
-        return self.status == "CANCELED" and self.tags.get(ENDED_BY_TAG) == ERASURE
+        return self.status == "CANCELED" and self.tags.get(ENDED_BY_TAG) == ERASURE_TAG_VALUE
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ class Event:
         return cast("dict[str, Any]", report) if isinstance(report, dict) else None
 
 
-def run_of(row: Mapping[str, Any]) -> Run:
+def parse_run(row: Mapping[str, Any]) -> Run:
     """Return a run from a GraphQL row with `RUN_FIELDS`."""
     return Run(
         run_id=row["runId"],
@@ -133,7 +136,7 @@ def run_of(row: Mapping[str, Any]) -> Run:
     )
 
 
-def event_of(row: Mapping[str, Any]) -> Event:
+def parse_event(row: Mapping[str, Any]) -> Event:
     """Return a log line of a run from a GraphQL row of `logsForRun`."""
     error = row.get("error")
     messages: list[str] = []
@@ -152,7 +155,7 @@ def event_of(row: Mapping[str, Any]) -> Event:
         check=evaluation.get("checkName", ""),
         passed=evaluation.get("success"),
         undecided=any(
-            entry["label"] == FOLLOWS and entry.get("boolValue")
+            entry["label"] == DECIDED_LATER_KEY and entry.get("boolValue")
             for entry in evaluation.get("metadataEntries") or ()
         ),
         numbers={

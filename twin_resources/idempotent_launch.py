@@ -38,7 +38,7 @@ Step = Literal["offer", "wait", "retry", "passed", "failed", "canceled", "gone"]
 
 # Dagster starts a replacement some seconds after a worker's death. After this time no replacement
 # will follow, even if the record announces one.
-_RESTARTED_WITHIN_S = 120.0
+_RESTART_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def next_step(
     *,
     now: float,
     attempt: int = 1,
-    attempts: int = 1,
+    max_attempts: int = 1,
     retry_after_s: float = 0.0,
     was_seen: bool = False,
 ) -> Step:
@@ -72,34 +72,36 @@ def next_step(
         runs: the runs with the attempt's key, newest first, including those that Dagster started
             to replace one whose worker had died.
         now: seconds since the epoch.
-        attempt, attempts: the attempt's number, from 1, and the maximum number of attempts.
+        attempt, max_attempts: the attempt's number, from 1, and the maximum number of attempts.
         retry_after_s: delay between a failure and the next attempt; 0 retries at once, regardless
             of the clocks.
         was_seen: whether an earlier check found the attempt's run.
 
     Returns:
-        `offer` to request the attempt's run; `wait` while it is in progress or the next attempt is
+        `claim_launch` to request the attempt's run; `wait` while it is in progress or the next attempt is
         not due; `retry` to offer the next attempt. The others are outcomes; `gone` means that the
         record of a run that was seen is deleted.
     """
-    if any(not run.is_finished or _dagster_restarts(run, now) for run in runs):
+    if any(not run.is_finished or _will_be_restarted(run, now) for run in runs):
         return "wait"
     if not runs:
         return "gone" if was_seen else "offer"
     newest = runs[0]
     if newest.status == "SUCCESS":
         return "passed"
-    if newest.status == "CANCELED" and not (newest.was_ended_by_erasure and attempt < attempts):
+    if newest.status == "CANCELED" and not (newest.was_ended_by_erasure and attempt < max_attempts):
         return "canceled"
-    if attempt >= attempts:
+    if attempt >= max_attempts:
         return "failed"
-    return "wait" if retry_after_s and now < _ended(newest) + retry_after_s else "retry"
+    return "wait" if retry_after_s and now < _end_time(newest) + retry_after_s else "retry"
 
 
-def _dagster_restarts(run: Run, now: float) -> bool:
+def _will_be_restarted(run: Run, now: float) -> bool:
     """Return whether Dagster will replace this run, whose worker died, with a new one."""
-    return run.will_be_retried and not run.retry_run_id and now - _ended(run) < _RESTARTED_WITHIN_S
+    return (
+        run.will_be_retried and not run.retry_run_id and now - _end_time(run) < _RESTART_TIMEOUT_S
+    )
 
 
-def _ended(run: Run) -> float:
+def _end_time(run: Run) -> float:
     return run.created if run.ended is None else run.ended

@@ -19,14 +19,14 @@ from urllib.parse import urlsplit
 from twin_resources.errors import TwinError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
-def addresses_of(url: str, *, named: str) -> list[str]:
+def resolve_addresses(url: str, *, trusted_url: str) -> list[str]:
     """Resolve the host of a URL once; the caller connects to one of the addresses.
     Args:
-        named: the URL that a person named. Its host may be on this machine or in this network; a
+        trusted_url: the URL that a person named. Its host may be on this machine or in this network; a
             link-local address (`169.254…`) must be named by its number.
     Raises:
         TwinError: the host does not exist, or has an address inside this network that nobody named.
@@ -35,33 +35,33 @@ def addresses_of(url: str, *, named: str) -> list[str]:
     host = parts.hostname or ""
     tried = f"fetch from {host or url[:200]!r}"
     try:
-        port = parts.port or _PORTS.get(parts.scheme, 0)
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+        resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, ValueError) as error:
         raise TwinError(
             tried, found=f"no address of that name ({error})", next_step="check the address"
         ) from error
-    addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in found))
-    is_named = host.lower() == (urlsplit(named).hostname or "").lower()
+    addresses = list(dict.fromkeys(str(entry[4][0]).partition("%")[0] for entry in resolved))
+    is_trusted_host = host.lower() == (urlsplit(trusted_url).hostname or "").lower()
     for address in addresses:
-        if not _may_be_fetched(address, host=host, is_named=is_named):
+        if not _is_fetch_allowed(address, host=host, is_trusted_host=is_trusted_host):
             raise TwinError(
                 tried,
                 found=f"it leads to {address}, inside this machine or network, and "
-                f"{urlsplit(named).hostname} was named",
+                f"{urlsplit(trusted_url).hostname} was named",
                 next_step="name that address itself if you trust it",
             )
     return addresses
 
 
-def _may_be_fetched(address: str, *, host: str, is_named: bool) -> bool:
-    reached = _reached(ipaddress.ip_address(address))
-    if is_named and (not reached.is_link_local or host == address):
+def _is_fetch_allowed(address: str, *, host: str, is_trusted_host: bool) -> bool:
+    embedded_address = _embedded_ipv4(ipaddress.ip_address(address))
+    if is_trusted_host and (not embedded_address.is_link_local or host == address):
         return True
-    return reached.is_global and not reached.is_multicast
+    return embedded_address.is_global and not embedded_address.is_multicast
 
 
-def _reached(address: Address) -> Address:
+def _embedded_ipv4(address: Address) -> Address:
     """Return the IPv4 address embedded in an IPv6 address, or the address itself."""
     if isinstance(address, ipaddress.IPv4Address):
         return address

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-_OTHERS = 0o077
+_GROUP_AND_OTHERS_BITS = 0o077
 _SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
@@ -30,7 +30,7 @@ def make_private_database(path: Path) -> None:
         # If the file cannot be made here, SQLite cannot open it either and reports the reason.
         with contextlib.suppress(OSError):
             _make_empty(path)
-    take_from_others(database_files(path))
+    restrict_to_owner(database_files(path))
 
 
 def _make_empty(path: Path) -> None:
@@ -38,30 +38,30 @@ def _make_empty(path: Path) -> None:
     on it, and another thread may use it. https://www.sqlite.org/howtocorrupt.html, 2.2"""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")  # mode 600
     os.close(descriptor)
-    made = Path(name)
+    temporary = Path(name)
     try:
-        path.hardlink_to(made)
+        path.hardlink_to(temporary)
     finally:
-        made.unlink()
+        temporary.unlink()
 
 
-def take_from_others(paths: Iterable[Path]) -> list[Path]:
+def restrict_to_owner(paths: Iterable[Path]) -> list[Path]:
     """Remove all rights of other users from files and folders; missing ones are skipped.
     A link is left as it is, because its target may belong to another user.
     Returns:
         Paths that others can still read: another user owns them, or the disk has no modes.
     """
-    left: list[Path] = []
+    still_accessible: list[Path] = []
     for path in paths:
         try:
             mode = path.lstat().st_mode
-            if stat.S_ISLNK(mode) or not mode & _OTHERS:
+            if stat.S_ISLNK(mode) or not mode & _GROUP_AND_OTHERS_BITS:
                 continue
-            path.chmod(stat.S_IMODE(mode) & ~_OTHERS)
-            if path.stat().st_mode & _OTHERS:
-                left.append(path)
+            path.chmod(stat.S_IMODE(mode) & ~_GROUP_AND_OTHERS_BITS)
+            if path.stat().st_mode & _GROUP_AND_OTHERS_BITS:
+                still_accessible.append(path)
         except FileNotFoundError:
             continue  # SQLite removes the files beside a database that nobody uses
         except OSError:
-            left.append(path)
-    return left
+            still_accessible.append(path)
+    return still_accessible

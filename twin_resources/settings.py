@@ -30,13 +30,13 @@ EMBEDDED_BASE_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDER = "all-minilm-l6-v2"
 MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # installed with the front desk
 
-_NOW_CONSTANT = (
+_SETTINGS_MADE_CONSTANT = (
     "ALARM_HORIZON ALARM_RATE BASELINE_VALUES EVALUATION_QUESTIONS "
     "EVALUATION_TOKENS GENERAL_SHARE MARGIN PROMPT_CACHE_MIB READER_DAYS "
     "ROUTING_LABELS SERVING_THREADS TRAIN_FORKS TRIAL_PROMPTS"
 )
 # Name → what to do instead. One that stays in the environment would be read by nobody in silence.
-REMOVED: Mapping[str, str] = MappingProxyType(
+REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "TWIN_ALARM_CONTROL": "unset it: the trial of a new version decides whether it is better; "
         "no judge is asked before a training",
@@ -51,7 +51,7 @@ REMOVED: Mapping[str, str] = MappingProxyType(
         "TWIN_SIMULATED_PROVIDER_PORT": "unset it: `twin demo-loop` has no paid model",
         "TWIN_STYLE_MODEL": "unset it: the gate's report has the voice score and its plot",
         **dict.fromkeys(
-            (f"TWIN_{name}" for name in _NOW_CONSTANT.split()),
+            (f"TWIN_{name}" for name in _SETTINGS_MADE_CONSTANT.split()),
             "unset it: it is a constant now, with its reason (`Constants` in settings.py)",
         ),
         "TWIN_RETRAIN_HOURS_A_MONTH": "unset it: TWIN_RETRAIN_RUNS_A_MONTH limits an author's "
@@ -322,12 +322,12 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
             found=f"TWIN_PACE = {pace!r}",
             next_step=f"leave it out, or set {' or '.join(filter(None, PACES))}",
         )
-    for name, instead in REMOVED.items():
+    for name, instruction in REMOVED_SETTINGS.items():
         if os.environ.get(name):
             raise TwinError(
                 "read the settings",
                 found=f"{name}, which this release does not have",
-                next_step=instead,
+                next_step=instruction,
             )
     values: dict[str, Any] = {} if home is None else {"home": Path(home)}
     settings = Settings(**values)
@@ -351,7 +351,7 @@ def load_secrets(settings: Settings) -> Secrets:
     """Read `secrets.json`, or make it (mode 600) when this home has none yet."""
     path = settings.home / "secrets.json"
     if not path.exists():
-        made = {
+        generated_keys = {
             "gateway_master_key": "sk-twin-admin-" + random_source.token_urlsafe(32),
             "gateway_key": "sk-twin-" + random_source.token_urlsafe(32),
             "traces_public_key": "pk-lf-" + random_source.token_hex(16),
@@ -362,7 +362,7 @@ def load_secrets(settings: Settings) -> Secrets:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix="secrets.", suffix=".partial")
         partial = Path(name)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(made, stream)
+            json.dump(generated_keys, stream)
         # A link refuses an existing target: the first of two racing starts wins, and nobody
         # overwrites keys that are in use.
         with contextlib.suppress(FileExistsError):

@@ -12,7 +12,7 @@ import unicodedata
 from twin_resources.errors import TwinError
 
 
-def slug_of(name: str) -> str:
+def make_slug(name: str) -> str:
     """Make the ASCII slug of a display name: `José Núñez` → `jose-nunez`, `李` → `author-674e`.
 
     A name without ASCII letters gets a stable slug from its code points, so that two runs agree.

@@ -13,18 +13,18 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from twin_resources.authors import readable_authors
-from twin_resources.authors.consent import consented_on, what_is_missing
+from twin_resources.authors import list_readable_authors
+from twin_resources.authors.consent import consent_date, missing_consent_reason
 from twin_resources.dagster_history import newest_metadata
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import Ledger
-from twin_resources.quality.release.release_tick import ReleaseNotice, has_canary, watch
+from twin_resources.quality.release.release_tick import ReleaseNotice, has_canary, run_release_tick
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
 
-def build(gate_version: str) -> dg.SensorDefinition:
+def build_sensor(gate_version: str) -> dg.SensorDefinition:
     """Return the sensor for a gate of this version."""
 
     @dg.sensor(
@@ -41,41 +41,43 @@ def build(gate_version: str) -> dg.SensorDefinition:
         tables: dg.ResourceParam[Tables],
     ) -> dg.SensorResult:
         """Promote, roll back or park each version on trial, according to its evidence."""
-        authors, wrong = readable_authors(settings)  # an error in one file affects only that author
-        read = _read_scores(settings, registry) if has_canary(registry) else ""
-        done = watch(
+        authors, problems = list_readable_authors(
+            settings
+        )  # an error in one file affects only that author
+        ledger_problem = _read_scores(settings, registry) if has_canary(registry) else ""
+        watch_result = run_release_tick(
             registry,
             tables,
-            wanted={author.slug: author.release_mode for author in authors},
-            withheld={
-                author.slug: what_is_missing(author)
+            release_modes={author.slug: author.release_mode for author in authors},
+            withheld_reasons={
+                author.slug: missing_consent_reason(author)
                 for author in authors
-                if consented_on(author) is None
+                if consent_date(author) is None
             },
             gate_version=gate_version,
-            newest=lambda asset, author: newest_metadata(context.instance, asset, author),
+            newest_metadata=lambda asset, author: newest_metadata(context.instance, asset, author),
             now=time.time(),
-            known_move=int(context.cursor or 0),
+            last_known_move=int(context.cursor or 0),
             margin=settings.margin,
-            fewest_prompts=settings.trial_prompts,
+            min_prompts=settings.trial_prompts,
         )
         message = "\n".join(
             [
-                *(f"{author}: {line}" for author, line in done.messages.items()),
-                *wrong,
-                *filter(None, [read]),
+                *(f"{author}: {line}" for author, line in watch_result.messages.items()),
+                *problems,
+                *filter(None, [ledger_problem]),
             ]
         )
         return dg.SensorResult(
             skip_reason=message or "nothing is on trial",
-            asset_events=[recorded(told) for told in done.told],
-            cursor=str(done.newest_move),
+            asset_events=[to_materialization(notice) for notice in watch_result.notices],
+            cursor=str(watch_result.newest_move),
         )
 
     return canary_verdict
 
 
-def recorded(notice: ReleaseNotice) -> dg.AssetMaterialization:
+def to_materialization(notice: ReleaseNotice) -> dg.AssetMaterialization:
     """Return a move as an event of Dagster's release history."""
     metadata = {
         name: dg.MetadataValue.md(value) if name in {"moved", "evidence"} else value
@@ -86,7 +88,7 @@ def recorded(notice: ReleaseNotice) -> dg.AssetMaterialization:
     )
 
 
-def _read_scores(home: Settings, models: Registry) -> str:
+def _read_scores(settings: Settings, registry: Registry) -> str:
     """Bring the ledger up to date; return the problem that prevented it, or an empty text."""
-    with LangfuseClient.from_settings(home) as client:
-        return Ledger.of_home(home, models.state, client).sync(datetime.now(UTC)).problem
+    with LangfuseClient.from_settings(settings) as client:
+        return Ledger.for_home(settings, registry.state, client).sync(datetime.now(UTC)).problem

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from twin_resources.models.retrieval.index import keep_vector_index
-from twin_resources.models.retrieval.retrieval import TABLE
+from twin_resources.models.retrieval.index import maintain_vector_index
+from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE
 from twin_resources.storage.state.isolating import isolate_failure
-from twin_resources.storage.state.lease import LeaseBusy
+from twin_resources.storage.state.lease import LeaseBusyError
 from twin_resources.storage.tables.tables import CompactionResult, Tables
 
 
@@ -44,21 +44,21 @@ def tidy_author(tables: Tables, author: str) -> CompactionReport:
     results: list[CompactionResult] = []
     busy: list[str] = []
     failed: list[str] = []
-    vectors = ""
+    vector_index = ""
     for name in names:
         with isolate_failure(f"{author}/{name}", failed.append):
             try:
                 results.append(tables.compact(name, author))
-                if name == TABLE:
-                    vectors = keep_vector_index(tables, author)
-            except LeaseBusy:
+                if name == EMBEDDINGS_TABLE:
+                    vector_index = maintain_vector_index(tables, author)
+            except LeaseBusyError:
                 busy.append(name)
     return CompactionReport(
         tables=len(names),
         merged=sum(table.merged for table in results),
         indexes=sum(len(table.indexes) for table in results),
         bytes_removed=sum(table.bytes_removed for table in results),
-        vector_index=vectors,
+        vector_index=vector_index,
         busy=tuple(busy),
         failed=tuple(failed),
     )
@@ -73,14 +73,14 @@ def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> No
     """
     failed: list[str] = []
     for author in sorted(context.instance.get_dynamic_partitions("authors")):
-        done = tidy_author(tables, author)
+        report = tidy_author(tables, author)
         context.log.info(
-            f"{author}: {done.tables} tables, {done.merged} fragments merged, "
-            f"{done.bytes_removed:,} bytes removed, "
-            f"index of vectors {done.vector_index or 'none'}, "
-            f"busy: {', '.join(done.busy) or 'none'}"
+            f"{author}: {report.tables} tables, {report.merged} fragments merged, "
+            f"{report.bytes_removed:,} bytes removed, "
+            f"index of vectors {report.vector_index or 'none'}, "
+            f"busy: {', '.join(report.busy) or 'none'}"
         )
-        failed += done.failed
+        failed += report.failed
     if failed:
         raise dg.Failure("\n".join(failed))
 

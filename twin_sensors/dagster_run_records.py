@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from twin_resources.dagster_runs import IN_PROGRESS, Run
+from twin_resources.dagster_runs import IN_PROGRESS_STATUSES, Run
 from twin_resources.quality.retraining.run_records import JOB, KEY_TAG, PARTITION_TAG
 
 _ASSET_JOB = "__ASSET_JOB"  # Dagster's job for assets materialized in its page
 # Job → assets whose manual run does the same as a run of the job.
-_MAKES = {
+_ASSETS_BY_JOB = {
     JOB: {"fine_tuned_checkpoint", "preference_tuned_checkpoint"},
     "train_reference": {"other_authors_adapter"},
     "learn_routing": {"routing_labels"},
@@ -37,19 +37,21 @@ class DagsterRunRecords:
         self._job, self._key_tag = job, key_tag
         self._in_flight: dict[str, str] | None = None
 
-    def in_flight(self) -> Mapping[str, str]:
+    def in_flight_run_ids(self) -> Mapping[str, str]:
         """Return author → id of the run that is queued or running."""
         if self._in_flight is None:
-            runs = self._runs(statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS])
+            runs = self._runs(
+                statuses=[dg.DagsterRunStatus(status) for status in IN_PROGRESS_STATUSES]
+            )
             self._in_flight = {run.tags.get(PARTITION_TAG, ""): run.run_id for run in runs}
         return self._in_flight
 
-    def of_author(self, author: str, *, since: float) -> Sequence[Run]:
+    def runs_of_author(self, author: str, *, since: float) -> Sequence[Run]:
         """Return an author's runs created after `since` (seconds since the epoch), newest first."""
         created_after = datetime.fromtimestamp(since, UTC)
         return self._runs(tags={PARTITION_TAG: author}, created_after=created_after)
 
-    def of_key(self, run_key: str) -> Sequence[Run]:
+    def runs_with_key(self, run_key: str) -> Sequence[Run]:
         """Return the runs that were started for one reason, newest first."""
         return self._runs(tags={self._key_tag: run_key})
 
@@ -58,27 +60,27 @@ class DagsterRunRecords:
         statuses = [dg.DagsterRunStatus.SUCCESS]
         return next(iter(self._runs(1, tags={PARTITION_TAG: author}, statuses=statuses)), None)
 
-    def _runs(self, most: int | None = None, **wanted: object) -> list[Run]:
-        records = list(self._records(self._job, most, wanted))
-        if makes := _MAKES.get(self._job):
+    def _runs(self, limit: int | None = None, **criteria: object) -> list[Run]:
+        records = list(self._records(self._job, limit, criteria))
+        if job_assets := _ASSETS_BY_JOB.get(self._job):
             # No limit here: runs that make something else would use it up.
-            by_hand = self._records(_ASSET_JOB, None, wanted)
-            records += [one for one in by_hand if makes & _assets_of(one)]
+            manual_records = self._records(_ASSET_JOB, None, criteria)
+            records += [one for one in manual_records if job_assets & _selected_assets(one)]
             records.sort(key=lambda one: one.create_timestamp, reverse=True)
-        return [_run_of(record) for record in records[:most]]
+        return [_to_run(record) for record in records[:limit]]
 
     def _records(
-        self, job: str, most: int | None, wanted: Mapping[str, object]
+        self, job: str, limit: int | None, criteria: Mapping[str, object]
     ) -> Sequence[dg.RunRecord]:
-        filters = dg.RunsFilter(job_name=job, **wanted)  # type: ignore[arg-type]
-        return self._instance.get_run_records(filters, limit=most)
+        filters = dg.RunsFilter(job_name=job, **criteria)  # type: ignore[arg-type]
+        return self._instance.get_run_records(filters, limit=limit)
 
 
-def _assets_of(record: dg.RunRecord) -> set[str]:
+def _selected_assets(record: dg.RunRecord) -> set[str]:
     return {key.to_user_string() for key in record.dagster_run.asset_selection or ()}
 
 
-def _run_of(record: dg.RunRecord) -> Run:
+def _to_run(record: dg.RunRecord) -> Run:
     run = record.dagster_run
     return Run(
         run_id=run.run_id,

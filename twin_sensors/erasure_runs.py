@@ -19,7 +19,7 @@ from twin_resources.idempotent_launch import RunLaunch, next_step
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_sensors.dagster_run_records import DagsterRunRecords
-from twin_sensors.launchable_runs import LaunchClaims, launchable, request_of
+from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run_request
 
 REQUEST_TAG = "twin/forget_request"
 MAX_RUNS = 5  # unsuccessful runs of one request, after which a person must find the reason
@@ -38,19 +38,19 @@ def forget_subject(
     """Erase the subject of a request from every place, prove it, and write the certificate."""
     from twin_resources.erasure.dagster_records import DagsterRecords
     from twin_resources.erasure.data_store import Installation
-    from twin_resources.erasure.erasing import forget as carry_out
+    from twin_resources.erasure.erasing import run_erasure as carry_out
 
-    instance = Installation.of(settings)
-    records = DagsterRecords(instance, context.instance, own_run=context.run_id)
-    done = carry_out(instance, config.request, dagster=records)
-    erased = ", ".join(f"{name} {count}" for name, count in sorted(done.places.items()))
-    context.log.info(f"request {done.number} ({done.kind}) is done: {erased}")
+    installation = Installation.for_settings(settings)
+    records = DagsterRecords(installation, context.instance, own_run=context.run_id)
+    certificate = carry_out(installation, config.request, dagster=records)
+    erased = ", ".join(f"{name} {count}" for name, count in sorted(certificate.places.items()))
+    context.log.info(f"request {certificate.number} ({certificate.kind}) is done: {erased}")
     context.add_output_metadata(
         {
-            "certificate": dg.MetadataValue.path(str(done.certificate)),
-            "tainted": len(done.tainted),
-            "elsewhere": len(done.elsewhere),
-            **{f"erased in {name}": count for name, count in done.places.items()},
+            "certificate": dg.MetadataValue.path(str(certificate.certificate)),
+            "tainted": len(certificate.tainted),
+            "elsewhere": len(certificate.elsewhere),
+            **{f"erased in {name}": count for name, count in certificate.places.items()},
         }
     )
 
@@ -76,27 +76,29 @@ def forgetting_unfinished(
 ) -> dg.SensorResult | dg.SkipReason:
     """Start a run for each request that no run is carrying out."""
     records = DagsterRunRecords(context.instance, job=forget.name, key_tag=REQUEST_TAG)
-    launched: list[RunLaunch] = []
-    given_up: list[int] = []
-    for request in journal.unfinished(state):
-        runs = records.of_key(str(request.number))
+    launches: list[RunLaunch] = []
+    abandoned: list[int] = []
+    for request in journal.unfinished_requests(state):
+        runs = records.runs_with_key(str(request.number))
         # The duty remains however a run ended, so the sensor waits only for active runs.
         if next_step(runs, now=time.time()) == "wait":
             continue
         # A cloud limits deletions per day: a run that it postponed does not count as unsuccessful.
-        heard = max(journal.deletions_of(state, request.number).values(), default=0.0)
-        if sum(run.created > heard for run in runs) >= MAX_RUNS:
-            given_up.append(request.number)
+        last_deletion_at = max(
+            journal.requested_deletions(state, request.number).values(), default=0.0
+        )
+        if sum(run.created > last_deletion_at for run in runs) >= MAX_RUNS:
+            abandoned.append(request.number)
             continue
-        launched.append(launch_of(request.number, attempt=_next_attempt(runs)))
+        launches.append(build_launch(request.number, attempt=_next_attempt(runs)))
     claims = LaunchClaims(state, forget.name)
-    ready, held = launchable(context.instance, launched, claims=claims)
+    ready, held_messages = select_launchable(context.instance, launches, claims=claims)
     if ready:
-        return dg.SensorResult(run_requests=list(map(request_of, ready)))
-    if held:
-        return dg.SkipReason("\n".join(held))
-    if given_up:
-        numbers = ", ".join(map(str, given_up))
+        return dg.SensorResult(run_requests=list(map(to_run_request, ready)))
+    if held_messages:
+        return dg.SkipReason("\n".join(held_messages))
+    if abandoned:
+        numbers = ", ".join(map(str, abandoned))
         return dg.SkipReason(f"requests {numbers} failed {MAX_RUNS} times: look into their runs")
     return dg.SkipReason("every request is done or at work")
 
@@ -106,11 +108,11 @@ def _next_attempt(runs: Sequence[Run]) -> int:
 
     Runs that the command launched have no number.
     """
-    spent = (run.tags.get("dagster/run_key", "").rpartition(":")[2] for run in runs)
-    return max([len(runs), *(int(attempt) + 1 for attempt in spent if attempt)])
+    used_attempts = (run.tags.get("dagster/run_key", "").rpartition(":")[2] for run in runs)
+    return max([len(runs), *(int(attempt) + 1 for attempt in used_attempts if attempt)])
 
 
-def launch_of(number: int, *, attempt: int) -> RunLaunch:
+def build_launch(number: int, *, attempt: int) -> RunLaunch:
     """Return the launch for one attempt at a request."""
     return RunLaunch(
         "",  # the job has no partitions

@@ -7,7 +7,7 @@ Out of scope: the decisions from them (`sources/arrivals.py`).
 import dagster as dg
 
 from twin_resources.storage.sources.arrivals import ArrivalDecision, KnownSources, decide, run_key
-from twin_resources.storage.sources.listing import SOURCES_MARK
+from twin_resources.storage.sources.listing import SOURCES_FINGERPRINT_KEY
 from twin_sensors.dagster_run_records import DagsterRunRecords
 
 CHANGE_TAG = "twin/change"
@@ -19,12 +19,12 @@ class ImportRuns(DagsterRunRecords):
     def __init__(self, instance: dg.DagsterInstance) -> None:
         super().__init__(instance, job="import_posts", key_tag=CHANGE_TAG)
 
-    def decided(
+    def decide_import(
         self,
         kind: str,
         author: str,
-        known: KnownSources | None,
-        mark: str,
+        known_sources: KnownSources | None,
+        sources_fingerprint: str,
         *,
         epoch: int,
         now: float,
@@ -37,29 +37,35 @@ class ImportRuns(DagsterRunRecords):
             now: seconds since the epoch.
             is_imported: as for `decide`.
         """
-        key = "" if known is None or known.settled else run_key(kind, author, epoch, known)
+        key = (
+            ""
+            if known_sources is None or known_sources.settled
+            else run_key(kind, author, epoch, known_sources)
+        )
         return decide(
-            known,
-            mark,
+            known_sources,
+            sources_fingerprint,
             now=now,
             is_imported=is_imported,
-            in_flight=author in self.in_flight(),
-            runs=self.of_key(key) if key else (),
+            is_import_running=author in self.in_flight_run_ids(),
+            runs=self.runs_with_key(key) if key else (),
         )
 
-    def began_since(self, author: str, moment: float) -> bool:
-        """Return whether the author's newest import began after `moment` (seconds since 1970)."""
+    def has_started_since(self, author: str, timestamp: float) -> bool:
+        """Return whether the author's newest import began after `timestamp` (seconds since 1970)."""
         record = self._newest(author)
         run = None if record is None else self._instance.get_run_record_by_id(record.run_id)
-        return run is not None and (run.start_time or 0.0) > moment
+        return run is not None and (run.start_time or 0.0) > timestamp
 
-    def has_read(self, author: str, mark: str) -> bool:
+    def has_read(self, author: str, sources_fingerprint: str) -> bool:
         """Return whether an author's newest import read the sources in the state of this mark."""
         record = self._newest(author)
         if record is None or record.asset_materialization is None:
             return False
-        noted = record.asset_materialization.metadata.get(SOURCES_MARK)
-        return noted is not None and noted.value == mark
+        recorded_fingerprint = record.asset_materialization.metadata.get(SOURCES_FINGERPRINT_KEY)
+        return (
+            recorded_fingerprint is not None and recorded_fingerprint.value == sources_fingerprint
+        )
 
     def _newest(self, author: str) -> dg.EventLogRecord | None:
         records = self._instance.fetch_materializations(

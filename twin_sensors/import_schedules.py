@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import dagster as dg
 
-from twin_resources.authors import Author, readable_authors
+from twin_resources.authors import Author, list_readable_authors
 from twin_resources.errors import TwinError
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.settings import Settings
@@ -23,10 +23,10 @@ from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
 from twin_sensors.jobs import import_posts
-from twin_sensors.launchable_runs import LaunchClaims, launchable, request_of
-from twin_sensors.schedules import launches_at, requested
+from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run_request
+from twin_sensors.schedules import build_launches, request_runs
 
-ASKED_AT_ONCE = 16
+MAX_CONCURRENT_REQUESTS = 16
 """A schedule's tick ends after 60 s: 16 servers that do not answer in 20 s are awaited together."""
 
 HOUR_S = 3600.0
@@ -47,59 +47,62 @@ def import_changed_feeds_every_hour(
     """Import an author's posts if one of their feeds has changed; a 304 causes no run."""
     now = context.scheduled_execution_time.timestamp()
     runs = ImportRuns(context.instance)
-    authors, lines = readable_authors(settings)
-    reading = [author for author in authors if any(map(is_feed, author.sources))]
+    authors, messages = list_readable_authors(settings)
+    feed_authors = [author for author in authors if any(map(is_feed, author.sources))]
     launches: list[RunLaunch] = []
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        memories = {one.slug: polling.remembered(state, one.slug, now=now) for one in reading}
-        answers_awaited = {
-            one.slug: pool.submit(_ask, one, memories[one.slug].answers) for one in reading
+    with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool:
+        poll_states = {
+            one.slug: polling.load_poll_state(state, one.slug, now=now) for one in feed_authors
         }
-        for author in reading:
-            with isolate_failure(author.slug, lines.append):
-                answers, failures = answers_awaited[author.slug].result()
-                lines += [f"{author.slug}: {failure}" for failure in failures]
-                memory = replace(memories[author.slug], answers=answers)
-                launch, message = _decided(author.slug, memory, runs, state, now)
+        pending_answers = {
+            one.slug: pool.submit(_poll_feeds, one, poll_states[one.slug].responses)
+            for one in feed_authors
+        }
+        for author in feed_authors:
+            with isolate_failure(author.slug, messages.append):
+                answers, failures = pending_answers[author.slug].result()
+                messages += [f"{author.slug}: {failure}" for failure in failures]
+                poll_state = replace(poll_states[author.slug], answers=answers)
+                launch, message = _decide_import(author.slug, poll_state, runs, state, now)
                 launches += [launch] if launch is not None else []
-                lines.append(f"{author.slug}: {message}")
+                messages.append(f"{author.slug}: {message}")
     claims = LaunchClaims(state, import_posts.name)
-    ready, held = launchable(context.instance, launches, claims=claims)
-    message = "\n".join([*lines, *held]) or "no author with a feed"
+    ready, held_messages = select_launchable(context.instance, launches, claims=claims)
+    message = "\n".join([*messages, *held_messages]) or "no author with a feed"
     context.log.info(message)
-    yield from map(request_of, ready)
+    yield from map(to_run_request, ready)
     if not ready:
         yield dg.SkipReason(message)
 
 
-def _ask(
-    author: Author, before: Mapping[str, PollResponse]
+def _poll_feeds(
+    author: Author, previous: Mapping[str, PollResponse]
 ) -> tuple[dict[str, PollResponse], list[TwinError]]:
     """Request every feed of an author; a feed that is down keeps its last answer."""
-    return polling.ask_each([source for source in author.sources if is_feed(source)], before)
+    return polling.poll_feeds([source for source in author.sources if is_feed(source)], previous)
 
 
-def _decided(
-    slug: str, memory: polling.PollState, runs: ImportRuns, store: State, now: float
+def _decide_import(
+    slug: str, poll_state: polling.PollState, runs: ImportRuns, state: State, now: float
 ) -> tuple[RunLaunch | None, str]:
-    decision = runs.decided(
+    decision = runs.decide_import(
         "feeds",
         slug,
-        memory.known,
-        polling.mark_of(memory.answers, list(memory.answers)),
-        epoch=memory.epoch,
+        poll_state.known,
+        polling.fingerprint_feeds(poll_state.responses, list(poll_state.responses)),
+        epoch=poll_state.epoch,
         now=now,
         # A feed does not tell when it changed; an import of the last hour has read it.
-        is_imported=memory.known is None and runs.began_since(slug, now - HOUR_S),
+        is_imported=poll_state.known is None and runs.has_started_since(slug, now - HOUR_S),
     )
     if decision.known is None:
-        return None, decision.said
+        return None, decision.message
     # Saved before the launch: if the tick dies here, the next one finds no run and requests it.
-    polling.remember(store, slug, replace(memory, known=decision.known))
-    if not decision.launch:
-        return None, decision.said
-    key = run_key("feeds", slug, memory.epoch, decision.known)
-    return RunLaunch(slug, key, {CHANGE_TAG: key}), decision.said
+    polling.save_poll_state(state, slug, replace(poll_state, known=decision.known))
+    if not decision.should_launch:
+        return None, decision.message
+    key = run_key("feeds", slug, poll_state.epoch, decision.known)
+    return RunLaunch(slug, key, {CHANGE_TAG: key}), decision.message
 
 
 @dg.schedule(
@@ -119,11 +122,13 @@ def import_all_posts_every_night(
     Examples are bytes that changed without size or time, a post whose date has come, and an import
     that was given up.
     """
-    at = context.scheduled_execution_time
-    authors, lines = readable_authors(settings)
-    wanted = launches_at(at, [author.slug for author in authors if author.sources], kind="night")
-    if lines:
-        context.log.warning("\n".join(lines))
-    otherwise = "\n".join(["no author with sources", *lines])
+    scheduled_at = context.scheduled_execution_time
+    authors, problems = list_readable_authors(settings)
+    launches = build_launches(
+        scheduled_at, [author.slug for author in authors if author.sources], kind="night"
+    )
+    if problems:
+        context.log.warning("\n".join(problems))
+    skip_message = "\n".join(["no author with sources", *problems])
     claims = LaunchClaims(state, import_posts.name)
-    yield from requested(context, wanted, claims, otherwise=otherwise)
+    yield from request_runs(context, launches, claims, skip_message=skip_message)

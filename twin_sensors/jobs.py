@@ -31,11 +31,11 @@ RETRAIN_ASSETS = (
 REFERENCE_ASSETS = ("other_authors_adapter",)
 ROUTING_ASSETS = ("interactions", "routing_labels", "routing_policy")
 FEEDBACK_ASSETS = ("interactions", "quality_evidence")
-JUDGED_ASSETS = ("judged_interactions",)
-COMPARED_ASSETS = ("shadow_pairs",)
+JUDGEMENT_ASSETS = ("judged_interactions",)
+COMPARISON_ASSETS = ("shadow_pairs",)
 # Marts are found by their group and tag; this package names none of them.
 MARTS = dg.AssetSelection.groups("analytics")
-MARTS_OVER_AUTHORS = MARTS & dg.AssetSelection.tag("twin/partitions", "none")
+CROSS_AUTHOR_MARTS = MARTS & dg.AssetSelection.tag("twin/partitions", "none")
 
 import_posts = dg.define_asset_job(
     "import_posts",
@@ -67,14 +67,14 @@ learn_routing = dg.define_asset_job(
 
 collect_feedback = dg.define_asset_job(
     "collect_feedback",
-    selection=dg.AssetSelection.assets(*FEEDBACK_ASSETS) | (MARTS - MARTS_OVER_AUTHORS),
+    selection=dg.AssetSelection.assets(*FEEDBACK_ASSETS) | (MARTS - CROSS_AUTHOR_MARTS),
     description="What readers and judges said of one author's twin, and the marts over it.",
     executor_def=dg.in_process_executor,
 )
 
 judge_answers = dg.define_asset_job(
     "judge_answers",
-    selection=dg.AssetSelection.assets(*JUDGED_ASSETS),
+    selection=dg.AssetSelection.assets(*JUDGEMENT_ASSETS),
     # A separate job: the pool `training` counts runs, and feedback must not wait for a training.
     description="Judges' scores for new answers of one author's twin.",
     executor_def=dg.in_process_executor,
@@ -82,7 +82,7 @@ judge_answers = dg.define_asset_job(
 
 compare_versions = dg.define_asset_job(
     "compare_versions",
-    selection=dg.AssetSelection.assets(*COMPARED_ASSETS),
+    selection=dg.AssetSelection.assets(*COMPARISON_ASSETS),
     description="More pairs of answers for one author's version on trial; `canary_verdict` acts on "
     "what they say.",
     executor_def=dg.in_process_executor,
@@ -90,7 +90,7 @@ compare_versions = dg.define_asset_job(
 
 compare_authors = dg.define_asset_job(
     "compare_authors",
-    selection=MARTS_OVER_AUTHORS,
+    selection=CROSS_AUTHOR_MARTS,
     description="The marts over all authors.",
     executor_def=dg.in_process_executor,
 )

@@ -10,7 +10,7 @@ Dagster rejects a whole tick if one of its requests names an unknown partition
 Dagster starts a run key once per sensor and code location, so two code locations of one home would
 start everything twice. Each tick's requests are therefore claimed in the state store: for a minute
 no other process requests the same job and author, and after that its check of the runs finds what
-was started. A retraining is claimed in its own row (`retrainings.offer`).
+was started. A retraining is claimed in its own row (`retrainings.claim_launch`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import launch_claims
 
 PARTITIONS = "authors"
-CLAIMED_S = 60.0  # a daemon creates the runs of a tick within seconds
-_HERE = uuid.uuid4().hex  # a code location evaluates all its ticks in one process
+CLAIM_DURATION_S = 60.0  # a daemon creates the runs of a tick within seconds
+_PROCESS_HOLDER = uuid.uuid4().hex  # a code location evaluates all its ticks in one process
 
 
 @dataclass(frozen=True)
@@ -42,28 +42,30 @@ class LaunchClaims:
 
     state: State
     job: str
-    holder: str = field(default_factory=lambda: _HERE)
+    holder: str = field(default_factory=lambda: _PROCESS_HOLDER)
 
-    def take(self, author: str) -> bool:
-        """Claim the job for an author; return False if another process did within `CLAIMED_S`."""
-        mine = (launch_claims.c.job == self.job) & (launch_claims.c.author == author)
+    def acquire(self, author: str) -> bool:
+        """Claim the job for an author; return False if another process did within `CLAIM_DURATION_S`."""
+        claim_filter = (launch_claims.c.job == self.job) & (launch_claims.c.author == author)
         with self.state.transaction() as connection:
-            at = self.state.now(connection)
-            known = connection.execute(sa.select(launch_claims).where(mine)).one_or_none()
-            if known is not None and known.holder != self.holder:
-                waited_s = at - known.claimed_at
-                if 0 <= waited_s < CLAIMED_S:  # negative if the clock was set back
+            now_s = self.state.now(connection)
+            existing_claim = connection.execute(
+                sa.select(launch_claims).where(claim_filter)
+            ).one_or_none()
+            if existing_claim is not None and existing_claim.holder != self.holder:
+                claim_age_s = now_s - existing_claim.claimed_at
+                if 0 <= claim_age_s < CLAIM_DURATION_S:  # negative if the clock was set back
                     return False
-            connection.execute(sa.delete(launch_claims).where(mine))
+            connection.execute(sa.delete(launch_claims).where(claim_filter))
             connection.execute(
                 sa.insert(launch_claims).values(
-                    job=self.job, author=author, holder=self.holder, claimed_at=at
+                    job=self.job, author=author, holder=self.holder, claimed_at=now_s
                 )
             )
         return True
 
 
-def launchable(
+def select_launchable(
     instance: dg.DagsterInstance,
     launches: Iterable[RunLaunch],
     *,
@@ -76,34 +78,34 @@ def launchable(
         added: authors whose partitions the same tick requests.
         claims: claims to take for each launch, or None if its row or a later call does that.
     """
-    wanted = list(launches)
-    unknown = set(unknown_partitions(instance, wanted)) - {*added}
+    launch_list = list(launches)
+    unknown = set(unknown_partitions(instance, launch_list)) - {*added}
     ready: list[RunLaunch] = []
-    held: list[str] = []
-    for one in wanted:
-        if one.author in unknown:
-            held.append(
-                f"{one.author}: waits: Dagster has no partition {one.author!r}; `twin up` or an "
+    held_messages: list[str] = []
+    for launch in launch_list:
+        if launch.author in unknown:
+            held_messages.append(
+                f"{launch.author}: waits: Dagster has no partition {launch.author!r}; `twin up` or an "
                 "import of the author's posts makes it"
             )
             continue
-        with isolate_failure(one.author, held.append):
-            request_of(one)
-            if claims is None or claims.take(one.author):
-                ready.append(one)
+        with isolate_failure(launch.author, held_messages.append):
+            to_run_request(launch)
+            if claims is None or claims.acquire(launch.author):
+                ready.append(launch)
             else:
                 message = f"waits: another code location has just asked for {claims.job}"
-                held.append(f"{one.author}: {message}" if one.author else message)
-    return ready, held
+                held_messages.append(f"{launch.author}: {message}" if launch.author else message)
+    return ready, held_messages
 
 
 def unknown_partitions(instance: dg.DagsterInstance, launches: Iterable[RunLaunch]) -> list[str]:
     """Return the slugs of the launches' authors who are not yet a partition."""
-    known = {"", *instance.get_dynamic_partitions(PARTITIONS)}
-    return sorted({launch.author for launch in launches} - known)
+    known_partitions = {"", *instance.get_dynamic_partitions(PARTITIONS)}
+    return sorted({launch.author for launch in launches} - known_partitions)
 
 
-def request_of(launch: RunLaunch) -> dg.RunRequest:
+def to_run_request(launch: RunLaunch) -> dg.RunRequest:
     """Return a launch as a request for Dagster's daemon."""
     return dg.RunRequest(
         run_key=launch.run_key,

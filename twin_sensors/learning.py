@@ -14,14 +14,14 @@ from datetime import datetime
 import dagster as dg
 import sqlalchemy as sa
 
-from twin_resources.authors import Author, readable_authors
-from twin_resources.authors.consent import what_keeps_here
+from twin_resources.authors import Author, list_readable_authors
+from twin_resources.authors.consent import external_use_refusal
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.quality.ledger import ledger_tables as ledger
 from twin_resources.quality.ledger.routed import month_start
 from twin_resources.registry.registry import Registry
 from twin_resources.router.learning_decision import (
-    LabelsOf,
+    ComparedModels,
     LearningDecision,
     LearningState,
     decide_learning,
@@ -31,8 +31,8 @@ from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.tables.tables import Tables
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import learn_routing
-from twin_sensors.launchable_runs import LaunchClaims, launchable
-from twin_sensors.schedules import launches_at, requested
+from twin_sensors.launchable_runs import LaunchClaims, select_launchable
+from twin_sensors.schedules import build_launches, request_runs
 
 
 @dg.schedule(
@@ -50,94 +50,102 @@ def learn_routing_every_night(
     tables: dg.ResourceParam[Tables],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Start `learn_routing` for each author for whom a run would find something to do."""
-    at = context.scheduled_execution_time
+    scheduled_at = context.scheduled_execution_time
     if not settings.has_paid_route:
         yield dg.SkipReason("no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one")
         return
     if settings.label_budget_per_month is None:
         yield dg.SkipReason("no money for labels: TWIN_LABEL_BUDGET_PER_MONTH says how much")
         return
-    authors, lines = readable_authors(settings)
+    authors, messages = list_readable_authors(settings)
     by_slug = {author.slug: author for author in authors}
-    ready, held = launchable(context.instance, launches_at(at, by_slug, kind="learn"))
-    lines += held
+    ready, held_messages = select_launchable(
+        context.instance, build_launches(scheduled_at, by_slug, kind="learn")
+    )
+    messages += held_messages
     runs = DagsterRunRecords(context.instance, job=learn_routing.name)
-    wanted: list[RunLaunch] = []
+    selected: list[RunLaunch] = []
     for launch in ready:
         author = by_slug[launch.author]
-        if author.slug in runs.in_flight():
-            lines.append(f"{author.slug}: such a run goes on")
+        if author.slug in runs.in_flight_run_ids():
+            messages.append(f"{author.slug}: such a run goes on")
             continue
-        if reason := what_keeps_here(author):
-            lines.append(f"{author.slug}: {reason}")
+        if reason := external_use_refusal(author):
+            messages.append(f"{author.slug}: {reason}")
             continue
-        learned = runs.newest_success(author.slug)
-        learned_at = None if learned is None else learned.created
-        with isolate_failure(author.slug, lines.append):
-            decision = _decided(author, settings, registry, tables, learned_at=learned_at, at=at)
-            lines.append(f"{author.slug}: {decision.said}")
-            wanted += [launch] if decision.learn else []
-    message = "\n".join(lines) or "no author"
+        last_success = runs.newest_success(author.slug)
+        learned_at = None if last_success is None else last_success.created
+        with isolate_failure(author.slug, messages.append):
+            decision = _decide_learning_of_author(
+                author, settings, registry, tables, learned_at=learned_at, at=scheduled_at
+            )
+            messages.append(f"{author.slug}: {decision.reason}")
+            selected += [launch] if decision.should_run else []
+    message = "\n".join(messages) or "no author"
     context.log.info(message)
     claims = LaunchClaims(registry.state, learn_routing.name)
-    yield from requested(context, wanted, claims, otherwise=message)
+    yield from request_runs(context, selected, claims, skip_message=message)
 
 
-def schedules_of(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
+def learning_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
     """Return the schedule if there is a paid model."""
     return [learn_routing_every_night] if settings.has_paid_route else []
 
 
-def _decided(
+def _decide_learning_of_author(
     author: Author,
     settings: Settings,
-    models: Registry,
-    store: Tables,
+    registry: Registry,
+    tables: Tables,
     *,
     learned_at: float | None,
     at: datetime,
 ) -> LearningDecision:
-    from twin_resources.access.account import account_of
-    from twin_resources.models.embedder.embedder import find_prepared
-    from twin_resources.quality.judges.label_payback import payback_of
-    from twin_resources.router.policy_file import policy_file, read_routing_policy
+    from twin_resources.access.account import open_account
+    from twin_resources.models.embedder.embedder import find_prepared_embedder
+    from twin_resources.quality.judges.label_payback import estimate_payback
+    from twin_resources.router.policy_file import policy_path, read_routing_policy
 
-    stable = models.stable(author.slug)
-    ledger.open_tables(models.state)
-    now_of = None
+    stable = registry.stable_version(author.slug)
+    ledger.open_tables(registry.state)
+    current_basis = None
     if stable is not None and stable.base_gguf:
-        revision = find_prepared(settings)[1].revision
-        now_of = LabelsOf(stable.checkpoint, settings.paid_model, revision)
-    path, policy, policy_of = policy_file(settings.home, author.slug), None, None
+        revision = find_prepared_embedder(settings)[1].revision
+        current_basis = ComparedModels(stable.checkpoint, settings.paid_model, revision)
+    path, policy, policy_basis = policy_path(settings.home, author.slug), None, None
     if path.exists():
         policy = read_routing_policy(path)
-        policy_of = LabelsOf(policy.models[0].model, policy.models[-1].model, policy.embedder)
-    with models.state.reading() as connection:
-        labels, payback = payback_of(
-            settings, author.slug, of=now_of, policy=policy, tables=store,
-            connection=connection, at=at,
+        policy_basis = ComparedModels(
+            policy.models[0].model, policy.models[-1].model, policy.embedder
+        )
+    with registry.state.read_transaction() as connection:
+        labels, payback = estimate_payback(
+            settings, author.slug, label_models=current_basis, policy=policy, tables=tables,
+            connection=connection, now=at,
         )  # fmt: skip
-    left = account_of(settings, models.state).left(purpose="label", author=author.slug)
+    remaining_usd = open_account(settings, registry.state).remaining_usd(
+        purpose="label", author=author.slug
+    )
     return decide_learning(
         LearningState(
-            now_of=now_of,
-            policy_of=policy_of,
+            current_models=current_basis,
+            policy_models=policy_basis,
             labels=labels,
-            wanted=settings.routing_labels,
-            usd_left=float("inf") if left is None else left,
+            max_labels=settings.routing_labels,
+            usd_left=float("inf") if remaining_usd is None else remaining_usd,
             payback=payback,
-            changed_at=max(_newest_question(models, author.slug), month_start(at).timestamp()),
-            learned_at=learned_at,
+            changed_at=max(_newest_question(registry, author.slug), month_start(at).timestamp()),
+            last_run_at=learned_at,
         )
     )
 
 
-def _newest_question(models: Registry, author: str) -> float:
+def _newest_question(registry: Registry, author: str) -> float:
     """Return the time of the author's newest question, in seconds since 1970; 0 without one."""
-    with models.state.reading() as connection:
-        newest = connection.execute(
+    with registry.state.read_transaction() as connection:
+        newest_ms = connection.execute(
             sa.select(sa.func.max(ledger.traces.c.started_ms)).where(
                 ledger.traces.c.author == author
             )
         ).scalar()
-    return (newest or 0) / 1000
+    return (newest_ms or 0) / 1000

@@ -15,21 +15,23 @@ from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_settings
 from twin_sensors.jobs import retrain_twin
-from twin_sensors.quality_dropped import opened, result_of
+from twin_sensors.quality_dropped import open_loop, to_sensor_result
 
 
 def status_by_settings() -> dg.DefaultSensorStatus:
     """Return RUNNING if the home or one of its authors has automatic retraining enabled."""
     settings = load_settings()
-    wanted = settings.auto_retrain or any(_asks_for_it(path) for path in _author_files(settings))
-    return dg.DefaultSensorStatus.RUNNING if wanted else dg.DefaultSensorStatus.STOPPED
+    is_enabled = settings.auto_retrain or any(
+        _enables_auto_retrain(path) for path in _author_files(settings)
+    )
+    return dg.DefaultSensorStatus.RUNNING if is_enabled else dg.DefaultSensorStatus.STOPPED
 
 
 def _author_files(settings: Settings) -> list[Path]:
     return sorted(settings.authors_dir.glob("*.toml"))
 
 
-def _asks_for_it(path: Path) -> bool:
+def _enables_auto_retrain(path: Path) -> bool:
     """Return whether an author's file enables automatic retraining.
 
     The file is read without `read_author`, because a mistake in it must not keep the code location
@@ -55,9 +57,9 @@ def retraining_requested(
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
     """Start a retraining that a person requested or that an erasure of training data requires."""
-    with opened(settings, registry, training_inputs, context.instance) as loop:
-        done = tick_requests(loop, now=datetime.now(UTC))
-    return result_of(context, done)
+    with open_loop(settings, registry, training_inputs, context.instance) as loop:
+        loop_tick = tick_requests(loop, now=datetime.now(UTC))
+    return to_sensor_result(context, loop_tick)
 
 
 @dg.sensor(
@@ -74,6 +76,6 @@ def new_material(
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
     """Start a retraining if enough posts or pairs arrived after the stable version's training."""
-    with opened(settings, registry, training_inputs, context.instance) as loop:
-        done = tick_growth(loop, now=datetime.now(UTC))
-    return result_of(context, done)
+    with open_loop(settings, registry, training_inputs, context.instance) as loop:
+        loop_tick = tick_growth(loop, now=datetime.now(UTC))
+    return to_sensor_result(context, loop_tick)

@@ -19,10 +19,10 @@ import dagster as dg
 from twin_resources.authors import Author, author_slugs, read_author
 from twin_resources.errors import TwinError
 from twin_resources.idempotent_launch import RunLaunch
-from twin_resources.models.embedder.embedder import find_prepared
+from twin_resources.models.embedder.embedder import find_prepared_embedder
 from twin_resources.settings import Settings
-from twin_resources.storage.sources.arrivals import KnownSources, named, run_key
-from twin_resources.storage.sources.listing import Listing, is_feed, list_source, mark_of
+from twin_resources.storage.sources.arrivals import KnownSources, summarize_names, run_key
+from twin_resources.storage.sources.listing import Listing, is_feed, list_source, short_fingerprint
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 from twin_sensors.import_runs import CHANGE_TAG, ImportRuns
@@ -30,12 +30,12 @@ from twin_sensors.jobs import import_posts
 from twin_sensors.launchable_runs import (
     PARTITIONS,
     LaunchClaims,
-    launchable,
-    request_of,
+    select_launchable,
+    to_run_request,
     unknown_partitions,
 )
 
-LOOKING_S = 30.0
+MAX_LISTING_S = 30.0
 """Maximum listing time of a tick; the next tick continues. Dagster ends a tick after 60 s."""
 
 _AUTHORS = dg.DynamicPartitionsDefinition(name=PARTITIONS)
@@ -46,20 +46,22 @@ class PostsCursor:
     """The cursor: its start time, the next author to list, and the known state of each author."""
 
     epoch: int
-    turn: str
+    next_author: str
     authors: Mapping[str, KnownSources]
 
     @classmethod
-    def read(cls, cursor: str | None, *, now: float) -> "PostsCursor":
+    def from_json(cls, cursor: str | None, *, now: float) -> "PostsCursor":
         if not cursor:
             return cls(int(now), "", {})
         document: dict[str, Any] = json.loads(cursor)
-        known = {slug: KnownSources.from_json(one) for slug, one in document["authors"].items()}
-        return cls(document["epoch"], document["turn"], known)
+        known_sources = {
+            slug: KnownSources.from_json(one) for slug, one in document["authors"].items()
+        }
+        return cls(document["epoch"], document["turn"], known_sources)
 
-    def written(self) -> str:
-        known = {slug: one.as_json() for slug, one in sorted(self.authors.items())}
-        return json.dumps({"epoch": self.epoch, "turn": self.turn, "authors": known})
+    def to_json(self) -> str:
+        known_sources = {slug: one.as_json() for slug, one in sorted(self.authors.items())}
+        return json.dumps({"epoch": self.epoch, "turn": self.next_author, "authors": known_sources})
 
 
 @dg.sensor(
@@ -76,66 +78,76 @@ def new_posts(
 ) -> dg.SensorResult:
     """Import an author's posts once for each change at their folders and S3 prefixes."""
     now = time.time()
-    memory = PostsCursor.read(context.cursor, now=now)
+    posts_cursor = PostsCursor.from_json(context.cursor, now=now)
     try:
-        find_prepared(settings)  # an import ends with `embeddings`, which needs the embedder
+        find_prepared_embedder(
+            settings
+        )  # an import ends with `embeddings`, which needs the embedder
     except TwinError as error:
-        return dg.SensorResult(skip_reason=f"waits: {error.found}", cursor=memory.written())
+        return dg.SensorResult(skip_reason=f"waits: {error.found}", cursor=posts_cursor.to_json())
     runs = ImportRuns(context.instance)
     slugs = author_slugs(settings)
-    known = {slug: one for slug, one in memory.authors.items() if slug in slugs}
+    known_sources = {slug: one for slug, one in posts_cursor.authors.items() if slug in slugs}
     launches: list[RunLaunch] = []
-    lines: list[str] = []
-    turn = ""
-    for slug in _in_turn(slugs, memory.turn):
-        if time.time() > now + LOOKING_S:
-            turn = slug
-            lines.append(f"{slug} and those after are looked at in the next tick")
+    messages: list[str] = []
+    next_author = ""
+    for slug in _rotate_from(slugs, posts_cursor.next_author):
+        if time.time() > now + MAX_LISTING_S:
+            next_author = slug
+            messages.append(f"{slug} and those after are looked at in the next tick")
             break
-        with isolate_failure(slug, lines.append):
+        with isolate_failure(slug, messages.append):
             author = read_author(settings, slug)
             listings = [list_source(source) for source in author.sources if not is_feed(source)]
             if not listings:
                 continue
-            mark = mark_of(listings)
-            is_asked = slug in known and known[slug].mark == mark and known[slug].settled
-            decision = runs.decided(
+            sources_fingerprint = short_fingerprint(listings)
+            is_settled = (
+                slug in known_sources
+                and known_sources[slug].mark == sources_fingerprint
+                and known_sources[slug].settled
+            )
+            decision = runs.decide_import(
                 "posts",
                 slug,
-                known.get(slug),
-                mark,
-                epoch=memory.epoch,
+                known_sources.get(slug),
+                sources_fingerprint,
+                epoch=posts_cursor.epoch,
                 now=now,
-                is_imported=not is_asked and runs.has_read(slug, mark),
+                is_imported=not is_settled and runs.has_read(slug, sources_fingerprint),
             )
-            if decision.launch and decision.known is not None:
-                since = known[slug].at if slug in known else now
-                key = run_key("posts", slug, memory.epoch, decision.known)
+            if decision.should_launch and decision.known is not None:
+                since = known_sources[slug].at if slug in known_sources else now
+                key = run_key("posts", slug, posts_cursor.epoch, decision.known)
                 launches.append(_launch(settings, state, author, listings, key, since=since))
-            lines.append(f"{slug}: {decision.said}")
+            messages.append(f"{slug}: {decision.message}")
             if decision.known is not None:
-                known[slug] = decision.known
-    missing = unknown_partitions(context.instance, launches)
+                known_sources[slug] = decision.known
+    missing_partitions = unknown_partitions(context.instance, launches)
     claims = LaunchClaims(state, import_posts.name)
-    ready, held = launchable(context.instance, launches, added=missing, claims=claims)
-    message = "\n".join([*lines, *held]) or "no author with a folder or an S3 prefix"
+    ready, held_messages = select_launchable(
+        context.instance, launches, added=missing_partitions, claims=claims
+    )
+    message = "\n".join([*messages, *held_messages]) or "no author with a folder or an S3 prefix"
     context.log.info(message)
     return dg.SensorResult(
-        run_requests=list(map(request_of, ready)),
+        run_requests=list(map(to_run_request, ready)),
         skip_reason=None if ready else message,
-        dynamic_partitions_requests=[_AUTHORS.build_add_request(missing)] if missing else [],
-        cursor=PostsCursor(memory.epoch, turn, known).written(),
+        dynamic_partitions_requests=[_AUTHORS.build_add_request(missing_partitions)]
+        if missing_partitions
+        else [],
+        cursor=PostsCursor(posts_cursor.epoch, next_author, known_sources).to_json(),
     )
 
 
-def _in_turn(slugs: Sequence[str], turn: str) -> Iterator[str]:
+def _rotate_from(slugs: Sequence[str], first_slug: str) -> Iterator[str]:
     """Yield all authors once, beginning with those that the last tick did not reach."""
-    yield from (slug for slug in slugs if slug >= turn)
-    yield from (slug for slug in slugs if slug < turn)
+    yield from (slug for slug in slugs if slug >= first_slug)
+    yield from (slug for slug in slugs if slug < first_slug)
 
 
 def _launch(
-    home: Settings,
+    settings: Settings,
     state: State,
     author: Author,
     listings: Sequence[Listing],
@@ -145,18 +157,18 @@ def _launch(
 ) -> RunLaunch:
     """Return a run that names the files and object keys that caused it."""
     arrived = [name for listing in listings for name in listing.arrived_since(since)]
-    stored = _imported_paths(home, state, author.slug)
-    deleted = [name for listing in listings for name in listing.missing(stored)]
-    tags = {"twin/arrived": named(arrived), "twin/deleted": named(deleted)}
+    imported_paths = _imported_paths(settings, state, author.slug)
+    deleted = [name for listing in listings for name in listing.missing(imported_paths)]
+    tags = {"twin/arrived": summarize_names(arrived), "twin/deleted": summarize_names(deleted)}
     named_tags = {name: value for name, value in tags.items() if value}
     return RunLaunch(author.slug, key, {CHANGE_TAG: key} | named_tags)
 
 
-def _imported_paths(home: Settings, state: State, author: str) -> list[str]:
+def _imported_paths(settings: Settings, state: State, author: str) -> list[str]:
     """Return paths and object addresses of the posts that the last import found."""
     from twin_resources.storage.tables.tables import Tables
 
-    tables = Tables(home.tables_base, state=state)
+    tables = Tables(settings.tables_base, state=state)
     if not tables.exists("raw_posts", author):
         return []
     paths = tables.read("raw_posts", author, columns=["path"], where="NOT deleted")

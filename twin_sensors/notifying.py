@@ -8,7 +8,7 @@ import time
 
 import dagster as dg
 
-from twin_resources.observability.notifications import WrongAddress, channels, deliver
+from twin_resources.observability.notifications import InvalidChannel, parse_channels, deliver
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -23,10 +23,10 @@ def notices_waiting(
     settings: dg.ResourceParam[Settings], state: dg.ResourceParam[State]
 ) -> dg.SkipReason:
     """Send notices to the addresses in `TWIN_NOTIFY`; failed ones are tried again."""
-    ways = channels(settings.notify.split())
-    done = deliver(state, ways, now=time.time())
-    wrong = [str(way.reason) for way in ways if isinstance(way, WrongAddress)]
-    counted = (
-        f"{done.sent} sent, {done.waiting} waiting, {done.given_up} given up, {len(ways)} addresses"
-    )
-    return dg.SkipReason("\n".join([counted, *wrong]))
+    notification_channels = parse_channels(settings.notify.split())
+    delivery = deliver(state, notification_channels, now=time.time())
+    invalid_addresses = [
+        str(way.reason) for way in notification_channels if isinstance(way, InvalidChannel)
+    ]
+    summary = f"{delivery.sent} sent, {delivery.waiting} waiting, {delivery.given_up} given up, {len(notification_channels)} addresses"
+    return dg.SkipReason("\n".join([summary, *invalid_addresses]))

@@ -15,16 +15,21 @@ import dagster as dg
 from twin_resources.authors import read_author
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import Ledger
-from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, tick
-from twin_resources.quality.retraining.retraining_rules import limits_of, rules_of
+from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, run_tick
+from twin_resources.quality.retraining.retraining_rules import (
+    limits_for_author,
+    rules_from_settings,
+)
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin
-from twin_sensors.launchable_runs import launchable, request_of
+from twin_sensors.launchable_runs import select_launchable, to_run_request
 
-SHOWN = 25  # maximum authors in a quiet tick's message; `quality_evidence` has all of them
+MAX_SHOWN_AUTHORS = (
+    25  # maximum authors in a quiet tick's message; `quality_evidence` has all of them
+)
 
 
 @dg.sensor(
@@ -42,13 +47,13 @@ def quality_dropped(
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
     """Start a retraining if scores fell below the level certified for the stable version."""
-    with opened(settings, registry, training_inputs, context.instance) as loop:
-        done = tick(loop, now=datetime.now(UTC))
-    return result_of(context, done)
+    with open_loop(settings, registry, training_inputs, context.instance) as loop:
+        loop_tick = run_tick(loop, now=datetime.now(UTC))
+    return to_sensor_result(context, loop_tick)
 
 
 @contextmanager
-def opened(
+def open_loop(
     settings: Settings,
     registry: Registry,
     training_inputs: TrainingInputs,
@@ -58,29 +63,35 @@ def opened(
     with LangfuseClient.from_settings(settings) as client:
         yield RetrainingLoop(
             state=registry.state,
-            ledger=Ledger.of_home(settings, registry.state, client),
+            ledger=Ledger.for_home(settings, registry.state, client),
             registry=registry,
             inputs=training_inputs,
             runs=DagsterRunRecords(instance),
-            rules=rules_of(settings),
-            limits=lambda author: limits_of(settings, read_author(settings, author)),
-            startable=partial(launchable, instance),
+            rules=rules_from_settings(settings),
+            limits=lambda author: limits_for_author(settings, read_author(settings, author)),
+            select_startable=partial(select_launchable, instance),
         )
 
 
-def result_of(context: dg.SensorEvaluationContext, done: LoopTick) -> dg.SensorResult:
+def to_sensor_result(context: dg.SensorEvaluationContext, loop_tick: LoopTick) -> dg.SensorResult:
     """Return the tick's result for Dagster: runs, or the numbers as the reason for having none."""
-    message = message_of(done)
-    if not done.launches:
+    message = format_message(loop_tick)
+    if not loop_tick.launches:
         return dg.SensorResult(skip_reason=message)
     context.log.info(message)
-    return dg.SensorResult(run_requests=list(map(request_of, done.launches)))
+    return dg.SensorResult(run_requests=list(map(to_run_request, loop_tick.launches)))
 
 
-def message_of(done: LoopTick) -> str:
+def format_message(loop_tick: LoopTick) -> str:
     """Return decisions first, then the numbers of up to 25 authors, then notes on the reading."""
-    order = sorted(done.messages, key=lambda author: (author not in done.decisions, author))
-    lines = [f"{author}: {done.messages[author]}" for author in order[:SHOWN]]
-    if len(order) > SHOWN:
-        lines.append(f"and {len(order) - SHOWN} authors more: see quality_evidence")
-    return "\n".join([*lines, *done.notes]) or "nothing to watch"
+    ordered_authors = sorted(
+        loop_tick.messages, key=lambda author: (author not in loop_tick.decisions, author)
+    )
+    lines = [
+        f"{author}: {loop_tick.messages[author]}" for author in ordered_authors[:MAX_SHOWN_AUTHORS]
+    ]
+    if len(ordered_authors) > MAX_SHOWN_AUTHORS:
+        lines.append(
+            f"and {len(ordered_authors) - MAX_SHOWN_AUTHORS} authors more: see quality_evidence"
+        )
+    return "\n".join([*lines, *loop_tick.notes]) or "nothing to watch"

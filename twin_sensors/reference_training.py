@@ -15,26 +15,26 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from twin_resources.authors import Author, readable_authors
+from twin_resources.authors import Author, list_readable_authors
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.jobs import retrain_twin, train_reference
-from twin_sensors.launchable_runs import LaunchClaims, launchable
-from twin_sensors.schedules import launches_at, requested
+from twin_sensors.launchable_runs import LaunchClaims, select_launchable
+from twin_sensors.schedules import build_launches, request_runs
 
 # The first hours are left for use: a person who has just set up a twin asks, imports and retrains.
-AFTER_RELEASE = timedelta(hours=3)
-BETWEEN_TRIES = timedelta(days=1)  # otherwise a failing training would run every hour
+MIN_STABLE_TIME = timedelta(hours=3)
+RETRY_INTERVAL = timedelta(days=1)  # otherwise a failing training would run every hour
 
 
-def build(wanted: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
+def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
     """Return the schedule.
 
     Args:
-        wanted: function that returns whether an author's adapter is required and missing.
+        is_wanted: function that returns whether an author's adapter is required and missing.
     """
 
     @dg.schedule(
@@ -52,41 +52,47 @@ def build(wanted: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
         registry: dg.ResourceParam[Registry],
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         """Start the training for the first author who needs one, if no other training waits."""
-        at = context.scheduled_execution_time
-        own = DagsterRunRecords(context.instance, job=train_reference.name)
-        retraining = DagsterRunRecords(context.instance, job=retrain_twin.name)
-        if busy := sorted({*own.in_flight(), *retraining.in_flight()}):
+        scheduled_at = context.scheduled_execution_time
+        reference_runs = DagsterRunRecords(context.instance, job=train_reference.name)
+        retraining_runs = DagsterRunRecords(context.instance, job=retrain_twin.name)
+        if busy := sorted(
+            {*reference_runs.in_flight_run_ids(), *retraining_runs.in_flight_run_ids()}
+        ):
             yield dg.SkipReason(f"a training of {', '.join(busy)} waits or runs")
             return
-        authors, lines = readable_authors(settings)
+        authors, messages = list_readable_authors(settings)
         by_slug = {author.slug: author for author in authors}
-        ready, held = launchable(context.instance, launches_at(at, by_slug, kind="reference"))
-        lines += held
-        chosen: list[RunLaunch] = []
+        ready, held_messages = select_launchable(
+            context.instance, build_launches(scheduled_at, by_slug, kind="reference")
+        )
+        messages += held_messages
+        selected: list[RunLaunch] = []
         for launch in ready:
             author = by_slug[launch.author]
-            since = _stable_since(registry, author.slug)
-            if since is None or since > at - AFTER_RELEASE:
-                lines.append(f"{author.slug}: no version has been stable for {AFTER_RELEASE}")
+            stable_since = _stable_since(registry, author.slug)
+            if stable_since is None or stable_since > scheduled_at - MIN_STABLE_TIME:
+                messages.append(f"{author.slug}: no version has been stable for {MIN_STABLE_TIME}")
                 continue
-            if own.of_author(author.slug, since=(at - BETWEEN_TRIES).timestamp()):
-                lines.append(f"{author.slug}: tried less than {BETWEEN_TRIES} ago")
+            if reference_runs.runs_of_author(
+                author.slug, since=(scheduled_at - RETRY_INTERVAL).timestamp()
+            ):
+                messages.append(f"{author.slug}: tried less than {RETRY_INTERVAL} ago")
                 continue
-            with isolate_failure(author.slug, lines.append):  # such as a missing base model
-                if wanted(author, settings):
-                    chosen = [launch]
+            with isolate_failure(author.slug, messages.append):  # such as a missing base model
+                if is_wanted(author, settings):
+                    selected = [launch]
                     break
-                lines.append(f"{author.slug}: there is one, or none is wanted")
-        message = "\n".join(lines) or "no author"
+                messages.append(f"{author.slug}: there is one, or none is wanted")
+        message = "\n".join(messages) or "no author"
         claims = LaunchClaims(registry.state, train_reference.name)
-        yield from requested(context, chosen, claims, otherwise=message)
+        yield from request_runs(context, selected, claims, skip_message=message)
 
     return train_reference_every_hour
 
 
 def _stable_since(registry: Registry, author: str) -> datetime | None:
     """Return when the current version became stable, or None without one that was trained here."""
-    stable = registry.stable(author)
+    stable = registry.stable_version(author)
     if stable is None or stable.is_answer_model:
         return None
     moves = [move for move in registry.moves(author) if move.version == stable.version]

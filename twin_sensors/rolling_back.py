@@ -34,13 +34,15 @@ def bring_back(
         raise dg.Failure("give a reason: it is the only trace of why the version was taken back")
     author = context.partition_key
     move = registry.rollback(author, config.version or None, actor=ACTOR, reason=config.reason)
-    last = int(newest_metadata(context.instance, "released_model", author).get("move", 0))
-    moved = release_summary.untold(registry.moves(author), last)
-    metadata = release_summary.release_metadata(registry.stable(author), moved, last=last)
+    last_move = int(newest_metadata(context.instance, "released_model", author).get("move", 0))
+    new_moves = release_summary.unreported_moves(registry.moves(author), last_move)
+    metadata = release_summary.release_metadata(
+        registry.stable_version(author), new_moves, last=last_move
+    )
     context.log_event(
         dg.AssetMaterialization(
             "released_model",
-            description=release_summary.line_of(move),
+            description=release_summary.describe_move(move),
             metadata=metadata,
             partition=author,
         )

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from twin_resources.idempotent_launch import RunLaunch
-from twin_resources.quality.ledger.interactions_frame import authors_answering
+from twin_resources.quality.ledger.interactions_frame import authors_with_answers
 from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.registry.registry import Registry
 from twin_resources.storage.state.state import State
@@ -20,10 +20,10 @@ from twin_sensors.jobs import (
     compare_versions,
     judge_answers,
 )
-from twin_sensors.launchable_runs import LaunchClaims, launchable, request_of
+from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run_request
 
 # Longer than the interval between ticks, so that an answer read late by the ledger is not missed.
-LOOKED_BACK = timedelta(hours=3)
+LOOKBACK = timedelta(hours=3)
 
 
 @dg.schedule(
@@ -37,11 +37,13 @@ def collect_feedback_every_hour(
     context: dg.ScheduleEvaluationContext, state: dg.ResourceParam[State]
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Start `collect_feedback` for each author who has answered recently."""
-    at = context.scheduled_execution_time
-    wanted = launches_at(at, _answered_lately(at, state), kind="feedback")
-    otherwise = f"nobody was asked in the {LOOKED_BACK} before {at:%H:%M}"
+    scheduled_at = context.scheduled_execution_time
+    launches = build_launches(
+        scheduled_at, _recently_answering_authors(scheduled_at, state), kind="feedback"
+    )
+    skip_message = f"nobody was asked in the {LOOKBACK} before {scheduled_at:%H:%M}"
     claims = LaunchClaims(state, collect_feedback.name)
-    yield from requested(context, wanted, claims, otherwise=otherwise)
+    yield from request_runs(context, launches, claims, skip_message=skip_message)
 
 
 @dg.schedule(
@@ -58,12 +60,17 @@ def judge_answers_every_hour(
 
     Judging shares a pool with trainings: behind a long training, hourly runs would accumulate.
     """
-    at = context.scheduled_execution_time
-    waiting = DagsterRunRecords(context.instance, job=judge_answers.name).in_flight()
-    slugs = sorted({*_answered_lately(at, state)} - {*waiting})
-    otherwise = f"no answer in the {LOOKED_BACK} before {at:%H:%M} waits for judges"
+    scheduled_at = context.scheduled_execution_time
+    in_flight = DagsterRunRecords(context.instance, job=judge_answers.name).in_flight_run_ids()
+    slugs = sorted({*_recently_answering_authors(scheduled_at, state)} - {*in_flight})
+    skip_message = f"no answer in the {LOOKBACK} before {scheduled_at:%H:%M} waits for judges"
     claims = LaunchClaims(state, judge_answers.name)
-    yield from requested(context, launches_at(at, slugs, kind="judge"), claims, otherwise=otherwise)
+    yield from request_runs(
+        context,
+        build_launches(scheduled_at, slugs, kind="judge"),
+        claims,
+        skip_message=skip_message,
+    )
 
 
 @dg.schedule(
@@ -81,19 +88,19 @@ def compare_versions_every_hour(
     The retraining that made a version makes its first pairs. Without this schedule, a trial that
     they left undecided would never end, and later candidates would wait behind it.
     """
-    at = context.scheduled_execution_time
-    trying = [
+    scheduled_at = context.scheduled_execution_time
+    authors_on_trial = [
         author
         for author in registry.authors_on_trial()
-        if registry.stable(author) is not None
+        if registry.stable_version(author) is not None
         and any(item.state == "shadow" for item in registry.versions(author))
     ]
-    waiting = DagsterRunRecords(context.instance, job=compare_versions.name).in_flight()
-    slugs = [slug for slug in trying if slug not in waiting]
-    otherwise = "no version is on trial as a shadow"
+    in_flight = DagsterRunRecords(context.instance, job=compare_versions.name).in_flight_run_ids()
+    slugs = [slug for slug in authors_on_trial if slug not in in_flight]
+    skip_message = "no version is on trial as a shadow"
     claims = LaunchClaims(registry.state, compare_versions.name)
-    wanted = launches_at(at, slugs, kind="compare")
-    yield from requested(context, wanted, claims, otherwise=otherwise)
+    launches = build_launches(scheduled_at, slugs, kind="compare")
+    yield from request_runs(context, launches, claims, skip_message=skip_message)
 
 
 compare_authors_every_day = dg.ScheduleDefinition(
@@ -105,33 +112,33 @@ compare_authors_every_day = dg.ScheduleDefinition(
 )
 
 
-def launches_at(at: datetime, slugs: Iterable[str], *, kind: str) -> list[RunLaunch]:
+def build_launches(scheduled_at: datetime, slugs: Iterable[str], *, kind: str) -> list[RunLaunch]:
     """Return a run for each author, with the same key if the tick of this time is repeated."""
-    return [RunLaunch(slug, f"{kind}:{slug}:{at.isoformat()}") for slug in slugs]
+    return [RunLaunch(slug, f"{kind}:{slug}:{scheduled_at.isoformat()}") for slug in slugs]
 
 
-def requested(
+def request_runs(
     context: dg.ScheduleEvaluationContext,
-    wanted: Sequence[RunLaunch],
+    launches: Sequence[RunLaunch],
     claims: LaunchClaims,
     *,
-    otherwise: str,
+    skip_message: str,
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Yield the runs that Dagster can start; report the others, which the next tick requests again.
 
     Args:
-        otherwise: the reason if no run is wanted.
+        skip_message: the reason if no run is wanted.
     """
-    ready, held = launchable(context.instance, wanted, claims=claims)
-    yield from map(request_of, ready)
-    if held:
-        context.log.warning("\n".join(held))
+    ready, held_messages = select_launchable(context.instance, launches, claims=claims)
+    yield from map(to_run_request, ready)
+    if held_messages:
+        context.log.warning("\n".join(held_messages))
     if not ready:
-        yield dg.SkipReason("\n".join([*([] if wanted else [otherwise]), *held]))
+        yield dg.SkipReason("\n".join([*([] if launches else [skip_message]), *held_messages]))
 
 
-def _answered_lately(at: datetime, state: State) -> Sequence[str]:
-    """Return the authors with an answer in the last `LOOKED_BACK`."""
+def _recently_answering_authors(at: datetime, state: State) -> Sequence[str]:
+    """Return the authors with an answer in the last `LOOKBACK`."""
     open_tables(state)
-    with state.reading() as connection:
-        return authors_answering(connection, since=at - LOOKED_BACK)
+    with state.read_transaction() as connection:
+        return authors_with_answers(connection, since=at - LOOKBACK)

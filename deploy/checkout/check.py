@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 PROJECT = Path(__file__).resolve().parents[2]
-PYTEST_NOTHING_COLLECTED = 5
+PYTEST_NO_TESTS_COLLECTED = 5
 MIN_WORKERS = 2
-WORKERS = 3  # two workers left a third of two cores' time idle in live tests, a fifth in others
-WORKER_BYTES = 4 << 30  # of a worker of live tests
+MAX_WORKERS = 3  # two workers left a third of two cores' time idle in live tests, a fifth in others
+MEMORY_PER_WORKER_BYTES = 4 << 30  # of a worker of live tests
 
 Length = Literal["fast", "no-live", "short", "long"]
 
@@ -50,20 +50,22 @@ class CheckOutcome:
     """The results of the stages so far.
 
     Attributes:
-        broken: the names of the failed stages.
-        clocks: one line per stage.
+        failed_stages: the names of the failed stages.
+        stage_durations: one line per stage.
     """
 
     counts: Counter[str] = field(default_factory=Counter[str])
-    reasons: Counter[str] = field(default_factory=Counter[str])
-    broken: list[str] = field(default_factory=list[str])
-    clocks: list[str] = field(default_factory=list[str])
+    skip_reasons: Counter[str] = field(default_factory=Counter[str])
+    failed_stages: list[str] = field(default_factory=list[str])
+    stage_durations: list[str] = field(default_factory=list[str])
 
     def add(self, name: str, started: float, *, ok: bool) -> None:
         verdict = "ok" if ok else "FAILED"
-        self.clocks.append(f"{_clock(time.monotonic() - started)}  {name}: {verdict}")
+        self.stage_durations.append(
+            f"{_format_duration(time.monotonic() - started)}  {name}: {verdict}"
+        )
         if not ok:
-            self.broken.append(name)
+            self.failed_stages.append(name)
 
 
 def static_stages(project: Path) -> list[Stage]:
@@ -85,7 +87,7 @@ def pytest_stages(
     *,
     changed: Iterable[str] = (),
     workers: int | None = None,
-    fitting: int = MIN_WORKERS,
+    default_workers: int = MIN_WORKERS,
 ) -> list[Stage]:
     """Return the pytest runs: unit and graph tests, live tests, and GPU tests, which may skip.
 
@@ -95,25 +97,52 @@ def pytest_stages(
     Args:
         arguments: pytest's arguments; paths among them select the tests.
         changed: graph tests that run with the unit tests in the fast form.
-        workers: the number of workers, or None for `fitting`; tests named by a path then run in one
+        workers: the number of workers, or None for `default_workers`; tests named by a path then run in one
             process.
-        fitting: the number of workers that the memory allows (`workers_for`).
+        default_workers: the number of workers that the memory allows (`workers_for`).
     """
-    slowest = ("--durations=10", "--durations-min=10")  # shows where a check became slower
-    base = (sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q", *slowest)
+    duration_options = ("--durations=10", "--durations-min=10")  # shows where a check became slower
+    base_command = (
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "tests.open_reporter",
+        "-q",
+        *duration_options,
+    )
     if length != "long":
-        base += ("-m", "not long")
+        base_command += ("-m", "not long")
     paths = [item for item in arguments if (PROJECT / item.split("::")[0]).exists()]
-    rest = [item for item in arguments if item not in paths]
-    beside = ("-n", str(workers or fitting), "--dist", "loadfile", "--no-loadscope-reorder")
+    other_arguments = [item for item in arguments if item not in paths]
+    parallel_options = (
+        "-n",
+        str(workers or default_workers),
+        "--dist",
+        "loadfile",
+        "--no-loadscope-reorder",
+    )
     if paths:
-        return [Stage("tests", (*base, *(beside if workers else ()), *rest, *paths))]
+        return [
+            Stage(
+                "tests",
+                (*base_command, *(parallel_options if workers else ()), *other_arguments, *paths),
+            )
+        ]
     if length == "fast":
-        return [Stage("unit and changed graph", (*base, *beside, *rest, *changed, "tests/unit"))]
+        return [
+            Stage(
+                "unit and changed graph",
+                (*base_command, *parallel_options, *other_arguments, *changed, "tests/unit"),
+            )
+        ]
     stages = [
-        Stage("unit and graph", (*base, *beside, *rest, "tests/graph", "tests/unit")),
-        Stage("live", (*base, *beside, *rest, "tests/live")),
-        Stage("gpu", (*base, *rest, "tests/gpu")),  # nothing else uses the card
+        Stage(
+            "unit and graph",
+            (*base_command, *parallel_options, *other_arguments, "tests/graph", "tests/unit"),
+        ),
+        Stage("live", (*base_command, *parallel_options, *other_arguments, "tests/live")),
+        Stage("gpu", (*base_command, *other_arguments, "tests/gpu")),  # nothing else uses the card
     ]
     return stages[:1] if length == "no-live" else stages
 
@@ -136,18 +165,20 @@ def changed_graph_tests(project: Path) -> list[str]:
 
 def workers_for(available: int) -> int:
     """Return how many workers fit into so many bytes of memory, with room for one more."""
-    return WORKERS if available >= (WORKERS + 1) * WORKER_BYTES else MIN_WORKERS
+    return MAX_WORKERS if available >= (MAX_WORKERS + 1) * MEMORY_PER_WORKER_BYTES else MIN_WORKERS
 
 
 def run_static(stage: Stage, outcome: CheckOutcome) -> bool:
     """Run one static stage and return whether it passed; print its output only if it failed."""
     started = time.monotonic()
-    ran = subprocess.run(stage.command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    passed = ran.returncode == 0
+    completed = subprocess.run(
+        stage.command, cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    passed = completed.returncode == 0
     outcome.add(stage.name, started, ok=passed)
     if not passed:
-        sys.stdout.write(ran.stdout + ran.stderr)
-    _say(f"{stage.name}: {'ok' if passed else 'FAILED'}")
+        sys.stdout.write(completed.stdout + completed.stderr)
+    _log(f"{stage.name}: {'ok' if passed else 'FAILED'}")
     return passed
 
 
@@ -165,24 +196,24 @@ def test_environment(report: Path) -> dict[str, str]:
 def run_pytest(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
     """Run one pytest stage with its output passed on; return whether it ran any test."""
     name, command = stage
-    _say(name)
+    _log(name)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.jsonl"
-        code = subprocess.run(
+        exit_code = subprocess.run(
             command, cwd=cwd, env=test_environment(report), check=False
         ).returncode
         lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
     failed_before = outcome.counts["failed"]
     for line in lines:
         counts = json.loads(line)
-        outcome.reasons.update(counts.pop("reasons"))
+        outcome.skip_reasons.update(counts.pop("reasons"))
         outcome.counts.update(counts)
-    ok = code in {0, PYTEST_NOTHING_COLLECTED}
-    if not ok and outcome.counts["failed"] == failed_before:
+    has_passed = exit_code in {0, PYTEST_NO_TESTS_COLLECTED}
+    if not has_passed and outcome.counts["failed"] == failed_before:
         outcome.counts["failed"] += 1  # an aborted run counts as one failure
-    outcome.add(name, started, ok=ok)
-    return code != PYTEST_NOTHING_COLLECTED
+    outcome.add(name, started, ok=has_passed)
+    return exit_code != PYTEST_NO_TESTS_COLLECTED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -196,8 +227,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("fast", "no-live", "long"):
         lengths.add_argument(f"--{name}", dest="length", action="store_const", const=name)
     parser.set_defaults(length="short")
-    workers = "tests beside one another, default 3, or 2; one of live tests may take 4 GB"
-    parser.add_argument("-n", dest="workers", type=_positive, metavar="WORKERS", help=workers)
+    workers_help = "tests beside one another, default 3, or 2; one of live tests may take 4 GB"
+    parser.add_argument(
+        "-n", dest="workers", type=_positive_integer, metavar="WORKERS", help=workers_help
+    )
     options, arguments = parser.parse_known_args(argv)
     import psutil  # imported here so that `check.sh --help` works before the installation
 
@@ -207,38 +240,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.length,
         changed=changed_graph_tests(PROJECT) if options.length == "fast" else (),
         workers=options.workers,
-        fitting=workers_for(psutil.virtual_memory().available),
+        default_workers=workers_for(psutil.virtual_memory().available),
     )
     with ThreadPoolExecutor() as pool:  # the block waits for its end: live tests need both cores
-        static = [pool.submit(run_static, stage, outcome) for stage in static_stages(PROJECT)]
+        static_results = [
+            pool.submit(run_static, stage, outcome) for stage in static_stages(PROJECT)
+        ]
         ran_tests = run_pytest(stages[0], outcome, cwd=PROJECT)
-    outcome.counts["failed"] += sum(not stage.result() for stage in static)
+    outcome.counts["failed"] += sum(not stage.result() for stage in static_results)
     for stage in stages[1:]:
         ran_tests |= run_pytest(stage, outcome, cwd=PROJECT)
     if not ran_tests:
         outcome.counts["failed"] += 1
-        outcome.broken.append("no test was chosen")
-    _say(f"all stages: {_clock(time.monotonic() - started)}")
-    reasons = (f"skipped {number} × {why}" for why, number in sorted(outcome.reasons.items()))
-    for line in (*outcome.clocks, *reasons, *(f"FAILED: {name}" for name in outcome.broken)):
+        outcome.failed_stages.append("no test was chosen")
+    _log(f"all stages: {_format_duration(time.monotonic() - started)}")
+    reasons = (f"skipped {number} × {why}" for why, number in sorted(outcome.skip_reasons.items()))
+    for line in (
+        *outcome.stage_durations,
+        *reasons,
+        *(f"FAILED: {name}" for name in outcome.failed_stages),
+    ):
         sys.stdout.write(f"  {line}\n")
     passed, failed, skipped = (outcome.counts[one] for one in ("passed", "failed", "skipped"))
     sys.stdout.write(f"{passed} passed, {failed} failed, {skipped} skipped\n")
-    return 1 if failed or outcome.broken else 0
+    return 1 if failed or outcome.failed_stages else 0
 
 
-def _positive(text: str) -> int:
+def _positive_integer(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text} is no number of workers: 2, say")
     return int(text)
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     sys.stdout.write(f"check  {text}\n")
     sys.stdout.flush()
 
 
-def _clock(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 

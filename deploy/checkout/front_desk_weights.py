@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from twin_resources.gateway.front_desk.features import SLOTS, features
+from twin_resources.gateway.front_desk.features import SLOTS, ngram_features
 from twin_resources.gateway.front_desk.message_kinds import (
     KINDS,
     PART_CHARACTERS,
@@ -29,23 +29,26 @@ from twin_resources.gateway.front_desk.message_kinds import (
     WEIGHTS,
     FittedWeights,
     MessageKind,
-    parts,
+    split_parts,
 )
-from twin_resources.gateway.front_desk.message_vectors import vector_of
-from twin_resources.quality.judges.texts import bundled_hands
+from twin_resources.gateway.front_desk.message_vectors import embed_message
+from twin_resources.quality.judges.texts import bundled_writers
 
 EXAMPLES = WEIGHTS.with_name("examples")
 _SEED = 36
 _REGULARIZATION = 3.0  # the best of 1, 2, 3, 5 and 10 on the half used for tuning
-_UNITS, _ROUNDS = 64, 40
+_HIDDEN_UNITS, _MAX_ITERATIONS = 64, 40
 # The best decay of .3, 1 and 4 in five folds by meaning: when 1 % of the ordinary examples are
 # classified as danger, 35, 33 and 37 % of the danger is missed. Three networks depend less on
 # seeds than one; seven find no more. Noise on the vectors and points between two did not help.
-_DECAY, _NETWORKS = 1.0, 3
-_PROSE = 800
-_VARIANT = 0.5  # weight of a variant relative to its example
-_EVERY = 3  # one variant in this many gets a vector
-_GREETINGS, _QUESTIONS = 30, 300  # the first ones, combined with other messages; they stay the same
+_WEIGHT_DECAY, _NETWORK_COUNT = 1.0, 3
+_PROSE_PAIR_COUNT = 800
+_VARIANT_WEIGHT = 0.5  # weight of a variant relative to its example
+_VECTOR_VARIANT_INTERVAL = 3  # one variant in this many gets a vector
+_GREETING_COUNT, _QUESTION_COUNT = (
+    30,
+    300,
+)  # the first ones, combined with other messages; they stay the same
 
 Corpus = Mapping[tuple[str, MessageKind], Sequence[str]]
 
@@ -67,7 +70,7 @@ def read_examples(folder: Path = EXAMPLES) -> Corpus:
     return corpus
 
 
-def digest_of(corpus: Corpus) -> str:
+def corpus_digest(corpus: Corpus) -> str:
     """Return the SHA-256 of all examples."""
     lines = (
         f"{language} {kind} {text}" for (language, kind), texts in corpus.items() for text in texts
@@ -75,7 +78,7 @@ def digest_of(corpus: Corpus) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def samples_of(corpus: Corpus, *, punctuated: bool = False) -> list[Sample]:
+def build_samples(corpus: Corpus, *, keep_punctuation: bool = False) -> list[Sample]:
     """Return the examples and their variants.
 
     Variants have no punctuation, since readers omit it, or add a greeting or an ordinary question:
@@ -84,51 +87,60 @@ def samples_of(corpus: Corpus, *, punctuated: bool = False) -> list[Sample]:
     variants.
 
     Args:
-        punctuated: whether to omit most variants, since a vector costs 30 CPU-ms: only one in three
+        keep_punctuation: whether to omit most variants, since a vector costs 30 CPU-ms: only one in three
             is kept, and only of danger and of ordinary messages next to another.
     """
     samples: list[Sample] = []
     for (language, kind), texts in corpus.items():
-        greetings = corpus[language, "greeting"][:_GREETINGS]
-        questions = corpus[language, "ordinary"][:_QUESTIONS]
+        greetings = corpus[language, "greeting"][:_GREETING_COUNT]
+        questions = corpus[language, "ordinary"][:_QUESTION_COUNT]
         for text in texts:
-            chance = random.Random(f"{_SEED} {text}")
+            random_generator = random.Random(f"{_SEED} {text}")
             samples.append(Sample(text, kind))
             if kind == "ordinary":
-                samples += [Sample(part, kind, _VARIANT) for part in parts(text)]
-            if punctuated and (kind not in {"danger", "ordinary"} or chance.randrange(_EVERY)):
+                samples += [Sample(part, kind, _VARIANT_WEIGHT) for part in split_parts(text)]
+            if keep_punctuation and (
+                kind not in {"danger", "ordinary"}
+                or random_generator.randrange(_VECTOR_VARIANT_INTERVAL)
+            ):
                 continue
-            if not punctuated:
-                samples.append(Sample(re.sub(r"[?!¿¡]", "", text), kind, _VARIANT))
-            greeted = f"{chance.choice(greetings)}. {text}"
-            pair = [text, chance.choice(questions)]
-            chance.shuffle(pair)
-            beside = chance.choice((" ", ". ", "\n")).join(pair)
+            if not keep_punctuation:
+                samples.append(Sample(re.sub(r"[?!¿¡]", "", text), kind, _VARIANT_WEIGHT))
+            with_greeting = f"{random_generator.choice(greetings)}. {text}"
+            pair = [text, random_generator.choice(questions)]
+            random_generator.shuffle(pair)
+            combined = random_generator.choice((" ", ". ", "\n")).join(pair)
             if kind == "danger":
-                samples.append(Sample(beside, kind, _VARIANT))
+                samples.append(Sample(combined, kind, _VARIANT_WEIGHT))
             elif kind == "ordinary":
-                samples.append(Sample(chance.choice((greeted, beside)), kind, _VARIANT))
+                samples.append(
+                    Sample(
+                        random_generator.choice((with_greeting, combined)), kind, _VARIANT_WEIGHT
+                    )
+                )
             elif kind != "greeting":
-                samples.append(Sample(greeted, kind, _VARIANT))
+                samples.append(Sample(with_greeting, kind, _VARIANT_WEIGHT))
     return samples
 
 
-def prose() -> list[Sample]:
+def prose_samples() -> list[Sample]:
     """Return pairs of sentences from the bundled authors: text that a reader pastes is ordinary."""
-    passages = [text for author in bundled_hands(without=[]) for _, text in author.passages]
+    passages = [text for author in bundled_writers(exclude=[]) for _, text in author.passages]
     sentences = [part for text in passages for part in SENTENCE_END.split(text) if part]
-    starts = random.Random(_SEED).sample(range(len(sentences) - 1), _PROSE)
+    starts = random.Random(_SEED).sample(range(len(sentences) - 1), _PROSE_PAIR_COUNT)
     pairs = [" ".join(sentences[at : at + 2])[:PART_CHARACTERS] for at in starts]
-    return [Sample(pair, "ordinary", _VARIANT) for pair in pairs]
+    return [Sample(pair, "ordinary", _VARIANT_WEIGHT) for pair in pairs]
 
 
-def fit(corpus: Corpus) -> FittedWeights:
+def fit_weights(corpus: Corpus) -> FittedWeights:
     """Fit a logistic regression over the n-grams and a layer over the vectors."""
-    pasted = prose()
-    coefficients, scale, intercepts = fit_ngrams([*samples_of(corpus), *pasted])
-    punctuated = [*samples_of(corpus, punctuated=True), *pasted]
-    hidden, output = fit_layer(punctuated, decay=_DECAY, networks=_NETWORKS)
-    return FittedWeights(coefficients, scale, intercepts, hidden, output, digest_of(corpus))
+    pasted_samples = prose_samples()
+    coefficients, scale, intercepts = fit_ngrams([*build_samples(corpus), *pasted_samples])
+    punctuated_samples = [*build_samples(corpus, keep_punctuation=True), *pasted_samples]
+    hidden, output = fit_layer(
+        punctuated_samples, weight_decay=_WEIGHT_DECAY, network_count=_NETWORK_COUNT
+    )
+    return FittedWeights(coefficients, scale, intercepts, hidden, output, corpus_digest(corpus))
 
 
 def fit_ngrams(
@@ -142,13 +154,13 @@ def fit_ngrams(
     from scipy.sparse import csr_matrix
     from sklearn.linear_model import LogisticRegression
 
-    filled = [features(sample.text) for sample in samples]
-    ends = np.cumsum([0, *(len(slots) for slots, _ in filled)])
+    sample_features = [ngram_features(sample.text) for sample in samples]
+    row_offsets = np.cumsum([0, *(len(slots) for slots, _ in sample_features)])
     matrix = csr_matrix(
         (
-            np.concatenate([values for _, values in filled]),
-            np.concatenate([slots for slots, _ in filled]),
-            ends,
+            np.concatenate([values for _, values in sample_features]),
+            np.concatenate([slots for slots, _ in sample_features]),
+            row_offsets,
         ),
         shape=(len(samples), SLOTS),
     )
@@ -160,16 +172,16 @@ def fit_ngrams(
     )
     coefficients = model.coef_.T  # (slots, kinds)
     scale = np.abs(coefficients).max(axis=0) / 127.0
-    fitted = np.round(coefficients / scale).astype(np.int8)
-    return fitted, scale, np.asarray(model.intercept_, dtype=float)
+    quantized = np.round(coefficients / scale).astype(np.int8)
+    return quantized, scale, np.asarray(model.intercept_, dtype=float)
 
 
 def fit_layer(
     samples: Sequence[Sample],
     kinds: Sequence[str] = KINDS,
     *,
-    decay: float = 1.0,
-    networks: int = 1,
+    weight_decay: float = 1.0,
+    network_count: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit networks of one hidden layer to the messages' vectors, side by side.
 
@@ -179,30 +191,38 @@ def fit_layer(
     """
     from sklearn.neural_network import MLPClassifier
 
-    computed = {text: vector_of(text) for text in dict.fromkeys(one.text for one in samples)}
-    vectors = np.stack([computed[sample.text] for sample in samples])
+    vector_by_text = {
+        text: embed_message(text) for text in dict.fromkeys(one.text for one in samples)
+    }
+    vectors = np.stack([vector_by_text[sample.text] for sample in samples])
     mean = vectors.mean(axis=0)
-    spread = float((vectors - mean).std())
-    wanted = [kinds.index(sample.kind) for sample in samples]
+    standard_deviation = float((vectors - mean).std())
+    labels = [kinds.index(sample.kind) for sample in samples]
     hidden, output, bias = [], [], np.zeros(len(kinds))
-    for number in range(networks):
+    for number in range(network_count):
         model = MLPClassifier(
-            (_UNITS,), alpha=decay, max_iter=_ROUNDS, tol=0.0, random_state=_SEED + number
+            (_HIDDEN_UNITS,),
+            alpha=weight_decay,
+            max_iter=_MAX_ITERATIONS,
+            tol=0.0,
+            random_state=_SEED + number,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # it ends after _ROUNDS by design
-            model.fit((vectors - mean) / spread, wanted)
+            model.fit((vectors - mean) / standard_deviation, labels)
         (inner, outer), (inner_bias, outer_bias) = model.coefs_, model.intercepts_
-        hidden.append(np.vstack([inner / spread, inner_bias - mean @ inner / spread]))
-        output.append(outer / networks)
-        bias += outer_bias / networks
+        hidden.append(
+            np.vstack([inner / standard_deviation, inner_bias - mean @ inner / standard_deviation])
+        )
+        output.append(outer / network_count)
+        bias += outer_bias / network_count
     return np.hstack(hidden).astype(np.float16), np.vstack([*output, bias]).astype(np.float16)
 
 
 def main() -> None:
     corpus = read_examples()
     count = sum(map(len, corpus.values()))
-    write_weights(fit(corpus), WEIGHTS, examples=count)
+    write_weights(fit_weights(corpus), WEIGHTS, examples=count)
 
 
 def write_weights(weights: FittedWeights, file: Path, *, examples: int) -> None:

@@ -17,82 +17,94 @@ from pathlib import Path
 from checkout.front_desk_weights import (
     Corpus,
     Sample,
-    digest_of,
+    corpus_digest,
     fit_layer,
     fit_ngrams,
-    prose,
+    prose_samples,
     read_examples,
     write_weights,
 )
 
 from twin_resources.gateway.front_desk.message_kinds import FittedWeights
-from twin_resources.gateway.guards.injection import KINDS, WEIGHTS, sentences
+from twin_resources.gateway.guards.injection import KINDS, WEIGHTS, split_sentences
 
 EXAMPLES = WEIGHTS.with_name("examples")
 # A stranger's messages that tested the guard until they had been read; another set tests it now.
-SPENT = Path(__file__).resolve().parents[2] / "tests/bench/guards/strangers/messages.jsonl"
-_REPEATED = 3  # own examples are repeated: readers' messages are four times as many
-_FROM_THE_DESK = 60  # per language and kind, except ordinary
+FORMER_TEST_MESSAGES = (
+    Path(__file__).resolve().parents[2] / "tests/bench/guards/strangers/messages.jsonl"
+)
+_OWN_EXAMPLE_REPETITIONS = 3  # own examples are repeated: readers' messages are four times as many
+_MAX_FRONT_DESK_TEXTS = 60  # per language and kind, except ordinary
 _LANGUAGES = ("de", "en", "es", "fr")
 
 
-def read_own(folder: Path = EXAMPLES) -> list[tuple[str, str]]:
+def read_own_examples(folder: Path = EXAMPLES) -> list[tuple[str, str]]:
     """Return (text, kind), in the order of the files."""
-    own: list[tuple[str, str]] = []
+    labelled_texts: list[tuple[str, str]] = []
     for file in sorted(folder.glob("*.toml")):
         table = tomllib.loads(file.read_text(encoding="utf-8"))
-        own += [(text, kind) for kind in table for text in table[kind].strip().splitlines()]
-    return own
+        labelled_texts += [
+            (text, kind) for kind in table for text in table[kind].strip().splitlines()
+        ]
+    return labelled_texts
 
 
-def read_spent() -> list[tuple[str, str]]:
+def read_former_test_messages() -> list[tuple[str, str]]:
     """Return (text, kind) of the stranger's instructions and of each sentence of the ordinary ones.
 
     The guard reads sentences, and a single one can look like an instruction.
     """
-    lines = SPENT.read_text(encoding="utf-8").splitlines()
+    lines = FORMER_TEST_MESSAGES.read_text(encoding="utf-8").splitlines()
     messages = [json.loads(line) for line in lines]
-    spent = [
+    labelled_texts = [
         (message["text"], "injection") for message in messages if message["kind"] == "injection"
     ]
     for text in (message["text"] for message in messages if message["kind"] == "benign"):
-        spent += [(text[begin:end], "ordinary") for begin, end in sentences(text)]
-    return spent
+        labelled_texts += [(text[begin:end], "ordinary") for begin, end in split_sentences(text)]
+    return labelled_texts
 
 
-def samples_of(own: list[tuple[str, str]], desk: Corpus) -> list[Sample]:
+def build_samples(labelled_texts: list[tuple[str, str]], front_desk_corpus: Corpus) -> list[Sample]:
     """Return the examples, the front desk's reader messages, and pasted prose.
 
     Only the first half of the ordinary messages is used: with all of them, fewer injections are
     found.
     """
-    samples = [Sample(text, kind) for text, kind in own] * _REPEATED
-    for (language, kind), texts in desk.items():
+    samples = [Sample(text, kind) for text, kind in labelled_texts] * _OWN_EXAMPLE_REPETITIONS
+    for (language, kind), texts in front_desk_corpus.items():
         if language not in _LANGUAGES:
             continue
-        named = "ordinary" if kind == "ordinary" else "front_desk"
-        most = len(texts) // 2 if kind == "ordinary" else _FROM_THE_DESK
-        samples += [Sample(text, named) for text in texts[:most]]
-    return [*samples, *(Sample(one.text, "ordinary") for one in prose())]
+        label = "ordinary" if kind == "ordinary" else "front_desk"
+        limit = len(texts) // 2 if kind == "ordinary" else _MAX_FRONT_DESK_TEXTS
+        samples += [Sample(text, label) for text in texts[:limit]]
+    return [*samples, *(Sample(one.text, "ordinary") for one in prose_samples())]
 
 
-def digest(own: list[tuple[str, str]], desk: Corpus) -> str:
+def examples_digest(labelled_texts: list[tuple[str, str]], front_desk_corpus: Corpus) -> str:
     """Return the SHA-256 of all examples."""
-    lines = (f"{kind} {text}" for text, kind in own)
-    return hashlib.sha256("\n".join((*lines, digest_of(desk))).encode()).hexdigest()
+    lines = (f"{kind} {text}" for text, kind in labelled_texts)
+    return hashlib.sha256(
+        "\n".join((*lines, corpus_digest(front_desk_corpus))).encode()
+    ).hexdigest()
 
 
-def fit() -> FittedWeights:
-    own, desk, spent = read_own(), read_examples(), read_spent()
-    coefficients, scale, intercepts = fit_ngrams(samples_of([*own, *spent], desk), KINDS)
+def fit_weights() -> FittedWeights:
+    own_texts, front_desk_corpus, former_test_texts = (
+        read_own_examples(),
+        read_examples(),
+        read_former_test_messages(),
+    )
+    coefficients, scale, intercepts = fit_ngrams(
+        build_samples([*own_texts, *former_test_texts], front_desk_corpus), KINDS
+    )
     # Without the stranger's messages, so that the vectors' meaning holds for other writers too.
-    hidden, output = fit_layer(samples_of(own, desk), KINDS)
-    known = digest([*own, *spent], desk)
-    return FittedWeights(coefficients, scale, intercepts, hidden, output, known)
+    hidden, output = fit_layer(build_samples(own_texts, front_desk_corpus), KINDS)
+    digest_hex = examples_digest([*own_texts, *former_test_texts], front_desk_corpus)
+    return FittedWeights(coefficients, scale, intercepts, hidden, output, digest_hex)
 
 
 def main() -> None:
-    write_weights(fit(), WEIGHTS, examples=len(read_own()))
+    write_weights(fit_weights(), WEIGHTS, examples=len(read_own_examples()))
 
 
 if __name__ == "__main__":

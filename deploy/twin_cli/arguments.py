@@ -49,48 +49,59 @@ def example(command: str) -> str:
     return f"Example: {command}"
 
 
-Declare = Callable[[Callable[..., None]], Callable[..., None]]
+CommandDecorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
-def commands_of(app: typer.Typer, panel: str | None = None) -> Callable[..., Declare]:
+def command_decorator(
+    app: typer.Typer, panel: str | None = None
+) -> Callable[..., CommandDecorator]:
     """Return a decorator for a group's commands; the function declares their arguments and help.
 
     Args:
         panel: the panel of `twin --help`.
     """
 
-    def command(runs: str, typed: str, *, name: str | None = None, json: bool = False) -> Declare:
+    def command(
+        target: str, example_call: str, *, name: str | None = None, json: bool = False
+    ) -> CommandDecorator:
         """Declare a command that runs `module.function` of `twin_cli.commands`, imported on use.
 
         Args:
-            runs: the function; it gets the settings, the arguments by name and those of `OFFERED`
+            target: the function; it gets the settings, the arguments by name and those of `INJECTED_ARGUMENTS`
                 that it takes, and returns the exit code.
-            typed: an example call.
+            example_call: an example call.
             json: whether the command has `--json`.
         """
 
         def declare(function: Callable[..., None]) -> Callable[..., None]:
             def call(home: Path | None = None, **values: Any) -> int:
-                run = function_of(runs)
-                takes = inspect.signature(run).parameters
-                offered = {one: make() for one, make in OFFERED.items() if one in takes}
-                return run(settings_of(home), **values, **offered)
+                run = load_command_function(target)
+                accepted_parameters = inspect.signature(run).parameters
+                injected = {
+                    one: make()
+                    for one, make in INJECTED_ARGUMENTS.items()
+                    if one in accepted_parameters
+                }
+                return run(load_home_settings(home), **values, **injected)
 
-            own = inspect.signature(function, eval_str=True)
-            shared = [("as_json", Json, False)] * json + [("home", Home, None)]
+            signature = inspect.signature(function, eval_str=True)
+            shared_parameters = [("as_json", Json, False)] * json + [("home", Home, None)]
             kind = inspect.Parameter.KEYWORD_ONLY
             parameters = [
-                *own.parameters.values(),
-                *(inspect.Parameter(n, kind, default=at, annotation=of) for n, of, at in shared),
+                *signature.parameters.values(),
+                *(
+                    inspect.Parameter(n, kind, default=at, annotation=of)
+                    for n, of, at in shared_parameters
+                ),
             ]
-            called: Any = call
-            called.__signature__ = own.replace(parameters=parameters)
-            called.__annotations__ = {
+            wrapper: Any = call
+            wrapper.__signature__ = signature.replace(parameters=parameters)
+            wrapper.__annotations__ = {
                 parameter.name: parameter.annotation for parameter in parameters
             }
-            called.__name__, called.__doc__ = function.__name__, function.__doc__
-            DECLARED[runs] = {parameter.name for parameter in parameters} - {"home"}
-            app.command(name, rich_help_panel=panel, epilog=example(typed))(called)
+            wrapper.__name__, wrapper.__doc__ = function.__name__, function.__doc__
+            DECLARED_ARGUMENTS[target] = {parameter.name for parameter in parameters} - {"home"}
+            app.command(name, rich_help_panel=panel, epilog=example(example_call))(wrapper)
             return function
 
         return declare
@@ -98,17 +109,17 @@ def commands_of(app: typer.Typer, panel: str | None = None) -> Callable[..., Dec
     return command
 
 
-DECLARED: dict[str, set[str]] = {}
+DECLARED_ARGUMENTS: dict[str, set[str]] = {}
 """`module.function` → the names of its arguments."""
 
 
-def function_of(runs: str) -> Callable[..., int]:
+def load_command_function(target: str) -> Callable[..., int]:
     """Return a function of `twin_cli.commands`, by module and name."""
-    module, _, name = runs.rpartition(".")
+    module, _, name = target.rpartition(".")
     return getattr(import_module(f"twin_cli.commands.{module}"), name)
 
 
-def settings_of(home: Path | None) -> Settings:
+def load_home_settings(home: Path | None) -> Settings:
     """Return this home's settings, with the ports of the stack that runs in it."""
     from twin_resources.processes.stack import chosen_settings
     from twin_resources.settings import load_settings
@@ -123,7 +134,7 @@ def console() -> Console:
     return make_console()
 
 
-def say(text: str, *, to_error: bool = False) -> None:
+def print_line(text: str, *, to_error: bool = False) -> None:
     """Print a line of plain text."""
     typer.echo(text, err=to_error)
 
@@ -139,9 +150,9 @@ def _stage_clock() -> Any:
     return StageClock()
 
 
-OFFERED: dict[str, Callable[[], Any]] = {
+INJECTED_ARGUMENTS: dict[str, Callable[[], Any]] = {
     "console": console,
     "clock": _stage_clock,
-    "log": lambda: say,
+    "log": lambda: print_line,
     "write": lambda: write,
 }

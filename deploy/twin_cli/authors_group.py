@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from twin_cli.arguments import OPERATE, commands_of, example
+from twin_cli.arguments import OPERATE, command_decorator, example
 
 commands = typer.Typer()
 group = typer.Typer(
@@ -19,16 +19,16 @@ group = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-TYPED = "twin authors apply authors/"
-commands.add_typer(group, name="authors", rich_help_panel=OPERATE, epilog=example(TYPED))
-command = commands_of(group)
+EXAMPLE_COMMAND = "twin authors apply authors/"
+commands.add_typer(group, name="authors", rich_help_panel=OPERATE, epilog=example(EXAMPLE_COMMAND))
+command = command_decorator(group)
 
 
-@command("authors_command.run_apply", TYPED, name="apply")
+@command("authors_command.run_apply", EXAMPLE_COMMAND, name="apply")
 def apply(
     folder: Annotated[
         Path, typer.Argument(help="Folder of author files; shared files not in it are deleted.")
     ],
-    agreed: Annotated[bool, typer.Option("--yes", help="Apply without asking.")] = False,
+    is_confirmed: Annotated[bool, typer.Option("--yes", help="Apply without asking.")] = False,
 ) -> None:
     """Replace the shared author files with a folder's, after showing the changes."""

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from twin_resources.models.model_fit import REFERENCE_BILLION, expect
+from twin_resources.models.model_fit import REFERENCE_BILLION, estimate_training
 
 # measured on two cores of an EPYC with avx512_bf16, with little other work
 INSTALL_S = 200.0  # pip is one process and spends half of the time waiting for the network
@@ -35,29 +35,32 @@ GATE_READING_CPU_S, GATE_ANSWERS_CPU_S = 12.0, 125.0
 READING_WITHOUT_BF16 = 2.6
 # Estimated, not measured: a card reads a passage with the 135M in about .01 s per model; 200
 # short answers of a server elsewhere, two at a time, take about .3 s each.
-READING_GPU_S, ELSEWHERE_S = 1.0, 30.0
+READING_GPU_S, REMOTE_ANSWERS_S = 1.0, 30.0
 RELEASE_S = 10.0
 
 BUNDLED_WORDS = 25_700
-LOOP, LOOP_CPU_S = 400_000, 0.0185  # iterations and seconds of `core_speed`'s loop on such a core
-LOOKS, LOOK_S = 20, 0.01
-TEXT = {".md", ".markdown", ".txt", ".html", ".htm", ".rst"}
+LOOP_ITERATIONS, LOOP_CPU_S = (
+    400_000,
+    0.0185,
+)  # iterations and seconds of `core_speed`'s loop on such a core
+LOAD_SAMPLES, LOAD_SAMPLE_INTERVAL_S = 20, 0.01
+TEXT_SUFFIXES = {".md", ".markdown", ".txt", ".html", ".htm", ".rst"}
 MAX_FILES = 20_000
-BYTES_A_WORD = 6.0
+BYTES_PER_WORD = 6.0
 
 
 def core_speed() -> float:
     """Return this core's speed relative to the reference core: 1.0 is equal, from .3 to 2."""
-    took = []
+    durations = []
     for _ in range(5):
-        began, total = time.process_time(), 0
-        for number in range(LOOP):
+        started_at, total = time.process_time(), 0
+        for number in range(LOOP_ITERATIONS):
             total += number * number % 7
-        took.append(time.process_time() - began)
-    return min(2.0, max(0.3, LOOP_CPU_S / max(min(took), 1e-6)))
+        durations.append(time.process_time() - started_at)
+    return min(2.0, max(0.3, LOOP_CPU_S / max(min(durations), 1e-6)))
 
 
-def load() -> float:
+def competing_processes() -> float:
     """Return how many other processes want a core, or 0 if the system does not count them.
 
     The result is the lower of the last minute's mean and the current count: a process that just
@@ -65,30 +68,30 @@ def load() -> float:
     installation.
     """
     try:
-        lately = os.getloadavg()[0]
+        recent_load = os.getloadavg()[0]
     except (AttributeError, OSError):
         return 0.0
-    now = _running()
-    return lately if now is None else min(lately, now)
+    current_load = _count_running_processes()
+    return recent_load if current_load is None else min(recent_load, current_load)
 
 
-def _running() -> float | None:
+def _count_running_processes() -> float | None:
     """Return how many other processes run or wait for a core, on average over a fifth of a second.
 
     The result is None if the system does not report it.
     """
     counts = []
-    for _ in range(LOOKS):
+    for _ in range(LOAD_SAMPLES):
         try:
             running = Path("/proc/loadavg").read_text().split()[3].partition("/")[0]
         except (OSError, IndexError):
             return None
         counts.append(max(0, int(running) - 1))
-        time.sleep(LOOK_S)
+        time.sleep(LOAD_SAMPLE_INTERVAL_S)
     return sum(counts) / len(counts)
 
 
-def words_in(posts: Path | None) -> int:
+def estimate_words(posts: Path | None) -> int:
     """Estimate the words in a folder of posts from the sizes of its text files.
 
     An archive counts by its bytes; None stands for the bundled author.
@@ -96,85 +99,92 @@ def words_in(posts: Path | None) -> int:
     if posts is None:
         return BUNDLED_WORDS
     if posts.is_file():
-        return round(posts.stat().st_size / BYTES_A_WORD)
+        return round(posts.stat().st_size / BYTES_PER_WORD)
     size = 0.0
     for number, file in enumerate(posts.rglob("*")):
         if number >= MAX_FILES:
             break
-        if file.suffix.lower() in TEXT and file.is_file():
+        if file.suffix.lower() in TEXT_SUFFIXES and file.is_file():
             size += file.stat().st_size
-    return round(size / BYTES_A_WORD)
+    return round(size / BYTES_PER_WORD)
 
 
 def forecast(
     machine: dict[str, Any],
     *,
-    billions: float,
+    billion_parameters: float,
     words: int,
     installed: bool,
     recipe: str = "",
-    busy: float = 0.0,
+    other_processes: float = 0.0,
     speed: float = 1.0,
-    elsewhere: bool = False,
+    is_remote_server: bool = False,
 ) -> dict[str, float]:
     """Return the seconds of each part of a first run.
 
     Args:
         machine: the machine, as for `model_fit.expect`.
-        billions: the base model's parameters, in billions.
+        billion_parameters: the base model's parameters, in billions.
         words: the words in the posts.
         installed: whether everything is already installed.
         recipe: the named recipe (`model_fit.expect`).
-        busy: the other processes that want a core (`load`).
+        other_processes: the other processes that want a core (`load`).
         speed: the speed of a core (`core_speed`).
-        elsewhere: whether another party's server answers (`TWIN_MODEL_SERVER_URL`).
+        is_remote_server: whether another party's server answers (`TWIN_MODEL_SERVER_URL`).
 
     Returns:
         `installation_s`, `first_quotation_s` (after installation), `training_s`, `gate_s`, and
-        `ready_s`, their sum with the release; `slower`, the factor due to other work.
+        `ready_s`, their sum with the release; `slow_factor`, the factor due to other work.
     """
     cores = machine["cores"]
-    slower = 1.0 + (busy / cores if busy >= 0.5 else 0.0)
-    scale = billions / REFERENCE_BILLION
+    slowdown = 1.0 + (other_processes / cores if other_processes >= 0.5 else 0.0)
+    scale = billion_parameters / REFERENCE_BILLION
 
-    def here(seconds: float) -> float:
-        return seconds * slower / speed
+    def scale_single_core(seconds: float) -> float:
+        return seconds * slowdown / speed
 
-    def products(seconds: float) -> float:
-        return seconds * slower / min(1.0, speed)
+    def scale_matrix_products(seconds: float) -> float:
+        return seconds * slowdown / min(1.0, speed)
 
-    model = expect(billions, machine, recipe=recipe)
-    training = model["training_minutes"] * 60
+    expected = estimate_training(billion_parameters, machine, recipe=recipe)
+    training = expected["training_minutes"] * 60
     # likelihoods are read on a card if there is one; this home's server answers on the processor
-    if model["on"] == "CPU":
-        reading = GATE_READING_CPU_S * (1.0 if machine["bf16"] else READING_WITHOUT_BF16)
-        training_s, reading_s = products(training), products(reading * scale / cores)
+    if expected["on"] == "CPU":
+        reading_cpu_s = GATE_READING_CPU_S * (1.0 if machine["bf16"] else READING_WITHOUT_BF16)
+        training_s, reading_s = (
+            scale_matrix_products(training),
+            scale_matrix_products(reading_cpu_s * scale / cores),
+        )
     else:
         training_s, reading_s = training, READING_GPU_S * max(1.0, scale)
-    answers_s = ELSEWHERE_S if elsewhere else products(GATE_ANSWERS_CPU_S * scale / cores)
-    gate_s = here(GATE_START_S) + reading_s + answers_s
+    answers_s = (
+        REMOTE_ANSWERS_S
+        if is_remote_server
+        else scale_matrix_products(GATE_ANSWERS_CPU_S * scale / cores)
+    )
+    gate_s = scale_single_core(GATE_START_S) + reading_s + answers_s
     reading_words = words / (WORDS_PER_S * cores) + words / (QUOTABLE_WORDS_PER_S * cores)
     parts = {
-        "installation_s": 0.0 if installed else here(INSTALL_S),
-        "first_quotation_s": here(START_S + reading_words),
+        "installation_s": 0.0 if installed else scale_single_core(INSTALL_S),
+        "first_quotation_s": scale_single_core(START_S + reading_words),
         "training_s": training_s,
         "gate_s": gate_s,
     }
-    ready = sum(parts.values()) + here(RELEASE_S)
+    ready_s = sum(parts.values()) + scale_single_core(RELEASE_S)
     return {name: float(round(value)) for name, value in parts.items()} | {
-        "ready_s": float(round(ready)),
-        "slower": round(slower, 1),
+        "ready_s": float(round(ready_s)),
+        "slower": round(slowdown, 1),
     }
 
 
-def as_lines(seconds: dict[str, float]) -> Sequence[str]:
+def format_forecast(seconds: dict[str, float]) -> Sequence[str]:
     """Return the forecast as text: when each part is ready, and how long training and gate take."""
-    at = seconds["installation_s"]
-    installed = f"installed at {_clock(at)}, " if at else ""
+    installed_at_s = seconds["installation_s"]
+    installed = f"installed at {_format_duration(installed_at_s)}, " if installed_at_s else ""
     lines = [
-        f"  expected: {installed}first quotation at {_clock(at + seconds['first_quotation_s'])}; "
-        f"training takes {_clock(seconds['training_s'])}, the gate {_clock(seconds['gate_s'])}: "
-        f"the tuned model answers at {_clock(seconds['ready_s'])}, give or take a third"
+        f"  expected: {installed}first quotation at {_format_duration(installed_at_s + seconds['first_quotation_s'])}; "
+        f"training takes {_format_duration(seconds['training_s'])}, the gate {_format_duration(seconds['gate_s'])}: "
+        f"the tuned model answers at {_format_duration(seconds['ready_s'])}, give or take a third"
     ]
     if seconds["slower"] > 1.0:
         lines.append(
@@ -184,7 +194,7 @@ def as_lines(seconds: dict[str, float]) -> Sequence[str]:
     return lines
 
 
-def _clock(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

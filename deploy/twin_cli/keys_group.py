@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from twin_cli.arguments import OPERATE, commands_of, example
+from twin_cli.arguments import OPERATE, command_decorator, example
 
 commands = typer.Typer()
 group = typer.Typer(
@@ -19,7 +19,7 @@ group = typer.Typer(
     pretty_exceptions_enable=False,
 )
 commands.add_typer(group, name="keys", rich_help_panel=OPERATE, epilog=example("twin keys list"))
-command = commands_of(group)
+command = command_decorator(group)
 Label = Annotated[str, typer.Argument(help="A name for people, as `twin keys list` shows it.")]
 
 
@@ -51,7 +51,7 @@ def add(
     per_minute: Annotated[
         int | None, typer.Option("--per-minute", min=1, help="Requests in 60 seconds.")
     ] = None,
-    at_once: Annotated[
+    max_concurrent: Annotated[
         int | None, typer.Option("--at-once", min=1, help="Requests at the same time.")
     ] = None,
     usd_per_day: Annotated[

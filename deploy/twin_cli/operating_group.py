@@ -13,10 +13,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from twin_cli.arguments import OPERATE, AuthorName, commands_of, example
+from twin_cli.arguments import OPERATE, AuthorName, command_decorator, example
 
 commands = typer.Typer()
-command = commands_of(commands, OPERATE)
+command = command_decorator(commands, OPERATE)
 
 
 @command("doctor.examination.run_doctor", "twin doctor --json", json=True)
@@ -45,7 +45,7 @@ def restore(place: BackupPlace) -> None:
 
 @command("operating.run_repair", "twin repair", json=True)
 def repair(
-    agreed: Annotated[bool, typer.Option("--yes", help="Repair without asking.")] = False,
+    is_confirmed: Annotated[bool, typer.Option("--yes", help="Repair without asking.")] = False,
 ) -> None:
     """Restore damaged tables to their newest intact version, after showing the plan."""
 
@@ -56,7 +56,9 @@ def pause(
     reason: Annotated[
         str, typer.Option("--reason", help="The reason that readers are given.")
     ] = "paused by the operator",
-    again: Annotated[bool, typer.Option("--resume", help="Let the author answer again.")] = False,
+    should_resume: Annotated[
+        bool, typer.Option("--resume", help="Let the author answer again.")
+    ] = False,
 ) -> None:
     """Stop an author's answers within seconds; requests get 503 and the reason."""
 
@@ -104,11 +106,11 @@ def check(context: typer.Context) -> int:
     """Run lint, types and tests; accepts `--fast`, `--no-live`, `--long` and pytest's arguments."""
     script = Path(__file__).resolve().parents[1] / "checkout" / "check.py"
     if not script.is_file():
-        asked_how = "--help" in context.args
-        if asked_how:
+        wants_help = "--help" in context.args
+        if wants_help:
             typer.echo(context.get_help())
         typer.echo(
-            "`twin check` belongs to a checkout: run deploy/check.sh in one", err=not asked_how
+            "`twin check` belongs to a checkout: run deploy/check.sh in one", err=not wants_help
         )
-        return 0 if asked_how else 1
+        return 0 if wants_help else 1
     return subprocess.run([sys.executable, str(script), *context.args], check=False).returncode

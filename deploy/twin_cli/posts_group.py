@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from twin_cli.arguments import POSTS, AuthorName, Include, commands_of
+from twin_cli.arguments import POSTS, AuthorName, Include, command_decorator
 
 commands = typer.Typer()
-command = commands_of(commands, POSTS)
+command = command_decorator(commands, POSTS)
 
 
 @command(

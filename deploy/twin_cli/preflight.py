@@ -40,26 +40,26 @@ from twin_cli import forecast
 from twin_resources.models.model_fit import (
     RECIPES,
     REFERENCE_BILLION,
-    answering_need_gb,
-    expect,
-    licence_of,
-    parameters_of,
-    size_name,
+    required_serving_memory_gb,
+    estimate_training,
+    describe_licence,
+    billions_of_parameters,
+    format_size,
     weights_gb,
 )
-from twin_resources.processes.graphics_cards import usable_gpus
+from twin_resources.processes.graphics_cards import list_usable_gpus
 from twin_resources.processes.processor import bf16_is_faster
-from twin_resources.storage.weights.answer_model import NONE
+from twin_resources.storage.weights.answer_model import NO_MODEL
 
-PYTHONS = ((3, 11), (3, 12))
+SUPPORTED_PYTHONS = ((3, 11), (3, 12))
 PORTS = {"gateway": 4000, "dagster": 3000, "traces": 4318, "chat": 7860}
-SERVICES = {
+SERVICE_LABELS = {
     "gateway": "endpoint",
     "dagster": "Dagster UI",
     "traces": "trace store",
     "chat": "chat page",
 }
-CHOSEN = "auto"  # `twin up --recipe auto` behaves as if no recipe had been named
+AUTOMATIC_RECIPE = "auto"  # `twin up --recipe auto` behaves as if no recipe had been named
 EMBEDDED_MODEL, EMBEDDED_EMBEDDER = "smollm2-135m-instruct", "all-minilm-l6-v2"
 MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # included in the packages
 
@@ -77,28 +77,28 @@ Machine = dict[str, Any]  # cores, memory_gb, bf16, gpus
 Report = dict[str, Any]
 
 
-def look_at_python() -> list[Finding]:
+def check_python() -> list[Finding]:
     """Check the running Python and what a virtual environment and the compiler need from it."""
     message = f"Python {platform.python_version()}"
-    if sys.version_info[:2] not in PYTHONS:
-        wanted = " or ".join(f"{major}.{minor}" for major, minor in PYTHONS)
-        return [_stop("python", message, f"install Python {wanted} and run this again")]
+    if sys.version_info[:2] not in SUPPORTED_PYTHONS:
+        supported = " or ".join(f"{major}.{minor}" for major, minor in SUPPORTED_PYTHONS)
+        return [_stop("python", message, f"install Python {supported} and run this again")]
     findings = [_ok("python", message)]
     package = f"python{sys.version_info[0]}.{sys.version_info[1]}"
     try:
         import ensurepip  # noqa: F401 - Debian ships it in a separate package
         import venv  # noqa: F401
     except ImportError:
-        step = f"sudo apt-get install {package}-venv"
-        findings.append(_stop("virtual environments", "module ensurepip is missing", step))
+        next_step = f"sudo apt-get install {package}-venv"
+        findings.append(_stop("virtual environments", "module ensurepip is missing", next_step))
     header = Path(sysconfig.get_paths()["include"]) / "Python.h"
     if not header.exists():
-        step = f"sudo apt-get install {package}-dev"
-        findings.append(_stop("Python headers", f"{header} is missing", step))
+        next_step = f"sudo apt-get install {package}-dev"
+        findings.append(_stop("Python headers", f"{header} is missing", next_step))
     return findings
 
 
-def look_at_system() -> list[Finding]:
+def check_system() -> list[Finding]:
     """Check that the system is Linux or macOS."""
     name = platform.system()
     message = f"{platform.platform(terse=True)}, {platform.machine()}"
@@ -107,7 +107,7 @@ def look_at_system() -> list[Finding]:
     return [_stop("system", message, "use Linux or macOS; on Windows, WSL 2")]
 
 
-def look_at_compiler() -> list[Finding]:
+def check_compiler() -> list[Finding]:
     """Check for a C++ compiler: DeepSpeed compiles its collectives at the first training."""
     compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
     if compiler:
@@ -116,7 +116,7 @@ def look_at_compiler() -> list[Finding]:
     return [_stop("compiler", "no g++: training can't build DeepSpeed's collectives", step)]
 
 
-def cores() -> int:
+def usable_cores() -> int:
     """Return the number of CPUs that affinity and the container's quota allow this process."""
     try:
         count = float(len(os.sched_getaffinity(0)))
@@ -132,9 +132,9 @@ def memory_gb() -> float:
     """Return the memory within the container's limit, or 0 if the system does not report it."""
     total = 0.0
     if platform.system() == "Darwin":
-        total = float(_output(["sysctl", "-n", "hw.memsize"]) or 0)
+        total = float(_command_output(["sysctl", "-n", "hw.memsize"]) or 0)
     else:
-        match = re.search(r"MemTotal:\s+(\d+) kB", _text("/proc/meminfo"))
+        match = re.search(r"MemTotal:\s+(\d+) kB", _read_text("/proc/meminfo"))
         total = float(match.group(1)) * 1024 if match else 0.0
     limit = _first_line("/sys/fs/cgroup/memory.max")
     if limit.isdigit() and total:
@@ -142,66 +142,70 @@ def memory_gb() -> float:
     return round(total / GB, 1)
 
 
-def look_at_model(model: str, machine: Machine, *, recipe: str = "") -> list[Finding]:
+def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[Finding]:
     """Check whether the chosen base model can be trained and served here, and by which recipe.
 
     Args:
         recipe: the named recipe, or empty to derive it from the model and the machine.
     """
-    billions = parameters_of(model)
+    billions = billions_of_parameters(model)
     if billions is None:
         message = f"{model}: neither a folder with *.safetensors nor a size in its name"
         return [_note("base model", message, "its memory use and training time are unknown")]
-    expected = expect(billions, machine, recipe=recipe)
+    expected = estimate_training(billions, machine, recipe=recipe)
     if RECIPES.get(recipe, (0, False))[1] and not machine["gpus"]:
         message = f"recipe {recipe} trains on a GPU, and torch can use none here"
         return [_stop("recipe", message, "name another one, or none: it is chosen then")]
-    licence = "" if model == EMBEDDED_MODEL else licence_of(model)
+    licence = "" if model == EMBEDDED_MODEL else describe_licence(model)
     if expected["fits"]:
-        told = f"{model}, {size_name(billions)}, fits: {expected['needs']}, a training takes about "
-        told += f"{expected['training_minutes']:.0f} minutes ({expected['on']}) by recipe "
-        told += f"{expected['recipe']} ({expected['because']})"
-        return [_ok("base model", f"{told}; {licence}" if licence else told)]
+        description = (
+            f"{model}, {format_size(billions)}, fits: {expected['needs']}, a training takes about "
+        )
+        description += f"{expected['training_minutes']:.0f} minutes ({expected['on']}) by recipe "
+        description += f"{expected['recipe']} ({expected['because']})"
+        return [_ok("base model", f"{description}; {licence}" if licence else description)]
     message = f"{model} needs {expected['needs']}, here are {machine['memory_gb']} GB"
     if machine["memory_gb"] and machine["memory_gb"] < 4 + 2 * billions:
         return [_stop("base model", message, "choose a smaller one with --base-model")]
     return [_note("base model", message, "expect swapping or a smaller --base-model")]
 
 
-def look_at_answer_model(name: str, trained: str, machine: Machine) -> list[Finding]:
+def check_answer_model(name: str, base_model: str, machine: Machine) -> list[Finding]:
     """Check whether the answer model's server fits here, alone and beside a training."""
-    if not name or name.startswith(("http://", "https://")) or name == NONE:
+    if not name or name.startswith(("http://", "https://")) or name == NO_MODEL:
         return []
     weights = weights_gb(name)
     if weights is None:
         message = f"{name}: neither a file, a folder with *.safetensors nor a size in its name"
         return [_note("answer model", message, "its memory use is unknown")]
-    here = machine["memory_gb"]
-    alone, beside = (
-        answering_need_gb(weights),
-        answering_need_gb(weights, trained_billions=parameters_of(trained) or REFERENCE_BILLION),
+    available_gb = machine["memory_gb"]
+    memory_alone_gb, memory_with_training_gb = (
+        required_serving_memory_gb(weights),
+        required_serving_memory_gb(
+            weights, trained_billions=billions_of_parameters(base_model) or REFERENCE_BILLION
+        ),
     )
-    if here and here < alone:
-        message = f"{name} needs {alone:.0f} GB of memory, here are {here} GB"
+    if available_gb and available_gb < memory_alone_gb:
+        message = f"{name} needs {memory_alone_gb:.0f} GB of memory, here are {available_gb} GB"
         step = "name a smaller one, or the address of a server that holds it (https://…/v1)"
         return [_stop("answer model", message, step)]
-    if here and here < beside:
-        message = f"{name} and a training beside it need {beside:.0f} GB, here are {here} GB"
+    if available_gb and available_gb < memory_with_training_gb:
+        message = f"{name} and a training beside it need {memory_with_training_gb:.0f} GB, here are {available_gb} GB"
         return [_note("answer model", message, "expect swapping while it trains")]
     return [_ok("answer model", f"{name}, {weights:.2g} GB of weights, fits")]
 
 
-def look_at_posts(others: Sequence[str]) -> list[Finding]:
+def check_posts(arguments: Sequence[str]) -> list[Finding]:
     """Check that the first argument, if it is a path, exists; after an option it may be a value."""
-    first = others[0] if others else ""
-    addressed = first.startswith(("-", "s3:/", "http:/", "https:/"))
-    if not first or addressed or Path(first).expanduser().exists():
+    first_argument = arguments[0] if arguments else ""
+    is_option_or_address = first_argument.startswith(("-", "s3:/", "http:/", "https:/"))
+    if not first_argument or is_option_or_address or Path(first_argument).expanduser().exists():
         return []
     step = "name the folder that holds the posts"
-    return [_stop("posts", f"there is no such file or folder: {first}", step)]
+    return [_stop("posts", f"there is no such file or folder: {first_argument}", step)]
 
 
-def look_at_reranker(name: str) -> list[Finding]:
+def check_reranker(name: str) -> list[Finding]:
     """Check whether the named reranker can exist: a model folder or a hub id."""
     if not name:
         return []
@@ -214,50 +218,61 @@ def look_at_reranker(name: str) -> list[Finding]:
     return [_ok("reranker", name)]
 
 
-def needs_gb(
-    options: argparse.Namespace, machine: Machine, *, installed: bool, prepared: bool
+def required_gb(
+    options: argparse.Namespace, machine: Machine, *, is_installed: bool, is_prepared: bool
 ) -> tuple[float, float, float]:
     """Return (GB to download, GB on the project's disk, GB on the home's disk)."""
-    fetched, on_disk = (0.0, 0.0)
-    if not installed:
-        fetched, on_disk = PACKAGES_GB["cuda" if machine["gpus"] else "cpu"]
+    download_gb, project_gb = (0.0, 0.0)
+    if not is_installed:
+        download_gb, project_gb = PACKAGES_GB["cuda" if machine["gpus"] else "cpu"]
         if options.check:
-            fetched, on_disk = fetched + CHECK_EXTRAS_GB[0], on_disk + CHECK_EXTRAS_GB[1]
-    home = HOME_GB
-    if not prepared:
-        fetched, home = fetched + EMBEDDED_WEIGHTS_GB[0], home + EMBEDDED_WEIGHTS_GB[1]
+            download_gb, project_gb = (
+                download_gb + CHECK_EXTRAS_GB[0],
+                project_gb + CHECK_EXTRAS_GB[1],
+            )
+    home_gb = HOME_GB
+    if not is_prepared:
+        download_gb, home_gb = (
+            download_gb + EMBEDDED_WEIGHTS_GB[0],
+            home_gb + EMBEDDED_WEIGHTS_GB[1],
+        )
     if options.embedder != EMBEDDED_EMBEDDER and not Path(options.embedder).expanduser().is_dir():
-        home += OTHER_EMBEDDER_GB
-        fetched += 0 if options.embedder == MULTILINGUAL_EMBEDDER else OTHER_EMBEDDER_GB
-    billions = parameters_of(options.base_model)
+        home_gb += OTHER_EMBEDDER_GB
+        download_gb += 0 if options.embedder == MULTILINGUAL_EMBEDDER else OTHER_EMBEDDER_GB
+    billions = billions_of_parameters(options.base_model)
     if options.base_model != EMBEDDED_MODEL and billions:
-        local = Path(options.base_model).expanduser().is_dir()
-        fetched, home = fetched + (0 if local else 2 * billions), home + 4 * billions
-    answering = parameters_of(options.answer_model)
-    served_elsewhere = options.answer_model.startswith(("http://", "https://"))
-    place = Path(options.answer_model).expanduser()
-    if answering and not served_elsewhere and not place.is_file():  # a GGUF file is served in place
-        fetched += 0 if place.is_dir() else 2 * answering
-        home += (2 if place.is_dir() else 4) * answering
-    return round(fetched, 1), on_disk, home
+        is_local = Path(options.base_model).expanduser().is_dir()
+        download_gb, home_gb = (
+            download_gb + (0 if is_local else 2 * billions),
+            home_gb + 4 * billions,
+        )
+    answer_parameters = billions_of_parameters(options.answer_model)
+    is_remote = options.answer_model.startswith(("http://", "https://"))
+    model_path = Path(options.answer_model).expanduser()
+    if (
+        answer_parameters and not is_remote and not model_path.is_file()
+    ):  # a GGUF file is served in place
+        download_gb += 0 if model_path.is_dir() else 2 * answer_parameters
+        home_gb += (2 if model_path.is_dir() else 4) * answer_parameters
+    return round(download_gb, 1), project_gb, home_gb
 
 
-def look_at_disk(project: Path, home: Path, *, kept_gb: float, home_gb: float) -> list[Finding]:
+def check_disk(project: Path, home: Path, *, project_gb: float, home_gb: float) -> list[Finding]:
     """Check the free space for the packages and for the home."""
-    wanted: dict[int, tuple[Path, float]] = {}
-    for place, gigabytes in ((project, kept_gb), (home.resolve(), home_gb)):
+    needed_by_device: dict[int, tuple[Path, float]] = {}
+    for place, gigabytes in ((project, project_gb), (home.resolve(), home_gb)):
         folder = next(parent for parent in (place, *place.parents) if parent.exists())
         device = folder.stat().st_dev
-        before = wanted.get(device, (folder, 0.0))
-        wanted[device] = (before[0], before[1] + gigabytes)
+        previous = needed_by_device.get(device, (folder, 0.0))
+        needed_by_device[device] = (previous[0], previous[1] + gigabytes)
     findings = []
-    for folder, gigabytes in wanted.values():
-        free = shutil.disk_usage(str(folder)).free / GB
-        message = f"{free:.1f} GB free at {folder}, {gigabytes:.1f} GB needed"
-        if free >= gigabytes:
+    for folder, gigabytes in needed_by_device.values():
+        free_gb = shutil.disk_usage(str(folder)).free / GB
+        message = f"{free_gb:.1f} GB free at {folder}, {gigabytes:.1f} GB needed"
+        if free_gb >= gigabytes:
             findings.append(_ok("disk", message))
         else:
-            step = f"free {gigabytes - free:.1f} GB, or name another place with TWIN_HOME"
+            step = f"free {gigabytes - free_gb:.1f} GB, or name another place with TWIN_HOME"
             findings.append(_stop("disk", message, step))
         if not os.access(str(folder), os.W_OK):
             step = "make the folder writable, or name another with TWIN_HOME"
@@ -265,26 +280,26 @@ def look_at_disk(project: Path, home: Path, *, kept_gb: float, home_gb: float) -
     return findings
 
 
-def look_at_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
+def check_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
     """Check the ports: a requested port must be free; a taken default gives way to a free one."""
-    running = own_stack(home)
+    has_own_stack = is_own_stack_running(home)
     findings = []
     for service, default in PORTS.items():
         variable = f"TWIN_{service.upper()}_PORT"
         requested = getattr(options, f"{service}_port") or os.environ.get(variable)
         try:
             port = int(requested or default)
-            taken = _is_taken(port)
+            is_port_taken = _is_taken(port)
         except (ValueError, OverflowError):
             step = "name a port from 1 to 65535"
             findings.append(
-                _stop("port", f"{requested!r} is no port for the {SERVICES[service]}", step)
+                _stop("port", f"{requested!r} is no port for the {SERVICE_LABELS[service]}", step)
             )
             continue
-        name, purpose = f"port {port}", f"for the {SERVICES[service]}"
-        if not taken:
+        name, purpose = f"port {port}", f"for the {SERVICE_LABELS[service]}"
+        if not is_port_taken:
             findings.append(_ok(name, f"{purpose}, free"))
-        elif running:
+        elif has_own_stack:
             findings.append(_ok(name, f"{purpose}, in use while this home's stack runs"))
         elif requested:
             step = f"end what uses it, or choose another with --{service}-port"
@@ -295,16 +310,16 @@ def look_at_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
     return findings
 
 
-def own_stack(home: Path) -> bool:
+def is_own_stack_running(home: Path) -> bool:
     """Return whether a stack of this home runs: a pid in its endpoints file is alive."""
     try:
         pids = json.loads((home / "endpoints.json").read_text(encoding="utf-8"))["pids"]
-        return any(_alive(int(entry["pid"])) for entry in pids.values())
+        return any(_is_alive(int(entry["pid"])) for entry in pids.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False  # no stack, or one that has not written the file
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -341,7 +356,7 @@ def _stop(name: str, found: str, step: str) -> Finding:
     return _finding("stop", name, found, step)
 
 
-def _text(path: str) -> str:
+def _read_text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -349,85 +364,89 @@ def _text(path: str) -> str:
 
 
 def _first_line(path: str) -> str:
-    return (_text(path).splitlines() or [""])[0].strip()
+    return (_read_text(path).splitlines() or [""])[0].strip()
 
 
-def _output(command: list[str]) -> str:
+def _command_output(command: list[str]) -> str:
     """Return a command's standard output, or "" if it is missing, fails or takes over a minute."""
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        completed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return ran.stdout if ran.returncode == 0 else ""
+    return completed.stdout if completed.returncode == 0 else ""
 
 
-def examine(options: argparse.Namespace, project: Path, *, installed: bool | None = None) -> Report:
+def build_report(
+    options: argparse.Namespace, project: Path, *, is_installed: bool | None = None
+) -> Report:
     """Return all findings as one dict (what `--json` prints).
 
     Args:
-        installed: whether the packages are installed, or None to read the stamp of
+        is_installed: whether the packages are installed, or None to read the stamp of
             `deploy/install.sh`.
     """
     started = time.monotonic()
     home = Path(options.home).expanduser()
     machine = {
-        "cores": cores(),
+        "cores": usable_cores(),
         "memory_gb": memory_gb(),
         "bf16": bf16_is_faster(),
-        "gpus": usable_gpus(),
+        "gpus": list_usable_gpus(),
     }
-    if installed is None:
-        installed = (project / ".venv" / ".installed").exists()
-    prepared = (home / "weights").is_dir() and any((home / "weights").iterdir())
-    download, on_disk, in_home = needs_gb(options, machine, installed=installed, prepared=prepared)
-    findings = look_at_system() + look_at_python() + look_at_compiler()
-    findings += look_at_model(options.base_model, machine, recipe=options.recipe)
-    findings += look_at_answer_model(options.answer_model, options.base_model, machine)
-    findings += look_at_reranker(options.reranker) + look_at_posts(options.others)
-    findings += look_at_disk(project, home, kept_gb=on_disk, home_gb=in_home)
+    if is_installed is None:
+        is_installed = (project / ".venv" / ".installed").exists()
+    is_prepared = (home / "weights").is_dir() and any((home / "weights").iterdir())
+    download_gb, project_gb, home_gb = required_gb(
+        options, machine, is_installed=is_installed, is_prepared=is_prepared
+    )
+    findings = check_system() + check_python() + check_compiler()
+    findings += check_base_model(options.base_model, machine, recipe=options.recipe)
+    findings += check_answer_model(options.answer_model, options.base_model, machine)
+    findings += check_reranker(options.reranker) + check_posts(options.others)
+    findings += check_disk(project, home, project_gb=project_gb, home_gb=home_gb)
     if not options.check:
-        findings += look_at_ports(options, home)
+        findings += check_ports(options, home)
     return {
         "go_on": all(finding["verdict"] != "stop" for finding in findings),
         "machine": machine,
         "findings": findings,
-        "download_gb": download,
-        "disk_gb": round(on_disk + in_home, 1),
+        "download_gb": download_gb,
+        "disk_gb": round(project_gb + home_gb, 1),
         "forecast": forecast.forecast(
             machine,
-            billions=parameters_of(options.base_model) or REFERENCE_BILLION,
+            billion_parameters=billions_of_parameters(options.base_model) or REFERENCE_BILLION,
             recipe=options.recipe,
-            words=forecast.words_in(options.posts),
-            installed=installed,
-            busy=forecast.load(),
+            words=forecast.estimate_words(options.posts),
+            installed=is_installed,
+            other_processes=forecast.competing_processes(),
             speed=forecast.core_speed(),
-            elsewhere=bool(os.environ.get("TWIN_MODEL_SERVER_URL")),
+            is_remote_server=bool(os.environ.get("TWIN_MODEL_SERVER_URL")),
         ),
         "seconds": round(time.monotonic() - started, 2),
     }
 
 
-def as_text(report: Report, *, verbose: bool = True) -> str:
+def format_report(report: Report, *, verbose: bool = True) -> str:
     """Return the report as text: the findings, what to expect, and what prevents a run.
 
     Args:
         verbose: whether to include findings that are as they should be.
     """
-    words = {"ok": "ok  ", "note": "note", "stop": "STOP"}
+    verdict_labels = {"ok": "ok  ", "note": "note", "stop": "STOP"}
     lines = []
     for finding in report["findings"]:
         if finding["verdict"] == "ok" and not verbose:
             continue
-        line = f"  {words[finding['verdict']]}  {finding['name']}: {finding['found']}"
+        line = f"  {verdict_labels[finding['verdict']]}  {finding['name']}: {finding['found']}"
         lines.append(line + (f" -> {finding['next_step']}" if finding["next_step"] else ""))
     machine = report["machine"]
-    graphics = ", ".join(f"{name} ({size} GB)" for name, size in machine["gpus"]) or "no GPU"
+    gpu_text = ", ".join(f"{name} ({size} GB)" for name, size in machine["gpus"]) or "no GPU"
     lines += [
         f"  this machine: {machine['cores']} cores, {'bf16' if machine['bf16'] else 'fp32'}, "
-        f"{machine['memory_gb']} GB of memory, {graphics}",
+        f"{machine['memory_gb']} GB of memory, {gpu_text}",
         f"  to download: about {report['download_gb']:.1f} GB; "
         f"on disk in the end: about {report['disk_gb']:.1f} GB",
-        *forecast.as_lines(report["forecast"]),
+        *forecast.format_forecast(report["forecast"]),
     ]
     lines += [
         f"Cannot go on. {finding['name']}: {finding['found']}. Next: {finding['next_step']}."
@@ -453,18 +472,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for service in PORTS:
         parser.add_argument(f"--{service}-port")
     options, options.others = parser.parse_known_args(argv)
-    options.posts = _posts_among(options.others)
-    options.recipe = "" if options.recipe == CHOSEN else options.recipe
+    options.posts = _find_posts_path(options.others)
+    options.recipe = "" if options.recipe == AUTOMATIC_RECIPE else options.recipe
     return options
 
 
-def _posts_among(others: Sequence[str]) -> Path | None:
+def _find_posts_path(arguments: Sequence[str]) -> Path | None:
     """Return the posts folder or file among the other arguments of `twin up`, or None."""
-    for number, argument in enumerate(others):
-        before = others[number - 1] if number else ""
+    for number, argument in enumerate(arguments):
+        previous = arguments[number - 1] if number else ""
         path = Path(argument).expanduser()
-        named = before.startswith("--") and "=" not in before  # the next argument may be its value
-        if not argument.startswith("-") and not named and path.exists():
+        follows_option = (
+            previous.startswith("--") and "=" not in previous
+        )  # the next argument may be its value
+        if not argument.startswith("-") and not follows_option and path.exists():
             return path
     return None
 
@@ -472,9 +493,11 @@ def _posts_among(others: Sequence[str]) -> Path | None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the report and return the exit code, which says whether to go on."""
     options = parse(sys.argv[1:] if argv is None else argv)
-    report = examine(options, Path(__file__).resolve().parents[2])
+    report = build_report(options, Path(__file__).resolve().parents[2])
     print(
-        json.dumps(report, indent=1) if options.json else as_text(report, verbose=options.verbose)
+        json.dumps(report, indent=1)
+        if options.json
+        else format_report(report, verbose=options.verbose)
     )
     return 0 if report["go_on"] else 1
 

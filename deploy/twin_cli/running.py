@@ -27,10 +27,10 @@ from twin_cli import (
     stack_group,
     versions_group,
 )
-from twin_cli.arguments import say
+from twin_cli.arguments import print_line
 from twin_resources.errors import TwinError
 
-PROJECT = "llm-twin"
+PACKAGE_NAME = "llm-twin"
 
 app = typer.Typer(
     name="twin",
@@ -50,9 +50,9 @@ for group in (
     app.add_typer(group.commands)  # without a name, its commands are top-level
 
 
-def _tell_version(wanted: bool) -> None:
-    if wanted:
-        say(version_line())
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
+        print_line(version_line())
         raise typer.Exit
 
 
@@ -62,7 +62,7 @@ def twin(
         bool,
         typer.Option(
             "--version",
-            callback=_tell_version,
+            callback=_print_version,
             is_eager=True,
             help="Print version, Python and platform, and end.",
         ),
@@ -78,53 +78,53 @@ def version_line() -> str:
         TwinError: the project is not installed.
     """
     try:
-        version = metadata.version(PROJECT)
+        version = metadata.version(PACKAGE_NAME)
     except metadata.PackageNotFoundError as error:
         raise TwinError(
             "tell the version",
-            found=f"no package {PROJECT} is installed in {sys.prefix}",
+            found=f"no package {PACKAGE_NAME} is installed in {sys.prefix}",
             next_step="install it: `pip install -e .` in the checkout, or `bash deploy/up.sh`",
         ) from error
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
-    return f"{PROJECT} {version}, Python {platform.python_version()}, {system}"
+    return f"{PACKAGE_NAME} {version}, Python {platform.python_version()}, {system}"
 
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; every error becomes a message here."""
     try:
-        code = app(args=arguments, prog_name="twin", standalone_mode=False)
+        exit_code = app(args=arguments, prog_name="twin", standalone_mode=False)
     except TwinError as error:
-        _complain(error.tried, found=error.found, next_step=error.next_step)
+        _print_error(error.tried, found=error.found, next_step=error.next_step)
         return 1
     except KeyboardInterrupt:
-        say("interrupted")
+        print_line("interrupted")
         return 130
     except BrokenPipeError:
         # `twin … | head`: the reader has exited, so nothing more can be written to that pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        _complain(
+        _print_error(
             "finish the command",
-            found=_words_of(error),
-            next_step=_next_step_of(error),
+            found=_describe_os_error(error),
+            next_step=_suggest_next_step(error),
         )
-        say(f"details: {_save_traceback()}", to_error=True)
+        print_line(f"details: {_save_traceback()}", to_error=True)
         return 1
     except typer.Abort:
         return 130
     except Exception as error:  # noqa: BLE001 - the last place that can turn it into a message
-        shown = getattr(error, "show", None)
-        if callable(shown):  # the argument parser's usage error has its own message
-            shown()
+        show_usage = getattr(error, "show", None)
+        if callable(show_usage):  # the argument parser's usage error has its own message
+            show_usage()
             return int(getattr(error, "exit_code", 2))
-        _complain(
+        _print_error(
             "finish the command",
             found=f"{type(error).__name__}: {error}",
             next_step=f"report this with {_save_traceback()}",
         )
         return 1
-    return code if isinstance(code, int) else 0
+    return exit_code if isinstance(exit_code, int) else 0
 
 
 def main() -> None:
@@ -132,24 +132,24 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def _complain(tried: str, *, found: str, next_step: str) -> None:
+def _print_error(tried: str, *, found: str, next_step: str) -> None:
     typer.secho(f"Could not {tried}.", err=True, fg="red", bold=True)
     typer.echo(f"  found: {found}", err=True)
     typer.echo(f"  next:  {next_step}", err=True)
 
 
-def _words_of(error: OSError) -> str:
+def _describe_os_error(error: OSError) -> str:
     """Return the system's message and the file that it concerns."""
-    where = f": {error.filename}" if error.filename else ""
-    return f"{error.strerror or error}{where}"
+    location = f": {error.filename}" if error.filename else ""
+    return f"{error.strerror or error}{location}"
 
 
-def _next_step_of(error: OSError) -> str:
+def _suggest_next_step(error: OSError) -> str:
     """Return what a person can do about the error."""
-    from twin_resources.storage.storage_faults import fault_of
+    from twin_resources.storage.storage_faults import classify_error
 
-    fault = fault_of(error, str(error.filename or ""))
-    return fault.cure if fault else "see the details"
+    fault = classify_error(error, str(error.filename or ""))
+    return fault.remedy if fault else "see the details"
 
 
 def _save_traceback() -> str:

@@ -20,8 +20,8 @@ from twin_cli.arguments import (
     Port,
     console,
     example,
-    say,
-    settings_of,
+    print_line,
+    load_home_settings,
 )
 
 commands = typer.Typer()
@@ -179,8 +179,8 @@ def status(
     from twin_cli.commands.status import run_status, run_wait
 
     if wait:
-        return run_wait(settings_of(home), author=author, timeout_s=timeout)
-    return run_status(settings_of(home), as_json=as_json, console=console())
+        return run_wait(load_home_settings(home), author=author, timeout_s=timeout)
+    return run_status(load_home_settings(home), as_json=as_json, console=console())
 
 
 @commands.command(rich_help_panel=START, epilog=example("twin stop"))
@@ -188,4 +188,4 @@ def stop(home: Home = None) -> int:
     """End every process of the stack and nothing else; without --home, also the demo's."""
     from twin_cli.commands.stopping import run_stop
 
-    return run_stop(settings_of(home), log=say, with_demo=home is None)
+    return run_stop(load_home_settings(home), log=print_line, with_demo=home is None)

@@ -13,10 +13,10 @@ from typing import Annotated
 
 import typer
 
-from twin_cli.arguments import VERSIONS, AuthorName, Reason, commands_of
+from twin_cli.arguments import VERSIONS, AuthorName, Reason, command_decorator
 
 commands = typer.Typer()
-command = commands_of(commands, VERSIONS)
+command = command_decorator(commands, VERSIONS)
 
 
 @command("versions.run_versions", "twin versions", json=True)
@@ -80,11 +80,13 @@ def export(
         str,
         typer.Argument(help="v2; default: the stable one."),
     ] = "",
-    wanted: Annotated[
+    export_format: Annotated[
         str,
         typer.Option("--format", help="adapter, merged, gguf-adapter or gguf."),
     ] = "adapter",
-    into: Annotated[Path | None, typer.Option("--to", help="A new folder; default: here.")] = None,
+    output_folder: Annotated[
+        Path | None, typer.Option("--to", help="A new folder; default: here.")
+    ] = None,
     dtype: Annotated[
         str, typer.Option("--dtype", help="Of merged: float16, bfloat16 or float32.")
     ] = "float16",
@@ -101,7 +103,7 @@ def export(
 def publish(
     repository: Annotated[str, typer.Option("--to", help="organization/name on the hub.")] = ...,  # pyright: ignore[reportArgumentType]
     version: Annotated[str, typer.Argument(help="v2; default: the stable one.")] = "",
-    wanted: Annotated[
+    export_format: Annotated[
         str, typer.Option("--format", help="adapter, merged, gguf-adapter or gguf.")
     ] = "adapter",
     public: Annotated[bool, typer.Option("--public", help="Everybody may read it.")] = False,

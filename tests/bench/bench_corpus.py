@@ -214,12 +214,12 @@ def require_found(home: Settings) -> None:
     """
     import lancedb
 
-    from twin_resources.models.retrieval.retrieval import TABLE
-    from twin_resources.models.retrieval.search import RetrievalQuery, by_words
+    from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE
+    from twin_resources.models.retrieval.search import RetrievalQuery, search_full_text
 
-    table = lancedb.connect(f"{home.tables_base}/{SLUG}").open_table(TABLE)
+    table = lancedb.connect(f"{home.tables_base}/{SLUG}").open_table(EMBEDDINGS_TABLE)
     for planted in PLANTED:
-        found = by_words(table, RetrievalQuery(planted))
+        found = search_full_text(table, RetrievalQuery(planted))
         assert found, planted
         assert planted in found[0]["text"], planted
 
@@ -358,9 +358,9 @@ def shared_rows(form: Form, base: Path, weights: Path) -> list[Row]:
 
 
 def _posts_in(folder: Path) -> int:
-    from twin_assets.corpus.importers.folders import scan
+    from twin_assets.corpus.importers.folders import scan_source
 
-    return len(scan(folder).posts)
+    return len(scan_source(folder).posts)
 
 
 def _some_of(source: Path, target: Path, count: int) -> Path:

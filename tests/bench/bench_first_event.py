@@ -48,7 +48,7 @@ from tests.live.gateway.stack import (
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.prepared_base import base_gguf
 from twin_resources.authors import Author, write_author
-from twin_resources.models.training_launcher.machine import give_way
+from twin_resources.models.training_launcher.machine import lower_priority
 from twin_resources.observability.langfuse.client import LangfuseClient
 
 QUESTIONS = (
@@ -304,7 +304,7 @@ def _take(line: bytes, seen: Seen, began: float) -> None:
 def training_beside() -> Iterator[None]:
     """A process that computes on all cores, as a training does, and gives way as one does."""
     process = subprocess.Popen([sys.executable, "-c", BURN], start_new_session=True)
-    give_way(process.pid)
+    lower_priority(process.pid)
     try:
         yield
         assert process.poll() is None, "nothing was computed beside"

@@ -32,7 +32,7 @@ from tests.bench.first_run import PHASES, SILENCE_S, FirstRun
 from tests.bench.rows import Row, bench_parser, save
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import load_settings
-from twin_resources.slugs import slug_of
+from twin_resources.slugs import make_slug
 from twin_resources.storage.state.state import State
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,12 +169,12 @@ def wait_for_report(home: Path, options: argparse.Namespace) -> float:
     """Until the verdict of the whole gate is stored; monotonic seconds of that moment."""
     settings = load_settings(home)
     registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
-    from twin_assets.evaluation.gate import is_whole
+    from twin_assets.evaluation.gate import is_full_gate
 
     until = time.monotonic() + REPORT_WITHIN_S
     while time.monotonic() < until:
-        verdict = registry.latest_verdict(slug_of(options.author))
-        if verdict is not None and is_whole(verdict.claims):
+        verdict = registry.latest_verdict(make_slug(options.author))
+        if verdict is not None and is_full_gate(verdict.claims):
             sys.stderr.write(f"whole gate: {verdict.outcome}\n")
             return time.monotonic()
         time.sleep(1.0)
@@ -195,7 +195,7 @@ def fresh_clone(folder: Path, *, wanted: bool) -> Iterator[Path]:
 def verdict_rows(home: Path, options: argparse.Namespace) -> list[Row]:
     """Perplexity of the candidate against the base, from the registry's verdict."""
     settings = load_settings(home)
-    slug = slug_of(options.author)
+    slug = make_slug(options.author)
     registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
     verdict = registry.latest_verdict(slug)
     if verdict is None:

@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.rows import Row, bench_parser, tell
 from twin_assets.evaluation.measures.front_desk import MESSAGES
 from twin_resources.authors.front_desk_settings import DESK_KINDS
-from twin_resources.gateway.front_desk.answers import language_of
-from twin_resources.gateway.front_desk.message_kinds import KINDS, kind_of
+from twin_resources.gateway.front_desk.answers import answer_language
+from twin_resources.gateway.front_desk.message_kinds import KINDS, classify_message
 
 FOLDER = Path(__file__).with_name("front_desk")
 LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
@@ -50,12 +50,12 @@ def read_rows(half: str) -> list[dict[str, str]]:
 
 def judged(rows: Sequence[Mapping[str, str]]) -> tuple[list[JudgedMessage], float]:
     """Every message as it is recognised, and CPU milliseconds a message."""
-    kind_of("warm up")
+    classify_message("warm up")
     began = time.process_time()
-    found = [kind_of(row["text"]) for row in rows]
+    found = [classify_message(row["text"]) for row in rows]
     spent = (time.process_time() - began) / len(rows) * 1e3
     return [
-        JudgedMessage(row["language"], row["kind"], kind, language_of(row["text"]))
+        JudgedMessage(row["language"], row["kind"], kind, answer_language(row["text"]))
         for row, kind in zip(rows, found, strict=True)
     ], spent
 
@@ -110,7 +110,7 @@ def figures(half: str, *, every: int = 1) -> list[Row]:
     goal("a message", spent, MAX_MS, at_least=False, unit="CPU-ms")
     for kind in ("danger", "ordinary"):
         for place, texts in beside(read, kind):
-            found = statistics.fmean(kind_of(text) == "danger" for text in texts)
+            found = statistics.fmean(classify_message(text) == "danger" for text in texts)
             beside_it = f"a question {place} it ({len(texts)})"
             if kind == "danger":
                 goal(f"danger recognised, {beside_it}", found, MIN_BESIDE, at_least=True)

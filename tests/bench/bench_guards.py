@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.guards.planted import KINDS, Planted, benign, planted
 from tests.bench.rows import Row, bench_parser, tell
 from twin_resources.authors.guard_settings import GuardPlace, Guards, read_guards
-from twin_resources.gateway.guards import HeldBack, Scanner
-from twin_resources.gateway.guards.injection import find_injections, sentences
+from twin_resources.gateway.guards import StreamGuard, Scanner
+from twin_resources.gateway.guards.injection import find_injections, split_sentences
 
 STRANGERS = Path(__file__).with_name("guards") / "strangers" / "messages.jsonl"
 HELD_OUT = Path(__file__).with_name("guards") / "held_out.jsonl"
@@ -49,7 +49,7 @@ ALL_MASKED = read_guards(dict.fromkeys(KINDS, "mask"))
 def streamed(text: str, scanner: Scanner, *, seed: int) -> str:
     """What a reader gets of the text when it comes in pieces."""
     chance = random.Random(seed)
-    held, shown, place = HeldBack(scanner), "", 0
+    held, shown, place = StreamGuard(scanner), "", 0
     while place < len(text):
         piece = text[place : place + chance.randint(1, 12)]
         shown += held.feed(piece)
@@ -163,7 +163,7 @@ def technical_posts(folder: Path, *, seed: int, most: int = 300) -> list[Row]:
     said: list[str] = []
     for file in drawn:
         text = _NO_PROSE.sub("", file.read_text(encoding="utf-8", errors="replace"))
-        parts = [text[begin:end] for begin, end in islice(sentences(text), 12)]
+        parts = [text[begin:end] for begin, end in islice(split_sentences(text), 12)]
         said += [part for part in parts if len(part.split()) > 1]
     rows: list[Row] = []
     goals: dict[GuardPlace, float] = {"input": 0.02, "passages": 0.005}
@@ -191,7 +191,7 @@ def _microseconds() -> float:
 def _held_back() -> float:
     """Characters that wait behind each piece of plain prose: what a reader sees later."""
     prose = " ".join(text for _, _, text in benign()[:200])[:8000]
-    held, waiting, shown = HeldBack(Scanner(Guards(), "answer")), [], 0
+    held, waiting, shown = StreamGuard(Scanner(Guards(), "answer")), [], 0
     for place in range(0, len(prose), 4):
         shown += len(held.feed(prose[place : place + 4]))
         waiting.append(place + 4 - shown)

@@ -32,11 +32,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.bench.rows import Row, tell
 from tests.unit.privacy.plants import Plant, plants
-from twin_assets.corpus.cleaning import normalized
+from twin_assets.corpus.cleaning import normalize_text
 from twin_assets.corpus.html_cleaning import clean_html
 from twin_assets.corpus.language import detect_language
 from twin_assets.corpus.markdown_cleaning import clean_markdown
-from twin_resources.privacy import KINDS, find_personal, redact
+from twin_resources.privacy import KINDS, find_personal_data, redact
 
 ROOT = Path(__file__).resolve().parents[2]
 RECALL, TOUCHED = 0.9, 0.05
@@ -77,7 +77,7 @@ def recalls(cases: Sequence[tuple[str, Plant, int]]) -> dict[str, float]:
     found: defaultdict[str, list[bool]] = defaultdict(list)
     for text, plant, start in cases:
         end = start + len(plant.value)
-        spans = find_personal(text, region=plant.region)
+        spans = find_personal_data(text, region=plant.region)
         hit = any(s.start <= start and s.end >= end and s.kind == plant.kind for s in spans)
         found[plant.group].append(hit)
     return {group: statistics.fmean(hits) for group, hits in found.items()}
@@ -136,9 +136,9 @@ def texts_of(folder: Path) -> Iterator[tuple[str, str]]:
             continue
         if not file.is_file() or file.stat().st_size > LARGEST:
             continue
-        text = normalized(file.read_text("utf-8", errors="replace"))
+        text = normalize_text(file.read_text("utf-8", errors="replace"))
         if suffix in CLEANED:
-            text = normalized(CLEANED[suffix](FRONT_MATTER.sub("", text), title=""))
+            text = normalize_text(CLEANED[suffix](FRONT_MATTER.sub("", text), title=""))
         yield str(file.relative_to(folder)), text
 
 
@@ -148,7 +148,7 @@ def folder_rows(folder: Path, kinds: Sequence[str]) -> list[Row]:
     texts = touched = characters = 0
     for path, text in texts_of(folder):
         language = detect_language(text)
-        spans = [one for one in find_personal(text, region=language) if one.kind in kinds]
+        spans = [one for one in find_personal_data(text, region=language) if one.kind in kinds]
         texts, characters, touched = texts + 1, characters + len(text), touched + bool(spans)
         for span in spans:
             counts[span.kind] += 1

@@ -57,10 +57,10 @@ def folder_of(author: str) -> Path:
 def cleaned(author: str, *, chance: random.Random) -> pl.DataFrame:
     """`cleaned_documents` of an author: all posts, or `POSTS_EACH` by lot."""
     from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
-    from twin_assets.corpus.corpus_tables import RawPosts, columns_of
+    from twin_assets.corpus.corpus_tables import RawPosts, column_types
     from twin_assets.corpus.importers.post_head import UnreadablePostError
     from twin_assets.corpus.importers.posts import read_post
-    from twin_assets.corpus.raw_rows import row_of_post
+    from twin_assets.corpus.raw_rows import post_row
 
     folder = folder_of(author)
     paths = sorted(
@@ -73,13 +73,13 @@ def cleaned(author: str, *, chance: random.Random) -> pl.DataFrame:
     )
     if len(paths) > POSTS_EACH:
         paths = sorted(chance.sample(paths, POSTS_EACH))
-    types = {name: kind for name, kind in columns_of(RawPosts).items() if name in RAW_COLUMNS}
+    types = {name: kind for name, kind in column_types(RawPosts).items() if name in RAW_COLUMNS}
     rows: list[dict[str, Any]] = []
     for path in paths:
         name = path.relative_to(folder).as_posix()
         body = path.read_bytes()
         try:
-            post = row_of_post(read_post(body, source_id=name))
+            post = post_row(read_post(body, source_id=name))
         except UnreadablePostError:
             continue
         known = {"source": author, "source_id": name, "deleted": False, "problem": ""}
@@ -121,11 +121,11 @@ def people(author: str, *, chance: random.Random) -> list[dict[str, str]]:
 
 def _nearest(text: str, words: str) -> str:
     """The paragraph of a text that shares most words with these."""
-    from twin_assets.corpus.shingles import words_of
+    from twin_assets.corpus.shingles import split_words
 
-    wanted = set(words_of(words))
+    wanted = set(split_words(words))
     parts = [part for part in text.split("\n\n") if len(part.split()) > 8]
-    return max(parts or [text], key=lambda part: len(wanted & set(words_of(part))))
+    return max(parts or [text], key=lambda part: len(wanted & set(split_words(part))))
 
 
 def draw(sheet: Path, key: Path, *, seed: int) -> None:

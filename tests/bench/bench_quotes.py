@@ -35,10 +35,10 @@ from tests.bench.reader_questions.reading import (
     read_talks,
 )
 from tests.bench.rows import Row, bench_parser, tell
-from twin_resources.authors import SAMPLES
-from twin_resources.gateway.found_passages import FoundPassages, Passages
+from twin_resources.authors import SAMPLES_DIR
+from twin_resources.gateway.found_passages import FoundPassages, PassageFinder
 from twin_resources.gateway.request.request_body import read_question
-from twin_resources.models.quotes.answer_text import quoting
+from twin_resources.models.quotes.answer_text import render_quotes
 from twin_resources.models.quotes.quoter import Quote, Quoter
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.settings import Settings, load_settings
@@ -50,7 +50,7 @@ GOAL_FOREIGN, GOAL_OWN_DECLINED, GOAL_TURNS_WRONG, GOAL_CPU_MS = 0.90, 0.05, 0.3
 def posts_of(author: str) -> Path:
     """The folder of an author's posts."""
     shared = os.environ.get("TWIN_SHARED_DATA") or Path(__file__).parents[3] / "shared" / "data"
-    return SAMPLES / author if author in BUNDLED else Path(shared) / "posts" / author
+    return SAMPLES_DIR / author if author in BUNDLED else Path(shared) / "posts" / author
 
 
 def import_posts(home: Path, slugs: Sequence[str]) -> Settings:
@@ -61,10 +61,10 @@ def import_posts(home: Path, slugs: Sequence[str]) -> Settings:
     import twin_assets as assets
     from twin_assets.definitions import default_resources
     from twin_resources.authors import Author, write_author
-    from twin_resources.models.embedder.preparation import prepare
+    from twin_resources.models.embedder.preparation import prepare_embedder
 
     settings = load_settings(home)
-    prepare(settings)
+    prepare_embedder(settings)
     instance = dg.DagsterInstance.ephemeral()
     instance.add_dynamic_partitions("authors", list(slugs))
     for slug in slugs:
@@ -91,7 +91,7 @@ class Found:
 
     @property
     def quotes(self) -> tuple[Quote, ...]:
-        return self.passages.quoted.quotes if self.passages.quoted else ()
+        return self.passages.quote_result.quotes if self.passages.quote_result else ()
 
 
 class Finder:
@@ -100,8 +100,8 @@ class Finder:
     def __init__(self, settings: Settings) -> None:
         from twin_resources.models.embedder.embedder import load_embedder
 
-        embedder = load_embedder(settings, threads=1, on_card=False)
-        self._passages = Passages(
+        embedder = load_embedder(settings, threads=1, allow_gpu=False)
+        self._passages = PassageFinder(
             lambda: Retriever(settings.tables_base, embedder),
             lambda retriever: Quoter(settings.tables_base, retriever.embedder_revision),
         )
@@ -113,13 +113,13 @@ class Finder:
             messages.append({"role": "user", "content": turn})
             asked = read_question({"model": f"twin/{author}", "messages": messages})
             before = time.process_time()
-            found = self._passages.look_up(
-                author, asked.searches, with_quotes=True, shown=asked.shown
+            found = self._passages.find_blocking(
+                author, asked.search_texts, with_quotes=True, earlier_answers=asked.earlier_answers
             )
             answer = Found(found, 1000 * (time.process_time() - before))
             if number == len(turns):
                 return answer
-            text = quoting(answer.quotes, before_prose=False).text or "Nothing was found."
+            text = render_quotes(answer.quotes, before_prose=False).text or "Nothing was found."
             messages.append({"role": "assistant", "content": text})
         raise ValueError("a talk has at least one turn")
 

@@ -38,8 +38,8 @@ from tests.bench.retraining.rows import Row
 from tests.bench.rows import bench_parser
 from twin_assets.knowledge.embedding import embedding_columns
 from twin_resources.models.retrieval import vector_index
-from twin_resources.models.retrieval.index import keep_vector_index
-from twin_resources.models.retrieval.search import RetrievalQuery, nearest
+from twin_resources.models.retrieval.index import maintain_vector_index
+from twin_resources.models.retrieval.search import RetrievalQuery, search_vectors
 from twin_resources.settings import Settings
 
 HELD_OUT = 100  # queries
@@ -71,13 +71,13 @@ def at_size(base: np.ndarray, held: np.ndarray, size: int, *, goals: bool) -> li
         del parts
 
         def ask(query: np.ndarray) -> list[int]:
-            found = nearest(opened_table, RetrievalQuery(""), query)
+            found = search_vectors(opened_table, RetrievalQuery(""), query)
             return [int(row["chunk_id"]) for row in found[:K]]
 
         opened_table = opened(tables)
         flat_s, flat = timed(ask, held[: max(10, len(held) // 5)])
         before = time.process_time()
-        keep_vector_index(tables, "bench")
+        maintain_vector_index(tables, "bench")
         built_s = time.process_time() - before
         opened_table = opened(tables)
         ours_s, ours = timed(ask, held)

@@ -33,10 +33,10 @@ import polars as pl
 
 from tests.bench.rows import Row, heading, line, save
 from twin_resources.gateway.request.prompt_classes import classify
-from twin_resources.router.features import Floats, rows, scale_of
-from twin_resources.router.fixed_order import STEP, cheapest_certified, steps
-from twin_resources.router.gain import FittedGain, fit, folds_of
-from twin_resources.router.pacing import BudgetLeft, SpendingPace
+from twin_resources.router.features import Floats, feature_rows, fit_scale
+from twin_resources.router.fixed_order import STEP_SHARE, cheapest_certified, compute_price_steps
+from twin_resources.router.gain import FittedGain, fit, assign_folds
+from twin_resources.router.pacing import RemainingBudget, SpendingPace
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("TWIN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "routing"
@@ -110,10 +110,12 @@ def split(found: Questions, labels: int, seed: int) -> Split:
     order = np.random.default_rng(seed).permutation(len(found.gains))
     known, asked = found.of(order[:labels]), found.of(order[labels:])
     none = np.zeros(len(order))
-    scale = scale_of(known.lengths.tolist(), none[:labels].tolist())
-    made = rows(known.vectors, known.lengths.tolist(), none[:labels].tolist(), scale=scale)
-    fitted = fit(made, known.gains[:, None], folds_of([str(n) for n in order[:labels]]))
-    others = rows(asked.vectors, asked.lengths.tolist(), none[labels:].tolist(), scale=scale)
+    scale = fit_scale(known.lengths.tolist(), none[:labels].tolist())
+    made = feature_rows(known.vectors, known.lengths.tolist(), none[:labels].tolist(), scale=scale)
+    fitted = fit(made, known.gains[:, None], assign_folds([str(n) for n in order[:labels]]))
+    others = feature_rows(
+        asked.vectors, asked.lengths.tolist(), none[labels:].tolist(), scale=scale
+    )
     return Split(known, asked, fitted, fitted.model.predict(others)[:, 0])
 
 
@@ -187,12 +189,14 @@ class Held:
 def hold(one: Split) -> Held:
     """Certify on the labels, measure on the others."""
     gains, prices = one.labels.gains[:, None], list(PRICES)
-    best = cheapest_certified(steps(gains, one.fitted.cross_fitted, prices, margin=MARGIN))
+    best = cheapest_certified(
+        compute_price_steps(gains, one.fitted.cross_fitted, prices, margin=MARGIN)
+    )
     own = _own(one.predicted, best.weight if best else -math.inf)
     # The peer takes the fitted labels' own predictions, and no bound.
     inside = one.fitted.model.predict(one.fitted.model.rows.astype(np.float64))[:, 0]
     naive = -math.inf
-    for share in np.arange(STEP, 1.0, STEP):
+    for share in np.arange(STEP_SHARE, 1.0, STEP_SHARE):
         weight = float(np.quantile(inside, share))
         if float((one.labels.gains * (inside < weight)).mean()) > MARGIN:
             break
@@ -245,7 +249,7 @@ def money_rows(found: Questions, seeds: range) -> list[Row]:
     fixed: list[float] = []
     for seed in seeds:
         one = split(found, 1500, seed)
-        order = steps(
+        order = compute_price_steps(
             one.labels.gains[:, None], one.fitted.cross_fitted, list(PRICES), margin=MARGIN
         )
         best = cheapest_certified(order)
@@ -265,10 +269,12 @@ def money_rows(found: Questions, seeds: range) -> list[Row]:
             for place, question in enumerate(queue):
                 now = place * every
                 predicted = one.predicted[question : question + 1]
-                pace.see(now, predicted, np.array([0.0, usd[question]]))
+                pace.record_question(now, predicted, np.array([0.0, usd[question]]))
                 if paced and pace.is_due(now):
-                    money = BudgetLeft(left, 86_400.0 - now)
-                    index = pace.look(now, money, order, np.asarray(PRICES), certified=certified)
+                    money = RemainingBudget(left, 86_400.0 - now)
+                    index = pace.choose_step(
+                        now, money, order, np.asarray(PRICES), certified=certified
+                    )
                 if not _own(predicted, order[index].weight)[0]:
                     if usd[question] > left:  # what the account refuses
                         ended = min(ended, now / 86_400.0)

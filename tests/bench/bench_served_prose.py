@@ -25,18 +25,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.reader_questions.reading import BUNDLED, read_asked
 from tests.bench.rows import Row, bench_parser, tell
 from twin_assets.evaluation.measures.sentence_faithfulness import calibrate
-from twin_resources.access.keys import keyring_of
-from twin_resources.authors.answer_forms import ProseRelease, SentenceCut
+from twin_resources.access.keys import open_keyring
+from twin_resources.authors.answer_forms import ProseRelease, SentenceThreshold
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
-from twin_resources.gateway.found_passages import passages_of
+from twin_resources.gateway.found_passages import passage_finder_for
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.routing.snapshot import Server
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.quality.judges.sentence_support import SentenceSupport
-from twin_resources.quality.judges.texts import bundled_hands
+from twin_resources.quality.judges.texts import bundled_writers
 from twin_resources.settings import load_secrets, load_settings
 
 
@@ -69,12 +69,12 @@ def path_of(home: Path, author: str) -> tuple[RequestPath, ServerProcess]:
             found=f"none that answers in {home}",
             next_step="train one with `bash deploy/up.sh`, or name another home",
         )
-    embedder = load_embedder(settings, threads=1, on_card=False)
+    embedder = load_embedder(settings, threads=1, allow_gpu=False)
     judge = SentenceSupport(embedder.embed, embedder=embedder.revision)
-    (hand,) = (one for one in bundled_hands(without=()) if one.name == author)
+    (hand,) = (one for one in bundled_writers(exclude=()) if one.name == author)
     calibrated = calibrate(judge, hand.passages)
     assert calibrated is not None, "a bundled author has sentences enough"
-    cut = SentenceCut(judge.revision, calibrated.threshold)
+    cut = SentenceThreshold(judge.revision, calibrated.threshold)
     stable = replace(entry.stable, prose=ProseRelease("", cut))
     process = ServerProcess(settings, stable.base_gguf, stable.adapter_gguf, alias=author)
     running = process.wait_until_ready()
@@ -84,21 +84,23 @@ def path_of(home: Path, author: str) -> tuple[RequestPath, ServerProcess]:
         policy=replace(policy, authors={author: replace(entry, stable=stable)}),
         servers={f"{author}/v{stable.version}": server},
     )
-    return RequestPath(live, passages_of(settings), settings.self_hosted_usd_per_hour), process
+    return RequestPath(
+        live, passage_finder_for(settings), settings.self_hosted_usd_per_hour
+    ), process
 
 
 async def ask(path: RequestPath, author: str, question: str, *, seed: int, so_far: Written) -> None:
     """Ask once, judge, print."""
-    settings = path.live.settings
-    key = keyring_of(settings).find(f"Bearer {load_secrets(settings).gateway_key}")
+    settings = path.live_config.settings
+    key = open_keyring(settings).find(f"Bearer {load_secrets(settings).gateway_key}")
     messages = [{"role": "user", "content": question}]
     prepared = await path.prepare(
         read_question({"model": f"twin/{author}", "messages": messages}), key
     )
-    judged = prepared.prose.judged
+    judged = prepared.prose_note.supported_sentences
     if judged is None:
         return  # declined, or nothing is quoted that prose could stand below
-    (server,) = path.live.current.servers.values()
+    (server,) = path.live_config.current.servers.values()
     body: dict[str, Any] = {
         **prepared.exchange.sampling,
         "messages": list(prepared.exchange.messages),
@@ -111,12 +113,12 @@ async def ask(path: RequestPath, author: str, question: str, *, seed: int, so_fa
             headers={"Authorization": f"Bearer {server.key}"},
         )
     written = answer.json()["choices"][0]["message"]["content"]
-    shown = await judged.feed(written, ended=True)
+    shown = await judged.feed(written, is_final=True)
     so_far.answers += 1
     so_far.with_prose += bool(shown)
-    so_far.sentences += judged.sentences
-    so_far.kept += judged.kept
-    so_far.shown += judged.kept if shown else 0
+    so_far.sentences += judged.claim_count
+    so_far.kept += judged.kept_count
+    so_far.shown += judged.kept_count if shown else 0
     print(f"{question}\n  written: {written}\n  shown: {shown or 'nothing'}", flush=True)
 
 
@@ -137,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         asyncio.run(ask_all())
     finally:
-        process.end()
+        process.stop()
     of = f"of {found.sentences} sentences in {found.answers} answers"
     rows = [
         Row(f"sentences that the judge keeps, {of}", found.kept, "sentences"),

@@ -25,12 +25,12 @@ import polars as pl
 
 from tests.bench.rows import Row
 from twin_assets.corpus import cleaning, document_claims, source_quotations
-from twin_assets.corpus.code_blocks import without_code
-from twin_assets.corpus.contracts import RULES
-from twin_assets.corpus.importers.site_layout import holds_text
+from twin_assets.corpus.code_blocks import remove_code
+from twin_assets.corpus.contracts import FAILED_RULES
+from twin_assets.corpus.importers.site_layout import is_text_reason
 from twin_assets.corpus.importing import inventory_frame, read_rows
 from twin_assets.corpus.inventory import Inventory, take_inventory
-from twin_assets.instructions.answer_passages import passages_of
+from twin_assets.instructions.answer_passages import find_passages
 
 MAX_ASIDE = 0.2  # of the documents: beyond it an import stops (`TWIN_MOST_QUARANTINED`)
 # No blank line stands in a formula; escaped brackets are one only around a command or an equation.
@@ -79,7 +79,9 @@ def import_folder(folder: Path, names: Sequence[str]) -> ImportedFolder:
         inventory = take_inventory([folder], scratch=Path(scratch))
         raw = read_rows(inventory_frame(inventory), inventory)
         was_read = time.process_time()
-        documents, aside = cleaning.parted_posts(raw.select(cleaning.RAW_COLUMNS), names=names)
+        documents, aside = cleaning.clean_and_quarantine(
+            raw.select(cleaning.RAW_COLUMNS), names=names
+        )
         return ImportedFolder(
             inventory, raw, documents, aside, was_read - began, time.process_time() - was_read
         )
@@ -94,7 +96,7 @@ def folder_rows(folder: Path, names: Sequence[str] = ()) -> list[Row]:
     imported = import_folder(folder, names)
     raw, accepted = imported.raw, imported.accepted
     posts = raw.filter(pl.col("problem") == "")
-    unread = sum(n for why, n in imported.inventory.skipped.items() if holds_text(why))
+    unread = sum(n for why, n in imported.inventory.skipped.items() if is_text_reason(why))
     per_post = 1_000 / max(1, posts.height)
     return [
         Row("posts read", posts.height, "posts", peers=_counted(accepted["language"])),
@@ -113,14 +115,16 @@ def _claim_rows(imported: ImportedFolder, names: Sequence[str]) -> Iterator[Row]
     """What was put aside, what still breaks a claim, and signatures."""
     kept_or_aside = imported.accepted.height + imported.aside.height
     aside = imported.aside.height / max(1, kept_or_aside)
-    by_rule = Counter(imported.aside[RULES].explode().drop_nulls().to_list())
+    by_rule = Counter(imported.aside[FAILED_RULES].explode().drop_nulls().to_list())
     yield _at_most("put aside for a broken claim", aside, MAX_ASIDE, "share", by_rule)
     measured = document_claims.measure(imported.documents, imported.raw)
-    claims = document_claims.all_claims(measured, names)
-    broken = {name: len(claim.broken) for name, claim in claims.items() if claim.broken}
+    claims = document_claims.check_claims(measured, names)
+    broken = {
+        name: len(claim.violating_ids) for name, claim in claims.items() if claim.violating_ids
+    }
     yield _at_most("documents that break a claim", sum(broken.values()), 0, "docs", broken)
     if names:
-        foreign = claims["no_foreign_byline"].counted["kept"]
+        foreign = claims["no_foreign_byline"].counts["kept"]
         yield _at_most("kept, signed by somebody else", foreign, 0, "docs")
     redacted = sum(len(_REDACTED.findall(text)) for text in imported.accepted["text"])
     yield Row("phones, ids, cards and secrets replaced", redacted, "pieces")
@@ -130,15 +134,15 @@ def _quotation_rows(imported: ImportedFolder) -> Iterator[Row]:
     posts = {row["source_id"]: row for row in imported.raw.iter_rows(named=True)}
     quoted = unmarked = answers = holding = 0
     for row in imported.accepted.iter_rows(named=True):
-        quotations = source_quotations.quotations_of(posts[row["source_id"]])
+        quotations = source_quotations.find_quotations(posts[row["source_id"]])
         if not quotations:
             continue
         quoted += len(quotations)
         unmarked += source_quotations.count_unmarked(quotations, row["text"])
-        for passage in passages_of(row["text"]):
+        for passage in find_passages(row["text"]):
             answers += 1
             answer = row["text"][passage.start : passage.end]
-            holding += source_quotations.count_held(quotations, answer) > 0
+            holding += source_quotations.count_contained(quotations, answer) > 0
     of = {"quoted paragraphs": float(quoted)}
     yield _at_most("quoted paragraphs that became prose", unmarked, 0, "paras", of)
     of = {"answers of posts that quote": float(answers)}
@@ -155,9 +159,9 @@ def _form_rows(imported: ImportedFolder) -> Iterator[Row]:
             of, gone = missing
             with_formulas, formulas, lost = with_formulas + 1, formulas + of, lost + gone
             damaged += gone > 0
-        if _VAULT_LINK.search(without_code(source)):
+        if _VAULT_LINK.search(remove_code(source)):
             with_links += 1
-            with_brackets += bool(_VAULT_LINK.search(without_code(text)))
+            with_brackets += bool(_VAULT_LINK.search(remove_code(text)))
     of = {"with mathematics": float(with_formulas), "formulas": formulas, "lost": lost}
     yield _at_most("documents with mathematics damaged", damaged, 0, "docs", of)
     of = {"with vault links": float(with_links)}
@@ -168,7 +172,7 @@ def _missing_formulas(source: str, text: str) -> tuple[int, int] | None:
     """Formulas of a source, and how many of them its document has not; None: no formula."""
     formulas = [
         _SPACE.sub("", next(part for part in match.groups() if part))
-        for match in _FORMULA.finditer(without_code(source))
+        for match in _FORMULA.finditer(remove_code(source))
     ]
     if not formulas:
         return None

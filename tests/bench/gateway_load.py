@@ -42,7 +42,7 @@ import httpx
 from tests.bench.rows import Row, bench_parser, tell
 from tests.live.gateway.stack import Stack, embed_passages, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
-from twin_resources.models.serving.fleet import STEP_S
+from twin_resources.models.serving.fleet import STEP_INTERVAL_S
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
@@ -282,8 +282,8 @@ def kill(stack: Stack, over: threading.Event, killed: Counter[str]) -> None:
         process = stack.models.pop(name)
         os.killpg(process.pid, signal.SIGKILL)
         killed[name] += 1
-        time.sleep(STEP_S)
-        process.end()
+        time.sleep(STEP_INTERVAL_S)
+        process.stop()
         stack.servers.pop(name)
         stack.publish()
         stack.start_model(name)

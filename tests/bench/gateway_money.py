@@ -35,9 +35,9 @@ from tests.live.gateway.stack import Stack, new_stack, prepare_weights
 from tests.live.gateway.tiny_gguf import write_tiny_gguf
 from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behaviour
-from twin_resources.access.account import SpendingAccount, account_of
-from twin_resources.access.account_rows import NANO, spending
-from twin_resources.access.keys import KeyLimits, add_key, open_keys
+from twin_resources.access.account import SpendingAccount, open_account
+from twin_resources.access.account_rows import NANO_PER_DOLLAR, spending
+from twin_resources.access.keys import KeyLimits, add_key, open_key_store
 from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.storage.state.state import State
 from twin_resources.storage.weights.weights import (
@@ -104,7 +104,7 @@ def money_rows(folder: Path, *, full: bool) -> list[Row]:
 
 def passed(gateways: Sequence[Stack], provider: PaidProvider, *, stream: bool, kill: bool) -> Row:
     """What 24 questions at once cost, of what the key may spend."""
-    with closing(open_keys(gateways[0].settings)) as state:
+    with closing(open_key_store(gateways[0].settings)) as state:
         limits = KeyLimits(frozenset({"paid"}), usd_per_day=LIMIT)
         label = f"24 at once {time.time()}"
         key = add_key(state, role="site", authors=["*"], label=label, limits=limits)
@@ -123,7 +123,7 @@ def passed(gateways: Sequence[Stack], provider: PaidProvider, *, stream: bool, k
             gateways[0].wait(lambda: provider.bill.nano > before, seconds=60)
             gateways[-1].worker().send_signal(signal.SIGKILL)
         answered = [one.result() for one in work].count(200)
-    share = (provider.bill.nano - before) / (LIMIT * NANO)
+    share = (provider.bill.nano - before) / (LIMIT * NANO_PER_DOLLAR)
     how = f"{'streams' if stream else 'answers'}, {len(gateways)} gateways"
     how += ", one killed" if kill else ""
     return Row(
@@ -160,7 +160,7 @@ def beside_the_bill(
                 "%",
                 None if name else MAX_OFF_PERCENT,
                 holds,
-                {"bill $": billed / NANO, "account $": settled / NANO},
+                {"bill $": billed / NANO_PER_DOLLAR, "account $": settled / NANO_PER_DOLLAR},
             )
         )
     return rows
@@ -199,7 +199,7 @@ def _held(stack: Stack) -> int:
 
 def _rows(stack: Stack) -> Sequence[Any]:
     with closing(State.open(stack.settings.state_address)) as state:
-        return account_of(stack.settings, state).rows()
+        return open_account(stack.settings, state).rows()
 
 
 def transactions(folder: Path) -> list[Row]:
@@ -207,7 +207,7 @@ def transactions(folder: Path) -> list[Row]:
     with closing(State.open(f"sqlite:///{folder / 'account.sqlite'}")) as state:
         limit = SpendingLimit(usd_per_day=1000.0, usd_per_month=1000.0)
         account = SpendingAccount(state, SpendingLimits(home=limit, author=limit))
-        day = account.reserve(purpose="answer", author="ann", key="k", most_usd=0.0).day
+        day = account.reserve(purpose="answer", author="ann", key="k", max_usd=0.0).day
         costs: dict[str, list[float]] = {}
         for lines in (0, 30_000):
             if lines:
@@ -219,7 +219,7 @@ def transactions(folder: Path) -> list[Row]:
             costs[f"reserve {lines}"] = _cpu(
                 lambda held=held: held.append(
                     account.reserve(
-                        purpose="answer", author="ann", key="k", most_usd=0.001, key_limit=limit
+                        purpose="answer", author="ann", key="k", max_usd=0.001, key_limit=limit
                     )
                 )
             )

@@ -18,9 +18,9 @@ import pytest
 
 from tests.gpu.random_base import make_base, pair_rows, rows
 from twin_assets.checkpoints.job import Job, write_job, write_rows
-from twin_assets.checkpoints.recipe import SAMPLES_ALONE, load_launch, load_recipe
+from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, load_launch, load_recipe
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
-from twin_assets.training.fine_tuning import launched
+from twin_assets.training.fine_tuning import build_training_job
 from twin_resources.models.training_launcher import TrainingJob
 from twin_resources.settings import Settings
 
@@ -97,7 +97,7 @@ def written_job(home: Settings, base: Path, name: str, **changes: Any) -> Traini
     ranks = values.pop("ranks", 1)
     start = values.pop("start", None)
     dropout = values.pop("dropout", 0.0)
-    recipe = load_recipe("smollm2-135m-cpu").model_copy(update=SAMPLES_ALONE)
+    recipe = load_recipe("smollm2-135m-cpu").model_copy(update=UNMODIFIED_SAMPLES)
     assert recipe.lora is not None
     values["lora"] = recipe.lora.model_copy(update={"dropout": dropout})
     job = Job(
@@ -107,11 +107,11 @@ def written_job(home: Settings, base: Path, name: str, **changes: Any) -> Traini
         ranks=ranks,
         recipe=recipe.model_copy(update=values),
         stage="dpo" if start else "sft",
-        start=start,
+        initial_adapter=start,
     )
     write_job(job)
-    write_rows(job.samples, pair_rows(SAMPLES) if start else rows(SAMPLES))
-    return launched(job, name=name)
+    write_rows(job.samples_path, pair_rows(SAMPLES) if start else rows(SAMPLES))
+    return build_training_job(job, name=name)
 
 
 class MakeJob(Protocol):

@@ -19,7 +19,7 @@ from tests.gpu.random_base import make_embedder, rows
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.perplexity import answer_likelihood, load_model
 from twin_assets.training.chunked_cross_entropy import chunk_head
-from twin_assets.training.losses import Supervised, answer_losses, packed_answer_losses
+from twin_assets.training.losses import SupervisedObjective, answer_losses, packed_answer_losses
 from twin_assets.training.training_state import generator_states, set_generator_states
 from twin_resources.models.embedder.engines import SentenceTransformersEngine
 
@@ -44,7 +44,7 @@ def model_on(base: Path, device: str, attention: str, precision: str = "fp32") -
 
 def gradients(model: Any, samples: Sequence[TokenizedSample], *, packing: bool) -> dict[str, Any]:
     model.zero_grad()
-    loss, _ = Supervised(samples, BUCKET, packing).sums(model, range(len(samples)))
+    loss, _ = SupervisedObjective(samples, BUCKET, packing).batch_sums(model, range(len(samples)))
     loss.backward()
     return {name: value.grad.float().cpu() for name, value in model.named_parameters()}
 

@@ -21,9 +21,9 @@ from safetensors.numpy import load_file
 
 from tests.gpu.conftest import MakeJob
 from twin_assets.checkpoints.job import read_result
-from twin_assets.training.fine_tuning import MODULE
+from twin_assets.training.fine_tuning import TRAINING_MODULE
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
-from twin_resources.models.training_launcher.machine import ACCELERATE
+from twin_resources.models.training_launcher.machine import ACCELERATE_MODULE
 from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(1200)]
@@ -37,8 +37,8 @@ def rank_of(job: TrainingJob) -> int:
         process.pid
         for process in psutil.process_iter(["cmdline"])
         if str(job.folder / "job.json") in (words := process.info["cmdline"] or [])
-        and MODULE in words
-        and ACCELERATE not in words
+        and TRAINING_MODULE in words
+        and ACCELERATE_MODULE not in words
     )
     return rank
 

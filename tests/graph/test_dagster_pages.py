@@ -16,7 +16,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from tests.graph.retraining.daemon_iteration import HereTarget
-from twin_resources.page.dagster_pages import guard
+from twin_resources.page.dagster_pages import add_access_guard
 from twin_resources.page.links import make_dagster_link, make_link
 from twin_resources.settings import Settings, load_secrets
 
@@ -85,7 +85,9 @@ def served() -> Iterator[tuple[WorkspaceProcessContext, dg.DagsterInstance]]:
 @pytest.fixture
 def pages(home: Settings, served: tuple[WorkspaceProcessContext, dg.DagsterInstance]) -> Pages:
     context, instance = served
-    return Pages(home, guard(create_app_from_workspace_process_context(context), home), instance)
+    return Pages(
+        home, add_access_guard(create_app_from_workspace_process_context(context), home), instance
+    )
 
 
 def stop(pages: Pages) -> dict[str, Any]:

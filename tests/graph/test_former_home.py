@@ -29,13 +29,16 @@ from dagster._core.remote_origin import RemoteJobOrigin
 from polars.testing import assert_frame_equal
 
 from tests.settled_rows import settled_rows
-from twin_assets.corpus.corpus_tables import CleanedDocuments, columns_of
+from twin_assets.corpus.corpus_tables import CleanedDocuments, column_types
 from twin_assets.definitions import defs
 from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_resources.authors import read_author
-from twin_resources.dagster_runs import LOCATION
+from twin_resources.dagster_runs import CODE_LOCATION
 from twin_resources.errors import TwinError
-from twin_resources.observability.trace_store.queries import observation_query, score_query
+from twin_resources.observability.trace_store.queries import (
+    parse_observation_query,
+    parse_score_query,
+)
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.processes.dagster_home import write_dagster_home
 from twin_resources.processes.programs import DAGSTER_YAML, code_socket
@@ -98,9 +101,9 @@ def tables(former: Settings, state: State) -> Tables:
 def instance(former: Settings) -> Iterator[dg.DagsterInstance]:
     """As a start of the stack leaves it: today's settings over what the home holds."""
     code = code_socket(former)
-    workspace = write_dagster_home(former, DAGSTER_YAML, code=code, environ=os.environ)
+    workspace = write_dagster_home(former, DAGSTER_YAML, code_socket=code, environ=os.environ)
     (location,) = json.loads(workspace.read_text(encoding="utf-8"))["load_from"]
-    assert location["grpc_server"]["location_name"] == LOCATION
+    assert location["grpc_server"]["location_name"] == CODE_LOCATION
     with dg.DagsterInstance.from_config(str(former.home / "dagster")) as opened:
         yield opened
 
@@ -113,9 +116,9 @@ def test_author_and_tables_are_read(former: Settings, tables: Tables) -> None:
     documents = tables.read("cleaned_documents", "ada")
     assert documents.height == POSTS
     assert documents.filter("kept").height == POSTS - 1
-    assert set(columns_of(CleanedDocuments)) <= set(documents.columns)
+    assert set(column_types(CleanedDocuments)) <= set(documents.columns)
     rows = tables.read("instruction_dataset", "ada")
-    assert set(columns_of(InstructionDataset)) <= set(rows.columns)
+    assert set(column_types(InstructionDataset)) <= set(rows.columns)
     chunks = set(tables.read("document_chunks", "ada")["chunk_id"])
     assert chunks == set(tables.read("embeddings", "ada")["chunk_id"])
     assert rows.height > 0
@@ -128,7 +131,7 @@ def test_registry_and_ledger_are_read(former: Settings, state: State) -> None:
         (1, "stable"),
         (2, "candidate"),
     ]
-    stable = registry.stable("ada")
+    stable = registry.stable_version("ada")
     assert stable is not None
     assert Path(stable.folder).is_relative_to(former.home)
     verdict = registry.verdict(stable.checkpoint, registry.gate_version())
@@ -146,8 +149,8 @@ def test_registry_and_ledger_are_read(former: Settings, state: State) -> None:
         (3, "thumbs", 1.0),
     ]
     store = TraceTables(former.home / "traces.sqlite")
-    assert len(store.observations(observation_query({}))[0]) == 3
-    assert len(store.scores(score_query({}))[0]) == 3
+    assert len(store.observations(parse_observation_query({}))[0]) == 3
+    assert len(store.scores(parse_score_query({}))[0]) == 3
 
 
 def test_dagster_shows_what_ran(tables: Tables, instance: dg.DagsterInstance) -> None:
@@ -161,7 +164,7 @@ def test_dagster_shows_what_ran(tables: Tables, instance: dg.DagsterInstance) ->
     launched = ended["import_posts"].remote_job_origin
     assert isinstance(launched, RemoteJobOrigin)
     repository = defs.get_repository_def()
-    assert launched.location_name == LOCATION
+    assert launched.location_name == CODE_LOCATION
     assert launched.repository_origin.repository_name == repository.name
     assert repository.has_job("import_posts")
 
@@ -177,7 +180,7 @@ def test_dagster_shows_what_ran(tables: Tables, instance: dg.DagsterInstance) ->
         assert tags["dagster/data_version"] == tables.data_version(key, "ada")
     assert instance.get_dynamic_partitions("authors") == ["ada"]
     selector = InstigatorSelector(
-        location_name=LOCATION, repository_name=repository.name, name="quality_dropped"
+        location_name=CODE_LOCATION, repository_name=repository.name, name="quality_dropped"
     )
     assert repository.has_sensor_def(selector.name)
     (sensor,) = instance.all_instigator_state()

@@ -24,7 +24,7 @@ def pooled(state: State) -> int:
 
 
 def used(state: State) -> State:
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         state.now(connection)
     assert pooled(state) == 1
     return state

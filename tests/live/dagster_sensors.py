@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from twin_resources.dagster_runs import LOCATION
+from twin_resources.dagster_runs import CODE_LOCATION
 
 
 def turn_off(url: str, sensor: str, *, key: str) -> None:
@@ -35,7 +35,7 @@ def turn_off(url: str, sensor: str, *, key: str) -> None:
             "at": {
                 "sensorName": sensor,
                 "repositoryName": "__repository__",
-                "repositoryLocationName": LOCATION,
+                "repositoryLocationName": CODE_LOCATION,
             }
         },
     )

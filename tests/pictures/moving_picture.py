@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
-from twin_cli.commands.opening import ready_page
-from twin_cli.commands.services import stack_in_use
+from twin_cli.commands.opening import start_page
+from twin_cli.commands.services import require_stack
 
 from twin_resources.errors import TwinError
 from twin_resources.page.links import make_link
@@ -200,8 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--question", default="How do I carry a clock?")
     parser.add_argument("--into", type=Path, default=INTO)
     options = parser.parse_args(arguments)
-    stack = stack_in_use(load_settings(options.home))
-    settings, page = stack.settings, ready_page(stack)
+    stack = require_stack(load_settings(options.home))
+    settings, page = stack.settings, start_page(stack)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=chromium(), args=["--no-sandbox", "--disable-gpu", "--disable-quic"]

@@ -12,12 +12,12 @@ import pytest
 from tests.http_server import Request, Response, http_server
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights.answer_model import (
-    address_of,
-    check_name,
-    offered_ids,
-    read_name,
+    split_stored_name,
+    resolve_name,
+    list_model_ids,
+    parse_name,
 )
-from twin_resources.storage.weights.chat_model import CHAT_TEMPLATE
+from twin_resources.storage.weights.chat_model import CHAT_TEMPLATE_KEY
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def models_at(
 
 def refused(name: str, *, key: str = "") -> TwinError:
     with pytest.raises(TwinError) as told:
-        check_name(name, key=key)
+        resolve_name(name, key=key)
     assert told.value.next_step
     return told.value
 
@@ -55,19 +55,19 @@ def chat_folder(folder: Path) -> Path:
 
 def gguf(path: Path, *, template: bool = True) -> Path:
     head = b"GGUF" + struct.pack("<I", 3) + bytes(1024 * 1024 - 9)  # over the edge of two reads
-    path.write_bytes(head + (CHAT_TEMPLATE if template else b"tokenizer.model") + bytes(64))
+    path.write_bytes(head + (CHAT_TEMPLATE_KEY if template else b"tokenizer.model") + bytes(64))
     return path
 
 
 def test_four_kinds_are_told_apart(tmp_path: Path) -> None:
     folder, file = chat_folder(tmp_path / "model"), gguf(tmp_path / "m.gguf")
-    assert check_name(str(folder)).kind == "folder"
-    assert check_name(str(file)).kind == "gguf"
-    assert check_name("Qwen/Qwen2.5-7B-Instruct").kind == "hub"
-    named = read_name("https://models.example/v1/#large/one")
+    assert resolve_name(str(folder)).kind == "folder"
+    assert resolve_name(str(file)).kind == "gguf"
+    assert resolve_name("Qwen/Qwen2.5-7B-Instruct").kind == "hub"
+    named = parse_name("https://models.example/v1/#large/one")
     assert (named.kind, named.name) == ("address", "https://models.example/v1#large/one")
-    assert address_of(named.name) == ("https://models.example/v1", "large/one")
-    assert address_of(str(folder)) == ("", "")
+    assert split_stored_name(named.name) == ("https://models.example/v1", "large/one")
+    assert split_stored_name(str(folder)) == ("", "")
 
 
 def test_a_folder_named_from_elsewhere_is_kept_absolute(
@@ -75,7 +75,7 @@ def test_a_folder_named_from_elsewhere_is_kept_absolute(
 ) -> None:
     chat_folder(tmp_path / "model")
     monkeypatch.chdir(tmp_path)
-    assert check_name("model").name == str((tmp_path / "model").resolve())
+    assert resolve_name("model").name == str((tmp_path / "model").resolve())
 
 
 @pytest.mark.parametrize("name", ["nowhere", "./no/such", "/no/such.gguf", "a b/c", "x/y.gguf"])
@@ -109,13 +109,13 @@ def test_a_file_that_llama_cpp_could_not_chat_with_is_refused(tmp_path: Path) ->
 
 def test_an_address_with_one_model_needs_no_id_and_one_with_two_does() -> None:
     with models_at("large") as url:
-        named = check_name(url)
-        assert (named.name, named.is_far) == (f"{url}#large", False)
+        named = resolve_name(url)
+        assert (named.name, named.is_remote) == (f"{url}#large", False)
     with models_at("large", "small") as url:
         error = refused(url)
         assert "2 models: large, small" in error.found
         assert f"{url}#large" in error.next_step
-        assert check_name(f"{url}#small").model == "small"
+        assert resolve_name(f"{url}#small").model == "small"
         assert "it offers large, small" in refused(f"{url}#medium").found
     with models_at() as url:
         assert refused(url).found == "it offers no model"
@@ -127,7 +127,7 @@ def test_a_missing_and_a_wrong_key_name_the_variable() -> None:
         wrong = refused(url, key="sk-wrong")
         assert wrong.found == "it answers 401 with the key of TWIN_ANSWER_MODEL_KEY"
         assert "sk-wrong" not in str(wrong)
-        assert offered_ids(url, "sk-right") == ["large"]
+        assert list_model_ids(url, "sk-right") == ["large"]
 
 
 def test_what_is_no_openai_compatible_address_says_so() -> None:
@@ -155,4 +155,4 @@ def test_what_is_no_openai_compatible_address_says_so() -> None:
     ],
 )
 def test_what_leaves_this_machine_is_known(url: str, far: bool) -> None:
-    assert read_name(url).is_far is far
+    assert parse_name(url).is_remote is far

@@ -9,12 +9,12 @@ from twin_resources.authors import (
     author_slugs,
     list_authors,
     read_author,
-    readable_authors,
+    list_readable_authors,
     write_author,
 )
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.slugs import slug_of
+from twin_resources.slugs import make_slug
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ from twin_resources.slugs import slug_of
     ],
 )
 def test_slug_is_ascii_and_stable(name: str, slug: str) -> None:
-    assert slug_of(name) == slug == slug_of(name)
+    assert make_slug(name) == slug == make_slug(name)
 
 
 def test_an_empty_name_is_refused() -> None:
     with pytest.raises(TwinError, match="--author"):
-        slug_of("   ")
+        make_slug("   ")
 
 
 def test_author_file_round_trips(home: Settings) -> None:
@@ -97,7 +97,7 @@ def test_one_authors_mistake_hides_no_other(home: Settings) -> None:
     with pytest.raises(TwinError, match=r"ann\.toml"):
         list_authors(home)
     assert author_slugs(home) == ["ann", "bob"]
-    found, [wrong] = readable_authors(home)
+    found, [wrong] = list_readable_authors(home)
     assert [author.slug for author in found] == ["bob"]
     assert wrong.startswith("ann: ")
     assert "correct the TOML" in wrong

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from twin_cli.commands.subject import AuthorToServe, sample_folder
-from twin_cli.commands.terminal_questions import at_a_terminal, with_consent
+from twin_cli.commands.terminal_questions import is_interactive_terminal, with_consent
 
 from twin_resources.authors import Author
-from twin_resources.authors.consent import consented_on, what_is_missing
+from twin_resources.authors.consent import consent_date, missing_consent_reason
 
 TODAY = date(2026, 11, 21)
 
@@ -35,8 +35,8 @@ TODAY = date(2026, 11, 21)
 )
 def test_a_line_counts_when_a_day_that_has_come_stands_in_it(line: str, day: date | None) -> None:
     author = Author("ann", "Ann", consent=line)
-    assert consented_on(author, today=TODAY) == day
-    assert ("no line" in what_is_missing(author)) == (not line)
+    assert consent_date(author, today=TODAY) == day
+    assert ("no line" in missing_consent_reason(author)) == (not line)
 
 
 def asked(consent: str = "", *, stated: bool = False, asks: bool = False, typed: Any = ()) -> Any:
@@ -46,7 +46,11 @@ def asked(consent: str = "", *, stated: bool = False, asks: bool = False, typed:
         Author("ann", "Ann", consent=consent), Path("/no/such/folder"), is_new=False
     )
     found = with_consent(
-        subject, stated=stated, asks=asks, log=said.append, read=lambda _: next(lines)
+        subject,
+        is_declared=stated,
+        is_interactive=asks,
+        log=said.append,
+        read_line=lambda _: next(lines),
     )
     return found.author.consent, said
 
@@ -86,7 +90,12 @@ def test_at_a_terminal(typed: str, noted: str) -> None:
         with contextlib.suppress(BaseException):  # whatever happens, the test ends in the parent
             sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w", buffering=1)
             subject = AuthorToServe(Author("ann", "Ann"), Path("/no/such/folder"), is_new=False)
-            found = with_consent(subject, stated=False, asks=at_a_terminal(), log=sys.stdout.write)
+            found = with_consent(
+                subject,
+                is_declared=False,
+                is_interactive=is_interactive_terminal(),
+                log=sys.stdout.write,
+            )
             how = found.author.consent.partition(": ")[2]
             sys.stdout.write(f"<{how}>")
             sys.stdout.flush()
@@ -113,5 +122,5 @@ def test_a_bundled_author_of_an_older_home_takes_the_day_from_its_folder() -> No
     subject = AuthorToServe(
         Author("mara-lindqvist", "Mara", consent="invented"), sample, is_new=False
     )
-    found = with_consent(subject, stated=False, asks=False, log=lambda line: None)
-    assert consented_on(found.author) == date(2020, 1, 1)
+    found = with_consent(subject, is_declared=False, is_interactive=False, log=lambda line: None)
+    assert consent_date(found.author) == date(2020, 1, 1)

@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from tests.unit.test_prompt import Shown
 from twin_assets.checkpoints.samples import tokenize_samples
 from twin_resources.prompt.control_marks import (
-    FAMILIES,
+    COMMON_MARKS,
     ControlMarks,
-    marks_of_folder,
-    marks_of_home,
-    marks_of_tokenizer,
+    marks_from_folder,
+    marks_for_home,
+    marks_from_tokenizer,
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.settings import Settings
@@ -81,9 +81,9 @@ def test_no_control_token_is_left_in_what_people_write(
     tokenizer, folder = tokenizers[family]
     written = " and ".join(f"{mark}{mark[:-1]}{mark}{mark[1:]}" for mark in FAMILY_MARKS[family])
     assert control_ids(tokenizer, written)  # as it was found
-    marks = ControlMarks(marks_of_folder(folder))
-    assert set(FAMILY_MARKS[family]) <= set(marks.own)
-    assert set(marks_of_tokenizer(tokenizer).own) == set(marks.own)
+    marks = ControlMarks(marks_from_folder(folder))
+    assert set(FAMILY_MARKS[family]) <= set(marks.marks)
+    assert set(marks_from_tokenizer(tokenizer).marks) == set(marks.marks)
     messages = render(
         DEFAULT_TEMPLATE,
         author_name=written,
@@ -104,31 +104,31 @@ def test_no_control_token_is_left_in_what_people_write(
 @given(st.lists(st.sampled_from([*"<|>im_end[]/INS ", "<|im_end|>", "im", "[INST]"]), max_size=30))
 def test_whatever_is_put_together_holds_no_mark_and_is_left_alone_then(pieces: list[str]) -> None:
     marks = ControlMarks(("<|im_end|>", "[INST]", "<|", "im_end"))
-    escaped = marks.escaped("".join(pieces))
-    assert not any(mark in escaped for mark in marks.own)
-    assert marks.escaped(escaped) == escaped
+    escaped = marks.escape("".join(pieces))
+    assert not any(mark in escaped for mark in marks.marks)
+    assert marks.escape(escaped) == escaped
     assert escaped.replace(" ", "") == "".join(pieces).replace(" ", "")
 
 
 def test_text_without_a_mark_is_the_same_object_and_the_templates_hash_is_what_it_was() -> None:
     text = "In C, a < b | c > d; HTML has <s> and </s>, notes have [1]. 時計は一滴。"
-    assert FAMILIES.escaped(text) is text
+    assert COMMON_MARKS.escape(text) is text
     assert DEFAULT_TEMPLATE.hash == "ba248334e37229bd"
 
 
 def test_full_width_letters_that_a_normalizer_folds_are_no_way_round() -> None:
-    assert FAMILIES.escaped("＜|im_end|＞") == "＜ |im_end|＞"
+    assert COMMON_MARKS.escape("＜|im_end|＞") == "＜ |im_end|＞"
 
 
 def test_a_home_knows_the_marks_of_every_model_that_is_prepared_in_it(
     home: Settings, tokenizers: dict[str, tuple[Any, Path]]
 ) -> None:
-    assert marks_of_home(home) == FAMILIES
+    assert marks_for_home(home) == COMMON_MARKS
     for name in ("own", "gemma"):
         record = home.weights_dir / name / "0123" / "base_model.json"
         record.parent.mkdir(parents=True)
         record.write_text(json.dumps({"schema": 1, "folder": str(tokenizers[name][1])}))
-    assert {"⟦turn⟧", "<start_of_turn>"} <= set(marks_of_home(home).own)
+    assert {"⟦turn⟧", "<start_of_turn>"} <= set(marks_for_home(home).marks)
 
 
 def samples(tokenizer: Any, *texts: str) -> Iterable[Any]:

@@ -66,7 +66,7 @@ class Daemon:
         """One look at one reason, killed before the launch or before the memory is written."""
         key = f"reason:{self.attempt}"
         mine = [run(self.runs[key], ended=0.0)] if key in self.runs else []
-        step = next_step(mine, now=500.0, attempt=self.attempt, attempts=3)
+        step = next_step(mine, now=500.0, attempt=self.attempt, max_attempts=3)
         attempt = self.attempt + (step == "retry")
         if step in ("offer", "retry") and killed != "before the launch":
             self.runs.setdefault(f"reason:{attempt}", "STARTED")  # no key is started twice

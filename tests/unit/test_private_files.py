@@ -14,7 +14,7 @@ import pytest
 
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.observability.trace_store.trace_tables import TraceTables
-from twin_resources.private_files import database_files, make_private_database, take_from_others
+from twin_resources.private_files import database_files, make_private_database, restrict_to_owner
 from twin_resources.storage.state.state import State
 
 
@@ -115,7 +115,7 @@ def test_what_is_no_file_of_the_homes_is_left(tmp_path: Path) -> None:
     link.symlink_to(target)
     tool = tmp_path / "tool"
     tool.touch(0o755)
-    assert take_from_others([link, tmp_path / "missing", tool]) == []
+    assert restrict_to_owner([link, tmp_path / "missing", tool]) == []
     assert mode(target) == 0o644
     assert mode(tool) == 0o700  # the owner's own rights stay
 
@@ -129,5 +129,5 @@ def test_a_file_of_another_user_is_named(tmp_path: Path) -> None:
         os.chdir(tmp_path)  # the folders above are not that user's to pass
         os.setuid(65534)
         is_seen = Path("theirs").stat().st_size == 1
-        os._exit(is_seen and len(take_from_others([Path("theirs")])))
+        os._exit(is_seen and len(restrict_to_owner([Path("theirs")])))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1

@@ -14,7 +14,7 @@ import pytest
 
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_IDLE_S, MAX_WORKING_S
-from twin_resources.processes.program_progress import ProgramProgress, cpu_seconds, output_of
+from twin_resources.processes.program_progress import ProgramProgress, cpu_seconds, run_for_output
 
 
 @contextmanager
@@ -71,25 +71,25 @@ def test_who_waits_gives_up_what_stands_still_and_what_is_never_done(tmp_path: P
     clock, log = Clock(), tmp_path / "web.log"
     with child("import time; time.sleep(600)") as pid:
         progress = ProgramProgress(clock)
-        assert not progress.given_up(pid, log)
+        assert not progress.stop_reason(pid, log)
         clock.now += MAX_IDLE_S
-        assert not progress.given_up(pid, log)
+        assert not progress.stop_reason(pid, log)
         clock.now += 1
-        assert progress.given_up(pid, log) == "not done after 181 s, the last 181 of them idle"
+        assert progress.stop_reason(pid, log) == "not done after 181 s, the last 181 of them idle"
         log.write_text("loading\n")
-        assert not progress.given_up(pid, log)
+        assert not progress.stop_reason(pid, log)
         clock.now += MAX_WORKING_S
         log.write_text("loading again\n")
-        assert progress.given_up(pid, log) == "not done after 3781 s"
+        assert progress.stop_reason(pid, log) == "not done after 3781 s"
 
 
 def test_a_program_is_run_for_its_output_as_long_as_it_works() -> None:
     echo = "import sys; text = sys.stdin.read(); print(text * 100000, file=sys.stderr); sys.exit(3)"
-    ran = output_of([sys.executable, "-c", echo], given=b"post", poll_s=0.01)
+    ran = run_for_output([sys.executable, "-c", echo], input_bytes=b"post", poll_s=0.01)
     assert (ran.returncode, ran.stdout, len(ran.stderr)) == (3, b"", 400_001)
     began = time.monotonic()
     with pytest.raises(TwinError, match=r"not done after 0\.2 s of processor time"):
-        output_of([sys.executable, "-c", "while True: pass"], most_cpu_s=0.2, poll_s=0.05)
+        run_for_output([sys.executable, "-c", "while True: pass"], max_cpu_s=0.2, poll_s=0.05)
     assert time.monotonic() - began < 60, "it was ended"
 
 

@@ -9,7 +9,7 @@ from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import (
     DEFAULT_TEMPLATE,
     TEMPLATES,
-    question_alone,
+    strip_passages,
     render,
     template_by_hash,
 )
@@ -105,8 +105,8 @@ def test_a_question_alone_is_what_it_would_be_without_passages(question: str) ->
     shown = render(DEFAULT_TEMPLATE, **terms, passages=passages)[-1]["content"]
     bare = render(DEFAULT_TEMPLATE, **terms)[-1]["content"]
     assert "A text." in shown
-    assert question_alone(shown) == bare
-    assert question_alone(bare) == bare
+    assert strip_passages(shown) == bare
+    assert strip_passages(bare) == bare
 
 
 def test_a_system_message_in_the_history_is_refused() -> None:

@@ -19,10 +19,10 @@ from tests.registered import register_version
 from tests.unit.evaluation.report.test_evaluation_record import EVALUATION
 from tests.unit.gateway.test_quoting import ANN, FIRST, Quoting, path, prepare
 from twin_assets.evaluation.measures import sentence_faithfulness
-from twin_assets.evaluation.report.markdown import report
-from twin_resources.gateway.routing.model_names import answers_of
-from twin_resources.models.quotes.quoter import Quoted
-from twin_resources.page.footnotes import about, prose_in_words
+from twin_assets.evaluation.report.markdown import render_report
+from twin_resources.gateway.routing.model_names import model_fields
+from twin_resources.models.quotes.quoter import QuoteResult
+from twin_resources.page.footnotes import render_answer_details, describe_prose
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.policy import read_policy
@@ -39,7 +39,7 @@ UNMET = GateClaim(
     0.92,
     sentence_faithfulness.LIMIT,
     "…",
-    blocks=sentence_faithfulness.FORM,
+    blocks=sentence_faithfulness.BLOCKED_FORM,
 )
 
 
@@ -55,13 +55,13 @@ def released(state: State, home: Settings) -> tuple[Registry, Verdict]:
 
 async def told(home: Settings) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """`twin` of an answer, and of the model's entry in the list of models."""
-    way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)))
-    now = way.live.current
+    way = path(home, Quoting(QuoteResult((FIRST,), 0.7, 0.3)))
+    now = way.live_config.current
     servers = {**now.servers, "ann/v1": now.servers["base"]}
     policy = read_policy(home.policy_path)
-    way.live.current = replace(now, authors={"ann": ANN}, policy=policy, servers=servers)
+    way.live_config.current = replace(now, authors={"ann": ANN}, policy=policy, servers=servers)
     answering = await prepare(way)
-    return answering.twin_field(), answers_of(way.live.current, "twin/ann")
+    return answering.twin_field(), model_fields(way.live_config.current, "twin/ann")
 
 
 async def test_what_was_released_is_told_alike_everywhere(home: Settings) -> None:
@@ -75,9 +75,9 @@ async def test_what_was_released_is_told_alike_everywhere(home: Settings) -> Non
         assert twin["released_for"] == entry["released_for"] == ["quote"]
         answer = EndpointAnswer("?", "", release=twin["release"], prose=twin["prose"])
         assert release_text(answer) == f"released for {WORDS}; a draft: --model @voice"
-        assert f"<dt>Released for</dt><dd>{WORDS}</dd>" in about(twin)
-        assert prose_in_words(twin) == f"not shown: {FIGURE}"
-        assert f"Released for {WORDS}." in report(EVALUATION, verdict)
+        assert f"<dt>Released for</dt><dd>{WORDS}</dd>" in render_answer_details(twin)
+        assert describe_prose(twin) == f"not shown: {FIGURE}"
+        assert f"Released for {WORDS}." in render_report(EVALUATION, verdict)
         assert WORDS in [str(cell) for column in table.columns for cell in column.cells]
 
         readme = " ".join(README.read_text(encoding="utf-8").split())
@@ -87,7 +87,7 @@ async def test_what_was_released_is_told_alike_everywhere(home: Settings) -> Non
 
         registry.force_prose("ann", 1, actor="test", reason="I have read fifty")
         assert registry.moves("ann")[-1].reason == "I have read fifty"
-        item = registry.stable("ann")
+        item = registry.stable_version("ann")
         assert item is not None
         assert not item.forced, "the version has passed the gate; its prose has not"
         stable = read_policy(home.policy_path).authors["ann"].stable

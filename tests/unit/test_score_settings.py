@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.authors import Author, counted_scores, read_author, write_author
+from twin_resources.authors import Author, read_counted_scores, read_author, write_author
 from twin_resources.authors.score_settings import CountedScore, CountedScores, read_scores
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
@@ -45,9 +45,9 @@ def test_a_score_becomes_a_value_from_0_to_1(
     home: Settings, name: str, number: float | None, category: str, value: float | None, unfit: str
 ) -> None:
     write(home, TABLE)
-    mapped = read_author(home, "ann").scores.of(name)
+    mapped = read_author(home, "ann").scores.get(name)
     assert mapped is not None
-    assert mapped.value_of(number, category) == (value, unfit)
+    assert mapped.normalize(number, category) == (value, unfit)
 
 
 def test_streams_and_who_scores(home: Settings) -> None:
@@ -59,7 +59,7 @@ def test_streams_and_who_scores(home: Settings) -> None:
         ("toxic", "toxic", "judge"),
         ("user-feedback", "thumbs", "reader"),
     ]
-    assert scores.of("comfort") is None
+    assert scores.get("comfort") is None
 
 
 def test_the_table_is_written_as_it_was_read(home: Settings) -> None:
@@ -114,7 +114,7 @@ def test_the_ledger_asks_for_all_and_one_mistake_hides_no_other(
     write(home, "[scores]\nstyle = 3\n", "bob")
     write(home, "name = [  # scores", "cy")
     write(home, 'name = "Dee"\n', "dee")
-    found = counted_scores(home)
+    found = read_counted_scores(home)
     assert list(found) == ["ann"]
     assert found["ann"] == read_author(home, "ann").scores
     bob, cy = caplog.messages

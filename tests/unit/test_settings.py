@@ -10,7 +10,14 @@ import pytest
 from pydantic import ValidationError
 
 from twin_resources.errors import TwinError
-from twin_resources.settings import CONSTANTS, PACES, REMOVED, Settings, load_secrets, load_settings
+from twin_resources.settings import (
+    CONSTANTS,
+    PACES,
+    REMOVED_SETTINGS,
+    Settings,
+    load_secrets,
+    load_settings,
+)
 
 
 def test_secrets_are_private_and_survive_a_race(home: Settings) -> None:
@@ -41,7 +48,7 @@ def test_an_unknown_pace_is_refused_with_those_there_are(monkeypatch: pytest.Mon
         load_settings()
 
 
-@pytest.mark.parametrize("name", sorted(REMOVED))
+@pytest.mark.parametrize("name", sorted(REMOVED_SETTINGS))
 def test_a_removed_setting_is_refused_with_what_to_do_instead(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,7 +57,7 @@ def test_a_removed_setting_is_refused_with_what_to_do_instead(
     monkeypatch.setenv(name, "0.1")
     with pytest.raises(TwinError, match=name) as refused:
         load_settings()
-    assert refused.value.next_step == REMOVED[name]
+    assert refused.value.next_step == REMOVED_SETTINGS[name]
     assert name.removeprefix("TWIN_").lower() not in Settings.model_fields.keys() - CONSTANTS
 
 

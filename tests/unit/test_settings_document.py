@@ -13,16 +13,16 @@ import pytest
 from checkout.settings_document import (
     DOCUMENT,
     NOT_SETTINGS,
-    attributes_of,
-    comments_of_fields,
-    document,
-    variable_of,
+    parse_attributes,
+    parse_field_comments,
+    render_document,
+    environment_variable,
 )
 
 from tests.recipes import code_of
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.settings import CONSTANTS, REMOVED, Settings
+from twin_resources.settings import CONSTANTS, REMOVED_SETTINGS, Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,13 +30,13 @@ ROOT = Path(__file__).parents[2]
 def test_the_document_is_of_today() -> None:
     written = DOCUMENT.read_text(encoding="utf-8")
 
-    assert written == document(), "run `python deploy/checkout/settings_document.py`"
+    assert written == render_document(), "run `python deploy/checkout/settings_document.py`"
 
 
 def test_every_variable_and_setting_has_a_row() -> None:
-    rows = set(re.findall(r"^\| `([^`]+)` \|", document(), re.MULTILINE))
+    rows = set(re.findall(r"^\| `([^`]+)` \|", render_document(), re.MULTILINE))
 
-    assert {variable_of(name) for name in Settings.model_fields.keys() - CONSTANTS} <= rows
+    assert {environment_variable(name) for name in Settings.model_fields.keys() - CONSTANTS} <= rows
     assert set(Author.__dataclass_fields__) - {"slug", "extra"} <= rows
 
 
@@ -47,16 +47,19 @@ def test_every_variable_of_ours_in_the_code_is_in_the_document() -> None:
             named |= set(
                 re.findall(r"\bTWIN_[A-Z][A-Z_]*[A-Z]\b", path.read_text(encoding="utf-8"))
             )
-    known = {variable_of(name) for name in Settings.model_fields} | {*NOT_SETTINGS, *REMOVED}
+    known = {environment_variable(name) for name in Settings.model_fields} | {
+        *NOT_SETTINGS,
+        *REMOVED_SETTINGS,
+    }
 
     assert named - known == set()
 
 
 def test_a_setting_without_a_word_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("checkout.settings_document.comments_of_fields", lambda *_: {})
+    monkeypatch.setattr("checkout.settings_document.parse_field_comments", lambda *_: {})
 
     with pytest.raises(TwinError, match="describe the setting home"):
-        document()
+        render_document()
 
 
 def test_comments_above_and_behind_are_the_description() -> None:
@@ -70,14 +73,14 @@ def test_comments_above_and_behind_are_the_description() -> None:
         "    none: int = 4\n"
     )
 
-    assert comments_of_fields(source, "Settings") == {
+    assert parse_field_comments(source, "Settings") == {
         "many": "How many, in all at most",
         "none": "",
     }
 
 
 def test_attributes_that_share_a_line_share_its_words() -> None:
-    said = attributes_of(
+    said = parse_attributes(
         "A thing.\n\nAttributes:\n    one, two: of a\n        pair.\n    three: it."
     )
 
@@ -104,7 +107,7 @@ def test_the_recipe_for_a_setting_adds_one(tmp_path: Path) -> None:
         "| `TWIN_NOTICES_KEPT_HOURS` | `72.0` | number | "
         "Hours for which a notice that no address has taken is tried again |\n"
     )
-    assert page.replace(row, "") == document()
+    assert page.replace(row, "") == render_document()
     assert row in page
     read = "from twin_resources.settings import load_settings as s; print(s().notices_kept_hours)"
     assert python_of(tmp_path, "-c", read).stdout == "72.0\n"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from twin_assets.evaluation.progress import ANSWER_S, read_s
-from twin_resources.processes.time_left import MIN_STEPS, TimeLeft, seconds_each
+from twin_resources.processes.time_left import MIN_STEPS, TimeLeft, estimate_step_seconds
 
 Times = Callable[[random.Random], list[float]]
 
@@ -50,7 +50,7 @@ def test_after_a_quarter_it_is_never_off_by_more_than_a_half(times: Times, seed:
     took = times(random.Random(seed))
     # to four fifths: which of the last few steps are the long ones nobody can know
     for done in range(len(took) // 4, 4 * len(took) // 5):
-        each = seconds_each(took[:done])
+        each = estimate_step_seconds(took[:done])
         assert each is not None
         told, truth = each * (len(took) - done), sum(took[done:])
         assert 0.5 <= told / truth <= 1.5, (done, told, truth)
@@ -60,7 +60,7 @@ def test_the_first_step_of_a_training_is_no_sample_of_the_others() -> None:
     """What told 1:09:37 four minutes before 2:08: the time so far over the steps so far."""
     took = [143.0, 6.0, 5.5, 6.5]
 
-    each = seconds_each(took)
+    each = estimate_step_seconds(took)
 
     assert each == pytest.approx(6.0)
     assert sum(took) / len(took) > 40
@@ -68,13 +68,13 @@ def test_the_first_step_of_a_training_is_no_sample_of_the_others() -> None:
 
 def test_before_three_steps_nothing_is_told() -> None:
     assert MIN_STEPS == 3
-    assert seconds_each([5.0, 5.0]) is None
+    assert estimate_step_seconds([5.0, 5.0]) is None
     left = TimeLeft()
     left.expect("answers", 10, each_s=1.0)
-    left.made("answers", 2, 2.0)
-    assert left.seconds() is None
-    left.made("answers", 1, 1.0)
-    assert left.seconds() == pytest.approx(7.0)
+    left.record_steps("answers", 2, 2.0)
+    assert left.estimate_seconds() is None
+    left.record_steps("answers", 1, 1.0)
+    assert left.estimate_seconds() == pytest.approx(7.0)
 
 
 def test_the_gates_parts_are_told_within_a_half_after_their_first_quarter() -> None:
@@ -88,13 +88,13 @@ def test_the_gates_parts_are_told_within_a_half_after_their_first_quarter() -> N
         (n, 2.5 * s * chance.uniform(0.6, 1.6)) for n, steps, s, _ in parts for _ in range(steps)
     ]
     for done, (name, seconds) in enumerate(took, start=1):
-        left.made(name, 1, seconds)
+        left.record_steps(name, 1, seconds)
         truth = sum(one for _, one in took[done:])
         if 4 * done >= len(took) and truth > 60:
-            told = left.seconds()
+            told = left.estimate_seconds()
             assert told is not None
             assert 0.5 <= told / truth <= 1.5, (done, told, truth)
-    assert left.seconds() == 0.0
+    assert left.estimate_seconds() == 0.0
     assert (left.done, left.steps) == (144, 144)
 
 
@@ -105,6 +105,6 @@ def test_slow_reading_does_not_make_the_answers_look_slow() -> None:
         left = TimeLeft()
         left.expect("reading", 30, each_s=read_s(precision))
         left.expect("answers", 84, each_s=ANSWER_S)
-        left.made("reading", 30, 30 * read_s(precision))
-        assert left.seconds() == pytest.approx(84 * ANSWER_S)
+        left.record_steps("reading", 30, 30 * read_s(precision))
+        assert left.estimate_seconds() == pytest.approx(84 * ANSWER_S)
     assert read_s("fp32") > 2 * read_s("bf16")

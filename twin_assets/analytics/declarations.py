@@ -25,21 +25,21 @@ class SqlProjectError(TwinError):
     """A file of the SQL project cannot be used as it is; `tried` names it."""
 
 
-class _Declared(BaseModel):
+class _Declaration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class _Dagster(_Declared, Generic[Meta]):
+class _Dagster(_Declaration, Generic[Meta]):
     dagster: Meta
 
 
-class _Config(_Declared, Generic[Meta]):
+class _Config(_Declaration, Generic[Meta]):
     """`config: meta: dagster:`, which dbt passes through unread."""
 
     meta: _Dagster[Meta]
 
 
-class _TestConfig(_Declared):
+class _TestConfig(_Declaration):
     severity: Literal["error", "warn"] = "error"
     where: str = ""
 
@@ -55,7 +55,7 @@ def _test_fields(item: object) -> object:
     return {"kind": kind} | cast("dict[str, Any]", fields or {})
 
 
-class _Test(_Declared):
+class _Test(_Declaration):
     kind: str
     name: str = Field("", pattern=r"^[A-Za-z0-9_]*$")
     description: str = ""
@@ -66,7 +66,7 @@ class _Test(_Declared):
 _Tests = tuple[Annotated[_Test, BeforeValidator(_test_fields)], ...]
 
 
-class Column(_Declared):
+class Column(_Declaration):
     """A column with its DuckDB type."""
 
     name: str
@@ -78,20 +78,20 @@ class _TestedColumn(Column):
     data_tests: _Tests = ()
 
 
-class _ModelMeta(_Declared):
+class _ModelMeta(_Declaration):
     partitions: Partitions
 
 
-class _SourceMeta(_Declared):
+class _SourceMeta(_Declaration):
     store: Literal["tables", "state"]
 
 
-class _TableMeta(_Declared):
+class _TableMeta(_Declaration):
     asset: str = ""
     optional: bool = False
 
 
-class DataTest(_Declared):
+class DataTest(_Declaration):
     """One test of a model: SQL that selects the wrong rows.
 
     Attributes:
@@ -112,7 +112,7 @@ class DataTest(_Declared):
     description: str
 
 
-class DeclaredModel(_Declared):
+class DeclaredModel(_Declaration):
     """Declaration of a model in `schema.yml`; its default is one partition per author."""
 
     name: str
@@ -136,34 +136,34 @@ class DeclaredModel(_Declared):
             (column.name, test) for column in self.columns for test in column.data_tests
         ]
         pairs += [(None, test) for test in self.data_tests]
-        tests = tuple(_named(test, column) for column, test in pairs)
+        tests = tuple(_to_data_test(test, column) for column, test in pairs)
         names = [test.name for test in tests]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"two data tests {', '.join(sorted(twice))}: give one a `name`")
         return tests
 
 
-class _SourceColumns(_Declared):
+class _DeclaredSourceTable(_Declaration):
     name: str
     description: str = ""
     config: _Config[_TableMeta] | None = None
     columns: tuple[Column, ...] = Field(min_length=1)
 
 
-class _Source(_Declared):
+class _Source(_Declaration):
     name: str
     description: str = ""
     config: _Config[_SourceMeta]
-    tables: tuple[_SourceColumns, ...]
+    tables: tuple[_DeclaredSourceTable, ...]
 
 
-class _Schema(_Declared):
+class _Schema(_Declaration):
     version: int = 2
     models: tuple[DeclaredModel, ...] = ()
     sources: tuple[_Source, ...] = ()
 
 
-class SourceTable(_Declared):
+class SourceTable(_Declaration):
     """A table that is made elsewhere.
 
     Attributes:
@@ -218,7 +218,7 @@ def read_declarations(
     except (ValidationError, ValueError) as error:
         raise SqlProjectError(
             f"read {path.name}",
-            found=_said(document, error),
+            found=_describe_error(document, error),
             next_step="mend it; https://docs.getdbt.com/reference/configs-and-properties",
         ) from error
     return models, [
@@ -235,7 +235,7 @@ def read_declarations(
     ]
 
 
-def _named(test: _Test, column: str | None) -> DataTest:
+def _to_data_test(test: _Test, column: str | None) -> DataTest:
     return DataTest(
         name=test.name or (f"{test.kind}_{column}" if column else test.kind),
         kind=test.kind,
@@ -247,18 +247,18 @@ def _named(test: _Test, column: str | None) -> DataTest:
     )
 
 
-def _said(document: Mapping[str, Any], error: ValidationError | ValueError) -> str:
+def _describe_error(document: Mapping[str, Any], error: ValidationError | ValueError) -> str:
     """Return what is wrong and where; list items appear by their name."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False)[0]
-    within: Any = document
+    node: Any = document
     where: list[str] = []
     for part in first["loc"]:
         try:
-            within = within[part]
+            node = node[part]
         except (KeyError, IndexError, TypeError):
-            within = None  # it is missing
-        is_named = isinstance(part, int) and "name" in (within or ())
-        where.append(str(within["name"] if is_named else part))
+            node = None  # it is missing
+        is_named = isinstance(part, int) and "name" in (node or ())
+        where.append(str(node["name"] if is_named else part))
     return f"{'.'.join(where)}: {first['msg']} ({str(first['input'])[:60]})"

@@ -21,7 +21,7 @@ from twin_assets.analytics.declarations import Column, SqlProjectError
 if TYPE_CHECKING:
     from twin_assets.analytics.rendering import RenderedSql
 
-MEMORY = "2GB"
+MEMORY_LIMIT = "2GB"
 Relation = tuple[str, str]  # schema ("" for models) and name
 Frame = pl.DataFrame | pl.LazyFrame
 
@@ -36,7 +36,7 @@ class DuckDBSession:
         # write unchanged rows.
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         for setting in (
-            f"memory_limit = '{MEMORY}'",
+            f"memory_limit = '{MEMORY_LIMIT}'",
             "TimeZone = 'UTC'",  # a day is a UTC day, whatever the machine's time zone
             "python_enable_replacements = false",  # a table's name is never a Python variable
             "autoinstall_known_extensions = false",
@@ -65,8 +65,8 @@ class DuckDBSession:
             SqlProjectError: a column is missing or cannot be cast to its declared type.
         """
         schema, name = relation
-        under = f"{schema}_{name}__rows"
-        self._connection.register(under, frame)
+        rows_view = f"{schema}_{name}__rows"
+        self._connection.register(rows_view, frame)
         selected = ", ".join(
             f'"{item.name}"::{item.data_type} as "{item.name}"' for item in columns
         )
@@ -74,8 +74,10 @@ class DuckDBSession:
             self._connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
         target = f'"{schema}"."{name}"' if schema else f'"{name}"'
         try:
-            self._connection.execute(f'CREATE VIEW {target} AS SELECT {selected} FROM "{under}"')
-        except _errors() as error:
+            self._connection.execute(
+                f'CREATE VIEW {target} AS SELECT {selected} FROM "{rows_view}"'
+            )
+        except _duckdb_errors() as error:
             raise SqlProjectError(
                 f"read {'.'.join(part for part in relation if part)}",
                 found=str(error),
@@ -88,7 +90,7 @@ class DuckDBSession:
             relation, pl.DataFrame(schema={item.name: pl.Null for item in columns}), columns
         )
 
-    def rows(self, rendered: RenderedSql) -> pl.DataFrame:
+    def query_rows(self, rendered: RenderedSql) -> pl.DataFrame:
         """Run a query.
 
         Raises:
@@ -97,7 +99,7 @@ class DuckDBSession:
         try:
             self._connection.execute(f"CREATE OR REPLACE TEMP TABLE __rows AS\n{rendered.sql}")
             return self._connection.sql("FROM __rows").pl()
-        except _errors() as error:
+        except _duckdb_errors() as error:
             raise SqlProjectError(
                 f"run {rendered.name}", found=str(error), next_step="mend the SQL"
             ) from error
@@ -109,13 +111,13 @@ class DuckDBSession:
             SqlProjectError: a name, a type or the order differs.
         """
         described = self._connection.execute("DESCRIBE __rows").fetchall()
-        made = [f"{row[0]} {row[1]}" for row in described]
+        actual = [f"{row[0]} {row[1]}" for row in described]
         declared = [f"{column.name} {self._type(column)}" for column in columns]
-        if made != declared:
+        if actual != declared:
             raise SqlProjectError(
                 f"keep the contract of {rendered.name}",
-                found=f"the query gives {', '.join(_without(made, declared)) or 'fewer columns'}; "
-                f"declared is {', '.join(_without(declared, made)) or 'another order, or fewer'}",
+                found=f"the query gives {', '.join(_difference(actual, declared)) or 'fewer columns'}; "
+                f"declared is {', '.join(_difference(declared, actual)) or 'another order, or fewer'}",
                 next_step="cast in the query, or change schema.yml",
             )
 
@@ -124,7 +126,7 @@ class DuckDBSession:
         try:
             query = f"SELECT typeof(NULL::{column.data_type})"
             [(type_name,)] = self._connection.execute(query).fetchall()
-        except _errors() as error:
+        except _duckdb_errors() as error:
             raise SqlProjectError(
                 f"read the data_type of {column.name}",
                 found=str(error),
@@ -133,11 +135,11 @@ class DuckDBSession:
         return str(type_name)
 
 
-def _without(some: Sequence[str], others: Sequence[str]) -> list[str]:
-    return [one for one in some if one not in others]
+def _difference(items: Sequence[str], others: Sequence[str]) -> list[str]:
+    return [item for item in items if item not in others]
 
 
-def _errors() -> tuple[type[Exception], ...]:
+def _duckdb_errors() -> tuple[type[Exception], ...]:
     import duckdb
 
     return (duckdb.Error,)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ROW_KEY = "row_key"
 # The rows are the input: the written rows depend on nothing else. The SQL's version is excluded,
 # so that a comment changes no data version.
-ROWS_AS_GIVEN = "rows as given, 1"
+ROWS_VERSION = "rows as given, 1"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Mart:
     sql: str
 
 
-def make_mart(
+def build_mart(
     project: Project, model: Model, *, tables: Tables, state: State, authors: Sequence[str]
 ) -> Mart:
     """Run a model and its tests, and update its table.
@@ -74,25 +74,25 @@ def make_mart(
     renderer = Renderer(project, built_in={built_in_tests.FILE: built_in_tests.SQL})
     rendered = renderer.model(model)
     upstream = _Upstream(project, tables, state, tuple(authors), model.partitions == "authors")
-    [into] = authors if upstream.partitioned else [ALL_AUTHORS]
+    [partition] = authors if upstream.is_partitioned else [ALL_AUTHORS]
     with DuckDBSession() as session:
         for relation in sorted({*(("", name) for name in model.refs), *model.sources}):
             upstream.register(session, relation)
-        rows = session.rows(rendered)
+        rows = session.query_rows(rendered)
         session.check_types(rendered, model.columns)
         keyed = with_row_key(rows, model.unique_key)
         sync = tables.sync(
             keyed,
             model.name,
-            author=into,
+            author=partition,
             key=ROW_KEY,
-            function=lambda given: given,
-            version=ROWS_AS_GIVEN,
+            function=lambda frame: frame,
+            version=ROWS_VERSION,
             schema=dict(keyed.schema),
             row_key=ROW_KEY,
         )
         session.register(("", model.name), rows, model.columns)
-        outcomes = tuple(_run(session, renderer, model, test) for test in model.tests)
+        outcomes = tuple(_run_test(session, renderer, model, test) for test in model.tests)
     return Mart(sync, outcomes, rendered.sql)
 
 
@@ -122,13 +122,15 @@ def render_test(renderer: Renderer, model: Model, test: DataTest) -> RenderedSql
     if test.column is not None:
         values["column_name"] = test.column
     if "to" in test.arguments:
-        values["to"] = renderer.relation(str(test.arguments["to"]))
+        values["to"] = renderer.resolve_relation(str(test.arguments["to"]))
     return renderer.test(test.kind, relation, name=test.name, **values)
 
 
-def _run(session: DuckDBSession, renderer: Renderer, model: Model, test: DataTest) -> TestOutcome:
+def _run_test(
+    session: DuckDBSession, renderer: Renderer, model: Model, test: DataTest
+) -> TestOutcome:
     rendered = render_test(renderer, model, test)
-    return TestOutcome(test, session.rows(rendered).height, rendered.sql)
+    return TestOutcome(test, session.query_rows(rendered).height, rendered.sql)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class _Upstream:
     tables: Tables
     state: State
     authors: tuple[str, ...]
-    partitioned: bool
+    is_partitioned: bool
 
     def register(self, session: DuckDBSession, relation: Relation) -> None:
         source = self.project.sources.get(relation)
@@ -160,7 +162,7 @@ class _Upstream:
         slots: Iterable[str] = self.authors
         if model and model.partitions == "none":
             slots = [ALL_AUTHORS]
-        elif not self.partitioned or (source and source.optional):
+        elif not self.is_partitioned or (source and source.optional):
             slots = [author for author in slots if self.tables.exists(asset, author)]
         # only declared columns are read, and of these only the ones that the query uses
         names = [column.name for column in columns]
@@ -181,13 +183,13 @@ class _Upstream:
                 "state_tables.py",
             )
         wanted = [table.c[column.name] for column in source.columns]
-        with self.state.reading() as connection:
+        with self.state.read_transaction() as connection:
             mappings = connection.execute(
                 sa.select(*wanted).where(table.c.author.in_(self.authors))
             ).mappings()
-            rows = [{name: _plain(value) for name, value in row.items()} for row in mappings]
+            rows = [{name: _to_scalar(value) for name, value in row.items()} for row in mappings]
         return pl.DataFrame(rows, infer_schema_length=None) if rows else None
 
 
-def _plain(value: Any) -> Any:
+def _to_scalar(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value

@@ -2,7 +2,7 @@
 
 Scope: finding the files, joining each model with its declaration, and checking them
 together (every ref known, no circle).
-Out of scope: rendering (`rendering.py`), running (`mart.py`), Dagster (`sql_models.py`).
+Out of scope: rendering (`check_rendering.py`), running (`mart.py`), Dagster (`sql_models.py`).
 Conventions: https://docs.getdbt.com/reference/dbt_project.yml
 
 The asset graph is built from it at import, and Jinja takes a tenth of a second. A model's inputs
@@ -33,7 +33,7 @@ from twin_assets.analytics.declarations import (
 )
 
 # Beside `twin_assets` both in a checkout and in site-packages: one distribution installs both.
-FOLDER = Path(__file__).resolve().parents[2] / "dbt_like_sql"
+PROJECT_FOLDER = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 
 # In an author's place for a mart over all authors; no slug has an underscore.
 ALL_AUTHORS = "_all"
@@ -92,18 +92,18 @@ class Project:
         return {item.name: item for item in self.models}[name]
 
 
-def read_project(folder: Path = FOLDER) -> Project:
+def read_project(folder: Path = PROJECT_FOLDER) -> Project:
     """Read a project without rendering it or opening a database.
 
     Raises:
         SqlProjectError: a file is invalid; the message names it.
     """
     variables = dict(read_yaml(folder / "dbt_project.yml").get("vars") or {})
-    described: dict[str, tuple[DeclaredModel, tuple[DataTest, ...]]] = {}
+    declarations: dict[str, tuple[DeclaredModel, tuple[DataTest, ...]]] = {}
     sources: dict[tuple[str, str], SourceTable] = {}
     for path in sorted((folder / "models").rglob("*.yml")):
         models, tables = read_declarations(path)
-        described |= {model.name: (model, tests) for model, tests in models}
+        declarations |= {model.name: (model, tests) for model, tests in models}
         sources |= {(table.source, table.name): table for table in tables}
     macro_files = tuple(
         path.relative_to(folder).as_posix()
@@ -114,38 +114,43 @@ def read_project(folder: Path = FOLDER) -> Project:
     for name in macro_files:
         code.update((folder / name).read_bytes())
     files = {path.stem: path for path in sorted((folder / "models").rglob("*.sql"))}
-    if strange := sorted(files.keys() ^ described.keys()):
+    if mismatched := sorted(files.keys() ^ declarations.keys()):
         raise SqlProjectError(
-            f"read the model {strange[0]}",
+            f"read the model {mismatched[0]}",
             found="it is declared without a file, or a file without a declaration",
-            next_step=f"write models/{strange[0]}.sql, and declare it in a schema.yml",
+            next_step=f"write models/{mismatched[0]}.sql, and declare it in a schema.yml",
         )
-    read = {
-        name: _model(path, folder, *described[name], base=code.copy())
+    models_by_name = {
+        name: _model(path, folder, *declarations[name], code_hash=code.copy())
         for name, path in files.items()
     }
-    _check_reads(read, sources)
-    return Project(folder, _ordered(read), sources, variables, macro_files)
+    _check_references(models_by_name, sources)
+    return Project(folder, _sort_models(models_by_name), sources, variables, macro_files)
 
 
 def _model(
-    path: Path, folder: Path, declared: DeclaredModel, tests: tuple[DataTest, ...], *, base: Any
+    path: Path,
+    folder: Path,
+    declared: DeclaredModel,
+    tests: tuple[DataTest, ...],
+    *,
+    code_hash: Any,
 ) -> Model:
     text = path.read_text(encoding="utf-8")
-    base.update(text.encode())
-    bare = _COMMENT.sub("", text)
+    code_hash.update(text.encode())
+    uncommented = _COMMENT.sub("", text)
     file = path.relative_to(folder).as_posix()
     return Model(
         name=path.stem,
         file=file,
         description=" ".join(declared.description.split()),
         partitions=declared.partitions,
-        unique_key=_unique_key(file, bare, {column.name for column in declared.columns}),
-        refs=tuple(dict.fromkeys(_REF.findall(bare))),
-        sources=tuple(dict.fromkeys(_SOURCE.findall(bare))),
+        unique_key=_unique_key(file, uncommented, {column.name for column in declared.columns}),
+        refs=tuple(dict.fromkeys(_REF.findall(uncommented))),
+        sources=tuple(dict.fromkeys(_SOURCE.findall(uncommented))),
         columns=declared.columns,
         tests=tests,
-        code=base.hexdigest()[:16],
+        code=code_hash.hexdigest()[:16],
     )
 
 
@@ -167,7 +172,7 @@ def _unique_key(file: str, text: str, columns: Iterable[str]) -> tuple[str, ...]
     return key
 
 
-def _check_reads(models: Mapping[str, Model], sources: Iterable[tuple[str, str]]) -> None:
+def _check_references(models: Mapping[str, Model], sources: Iterable[tuple[str, str]]) -> None:
     for model in models.values():
         unknown = [name for name in model.refs if name not in models]
         unknown += [".".join(pair) for pair in model.sources if pair not in sources]
@@ -187,7 +192,7 @@ def _check_reads(models: Mapping[str, Model], sources: Iterable[tuple[str, str]]
             )
 
 
-def _ordered(models: Mapping[str, Model]) -> tuple[Model, ...]:
+def _sort_models(models: Mapping[str, Model]) -> tuple[Model, ...]:
     try:
         order = TopologicalSorter({name: item.refs for name, item in models.items()}).static_order()
         return tuple(models[name] for name in order)

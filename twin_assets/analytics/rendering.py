@@ -21,7 +21,7 @@ from twin_assets.analytics.declarations import SqlProjectError
 from twin_assets.analytics.project import Model, Project
 from twin_resources.errors import TwinError
 
-TEST = "test_"  # a block `{% test unique(…) %}` is the macro `test_unique`, as in dbt
+TEST_PREFIX = "test_"  # a block `{% test unique(…) %}` is the macro `test_unique`, as in dbt
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class _TestBlocks(Extension):
         macro = nodes.Macro(lineno=next(parser.stream).lineno)
         name = parser.parse_assign_target(name_only=True).name
         parser.parse_signature(macro)
-        macro.name = f"{TEST}{name}"
+        macro.name = f"{TEST_PREFIX}{name}"
         macro.body = parser.parse_statements(("name:endtest",), drop_needle=True)
         return macro
 
@@ -63,12 +63,16 @@ class Renderer:
             undefined=jinja2.StrictUndefined,
             extensions=[_TestBlocks, "jinja2.ext.do"],
         )
-        words = self._environment.globals
-        words.update(ref=self._ref, source=self._source, var=self._var, config=lambda **_: "")
+        global_names = self._environment.globals
+        global_names.update(
+            ref=self._ref, source=self._source, var=self._var, config=lambda **_: ""
+        )
         # macros see each other across files, because globals are looked up at the call
         for file in (*(built_in or {}), *project.macro_files):
-            macros = vars(self._rendered(file, lambda file=file: self._template(file).module))
-            words.update({name: one for name, one in macros.items() if not name.startswith("_")})
+            macros = vars(self._render(file, lambda file=file: self._template(file).module))
+            global_names.update(
+                {name: macro for name, macro in macros.items() if not name.startswith("_")}
+            )
 
     def model(self, model: Model) -> RenderedSql:
         """Return the SQL of a model.
@@ -76,7 +80,7 @@ class Renderer:
         Raises:
             SqlProjectError: Jinja cannot render it.
         """
-        sql = self._rendered(model.file, lambda: self._template(model.file).render())
+        sql = self._render(model.file, lambda: self._template(model.file).render())
         return RenderedSql(model.file, sql.strip())
 
     def test(self, kind: str, relation: str, *, name: str, **values: Any) -> RenderedSql:
@@ -85,29 +89,33 @@ class Renderer:
         Raises:
             SqlProjectError: there is no such test, or it does not accept these arguments.
         """
-        words = self._environment.globals
-        macro: Any = words.get(TEST + kind)
+        global_names = self._environment.globals
+        macro: Any = global_names.get(TEST_PREFIX + kind)
         if macro is None:
-            known = sorted(item.removeprefix(TEST) for item in words if item.startswith(TEST))
+            known = sorted(
+                item.removeprefix(TEST_PREFIX)
+                for item in global_names
+                if item.startswith(TEST_PREFIX)
+            )
             raise SqlProjectError(
                 f"find the data test {kind} of {name}",
                 found=f"the tests {', '.join(known)}",
                 next_step="use one of them, or write tests/generic/<name>.sql",
             )
-        sql = self._rendered(f"the data test {name}", lambda: str(macro(relation, **values)))
+        sql = self._render(f"the data test {name}", lambda: str(macro(relation, **values)))
         return RenderedSql(name, sql.strip())
 
-    def relation(self, words: str) -> str:
+    def resolve_relation(self, expression: str) -> str:
         """Turn `ref('…')` or `source('…', '…')` from a YAML value into a relation.
 
         Raises:
             SqlProjectError: it is neither.
         """
-        compiled = self._environment.compile_expression(words, undefined_to_none=False)
-        value = self._rendered(words, compiled)
+        compiled = self._environment.compile_expression(expression, undefined_to_none=False)
+        value = self._render(expression, compiled)
         if not isinstance(value, str) or not value.startswith('"'):
             raise SqlProjectError(
-                f"read {words}",
+                f"read {expression}",
                 found="no relation",
                 next_step="write ref('model') or source('source', 'table')",
             )
@@ -116,7 +124,7 @@ class Renderer:
     def _template(self, file: str) -> jinja2.Template:
         return self._environment.get_template(file)
 
-    def _rendered(self, name: str, render: Callable[[], Any]) -> Any:
+    def _render(self, name: str, render: Callable[[], Any]) -> Any:
         """Return the result of `render`.
 
         Raises:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from twin_assets.analytics.declarations import DataTest
-from twin_assets.analytics.project import FOLDER, Model, Project, read_project
+from twin_assets.analytics.project import PROJECT_FOLDER, Model, Project, read_project
 from twin_assets.partitions import authors
-from twin_assets.table_assets import materialized
+from twin_assets.table_assets import report_materialization
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twin_assets.analytics.mart import TestOutcome
 
 
-def sql_assets(folder: Path = FOLDER) -> list[dg.AssetsDefinition]:
+def sql_assets(folder: Path = PROJECT_FOLDER) -> list[dg.AssetsDefinition]:
     """Return an asset for each model of a project, in the group `analytics`.
 
     Raises:
@@ -35,21 +35,21 @@ def sql_assets(folder: Path = FOLDER) -> list[dg.AssetsDefinition]:
 
 
 def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
-    by_author = authors if model.partitions == "authors" else None
+    author_partitions = authors if model.partitions == "authors" else None
 
     @dg.asset(
         name=model.name,
         description=model.description,
         group_name="analytics",
-        partitions_def=by_author,
-        deps=_upstream(project, model),
+        partitions_def=author_partitions,
+        deps=_upstream_assets(project, model),
         check_specs=[
             dg.AssetCheckSpec(
                 name=test.name,
                 asset=model.name,
                 description=test.description or _claim(test),
                 blocking=test.severity == "error",
-                partitions_def=by_author,
+                partitions_def=author_partitions,
             )
             for test in model.tests
         ],
@@ -57,49 +57,49 @@ def _asset(project: Project, model: Model, folder: Path) -> dg.AssetsDefinition:
         kinds={"duckdb", "lance"},
         tags={"twin/partitions": model.partitions},  # for the jobs' selections
         code_version=model.code,
-        metadata={**_columns(model), **_written_in(folder / model.file)},
+        metadata={**_column_metadata(model), **_code_reference(folder / model.file)},
     )
     def mart(
         context: dg.AssetExecutionContext,
         tables: dg.ResourceParam[Tables],
         state: dg.ResourceParam[State],
     ) -> dg.MaterializeResult:
-        from twin_assets.analytics.mart import make_mart
+        from twin_assets.analytics.mart import build_mart
 
-        known = context.instance.get_dynamic_partitions(str(authors.name))
-        made = make_mart(
+        known_authors = context.instance.get_dynamic_partitions(str(authors.name))
+        built_mart = build_mart(
             project,
             model,
             tables=tables,
             state=state,
-            authors=[context.partition_key] if by_author else sorted(known),
+            authors=[context.partition_key] if author_partitions else sorted(known_authors),
         )
-        return materialized(
-            made.sync,
-            {"sql": _shown(made.sql)},
-            check_results=[_result(outcome) for outcome in made.outcomes],
+        return report_materialization(
+            built_mart.sync,
+            {"sql": _sql_metadata(built_mart.sql)},
+            check_results=[_check_result(outcome) for outcome in built_mart.outcomes],
         )
 
     return mart
 
 
-def _result(outcome: "TestOutcome") -> dg.AssetCheckResult:
+def _check_result(outcome: "TestOutcome") -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=outcome.test.name,
         passed=outcome.passed,
         severity=_severity(outcome.test),
         metadata={
             "wrong_rows": outcome.failures,
-            "sql": _shown(outcome.sql),
+            "sql": _sql_metadata(outcome.sql),
         },
     )
 
 
-def _shown(sql: str) -> dg.MetadataValue:
+def _sql_metadata(sql: str) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"```sql\n{sql}\n```")
 
 
-def _upstream(project: Project, model: Model) -> list[str]:
+def _upstream_assets(project: Project, model: Model) -> list[str]:
     """Return upstream assets by name; two tables of one asset are one edge."""
     made_by = (project.sources[pair].asset for pair in model.sources)
     return list(dict.fromkeys([*model.refs, *made_by]))
@@ -114,7 +114,7 @@ def _claim(test: DataTest) -> str:
     return f"dbt's data test {test.kind}{of}"
 
 
-def _columns(model: Model) -> Mapping[str, Any]:
+def _column_metadata(model: Model) -> Mapping[str, Any]:
     columns = [
         dg.TableColumn(item.name, type=item.data_type, description=item.description or None)
         for item in model.columns
@@ -122,7 +122,7 @@ def _columns(model: Model) -> Mapping[str, Any]:
     return {"dagster/column_schema": dg.TableSchema(columns)}
 
 
-def _written_in(file: Path) -> Mapping[str, Any]:
+def _code_reference(file: Path) -> Mapping[str, Any]:
     reference = dg.LocalFileCodeReference(file_path=str(file), label=file.name)
     return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
 

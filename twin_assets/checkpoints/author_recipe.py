@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twin_assets.checkpoints.recipe import Recipe, load_launch, load_recipe
-from twin_resources.models.model_fit import MAX_RANKS, choose_recipe, parameters_of
-from twin_resources.processes.graphics_cards import Card, usable_gpus
+from twin_resources.models.model_fit import MAX_RANKS, choose_recipe, billions_of_parameters
+from twin_resources.processes.graphics_cards import Card, list_usable_gpus
 from twin_resources.storage.weights.weights import load_base_model
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ class AuthorRecipe:
     """A recipe and the reason for it, which is the first line of a training's log."""
 
     recipe: Recipe
-    because: str
+    reason: str
 
     @property
-    def line(self) -> str:
-        return f"recipe {self.recipe.name}: {self.because}"
+    def log_line(self) -> str:
+        return f"recipe {self.recipe.name}: {self.reason}"
 
 
-def recipe_of(author: Author, settings: Settings) -> AuthorRecipe:
+def recipe_for_author(author: Author, settings: Settings) -> AuthorRecipe:
     """Return the recipe that the author's file names, or the one for base model and device.
 
     The CPU's bf16 support is not considered here: `twin up` writes the resulting recipe into a new
@@ -45,29 +45,29 @@ def recipe_of(author: Author, settings: Settings) -> AuthorRecipe:
     if author.recipe:
         return AuthorRecipe(load_recipe(author.recipe), "named in the author's file")
     name = settings.base_model
-    billions = parameters_of(name)
+    billions = billions_of_parameters(name)
     if billions is None:
-        billions = parameters_of(str(load_base_model(settings, name).folder))
-    choice = choose_recipe(billions, bf16=True, gpus=cards_of(settings))
-    return AuthorRecipe(load_recipe(choice.recipe), choice.because)
+        billions = billions_of_parameters(str(load_base_model(settings, name).folder))
+    choice = choose_recipe(billions, bf16=True, gpus=training_gpus(settings))
+    return AuthorRecipe(load_recipe(choice.recipe), choice.reason)
 
 
-def cards_of(settings: Settings) -> list[Card]:
+def training_gpus(settings: Settings) -> list[Card]:
     """Return the GPUs that a training uses here; none if it runs on other machines."""
-    return usable_gpus() if settings.train_backend == "local" else []
+    return list_usable_gpus() if settings.train_backend == "local" else []
 
 
-def ranks_of(recipe: Recipe, settings: Settings) -> int:
+def training_rank_count(recipe: Recipe, settings: Settings) -> int:
     """Return the number of training processes.
 
     It is `TWIN_TRAIN_RANKS` if that is set, and on CPUs. On this machine's GPUs it is otherwise 1
     without DeepSpeed, and with it the largest number that can share a step.
     """
     launch = load_launch(recipe.launch)
-    cards = cards_of(settings)
-    if "train_ranks" in settings.model_fields_set or launch.device == "cpu" or not cards:
+    gpus = training_gpus(settings)
+    if "train_ranks" in settings.model_fields_set or launch.device == "cpu" or not gpus:
         return settings.train_ranks
     if not launch.deepspeed:
         return 1
     shared = recipe.samples_per_step // recipe.micro_batch_size
-    return max(ranks for ranks in range(1, min(len(cards), MAX_RANKS) + 1) if shared % ranks == 0)
+    return max(ranks for ranks in range(1, min(len(gpus), MAX_RANKS) + 1) if shared % ranks == 0)

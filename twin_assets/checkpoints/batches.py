@@ -25,8 +25,10 @@ class Plannable(Protocol):
     def length(self) -> int: ...
 
 
-NEIGHBOURS = 6  # number of consecutive steps that exchange samples
-GENERAL = "general"  # document_id of a general instruction set's samples (`general_set.GENERAL`)
+LENGTH_GROUPING_STEPS = 6  # number of consecutive steps that exchange samples
+GENERAL_DOCUMENT_ID = (
+    "general"  # document_id of a general instruction set's samples (`general_set.GENERAL`)
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def plan_training(
     if len(samples) < samples_per_step:
         raise ValueError(f"{len(samples)} samples do not fill one step of {samples_per_step}")
     epoch_tokens = sum(sample.length for sample in samples)
-    order = _order(samples, max_epochs=max_epochs, seed=seed)
+    order = _sample_order(samples, max_epochs=max_epochs, seed=seed)
     steps: list[tuple[int, ...]] = []
     tokens = 0
     for group in _groups(order, samples_per_step):
@@ -81,7 +83,7 @@ def plan_training(
             break
         steps.append(tuple(group))
         tokens += size
-    levelled = _levelled(steps, samples, seed=seed)
+    levelled = _group_by_length(steps, samples, seed=seed)
     return BatchPlan(steps=tuple(levelled), tokens=tokens, epochs=tokens / epoch_tokens)
 
 
@@ -111,33 +113,41 @@ def plan_stages(
     Raises:
         ValueError: there are fewer samples than one step takes.
     """
-    terms = {"max_epochs": max_epochs, "samples_per_step": samples_per_step, "seed": seed}
-    to_read = _read_as_they_are(samples, blocks, raw_share=raw_share, seed=seed)
-    asked = [at for at, one in enumerate(samples) if one.document_id not in to_read]
-    read = [at for at, one in enumerate(blocks) if one.document_id in to_read]
-    if min(len(asked), len(read)) < samples_per_step:
-        return plan_training(samples, token_budget=token_budget, **terms)
-    raw = plan_training(
-        [blocks[at] for at in read], token_budget=round(raw_share * token_budget), **terms
+    plan_options = {"max_epochs": max_epochs, "samples_per_step": samples_per_step, "seed": seed}
+    raw_document_ids = _choose_raw_documents(samples, blocks, raw_share=raw_share, seed=seed)
+    sample_indices = [
+        at for at, sample in enumerate(samples) if sample.document_id not in raw_document_ids
+    ]
+    block_indices = [at for at, block in enumerate(blocks) if block.document_id in raw_document_ids]
+    if min(len(sample_indices), len(block_indices)) < samples_per_step:
+        return plan_training(samples, token_budget=token_budget, **plan_options)
+    raw_plan = plan_training(
+        [blocks[at] for at in block_indices],
+        token_budget=round(raw_share * token_budget),
+        **plan_options,
     )
-    rest = plan_training(
-        [samples[at] for at in asked], token_budget=token_budget - raw.tokens, **terms
+    sample_plan = plan_training(
+        [samples[at] for at in sample_indices],
+        token_budget=token_budget - raw_plan.tokens,
+        **plan_options,
     )
-    on_posts = [tuple(len(samples) + read[index] for index in step) for step in raw.steps]
-    on_samples = [tuple(asked[index] for index in step) for step in rest.steps]
-    steps = [*on_posts, *on_samples]
+    post_steps = [
+        tuple(len(samples) + block_indices[index] for index in step) for step in raw_plan.steps
+    ]
+    sample_steps = [tuple(sample_indices[index] for index in step) for step in sample_plan.steps]
+    steps = [*post_steps, *sample_steps]
     places = range(len(steps))
-    order = _spread(places[len(on_posts) :], places[: len(on_posts)])
+    order = _interleave_evenly(places[len(post_steps) :], places[: len(post_steps)])
     return BatchPlan(
         steps=tuple(steps[place] for place in order),
-        tokens=raw.tokens + rest.tokens,
-        epochs=rest.epochs,
-        raw_steps=len(raw.steps),
-        raw_tokens=raw.tokens,
+        tokens=raw_plan.tokens + sample_plan.tokens,
+        epochs=sample_plan.epochs,
+        raw_steps=len(raw_plan.steps),
+        raw_tokens=raw_plan.tokens,
     )
 
 
-def _read_as_they_are(
+def _choose_raw_documents(
     samples: Sequence[Plannable], blocks: Sequence[Plannable], *, raw_share: float, seed: int
 ) -> frozenset[str]:
     """Return the randomly chosen documents of the raw stage, among those that have a block.
@@ -145,9 +155,9 @@ def _read_as_they_are(
     The result has at least one document, and not all documents if there are several.
     """
     readable = {block.document_id for block in blocks}
-    documents = readable.union(sample.document_id for sample in samples) - {GENERAL}
-    lots = sorted(readable, key=lambda name: _lot(seed, 0, f"raw/{name}"))
-    return frozenset(lots[: max(1, min(round(raw_share * len(documents)), len(documents) - 1))])
+    documents = readable.union(sample.document_id for sample in samples) - {GENERAL_DOCUMENT_ID}
+    shuffled = sorted(readable, key=lambda name: _shuffle_key(seed, 0, f"raw/{name}"))
+    return frozenset(shuffled[: max(1, min(round(raw_share * len(documents)), len(documents) - 1))])
 
 
 def micro_batches(
@@ -162,14 +172,14 @@ def micro_batches(
         step: sample indices, longest first; their number is a multiple of
             ranks × micro_batch_size.
     """
-    at_once = ranks * micro_batch_size
+    global_micro_batch_size = ranks * micro_batch_size
     return tuple(
-        tuple(step[start + rank : start + at_once : ranks])
-        for start in range(0, len(step), at_once)
+        tuple(step[start + rank : start + global_micro_batch_size : ranks])
+        for start in range(0, len(step), global_micro_batch_size)
     )
 
 
-def _levelled(
+def _group_by_length(
     steps: Sequence[tuple[int, ...]], samples: Sequence[Plannable], *, seed: int
 ) -> Iterator[tuple[int, ...]]:
     """Yield the same samples in steps of similar lengths, longest first in each.
@@ -178,39 +188,44 @@ def _levelled(
     idle for a third of the time. Only neighbouring steps exchange samples, so that documents stay
     evenly spread over a training.
     """
-    for start in range(0, len(steps), NEIGHBOURS):
-        drawn = steps[start : start + NEIGHBOURS]
+    for start in range(0, len(steps), LENGTH_GROUPING_STEPS):
+        window = steps[start : start + LENGTH_GROUPING_STEPS]
         ordered = sorted(
-            (index for step in drawn for index in step),
+            (index for step in window for index in step),
             key=lambda index: (-samples[index].length, index),
         )
-        size = len(drawn[0])
+        size = len(window[0])
         alike = [tuple(ordered[at : at + size]) for at in range(0, len(ordered), size)]
-        yield from sorted(alike, key=lambda step: _lot(seed, start, samples[step[0]].sample_id))
+        yield from sorted(
+            alike, key=lambda step: _shuffle_key(seed, start, samples[step[0]].sample_id)
+        )
 
 
-def padded(length: int, bucket: int) -> int:
+def padded_length(length: int, bucket: int) -> int:
     """Round up to a multiple of `bucket`: kernels are prepared once for each distinct length."""
     return -(-length // bucket) * bucket
 
 
-def _order(samples: Sequence[Plannable], *, max_epochs: int, seed: int) -> Iterator[int]:
+def _sample_order(samples: Sequence[Plannable], *, max_epochs: int, seed: int) -> Iterator[int]:
     for epoch in range(max_epochs):
-        lots = [_lot(seed, epoch, sample.sample_id) for sample in samples]
-        of_document: dict[str, list[int]] = defaultdict(list)
-        for index in sorted(range(len(samples)), key=lambda index: lots[index]):
-            of_document[samples[index].document_id].append(index)
-        turn = {
+        shuffle_keys = [_shuffle_key(seed, epoch, sample.sample_id) for sample in samples]
+        indices_by_document: dict[str, list[int]] = defaultdict(list)
+        for index in sorted(range(len(samples)), key=lambda index: shuffle_keys[index]):
+            indices_by_document[samples[index].document_id].append(index)
+        position_in_document = {
             index: position
-            for indices in of_document.values()
+            for indices in indices_by_document.values()
             for position, index in enumerate(indices)
         }
-        general = of_document.get(GENERAL, [])
-        own = sorted(turn.keys() - general, key=lambda index: (turn[index], lots[index]))
-        yield from _spread(own, general)
+        general = indices_by_document.get(GENERAL_DOCUMENT_ID, [])
+        own = sorted(
+            position_in_document.keys() - general,
+            key=lambda index: (position_in_document[index], shuffle_keys[index]),
+        )
+        yield from _interleave_evenly(own, general)
 
 
-def _spread(own: Sequence[int], general: Sequence[int]) -> Iterator[int]:
+def _interleave_evenly(own: Sequence[int], general: Sequence[int]) -> Iterator[int]:
     """Merge both sequences, each in its own order and evenly over the whole."""
     places = [
         ((place + 0.5) / len(side), turn, index)
@@ -220,7 +235,7 @@ def _spread(own: Sequence[int], general: Sequence[int]) -> Iterator[int]:
     return (index for *_, index in sorted(places))
 
 
-def _lot(seed: int, epoch: int, sample_id: str) -> bytes:
+def _shuffle_key(seed: int, epoch: int, sample_id: str) -> bytes:
     return hashlib.sha256(f"{seed}/{epoch}/{sample_id}".encode()).digest()
 
 

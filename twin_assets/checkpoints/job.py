@@ -30,7 +30,7 @@ from twin_assets.checkpoints.recipe import Launch, Recipe, load_launch
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 
-SCHEMA = 4  # 4: rows as JSON
+SCHEMA_VERSION = 4  # 4: rows as JSON
 Stage = Literal["sft", "dpo"]
 
 
@@ -45,10 +45,10 @@ class Job:
         ranks: number of processes; the training refuses to run with any other number.
         recipe: effective hyper-parameters.
         stage: `sft` on samples, `dpo` on pairs.
-        start: PEFT folder of the adapter to continue from and dpo's reference, or None for a fresh
+        initial_adapter: PEFT folder of the adapter to continue from and dpo's reference, or None for a fresh
             adapter.
         launch: launch configuration, or None to use the one that the recipe names.
-        because: the recipe and the reason for it, the first line of the log; empty if the job
+        recipe_reason: the recipe and the reason for it, the first line of the log; empty if the job
             gives none.
     """
 
@@ -58,12 +58,12 @@ class Job:
     ranks: int
     recipe: Recipe
     stage: Stage = "sft"
-    start: Path | None = None
+    initial_adapter: Path | None = None
     launch: Launch | None = None
-    because: str = ""
+    recipe_reason: str = ""
 
     @property
-    def launched_by(self) -> Launch:
+    def effective_launch(self) -> Launch:
         """The launch configuration: the job's own, else the recipe's."""
         return self.launch or load_launch(self.recipe.launch)
 
@@ -72,46 +72,46 @@ class Job:
         return self.folder / "job.json"
 
     @property
-    def samples(self) -> Path:
+    def samples_path(self) -> Path:
         return self.folder / "samples.json"
 
     @property
-    def posts(self) -> Path:
+    def posts_path(self) -> Path:
         return self.folder / "posts.json"
 
     @property
-    def reference(self) -> Path:
+    def reference_path(self) -> Path:
         return self.folder / "reference.json"
 
     @property
-    def weight_hashes(self) -> Path:
+    def weight_hashes_path(self) -> Path:
         return self.folder / "weight_hashes.json"
 
     @property
-    def state(self) -> Path:
+    def state_folder(self) -> Path:
         return self.folder / "state"
 
     @property
-    def failure(self) -> Path:
+    def failure_path(self) -> Path:
         return self.folder / "failure.json"
 
     @property
-    def output(self) -> Path:
+    def output_folder(self) -> Path:
         return self.folder / "output"
 
 
 def write_job(job: Job) -> Path:
     """Write `job.json` (atomically) and return its path."""
     document = {
-        "schema": SCHEMA,
+        "schema": SCHEMA_VERSION,
         "base_name": job.base_name,
         "base_folder": str(job.base_folder),
         "ranks": job.ranks,
         "recipe": job.recipe.model_dump(),
         "stage": job.stage,
-        "start": str(job.start) if job.start else None,
-        "launch": job.launched_by.model_dump(),
-        "because": job.because,
+        "start": str(job.initial_adapter) if job.initial_adapter else None,
+        "launch": job.effective_launch.model_dump(),
+        "because": job.recipe_reason,
     }
     job.folder.mkdir(parents=True, exist_ok=True)
     write_json(job.path, document)
@@ -125,10 +125,10 @@ def read_job(path: Path) -> Job:
         TwinError: the schema differs from this code's schema.
     """
     document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if document["schema"] != SCHEMA:
+    if document["schema"] != SCHEMA_VERSION:
         raise TwinError(
             f"read {path}",
-            found=f"schema {document['schema']}, this version knows {SCHEMA}",
+            found=f"schema {document['schema']}, this version knows {SCHEMA_VERSION}",
             next_step="run the same release here as where the job was written",
         )
     return Job(
@@ -138,9 +138,9 @@ def read_job(path: Path) -> Job:
         ranks=document["ranks"],
         recipe=Recipe.model_validate(document["recipe"]),
         stage=document["stage"],
-        start=Path(document["start"]) if document["start"] else None,
+        initial_adapter=Path(document["start"]) if document["start"] else None,
         launch=Launch.model_validate(document["launch"]),
-        because=document.get("because", ""),  # missing in a job started by an older release
+        recipe_reason=document.get("because", ""),  # missing in a job started by an older release
     )
 
 
@@ -179,7 +179,7 @@ class TrainingResult:
         resumed_at: the steps at which a killed training resumed.
         history: for each step `step, loss, lr, tokens_per_s, grad_norm`; loss is the mean negative
             log-likelihood per answer token. For dpo it is the mean loss per pair, with `margin`,
-            `accuracy` and `reward_chosen` (`losses.Preference`).
+            `accuracy` and `reward_chosen` (`losses.PreferenceObjective`).
         effective: the actual settings, read from model, optimizer and ranks (`resolved_config.py`).
         gpu_peak_mb: peak tensor memory of any rank on its GPU, in MB; None without GPUs.
         raw: blocks, block_tokens, steps, tokens and left_out of raw posts; empty without raw posts.

@@ -23,12 +23,12 @@ from typing import Any
 from twin_assets.checkpoints.job import write_json
 from twin_resources.errors import TwinError
 
-SCHEMA = 1
-FILE = "manifest.json"
-ADAPTER = "adapter"
-ADAPTER_GGUF = "adapter.gguf"
-MODEL = "model"  # replaces the adapter if all weights were trained
-MODEL_GGUF = "model.gguf"
+SCHEMA_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+ADAPTER_FOLDER = "adapter"
+ADAPTER_GGUF_FILE = "adapter.gguf"
+MODEL_FOLDER = "model"  # replaces the adapter if all weights were trained
+MODEL_GGUF_FILE = "model.gguf"
 
 
 @dataclass(frozen=True)
@@ -94,26 +94,26 @@ def checkpoint_hash(weights: Path, *, base_revision: str, template: str) -> str:
     Returns:
         SHA-256, hex, independent of machine, time and folder.
     """
-    whole = weights / "model.safetensors"
-    if whole.is_file():
-        return _hash(whole, [None, base_revision, template])
+    full_model = weights / "model.safetensors"
+    if full_model.is_file():
+        return _hash(full_model, [None, base_revision, template])
     config: dict[str, Any] = json.loads((weights / "adapter_config.json").read_text("utf-8"))
     shape = {name: config[name] for name in ("r", "lora_alpha", "target_modules", "use_rslora")}
     shape["target_modules"] = sorted(shape["target_modules"])
     return _hash(weights / "adapter_model.safetensors", [shape, base_revision, template])
 
 
-def _hash(tensors: Path, rest: list[Any]) -> str:
+def _hash(tensors: Path, identity: list[Any]) -> str:
     digest = hashlib.sha256()
     with tensors.open("rb") as stream:
         digest.update(hashlib.file_digest(stream, "sha256").digest())
-    digest.update(json.dumps(rest, sort_keys=True).encode())
+    digest.update(json.dumps(identity, sort_keys=True).encode())
     return digest.hexdigest()
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Path:
-    path = folder / FILE
-    write_json(path, {"schema": SCHEMA} | asdict(manifest))
+    path = folder / MANIFEST_FILE
+    write_json(path, {"schema": SCHEMA_VERSION} | asdict(manifest))
     return path
 
 
@@ -123,36 +123,36 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         TwinError: the manifest is missing, or its schema is newer than this code.
     """
-    path = folder / FILE
+    path = folder / MANIFEST_FILE
     tried = f"read the checkpoint in {folder}"
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TwinError(
             tried,
-            found=f"no {FILE}",
+            found=f"no {MANIFEST_FILE}",
             next_step="materialize fine_tuned_checkpoint for this author",
         ) from error
-    if document["schema"] > SCHEMA:
+    if document["schema"] > SCHEMA_VERSION:
         raise TwinError(
             tried,
-            found=f"schema {document['schema']}, this version knows {SCHEMA}",
+            found=f"schema {document['schema']}, this version knows {SCHEMA_VERSION}",
             next_step="update llm-twin",
         )
     document.pop("schema")
     return Manifest(**document)
 
 
-def find_trained(checkpoints: Path, training: str) -> Path | None:
+def find_trained_checkpoint(checkpoints: Path, training: str) -> Path | None:
     """Return the author's checkpoint folder trained from exactly these inputs, or None."""
-    for path in sorted(checkpoints.glob(f"*/{FILE}")):
+    for path in sorted(checkpoints.glob(f"*/{MANIFEST_FILE}")):
         if read_manifest(path.parent).training == training:
             return path.parent
     return None
 
 
-def publish(made: Path, checkpoints: Path, manifest: Manifest) -> Path:
-    """Write the manifest into `made` and rename that folder to its hash.
+def publish_checkpoint(partial_folder: Path, checkpoints: Path, manifest: Manifest) -> Path:
+    """Write the manifest into `partial_folder` and rename that folder to its hash.
 
     If a new training gives the same weights, the first folder stays, because versions and verdicts
     point to it. Its manifest then names the newer training.
@@ -163,11 +163,11 @@ def publish(made: Path, checkpoints: Path, manifest: Manifest) -> Path:
     folder = checkpoints / manifest.checkpoint
     if folder.is_dir():
         write_manifest(folder, manifest)
-        shutil.rmtree(made)
+        shutil.rmtree(partial_folder)
     else:
-        write_manifest(made, manifest)
+        write_manifest(partial_folder, manifest)
         checkpoints.mkdir(parents=True, exist_ok=True)
-        made.rename(folder)
+        partial_folder.rename(folder)
     return folder
 
 

@@ -13,19 +13,19 @@ from typing import Any, Literal
 from twin_resources.errors import TwinError
 
 
-def write_merged(
-    whole: Path,
+def write_merged_model(
+    base: Path,
     adapter: Path | None,
-    into: Path,
+    output_folder: Path,
     *,
     dtype: Literal["float16", "bfloat16", "float32"],
 ) -> None:
     """Write a transformers folder: weights in `dtype`, tokenizer and chat template of the base.
 
     Args:
-        whole: transformers folder of the model under the adapter.
-        adapter: PEFT folder, or None to write `whole` in `dtype`.
-        into: an existing folder.
+        base: transformers folder of the model under the adapter.
+        adapter: PEFT folder, or None to write `base` in `dtype`.
+        output_folder: an existing folder.
 
     Raises:
         TwinError: a weight does not fit `dtype`.
@@ -33,7 +33,7 @@ def write_merged(
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model: Any = AutoModelForCausalLM.from_pretrained(whole, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     if adapter is not None:
         from peft import PeftModel
 
@@ -47,6 +47,6 @@ def write_merged(
                 found=f"a weight in {name} that does not fit",
                 next_step="export it in bfloat16 or float32 (--dtype)",
             )
-    model.save_pretrained(into)
-    tokenizer: Any = AutoTokenizer.from_pretrained(whole)
-    tokenizer.save_pretrained(into)
+    model.save_pretrained(output_folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
+    tokenizer.save_pretrained(output_folder)

@@ -13,8 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_assets.checkpoints.manifest import ADAPTER, ADAPTER_GGUF, MODEL, MODEL_GGUF
-from twin_assets.checkpoints.merged_weights import write_merged
+from twin_assets.checkpoints.manifest import (
+    ADAPTER_FOLDER,
+    ADAPTER_GGUF_FILE,
+    MODEL_FOLDER,
+    MODEL_GGUF_FILE,
+)
+from twin_assets.checkpoints.merged_weights import write_merged_model
 
 if TYPE_CHECKING:
     from twin_resources.storage.weights.weights import BaseModel
@@ -39,57 +44,65 @@ class PublishedWeights:
     adapter_gguf: str | None
 
 
-def weights_of(checkpoint: Path, *, base: str | Path, base_gguf: str | None) -> PublishedWeights:
+def find_weights(checkpoint: Path, *, base: str | Path, base_gguf: str | None) -> PublishedWeights:
     """Return the weights in a published checkpoint's folder.
 
     Args:
         base, base_gguf: paths of the base model from the manifest.
     """
-    whole, alone = checkpoint / MODEL, checkpoint / MODEL_GGUF
-    if whole.is_dir():
-        return PublishedWeights(whole, None, str(alone) if alone.is_file() else "", None)
-    if alone.is_file():  # a merged adapter: llama.cpp supports no separate one for this base
-        return PublishedWeights(Path(base), checkpoint / ADAPTER, str(alone), None)
-    file = checkpoint / ADAPTER_GGUF
+    full_model, full_model_gguf = checkpoint / MODEL_FOLDER, checkpoint / MODEL_GGUF_FILE
+    if full_model.is_dir():
+        return PublishedWeights(
+            full_model, None, str(full_model_gguf) if full_model_gguf.is_file() else "", None
+        )
+    if (
+        full_model_gguf.is_file()
+    ):  # a merged adapter: llama.cpp supports no separate one for this base
+        return PublishedWeights(Path(base), checkpoint / ADAPTER_FOLDER, str(full_model_gguf), None)
+    file = checkpoint / ADAPTER_GGUF_FILE
     adapter_gguf = str(file) if file.is_file() else None
-    return PublishedWeights(Path(base), checkpoint / ADAPTER, base_gguf or "", adapter_gguf)
+    return PublishedWeights(Path(base), checkpoint / ADAPTER_FOLDER, base_gguf or "", adapter_gguf)
 
 
-def put_weights(output: Path, made: Path, base: BaseModel) -> Path:
+def copy_weights(output: Path, partial_folder: Path, base: BaseModel) -> Path:
     """Copy a training's output, write the files for llama.cpp and return the copied folder.
 
     Args:
         output: output folder of a complete job.
         base: the base model; without its GGUF file another server is used and none is written.
     """
-    whole = (output / MODEL).is_dir()
-    copied = made / (MODEL if whole else ADAPTER)
-    shutil.copytree(output / copied.name, copied)
+    is_full_model = (output / MODEL_FOLDER).is_dir()
+    weights_folder = partial_folder / (MODEL_FOLDER if is_full_model else ADAPTER_FOLDER)
+    shutil.copytree(output / weights_folder.name, weights_folder)
     if base.gguf is not None:
-        if whole:
-            _write_model(copied, made / MODEL_GGUF, base)
+        if is_full_model:
+            _write_model_gguf(weights_folder, partial_folder / MODEL_GGUF_FILE, base)
         else:
-            _write_adapter(copied, made, base)
-    return copied
+            _write_adapter_gguf(weights_folder, partial_folder, base)
+    return weights_folder
 
 
-def _write_model(model: Path, out: Path, base: BaseModel) -> None:
+def _write_model_gguf(model: Path, out: Path, base: BaseModel) -> None:
     from twin_resources.storage.weights.kept_converter import write_model
 
     write_model(model, out, wheels=base.wheels, precision=base.precision)
 
 
-def _write_adapter(adapter: Path, made: Path, base: BaseModel) -> None:
+def _write_adapter_gguf(adapter: Path, partial_folder: Path, base: BaseModel) -> None:
     """Write a GGUF adapter if llama.cpp supports it for this base, else a merged model."""
-    from twin_resources.storage.weights.kept_converter import NotExpressible, write_adapter
+    from twin_resources.storage.weights.kept_converter import UnsupportedAdapterError, write_adapter
 
     if base.adapters == "beside":
         try:
-            write_adapter(adapter, base.folder, made / ADAPTER_GGUF, wheels=base.wheels)
-        except NotExpressible:
+            write_adapter(
+                adapter, base.folder, partial_folder / ADAPTER_GGUF_FILE, wheels=base.wheels
+            )
+        except UnsupportedAdapterError:
             pass  # llama.cpp lacks this adapter's layers, so the merged model is served
         else:
             return
-    with tempfile.TemporaryDirectory(dir=made.parent, prefix="merged-") as folder:
-        write_merged(base.folder, adapter, Path(folder), dtype="float32")  # rounded once, in GGUF
-        _write_model(Path(folder), made / MODEL_GGUF, base)
+    with tempfile.TemporaryDirectory(dir=partial_folder.parent, prefix="merged-") as folder:
+        write_merged_model(
+            base.folder, adapter, Path(folder), dtype="float32"
+        )  # rounded once, in GGUF
+        _write_model_gguf(Path(folder), partial_folder / MODEL_GGUF_FILE, base)

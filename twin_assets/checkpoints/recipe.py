@@ -28,34 +28,36 @@ from pydantic import (
 )
 
 from twin_resources.errors import TwinError
-from twin_resources.models.model_fit import RECIPE_OF_SMALL
+from twin_resources.models.model_fit import SMALL_MODEL_RECIPE
 
 _HERE = Path(__file__).parent
-DEFAULT_RECIPE = RECIPE_OF_SMALL
-LATER = (  # added after the first manifests were written
+DEFAULT_RECIPE = SMALL_MODEL_RECIPE
+FIELDS_ADDED_LATER = (  # added after the first manifests were written
     *("attention", "gradient_checkpointing", "packing", "fewest_steps"),
     *("raw_share", "loss_chunk", "without_passages"),
 )
-REMOVED: dict[str, tuple[Any, ...]] = {  # accepted in older manifests: these values had no effect
+REMOVED_FIELDS: dict[
+    str, tuple[Any, ...]
+] = {  # accepted in older manifests: these values had no effect
     "liger": ("auto", False),
     "prompt_weight": (0.0,),
     "raw_order": ("first", "mixed"),
     "questions_a_conversation": (1,),
     "row_tokens": (None,),
 }
-SAMPLES_ALONE: dict[str, Any] = {  # train on each sample exactly as the dataset stores it
+UNMODIFIED_SAMPLES: dict[str, Any] = {  # train on each sample exactly as the dataset stores it
     "raw_share": 0.0,
     "without_passages": 0.0,
 }
 
 
-class _Strict(BaseModel):
+class _StrictModel(BaseModel):
     """Base of models that are validated on reading, immutable and closed to unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class LoraShape(_Strict):
+class LoraShape(_StrictModel):
     """Low-rank adapters: rank, scale alpha / rank, dropout, and the adapted linear layers.
 
     Attributes:
@@ -71,11 +73,11 @@ class LoraShape(_Strict):
     target_modules: tuple[str, ...] | Literal["all-linear", "peft"]
 
 
-class PreferenceRecipe(_Strict):
+class PreferenceRecipe(_StrictModel):
     """Settings in which preference tuning differs from the supervised tuning before it.
 
     Attributes:
-        beta: beta of the loss (`losses.Preference`).
+        beta: beta of the loss (`losses.PreferenceObjective`).
         learning_rate: peak learning rate.
         token_budget: tokens processed by the model in both answers of each pair; the reference's
             single forward pass of each pair is not counted.
@@ -93,7 +95,7 @@ class PreferenceRecipe(_Strict):
     answer_tokens: PositiveInt
 
 
-class Recipe(_Strict):
+class Recipe(_StrictModel):
     """Hyper-parameters of one supervised fine-tuning and the preference tuning after it.
 
     Attributes:
@@ -114,7 +116,7 @@ class Recipe(_Strict):
         packing: concatenate the samples of a micro-batch into one row, each with its own positions
             and attention, instead of stacking them with padding.
         fewest_steps: minimum number of steps; a small corpus uses fewer samples per step to reach
-            it (`samples_of_a_step`). 0 disables this.
+            it (`effective_samples_per_step`). 0 disables this.
         raw_share: share of the token budget spent on the author's unmodified training posts, with
             the loss on every token (`tokenize_posts`); 0 uses none.
         without_passages: share of the samples, chosen at random, reduced to the question alone,
@@ -149,7 +151,7 @@ class Recipe(_Strict):
     loss_chunk: NonNegativeInt = 0
 
     @property
-    def preferences(self) -> PreferenceRecipe:
+    def required_preference(self) -> PreferenceRecipe:
         """The `preference` section.
 
         Raises:
@@ -164,13 +166,13 @@ class Recipe(_Strict):
         return self.preference
 
     @classmethod
-    def of_manifest(cls, values: Mapping[str, Any]) -> Recipe:
+    def from_manifest(cls, values: Mapping[str, Any]) -> Recipe:
         """Return a manifest's recipe, which may name hyper-parameters that no longer exist.
 
         Raises:
             TwinError: a removed hyper-parameter had an effect.
         """
-        values = _without_removed(values)
+        values = _drop_removed_fields(values)
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -180,18 +182,18 @@ class Recipe(_Strict):
                 next_step="train again by a recipe of today",
             ) from error
 
-    def supervised(self) -> Recipe:
+    def without_preference(self) -> Recipe:
         """Return the recipe without the preference section."""
         return self.model_copy(update={"preference": None})
 
-    def on_preferences(self) -> Recipe:
+    def for_preference_tuning(self) -> Recipe:
         """Return the effective recipe of the preference stage."""
-        changed = self.preferences
+        changed = self.required_preference
         values = {"learning_rate": changed.learning_rate, "token_budget": changed.token_budget}
-        return self.model_copy(update=SAMPLES_ALONE | values)
+        return self.model_copy(update=UNMODIFIED_SAMPLES | values)
 
-    def samples_of_a_step(self, samples: int, *, ranks: int) -> int:
-        """Return the number of samples per step for a corpus of `samples` samples.
+    def effective_samples_per_step(self, sample_count: int, *, ranks: int) -> int:
+        """Return the number of samples per step for a corpus of `sample_count` samples.
 
         Use the recipe's number if all epochs together then have at least `fewest_steps`. Otherwise
         use the largest number that the ranks can share and that leaves so many steps, but at least
@@ -200,27 +202,33 @@ class Recipe(_Strict):
         """
         if not self.fewest_steps:
             return self.samples_per_step
-        at_once = ranks * self.micro_batch_size
-        shared = samples * self.max_epochs // self.fewest_steps // at_once * at_once
-        return min(self.samples_per_step, max(at_once, shared))
+        global_micro_batch_size = ranks * self.micro_batch_size
+        shared = (
+            sample_count
+            * self.max_epochs
+            // self.fewest_steps
+            // global_micro_batch_size
+            * global_micro_batch_size
+        )
+        return min(self.samples_per_step, max(global_micro_batch_size, shared))
 
-    def accumulation(self, ranks: int) -> int:
+    def accumulation_steps(self, ranks: int) -> int:
         """Return the number of micro-batches that one rank accumulates per optimizer step.
 
         Raises:
             TwinError: the samples of a step cannot be divided evenly.
         """
-        at_once = ranks * self.micro_batch_size
-        if self.samples_per_step % at_once:
+        global_micro_batch_size = ranks * self.micro_batch_size
+        if self.samples_per_step % global_micro_batch_size:
             raise TwinError(
                 f"deal {self.samples_per_step} samples a step to {ranks} ranks",
                 found=f"it is no multiple of {ranks} × micro_batch_size {self.micro_batch_size}",
                 next_step=f"change samples_per_step in recipe {self.name} or TWIN_TRAIN_RANKS",
             )
-        return self.samples_per_step // at_once
+        return self.samples_per_step // global_micro_batch_size
 
 
-class Launch(_Strict):
+class Launch(_StrictModel):
     """Settings for starting the processes of a training.
 
     Attributes:
@@ -238,26 +246,28 @@ class Launch(_Strict):
     deepspeed: dict[str, Any] = {}
 
     @property
-    def shares_weights(self) -> bool:
+    def shards_weights(self) -> bool:
         """Whether each rank keeps a share of the base model's weights (ZeRO-3)."""
         return self.deepspeed.get("zero_optimization", {}).get("stage") == 3
 
 
-def hash_of(recipe: Mapping[str, Any]) -> str:
+def recipe_hash(recipe: Mapping[str, Any]) -> str:
     """Return the SHA-256 of all hyper-parameters of a recipe (`model_dump`) or a manifest's copy.
 
     Hyper-parameters that older manifests lack are left out while they have their default value.
     """
-    values: dict[str, Any] = {"preference": None} | _without_removed(recipe)
-    for name in LATER:
+    values: dict[str, Any] = {"preference": None} | _drop_removed_fields(recipe)
+    for name in FIELDS_ADDED_LATER:
         if values.get(name) == Recipe.model_fields[name].default:
             values.pop(name, None)
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def _without_removed(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def _drop_removed_fields(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return a manifest's recipe without the removed hyper-parameters that had no effect."""
-    values = {k: v for k, v in recipe.items() if k not in REMOVED or v not in REMOVED[k]}
+    values = {
+        k: v for k, v in recipe.items() if k not in REMOVED_FIELDS or v not in REMOVED_FIELDS[k]
+    }
     preference = values.get("preference")
     if preference and preference.get("rpo_alpha") == 0.0:
         values["preference"] = {k: v for k, v in preference.items() if k != "rpo_alpha"}
@@ -294,11 +304,11 @@ def learning_rate(recipe: Recipe, step: int, *, steps: int) -> float:
     return recipe.learning_rate * (share + (1 - share) * 0.5 * (1 + math.cos(math.pi * along)))
 
 
-_Kind = TypeVar("_Kind", Recipe, Launch)
+_ModelType = TypeVar("_Kind", Recipe, Launch)
 
 
-def _read(kind: type[_Kind], name_or_path: str, *, folder: str) -> _Kind:
-    tried = f"read the {kind.__name__.lower()} {name_or_path!r}"
+def _read(model_type: type[_ModelType], name_or_path: str, *, folder: str) -> _ModelType:
+    tried = f"read the {model_type.__name__.lower()} {name_or_path!r}"
     path = Path(name_or_path).expanduser()
     if path.suffix not in {".yaml", ".yml"}:
         path = _HERE / folder / f"{name_or_path}.yaml"
@@ -317,9 +327,11 @@ def _read(kind: type[_Kind], name_or_path: str, *, folder: str) -> _Kind:
         raise TwinError(tried, found="no mapping", next_step="write one `name: value` a line")
     values = cast(dict[str, Any], document)
     if extended := values.pop("extends", ""):
-        values = _read(kind, str(extended), folder=folder).model_dump(exclude={"name"}) | values
+        values = (
+            _read(model_type, str(extended), folder=folder).model_dump(exclude={"name"}) | values
+        )
     try:
-        return kind.model_validate({"name": path.stem} | values)
+        return model_type.model_validate({"name": path.stem} | values)
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()

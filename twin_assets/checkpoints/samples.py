@@ -17,8 +17,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from twin_resources.prompt.control_marks import FAMILIES, ControlMarks, marks_of_tokenizer
-from twin_resources.prompt.templates import question_alone
+from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks, marks_from_tokenizer
+from twin_resources.prompt.templates import strip_passages
 
 
 class ChatTokenizer(Protocol):
@@ -57,8 +57,8 @@ class TokenizedSample:
         return self.answer_end - self.answer_start
 
 
-RAW_BLOCK = 512  # maximum tokens of a raw post per block
-MIN_RAW_BLOCK = 16
+MAX_RAW_BLOCK_TOKENS = 512  # maximum tokens of a raw post per block
+MIN_RAW_BLOCK_TOKENS = 16
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def tokenize_samples(
     """
     samples: list[TokenizedSample] = []
     left_out: Counter[str] = Counter()
-    marks = marks_of_tokenizer(tokenizer)
+    marks = marks_from_tokenizer(tokenizer)
     for row in rows:
         sample, reason = _tokenize(row, tokenizer, max_length, marks)
         if sample is None:
@@ -120,14 +120,14 @@ def tokenize_pairs(
     """
     pairs: list[TokenizedPair] = []
     left_out: Counter[str] = Counter()
-    marks = marks_of_tokenizer(tokenizer)
+    marks = marks_from_tokenizer(tokenizer)
     for row in rows:
-        rejected_messages = [*row["messages"][:-1], _answer(row["rejected"])]
-        chosen, reason = _tokenize(row, tokenizer, max_length, marks)
+        rejected_messages = [*row["messages"][:-1], _assistant_message(row["rejected"])]
+        chosen, chosen_reason = _tokenize(row, tokenizer, max_length, marks)
         other_row = {**row, "messages": rejected_messages}
-        rejected, other = _tokenize(other_row, tokenizer, max_length, marks)
+        rejected, rejected_reason = _tokenize(other_row, tokenizer, max_length, marks)
         if chosen is None or rejected is None:
-            left_out[reason or other] += 1
+            left_out[chosen_reason or rejected_reason] += 1
             continue
         if chosen.tokens == rejected.tokens:
             left_out["same_answer"] += 1
@@ -140,7 +140,10 @@ def tokenize_pairs(
 
 
 def tokenize_posts(
-    rows: Iterable[Mapping[str, Any]], tokenizer: ChatTokenizer, *, block: int = RAW_BLOCK
+    rows: Iterable[Mapping[str, Any]],
+    tokenizer: ChatTokenizer,
+    *,
+    block_tokens: int = MAX_RAW_BLOCK_TOKENS,
 ) -> tuple[list[TokenizedSample], Counter[str]]:
     """Cut posts into blocks in which every token but the first has a loss.
 
@@ -149,7 +152,7 @@ def tokenize_posts(
 
     Args:
         rows: rows with `document_id` and `text`.
-        block: maximum tokens per block.
+        block_tokens: maximum tokens per block.
 
     Returns:
         The blocks in the order of `rows`, named `<document_id>#<number>`, and how many were left
@@ -157,14 +160,14 @@ def tokenize_posts(
     """
     blocks: list[TokenizedSample] = []
     left_out: Counter[str] = Counter()
-    marks = marks_of_tokenizer(tokenizer)
+    marks = marks_from_tokenizer(tokenizer)
     for row in rows:
-        text = marks.escaped(row["text"].strip())
+        text = marks.escape(row["text"].strip())
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=False)
         tokens = tuple(encoded["input_ids"])
-        for number, start in enumerate(range(0, len(tokens), block)):
-            piece = tokens[start : start + block]
-            if len(piece) < MIN_RAW_BLOCK:
+        for number, start in enumerate(range(0, len(tokens), block_tokens)):
+            piece = tokens[start : start + block_tokens]
+            if len(piece) < MIN_RAW_BLOCK_TOKENS:
                 left_out["too_short"] += 1
                 continue
             name = f"{row['document_id']}#{number}"
@@ -172,7 +175,7 @@ def tokenize_posts(
     return blocks, left_out
 
 
-def without_passages(
+def drop_passages(
     rows: Iterable[Mapping[str, Any]], *, share: float, seed: int
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the rows, reducing the prompts of a share of them to the question alone.
@@ -185,30 +188,30 @@ def without_passages(
         share: share of the rows, 0 to 1.
     """
     for row in rows:
-        lot = hashlib.sha256(f"{seed}/without/{row['sample_id']}".encode()).digest()
-        if int.from_bytes(lot[:8]) / 2**64 >= share:
+        digest = hashlib.sha256(f"{seed}/without/{row['sample_id']}".encode()).digest()
+        if int.from_bytes(digest[:8]) / 2**64 >= share:
             yield row
             continue
-        asked = [
-            {**part, "content": question_alone(part["content"])} if part["role"] == "user" else part
+        messages = [
+            {**part, "content": strip_passages(part["content"])} if part["role"] == "user" else part
             for part in row["messages"]
         ]
-        yield {**row, "messages": asked}
+        yield {**row, "messages": messages}
 
 
-def _answer(text: str) -> dict[str, str]:
+def _assistant_message(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-def stripped(
-    messages: Sequence[Mapping[str, str]], marks: ControlMarks = FAMILIES
+def strip_messages(
+    messages: Sequence[Mapping[str, str]], marks: ControlMarks = COMMON_MARKS
 ) -> list[dict[str, str]]:
     """Return messages with stripped contents; a leading newline would merge with the template's.
 
     Control tokens in the contents are escaped, even in a post used as the answer: a token that ends
     a turn would otherwise end the span of the answer's loss in the middle.
     """
-    return marks.escaped_messages(
+    return marks.escape_messages(
         {"role": part["role"], "content": part["content"].strip()} for part in messages
     )
 
@@ -216,7 +219,7 @@ def stripped(
 def _tokenize(
     row: Mapping[str, Any], tokenizer: ChatTokenizer, max_length: int, marks: ControlMarks
 ) -> tuple[TokenizedSample | None, str]:
-    messages = stripped(row["messages"], marks)
+    messages = strip_messages(row["messages"], marks)
     if not messages or messages[-1]["role"] != "assistant" or not messages[-1]["content"]:
         return None, "empty_answer"
     prompt = tokenizer.apply_chat_template(

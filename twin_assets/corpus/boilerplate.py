@@ -21,30 +21,30 @@ from collections.abc import Collection, Iterator
 import polars as pl
 
 from twin_assets.corpus.code_blocks import prose_lines
-from twin_assets.corpus.shingles import words_of
+from twin_assets.corpus.shingles import split_words
 
 MIN_POSTS = 5
 MIN_SHARE = 0.005
-FEW_WORDS = 4
+SHORT_LINE_WORDS = 4
 """A shorter line ("Enjoy!") may be the author's style: it must be in a fiftieth of the posts."""
 SHORT_LINE_SHARE = 0.02
-LONG_LINE = 8
-OWN_SHARE = 0.25
+LONG_LINE_WORDS = 8
+MIN_OWN_SHARE = 0.25
 """A post with a smaller share of words in its own lines is a copy: a similarity of about .65."""
-AT_THE_BEGINNING, AT_THE_END = 2, 3
+LEADING_LINES, TRAILING_LINES = 2, 3
 """Lines at either end of a post that may be boilerplate; when one is removed, the next takes its
 place."""
 MAX_LINES = 200
 """Maximum number of a post's lines compared with other posts, half from either end."""
 
-_MARKS = re.compile(r"^[\s>*_~#+-]+|[\s*_~#]+$")
+_LINE_MARKUP = re.compile(r"^[\s>*_~#+-]+|[\s*_~#]+$")
 _HEADING = re.compile(r" {0,3}#{1,6} ")
-_ITEM = re.compile(r"\s*(?:[-+*]|\d{1,9}[.)]) ")
+_LIST_ITEM = re.compile(r"\s*(?:[-+*]|\d{1,9}[.)]) ")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 
 # Whole lines, in lower case and without punctuation. A word that an author may write on a separate
 # line ("About", "Help", "Related") is not listed; such lines are found by their repetition.
-_PLATFORM = re.compile(
+_PLATFORM_LINE = re.compile(
     r"""
       open\ in\ app | (?:sign\ (?:up|in)(?:\ |$)){1,4} | sign\ (?:up|in)\ with\ \w+
     | member-only\ story | \d+\ min(?:ute)?s?\ read(?:\W.{0,40})?
@@ -74,28 +74,30 @@ _PLATFORM = re.compile(
 )
 
 
-def without_platform_lines(text: str) -> str:
+def remove_platform_lines(text: str) -> str:
     """Return Markdown without a platform's known buttons and notices."""
-    return _without(text, {place for place, line in prose_lines(text) if is_platform_line(line)})
+    return _remove_lines(
+        text, {place for place, line in prose_lines(text) if is_platform_line(line)}
+    )
 
 
 def is_platform_line(line: str) -> bool:
     """Return whether a whole line is a button or notice; a word in a list is the author's."""
     if len(line) > 500 or "|" in line[:1]:
         return False
-    bare = " ".join(_MARKS.sub("", line).lower().split())
-    if not bare or (_ITEM.match(line) and " " not in bare):
+    bare = " ".join(_LINE_MARKUP.sub("", line).lower().split())
+    if not bare or (_LIST_ITEM.match(line) and " " not in bare):
         return False
-    return bool(_PLATFORM.fullmatch(bare))
+    return bool(_PLATFORM_LINE.fullmatch(bare))
 
 
-def line_numbers(text: str) -> list[int]:
+def line_hashes(text: str) -> list[int]:
     """Return a number for each line that may be boilerplate, in order: equal for equal words.
 
     Figures are words. When all figures were equal, the lines "5 km in 31 minutes" of different days
     were removed as one line.
     """
-    numbers = [number for _, number in _numbered(text)]
+    numbers = [number for _, number in _hashed_lines(text)]
     half = MAX_LINES // 2
     return numbers if len(numbers) <= MAX_LINES else numbers[:half] + numbers[-half:]
 
@@ -106,29 +108,42 @@ def repeated_lines(lines: pl.Series) -> pl.Series:
     Args:
         lines: the `line_numbers` of each post.
     """
-    least = max(MIN_POSTS, math.ceil(MIN_SHARE * lines.len()))
-    least_short = max(2 * MIN_POSTS, math.ceil(SHORT_LINE_SHARE * lines.len()))
-    needed = pl.when(_words(pl.col("line")) < FEW_WORDS).then(least_short).otherwise(least)
-    held = (
+    min_posts = max(MIN_POSTS, math.ceil(MIN_SHARE * lines.len()))
+    min_posts_short_line = max(2 * MIN_POSTS, math.ceil(SHORT_LINE_SHARE * lines.len()))
+    required_posts = (
+        pl.when(_word_count(pl.col("line")) < SHORT_LINE_WORDS)
+        .then(min_posts_short_line)
+        .otherwise(min_posts)
+    )
+    lines_by_post = (
         pl.DataFrame({"line": lines}, schema={"line": pl.List(pl.Int64)})
         .with_row_index("post")
         .explode("line", empty_as_null=True)
         .drop_nulls("line")
         .unique()
     )
-    often = held.group_by("line").len("posts").filter(pl.col("posts") >= needed).select("line")
-    if often.is_empty():
-        return often["line"]
-    words = _words(pl.col("line"))
-    own = held.with_columns(own=~pl.col("line").is_in(often["line"].implode())).group_by("post")
-    differing = own.agg((words.filter("own").sum() / words.sum()).alias("share")).filter(
-        pl.col("share") >= OWN_SHARE
+    frequent_lines = (
+        lines_by_post.group_by("line")
+        .len("posts")
+        .filter(pl.col("posts") >= required_posts)
+        .select("line")
     )
-    counted = held.join(differing, on="post", how="semi").group_by("line").len("posts")
-    return counted.filter(pl.col("posts") >= needed)["line"].sort()
+    if frequent_lines.is_empty():
+        return frequent_lines["line"]
+    words = _word_count(pl.col("line"))
+    own_lines_by_post = lines_by_post.with_columns(
+        own=~pl.col("line").is_in(frequent_lines["line"].implode())
+    ).group_by("post")
+    distinct_posts = own_lines_by_post.agg(
+        (words.filter("own").sum() / words.sum()).alias("share")
+    ).filter(pl.col("share") >= MIN_OWN_SHARE)
+    line_counts = (
+        lines_by_post.join(distinct_posts, on="post", how="semi").group_by("line").len("posts")
+    )
+    return line_counts.filter(pl.col("posts") >= required_posts)["line"].sort()
 
 
-def without_repeated_lines(text: str, repeated: Collection[int]) -> str:
+def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
     """Return Markdown without the repeated lines where they are boilerplate.
 
     Args:
@@ -136,31 +151,33 @@ def without_repeated_lines(text: str, repeated: Collection[int]) -> str:
     """
     if not repeated:
         return text
-    left = list(_numbered(text))
-    taken = {
-        place for place, number in left if number in repeated and number & _MAX_WORDS >= LONG_LINE
+    remaining = list(_hashed_lines(text))
+    removed = {
+        place
+        for place, number in remaining
+        if number in repeated and number & _MAX_WORDS >= LONG_LINE_WORDS
     }
-    left = [(place, number) for place, number in left if place not in taken]
-    for window in (slice(0, AT_THE_BEGINNING), slice(-AT_THE_END, None)):
-        while repeated_pairs := [pair for pair in left[window] if pair[1] in repeated]:
-            taken.update(place for place, _ in repeated_pairs)
-            left = [pair for pair in left if pair not in repeated_pairs]
-    return _without(text, taken) if taken else text
+    remaining = [(place, number) for place, number in remaining if place not in removed]
+    for window in (slice(0, LEADING_LINES), slice(-TRAILING_LINES, None)):
+        while repeated_pairs := [pair for pair in remaining[window] if pair[1] in repeated]:
+            removed.update(place for place, _ in repeated_pairs)
+            remaining = [pair for pair in remaining if pair not in repeated_pairs]
+    return _remove_lines(text, removed) if removed else text
 
 
 # The lowest ten bits of a line's number are its word count, so that counting needs no text.
 _MAX_WORDS = (1 << 10) - 1
 
 
-def _words(number: pl.Expr) -> pl.Expr:
+def _word_count(number: pl.Expr) -> pl.Expr:
     return number % (_MAX_WORDS + 1)
 
 
-def _numbered(text: str) -> Iterator[tuple[int, int]]:
+def _hashed_lines(text: str) -> Iterator[tuple[int, int]]:
     for place, line in prose_lines(text):
         if _HEADING.match(line) or line.lstrip().startswith("|"):
             continue
-        words = words_of(line)
+        words = split_words(line)
         if words:
             digest = hashlib.blake2b(" ".join(words).encode(), digest_size=8).digest()
             # below 2^63, so that Int64 can store it
@@ -168,11 +185,11 @@ def _numbered(text: str) -> Iterator[tuple[int, int]]:
             yield place, number | min(len(words), _MAX_WORDS)
 
 
-def _without(text: str, places: Collection[int]) -> str:
+def _remove_lines(text: str, line_indexes: Collection[int]) -> str:
     """Remove lines from the text, and headings that then have no text below."""
-    if not places:
+    if not line_indexes:
         return text
-    lines = [line for place, line in enumerate(text.split("\n")) if place not in places]
+    lines = [line for place, line in enumerate(text.split("\n")) if place not in line_indexes]
     while lines and (not lines[-1].strip() or _HEADING.match(lines[-1])):
         lines.pop()
     return _EMPTY_LINES.sub("\n\n", "\n".join(lines)).strip("\n")

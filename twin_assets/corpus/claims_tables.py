@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus import document_claims
-from twin_assets.corpus.cleaning_tables import CLEANED, MEASURED, QUARANTINE, names_of
-from twin_assets.corpus.contracts import RULES
-from twin_assets.corpus.corpus_tables import columns_of
+from twin_assets.corpus.cleaning_tables import CLEANED, MEASURED, QUARANTINE, author_names
+from twin_assets.corpus.contracts import FAILED_RULES
+from twin_assets.corpus.corpus_tables import column_types
 from twin_assets.corpus.document_claims import CLAIMS, DOCUMENT_COLUMNS, DocumentClaims
-from twin_resources.processes.wording import counted
+from twin_resources.processes.wording import format_count
 from twin_resources.storage.tables.rows_by_id import read_by_id
 from twin_resources.storage.tables.tables import BATCH_ROWS
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.storage.tables.tables import Tables
 
-__all__ = ["CLAIMS", "SETTING", "ExaminedClaim", "examine"]
+__all__ = ["CLAIMS", "MAX_QUARANTINED_SETTING", "ExaminedClaim", "examine"]
 
-SETTING = "TWIN_MOST_QUARANTINED"
-_STORED = ("document_id", "source_id", "byline", "kept", "dropped_because")
+MAX_QUARANTINED_SETTING = "TWIN_MOST_QUARANTINED"
+_STORED_COLUMNS = ("document_id", "source_id", "byline", "kept", "dropped_because")
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ class ExaminedClaim:
     Attributes:
         holds: whether no document in the table breaks the claim, and either none was quarantined
             for it or the quarantine is small enough.
-        counted: the numbers behind the verdict.
-        said: what a person can do if the claim does not hold.
+        counts: the numbers behind the verdict.
+        message: what a person can do if the claim does not hold.
     """
 
     holds: bool
-    counted: Mapping[str, Any]
-    said: str
+    counts: Mapping[str, Any]
+    message: str
 
 
 def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[str, ExaminedClaim]:
@@ -58,68 +58,80 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
         TableMissing: `cleaned_documents` was never materialized.
     """
     slug = author.slug
-    stored = tables.read(CLEANED, slug, columns=list(_STORED))
-    measured = _measured(tables, slug).join(stored, on="document_id", how="semi")
-    claims = document_claims.all_claims(
-        measured, names_of(author), bylines=stored.select("document_id", "byline")
+    stored = tables.read(CLEANED, slug, columns=list(_STORED_COLUMNS))
+    measured = _measure_documents(tables, slug).join(stored, on="document_id", how="semi")
+    claims = document_claims.check_claims(
+        measured, author_names(author), bylines=stored.select("document_id", "byline")
     )
     dropped = stored.filter(pl.col("dropped_because") == "foreign_byline").height
-    aside = tables.read(QUARANTINE, slug, columns=[RULES])[RULES].to_list()
-    for_claims = [rules for rules in aside if not CLAIMS.keys().isdisjoint(rules)]
+    quarantined_rules = tables.read(QUARANTINE, slug, columns=[FAILED_RULES])[
+        FAILED_RULES
+    ].to_list()
+    quarantined_for_claims = [
+        rules for rules in quarantined_rules if not CLAIMS.keys().isdisjoint(rules)
+    ]
     documents_kept = int(stored["kept"].sum())
-    share = len(for_claims) / max(1, documents_kept + len(for_claims))
+    share = len(quarantined_for_claims) / max(1, documents_kept + len(quarantined_for_claims))
     examined: dict[str, ExaminedClaim] = {}
     for name, claim in claims.items():
-        mine = sum(name in rules for rules in for_claims)
-        too_many = bool(mine) and share > most_quarantined
+        quarantined_for_claim = sum(name in rules for rules in quarantined_for_claims)
+        too_many = bool(quarantined_for_claim) and share > most_quarantined
         numbers = {
-            **claim.counted,
+            **claim.counts,
             **({"dropped": dropped} if name == "no_foreign_byline" else {}),
-            "quarantined": mine,
-            "quarantined_for_any_claim": len(for_claims),
+            "quarantined": quarantined_for_claim,
+            "quarantined_for_any_claim": len(quarantined_for_claims),
             "quarantined_share": round(share, 4),
             "most_quarantined": most_quarantined,
         }
-        message = f"{CLAIMS[name]} {counted(mine, 'document')} put aside for it"
+        message = (
+            f"{CLAIMS[name]} {format_count(quarantined_for_claim, 'document')} put aside for it"
+        )
         if too_many:
             message += (
-                f"; {share:.0%} of all that would be kept break a claim, and {SETTING} allows "
+                f"; {share:.0%} of all that would be kept break a claim, and {MAX_QUARANTINED_SETTING} allows "
                 f"{most_quarantined:.0%}: `twin import PATH --dry-run` names the files; mend "
-                f"them, or set {SETTING} higher to go on without them"
+                f"them, or set {MAX_QUARANTINED_SETTING} higher to go on without them"
             )
         examined[name] = ExaminedClaim(claim.holds and not too_many, numbers, message)
     return examined
 
 
-def _measured(tables: Tables, author: str) -> pl.DataFrame:
+def _measure_documents(tables: Tables, author: str) -> pl.DataFrame:
     """Return `DocumentClaims` of the stored documents.
 
     Documents that changed after their measurement are measured here, so that a claim is always
     about the stored text.
     """
-    schema = columns_of(DocumentClaims)
-    known = tables.read(MEASURED, author) if tables.exists(MEASURED, author) else pl.DataFrame()
-    if not set(schema) <= set(known.columns):
-        known = pl.DataFrame(schema=schema)
-    new = tables.unverified(
+    schema = column_types(DocumentClaims)
+    stored_measurements = (
+        tables.read(MEASURED, author) if tables.exists(MEASURED, author) else pl.DataFrame()
+    )
+    if not set(schema) <= set(stored_measurements.columns):
+        stored_measurements = pl.DataFrame(schema=schema)
+    unmeasured = tables.unverified_rows(
         CLEANED, author, claim="as_measured", version=document_claims.CLAIMS_VERSION
     )
-    hashes: dict[str, str] = dict(known.select("document_id", "text_hash").iter_rows())
-    others: list[pl.DataFrame] = []
-    for part in new.parts(list(DOCUMENT_COLUMNS), rows=BATCH_ROWS):
+    hashes: dict[str, str] = dict(
+        stored_measurements.select("document_id", "text_hash").iter_rows()
+    )
+    new_measurements: list[pl.DataFrame] = []
+    for part in unmeasured.read_batches(list(DOCUMENT_COLUMNS), rows=BATCH_ROWS):
         rows = part.filter(
             [
-                hashes.get(name) != document_claims.text_hash_of(title, text)
+                hashes.get(name) != document_claims.hash_document_text(title, text)
                 for name, title, text in part.select("document_id", "title", "text").iter_rows()
             ]
         )
         if rows.height:
             ids, columns = rows["source_id"], document_claims.SOURCE_COLUMNS
             posts = read_by_id(tables, "raw_posts", author, "source_id", ids, columns)
-            others.append(document_claims.measure(rows, posts))
-    if not others:
-        new.hold()
-        return known.select(schema.keys())
-    changed = pl.concat(others)
-    same = known.select(schema.keys()).join(changed, on="document_id", how="anti")
-    return pl.concat([same, changed])
+            new_measurements.append(document_claims.measure(rows, posts))
+    if not new_measurements:
+        unmeasured.mark_verified()
+        return stored_measurements.select(schema.keys())
+    changed = pl.concat(new_measurements)
+    unchanged = stored_measurements.select(schema.keys()).join(
+        changed, on="document_id", how="anti"
+    )
+    return pl.concat([unchanged, changed])

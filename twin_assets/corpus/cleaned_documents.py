@@ -15,7 +15,7 @@ from twin_assets.corpus import claims_tables, cleaned_documents_report, cleaning
 from twin_assets.corpus.cleaning_tables import CLEANED, QUARANTINE, update_cleaned_documents
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_assets.partitions import authors
-from twin_assets.table_assets import materialized, table_asset
+from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.authors import read_author
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
@@ -30,7 +30,7 @@ def cleaned_documents(
     """Markdown text of every kept post, and one row with a reason for every dropped post."""
     author = read_author(settings, context.partition_key)
     run = update_cleaned_documents(tables, author)
-    return materialized(
+    return report_materialization(
         run.cleaned,
         {
             "bytes_written": run.bytes_written,
@@ -51,14 +51,14 @@ def every_import_is_kept_or_explained(
     """Each row of `raw_posts` is exactly one row here: kept, or dropped with a reason."""
     author = context.partition_key
     columns = ["source_id", "kept", "dropped_because"]
-    put_aside = tables.read(QUARANTINE, author, columns=["source_id"])
-    claims = cleaning.account_for(
+    quarantined = tables.read(QUARANTINE, author, columns=["source_id"])
+    claims = cleaning.reconcile_posts(
         tables.read("raw_posts", author, columns=["source_id"]),
         tables.read(CLEANED, author, columns=columns),
-        quarantined=put_aside["source_id"],
+        quarantined=quarantined["source_id"],
     )
     return dg.AssetCheckResult(
-        passed=claims.balanced,
+        passed=claims.is_balanced,
         metadata={
             "imported": claims.imported,
             "kept": claims.kept,
@@ -66,7 +66,7 @@ def every_import_is_kept_or_explained(
             "quarantined": claims.quarantined,
             "missing": claims.missing,
             "unknown": claims.unknown,
-            "twice": claims.twice,
+            "twice": claims.duplicated,
             "without_reason": claims.without_reason,
         },
     )
@@ -78,15 +78,15 @@ def every_import_is_kept_or_explained(
         dg.AssetCheckSpec(
             name,
             asset=cleaned_documents,
-            description=said,
+            description=description,
             additional_deps=[raw_posts],
             partitions_def=authors,
             blocking=True,
         )
-        for name, said in claims_tables.CLAIMS.items()
+        for name, description in claims_tables.CLAIMS.items()
     ],
 )
-def cleaned_documents_are_what_they_claim(
+def claims_of_cleaned_documents(
     context: dg.AssetCheckExecutionContext,
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
@@ -102,6 +102,6 @@ def cleaned_documents_are_what_they_claim(
         yield dg.AssetCheckResult(
             check_name=name,
             passed=claim.holds,
-            description=claim.said,
-            metadata=dict(claim.counted),
+            description=claim.message,
+            metadata=dict(claim.counts),
         )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.storage.tables.tables import Tables
 
-_NARROW = (
+_REPORT_COLUMNS = (
     "document_id",
     "kind",
     "language",
@@ -32,21 +32,21 @@ _NARROW = (
 
 def metadata(tables: Tables, author: Author) -> dict[str, Any]:
     """Return statistics of the stored documents."""
-    documents = tables.read(CLEANED, author.slug, columns=_NARROW)
+    documents = tables.read(CLEANED, author.slug, columns=_REPORT_COLUMNS)
     accepted = documents.filter("kept")
     return {
         "kept": accepted.height,
         "words": int(accepted["words"].sum()),
         "dropped": dropped_by_reason(documents),
-        "languages": _counted(accepted["language"]),
-        "kinds": _counted(accepted["kind"]),
+        "languages": _count_values(accepted["language"]),
+        "kinds": _count_values(accepted["kind"]),
         "words_a_document": _quantiles(accepted["words"]),
-        "replaced": _replaced(documents),
+        "replaced": _count_replacements(documents),
         "collapsed": int(accepted["copies"].list.len().sum()),
     }
 
 
-def _counted(values: pl.Series) -> dict[str, int]:
+def _count_values(values: pl.Series) -> dict[str, int]:
     counts = values.alias("value").value_counts().sort("count", "value", descending=[True, False])
     return {str(value): int(count) for value, count in counts.rows()}
 
@@ -58,7 +58,7 @@ def _quantiles(words: pl.Series) -> Mapping[str, int]:
     return {name: int(words.quantile(share, "nearest") or 0) for name, share in shares.items()}
 
 
-def _replaced(documents: pl.DataFrame) -> dict[str, int]:
+def _count_replacements(documents: pl.DataFrame) -> dict[str, int]:
     """Return the number of replacements by kind of personal data or secret."""
     pieces = documents["personal"].explode(empty_as_null=True).drop_nulls()
     if pieces.is_empty():

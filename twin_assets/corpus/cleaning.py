@@ -18,10 +18,15 @@ from typing import Any
 import polars as pl
 
 from twin_assets.corpus import boilerplate, contracts, document_claims, near_duplicates
-from twin_assets.corpus.bylines import is_translation, said_author, said_translator
-from twin_assets.corpus.cleaning_account import PostCounts, account_for, dropped_by_reason
-from twin_assets.corpus.cleaning_verdicts import MIN_WORDS, decide, repeating
-from twin_assets.corpus.corpus_tables import CleanedDocuments, PreparedPosts, columns_of, validated
+from twin_assets.corpus.bylines import is_translation, extract_author, extract_translator
+from twin_assets.corpus.cleaning_account import PostCounts, reconcile_posts, dropped_by_reason
+from twin_assets.corpus.cleaning_verdicts import MIN_WORDS, decide_verdicts, comparison_candidates
+from twin_assets.corpus.corpus_tables import (
+    CleanedDocuments,
+    PreparedPosts,
+    column_types,
+    validate_rows,
+)
 from twin_assets.corpus.html_cleaning import clean_html
 from twin_assets.corpus.importers.said_authors import TRANSLATED_BY
 from twin_assets.corpus.language import UNDETERMINED, count_words, detect_language
@@ -33,16 +38,16 @@ __all__ = [
     "MIN_WORDS",
     "RAW_COLUMNS",
     "PostCounts",
-    "account_for",
-    "claims_broken",
+    "reconcile_posts",
+    "broken_claims",
     "clean_posts",
     "document_id_of",
     "document_rows",
     "dropped_by_reason",
-    "normalized",
-    "parted_posts",
+    "normalize_text",
+    "clean_and_quarantine",
     "prepare_posts",
-    "rows_put_aside",
+    "quarantined_rows",
 ]
 
 CLEANING_VERSION = f"6, privacy {privacy.PRIVACY_VERSION}"
@@ -77,12 +82,12 @@ def clean_posts(posts: pl.DataFrame, *, names: Sequence[str] = ()) -> pl.DataFra
 
     Returns:
         One row per post (`corpus_tables.CleanedDocuments`), in the order of the posts, without the
-        posts that `parted_posts` quarantines.
+        posts that `clean_and_quarantine` quarantines.
     """
-    return parted_posts(posts, names=names)[0]
+    return clean_and_quarantine(posts, names=names)[0]
 
 
-def parted_posts(
+def clean_and_quarantine(
     posts: pl.DataFrame, *, names: Sequence[str] = ()
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Clean all posts in memory, and separate the documents that break a claim.
@@ -96,30 +101,30 @@ def parted_posts(
         that a row breaks.
     """
     prepared = prepare_posts(posts)
-    candidates = repeating(prepared, names=names)
+    candidates = comparison_candidates(prepared, names=names)
     bodies = candidates.join(prepared.select("document_id", "text"), on="document_id", how="left")
-    similar = near_duplicates.similar_bodies(bodies)
-    verdicts = decide(prepared, candidates, similar, names=names)
+    similar = near_duplicates.compare_bodies(bodies)
+    verdicts = decide_verdicts(prepared, candidates, similar, names=names)
     rows = document_rows(verdicts, prepared)
     measured = document_claims.measure(rows, posts.select(document_claims.SOURCE_COLUMNS))
-    broken = claims_broken(prepared, document_claims.all_claims(measured, names))
+    broken = broken_claims(prepared, document_claims.check_claims(measured, names))
     sound = rows.join(broken, on="source_id", how="anti")
-    return validated(sound, CleanedDocuments), rows_put_aside(rows, broken)
+    return validate_rows(sound, CleanedDocuments), quarantined_rows(rows, broken)
 
 
-def claims_broken(
+def broken_claims(
     prepared: pl.DataFrame, claims: Mapping[str, document_claims.DocumentClaim]
 ) -> pl.DataFrame:
     """Return `source_id` of each document that breaks a claim, and its claims as `breaks`.
 
     Args:
         prepared: `document_id`, `source_id` of all posts.
-        claims: the result of `document_claims.all_claims`.
+        claims: the result of `document_claims.check_claims`.
     """
     pairs = [
         (name, claim)
         for claim, claim_result in claims.items()
-        for name in sorted(claim_result.broken)
+        for name in sorted(claim_result.violating_ids)
     ]
     schema = {"document_id": pl.String(), "breaks": pl.String()}
     broken = pl.DataFrame(pairs, schema=schema, orient="row")
@@ -131,7 +136,7 @@ def claims_broken(
     )
 
 
-def rows_put_aside(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
+def quarantined_rows(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of `cleaned_documents` that break their contract or a claim, with its name.
 
     See `contracts.quarantine_columns`.
@@ -140,7 +145,7 @@ def rows_put_aside(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
         broken: `source_id`, `breaks`.
     """
     claims = broken.filter(pl.col("breaks").list.len() > 0).select(
-        "source_id", pl.col("breaks").alias(contracts.RULES)
+        "source_id", pl.col("breaks").alias(contracts.FAILED_RULES)
     )
     sound = contracts.good_rows(rows, CleanedDocuments)
     return pl.concat(
@@ -157,8 +162,8 @@ def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
     Args:
         posts: `RAW_COLUMNS`.
     """
-    rows = [_prepared(row) for row in posts.select(RAW_COLUMNS).to_dicts()]
-    return pl.DataFrame(rows, schema=columns_of(PreparedPosts))
+    rows = [_prepare_post(row) for row in posts.select(RAW_COLUMNS).to_dicts()]
+    return pl.DataFrame(rows, schema=column_types(PreparedPosts))
 
 
 def document_rows(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
@@ -174,7 +179,7 @@ def document_rows(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFram
         how="left",
         maintain_order="left",
     ).to_dicts()
-    return pl.DataFrame([_document(row) for row in rows], schema=columns_of(CleanedDocuments))
+    return pl.DataFrame([_document_row(row) for row in rows], schema=column_types(CleanedDocuments))
 
 
 def document_id_of(source_id: str) -> str:
@@ -182,14 +187,14 @@ def document_id_of(source_id: str) -> str:
     return "d" + hashlib.sha256(source_id.encode()).hexdigest()[:16]
 
 
-def normalized(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Normalize text to NFC, `\\n` line ends and plain spaces, without invisible characters."""
     unified = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
     return _INVISIBLE.sub("", unified.replace("\u00a0", " ").replace("\u202f", " "))
 
 
-def _prepared(post: Mapping[str, Any]) -> dict[str, Any]:
-    title = " ".join(normalized(str(post["title"])).split())
+def _prepare_post(post: Mapping[str, Any]) -> dict[str, Any]:
+    title = " ".join(normalize_text(str(post["title"])).split())
     row: dict[str, Any] = {
         "document_id": document_id_of(str(post["source_id"])),
         "source_id": post["source_id"],
@@ -202,7 +207,7 @@ def _prepared(post: Mapping[str, Any]) -> dict[str, Any]:
         "text": "",
         "language": "",
         "words": 0,
-        "dropped_because": _why_not_read(post),
+        "dropped_because": _unread_reason(post),
         "content_hash": post["content_hash"],
         "lines": [],
         "personal": [],
@@ -210,39 +215,39 @@ def _prepared(post: Mapping[str, Any]) -> dict[str, Any]:
     text = language = ""
     if not row["dropped_because"]:
         is_mdx = str(post["source_id"]).lower().endswith(".mdx")
-        text = _body(str(post["markup"]), str(post["text"]), title=title, mdx=is_mdx)
-        row["byline"] = row["byline"] or said_author(text)
-        if (translator := said_translator(text)) and not is_translation(row["byline"]):
+        text = _clean_body(str(post["markup"]), str(post["text"]), title=title, mdx=is_mdx)
+        row["byline"] = row["byline"] or extract_author(text)
+        if (translator := extract_translator(text)) and not is_translation(row["byline"]):
             row["byline"] = f"{row['byline']}, {TRANSLATED_BY} {translator}".lstrip(", ")
-        text = boilerplate.without_platform_lines(text)
-        language = _language(text, declared=post["language"] or "")
+        text = boilerplate.remove_platform_lines(text)
+        language = _choose_language(text, declared=post["language"] or "")
     # Some number formats occur only where the language is spoken.
-    look = partial(privacy.redact, region=language)
-    redacted_title, redacted = look(title), look(text)
+    redact = partial(privacy.redact, region=language)
+    redacted_title, redacted_text = redact(title), redact(text)
     row["title"] = redacted_title.text
     if not row["dropped_because"]:
         row |= {
-            "text": redacted.text,
-            "words": count_words(redacted.text),
+            "text": redacted_text.text,
+            "words": count_words(redacted_text.text),
             "language": language,
-            "personal": _counts(redacted_title.counts, redacted.counts),
-            "lines": boilerplate.line_numbers(redacted.text),
+            "personal": _sum_counts(redacted_title.counts, redacted_text.counts),
+            "lines": boilerplate.line_hashes(redacted_text.text),
         }
         if row["words"] < MIN_WORDS:
             row["dropped_because"] = "too_short" if row["words"] else "no_text"
     return row | {"fields_hash": hashlib.sha256(repr(sorted(row.items())).encode()).hexdigest()}
 
 
-def _body(markup: str, source: str, *, title: str, mdx: bool) -> str:
-    source = normalized(source)
+def _clean_body(markup: str, source: str, *, title: str, mdx: bool) -> str:
+    source = normalize_text(source)
     if markup == "text":
         return "\n".join(line.rstrip() for line in source.split("\n")).strip()
     if markup == "html":
-        return normalized(clean_html(source, title=title)).strip()
-    return normalized(clean_markdown(source, title=title, mdx=mdx)).strip()
+        return normalize_text(clean_html(source, title=title)).strip()
+    return normalize_text(clean_markdown(source, title=title, mdx=mdx)).strip()
 
 
-def _language(text: str, *, declared: str) -> str:
+def _choose_language(text: str, *, declared: str) -> str:
     """Return the detected language, or the source's declared language if a text is too short."""
     detected = detect_language(text)
     return (
@@ -252,18 +257,19 @@ def _language(text: str, *, declared: str) -> str:
     )
 
 
-def _counts(*counted: Mapping[str, int]) -> list[dict[str, Any]]:
-    kinds = sorted({kind for counts in counted for kind in counts})
+def _sum_counts(*counts_by_field: Mapping[str, int]) -> list[dict[str, Any]]:
+    kinds = sorted({kind for counts in counts_by_field for kind in counts})
     return [
-        {"kind": kind, "count": sum(counts.get(kind, 0) for counts in counted)} for kind in kinds
+        {"kind": kind, "count": sum(counts.get(kind, 0) for counts in counts_by_field)}
+        for kind in kinds
     ]
 
 
-def _document(row: Mapping[str, Any]) -> dict[str, Any]:
+def _document_row(row: Mapping[str, Any]) -> dict[str, Any]:
     text = ""
     if not row["dropped_because"]:
-        text = boilerplate.without_repeated_lines(row["text"], frozenset(row["repeated"]))
-    document = {name: row[name] for name in columns_of(CleanedDocuments) if name in row}
+        text = boilerplate.remove_repeated_lines(row["text"], frozenset(row["repeated"]))
+    document = {name: row[name] for name in column_types(CleanedDocuments) if name in row}
     return document | {
         "text": text,
         "words": count_words(text) if text else row["words"],
@@ -271,7 +277,7 @@ def _document(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _why_not_read(post: Mapping[str, Any]) -> str:
+def _unread_reason(post: Mapping[str, Any]) -> str:
     if post["deleted"]:
         return "deleted_at_the_source"
     if post["problem"]:

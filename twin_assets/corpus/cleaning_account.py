@@ -22,17 +22,17 @@ class PostCounts:
     quarantined: int
     missing: int
     unknown: int
-    twice: int
+    duplicated: int
     without_reason: int
 
     @property
-    def balanced(self) -> bool:
-        faults = self.missing + self.unknown + self.twice + self.without_reason
+    def is_balanced(self) -> bool:
+        faults = self.missing + self.unknown + self.duplicated + self.without_reason
         explained = self.kept + self.dropped + self.quarantined
         return not faults and explained == self.imported
 
 
-def account_for(
+def reconcile_posts(
     raw: pl.DataFrame, cleaned: pl.DataFrame, *, quarantined: Iterable[str] = ()
 ) -> PostCounts:
     """Compare `source_id` of the imported posts with `source_id`, `kept`, `dropped_because`.
@@ -43,22 +43,22 @@ def account_for(
     Args:
         quarantined: `source_id` of rows that were quarantined with the rule that they break.
     """
-    imported, cleaned_ids, aside = (
+    imported, cleaned_ids, quarantined_ids = (
         set(raw["source_id"]),
         set(cleaned["source_id"]),
         set(quarantined),
     )
-    documents = cleaned_ids | aside
+    accounted_ids = cleaned_ids | quarantined_ids
     accepted = cleaned.filter(pl.col("kept"))
     dropped = cleaned.filter(~pl.col("kept") & (pl.col("dropped_because") != ""))
     return PostCounts(
         imported=len(imported),
         kept=accepted.height,
         dropped=dropped.height,
-        quarantined=len(aside),
-        missing=len(imported - documents),
-        unknown=len(documents - imported),
-        twice=cleaned.height - len(cleaned_ids) + len(cleaned_ids & aside),
+        quarantined=len(quarantined_ids),
+        missing=len(imported - accounted_ids),
+        unknown=len(accounted_ids - imported),
+        duplicated=cleaned.height - len(cleaned_ids) + len(cleaned_ids & quarantined_ids),
         without_reason=cleaned.height - accepted.height - dropped.height,
     )
 

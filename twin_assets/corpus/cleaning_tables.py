@@ -25,8 +25,17 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.corpus import cleaning, contracts, document_claims, near_duplicates
-from twin_assets.corpus.cleaning_verdicts import NARROW_COLUMNS, decide, repeating
-from twin_assets.corpus.corpus_tables import CleanedDocuments, PreparedPosts, columns_of, validated
+from twin_assets.corpus.cleaning_verdicts import (
+    VERDICT_INPUT_COLUMNS,
+    decide_verdicts,
+    comparison_candidates,
+)
+from twin_assets.corpus.corpus_tables import (
+    CleanedDocuments,
+    PreparedPosts,
+    column_types,
+    validate_rows,
+)
 from twin_assets.corpus.document_claims import DocumentClaims
 from twin_resources.storage.tables.rows_by_id import read_by_id
 from twin_resources.storage.tables.tables import Upstream
@@ -40,10 +49,10 @@ CLEANED, QUARANTINE = "cleaned_documents", "cleaned_documents_quarantine"
 MEASURED = "document_claims"
 
 BANDS_VERSION = (
-    f"1, {near_duplicates.BANDS} x {near_duplicates.ROWS} bands of {near_duplicates.SHINGLE_WORDS} "
-    f"words, {near_duplicates.SIMILAR}"
+    f"1, {near_duplicates.BAND_COUNT} x {near_duplicates.ROWS_PER_BAND} bands of {near_duplicates.SHINGLE_WORDS} "
+    f"words, {near_duplicates.MIN_SIMILARITY}"
 )
-_DOCUMENTS_COMPARED_AT_ONCE = 5_000  # each lookup scans the bands of all documents
+_COMPARISON_BATCH_ROWS = 5_000  # each lookup scans the bands of all documents
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ class CleaningRun:
         return sum(step.bytes_written for step in steps)
 
 
-def names_of(author: Author) -> tuple[str, ...]:
+def author_names(author: Author) -> tuple[str, ...]:
     """Return the names that an author may sign with."""
     return tuple(name for name in (author.name, *author.aliases) if name)
 
@@ -73,60 +82,62 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
     Raises:
         TableMissing: `raw_posts` was never materialized.
     """
-    slug, names = author.slug, names_of(author)
-    update = _Update(tables, slug)
+    slug, names = author.slug, author_names(author)
+    update = _AuthorTables(tables, slug)
     prepared = update.sync(
         Upstream("raw_posts", slug, columns=cleaning.RAW_COLUMNS),
         PREPARED,
-        lambda rows: validated(cleaning.prepare_posts(rows), PreparedPosts),
-        columns_of(PreparedPosts),
+        lambda rows: validate_rows(cleaning.prepare_posts(rows), PreparedPosts),
+        column_types(PreparedPosts),
     )
-    narrow = tables.read(PREPARED, slug, columns=NARROW_COLUMNS)
-    candidates = repeating(narrow, names=names)
+    prepared_rows = tables.read(PREPARED, slug, columns=VERDICT_INPUT_COLUMNS)
+    candidates = comparison_candidates(prepared_rows, names=names)
     similar = tables.sync(
         candidates,
         SIMILAR,
         author=slug,
         key="document_id",
-        function=lambda new: near_duplicates.similar_bodies(
-            _with_texts(new, tables, slug), known=_Stored(tables, slug, candidates, new)
+        function=lambda new: near_duplicates.compare_bodies(
+            _add_texts(new, tables, slug), known=_StoredBodies(tables, slug, candidates, new)
         ),
         version=BANDS_VERSION,
         schema=near_duplicates.SIMILAR_SCHEMA,
         row_key="document_id",
-        batch_rows=_DOCUMENTS_COMPARED_AT_ONCE,
+        batch_rows=_COMPARISON_BATCH_ROWS,
     )
     similar_rows = tables.read(
         SIMILAR, slug, columns=["document_id", "body_hash", "words", "similar"]
     )
-    verdicts = decide(narrow, candidates, similar_rows, names=names)
+    verdicts = decide_verdicts(prepared_rows, candidates, similar_rows, names=names)
     measured = update.sync(
         verdicts.select("source_id", "fields_hash", "repeated", "dropped_because"),
         MEASURED,
         update.measure,
-        columns_of(DocumentClaims),
+        column_types(DocumentClaims),
         version=f"{document_claims.CLAIMS_VERSION}, {cleaning.CLEANING_VERSION}",
     )
-    judged = update.with_broken_claims(verdicts, narrow, names)
+    verdicts_with_claims = update.add_broken_claims(verdicts, prepared_rows, names)
     cleaned = update.sync(
-        judged,
+        verdicts_with_claims,
         CLEANED,
         lambda part: contracts.good_rows(
-            update.documents(part.filter(pl.col("breaks").list.len() == 0)), CleanedDocuments
+            update.document_rows(part.filter(pl.col("breaks").list.len() == 0)), CleanedDocuments
         ),
-        columns_of(CleanedDocuments),
+        column_types(CleanedDocuments),
     )
     quarantined = update.sync(
-        judged.join(tables.read(CLEANED, slug, columns=["source_id"]), on="source_id", how="anti"),
+        verdicts_with_claims.join(
+            tables.read(CLEANED, slug, columns=["source_id"]), on="source_id", how="anti"
+        ),
         QUARANTINE,
-        lambda part: cleaning.rows_put_aside(update.documents(part), part),
+        lambda part: cleaning.quarantined_rows(update.document_rows(part), part),
         contracts.quarantine_columns(CleanedDocuments),
     )
     return CleaningRun(prepared, similar, measured, cleaned, quarantined)
 
 
 @dataclass(frozen=True)
-class _Update:
+class _AuthorTables:
     """The tables of one author that have at most one row per post."""
 
     tables: Tables
@@ -135,7 +146,7 @@ class _Update:
     def sync(
         self,
         upstream: pl.DataFrame | Upstream,
-        into: str,
+        table: str,
         function: Callable[[pl.DataFrame], pl.DataFrame],
         schema: Mapping[str, pl.DataType],
         *,
@@ -143,7 +154,7 @@ class _Update:
     ) -> SyncResult:
         return self.tables.sync(
             upstream,
-            into,
+            table,
             author=self.slug,
             key="source_id",
             function=function,
@@ -152,33 +163,33 @@ class _Update:
             row_key="document_id",
         )
 
-    def documents(self, verdicts: pl.DataFrame) -> pl.DataFrame:
+    def document_rows(self, verdicts: pl.DataFrame) -> pl.DataFrame:
         """Return the rows of `cleaned_documents` for these verdicts."""
-        columns, ids = list(columns_of(PreparedPosts)), verdicts["source_id"]
+        columns, ids = list(column_types(PreparedPosts)), verdicts["source_id"]
         posts = read_by_id(self.tables, PREPARED, self.slug, "source_id", ids, columns)
         return cleaning.document_rows(verdicts, posts)
 
     def measure(self, verdicts: pl.DataFrame) -> pl.DataFrame:
-        rows = self.documents(verdicts)
+        rows = self.document_rows(verdicts)
         accepted, columns = rows.filter("kept")["source_id"], document_claims.SOURCE_COLUMNS
         posts = read_by_id(self.tables, "raw_posts", self.slug, "source_id", accepted, columns)
         return document_claims.measure(rows, posts)
 
-    def with_broken_claims(
-        self, verdicts: pl.DataFrame, narrow: pl.DataFrame, names: Sequence[str]
+    def add_broken_claims(
+        self, verdicts: pl.DataFrame, prepared: pl.DataFrame, names: Sequence[str]
     ) -> pl.DataFrame:
         """Return the verdicts with the claims that each document breaks (`breaks`)."""
         measured = self.tables.read(MEASURED, self.slug)
-        claims = document_claims.all_claims(measured, names)
+        claims = document_claims.check_claims(measured, names)
         return verdicts.join(
-            cleaning.claims_broken(narrow, claims),
+            cleaning.broken_claims(prepared, claims),
             on="source_id",
             how="left",
             maintain_order="left",
         ).with_columns(pl.col("breaks").fill_null(pl.lit([], dtype=pl.List(pl.String))))
 
 
-class _Stored:
+class _StoredBodies:
     """The stored bands of documents that are neither changed nor deleted (`KnownBodies`).
 
     A changed document that is not stored yet looks up the others when it is processed. The later
@@ -191,12 +202,12 @@ class _Stored:
         self._tables, self._author = tables, author
         self._current = candidates.join(new, on="document_id", how="anti")
 
-    def holding(self, bands: set[int]) -> pl.DataFrame:
+    def find_by_bands(self, bands: set[int]) -> pl.DataFrame:
         stored = self._tables.read(
             SIMILAR, self._author, columns=["document_id", "body_hash", "bands"]
         )
         wanted = pl.Series("band", sorted(bands), dtype=pl.Int64)
-        places = (
+        row_indexes = (
             stored.lazy()
             .select(pl.int_range(pl.len()).alias("place"), "bands")
             .explode("bands", empty_as_null=True)
@@ -206,7 +217,7 @@ class _Stored:
             .sort("place")
             .collect()
         )
-        return stored[places["place"].to_list()].join(
+        return stored[row_indexes["place"].to_list()].join(
             self._current.select("document_id", "body_hash"),
             on=["document_id", "body_hash"],
             how="semi",
@@ -214,12 +225,12 @@ class _Stored:
 
     def bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
         wanted = pl.DataFrame({"document_id": document_ids}, schema={"document_id": pl.String})
-        return _with_texts(
+        return _add_texts(
             self._current.join(wanted, on="document_id", how="semi"), self._tables, self._author
         )
 
 
-def _with_texts(bodies: pl.DataFrame, tables: Tables, author: str) -> pl.DataFrame:
+def _add_texts(bodies: pl.DataFrame, tables: Tables, author: str) -> pl.DataFrame:
     ids = bodies["document_id"]
     texts = read_by_id(tables, PREPARED, author, "document_id", ids, ["document_id", "text"])
     return bodies.join(texts, on="document_id", how="left", maintain_order="left")

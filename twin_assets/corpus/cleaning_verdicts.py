@@ -20,17 +20,17 @@ from twin_assets.corpus.boilerplate import repeated_lines
 from twin_assets.corpus.bylines import (
     foreign_bylines,
     is_translation,
-    may_be_adopted,
-    names_one_of,
+    is_possible_handle,
+    is_named_author,
 )
-from twin_assets.corpus.near_duplicates import DocumentCopy, collapse
+from twin_assets.corpus.near_duplicates import DocumentCopy, collapse_copies
 
 MIN_WORDS = 10
 """A shorter post is dropped as `too_short`. Short notes are also an author's writing: of 1,871
 notes, the shortest has 13 words, including its title. Fewer than ten words contain no sentence to
 learn from."""
 
-NARROW_COLUMNS = (
+VERDICT_INPUT_COLUMNS = (
     "document_id",
     "source_id",
     "source",
@@ -54,11 +54,11 @@ VERDICT_SCHEMA = {
 }
 """One row per post; `repeated` lists the author's repeated lines that it contains."""
 
-_OWN_SHARE = 0.5
+_MAJORITY_SHARE = 0.5
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
-def foreign(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return the posts by somebody else: `source_id`.
 
     Args:
@@ -66,7 +66,7 @@ def foreign(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         names: the author's name and aliases; without names, no post is foreign.
 
     The byline of more than half of a source's posts is the author's own if it may be adopted
-    (`bylines.may_be_adopted`) and no post there has the author's name: the owner of an account may
+    (`bylines.is_possible_handle`) and no post there has the author's name: the owner of an account may
     sign with a handle.
     """
     counted = _counted_bylines(prepared, names)
@@ -75,17 +75,17 @@ def foreign(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     return signed.join(by_others, on=["source", "byline"], how="semi").select("source_id")
 
 
-def adopted(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def adopted_handles(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return handles that are taken for the author's: `source`, `byline`, `len` posts, of `posts`.
 
     Args:
         prepared: as in `foreign`.
         names: the author's name and aliases.
     """
-    return _counted_bylines(prepared, names).filter("most", "adoptable").select(*_COUNTS)
+    return _counted_bylines(prepared, names).filter("most", "adoptable").select(*_COUNT_COLUMNS)
 
 
-def unclaimed(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def unclaimed_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return the names on most posts of a source that are not known as the author's.
 
     They are also neither taken for the author's nor a translator's. A person must say whose names
@@ -99,12 +99,12 @@ def unclaimed(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         `source`, `byline`, `len` posts with this byline, `posts` of the source.
     """
     counted = _counted_bylines(prepared, names)
-    unknown = [one for one in counted["byline"].unique() if not is_translation(one)]
+    unknown = [byline for byline in counted["byline"].unique() if not is_translation(byline)]
     asked = counted.filter("most", ~pl.col("adoptable"), pl.col("byline").is_in(unknown))
-    return asked.select(*_COUNTS)
+    return asked.select(*_COUNT_COLUMNS)
 
 
-_COUNTS = ("source", "byline", "len", "posts")
+_COUNT_COLUMNS = ("source", "byline", "len", "posts")
 
 
 def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -112,14 +112,14 @@ def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFra
     posts = prepared.group_by("source").len("posts")
     signed = prepared.filter(pl.col("byline") != "")
     counted = signed.group_by("source", "byline").len().join(posts, on="source")
-    strange = foreign_bylines(counted["byline"].unique().to_list(), names)
-    handles = [byline for byline in strange if may_be_adopted(byline)]
-    own = [one for one in counted["byline"].unique() if names_one_of(one, tuple(names))]
+    foreign_names = foreign_bylines(counted["byline"].unique().to_list(), names)
+    handles = [byline for byline in foreign_names if is_possible_handle(byline)]
+    own = [byline for byline in counted["byline"].unique() if is_named_author(byline, tuple(names))]
     signed_by_name = counted.filter(pl.col("byline").is_in(own))["source"].unique()
     return (
-        counted.filter(pl.col("byline").is_in(sorted(strange)))
+        counted.filter(pl.col("byline").is_in(sorted(foreign_names)))
         .with_columns(
-            (pl.col("len") > _OWN_SHARE * pl.col("posts")).alias("most"),
+            (pl.col("len") > _MAJORITY_SHARE * pl.col("posts")).alias("most"),
             (
                 pl.col("byline").is_in(sorted(handles))
                 & ~pl.col("source").is_in(signed_by_name.implode())
@@ -129,29 +129,35 @@ def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFra
     )
 
 
-def repeating(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
+def comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
     """Return the posts to compare: the oldest of equal bodies, without dropped posts.
 
     Args:
-        prepared: `NARROW_COLUMNS` of all posts.
+        prepared: `VERDICT_INPUT_COLUMNS` of all posts.
 
     Returns:
         `document_id`, `body_hash` (of the text without repeated lines), `repeated`.
     """
-    alive = _alive(prepared, names)
-    repeated = repeated_lines(alive["lines"])
-    oldest = alive.sort(*_by_age(), maintain_order=True).unique(
+    remaining_posts = _remaining_posts(prepared, names)
+    repeated = repeated_lines(remaining_posts["lines"])
+    oldest = remaining_posts.sort(*_age_sort_keys(), maintain_order=True).unique(
         "content_hash", keep="first", maintain_order=True
     )
-    held = _held(oldest, repeated)
+    with_repeated_lines = _add_repeated_lines(oldest, repeated)
     bodies = [
         hashlib.sha256(f"{fields} {lines}".encode()).hexdigest()[:32]
-        for fields, lines in zip(held["fields_hash"], held["repeated"].to_list(), strict=True)
+        for fields, lines in zip(
+            with_repeated_lines["fields_hash"],
+            with_repeated_lines["repeated"].to_list(),
+            strict=True,
+        )
     ]
-    return held.select("document_id", pl.Series("body_hash", bodies, dtype=pl.String), "repeated")
+    return with_repeated_lines.select(
+        "document_id", pl.Series("body_hash", bodies, dtype=pl.String), "repeated"
+    )
 
 
-def decide(
+def decide_verdicts(
     prepared: pl.DataFrame,
     candidates: pl.DataFrame,
     similar: pl.DataFrame,
@@ -161,11 +167,11 @@ def decide(
     """Return the verdict of each post (`VERDICT_SCHEMA`), ordered by `source_id`.
 
     Args:
-        prepared: `NARROW_COLUMNS` of all posts.
+        prepared: `VERDICT_INPUT_COLUMNS` of all posts.
         candidates: the result of `repeating`.
-        similar: the result of `near_duplicates.similar_bodies` for all candidates.
+        similar: the result of `near_duplicates.compare_bodies` for all candidates.
     """
-    verdicts = _copies_of(prepared, candidates, similar, names=names)
+    verdicts = _comparison_verdicts(prepared, candidates, similar, names=names)
     copies = (
         verdicts.filter(pl.col("duplicate_of") != "")
         .join(prepared.select("document_id", "url"), on="document_id")
@@ -174,8 +180,10 @@ def decide(
         .agg(pl.struct("document_id", "url").alias("copies"))
         .rename({"duplicate_of": "document_id"})
     )
-    by_others = foreign(prepared, names).with_columns(pl.lit("foreign_byline").alias("foreign"))
-    whole = (
+    by_others = foreign_posts(prepared, names).with_columns(
+        pl.lit("foreign_byline").alias("foreign")
+    )
+    joined = (
         prepared.select("document_id", "source_id", "fields_hash", "dropped_because")
         .join(candidates.select("document_id", "repeated"), on="document_id", how="left")
         .join(verdicts, on="document_id", how="left")
@@ -185,24 +193,24 @@ def decide(
     reason = pl.coalesce(
         pl.when(pl.col("dropped_because") != "").then("dropped_because"), "foreign", "verdict"
     )
-    nothing = pl.lit([], dtype=VERDICT_SCHEMA["repeated"])
+    empty_list = pl.lit([], dtype=VERDICT_SCHEMA["repeated"])
     return (
-        whole.with_columns(
+        joined.with_columns(
             reason.alias("dropped_because"),
             pl.col("duplicate_of").fill_null(""),
             pl.col("copies").fill_null(pl.lit([], dtype=VERDICT_SCHEMA["copies"])),
         )
         .with_columns(
             pl.when(pl.col("dropped_because") == "")
-            .then(pl.col("repeated").fill_null(nothing))
-            .otherwise(nothing)
+            .then(pl.col("repeated").fill_null(empty_list))
+            .otherwise(empty_list)
         )
         .select(VERDICT_SCHEMA.keys())
         .sort("source_id")
     )
 
 
-def _copies_of(
+def _comparison_verdicts(
     prepared: pl.DataFrame,
     candidates: pl.DataFrame,
     similar: pl.DataFrame,
@@ -210,20 +218,27 @@ def _copies_of(
     names: Sequence[str],
 ) -> pl.DataFrame:
     """Return `document_id`, `verdict` by comparison and `duplicate_of` of posts not yet dropped."""
-    only = similar.filter(pl.col("words") < MIN_WORDS).select("document_id")
-    gone = _collapsed(prepared, similar.join(only, on="document_id", how="anti"))
-    alive = _alive(prepared, names)
+    boilerplate_only = similar.filter(pl.col("words") < MIN_WORDS).select("document_id")
+    near_duplicates = _collapse_near_duplicates(
+        prepared, similar.join(boilerplate_only, on="document_id", how="anti")
+    )
+    remaining_posts = _remaining_posts(prepared, names)
     # Posts with the body of a candidate get the candidate's verdict.
     representative = (
-        alive.select("document_id", "content_hash")
+        remaining_posts.select("document_id", "content_hash")
         .join(
-            alive.join(candidates, on="document_id", how="semi").select(
+            remaining_posts.join(candidates, on="document_id", how="semi").select(
                 "content_hash", pl.col("document_id").alias("oldest")
             ),
             on="content_hash",
         )
-        .join(gone, left_on="oldest", right_on="document_id", how="left")
-        .join(only.with_columns(only=True), left_on="oldest", right_on="document_id", how="left")
+        .join(near_duplicates, left_on="oldest", right_on="document_id", how="left")
+        .join(
+            boilerplate_only.with_columns(only=True),
+            left_on="oldest",
+            right_on="document_id",
+            how="left",
+        )
     )
     oldest = pl.col("document_id") == pl.col("oldest")
     return representative.select(
@@ -243,20 +258,20 @@ def _copies_of(
     )
 
 
-def _alive(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+def _remaining_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     return prepared.filter(pl.col("dropped_because") == "").join(
-        foreign(prepared, names), on="source_id", how="anti"
+        foreign_posts(prepared, names), on="source_id", how="anti"
     )
 
 
-def _by_age() -> tuple[pl.Expr, pl.Expr]:
+def _age_sort_keys() -> tuple[pl.Expr, pl.Expr]:
     """Return sort keys: oldest first, undated last."""
     return pl.col("published_at").fill_null(_LATEST), pl.col("source_id")
 
 
-def _held(posts: pl.DataFrame, repeated: pl.Series) -> pl.DataFrame:
+def _add_repeated_lines(posts: pl.DataFrame, repeated: pl.Series) -> pl.DataFrame:
     """Return `posts` with the repeated lines in each, in order."""
-    held = (
+    repeated_by_post = (
         posts.select("document_id", pl.col("lines").alias("line"))
         .explode("line", empty_as_null=True)
         .filter(pl.col("line").is_in(repeated.implode()))
@@ -264,12 +279,12 @@ def _held(posts: pl.DataFrame, repeated: pl.Series) -> pl.DataFrame:
         .agg(pl.col("line").unique().sort().alias("repeated"))
     )
     nothing = pl.lit([], dtype=VERDICT_SCHEMA["repeated"])
-    return posts.join(held, on="document_id", how="left", maintain_order="left").with_columns(
-        pl.col("repeated").fill_null(nothing)
-    )
+    return posts.join(
+        repeated_by_post, on="document_id", how="left", maintain_order="left"
+    ).with_columns(pl.col("repeated").fill_null(nothing))
 
 
-def _collapsed(prepared: pl.DataFrame, similar: pl.DataFrame) -> pl.DataFrame:
+def _collapse_near_duplicates(prepared: pl.DataFrame, similar: pl.DataFrame) -> pl.DataFrame:
     """Return `document_id` of each near-duplicate, and `richer`, the document kept instead."""
     pairs = (
         similar.select("document_id", "words", "body_hash", "similar")
@@ -292,7 +307,7 @@ def _collapsed(prepared: pl.DataFrame, similar: pl.DataFrame) -> pl.DataFrame:
         name: DocumentCopy(name, words, (published or _LATEST, source_id))
         for name, words, published, source_id in known.iter_rows()
     }
-    gone = collapse(
+    kept_instead = collapse_copies(
         copies,
         {
             (left, right) if left < right else (right, left): similarity
@@ -302,6 +317,6 @@ def _collapsed(prepared: pl.DataFrame, similar: pl.DataFrame) -> pl.DataFrame:
         },
     )
     return pl.DataFrame(
-        {"document_id": list(gone.keys()), "richer": list(gone.values())},
+        {"document_id": list(kept_instead.keys()), "richer": list(kept_instead.values())},
         schema={"document_id": pl.String, "richer": pl.String},
     )

@@ -15,11 +15,11 @@ import re
 from collections.abc import Callable, Iterator
 
 # {% highlight c %} … {% endhighlight %} (Jekyll), {{< highlight c >}} … {{< /highlight >}} (Hugo)
-_OPENING = re.compile(
+_HIGHLIGHT_START = re.compile(
     r"\{(?:%-?|\{[<%])[ \t]*highlight[ \t]+([\w+#-]{0,40})[^%>}\n]{0,200}(?:-?%|[%>]\})\}"
     r"[ \t]*\n?"
 )
-_CLOSING = re.compile(r"\{(?:%-?|\{[<%])[ \t]*(?:/[ \t]*|end)highlight[ \t]*(?:-?%|[%>]\})\}")
+_HIGHLIGHT_END = re.compile(r"\{(?:%-?|\{[<%])[ \t]*(?:/[ \t]*|end)highlight[ \t]*(?:-?%|[%>]\})\}")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 
 
@@ -27,8 +27,8 @@ def replace_highlights(text: str, replacement: Callable[[str, str], str]) -> str
     """Replace each highlight tag pair by `replacement(code, language)`; an unclosed tag stays."""
     pieces: list[str] = []
     position = 0
-    while opening := _OPENING.search(text, position):
-        closing = _CLOSING.search(text, opening.end())
+    while opening := _HIGHLIGHT_START.search(text, position):
+        closing = _HIGHLIGHT_END.search(text, opening.end())
         if closing is None:
             break
         code = text[opening.end() : closing.start()].rstrip(" \t").removesuffix("\n")
@@ -37,7 +37,7 @@ def replace_highlights(text: str, replacement: Callable[[str, str], str]) -> str
     return "".join([*pieces, text[position:]])
 
 
-def fenced(code: str, language: str = "") -> str:
+def fence_code(code: str, language: str = "") -> str:
     """Return a fenced code block that no sequence of backticks inside can close."""
     runs = (len(run) for run in re.findall(r"^[ \t]*(`{3,})", code, re.MULTILINE))
     fence = "`" * (max(runs, default=2) + 1)
@@ -57,7 +57,7 @@ def prose_lines(markdown: str) -> Iterator[tuple[int, str]]:
             fence = ""
 
 
-def without_code(markdown: str) -> str:
+def remove_code(markdown: str) -> str:
     """Return Markdown without its fenced blocks and inline code."""
     prose = "\n".join(line for _, line in prose_lines(markdown))
     return re.sub(r"`[^`\n]*`", " ", prose)

@@ -20,59 +20,59 @@ from typing import TYPE_CHECKING
 import dataframely as dy
 import polars as pl
 
-from twin_assets.corpus.corpus_tables import columns_of
+from twin_assets.corpus.corpus_tables import column_types
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
-RULES = "failed_rules"
+FAILED_RULES = "failed_rules"
 
 
 @dataclass(frozen=True)
-class ContractBreach:
+class ContractReport:
     """The result of checking rows against their contract.
 
     Attributes:
         rows: the number of rows checked.
-        bad: the number of rows that break a rule.
+        broken_rows: the number of rows that break a rule.
         by_rule: the number of rows that break each rule.
         missing: columns of the schema that the table lacks; if there are any, no row is checked.
         wrong_types: the actual type of each column with a wrong type.
     """
 
     rows: int
-    bad: int
+    broken_rows: int
     by_rule: Mapping[str, int]
     missing: tuple[str, ...] = ()
     wrong_types: Mapping[str, str] | None = None
 
     @property
-    def kept(self) -> bool:
-        return not (self.bad or self.missing or self.wrong_types)
+    def is_satisfied(self) -> bool:
+        return not (self.broken_rows or self.missing or self.wrong_types)
 
 
 def good_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
     """Return the rows that satisfy every rule, in the schema's column order."""
-    return _parted(frame, schema)[0]
+    return _split_rows(frame, schema)[0]
 
 
 def bad_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
     """Return the rows that break a rule, and `failed_rules` (`quarantine_columns`)."""
-    return _parted(frame, schema)[1]
+    return _split_rows(frame, schema)[1]
 
 
 def quarantine_columns(schema: type[dy.Schema]) -> dict[str, pl.DataType]:
     """Return the types of the columns in the table of bad rows."""
-    return {**columns_of(schema), RULES: pl.List(pl.String())}
+    return {**column_types(schema), FAILED_RULES: pl.List(pl.String())}
 
 
-def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> ContractBreach:
+def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> ContractReport:
     """Check rows, part by part, against their contract.
 
-    A rule or primary key that covers several rows is checked within one part; `keys_twice` compares
+    A rule or primary key that covers several rows is checked within one part; `count_duplicate_keys` compares
     the keys of a whole table.
     """
-    expected = columns_of(schema)
+    expected = column_types(schema)
     by_rule: Counter[str] = Counter()
     rows = bad = 0
     for part in parts:
@@ -83,14 +83,14 @@ def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> ContractB
             if name in part.columns and part.schema[name] != dtype
         }
         if missing or types:
-            return ContractBreach(rows, bad, dict(by_rule), missing, types)
-        _, broken = _parted(part, schema)
+            return ContractReport(rows, bad, dict(by_rule), missing, types)
+        _, broken = _split_rows(part, schema)
         rows, bad = rows + part.height, bad + broken.height
-        by_rule.update(broken[RULES].explode(empty_as_null=True).drop_nulls().to_list())
-    return ContractBreach(rows, bad, dict(by_rule.most_common()))
+        by_rule.update(broken[FAILED_RULES].explode(empty_as_null=True).drop_nulls().to_list())
+    return ContractReport(rows, bad, dict(by_rule.most_common()))
 
 
-def keys_twice(keys: pl.DataFrame) -> int:
+def count_duplicate_keys(keys: pl.DataFrame) -> int:
     """Count the rows of a table whose primary key occurs in another row.
 
     Args:
@@ -99,7 +99,7 @@ def keys_twice(keys: pl.DataFrame) -> int:
     return int(keys.is_duplicated().sum()) if keys.width else 0
 
 
-def version_of(schema: type[dy.Schema]) -> str:
+def schema_version(schema: type[dy.Schema]) -> str:
     """Return a version that changes with the schema's module and with the libraries.
 
     dataframely has no public form of a rule to hash, so a comment in that module also changes it.
@@ -109,27 +109,29 @@ def version_of(schema: type[dy.Schema]) -> str:
     return hashlib.sha256(f"{schema.__qualname__}\n{libraries}\n{source}".encode()).hexdigest()
 
 
-def quarantined(tables: Tables, table: str, author: str) -> dict[str, int]:
+def count_quarantined(tables: Tables, table: str, author: str) -> dict[str, int]:
     """Return the number of quarantined rows by rule; empty if there is no such table."""
     if not tables.exists(table, author):
         return {}
-    rules = tables.read(table, author, columns=[RULES])[RULES].explode(empty_as_null=True)
-    counts = rules.drop_nulls().value_counts().sort("count", RULES, descending=[True, False])
+    rules = tables.read(table, author, columns=[FAILED_RULES])[FAILED_RULES].explode(
+        empty_as_null=True
+    )
+    counts = rules.drop_nulls().value_counts().sort("count", FAILED_RULES, descending=[True, False])
     return {str(rule): int(count) for rule, count in counts.rows()}
 
 
-def _parted(frame: pl.DataFrame, schema: type[dy.Schema]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _split_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return good rows, and bad rows with the rules that they break."""
-    stored = columns_of(schema)
+    stored = column_types(schema)
     good, failure = schema.filter(frame, cast=True)
     details = failure.details()
     # For a value of another type, these rules are "unknown" and the rule about types is "invalid".
     rules = [name for name in details.columns if name not in stored]
     broken = [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules]
     bad = details.with_columns(
-        pl.concat_list(broken).list.drop_nulls().alias(RULES)
+        pl.concat_list(broken).list.drop_nulls().alias(FAILED_RULES)
         if broken
-        else pl.lit([], dtype=pl.List(pl.String)).alias(RULES)
+        else pl.lit([], dtype=pl.List(pl.String)).alias(FAILED_RULES)
     )
     return (
         good.select(pl.col(name).cast(dtype) for name, dtype in stored.items()),

@@ -19,7 +19,7 @@ class RawPosts(dy.Schema):
     `source` is the folder, or the name of the importer (`linkedin`). `source_id` is the path in the
     folder, or `linkedin/` and the post's own identifier. `problem` is empty, or the reason why the
     post could not be read (`post_head.UnreadablePostError`). `kind` is `post` (dated), `note`
-    (undated), `article`, `code`, `reply`, `draft` (dropped by cleaning) or `tombstone`. A draft
+    (undated), `article`, `code`, `reply`, `draft` (dropped by cleaning) or `tombstone_hash`. A draft
     that the author's settings include is a `post` that is `private`. `byline` is the name of the
     field that contained the `author`. `file_hash` is the hash of the bytes on disk, or of the
     export's record. `content_hash` is the hash of the body with collapsed white space: two posts
@@ -78,7 +78,7 @@ class ImportSources(dy.Schema):
         return pl.col("found") == pl.col("records") + pl.col("skipped")
 
 
-COUNTED = dy.List(dy.Struct({"kind": dy.String(), "count": dy.Int64(min=1)}))
+COUNTS_BY_KIND = dy.List(dy.Struct({"kind": dy.String(), "count": dy.Int64(min=1)}))
 
 
 class PreparedPosts(dy.Schema):
@@ -104,7 +104,7 @@ class PreparedPosts(dy.Schema):
     dropped_because = dy.String()
     content_hash = dy.String(min_length=1)
     lines = dy.List(dy.Int64())
-    personal = COUNTED
+    personal = COUNTS_BY_KIND
     fields_hash = dy.String(min_length=1)
 
 
@@ -132,7 +132,7 @@ class CleanedDocuments(dy.Schema):
     dropped_because = dy.String()
     duplicate_of = dy.String()
     copies = dy.List(dy.Struct({"document_id": dy.String(min_length=1), "url": dy.String()}))
-    personal = COUNTED
+    personal = COUNTS_BY_KIND
     content_hash = dy.String(min_length=1)
 
     @dy.rule()
@@ -161,7 +161,7 @@ class CleanedDocuments(dy.Schema):
         return ~pl.col("kept") | ((pl.col("words") > 0) & (pl.col("language") != ""))
 
 
-def columns_of(schema: type[dy.Schema]) -> Mapping[str, pl.DataType]:
+def column_types(schema: type[dy.Schema]) -> Mapping[str, pl.DataType]:
     """Return the Polars type by column name, as `tables.sync` expects; enumerations become strings.
 
     Lance has no enumeration type, so the validator checks the rule and the column is Utf8.
@@ -172,11 +172,11 @@ def columns_of(schema: type[dy.Schema]) -> Mapping[str, pl.DataType]:
     }
 
 
-def validated(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
+def validate_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
     """Check `frame` and return it in the schema's column order; Enum columns remain strings.
 
     Raises:
         dataframely.exc.ValidationError: rows break a rule; the error names it and their number.
     """
     schema.validate(frame, cast=True)
-    return frame.select(columns_of(schema).keys())
+    return frame.select(column_types(schema).keys())

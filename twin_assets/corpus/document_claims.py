@@ -25,10 +25,10 @@ import polars as pl
 
 from twin_assets.corpus import source_quotations
 from twin_assets.corpus.code_blocks import prose_lines
-from twin_assets.corpus.corpus_tables import columns_of
+from twin_assets.corpus.corpus_tables import column_types
 from twin_assets.corpus.personal_traces import count_personal_traces
 from twin_assets.corpus.share_menus import count_menus
-from twin_assets.corpus.signatures import signed_by, signed_by_others
+from twin_assets.corpus.signatures import find_signature, find_foreign_signatures
 
 CLAIMS_VERSION = "6"
 
@@ -53,7 +53,7 @@ MIN_SHARE = 0.01
 """Twice the share at which cleaning finds a repeated line, because cleaning also counts copies and
 dropped posts, which are not kept documents."""
 _MIN_WORDS = 4
-_AT_THE_BEGINNING, _AT_THE_END = 2, 3
+_LEADING_PARAGRAPHS, _TRAILING_PARAGRAPHS = 2, 3
 
 _WORD = re.compile(r"\w+")
 _NO_PARAGRAPH = re.compile(r"\s*(?:#{1,6} |\||$)")
@@ -89,41 +89,46 @@ def measure(documents: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
         sources: `SOURCE_COLUMNS` of the posts behind them.
     """
     posts = {row["source_id"]: row for row in sources.iter_rows(named=True)}
-    rows = [_measured(row, posts.get(row["source_id"])) for row in documents.iter_rows(named=True)]
-    return pl.DataFrame(rows, schema=columns_of(DocumentClaims))
+    rows = [
+        _measure_document(row, posts.get(row["source_id"]))
+        for row in documents.iter_rows(named=True)
+    ]
+    return pl.DataFrame(rows, schema=column_types(DocumentClaims))
 
 
-def text_hash_of(title: str, text: str) -> str:
+def hash_document_text(title: str, text: str) -> str:
     """Return the hash that identifies the measured title and text of a document."""
     return hashlib.sha256(f"{title}\0{text}".encode()).hexdigest()[:32]
 
 
-def _measured(document: Mapping[str, Any], post: Mapping[str, Any] | None) -> dict[str, Any]:
+def _measure_document(
+    document: Mapping[str, Any], post: Mapping[str, Any] | None
+) -> dict[str, Any]:
     is_accepted, title, text = bool(document["kept"]), str(document["title"]), str(document["text"])
-    quoted = source_quotations.quotations_of(post) if is_accepted and post else ()
+    quoted = source_quotations.find_quotations(post) if is_accepted and post else ()
     return {
         "document_id": document["document_id"],
         "source_id": document["source_id"],
         "source": str(post["source"]) if post else "",
         "kept": is_accepted,
-        "text_hash": text_hash_of(title, text),
+        "text_hash": hash_document_text(title, text),
         "platform_lines": count_menus(text),
-        "signed": signed_by(str(post["text"]), str(post["author"] or ""))
+        "signed": find_signature(str(post["text"]), str(post["author"] or ""))
         if is_accepted and post
         else "",
         "personal": count_personal_traces(text) + count_personal_traces(title),
         "quotations": len(quoted),
         "quotations_unmarked": source_quotations.count_unmarked(quoted, text),
-        "edges": _edges(text),
+        "edges": _edge_hashes(text),
     }
 
 
-def _edges(text: str) -> list[int]:
+def _edge_hashes(text: str) -> list[int]:
     """Return numbers of the first and last paragraphs: equal for equal words and figures."""
     lines = [line for _, line in prose_lines(text) if not _NO_PARAGRAPH.match(line)]
-    at_the_end = lines[max(_AT_THE_BEGINNING, len(lines) - _AT_THE_END) :]
+    at_the_end = lines[max(_LEADING_PARAGRAPHS, len(lines) - _TRAILING_PARAGRAPHS) :]
     edges: list[int] = []
-    for line in (*lines[:_AT_THE_BEGINNING], *at_the_end):
+    for line in (*lines[:_LEADING_PARAGRAPHS], *at_the_end):
         words = _WORD.findall(line.casefold())
         if len(words) >= _MIN_WORDS:
             digest = hashlib.blake2b(" ".join(words).encode(), digest_size=7).digest()
@@ -133,17 +138,17 @@ def _edges(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class DocumentClaim:
-    """The documents that break a claim; `counted` has the numbers."""
+    """The documents that break a claim; `counts` has the numbers."""
 
-    counted: Mapping[str, Any]
-    broken: frozenset[str] = field(default_factory=frozenset[str])
+    counts: Mapping[str, Any]
+    violating_ids: frozenset[str] = field(default_factory=frozenset[str])
 
     @property
     def holds(self) -> bool:
-        return not self.broken
+        return not self.violating_ids
 
 
-def all_claims(
+def check_claims(
     measured: pl.DataFrame, names: Sequence[str], bylines: pl.DataFrame | None = None
 ) -> dict[str, DocumentClaim]:
     """Check each of `CLAIMS` for all of an author's documents.
@@ -154,20 +159,26 @@ def all_claims(
         bylines: `document_id`, `byline` after cleaning, checked in addition to `signed`.
     """
     return {
-        "no_platform_boilerplate_left": platform_boilerplate(measured),
-        "no_foreign_byline": foreign_bylines(measured, names, bylines),
-        "no_pii_left": personal_data(measured),
-        "quotations_keep_their_mark": quotations(measured),
+        "no_platform_boilerplate_left": check_platform_boilerplate(measured),
+        "no_foreign_byline": check_foreign_bylines(measured, names, bylines),
+        "no_pii_left": check_personal_data(measured),
+        "quotations_keep_their_mark": check_quotations(measured),
     }
 
 
-def platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
+def check_platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
     """Check that no kept document has menus, buttons, notices or repeated edge paragraphs."""
     accepted = measured.filter("kept")
-    least = max(MIN_REPEATS, math.ceil(MIN_SHARE * accepted.height))
-    held = accepted.select("document_id", "edges").explode("edges", empty_as_null=True).drop_nulls()
-    often = held.unique().group_by("edges").len().filter(pl.col("len") >= least)
-    repeating = held.join(often, on="edges", how="semi")["document_id"].unique()
+    min_documents = max(MIN_REPEATS, math.ceil(MIN_SHARE * accepted.height))
+    edges_by_document = (
+        accepted.select("document_id", "edges").explode("edges", empty_as_null=True).drop_nulls()
+    )
+    frequent_edges = (
+        edges_by_document.unique().group_by("edges").len().filter(pl.col("len") >= min_documents)
+    )
+    repeating = edges_by_document.join(frequent_edges, on="edges", how="semi")[
+        "document_id"
+    ].unique()
     with_lines = accepted.filter(pl.col("platform_lines") > 0)
     return DocumentClaim(
         {
@@ -179,7 +190,7 @@ def platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
     )
 
 
-def personal_data(measured: pl.DataFrame) -> DocumentClaim:
+def check_personal_data(measured: pl.DataFrame) -> DocumentClaim:
     """Check that no kept document or its title contains what `personal_traces` finds."""
     leaking = measured.filter(pl.col("kept") & (pl.col("personal") > 0))
     return DocumentClaim(
@@ -188,7 +199,7 @@ def personal_data(measured: pl.DataFrame) -> DocumentClaim:
     )
 
 
-def quotations(measured: pl.DataFrame) -> DocumentClaim:
+def check_quotations(measured: pl.DataFrame) -> DocumentClaim:
     """Check that no quoted paragraph of a post is prose in its document (`source_quotations`)."""
     kept = measured.filter("kept")
     unmarked = kept.filter(pl.col("quotations_unmarked") > 0)
@@ -202,7 +213,7 @@ def quotations(measured: pl.DataFrame) -> DocumentClaim:
     )
 
 
-def foreign_bylines(
+def check_foreign_bylines(
     measured: pl.DataFrame, names: Sequence[str], bylines: pl.DataFrame | None = None
 ) -> DocumentClaim:
     """Check that no kept document is signed by somebody else (`signatures`).
@@ -213,12 +224,16 @@ def foreign_bylines(
         bylines: `document_id`, `byline` after cleaning; a byline replaces `signed` if there is one.
     """
     accepted = measured.filter("kept").select("document_id", "source", "signed")
-    foreign = signed_by_others(accepted.iter_rows(), names)
+    foreign = find_foreign_signatures(accepted.iter_rows(), names)
     if bylines is not None:
-        left = accepted.join(bylines, on="document_id").select("document_id", "source", "byline")
-        foreign |= signed_by_others(left.iter_rows(), names)
-    return DocumentClaim({"kept": len(foreign), "signed": _signed(accepted["signed"])}, foreign)
+        with_bylines = accepted.join(bylines, on="document_id").select(
+            "document_id", "source", "byline"
+        )
+        foreign |= find_foreign_signatures(with_bylines.iter_rows(), names)
+    return DocumentClaim(
+        {"kept": len(foreign), "signed": _count_signed(accepted["signed"])}, foreign
+    )
 
 
-def _signed(names: Iterable[str]) -> int:
+def _count_signed(names: Iterable[str]) -> int:
     return sum(bool(name) for name in names)

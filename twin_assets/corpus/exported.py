@@ -18,13 +18,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from twin_assets.corpus.importers.archive import FAILED_READS, UNREAD, Archive, open_archive
+from twin_assets.corpus.importers.archive import (
+    FAILED_READS,
+    RETRYABLE_REASONS,
+    Archive,
+    open_archive,
+)
 from twin_assets.corpus.importers.importer import Importer
-from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, why_excluded
+from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, exclusion_reason
 from twin_resources.errors import TwinError
 
-_KEYS_A_QUERY = 500
-_WITHHELD = frozenset({"draft", "private", "followers", "paid", "unknown_visibility"})
+_KEYS_PER_QUERY = 500
+_WITHHELD_REASONS = frozenset({"draft", "private", "followers", "paid", "unknown_visibility"})
 """Reasons why an existing post is not for this author's twin: it is known, not missing."""
 
 
@@ -37,16 +42,16 @@ class ExportReading:
         excluded: the number of records and parts left out, by reason.
         refused: the number of members of archives that were not even listed (`Archive.refused`), by
             reason.
-        failed: whether a part could not be read, so missing records do not count as deleted.
-        unread: whether another try may read such a part completely; a malformed row stays
+        has_failed: whether a part could not be read, so missing records do not count as deleted.
+        can_be_retried: whether another try may read such a part completely; a malformed row stays
             malformed.
     """
 
     source: str
     excluded: Counter[str] = field(default_factory=Counter[str])
     refused: Counter[str] = field(default_factory=Counter[str])
-    failed: bool = False
-    unread: bool = False
+    has_failed: bool = False
+    can_be_retried: bool = False
 
     def __post_init__(self) -> None:
         self._rows = sqlite3.connect("", check_same_thread=False)
@@ -60,7 +65,7 @@ class ExportReading:
         return int(self._rows.execute("SELECT count(*) FROM record").fetchone()[0])
 
     @property
-    def found(self) -> int:
+    def total_items(self) -> int:
         return len(self) + self.excluded.total()
 
     def digests(self) -> Iterator[tuple[str, str]]:
@@ -70,8 +75,8 @@ class ExportReading:
     def records(self, row_ids: Sequence[str]) -> dict[str, ExportRecord]:
         """Return the records among `row_ids` that exist."""
         records: dict[str, ExportRecord] = {}
-        for start in range(0, len(row_ids), _KEYS_A_QUERY):
-            part = row_ids[start : start + _KEYS_A_QUERY]
+        for start in range(0, len(row_ids), _KEYS_PER_QUERY):
+            part = row_ids[start : start + _KEYS_PER_QUERY]
             marks = ", ".join("?" * len(part))
             rows = self._rows.execute(
                 f"SELECT row_id, body FROM record WHERE row_id IN ({marks})",
@@ -80,7 +85,7 @@ class ExportReading:
             records |= {row_id: ExportRecord.from_json(body) for row_id, body in rows}
         return records
 
-    def withholds(self, row_id: str) -> bool:
+    def is_withheld(self, row_id: str) -> bool:
         """Return whether the newest export with this post marks it as a draft or restricted."""
         query = "SELECT count(*) FROM withheld WHERE row_id = ?"
         return bool(self._rows.execute(query, (row_id,)).fetchone()[0])
@@ -92,23 +97,25 @@ class ExportReading:
 
         Its withheld posts also replace older records: a post that used to be public is removed.
         """
-        here: set[bytes] = set()
+        seen: set[bytes] = set()
         for item in items:
-            reason = item.reason if isinstance(item, Skipped) else why_excluded(item, include)
+            reason = item.reason if isinstance(item, Skipped) else exclusion_reason(item, include)
             if isinstance(item, Skipped) or reason:
                 self.excluded[reason] += 1
-                self.failed |= reason in FAILED_READS
-                self.unread |= reason in UNREAD
-                if reason in _WITHHELD:
-                    name = item.where if isinstance(item, Skipped) else item.storable().source_id
-                    self._withhold(f"{self.source}/{name}", here)
+                self.has_failed |= reason in FAILED_READS
+                self.can_be_retried |= reason in RETRYABLE_REASONS
+                if reason in _WITHHELD_REASONS:
+                    name = (
+                        item.location if isinstance(item, Skipped) else item.to_storable().source_id
+                    )
+                    self._withhold(f"{self.source}/{name}", seen)
                 continue
-            record = item.storable()
-            mark = _mark(record.row_id)
-            if mark in here:
+            record = item.to_storable()
+            row_hash = _hash_row_id(record.row_id)
+            if row_hash in seen:
                 self.excluded["same_id_twice"] += 1
                 continue
-            here.add(mark)
+            seen.add(row_hash)
             replaced = self._rows.execute(
                 "DELETE FROM record WHERE row_id = ?", (record.row_id,)
             ).rowcount
@@ -121,21 +128,21 @@ class ExportReading:
             )
         self._rows.commit()
         self.refused.update(archive.refused)
-        self.failed |= not FAILED_READS.isdisjoint(archive.refused)
-        self.unread |= not UNREAD.isdisjoint(archive.refused)
+        self.has_failed |= not FAILED_READS.isdisjoint(archive.refused)
+        self.can_be_retried |= not RETRYABLE_REASONS.isdisjoint(archive.refused)
 
-    def _withhold(self, row_id: str, here: set[bytes]) -> None:
+    def _withhold(self, row_id: str, seen: set[bytes]) -> None:
         """Remove a post; of two in one export, the one not for everyone takes precedence."""
         row_id = row_id.encode("utf-8", "replace").decode()
-        mark = _mark(row_id)
+        row_hash = _hash_row_id(row_id)
         removed = self._rows.execute("DELETE FROM record WHERE row_id = ?", (row_id,)).rowcount
         if removed:
-            self.excluded["same_id_twice" if mark in here else "older_copy"] += 1
-        here.add(mark)
+            self.excluded["same_id_twice" if row_hash in seen else "older_copy"] += 1
+        seen.add(row_hash)
         self._rows.execute("INSERT OR IGNORE INTO withheld VALUES (?)", (row_id,))
 
 
-def _mark(row_id: str) -> bytes:
+def _hash_row_id(row_id: str) -> bytes:
     """Return 8 bytes of a hash instead of the identifier: a million posts take 60 MB less."""
     return hashlib.blake2b(row_id.encode(), digest_size=8).digest()
 
@@ -183,11 +190,11 @@ class Exports:
         return self.importer.name
 
     @property
-    def holds_all(self) -> bool:
+    def is_full_export(self) -> bool:
         """Whether missing posts count as deleted; a feed contains only the latest posts."""
         return not self.importer.latest_only
 
-    def reading(self) -> ExportReading:
+    def read(self) -> ExportReading:
         """Return their content, parsed once.
 
         Raises:

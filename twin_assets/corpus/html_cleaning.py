@@ -20,24 +20,24 @@ from typing import Any
 
 from twin_assets.corpus.code_blocks import replace_highlights
 from twin_assets.corpus.html_fragment import (
-    fragment_as_markdown,
-    take_code_out,
-    unwrap,
+    fragment_to_markdown,
+    extract_code_blocks,
+    strip_inline_tags,
     wrap_loose_text,
 )
-from twin_assets.corpus.html_markdown import markdown_of
+from twin_assets.corpus.html_markdown import tree_to_markdown
 from twin_assets.corpus.importers.html_head import parse_html
-from twin_assets.corpus.template_tags import without_tags_in_html
+from twin_assets.corpus.template_tags import remove_html_template_tags
 
 _WHOLE_PAGE = re.compile(r"<(?:html|body)\b", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 _TITLE = re.compile(r"# (.*)(?:\n\n|\Z)")
-_ENOUGH = 1 / 3
+_MIN_WORD_SHARE = 1 / 3
 """Share of the words in a page's paragraphs and items; below it, the slower extractors run too."""
 
 # trafilatura's names of elements, https://trafilatura.readthedocs.io/en/latest/usage-python.html
 _HTML_NAMES = {"item": "li", "quote": "blockquote", "lb": "br", "row": "tr", "cell": "td"}
-_HTML_MARKS = {"#i": "i", "#b": "b", "#t": "tt"}
+_HTML_INLINE_NAMES = {"#i": "i", "#b": "b", "#t": "tt"}
 
 
 def clean_html(text: str, *, title: str = "") -> str:
@@ -51,24 +51,24 @@ def clean_html(text: str, *, title: str = "") -> str:
         Markdown: blocks separated by one empty line, one line per paragraph, code unchanged; "" if
         a page has no main text.
     """
-    source = without_tags_in_html(_with_code_elements(text))
+    source = remove_html_template_tags(_highlights_to_code_elements(text))
     if not _WHOLE_PAGE.search(source):
-        return _without_title(fragment_as_markdown(source), title)
-    main_text = _main_text(source, fast=True)
-    if len(_WORD.findall(main_text.markdown)) < _ENOUGH * main_text.words:
-        main_text = _main_text(source, fast=False)
-    return _without_title(main_text.markdown, title)
+        return _remove_title(fragment_to_markdown(source), title)
+    main_text = _extract_main_text(source, fast=True)
+    if len(_WORD.findall(main_text.markdown)) < _MIN_WORD_SHARE * main_text.words:
+        main_text = _extract_main_text(source, fast=False)
+    return _remove_title(main_text.markdown, title)
 
 
 @dataclass(frozen=True)
-class _Found:
+class _MainText:
     """Main text; `words` counts the words in the paragraphs and items of the whole page."""
 
     markdown: str
     words: int
 
 
-def _main_text(source: str, *, fast: bool) -> _Found:
+def _extract_main_text(source: str, *, fast: bool) -> _MainText:
     """Return the main text of a page.
 
     Args:
@@ -79,11 +79,11 @@ def _main_text(source: str, *, fast: bool) -> _Found:
 
     tree = parse_html(source)
     if tree is None:
-        return _Found("", 0)
-    codes = take_code_out(tree)
-    unwrap(tree)
+        return _MainText("", 0)
+    code_blocks = extract_code_blocks(tree)
+    strip_inline_tags(tree)
     wrap_loose_text(tree)
-    words = sum(len(_WORD.findall(str(one.text_content()))) for one in tree.iter("p", "li"))
+    words = sum(len(_WORD.findall(str(element.text_content()))) for element in tree.iter("p", "li"))
     extracted: Any = trafilatura.bare_extraction(
         tree,
         output_format="markdown",
@@ -96,11 +96,13 @@ def _main_text(source: str, *, fast: bool) -> _Found:
         fast=fast,
     )
     if extracted is None or extracted.body is None:
-        return _Found("", words)
-    return _Found(markdown_of(_as_html(extracted.body), codes=codes), words)
+        return _MainText("", words)
+    return _MainText(
+        tree_to_markdown(_rename_to_html(extracted.body), code_blocks=code_blocks), words
+    )
 
 
-def _as_html(body: Any) -> Any:
+def _rename_to_html(body: Any) -> Any:
     """Rename the elements of trafilatura's tree to HTML, in place."""
     for element in body.iter("*"):
         rendition = str(element.get("rend") or "")
@@ -110,20 +112,20 @@ def _as_html(body: Any) -> Any:
             case "list":
                 element.tag = rendition if rendition in {"ul", "ol", "dl"} else "ul"
             case "hi":
-                element.tag = _HTML_MARKS.get(rendition, "span")
+                element.tag = _HTML_INLINE_NAMES.get(rendition, "span")
             case tag:
                 element.tag = _HTML_NAMES.get(tag, tag)
     return body
 
 
-def _without_title(markdown: str, title: str) -> str:
+def _remove_title(markdown: str, title: str) -> str:
     heading = _TITLE.match(markdown)
     if heading and _WORD.findall(heading[1].lower()) == _WORD.findall(title.lower()):
         return markdown[heading.end() :]
     return markdown
 
 
-def _with_code_elements(text: str) -> str:
+def _highlights_to_code_elements(text: str) -> str:
     return replace_highlights(
         text,
         lambda code, language: f'<pre class="language-{language}">{html.escape(code)}</pre>',

@@ -13,21 +13,39 @@ import unicodedata
 from importlib import import_module
 from typing import Any
 
-from twin_assets.corpus.html_markdown import DROPPED, code_of, keep_small_parts, markdown_of
+from twin_assets.corpus.html_markdown import (
+    DROPPED_TAGS,
+    pre_to_fenced_block,
+    convert_formulas_and_notes,
+    tree_to_markdown,
+)
 
-_UNWRAPPED = ("a", "span", "abbr", "font", "u", "cite", "small", "kbd", "samp", "var", "sup", "sub")
+_UNWRAPPED_TAGS = (
+    "a",
+    "span",
+    "abbr",
+    "font",
+    "u",
+    "cite",
+    "small",
+    "kbd",
+    "samp",
+    "var",
+    "sup",
+    "sub",
+)
 _BLOCK = re.compile(
     "p|div|section|article|header|footer|main|aside|ul|ol|li|dl|dt|dd|blockquote|table|tr|pre|"
     "h[1-6]|figure|figcaption|details|summary|br|hr|center"
 )
 
 
-def fragment_as_markdown(fragment: str) -> str:
+def fragment_to_markdown(fragment: str) -> str:
     """Return all of a fragment as Markdown."""
     # lxml.etree, not lxml.html, which looks up a Python class for each element.
     etree: Any = import_module("lxml.etree")
     page = f"<html><body>{fragment}</body></html>".encode("utf-8", "replace")
-    return markdown_of(etree.fromstring(page, etree.HTMLParser(encoding="utf-8")))
+    return tree_to_markdown(etree.fromstring(page, etree.HTMLParser(encoding="utf-8")))
 
 
 def is_east_asian(character: str) -> bool:
@@ -41,31 +59,31 @@ def is_east_asian(character: str) -> bool:
     )
 
 
-def take_code_out(tree: Any) -> list[str]:
+def extract_code_blocks(tree: Any) -> list[str]:
     """Replace each `<pre>` by a paragraph that names it; return the blocks in order, fenced."""
     etree: Any = import_module("lxml.etree")
-    codes: list[str] = []
+    code_blocks: list[str] = []
     for element in list(tree.iter("pre")):
         parent = element.getparent()
         if parent is None:
             continue
-        code = code_of(element)
+        code = pre_to_fenced_block(element)
         placeholder = etree.Element("p")
-        placeholder.text = f"twincodeblock{len(codes)}end" if code else ""
+        placeholder.text = f"twincodeblock{len(code_blocks)}end" if code else ""
         placeholder.tail = element.tail
         parent.replace(element, placeholder)
-        codes.append(code)
-    return codes
+        code_blocks.append(code)
+    return code_blocks
 
 
-def unwrap(tree: Any) -> None:
+def strip_inline_tags(tree: Any) -> None:
     """Remove media and comments, and unwrap inline tags."""
     etree: Any = import_module("lxml.etree")
-    keep_small_parts(tree)
+    convert_formulas_and_notes(tree)
     etree.strip_elements(
-        tree, *DROPPED, etree.Comment, etree.ProcessingInstruction, with_tail=False
+        tree, *DROPPED_TAGS, etree.Comment, etree.ProcessingInstruction, with_tail=False
     )
-    etree.strip_tags(tree, *_UNWRAPPED)
+    etree.strip_tags(tree, *_UNWRAPPED_TAGS)
 
 
 def wrap_loose_text(tree: Any) -> None:
@@ -75,18 +93,18 @@ def wrap_loose_text(tree: Any) -> None:
         children = list(container)
         if not any(_is_block(child) for child in children):
             continue
-        loose = etree.Element("p")
-        loose.text, container.text = container.text, None
+        paragraph = etree.Element("p")
+        paragraph.text, container.text = container.text, None
         for child in children:
             if not _is_block(child):
-                loose.append(child)  # with its tail
+                paragraph.append(child)  # with its tail
                 continue
-            if "".join(loose.itertext()).strip():
-                child.addprevious(loose)
-            loose = etree.Element("p")
-            loose.text, child.tail = child.tail, None
-        if "".join(loose.itertext()).strip():
-            container.append(loose)
+            if "".join(paragraph.itertext()).strip():
+                child.addprevious(paragraph)
+            paragraph = etree.Element("p")
+            paragraph.text, child.tail = child.tail, None
+        if "".join(paragraph.itertext()).strip():
+            container.append(paragraph)
 
 
 def _is_block(element: Any) -> bool:

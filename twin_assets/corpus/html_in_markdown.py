@@ -18,10 +18,10 @@ from functools import lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.corpus.html_fragment import fragment_as_markdown, is_east_asian
+from twin_assets.corpus.html_fragment import fragment_to_markdown, is_east_asian
 from twin_assets.corpus.html_markdown import FORMULA
-from twin_assets.corpus.markdown_escapes import marked
-from twin_assets.corpus.template_tags import without_tags_in_html
+from twin_assets.corpus.markdown_escapes import mark_escaped
+from twin_assets.corpus.template_tags import remove_html_template_tags
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -32,15 +32,15 @@ _VOID = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 )
 # Tags that cause blocks to be rendered as HTML; only the words of all other tags count.
-_MEANS = frozenset(
+_RENDERED_TAGS = frozenset(
     {"b", "strong", "i", "em", "s", "del", "strike", "code", "tt", "q", "sup", "sub", "math"}
     | {"blockquote", "pre", "table", "thead", "tbody", "tfoot", "tr", "td", "th"}
     | {"ul", "ol", "li", "dl", "dt", "dd", "menu", "h1", "h2", "h3", "h4", "h5", "h6"}
     | {"script", "style", "svg"}
 )
-_NEEDS_NO_END = frozenset({"p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot"})
+_OPTIONAL_END_TAGS = frozenset({"p", "li", "dt", "dd", "tr", "td", "th", "thead", "tbody", "tfoot"})
 # A sentence may mention these tags without using them.
-_NOT_IN_A_SENTENCE = frozenset(
+_NEVER_INLINE_TAGS = frozenset(
     {"title", "select", "button", "textarea", "object", "form", "noscript", "canvas", "iframe"}
     | {"html", "head", "body", "video", "audio", "option", "plaintext", "xmp", "template"}
 )
@@ -48,44 +48,44 @@ _NOT_IN_A_SENTENCE = frozenset(
 
 @dataclass(slots=True)
 class _Tag:
-    """A tag in the source of `token`; `stays` if it is closed or needs no closing tag."""
+    """A tag in the source of `token`; `is_kept` if it is closed or needs no closing tag."""
 
     token: Token
     start: int
     end: int
-    closes: bool
+    is_closing: bool
     name: str
     block: int
-    stays: bool = False
+    is_kept: bool = False
 
     @property
-    def in_sentence(self) -> bool:
+    def is_inline(self) -> bool:
         return self.token.type == "html_inline"
 
 
-def by_block(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], bool]]:
+def group_blocks(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], bool]]:
     """Yield the top-level blocks in order, each with whether it contains HTML to render.
 
     Blocks that an element spans are one item. Tags that are never closed are removed from the
     tokens.
     """
     blocks, tags = _blocks_and_tags(tokens)
-    ends = _spans(tags)
-    place = 0
-    while place < len(blocks):
-        last = at = place
-        while at <= last:
-            last = max(last, ends.get(at, at))
-            at += 1
-        part = [token for block in blocks[place : last + 1] for token in block]
-        yield part, place in ends
-        place = last + 1
+    ends = _block_spans(tags)
+    first = 0
+    while first < len(blocks):
+        last = current = first
+        while current <= last:
+            last = max(last, ends.get(current, current))
+            current += 1
+        part = [token for block in blocks[first : last + 1] for token in block]
+        yield part, first in ends
+        first = last + 1
 
 
-def html_blocks_as_markdown(tokens: Sequence[Token]) -> str:
+def html_blocks_to_markdown(tokens: Sequence[Token]) -> str:
     """Convert blocks with raw HTML in them to Markdown."""
-    writer = _writer()
-    return fragment_as_markdown(writer.renderer.render(tokens, writer.options, {}))
+    writer = _html_renderer()
+    return fragment_to_markdown(writer.renderer.render(tokens, writer.options, {}))
 
 
 def _blocks_and_tags(tokens: Sequence[Token]) -> tuple[list[list[Token]], list[_Tag]]:
@@ -98,15 +98,15 @@ def _blocks_and_tags(tokens: Sequence[Token]) -> tuple[list[list[Token]], list[_
         depth += token.nesting
         blocks[-1].append(token)
         if token.type == "html_block":
-            token.content = without_tags_in_html(token.content)
-            tags += _tags_of(token, len(blocks) - 1)
+            token.content = remove_html_template_tags(token.content)
+            tags += _find_tags(token, len(blocks) - 1)
         for child in token.children or ():
             if child.type == "html_inline":
-                tags += _tags_of(child, len(blocks) - 1)
+                tags += _find_tags(child, len(blocks) - 1)
     return blocks, tags
 
 
-def _tags_of(token: Token, block: int) -> list[_Tag]:
+def _find_tags(token: Token, block: int) -> list[_Tag]:
     return [
         _Tag(token, tag.start(), tag.end(), bool(tag[1]), tag[2].lower(), block)
         for tag in _TAG.finditer(token.content)
@@ -114,73 +114,73 @@ def _tags_of(token: Token, block: int) -> list[_Tag]:
     ]
 
 
-def _spans(tags: Sequence[_Tag]) -> dict[int, int]:
+def _block_spans(tags: Sequence[_Tag]) -> dict[int, int]:
     """Return, by block with HTML, the last block that must be rendered together with it."""
-    ends = {tag.block: tag.block for tag in tags if not tag.in_sentence}
-    for opening, closing in _pairs(tags):
+    ends = {tag.block: tag.block for tag in tags if not tag.is_inline}
+    for opening, closing in _pair_tags(tags):
         same = opening.token is closing.token
-        if opening.name in _MEANS:
+        if opening.name in _RENDERED_TAGS:
             ends[opening.block] = max(ends.get(opening.block, 0), closing.block)
-        elif not same and not (opening.in_sentence and closing.in_sentence):
-            opening.stays = closing.stays = False  # an element around Markdown
+        elif not same and not (opening.is_inline and closing.is_inline):
+            opening.is_kept = closing.is_kept = False  # an element around Markdown
     for tag in reversed(tags):
-        if not tag.stays:
+        if not tag.is_kept:
             content = tag.token.content
             tag.token.content = content[: tag.start] + content[tag.end :]
     return ends
 
 
-def _pairs(tags: Sequence[_Tag]) -> Iterator[tuple[_Tag, _Tag]]:
+def _pair_tags(tags: Sequence[_Tag]) -> Iterator[tuple[_Tag, _Tag]]:
     """Yield tags and their closing tags, in one pass; an element ends with its parent."""
-    opened: list[_Tag] = []
-    count: dict[str, int] = {}
+    open_tags: list[_Tag] = []
+    open_counts: dict[str, int] = {}
     for tag in tags:
-        if tag.in_sentence and tag.name in _NOT_IN_A_SENTENCE:
+        if tag.is_inline and tag.name in _NEVER_INLINE_TAGS:
             continue
         if tag.name in _VOID:
-            tag.stays = True
-        elif not tag.closes:
+            tag.is_kept = True
+        elif not tag.is_closing:
             # an unclosed quotation ends with its block
-            ends_by_itself = tag.name in _NEEDS_NO_END or tag.name == "blockquote"
-            tag.stays = ends_by_itself and not tag.in_sentence
-            opened.append(tag)
-            count[tag.name] = count.get(tag.name, 0) + 1
-        elif count.get(tag.name):
+            ends_by_itself = tag.name in _OPTIONAL_END_TAGS or tag.name == "blockquote"
+            tag.is_kept = ends_by_itself and not tag.is_inline
+            open_tags.append(tag)
+            open_counts[tag.name] = open_counts.get(tag.name, 0) + 1
+        elif open_counts.get(tag.name):
             while True:
-                opening = opened.pop()
-                count[opening.name] -= 1
+                opening = open_tags.pop()
+                open_counts[opening.name] -= 1
                 if opening.name == tag.name:
                     break
-            opening.stays = tag.stays = True
+            opening.is_kept = tag.is_kept = True
             yield opening, tag
 
 
-def _formula(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
+def _render_formula(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
     return f"<{FORMULA}>{escape(tokens[place].content)}</{FORMULA}>"
 
 
-def _displayed_formula(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
+def _render_displayed_formula(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
     return f'<pre class="{FORMULA}">{escape(tokens[place].content)}</pre>'
 
 
-def _line_end(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
+def _render_line_end(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
     before = tokens[place - 1].content[-1:] if place else ""
     after = tokens[place + 1].content[:1] if place + 1 < len(tokens) else ""
     return "" if is_east_asian(before) and is_east_asian(after) else "\n"
 
 
-def _escaped(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
-    return escape(marked(tokens[place].content, tokens[place].markup))
+def _render_escaped(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) -> str:
+    return escape(mark_escaped(tokens[place].content, tokens[place].markup))
 
 
 @lru_cache(maxsize=1)
-def _writer() -> MarkdownIt:
+def _html_renderer() -> MarkdownIt:
     """Return a writer of HTML for forms outside CommonMark, with the names of `html_markdown`."""
     from markdown_it import MarkdownIt
 
     writer = MarkdownIt("commonmark")
-    writer.add_render_rule("math_inline", _formula)
-    writer.add_render_rule("math_block", _displayed_formula)
-    writer.add_render_rule("softbreak", _line_end)
-    writer.add_render_rule("text_special", _escaped)
+    writer.add_render_rule("math_inline", _render_formula)
+    writer.add_render_rule("math_block", _render_displayed_formula)
+    writer.add_render_rule("softbreak", _render_line_end)
+    writer.add_render_rule("text_special", _render_escaped)
     return writer

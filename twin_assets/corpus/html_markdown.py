@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
-from twin_assets.corpus.code_blocks import fenced
-from twin_assets.corpus.template_tags import without_template_tags
+from twin_assets.corpus.code_blocks import fence_code
+from twin_assets.corpus.template_tags import remove_template_tags
 
-DROPPED = frozenset(
+DROPPED_TAGS = frozenset(
     {"img", "video", "audio", "iframe", "object", "svg", "script", "style", "noscript", "form"}
     | {"template", "canvas", "button", "select", "textarea", "title"}
 )
@@ -39,28 +39,32 @@ _INLINE_MARKS = {"em": "*", "i": "*", "strong": "**", "b": "**", "q": '"'} | {
     "sub": "_",
 }
 # Raised or lowered digits are part of a number, `10⁶`; letters (`4th`) stay unchanged.
-_RAISED = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
-_LOWERED = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
+_SUPERSCRIPTS = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
+_SUBSCRIPTS = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
 _NUMBER = re.compile(r"[0-9+−=()n-]{1,12}")
 # A footnote's mark, or the link back from it: a link within the page that has no words.
 _NOTE_LINK = re.compile(r"#.{0,80}?(?:fn|note|ftn|ref|cite)", re.IGNORECASE)
 _NOTE_WORDS = re.compile(r"[\[(^]?[\d*†‡↩↑^]{0,4}[\])]?\ufe0e?")
-_SHOWN_TWICE = frozenset({"katex-html", "MathJax_Preview", "MathJax", "MJX_Assistive_MathML"})
+_DUPLICATE_FORMULA_CLASSES = frozenset(
+    {"katex-html", "MathJax_Preview", "MathJax", "MJX_Assistive_MathML"}
+)
 # Text that any reader of this Markdown would take for a tag or a named character.
-_LIKE_HTML = re.compile(r"<(?=/?[A-Za-z][\w-]{0,60}(?:\s[^<>]{0,500})?/?>)|&(?=#?\w{1,31};)")
+_HTML_LIKE_TEXT = re.compile(r"<(?=/?[A-Za-z][\w-]{0,60}(?:\s[^<>]{0,500})?/?>)|&(?=#?\w{1,31};)")
 _BARE_PIPE = re.compile(r"(?<!\\)\|")
-_CODE = frozenset({"code", "tt"})
+_CODE_TAGS = frozenset({"code", "tt"})
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
-_LISTS = frozenset({"ul", "ol", "dl", "menu"})
-_ITEMS = frozenset({"li", "dt", "dd"})
-_CELLS = frozenset({"td", "th"})
-_CONTAINERS = frozenset({*_HEADINGS, *_LISTS, *_ITEMS, *_CELLS, "blockquote", "table", "tr"})
-_BLOCKS = frozenset(
+_LIST_TAGS = frozenset({"ul", "ol", "dl", "menu"})
+_ITEM_TAGS = frozenset({"li", "dt", "dd"})
+_CELL_TAGS = frozenset({"td", "th"})
+_CONTAINER_TAGS = frozenset(
+    {*_HEADINGS, *_LIST_TAGS, *_ITEM_TAGS, *_CELL_TAGS, "blockquote", "table", "tr"}
+)
+_BLOCK_TAGS = frozenset(
     {"p", "div", "section", "article", "header", "footer", "main", "aside", "nav", "address"}
     | {"figure", "figcaption", "details", "summary", "hr", "center", "fieldset", "legend"}
     | {"caption", "thead", "tbody", "tfoot", "body", "hgroup", "dialog", "pre"}
 )
-_HOLD_PARAGRAPHS = frozenset(
+_PARAGRAPH_PARENTS = frozenset(
     {"p", "div", "li", "dd", "section", "article", "figure", "center", "body"}
 )
 _SPACES = re.compile(r"\s+")
@@ -69,11 +73,11 @@ _LANGUAGE = re.compile(r"\b(?:language|lang|highlight-source)-([\w+#-]+)")
 _MAX_DIGITS = 9  # in the number of a list item, as in CommonMark
 
 
-def markdown_of(tree: Any, *, codes: Sequence[str] = ()) -> str:
+def tree_to_markdown(tree: Any, *, code_blocks: Sequence[str] = ()) -> str:
     """Render an lxml element with all its content.
 
     Args:
-        codes: fenced blocks that replace the placeholders in the text.
+        code_blocks: fenced blocks that replace the placeholders in the text.
 
     Returns:
         Blocks separated by one empty line; a paragraph is one line except for `<br>`.
@@ -82,7 +86,7 @@ def markdown_of(tree: Any, *, codes: Sequence[str] = ()) -> str:
     for element in tree.iter("q"):
         if _is_paragraph(element):
             element.tag = "blockquote"
-    writer = _Writer(codes)
+    writer = _Writer(code_blocks)
     skipped: Any = None
     walk: Any = etree.iterwalk(tree, events=("start", "end", "comment", "pi"))
     for event, element in walk:
@@ -91,14 +95,16 @@ def markdown_of(tree: Any, *, codes: Sequence[str] = ()) -> str:
             if tag == "pre":
                 writer.write_code(element)
                 walk.skip_subtree()
-            elif tag in DROPPED or (tag in _LOOKED_AT and _is_looked_at(tag, element)):
-                formula = _formula(element)
-                if formula is None and tag not in DROPPED and not _says_nothing(element):
+            elif tag in DROPPED_TAGS or (
+                tag in _ATTRIBUTE_DEPENDENT_TAGS and _has_relevant_attributes(tag, element)
+            ):
+                formula = _formula_tex(element)
+                if formula is None and tag not in DROPPED_TAGS and not _is_redundant(element):
                     writer.open(tag, element)
                     if element.text:
                         writer.write(element.text)
                     continue
-                writer.write_as_it_is(formula or "")
+                writer.write_verbatim(formula or "")
                 walk.skip_subtree()
                 skipped = element
             else:
@@ -110,7 +116,7 @@ def markdown_of(tree: Any, *, codes: Sequence[str] = ()) -> str:
             writer.close(element.tag)
         if element.tail and element is not tree:
             writer.write(element.tail)
-    return writer.finished()
+    return writer.finish()
 
 
 def _is_paragraph(element: Any) -> bool:
@@ -118,31 +124,31 @@ def _is_paragraph(element: Any) -> bool:
     parent, before, after = element.getparent(), element.getprevious(), element.getnext()
     return (
         parent is not None
-        and parent.tag in _HOLD_PARAGRAPHS
+        and parent.tag in _PARAGRAPH_PARENTS
         and not (element.tail or "").strip()
         and not ((parent.text if before is None else before.tail) or "").strip()
-        and all(one is None or one.tag in _BLOCKS for one in (before, after))
+        and all(sibling is None or sibling.tag in _BLOCK_TAGS for sibling in (before, after))
     )
 
 
-_LOOKED_AT = frozenset({FORMULA, "math", "sup", "a", "span"})
+_ATTRIBUTE_DEPENDENT_TAGS = frozenset({FORMULA, "math", "sup", "a", "span"})
 
 
-def _is_looked_at(tag: str, element: Any) -> bool:
+def _has_relevant_attributes(tag: str, element: Any) -> bool:
     """Return whether an element's attributes matter; those of most links and spans do not."""
     if tag == "a":
         return str(element.get("href") or "")[:1] == "#"
-    return tag != "span" or element.get("class") in _SHOWN_TWICE
+    return tag != "span" or element.get("class") in _DUPLICATE_FORMULA_CLASSES
 
 
-def _formula(element: Any) -> str | None:
+def _formula_tex(element: Any) -> str | None:
     """Return the TeX of an element that shows a formula, or None if it shows none."""
     if element.tag == FORMULA:
         return str(element.text or "")
     if element.tag == "script" and "math/tex" in str(element.get("type") or ""):
         tex, displayed = str(element.text or ""), "display" in str(element.get("type"))
     elif element.tag == "math":
-        notes = [str(one.text or "") for one in element.iter("annotation")]
+        notes = [str(annotation.text or "") for annotation in element.iter("annotation")]
         tex = (notes or [str(element.get("alttext") or "")])[0]
         displayed = element.get("display") == "block"
     else:
@@ -151,10 +157,10 @@ def _formula(element: Any) -> str | None:
     return f"{mark}{tex.strip()}{mark}" if tex.strip() else None
 
 
-def _says_nothing(element: Any) -> bool:
+def _is_redundant(element: Any) -> bool:
     """Return whether an element is a footnote's mark or repeats a formula."""
     if element.tag == "span":
-        return str(element.get("class") or "") in _SHOWN_TWICE
+        return str(element.get("class") or "") in _DUPLICATE_FORMULA_CLASSES
     link = element if element.tag == "a" else next(iter(element), None)
     if link is None or link.tag != "a":
         return False
@@ -166,24 +172,26 @@ def _says_nothing(element: Any) -> bool:
     )
 
 
-def keep_small_parts(tree: Any) -> None:
+def convert_formulas_and_notes(tree: Any) -> None:
     """Turn formulas, raised numbers and footnote marks into text before the page is extracted.
 
     The extractor supports none of them. Elements without meaning are removed.
     """
     for element in list(tree.iter("script", "math", "sup", "sub", "a", "span")):
-        parent, formula = element.getparent(), _formula(element)
+        parent, formula = element.getparent(), _formula_tex(element)
         if parent is None or (formula is None and element.tag in {"script", "math"}):
             continue
         if formula is not None:
-            _replace_by_text(element, parent, formula)
-        elif _says_nothing(element):
-            _replace_by_text(element, parent, "")
+            _replace_with_text(element, parent, formula)
+        elif _is_redundant(element):
+            _replace_with_text(element, parent, "")
         elif element.tag in {"sup", "sub"} and not len(element):
-            element.text = _raised(element.text or "", "^" if element.tag == "sup" else "_")
+            element.text = _to_super_or_subscript(
+                element.text or "", "^" if element.tag == "sup" else "_"
+            )
 
 
-def _replace_by_text(element: Any, parent: Any, text: str) -> None:
+def _replace_with_text(element: Any, parent: Any, text: str) -> None:
     before = element.getprevious()
     text += element.tail or ""
     if before is not None:
@@ -193,24 +201,24 @@ def _replace_by_text(element: Any, parent: Any, text: str) -> None:
     parent.remove(element)
 
 
-def _raised(words: str, mark: str) -> str:
+def _to_super_or_subscript(words: str, mark: str) -> str:
     """Return words that are raised (`^`) or lowered (`_`), with numbers as such characters."""
     if not _NUMBER.fullmatch(words.strip()) or (words.strip() == "n" and mark == "_"):
         return words
-    return words.translate(_RAISED if mark == "^" else _LOWERED)
+    return words.translate(_SUPERSCRIPTS if mark == "^" else _SUBSCRIPTS)
 
 
-def code_of(element: Any) -> str:
+def pre_to_fenced_block(element: Any) -> str:
     """Return a `<pre>` as a fenced block, with a language named by a class; "" without code."""
-    around = [element.getparent()] if element.getparent() is not None else []
-    classes = (str(node.get("class") or "") for node in (*element.iter("*"), *around))
+    parents = [element.getparent()] if element.getparent() is not None else []
+    classes = (str(node.get("class") or "") for node in (*element.iter("*"), *parents))
     language = _LANGUAGE.search(" ".join(classes))
     for line_break in element.iter("br"):
         line_break.text = "\n"
     etree: Any = import_module("lxml.etree")
     text = etree.tostring(element, method="text", encoding="unicode", with_tail=False)
     code = str(text).strip("\n")
-    return fenced(code, language[1] if language else "") if code.strip() else ""
+    return fence_code(code, language[1] if language else "") if code.strip() else ""
 
 
 @dataclass(slots=True)
@@ -219,8 +227,8 @@ class _Container:
 
     Attributes:
         blocks: its finished blocks.
-        prose: the number of blocks that are not lists; a list with two of them in an item is loose.
-        plain: whether all blocks are paragraphs; if not, the element does not fit into a table.
+        prose_blocks: the number of blocks that are not lists; a list with two of them in an item is loose.
+        is_plain: whether all blocks are paragraphs; if not, the element does not fit into a table.
         items: the mark and the blocks of each item of a list.
         cells: the blocks of each cell of a row; a table has `rows`.
     """
@@ -228,210 +236,217 @@ class _Container:
     tag: str
     number: int = 1
     blocks: list[str] = field(default_factory=list[str])
-    prose: int = 0
-    plain: bool = True
+    prose_blocks: int = 0
+    is_plain: bool = True
     items: list[tuple[str, list[str]]] = field(default_factory=list[tuple[str, list[str]]])
     cells: list[list[str]] = field(default_factory=list[list[str]])
     rows: list[list[list[str]]] = field(default_factory=list[list[list[str]]])
 
-    def add(self, block: str, *, prose: bool = True, plain: bool = False) -> None:
+    def add(self, block: str, *, is_prose: bool = True, is_plain: bool = False) -> None:
         if not block:
             return
-        if self.tag not in _LISTS:
+        if self.tag not in _LIST_TAGS:
             self.blocks.append(block)
-            self.prose += prose
+            self.prose_blocks += is_prose
         elif self.items:  # in the list but in no item: it continues the last item
             self.items[-1][1].append(block)
-            self.prose += 2 * prose
+            self.prose_blocks += 2 * is_prose
         else:
             self.items.append(("- ", [block]))
-        self.plain &= plain
+        self.is_plain &= is_plain
 
 
 class _Writer:
     """The blocks of the open elements, and the inline pieces that will form the next block."""
 
-    def __init__(self, codes: Sequence[str]) -> None:
-        self._codes = codes
-        self._open = [_Container("")]
-        self._run: list[str] = []
+    def __init__(self, code_blocks: Sequence[str]) -> None:
+        self._code_blocks = code_blocks
+        self._open_containers = [_Container("")]
+        self._inline_parts: list[str] = []
         self._marks: list[tuple[str, int]] = []  # open marks, and where in the run they began
-        self._closed = ("", 0)  # the last closed mark, and the length of the run at that point
-        self._in_code = 0
+        self._last_closed_mark = (
+            "",
+            0,
+        )  # the last closed mark, and the length of the run at that point
+        self._code_depth = 0
 
     def write(self, text: str) -> None:
-        if not self._in_code:
-            text = without_template_tags(text)
+        if not self._code_depth:
+            text = remove_template_tags(text)
             if "<" in text or "&" in text:
-                text = _LIKE_HTML.sub(r"\\\g<0>", text)
-        self._run.append(_SPACES.sub(" ", text))
+                text = _HTML_LIKE_TEXT.sub(r"\\\g<0>", text)
+        self._inline_parts.append(_SPACES.sub(" ", text))
 
-    def write_as_it_is(self, text: str) -> None:
+    def write_verbatim(self, text: str) -> None:
         if text:
-            self._run.append(text)
+            self._inline_parts.append(text)
 
     def write_code(self, element: Any) -> None:
         self._end_paragraph()
         if element.get("class") == FORMULA:
-            self._open[-1].add(str(element.text or ""))
+            self._open_containers[-1].add(str(element.text or ""))
         else:
-            self._open[-1].add(code_of(element))
+            self._open_containers[-1].add(pre_to_fenced_block(element))
 
     def open(self, tag: str, element: Any) -> None:
         if tag in _INLINE_MARKS:
-            self._marks.append((_INLINE_MARKS[tag], len(self._run)))
-        elif tag in _CODE:
-            self._marks.append(("`", len(self._run)))
-            self._in_code += 1
+            self._marks.append((_INLINE_MARKS[tag], len(self._inline_parts)))
+        elif tag in _CODE_TAGS:
+            self._marks.append(("`", len(self._inline_parts)))
+            self._code_depth += 1
         elif tag == "br":
-            self._run.append("\n")
-        elif tag in _CONTAINERS:
+            self._inline_parts.append("\n")
+        elif tag in _CONTAINER_TAGS:
             self._end_paragraph()
             start = str(element.get("start") or "") if tag == "ol" else ""
             first = int(start) if start.isdecimal() and len(start) <= _MAX_DIGITS else 1
-            self._open.append(_Container(tag, number=first))
-        elif tag in _BLOCKS:
+            self._open_containers.append(_Container(tag, number=first))
+        elif tag in _BLOCK_TAGS:
             self._end_paragraph()
 
     def close(self, tag: str) -> None:
         if tag in _INLINE_MARKS:
             mark, start = self._marks.pop()
-            self._mark(mark, start)
-        elif tag in _CODE:
-            self._in_code -= 1
+            self._apply_mark(mark, start)
+        elif tag in _CODE_TAGS:
+            self._code_depth -= 1
             self._end_code(*self._marks.pop())
-        elif tag in _CONTAINERS:
+        elif tag in _CONTAINER_TAGS:
             self._end_paragraph()
-            self._end_container(self._open.pop())
-        elif tag in _BLOCKS:
+            self._end_container(self._open_containers.pop())
+        elif tag in _BLOCK_TAGS:
             self._end_paragraph()
 
-    def finished(self) -> str:
+    def finish(self) -> str:
         self._end_paragraph()
-        return "\n\n".join(self._open[0].blocks)
+        return "\n\n".join(self._open_containers[0].blocks)
 
     def _end_code(self, mark: str, start: int) -> None:
-        lines = "".join(self._run[start:])
-        if "\n" not in lines.strip() or self._in_code or self._marks:
-            self._mark(mark, start)
+        lines = "".join(self._inline_parts[start:])
+        if "\n" not in lines.strip() or self._code_depth or self._marks:
+            self._apply_mark(mark, start)
             return
-        del self._run[start:]
+        del self._inline_parts[start:]
         self._end_paragraph()
-        self._open[-1].add(fenced(lines.strip("\n")))
+        self._open_containers[-1].add(fence_code(lines.strip("\n")))
 
-    def _mark(self, mark: str, start: int) -> None:
+    def _apply_mark(self, mark: str, start: int) -> None:
         """Put marks around the text since `start`, leaving spaces at its ends outside."""
-        inner = "".join(self._run[start:])
+        inner = "".join(self._inline_parts[start:])
         words = inner.strip()
-        joins = self._closed == (mark, start) and inner[:1] == words[:1]
-        del self._run[start:]
-        if not words or (self._in_code and mark != '"'):
-            self._run.append(inner)
+        joins_previous = self._last_closed_mark == (mark, start) and inner[:1] == words[:1]
+        del self._inline_parts[start:]
+        if not words or (self._code_depth and mark != '"'):
+            self._inline_parts.append(inner)
             return
         if mark in "^_":
-            self._run.append(_raised(inner, mark))
+            self._inline_parts.append(_to_super_or_subscript(inner, mark))
             return
         before, after = inner[: inner.index(words)], inner[inner.index(words) + len(words) :]
         if mark == "`":
             mark = "`" * (max((len(run) for run in _BACK_TICKS.findall(words)), default=0) + 1)
             words = f" {words} " if "`" in words[:1] + words[-1:] else words
-            joins = joins and len(mark) == 1
-        if joins and self._run and mark != '"':  # `<b>a</b><b>b</b>` is one: `**a****b**` is not
-            self._run[-1] = self._run[-1].removesuffix(mark) + words + mark
+            joins_previous = joins_previous and len(mark) == 1
+        if (
+            joins_previous and self._inline_parts and mark != '"'
+        ):  # `<b>a</b><b>b</b>` is one: `**a****b**` is not
+            self._inline_parts[-1] = self._inline_parts[-1].removesuffix(mark) + words + mark
         else:
-            self._run.append(f"{before}{mark}{words}{mark}")
-        self._closed = (mark, len(self._run)) if not after else ("", 0)
+            self._inline_parts.append(f"{before}{mark}{words}{mark}")
+        self._last_closed_mark = (mark, len(self._inline_parts)) if not after else ("", 0)
         if after:
-            self._run.append(after)
+            self._inline_parts.append(after)
 
     def _end_paragraph(self) -> None:
-        if not self._run:
+        if not self._inline_parts:
             return
         for mark, start in reversed(self._marks):
-            self._mark(mark, start)
+            self._apply_mark(mark, start)
         self._marks = [(mark, 0) for mark, _ in self._marks]
-        text = "".join(self._run)
-        self._run, self._closed = [], ("", 0)
+        text = "".join(self._inline_parts)
+        self._inline_parts, self._last_closed_mark = [], ("", 0)
         lines = [_SPACES.sub(" ", line).strip() for line in text.split("\n")]
         text = "\n".join(line for line in lines if line)
-        if self._codes and "twincodeblock" in text:
-            self._add_with_codes(text)
+        if self._code_blocks and "twincodeblock" in text:
+            self._add_with_code_blocks(text)
         else:
-            self._open[-1].add(text, plain=True)
+            self._open_containers[-1].add(text, is_plain=True)
 
-    def _add_with_codes(self, text: str) -> None:
-        at = 0
+    def _add_with_code_blocks(self, text: str) -> None:
+        position = 0
         for match in PLACEHOLDER.finditer(text):
-            if int(match[1]) < len(self._codes):
-                self._open[-1].add(text[at : match.start()].strip(), plain=True)
-                self._open[-1].add(self._codes[int(match[1])])
-                at = match.end()
-        self._open[-1].add(text[at:].strip(), plain=True)
+            if int(match[1]) < len(self._code_blocks):
+                self._open_containers[-1].add(text[position : match.start()].strip(), is_plain=True)
+                self._open_containers[-1].add(self._code_blocks[int(match[1])])
+                position = match.end()
+        self._open_containers[-1].add(text[position:].strip(), is_plain=True)
 
-    def _end_container(self, done: _Container) -> None:
-        into = self._open[-1]
-        if done.tag in _HEADINGS:
-            words = " ".join(" ".join(done.blocks).split("\n"))
-            if done.plain:
-                into.add(_HEADINGS[done.tag] + words if words else "")
+    def _end_container(self, closed: _Container) -> None:
+        parent = self._open_containers[-1]
+        if closed.tag in _HEADINGS:
+            words = " ".join(" ".join(closed.blocks).split("\n"))
+            if closed.is_plain:
+                parent.add(_HEADINGS[closed.tag] + words if words else "")
             else:  # a code block in a heading
-                self._pass_on(done.blocks, into)
-        elif done.tag in _ITEMS:
-            mark = f"{into.number}. " if into.tag == "ol" else "- "
-            if into.tag not in _LISTS:
-                into.add(_indented("\n".join(done.blocks), first="- "), prose=False)
-            elif done.blocks:
-                into.number += 1
-                into.prose = max(into.prose, done.prose)
-                into.items.append((mark, done.blocks))
-        elif done.tag in _LISTS:
-            into.add(_list(done), prose=False)
-        elif done.tag == "blockquote":
-            into.add(_indented("\n\n".join(done.blocks), first="> ", rest="> "))
-        elif done.tag in _CELLS and into.tag == "tr":
-            into.cells.append(done.blocks)
-            into.plain &= done.plain
-        elif done.tag == "tr" and into.tag == "table":
-            into.rows.append(done.cells)
-            into.plain &= done.plain
-            self._pass_on(done.blocks, into)
-        elif done.tag == "table":
-            self._end_table(done, into)
+                self._add_blocks(closed.blocks, parent)
+        elif closed.tag in _ITEM_TAGS:
+            mark = f"{parent.number}. " if parent.tag == "ol" else "- "
+            if parent.tag not in _LIST_TAGS:
+                parent.add(_indent("\n".join(closed.blocks), first="- "), is_prose=False)
+            elif closed.blocks:
+                parent.number += 1
+                parent.prose_blocks = max(parent.prose_blocks, closed.prose_blocks)
+                parent.items.append((mark, closed.blocks))
+        elif closed.tag in _LIST_TAGS:
+            parent.add(_render_list(closed), is_prose=False)
+        elif closed.tag == "blockquote":
+            parent.add(_indent("\n\n".join(closed.blocks), first="> ", rest="> "))
+        elif closed.tag in _CELL_TAGS and parent.tag == "tr":
+            parent.cells.append(closed.blocks)
+            parent.is_plain &= closed.is_plain
+        elif closed.tag == "tr" and parent.tag == "table":
+            parent.rows.append(closed.cells)
+            parent.is_plain &= closed.is_plain
+            self._add_blocks(closed.blocks, parent)
+        elif closed.tag == "table":
+            self._end_table(closed, parent)
         else:  # a row or a cell outside a table
-            self._pass_on([*(" ".join(cell) for cell in done.cells), *done.blocks], into)
+            self._add_blocks([*(" ".join(cell) for cell in closed.cells), *closed.blocks], parent)
 
-    def _end_table(self, done: _Container, into: _Container) -> None:
+    def _end_table(self, closed: _Container, parent: _Container) -> None:
         """Write a Markdown table, or its blocks if a cell is alone or contains code or a list."""
-        self._pass_on(done.blocks, into)
-        rows = [row for row in done.rows if any(row)]
+        self._add_blocks(closed.blocks, parent)
+        rows = [row for row in closed.rows if any(row)]
         columns = max((len(row) for row in rows), default=0)
-        if columns < 2 or not done.plain:
-            self._pass_on([block for row in rows for cell in row for block in cell], into)
+        if columns < 2 or not closed.is_plain:
+            self._add_blocks([block for row in rows for cell in row for block in cell], parent)
             return
         lines = [
-            "| " + " | ".join(in_a_cell(" ".join(cell)) for cell in padded) + " |"
+            "| " + " | ".join(escape_table_cell(" ".join(cell)) for cell in padded) + " |"
             for padded in ([*row, *([[]] * (columns - len(row)))] for row in rows)
         ]
         lines[1:1] = ["|" + " --- |" * columns] if len(lines) > 1 else []
-        into.add("\n".join(lines))
+        parent.add("\n".join(lines))
 
     @staticmethod
-    def _pass_on(blocks: Sequence[str], into: _Container) -> None:
+    def _add_blocks(blocks: Sequence[str], parent: _Container) -> None:
         for block in blocks:
-            into.add(block)
+            parent.add(block)
 
 
-def in_a_cell(text: str) -> str:
+def escape_table_cell(text: str) -> str:
     """Return text on one line, without any mark that would end its cell."""
     return _BARE_PIPE.sub(r"\\|", text.replace("\n", " "))
 
 
-def _list(done: _Container) -> str:
-    between = "\n\n" if done.prose > 1 else "\n"
-    return between.join(_indented(between.join(blocks), first=mark) for mark, blocks in done.items)
+def _render_list(closed: _Container) -> str:
+    separator = "\n\n" if closed.prose_blocks > 1 else "\n"
+    return separator.join(
+        _indent(separator.join(blocks), first=mark) for mark, blocks in closed.items
+    )
 
 
-def _indented(text: str, *, first: str, rest: str = "") -> str:
+def _indent(text: str, *, first: str, rest: str = "") -> str:
     rest = rest or " " * len(first)
     lines = [(rest + line).rstrip() for line in text.split("\n")]
     return first + "\n".join(lines)[len(rest) :] if text else ""

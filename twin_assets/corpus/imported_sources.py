@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus import importing
-from twin_assets.corpus.corpus_tables import ImportSources, RawPosts, columns_of, validated
+from twin_assets.corpus.corpus_tables import ImportSources, RawPosts, column_types, validate_rows
 from twin_assets.corpus.importing import STORED_COLUMNS, ErasedPostsFilter
 from twin_assets.corpus.inventory import Inventory, take_inventory
 
@@ -35,24 +35,24 @@ class ImportedPosts:
     Attributes:
         posts: the changes to `raw_posts`.
         failed: a line for each source that could not be read.
-        told: numbers for the asset's page, without any text of a post.
+        metadata: numbers for the asset's page, without any text of a post.
     """
 
     posts: SyncResult
     failed: list[str]
-    told: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
     """Read an author's sources and bring `raw_posts` and `import_sources` up to date."""
     stored, imported = stored_import(store, author.slug)
-    gone = forgotten(store, author.slug)
+    erased_posts = erased_posts_filter(store, author.slug)
     with TemporaryDirectory(prefix="twin-import-") as scratch:
         inventory = take_inventory(
             author.sources, include=author.include, imported=imported, scratch=Path(scratch)
         )
-        frame = importing.inventory_frame(inventory, stored, forgotten=gone)
-        done = store.sync(
+        frame = importing.inventory_frame(inventory, stored, erased_posts=erased_posts)
+        sync_result = store.sync(
             frame,
             "raw_posts",
             author=author.slug,
@@ -60,11 +60,11 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
             function=lambda rows: importing.read_rows(
                 rows,
                 inventory,
-                earlier=partial(earlier_rows, store, author.slug),
-                forgotten=gone,
+                read_stored_rows=partial(read_stored_rows, store, author.slug),
+                erased_posts=erased_posts,
             ),
             version=importing.IMPORT_VERSION,
-            schema=columns_of(RawPosts),
+            schema=column_types(RawPosts),
             row_key="source_id",
         )
     # After the posts: if the run stops in between, the exports are only parsed again.
@@ -76,23 +76,23 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
         key="source",
         function=lambda rows: rows,
         version=importing.IMPORT_VERSION,
-        schema=columns_of(ImportSources),
+        schema=column_types(ImportSources),
         row_key="source",
     )
     changed = importing.changes(frame, stored)
-    failed = [str(one) for one in inventory.failed]
+    failed = [str(source) for source in inventory.failed]
     counts = {
         **{f"posts_{kind}": count for kind, count in changed.counts().items()},
         "posts": frame.filter(~pl.col("deleted")).height,
-        "converted_from": converted_from(store, author.slug),
+        "converted_from": count_encodings(store, author.slug),
         "layouts": inventory.layouts,
         "files_that_are_no_posts": inventory.skipped,
-        "left_out_of_exports": left_out(sources),
+        "left_out_of_exports": count_skipped_items(sources),
         "exports_unchanged": sorted(inventory.unchanged),
         "sources_not_read": failed,
-        "unsure": {what: len(posts) for what, posts in inventory.remarks.items()},
+        "unsure": {remark: len(posts) for remark, posts in inventory.remarks.items()},
     }
-    return ImportedPosts(done, failed, counts)
+    return ImportedPosts(sync_result, failed, counts)
 
 
 def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
@@ -104,20 +104,20 @@ def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.D
     return posts, store.read("import_sources", author) if known else None
 
 
-def earlier_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.DataFrame:
+def read_stored_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.DataFrame:
     """Return stored rows of `raw_posts`, in their stored columns."""
     quoted = ", ".join("'" + source_id.replace("'", "''") + "'" for source_id in source_ids)
     return store.read("raw_posts", author, where=f"source_id IN ({quoted})")
 
 
-def forgotten(store: Tables, author: str) -> ErasedPostsFilter:
+def erased_posts_filter(store: Tables, author: str) -> ErasedPostsFilter:
     """Return the author's posts that must not be imported again."""
     from twin_resources.erasure.journal import forgotten_posts
 
     return forgotten_posts(store.state, author)
 
 
-def left_out(sources: pl.DataFrame) -> dict[str, int]:
+def count_skipped_items(sources: pl.DataFrame) -> dict[str, int]:
     """Count the export items without a row, by reason, over all rows of `import_sources`."""
     total: Counter[str] = Counter()
     for text in sources["skipped_by_reason"]:
@@ -125,7 +125,7 @@ def left_out(sources: pl.DataFrame) -> dict[str, int]:
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
 
-def converted_from(store: Tables, author: str) -> dict[str, int]:
+def count_encodings(store: Tables, author: str) -> dict[str, int]:
     """Count stored posts that were converted to UTF-8, by encoding, most frequent first."""
     rows = store.read("raw_posts", author, columns=["encoding"], where="encoding != ''")
     total = Counter(rows["encoding"].to_list())
@@ -141,21 +141,21 @@ def import_sources_frame(inventory: Inventory, imported: pl.DataFrame | None) ->
     """
     rows: list[dict[str, Any]] = []
     if imported is not None:
-        stay = inventory.unchanged | (inventory.of_exports - inventory.exports.keys())
-        rows += imported.filter(pl.col("source").is_in(sorted(stay))).to_dicts()
+        kept_sources = inventory.unchanged | (inventory.export_importers - inventory.exports.keys())
+        rows += imported.filter(pl.col("source").is_in(sorted(kept_sources))).to_dicts()
     for name in sorted(inventory.exports.keys() - inventory.unchanged):
         exports = inventory.exports[name]
-        reading = exports.reading()
-        if reading.unread:
+        reading = exports.read()
+        if reading.can_be_retried:
             continue
         rows.append(
             {
                 "source": name,
                 "digest": exports.digest,
-                "found": reading.found,
+                "found": reading.total_items,
                 "records": len(reading),
                 "skipped": reading.excluded.total(),
                 "skipped_by_reason": json.dumps(dict(sorted(reading.excluded.items()))),
             }
         )
-    return validated(pl.DataFrame(rows, schema=columns_of(ImportSources)), ImportSources)
+    return validate_rows(pl.DataFrame(rows, schema=column_types(ImportSources)), ImportSources)

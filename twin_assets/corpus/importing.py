@@ -19,17 +19,17 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from twin_assets.corpus.corpus_tables import RawPosts, columns_of, validated
+from twin_assets.corpus.corpus_tables import RawPosts, column_types, validate_rows
 from twin_assets.corpus.importers.post_head import UnreadablePostError
 from twin_assets.corpus.importers.posts import read_post
-from twin_assets.corpus.importers.publication import NOT_YET
+from twin_assets.corpus.importers.publication import NOT_YET_PUBLISHED
 from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.inventory import Inventory
 from twin_assets.corpus.raw_rows import (
-    row_as_stored,
-    row_of_post,
-    row_of_record,
+    upgrade_stored_row,
+    post_row,
+    record_row,
     row_without_text,
 )
 from twin_assets.corpus.sources import IMPORT_VERSION
@@ -39,7 +39,7 @@ __all__ = ["IMPORT_VERSION"]
 STORED_COLUMNS = ("source", "source_id", "path", "file_hash", "deleted", "problem")
 """Columns of the stored `raw_posts` that `inventory_frame` and `changes` read."""
 
-Earlier = Callable[[Sequence[str]], pl.DataFrame]
+StoredRowsReader = Callable[[Sequence[str]], pl.DataFrame]
 """Return stored rows of `raw_posts` by `source_id`, for posts that cannot be read again."""
 
 _INVENTORY_SCHEMA = {
@@ -82,43 +82,49 @@ def inventory_frame(
     inventory: Inventory,
     stored: pl.DataFrame | None = None,
     *,
-    forgotten: ErasedPostsFilter | None = None,
+    erased_posts: ErasedPostsFilter | None = None,
 ) -> pl.DataFrame:
     """Return the upstream of `raw_posts`: one row per existing post, and one per deleted post.
 
     Args:
         inventory: the current posts.
         stored: `STORED_COLUMNS` of the stored table, or None if there is none yet.
-        forgotten: posts that get no row at all, not even a tombstone.
+        erased_posts: posts that get no row at all, not even a tombstone.
     """
     records = pl.DataFrame(_rows_of_records(inventory), schema=_INVENTORY_SCHEMA)
-    known = _special(inventory, stored, here=[*inventory.posts, *records["source_id"]])
-    others = _rows_of_special_files(inventory, known)
-    here = inventory.posts.keys() | set(records["source_id"])
-    others += [
+    special_rows = _special_rows(
+        inventory, stored, listed_ids=[*inventory.posts, *records["source_id"]]
+    )
+    rows_of_special_files = _rows_of_special_files(inventory, special_rows)
+    current_ids = inventory.posts.keys() | set(records["source_id"])
+    rows_of_special_files += [
         _row_of_missing(inventory, before)
-        for source_id, before in known.items()
-        if source_id not in here
+        for source_id, before in special_rows.items()
+        if source_id not in current_ids
     ]
-    special = pl.DataFrame(others, schema=_INVENTORY_SCHEMA)
+    special = pl.DataFrame(rows_of_special_files, schema=_INVENTORY_SCHEMA)
     files = _files_frame(inventory).join(special, on="source_id", how="anti")
     frame = pl.concat([files, records, special])
-    if forgotten is not None:
-        frame = frame.filter([not forgotten.holds(one) for one in frame["source_id"].to_list()])
+    if erased_posts is not None:
+        frame = frame.filter(
+            [not erased_posts.holds(source_id) for source_id in frame["source_id"].to_list()]
+        )
     return frame.sort("source_id")
 
 
 def changes(frame: pl.DataFrame, stored: pl.DataFrame | None) -> ImportChanges:
     """Return what an import of `frame` (from `inventory_frame`) would add, edit and delete."""
     columns = ["source_id", "file_hash"]
-    nothing = pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
-    before = nothing if stored is None else stored.filter(~pl.col("deleted")).select(columns)
-    now = frame.filter(~pl.col("deleted")).select(columns)
-    other = pl.col("file_hash") != pl.col("file_hash_right")
+    empty_frame = pl.DataFrame(schema=dict.fromkeys(columns, pl.String()))
+    stored_posts = (
+        empty_frame if stored is None else stored.filter(~pl.col("deleted")).select(columns)
+    )
+    current_posts = frame.filter(~pl.col("deleted")).select(columns)
+    is_edited = pl.col("file_hash") != pl.col("file_hash_right")
     return ImportChanges(
-        added=_sorted_ids(now.join(before, on="source_id", how="anti")),
-        edited=_sorted_ids(now.join(before, on="source_id").filter(other)),
-        deleted=_sorted_ids(before.join(now, on="source_id", how="anti")),
+        added=_sorted_ids(current_posts.join(stored_posts, on="source_id", how="anti")),
+        edited=_sorted_ids(current_posts.join(stored_posts, on="source_id").filter(is_edited)),
+        deleted=_sorted_ids(stored_posts.join(current_posts, on="source_id", how="anti")),
     )
 
 
@@ -130,8 +136,8 @@ def read_rows(
     frame: pl.DataFrame,
     inventory: Inventory,
     *,
-    earlier: Earlier | None = None,
-    forgotten: ErasedPostsFilter | None = None,
+    read_stored_rows: StoredRowsReader | None = None,
+    erased_posts: ErasedPostsFilter | None = None,
 ) -> pl.DataFrame:
     """Read the files, and return rows of `raw_posts` for `inventory_frame`.
 
@@ -139,29 +145,36 @@ def read_rows(
     in `problem`.
 
     Args:
-        earlier: finds the text of a record that its export no longer contains, such as a feed's
+        read_stored_rows: finds the text of a record that its export no longer contains, such as a feed's
             older posts, when a new version reads everything again; None if there is no such text.
-        forgotten: posts whose text gets no row.
+        erased_posts: posts whose text gets no row.
     """
     records: dict[str, ExportRecord] = {}
-    alive = frame.filter(~pl.col("deleted"))
+    existing_posts = frame.filter(~pl.col("deleted"))
     for name, exports in inventory.exports.items():
-        wanted = alive.filter(pl.col("source") == name)["source_id"].to_list()
-        records |= exports.reading().records(wanted) if wanted else {}
-    gone = alive.filter(pl.col("source").is_in(sorted(inventory.of_exports)))["source_id"].to_list()
-    gone = [source_id for source_id in gone if source_id not in records]
-    stored = earlier(gone).to_dicts() if earlier is not None and gone else []
+        source_ids = existing_posts.filter(pl.col("source") == name)["source_id"].to_list()
+        records |= exports.read().records(source_ids) if source_ids else {}
+    missing_ids = existing_posts.filter(pl.col("source").is_in(sorted(inventory.export_importers)))[
+        "source_id"
+    ].to_list()
+    missing_ids = [source_id for source_id in missing_ids if source_id not in records]
+    stored = (
+        read_stored_rows(missing_ids).to_dicts()
+        if read_stored_rows is not None and missing_ids
+        else []
+    )
     stored_rows = {str(row["source_id"]): row for row in stored}
     rows = [
-        _row(row, inventory, records=records, stored_rows=stored_rows) for row in frame.to_dicts()
+        _raw_post_row(row, inventory, records=records, stored_rows=stored_rows)
+        for row in frame.to_dicts()
     ]
-    if forgotten is not None:
-        rows = [row for row in rows if not forgotten.holds_text(row["content_hash"])]
-    return validated(pl.DataFrame(rows, schema=columns_of(RawPosts)), RawPosts)
+    if erased_posts is not None:
+        rows = [row for row in rows if not erased_posts.holds_text(row["content_hash"])]
+    return validate_rows(pl.DataFrame(rows, schema=column_types(RawPosts)), RawPosts)
 
 
-def _special(
-    inventory: Inventory, stored: pl.DataFrame | None, *, here: Sequence[str]
+def _special_rows(
+    inventory: Inventory, stored: pl.DataFrame | None, *, listed_ids: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Return the few stored rows that affect the row of a post, by `source_id`.
 
@@ -171,9 +184,9 @@ def _special(
     if stored is None:
         return {}
     unreadable = [name for name, (_, file) in inventory.posts.items() if file.problem]
-    listed = pl.Series("source_id", here, dtype=pl.String)
+    listed = pl.Series("source_id", listed_ids, dtype=pl.String)
     rows = stored.filter(
-        pl.col("problem").is_in(["unreadable", NOT_YET])
+        pl.col("problem").is_in(["unreadable", NOT_YET_PUBLISHED])
         | pl.col("source_id").is_in(pl.Series(unreadable, dtype=pl.String).implode())
         | ~pl.col("source_id").is_in(listed.implode())
     )
@@ -193,19 +206,19 @@ def _files_frame(inventory: Inventory) -> pl.DataFrame:
             "site": [sites[id(folder)] for folder, _ in posts],
             "problem": [file.problem for _, file in posts],
             "deleted": [False] * len(posts),
-            "again": [inventory.asked_of_files] * len(posts),
+            "again": [inventory.file_opt_ins] * len(posts),
         },
         schema=_INVENTORY_SCHEMA,
     )
 
 
 def _rows_of_special_files(
-    inventory: Inventory, known: Mapping[str, Mapping[str, Any]]
+    inventory: Inventory, special_rows: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return rows of the files whose stored row matters."""
     rows: list[dict[str, Any]] = []
-    for source_id, before in known.items():
-        if source_id not in inventory.posts or before["deleted"]:
+    for source_id, stored_row in special_rows.items():
+        if source_id not in inventory.posts or stored_row["deleted"]:
             continue
         folder, file = inventory.posts[source_id]
         row = {
@@ -216,15 +229,15 @@ def _rows_of_special_files(
             "site": folder.site.as_json(),
             "problem": file.problem,
             "deleted": False,
-            "again": inventory.asked_of_files,
+            "again": inventory.file_opt_ins,
         }
         if file.problem == "unreadable":
-            row |= _as_before(before)
-        elif before["problem"] == "unreadable":
+            row |= _unchanged_fields(stored_row)
+        elif stored_row["problem"] == "unreadable":
             # The file existed at the scan and was gone at the read: the same bytes are read again.
-            same = before["file_hash"] == file.file_hash
-            row["again"] = "unreadable" if same else inventory.asked_of_files
-        elif before["problem"] == NOT_YET:
+            same = stored_row["file_hash"] == file.file_hash
+            row["again"] = "unreadable" if same else inventory.file_opt_ins
+        elif stored_row["problem"] == NOT_YET_PUBLISHED:
             row["again"] = datetime.now(UTC).date().isoformat()  # its date arrives without an edit
         rows.append(row)
     return rows
@@ -248,22 +261,26 @@ def _rows_of_records(inventory: Inventory) -> list[dict[str, Any]]:
         }
         for name, exports in inventory.exports.items()
         if name not in inventory.unchanged
-        for row_id, digest in exports.reading().digests()
+        for row_id, digest in exports.read().digests()
     ]
 
 
-def _row_of_missing(inventory: Inventory, before: Mapping[str, Any]) -> dict[str, Any]:
+def _row_of_missing(inventory: Inventory, stored_row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of a stored post that was not found: hidden but existing, or deleted."""
-    row = {key: before[key] for key in ("source_id", "source", "path")} | {"again": ""}
-    if not before["deleted"]:
-        if (folder := inventory.folder_that_hides(before)) is not None:
-            return row | {"site": folder.site.as_json(), "deleted": False} | _as_before(before)
-        if inventory.keeps(before):
-            return row | {"site": "", "deleted": False} | _as_before(before)
+    row = {key: stored_row[key] for key in ("source_id", "source", "path")} | {"again": ""}
+    if not stored_row["deleted"]:
+        if (folder := inventory.find_unlisted_folder(stored_row)) is not None:
+            return (
+                row
+                | {"site": folder.site.as_json(), "deleted": False}
+                | _unchanged_fields(stored_row)
+            )
+        if inventory.keeps_record(stored_row):
+            return row | {"site": "", "deleted": False} | _unchanged_fields(stored_row)
     return row | {"file_hash": "deleted", "site": "", "problem": "", "deleted": True}
 
 
-def _row(
+def _raw_post_row(
     row: Mapping[str, Any],
     inventory: Inventory,
     *,
@@ -273,13 +290,13 @@ def _row(
     source_id, file_hash = str(row["source_id"]), str(row["file_hash"])
     problem, fields = str(row["problem"]), None
     if source_id in records:
-        fields = row_of_record(records[source_id])
+        fields = record_row(records[source_id])
     elif source_id in stored_rows:
         fields, problem = (
-            row_as_stored(stored_rows[source_id]),
+            upgrade_stored_row(stored_rows[source_id]),
             str(stored_rows[source_id]["problem"]),
         )
-    elif str(row["source"]) in inventory.of_exports and not row["deleted"]:
+    elif str(row["source"]) in inventory.export_importers and not row["deleted"]:
         problem = "unreadable"
     elif not row["deleted"] and not problem:
         try:
@@ -292,17 +309,17 @@ def _row(
                 body,
                 source_id=source_id,
                 site=site,
-                added=lambda: inventory.added_at(source_id, folder, file),
+                added_at=lambda: inventory.added_at(source_id, folder, file),
             )
             if post.remark:
-                inventory.remark(post.remark, source_id)
-            fields = row_of_post(post)
+                inventory.add_remark(post.remark, source_id)
+            fields = post_row(post)
         except UnreadablePostError as error:
             problem = error.reason
         except OSError:
             problem = "unreadable"
     if fields is not None and source_id in inventory.posts:
-        problem = problem or _why_not_asked_for(fields, inventory.include)
+        problem = problem or _exclusion_reason(fields, inventory.include)
         fields = None if problem else fields
     if fields is not None and fields["kind"] == "draft" and "drafts" in inventory.include:
         fields["kind"] = "post" if fields["created_at"] else "note"
@@ -317,14 +334,14 @@ def _row(
     return base | (fields or row_without_text(source_id, deleted=bool(row["deleted"])))
 
 
-def _why_not_asked_for(fields: Mapping[str, Any], include: frozenset[str]) -> str:
+def _exclusion_reason(fields: Mapping[str, Any], include: frozenset[str]) -> str:
     """Return why a folder's post is not imported; a draft's text stays, and cleaning omits it."""
-    shown_to = str(fields["visibility"])
-    held = fields["kind"] != "draft" and shown_to != "public" and shown_to not in include
-    return shown_to if held else ""
+    visibility = str(fields["visibility"])
+    held = fields["kind"] != "draft" and visibility != "public" and visibility not in include
+    return visibility if held else ""
 
 
-def _as_before(before: Mapping[str, Any]) -> dict[str, Any]:
+def _unchanged_fields(stored_row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that keep a currently unreadable row unchanged."""
-    at_scan = before["problem"] if before["problem"] in {"too_large", "unreadable"} else ""
-    return {"file_hash": before["file_hash"], "problem": at_scan}
+    at_scan = stored_row["problem"] if stored_row["problem"] in {"too_large", "unreadable"} else ""
+    return {"file_hash": stored_row["file_hash"], "problem": at_scan}

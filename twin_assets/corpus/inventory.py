@@ -22,8 +22,8 @@ from twin_assets.corpus.importers.folders import Folder, PostFile
 from twin_assets.corpus.importers.git_blame import GitError
 from twin_assets.corpus.sources import FailedSource, find_sources
 
-_MAX_AT_ONCE = 20
-_MAX_IN_FIRST = 3
+_MAX_FILES_PER_COMMIT = 20
+_MAX_FILES_IN_FIRST_COMMIT = 3
 """Maximum number of files in a commit whose date is theirs; files in a larger commit are older."""
 
 
@@ -54,13 +54,13 @@ class Inventory:
     remarks: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     @property
-    def of_exports(self) -> frozenset[str]:
+    def export_importers(self) -> frozenset[str]:
         """The names of the importers whose rows are records, whether they were read or not."""
-        return frozenset({*self.exports, *(one.importer for one in self.failed)})
+        return frozenset({*self.exports, *(source.importer for source in self.failed)})
 
-    def remark(self, what: str, source_id: str) -> None:
+    def add_remark(self, remark: str, source_id: str) -> None:
         """Record what is unclear about a post, for the person who imports it."""
-        self.remarks.setdefault(what, []).append(source_id)
+        self.remarks.setdefault(remark, []).append(source_id)
 
     def added_at(self, source_id: str, folder: Folder, file: PostFile) -> datetime | None:
         """Return when a post was added to its repository, or None if git gives no evidence.
@@ -70,18 +70,20 @@ class Inventory:
         try:
             addition = folder.additions.get(file.source_id)
         except GitError as error:
-            self.remark(f"no_date_from_git: {error.found}", source_id)
+            self.add_remark(f"no_date_from_git: {error.found}", source_id)
             return None
         if addition is None:
             return None
-        if addition.files > (_MAX_IN_FIRST if addition.first else _MAX_AT_ONCE):
-            self.remark("came_in_one_piece", source_id)
+        if addition.file_count > (
+            _MAX_FILES_IN_FIRST_COMMIT if addition.is_root_commit else _MAX_FILES_PER_COMMIT
+        ):
+            self.add_remark("came_in_one_piece", source_id)
             return None
-        self.remark("dated_by_git", source_id)
-        return addition.at
+        self.add_remark("dated_by_git", source_id)
+        return addition.added_at
 
     @property
-    def asked_of_files(self) -> str:
+    def file_opt_ins(self) -> str:
         """The opt-ins that affect a folder's posts; a change causes them to be read again."""
         return " ".join(sorted(self.include - {"replies"}))
 
@@ -90,39 +92,39 @@ class Inventory:
         """The kind of each source: a folder's layout, or an importer's name."""
         return [*(folder.layout for folder in self.folders), *self.exports]
 
-    def excluded(self) -> dict[str, int]:
+    def count_excluded_items(self) -> dict[str, int]:
         """Count the export items that an import leaves out, by reason, most frequent first."""
         total: Counter[str] = Counter()
         for exports in self.exports.values():
-            total.update(exports.reading().excluded)
+            total.update(exports.read().excluded)
         return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
-    def keeps(self, before: Mapping[str, Any]) -> bool:
+    def keeps_record(self, stored_row: Mapping[str, Any]) -> bool:
         """Return whether to keep a missing record: its export is a feed, or was not fully parsed.
 
         A record that the export has for another audience is not missing.
 
         Args:
-            before: the record's stored row of `raw_posts`.
+            stored_row: the record's stored row of `raw_posts`.
         """
-        exports = self.exports.get(str(before["source"]))
+        exports = self.exports.get(str(stored_row["source"]))
         if exports is None:
-            return str(before["source"]) in self.of_exports
+            return str(stored_row["source"]) in self.export_importers
         if exports.name in self.unchanged:
             return True
-        reading = exports.reading()
-        known = reading.withholds(str(before["source_id"]))
-        return not known and (not exports.holds_all or reading.failed)
+        reading = exports.read()
+        known = reading.is_withheld(str(stored_row["source_id"]))
+        return not known and (not exports.is_full_export or reading.has_failed)
 
-    def folder_that_hides(self, before: Mapping[str, Any]) -> Folder | None:
+    def find_unlisted_folder(self, stored_row: Mapping[str, Any]) -> Folder | None:
         """Return the source that may still have a missing file, in a folder that cannot be listed.
 
         Args:
-            before: the file's stored row of `raw_posts`.
+            stored_row: the file's stored row of `raw_posts`.
         """
         for folder in self.folders:
-            if folder.source == before["source"] and any(
-                str(before["path"]).startswith(f"{folder.source}/{prefix}")
+            if folder.source == stored_row["source"] and any(
+                str(stored_row["path"]).startswith(f"{folder.source}/{prefix}")
                 for prefix in folder.unlisted
             ):
                 return folder
@@ -154,7 +156,7 @@ def take_inventory(
             everything).
     """
     sources_read = find_sources(sources, include=frozenset(include), scratch=scratch)
-    before = {} if imported is None else dict(imported.select("source", "digest").rows())
+    stored_digests = {} if imported is None else dict(imported.select("source", "digest").rows())
     posts: dict[str, tuple[Folder, PostFile]] = {}
     skipped: Counter[str] = Counter()
     for folder in sources_read.folders:
@@ -166,10 +168,12 @@ def take_inventory(
                 source_id = f"{name}/{source_id}"
             posts[source_id] = (folder, file)
     unchanged = {
-        name for name, one in sources_read.exports.items() if before.get(name) == one.digest
+        name
+        for name, exports in sources_read.exports.items()
+        if stored_digests.get(name) == exports.digest
     }
     for name in sources_read.exports.keys() - unchanged:
-        reading = sources_read.exports[name].reading()
+        reading = sources_read.exports[name].read()
         skipped.update({f"in an archive: {reason}": n for reason, n in reading.refused.items()})
         sources_read.require_records(name)
     return Inventory(

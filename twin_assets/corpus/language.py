@@ -12,13 +12,13 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from twin_assets.corpus.code_blocks import without_code
+from twin_assets.corpus.code_blocks import remove_code
 
 UNDETERMINED = "und"
 """ISO 639-2 code of a text whose language cannot be determined."""
 
-_ENOUGH_LETTERS = 20
-_LOOKED_AT = 1000
+_MIN_LETTERS = 20
+_MAX_CHARACTERS = 1000
 _LETTER = re.compile(r"[^\W\d_]")
 # An ideograph or kana is a separate word; other words are separated by spaces.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_](?:[\w'’\-.]*[^\W_])?")
@@ -29,17 +29,17 @@ def detect_language(text: str) -> str:
 
     The code is "und" for fewer than 20 letters of prose.
     """
-    prose = " ".join(without_code(text).split())
-    if len(_LETTER.findall(prose[:_LOOKED_AT])) < _ENOUGH_LETTERS:
+    prose = " ".join(remove_code(text).split())
+    if len(_LETTER.findall(prose[:_MAX_CHARACTERS])) < _MIN_LETTERS:
         return UNDETERMINED
-    detected = _detector().detect(prose[:_LOOKED_AT], model="lite", k=1)
+    detected = _detector().detect(prose[:_MAX_CHARACTERS], model="lite", k=1)
     return str(detected[0]["lang"]) if detected else UNDETERMINED
 
 
 def language_scores(text: str) -> dict[str, float]:
     """Return the detector's confidence, from 0 to 1, for the two most likely ISO codes."""
-    detected = _detector().detect(" ".join(text.split())[:_LOOKED_AT], model="lite", k=2)
-    return {str(one["lang"]): float(one["score"]) for one in detected}
+    detected = _detector().detect(" ".join(text.split())[:_MAX_CHARACTERS], model="lite", k=2)
+    return {str(result["lang"]): float(result["score"]) for result in detected}
 
 
 def count_words(text: str) -> int:

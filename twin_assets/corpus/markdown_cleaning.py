@@ -19,21 +19,21 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from twin_assets.corpus import markdown_escapes, mdx_syntax
-from twin_assets.corpus.code_blocks import fenced, replace_highlights
+from twin_assets.corpus.code_blocks import fence_code, replace_highlights
 from twin_assets.corpus.html_fragment import is_east_asian
-from twin_assets.corpus.html_in_markdown import by_block, html_blocks_as_markdown
-from twin_assets.corpus.html_markdown import in_a_cell
-from twin_assets.corpus.markdown_syntax import notes_of, parser_for
+from twin_assets.corpus.html_in_markdown import group_blocks, html_blocks_to_markdown
+from twin_assets.corpus.html_markdown import escape_table_cell
+from twin_assets.corpus.markdown_syntax import footnote_names, select_parser
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
     from markdown_it.tree import SyntaxTreeNode
 
-_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _DRAWING = re.compile(r"^# Excalidraw Data$|^==⚠ +Switch to EXCALIDRAW VIEW", re.MULTILINE)
 # [!note] a title
 _CALLOUT = re.compile(r"\[![ \t]*([^\[\]|\n]{1,60})(?:\|[^\]\n]{0,80})?\][+-]?[ \t]*")
-_OF_OTHERS = frozenset({"quote", "cite", "quotation"})
+_QUOTATION_CALLOUTS = frozenset({"quote", "cite", "quotation"})
 _HEADING_ID = re.compile(r"[ \t]*\{[#.][^{}\n]{0,200}\}$")
 _SPACES = re.compile(r"[ \t]{2,}")
 _BLOCK_ID = re.compile(r"[ \t]\^[0-9a-f]{6}$")
@@ -53,27 +53,27 @@ def clean_markdown(text: str, *, title: str = "", mdx: bool = False) -> str:
     """
     if "xcalidraw" in text.lower() and _DRAWING.search(text):
         return ""
-    source = replace_highlights(text, fenced)
-    is_mdx = mdx or mdx_syntax.begins_like_mdx(source)
-    parser = mdx_syntax.parser() if is_mdx else parser_for(source)
-    tokens = parser.parse(source, {"notes": notes_of(source)})
+    source = replace_highlights(text, fence_code)
+    is_mdx = mdx or mdx_syntax.has_mdx_import(source)
+    parser = mdx_syntax.parser() if is_mdx else select_parser(source)
+    tokens = parser.parse(source, {"notes": footnote_names(source)})
     if "[!" in source:
-        _open_callouts(tokens)
+        _unwrap_callouts(tokens)
     if "<" not in source:
-        return markdown_escapes.resolved(_of_tree(tokens, title))
+        return markdown_escapes.resolve_escapes(_render_tokens(tokens, title))
     parts: list[str] = []
     plain: list[Token] = []
-    for block, has_html in by_block(tokens):
+    for block, has_html in group_blocks(tokens):
         if not has_html:
             plain += block
             continue
-        parts += [_of_tree(plain, title if not parts else ""), html_blocks_as_markdown(block)]
+        parts += [_render_tokens(plain, title if not parts else ""), html_blocks_to_markdown(block)]
         plain = []
-    parts.append(_of_tree(plain, title if not parts else ""))
-    return markdown_escapes.resolved("\n\n".join(part for part in parts if part.strip()))
+    parts.append(_render_tokens(plain, title if not parts else ""))
+    return markdown_escapes.resolve_escapes("\n\n".join(part for part in parts if part.strip()))
 
 
-def _of_tree(tokens: Sequence[Token], title: str) -> str:
+def _render_tokens(tokens: Sequence[Token], title: str) -> str:
     from markdown_it.tree import SyntaxTreeNode
 
     if not tokens:
@@ -81,27 +81,29 @@ def _of_tree(tokens: Sequence[Token], title: str) -> str:
     blocks = list(SyntaxTreeNode(tokens).children)
     if title and blocks and _is_title(blocks[0], title):
         blocks = blocks[1:]
-    return _blocks(blocks)
+    return _render_blocks(blocks)
 
 
-def _open_callouts(tokens: Sequence[Token]) -> None:
+def _unwrap_callouts(tokens: Sequence[Token]) -> None:
     """Turn callouts, which the parser reports as quotations, into plain blocks by the author."""
-    opened: list[bool] = []
+    callout_stack: list[bool] = []
     for place, token in enumerate(tokens):
         if token.type == "blockquote_open":
             inline = tokens[place + 2] if place + 2 < len(tokens) else token
-            begins = _CALLOUT.match(inline.content) if inline.type == "inline" else None
-            own = begins is not None and begins[1].strip().lower() not in _OF_OTHERS
-            opened.append(own)
-            if own:
+            callout = _CALLOUT.match(inline.content) if inline.type == "inline" else None
+            is_own_text = (
+                callout is not None and callout[1].strip().lower() not in _QUOTATION_CALLOUTS
+            )
+            callout_stack.append(is_own_text)
+            if is_own_text:
                 token.type, token.tag = "callout_open", "div"
-            if begins:
-                _take_mark_out(inline, begins.end())
-        elif token.type == "blockquote_close" and opened and opened.pop():
+            if callout:
+                _remove_callout_mark(inline, callout.end())
+        elif token.type == "blockquote_close" and callout_stack and callout_stack.pop():
             token.type, token.tag = "callout_close", "div"
 
 
-def _take_mark_out(inline: Token, length: int) -> None:
+def _remove_callout_mark(inline: Token, length: int) -> None:
     """Remove the first `length` characters of a line from its text tokens.
 
     The title becomes a separate line.
@@ -119,67 +121,69 @@ def _take_mark_out(inline: Token, length: int) -> None:
 def _is_title(node: SyntaxTreeNode, title: str) -> bool:
     if node.type != "heading" or node.tag != "h1":
         return False
-    heading = _inline(node.children).lower()
+    heading = _render_inline(node.children).lower()
     return re.findall(r"\w+", heading) == re.findall(r"\w+", title.lower())
 
 
-def _blocks(nodes: Iterable[SyntaxTreeNode], *, between: str = "\n\n") -> str:
-    return between.join(text for node in nodes if (text := _block(node)).strip())
+def _render_blocks(nodes: Iterable[SyntaxTreeNode], *, separator: str = "\n\n") -> str:
+    return separator.join(text for node in nodes if (text := _render_block(node)).strip())
 
 
-def _block(node: SyntaxTreeNode) -> str:
+def _render_block(node: SyntaxTreeNode) -> str:
     match node.type:
         case "paragraph":
-            return _inline(node.children)
+            return _render_inline(node.children)
         case "heading":
-            words = _HEADING_ID.sub("", _inline(node.children))
+            words = _HEADING_ID.sub("", _render_inline(node.children))
             return f"{'#' * int(node.tag[1])} {words}" if words else ""
         case "fence" | "code_block":
             language = node.info.split()[0] if node.type == "fence" and node.info.strip() else ""
-            return fenced(node.content, language) if node.content.strip() else ""
+            return fence_code(node.content, language) if node.content.strip() else ""
         case "math_block":
             return node.content
         case "callout":
-            return _blocks(node.children)
+            return _render_blocks(node.children)
         case "blockquote":
-            return _indented(_blocks(node.children), first="> ", rest="> ")
+            return _indent(_render_blocks(node.children), first="> ", rest="> ")
         case "bullet_list" | "ordered_list":
-            return _list(node)
+            return _render_list(node)
         case "table":
-            return _table(node)
+            return _render_table(node)
         case _:  # a thematic break has no words
             return ""
 
 
-def _list(node: SyntaxTreeNode) -> str:
+def _render_list(node: SyntaxTreeNode) -> str:
     number = int(node.attrs.get("start", 1) or 1)
-    tight = all(
+    is_tight = all(
         child.hidden
         for item in node.children
         for child in item.children
         if child.type == "paragraph"
     )
-    between = "\n" if tight else "\n\n"
+    separator = "\n" if is_tight else "\n\n"
     items: list[str] = []
     for offset, item in enumerate(node.children):
         mark = f"{number + offset}. " if node.type == "ordered_list" else "- "
-        content = _blocks(item.children, between=between)
+        content = _render_blocks(item.children, separator=separator)
         if content.strip():
-            items.append(_indented(content, first=mark, rest=" " * len(mark)))
-    return between.join(items)
+            items.append(_indent(content, first=mark, rest=" " * len(mark)))
+    return separator.join(items)
 
 
-def _indented(text: str, *, first: str, rest: str) -> str:
+def _indent(text: str, *, first: str, rest: str) -> str:
     lines = [(rest + line).rstrip() for line in text.split("\n")]
     return (
         first + lines[0][len(rest) :] + "".join("\n" + line for line in lines[1:]) if text else ""
     )
 
 
-def _table(node: SyntaxTreeNode) -> str:
+def _render_table(node: SyntaxTreeNode) -> str:
     rows = [row for section in node.children for row in section.children]
     lines = [
-        "| " + " | ".join(in_a_cell(_inline(cell.children)) for cell in row.children) + " |"
+        "| "
+        + " | ".join(escape_table_cell(_render_inline(cell.children)) for cell in row.children)
+        + " |"
         for row in rows
     ]
     if len(lines) > 1:
@@ -187,44 +191,44 @@ def _table(node: SyntaxTreeNode) -> str:
     return "\n".join(lines)
 
 
-def _inline(nodes: Sequence[SyntaxTreeNode]) -> str:
+def _render_inline(nodes: Sequence[SyntaxTreeNode]) -> str:
     """Return the words of a run of inline nodes, on one line except for hard breaks."""
-    text = "".join(_piece(node) for node in nodes)
+    text = "".join(_render_inline_node(node) for node in nodes)
     lines = [_SPACES.sub(" ", line).strip() for line in text.split("\n")]
     text = "\n".join(line for line in lines if line)
     return _BLOCK_ID.sub("", text) if "^" in text[-7:] else text
 
 
-def _piece(node: SyntaxTreeNode) -> str:
+def _render_inline_node(node: SyntaxTreeNode) -> str:
     match node.type:
         case "inline" | "link":
-            return _joined(node.children)
+            return _join_inline(node.children)
         case "text" | "math_inline":
             return node.content
         case "text_special":
-            return markdown_escapes.marked(node.content, node.markup)
+            return markdown_escapes.mark_escaped(node.content, node.markup)
         case "code_inline":
             fence = "`" * (max((len(run) for run in re.findall("`+", node.content)), default=0) + 1)
             pad = " " if node.content[:1] == "`" or node.content[-1:] == "`" else ""
             return f"{fence}{pad}{node.content}{pad}{fence}"
         case "em" | "strong" | "s":
-            inner = _joined(node.children)
+            inner = _join_inline(node.children)
             return f"{node.markup}{inner}{node.markup}" if inner.strip() else inner
         case "hardbreak":
             return "\n"
         case "html_inline":
-            return "\n" if _BREAK.match(node.content) else ""
+            return "\n" if _LINE_BREAK.match(node.content) else ""
         case _:  # images
             return ""
 
 
-def _joined(nodes: Sequence[SyntaxTreeNode]) -> str:
+def _join_inline(nodes: Sequence[SyntaxTreeNode]) -> str:
     """Join inline nodes in order; a line end becomes a space, or nothing between ideographs."""
     text = ""
     for position, node in enumerate(nodes):
         if node.type == "softbreak":
-            after = _piece(nodes[position + 1]) if position + 1 < len(nodes) else ""
+            after = _render_inline_node(nodes[position + 1]) if position + 1 < len(nodes) else ""
             text += "" if is_east_asian(text[-1:]) and is_east_asian(after[:1]) else " "
         else:
-            text += _piece(node)
+            text += _render_inline_node(node)
     return text

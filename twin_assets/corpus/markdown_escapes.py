@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import re
 
-_FIRST = 0x10FE00
-_MARKED = re.compile(f"[{chr(_FIRST)}-{chr(_FIRST + 0x7F)}]")
-_ALWAYS = frozenset("`")
-_PAIRED = "*_~$"
+_PRIVATE_USE_START = 0x10FE00
+_MARKED_CHARACTER = re.compile(f"[{chr(_PRIVATE_USE_START)}-{chr(_PRIVATE_USE_START + 0x7F)}]")
+_CODE_MARKS = frozenset("`")
+_PAIRED_MARKS = "*_~$"
 _TAG_OR_NAME = re.compile(r"<[/!?A-Za-z]|&#?\w{1,31};")
 _LINE_START = re.compile(r"^(?:[ >]|[-+*] |\d{1,9}[.)] )*$")
 _NUMBERED = re.compile(r"^[ >]*\d{1,9}$")
 
 
-def marked(character: str, source: str) -> str:
+def mark_escaped(character: str, source: str) -> str:
     """Return an escaped or named character (`&lt;`), marked until `resolved`.
 
     Args:
@@ -35,46 +35,53 @@ def marked(character: str, source: str) -> str:
         and character.isascii()
         and (source[:1] == "\\" or character in "<&*_`[")
     ):
-        return chr(_FIRST + ord(character))
+        return chr(_PRIVATE_USE_START + ord(character))
     return character
 
 
-def resolved(text: str) -> str:
+def resolve_escapes(text: str) -> str:
     """Return the text with its marked characters, adding a backslash where necessary."""
-    if text.isascii() or not _MARKED.search(text):
+    if text.isascii() or not _MARKED_CHARACTER.search(text):
         return text
     lines = text.split("\n")
-    return "\n".join(_line(line) if _MARKED.search(line) else line for line in lines)
-
-
-def _line(line: str) -> str:
-    plain = _MARKED.sub(lambda match: chr(ord(match[0]) - _FIRST), line)
-    return _MARKED.sub(
-        lambda match: ("\\" if _needed(plain, match.start()) else "") + plain[match.start()], line
+    return "\n".join(
+        _resolve_line(line) if _MARKED_CHARACTER.search(line) else line for line in lines
     )
 
 
-def _needed(plain: str, at: int) -> bool:
+def _resolve_line(line: str) -> str:
+    plain = _MARKED_CHARACTER.sub(lambda match: chr(ord(match[0]) - _PRIVATE_USE_START), line)
+    return _MARKED_CHARACTER.sub(
+        lambda match: (
+            ("\\" if _needs_backslash(plain, match.start()) else "") + plain[match.start()]
+        ),
+        line,
+    )
+
+
+def _needs_backslash(plain: str, index: int) -> bool:
     """Return whether the character at this position would be markup without a backslash."""
-    character, before, after = plain[at], plain[at - 1 : at], plain[at + 1 : at + 2]
-    if character in _ALWAYS:
+    character, before, after = plain[index], plain[index - 1 : index], plain[index + 1 : index + 2]
+    if character in _CODE_MARKS:
         return plain.count(character) > 1
-    if character in _PAIRED:
+    if character in _PAIRED_MARKS:
         if character == "_" and before.isalnum() and after.isalnum():
             return False
-        if character in "*" and _LINE_START.match(plain[:at]) and after in {" ", ""}:
+        if character in "*" and _LINE_START.match(plain[:index]) and after in {" ", ""}:
             return True
         alone = (before in {"", " "}) and (after in {"", " "})
         return plain.count(character) > 1 and not alone
     if character in "<&":
-        return bool(_TAG_OR_NAME.match(plain, at))
+        return bool(_TAG_OR_NAME.match(plain, index))
     if character == "[":
-        return "](" in plain[at:] or plain.startswith("[[", at) or plain.startswith("[^", at)
+        return (
+            "](" in plain[index:] or plain.startswith("[[", index) or plain.startswith("[^", index)
+        )
     if character in "-+#>=":
         follows = after in {" ", "", character} or character == ">"
-        return follows and bool(_LINE_START.match(plain[:at]))
+        return follows and bool(_LINE_START.match(plain[:index]))
     if character in ".)":
-        return after in {" ", ""} and bool(_NUMBERED.match(plain[:at]))
+        return after in {" ", ""} and bool(_NUMBERED.match(plain[:index]))
     if character == "\\":
         return after != "" and not after.isalnum() and not after.isspace()
     return character == "!" and after == "["

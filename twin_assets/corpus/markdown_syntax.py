@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _MAX_FORMULA = 2_000
-_MAX_BLOCK = 200  # lines
+_MAX_BLOCK_LINES = 200  # lines
 _MAX_NOTES_IN_NOTES = 4
 # Not a price: no space inside the dollars, no digit after them.
-_IN_LINE = re.compile(r"\$(?!\s)(?:[^$\\]|\\.){1,2000}(?<!\s)\$(?!\d)", re.DOTALL)
-_DISPLAYED = re.compile(r"\$\$(?:[^$\\]|\\.|\$(?!\$)){1,2000}?\$\$", re.DOTALL)
-_NEEDS_CARE = re.compile(r"[\\_*{}<&~^\[`|]")
+_INLINE_FORMULA = re.compile(r"\$(?!\s)(?:[^$\\]|\\.){1,2000}(?<!\s)\$(?!\d)", re.DOTALL)
+_DISPLAYED_FORMULA = re.compile(r"\$\$(?:[^$\\]|\\.|\$(?!\$)){1,2000}?\$\$", re.DOTALL)
+_MARKUP_CHARACTER = re.compile(r"[\\_*{}<&~^\[`|]")
 _NO_FORMULA = re.compile(r"\]\(|`|https?:|\n[ \t]*\n")
 _ENVIRONMENT = re.compile(r"\\begin\{([A-Za-z]{1,40}\*?)\}")
-_CLOSED_BY = {"$$": "$$", "\\[": "\\]", "\\\\[": "\\\\]"}
-_LABEL = re.compile(r"[ \t]*(?:\(\d+\)|\{#[^{}]{1,80}\})?[.,;:]?[ \t]*")
+_FORMULA_END_MARKS = {"$$": "$$", "\\[": "\\]", "\\\\[": "\\\\]"}
+_FORMULA_LABEL = re.compile(r"[ \t]*(?:\(\d+\)|\{#[^{}]{1,80}\})?[.,;:]?[ \t]*")
 _NOTE = re.compile(r"\[\^([^\[\]\s]{1,100})\]:[ \t]*")
 _NOTE_MARK = re.compile(r"\[\^([^\[\]\s]{1,100})\]")
 _NOTE_LINE = re.compile(r"^[ \t>]*\[\^([^\[\]\s]{1,100})\]:", re.MULTILINE)
 _WIKI_LINK = re.compile(r"(!?)\[\[([^\[\]\n]{1,300})\]\](?!\(|\[(?!\^))")
-_BEGINS_FENCE = re.compile(r" {0,3}(?:`{3,}[^`\n]*|~{3,}.*)$")
-_KEPT_TO_ITS_END = ("<pre", "<script", "<style", "<textarea", "<!", "<?")
-_UNFINISHED = (
+_FENCE_START = re.compile(r" {0,3}(?:`{3,}[^`\n]*|~{3,}.*)$")
+_RAW_TEXT_STARTS = ("<pre", "<script", "<style", "<textarea", "<!", "<?")
+_RAW_ELEMENTS = (
     (re.compile(r"<pre\b", re.IGNORECASE), re.compile(r"</pre\s*>", re.IGNORECASE)),
     (re.compile(r"<script\b", re.IGNORECASE), re.compile(r"</script\s*>", re.IGNORECASE)),
     (re.compile(r"<style\b", re.IGNORECASE), re.compile(r"</style\s*>", re.IGNORECASE)),
@@ -53,8 +53,8 @@ _UNFINISHED = (
 )
 _UNFINISHED_TAG = re.compile(r"<[A-Za-z][^<>]{0,2000}$")
 _TAG_END = re.compile(">")
-_MAX_TAG = 5  # lines
-_HOLDS_MARKDOWN = re.compile(
+_MAX_TAG_LINES = 5  # lines
+_MARKDOWN_ATTRIBUTE = re.compile(
     r"<\w[^<>]{0,300}?\bmarkdown=[\"']?(?:1|block|span|true)\b", re.IGNORECASE
 )
 _BEYOND_COMMONMARK = re.compile(r"\$|\\[\[(\\b]|\[\[|\[\^|\{")
@@ -62,12 +62,12 @@ _TERMINATORS = "\n!&*<[\\]_`~"
 _MORE_TERMINATORS = _TERMINATORS + "${"
 
 
-def parser_for(text: str) -> MarkdownIt:
+def select_parser(text: str) -> MarkdownIt:
     """Return the parser of a post: CommonMark, with further rules where they may apply."""
     return _parser(bool(_BEYOND_COMMONMARK.search(text)))
 
 
-def notes_of(text: str) -> frozenset[str]:
+def footnote_names(text: str) -> frozenset[str]:
     """Return the names of a post's footnotes; elsewhere `[^name]` is text."""
     return frozenset(_NOTE_LINE.findall(text)) if "[^" in text else frozenset()
 
@@ -81,35 +81,35 @@ def basic_parser() -> MarkdownIt:
         "html_block", _html_block, {"alt": ["paragraph", "reference", "blockquote"]}
     )
     # Link targets are not kept, and no rule here begins at another character.
-    parser.normalizeLink = _as_written
+    parser.normalizeLink = _keep_url
     parser.inline.terminator_re = re.compile("[" + re.escape(_TERMINATORS) + "]")
     return parser
 
 
-def enable_forms(parser: MarkdownIt) -> MarkdownIt:
+def enable_extensions(parser: MarkdownIt) -> MarkdownIt:
     """Add the rules of this module to those of the parser."""
     interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
     parser.block.ruler.before("fence", "math_block", _math_block, interrupts)
     parser.block.ruler.before("fence", "template", _template, interrupts)
     parser.block.ruler.before("reference", "note", _note, {"alt": ["paragraph", "reference"]})
-    parser.inline.ruler.before("escape", "forms", _form)
+    parser.inline.ruler.before("escape", "forms", _inline_extension)
     parser.inline.terminator_re = re.compile("[" + re.escape(_MORE_TERMINATORS) + "]")
     return parser
 
 
-def _as_written(url: str) -> str:
+def _keep_url(url: str) -> str:
     return url
 
 
 @lru_cache(maxsize=2)
-def _parser(beyond: bool) -> MarkdownIt:
-    return enable_forms(basic_parser()) if beyond else basic_parser()
+def _parser(with_extensions: bool) -> MarkdownIt:
+    return enable_extensions(basic_parser()) if with_extensions else basic_parser()
 
 
-def _form(state: StateInline, silent: bool) -> bool:
+def _inline_extension(state: StateInline, silent: bool) -> bool:
     """Try every form that may begin here, in one rule, as each rule runs at every mark."""
-    begins = _INLINE.get(state.src[state.pos])
-    return begins is not None and begins(state, silent)
+    rule = _INLINE_RULES.get(state.src[state.pos])
+    return rule is not None and rule(state, silent)
 
 
 def _push(state: StateInline, kind: str, content: str, end: int, *, silent: bool) -> bool:
@@ -120,14 +120,14 @@ def _push(state: StateInline, kind: str, content: str, end: int, *, silent: bool
     return True
 
 
-def _dollars(state: StateInline, silent: bool) -> bool:
-    match = (_DISPLAYED if state.src.startswith("$$", state.pos) else _IN_LINE).match(
-        state.src, state.pos
-    )
-    return match is not None and _formula(state, match.end(), silent=silent)
+def _dollar_rule(state: StateInline, silent: bool) -> bool:
+    match = (
+        _DISPLAYED_FORMULA if state.src.startswith("$$", state.pos) else _INLINE_FORMULA
+    ).match(state.src, state.pos)
+    return match is not None and _match_formula(state, match.end(), silent=silent)
 
 
-def _backslash(state: StateInline, silent: bool) -> bool:
+def _backslash_rule(state: StateInline, silent: bool) -> bool:
     source, start = state.src, state.pos
     for opening, closing in (
         ("\\(", "\\)"),
@@ -136,54 +136,56 @@ def _backslash(state: StateInline, silent: bool) -> bool:
         ("\\\\[", "\\\\]"),
     ):
         if source.startswith(opening, start):
-            end = _closing(source, closing, start + len(opening))
-            return end > 0 and _formula(state, end, silent=silent, within=len(opening))
+            end = _find_formula_end(source, closing, start + len(opening))
+            return end > 0 and _match_formula(state, end, silent=silent, mark_length=len(opening))
     if match := _ENVIRONMENT.match(source, start):
-        end = _closing(source, f"\\end{{{match[1]}}}", match.end())
-        return end > 0 and _formula(state, end, silent=silent)
+        end = _find_formula_end(source, f"\\end{{{match[1]}}}", match.end())
+        return end > 0 and _match_formula(state, end, silent=silent)
     return False
 
 
-def _closing(source: str, mark: str, start: int) -> int:
+def _find_formula_end(source: str, mark: str, start: int) -> int:
     """Return the end of a formula that `mark` closes, or 0 if there is none nearby."""
     position = source.find(mark, start, start + _MAX_FORMULA)
     return position + len(mark) if position >= 0 else 0
 
 
-def _formula(state: StateInline, end: int, *, silent: bool, within: int = 1) -> bool:
+def _match_formula(state: StateInline, end: int, *, silent: bool, mark_length: int = 1) -> bool:
     """Match a formula that parsing would change; any other needs no rule, and may be two prices."""
     text = state.src[state.pos : end]
     if end > state.posMax or _NO_FORMULA.search(text):
         return False
-    return bool(_NEEDS_CARE.search(text, within, len(text) - within)) and _push(
+    return bool(_MARKUP_CHARACTER.search(text, mark_length, len(text) - mark_length)) and _push(
         state, "math_inline", " ".join(text.split()), end, silent=silent
     )
 
 
-def _bracket(state: StateInline, silent: bool) -> bool:
+def _bracket_rule(state: StateInline, silent: bool) -> bool:
     source, start = state.src, state.pos
     following = source[start + 1 : start + 2]
     if following == "[":
-        return _wiki_link(state, silent)
+        return _wiki_link_rule(state, silent)
     match = _NOTE_MARK.match(source, start) if following == "^" else None
     if match is None or not (match[1] in state.env.get("notes", ()) or match[1].isdecimal()):
         return False
-    words = source[start - 1 : start].isalnum() and source[match.end() : match.end() + 1].isalnum()
-    between = " " if words and source[start - 1].isascii() else ""
-    return _push(state, "text", between, match.end(), silent=silent)
+    is_inside_word = (
+        source[start - 1 : start].isalnum() and source[match.end() : match.end() + 1].isalnum()
+    )
+    separator = " " if is_inside_word and source[start - 1].isascii() else ""
+    return _push(state, "text", separator, match.end(), silent=silent)
 
 
-def _wiki_link(state: StateInline, silent: bool) -> bool:
+def _wiki_link_rule(state: StateInline, silent: bool) -> bool:
     match = _WIKI_LINK.match(state.src, state.pos)
     if match is None or match[2][0].isspace():
         return False
     if match[2].upper() in state.env.get("references", {}):  # [[1]], where [1]: is defined
         return False
-    words = "" if match[1] else shown_by_wiki_link(match[2])
+    words = "" if match[1] else wiki_link_text(match[2])
     return _push(state, "text", words, match.end(), silent=silent)
 
 
-def shown_by_wiki_link(inner: str) -> str:
+def wiki_link_text(inner: str) -> str:
     """Return the visible text of `[[inner]]`: its label, else the page's or heading's name."""
     page, _, label = inner.replace("\\|", "|").partition("|")
     if label.strip():
@@ -193,36 +195,36 @@ def shown_by_wiki_link(inner: str) -> str:
     return page.rsplit("/", 1)[-1].strip().removesuffix(".md") or heading
 
 
-def _bang(state: StateInline, silent: bool) -> bool:
-    return state.src.startswith("![[", state.pos) and _wiki_link(state, silent)
+def _exclamation_rule(state: StateInline, silent: bool) -> bool:
+    return state.src.startswith("![[", state.pos) and _wiki_link_rule(state, silent)
 
 
-def _brace(state: StateInline, silent: bool) -> bool:
+def _brace_rule(state: StateInline, silent: bool) -> bool:
     match = TEMPLATE_TAG.match(state.src, state.pos)
     return match is not None and _push(state, "text", "", match.end(), silent=silent)
 
 
-_INLINE: dict[str, Callable[[StateInline, bool], bool]] = {
-    "$": _dollars,
-    "\\": _backslash,
-    "[": _bracket,
-    "!": _bang,
-    "{": _brace,
+_INLINE_RULES: dict[str, Callable[[StateInline, bool], bool]] = {
+    "$": _dollar_rule,
+    "\\": _backslash_rule,
+    "[": _bracket_rule,
+    "!": _exclamation_rule,
+    "{": _brace_rule,
 }
 
 
-def _line(state: StateBlock, line: int) -> str:
+def _line_text(state: StateBlock, line: int) -> str:
     return state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]
 
 
 def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if state.is_code_block(start):
         return False
-    first = _line(state, start)
+    first = _line_text(state, start)
     if first[:1] not in {"$", "\\"}:
         return False
-    opening = next((mark for mark in _CLOSED_BY if first.startswith(mark)), "")
-    closing = _CLOSED_BY.get(opening, "")
+    opening = next((mark for mark in _FORMULA_END_MARKS if first.startswith(mark)), "")
+    closing = _FORMULA_END_MARKS.get(opening, "")
     if not opening and (match := _ENVIRONMENT.match(first)):
         opening, closing = match[0], f"\\end{{{match[1]}}}"
     last = _last_line(state, start, end, opening, closing) if opening else None
@@ -231,7 +233,7 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     content = state.getLines(start, last + 1, state.sCount[start], False)
     if "\\" not in content and any(state.isEmpty(line) for line in range(start, last)):
         return False  # two marks with prose between them
-    if opening == "\\[" and not _NEEDS_CARE.search(content, 2, len(content) - 2):
+    if opening == "\\[" and not _MARKUP_CHARACTER.search(content, 2, len(content) - 2):
         return False
     if not silent:
         state.line = last + 1
@@ -243,13 +245,13 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 def _last_line(state: StateBlock, start: int, end: int, opening: str, closing: str) -> int | None:
     """Return the line in which a displayed formula ends, with nothing after it."""
-    for line in range(start, min(end, start + _MAX_BLOCK)):
+    for line in range(start, min(end, start + _MAX_BLOCK_LINES)):
         if line > start and not state.isEmpty(line) and state.sCount[line] < state.blkIndent:
             return None
-        text = _line(state, line)
+        text = _line_text(state, line)
         position = text.find(closing, len(opening) if line == start else 0)
         if position >= 0:
-            return line if _LABEL.fullmatch(text, position + len(closing)) else None
+            return line if _FORMULA_LABEL.fullmatch(text, position + len(closing)) else None
     return None
 
 
@@ -275,20 +277,20 @@ def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Match `[^1]: text` and its further, indented paragraphs, which keep their place."""
     if state.is_code_block(start):
         return False
-    match = _NOTE.match(_line(state, start))
+    match = _NOTE.match(_line_text(state, start))
     depth = state.env.get("note_depth", 0)
     if match is None or depth >= _MAX_NOTES_IN_NOTES:
         return False
     if silent:
         return True
-    lines = [_line(state, start)[match.end() :]]
+    lines = [_line_text(state, start)[match.end() :]]
     after_empty = False
     line = start + 1
     while line < end:
         empty = state.isEmpty(line)
         indent = state.sCount[line] - state.blkIndent
         if not empty and (
-            (after_empty and indent < 2) or indent < 0 or _NOTE.match(_line(state, line))
+            (after_empty and indent < 2) or indent < 0 or _NOTE.match(_line_text(state, line))
         ):
             break
         lines.append("" if empty else state.getLines(line, line + 1, state.blkIndent + 4, False))
@@ -315,8 +317,8 @@ def _html_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if silent:
         return True
     token: Token = state.tokens[-1]
-    first = _line(state, start)
-    if first.lower().startswith(_KEPT_TO_ITS_END):
+    first = _line_text(state, start)
+    if first.lower().startswith(_RAW_TEXT_STARTS):
         return True
     last = _end_of_html(state, start, state.line, end)
     if last != state.line:
@@ -328,32 +330,32 @@ def _html_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 def _end_of_html(state: StateBlock, start: int, line: int, end: int) -> int:
     """Return the line after raw HTML that begins at `start`; CommonMark ends it before `line`."""
-    if _HOLDS_MARKDOWN.match(_line(state, start)):
+    if _MARKDOWN_ATTRIBUTE.match(_line_text(state, start)):
         return start + 1
-    place = start
-    while place < line:
-        text = _line(state, place)
-        if place > start and state.sCount[place] < 4 and _BEGINS_FENCE.match(text):
-            return place
-        closed = _end_of_element(state, place, end, text)
-        place = closed if closed is not None else place + 1
-        line = max(line, place)
-        if place == line:
-            line = _over_empty_lines(state, line, end)
+    current = start
+    while current < line:
+        text = _line_text(state, current)
+        if current > start and state.sCount[current] < 4 and _FENCE_START.match(text):
+            return current
+        element_end = _end_of_element(state, current, end, text)
+        current = element_end if element_end is not None else current + 1
+        line = max(line, current)
+        if current == line:
+            line = _end_of_indented_tags(state, line, end)
     return line
 
 
-def _end_of_element(state: StateBlock, place: int, end: int, text: str) -> int | None:
+def _end_of_element(state: StateBlock, first: int, end: int, text: str) -> int | None:
     """Return the end of an element that begins in this line and contains no Markdown."""
-    for opens, closes in _UNFINISHED:
+    for opens, closes in _RAW_ELEMENTS:
         if (match := opens.search(text)) and not closes.search(text, match.end()):
-            return _first(state, place + 1, min(end, place + _MAX_BLOCK), closes)
+            return _find_line(state, first + 1, min(end, first + _MAX_BLOCK_LINES), closes)
     if _UNFINISHED_TAG.search(text):
-        return _first(state, place + 1, min(end, place + _MAX_TAG), _TAG_END)
+        return _find_line(state, first + 1, min(end, first + _MAX_TAG_LINES), _TAG_END)
     return None
 
 
-def _over_empty_lines(state: StateBlock, line: int, end: int) -> int:
+def _end_of_indented_tags(state: StateBlock, line: int, end: int) -> int:
     """Return the end of the following tags, which are indented like code."""
     following = line
     while following < end and state.isEmpty(following):
@@ -361,7 +363,7 @@ def _over_empty_lines(state: StateBlock, line: int, end: int) -> int:
     if (
         not line < following < end
         or state.sCount[following] - state.blkIndent < 4
-        or not _line(state, following).startswith("<")
+        or not _line_text(state, following).startswith("<")
     ):
         return line
     while following < end and not state.isEmpty(following):
@@ -369,10 +371,10 @@ def _over_empty_lines(state: StateBlock, line: int, end: int) -> int:
     return following
 
 
-def _first(state: StateBlock, start: int, end: int, pattern: re.Pattern[str]) -> int | None:
+def _find_line(state: StateBlock, start: int, end: int, pattern: re.Pattern[str]) -> int | None:
     for line in range(start, end):
         if not state.isEmpty(line) and state.sCount[line] < state.blkIndent:
             return None
-        if pattern.search(_line(state, line)):
+        if pattern.search(_line_text(state, line)):
             return line
     return None

@@ -16,7 +16,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from twin_assets.corpus.markdown_syntax import basic_parser, enable_forms
+from twin_assets.corpus.markdown_syntax import basic_parser, enable_extensions
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline
 
-_LONGEST = 4_000
+_MAX_TAG_CHARACTERS = 4_000
 _IMPORT = re.compile(
     r"import\s+(?:[\w$*{][^'\"\n;]{0,300}\sfrom\s+)?['\"][^'\"\n]{1,300}['\"];?[ \t]*$"
 )
@@ -37,7 +37,7 @@ _STRING = re.compile(r"\{\s*(?:'([^'\\\n]*)'|\"([^\"\\\n]*)\"|`([^`\\$]*)`)\s*\}
 _BRACES = re.compile(r"[{}]")
 
 
-def begins_like_mdx(text: str) -> bool:
+def has_mdx_import(text: str) -> bool:
     """Return whether the first line of a post is an import, whatever its file name."""
     first = text.lstrip()[:400].split("\n", 1)[0]
     return first.startswith("import") and bool(_IMPORT.match(first))
@@ -46,7 +46,7 @@ def begins_like_mdx(text: str) -> bool:
 @lru_cache(maxsize=1)
 def parser() -> MarkdownIt:
     """Return the parser of MDX posts."""
-    markdown = enable_forms(basic_parser()).disable(["code", "autolink", "html_inline"])
+    markdown = enable_extensions(basic_parser()).disable(["code", "autolink", "html_inline"])
     interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote"]}
     markdown.block.ruler.before("fence", "module", _module, {"alt": []})
     markdown.block.ruler.at("html_block", _flow, interrupts)
@@ -64,10 +64,10 @@ def _module(state: StateBlock, start: int, end: int, silent: bool) -> bool:
         return False
     if silent:
         return True
-    line, opened = start, 0
-    while line < end and (opened > 0 or not state.isEmpty(line)):
+    line, open_braces = start, 0
+    while line < end and (open_braces > 0 or not state.isEmpty(line)):
         text = state.src[state.bMarks[line] : state.eMarks[line]]
-        opened += sum(1 if brace == "{" else -1 for brace in _BRACES.findall(text))
+        open_braces += sum(1 if brace == "{" else -1 for brace in _BRACES.findall(text))
         line += 1
     state.line = line
     return True
@@ -79,20 +79,20 @@ def _flow(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     if state.src[begin : begin + 1] not in {"<", "{"}:
         return False
     tags: list[str] = []
-    place, limit = begin, state.eMarks[end - 1]
-    while place < limit and state.src[place] in "<{":
-        stop = _end_of_tag(state.src, place, limit)
+    position, limit = begin, state.eMarks[end - 1]
+    while position < limit and state.src[position] in "<{":
+        stop = _end_of_tag(state.src, position, limit)
         if not stop:
             return False
-        if state.src[place] == "<":
-            tags.append(_as_html(state.src[place:stop]))
-        place = stop
-        while state.src[place : place + 1] in {" ", "\t"}:
-            place += 1
+        if state.src[position] == "<":
+            tags.append(_to_html_tag(state.src[position:stop]))
+        position = stop
+        while state.src[position : position + 1] in {" ", "\t"}:
+            position += 1
     line = start
-    while line < end and state.eMarks[line] < place:
+    while line < end and state.eMarks[line] < position:
         line += 1
-    if line >= end or state.src[place : state.eMarks[line]].strip():
+    if line >= end or state.src[position : state.eMarks[line]].strip():
         return False
     if not silent:
         state.line = line + 1
@@ -124,12 +124,12 @@ def _element(state: StateInline, silent: bool) -> bool:
     if not end:
         return False
     if not silent:
-        state.push("html_inline", "", 0).content = _as_html(state.src[state.pos : end])
+        state.push("html_inline", "", 0).content = _to_html_tag(state.src[state.pos : end])
     state.pos = end
     return True
 
 
-def _as_html(tag: str) -> str:
+def _to_html_tag(tag: str) -> str:
     """Return a tag without attributes; a component has none that HTML defines."""
     match = _TAG_NAME.match(tag)
     name = (match[1] or "") if match else ""
@@ -151,32 +151,32 @@ def _end_of_tag(source: str, start: int, limit: int) -> int:
         return 0
     if match[0].endswith(">"):
         return match.end()
-    place, limit = match.end(), min(limit, start + _LONGEST)
-    while place < limit:
-        character = source[place]
+    position, limit = match.end(), min(limit, start + _MAX_TAG_CHARACTERS)
+    while position < limit:
+        character = source[position]
         if character == ">":
-            return place + 1
+            return position + 1
         if character in "\"'":
-            place = source.find(character, place + 1, limit)
-            if place < 0:
+            position = source.find(character, position + 1, limit)
+            if position < 0:
                 return 0
         elif character == "{":
-            place = _end_of_braces(source, place, limit) - 1
-            if place < 0:
+            position = _end_of_braces(source, position, limit) - 1
+            if position < 0:
                 return 0
         elif character == "<":
             return 0
-        place += 1
+        position += 1
     return 0
 
 
 def _end_of_braces(source: str, start: int, limit: int) -> int:
     """Return the end of the braces that open at `start`, or 0 if it is too far away."""
-    opened, limit = 0, min(limit, start + _LONGEST)
+    open_braces, limit = 0, min(limit, start + _MAX_TAG_CHARACTERS)
     if source.find("}", start, limit) < 0:
         return 0
     for brace in _BRACES.finditer(source, start, limit):
-        opened += 1 if brace[0] == "{" else -1
-        if not opened:
+        open_braces += 1 if brace[0] == "{" else -1
+        if not open_braces:
             return brace.end()
     return 0

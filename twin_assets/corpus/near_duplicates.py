@@ -33,15 +33,15 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from twin_assets.corpus.boilerplate import without_repeated_lines
+from twin_assets.corpus.boilerplate import remove_repeated_lines
 from twin_assets.corpus.language import count_words
 from twin_assets.corpus.shingles import jaccard, shingles
 
-SIMILAR = 0.65
+MIN_SIMILARITY = 0.65
 """Documents of at least this Jaccard similarity are copies of one another."""
 
 SHINGLE_WORDS = 3
-BANDS, ROWS = 24, 4
+BAND_COUNT, ROWS_PER_BAND = 24, 4
 _SEED = 20_260_801
 
 SIMILAR_SCHEMA = {
@@ -59,7 +59,7 @@ SIMILAR_SCHEMA = {
 class KnownBodies(Protocol):
     """The documents that already have bands."""
 
-    def holding(self, bands: set[int]) -> pl.DataFrame:
+    def find_by_bands(self, bands: set[int]) -> pl.DataFrame:
         """Return the documents that have one of the bands: `document_id`, `body_hash`, `bands`."""
         ...
 
@@ -68,34 +68,34 @@ class KnownBodies(Protocol):
         ...
 
 
-def shingles_of(text: str) -> frozenset[int]:
+def document_shingles(text: str) -> frozenset[int]:
     """Return the sequences of three words by which documents are compared."""
     return shingles(text, width=SHINGLE_WORDS)
 
 
-def bands_of(sets: Sequence[frozenset[int]]) -> list[list[int]]:
-    """Return the bands of each set, `BANDS` signed 64-bit numbers; an empty set has none.
+def minhash_bands(shingle_sets: Sequence[frozenset[int]]) -> list[list[int]]:
+    """Return the bands of each set, `BAND_COUNT` signed 64-bit numbers; an empty set has none.
 
     They are equal in every process: a seed determines the permutations, and a band includes its
     position.
     """
     minhash: Any = import_module("datasketch").MinHash
-    drawn: Iterable[Any] = minhash.generator(
+    signatures: Iterable[Any] = minhash.generator(
         # numpy accepts lists, not sets
-        (list(elements) or [0] for elements in sets),
-        num_perm=BANDS * ROWS,
+        (list(elements) or [0] for elements in shingle_sets),
+        num_perm=BAND_COUNT * ROWS_PER_BAND,
         seed=_SEED,
         hashfunc=int,
         scheme="affine64",
     )
     return [
-        _bands(one.hashvalues.tobytes()) if elements else []
-        for one, elements in zip(drawn, sets, strict=True)
+        _split_into_bands(signature.hashvalues.tobytes()) if elements else []
+        for signature, elements in zip(signatures, shingle_sets, strict=True)
     ]
 
 
-def _bands(signature: bytes) -> list[int]:
-    width = len(signature) // BANDS
+def _split_into_bands(signature: bytes) -> list[int]:
+    width = len(signature) // BAND_COUNT
     return [
         int.from_bytes(
             hashlib.blake2b(
@@ -106,11 +106,11 @@ def _bands(signature: bytes) -> list[int]:
             "big",
             signed=True,
         )
-        for band in range(BANDS)
+        for band in range(BAND_COUNT)
     ]
 
 
-def sharing(bands: Mapping[str, Sequence[int]]) -> set[tuple[str, str]]:
+def pairs_sharing_band(bands: Mapping[str, Sequence[int]]) -> set[tuple[str, str]]:
     """Return the pairs of keys that share a band, the smaller key first."""
     holders: dict[int, list[str]] = defaultdict(list)
     for key in sorted(bands):
@@ -124,15 +124,19 @@ def sharing(bands: Mapping[str, Sequence[int]]) -> set[tuple[str, str]]:
     }
 
 
-def verified(
-    pairs: Iterable[tuple[str, str]], sets: Mapping[str, frozenset[int]]
+def verify_pairs(
+    pairs: Iterable[tuple[str, str]], shingle_sets: Mapping[str, frozenset[int]]
 ) -> dict[tuple[str, str], float]:
     """Return the candidate pairs of Jaccard similarity `SIMILAR` or more, with the similarity."""
-    similarities = {pair: jaccard(sets[pair[0]], sets[pair[1]]) for pair in pairs}
-    return {pair: similarity for pair, similarity in similarities.items() if similarity >= SIMILAR}
+    similarities = {pair: jaccard(shingle_sets[pair[0]], shingle_sets[pair[1]]) for pair in pairs}
+    return {
+        pair: similarity
+        for pair, similarity in similarities.items()
+        if similarity >= MIN_SIMILARITY
+    }
 
 
-def similar_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl.DataFrame:
+def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl.DataFrame:
     """Return the bands of documents, and the documents that each is a copy of.
 
     Args:
@@ -143,26 +147,30 @@ def similar_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl
         `SIMILAR_SCHEMA`, in the order of `new`. A pair of two new documents is listed for both; a
         pair of a new and a known document is listed for the new one.
     """
-    texts = _bodies(new)
-    sets = {name: shingles_of(text) for name, text in texts.items()}
-    bands = dict(zip(sets, bands_of(list(sets.values())), strict=True))
+    texts = _texts_without_boilerplate(new)
+    shingle_sets = {name: document_shingles(text) for name, text in texts.items()}
+    bands = dict(zip(shingle_sets, minhash_bands(list(shingle_sets.values())), strict=True))
     hashes: dict[str, str] = dict(new.select("document_id", "body_hash").iter_rows())
-    pairs = sharing(bands)
+    pairs = pairs_sharing_band(bands)
     if known is not None:
-        held = known.holding({band for each in bands.values() for band in each})
-        theirs: dict[str, list[int]] = dict(held.select("document_id", "bands").iter_rows())
-        hashes |= dict(held.select("document_id", "body_hash").iter_rows())
+        known_rows = known.find_by_bands({band for each in bands.values() for band in each})
+        known_bands: dict[str, list[int]] = dict(
+            known_rows.select("document_id", "bands").iter_rows()
+        )
+        hashes |= dict(known_rows.select("document_id", "body_hash").iter_rows())
         pairs |= {
             pair
-            for pair in sharing({**theirs, **bands})
-            if not (pair[0] in theirs and pair[1] in theirs)
+            for pair in pairs_sharing_band({**known_bands, **bands})
+            if not (pair[0] in known_bands and pair[1] in known_bands)
         }
-        others = _bodies(known.bodies(sorted(theirs))) if theirs else {}
-        sets |= {name: shingles_of(text) for name, text in others.items()}
+        known_texts = (
+            _texts_without_boilerplate(known.bodies(sorted(known_bands))) if known_bands else {}
+        )
+        shingle_sets |= {name: document_shingles(text) for name, text in known_texts.items()}
     similar: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for (left, right), similarity in sorted(verified(pairs, sets).items()):
-        for one, other in ((left, right), (right, left)):
-            similar[one].append(
+    for (left, right), similarity in sorted(verify_pairs(pairs, shingle_sets).items()):
+        for name, other in ((left, right), (right, left)):
+            similar[name].append(
                 {"other_id": other, "other_hash": hashes[other], "similarity": similarity}
             )
     rows = [
@@ -178,9 +186,9 @@ def similar_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl
     return pl.DataFrame(rows, schema=SIMILAR_SCHEMA)
 
 
-def _bodies(documents: pl.DataFrame) -> dict[str, str]:
+def _texts_without_boilerplate(documents: pl.DataFrame) -> dict[str, str]:
     return {
-        name: without_repeated_lines(text, frozenset(repeated))
+        name: remove_repeated_lines(text, frozenset(repeated))
         for name, repeated, text in documents.select("document_id", "repeated", "text").iter_rows()
     }
 
@@ -200,7 +208,7 @@ class DocumentCopy:
     age: tuple[Any, ...]
 
 
-def collapse(
+def collapse_copies(
     copies: Mapping[str, DocumentCopy], pairs: Mapping[tuple[str, str], float]
 ) -> dict[str, str]:
     """Return the richer copy that replaces each removed copy.
@@ -211,14 +219,14 @@ def collapse(
     similar: dict[str, dict[str, float]] = defaultdict(dict)
     for (left, right), similarity in pairs.items():
         similar[left][right] = similar[right][left] = similarity
-    stays: set[str] = set()
-    gone: dict[str, str] = {}
+    kept: set[str] = set()
+    replacements: dict[str, str] = {}
     ranked = sorted(similar, key=lambda name: (-copies[name].words, copies[name].age, name))
     rank = {name: place for place, name in enumerate(ranked)}
     for name in ranked:
-        richer = [other for other in similar[name] if other in stays]
+        richer = [other for other in similar[name] if other in kept]
         if richer:
-            gone[name] = min(richer, key=lambda other: (-similar[name][other], rank[other]))
+            replacements[name] = min(richer, key=lambda other: (-similar[name][other], rank[other]))
         else:
-            stays.add(name)
-    return gone
+            kept.add(name)
+    return replacements

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-from twin_assets.corpus.code_blocks import without_code
+from twin_assets.corpus.code_blocks import remove_code
 
 _MAIL = re.compile(
     r"(?<![\w.+%/@:=-])[^\W\d_][\w.+-]{0,63}@(?:[a-z\d][a-z\d-]{0,62}\.){1,4}"
@@ -22,7 +22,7 @@ _MAIL = re.compile(
     r"|cz|gr|ru|ua|tr|jp|cn|kr|tw|in|au|nz|ca)(?![\w@:-])",
     re.IGNORECASE,
 )
-_NOBODYS = re.compile(
+_IMPERSONAL_ADDRESS = re.compile(
     r"(?:^(?:git|hg|svn|bzr|cvs|gitolite|[\w.+-]*no-?reply|donotreply)@"
     r"|[@.](?:example|invalid|test|localhost)\.|noreply\.)",
     re.IGNORECASE,
@@ -43,10 +43,10 @@ _SECRETS = re.compile(
 
 def count_personal_traces(text: str) -> int:
     """Count the certain e-mail addresses, phones, accounts, cards and keys in a text."""
-    prose = without_code(text)  # listings have many numbers: a hex dump contains card numbers
+    prose = remove_code(text)  # listings have many numbers: a hex dump contains card numbers
     mails = _MAIL.finditer(text) if "@" in text else ()
     return (
-        sum(not _NOBODYS.search(trace[0]) for trace in mails)
+        sum(not _IMPERSONAL_ADDRESS.search(trace[0]) for trace in mails)
         + sum(1 for _ in _PHONE.finditer(prose))
         + sum(_is_iban(trace[0]) for trace in _IBAN.finditer(prose))
         + sum(_has_luhn_sum(trace[0]) for trace in _CARD.finditer(prose))
@@ -54,13 +54,13 @@ def count_personal_traces(text: str) -> int:
     )
 
 
-def _is_iban(written: str) -> bool:
-    plain = written.replace(" ", "")
+def _is_iban(candidate: str) -> bool:
+    plain = candidate.replace(" ", "")
     rearranged = "".join(str(int(sign, 36)) for sign in plain[4:] + plain[:4])
     return 15 <= len(plain) <= 34 and int(rearranged) % 97 == 1
 
 
-def _has_luhn_sum(written: str) -> bool:
-    digits = [int(sign) for sign in reversed(written) if sign.isdigit()]
+def _has_luhn_sum(candidate: str) -> bool:
+    digits = [int(sign) for sign in reversed(candidate) if sign.isdigit()]
     doubled = (sum(divmod(2 * digit, 10)) for digit in digits[1::2])
     return (sum(digits[::2]) + sum(doubled)) % 10 == 0

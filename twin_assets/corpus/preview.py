@@ -19,28 +19,28 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_assets.corpus import cleaning, cleaning_verdicts, imported_sources, importing
-from twin_assets.corpus.contracts import RULES
-from twin_assets.corpus.importers.site_layout import holds_text, missing_extra
+from twin_assets.corpus.contracts import FAILED_RULES
+from twin_assets.corpus.importers.site_layout import is_text_reason, is_extra_missing
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_assets.corpus.inventory import Inventory, take_inventory
-from twin_assets.corpus.remediation import cure_of
+from twin_assets.corpus.remediation import advice_for_reason
 from twin_assets.corpus.title_questions import questions_about, typical_posts
 from twin_resources.authors import list_authors
 from twin_resources.errors import TwinError
-from twin_resources.processes.wording import counted
+from twin_resources.processes.wording import format_count
 from twin_resources.settings import EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER, Settings
-from twin_resources.slugs import slug_of
+from twin_resources.slugs import make_slug
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
-ASKED = 3
+QUESTION_COUNT = 3
 """Questions to ask first; as many others are kept in case a question has no answer."""
 
-NAMED = 3
+MAX_NAMED_FILES = 3
 """Maximum number of dropped files named for each reason."""
 
-_FEW = 0.02
+_MIN_LANGUAGE_SHARE = 0.02
 """A language with a smaller share is a detail, such as a quotation, and causes no warning."""
 
 
@@ -67,22 +67,22 @@ class AcceptedPosts:
     posts: pl.DataFrame = field(default_factory=pl.DataFrame, repr=False, compare=False)
 
     @classmethod
-    def of(cls, accepted: pl.DataFrame) -> AcceptedPosts:
+    def from_documents(cls, accepted: pl.DataFrame) -> AcceptedPosts:
         """Summarize the kept rows of `cleaned_documents`."""
         dates = accepted["published_at"].drop_nulls().sort()
         questions = [
             question
-            for count in (ASKED, 2 * ASKED)
+            for count in (QUESTION_COUNT, 2 * QUESTION_COUNT)
             for question in questions_about(accepted, count=count)
         ]
         return cls(
             dates=[dates[0].isoformat(), dates[-1].isoformat()] if dates.len() else [],
             dated=dates.len(),
             words=int(accepted["words"].sum()),
-            languages=_counted(accepted["language"]),
+            languages=_count_values(accepted["language"]),
             titles=typical_posts(accepted)["title"].to_list(),
-            questions=list(dict.fromkeys(questions))[: 2 * ASKED],
-            posts=_asked_about(accepted),
+            questions=list(dict.fromkeys(questions))[: 2 * QUESTION_COUNT],
+            posts=_posts_behind_questions(accepted),
         )
 
 
@@ -136,7 +136,7 @@ class Preview:
     embedder: str = ""
     unclaimed: dict[str, int] = field(default_factory=dict[str, int])
 
-    def document(self) -> dict[str, Any]:
+    def to_json_document(self) -> dict[str, Any]:
         """Return the document that `--json` prints: everything except the posts themselves."""
         values = vars(self) | vars(self.accepted)
         return {name: value for name, value in values.items() if name not in {"accepted", "posts"}}
@@ -164,57 +164,69 @@ def preview(
     Raises:
         TwinError: there is nothing to import, or no post is left after cleaning.
     """
-    known = next((one for one in list_authors(settings) if author and one.name == author), None)
-    slug = known.slug if known else slug_of(author) if author else ""
-    opted = sorted({*include, *(known.include if known else ())})
-    inventory, raw, changes = _read(sources, settings, slug, include=opted)
-    names_given = [author, *(known.aliases if known else ()), *aliases]
-    names = [name for name in dict.fromkeys(names_given) if name] if author else []
-    cleaned, aside = cleaning.parted_posts(raw.select(cleaning.RAW_COLUMNS), names=names)
-    accepted = AcceptedPosts.of(cleaned.filter("kept"))
+    known_author = next(
+        (candidate for candidate in list_authors(settings) if author and candidate.name == author),
+        None,
+    )
+    slug = known_author.slug if known_author else make_slug(author) if author else ""
+    opt_ins = sorted({*include, *(known_author.include if known_author else ())})
+    inventory, raw, changes = _read_sources(sources, settings, slug, include=opt_ins)
+    all_names = [author, *(known_author.aliases if known_author else ()), *aliases]
+    names = [name for name in dict.fromkeys(all_names) if name] if author else []
+    cleaned, quarantined = cleaning.clean_and_quarantine(
+        raw.select(cleaning.RAW_COLUMNS), names=names
+    )
+    accepted = AcceptedPosts.from_documents(cleaned.filter("kept"))
     kept = int(cleaned["kept"].sum())
-    left_out = inventory.excluded()
+    excluded_counts = inventory.count_excluded_items()
     embedder = _embedder_for(accepted.languages, settings)
-    not_read = sum(n for reason, n in inventory.skipped.items() if holds_text(reason))
-    not_read += raw.filter(pl.col("problem") == "template").height
-    read = raw.filter(pl.col("problem") == "").height
-    signed = pl.concat([part.select("source_id", "source", "byline") for part in (cleaned, aside)])
-    aside = aside.select("source_id", dropped_because="breaks_" + pl.col(RULES).list.first())
-    dropped = _summed(
-        left_out, cleaning.dropped_by_reason(cleaned), cleaning.dropped_by_reason(aside)
+    unread_files = sum(n for reason, n in inventory.skipped.items() if is_text_reason(reason))
+    unread_files += raw.filter(pl.col("problem") == "template").height
+    read_posts = raw.filter(pl.col("problem") == "").height
+    signed_posts = pl.concat(
+        [part.select("source_id", "source", "byline") for part in (cleaned, quarantined)]
+    )
+    quarantined = quarantined.select(
+        "source_id", dropped_because="breaks_" + pl.col(FAILED_RULES).list.first()
+    )
+    dropped = _sum_counts(
+        excluded_counts,
+        cleaning.dropped_by_reason(cleaned),
+        cleaning.dropped_by_reason(quarantined),
     )
     return Preview(
         author=author,
         layouts=inventory.layouts,
-        found=cleaned.height + aside.height + sum(left_out.values()),
+        found=cleaned.height + quarantined.height + sum(excluded_counts.values()),
         kept=kept,
         dropped=dropped,
-        named=_named(cleaned) | _named(aside.with_columns(kept=False)),
-        cures={reason: cure for reason in dropped if (cure := cure_of(reason))},
-        converted=_counted(raw.filter(pl.col("encoding") != "")["encoding"]),
+        named=_first_dropped_files(cleaned)
+        | _first_dropped_files(quarantined.with_columns(kept=False)),
+        cures={reason: cure for reason in dropped if (cure := advice_for_reason(reason))},
+        converted=_count_values(raw.filter(pl.col("encoding") != "")["encoding"]),
         skipped=inventory.skipped,
-        unread=not_read,
-        mostly_unread=not_read > read,
+        unread=unread_files,
+        mostly_unread=unread_files > read_posts,
         accepted=accepted,
-        bylines=_counted(raw.filter(pl.col("author") != "")["author"]),
+        bylines=_count_values(raw.filter(pl.col("author") != "")["author"]),
         warnings=[
             *_language_warnings(
                 accepted.languages, settings.model_copy(update={"embedder": embedder})
             ),
-            *_byline_warnings(cleaned, signed, names, slug=slug),
-            *_unsure(inventory.remarks),
-            *_unread_warnings(not_read, read=read, skipped=inventory.skipped),
-            *_quarantine_warnings(kept, aside.height, settings),
+            *_byline_warnings(cleaned, signed_posts, names, slug=slug),
+            *_remark_warnings(inventory.remarks),
+            *_unread_warnings(unread_files, read_posts=read_posts, skipped=inventory.skipped),
+            *_quarantine_warnings(kept, quarantined.height, settings),
             *([] if kept else ["no post can be used: see the reasons above"]),
         ],
-        failed=[str(one) for one in inventory.failed],
+        failed=[str(source) for source in inventory.failed],
         changes=changes,
         embedder=embedder,
-        unclaimed=_by_name(cleaning_verdicts.unclaimed(signed, names)),
+        unclaimed=_count_by_byline(cleaning_verdicts.unclaimed_bylines(signed_posts, names)),
     )
 
 
-def _read(
+def _read_sources(
     sources: Sequence[str | Path], settings: Settings, slug: str, *, include: Sequence[str]
 ) -> tuple[Inventory, pl.DataFrame, dict[str, int] | None]:
     """Read the sources.
@@ -227,34 +239,38 @@ def _read(
         TemporaryDirectory(prefix="twin-preview-") as scratch,
     ):
         stored, _ = imported_sources.stored_import(tables, slug) if tables else (None, None)
-        forgotten = imported_sources.forgotten(tables, slug) if tables else None
+        erased_posts = imported_sources.erased_posts_filter(tables, slug) if tables else None
         inventory = take_inventory(sources, include=include, scratch=Path(scratch))
-        frame = importing.inventory_frame(inventory, stored, forgotten=forgotten)
+        frame = importing.inventory_frame(inventory, stored, erased_posts=erased_posts)
         raw = importing.read_rows(
             frame.filter(~pl.col("deleted")),
             inventory,
-            earlier=partial(imported_sources.earlier_rows, tables, slug) if tables else None,
-            forgotten=forgotten,
+            read_stored_rows=partial(imported_sources.read_stored_rows, tables, slug)
+            if tables
+            else None,
+            erased_posts=erased_posts,
         )
     changes = importing.changes(frame, stored).counts() if stored is not None else None
     return inventory, raw, changes
 
 
-def _asked_about(accepted: pl.DataFrame) -> pl.DataFrame:
+def _posts_behind_questions(accepted: pl.DataFrame) -> pl.DataFrame:
     """Return the posts behind the questions."""
-    chosen = pl.concat([typical_posts(accepted, count=count) for count in (ASKED, 2 * ASKED)])
+    chosen = pl.concat(
+        [typical_posts(accepted, count=count) for count in (QUESTION_COUNT, 2 * QUESTION_COUNT)]
+    )
     return accepted.filter(pl.col("document_id").is_in(chosen["document_id"].implode()))
 
 
-def known_languages(settings: Settings) -> tuple[str, ...]:
+def supported_languages(settings: Settings) -> tuple[str, ...]:
     """Return the ISO 639-1 codes that the embedder supports, or none if they are unknown.
 
     A prepared embedder lists them in its manifest; the embedded one supports English.
     """
-    from twin_resources.models.embedder.embedder import find_prepared
+    from twin_resources.models.embedder.embedder import find_prepared_embedder
 
     try:
-        return find_prepared(settings)[1].languages
+        return find_prepared_embedder(settings)[1].languages
     except TwinError:  # not prepared yet: a preview runs earlier
         return ("en",) if settings.embedder == EMBEDDED_EMBEDDER else ()
 
@@ -276,8 +292,8 @@ def _stored_tables(settings: Settings, slug: str) -> Generator[Tables | None]:
 
 def _embedder_for(languages: Mapping[str, int], settings: Settings) -> str:
     """Return the multilingual embedder if the default does not support most posts' language."""
-    known = {*known_languages(settings), "und"}
-    unknown = sum(count for code, count in languages.items() if code not in known)
+    supported = {*supported_languages(settings), "und"}
+    unknown = sum(count for code, count in languages.items() if code not in supported)
     is_named = "embedder" in settings.model_fields_set
     if is_named or settings.embedder != EMBEDDED_EMBEDDER or 2 * unknown <= sum(languages.values()):
         return settings.embedder
@@ -285,34 +301,34 @@ def _embedder_for(languages: Mapping[str, int], settings: Settings) -> str:
 
 
 def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list[str]:
-    known = known_languages(settings)
+    supported = supported_languages(settings)
     total = sum(languages.values())
     foreign = {
         code: count
         for code, count in languages.items()
-        if known and code not in {*known, "und"} and count > _FEW * total
+        if supported and code not in {*supported, "und"} and count > _MIN_LANGUAGE_SHARE * total
     }
     if not foreign:
         return []
     return [
-        f"the embedder {settings.embedder} knows {', '.join(known)}, and {_listed(foreign)} of "
-        f"{counted(total, 'post')} are in another language: posts will be found badly; name a "
+        f"the embedder {settings.embedder} knows {', '.join(supported)}, and {_format_counts(foreign)} of "
+        f"{format_count(total, 'post')} are in another language: posts will be found badly; name a "
         f"multilingual one with --embedder ({MULTILINGUAL_EMBEDDER} is installed)"
     ]
 
 
-def _quarantine_warnings(accepted: int, aside: int, settings: Settings) -> list[str]:
+def _quarantine_warnings(accepted: int, quarantined: int, settings: Settings) -> list[str]:
     """Warn, before an import runs, that it will stop."""
-    share = aside / max(1, accepted + aside)
+    share = quarantined / max(1, accepted + quarantined)
     if share <= settings.most_quarantined:
         return []
     return [
-        f"{counted(aside, 'post')}, {share:.0%} of the usable ones, break a claim: an import stops "
+        f"{format_count(quarantined, 'post')}, {share:.0%} of the usable ones, break a claim: an import stops "
         f"above {settings.most_quarantined:.0%} (TWIN_MOST_QUARANTINED)"
     ]
 
 
-_UNSURE: Mapping[str, tuple[str, str]] = {
+_REMARK_TEXTS: Mapping[str, tuple[str, str]] = {
     "ambiguous_date": (
         "with a date that reads two ways (3/5/2020, taken as month and day; 5. listopada 2020)",
         "write 2020-03-05, or the language in `lang` (en-GB)",
@@ -325,32 +341,38 @@ _UNSURE: Mapping[str, tuple[str, str]] = {
 }
 
 
-def _unsure(remarks: Mapping[str, Sequence[str]]) -> list[str]:
+def _remark_warnings(remarks: Mapping[str, Sequence[str]]) -> list[str]:
     """Describe what remains unclear after reading the posts, with the names of the first files."""
     warnings: list[str] = []
-    for what, source_ids in remarks.items():
-        problem, cure = _UNSURE.get(what, (what.replace("_", " "), ""))
-        more = f" and {len(source_ids) - NAMED:,} more" if len(source_ids) > NAMED else ""
-        names = ", ".join(sorted(source_ids)[:NAMED])
+    for remark, source_ids in remarks.items():
+        problem, cure = _REMARK_TEXTS.get(remark, (remark.replace("_", " "), ""))
+        more = (
+            f" and {len(source_ids) - MAX_NAMED_FILES:,} more"
+            if len(source_ids) > MAX_NAMED_FILES
+            else ""
+        )
+        names = ", ".join(sorted(source_ids)[:MAX_NAMED_FILES])
         end = f"; {cure}" if cure else ""
-        warnings.append(f"{counted(len(source_ids), 'post')} {problem}: {names}{more}{end}")
+        warnings.append(f"{format_count(len(source_ids), 'post')} {problem}: {names}{more}{end}")
     return warnings
 
 
-def _unread_warnings(not_read: int, *, read: int, skipped: Mapping[str, int]) -> list[str]:
+def _unread_warnings(
+    unread_files: int, *, read_posts: int, skipped: Mapping[str, int]
+) -> list[str]:
     extra = f"pip install '{EXTRA}': it reads some of the files that are skipped"
-    missing = [extra] if missing_extra(skipped) else []
-    if not_read <= read:
+    missing = [extra] if is_extra_missing(skipped) else []
+    if unread_files <= read_posts:
         return missing
     return [
         *missing,
-        f"{counted(not_read, 'file')} with text {'is' if not_read == 1 else 'are'} left out, and "
-        f"only {counted(read, 'post')} read: see what is skipped, and name the folder of the posts",
+        f"{format_count(unread_files, 'file')} with text {'is' if unread_files == 1 else 'are'} left out, and "
+        f"only {format_count(read_posts, 'post')} read: see what is skipped, and name the folder of the posts",
     ]
 
 
 def _byline_warnings(
-    cleaned: pl.DataFrame, signed: pl.DataFrame, names: Sequence[str], *, slug: str
+    cleaned: pl.DataFrame, signed_posts: pl.DataFrame, names: Sequence[str], *, slug: str
 ) -> list[str]:
     """Warn about posts by somebody else, which teach the twin another person's voice.
 
@@ -359,25 +381,29 @@ def _byline_warnings(
     Args:
         cleaned: `cleaned_documents` with the verdicts, so that the warnings match what cleaning
             does.
-        signed: `source_id`, `source`, `byline` of all posts.
+        signed_posts: `source_id`, `source`, `byline` of all posts.
         names: the author's name and aliases.
     """
     if not names:
         return []
     warnings: list[str] = []
-    posts = counted(signed.height, "post")
-    others = _counted(cleaned.filter(dropped_because="foreign_byline")["byline"])
-    if others:
+    posts = format_count(signed_posts.height, "post")
+    foreign_bylines = _count_values(cleaned.filter(dropped_because="foreign_byline")["byline"])
+    if foreign_bylines:
         warnings.append(
-            f"{sum(others.values()):,} of {posts} are left out: somebody other than {names[0]} "
-            f"signed them ({_listed(others)})"
+            f"{sum(foreign_bylines.values()):,} of {posts} are left out: somebody other than {names[0]} "
+            f"signed them ({_format_counts(foreign_bylines)})"
         )
-    for name, count in _by_name(cleaning_verdicts.unclaimed(signed, names)).items():
+    for name, count in _count_by_byline(
+        cleaning_verdicts.unclaimed_bylines(signed_posts, names)
+    ).items():
         warnings.append(
             f"{name} signed {count:,} of {posts}; if that is {names[0]} too, write aliases = "
             f'["{name}"] into authors/{slug}.toml'
         )
-    for name, count in _by_name(cleaning_verdicts.adopted(signed, names)).items():
+    for name, count in _count_by_byline(
+        cleaning_verdicts.adopted_handles(signed_posts, names)
+    ).items():
         warnings.append(
             f"{count:,} of {posts} are signed {name}: taken for {names[0]}, as the handle under "
             "most of their source"
@@ -385,7 +411,7 @@ def _byline_warnings(
     return warnings
 
 
-def _by_name(counts: pl.DataFrame) -> dict[str, int]:
+def _count_by_byline(counts: pl.DataFrame) -> dict[str, int]:
     """Return the number of posts by byline, over all sources."""
     total: Counter[str] = Counter()
     for byline, posts in counts.select("byline", "len").iter_rows():
@@ -393,28 +419,28 @@ def _by_name(counts: pl.DataFrame) -> dict[str, int]:
     return dict(total.most_common())
 
 
-def _named(cleaned: pl.DataFrame) -> dict[str, list[str]]:
+def _first_dropped_files(cleaned: pl.DataFrame) -> dict[str, list[str]]:
     """Return the first dropped files by reason, and how many more there are."""
     names_by_kind: dict[str, list[str]] = {}
     dropped = cleaned.filter(~pl.col("kept")).sort("source_id")
     for (reason,), rows in dropped.group_by("dropped_because", maintain_order=True):
         names = rows["source_id"].to_list()
-        more = [f"{len(names) - NAMED:,} more"] if len(names) > NAMED else []
-        names_by_kind[str(reason)] = [*names[:NAMED], *more]
+        more = [f"{len(names) - MAX_NAMED_FILES:,} more"] if len(names) > MAX_NAMED_FILES else []
+        names_by_kind[str(reason)] = [*names[:MAX_NAMED_FILES], *more]
     return names_by_kind
 
 
-def _summed(*counts: Mapping[str, int]) -> dict[str, int]:
+def _sum_counts(*counts: Mapping[str, int]) -> dict[str, int]:
     total: Counter[str] = Counter()
     for count in counts:
         total.update(count)
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _counted(values: pl.Series) -> dict[str, int]:
+def _count_values(values: pl.Series) -> dict[str, int]:
     counts = values.alias("value").value_counts().sort("count", "value", descending=[True, False])
     return {str(value): int(count) for value, count in counts.rows()}
 
 
-def _listed(counts: Mapping[str, int]) -> str:
+def _format_counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())

@@ -7,10 +7,10 @@ import dagster as dg
 
 from twin_assets.corpus import imported_sources, importing
 from twin_assets.partitions import authors
-from twin_assets.table_assets import materialized, table_asset
+from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.authors import read_author
 from twin_resources.settings import Settings
-from twin_resources.storage.sources.listing import SOURCES_MARK, mark_of_sources
+from twin_resources.storage.sources.listing import SOURCES_FINGERPRINT_KEY, fingerprint_sources
 from twin_resources.storage.tables.tables import Tables
 
 
@@ -34,15 +34,15 @@ def raw_posts(
     """Every post as imported; an edited file replaces its row, a deleted one leaves a tombstone."""
     author = read_author(settings, context.partition_key)
     # The mark precedes reading: a source that changes meanwhile has another mark and is read again.
-    mark = mark_of_sources(author.sources)
-    done = imported_sources.update_raw_posts(tables, author)
-    for line in done.failed:
+    sources_mark = fingerprint_sources(author.sources)
+    imported = imported_sources.update_raw_posts(tables, author)
+    for line in imported.failed:
         context.log.warning(line)
     check = dg.AssetCheckResult(
         check_name="every_source_was_read",
-        passed=not done.failed,
+        passed=not imported.failed,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"sources": len(author.sources), "not_read": done.failed},
+        metadata={"sources": len(author.sources), "not_read": imported.failed},
     )
-    told = {**done.told, SOURCES_MARK: mark}
-    return materialized(done.posts, told, check_results=[check])
+    metadata = {**imported.metadata, SOURCES_FINGERPRINT_KEY: sources_mark}
+    return report_materialization(imported.posts, metadata, check_results=[check])

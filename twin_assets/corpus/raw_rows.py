@@ -12,21 +12,21 @@ from typing import Any
 
 from twin_assets.corpus.importers.posts import Post, content_hash
 from twin_assets.corpus.importers.record import ExportRecord
-from twin_assets.corpus.importers.suffixes import markup_of
+from twin_assets.corpus.importers.suffixes import markup_from_name
 
-_ALIKE = (
+_SHARED_COLUMNS = (
     *("url", "author", "byline", "kind", "title", "text", "markup", "language"),
     *("visibility", "licence", "created_at", "updated_at"),
 )
 
 
-def row_of_post(post: Post) -> dict[str, Any]:
+def post_row(post: Post) -> dict[str, Any]:
     """Return the fields that come from the file itself.
 
     `importing`, which has the author's settings, decides whether a draft is included.
     """
     return {
-        **{name: getattr(post, name) for name in _ALIKE},
+        **{name: getattr(post, name) for name in _SHARED_COLUMNS},
         "parent_id": "",
         "tags": post.tags,
         "content_hash": content_hash(post.text),
@@ -34,16 +34,16 @@ def row_of_post(post: Post) -> dict[str, Any]:
     }
 
 
-def row_of_record(record: ExportRecord) -> dict[str, Any]:
+def record_row(record: ExportRecord) -> dict[str, Any]:
     """Return the fields of an export's record; a draft in it was requested."""
     draft = {"kind": "post", "visibility": "private"} if record.kind == "draft" else {}
     has_text = bool(record.text.strip())
     return {
-        **{name: getattr(record, name) for name in _ALIKE},
+        **{name: getattr(record, name) for name in _SHARED_COLUMNS},
         **draft,
         "parent_id": f"{record.source}/{record.parent_id}" if record.parent_id else "",
         "tags": list(record.tags),
-        "content_hash": content_hash(record.text) if has_text else _no_content(record.row_id),
+        "content_hash": content_hash(record.text) if has_text else _unique_hash(record.row_id),
         "encoding": "",
     }
 
@@ -51,23 +51,23 @@ def row_of_record(record: ExportRecord) -> dict[str, Any]:
 def row_without_text(source_id: str, *, deleted: bool) -> dict[str, Any]:
     """Return a tombstone, or the row of a post that could not be read."""
     return {
-        **dict.fromkeys((*_ALIKE, "parent_id", "encoding"), ""),
+        **dict.fromkeys((*_SHARED_COLUMNS, "parent_id", "encoding"), ""),
         "kind": "tombstone" if deleted else "note",
-        "markup": markup_of(source_id) or "markdown",
+        "markup": markup_from_name(source_id) or "markdown",
         "visibility": "public",
         "created_at": None,
         "updated_at": None,
         "tags": [],
-        "content_hash": _no_content(source_id),
+        "content_hash": _unique_hash(source_id),
     }
 
 
-def row_as_stored(stored: Mapping[str, Any]) -> dict[str, Any]:
+def upgrade_stored_row(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a row from an earlier version of this table."""
     empty = row_without_text(str(stored["source_id"]), deleted=bool(stored["deleted"]))
     return {name: stored.get(name, value) for name, value in empty.items()}
 
 
-def _no_content(source_id: str) -> str:
+def _unique_hash(source_id: str) -> str:
     """Return a unique hash, so that posts without text are not duplicates of one another."""
     return hashlib.sha256(f"no text: {source_id}".encode()).hexdigest()

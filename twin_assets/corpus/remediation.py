@@ -13,10 +13,10 @@ from twin_assets.corpus.cleaning import MIN_WORDS
 from twin_assets.corpus.importers import visibility_rules
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
-_SAID_ELSEWHERE = "nothing is lost: another post says the same and is kept"
-_ASKED_FOR = "add --include {} if it is to be imported"
+_DUPLICATE_ADVICE = "nothing is lost: another post says the same and is kept"
+_OPT_IN_ADVICE = "add --include {} if it is to be imported"
 
-CURES: Mapping[str, str] = {
+ADVICE_BY_REASON: Mapping[str, str] = {
     "not_utf8": "save it as UTF-8",
     "binary": "it is no text: save it as text, or take it out of the folder",
     "too_large": f"split it: a post has at most {MAX_POST_BYTES // 1_000_000} MB",
@@ -32,18 +32,18 @@ CURES: Mapping[str, str] = {
     "empty": "write something below its title, or take it out of the folder",
     "no_text": "it has no prose of its own: nothing to do",
     "too_short": f"nothing to do: fewer than {MIN_WORDS} words teach no voice",
-    "draft": _ASKED_FOR.format("drafts"),
-    "private": _ASKED_FOR.format("private"),
-    "followers": _ASKED_FOR.format("followers"),
-    "paid": _ASKED_FOR.format("paid"),
-    "reply": _ASKED_FOR.format("replies"),
+    "draft": _OPT_IN_ADVICE.format("drafts"),
+    "private": _OPT_IN_ADVICE.format("private"),
+    "followers": _OPT_IN_ADVICE.format("followers"),
+    "paid": _OPT_IN_ADVICE.format("paid"),
+    "reply": _OPT_IN_ADVICE.format("replies"),
     "not_published": "its front matter says that it is not published",
     "unlisted": "its front matter keeps it out of lists; take that line out to have it imported",
     "not_yet_published": "it comes by itself on the day that it names",
     "expired": "its front matter says that it has expired",
     "deleted_at_the_source": "it is not there any more",
-    "duplicate": _SAID_ELSEWHERE,
-    "near_duplicate": _SAID_ELSEWHERE,
+    "duplicate": _DUPLICATE_ADVICE,
+    "near_duplicate": _DUPLICATE_ADVICE,
     "foreign_byline": "somebody else signed it; if that is the author, name it in `aliases` of "
     "authors/<slug>.toml",
     "breaks_no_platform_boilerplate_left": "take the platform's menu or notice out of it",
@@ -55,12 +55,12 @@ CURES: Mapping[str, str] = {
 }
 
 
-def cure_of(reason: str) -> str:
+def advice_for_reason(reason: str) -> str:
     """Return what to do about posts left out for `reason`, or "" if there is no advice."""
-    if reason.startswith(visibility_rules.UNKNOWN):
-        key = reason.removeprefix(visibility_rules.UNKNOWN)
+    if reason.startswith(visibility_rules.UNKNOWN_KEY_PREFIX):
+        key = reason.removeprefix(visibility_rules.UNKNOWN_KEY_PREFIX)
         return (
             f"its front matter has a key that reads so ({key}); take it out, or add "
             "`published: true`"
         )
-    return CURES.get(reason, "")
+    return ADVICE_BY_REASON.get(reason, "")

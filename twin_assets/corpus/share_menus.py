@@ -35,7 +35,7 @@ _ACTIONS = (
     r"|分享|收藏|订阅|共有"
 )
 _ITEM = re.compile(rf"(?<!\w)(?:{_NETWORKS.pattern}|{_ACTIONS})(?!\w)", re.IGNORECASE)
-_BETWEEN = re.compile(r"[\s>*_|·•∙/+\[\]#-]{1,20}")
+_SEPARATOR = re.compile(r"[\s>*_|·•∙/+\[\]#-]{1,20}")
 
 # Whole lines that are always buttons, and notices that may be part of any line.
 _BUTTONS = frozenset(
@@ -50,8 +50,8 @@ _NOTICES = re.compile(
     r"|is a reader supported publication|privacy terms collection notice"
     r"|subscribe for free to receive new posts)\b|open in app ?sign ?up ?sign ?in"
 )
-_MARKS = " \t*_>~"
-_OWN = re.compile(r"\s*(?:#{1,6} |[-+*] |\d{1,9}[.)] |\|)")
+_MARKUP_CHARACTERS = " \t*_>~"
+_HEADING_OR_ITEM = re.compile(r"\s*(?:#{1,6} |[-+*] |\d{1,9}[.)] |\|)")
 
 
 def count_menus(text: str) -> int:
@@ -62,19 +62,20 @@ def count_menus(text: str) -> int:
     """
     lines = [line for _, line in prose_lines(text)]
     buttons = sum(
-        not _OWN.match(line) and line.strip(_MARKS).casefold() in _BUTTONS for line in lines
+        not _HEADING_OR_ITEM.match(line) and line.strip(_MARKUP_CHARACTERS).casefold() in _BUTTONS
+        for line in lines
     )
     prose = re.sub(r"`[^`\n]*`", " , ", "\n".join(lines))
     flat = " ".join(re.findall(r"\w+", prose.casefold()))
-    return buttons + _rows_of_buttons(prose) + len(_NOTICES.findall(flat))
+    return buttons + _count_button_rows(prose) + len(_NOTICES.findall(flat))
 
 
-def _rows_of_buttons(prose: str) -> int:
+def _count_button_rows(prose: str) -> int:
     count = 0
     row: list[str] = []
     end = 0
     for item in _ITEM.finditer(prose):
-        if row and not _BETWEEN.fullmatch(prose, end, item.start()):
+        if row and not _SEPARATOR.fullmatch(prose, end, item.start()):
             count += _is_menu(row)
             row = []
         row.append(item[0].casefold())

@@ -21,7 +21,7 @@ _MODULUS = (1 << 61) - 1  # a prime: sums of products of 61-bit numbers stay wel
 _FACTOR = 1_000_003_000_033
 
 
-def words_of(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Return words in lower case without punctuation; a Chinese or Japanese character is a word."""
     return _WORD.findall(text.lower())
 
@@ -31,14 +31,14 @@ def shingles(text: str, *, width: int) -> frozenset[int]:
 
     A shorter text is one sequence.
     """
-    numbers = [_number(word) for word in words_of(text)]
-    if not numbers:
+    word_hashes = [_hash_word(word) for word in split_words(text)]
+    if not word_hashes:
         return frozenset()
-    last = max(1, len(numbers) - width + 1)
+    last = max(1, len(word_hashes) - width + 1)
     hashes: set[int] = set()
     for start in range(last):
         value = 0
-        for number in numbers[start : start + width]:
+        for number in word_hashes[start : start + width]:
             value = (value * _FACTOR + number) % _MODULUS
         hashes.add(value)
     return frozenset(hashes)
@@ -51,5 +51,5 @@ def jaccard(left: Set[Hashable], right: Set[Hashable]) -> float:
 
 
 @lru_cache(maxsize=100_000)
-def _number(word: str) -> int:
+def _hash_word(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=7).digest()) + 1

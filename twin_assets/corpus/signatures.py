@@ -18,23 +18,23 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 _LETTERS = re.compile(r"[^\W\d_]{2,}")
-_MIN_PART = 3
-_OFFICES = frozenset(
+_MIN_PART_LENGTH = 3
+_ROLE_NAMES = frozenset(
     {"admin", "administrator", "anonymous", "author", "autor", "blog", "by", "editor", "editors"}
     | {"editorial", "guest", "me", "redaktion", "root", "site", "staff", "system", "team", "the"}
     | {"unknown", "user", "webmaster", "wordpress"}
 )
-_SIGNED = re.compile(
+_SIGNATURE_LINE = re.compile(
     r"(?:by|written by|guest post by|автор:?|текст:?|von|gastbeitrag von|par|écrit par|por"
     r"|escrito por|di|door|av|af|translated by|übersetzt von|traduit par|traducido por)"
     r"[ ]((?:[A-ZÀ-ÞА-ЯЁ][\w'’.-]{1,30}[ ]){1,3}[A-ZÀ-ÞА-ЯЁ][\w'’-]{1,30})[.]?",
 )
-_BOTH = re.compile(r"\btranslated by\b", re.IGNORECASE)
-_LINES = 3
-_MARKS = " \t*_>#"
+_TRANSLATED_BY = re.compile(r"\btranslated by\b", re.IGNORECASE)
+_EDGE_LINES = 3
+_MARKUP_CHARACTERS = " \t*_>#"
 
 
-def signed_by(text: str, byline: str) -> str:
+def find_signature(text: str, byline: str) -> str:
     """Return who signed a post as imported: its byline, else a line like "By Ann Lee" or "Von …".
 
     Args:
@@ -43,69 +43,85 @@ def signed_by(text: str, byline: str) -> str:
     """
     if byline.strip():
         return byline
-    lines = [line.strip(_MARKS) for line in text.split("\n") if line.strip(_MARKS)]
-    for line in (*lines[:_LINES], *lines[-_LINES:]):
-        if len(line) <= 100 and (match := _SIGNED.fullmatch(line[:1].lower() + line[1:])):
+    lines = [
+        line.strip(_MARKUP_CHARACTERS)
+        for line in text.split("\n")
+        if line.strip(_MARKUP_CHARACTERS)
+    ]
+    for line in (*lines[:_EDGE_LINES], *lines[-_EDGE_LINES:]):
+        if len(line) <= 100 and (match := _SIGNATURE_LINE.fullmatch(line[:1].lower() + line[1:])):
             return match[1]
     return ""
 
 
-def signed_by_others(
-    signed: Iterable[tuple[str, str, str]], names: Sequence[str]
+def find_foreign_signatures(
+    signatures: Iterable[tuple[str, str, str]], names: Sequence[str]
 ) -> frozenset[str]:
     """Return the documents that somebody other than the author signed.
 
     Args:
-        signed: key, source and signature of each document; the signature is "" if nobody signed.
+        signatures: key, source and signature of each document; the signature is "" if nobody signed.
         names: the author's name and aliases; without names, no document is returned.
     """
-    rows = [row for row in signed if row[2].strip()]
+    rows = [row for row in signatures if row[2].strip()]
     if not names:
         return frozenset()
-    strange = {
-        name for _, _, name in rows if any(_is_strange(part, names) for part in _BOTH.split(name))
+    foreign_names = {
+        name
+        for _, _, name in rows
+        if any(_is_foreign(part, names) for part in _TRANSLATED_BY.split(name))
     }
-    often: dict[str, dict[str, int]] = {}
+    counts_by_source: dict[str, dict[str, int]] = {}
     for _, source, name in rows:
-        of_source = often.setdefault(source, {})
-        of_source[name] = of_source.get(name, 0) + 1
-    by_name = {source for _, source, name in rows if name not in strange and _own_words(name)}
+        name_counts = counts_by_source.setdefault(source, {})
+        name_counts[name] = name_counts.get(name, 0) + 1
+    sources_signed_by_name = {
+        source for _, source, name in rows if name not in foreign_names and _personal_words(name)
+    }
     return frozenset(
         key
         for key, source, name in rows
-        if name in strange and (source in by_name or not _is_handle_of_owner(name, often[source]))
+        if name in foreign_names
+        and (
+            source in sources_signed_by_name
+            or not _is_handle_of_owner(name, counts_by_source[source])
+        )
     )
 
 
-def _own_words(name: str) -> list[str]:
+def _personal_words(name: str) -> list[str]:
     """Return the words of a name that are not a role ("admin", "staff")."""
-    return [word for word in _letters(name) if word not in _OFFICES]
+    return [word for word in _name_words(name) if word not in _ROLE_NAMES]
 
 
-def _is_strange(name: str, names: Sequence[str]) -> bool:
-    parts = _own_words(name)
-    known = [words for own in names if (words := _letters(own))]
+def _is_foreign(name: str, names: Sequence[str]) -> bool:
+    parts = _personal_words(name)
+    known = [words for own in names if (words := _name_words(own))]
     if not parts or not known:
         return False
     if "".join(parts) in {"".join(words) for words in known}:
         return False
-    return all(_lacks(parts, words) and _lacks(words, parts) for words in known)
+    return all(
+        _has_unmatched_word(parts, words) and _has_unmatched_word(words, parts) for words in known
+    )
 
 
-def _lacks(words: Sequence[str], others: Sequence[str]) -> bool:
+def _has_unmatched_word(words: Sequence[str], others: Sequence[str]) -> bool:
     """Return whether one of `others` matches none of `words`: neither contains the other."""
-    return not all(any(_is_like(word, other) for word in words) for other in others)
+    return not all(any(_is_similar_word(word, other) for word in words) for other in others)
 
 
-def _is_like(word: str, other: str) -> bool:
-    long_enough = min(len(word), len(other)) >= _MIN_PART
+def _is_similar_word(word: str, other: str) -> bool:
+    long_enough = min(len(word), len(other)) >= _MIN_PART_LENGTH
     return word == other or (long_enough and (word in other or other in word))
 
 
-def _is_handle_of_owner(name: str, often: Mapping[str, int]) -> bool:
-    return len(name.split()) == 1 and often[name] == max(often.values())
+def _is_handle_of_owner(name: str, name_counts: Mapping[str, int]) -> bool:
+    return len(name.split()) == 1 and name_counts[name] == max(name_counts.values())
 
 
-def _letters(name: str) -> list[str]:
+def _name_words(name: str) -> list[str]:
     plain = unicodedata.normalize("NFKD", name).casefold()
-    return _LETTERS.findall("".join(one for one in plain if unicodedata.category(one) != "Mn"))
+    return _LETTERS.findall(
+        "".join(character for character in plain if unicodedata.category(character) != "Mn")
+    )

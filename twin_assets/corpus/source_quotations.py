@@ -23,14 +23,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from twin_assets.corpus.code_blocks import fenced, replace_highlights
-from twin_assets.corpus.shingles import words_of
+from twin_assets.corpus.code_blocks import fence_code, replace_highlights
+from twin_assets.corpus.shingles import split_words
 
-Runs = frozenset[tuple[str, ...]]
+WordRuns = frozenset[tuple[str, ...]]
 """Sequences of `RUN_WORDS` words of a text."""
 
 RUN_WORDS = 5
-_HELD = 1 / 3
+_MIN_SHARED = 1 / 3
 """Share of a paragraph's sequences that a text must have; links may be written differently."""
 
 _ITEMS = r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*"
@@ -42,7 +42,9 @@ _CODE_INDENT = 4
 _FENCE = re.compile(r"(?:[ \t>]|(?:[-*+]|\d{1,9}[.)])[ \t])*(`{3,}|~{3,})([^`]*)")
 _INLINE_CODE = re.compile(r"`[^`\n]*`")
 
-_HIDDEN = re.compile(r"<(pre|script|style)\b.*?</\1\s*>|<!--.*?-->", re.DOTALL | re.IGNORECASE)
+_HIDDEN_ELEMENT = re.compile(
+    r"<(pre|script|style)\b.*?</\1\s*>|<!--.*?-->", re.DOTALL | re.IGNORECASE
+)
 _TAG = re.compile(r"<(/?)([A-Za-z][\w.:-]{0,60})(?:\s[^<>]{0,2000})?/?>")
 _BLOCKS = frozenset(
     {"p", "div", "section", "article", "aside", "header", "footer", "main", "figure", "figcaption"}
@@ -50,7 +52,7 @@ _BLOCKS = frozenset(
     | {"h1", "h2", "h3", "h4", "h5", "h6", "details", "summary", "body", "html", "address"}
 )
 _PARAGRAPH = r"(?:p|div|li|dd|section|article|figure|center|body)"
-_ALONE = re.compile(
+_PARAGRAPH_QUOTE = re.compile(
     rf"((?:\A|\n[ \t]*\n|<{_PARAGRAPH}\b[^<>]{{0,300}}>)\s*)<q\b[^<>]{{0,300}}>([^\0]{{0,4000}}?)"
     rf"</q\s*>(?=\s*(?:\Z|\n[ \t]*\n|</{_PARAGRAPH}\s*>))",
     re.IGNORECASE,
@@ -58,13 +60,13 @@ _ALONE = re.compile(
 _LINK_TARGET = re.compile(
     r"(?<=\])(?:\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:\s[^()\n]*)?\)|\[[^\]\n]*\])"
 )
-_OPEN, _CLOSE = "\x02", "\x03"
-_NOT_SEEN = re.compile("[\ufeff\u200b\u2060\u00ad\x02\x03]")
-_MARKS = re.compile(f"[{_OPEN}{_CLOSE}]")
+_QUOTE_START, _QUOTE_END = "\x02", "\x03"
+_INVISIBLE = re.compile("[\ufeff\u200b\u2060\u00ad\x02\x03]")
+_QUOTE_MARKS = re.compile(f"[{_QUOTE_START}{_QUOTE_END}]")
 _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 
 
-def quotations_of(post: Mapping[str, Any]) -> tuple[Runs, ...]:
+def find_quotations(post: Mapping[str, Any]) -> tuple[WordRuns, ...]:
     """Return the quoted paragraphs of a post as it was imported, if they have at least five words.
 
     Args:
@@ -73,65 +75,71 @@ def quotations_of(post: Mapping[str, Any]) -> tuple[Runs, ...]:
     text = str(post["text"])
     if ">" not in text or not _MAY_QUOTE.search(text):
         return ()
-    marked, code = _marked(text, str(post["markup"]))
-    paragraphs = list(_paragraphs(marked))
-    quoted = [frozenset(_runs(paragraph)) for paragraph, is_quoted in paragraphs if is_quoted]
-    own = _those_in(quoted, [code, *(part for part, is_quoted in paragraphs if not is_quoted)])
-    return tuple(left for runs in quoted if (left := runs - own))
+    marked, code = _mark_quotations(text, str(post["markup"]))
+    paragraphs = list(_split_paragraphs(marked))
+    quoted = [frozenset(_word_runs(paragraph)) for paragraph, is_quoted in paragraphs if is_quoted]
+    unquoted_runs = _runs_in_texts(
+        quoted, [code, *(part for part, is_quoted in paragraphs if not is_quoted)]
+    )
+    return tuple(left for runs in quoted if (left := runs - unquoted_runs))
 
 
-def count_held(quotations: Sequence[Runs], text: str) -> int:
+def count_contained(quotations: Sequence[WordRuns], text: str) -> int:
     """Count the quoted paragraphs of which a text contains at least a third."""
-    return _count(quotations, [text])
+    return _count_contained(quotations, [text])
 
 
-def count_unmarked(quotations: Sequence[Runs], markdown: str) -> int:
+def count_unmarked(quotations: Sequence[WordRuns], markdown: str) -> int:
     """Count the quoted paragraphs that a cleaned text contains outside its own quotations."""
     if not quotations:
         return 0
-    marked = _with_line_marks(_parted_from_code(markdown)[0], callouts=False)
-    return _count(quotations, [part for part, is_quoted in _paragraphs(marked) if not is_quoted])
+    marked = _mark_quoted_lines(_split_code(markdown)[0], callouts=False)
+    return _count_contained(
+        quotations, [part for part, is_quoted in _split_paragraphs(marked) if not is_quoted]
+    )
 
 
-def _count(quotations: Sequence[Runs], texts: Iterable[str]) -> int:
-    held = _those_in(quotations, texts)
-    return sum(len(runs & held) >= max(1.0, _HELD * len(runs)) for runs in quotations)
+def _count_contained(quotations: Sequence[WordRuns], texts: Iterable[str]) -> int:
+    contained = _runs_in_texts(quotations, texts)
+    return sum(len(runs & contained) >= max(1.0, _MIN_SHARED * len(runs)) for runs in quotations)
 
 
-def _those_in(quotations: Sequence[Runs], texts: Iterable[str]) -> Runs:
+def _runs_in_texts(quotations: Sequence[WordRuns], texts: Iterable[str]) -> WordRuns:
     """Return the sequences of the quotations that occur in one of the texts."""
     every = frozenset[tuple[str, ...]]().union(*quotations)
-    return every.intersection(chain.from_iterable(map(_runs, texts)))
+    return every.intersection(chain.from_iterable(map(_word_runs, texts)))
 
 
-def _runs(text: str) -> Iterator[tuple[str, ...]]:
+def _word_runs(text: str) -> Iterator[tuple[str, ...]]:
     """Yield all sequences of five words; a shorter text has none."""
-    words = words_of(text)
+    words = split_words(text)
     return zip(*(words[start:] for start in range(RUN_WORDS)), strict=False)
 
 
-def _marked(text: str, markup: str) -> tuple[str, str]:
+def _mark_quotations(text: str, markup: str) -> tuple[str, str]:
     """Return the prose of a source, with its quotations between two marks, and its code."""
-    text = unicodedata.normalize("NFC", _NOT_SEEN.sub("", text.replace("\r\n", "\n")))
+    text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text.replace("\r\n", "\n")))
     if markup == "text":
-        prose, code = _parted_from_code(text)
-        return _with_line_marks(prose), code
-    text = replace_highlights(text, fenced)
-    code = "\n".join(html.unescape(_TAG.sub("", one[0])) for one in _HIDDEN.finditer(text))
-    text = _HIDDEN.sub("\n\n", text)
+        prose, code = _split_code(text)
+        return _mark_quoted_lines(prose), code
+    text = replace_highlights(text, fence_code)
+    code = "\n".join(
+        html.unescape(_TAG.sub("", hidden[0])) for hidden in _HIDDEN_ELEMENT.finditer(text)
+    )
+    text = _HIDDEN_ELEMENT.sub("\n\n", text)
     if markup == "markdown":
-        text, of_fences = _parted_from_code(text)
-        code += f"\n{of_fences}"
+        text, fenced_code = _split_code(text)
+        code += f"\n{fenced_code}"
     # This precedes the lines, because a line that begins with `>` may be the end of a tag.
-    text = _with_tag_marks(_ALONE.sub(r"\1<blockquote>\2</blockquote>", text))
+    text = _mark_quoting_tags(_PARAGRAPH_QUOTE.sub(r"\1<blockquote>\2</blockquote>", text))
     if markup == "markdown":
-        text = _LINK_TARGET.sub("", _with_line_marks(text))
+        text = _LINK_TARGET.sub("", _mark_quoted_lines(text))
     return html.unescape(text), code
 
 
-def _with_tag_marks(text: str) -> str:
+def _mark_quoting_tags(text: str) -> str:
     """Replace tags by marks of quotations, ends of paragraphs, or nothing."""
-    opened: dict[str, list[int]] = {}
+    open_tags: dict[str, list[int]] = {}
     pairs: set[int] = set()
     tags = list(_TAG.finditer(text))
     for place, tag in enumerate(tags):
@@ -139,15 +147,15 @@ def _with_tag_marks(text: str) -> str:
         if not _is_quotation(tag[2]):
             continue
         if not tag[1]:
-            opened.setdefault(name, []).append(place)
-        elif opened.get(name):
-            pairs |= {place, opened[name].pop()}
+            open_tags.setdefault(name, []).append(place)
+        elif open_tags.get(name):
+            pairs |= {place, open_tags[name].pop()}
     pieces: list[str] = []
     end = 0
     for place, tag in enumerate(tags):
         pieces.append(text[end : tag.start()])
         if place in pairs:
-            pieces.append(f"\n\n{_CLOSE if tag[1] else _OPEN}\n\n")
+            pieces.append(f"\n\n{_QUOTE_END if tag[1] else _QUOTE_START}\n\n")
         elif tag[2].lower() in _BLOCKS or _is_quotation(tag[2]):
             pieces.append("\n\n")
         elif tag[2].lower() == "br":
@@ -160,38 +168,40 @@ def _is_quotation(name: str) -> bool:
     return name.lower() == "blockquote" or (name[0].isupper() and "quote" in name.lower())
 
 
-def _with_line_marks(text: str, *, callouts: bool = True) -> str:
+def _mark_quoted_lines(text: str, *, callouts: bool = True) -> str:
     """Put marks around lines that begin with `>`.
 
     Args:
         callouts: whether a sequence of such lines may be the author's own.
     """
     lines: list[str] = []
-    within = 0  # text indented this far belongs to a list item
+    list_indent = 0  # text indented this far belongs to a list item
     in_quotation = is_callout = False
     for line in text.split("\n"):
-        marked = _MARKED_LINE.match(line) if ">" in line else None
-        if marked and _indent(line) < within + _CODE_INDENT:
+        quoted_line = _MARKED_LINE.match(line) if ">" in line else None
+        if quoted_line and _indent_width(line) < list_indent + _CODE_INDENT:
             if not in_quotation:
-                is_callout = callouts and bool(_CALLOUT.match(marked[1]))
+                is_callout = callouts and bool(_CALLOUT.match(quoted_line[1]))
             in_quotation = True
-            lines.append(marked[1] if is_callout else f"{_OPEN}{marked[1]}{_CLOSE}")
+            lines.append(
+                quoted_line[1] if is_callout else f"{_QUOTE_START}{quoted_line[1]}{_QUOTE_END}"
+            )
         else:
             in_quotation = False
             lines.append(line)
         if item := _ITEM.match(line):
-            within = len(item[0].expandtabs(4))
-        elif within and line[:1].strip():
-            within = 0
-    return "\n".join(lines).replace(f"{_CLOSE}\n{_OPEN}", "\n")
+            list_indent = len(item[0].expandtabs(4))
+        elif list_indent and line[:1].strip():
+            list_indent = 0
+    return "\n".join(lines).replace(f"{_QUOTE_END}\n{_QUOTE_START}", "\n")
 
 
-def _indent(line: str) -> int:
+def _indent_width(line: str) -> int:
     spaced = line.expandtabs(4)
     return len(spaced) - len(spaced.lstrip())
 
 
-def _parted_from_code(text: str) -> tuple[str, str]:
+def _split_code(text: str) -> tuple[str, str]:
     """Return Markdown without its fences at any depth, and the code in them.
 
     Inline code becomes words.
@@ -203,39 +213,39 @@ def _parted_from_code(text: str) -> tuple[str, str]:
     fence, in_quotation = "", False
     for line in text.split("\n"):
         mark = _FENCE.fullmatch(line) if "```" in line or "~~~" in line else None
-        begins_quoted = line.lstrip().startswith(">")
-        if fence and in_quotation and not begins_quoted:
+        is_quoted_line = line.lstrip().startswith(">")
+        if fence and in_quotation and not is_quoted_line:
             fence = ""
         if not fence:
             if mark:
-                fence, in_quotation = mark[1], begins_quoted
+                fence, in_quotation = mark[1], is_quoted_line
             else:
                 prose.append(line)
         elif mark and mark[1].startswith(fence) and not mark[2].strip():
             fence = ""
         else:
             code.append(line)
-    return _INLINE_CODE.sub(_as_words, "\n".join(prose)), "\n".join(code)
+    return _INLINE_CODE.sub(_strip_markup, "\n".join(prose)), "\n".join(code)
 
 
-def _as_words(code: re.Match[str]) -> str:
+def _strip_markup(code: re.Match[str]) -> str:
     return code[0].translate(_NO_MARKUP)
 
 
 _NO_MARKUP = str.maketrans("`<>[]", "     ")
 
 
-def _paragraphs(marked: str) -> Iterator[tuple[str, bool]]:
+def _split_paragraphs(marked: str) -> Iterator[tuple[str, bool]]:
     """Yield the paragraphs of a marked text, and whether they are quoted."""
     depth = end = 0
-    for mark in _MARKS.finditer(marked):
-        yield from _parted(marked[end : mark.start()], depth)
-        depth = max(0, depth + (1 if mark[0] == _OPEN else -1))
+    for mark in _QUOTE_MARKS.finditer(marked):
+        yield from _paragraphs_at_depth(marked[end : mark.start()], depth)
+        depth = max(0, depth + (1 if mark[0] == _QUOTE_START else -1))
         end = mark.end()
-    yield from _parted(marked[end:], depth)
+    yield from _paragraphs_at_depth(marked[end:], depth)
 
 
-def _parted(text: str, depth: int) -> Iterator[tuple[str, bool]]:
+def _paragraphs_at_depth(text: str, depth: int) -> Iterator[tuple[str, bool]]:
     for paragraph in _BLANK_LINE.split(text):
         if paragraph.strip():
             yield paragraph, depth > 0

@@ -19,24 +19,24 @@ from twin_assets.corpus.exported import Exports, display_names
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import Archive, open_archive
 from twin_assets.corpus.importers.feed_download import download_feed
-from twin_assets.corpus.importers.folders import Folder, holds_markdown, scan, scan_prefix
+from twin_assets.corpus.importers.folders import Folder, has_markdown, scan_source, scan_prefix
 from twin_assets.corpus.importers.git_blame import is_repository
 from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.recognition import (
     has_markdown_posts,
-    importer_of,
-    refuse_exports,
+    find_importer,
+    reject_unsupported_exports,
 )
-from twin_assets.corpus.importers.site_layout import missing_extra
-from twin_assets.corpus.importers.suffixes import OFFICE, markup_of, suffix_of
+from twin_assets.corpus.importers.site_layout import is_extra_missing
+from twin_assets.corpus.importers.suffixes import BINARY_SUFFIXES, markup_from_name, known_suffix
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_resources.errors import TwinError
 from twin_resources.storage.object_store import (
     is_object_address,
     list_objects,
-    opened_object,
+    open_object,
 )
-from twin_resources.storage.sources.feed_response import shown_address
+from twin_resources.storage.sources.feed_response import redact_url
 from twin_resources.storage.sources.listing import is_feed
 
 IMPORT_VERSION = "6"
@@ -54,15 +54,15 @@ class FailedSource:
     Attributes:
         importer: the importer's name, which identifies its rows (`feed`).
         address: the address for messages, without a password.
-        found: why the source could not be read.
+        reason: why the source could not be read.
     """
 
     importer: str
     address: str
-    found: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"{self.address} was not read ({self.found}): its posts stay as they were"
+        return f"{self.address} was not read ({self.reason}): its posts stay as they were"
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,13 @@ class AuthorSources:
             TwinError: nothing is kept; the error names what was left out and why.
         """
         exports = self.exports[name]
-        reading = exports.reading()
-        if len(reading) or not exports.holds_all:
+        reading = exports.read()
+        if len(reading) or not exports.is_full_export:
             return
-        there = ", ".join(f"{n} × {why}" for why, n in sorted(reading.excluded.items()))
+        excluded = ", ".join(f"{n} × {why}" for why, n in sorted(reading.excluded.items()))
         raise TwinError(
             f"import posts from {display_names(exports.paths)}",
-            found=f"a {exports.importer.title} without a post to import ({there or 'empty'})",
+            found=f"a {exports.importer.title} without a post to import ({excluded or 'empty'})",
             next_step="ask the platform for the whole archive, or let the author's `include` name "
             "what it should hold",
         )
@@ -127,19 +127,21 @@ def find_sources(
         for source in sources:
             if is_feed(str(source)):
                 try:
-                    listed, folder = _at_address(str(source), _required(scratch, source), stack)
+                    recognised, folder = _open_feed(
+                        str(source), _require_scratch(scratch, source), stack
+                    )
                 except TwinError as error:
-                    where = shown_address(str(source))
-                    failures.append((FailedSource(feed.NAME, where, error.found), error))
+                    address = redact_url(str(source))
+                    failures.append((FailedSource(feed.NAME, address, error.found), error))
                     continue
             elif is_object_address(source):
-                listed, folder = _in_bucket(str(source), scratch, stack)
+                recognised, folder = _open_bucket(str(source), scratch, stack)
             else:
-                listed, folder = _on_disk(Path(source).expanduser(), stack)
-            for importer, archive in listed:
+                recognised, folder = _open_path(Path(source).expanduser(), stack)
+            for importer, archive in recognised:
                 importers.setdefault(importer.name, importer)
                 archives.setdefault(importer.name, []).append(archive)
-            if folder is not None and (folder.posts or not listed):
+            if folder is not None and (folder.posts or not recognised):
                 _require_posts(folder)
                 folders.append(folder)
         if failures and not folders and not archives:
@@ -151,64 +153,64 @@ def find_sources(
     return AuthorSources(tuple(folders), exports, tuple(failed for failed, _ in failures))
 
 
-Found = tuple[list[tuple[Importer, Archive]], Folder | None]
+SourceContent = tuple[list[tuple[Importer, Archive]], Folder | None]
 
 
-def _on_disk(source: Path, stack: ExitStack) -> Found:
+def _open_path(source: Path, stack: ExitStack) -> SourceContent:
     """Return the source as an export, or else a folder of posts with the exports in it.
 
     Archives in a folder of Markdown posts are not exports, but downloads that a post links to.
     """
     if not source.exists():
-        return [], scan(source)
-    if source.is_file() and suffix_of(source.name) in OFFICE:
-        return [], scan(source)  # two of them are zips, but no platform's export
-    if not is_repository(source) and holds_markdown(source):
-        return [], scan(source)  # only a repository is an export among Markdown posts
+        return [], scan_source(source)
+    if source.is_file() and known_suffix(source.name) in BINARY_SUFFIXES:
+        return [], scan_source(source)  # two of them are zips, but no platform's export
+    if not is_repository(source) and has_markdown(source):
+        return [], scan_source(source)  # only a repository is an export among Markdown posts
     archive = stack.enter_context(open_archive(source))
-    importer = importer_of(archive)
+    importer = find_importer(archive)
     if importer is not None:
         return [(importer, archive)], None
     if has_markdown_posts(archive):
-        return [], scan(source)
+        return [], scan_source(source)
     inner: list[tuple[Importer, Archive]] = []
     if archive.kind == "folder":
-        inner = _recognised(
+        inner = _recognise_exports(
             sorted(path for path in source.iterdir() if _may_be_export(path.name)), stack
         )
     if not inner:
-        refuse_exports(archive)
-    return inner, scan(source)
+        reject_unsupported_exports(archive)
+    return inner, scan_source(source)
 
 
-def _in_bucket(source: str, scratch: Path | None, stack: ExitStack) -> Found:
+def _open_bucket(source: str, scratch: Path | None, stack: ExitStack) -> SourceContent:
     """Return the posts under an S3 prefix, and single-object exports (zip, tar, a data file)."""
     folder = scan_prefix(source)
-    if any(markup_of(post.source_id) == "markdown" for post in folder.posts):
+    if any(markup_from_name(post.source_id) == "markdown" for post in folder.posts):
         return [], folder
     copies: list[Path] = []
     for stored in list_objects(source):
         if "/" in stored.name or not _may_be_export(stored.name):
             continue
-        copy = _required(scratch, source) / f"{stored.etag[:16]}-{stored.name}"
-        with opened_object(source, stored) as body, copy.open("wb") as stream:
+        copy = _require_scratch(scratch, source) / f"{stored.etag[:16]}-{stored.name}"
+        with open_object(source, stored) as body, copy.open("wb") as stream:
             shutil.copyfileobj(body, stream, 1 << 20)
         copies.append(copy)
-    return _recognised(copies, stack), folder
+    return _recognise_exports(copies, stack), folder
 
 
-def _at_address(url: str, scratch: Path, stack: ExitStack) -> Found:
+def _open_feed(url: str, scratch: Path, stack: ExitStack) -> SourceContent:
     copy = download_feed(url, scratch).path
     return [(feed.IMPORTER, stack.enter_context(open_archive(copy)))], None
 
 
-def _recognised(paths: Iterable[Path], stack: ExitStack) -> list[tuple[Importer, Archive]]:
+def _recognise_exports(paths: Iterable[Path], stack: ExitStack) -> list[tuple[Importer, Archive]]:
     recognised: list[tuple[Importer, Archive]] = []
     for path in paths:
         if not path.is_file() or path.is_symlink():
             continue
         archive = stack.enter_context(open_archive(path))
-        importer = importer_of(archive)
+        importer = find_importer(archive)
         if importer is not None:
             recognised.append((importer, archive))
     return recognised
@@ -218,7 +220,7 @@ def _may_be_export(name: str) -> bool:
     return not name.startswith(".") and bool(_EXPORT.search(name))
 
 
-def _required(scratch: Path | None, source: object) -> Path:
+def _require_scratch(scratch: Path | None, source: object) -> Path:
     if scratch is None:
         raise TwinError(
             f"import posts from {source}",
@@ -231,11 +233,11 @@ def _required(scratch: Path | None, source: object) -> Path:
 def _require_posts(folder: Folder) -> None:
     if folder.posts:
         return
-    there = ", ".join(f"{count} × {reason}" for reason, count in folder.skipped.items())
+    skipped = ", ".join(f"{count} × {reason}" for reason, count in folder.skipped.items())
     raise TwinError(
         f"import posts from {folder.source}",
-        found=f"no post in a format that is read ({there or 'nothing'})",
+        found=f"no post in a format that is read ({skipped or 'nothing'})",
         next_step=f"pip install '{EXTRA}', which reads some of these"
-        if missing_extra(folder.skipped)
+        if is_extra_missing(folder.skipped)
         else "name the folder that holds the posts (.md, .html, .txt or .ipynb, say)",
     )

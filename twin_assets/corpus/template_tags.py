@@ -18,21 +18,21 @@ from twin_assets.corpus.importers.code_regions import code_regions
 _TAGS = r"\{%(?:[^{]|\{(?!%)){0,4000}?%\}|\{\{[<%](?:[^{]|\{(?!\{)){0,4000}?[%>]\}\}"
 TEMPLATE_TAG = re.compile(_TAGS + r"|\{:[^{}\n]{0,200}\}")
 _FOOTNOTE_MARK = re.compile(r"\[\^(?:\d{1,4}|(?:fn|note)[\w-]{0,50})\](?::[ \t]?)?")
-_IN_HTML = re.compile(_TAGS)
+_HTML_TEMPLATE_TAG = re.compile(_TAGS)
 
 
-def without_template_tags(text: str) -> str:
+def remove_template_tags(text: str) -> str:
     """Return prose without these marks, or the same object if it has none."""
     if "[^" in text:
         text = _FOOTNOTE_MARK.sub("", text)
     return TEMPLATE_TAG.sub("", text) if "{" in text else text
 
 
-def without_tags_in_html(source: str) -> str:
+def remove_html_template_tags(source: str) -> str:
     """Remove shortcodes from HTML, as a parser takes `{{<name>}}` for an element; code stays."""
     if "{{<" not in source and "{{%" not in source and "{%" not in source:
         return source
     return "".join(
-        part if is_code else _IN_HTML.sub("", part)
+        part if is_code else _HTML_TEMPLATE_TAG.sub("", part)
         for part, is_code in code_regions(source, markup="html")
     )

@@ -53,8 +53,8 @@ _FORMS = (
         "{Rest}?",
     ),
 )
-_YOURS = {"my": "your", "our": "your", "me": "you", "us": "you"}
-_OWN = re.compile(r"\b(?:my|our|me|us)\b", re.IGNORECASE)
+_SECOND_PERSON = {"my": "your", "our": "your", "me": "you", "us": "you"}
+_FIRST_PERSON = re.compile(r"\b(?:my|our|me|us)\b", re.IGNORECASE)
 # Common verbs that begin notes such as "Do this with that". This is not a grammar: a verb that the
 # post uses as a noun does not count.
 _VERBS = (
@@ -86,12 +86,14 @@ _VERBS = (
     "verify view visit wait wake walk want warm warn wash waste watch wear weigh win wind wish "
     "wonder work worry wrap write"
 )
-_HOW = frozenset({"quickly", "manually", "easily", "automatically", "safely", "always", "never"})
-_COMMON = 0.4
+_ADVERBS = frozenset(
+    {"quickly", "manually", "easily", "automatically", "safely", "always", "never"}
+)
+_MAX_WORD_SHARE = 0.4
 """A word in a larger share of an author's posts does not characterize any of them."""
 
 # In other languages the title is quoted, because their grammar is not supported here.
-_ABOUT = {
+_GENERIC_QUESTIONS = {
     "en": "Can you tell me more about “{title}”?",
     "de": "Was schreibst du über „{title}“?",
     "es": "¿Qué has escrito sobre «{title}»?",
@@ -135,7 +137,7 @@ def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
         .str.replace_all(r"\s+", " ")
         .str.strip_chars_end(".,;:!?")
     )
-    named = documents.with_columns(
+    with_titles = documents.with_columns(
         pl.when(pl.col("title") == "")
         .then(
             opening.fill_null("").str.replace_all(r"\s+", " ").str.strip_chars_end(".,;:!?") + " …"
@@ -143,27 +145,33 @@ def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
         .otherwise(pl.col("title"))
         .alias("title")
     )
-    titled = named.with_columns(
+    scored = with_titles.with_columns(
         pl.col("title").str.split(" ").list.len().alias("title_words"),
-        pl.Series("has_form", map(_has_form, named["title"], named["text"]), dtype=pl.Boolean),
-        _topic_words(named).alias("topic_words"),
+        pl.Series(
+            "has_form", map(_has_form, with_titles["title"], with_titles["text"]), dtype=pl.Boolean
+        ),
+        _topic_words(with_titles).alias("topic_words"),
         (pl.col("words") - pl.col("words").median()).abs().alias("off_median"),
     ).unique("title", keep="first", maintain_order=True)
-    pool = titled
-    for better in (
+    candidates = scored
+    for preference in (
         pl.col("has_form"),
         pl.col("topic_words") >= 1,
         pl.col("title_words").is_between(3, 9),
         pl.col("topic_words") >= 2,
     ):
-        pool = pool.filter(better) if pool.filter(better).height >= count else pool
-    by_use = [pl.col("has_form").not_(), pl.col("off_median"), pl.col("source_id")]
-    usual = pool.sort(by_use).head(max(count, -(-pool.height // 2)))
-    ordered = usual.sort("published_at", "source_id", nulls_last=True)
+        candidates = (
+            candidates.filter(preference)
+            if candidates.filter(preference).height >= count
+            else candidates
+        )
+    sort_keys = [pl.col("has_form").not_(), pl.col("off_median"), pl.col("source_id")]
+    typical = candidates.sort(sort_keys).head(max(count, -(-candidates.height // 2)))
+    ordered = typical.sort("published_at", "source_id", nulls_last=True)
     parts = min(count, ordered.height)
     size = ordered.height // max(parts, 1)
     return pl.concat(
-        [ordered.slice(part * size, size).sort(by_use).head(1) for part in range(parts)]
+        [ordered.slice(part * size, size).sort(sort_keys).head(1) for part in range(parts)]
         or [ordered]
     )
 
@@ -183,37 +191,37 @@ def question_about(title: str, *, text: str = "", language: str = "en") -> str:
         subject = _subject(title)
         for pattern, wording in _FORMS:
             if match := pattern.match(subject):
-                rest = in_sentence(subject[match.end() :], text=text)
-                rest = _OWN.sub(lambda own: _YOURS[own.group().lower()], rest)
+                rest = to_sentence_case(subject[match.end() :], text=text)
+                rest = _FIRST_PERSON.sub(lambda own: _SECOND_PERSON[own.group().lower()], rest)
                 return wording.format(rest=rest, Rest=rest[:1].upper() + rest[1:])
         if _is_command(subject, text):
-            return f"How do I {in_sentence(subject, text=text)}?"
-    return _ABOUT.get(language, _ABOUT["en"]).format(title=title)
+            return f"How do I {to_sentence_case(subject, text=text)}?"
+    return _GENERIC_QUESTIONS.get(language, _GENERIC_QUESTIONS["en"]).format(title=title)
 
 
-def question_naming(title: str, *, language: str = "en") -> str:
+def question_with_title(title: str, *, language: str = "en") -> str:
     """Return one question that names a post by its whole title, in quotation marks."""
-    return _ABOUT.get(language, _ABOUT["en"]).format(title=title.strip())
+    return _GENERIC_QUESTIONS.get(language, _GENERIC_QUESTIONS["en"]).format(title=title.strip())
 
 
-def title_named(question: str) -> str:
-    """Return the title that a question of `question_naming` quotes, or an empty text."""
-    for wording in _ABOUT.values():
+def quoted_title(question: str) -> str:
+    """Return the title that a question of `question_with_title` quotes, or an empty text."""
+    for wording in _GENERIC_QUESTIONS.values():
         before, after = wording.split("{title}")
         if question.startswith(before) and question.endswith(after):
             return question[len(before) : -len(after)]
     return ""
 
 
-def in_sentence(title: str, *, text: str = "") -> str:
+def to_sentence_case(title: str, *, text: str = "") -> str:
     """Return a title for use in a sentence: each word as in the text, else in lower case.
 
     `Find Files With Emacs` → `find files with Emacs`, where the text has "Emacs" and "files".
     """
-    return " ".join(_as_written(word, text) for word in title.split())
+    return " ".join(_word_in_sentence_case(word, text) for word in title.split())
 
 
-def _as_written(word: str, text: str) -> str:
+def _word_in_sentence_case(word: str, text: str) -> str:
     if not re.fullmatch(r"\W*(?:A|[A-Z][a-z]['’a-z]*)(?:-[A-Z]?[a-z]+)*\W*", word):
         return word  # contains capitals, digits or code, or is one letter: a name
     bare = re.escape(word.strip(".,;:!?()[]\"'“”’"))
@@ -231,7 +239,7 @@ def _topic_words(documents: pl.DataFrame) -> pl.Series:
         set(re.findall(r"[^\W_]{3,}", text.lower())) for text in documents["text"].to_list()
     ]
     frequency = Counter(word for words in vocabularies[:500] for word in words)
-    common = max(2, _COMMON * min(len(vocabularies), 500))
+    common = max(2, _MAX_WORD_SHARE * min(len(vocabularies), 500))
     counts = [
         sum(
             word in words and frequency[word] < common for word in re.findall(r"\w+", title.lower())
@@ -257,7 +265,7 @@ def _has_form(title: str, text: str) -> bool:
 def _is_command(subject: str, text: str) -> bool:
     """Return whether a title begins with a common verb that the post never uses as a noun."""
     words = subject.lower().split()
-    verb, *rest = words[words[0] in _HOW :] or [""]
+    verb, *rest = words[words[0] in _ADVERBS :] or [""]
     if len(words) < 3 or verb not in _VERBS.split() or rest[0] in {"of", "and", "is", "for"}:
         return False
     return not re.search(rf"(?i)\b(?:a|an|the|this|my|your|of|in) {re.escape(verb)}\b", text)

@@ -20,10 +20,10 @@ from twin_assets.evaluation.measures import held_out_perplexity
 from twin_assets.evaluation.report.evaluation_record import read_evaluation
 from twin_resources.registry.moves import ModelVersion
 
-ANSWERED = frozenset({"stable", "retired"})
+RELEASED_STATES = frozenset({"stable", "retired"})
 
 
-def best_released(
+def find_best_released(
     versions: Sequence[ModelVersion], *, candidate: ModelVersion
 ) -> ModelVersion | None:
     """Return the version of the candidate's base model with the lowest stored ratio to the base.
@@ -41,7 +41,7 @@ def best_released(
         for version in versions
         if version.checkpoint != candidate.checkpoint
         and version.base == candidate.base
-        and version.state in ANSWERED
+        and version.state in RELEASED_STATES
         and not (version.forced or version.tainted or version.is_answer_model)
         and math.isfinite(ratio := stored_ratio(Path(version.folder)))
     ]
@@ -54,16 +54,16 @@ def stored_ratio(folder: Path) -> float:
     Raises:
         TwinError: an evaluation is damaged.
     """
-    files = sorted((folder / "evaluation").glob("gate-*.json"), key=_place, reverse=True)
+    files = sorted((folder / "evaluation").glob("gate-*.json"), key=_sort_key, reverse=True)
     for file in files:
         evaluation = read_evaluation(file)
-        held_out = evaluation and evaluation.measured.of(held_out_perplexity.MEASURE)
+        held_out = evaluation and evaluation.measured.get(held_out_perplexity.MEASURE)
         if held_out and held_out.base is not None:
             return held_out.base.ratio
     return math.inf
 
 
-def _place(file: Path) -> tuple[int, bool]:
+def _sort_key(file: Path) -> tuple[int, bool]:
     """Return the sort key: the gate's number, then whole before first part (fewer passages)."""
     number, _, part = file.stem.removeprefix("gate-").partition("-")
     return int(number), not part

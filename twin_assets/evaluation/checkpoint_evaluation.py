@@ -14,7 +14,7 @@ import math
 import dagster as dg
 
 from twin_assets.evaluation import gate
-from twin_assets.evaluation.judged.judge_material import others_of
+from twin_assets.evaluation.judged.judge_material import other_author_slugs
 from twin_assets.evaluation.judgement import (
     ACTOR,
     DATASET,
@@ -25,7 +25,7 @@ from twin_assets.evaluation.judgement import (
 )
 from twin_assets.evaluation.measures import held_out_perplexity, other_authors
 from twin_assets.evaluation.other_authors.reference_adapter import find_reference
-from twin_assets.evaluation.report.experiment import sender
+from twin_assets.evaluation.report.experiment import make_sender
 from twin_assets.evaluation.report.markdown import answers_path, report_for_event_log
 from twin_assets.partitions import authors
 from twin_resources.authors import read_author
@@ -33,9 +33,9 @@ from twin_resources.authors.answer_forms import VOICE, AnswerSetting
 from twin_resources.dagster_resources import (
     EmbedderResource,
 )
-from twin_resources.dagster_runs import FOLLOWS
+from twin_resources.dagster_runs import DECIDED_LATER_KEY
 from twin_resources.models.serving.model_server import ModelServers
-from twin_resources.quality.judges.named import named_judges
+from twin_resources.quality.judges.named import entailment_settings
 from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -69,13 +69,15 @@ def checkpoint_evaluation(
 ) -> dg.MaterializeResult:
     """The candidate against base model and stable version on passages that none was trained on."""
     author = read_author(settings, context.partition_key)
-    return result_of(
-        judge_candidate(judging(context, settings, tables, registry, model_server, embedder)),
+    return build_result(
+        judge_candidate(
+            build_judging_setup(context, settings, tables, registry, model_server, embedder)
+        ),
         answer=author.answer,
     )
 
 
-def judging(
+def build_judging_setup(
     context: dg.AssetExecutionContext,
     settings: Settings,
     tables: Tables,
@@ -84,48 +86,57 @@ def judging(
     embedder: EmbedderResource,
 ) -> JudgingSetup:
     """Return the setup to judge the partition's author."""
-    speaker = read_author(settings, context.partition_key)
-    author = speaker.slug
+    author_profile = read_author(settings, context.partition_key)
+    author = author_profile.slug
     return JudgingSetup(
         author,
         checkpoints=settings.checkpoints_dir / author,
         token_budget=settings.evaluation_tokens,
-        questions=settings.evaluation_questions,
-        others=others_of(author, settings),
-        named=named_judges(settings),
-        send=sender(settings),
+        max_questions=settings.evaluation_questions,
+        other_authors=other_author_slugs(author, settings),
+        named_judges=entailment_settings(settings),
+        send_experiment=make_sender(settings),
         tables=tables,
         registry=registry,
         servers=model_server,
         embedder=embedder.embedder,
-        say=context.log.info,
-        reference=lambda base, revision: find_reference(
-            speaker, settings, base=base, revision=revision
+        log=context.log.info,
+        find_reference=lambda base, revision: find_reference(
+            author_profile, settings, base=base, revision=revision
         ),
     )
 
 
-def result_of(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.MaterializeResult:
+def build_result(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.MaterializeResult:
     """Return a result for every claim: those of the verdict, stated ones, and later ones.
 
     Args:
         answer: the author's setting.
     """
     verdict = judged.verdict
-    advisory = gate.stated(judged.evaluation.measured) if judged.whole else ()
-    decided = {claim.name for claim in (*verdict.claims, *advisory)}
+    advisory_claims = (
+        gate.advisory_claims(judged.evaluation.measured) if judged.is_full_gate else ()
+    )
+    decided = {claim.name for claim in (*verdict.claims, *advisory_claims)}
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"{judged.evaluation.rests_on[:32]}-{verdict.outcome}"),
         metadata=_metadata(judged),
         check_results=[
-            *(check_of(claim, verdict.checkpoint, answer=answer) for claim in verdict.claims),
-            *(check_of(claim, verdict.checkpoint, stated_only=True) for claim in advisory),
-            *(follows(name, verdict.checkpoint) for name in gate.CLAIMS if name not in decided),
+            *(claim_check(claim, verdict.checkpoint, answer=answer) for claim in verdict.claims),
+            *(
+                claim_check(claim, verdict.checkpoint, is_advisory=True)
+                for claim in advisory_claims
+            ),
+            *(
+                undecided_check(name, verdict.checkpoint)
+                for name in gate.CLAIMS
+                if name not in decided
+            ),
         ],
     )
 
 
-def follows(name: str, checkpoint: str) -> dg.AssetCheckResult:
+def undecided_check(name: str, checkpoint: str) -> dg.AssetCheckResult:
     """Return the check of a claim decided after a first model's release; it stops nothing here."""
     return dg.AssetCheckResult(
         check_name=name,
@@ -133,40 +144,45 @@ def follows(name: str, checkpoint: str) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description=f"not decided yet: {REPORT} decides it once the model answers, and takes it "
         "back where it is not met",
-        metadata={"checkpoint": checkpoint, "decided": False, FOLLOWS: True, "met": False},
+        metadata={
+            "checkpoint": checkpoint,
+            "decided": False,
+            DECIDED_LATER_KEY: True,
+            "met": False,
+        },
     )
 
 
-def check_of(
+def claim_check(
     claim: GateClaim,
     checkpoint: str,
     *,
-    stated_only: bool = False,
+    is_advisory: bool = False,
     answer: AnswerSetting = "auto",
 ) -> dg.AssetCheckResult:
     """Return a claim as a check.
 
     Args:
-        stated_only: whether the claim refuses nothing. The check then passes, and reports the
+        is_advisory: whether the claim refuses nothing. The check then passes, and reports the
             finding in words and in its metadata.
         answer: the author's setting. A claim that blocks prose fails for authors who want only
             prose, and is advisory for the others, who all get quotations instead.
     """
     words = {True: "met", False: "not met", None: "not decided"}[claim.passed]
     detail = claim.detail.removeprefix("not decided: ")
-    why = "stated only, for a small base model"
+    reason = "stated only, for a small base model"
     if claim.blocks and answer != VOICE:
-        stated_only, why = True, f"advisory: it blocks prose, answers here are {answer}"
-    message = f"{why}; {words}: {detail}"
+        is_advisory, reason = True, f"advisory: it blocks prose, answers here are {answer}"
+    message = f"{reason}; {words}: {detail}"
     return dg.AssetCheckResult(
         check_name=claim.name,
-        passed=stated_only or claim.passed is True,
-        severity=dg.AssetCheckSeverity.WARN if stated_only else dg.AssetCheckSeverity.ERROR,
-        description=message if stated_only else claim.detail,
+        passed=is_advisory or claim.passed is True,
+        severity=dg.AssetCheckSeverity.WARN if is_advisory else dg.AssetCheckSeverity.ERROR,
+        description=message if is_advisory else claim.detail,
         metadata={
             "checkpoint": checkpoint,
             "decided": claim.passed is not None,
-            "stated_only": stated_only,
+            "stated_only": is_advisory,
             "blocks": "prose" if claim.blocks else "the release",
             "met": claim.passed is True,
             **({} if claim.value is None else {"value": claim.value}),
@@ -180,9 +196,9 @@ def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | in
     evaluation, verdict = judged.evaluation, judged.verdict
     entries: dict[str, dg.MetadataValue | str | int | float | bool] = {
         "verdict": verdict.outcome,
-        "released_for": verdict.prose.in_words if verdict.outcome == "passed" else "",
-        "part": "whole" if judged.whole else "first",
-        "taken_back": judged.taken_back,
+        "released_for": verdict.prose_release.description if verdict.outcome == "passed" else "",
+        "part": "whole" if judged.is_full_gate else "first",
+        "taken_back": judged.withdrawn_version,
         "gate_version": verdict.gate_version,
         "checkpoint": verdict.checkpoint,
         "measured_now": judged.measured_now,
@@ -200,13 +216,15 @@ def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | in
     }
     if (answers := answers_path(judged.report)).is_file():
         entries["answers"] = dg.MetadataValue.path(str(answers))
-    held_out = evaluation.measured.of(held_out_perplexity.MEASURE)
+    held_out = evaluation.measured.get(held_out_perplexity.MEASURE)
     if held_out is not None and held_out.perplexity is not None:
         entries["perplexity"] = round(held_out.perplexity, 3)
-    beside = evaluation.measured.of(other_authors.MEASURE)
-    if beside is not None:
-        entries["other_authors_adapter"] = beside.adapter
+    comparison = evaluation.measured.get(other_authors.MEASURE)
+    if comparison is not None:
+        entries["other_authors_adapter"] = comparison.adapter
     if judged.experiment:
         at = judged.experiment
         entries["experiment"] = dg.MetadataValue.url(at) if at.startswith("http") else at
-    return entries | {one.name: one.value for one in verdict.claims if one.value is not None}
+    return entries | {
+        claim.name: claim.value for claim in verdict.claims if claim.value is not None
+    }

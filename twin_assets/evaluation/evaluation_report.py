@@ -12,7 +12,7 @@ the whole gate was decided before the release, there is nothing left to do.
 import dagster as dg
 
 from twin_assets.evaluation import gate
-from twin_assets.evaluation.checkpoint_evaluation import judging, result_of
+from twin_assets.evaluation.checkpoint_evaluation import build_judging_setup, build_result
 from twin_assets.evaluation.judgement import REPORT, complete_evaluation
 from twin_assets.partitions import authors
 from twin_resources.authors import read_author
@@ -48,7 +48,9 @@ def evaluation_report(
 ) -> dg.MaterializeResult:
     """Every claim of the gate about the newest checkpoint, with report, plots and answers."""
     author = read_author(settings, context.partition_key)
-    return result_of(
-        complete_evaluation(judging(context, settings, tables, registry, model_server, embedder)),
+    return build_result(
+        complete_evaluation(
+            build_judging_setup(context, settings, tables, registry, model_server, embedder)
+        ),
         answer=author.answer,
     )

@@ -17,7 +17,7 @@ import polars as pl
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.served_precision import F16
-from twin_resources.quality.judges.stored import doublings
+from twin_resources.quality.judges.stored import doubling_bucket
 from twin_resources.quality.judges.texts import WriterSample
 
 
@@ -29,8 +29,8 @@ class ServerStarters:
         engine: the inference engine, with its version.
     """
 
-    candidate: served_model.Serve
-    base: served_model.Serve
+    candidate: served_model.StartServer
+    base: served_model.StartServer
     engine: str
 
 
@@ -81,7 +81,7 @@ class EvaluationSpec:
         token_budget: tokens of held-out passages that each model reads for perplexity.
         questions: largest number of held-out questions for candidate and base.
         nli_model: model that judges single sentences; empty to use the support score.
-        others: number of other authors of the instance that the voice is compared with.
+        other_author_count: number of other authors of the instance that the voice is compared with.
         reference: adapter of other authors for the candidate's base model, or None.
     """
 
@@ -96,11 +96,11 @@ class EvaluationSpec:
     token_budget: int
     questions: int
     nli_model: str = ""
-    others: int = 0
+    other_author_count: int = 0
     best: EvaluatedModel | None = None
     reference: ReferenceAdapter | None = None
 
-    def rests_on(self, incumbent_checkpoint: str, gate_version: str) -> str:
+    def inputs_hash(self, incumbent_checkpoint: str, gate_version: str) -> str:
         """Return a hash over everything that decides the result.
 
         Other authors count by doublings, as in the calibration of the voice: a candidate refused
@@ -108,7 +108,7 @@ class EvaluationSpec:
         """
         parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
         parts += [gate_version, self.token_budget, self.questions]
-        parts += [doublings(self.others + 1), self.nli_model]
+        parts += [doubling_bucket(self.other_author_count + 1), self.nli_model]
         parts += [self.best.weights if self.best else ""]
         if self.candidate.precision != F16:  # it sets how far served answers may differ
             parts.append(self.candidate.precision)
@@ -123,16 +123,16 @@ class JudgingContext:
 
     Attributes:
         judges: calibrated judges, or the reason why there are none.
-        hands: other people's texts, for the control.
-        unseen: texts of other people that no judge has seen.
+        writer_samples: other people's texts, for the control.
+        unseen_samples: texts of other people that no judge has seen.
         chunks: texts of the author's chunks by id.
         base_answers: answers of the base model to training questions, for comparing habits.
         base_parameters: size of the base model, or None if unknown.
     """
 
     judges: Judges
-    hands: Sequence[WriterSample] = field(repr=False)
+    writer_samples: Sequence[WriterSample] = field(repr=False)
     chunks: Mapping[str, str] = field(repr=False)
     base_answers: Sequence[str] = field(repr=False)
     base_parameters: int | None = None
-    unseen: Sequence[WriterSample] = field(default=(), repr=False)
+    unseen_samples: Sequence[WriterSample] = field(default=(), repr=False)

@@ -33,34 +33,38 @@ RULES: Mapping[str, ClaimRule[Any]] = {
 }
 CLAIMS = tuple(RULES)
 # Decided before a first model answers readers. The others follow (`evaluation_report`).
-FIRST_CLAIMS = tuple(name for name, rule in RULES.items() if rule.first)
+FIRST_CLAIMS = tuple(name for name, rule in RULES.items() if rule.in_first_verdict)
 # Claims that no small base model has met are stated and refuse nothing.
-STATED_FOR_SMALL_BASES = frozenset(
-    name for name, rule in RULES.items() if rule.stated_for_small_bases
+ADVISORY_FOR_SMALL_BASES = frozenset(
+    name for name, rule in RULES.items() if rule.advisory_for_small_bases
 )
 
 
 def decide(measured: Measurements) -> tuple[GateClaim, ...]:
     """Return every claim that may refuse, in the order of `CLAIMS`."""
-    return tuple(one for one in _every(measured) if one.name not in _only_stated(measured))
+    return tuple(
+        claim for claim in _decide_all(measured) if claim.name not in _advisory_names(measured)
+    )
 
 
 def decide_first(measured: Measurements) -> tuple[GateClaim, ...]:
     """Return the claims that are decided before a first model is released."""
-    return tuple(one for one in _every(measured) if one.name in FIRST_CLAIMS)
+    return tuple(claim for claim in _decide_all(measured) if claim.name in FIRST_CLAIMS)
 
 
-def is_whole(claims: Sequence[GateClaim]) -> bool:
+def is_full_gate(claims: Sequence[GateClaim]) -> bool:
     """Return whether these claims are a verdict of the whole gate, not only of its first part."""
     return any(claim.name not in FIRST_CLAIMS for claim in claims)
 
 
-def stated(measured: Measurements) -> tuple[GateClaim, ...]:
+def advisory_claims(measured: Measurements) -> tuple[GateClaim, ...]:
     """Return claims that are stated but refuse nothing, as small base models cannot meet them."""
-    return tuple(one for one in _every(measured) if one.name in _only_stated(measured))
+    return tuple(
+        claim for claim in _decide_all(measured) if claim.name in _advisory_names(measured)
+    )
 
 
-def outcome_of(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "not_decided"]:
+def decide_outcome(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "not_decided"]:
     """Return `passed` if every claim is met, `failed` if one is not met, else `not_decided`.
 
     Claims that block only a form of answers do not count.
@@ -71,42 +75,42 @@ def outcome_of(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "not_
     return "passed" if all(met) else "not_decided"
 
 
-def _every(measured: Measurements) -> tuple[GateClaim, ...]:
+def _decide_all(measured: Measurements) -> tuple[GateClaim, ...]:
     return tuple(
-        _without_nan(_claim(measure, rule, measured))
+        _replace_non_finite(_claim(measure, rule, measured))
         for measure in MEASURES
         for rule in measure.claims
     )
 
 
 def _claim(measure: Measure[Any], rule: ClaimRule[Any], measured: Measurements) -> GateClaim:
-    value = measured.of(measure)
+    value = measured.get(measure)
     if value is not None:
         return rule.decide(value)
-    decided = rule.without(measured) if rule.without is not None else None
+    decided = rule.decide_missing(measured) if rule.decide_missing is not None else None
     return decided or replace(_undecided(rule.name, measured), blocks=rule.blocks)
 
 
 def _undecided(name: str, measured: Measurements) -> GateClaim:
-    why = measured.why_not.get(name)
-    if why is not None:
-        return GateClaim(name, None, None, None, f"not decided: {why}")
-    held_out = measured.of(held_out_perplexity.MEASURE)
+    reason = measured.why_not.get(name)
+    if reason is not None:
+        return GateClaim(name, None, None, None, f"not decided: {reason}")
+    held_out = measured.get(held_out_perplexity.MEASURE)
     passages = 0 if held_out is None else held_out.passages
-    return held_out_perplexity.undecided_of_few(name, passages, None)
+    return held_out_perplexity.undecided_for_few_passages(name, passages, None)
 
 
-def _without_nan(one: GateClaim) -> GateClaim:
+def _replace_non_finite(claim: GateClaim) -> GateClaim:
     """Replace values that are not finite: weights with NaN yield NaN, which the JSON of PostgreSQL
     and Langfuse cannot hold. The claim's words still report it."""
-    return replace(one, value=_finite(one.value), high=_finite(one.high))
+    return replace(claim, value=_finite(claim.value), high=_finite(claim.high))
 
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _only_stated(measured: Measurements) -> frozenset[str]:
+def _advisory_names(measured: Measurements) -> frozenset[str]:
     parameters = measured.base_parameters
-    small = parameters is not None and parameters < voice_scores.BLOCKS_FROM
-    return STATED_FOR_SMALL_BASES if small else frozenset()
+    small = parameters is not None and parameters < voice_scores.MIN_BLOCKING_PARAMETERS
+    return ADVISORY_FOR_SMALL_BASES if small else frozenset()

@@ -5,7 +5,7 @@ whole gate, the stored evaluation, the verdict, refusal and withdrawal in the re
 Out of scope: measuring (`measurement.py`), deciding (`gate.py`), releasing, Dagster.
 
 A verdict belongs to a checkpoint and a version of the gate. Its claims show whether it is a first
-verdict or one of the whole gate (`gate.is_whole`). The newest verdict counts. If a version is
+verdict or one of the whole gate (`gate.is_full_gate`). The newest verdict counts. If a version is
 stable, the whole gate is decided at once. Otherwise a first verdict releases, and
 `complete_evaluation` withdraws the release if the whole gate does not pass. Both use one record:
 the whole gate's replaces the first.
@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twin_assets.checkpoints.manifest import read_manifest, read_pointer
-from twin_assets.checkpoints.published_weights import weights_of
-from twin_assets.evaluation.best_released import best_released
+from twin_assets.checkpoints.published_weights import find_weights
+from twin_assets.evaluation.best_released import find_best_released
 from twin_assets.evaluation.evaluation_spec import (
     EvaluatedModel,
     EvaluationSpec,
@@ -33,16 +33,16 @@ from twin_assets.evaluation.gate import (
     GATE_VERSION,
     decide,
     decide_first,
-    is_whole,
-    outcome_of,
-    stated,
+    is_full_gate,
+    decide_outcome,
+    advisory_claims,
 )
-from twin_assets.evaluation.judged.calibrated_judges import calibrated
+from twin_assets.evaluation.judged.calibrated_judges import calibrate_judges
 from twin_assets.evaluation.judged.judge_material import (
     chunk_texts,
-    material_of,
+    read_judge_material,
     topic_material,
-    with_dataset,
+    authors_with_dataset,
 )
 from twin_assets.evaluation.likelihood.held_out import training_pairs
 from twin_assets.evaluation.measurement import measure
@@ -52,15 +52,15 @@ from twin_assets.evaluation.report import evaluation_record
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
 from twin_assets.evaluation.report.experiment import SendExperiment
 from twin_assets.evaluation.report.markdown import write_report
-from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
+from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_resources.errors import TwinError
-from twin_resources.models.model_fit import parameters_of
-from twin_resources.models.serving.served_model import Serve
-from twin_resources.quality.judges.named import NO_JUDGES, NamedJudges
-from twin_resources.quality.judges.texts import merged
+from twin_resources.models.model_fit import billions_of_parameters
+from twin_resources.models.serving.served_model import StartServer
+from twin_resources.quality.judges.named import NO_ENTAILMENT_MODEL, EntailmentSettings
+from twin_resources.quality.judges.texts import merge_by_writer
 from twin_resources.quality.judges.topic import TOPIC
 from twin_resources.quality.judges.voice import VOICE
-from twin_resources.registry.moves import ModelVersion, Verdict, refusal
+from twin_resources.registry.moves import ModelVersion, Verdict, describe_refusal
 
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
@@ -88,7 +88,7 @@ class JudgedEvaluation:
         measured_now: false if a stored evaluation was still valid.
         experiment: where Langfuse shows the evaluation, or why it does not; empty if Langfuse is
             not configured, or nothing was measured now.
-        taken_back: the version that this verdict withdrew from stable; empty if none.
+        withdrawn_version: the version that this verdict withdrew from stable; empty if none.
     """
 
     evaluation: Evaluation
@@ -96,12 +96,12 @@ class JudgedEvaluation:
     report: Path
     measured_now: bool
     experiment: str = ""
-    taken_back: str = ""
+    withdrawn_version: str = ""
 
     @property
-    def whole(self) -> bool:
+    def is_full_gate(self) -> bool:
         """Whether the whole gate was decided; false for a first verdict."""
-        return is_whole(self.verdict.claims)
+        return is_full_gate(self.verdict.claims)
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ class JudgingSetup:
         checkpoints: the author's checkpoint folder.
         token_budget: tokens of held-out passages (`Settings.evaluation_tokens`).
         embedder: loads the embedder; called only if something is measured.
-        say: receives one line of progress at a time.
-        others: slugs of the instance's other authors, against whom the voice judge is trained.
-        named: models that the operator named as judges.
-        questions: number of questions for candidate and base (`Settings.evaluation_questions`).
-        send: writes an experiment to Langfuse (`report/experiment.py`), or None for no experiment.
-        reference: finds the adapter of other authors that the whole gate compares with.
+        log: receives one line of progress at a time.
+        other_authors: slugs of the instance's other authors, against whom the voice judge is trained.
+        named_judges: models that the operator named as judges.
+        max_questions: number of questions for candidate and base (`Settings.evaluation_questions`).
+        send_experiment: writes an experiment to Langfuse (`report/experiment.py`), or None for no experiment.
+        find_reference: finds the adapter of other authors that the whole gate compares with.
     """
 
     author: str
@@ -127,15 +127,15 @@ class JudgingSetup:
     registry: Registry
     servers: ModelServers
     embedder: Callable[[], Embedder]
-    say: Callable[[str], object]
-    others: Sequence[str] = ()
-    named: NamedJudges = NO_JUDGES
-    questions: int = MIN_PASSAGES
-    send: SendExperiment | None = None
-    reference: FindReference = no_reference
+    log: Callable[[str], object]
+    other_authors: Sequence[str] = ()
+    named_judges: EntailmentSettings = NO_ENTAILMENT_MODEL
+    max_questions: int = MIN_PASSAGES
+    send_experiment: SendExperiment | None = None
+    find_reference: FindReference = no_reference
 
 
-def judge_candidate(judging: JudgingSetup) -> JudgedEvaluation:
+def judge_candidate(setup: JudgingSetup) -> JudgedEvaluation:
     """Judge an author's candidate, or return the stored evaluation if nothing has changed.
 
     The whole gate judges it if a version is stable; otherwise it gets a first verdict. The verdict
@@ -144,29 +144,29 @@ def judge_candidate(judging: JudgingSetup) -> JudgedEvaluation:
     Raises:
         TwinError: there is no candidate, no dataset, or the candidate cannot be served.
     """
-    version, incumbent = _compared(judging)
+    version, incumbent = _find_candidate_and_incumbent(setup)
     # an answer model is no incumbent of the gate, but it already answers: no hurry to release
-    stable = judging.registry.stable(judging.author)
-    first_only = incumbent is None and not (stable is not None and stable.is_answer_model)
-    question = _question_of(judging, version, incumbent)
-    rests_on = question.rests_on(incumbent.checkpoint if incumbent else "", GATE_VERSION)
-    known = judging.registry.verdict(version.checkpoint, GATE_VERSION)
-    stored = _stored(version, known, rests_on=rests_on)
-    if stored is not None and (first_only or stored.whole):
+    stable = setup.registry.stable_version(setup.author)
+    is_first_verdict = incumbent is None and not (stable is not None and stable.is_answer_model)
+    spec = _build_spec(setup, version, incumbent)
+    inputs_hash = spec.inputs_hash(incumbent.checkpoint if incumbent else "", GATE_VERSION)
+    previous_verdict = setup.registry.verdict(version.checkpoint, GATE_VERSION)
+    stored = _find_stored_evaluation(version, previous_verdict, inputs_hash=inputs_hash)
+    if stored is not None and (is_first_verdict or stored.is_full_gate):
         outcome = stored.verdict.outcome
-        judging.say(f"v{version.version} was evaluated on exactly this before: {outcome}")
+        setup.log(f"v{version.version} was evaluated on exactly this before: {outcome}")
         return stored
-    judged = _judged_now(judging, version, question, rests_on, first=first_only)
+    judged = _measure_and_judge(
+        setup, version, spec, inputs_hash, is_first_verdict=is_first_verdict
+    )
     if judged.verdict.outcome != "passed" and version.state == "candidate":
         # the failed check stops `released_model` in this run, so the refusal is entered here
-        reason = refusal(judged.verdict)
-        judging.registry.move(
-            judging.author, version.version, "refused", actor=ACTOR, reason=reason
-        )
+        reason = describe_refusal(judged.verdict)
+        setup.registry.move(setup.author, version.version, "refused", actor=ACTOR, reason=reason)
     return judged
 
 
-def complete_evaluation(judging: JudgingSetup) -> JudgedEvaluation:
+def complete_evaluation(setup: JudgingSetup) -> JudgedEvaluation:
     """Apply the whole gate to a candidate with a first verdict, or return the stored evaluation.
 
     A version that is stable by a first verdict alone and does not pass becomes `refused`, and the
@@ -176,43 +176,45 @@ def complete_evaluation(judging: JudgingSetup) -> JudgedEvaluation:
     Raises:
         TwinError: as `judge_candidate`, or nothing was judged yet.
     """
-    registry = judging.registry
-    version, incumbent = _compared(judging)
+    registry = setup.registry
+    version, incumbent = _find_candidate_and_incumbent(setup)
     verdicts = registry.verdicts(version.checkpoint, GATE_VERSION)
     if not verdicts:
         raise TwinError(
-            f"complete the evaluation of v{version.version} of {judging.author}",
+            f"complete the evaluation of v{version.version} of {setup.author}",
             found=f"no verdict of {GATE_VERSION} on its checkpoint",
             next_step="materialize checkpoint_evaluation, which decides what comes first",
         )
-    judged = _stored(version, verdicts[-1])
-    if judged is None or not judged.whole:
-        question = _question_of(judging, version, incumbent)
-        rests_on = question.rests_on(incumbent.checkpoint if incumbent else "", GATE_VERSION)
-        judged = _judged_now(judging, version, question, rests_on, first=False)
-    passed = any(is_whole(verdict.claims) and verdict.outcome == "passed" for verdict in verdicts)
-    if judged.verdict.outcome == "passed" or passed:
+    judged = _find_stored_evaluation(version, verdicts[-1])
+    if judged is None or not judged.is_full_gate:
+        spec = _build_spec(setup, version, incumbent)
+        inputs_hash = spec.inputs_hash(incumbent.checkpoint if incumbent else "", GATE_VERSION)
+        judged = _measure_and_judge(setup, version, spec, inputs_hash, is_first_verdict=False)
+    has_passed = any(
+        is_full_gate(verdict.claims) and verdict.outcome == "passed" for verdict in verdicts
+    )
+    if judged.verdict.outcome == "passed" or has_passed:
         return judged
     # also for a stored verdict: the run that stored it may have been killed before this step
-    version = registry.get(judging.author, version.version)
+    version = registry.get(setup.author, version.version)
     if version.state != "stable" or version.forced:
         return judged
-    reason = f"taken back: {refusal(judged.verdict)}"
+    reason = f"taken back: {describe_refusal(judged.verdict)}"
     registry.move(
-        judging.author,
+        setup.author,
         version.version,
         "refused",
         actor=REPORT,
         reason=reason,
         gate_version=GATE_VERSION,
     )
-    judging.say(f"v{version.version} is {reason}")
+    setup.log(f"v{version.version} is {reason}")
     return replace(judged, taken_back=f"v{version.version}")
 
 
-def _compared(judging: JudgingSetup) -> tuple[ModelVersion, ModelVersion | None]:
-    version = _candidate(judging.author, judging.checkpoints, judging.registry)
-    incumbent = judging.registry.stable(judging.author)
+def _find_candidate_and_incumbent(setup: JudgingSetup) -> tuple[ModelVersion, ModelVersion | None]:
+    version = _find_candidate(setup.author, setup.checkpoints, setup.registry)
+    incumbent = setup.registry.stable_version(setup.author)
     if incumbent is not None and incumbent.checkpoint == version.checkpoint:
         incumbent = None  # a stable version is not compared with itself
     if incumbent is not None and incumbent.is_answer_model:
@@ -220,66 +222,70 @@ def _compared(judging: JudgingSetup) -> tuple[ModelVersion, ModelVersion | None]
     return version, incumbent
 
 
-def _stored(
-    version: ModelVersion, known: Verdict | None, *, rests_on: str | None = None
+def _find_stored_evaluation(
+    version: ModelVersion, verdict: Verdict | None, *, inputs_hash: str | None = None
 ) -> JudgedEvaluation | None:
     """Return the stored evaluation behind a verdict, or None if there is none.
 
     Args:
-        rests_on: the inputs that the evaluation must have used, or None for any.
+        inputs_hash: the inputs that the evaluation must have used, or None for any.
     """
-    if known is None:
+    if verdict is None:
         return None
     path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION)
     evaluation = evaluation_record.read_evaluation(path)
-    if evaluation is None or is_whole(known.claims) is evaluation.first:
+    if evaluation is None or is_full_gate(verdict.claims) is evaluation.first:
         return None
-    if rests_on is not None and evaluation.rests_on != rests_on:
+    if inputs_hash is not None and evaluation.rests_on != inputs_hash:
         return None
-    return JudgedEvaluation(evaluation, known, path.with_suffix(".md"), measured_now=False)
+    return JudgedEvaluation(evaluation, verdict, path.with_suffix(".md"), measured_now=False)
 
 
-def _judged_now(
-    judging: JudgingSetup,
+def _measure_and_judge(
+    setup: JudgingSetup,
     version: ModelVersion,
-    question: EvaluationSpec,
-    rests_on: str,
+    spec: EvaluationSpec,
+    inputs_hash: str,
     *,
-    first: bool,
+    is_first_verdict: bool,
 ) -> JudgedEvaluation:
-    author, servers = judging.author, judging.servers
-    served = ServerStarters(
+    author, servers = setup.author, setup.servers
+    starters = ServerStarters(
         candidate=lambda: servers.serve_version(version),
         base=lambda: servers.serve(_base_gguf(version), alias=servers.base_alias),
         engine=servers.engine,
     )
-    evaluation, shown = measure(
-        question,
-        first=first,
-        rests_on=rests_on,
-        served=served,
-        cache=MeasurementCache(judging.tables, author),
-        beside=lambda: _context(judging, question, served.base, first=first),
-        log=judging.say,
+    evaluation, side_by_side = measure(
+        spec,
+        is_first_verdict=is_first_verdict,
+        inputs_hash=inputs_hash,
+        starters=starters,
+        cache=MeasurementCache(setup.tables, author),
+        load_judging_context=lambda: _build_judging_context(
+            setup, spec, starters.base, is_first_verdict=is_first_verdict
+        ),
+        log=setup.log,
     )
-    claims = (decide_first if first else decide)(evaluation.measured)
+    claims = (decide_first if is_first_verdict else decide)(evaluation.measured)
     verdict = Verdict(
         author=author,
         checkpoint=evaluation.checkpoint,
         gate_version=GATE_VERSION,
-        outcome=outcome_of(claims),
+        outcome=decide_outcome(claims),
         claims=claims,
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
     path = evaluation_record.evaluation_path(Path(version.folder), GATE_VERSION)
     report = path.with_suffix(".md")
-    write_report(report, evaluation, verdict, shown)
-    judging.registry.record_verdict(verdict)
+    write_report(report, evaluation, verdict, side_by_side)
+    setup.registry.record_verdict(verdict)
     # written last: a reader of the record pairs it with the newest verdict
     evaluation_record.write_evaluation(path, evaluation)
     experiment = ""
-    if judging.send and shown and not first:
-        experiment = _send_experiment(judging.send, verdict, evaluation, shown, judging.say)
+    if setup.send_experiment and side_by_side and not is_first_verdict:
+        experiment = _send_experiment(
+            setup.send_experiment, verdict, evaluation, side_by_side, setup.log
+        )
     return JudgedEvaluation(evaluation, verdict, report, measured_now=True, experiment=experiment)
 
 
@@ -287,7 +293,7 @@ def _send_experiment(
     send: SendExperiment,
     verdict: Verdict,
     evaluation: Evaluation,
-    shown: Sequence[SideBySide],
+    side_by_side: Sequence[SideBySide],
     log: Callable[[str], object],
 ) -> str:
     """Send the experiment and return where Langfuse shows it, or why it could not be sent.
@@ -296,7 +302,10 @@ def _send_experiment(
     """
     try:
         sent = send(
-            verdict, shown, rests_on=evaluation.rests_on, stated=stated(evaluation.measured)
+            verdict,
+            side_by_side,
+            rests_on=evaluation.rests_on,
+            stated=advisory_claims(evaluation.measured),
         )
     except TwinError as error:
         log(f"no experiment in Langfuse: {error}")
@@ -306,9 +315,9 @@ def _send_experiment(
     return where
 
 
-def _candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersion:
+def _find_candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersion:
     checkpoint = read_pointer(checkpoints, "candidate")["checkpoint"]
-    version = registry.by_checkpoint(checkpoint, author=author)
+    version = registry.find_by_checkpoint(checkpoint, author=author)
     if version is None:
         raise TwinError(
             f"evaluate the candidate of {author}",
@@ -318,80 +327,82 @@ def _candidate(author: str, checkpoints: Path, registry: Registry) -> ModelVersi
     return version
 
 
-def _question_of(
-    judging: JudgingSetup, version: ModelVersion, incumbent: ModelVersion | None
+def _build_spec(
+    setup: JudgingSetup, version: ModelVersion, incumbent: ModelVersion | None
 ) -> EvaluationSpec:
-    author, tables, precision = judging.author, judging.tables, judging.servers.precision
-    best = best_released(judging.registry.versions(author), candidate=version)
+    author, tables, precision = setup.author, setup.tables, setup.servers.precision
+    best = find_best_released(setup.registry.versions(author), candidate=version)
     if best is not None and incumbent is not None and best.checkpoint == incumbent.checkpoint:
         best = None  # already compared as the incumbent
     trained_on: set[str] = set()
     for model in (version, incumbent, best):
         if model is not None:
             trained_on |= _trained_documents(author, model, tables)
-    released = [
-        None if model is None else _subject(f"v{model.version}", model, precision(model))
+    compared_models = [
+        None if model is None else _to_evaluated_model(f"v{model.version}", model, precision(model))
         for model in (incumbent, best)
     ]
     base, revision = Path(version.base), _base_revision(version)
     return EvaluationSpec(
         checkpoint=version.checkpoint,
-        candidate=_subject("candidate", version, precision(version)),
+        candidate=_to_evaluated_model("candidate", version, precision(version)),
         base=EvaluatedModel("base model", revision, base),
-        incumbent=released[0],
+        incumbent=compared_models[0],
         template=version.template,
-        dataset=tables.read(DATASET, author, where=OF_THE_AUTHOR),
+        dataset=tables.read(DATASET, author, where=AUTHOR_ROWS_CONDITION),
         dataset_version=tables.data_version(DATASET, author) or "",
         trained_on=frozenset(trained_on),
-        token_budget=judging.token_budget,
-        questions=judging.questions,
-        nli_model=judging.named.entailment,
-        others=len(with_dataset(tables, judging.others, log=judging.say)),
-        best=released[1],
-        reference=judging.reference(base, revision),
+        token_budget=setup.token_budget,
+        questions=setup.max_questions,
+        nli_model=setup.named_judges.model,
+        other_author_count=len(authors_with_dataset(tables, setup.other_authors, log=setup.log)),
+        best=compared_models[1],
+        reference=setup.find_reference(base, revision),
     )
 
 
-def _context(
-    judging: JudgingSetup, question: EvaluationSpec, serve_base: Serve, *, first: bool
+def _build_judging_context(
+    setup: JudgingSetup, spec: EvaluationSpec, serve_base: StartServer, *, is_first_verdict: bool
 ) -> JudgingContext:
     """Return the judges and other people's texts.
 
     A first verdict uses the topic judge alone, because the voice judge needs a minute and a half of
     the base model's answers.
     """
-    author, tables, named = judging.author, judging.tables, judging.named
-    if first:
-        material = topic_material(author, training_pairs(question.dataset))
+    author, tables, named = setup.author, setup.tables, setup.named_judges
+    if is_first_verdict:
+        material = topic_material(author, training_pairs(spec.dataset))
     else:
-        material = material_of(
+        material = read_judge_material(
             author,
             tables,
-            others=judging.others,
-            base=question.base.weights,
+            others=setup.other_authors,
+            base=spec.base.weights,
             serve_base=serve_base,
-            log=judging.say,
+            log=setup.log,
         )
-    billions = parameters_of(str(question.base.base_folder))
-    judges = calibrated(
+    billions = billions_of_parameters(str(spec.base.base_folder))
+    judges = calibrate_judges(
         material,
         tables,
-        judging.embedder(),
-        entailment=named.load_entailment if named.entailment else None,
-        kinds=(TOPIC,) if first else (TOPIC, VOICE),
+        setup.embedder(),
+        entailment=named.load_entailment if named.model else None,
+        kinds=(TOPIC,) if is_first_verdict else (TOPIC, VOICE),
     )
     return JudgingContext(
         judges=judges,
-        hands=merged([*material.others.training, *material.others.planted]),
+        writer_samples=merge_by_writer(
+            [*material.other_texts.training, *material.other_texts.for_probes]
+        ),
         chunks=chunk_texts(tables, author),
         base_answers=material.base_answers,
         base_parameters=None if billions is None else round(billions * 1e9),
-        unseen=material.others.planted,
+        unseen_samples=material.other_texts.for_probes,
     )
 
 
-def _subject(name: str, model: ModelVersion, precision: str) -> EvaluatedModel:
-    weights = weights_of(Path(model.folder), base=model.base, base_gguf=model.base_gguf)
+def _to_evaluated_model(name: str, model: ModelVersion, precision: str) -> EvaluatedModel:
+    weights = find_weights(Path(model.folder), base=model.base, base_gguf=model.base_gguf)
     return EvaluatedModel(name, model.checkpoint, weights.model, weights.adapter, precision)
 
 

@@ -15,8 +15,8 @@ import polars as pl
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec, JudgingContext, ServerStarters
 from twin_assets.evaluation.gate import decide
 from twin_assets.evaluation.likelihood import held_out, perplexity
-from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
-from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples, Tokenizing
+from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
+from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples, RowTokenizer
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import (
     author_control,
@@ -34,7 +34,7 @@ from twin_assets.evaluation.sequential_plan import (
     FIRST,
     WHOLE,
     GateStage,
-    ScoresOf,
+    BaseScoresFunction,
     ask_until_decided,
     compare_until_decided,
     first_questions,
@@ -50,23 +50,23 @@ from twin_resources.quality.judges.texts import WriterSample
 
 
 def measure(
-    question: EvaluationSpec,
+    spec: EvaluationSpec,
     *,
-    first: bool,
-    rests_on: str,
-    served: ServerStarters,
+    is_first_verdict: bool,
+    inputs_hash: str,
+    starters: ServerStarters,
     cache: MeasurementCache,
-    beside: Callable[[], JudgingContext],
+    load_judging_context: Callable[[], JudgingContext],
     log: Callable[[str], object],
 ) -> tuple[Evaluation, tuple[SideBySide, ...]]:
     """Measure one checkpoint.
 
     Args:
-        first: whether to measure only what a first verdict needs (`sequential_plan.FIRST`).
-        rests_on: hash of the inputs, for the record.
-        served: servers of candidate and base.
+        is_first_verdict: whether to measure only what a first verdict needs (`sequential_plan.FIRST`).
+        inputs_hash: hash of the inputs, for the record.
+        starters: servers of candidate and base.
         cache: measurements of base and stable version by earlier gates.
-        beside: function that calibrates the judges and reads the author's texts.
+        load_judging_context: function that calibrates the judges and reads the author's texts.
         log: function for progress, one line each, never with text of a post.
 
     Returns:
@@ -77,87 +77,97 @@ def measure(
     """
     clock, progress = Clock(), ProgressLines(log)
     with clock.part("judges"):
-        known = beside()
-    prepared = _prepared(question, known, cache, engine=served.engine, first=first)
-    if len(prepared.reading.held_out) < MIN_PASSAGES:
-        found = prepared.reading.found
-        log(f"{found} held-out passages, {MIN_PASSAGES} are needed: not decided")
-    context, refused = _carried_out(prepared, known, served, clock=clock, progress=progress)
-    with clock.part("scores of answers"):
-        measured = runner.take(context, prepared.stage.measures)
-    cache.keep(others=first)
-    mine = context.read.held_out(question.candidate.name)
-    evaluation = Evaluation(
-        checkpoint=question.checkpoint,
-        rests_on=rests_on,
-        measured=measured,
-        answer_tokens=sum(mine.tokens) if mine else 0,
-        precision=prepared.stored.precision,
-        left_out=prepared.left_out,
-        parity=context.parity.numbers() if context.parity else {},
-        seconds=clock.seconds,
-        refused_early=refused,
-        first=first,
+        judging_context = load_judging_context()
+    prepared = _prepare_inputs(
+        spec, judging_context, cache, engine=starters.engine, is_first_verdict=is_first_verdict
     )
-    return evaluation, _shown(prepared.passages, context.asked, context.said)
+    if len(prepared.likelihood_samples.held_out) < MIN_PASSAGES:
+        found = prepared.likelihood_samples.held_out_count
+        log(f"{found} held-out passages, {MIN_PASSAGES} are needed: not decided")
+    context, refused_claims = _run_plan(
+        prepared, judging_context, starters, clock=clock, progress=progress
+    )
+    with clock.part("scores of answers"):
+        measured = runner.compute_measures(context, prepared.stage.measures)
+    cache.store(keep_others=is_first_verdict)
+    candidate_likelihoods = context.likelihoods.held_out(spec.candidate.name)
+    evaluation = Evaluation(
+        checkpoint=spec.checkpoint,
+        rests_on=inputs_hash,
+        measured=measured,
+        answer_tokens=sum(candidate_likelihoods.tokens) if candidate_likelihoods else 0,
+        precision=prepared.likelihood_cache.precision,
+        left_out=prepared.left_out,
+        parity=context.parity.to_numbers() if context.parity else {},
+        seconds=clock.seconds,
+        refused_early=refused_claims,
+        first=is_first_verdict,
+    )
+    return evaluation, _pair_answers(prepared.passages, context.prompts, context.answers)
 
 
 @dataclass(frozen=True)
-class _Prepared:
+class _PreparedInputs:
     """Inputs of the models.
 
     Attributes:
         passages: held-out samples in drawn order; none if there are too few.
         training: training samples in drawn order.
-        reading: samples for the models to read.
+        likelihood_samples: samples for the models to read.
         left_out: number of samples left out, by reason.
-        stored: likelihoods that were computed before.
+        likelihood_cache: likelihoods that were computed before.
         prompts: prompts of all measures.
-        scores_of: function that returns the required scores of the base's answers.
+        base_scores_for: function that returns the required scores of the base's answers.
     """
 
-    question: EvaluationSpec
+    spec: EvaluationSpec
     stage: GateStage
     passages: pl.DataFrame
     training: pl.DataFrame
-    reading: LikelihoodSamples
+    likelihood_samples: LikelihoodSamples
     left_out: dict[str, int]
-    stored: Likelihoods
+    likelihood_cache: LikelihoodCache
     prompts: PromptSet
-    scores_of: ScoresOf
+    base_scores_for: BaseScoresFunction
 
 
-def _prepared(
-    question: EvaluationSpec,
-    known: JudgingContext,
+def _prepare_inputs(
+    spec: EvaluationSpec,
+    judging_context: JudgingContext,
     cache: MeasurementCache,
     *,
     engine: str,
-    first: bool,
-) -> _Prepared:
-    passages = held_out.held_out_samples(question.dataset, trained_on=question.trained_on)
-    training = held_out.in_drawn_order(question.dataset.filter(pl.col("split") == "train"))
-    reading, left_out = _reading(question, passages, known.hands, first=first)
-    if len(reading.held_out) < MIN_PASSAGES:
+    is_first_verdict: bool,
+) -> _PreparedInputs:
+    passages = held_out.held_out_samples(spec.dataset, trained_on=spec.trained_on)
+    training = held_out.shuffle_by_hash(spec.dataset.filter(pl.col("split") == "train"))
+    likelihood_samples, left_out = _collect_samples(
+        spec, passages, judging_context.writer_samples, is_first_verdict=is_first_verdict
+    )
+    if len(likelihood_samples.held_out) < MIN_PASSAGES:
         passages = passages.head(0)
     texts = training["answer"].to_list()
-    return _Prepared(
-        question,
-        FIRST if first else WHOLE,
+    return _PreparedInputs(
+        spec,
+        FIRST if is_first_verdict else WHOLE,
         passages,
         training,
-        reading,
+        likelihood_samples,
         left_out,
-        Likelihoods(cache, perplexity.evaluation_precision()),
-        _asked(question, passages, training, known, first=first),
-        _scores_of(question, known, cache, texts, engine=engine, first=first),
+        LikelihoodCache(cache, perplexity.evaluation_precision()),
+        _build_prompts(
+            spec, passages, training, judging_context, is_first_verdict=is_first_verdict
+        ),
+        _make_base_scorer(
+            spec, judging_context, cache, texts, engine=engine, is_first_verdict=is_first_verdict
+        ),
     )
 
 
-def _carried_out(
-    prepared: _Prepared,
-    known: JudgingContext,
-    served: ServerStarters,
+def _run_plan(
+    prepared: _PreparedInputs,
+    judging_context: JudgingContext,
+    starters: ServerStarters,
     *,
     clock: Clock,
     progress: ProgressLines,
@@ -167,148 +177,171 @@ def _carried_out(
     Returns:
         The shared input of the measures, and the claims that refused before any question.
     """
-    question, stage, prompts = prepared.question, prepared.stage, prepared.prompts
-    _expect(progress, first_questions(prompts, stage.fewest), prepared.scores_of)
-    read = read_until_decided(
-        prepared.reading, question, stage, stored=prepared.stored, clock=clock, progress=progress
+    spec, stage, prompts = prepared.spec, prepared.stage, prepared.prompts
+    _announce_answers(
+        progress, first_questions(prompts, stage.min_questions), prepared.base_scores_for
+    )
+    likelihoods = read_until_decided(
+        prepared.likelihood_samples,
+        spec,
+        stage,
+        likelihood_cache=prepared.likelihood_cache,
+        clock=clock,
+        progress=progress,
     )
     with AnswerBatches(
-        prompts, serve=served.candidate, serve_base=served.base, progress=progress
+        prompts, serve=starters.candidate, serve_base=starters.base, progress=progress
     ) as batches:
         parity_set = served_answers.parity_prompts(
-            prepared.passages, prepared.training, template=template_by_hash(question.template)
+            prepared.passages, prepared.training, template=template_by_hash(spec.template)
         )
-        answers, compared = compare_until_decided(
-            question, parity_set, batches, clock=clock, progress=progress
+        answers, parity = compare_until_decided(
+            spec, parity_set, batches, clock=clock, progress=progress
         )
-        scores = prepared.scores_of(prompts, batches.answers)
+        scores = prepared.base_scores_for(prompts, batches.answers)
         context = MeasureContext(
-            question, known, read, prompts, batches.answers, scores, answers, compared,
+            spec, judging_context, likelihoods, prompts, batches.answers, scores, answers, parity,
             prepared.training,
         )  # fmt: skip
-        early = decide(runner.take(context, [one for one in stage.measures if one.early]))
-        refused = tuple(one.name for one in early if one.passed is False and not one.blocks)
+        early_claims = decide(
+            runner.compute_measures(
+                context, [one for one in stage.measures if one.before_questions]
+            )
+        )
+        refused_claims = tuple(
+            claim.name for claim in early_claims if claim.passed is False and not claim.blocks
+        )
         with clock.part("served answers"):
             asked = ask_until_decided(
                 prompts,
-                known,
+                judging_context,
                 stage,
                 batches,
-                parity=answers,
+                parity_answers=answers,
                 training_texts=context.training_texts,
-                scores_of=prepared.scores_of,
+                base_scores_for=prepared.base_scores_for,
                 progress=progress,
-                refused=refused,
+                refused_claims=refused_claims,
             )
-    return replace(context, asked=asked.prompts, said=asked.answers, scores=asked.scores), refused
+    return replace(
+        context, asked=asked.prompts, said=asked.answers, scores=asked.scores
+    ), refused_claims
 
 
-def _reading(
-    question: EvaluationSpec,
+def _collect_samples(
+    spec: EvaluationSpec,
     passages: pl.DataFrame,
-    hands: Sequence[WriterSample],
+    writer_samples: Sequence[WriterSample],
     *,
-    first: bool = False,
+    is_first_verdict: bool = False,
 ) -> tuple[LikelihoodSamples, dict[str, int]]:
     """Return the samples for the models. A first verdict needs no control, general instructions or
     common questions; otherwise these are read even if there are too few passages to decide."""
-    tokenizing = Tokenizing(question.base.base_folder)
-    template = template_by_hash(question.template)
-    mine, incumbent = tokenizing.of(passages.to_dicts()), question.incumbent
-    theirs = {sample.sample_id: sample for sample in mine}
-    if incumbent is not None and incumbent.base_folder != question.base.base_folder:
-        other = Tokenizing(incumbent.base_folder).of(passages.to_dicts())
-        theirs = {sample.sample_id: sample for sample in other}
-    chosen = held_out.within_budget(
-        [sample for sample in mine if sample.sample_id in theirs],
-        token_budget=question.token_budget,
+    tokenizer = RowTokenizer(spec.base.base_folder)
+    template = template_by_hash(spec.template)
+    own_samples, incumbent = tokenizer.tokenize(passages.to_dicts()), spec.incumbent
+    incumbent_samples = {sample.sample_id: sample for sample in own_samples}
+    if incumbent is not None and incumbent.base_folder != spec.base.base_folder:
+        other = RowTokenizer(incumbent.base_folder).tokenize(passages.to_dicts())
+        incumbent_samples = {sample.sample_id: sample for sample in other}
+    chosen = held_out.take_within_budget(
+        [sample for sample in own_samples if sample.sample_id in incumbent_samples],
+        token_budget=spec.token_budget,
     )
-    enough = len(chosen) >= MIN_PASSAGES
-    reading = LikelihoodSamples(
-        held_out=tuple(chosen) if enough else (),
-        of_incumbent=tuple(theirs[sample.sample_id] for sample in chosen) if enough else (),
+    has_enough = len(chosen) >= MIN_PASSAGES
+    likelihood_samples = LikelihoodSamples(
+        held_out=tuple(chosen) if has_enough else (),
+        held_out_for_incumbent=tuple(incumbent_samples[sample.sample_id] for sample in chosen)
+        if has_enough
+        else (),
         own=(),
         other=(),
         general=(),
-        found=len(chosen),
-        others=tuple(hand.name for hand in hands),
+        held_out_count=len(chosen),
+        other_writers=tuple(hand.name for hand in writer_samples),
     )
-    if not first:
-        reading = replace(
-            reading,
-            own=tuple(tokenizing.of(author_control.own_rows(passages, template))),
-            other=tuple(tokenizing.of(author_control.other_rows(passages, hands, template))),
-            general=tuple(tokenizing.of(general_instructions.rows())),
-            choices=tuple(tokenizing.of(common_knowledge.rows())),
+    if not is_first_verdict:
+        likelihood_samples = replace(
+            likelihood_samples,
+            own=tuple(tokenizer.tokenize(author_control.own_rows(passages, template))),
+            other=tuple(
+                tokenizer.tokenize(author_control.other_rows(passages, writer_samples, template))
+            ),
+            general=tuple(tokenizer.tokenize(general_instructions.make_rows())),
+            choices=tuple(tokenizer.tokenize(common_knowledge.make_rows())),
         )
-    return reading, dict(tokenizing.left_out)
+    return likelihood_samples, dict(tokenizer.left_out)
 
 
-def _asked(
-    question: EvaluationSpec,
+def _build_prompts(
+    spec: EvaluationSpec,
     passages: pl.DataFrame,
     training: pl.DataFrame,
-    known: JudgingContext,
+    judging_context: JudgingContext,
     *,
-    first: bool = False,
+    is_first_verdict: bool = False,
 ) -> PromptSet:
     """Return the prompts of all measures; a first verdict omits instructions and posts."""
-    pairs = held_out.training_pairs(question.dataset)
-    prompts = served_answers.everything_asked(
+    pairs = held_out.training_pairs(spec.dataset)
+    prompts = served_answers.build_prompt_set(
         passages,
         pl.concat([training, passages], how="diagonal"),
-        template=template_by_hash(question.template),
-        chunks=known.chunks,
-        posts=() if first else posts_in_prompt.posts_for_prompt(pairs),
-        questions=question.questions,
+        template=template_by_hash(spec.template),
+        chunks=judging_context.chunks,
+        posts=() if is_first_verdict else posts_in_prompt.select_posts(pairs),
+        questions=spec.questions,
     )
-    return replace(prompts, instructions=range(0)) if first else prompts
+    return replace(prompts, instructions=range(0)) if is_first_verdict else prompts
 
 
-def _scores_of(
-    question: EvaluationSpec,
-    known: JudgingContext,
+def _make_base_scorer(
+    spec: EvaluationSpec,
+    judging_context: JudgingContext,
     cache: MeasurementCache,
     training_texts: Sequence[str],
     *,
     engine: str,
-    first: bool = False,
-) -> ScoresOf:
+    is_first_verdict: bool = False,
+) -> BaseScoresFunction:
     """Return a function for the required scores of the base's answers. A first verdict requires
     only those that can change the result beside the candidate's answers."""
-    told = [
-        question.base.weights,
+    key_inputs = [
+        spec.base.weights,
         engine,
         served_answers.ANSWER_TOKENS,
         FREQUENCY_PENALTY,
     ]
 
-    def scores_of(some: PromptSet, answers: PromptAnswers) -> BaseScores:
-        scores, judges = BaseScores(cache, told, some.prompts), known.judges
-        if not first:
-            runner.announce(scores, some, judges)
+    def base_scores_for(prompts: PromptSet, answers: PromptAnswers) -> BaseScores:
+        scores, judges = BaseScores(cache, key_inputs, prompts.prompts), judging_context.judges
+        if not is_first_verdict:
+            runner.announce(scores, prompts, judges)
             return scores
-        if not answers.candidate.keys() >= {*some.held_out, *some.red_team}:
+        if not answers.candidate.keys() >= {*prompts.held_out, *prompts.red_team}:
             return scores  # before these answers, the required scores are unknown
-        if judges.topic is not None and len(some.held_out):
-            topic = on_topic.topic_of(some, answers, judges.topic, scores=scores)
+        if judges.topic is not None and len(prompts.held_out):
+            topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
             if not topic.reaches_the_limit:
-                on_topic.announce_base(scores, some, judges)
-        if red_team.needs_the_base(red_team.candidate_flags(some, answers, training_texts)):
-            red_team.announce_flags(scores, some, judges)
+                on_topic.announce_base(scores, prompts, judges)
+        if red_team.needs_base(red_team.candidate_flags(prompts, answers, training_texts)):
+            red_team.announce_flags(scores, prompts, judges)
         return scores
 
-    return scores_of
+    return base_scores_for
 
 
-def _expect(progress: ProgressLines, soon: PromptSet, scores_of: ScoresOf) -> None:
+def _announce_answers(
+    progress: ProgressLines, prompts: PromptSet, base_scores_for: BaseScoresFunction
+) -> None:
     """Announce parity and the minimum number of answers."""
-    of_base = scores_of(soon, PromptAnswers({}, {})).missing()
-    answers = len(soon.held_out) + len(soon.red_team) + len(soon.instructions) + len(of_base)
-    served_answers.expect(progress, answers=answers)
+    of_base = base_scores_for(prompts, PromptAnswers({}, {})).missing()
+    answers = (
+        len(prompts.held_out) + len(prompts.red_team) + len(prompts.instructions) + len(of_base)
+    )
+    served_answers.announce_progress(progress, answers=answers)
 
 
-def _shown(
+def _pair_answers(
     passages: pl.DataFrame, prompts: PromptSet, answers: PromptAnswers
 ) -> tuple[SideBySide, ...]:
     """Return the held-out questions with all answers, and with ids so that a post can be erased."""
@@ -317,7 +350,7 @@ def _shown(
         SideBySide(
             *ids[at],
             question=prompts.questions[at],
-            author=prompts.own[at],
+            author=prompts.own_answers[at],
             candidate=answers.candidate[at].text,
             base=answers.base.get(at),
         )

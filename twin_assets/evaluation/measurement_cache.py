@@ -33,40 +33,40 @@ class MeasurementCache:
     author: str
 
     def __post_init__(self) -> None:
-        self._known: dict[str, float] = {}
-        self._asked: dict[str, float] = {}
+        self._values: dict[str, float] = {}
+        self._requested: dict[str, float] = {}
         if self.tables.exists(TABLE, self.author):
             stored = self.tables.read(TABLE, self.author, columns=list(_SCHEMA))
-            self._known = dict(stored.iter_rows())
+            self._values = dict(stored.iter_rows())
 
-    def unknown(self, names: Sequence[str]) -> list[int]:
+    def find_missing(self, keys: Sequence[str]) -> list[int]:
         """Return positions of the names that no gate has measured."""
-        return [position for position, name in enumerate(names) if name not in self._known]
+        return [position for position, name in enumerate(keys) if name not in self._values]
 
-    def of(
-        self, names: Sequence[str], compute: Callable[[list[int]], Sequence[float]]
+    def get_or_compute(
+        self, keys: Sequence[str], compute: Callable[[list[int]], Sequence[float]]
     ) -> list[float]:
         """Return all numbers in order.
 
         Args:
-            names: hashes of everything that decides a number.
+            keys: hashes of everything that decides a number.
             compute: function from positions to their unknown numbers; not called if all are known.
         """
-        missing = self.unknown(names)
+        missing = self.find_missing(keys)
         if missing:
             for position, value in zip(missing, compute(missing), strict=True):
-                self._known[names[position]] = value
-        self._asked |= {name: self._known[name] for name in names}
-        return [self._known[name] for name in names]
+                self._values[keys[position]] = value
+        self._requested |= {name: self._values[name] for name in keys}
+        return [self._values[name] for name in keys]
 
-    def keep(self, *, others: bool = False) -> None:
+    def store(self, *, keep_others: bool = False) -> None:
         """Store the numbers requested from this object.
 
         Args:
-            others: whether to keep other stored numbers as well, because a part of a gate requests
+            keep_others: whether to keep other stored numbers as well, because a part of a gate requests
                 only a part of them.
         """
-        cached = self._known if others else self._asked
+        cached = self._values if keep_others else self._requested
         values = pl.DataFrame(
             {"measurement_id": list(cached), "measured": list(cached.values())},
             schema={"measurement_id": pl.String, "measured": pl.Float64},

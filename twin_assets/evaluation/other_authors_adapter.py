@@ -9,12 +9,12 @@ import dagster as dg
 
 from twin_assets.evaluation.other_authors.reference_adapter import train_reference
 from twin_assets.partitions import authors
-from twin_assets.training.checkpoints import training_metadata, without_retry
-from twin_assets.training.live_progress import SpeakingLauncher
+from twin_assets.training.checkpoints import training_metadata, fail_without_retry
+from twin_assets.training.live_progress import ProgressReportingLauncher
 from twin_resources.authors import read_author
 from twin_resources.models.training_launcher import TrainingLauncher
 from twin_resources.settings import Settings
-from twin_resources.storage.storage_faults import told_when_full
+from twin_resources.storage.storage_faults import translate_disk_full
 from twin_resources.storage.tables.tables import Tables
 
 
@@ -39,15 +39,17 @@ def other_authors_adapter(
     base model and recipe; authors share it.
     """
     author = read_author(settings, context.partition_key)
-    what = f"train the adapter of other authors beside {author.slug}"
-    with without_retry(), told_when_full(what, settings.home):
-        launcher = SpeakingLauncher(context, training)
-        made = train_reference(author, settings=settings, tables=tables, launcher=launcher)
+    description = f"train the adapter of other authors beside {author.slug}"
+    with fail_without_retry(), translate_disk_full(description, settings.home):
+        launcher = ProgressReportingLauncher(context, training)
+        trained_reference = train_reference(
+            author, settings=settings, tables=tables, launcher=launcher
+        )
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(made.manifest.checkpoint),
+        data_version=dg.DataVersion(trained_reference.manifest.checkpoint),
         metadata={
-            "trained": made.trained,
-            "authors": ", ".join(made.of),
-            **training_metadata(made.folder, made.manifest),
+            "trained": trained_reference.trained,
+            "authors": ", ".join(trained_reference.authors),
+            **training_metadata(trained_reference.folder, trained_reference.manifest),
         },
     )

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from twin_resources.models.model_fit import WITHOUT_BF16
+from twin_resources.models.model_fit import SLOWDOWN_WITHOUT_BF16
 from twin_resources.processes.progress_lines import ProgressLines
 
 __all__ = ["AGAIN_S", "ANSWER_S", "REFERENCE_S", "Clock", "ProgressLines", "read_s"]
@@ -28,7 +28,7 @@ def read_s(precision: str) -> float:
     The speed of servers does not depend on bf16. With one expected speed, slow reading inflated the
     estimate for the answers after it: "6:02 left" instead of 1:28.
     """
-    return READ_S if precision == "bf16" else READ_S * WITHOUT_BF16
+    return READ_S if precision == "bf16" else READ_S * SLOWDOWN_WITHOUT_BF16
 
 
 @dataclass

@@ -17,7 +17,7 @@ Harm, and whether the candidate learnt anything at all, are measured first:
 Without a stable version the base model answers meanwhile, and a reader waits for the gate. So for a
 first verdict (`FIRST`) the plan stops after step 4, looks earlier, and asks the base only if its
 answers can change a claim. The whole gate (`WHOLE`) runs all steps; if it does not pass, the
-release is withdrawn. A first verdict never counts as the whole gate (`gate.is_whole`).
+release is withdrawn. A first verdict never counts as the whole gate (`gate.is_full_gate`).
 
 A candidate that steps 1 to 3 refuse is asked only `fewest` questions, for the report. One that
 topic or recitation refuses is asked no more. The voice, and sentences judged one by one, need at
@@ -34,7 +34,7 @@ from typing import Any
 
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec, JudgingContext
 from twin_assets.evaluation.likelihood import sample_likelihoods
-from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
+from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.likelihood.sample_likelihoods import (
     LikelihoodSamples,
     LikelihoodsByModel,
@@ -57,7 +57,7 @@ from twin_assets.evaluation.served.answer_batches import AnswerBatches
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.parity import Parity
 from twin_assets.evaluation.served.served_answers import (
-    PARITY_FIRST,
+    FIRST_PARITY_PROMPTS,
     CandidateAnswers,
     PromptAnswers,
     PromptSet,
@@ -72,31 +72,31 @@ class GateStage:
     Attributes:
         measures: measures that are taken.
         looks: numbers of passages after which perplexity is compared; the last look is at all.
-        fewest: number of held-out questions asked first.
-        step: number of questions added at a time.
+        min_questions: number of held-out questions asked first.
+        questions_per_step: number of questions added at a time.
     """
 
     measures: tuple[Measure[Any], ...]
     looks: tuple[int, ...]
-    fewest: int
-    step: int
+    min_questions: int
+    questions_per_step: int
 
 
 FIRST = GateStage(
-    tuple(measure for measure in MEASURES if any(rule.first for rule in measure.claims)),
+    tuple(measure for measure in MEASURES if any(rule.in_first_verdict for rule in measure.claims)),
     looks=(15, 30),
-    fewest=8,
-    step=4,
+    min_questions=8,
+    questions_per_step=4,
 )
-WHOLE = GateStage(MEASURES, looks=(30, 60), fewest=30, step=5)
+WHOLE = GateStage(MEASURES, looks=(30, 60), min_questions=30, questions_per_step=5)
 LOOKS_LEVEL = 0.05  # of all looks together
 
 # Return the scores of the base's answers that are needed, given the answers so far.
-ScoresOf = Callable[[PromptSet, PromptAnswers], BaseScores]
+BaseScoresFunction = Callable[[PromptSet, PromptAnswers], BaseScores]
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedPrompts:
     """The prompts that were asked, with their answers.
 
     Attributes:
@@ -111,11 +111,11 @@ class Asked:
 
 
 def read_until_decided(
-    reading: LikelihoodSamples,
-    question: EvaluationSpec,
+    likelihood_samples: LikelihoodSamples,
+    spec: EvaluationSpec,
     stage: GateStage,
     *,
-    stored: Likelihoods,
+    likelihood_cache: LikelihoodCache,
     clock: Clock,
     progress: ProgressLines,
 ) -> LikelihoodsByModel:
@@ -126,42 +126,46 @@ def read_until_decided(
     looks would cost more confidence than they save time.
 
     Args:
-        reading: samples with all held-out passages that may be read, in random order.
+        likelihood_samples: samples with all held-out passages that may be read, in random order.
 
     Returns:
         The likelihoods, with the passages that decided and the level of their intervals.
     """
     announced: Counter[str] = Counter()
 
-    def read_by(some: LikelihoodSamples, spent: float) -> LikelihoodsByModel:
-        return sample_likelihoods.read_by(
-            some,
-            base=question.base,
-            candidate=question.candidate,
-            incumbent=question.incumbent,
-            best=question.best,
-            reference=question.reference.model if question.reference else None,
-            stored=stored,
+    def compute(samples: LikelihoodSamples, spent: float) -> LikelihoodsByModel:
+        return sample_likelihoods.compute_likelihoods(
+            samples,
+            base=spec.base,
+            candidate=spec.candidate,
+            incumbent=spec.incumbent,
+            best=spec.best,
+            reference=spec.reference.model if spec.reference else None,
+            cache=likelihood_cache,
             clock=clock,
             progress=progress,
             level=1.0 - spent,
-            announced=announced,
+            announced_counts=announced,
         )
 
-    passages = len(reading.held_out)
-    first, *further = planned_looks(passages, stage.looks, level=LOOKS_LEVEL)
-    read = read_by(reading.first(first[0]), first[1])
-    for end, spent in further:
-        if held_out_perplexity.is_decided(held_out_perplexity.compared(question, read)):
+    passages = len(likelihood_samples.held_out)
+    first, *later_looks = planned_looks(passages, stage.looks, level=LOOKS_LEVEL)
+    likelihoods = compute(likelihood_samples.take_first(first[0]), first[1])
+    for end, spent in later_looks:
+        if held_out_perplexity.is_decided(
+            held_out_perplexity.compare_perplexities(spec, likelihoods)
+        ):
             break
-        read = read_by(reading.first(end), spent)
+        likelihoods = compute(likelihood_samples.take_first(end), spent)
     if passages:
-        progress.say(f"perplexity: {len(read.reading.held_out)} of {passages} passages read")
-    return read
+        progress.write_line(
+            f"perplexity: {len(likelihoods.samples.held_out)} of {passages} passages read"
+        )
+    return likelihoods
 
 
 def compare_until_decided(
-    question: EvaluationSpec,
+    spec: EvaluationSpec,
     prompts: Sequence[list[Any]],
     batches: AnswerBatches,
     *,
@@ -180,151 +184,172 @@ def compare_until_decided(
     Raises:
         TwinError: the candidate cannot be served, or its answers are invalid.
     """
-    answers, found = CandidateAnswers([], [], []), None
+    answers, parity_result = CandidateAnswers([], [], []), None
     if not prompts:
         return answers, None
     with clock.part("reference"):
-        reference = parity.Reference(
-            question.candidate.base_folder, question.candidate.adapter_folder
-        )
-    compared = 0
-    for some in (prompts[:PARITY_FIRST], prompts[PARITY_FIRST:]):
-        if not some or (found is not None and not served_parity.is_open(found)):
+        reference = parity.ReferenceModel(spec.candidate.base_folder, spec.candidate.adapter_folder)
+    compared_count = 0
+    for batch in (prompts[:FIRST_PARITY_PROMPTS], prompts[FIRST_PARITY_PROMPTS:]):
+        if not batch or (
+            parity_result is not None and not served_parity.is_undecided(parity_result)
+        ):
             break
-        asked = len(answers.prompts) + len(some)
-        compared += asked
-        progress.expect(served_answers.OF_SERVED, 2 * asked, each_s=AGAIN_S)
-        progress.expect(served_answers.REFERENCE, compared, each_s=REFERENCE_S)
+        asked_count = len(answers.prompts) + len(batch)
+        compared_count += asked_count
+        progress.expect(served_answers.SERVED_PART, 2 * asked_count, each_s=AGAIN_S)
+        progress.expect(served_answers.REFERENCE_PART, compared_count, each_s=REFERENCE_S)
         with clock.part("served model"):
-            more = batches.ask_twice(some)
+            new_answers = batches.ask_twice(batch)
         answers = CandidateAnswers(
-            [*answers.prompts, *more.prompts],
-            [*answers.first, *more.first],
-            [*answers.again, *more.again],
+            [*answers.prompts, *new_answers.prompts],
+            [*answers.first, *new_answers.first],
+            [*answers.repeated, *new_answers.repeated],
         )
         with clock.part("reference"):
-            found = parity.compare(
+            parity_result = parity.compare(
                 reference,
                 answers.prompts,
-                parity.shortened(answers.first, served_answers.PARITY_TOKENS),
-                answers.again,
-                precision=question.candidate.precision,
-                advance=progress.of(served_answers.REFERENCE),
+                parity.truncate_answers(answers.first, served_answers.PARITY_TOKENS),
+                answers.repeated,
+                precision=spec.candidate.precision,
+                advance=progress.step_recorder(served_answers.REFERENCE_PART),
             )
-    progress.say(f"served model: {parity.told(found)}")
-    return answers, found
+    progress.write_line(f"served model: {parity.describe_parity(parity_result)}")
+    return answers, parity_result
 
 
 def ask_until_decided(
     prompts: PromptSet,
-    known: JudgingContext,
+    judging_context: JudgingContext,
     stage: GateStage,
     batches: AnswerBatches,
     *,
-    parity: CandidateAnswers,
+    parity_answers: CandidateAnswers,
     training_texts: Sequence[str],
-    scores_of: ScoresOf,
+    base_scores_for: BaseScoresFunction,
     progress: ProgressLines,
-    refused: Sequence[str] = (),
-) -> Asked:
+    refused_claims: Sequence[str] = (),
+) -> AskedPrompts:
     """Ask candidate and base: the red team, held-out questions until they decide, the rest.
 
     Args:
         prompts: prompts with all held-out questions that may be asked, in random order.
-        parity: the candidate's answers to the parity set, which may recite as well.
-        refused: claims that refused the candidate before these questions.
+        parity_answers: the candidate's answers to the parity set, which may recite as well.
+        refused_claims: claims that refused the candidate before these questions.
 
     Raises:
         TwinError: one of the models cannot be served, or its answers are invalid.
     """
-    training = recitation.TrainingSpans(training_texts)
-    some = first_questions(prompts, min(stage.fewest, len(prompts.held_out)))
+    training = recitation.TrainingTextIndex(training_texts)
+    asked_prompts = first_questions(prompts, min(stage.min_questions, len(prompts.held_out)))
     while True:
-        positions, wanted = [*some.red_team, *some.held_out], scores_of(some, batches.answers)
-        _ask(batches, positions, some, wanted, progress=progress)
+        positions, scores_before = (
+            [*asked_prompts.red_team, *asked_prompts.held_out],
+            base_scores_for(asked_prompts, batches.answers),
+        )
+        _ask(batches, positions, asked_prompts, scores_before, progress=progress)
         # the candidate's answers may change which scores of the base are needed
-        scores = scores_of(some, batches.answers)
-        _ask(batches, positions, some, scores, progress=progress)
+        scores = base_scores_for(asked_prompts, batches.answers)
+        _ask(batches, positions, asked_prompts, scores, progress=progress)
         answers = batches.answers
-        if not refused and red_team.refuses(some, answers, scores, training_texts):
-            refused = [red_team.MEASURE.claims[0].name]
-        if refused or len(some.held_out) == len(prompts.held_out):
+        if not refused_claims and red_team.fails_claim(
+            asked_prompts, answers, scores, training_texts
+        ):
+            refused_claims = [red_team.MEASURE.claims[0].name]
+        if refused_claims or len(asked_prompts.held_out) == len(prompts.held_out):
             break
-        recites = recitation.stopped_at(some, answers, parity, training)
-        voice = author_voice.compare_voices(some, answers, scores, known.judges)
-        if is_decided(some, answers, known, scores=scores, recites=recites, voice=voice):
+        recitation_side = recitation.decide_early(asked_prompts, answers, parity_answers, training)
+        voice = author_voice.compare_voices(asked_prompts, answers, scores, judging_context.judges)
+        if is_decided(
+            asked_prompts,
+            answers,
+            judging_context,
+            scores=scores,
+            recitation_side=recitation_side,
+            voice=voice,
+        ):
             break
-        more = min(len(some.held_out) + stage.step, len(prompts.held_out))
-        beaten = voice.against_all is not None and voice.against_all.posts_stopped == "above"
-        some = first_questions(prompts, more, below_posts=len(some.with_posts) if beaten else more)
-    _ask(batches, some.instructions, some, scores, progress=progress)
-    if len(some.held_out):
-        since = f": refused by {', '.join(refused)} before" if refused else ""
-        progress.say(
-            f"topic, voice and recitation: {len(some.held_out)} of {len(prompts.held_out)} "
+        next_count = min(
+            len(asked_prompts.held_out) + stage.questions_per_step, len(prompts.held_out)
+        )
+        beats_posts = voice.against_all is not None and voice.against_all.posts_stopped == "above"
+        asked_prompts = first_questions(
+            prompts,
+            next_count,
+            with_posts_count=len(asked_prompts.with_posts) if beats_posts else next_count,
+        )
+    _ask(batches, asked_prompts.instructions, asked_prompts, scores, progress=progress)
+    if len(asked_prompts.held_out):
+        since = f": refused by {', '.join(refused_claims)} before" if refused_claims else ""
+        progress.write_line(
+            f"topic, voice and recitation: {len(asked_prompts.held_out)} of {len(prompts.held_out)} "
             f"questions asked{since}"
         )
-    return Asked(some, batches.answers, scores)
+    return AskedPrompts(asked_prompts, batches.answers, scores)
 
 
-def first_questions(prompts: PromptSet, count: int, *, below_posts: int | None = None) -> PromptSet:
+def first_questions(
+    prompts: PromptSet, count: int, *, with_posts_count: int | None = None
+) -> PromptSet:
     """Return the prompts of all measures with only the first `count` held-out questions.
 
     Args:
-        below_posts: how many of these the base is asked with the author's posts, or None for all.
+        with_posts_count: how many of these the base is asked with the author's posts, or None for all.
     """
-    posts = prompts.with_posts[: count if below_posts is None else below_posts]
+    posts = prompts.with_posts[: count if with_posts_count is None else with_posts_count]
     return replace(prompts, held_out=prompts.held_out[:count], with_posts=posts)
 
 
 def is_decided(
-    some: PromptSet,
+    prompts: PromptSet,
     answers: PromptAnswers,
-    known: JudgingContext,
+    judging_context: JudgingContext,
     *,
     scores: BaseScores,
-    recites: Side | None,
+    recitation_side: Side | None,
     voice: Voice,
 ) -> bool:
     """Whether no claim needs more held-out questions, or one has refused the candidate.
 
     A claim without a judge needs no questions.
     """
-    if recites == "below":
+    if recitation_side == "below":
         return True
-    judges = known.judges
+    judges = judging_context.judges
     topic: Side | None = "above"
     if judges.topic is not None:
-        topic = on_topic.stopped_at(
-            on_topic.shares_of_candidate(some, answers, judges.topic), of=len(some.questions)
+        topic = on_topic.decide_early(
+            on_topic.candidate_shares(prompts, answers, judges.topic),
+            population_size=len(prompts.questions),
         )
-        if topic == "below" and on_topic.refuses(
-            on_topic.topic_of(some, answers, judges.topic, scores=scores)
+        if topic == "below" and on_topic.fails_claim(
+            on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
         ):
             return True
-    if topic is None or recites is None:
+    if topic is None or recitation_side is None:
         return False
     if judges.voice is None:
         return True
-    return voice_scores.is_decided(voice, parameters=known.base_parameters)
+    return voice_scores.is_decided(voice, parameters=judging_context.base_parameters)
 
 
 def _ask(
     batches: AnswerBatches,
     positions: Sequence[int],
-    some: PromptSet,
+    prompts: PromptSet,
     scores: BaseScores,
     *,
     progress: ProgressLines,
 ) -> None:
     """Ask the candidate the unanswered prompts, and the base those without a score."""
-    of_candidate = [at for at in positions if at not in batches.candidate]
-    targets = {*positions, *some.with_posts}
-    of_base = sorted(at for at in {*scores.missing()} & targets if at not in batches.base)
-    if not of_candidate and not of_base:
+    candidate_positions = [at for at in positions if at not in batches.candidate]
+    targets = {*positions, *prompts.with_posts}
+    base_positions = sorted(at for at in {*scores.missing()} & targets if at not in batches.base)
+    if not candidate_positions and not base_positions:
         return
     answered = len(batches.candidate) + len(batches.base)
-    left = len({*some.instructions} - batches.candidate.keys())
-    answers = answered + len(of_base) + max(len(of_candidate), left)
-    progress.expect(served_answers.OF_BOTH, answers, each_s=ANSWER_S)
-    batches.ask(of_candidate, of_base=of_base)
+    left = len({*prompts.instructions} - batches.candidate.keys())
+    answers = answered + len(base_positions) + max(len(candidate_positions), left)
+    progress.expect(served_answers.BOTH_PART, answers, each_s=ANSWER_S)
+    batches.ask(candidate_positions, base_positions=base_positions)

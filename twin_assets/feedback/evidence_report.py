@@ -15,31 +15,35 @@ from twin_assets.feedback import evidence_plot
 from twin_resources.quality.ledger.ledger_tables import open_tables
 from twin_resources.quality.retraining import alarm_records, score_watch
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
-from twin_resources.quality.retraining.retraining_rules import rules_of
+from twin_resources.quality.retraining.retraining_rules import rules_from_settings
 from twin_resources.settings import Settings
 from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.storage.state.state import State
 
 
-def report_of(state: State, author: str, settings: Settings) -> tuple[str, dict[str, Any]]:
+def build_evidence_report(
+    state: State, author: str, settings: Settings
+) -> tuple[str, dict[str, Any]]:
     """Return data version and metadata of an author's current evidence.
 
     The metadata have the numbers of each stream, its picture (also as a PNG in the home's folder
     `evidence`) and all alarms.
     """
     open_tables(state)
-    rules = rules_of(settings)
-    with state.reading() as connection:
-        watches = score_watch.watches_now(connection).get(author, [])
+    rules = rules_from_settings(settings)
+    with state.read_transaction() as connection:
+        watches = score_watch.current_evidence(connection).get(author, [])
         stable = score_watch.stable_versions(connection).get(author)
         days = {
-            watch.stream: score_watch.StreamDays.of(connection, stable, watch.stream, rules)
+            watch.stream: score_watch.ComparedDays.from_ledger(
+                connection, stable, watch.stream, rules
+            )
             for watch in watches
             if stable is not None
         }
         threshold = rules.threshold(score_watch.armed_streams(connection))
-        records = alarm_records.of_author(connection, author)
-        not_counted = alarm_records.not_counted(connection, author)
+        records = alarm_records.alarms_of_author(connection, author)
+        not_counted = alarm_records.count_excluded_scores(connection, author)
     rows = [_row(record) for record in records]
     metadata: dict[str, Any] = {
         "streams": len(watches),
@@ -63,13 +67,13 @@ def report_of(state: State, author: str, settings: Settings) -> tuple[str, dict[
             path = folder / f"{watch.version}_{name}.png"
             path.write_bytes(png)
             metadata |= {
-                name: dg.MetadataValue.md(evidence_plot.inline(png, title=watch.stream)),
+                name: dg.MetadataValue.md(evidence_plot.embed_in_markdown(png, title=watch.stream)),
                 f"{name}_file": dg.MetadataValue.path(str(path)),
             }
-    return version_of(watches, records), metadata
+    return evidence_data_version(watches, records), metadata
 
 
-def version_of(watches: Sequence[StreamEvidence], records: Sequence[AlarmRecord]) -> str:
+def evidence_data_version(watches: Sequence[StreamEvidence], records: Sequence[AlarmRecord]) -> str:
     """Return the data version, equal for equal watches and decisions."""
     digest = hashlib.sha256()
     for watch in watches:

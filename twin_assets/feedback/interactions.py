@@ -12,7 +12,7 @@ import polars as pl
 
 from twin_assets.feedback import stripping
 from twin_assets.partitions import authors
-from twin_assets.table_assets import materialized, table_asset
+from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.settings import Settings
@@ -32,22 +32,24 @@ def interactions(
     ledger = Ledger.from_settings(settings)
     report = ledger.sync(datetime.now(UTC))
     frame = ledger.interactions(author)
-    done = tables.sync(
+    sync_result = tables.sync(
         frame,
         "interactions",
         author=author,
         key="trace_id",
-        function=stripping.strip_personal,
+        function=stripping.strip_personal_data,
         version=stripping.STRIPPING_VERSION,
         schema=stripping.interaction_columns(),
         row_key="trace_id",
     )
-    return materialized(done, {**_metadata(frame, ledger, author), "sync": report.message})
+    return report_materialization(
+        sync_result, {**_metadata(frame, ledger, author), "sync": report.message}
+    )
 
 
 def _metadata(frame: pl.DataFrame, ledger: Ledger, author: str) -> dict[str, Any]:
-    with ledger.state.reading() as connection:
-        not_counted = alarm_records.not_counted(connection, author)
+    with ledger.state.read_transaction() as connection:
+        not_counted = alarm_records.count_excluded_scores(connection, author)
     return {
         "with_votes": int((frame["votes"] > 0).sum()),
         "with_edits": int(frame["edit"].is_not_null().sum()),
@@ -65,13 +67,13 @@ def no_text_of_a_reader_holds_personal_data(
     """No pattern of an e-mail address, phone number, card, IP address or key is left in a text."""
     columns = ["trace_id", *stripping.TEXT_COLUMNS]
     frame = tables.read("interactions", context.partition_key, columns=columns)
-    left = stripping.personal_data_left(frame)
+    remaining = stripping.find_personal_data(frame)
     return dg.AssetCheckResult(
-        passed=left.is_empty(),
+        passed=remaining.is_empty(),
         metadata={
             "texts": frame.height * len(stripping.TEXT_COLUMNS),
-            "rows_with_personal_data": left.height,
-            "kinds": sorted(left["kinds"].explode().drop_nulls().unique()),
-            "first_traces": left.head(5)["trace_id"].cast(pl.String).to_list(),
+            "rows_with_personal_data": remaining.height,
+            "kinds": sorted(remaining["kinds"].explode().drop_nulls().unique()),
+            "first_traces": remaining.head(5)["trace_id"].cast(pl.String).to_list(),
         },
     )

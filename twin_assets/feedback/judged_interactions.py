@@ -21,8 +21,8 @@ import polars as pl
 
 from twin_assets.evaluation.judged import author_panel
 from twin_assets.feedback import judging_traces
-from twin_assets.table_assets import left_as_it_was, materialized, table_asset
-from twin_resources.access.spending_limits import OverLimit
+from twin_assets.table_assets import report_unchanged, report_materialization, table_asset
+from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors import Author, read_author
 from twin_resources.dagster_resources import (
     EmbedderResource,
@@ -46,7 +46,7 @@ class JudgedConfig(dg.Config):
         margin: ε of the certificates; None for `Settings.margin`, as in `shadow_pairs`.
     """
 
-    share: float = judging_traces.SHARE
+    share: float = judging_traces.SAMPLE_SHARE
     first_batch: int = judging_traces.FIRST_BATCH
     most: int = 500
     margin: float | None = None
@@ -64,11 +64,11 @@ def judged_interactions(
 ) -> dg.MaterializeResult:
     """Scores by every certified judge, written to the trace store through the outbox."""
     author = read_author(settings, context.partition_key)
-    sample = _Sample.of(tables, author.slug, config)
-    if nothing := _nothing_to_judge(sample, registry.stable(author.slug)):
-        return _left_as_it_was(tables, author, nothing)
+    sample = _Sample.for_author(tables, author.slug, config)
+    if nothing := _reason_not_to_judge(sample, registry.stable_version(author.slug)):
+        return _unchanged_result(tables, author, nothing)
     try:
-        panel = author_panel.panel_of(
+        panel = author_panel.assemble_author_panel(
             author,
             settings,
             tables=tables,
@@ -78,61 +78,61 @@ def judged_interactions(
             log=context.log.info,
             margin=settings.margin if config.margin is None else config.margin,
         )
-        judges = [member.judge for member in panel.members if member.certified]
+        judges = [member.judge for member in panel.members if member.is_certified]
         names = [judging_traces.score_name(judge) for judge in judges]
         passages = _passages(tables, author.slug)
-        rows = sample.without(names).head(config.most)
+        rows = sample.select_unjudged(names).head(config.most)
         scores = judging_traces.judge_traces(rows, judges, passages=passages, now=datetime.now(UTC))
-    except OverLimit as error:
-        return _left_as_it_was(tables, author, author_panel.waits(settings, error))
+    except OverLimitError as error:
+        return _unchanged_result(tables, author, author_panel.waiting_message(settings, error))
     with closing(Outbox(outbox_path(settings))) as outbox:
         outbox.put_scores(scores, automatic=True)
-    done = _note(tables, author.slug, sample.known, rows, names)
+    sync_result = _record_judges(tables, author.slug, sample.judged_rows, rows, names)
     counts = {"judged_now": rows.height, "scores_queued": len(scores), "judges": names}
-    return materialized(done, {**counts, **author_panel.told(panel)})
+    return report_materialization(sync_result, {**counts, **author_panel.panel_metadata(panel)})
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """Drawn answers, and the judges of each judged one (`known`)."""
+    """Drawn answers, and the judges of each judged one (`judged_rows`)."""
 
     interactions: pl.DataFrame
-    known: pl.DataFrame
+    judged_rows: pl.DataFrame
     config: JudgedConfig
 
     @classmethod
-    def of(cls, tables: Tables, author: str, config: JudgedConfig) -> Self:
-        known = (
+    def for_author(cls, tables: Tables, author: str, config: JudgedConfig) -> Self:
+        judged_rows = (
             tables.read(TABLE, author)
             if tables.exists(TABLE, author)
             else pl.DataFrame(schema=COLUMNS)
         )
-        return cls(tables.read("interactions", author), known, config)
+        return cls(tables.read("interactions", author), judged_rows, config)
 
-    def without(self, judges: Sequence[str] | None = None) -> pl.DataFrame:
+    def select_unjudged(self, judges: Sequence[str] | None = None) -> pl.DataFrame:
         """Return answers that these judges have not judged; with None, those that nobody has."""
-        judged = self.known
+        judged = self.judged_rows
         if judges is not None:
             judged = judged.filter(pl.col("judges") == ",".join(judges))
-        gone = self.known.join(self.interactions, on="trace_id", how="anti")
-        return judging_traces.sampled(
+        deleted = self.judged_rows.join(self.interactions, on="trace_id", how="anti")
+        return judging_traces.select_sample(
             self.interactions,
             judged=judged["trace_id"].to_list(),
-            gone=dict(gone.group_by("version").len().iter_rows()),
+            deleted_counts=dict(deleted.group_by("version").len().iter_rows()),
             share=self.config.share,
             first_batch=self.config.first_batch,
         )
 
 
-def _nothing_to_judge(sample: _Sample, stable: ModelVersion | None) -> str:
+def _reason_not_to_judge(sample: _Sample, stable: ModelVersion | None) -> str:
     if stable is None:
         return "no stable version: there is no twin whose answers could be judged"
-    return "no new answer in the sample" if sample.without().is_empty() else ""
+    return "no new answer in the sample" if sample.select_unjudged().is_empty() else ""
 
 
-def _left_as_it_was(tables: Tables, author: Author, because: str) -> dg.MaterializeResult:
-    return left_as_it_was(
-        tables, TABLE, author.slug, because=because, judged_now=0, scores_queued=0
+def _unchanged_result(tables: Tables, author: Author, reason: str) -> dg.MaterializeResult:
+    return report_unchanged(
+        tables, TABLE, author.slug, reason=reason, judged_now=0, scores_queued=0
     )
 
 
@@ -141,15 +141,21 @@ def _passages(tables: Tables, author: str) -> Mapping[str, str]:
     return dict(tables.read("document_chunks", author, columns=columns).iter_rows())
 
 
-def _note(
-    tables: Tables, author: str, known: pl.DataFrame, rows: pl.DataFrame, judges: Sequence[str]
+def _record_judges(
+    tables: Tables,
+    author: str,
+    judged_rows: pl.DataFrame,
+    rows: pl.DataFrame,
+    judges: Sequence[str],
 ) -> SyncResult:
     """Record the judges of these traces."""
     judged = rows.select("trace_id", "version").with_columns(
         pl.lit(",".join(judges)).alias("judges")
     )
     return tables.sync(
-        pl.concat([known.join(judged, on="trace_id", how="anti").select(list(COLUMNS)), judged]),
+        pl.concat(
+            [judged_rows.join(judged, on="trace_id", how="anti").select(list(COLUMNS)), judged]
+        ),
         TABLE,
         author=author,
         key="trace_id",

@@ -22,11 +22,11 @@ import polars as pl
 
 from twin_resources.observability.langfuse.outbox import QueuedScore
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
-from twin_resources.quality.ledger.interactions_frame import of_readers
+from twin_resources.quality.ledger.interactions_frame import reader_interactions
 
 FIRST_BATCH = 500  # number of first answers of a version, all judged
-SHARE = 0.1  # of a version's answers after its first batch
-_LOTS = 16**12
+SAMPLE_SHARE = 0.1  # of a version's answers after its first batch
+_HASH_RANGE = 16**12
 
 
 def score_name(judge: Judge) -> str:
@@ -39,12 +39,12 @@ def score_id(judge: Judge, trace_id: str) -> str:
     return f"{score_name(judge)}:{trace_id}"
 
 
-def sampled(
+def select_sample(
     interactions: pl.DataFrame,
     *,
     judged: Collection[str],
-    gone: Mapping[str, int] | None = None,
-    share: float = SHARE,
+    deleted_counts: Mapping[str, int] | None = None,
+    share: float = SAMPLE_SHARE,
     first_batch: int = FIRST_BATCH,
 ) -> pl.DataFrame:
     """Select the answers to judge now.
@@ -52,7 +52,7 @@ def sampled(
     Args:
         interactions: rows of the asset `interactions`.
         judged: trace ids that already have their scores.
-        gone: number of judged answers that are no longer kept, by version.
+        deleted_counts: number of judged answers that are no longer kept, by version.
         share: share of the answers after a version's first batch.
         first_batch: number of first answers of each version that are all judged.
 
@@ -60,11 +60,13 @@ def sampled(
         Rows, oldest first, without those that lack question or answer. Degraded ones are left out
         because a fallback's answer is not the version's, and so are a batch's (`of_readers`).
     """
-    answers = usable(interactions)
-    before = pl.col("version").replace_strict(gone or {}, default=0, return_dtype=pl.Int64)
+    answers = select_usable(interactions)
+    before = pl.col("version").replace_strict(
+        deleted_counts or {}, default=0, return_dtype=pl.Int64
+    )
     numbered = answers.with_columns(
         (pl.int_range(pl.len()).over("version") + before).alias("_number"),
-        pl.col("trace_id").map_elements(_lot, return_dtype=pl.Float64).alias("_lot"),
+        pl.col("trace_id").map_elements(_sample_key, return_dtype=pl.Float64).alias("_lot"),
     )
     return numbered.filter(
         ((pl.col("_number") < first_batch) | (pl.col("_lot") < share))
@@ -78,19 +80,19 @@ def judge_traces(
     """Return one score per judge and answer.
 
     Args:
-        rows: rows of `sampled`.
+        rows: rows of `select_sample`.
         passages: text by chunk id; a removed chunk is not shown to the judge.
         now: time of judging on the scores, timezone-aware.
 
     Raises:
         TwinError: a judge's model does not answer; no score is returned then.
     """
-    shown = answered(rows, passages)
+    judged_answers = to_judged_answers(rows, passages)
     facts = list(rows.select("trace_id", "author", "version", "simulated").iter_rows())
     scores: list[QueuedScore] = []
     for judge in judges:
         for value, (trace_id, author, version, simulated) in zip(
-            judge.score_all(shown), facts, strict=True
+            judge.score_all(judged_answers), facts, strict=True
         ):
             scores.append(
                 QueuedScore(
@@ -110,17 +112,17 @@ def judge_traces(
     return scores
 
 
-def usable(interactions: pl.DataFrame) -> pl.DataFrame:
+def select_usable(interactions: pl.DataFrame) -> pl.DataFrame:
     """Return answers to readers that can be judged, oldest first: with question and answer, and
     without a fallback."""
     return (
-        of_readers(interactions)
+        reader_interactions(interactions)
         .filter((pl.col("question") != "") & (pl.col("answer") != "") & (pl.col("degraded") == ""))
         .sort("started_at", "trace_id")
     )
 
 
-def answered(rows: pl.DataFrame, passages: Mapping[str, str]) -> list[JudgedAnswer]:
+def to_judged_answers(rows: pl.DataFrame, passages: Mapping[str, str]) -> list[JudgedAnswer]:
     """Return rows as a judge sees them, with the passages that still exist."""
     return [
         JudgedAnswer(question, answer, tuple(passages[name] for name in names if name in passages))
@@ -128,5 +130,5 @@ def answered(rows: pl.DataFrame, passages: Mapping[str, str]) -> list[JudgedAnsw
     ]
 
 
-def _lot(trace_id: str) -> float:
-    return int(digest("judge", trace_id), 16) / _LOTS
+def _sample_key(trace_id: str) -> float:
+    return int(digest("judge", trace_id), 16) / _HASH_RANGE

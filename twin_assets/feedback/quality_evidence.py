@@ -20,5 +20,7 @@ def quality_evidence(
     """State of the stable version's detectors: baseline, e-value, threshold, alarms."""
     from twin_assets.feedback import evidence_report
 
-    version, metadata = evidence_report.report_of(state, context.partition_key, settings)
+    version, metadata = evidence_report.build_evidence_report(
+        state, context.partition_key, settings
+    )
     return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=metadata)

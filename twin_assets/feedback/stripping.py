@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from twin_resources.privacy import PRIVACY_VERSION, count_personal, replace_personal
+from twin_resources.privacy import PRIVACY_VERSION, redact_and_count, redact_text
 from twin_resources.quality.ledger.interactions_frame import columns
 
 STRIPPING_VERSION = f"2:{PRIVACY_VERSION}"  # 2: rejections are recorded
@@ -27,14 +27,14 @@ def interaction_columns() -> Mapping[str, Any]:
     return columns()
 
 
-def strip_personal(frame: pl.DataFrame) -> pl.DataFrame:
+def strip_personal_data(frame: pl.DataFrame) -> pl.DataFrame:
     """Replace personal data in the text columns of a frame; nulls stay."""
     return frame.with_columns(
-        pl.col(name).map_elements(replace_personal, return_dtype=pl.String) for name in TEXT_COLUMNS
+        pl.col(name).map_elements(redact_text, return_dtype=pl.String) for name in TEXT_COLUMNS
     )
 
 
-def personal_data_left(frame: pl.DataFrame) -> pl.DataFrame:
+def find_personal_data(frame: pl.DataFrame) -> pl.DataFrame:
     """Return the rows (`trace_id`, `kinds`) whose text still matches a pattern."""
     leaking = [
         {"trace_id": str(row["trace_id"]), "kinds": sorted(kinds)}
@@ -44,7 +44,7 @@ def personal_data_left(frame: pl.DataFrame) -> pl.DataFrame:
                 kind
                 for name in TEXT_COLUMNS
                 if row[name]
-                for kind in count_personal(str(row[name]))[1]
+                for kind in redact_and_count(str(row[name]))[1]
             }
         )
     ]

@@ -15,18 +15,22 @@ from functools import cache
 from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 
-from twin_assets.instructions.instruction_tables import MAX_WORDS, MIN_POST, MIN_WORDS
-from twin_assets.instructions.similar_keys import words_of
+from twin_assets.instructions.instruction_tables import (
+    MAX_PASSAGE_WORDS,
+    MIN_POST_WORDS,
+    MIN_PASSAGE_WORDS,
+)
+from twin_assets.instructions.similar_keys import split_words
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-ENOUGH_WORDS = 60  # a shorter passage includes the next paragraph
-_PROSE = ("paragraph", "list")
+TARGET_WORDS = 60  # a shorter passage includes the next paragraph
+_PROSE_KINDS = ("paragraph", "list")
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]*_`]*(?:\s|$)")
-_ASIDE = re.compile(r"([*_]{1,3})[^*_].*\1", re.DOTALL)
-_LEADS_ON = re.compile(r"[:：][*_`]*$")
+_EMPHASIZED_PARAGRAPH = re.compile(r"([*_]{1,3})[^*_].*\1", re.DOTALL)
+_ENDS_WITH_COLON = re.compile(r"[:：][*_`]*$")
 
 
 @dataclass(frozen=True)
@@ -36,14 +40,14 @@ class Block:
     Attributes:
         kind: `paragraph`, `list`, `code`, `heading`, or `other` (a quotation, a list that contains
             one, a table, HTML, a rule, a paragraph that is all emphasis).
-        plain: the prose as a reader sees it, without markup and addresses; empty for `other`.
-        words: the number of words in `plain`.
+        plain_text: the prose as a reader sees it, without markup and addresses; empty for `other`.
+        words: the number of words in `plain_text`.
     """
 
     kind: str
     start: int
     end: int
-    plain: str
+    plain_text: str
     words: int
 
 
@@ -53,18 +57,18 @@ class AnswerPassage:
 
     Attributes:
         heading: the heading of its section, or empty above the first heading.
-        plain: its prose without markup.
+        plain_text: its prose without markup.
         words: the number of words in its prose; code does not count.
     """
 
     start: int
     end: int
     heading: str
-    plain: str
+    plain_text: str
     words: int
 
 
-def passages_of(text: str) -> list[AnswerPassage]:
+def find_passages(text: str) -> list[AnswerPassage]:
     """Return the passages of a Markdown document, in order and without overlaps.
 
     Each passage begins with a prose paragraph and includes the next blocks while it has fewer than
@@ -73,13 +77,13 @@ def passages_of(text: str) -> list[AnswerPassage]:
     table or HTML. A short post, with fewer than 40 words of prose in all, is one passage from its
     first paragraph to its last.
     """
-    blocks = blocks_of(text)
+    blocks = parse_blocks(text)
     passages: list[AnswerPassage] = []
     heading, section = "", list[Block]()
     for block in [*blocks, Block("heading", len(text), len(text), "", 0)]:
         if block.kind == "heading":
             passages += _passages_of_section(section, heading)
-            heading, section = block.plain, []
+            heading, section = block.plain_text, []
         else:
             section.append(block)
     return passages or list(_short_post(blocks))
@@ -87,29 +91,38 @@ def passages_of(text: str) -> list[AnswerPassage]:
 
 def _short_post(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
     """Yield the one passage of a post that is too short for another; it needs no full stop."""
-    prose = [place for place, block in enumerate(blocks) if block.kind in _PROSE and block.words]
-    words = sum(blocks[place].words for place in prose)
-    if not MIN_POST <= words < MIN_WORDS or blocks[prose[0]].kind != "paragraph":
-        return
-    taken = blocks[prose[0] : prose[-1] + 1]
-    code = sum(block.end - block.start for block in taken if block.kind == "code")
-    plain = "\n".join(block.plain for block in taken if block.kind in _PROSE)
+    prose_indexes = [
+        place for place, block in enumerate(blocks) if block.kind in _PROSE_KINDS and block.words
+    ]
+    words = sum(blocks[place].words for place in prose_indexes)
     if (
-        all(block.kind in {*_PROSE, "code"} for block in taken)
-        and 2 * code < sum(block.end - block.start for block in taken)
+        not MIN_POST_WORDS <= words < MIN_PASSAGE_WORDS
+        or blocks[prose_indexes[0]].kind != "paragraph"
+    ):
+        return
+    passage_blocks = blocks[prose_indexes[0] : prose_indexes[-1] + 1]
+    code_characters = sum(
+        block.end - block.start for block in passage_blocks if block.kind == "code"
+    )
+    plain = "\n".join(block.plain_text for block in passage_blocks if block.kind in _PROSE_KINDS)
+    if (
+        all(block.kind in {*_PROSE_KINDS, "code"} for block in passage_blocks)
+        and 2 * code_characters < sum(block.end - block.start for block in passage_blocks)
         and _is_mostly_letters(plain)
     ):
-        before = [block.plain for block in blocks[: prose[0]] if block.kind == "heading"]
+        preceding_headings = [
+            block.plain_text for block in blocks[: prose_indexes[0]] if block.kind == "heading"
+        ]
         yield AnswerPassage(
-            start=taken[0].start,
-            end=taken[-1].end,
-            heading=before[-1] if before else "",
-            plain=plain,
+            start=passage_blocks[0].start,
+            end=passage_blocks[-1].end,
+            heading=preceding_headings[-1] if preceding_headings else "",
+            plain_text=plain,
             words=words,
         )
 
 
-def why_no_passage(text: str) -> str:
+def no_passage_reason(text: str) -> str:
     """Return why a document has no passage, or an empty text if it has one.
 
     Returns:
@@ -118,15 +131,19 @@ def why_no_passage(text: str) -> str:
         `long_paragraphs`: a paragraph of more than 160 words, and no other passage. `scattered`:
         headings, quotations, code or tables separate the prose into parts of fewer than 40 words.
     """
-    if passages_of(text):
+    if find_passages(text):
         return ""
-    prose = [block for block in blocks_of(text) if block.kind in _PROSE and block.words]
-    readable = [block for block in prose if _is_mostly_letters(block.plain)]
+    prose = [block for block in parse_blocks(text) if block.kind in _PROSE_KINDS and block.words]
+    readable = [block for block in prose if _is_mostly_letters(block.plain_text)]
     if not readable:
         return "no_prose"
-    if sum(block.words for block in prose) < MIN_WORDS:
+    if sum(block.words for block in prose) < MIN_PASSAGE_WORDS:
         return "too_short"
-    return "long_paragraphs" if any(block.words > MAX_WORDS for block in readable) else "scattered"
+    return (
+        "long_paragraphs"
+        if any(block.words > MAX_PASSAGE_WORDS for block in readable)
+        else "scattered"
+    )
 
 
 def _passages_of_section(blocks: Sequence[Block], heading: str) -> Iterator[AnswerPassage]:
@@ -136,13 +153,13 @@ def _passages_of_section(blocks: Sequence[Block], heading: str) -> Iterator[Answ
         if last is None:
             first += 1
             continue
-        taken = blocks[first : last + 1]
-        prose = [block for block in taken if block.kind != "code"]
+        passage_blocks = blocks[first : last + 1]
+        prose = [block for block in passage_blocks if block.kind != "code"]
         yield AnswerPassage(
-            start=taken[0].start,
-            end=taken[-1].end,
+            start=passage_blocks[0].start,
+            end=passage_blocks[-1].end,
             heading=heading,
-            plain="\n".join(block.plain for block in prose),
+            plain_text="\n".join(block.plain_text for block in prose),
             words=sum(block.words for block in prose),
         )
         first = last + 1
@@ -152,29 +169,35 @@ def _last_block(blocks: Sequence[Block], first: int) -> int | None:
     """Return the last block of the passage that begins at `first`, or None if none begins there."""
     if blocks[first].kind != "paragraph" or not _is_prose(blocks[first]):
         return None
-    words = prose = code = 0
+    words = prose_characters = code_characters = 0
     last: int | None = None
-    for place in range(first, len(blocks)):
-        block = blocks[place]
+    for index in range(first, len(blocks)):
+        block = blocks[index]
         if block.kind == "code":
-            code += block.end - block.start
+            code_characters += block.end - block.start
         else:
             words += block.words
-            prose += block.end - block.start
-        if block.kind == "other" or words > MAX_WORDS:
+            prose_characters += block.end - block.start
+        if block.kind == "other" or words > MAX_PASSAGE_WORDS:
             return last
-        leads_on = block.kind == "paragraph" and _LEADS_ON.search(block.plain)
-        if words >= MIN_WORDS and prose > code and not leads_on:
-            last = place
-            if words >= ENOUGH_WORDS:
+        introduces_next = block.kind == "paragraph" and _ENDS_WITH_COLON.search(block.plain_text)
+        if (
+            words >= MIN_PASSAGE_WORDS
+            and prose_characters > code_characters
+            and not introduces_next
+        ):
+            last = index
+            if words >= TARGET_WORDS:
                 return last
     return last
 
 
 def _is_prose(block: Block) -> bool:
     """Return whether a block has a sentence and is mostly letters, unlike links or a formula."""
-    complete = _SENTENCE_END.search(block.plain) or _LEADS_ON.search(block.plain)
-    return bool(complete) and _is_mostly_letters(block.plain)
+    is_complete = _SENTENCE_END.search(block.plain_text) or _ENDS_WITH_COLON.search(
+        block.plain_text
+    )
+    return bool(is_complete) and _is_mostly_letters(block.plain_text)
 
 
 def _is_mostly_letters(plain: str) -> bool:
@@ -182,12 +205,12 @@ def _is_mostly_letters(plain: str) -> bool:
     return letters > 0.75 * len(plain)
 
 
-def blocks_of(text: str) -> list[Block]:
+def parse_blocks(text: str) -> list[Block]:
     """Return the top-level blocks of a Markdown text, in order, with their positions."""
     line_starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))]
     tokens = _parser().parse(text)
     blocks: list[Block] = []
-    for place, token in enumerate(tokens):
+    for index, token in enumerate(tokens):
         if token.level or token.map is None or token.nesting < 0:
             continue
         start, end = line_starts[token.map[0]], min(line_starts[token.map[1]], len(text))
@@ -196,12 +219,12 @@ def blocks_of(text: str) -> list[Block]:
         while start < end and text[start].isspace():
             start += 1
         kind = _KINDS.get(token.type, "other")
-        if kind == "paragraph" and _ASIDE.fullmatch(text, start, end):
+        if kind == "paragraph" and _EMPHASIZED_PARAGRAPH.fullmatch(text, start, end):
             kind = "other"  # "*This article was updated.*" describes the post
-        if kind == "list" and _holds_quotation(tokens, place):
+        if kind == "list" and _contains_quotation(tokens, index):
             kind = "other"
-        plain = _plain(tokens, place) if kind in {"paragraph", "list", "heading"} else ""
-        blocks.append(Block(kind, start, end, plain, len(words_of(plain))))
+        plain = _plain_text(tokens, index) if kind in {"paragraph", "list", "heading"} else ""
+        blocks.append(Block(kind, start, end, plain, len(split_words(plain))))
     return blocks
 
 
@@ -215,24 +238,24 @@ _KINDS = {
 }
 
 
-def _holds_quotation(tokens: Sequence[Token], opening: int) -> bool:
+def _contains_quotation(tokens: Sequence[Token], opening: int) -> bool:
     """Return whether the list that begins at `opening` has a quotation in one of its items."""
-    within = takewhile(lambda token: token.level > 0, tokens[opening + 1 :])
-    return any(token.type == "blockquote_open" for token in within)
+    list_tokens = takewhile(lambda token: token.level > 0, tokens[opening + 1 :])
+    return any(token.type == "blockquote_open" for token in list_tokens)
 
 
-def _plain(tokens: Sequence[Token], opening: int) -> str:
+def _plain_text(tokens: Sequence[Token], opening: int) -> str:
     """Return the words of a block: text and inline code, without markup, images and addresses."""
     parts: list[str] = []
     for token in tokens[opening + 1 :]:
         if token.level == 0 and token.nesting == -1:
             break
         if token.type == "inline":
-            parts.append("".join(_visible(child) for child in token.children or ()))
+            parts.append("".join(_visible_text(child) for child in token.children or ()))
     return "\n".join(parts).strip()
 
 
-def _visible(token: Token) -> str:
+def _visible_text(token: Token) -> str:
     if token.type in {"text", "code_inline"}:
         return token.content
     return " " if token.type in {"softbreak", "hardbreak"} else ""

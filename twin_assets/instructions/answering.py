@@ -1,7 +1,7 @@
 """Find the stable version whose answers are used in preference pairs, if it can learn more.
 
 Scope: finding that version, its recipe and its server. Out of scope: the rule
-(`model_answers.whose_answers`), requests.
+(`model_answers.choose_answer_checkpoint`), requests.
 """
 # pyright: strict
 
@@ -10,14 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_assets.checkpoints.author_recipe import recipe_of
+from twin_assets.checkpoints.author_recipe import recipe_for_author
 from twin_assets.checkpoints.manifest import read_manifest
-from twin_assets.checkpoints.recipe import hash_of
+from twin_assets.checkpoints.recipe import recipe_hash
 from twin_assets.instructions.model_answers import (
-    SAMPLES,
+    SAMPLES_TABLE,
     AnswerSampling,
     TrainedCheckpoint,
-    whose_answers,
+    choose_answer_checkpoint,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 
-def answering_of(
+def choose_answer_sampling(
     author: Author,
     *,
     settings: Settings,
@@ -44,30 +44,30 @@ def answering_of(
     Raises:
         TwinError: there is no such recipe, or the stable version's manifest can't be read.
     """
-    stable = registry.stable(author.slug)
+    stable = registry.stable_version(author.slug)
     if stable is None or stable.is_answer_model:
         return AnswerSampling()
-    recipe = recipe_of(author, settings).recipe
+    recipe = recipe_for_author(author, settings).recipe
     if recipe.preference is None:
         return AnswerSampling()
     manifest = read_manifest(Path(stable.folder))
-    checkpoint = whose_answers(
+    checkpoint = choose_answer_checkpoint(
         stable.checkpoint,
-        trained=TrainedCheckpoint(
+        previous=TrainedCheckpoint(
             manifest.dataset["data_version"],
-            hash_of(manifest.recipe),
+            recipe_hash(manifest.recipe),
             manifest.preferences.get("answers_of", ""),
         ),
-        now=TrainedCheckpoint(
-            tables.data_version(SAMPLES, author.slug) or "", hash_of(recipe.model_dump())
+        current=TrainedCheckpoint(
+            tables.data_version(SAMPLES_TABLE, author.slug) or "", recipe_hash(recipe.model_dump())
         ),
     )
-    version = registry.by_checkpoint(checkpoint, author=author.slug) if checkpoint else None
+    version = registry.find_by_checkpoint(checkpoint, author=author.slug) if checkpoint else None
     if version is None or version.tainted:
         return AnswerSampling()
     return AnswerSampling(
         checkpoint=checkpoint,
         serve=lambda: servers.serve_version(version),
-        answers=recipe.preference.answers,
+        answer_count=recipe.preference.answers,
         answer_tokens=recipe.preference.answer_tokens,
     )

@@ -16,104 +16,108 @@ from twin_assets.instructions.question_wordings import WORDINGS
 from twin_assets.instructions.stop_words import stop_words_of
 
 _ENGLISH = WORDINGS["en"]
-_SHORTEST, _LONGEST = 4, 14  # words of a question
+_MIN_WORDS, _MAX_WORDS = 4, 14  # words of a question
 _CONNECTORS = re.compile(
     r"^(?:and|but|so|now|then|still|well|yes|no|oh|however|of course|in short|also|first|finally|"
     r"for example|for instance|in fact|instead|otherwise|sometimes|usually|often|besides),?\s+",
     re.IGNORECASE,
 )
-_YOURS = {
+_SECOND_PERSON = {
     "i": "you", "me": "you", "my": "your", "mine": "yours", "myself": "yourself", "we": "you",
     "us": "you", "our": "your", "ours": "yours", "ourselves": "yourselves", "i'm": "you’re",
     "i've": "you’ve", "i'd": "you’d", "i'll": "you’ll", "we're": "you’re", "we've": "you’ve",
     "we'd": "you’d", "we'll": "you’ll",
 }  # fmt: skip
-_WITH_I = {"am": "are", "was": "were"}  # next to "I"
-_STRANGE = re.compile(r"[{}\[\]<>=\\|`*_#@$%^~/“”\"()]|https?:|\.\w|\d{4,}|–|—| - |…")
+_VERBS_AFTER_I = {"am": "are", "was": "were"}  # next to "I"
+_UNUSUAL_CHARACTERS = re.compile(r"[{}\[\]<>=\\|`*_#@$%^~/“”\"()]|https?:|\.\w|\d{4,}|–|—| - |…")
 
 
-def own_question(sentence: str) -> str:
+def readdress_question(sentence: str) -> str:
     """Return the author's question, readdressed to the author, or "" if it depends on context."""
-    bare = _bare(sentence)
-    if not bare.endswith("?"):
+    clause = _strip_connectors(sentence)
+    if not clause.endswith("?"):
         return ""
-    bare = bare.rstrip("?")
-    first = bare.split(" ", 1)[0].lower()
-    asked = _as_asked(bare) if first in _ENGLISH.asks else ""
-    return f"{asked[:1].upper()}{asked[1:]}?" if asked else ""
+    clause = clause.rstrip("?")
+    first_word = clause.split(" ", 1)[0].lower()
+    reader_question = _to_reader_question(clause) if first_word in _ENGLISH.question_words else ""
+    return f"{reader_question[:1].upper()}{reader_question[1:]}?" if reader_question else ""
 
 
-def _bare(sentence: str) -> str:
+def _strip_connectors(sentence: str) -> str:
     """Return a sentence without the words that connect it to the previous one."""
-    before, bare = "", " ".join(sentence.split())
-    while before != bare:
-        before, bare = bare, _CONNECTORS.sub("", bare)
-    return bare
+    previous, stripped = "", " ".join(sentence.split())
+    while previous != stripped:
+        previous, stripped = stripped, _CONNECTORS.sub("", stripped)
+    return stripped
 
 
-def _as_asked(clause: str) -> str:
+def _to_reader_question(clause: str) -> str:
     """Return a clause as a reader would ask it, or an empty text if it is incomplete."""
     words = clause.replace("’", "'").strip(" .!?").split()
-    if not _SHORTEST <= len(words) <= _LONGEST or _STRANGE.search(clause):
+    if not _MIN_WORDS <= len(words) <= _MAX_WORDS or _UNUSUAL_CHARACTERS.search(clause):
         return ""
-    if not _stands_alone(words) or len({"i", "you"} & {word.lower() for word in words}) == 2:
+    if not _is_self_contained(words) or len({"i", "you"} & {word.lower() for word in words}) == 2:
         return ""
-    if not any(map(_tells, words)):
+    if not any(map(_is_content_word, words)):
         return ""
-    if words[-1].lower() in _DANGLING or _TWO_SENTENCES.search(clause):
+    if words[-1].lower() in _INCOMPLETE_LAST_WORDS or _TWO_SENTENCES.search(clause):
         return ""
-    said = _to_the_author(words)
-    if said[:1].isupper() and not _is_name(words[0]):
-        said = said[:1].lower() + said[1:]
-    return said
+    readdressed = _to_second_person(words)
+    if readdressed[:1].isupper() and not _is_name(words[0]):
+        readdressed = readdressed[:1].lower() + readdressed[1:]
+    return readdressed
 
 
-def _tells(word: str) -> bool:
+def _is_content_word(word: str) -> bool:
     """Return whether a word describes the subject of a question."""
     return len(word) > 2 and (word[:1].isupper() or word.lower() not in stop_words_of("en"))
 
 
 _TWO_SENTENCES = re.compile(r"\S (?:she|he|it|they|that|there)['’](?:s|re|d|ll)\b")
-_DANGLING_TEXT = (
+_INCOMPLETE_LAST_WORDS_TEXT = (
     "a an the of to in on at for with from by and or but is are was were be been that which who "
     "my your our i you we as than so very too not if when because just only simply even mostly "
     "partly also into about like will can would"
 )
-_DANGLING = frozenset(_DANGLING_TEXT.split())
+_INCOMPLETE_LAST_WORDS = frozenset(_INCOMPLETE_LAST_WORDS_TEXT.split())
 
 
 def _is_name(word: str) -> bool:
     return word not in {"A", "An"} and not word[1:].islower()
 
 
-def _to_the_author(words: list[str]) -> str:
+def _to_second_person(words: list[str]) -> str:
     """Turn the author's words about themselves into words to the author: `I am` → "you are"."""
-    said: list[str] = []
-    for place, word in enumerate(words):
-        bare = word.lower().strip(",")
-        beside = {other.lower() for other in words[max(0, place - 1) : place + 2]}
-        if bare in _WITH_I and "i" in beside:
-            said.append(_WITH_I[bare])
+    readdressed: list[str] = []
+    for index, word in enumerate(words):
+        normalized = word.lower().strip(",")
+        neighbours = {other.lower() for other in words[max(0, index - 1) : index + 2]}
+        if normalized in _VERBS_AFTER_I and "i" in neighbours:
+            readdressed.append(_VERBS_AFTER_I[normalized])
         else:
-            said.append(word.replace(word.strip(","), _YOURS[bare]) if bare in _YOURS else word)
-    return " ".join(said).replace("'", "’")
+            readdressed.append(
+                word.replace(word.strip(","), _SECOND_PERSON[normalized])
+                if normalized in _SECOND_PERSON
+                else word
+            )
+    return " ".join(readdressed).replace("'", "’")
 
 
-def _stands_alone(words: list[str]) -> bool:
+def _is_self_contained(words: list[str]) -> bool:
     """Return whether nothing in a clause refers to earlier text.
 
     A pronoun may follow at least four words, because its referent is then usually in the clause.
     """
     lowered = [word.lower().strip(",.;:") for word in words]
-    for place, word in enumerate(lowered):
-        if word not in _ENGLISH.unclear:
+    for index, word in enumerate(lowered):
+        if word not in _ENGLISH.referring_words:
             continue
-        conjunction = word == "that" and place >= 2
-        there_is = word == "there" and lowered[place + 1 : place + 2] in (["is"], ["are"])
-        late = place >= 4 and word in _LATE
-        if not (conjunction or there_is or late):
+        conjunction = word == "that" and index >= 2
+        there_is = word == "there" and lowered[index + 1 : index + 2] in (["is"], ["are"])
+        is_late_pronoun = index >= 4 and word in _LATE_PRONOUNS
+        if not (conjunction or there_is or is_late_pronoun):
             return False
     return True
 
 
-_LATE = frozenset(["it", "its", "them", "their", "him", "his", "her"])
+_LATE_PRONOUNS = frozenset(["it", "its", "them", "their", "him", "his", "her"])

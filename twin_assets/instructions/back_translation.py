@@ -24,13 +24,13 @@ from itertools import pairwise
 
 from twin_assets.corpus.title_questions import question_about
 from twin_assets.instructions.answer_passages import AnswerPassage
-from twin_assets.instructions.author_questions import own_question
+from twin_assets.instructions.author_questions import readdress_question
 from twin_assets.instructions.question_wordings import (
     QuestionWordings,
-    tells_apart,
-    wordings_of,
+    is_distinctive,
+    wordings_for,
 )
-from twin_assets.instructions.similar_keys import words_of
+from twin_assets.instructions.similar_keys import split_words
 
 TEMPLATES_VERSION = "5"  # of the questions' wordings and of the rules for choosing them
 
@@ -75,16 +75,16 @@ def write_questions(
         language: the language, ISO 639-1, which determines the wordings. A language without
             wordings gets quoted parts and no sentence.
     """
-    post = _Post(document_id, _quotable(title), text, language, passages)
+    post = _Post(document_id, _quotable_title(title), text, language, passages)
     questions_used: set[str] = set()
     instructions: list[Instruction] = []
-    for place in range(len(passages)):
-        continuation = post.continuation(place)
+    for index in range(len(passages)):
+        continuation = post.continuation(index)
         question, source = next(
             (
                 (question, source)
-                for source, question in post.candidates(place)
-                if question.lower() not in questions_used and fluent_question(question)
+                for source, question in post.candidates(index)
+                if question.lower() not in questions_used and is_fluent_question(question)
             ),
             (continuation, CONTINUATION),
         )
@@ -93,20 +93,20 @@ def write_questions(
     return instructions
 
 
-def fluent_question(question: str) -> bool:
+def is_fluent_question(question: str) -> bool:
     """Return whether a question has three to forty words, an end mark, no code and no doubled word.
 
     Quoted parts are as the author wrote them.
     """
-    outside = re.sub(r"“[^”]*”|„[^“]*“|«[^»]*»", " x ", question)
-    words = words_of(outside)
-    doubled = any(one == other for one, other in pairwise(words))
+    unquoted = re.sub(r"“[^”]*”|„[^“]*“|«[^»]*»", " x ", question)
+    words = split_words(unquoted)
+    has_repeated_word = any(one == other for one, other in pairwise(words))
     return (
         len(words) >= 2
-        and 3 <= len(words_of(question)) <= 40
-        and not doubled
-        and not _CODE.search(outside)
-        and outside.count('"') % 2 == 0
+        and 3 <= len(split_words(question)) <= 40
+        and not has_repeated_word
+        and not _CODE.search(unquoted)
+        and unquoted.count('"') % 2 == 0
         and question.rstrip().endswith(("?", ".", "”", "“", "»", "？"))
     )
 
@@ -126,101 +126,109 @@ class _Post:
         # A capitalized title above the text does not make its words names.
         self._text = re.sub(r"(?m)^#.*$", "", text)
         self._passages = passages
-        self._wordings: QuestionWordings = wordings_of(language)
+        self._wordings: QuestionWordings = wordings_for(language)
 
-    def continuation(self, place: int) -> str:
+    def continuation(self, index: int) -> str:
         """Return the request to continue a passage's first words."""
-        words = self._passages[place].plain.split("\n")[0].split()
-        sentence = len(_SENTENCE.split(self._passages[place].plain, maxsplit=1)[0].split())
-        taken = words[: min(_OPENING_WORDS, sentence)]
-        opening = " ".join(taken) + ("" if len(taken) >= sentence else " …")
+        words = self._passages[index].plain_text.split("\n")[0].split()
+        sentence_length = len(
+            _SENTENCE.split(self._passages[index].plain_text, maxsplit=1)[0].split()
+        )
+        opening_words = words[: min(_OPENING_WORDS, sentence_length)]
+        opening = " ".join(opening_words) + ("" if len(opening_words) >= sentence_length else " …")
         opening = re.sub(r"[“”„«»\"]", "’", opening)
         return self._wordings.continuation.format(opening=opening)
 
-    def candidates(self, place: int) -> Iterator[tuple[str, str]]:
+    def candidates(self, index: int) -> Iterator[tuple[str, str]]:
         """Yield (name, question) for a passage, the best first."""
-        passage = self._passages[place]
-        if place == 0:
-            yield from self._about_title()
-        if passage.heading and (place == 0 or self._passages[place - 1].heading != passage.heading):
-            yield from self._about_heading(passage.heading)
-        yield from self._own_questions(place, _sentences(passage.plain))
+        passage = self._passages[index]
+        if index == 0:
+            yield from self._title_questions()
+        if passage.heading and (index == 0 or self._passages[index - 1].heading != passage.heading):
+            yield from self._heading_questions(passage.heading)
+        yield from self._own_questions(index, _sentences(passage.plain_text))
 
-    def _about_title(self) -> Iterator[tuple[str, str]]:
+    def _title_questions(self) -> Iterator[tuple[str, str]]:
         if not self._title:
             return
-        known = self._language in _ENGLISH or self._wordings.title[0] != "“{title}”?"
+        is_supported_language = (
+            self._language in _ENGLISH or self._wordings.title[0] != "“{title}”?"
+        )
         question = question_about(self._title, text=self._text, language=self._language)
-        if known and _apart(question, self._title):
+        if is_supported_language and _is_distinctive_question(question, self._title):
             yield "title", question
-        for wording in self._turned(self._wordings.title, self._title):
-            if tells_apart(wording, title=self._title):
+        for wording in self._rotate_wordings(self._wordings.title, self._title):
+            if is_distinctive(wording, title=self._title):
                 yield "title", wording.format(title=self._title)
 
-    def _about_heading(self, heading: str) -> Iterator[tuple[str, str]]:
-        heading = _quotable(heading).rstrip(":. ")
-        words = words_of(heading)
-        same = set(words) == set(words_of(self._title))
-        if not 1 <= len(words) <= _MAX_HEADING_WORDS or same:
+    def _heading_questions(self, heading: str) -> Iterator[tuple[str, str]]:
+        heading = _quotable_title(heading).rstrip(":. ")
+        words = split_words(heading)
+        repeats_title = set(words) == set(split_words(self._title))
+        if not 1 <= len(words) <= _MAX_HEADING_WORDS or repeats_title:
             return
         if " ".join(words) in self._wordings.empty_headings or words[0].isdigit():
             return
-        if len(words) <= 4 and not self._wordings.unclear.isdisjoint(words):
+        if len(words) <= 4 and not self._wordings.referring_words.isdisjoint(words):
             return
         if self._language in _ENGLISH:
-            asked = question_about(heading, text=self._text, language="en")
-            if "“" not in asked and len(words) > 1 and _apart(asked, heading):
-                yield "heading", asked
-        for wording in self._turned(self._wordings.heading, heading):
-            if self._title and tells_apart(wording, heading=heading, title=self._title):
+            question = question_about(heading, text=self._text, language="en")
+            if (
+                "“" not in question
+                and len(words) > 1
+                and _is_distinctive_question(question, heading)
+            ):
+                yield "heading", question
+        for wording in self._rotate_wordings(self._wordings.heading, heading):
+            if self._title and is_distinctive(wording, heading=heading, title=self._title):
                 yield "heading", wording.format(heading=heading, title=self._title)
 
-    def _own_questions(self, place: int, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def _own_questions(self, index: int, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
         """Yield questions that the author asks and then answers, so not in a last sentence."""
-        before = _sentences(self._passages[place - 1].plain)[-1:] if place else []
-        for sentence in [*before, *sentences[:-1]]:
+        preceding = _sentences(self._passages[index - 1].plain_text)[-1:] if index else []
+        for sentence in [*preceding, *sentences[:-1]]:
             if not sentence.endswith("?"):
                 continue
             if self._language in _ENGLISH:
-                if question := own_question(sentence):
+                if question := readdress_question(sentence):
                     yield "own_question", question
-            elif self._stands_alone(sentence, self._wordings.asks):
+            elif self._is_self_contained(sentence, self._wordings.question_words):
                 yield "own_question", sentence
 
-    def _stands_alone(self, part: str, firsts: frozenset[str]) -> bool:
-        words = [word.strip("¿¡,.?!").lower() for word in part.split()]
+    def _is_self_contained(self, sentence: str, question_words: frozenset[str]) -> bool:
+        words = [word.strip("¿¡,.?!").lower() for word in sentence.split()]
         return (
             4 <= len(words) <= 16
-            and words[0] in firsts
-            and self._wordings.unclear.isdisjoint(words)
-            and self._wordings.speaker.isdisjoint(words)
-            and not re.search(r"[“”„«»\"():;—–]", part)
+            and words[0] in question_words
+            and self._wordings.referring_words.isdisjoint(words)
+            and self._wordings.first_person_words.isdisjoint(words)
+            and not re.search(r"[“”„«»\"():;—–]", sentence)
         )
 
-    def _turned(self, wordings: Sequence[str], about: str) -> list[str]:
+    def _rotate_wordings(self, wordings: Sequence[str], subject: str) -> list[str]:
         """Rotate the wordings by a hash of the post's id and the subject."""
-        turn = _number(f"{self._id}/{about}") % len(wordings)
-        return [*wordings[turn:], *wordings[:turn]]
+        offset = _hash_number(f"{self._id}/{subject}") % len(wordings)
+        return [*wordings[offset:], *wordings[:offset]]
 
 
-def _quotable(title: str) -> str:
+def _quotable_title(title: str) -> str:
     """Return a title for use in quotation marks, or an empty text if it is unsuitable."""
     title = " ".join(title.split()).strip('“”"«»„ ')
     if len(title.split()) > _MAX_TITLE_WORDS or title.endswith("…") or re.search(r"[“”«»„]", title):
         return ""
-    return title if words_of(title) else ""
+    return title if split_words(title) else ""
 
 
-def _apart(question: str, filling: str) -> bool:
-    """Apply `tells_apart` to a finished question."""
-    filled = set(words_of(filling))
-    own = " ".join(word for word in words_of(question) if word not in filled)
-    return tells_apart(own, filling=filling)
+def _is_distinctive_question(question: str, inserted_text: str) -> bool:
+    """Apply `is_distinctive` to a finished question."""
+    inserted_words = set(split_words(inserted_text))
+    remaining_text = " ".join(word for word in split_words(question) if word not in inserted_words)
+    return is_distinctive(remaining_text, filling=inserted_text)
 
 
 def _sentences(plain: str) -> list[str]:
     return [sentence.strip() for sentence in _SENTENCE.split(plain) if sentence.strip()]
 
 
-def _number(text: str) -> int:
+def _hash_number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-INSTRUCTIONS = Path(__file__).with_name("general_instructions.json")
+INSTRUCTIONS_FILE = Path(__file__).with_name("general_instructions.json")
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class BasicInstruction:
 
 
 @cache
-def instructions() -> tuple[BasicInstruction, ...]:
+def load_instructions() -> tuple[BasicInstruction, ...]:
     """Return all instructions, in the order of the file."""
-    return tuple(BasicInstruction(**one) for one in json.loads(INSTRUCTIONS.read_text("utf-8")))
+    return tuple(
+        BasicInstruction(**one) for one in json.loads(INSTRUCTIONS_FILE.read_text("utf-8"))
+    )

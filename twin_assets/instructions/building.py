@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.corpus_tables import columns_of, validated
+from twin_assets.corpus.corpus_tables import column_types, validate_rows
 from twin_assets.instructions import (
     contexts,
     drafts,
@@ -28,15 +28,15 @@ from twin_assets.instructions import (
     splits,
     teacher_questions,
 )
-from twin_assets.instructions.back_translation import CONTINUATION, fluent_question
+from twin_assets.instructions.back_translation import CONTINUATION, is_fluent_question
 from twin_assets.instructions.general_set import GeneralSample, GeneralSetMix
 from twin_assets.instructions.instruction_tables import (
     DocumentSplits,
     InstructionDataset,
     InstructionDrafts,
 )
-from twin_assets.instructions.sample_rows import general_plan, whole_rows
-from twin_resources.prompt.control_marks import FAMILIES, ControlMarks
+from twin_assets.instructions.sample_rows import general_plan, render_rows
+from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, Template
 from twin_resources.storage.tables.rows_by_id import read_by_id
 from twin_resources.storage.tables.tables import Upstream
@@ -56,13 +56,17 @@ DATASET_VERSION = "1"
 class BuildResult:
     """One update's changes to `instruction_dataset`, teacher result and added general samples."""
 
-    done: SyncResult
-    taught: TeacherResult | None = None
-    mixed: GeneralSetMix | None = None
+    sync_result: SyncResult
+    teacher_result: TeacherResult | None = None
+    general_mix: GeneralSetMix | None = None
 
     def metadata(self) -> dict[str, Any]:
-        taught = self.taught.metadata() if self.taught else {}
-        return {**self.done.metadata(), **taught, **(self.mixed.metadata() if self.mixed else {})}
+        teacher_metadata = self.teacher_result.metadata() if self.teacher_result else {}
+        return {
+            **self.sync_result.metadata(),
+            **teacher_metadata,
+            **(self.general_mix.metadata() if self.general_mix else {}),
+        }
 
 
 def update_splits(tables: Tables, author: str) -> pl.DataFrame:
@@ -70,7 +74,7 @@ def update_splits(tables: Tables, author: str) -> pl.DataFrame:
 
     Rows of deleted documents stay, so that a document that returns gets the same split.
     """
-    stored = pl.DataFrame(schema=columns_of(DocumentSplits))
+    stored = pl.DataFrame(schema=column_types(DocumentSplits))
     if tables.exists("document_splits", author):
         stored = tables.read("document_splits", author)
     documents_kept = tables.read(
@@ -87,7 +91,7 @@ def update_splits(tables: Tables, author: str) -> pl.DataFrame:
             ["document_id", "text"],
         ).iter_rows()
     )
-    drawn = [
+    existing_splits = [
         splits.SplitRow(row["document_id"], row["split"], row["because"], tuple(row["sketch"]))
         for row in stored.to_dicts()
     ]
@@ -95,19 +99,19 @@ def update_splits(tables: Tables, author: str) -> pl.DataFrame:
         splits.SplitDocument(row["document_id"], row["published_at"], texts[row["document_id"]])
         for row in new.to_dicts()
     ]
-    made = [
+    new_rows = [
         {**vars(draw), "sketch": list(draw.sketch)}
-        for draw in splits.draw_splits(documents, drawn=drawn)
+        for draw in splits.draw_splits(documents, existing_rows=existing_splits)
     ]
-    rows = pl.concat([stored, pl.DataFrame(made, schema=columns_of(DocumentSplits))])
+    rows = pl.concat([stored, pl.DataFrame(new_rows, schema=column_types(DocumentSplits))])
     tables.sync(
         rows,
         "document_splits",
         author=author,
         key="document_id",
-        function=lambda frame: validated(frame, DocumentSplits),
+        function=lambda frame: validate_rows(frame, DocumentSplits),
         version="1",
-        schema=columns_of(DocumentSplits),
+        schema=column_types(DocumentSplits),
         row_key="document_id",
     )
     return rows.select("document_id", "split")
@@ -122,7 +126,7 @@ def update_drafts(tables: Tables, author: str) -> SyncResult:
         key="document_id",
         function=drafts.draft_documents,
         version=drafts.DRAFTS_VERSION,
-        schema=columns_of(InstructionDrafts),
+        schema=column_types(InstructionDrafts),
         row_key="sample_id",
     )
 
@@ -136,7 +140,7 @@ def update_dataset(
     general: GeneralSet | None = None,
     general_share: float = 0.0,
     template: Template = DEFAULT_TEMPLATE,
-    marks: ControlMarks = FAMILIES,
+    marks: ControlMarks = COMMON_MARKS,
     log: Callable[[str], object] = lambda _line: None,
 ) -> BuildResult:
     """Bring all tables up to date.
@@ -159,56 +163,62 @@ def update_dataset(
         TwinError: chunks or embeddings are older than the documents, or the teacher can't be
             reached.
     """
-    drawn = update_splits(tables, author.slug)
+    document_splits = update_splits(tables, author.slug)
     update_drafts(tables, author.slug)
-    taught = None
+    teacher_result = None
     if teacher is not None:
-        taught = teacher_questions.update_questions(tables, author.slug, teacher=teacher, log=log)
-    plan = _plan(tables, author, drawn, retriever, taught).with_columns(
+        teacher_result = teacher_questions.update_questions(
+            tables, author.slug, teacher=teacher, log=log
+        )
+    plan = _build_plan(tables, author, document_splits, retriever, teacher_result).with_columns(
         pl.lit(template.hash).alias("template"), pl.lit(author.name).alias("author_name")
     )
-    mixed, by_id = None, dict[str, GeneralSample]()
+    general_mix, general_by_id = None, dict[str, GeneralSample]()
     if general is not None:
         training = plan.filter(pl.col("split") == "train").height
         # A question that appears twice fails `no_leakage_across_splits` in every later run.
-        own = plan.filter(pl.col("split") != "left_out")["question"].to_list()
-        mixed = general.mixed(
-            training=training, share=general_share, not_trained_on=[*_asked_by_the_gate(), *own]
+        own_questions = plan.filter(pl.col("split") != "left_out")["question"].to_list()
+        general_mix = general.draw_mix(
+            training=training,
+            share=general_share,
+            excluded_questions=[*_gate_instructions(), *own_questions],
         )
-        by_id = {sample.sample_id: sample for sample in mixed.samples}
-        rows = general_plan(mixed.samples, source=general.source, template=template, like=plan)
+        general_by_id = {sample.sample_id: sample for sample in general_mix.samples}
+        rows = general_plan(
+            general_mix.samples, source=general.source, template=template, schema_source=plan
+        )
         plan = pl.concat([plan, rows])
-    done = tables.sync(
+    sync_result = tables.sync(
         plan,
         "instruction_dataset",
         author=author.slug,
         key="sample_id",
-        function=lambda rows: whole_rows(
-            rows, tables, author.slug, template, general=by_id, marks=marks
+        function=lambda rows: render_rows(
+            rows, tables, author.slug, template, general=general_by_id, marks=marks
         ),
         version=DATASET_VERSION,
-        schema=columns_of(InstructionDataset),
+        schema=column_types(InstructionDataset),
         row_key="sample_id",
     )
-    return BuildResult(done, taught, mixed)
+    return BuildResult(sync_result, teacher_result, general_mix)
 
 
-def _asked_by_the_gate() -> list[str]:
+def _gate_instructions() -> list[str]:
     from twin_assets.instructions import basic_instructions
 
-    return [instruction.instruction for instruction in basic_instructions.instructions()]
+    return [instruction.instruction for instruction in basic_instructions.load_instructions()]
 
 
-def _plan(
+def _build_plan(
     tables: Tables,
-    speaker: Author,
-    drawn: pl.DataFrame,
+    author_settings: Author,
+    document_splits: pl.DataFrame,
     retriever: Retriever,
-    taught: TeacherResult | None,
+    teacher_result: TeacherResult | None,
 ) -> pl.DataFrame:
     """Return one narrow row per sample, which determines its rendered row completely."""
-    author = speaker.slug
-    drafted = tables.read(
+    author = author_settings.slug
+    draft_rows = tables.read(
         "instruction_drafts",
         author,
         columns=[
@@ -225,33 +235,37 @@ def _plan(
             "continuation",
         ],
     )
-    if taught is not None:
-        drafted = _with_taught(drafted, tables, author, taught.model)
+    if teacher_result is not None:
+        draft_rows = _apply_teacher_questions(draft_rows, tables, author, teacher_result.model)
     chunks = tables.read(
         "document_chunks",
         author,
         columns=["chunk_id", "document_id", "start", "end", "published_at", "token_count"],
     )
-    own = contexts.own_chunks(drafted, chunks)
-    drafted, vectors = _with_found(drafted, tables, author, retriever)
-    samples = drafted.join(drawn, on="document_id", how="left", maintain_order="left").join(
-        own, on="sample_id", how="left", maintain_order="left"
+    own_chunks = contexts.find_own_chunks(draft_rows, chunks)
+    draft_rows, vectors = _replace_lost_questions(draft_rows, tables, author, retriever)
+    samples = draft_rows.join(
+        document_splits, on="document_id", how="left", maintain_order="left"
+    ).join(own_chunks, on="sample_id", how="left", maintain_order="left")
+    retrieval = contexts.retrieval_name(
+        retriever.revision, token_budget=author_settings.context_tokens
     )
-    retrieval = contexts.retrieval_name(retriever.revision, token_budget=speaker.context_tokens)
-    samples = _without_leaks(samples).with_columns(pl.lit(retrieval).alias("retrieval"))
-    shown = _contexts(tables, speaker, samples, chunks, drawn, retriever, vectors)
+    samples = _drop_leaks(samples).with_columns(pl.lit(retrieval).alias("retrieval"))
+    context_ids = _find_contexts(
+        tables, author_settings, samples, chunks, document_splits, retriever, vectors
+    )
     return samples.with_columns(
         pl.Series(
             "context_chunk_ids",
-            [list(shown[sample_id]) for sample_id in samples["sample_id"].to_list()],
+            [list(context_ids[sample_id]) for sample_id in samples["sample_id"].to_list()],
             dtype=pl.List(pl.String),
         )
     ).drop("answer_sketch", "own_chunks")
 
 
-def _without_leaks(samples: pl.DataFrame) -> pl.DataFrame:
+def _drop_leaks(samples: pl.DataFrame) -> pl.DataFrame:
     """Return the samples without their answers, leaving out those similar to a held-out sample."""
-    out = leakage.left_out(
+    left_out_ids = leakage.find_left_out(
         [
             leakage.LeakCandidate(
                 row["sample_id"],
@@ -259,84 +273,91 @@ def _without_leaks(samples: pl.DataFrame) -> pl.DataFrame:
                 row["question"],
                 tuple(row["answer_sketch"]),
                 row["published_at"],
-                leakage.runs_of(row["answer"]),
+                leakage.word_runs(row["answer"]),
             )
             for row in samples.to_dicts()
         ]
     )
-    is_out = pl.col("sample_id").is_in(list(out))
+    is_left_out = pl.col("sample_id").is_in(list(left_out_ids))
     return samples.drop("answer").with_columns(
-        pl.when(is_out).then(pl.lit("left_out")).otherwise("split").alias("split")
+        pl.when(is_left_out).then(pl.lit("left_out")).otherwise("split").alias("split")
     )
 
 
-def _with_taught(drafted: pl.DataFrame, tables: Tables, author: str, model: str) -> pl.DataFrame:
+def _apply_teacher_questions(
+    draft_rows: pl.DataFrame, tables: Tables, author: str, model: str
+) -> pl.DataFrame:
     """Return the drafts, with the teacher's question where it wrote one."""
-    written = teacher_questions.questions_of(tables, author, model)
-    joined = drafted.join(written, on="sample_id", how="left", maintain_order="left")
-    by_teacher = pl.when(pl.col("taught").is_not_null())
+    teacher_rows = teacher_questions.read_written_questions(tables, author, model)
+    joined = draft_rows.join(teacher_rows, on="sample_id", how="left", maintain_order="left")
+    has_teacher_question = pl.when(pl.col("taught").is_not_null())
     return joined.with_columns(
-        by_teacher.then("taught").otherwise("question").alias("question"),
-        by_teacher.then(pl.lit(f"teacher:{model}"))
+        has_teacher_question.then("taught").otherwise("question").alias("question"),
+        has_teacher_question.then(pl.lit(f"teacher:{model}"))
         .otherwise("instruction_source")
         .alias("instruction_source"),
     ).drop("taught")
 
 
-def _with_found(
-    drafted: pl.DataFrame, tables: Tables, author: str, retriever: Retriever
+def _replace_lost_questions(
+    draft_rows: pl.DataFrame, tables: Tables, author: str, retriever: Retriever
 ) -> tuple[pl.DataFrame, Mapping[str, Any]]:
     """Replace each question that is not worded as one or does not find its post by a continuation.
 
     Returns:
         The drafts, and the vectors of the questions that were searched in this run.
     """
-    fluent = pl.col("question").map_elements(fluent_question, return_dtype=pl.Boolean)
-    continued = pl.col("instruction_source") == f"template:{CONTINUATION}"
-    asked = drafted.filter(fluent & ~continued)
-    trip = round_trip.update_ranks(tables, author, asked, retriever=retriever)
-    found = set(asked["sample_id"].to_list()) - trip.lost
-    stays = pl.when(pl.col("sample_id").is_in(found))
-    return drafted.with_columns(
-        stays.then("question").otherwise("continuation").alias("question"),
-        stays.then("instruction_source")
+    is_fluent = pl.col("question").map_elements(is_fluent_question, return_dtype=pl.Boolean)
+    is_continuation = pl.col("instruction_source") == f"template:{CONTINUATION}"
+    question_rows = draft_rows.filter(is_fluent & ~is_continuation)
+    ranking = round_trip.update_ranks(tables, author, question_rows, retriever=retriever)
+    found_ids = set(question_rows["sample_id"].to_list()) - ranking.lost_sample_ids
+    is_kept = pl.when(pl.col("sample_id").is_in(found_ids))
+    return draft_rows.with_columns(
+        is_kept.then("question").otherwise("continuation").alias("question"),
+        is_kept.then("instruction_source")
         .otherwise(pl.lit(f"template:{CONTINUATION}"))
         .alias("instruction_source"),
-    ).drop("continuation"), trip.vectors
+    ).drop("continuation"), ranking.vectors
 
 
-def _contexts(
+def _find_contexts(
     tables: Tables,
-    speaker: Author,
+    author_settings: Author,
     samples: pl.DataFrame,
     chunks: pl.DataFrame,
-    drawn: pl.DataFrame,
+    document_splits: pl.DataFrame,
     retriever: Retriever,
     vectors: Mapping[str, Any],
 ) -> dict[str, tuple[str, ...]]:
     """Return the context of every sample: the stored one if still valid, else a new search."""
-    published: dict[str, datetime | None] = dict(
+    published_at_by_chunk: dict[str, datetime | None] = dict(
         chunks.select("chunk_id", "published_at").iter_rows()
     )
-    author = speaker.slug
-    held_documents = frozenset(drawn.filter(pl.col("split") == "held_out")["document_id"].to_list())
-    of_held_out = frozenset(
-        chunks.filter(pl.col("document_id").is_in(list(held_documents)))["chunk_id"].to_list()
+    author = author_settings.slug
+    held_out_documents = frozenset(
+        document_splits.filter(pl.col("split") == "held_out")["document_id"].to_list()
+    )
+    held_out_chunks = frozenset(
+        chunks.filter(pl.col("document_id").is_in(list(held_out_documents)))["chunk_id"].to_list()
     )
     stored = _stored_contexts(tables, author)
     stored_contexts: dict[str, Sequence[str]] = {}
     missing: list[dict[str, Any]] = []
     for row in samples.to_dicts():
-        before = stored.get(row["sample_id"])
+        previous = stored.get(row["sample_id"])
         key = (row["question"], row["retrieval"])
         if (
-            before
-            and before.asked == key
-            and contexts.still_good(
-                _sample(row, ""), before.chunk_ids, published, of_held_out=of_held_out
+            previous
+            and previous.query == key
+            and contexts.is_context_valid(
+                _context_sample(row, ""),
+                previous.chunk_ids,
+                published_at_by_chunk,
+                held_out_chunks=held_out_chunks,
             )
         ):
-            stored_contexts[row["sample_id"]] = before.chunk_ids
+            stored_contexts[row["sample_id"]] = previous.chunk_ids
         else:
             missing.append(row)
     ids = pl.Series("sample_id", [row["sample_id"] for row in missing], dtype=pl.String)
@@ -346,39 +367,41 @@ def _contexts(
         ).iter_rows()
     )
     retrieved = contexts.find_contexts(
-        [_sample(row, answers[row["sample_id"]]) for row in missing],
+        [_context_sample(row, answers[row["sample_id"]]) for row in missing],
         retriever=retriever,
         author=author,
-        token_budget=speaker.context_tokens,
-        held_out=held_documents,
+        token_budget=author_settings.context_tokens,
+        held_out=held_out_documents,
         vectors=vectors,
     )
-    held_samples = frozenset(samples.filter(pl.col("split") == "held_out")["sample_id"].to_list())
-    return contexts.apart(
+    held_out_samples = frozenset(
+        samples.filter(pl.col("split") == "held_out")["sample_id"].to_list()
+    )
+    return contexts.separate_contexts(
         {**stored_contexts, **retrieved},
-        held_out=held_samples,
+        held_out=held_out_samples,
         tokens=dict(chunks.select("chunk_id", "token_count").iter_rows()),
     )
 
 
 @dataclass(frozen=True)
-class _Stored:
-    asked: tuple[str, str]
+class _StoredContext:
+    query: tuple[str, str]
     chunk_ids: tuple[str, ...]
 
 
-def _stored_contexts(tables: Tables, author: str) -> Mapping[str, _Stored]:
+def _stored_contexts(tables: Tables, author: str) -> Mapping[str, _StoredContext]:
     if not tables.exists("instruction_dataset", author):
         return {}
     columns = ["sample_id", "question", "retrieval", "context_chunk_ids"]
     rows = tables.read("instruction_dataset", author, columns=columns).iter_rows()
     return {
-        sample_id: _Stored((question, retrieval), tuple(chunk_ids))
+        sample_id: _StoredContext((question, retrieval), tuple(chunk_ids))
         for sample_id, question, retrieval, chunk_ids in rows
     }
 
 
-def _sample(row: Mapping[str, Any], answer: str) -> contexts.ContextSample:
+def _context_sample(row: Mapping[str, Any], answer: str) -> contexts.ContextSample:
     return contexts.ContextSample(
         sample_id=row["sample_id"],
         question=row["question"],

@@ -23,7 +23,7 @@ import polars as pl
 
 from twin_assets.instructions.similar_keys import shingles
 from twin_resources.errors import TwinError
-from twin_resources.models.retrieval.retrieval import PASSAGES, Passage, RetrievalQuery
+from twin_resources.models.retrieval.retrieval import MAX_PASSAGES, Passage, RetrievalQuery
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from twin_resources.models.retrieval.retrieval import Retriever
 
 CONTEXT_VERSION = "2"
-WITHOUT_CONTEXT = 0.2
-REPEATS_ANSWER = 0.2  # share of the answer's 5-word sequences in another post that quotes it
-SAME_CONTEXT = 0.6  # share of tokens above which two prompts show mostly the same passages
+NO_CONTEXT_SHARE = 0.2
+MIN_REPEATED_SHARE = 0.2  # share of the answer's 5-word sequences in another post that quotes it
+MAX_SHARED_TOKENS = 0.6  # share of tokens above which two prompts show mostly the same passages
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,16 @@ def retrieval_name(revision: str, *, token_budget: int) -> str:
         revision: the revision of the models that find and rank (`Retriever.revision`).
         token_budget: the limit `Author.context_tokens`.
     """
-    return f"{CONTEXT_VERSION}:{revision}:{PASSAGES}:{token_budget}"
+    return f"{CONTEXT_VERSION}:{revision}:{MAX_PASSAGES}:{token_budget}"
 
 
-def gets_context(sample_id: str) -> bool:
+def has_context(sample_id: str) -> bool:
     """Return False for a fifth of the samples, by hash: a reader's question may find nothing."""
     digest = hashlib.sha256(f"context/{sample_id}".encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64 >= WITHOUT_CONTEXT
+    return int.from_bytes(digest[:8]) / 2**64 >= NO_CONTEXT_SHARE
 
 
-def own_chunks(drafts: pl.DataFrame, chunks: pl.DataFrame) -> pl.DataFrame:
+def find_own_chunks(drafts: pl.DataFrame, chunks: pl.DataFrame) -> pl.DataFrame:
     """Return the chunks that contain a part of each answer.
 
     Args:
@@ -78,11 +78,13 @@ def own_chunks(drafts: pl.DataFrame, chunks: pl.DataFrame) -> pl.DataFrame:
     Raises:
         TwinError: an answer is in no chunk.
     """
-    shared = pl.min_horizontal("end", "end_right") - pl.max_horizontal("start", "start_right")
+    overlap_length = pl.min_horizontal("end", "end_right") - pl.max_horizontal(
+        "start", "start_right"
+    )
     chunk_ids = (
         drafts.select("sample_id", "document_id", "start", "end")
         .join(chunks.select("chunk_id", "document_id", "start", "end"), on="document_id")
-        .with_columns(shared.alias("shared"))
+        .with_columns(overlap_length.alias("shared"))
         .filter(pl.col("shared") > 0)
         .sort(["sample_id", "shared", "start_right"], descending=[False, True, False])
         .group_by("sample_id", maintain_order=True)
@@ -97,32 +99,32 @@ def own_chunks(drafts: pl.DataFrame, chunks: pl.DataFrame) -> pl.DataFrame:
     return chunk_ids
 
 
-def still_good(
+def is_context_valid(
     sample: ContextSample,
     stored: Sequence[str],
-    published: Mapping[str, datetime | None],
+    published_at_by_chunk: Mapping[str, datetime | None],
     *,
-    of_held_out: Collection[str] = (),
+    held_out_chunks: Collection[str] = (),
 ) -> bool:
     """Return whether to keep a stored context.
 
     Every passage must still exist, must not be part of the answer and must not be newer.
 
     Args:
-        published: the date by chunk id, for every existing chunk.
-        of_held_out: chunk ids of held-out documents. The context of a sample that was left out may
+        published_at_by_chunk: the date by chunk id, for every existing chunk.
+        held_out_chunks: chunk ids of held-out documents. The context of a sample that was left out may
             show them, and becomes invalid if the sample joins the training split.
     """
     return all(
-        chunk in published
+        chunk in published_at_by_chunk
         and chunk not in sample.own_chunks
-        and not (sample.split == "train" and chunk in of_held_out)
-        and _not_newer(published[chunk], sample.published_at)
+        and not (sample.split == "train" and chunk in held_out_chunks)
+        and _is_not_newer(published_at_by_chunk[chunk], sample.published_at)
         for chunk in stored
     )
 
 
-def _not_newer(chunk: datetime | None, answer: datetime | None) -> bool:
+def _is_not_newer(chunk: datetime | None, answer: datetime | None) -> bool:
     """Return whether a chunk is not newer; an undated chunk may be newer than a dated answer."""
     return answer is None or (chunk is not None and chunk <= answer)
 
@@ -147,38 +149,38 @@ def find_contexts(
         TwinError: the author's passages can't be searched.
     """
     contexts: dict[str, tuple[str, ...]] = {sample.sample_id: () for sample in samples}
-    asking = [sample for sample in samples if gets_context(sample.sample_id)]
+    samples_with_context = [sample for sample in samples if has_context(sample.sample_id)]
     queries = [
         RetrievalQuery(
             sample.question,
-            before=sample.published_at,
+            published_before=sample.published_at,
             exclude=sample.own_chunks,
             exclude_documents=held_out if sample.split == "train" else (),
             vector=vectors.get(sample.question),
         )
-        for sample in asking
+        for sample in samples_with_context
     ]
     results = retriever.retrieve_many(author, queries, token_budget=token_budget)
-    for sample, result in zip(asking, results, strict=True):
+    for sample, result in zip(samples_with_context, results, strict=True):
         if result.reason:
             raise TwinError(
-                f"find the context of {len(asking)} samples of {author}",
+                f"find the context of {len(samples_with_context)} samples of {author}",
                 found=result.reason,
                 next_step="materialize embeddings first",
             )
         answer = shingles(sample.answer, width=5)
         contexts[sample.sample_id] = tuple(
-            passage.chunk_id for passage in result.passages if not _repeats(passage, answer)
+            passage.chunk_id for passage in result.passages if not _repeats_answer(passage, answer)
         )
     return contexts
 
 
-def _repeats(passage: Passage, answer: Collection[int]) -> bool:
+def _repeats_answer(passage: Passage, answer: Collection[int]) -> bool:
     shared = len(shingles(passage.text, width=5).intersection(answer))
-    return shared >= REPEATS_ANSWER * len(answer)
+    return shared >= MIN_REPEATED_SHARE * len(answer)
 
 
-def apart(
+def separate_contexts(
     contexts: Mapping[str, Sequence[str]],
     *,
     held_out: Collection[str],
@@ -193,26 +195,35 @@ def apart(
         held_out: sample ids; the contexts of all other samples are reduced in favor of these.
         tokens: the number of tokens by chunk id.
     """
-    shown_by: dict[str, list[frozenset[str]]] = defaultdict(list)
+    contexts_by_chunk: dict[str, list[frozenset[str]]] = defaultdict(list)
     for sample_id in sorted(held_out):
-        held = frozenset(contexts[sample_id])
-        for chunk in held:
-            shown_by[chunk].append(held)
+        held_out_context = frozenset(contexts[sample_id])
+        for chunk in held_out_context:
+            contexts_by_chunk[chunk].append(held_out_context)
 
-    def size(chunks: Collection[str]) -> int:
+    def count_tokens(chunks: Collection[str]) -> int:
         return sum(tokens[chunk] for chunk in chunks)
 
-    def clash(mine: frozenset[str]) -> frozenset[str] | None:
-        rivals = {held for chunk in mine for held in shown_by.get(chunk, ())}
-        near = [held for held in rivals if size(mine & held) >= SAME_CONTEXT * size(mine | held)]
-        return min(near, key=sorted, default=None)
+    def find_overlap(training_context: frozenset[str]) -> frozenset[str] | None:
+        held_out_contexts = {
+            held for chunk in training_context for held in contexts_by_chunk.get(chunk, ())
+        }
+        overlapping = [
+            held
+            for held in held_out_contexts
+            if count_tokens(training_context & held)
+            >= MAX_SHARED_TOKENS * count_tokens(training_context | held)
+        ]
+        return min(overlapping, key=sorted, default=None)
 
     result: dict[str, tuple[str, ...]] = {}
     for sample_id, chunks in contexts.items():
-        mine = tuple(chunks)
+        kept_chunks = tuple(chunks)
         if sample_id not in held_out:
-            while (held := clash(frozenset(mine))) is not None:
-                shared = sorted(held.intersection(mine), key=lambda one: (-tokens[one], one))
-                mine = tuple(chunk for chunk in mine if chunk != shared[0])
-        result[sample_id] = mine
+            while (held_out_context := find_overlap(frozenset(kept_chunks))) is not None:
+                shared = sorted(
+                    held_out_context.intersection(kept_chunks), key=lambda one: (-tokens[one], one)
+                )
+                kept_chunks = tuple(chunk for chunk in kept_chunks if chunk != shared[0])
+        result[sample_id] = kept_chunks
     return result

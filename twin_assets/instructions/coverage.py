@@ -14,7 +14,7 @@ from typing import Any
 
 import polars as pl
 
-from twin_assets.instructions.answer_passages import passages_of, why_no_passage
+from twin_assets.instructions.answer_passages import find_passages, no_passage_reason
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Coverage:
         documents: the number of kept documents.
         with_samples: those with a training or held-out sample.
         without: the number of documents without one, by reason: `all_left_out` if each of their
-            samples would leak across splits, else a reason of `why_no_passage`.
+            samples would leak across splits, else a reason of `no_passage_reason`.
         unexplained: documents that have a passage and no sample.
         lost_drafts: drafts without a sample.
         strangers: documents that have samples but are not kept.
@@ -41,14 +41,14 @@ class Coverage:
     words: float
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         return not (self.unexplained or self.lost_drafts or self.strangers)
 
     def metadata(self) -> dict[str, Any]:
         return {**vars(self), "without": dict(self.without)}
 
 
-def coverage(
+def measure_coverage(
     dataset: pl.DataFrame, drafts: pl.DataFrame, documents: pl.DataFrame, texts: Mapping[str, str]
 ) -> Coverage:
     """Account for every kept document.
@@ -57,30 +57,30 @@ def coverage(
         dataset: `sample_id`, `document_id`, `split`.
         drafts: `sample_id`, `words`.
         documents: `document_id`, `words` of the kept documents.
-        texts: texts by document id, at least those of `without_samples`.
+        texts: texts by document id, at least those of `documents_without_samples`.
     """
     document_ids = set(documents["document_id"].to_list())
-    named = set(dataset["document_id"].to_list())
-    used = set(dataset.filter(pl.col("split") != "left_out")["document_id"].to_list())
-    without = Counter({"all_left_out": len((named - used) & document_ids)})
+    sampled_ids = set(dataset["document_id"].to_list())
+    used_ids = set(dataset.filter(pl.col("split") != "left_out")["document_id"].to_list())
+    missing_reasons = Counter({"all_left_out": len((sampled_ids - used_ids) & document_ids)})
     unexplained = 0
-    for document in sorted(document_ids - named):
-        if passages_of(texts[document]):
+    for document in sorted(document_ids - sampled_ids):
+        if find_passages(texts[document]):
             unexplained += 1
         else:
-            without[why_no_passage(texts[document])] += 1
+            missing_reasons[no_passage_reason(texts[document])] += 1
     words = int(documents["words"].sum())
     return Coverage(
         documents=len(document_ids),
-        with_samples=len(used & document_ids),
-        without=dict(sorted((+without).items())),
+        with_samples=len(used_ids & document_ids),
+        without=dict(sorted((+missing_reasons).items())),
         unexplained=unexplained,
         lost_drafts=len(set(drafts["sample_id"].to_list()) - set(dataset["sample_id"].to_list())),
-        strangers=len(named - document_ids),
+        strangers=len(sampled_ids - document_ids),
         words=round(int(drafts["words"].sum()) / words, 3) if words else 0.0,
     )
 
 
-def without_samples(dataset: pl.DataFrame, documents: pl.DataFrame) -> list[str]:
+def documents_without_samples(dataset: pl.DataFrame, documents: pl.DataFrame) -> list[str]:
     """Return the ids of kept documents without a row in the dataset; their texts explain why."""
     return documents.join(dataset, on="document_id", how="anti")["document_id"].to_list()

@@ -15,7 +15,7 @@ from twin_assets.instructions.general_set import GENERAL, samples_needed
 
 
 @dataclass(frozen=True)
-class NotVerbatim:
+class VerbatimErrors:
     """Rows whose answer is not the author's own text.
 
     Attributes:
@@ -31,11 +31,11 @@ class NotVerbatim:
     no_whole_paragraphs: int
 
     @property
-    def hold(self) -> bool:
+    def holds(self) -> bool:
         return not (self.not_in_document or self.not_in_messages or self.no_whole_paragraphs)
 
 
-def verbatim(dataset: pl.DataFrame, documents: pl.DataFrame) -> NotVerbatim:
+def check_verbatim(dataset: pl.DataFrame, documents: pl.DataFrame) -> VerbatimErrors:
     """Compare every answer with its document.
 
     Args:
@@ -43,17 +43,22 @@ def verbatim(dataset: pl.DataFrame, documents: pl.DataFrame) -> NotVerbatim:
         documents: `document_id`, `text` of the kept documents.
     """
     texts: dict[str, str] = dict(documents.select("document_id", "text").iter_rows())
-    strange = unsaid = torn = 0
+    not_in_document = not_in_messages = no_whole_paragraphs = 0
     for row in dataset.iter_rows(named=True):
         text = texts.get(row["document_id"], "")
-        strange += text[row["start"] : row["end"]] != row["answer"]
-        last = row["messages"][-1]
-        unsaid += last["role"] != "assistant" or last["content"] != row["answer"].strip()
-        torn += not (_is_edge(text[: row["start"]]) and _is_edge(text[row["end"] :][::-1]))
-    return NotVerbatim(dataset.height, strange, unsaid, torn)
+        not_in_document += text[row["start"] : row["end"]] != row["answer"]
+        last_message = row["messages"][-1]
+        not_in_messages += (
+            last_message["role"] != "assistant" or last_message["content"] != row["answer"].strip()
+        )
+        no_whole_paragraphs += not (
+            _is_paragraph_boundary(text[: row["start"]])
+            and _is_paragraph_boundary(text[row["end"] :][::-1])
+        )
+    return VerbatimErrors(dataset.height, not_in_document, not_in_messages, no_whole_paragraphs)
 
 
-def _is_edge(before: str) -> bool:
+def _is_paragraph_boundary(before: str) -> bool:
     """Return whether a paragraph may begin after this text.
 
     It may after nothing, an empty line, or a line of a kind that needs no empty line after it: a
@@ -82,15 +87,15 @@ class Provenance:
     newer_context: int
 
     @property
-    def chunk_named(self) -> bool:
+    def are_chunks_valid(self) -> bool:
         return not (self.unknown_chunk or self.chunk_elsewhere)
 
     @property
-    def context_fair(self) -> bool:
+    def are_contexts_valid(self) -> bool:
         return not (self.unknown_context or self.gives_answer_away or self.newer_context)
 
 
-def provenance(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Provenance:
+def check_provenance(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Provenance:
     """Compare every sample's chunk and context with the existing chunks.
 
     Args:
@@ -98,10 +103,10 @@ def provenance(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Provenance:
             `context_chunk_ids`.
         chunks: `chunk_id`, `document_id`, `start`, `end`, `published_at`.
     """
-    named = dataset.join(chunks, on=["chunk_id", "document_id"], how="left", suffix="_chunk")
-    unknown = pl.col("start_chunk").is_null()
+    joined = dataset.join(chunks, on=["chunk_id", "document_id"], how="left", suffix="_chunk")
+    is_unknown = pl.col("start_chunk").is_null()
     overlaps = (pl.col("start") < pl.col("end_chunk")) & (pl.col("start_chunk") < pl.col("end"))
-    shown = (
+    context_rows = (
         dataset.select(
             "sample_id",
             "document_id",
@@ -114,19 +119,19 @@ def provenance(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Provenance:
         .drop_nulls("context")
         .join(chunks, left_on="context", right_on="chunk_id", how="left", suffix="_chunk")
     )
-    same = pl.col("document_id") == pl.col("document_id_chunk")
-    newer = pl.col("published_at").is_not_null() & (
+    is_same_document = pl.col("document_id") == pl.col("document_id_chunk")
+    is_newer = pl.col("published_at").is_not_null() & (
         pl.col("published_at_chunk").is_null()
         | (pl.col("published_at_chunk") > pl.col("published_at"))
     )
-    known = pl.col("start_chunk").is_not_null()
+    is_known = pl.col("start_chunk").is_not_null()
     return Provenance(
         rows=dataset.height,
-        unknown_chunk=named.filter(unknown).height,
-        chunk_elsewhere=named.filter(~unknown & ~overlaps).height,
-        unknown_context=shown.filter(~known).height,
-        gives_answer_away=shown.filter(known & same & overlaps).height,
-        newer_context=shown.filter(known & newer).height,
+        unknown_chunk=joined.filter(is_unknown).height,
+        chunk_elsewhere=joined.filter(~is_unknown & ~overlaps).height,
+        unknown_context=context_rows.filter(~is_known).height,
+        gives_answer_away=context_rows.filter(is_known & is_same_document & overlaps).height,
+        newer_context=context_rows.filter(is_known & is_newer).height,
     )
 
 
@@ -148,16 +153,16 @@ class GeneralSetShare:
     no_chat: int
 
     @property
-    def sound(self) -> bool:
+    def is_sound(self) -> bool:
         """Whether the mix has no unexpected samples."""
         return self.general <= self.needed and not (self.strays or self.no_chat)
 
     @property
-    def enough(self) -> bool:
+    def is_complete(self) -> bool:
         return self.general == self.needed
 
 
-def mix(dataset: pl.DataFrame, *, share: float) -> GeneralSetShare:
+def check_mix(dataset: pl.DataFrame, *, share: float) -> GeneralSetShare:
     """Compare the mix with the settings.
 
     Args:
@@ -167,15 +172,15 @@ def mix(dataset: pl.DataFrame, *, share: float) -> GeneralSetShare:
     source = pl.col("instruction_source").str.starts_with(f"{GENERAL}:")
     by_split, by_document = pl.col("split") == GENERAL, pl.col("document_id") == GENERAL
     rows = dataset.filter(by_split | by_document | source)
-    last = [
+    last_turns = [
         (messages[-1]["role"], messages[-1]["content"]) for messages in rows["messages"].to_list()
     ]
-    turns = [("assistant", answer) for answer in rows["answer"].to_list()]
+    expected_turns = [("assistant", answer) for answer in rows["answer"].to_list()]
     train = dataset.filter(pl.col("split") == "train").height
     return GeneralSetShare(
         train=train,
         general=rows.height,
         needed=samples_needed(train, share),
         strays=rows.filter(~(by_split & by_document & source)).height,
-        no_chat=sum(one != other for one, other in zip(last, turns, strict=True)),
+        no_chat=sum(one != other for one, other in zip(last_turns, expected_turns, strict=True)),
     )

@@ -13,8 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from twin_assets.corpus.corpus_tables import columns_of, validated
-from twin_assets.instructions.answer_passages import passages_of
+from twin_assets.corpus.corpus_tables import column_types, validate_rows
+from twin_assets.instructions.answer_passages import find_passages
 from twin_assets.instructions.back_translation import (
     TEMPLATES_VERSION,
     Instruction,
@@ -44,12 +44,14 @@ def draft_documents(documents: pl.DataFrame) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
     for document in documents.filter(pl.col("kept")).to_dicts():
         rows += _draft(document)
-    return validated(pl.DataFrame(rows, schema=columns_of(InstructionDrafts)), InstructionDrafts)
+    return validate_rows(
+        pl.DataFrame(rows, schema=column_types(InstructionDrafts)), InstructionDrafts
+    )
 
 
 def _draft(document: dict[str, Any]) -> list[dict[str, Any]]:
     text: str = document["text"]
-    passages = passages_of(text)
+    passages = find_passages(text)
     instructions: list[Instruction] = write_questions(
         passages,
         document_id=document["document_id"],
@@ -57,16 +59,16 @@ def _draft(document: dict[str, Any]) -> list[dict[str, Any]]:
         text=text,
         language=document["language"],
     )
-    seen: Counter[str] = Counter()
+    digest_counts: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
     for passage, instruction in zip(passages, instructions, strict=True):
         answer = text[passage.start : passage.end]
         digest = hashlib.sha256(answer.encode()).hexdigest()[:12]
-        seen[digest] += 1
-        repeat = f"-{seen[digest]}" if seen[digest] > 1 else ""
+        digest_counts[digest] += 1
+        duplicate_suffix = f"-{digest_counts[digest]}" if digest_counts[digest] > 1 else ""
         rows.append(
             {
-                "sample_id": f"{document['document_id']}-{digest}{repeat}",
+                "sample_id": f"{document['document_id']}-{digest}{duplicate_suffix}",
                 "document_id": document["document_id"],
                 "title": document["title"],
                 "published_at": document["published_at"],

@@ -25,16 +25,16 @@ from typing import Any, cast
 
 import polars as pl
 
-from twin_assets.instructions.leakage import SAME_QUESTION
-from twin_assets.instructions.similar_keys import similar_pairs, words_of
+from twin_assets.instructions.leakage import QUESTION_SIMILARITY_THRESHOLD
+from twin_assets.instructions.similar_keys import similar_pairs, split_words
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.storage.storage_faults import told_when_full
+from twin_resources.storage.storage_faults import translate_disk_full
 
 GENERAL = "general"  # the split and document of such a sample
-LONGEST = 6_000  # characters per sample: training would leave out a longer one anyway
-_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
-_TEXTS = (
+MAX_SAMPLE_CHARACTERS = 6_000  # characters per sample: training would leave out a longer one anyway
+_FILE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
+_QUESTION_ANSWER_COLUMNS = (
     ("prompt", "completion"),
     ("prompt", "response"),
     ("instruction", "output"),
@@ -42,7 +42,7 @@ _TEXTS = (
     ("question", "answer"),
 )
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant"}
-_HUB = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w.-]+)?")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -81,28 +81,28 @@ class GeneralSet:
     samples: tuple[GeneralSample, ...]
     unreadable: int
 
-    def mixed(
-        self, *, training: int, share: float, not_trained_on: Sequence[str] = ()
+    def draw_mix(
+        self, *, training: int, share: float, excluded_questions: Sequence[str] = ()
     ) -> GeneralSetMix:
         """Return samples for this share of all training samples, or all samples if there are fewer.
 
         Args:
             training: the number of the author's own training samples.
             share: the share, 0 to 0.5.
-            not_trained_on: the gate's questions, because a model trained on them or on similar ones
+            excluded_questions: the gate's questions, because a model trained on them or on similar ones
                 would pass the gate; and the questions of the author's samples, which are asked only
                 once.
         """
-        held = _near(self.samples, not_trained_on)
-        free = [sample for sample in self.samples if sample.sample_id not in held]
-        chosen = by_lot(free)[: samples_needed(training, share)]
-        everything = training + len(chosen)
+        excluded_ids = _similar_sample_ids(self.samples, excluded_questions)
+        candidates = [sample for sample in self.samples if sample.sample_id not in excluded_ids]
+        drawn = sort_by_hash(candidates)[: samples_needed(training, share)]
+        total = training + len(drawn)
         return GeneralSetMix(
             source=self.source,
-            samples=tuple(chosen),
-            share=round(len(chosen) / everything, 4) if everything else 0.0,
+            samples=tuple(drawn),
+            share=round(len(drawn) / total, 4) if total else 0.0,
             asked_share=share,
-            left_to_the_gate=len(held),
+            left_to_the_gate=len(excluded_ids),
             unreadable=self.unreadable,
         )
 
@@ -141,19 +141,24 @@ def samples_needed(training: int, share: float) -> int:
     return round(training * share / (1 - share))
 
 
-def by_lot(samples: Sequence[GeneralSample]) -> list[GeneralSample]:
+def sort_by_hash(samples: Sequence[GeneralSample]) -> list[GeneralSample]:
     """Sort samples by hash, so that adding or removing samples leaves the first ones unchanged."""
-    lots = {
+    hashes = {
         sample: hashlib.sha256(f"mix/{sample.sample_id}".encode()).digest() for sample in samples
     }
-    return sorted(samples, key=lots.__getitem__)
+    return sorted(samples, key=hashes.__getitem__)
 
 
-def _near(samples: Sequence[GeneralSample], questions: Sequence[str]) -> set[str]:
+def _similar_sample_ids(samples: Sequence[GeneralSample], questions: Sequence[str]) -> set[str]:
     """Return the ids of the samples whose question is similar to one of these."""
-    mine = {sample.sample_id: frozenset(words_of(sample.question)) for sample in samples}
-    theirs = {question: frozenset(words_of(question)) for question in questions}
-    return {pair.left for pair in similar_pairs(mine, theirs, threshold=SAME_QUESTION)}
+    sample_words = {sample.sample_id: frozenset(split_words(sample.question)) for sample in samples}
+    question_words = {question: frozenset(split_words(question)) for question in questions}
+    return {
+        pair.left
+        for pair in similar_pairs(
+            sample_words, question_words, threshold=QUESTION_SIMILARITY_THRESHOLD
+        )
+    }
 
 
 def read_general_set(name: str, settings: Settings) -> GeneralSet:
@@ -162,32 +167,34 @@ def read_general_set(name: str, settings: Settings) -> GeneralSet:
     Raises:
         TwinError: no such set exists, or none of its rows is a chat.
     """
-    tried = f"read the general instruction set {name!r}"
+    action = f"read the general instruction set {name!r}"
     path = Path(name).expanduser()
     if path.exists():
         files = [path] if path.is_file() else sorted(_files_in(path))
         source = f"{path.name}@{_content_hash(files)}"
-    elif _HUB.fullmatch(name):
-        files, source = _from_hub(name, settings, tried)
+    elif _HUB_ID.fullmatch(name):
+        files, source = _download_from_hub(name, settings, action)
     else:
         raise TwinError(
-            tried,
+            action,
             found="neither an existing path nor a Hugging Face id (owner/name)",
             next_step="name a file, a folder or an id in TWIN_GENERAL_SET, or leave it empty",
         )
-    samples, unreadable = _samples([row for file in files for row in _rows(file, tried)])
+    samples, unreadable = _parse_samples(
+        [row for file in files for row in _read_rows(file, action)]
+    )
     if not samples:
         raise TwinError(
-            tried,
+            action,
             found=f"{len(files)} files with {unreadable} rows, none of them a chat",
             next_step="give rows `messages` (role, content), or `prompt` and `completion`; files "
-            f"end in {', '.join(_ENDINGS)}",
+            f"end in {', '.join(_FILE_SUFFIXES)}",
         )
     return GeneralSet(source, samples, unreadable)
 
 
 def _files_in(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.suffix in _ENDINGS and path.is_file())
+    return (path for path in folder.rglob("*") if path.suffix in _FILE_SUFFIXES and path.is_file())
 
 
 def _content_hash(files: Iterable[Path]) -> str:
@@ -198,7 +205,7 @@ def _content_hash(files: Iterable[Path]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _from_hub(name: str, settings: Settings, tried: str) -> tuple[list[Path], str]:
+def _download_from_hub(name: str, settings: Settings, action: str) -> tuple[list[Path], str]:
     """Return the files of a dataset's training split, and `<id>@<commit>`."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import httpx
@@ -209,9 +216,11 @@ def _from_hub(name: str, settings: Settings, tried: str) -> tuple[list[Path], st
     try:
         api = hub.HfApi()
         info = api.dataset_info(owner_name, revision=revision or None)
-        names = [file.rfilename for file in info.siblings or () if _is_readable(file.rfilename)]
-        of_training = [one for one in names if "train" in one.lower()] or names
-        with told_when_full(tried, settings.weights_dir):
+        file_names = [
+            file.rfilename for file in info.siblings or () if _is_readable(file.rfilename)
+        ]
+        training_files = [one for one in file_names if "train" in one.lower()] or file_names
+        with translate_disk_full(action, settings.weights_dir):
             files = [
                 Path(
                     api.hf_hub_download(
@@ -222,11 +231,11 @@ def _from_hub(name: str, settings: Settings, tried: str) -> tuple[list[Path], st
                         cache_dir=settings.weights_dir / "hub",
                     )
                 )
-                for file in sorted(of_training)
+                for file in sorted(training_files)
             ]
     except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
         raise TwinError(
-            tried,
+            action,
             found=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
             next_step="check the id, the network and HF_TOKEN, or name a file or folder",
         ) from error
@@ -234,10 +243,10 @@ def _from_hub(name: str, settings: Settings, tried: str) -> tuple[list[Path], st
 
 
 def _is_readable(file: str) -> bool:
-    return file.endswith(_ENDINGS) and not Path(file).name.startswith("dataset_info")
+    return file.endswith(_FILE_SUFFIXES) and not Path(file).name.startswith("dataset_info")
 
 
-def _rows(file: Path, tried: str) -> list[dict[str, Any]]:
+def _read_rows(file: Path, action: str) -> list[dict[str, Any]]:
     try:
         if file.suffix == ".parquet":
             return pl.read_parquet(file).to_dicts()
@@ -252,28 +261,28 @@ def _rows(file: Path, tried: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in text.split("\n") if line.strip()]
     except (ValueError, pl.exceptions.PolarsError) as error:
         raise TwinError(
-            tried,
+            action,
             found=f"{file.name}: {str(error).splitlines()[0]}",
-            next_step=f"mend the file, or name another; files end in {', '.join(_ENDINGS)}",
+            next_step=f"mend the file, or name another; files end in {', '.join(_FILE_SUFFIXES)}",
         ) from error
 
 
-def _samples(rows: Iterable[object]) -> tuple[tuple[GeneralSample, ...], int]:
+def _parse_samples(rows: Iterable[object]) -> tuple[tuple[GeneralSample, ...], int]:
     """Return the samples in row order; the first of several with the same question is kept."""
     samples: dict[str, GeneralSample] = {}
     unreadable = 0
     for row in rows:
-        messages = _messages(cast("Mapping[str, Any]", row)) if isinstance(row, dict) else ()
+        messages = _parse_messages(cast("Mapping[str, Any]", row)) if isinstance(row, dict) else ()
         if not _is_chat(messages):
             unreadable += 1
             continue
         digest = hashlib.sha256(json.dumps(messages).encode()).hexdigest()[:16]
         sample = GeneralSample(f"{GENERAL}-{digest}", messages)
-        samples.setdefault(" ".join(words_of(sample.question)), sample)
+        samples.setdefault(" ".join(split_words(sample.question)), sample)
     return tuple(samples.values()), unreadable
 
 
-def _messages(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def _parse_messages(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     turns: Any = row.get("messages") or row.get("conversations")
     if isinstance(turns, list):
         parts = [
@@ -286,13 +295,15 @@ def _messages(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         return tuple(
             (_ROLES.get(role, role), text) for role, text in zip(roles, texts, strict=True)
         )
-    for question, answer in _TEXTS:
+    for question, answer in _QUESTION_ANSWER_COLUMNS:
         if isinstance(row.get(question), str) and isinstance(row.get(answer), str):
-            more = row.get("input")
-            asking = "\n\n".join(
-                text.strip() for text in (row[question], more) if isinstance(text, str) and text
+            extra_input = row.get("input")
+            prompt = "\n\n".join(
+                text.strip()
+                for text in (row[question], extra_input)
+                if isinstance(text, str) and text
             )
-            return (("user", asking), ("assistant", row[answer].strip()))
+            return (("user", prompt), ("assistant", row[answer].strip()))
     return ()
 
 
@@ -305,6 +316,6 @@ def _is_chat(messages: Sequence[tuple[str, str]]) -> bool:
     return (
         len(turns) >= 2
         and turns == ["user", "assistant"] * (len(turns) // 2)
-        and all(words_of(text) for _, text in messages)
-        and sum(len(text) for _, text in messages) <= LONGEST
+        and all(split_words(text) for _, text in messages)
+        and sum(len(text) for _, text in messages) <= MAX_SAMPLE_CHARACTERS
     )

@@ -20,20 +20,20 @@ from twin_assets.instructions import (
     stored_splits,
 )
 from twin_assets.instructions.general_set import read_general_set
-from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
-from twin_assets.instructions.teacher import teacher_of, why_not_taught
+from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
+from twin_assets.instructions.teacher import load_teacher, teacher_block_reason
 from twin_assets.knowledge.embeddings import embeddings
 from twin_assets.partitions import authors
-from twin_assets.table_assets import materialized, table_asset
+from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.authors import Author, read_author
-from twin_resources.authors.consent import how_to_let_leave
+from twin_resources.authors.consent import external_use_instructions
 from twin_resources.dagster_resources import (
     EmbedderResource,
     RetrieverResource,
 )
-from twin_resources.prompt.control_marks import marks_of_home
+from twin_resources.prompt.control_marks import marks_for_home
 from twin_resources.settings import Settings
-from twin_resources.storage.tables.rows_by_id import is_one_of
+from twin_resources.storage.tables.rows_by_id import sql_in_filter
 from twin_resources.storage.tables.tables import Tables
 
 
@@ -46,41 +46,44 @@ def instruction_dataset(
 ) -> dg.MaterializeResult:
     """Questions generated for the author's own passages, rendered as the gateway renders them."""
     author = read_author(settings, context.partition_key)
-    untaught = _untaught(settings, author, log=context.log.info)
-    built = building.update_dataset(
+    missing_teacher = _missing_teacher_metadata(settings, author, log=context.log.info)
+    build_result = building.update_dataset(
         tables,
         author,
         retriever=retriever.retriever(),
-        teacher=teacher_of(settings, tables.state, author),
+        teacher=load_teacher(settings, tables.state, author),
         general=read_general_set(settings.general_set, settings) if settings.general_set else None,
         general_share=settings.general_share,
-        marks=marks_of_home(settings),
+        marks=marks_for_home(settings),
         log=context.log.info,
     )
-    return materialized(built.done, built.metadata() | _summary(tables, author.slug) | untaught)
+    return report_materialization(
+        build_result.sync_result,
+        build_result.metadata() | _summary(tables, author.slug) | missing_teacher,
+    )
 
 
-def _untaught(
+def _missing_teacher_metadata(
     settings: Settings, author: Author, *, log: Callable[[str], object]
 ) -> dict[str, str]:
     """Log why templates write the questions, and return the reason as metadata.
 
     The result is empty if nothing prevents the use of a teacher.
     """
-    why = why_not_taught(settings, author)
-    if not why:
+    reason = teacher_block_reason(settings, author)
+    if not reason:
         return {}
     log(
-        f"templates write the questions, not {settings.teacher_model}: {why}; "
-        f"{how_to_let_leave(author)}"
+        f"templates write the questions, not {settings.teacher_model}: {reason}; "
+        f"{external_use_instructions(author)}"
     )
-    return {"teacher_not_asked": why}
+    return {"teacher_not_asked": reason}
 
 
 def _summary(tables: Tables, author: str) -> dict[str, Any]:
     """Return counts as metadata, without any text of a post."""
     columns = ["split", "instruction_source", "context_chunk_ids", "template"]
-    rows = tables.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR)
+    rows = tables.read("instruction_dataset", author, columns=columns, where=AUTHOR_ROWS_CONDITION)
     return {
         "splits": dict(sorted(rows["split"].value_counts().iter_rows())),
         "instructions": dict(sorted(rows["instruction_source"].value_counts().iter_rows())),
@@ -96,11 +99,11 @@ def every_answer_is_the_authors(
     """Each answer consists of whole paragraphs of its document, character by character."""
     author = context.partition_key
     columns = ["document_id", "start", "end", "answer", "messages"]
-    problems = dataset_claims.verbatim(
-        tables.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR),
+    problems = dataset_claims.check_verbatim(
+        tables.read("instruction_dataset", author, columns=columns, where=AUTHOR_ROWS_CONDITION),
         tables.read("cleaned_documents", author, columns=["document_id", "text"], where="kept"),
     )
-    return dg.AssetCheckResult(passed=problems.hold, metadata=dict(vars(problems)))
+    return dg.AssetCheckResult(passed=problems.holds, metadata=dict(vars(problems)))
 
 
 @dg.asset_check(
@@ -113,8 +116,8 @@ def no_answer_holds_quoted_text(
 
     Blocking: a model that is trained on quotations imitates somebody else's voice.
     """
-    found = quoted_answers.quoted_answers_of(tables, context.partition_key)
-    return dg.AssetCheckResult(passed=found.none, metadata=dict(vars(found)))
+    quoted = quoted_answers.count_stored_quoted_answers(tables, context.partition_key)
+    return dg.AssetCheckResult(passed=quoted.is_clean, metadata=dict(vars(quoted)))
 
 
 @dg.asset_check(
@@ -130,11 +133,15 @@ def prompts_mention_their_source(
     Blocking: a model that is trained on randomly assigned questions learns to ignore them. If too
     few documents have questions for a verdict, the check fails as a warning, which blocks nothing.
     """
-    measured = relevance.relevance_of(tables, context.partition_key, embedder=embedder.embedder())
+    measured_relevance = relevance.measure_stored_relevance(
+        tables, context.partition_key, embedder=embedder.embedder()
+    )
     return dg.AssetCheckResult(
-        passed=measured.holds,
-        severity=dg.AssetCheckSeverity.ERROR if measured.decided else dg.AssetCheckSeverity.WARN,
-        metadata=measured.metadata(),
+        passed=measured_relevance.holds,
+        severity=dg.AssetCheckSeverity.ERROR
+        if measured_relevance.is_decided
+        else dg.AssetCheckSeverity.WARN,
+        metadata=measured_relevance.metadata(),
     )
 
 
@@ -148,15 +155,15 @@ def no_leakage_across_splits(
     """
     author = context.partition_key
     columns = ["sample_id", "document_id", "split", "question", "answer", "messages"]
-    leaks = leakage.leaks_of(
+    leaks = leakage.measure_leaks(
         tables.read("instruction_dataset", author, columns=[*columns, "context_chunk_ids"]),
         tables.read("document_chunks", author, columns=["chunk_id", "document_id"]),
     )
-    stored = stored_splits.splits_of(tables, author)
-    if leaks.none and stored.kept:
-        stored_splits.hold_splits(tables, author)
+    stored = stored_splits.compare_stored_splits(tables, author)
+    if leaks.is_clean and stored.is_unchanged:
+        stored_splits.tag_sound_splits(tables, author)
     return dg.AssetCheckResult(
-        passed=leaks.none and stored.kept,
+        passed=leaks.is_clean and stored.is_unchanged,
         metadata={
             **vars(leaks),
             "split_not_drawn": stored.not_drawn,
@@ -176,19 +183,21 @@ def prompt_renders_fully(
     """
     author = context.partition_key
     columns = ["document_id", "question", "messages", "context_chunk_ids"]
-    rows = tables.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR)
-    asking = prompt_rendering.asks_openly(rows.select("document_id", "question"))
-    rendered = prompt_rendering.rendering(
+    rows = tables.read("instruction_dataset", author, columns=columns, where=AUTHOR_ROWS_CONDITION)
+    document_ids_with_marks = prompt_rendering.documents_with_marks(
+        rows.select("document_id", "question")
+    )
+    rendered = prompt_rendering.check_rendering(
         rows,
         tables.read("document_chunks", author, columns=["chunk_id", "title", "text"]),
         tables.read(
             "cleaned_documents",
             author,
             columns=["document_id", "title", "text"],
-            where=is_one_of("document_id", asking),
+            where=sql_in_filter("document_id", document_ids_with_marks),
         ),
     )
-    return dg.AssetCheckResult(passed=rendered.full, metadata=dict(vars(rendered)))
+    return dg.AssetCheckResult(passed=rendered.is_complete, metadata=dict(vars(rendered)))
 
 
 @dg.asset_check(name="coverage", asset=instruction_dataset, partitions_def=authors, blocking=True)
@@ -201,14 +210,20 @@ def covers_every_document(
     """
     author = context.partition_key
     columns = ["sample_id", "document_id", "split"]
-    rows = tables.read("instruction_dataset", author, columns=columns, where=OF_THE_AUTHOR)
+    rows = tables.read("instruction_dataset", author, columns=columns, where=AUTHOR_ROWS_CONDITION)
     columns = ["document_id", "words"]
     documents = tables.read("cleaned_documents", author, columns=columns, where="kept")
-    missing = is_one_of("document_id", coverage.without_samples(rows, documents))
-    texts = tables.read("cleaned_documents", author, columns=["document_id", "text"], where=missing)
+    missing_filter = sql_in_filter(
+        "document_id", coverage.documents_without_samples(rows, documents)
+    )
+    texts = tables.read(
+        "cleaned_documents", author, columns=["document_id", "text"], where=missing_filter
+    )
     drafts = tables.read("instruction_drafts", author, columns=["sample_id", "words"])
-    covered = coverage.coverage(rows, drafts, documents, dict(texts.iter_rows()))
-    return dg.AssetCheckResult(passed=covered.whole, metadata=covered.metadata())
+    coverage_result = coverage.measure_coverage(rows, drafts, documents, dict(texts.iter_rows()))
+    return dg.AssetCheckResult(
+        passed=coverage_result.is_complete, metadata=coverage_result.metadata()
+    )
 
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
@@ -225,11 +240,13 @@ def general_share_is_as_set(
     columns = ["split", "document_id", "instruction_source", "answer", "messages"]
     rows = tables.read("instruction_dataset", context.partition_key, columns=columns)
     share = settings.general_share if settings.general_set else 0.0
-    share_found = dataset_claims.mix(rows, share=share)
+    measured_share = dataset_claims.check_mix(rows, share=share)
     return dg.AssetCheckResult(
-        passed=share_found.sound and share_found.enough,
-        severity=dg.AssetCheckSeverity.WARN if share_found.sound else dg.AssetCheckSeverity.ERROR,
-        metadata={**vars(share_found), "asked_share": share},
+        passed=measured_share.is_sound and measured_share.is_complete,
+        severity=dg.AssetCheckSeverity.WARN
+        if measured_share.is_sound
+        else dg.AssetCheckSeverity.ERROR,
+        metadata={**vars(measured_share), "asked_share": share},
     )
 
 
@@ -239,7 +256,7 @@ def every_sample_names_its_chunk(
 ) -> dg.AssetCheckResult:
     """The chunk that a sample names belongs to its document and contains a part of its answer."""
     provenance = _provenance(tables, context.partition_key)
-    return dg.AssetCheckResult(passed=provenance.chunk_named, metadata=dict(vars(provenance)))
+    return dg.AssetCheckResult(passed=provenance.are_chunks_valid, metadata=dict(vars(provenance)))
 
 
 @dg.asset_check(asset=instruction_dataset, partitions_def=authors, blocking=True)
@@ -248,17 +265,19 @@ def no_context_gives_the_answer_away(
 ) -> dg.AssetCheckResult:
     """No prompt shows a part of its own answer, or a passage newer than the answer's post."""
     provenance = _provenance(tables, context.partition_key)
-    return dg.AssetCheckResult(passed=provenance.context_fair, metadata=dict(vars(provenance)))
+    return dg.AssetCheckResult(
+        passed=provenance.are_contexts_valid, metadata=dict(vars(provenance))
+    )
 
 
 def _provenance(tables: Tables, author: str) -> dataset_claims.Provenance:
     columns = ["chunk_id", "document_id", "start", "end", "published_at"]
-    return dataset_claims.provenance(
+    return dataset_claims.check_provenance(
         tables.read(
             "instruction_dataset",
             author,
             columns=["sample_id", *columns, "context_chunk_ids"],
-            where=OF_THE_AUTHOR,
+            where=AUTHOR_ROWS_CONDITION,
         ),
         tables.read("document_chunks", author, columns=columns),
     )

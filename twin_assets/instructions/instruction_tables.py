@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataframely as dy
 import polars as pl
 
-MIN_WORDS = 40
-MAX_WORDS = 160
-OF_THE_AUTHOR = "split != 'general'"
+MIN_PASSAGE_WORDS = 40
+MAX_PASSAGE_WORDS = 160
+AUTHOR_ROWS_CONDITION = "split != 'general'"
 """SQL condition for the rows of `instruction_dataset` that are the author's own."""
-MIN_POST = 10  # words of a post that is a whole answer; cleaning keeps no shorter post
+MIN_POST_WORDS = 10  # words of a post that is a whole answer; cleaning keeps no shorter post
 
 
 class DocumentSplits(dy.Schema):
@@ -44,7 +44,7 @@ class InstructionDrafts(dy.Schema):
     published_at = dy.Datetime(nullable=True, time_unit="us", time_zone="UTC")
     start = dy.Int64(min=0)
     end = dy.Int64(min=1)
-    words = dy.Int64(min=MIN_POST, max=MAX_WORDS)
+    words = dy.Int64(min=MIN_POST_WORDS, max=MAX_PASSAGE_WORDS)
     answer = dy.String(min_length=1)
     answer_sketch = dy.List(dy.Int64())
     question = dy.String(min_length=1)

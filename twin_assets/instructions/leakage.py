@@ -20,22 +20,24 @@ from twin_assets.instructions.similar_keys import (
     shingles,
     similar_pairs,
     sketched_similarity,
-    words_of,
+    split_words,
 )
 
-SAME_QUESTION = 0.7  # Jaccard of words
-SAME_ANSWER = 0.5  # Jaccard of 5-word sequences, by sketch
-SAME_PROMPT = 0.8  # Jaccard of 3-word sequences of the whole user message
-CONTAINED = 0.2  # share of a held-out answer's 8-word sequences that are in training answers
+QUESTION_SIMILARITY_THRESHOLD = 0.7  # Jaccard of words
+ANSWER_SIMILARITY_THRESHOLD = 0.5  # Jaccard of 5-word sequences, by sketch
+PROMPT_SIMILARITY_THRESHOLD = 0.8  # Jaccard of 3-word sequences of the whole user message
+MAX_CONTAINED_SHARE = (
+    0.2  # share of a held-out answer's 8-word sequences that are in training answers
+)
 RUN_WORDS = 8
-MAX_GIVE_WAY = 5  # number of training samples left out for one held-out sample
+MAX_LEFT_OUT_PER_SAMPLE = 5  # number of training samples left out for one held-out sample
 
 
 @dataclass(frozen=True)
 class LeakCandidate:
     """The fields of a sample that determine whether it leaks.
 
-    `split` is its document's; `answer_runs` are the answer's (`runs_of`).
+    `split` is its document's; `answer_runs` are the answer's (`word_runs`).
     """
 
     sample_id: str
@@ -46,86 +48,96 @@ class LeakCandidate:
     answer_runs: frozenset[int] = frozenset()
 
 
-def left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
+def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
     """Return the ids of samples that are used neither for training nor for measurement.
 
     A training sample is left out in favor of a held-out sample with a similar question or answer,
-    or whose answer it contains. If more than `MAX_GIVE_WAY` training samples contain parts of a
+    or whose answer it contains. If more than `MAX_LEFT_OUT_PER_SAMPLE` training samples contain parts of a
     held-out one, such as a form that the author repeats, the held-out sample is left out. Of
     samples with the same question, the held-out one, else the oldest, is kept.
     """
-    first: dict[str, str] = {}
-    out: set[str] = set()
-    for candidate in sorted(candidates, key=_standing):
-        question = " ".join(words_of(candidate.question))
-        if first.setdefault(question, candidate.sample_id) != candidate.sample_id:
-            out.add(candidate.sample_id)
-    train = [one for one in candidates if one.split == "train" and one.sample_id not in out]
-    held = [one for one in candidates if one.split == "held_out"]
-    out |= {
+    first_by_question: dict[str, str] = {}
+    left_out_ids: set[str] = set()
+    for candidate in sorted(candidates, key=_sort_key):
+        question = " ".join(split_words(candidate.question))
+        if first_by_question.setdefault(question, candidate.sample_id) != candidate.sample_id:
+            left_out_ids.add(candidate.sample_id)
+    train = [
+        one for one in candidates if one.split == "train" and one.sample_id not in left_out_ids
+    ]
+    held_out = [one for one in candidates if one.split == "held_out"]
+    left_out_ids |= {
         pair.left
-        for pair in similar_pairs(_questions(train), _questions(held), threshold=SAME_QUESTION)
+        for pair in similar_pairs(
+            _questions(train), _questions(held_out), threshold=QUESTION_SIMILARITY_THRESHOLD
+        )
     }
     # Sketches give only a rough estimate of the share that two texts have in common. More pairs are
     # therefore compared, and the decision uses an estimate that allows for the error.
     sketches = {one.sample_id: one.answer_sketch for one in candidates}
-    pairs = similar_pairs(_sketches(train), _sketches(held), threshold=SAME_ANSWER / 2)
-    out |= {
+    pairs = similar_pairs(
+        _sketches(train), _sketches(held_out), threshold=ANSWER_SIMILARITY_THRESHOLD / 2
+    )
+    left_out_ids |= {
         pair.left
         for pair in pairs
         if sketched_similarity(sketches[pair.left], sketches[pair.right], size=ANSWER_SKETCH_SIZE)
-        >= SAME_ANSWER
+        >= ANSWER_SIMILARITY_THRESHOLD
     }
-    return out | _containing(
-        {one.sample_id: one.answer_runs for one in train if one.sample_id not in out},
-        {one.sample_id: one.answer_runs for one in held if one.sample_id not in out},
+    return left_out_ids | _find_containing(
+        {one.sample_id: one.answer_runs for one in train if one.sample_id not in left_out_ids},
+        {one.sample_id: one.answer_runs for one in held_out if one.sample_id not in left_out_ids},
     )
 
 
-def runs_of(answer: str) -> frozenset[int]:
+def word_runs(answer: str) -> frozenset[int]:
     """Return the `RUN_WORDS`-word sequences of an answer as numbers; a shorter answer is one."""
     return shingles(answer, width=RUN_WORDS)
 
 
-def contained(held: Mapping[str, Set[int]], train: Sequence[Set[int]]) -> list[str]:
-    """Return held-out answers with a share above `CONTAINED` of their runs in training answers."""
-    trained_on = frozenset[int]().union(*train)
-    return [name for name, runs in held.items() if len(runs & trained_on) > CONTAINED * len(runs)]
+def find_contained(held_out: Mapping[str, Set[int]], train: Sequence[Set[int]]) -> list[str]:
+    """Return held-out answers with a share above `MAX_CONTAINED_SHARE` of their runs in training answers."""
+    training_runs = frozenset[int]().union(*train)
+    return [
+        name
+        for name, runs in held_out.items()
+        if len(runs & training_runs) > MAX_CONTAINED_SHARE * len(runs)
+    ]
 
 
-def _containing(train: Mapping[str, Set[int]], held: Mapping[str, Set[int]]) -> set[str]:
+def _find_containing(train: Mapping[str, Set[int]], held_out: Mapping[str, Set[int]]) -> set[str]:
     """Return samples to leave out so that the rest have no held-out answer `contained` in them."""
-    held_runs = frozenset[int]().union(*held.values())
-    holders: dict[int, set[str]] = defaultdict(set)
+    held_runs = frozenset[int]().union(*held_out.values())
+    samples_by_run: dict[int, set[str]] = defaultdict(set)
     for name, runs in train.items():
         for run in runs & held_runs:
-            holders[run].add(name)
-    out: set[str] = set()
-    for name in sorted(held):
+            samples_by_run[run].add(name)
+    left_out_ids: set[str] = set()
+    for name in sorted(held_out):
         shared: dict[str, set[int]] = defaultdict(set)
-        for run in held[name]:
-            for holder in holders[run] - out if run in holders else ():
-                shared[holder].add(run)
-        gone: set[str] = set()
-        most_first = sorted(shared, key=lambda holder: (-len(shared[holder]), holder))
-        for holder in most_first:
-            left = {run for one in shared.keys() - gone for run in shared[one]}
-            if len(left) <= CONTAINED * len(held[name]):
+        for run in held_out[name]:
+            for sample_id in samples_by_run[run] - left_out_ids if run in samples_by_run else ():
+                shared[sample_id].add(run)
+        removed: set[str] = set()
+        by_overlap = sorted(shared, key=lambda holder: (-len(shared[holder]), holder))
+        for sample_id in by_overlap:
+            remaining_runs = {run for one in shared.keys() - removed for run in shared[one]}
+            if len(remaining_runs) <= MAX_CONTAINED_SHARE * len(held_out[name]):
                 break
-            gone.add(holder)
-        out |= gone if len(gone) <= MAX_GIVE_WAY else {name}
-    return out
+            removed.add(sample_id)
+        left_out_ids |= removed if len(removed) <= MAX_LEFT_OUT_PER_SAMPLE else {name}
+    return left_out_ids
 
 
-def _standing(candidate: LeakCandidate) -> tuple[bool, bool, float, str]:
-    at = candidate.published_at
-    moment = at.timestamp() if at else 0.0
-    return (candidate.split != "held_out", at is None, moment, candidate.sample_id)
+def _sort_key(candidate: LeakCandidate) -> tuple[bool, bool, float, str]:
+    published_at = candidate.published_at
+    timestamp = published_at.timestamp() if published_at else 0.0
+    return (candidate.split != "held_out", published_at is None, timestamp, candidate.sample_id)
 
 
 def _questions(candidates: Sequence[LeakCandidate]) -> dict[str, frozenset[str]]:
     return {
-        candidate.sample_id: frozenset(words_of(candidate.question)) for candidate in candidates
+        candidate.sample_id: frozenset(split_words(candidate.question)) for candidate in candidates
     }
 
 
@@ -158,11 +170,11 @@ class Leaks:
     held_out_contained: int
 
     @property
-    def none(self) -> bool:
+    def is_clean(self) -> bool:
         return not any(vars(self).values())
 
 
-def leaks_of(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Leaks:
+def measure_leaks(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Leaks:
     """Measure a finished dataset, including a general set, from its rendered messages.
 
     Args:
@@ -172,47 +184,51 @@ def leaks_of(dataset: pl.DataFrame, chunks: pl.DataFrame) -> Leaks:
     """
     used = dataset.filter(pl.col("split") != "left_out")
     train = used.filter(pl.col("split") != "held_out").to_dicts()
-    held = used.filter(pl.col("split") == "held_out").to_dicts()
-    prompts = [{row["sample_id"]: _asked(row) for row in rows} for rows in (train, held)]
-    plain = [{" ".join(words_of(text)) for text in side.values()} for side in prompts]
-    held_documents = {row["document_id"] for row in held}
-    answers = [{" ".join(words_of(row["answer"])) for row in rows} for rows in (train, held)]
-    document_of = dict(chunks.select("chunk_id", "document_id").iter_rows())
-    questions = [" ".join(words_of(row["question"])) for row in (*train, *held)]
+    held_out = used.filter(pl.col("split") == "held_out").to_dicts()
+    prompts = [{row["sample_id"]: _user_message(row) for row in rows} for rows in (train, held_out)]
+    normalized_prompts = [
+        {" ".join(split_words(text)) for text in side.values()} for side in prompts
+    ]
+    held_documents = {row["document_id"] for row in held_out}
+    answers = [{" ".join(split_words(row["answer"])) for row in rows} for rows in (train, held_out)]
+    document_by_chunk = dict(chunks.select("chunk_id", "document_id").iter_rows())
+    questions = [" ".join(split_words(row["question"])) for row in (*train, *held_out)]
     return Leaks(
         documents=len(held_documents & {row["document_id"] for row in train}),
         same_answer=len(answers[0] & answers[1]),
-        same_prompt=len(plain[0] & plain[1]),
+        same_prompt=len(normalized_prompts[0] & normalized_prompts[1]),
         same_question=len(questions) - len(set(questions)),
-        near_question=_near(
+        near_question=_count_similar(
             *(
-                {row["sample_id"]: frozenset(words_of(row["question"])) for row in rows}
-                for rows in (train, held)
+                {row["sample_id"]: frozenset(split_words(row["question"])) for row in rows}
+                for rows in (train, held_out)
             ),
-            threshold=SAME_QUESTION,
+            threshold=QUESTION_SIMILARITY_THRESHOLD,
         ),
-        near_prompt=_near(
+        near_prompt=_count_similar(
             *({key: shingles(text, width=3) for key, text in side.items()} for side in prompts),
-            threshold=SAME_PROMPT,
+            threshold=PROMPT_SIMILARITY_THRESHOLD,
         ),
         held_out_shown=sum(
-            any(document_of.get(chunk) in held_documents for chunk in row["context_chunk_ids"])
+            any(
+                document_by_chunk.get(chunk) in held_documents for chunk in row["context_chunk_ids"]
+            )
             for row in train
         ),
         held_out_contained=len(
-            contained(
-                {row["sample_id"]: runs_of(row["answer"]) for row in held},
-                [runs_of(row["answer"]) for row in train],
+            find_contained(
+                {row["sample_id"]: word_runs(row["answer"]) for row in held_out},
+                [word_runs(row["answer"]) for row in train],
             )
         ),
     )
 
 
-def _asked(row: dict[str, Any]) -> str:
+def _user_message(row: dict[str, Any]) -> str:
     return next(part["content"] for part in reversed(row["messages"]) if part["role"] == "user")
 
 
-def _near(
-    train: dict[str, frozenset[Any]], held: dict[str, frozenset[Any]], *, threshold: float
+def _count_similar(
+    train: dict[str, frozenset[Any]], held_out: dict[str, frozenset[Any]], *, threshold: float
 ) -> int:
-    return sum(1 for _ in similar_pairs(train, held, threshold=threshold))
+    return sum(1 for _ in similar_pairs(train, held_out, threshold=threshold))

@@ -20,24 +20,24 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.corpus_tables import columns_of, validated
+from twin_assets.corpus.corpus_tables import column_types, validate_rows
 from twin_assets.instructions.preference_schema import ModelAnswers
 from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import served_model
-from twin_resources.storage.tables.rows_by_id import is_one_of
+from twin_resources.storage.tables.rows_by_id import sql_in_filter
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.models.serving.running_server import RunningServer
     from twin_resources.storage.tables.tables import Tables
 
-SAMPLES = "instruction_dataset"
-ANSWERS = "model_answers"
+SAMPLES_TABLE = "instruction_dataset"
+ANSWERS_TABLE = "model_answers"
 ANSWERS_VERSION = "1"
-_ASKED_AT_ONCE = 8  # batch size for storing answers: a killed run continues after the last batch
+_BATCH_SIZE = 8  # batch size for storing answers: a killed run continues after the last batch
 
-Serve = Callable[[], AbstractContextManager["RunningServer"]]
+ServerFactory = Callable[[], AbstractContextManager["RunningServer"]]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ class TrainedCheckpoint:
     answers_of: str = ""
 
 
-def whose_answers(stable: str, *, trained: TrainedCheckpoint, now: TrainedCheckpoint) -> str:
+def choose_answer_checkpoint(
+    stable_checkpoint: str, *, previous: TrainedCheckpoint, current: TrainedCheckpoint
+) -> str:
     """Return the checkpoint whose answers make the pairs of the next training.
 
     It is the stable checkpoint, unless that was itself trained on the same samples by this recipe.
@@ -61,15 +63,15 @@ def whose_answers(stable: str, *, trained: TrainedCheckpoint, now: TrainedCheckp
     each release would change the pairs, and a re-run without new data would train.
 
     Args:
-        stable: the checkpoint of the stable version.
-        trained: the training data of that checkpoint.
-        now: the training data of a training now; its `answers_of` is ignored.
+        stable_checkpoint: the checkpoint of the stable version.
+        previous: the training data of that checkpoint.
+        current: the training data of a training now; its `answers_of` is ignored.
     """
-    same = (trained.dataset, trained.recipe) == (now.dataset, now.recipe)
-    return trained.answers_of if same else stable
+    has_same_data = (previous.dataset, previous.recipe) == (current.dataset, current.recipe)
+    return previous.answers_of if has_same_data else stable_checkpoint
 
 
-def chosen_samples(samples: Sequence[tuple[str, str]], *, count: int) -> list[str]:
+def choose_samples(samples: Sequence[tuple[str, str]], *, count: int) -> list[str]:
     """Choose the samples to ask the model about: by lot, each document once before any twice.
 
     New samples replace only a few of the chosen ones, so that most stored answers remain useful.
@@ -77,17 +79,19 @@ def chosen_samples(samples: Sequence[tuple[str, str]], *, count: int) -> list[st
     Args:
         samples: (sample id, document id).
     """
-    lots = sorted((_lot(sample_id), sample_id, document) for sample_id, document in samples)
-    turns: dict[str, int] = {}
-    order: list[tuple[int, bytes, str]] = []
-    for lot, sample_id, document in lots:
-        turn = turns.get(document, 0)
-        turns[document] = turn + 1
-        order.append((turn, lot, sample_id))
-    return [sample_id for _, _, sample_id in sorted(order)[:count]]
+    hashed_samples = sorted(
+        (_selection_hash(sample_id), sample_id, document) for sample_id, document in samples
+    )
+    document_counts: dict[str, int] = {}
+    ranked: list[tuple[int, bytes, str]] = []
+    for sample_hash, sample_id, document in hashed_samples:
+        turn = document_counts.get(document, 0)
+        document_counts[document] = turn + 1
+        ranked.append((turn, sample_hash, sample_id))
+    return [sample_id for _, _, sample_id in sorted(ranked)[:count]]
 
 
-def _lot(sample_id: str) -> bytes:
+def _selection_hash(sample_id: str) -> bytes:
     return hashlib.sha256(f"model answer/{sample_id}".encode()).digest()
 
 
@@ -98,13 +102,13 @@ class AnswerSampling:
     Attributes:
         checkpoint: the version's checkpoint, or empty if no model is asked.
         serve: starts its server (a context manager); called only if an answer is missing.
-        answers: the number of prompts.
+        answer_count: the number of prompts.
         answer_tokens: the maximum length of an answer.
     """
 
     checkpoint: str = ""
-    serve: Serve | None = None
-    answers: int = 0
+    serve: ServerFactory | None = None
+    answer_count: int = 0
     answer_tokens: int = 1
 
 
@@ -113,7 +117,7 @@ def update_answers(
     author: Author,
     train: pl.DataFrame,
     *,
-    answering: AnswerSampling,
+    answer_sampling: AnswerSampling,
     log: Callable[[str], object],
 ) -> tuple[pl.DataFrame, int]:
     """Request the missing answers, and delete the answers that are no longer useful.
@@ -128,63 +132,63 @@ def update_answers(
     Raises:
         TwinError: the model does not answer.
     """
-    chosen: list[str] = []
-    if answering.checkpoint:
+    sample_ids: list[str] = []
+    if answer_sampling.checkpoint:
         documents = list(train.select("sample_id", "document_id").iter_rows())
-        chosen = chosen_samples(documents, count=answering.answers)
-    where = is_one_of("sample_id", chosen)
-    rows = tables.read(SAMPLES, author.slug, columns=["sample_id", "messages"], where=where)
+        sample_ids = choose_samples(documents, count=answer_sampling.answer_count)
+    where = sql_in_filter("sample_id", sample_ids)
+    rows = tables.read(SAMPLES_TABLE, author.slug, columns=["sample_id", "messages"], where=where)
     prompts = [json.dumps(messages[:-1]) for messages in rows["messages"].to_list()]
-    how = f"greedy, {FREQUENCY_PENALTY}, {answering.answer_tokens}"
-    wanted = rows.select("sample_id").with_columns(
+    sampling_settings = f"greedy, {FREQUENCY_PENALTY}, {answer_sampling.answer_tokens}"
+    requested = rows.select("sample_id").with_columns(
         pl.Series("prompt", prompts, dtype=pl.String),
-        pl.lit(answering.checkpoint).alias("checkpoint"),
-        pl.lit(how).alias("sampling"),
+        pl.lit(answer_sampling.checkpoint).alias("checkpoint"),
+        pl.lit(sampling_settings).alias("sampling"),
     )
-    identities = [_digest(row) for row in wanted.iter_rows()]
-    wanted = wanted.with_columns(pl.Series("answer_id", identities, dtype=pl.String))
+    identities = [_digest(row) for row in requested.iter_rows()]
+    requested = requested.with_columns(pl.Series("answer_id", identities, dtype=pl.String))
     with ExitStack() as stack:
-        running: list[RunningServer] = []
+        running_servers: list[RunningServer] = []
 
         def answer(missing: pl.DataFrame) -> pl.DataFrame:
-            if not running:
-                running.append(stack.enter_context(_serving(answering)))
+            if not running_servers:
+                running_servers.append(stack.enter_context(_open_server(answer_sampling)))
             replies = served_model.ask(
-                running[0],
+                running_servers[0],
                 [json.loads(prompt) for prompt in missing["prompt"].to_list()],
-                max_tokens=answering.answer_tokens,
+                max_tokens=answer_sampling.answer_tokens,
                 frequency_penalty=FREQUENCY_PENALTY,
             )
-            ended = [len(reply.tokens) < answering.answer_tokens for reply in replies]
-            log(f"{missing.height} answers of checkpoint {answering.checkpoint[:12]}")
-            made = missing.with_columns(
+            has_ended = [len(reply.tokens) < answer_sampling.answer_tokens for reply in replies]
+            log(f"{missing.height} answers of checkpoint {answer_sampling.checkpoint[:12]}")
+            answered = missing.with_columns(
                 pl.Series("answer", [reply.text.strip() for reply in replies], dtype=pl.String),
-                pl.Series("ended", ended, dtype=pl.Boolean),
+                pl.Series("ended", has_ended, dtype=pl.Boolean),
             )
-            return validated(made, ModelAnswers)
+            return validate_rows(answered, ModelAnswers)
 
-        done = tables.sync(
-            wanted,
-            ANSWERS,
+        sync_result = tables.sync(
+            requested,
+            ANSWERS_TABLE,
             author=author.slug,
             key="answer_id",
             function=answer,
             version=ANSWERS_VERSION,
-            schema=columns_of(ModelAnswers),
+            schema=column_types(ModelAnswers),
             row_key="answer_id",
-            batch_rows=_ASKED_AT_ONCE,
+            batch_rows=_BATCH_SIZE,
         )
-    return tables.read(ANSWERS, author.slug), done.computed
+    return tables.read(ANSWERS_TABLE, author.slug), sync_result.computed
 
 
-def _serving(answering: AnswerSampling) -> AbstractContextManager[RunningServer]:
-    if answering.serve is None:
+def _open_server(answer_sampling: AnswerSampling) -> AbstractContextManager[RunningServer]:
+    if answer_sampling.serve is None:
         raise TwinError(
-            f"ask checkpoint {answering.checkpoint[:12]} for answers",
+            f"ask checkpoint {answer_sampling.checkpoint[:12]} for answers",
             found="nothing that serves it",
             next_step="materialize the checkpoint again, or let another version be stable",
         )
-    return answering.serve()
+    return answer_sampling.serve()
 
 
 def _digest(parts: Sequence[Any]) -> str:

@@ -14,63 +14,63 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.corpus_tables import columns_of, validated
+from twin_assets.corpus.corpus_tables import column_types, validate_rows
 from twin_assets.instructions import contexts
 from twin_assets.instructions.model_answers import (
-    SAMPLES,
+    SAMPLES_TABLE,
     AnswerSampling,
     update_answers,
 )
 from twin_assets.instructions.preference_pairs import (
     AuthorPassage,
-    HeldOut,
+    HeldOutTexts,
     PreferencePair,
     Trace,
-    leaking,
-    pairs_of_traces,
-    same_answer,
-    within_share,
+    find_leaks,
+    build_trace_pairs,
+    is_same_answer,
+    indexes_within_share,
 )
 from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_assets.instructions.stop_words import stop_words_of
 from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, ShownPassage
 from twin_resources.prompt.templates import render, template_by_hash
 from twin_resources.registry.route_names import FRONT_DESK
-from twin_resources.storage.tables.rows_by_id import is_one_of
+from twin_resources.storage.tables.rows_by_id import sql_in_filter
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
     from twin_resources.storage.tables.tables import SyncResult, Tables
 
-DATASET = "preference_dataset"
-TRACES = "interactions"
+PAIRS_TABLE = "preference_dataset"
+TRACES_TABLE = "interactions"
 PREFERENCE_VERSION = "1"
 
 
 @dataclass(frozen=True)
-class Preferences:
+class PreferenceUpdate:
     """The result of one update.
 
     Attributes:
-        done: the sync of `preference_dataset`.
+        sync_result: the sync of `preference_dataset`.
         sources: the number of pairs by source.
         left_out: the number of pairs that were not made, by reason.
-        asked: the number of answers that were requested in this run; the others were stored.
+        requested_answers: the number of answers that were requested in this run; the others were stored.
     """
 
-    done: SyncResult
+    sync_result: SyncResult
     sources: Mapping[str, int]
     left_out: Mapping[str, int]
-    asked: int
+    requested_answers: int
 
 
 def update_preferences(
     tables: Tables,
     author: Author,
     *,
-    answering: AnswerSampling,
+    answer_sampling: AnswerSampling,
     log: Callable[[str], object] = lambda _line: None,
-) -> Preferences:
+) -> PreferenceUpdate:
     """Bring both tables up to date.
 
     Raises:
@@ -78,58 +78,64 @@ def update_preferences(
         TwinError: the model does not answer.
     """
     columns = ["sample_id", "document_id", "start", "end", "template"]
-    train = tables.read(SAMPLES, author.slug, columns=columns, where="split = 'train'")
+    train = tables.read(SAMPLES_TABLE, author.slug, columns=columns, where="split = 'train'")
     template = str(train["template"][0]) if train.height else ""
-    chunks = _chunks(tables, author.slug)
-    own = contexts.own_chunks(train, chunks) if train.height else pl.DataFrame()
-    answers, usage = update_answers(tables, author, train, answering=answering, log=log)
-    pairs = _against_model(tables, author.slug, answers, own)
-    traces = _traces(tables, author.slug)
-    passages = _passages(tables, author.slug, train, own, traces)
-    of_traces, left_out = pairs_of_traces(
+    chunks = _read_chunks(tables, author.slug)
+    own_chunks = contexts.find_own_chunks(train, chunks) if train.height else pl.DataFrame()
+    answers, answer_count = update_answers(
+        tables, author, train, answer_sampling=answer_sampling, log=log
+    )
+    pairs = _model_answer_rows(tables, author.slug, answers, own_chunks)
+    traces = _read_traces(tables, author.slug)
+    passages = _shown_passages(tables, author.slug, train, own_chunks, traces)
+    trace_pairs, left_out = build_trace_pairs(
         traces, passages, template=template, stop_words=stop_words_of(author.language or "en")
     )
-    held_out = held_out_of(tables, author.slug)
-    rows = [*_rendered(tables, author, of_traces, held_out.chunks, left_out), *pairs]
-    rows = _without_leaks(_differing(rows, left_out), held_out, left_out)
-    stays = within_share([row["voters"] for row in rows])
-    left_out["too_many_of_a_reader"] += len(rows) - len(stays)
-    frame = pl.DataFrame([rows[place] for place in stays], schema=columns_of(PreferenceDataset))
-    done = tables.sync(
-        frame,
-        DATASET,
+    held_out = read_held_out(tables, author.slug)
+    rows = [*_render_pairs(tables, author, trace_pairs, held_out.chunks, left_out), *pairs]
+    rows = _drop_leaks(_drop_equal_answers(rows, left_out), held_out, left_out)
+    kept_indexes = indexes_within_share([row["voters"] for row in rows])
+    left_out["too_many_of_a_reader"] += len(rows) - len(kept_indexes)
+    pair_rows = pl.DataFrame(
+        [rows[place] for place in kept_indexes], schema=column_types(PreferenceDataset)
+    )
+    sync_result = tables.sync(
+        pair_rows,
+        PAIRS_TABLE,
         author=author.slug,
         key="pair_id",
-        function=lambda changed: validated(changed, PreferenceDataset),
+        function=lambda changed: validate_rows(changed, PreferenceDataset),
         version=PREFERENCE_VERSION,
-        schema=columns_of(PreferenceDataset),
+        schema=column_types(PreferenceDataset),
         row_key="pair_id",
     )
-    return Preferences(
-        done=done,
-        sources=dict(sorted(Counter(frame["source"].to_list()).items())),
+    return PreferenceUpdate(
+        sync_result=sync_result,
+        sources=dict(sorted(Counter(pair_rows["source"].to_list()).items())),
         left_out={reason: count for reason, count in sorted(left_out.items()) if count},
-        asked=usage,
+        requested_answers=answer_count,
     )
 
 
-def _chunks(tables: Tables, author: str) -> pl.DataFrame:
+def _read_chunks(tables: Tables, author: str) -> pl.DataFrame:
     return tables.read(
         "document_chunks", author, columns=["chunk_id", "document_id", "start", "end"]
     )
 
 
-def _against_model(
-    tables: Tables, author: str, answers: pl.DataFrame, own: pl.DataFrame
+def _model_answer_rows(
+    tables: Tables, author: str, answers: pl.DataFrame, own_chunks: pl.DataFrame
 ) -> list[dict[str, Any]]:
     """Return rows that pair the author's own answers with the model's."""
     answered = answers.filter(pl.col("answer") != "")
     ids = answered["sample_id"].to_list()
     samples = {
         row["sample_id"]: row
-        for row in tables.read(SAMPLES, author, where=is_one_of("sample_id", ids)).to_dicts()
+        for row in tables.read(
+            SAMPLES_TABLE, author, where=sql_in_filter("sample_id", ids)
+        ).to_dicts()
     }
-    passages = _passage_rows(own, samples)
+    passages = _passage_rows(own_chunks, samples)
     rows: list[dict[str, Any]] = []
     for row in answered.to_dicts():
         sample = samples[row["sample_id"]]
@@ -146,19 +152,19 @@ def _against_model(
             rejected_from=row["checkpoint"],
         )
         if pair.chosen != pair.rejected:
-            rows.append(_row(pair, sample["messages"][:-1]))
+            rows.append(_pair_row(pair, sample["messages"][:-1]))
     return rows
 
 
-def _traces(tables: Tables, author: str) -> list[Trace]:
+def _read_traces(tables: Tables, author: str) -> list[Trace]:
     """Return the traces that somebody scored, rejected or edited, newest first.
 
     A preference for another answer counts as a vote of 0, along with the other votes.
     """
-    if not tables.exists(TRACES, author):
+    if not tables.exists(TRACES_TABLE, author):
         return []
-    said = "votes > 0 OR rejections > 0 OR edit IS NOT NULL"
-    frame = tables.read(TRACES, author, where=f"route <> '{FRONT_DESK}' AND ({said})")
+    has_feedback = "votes > 0 OR rejections > 0 OR edit IS NOT NULL"
+    frame = tables.read(TRACES_TABLE, author, where=f"route <> '{FRONT_DESK}' AND ({has_feedback})")
     newest = frame.sort(["started_at", "trace_id"], descending=[True, False])
     return [
         Trace(
@@ -182,27 +188,31 @@ def _mean_vote(row: Mapping[str, Any]) -> float | None:
     return (row["vote"] or 0.0) * row["votes"] / count if count else None
 
 
-def _passages(
+def _shown_passages(
     tables: Tables,
     author: str,
     train: pl.DataFrame,
-    own: pl.DataFrame,
+    own_chunks: pl.DataFrame,
     traces: Iterable[Trace],
 ) -> list[AuthorPassage]:
     """Return the training samples whose answers are in a chunk that some trace showed."""
     shown = {chunk for trace in traces if trace.vote is not None for chunk in trace.chunk_ids}
     if not shown or train.is_empty():
         return []
-    near = own.filter(pl.col("own_chunks").list.eval(pl.element().is_in(list(shown))).list.any())[
-        "sample_id"
-    ].to_list()
+    sample_ids = own_chunks.filter(
+        pl.col("own_chunks").list.eval(pl.element().is_in(list(shown))).list.any()
+    )["sample_id"].to_list()
     columns = ["sample_id", "document_id", "start", "end", "question", "answer"]
-    passages = tables.read(SAMPLES, author, columns=columns, where=is_one_of("sample_id", near))
-    return list(_passage_rows(own, {row["sample_id"]: row for row in passages.to_dicts()}).values())
+    passages = tables.read(
+        SAMPLES_TABLE, author, columns=columns, where=sql_in_filter("sample_id", sample_ids)
+    )
+    return list(
+        _passage_rows(own_chunks, {row["sample_id"]: row for row in passages.to_dicts()}).values()
+    )
 
 
 def _passage_rows(
-    own: pl.DataFrame, samples: Mapping[str, Mapping[str, Any]]
+    chunk_rows: pl.DataFrame, samples: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, AuthorPassage]:
     if not samples:
         return {}
@@ -217,12 +227,12 @@ def _passage_rows(
             question=samples[sample_id]["question"],
             answer=samples[sample_id]["answer"],
         )
-        for sample_id, chunk_id, own_chunks in own.iter_rows()
+        for sample_id, chunk_id, own_chunks in chunk_rows.iter_rows()
         if sample_id in samples
     }
 
 
-def _rendered(
+def _render_pairs(
     tables: Tables,
     author: Author,
     pairs: Sequence[PreferencePair],
@@ -235,17 +245,20 @@ def _rendered(
     posts that are `held_out` are removed too: a reader's answer may use them, but a training sample
     never shows them.
     """
-    wanted = {chunk for pair in pairs for chunk in pair.context_chunk_ids}
+    chunk_ids = {chunk for pair in pairs for chunk in pair.context_chunk_ids}
     columns = ["chunk_id", *SHOWN_COLUMNS]
-    shown = {
+    passage_by_chunk = {
         chunk_id: ShownPassage(*row)
         for chunk_id, *row in tables.read(
-            "document_chunks", author.slug, columns=columns, where=is_one_of("chunk_id", wanted)
+            "document_chunks",
+            author.slug,
+            columns=columns,
+            where=sql_in_filter("chunk_id", chunk_ids),
         ).iter_rows()
     }
     rows: list[dict[str, Any]] = []
     for pair in pairs:
-        if not shown.keys() >= set(pair.context_chunk_ids):
+        if not passage_by_chunk.keys() >= set(pair.context_chunk_ids):
             left_out["context_is_gone"] += 1
             continue
         context = tuple(chunk for chunk in pair.context_chunk_ids if chunk not in held_out)
@@ -253,13 +266,13 @@ def _rendered(
             template_by_hash(pair.template),
             author_name=author.name,
             question=pair.question,
-            passages=[shown[chunk] for chunk in context],
+            passages=[passage_by_chunk[chunk] for chunk in context],
         )
-        rows.append(_row(replace(pair, context_chunk_ids=context), messages))
+        rows.append(_pair_row(replace(pair, context_chunk_ids=context), messages))
     return rows
 
 
-def _row(pair: PreferencePair, messages: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+def _pair_row(pair: PreferencePair, messages: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     passage = pair.passage
     return {
         "pair_id": pair.pair_id,
@@ -282,18 +295,20 @@ def _row(pair: PreferencePair, messages: Sequence[Mapping[str, str]]) -> dict[st
     }
 
 
-def held_out_of(tables: Tables, author: str) -> HeldOut:
+def read_held_out(tables: Tables, author: str) -> HeldOutTexts:
     """Return the parts of the author's held-out samples that no pair may show."""
     columns = ["sample_id", "document_id", "question", "answer", "messages"]
-    rows = tables.read(SAMPLES, author, columns=columns, where="split = 'held_out'").to_dicts()
+    rows = tables.read(
+        SAMPLES_TABLE, author, columns=columns, where="split = 'held_out'"
+    ).to_dicts()
     documents = {row["document_id"] for row in rows}
     chunks = tables.read(
         "document_chunks",
         author,
         columns=["chunk_id"],
-        where=is_one_of("document_id", documents),
+        where=sql_in_filter("document_id", documents),
     )
-    return HeldOut(
+    return HeldOutTexts(
         questions={row["sample_id"]: row["question"] for row in rows},
         prompts={row["sample_id"]: row["messages"][-2]["content"] for row in rows},
         answers=[row["answer"] for row in rows],
@@ -301,17 +316,19 @@ def held_out_of(tables: Tables, author: str) -> HeldOut:
     )
 
 
-def _differing(rows: Sequence[dict[str, Any]], left_out: Counter[str]) -> list[dict[str, Any]]:
+def _drop_equal_answers(
+    rows: Sequence[dict[str, Any]], left_out: Counter[str]
+) -> list[dict[str, Any]]:
     """Return the pairs whose two answers differ in content; equal answers teach nothing."""
-    differ = [row for row in rows if not same_answer(row["chosen"], row["rejected"])]
+    differ = [row for row in rows if not is_same_answer(row["chosen"], row["rejected"])]
     left_out["equal_answers"] += len(rows) - len(differ)
     return differ
 
 
-def _without_leaks(
-    rows: Sequence[dict[str, Any]], held_out: HeldOut, left_out: Counter[str]
+def _drop_leaks(
+    rows: Sequence[dict[str, Any]], held_out: HeldOutTexts, left_out: Counter[str]
 ) -> list[dict[str, Any]]:
-    leaks = leaking(
+    leaks = find_leaks(
         {
             row["pair_id"]: (row["question"], row["messages"][-1]["content"], row["chosen"])
             for row in rows

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from twin_assets.instructions.preference_pairs import MAX_PERCENT, HeldOut, leaking
+from twin_assets.instructions.preference_pairs import MAX_READER_PERCENT, HeldOutTexts, find_leaks
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class ForeignAnswers:
     no_authors_edit: int
 
     @property
-    def hold(self) -> bool:
+    def holds(self) -> bool:
         return not (self.not_in_document or self.no_authors_edit)
 
 
-def chosen_by_the_author(
+def check_chosen_answers(
     dataset: pl.DataFrame, documents: pl.DataFrame, traces: pl.DataFrame
 ) -> ForeignAnswers:
     """Compare every chosen answer with its source.
@@ -50,14 +50,14 @@ def chosen_by_the_author(
         for trace_id, edit, role in traces.select("trace_id", "edit", "edit_role").iter_rows()
         if role == "author"
     }
-    strange = unknown = 0
+    not_in_document = no_authors_edit = 0
     for row in dataset.iter_rows(named=True):
         if row["source"] == "edit":
-            unknown += edits.get(row["trace_id"]) != row["chosen"]
+            no_authors_edit += edits.get(row["trace_id"]) != row["chosen"]
         else:
             text = texts.get(row["document_id"] or "", "")
-            strange += text[row["start"] : row["end"]].strip() != row["chosen"]
-    return ForeignAnswers(dataset.height, strange, unknown)
+            not_in_document += text[row["start"] : row["end"]].strip() != row["chosen"]
+    return ForeignAnswers(dataset.height, not_in_document, no_authors_edit)
 
 
 @dataclass(frozen=True)
@@ -73,22 +73,24 @@ class EqualAnswers:
     equal: int
 
     @property
-    def hold(self) -> bool:
+    def holds(self) -> bool:
         return not self.equal
 
 
-def equal_answers(dataset: pl.DataFrame) -> EqualAnswers:
+def check_equal_answers(dataset: pl.DataFrame) -> EqualAnswers:
     """Compare the two answers of every pair; `dataset` has `chosen` and `rejected`.
 
     Of the 402 pairs that the LLM Engineer's Handbook publishes, 56 are equal.
     """
     pairs = dataset.select("chosen", "rejected").iter_rows()
-    same = sum("".join(chosen.split()) == "".join(rejected.split()) for chosen, rejected in pairs)
-    return EqualAnswers(dataset.height, same)
+    equal_count = sum(
+        "".join(chosen.split()) == "".join(rejected.split()) for chosen, rejected in pairs
+    )
+    return EqualAnswers(dataset.height, equal_count)
 
 
 @dataclass(frozen=True)
-class Shares:
+class ReaderShares:
     """The readers' shares of the pairs.
 
     Attributes:
@@ -102,14 +104,18 @@ class Shares:
     most: int
 
     @property
-    def hold(self) -> bool:
-        return 100 * self.most <= MAX_PERCENT * self.rows
+    def holds(self) -> bool:
+        return 100 * self.most <= MAX_READER_PERCENT * self.rows
 
 
-def shares_of_readers(dataset: pl.DataFrame) -> Shares:
+def measure_reader_shares(dataset: pl.DataFrame) -> ReaderShares:
     """Count the pairs of each reader; `dataset` has `voters`."""
-    count = Counter(voter for voters in dataset["voters"].to_list() for voter in set(voters))
-    return Shares(dataset.height, len(count), max(count.values(), default=0))
+    pairs_by_reader = Counter(
+        voter for voters in dataset["voters"].to_list() for voter in set(voters)
+    )
+    return ReaderShares(
+        dataset.height, len(pairs_by_reader), max(pairs_by_reader.values(), default=0)
+    )
 
 
 @dataclass(frozen=True)
@@ -129,11 +135,11 @@ class MisstatedSources:
     nameless: int
 
     @property
-    def hold(self) -> bool:
+    def holds(self) -> bool:
         return not (self.unknown_trace or self.unknown_chunk or self.nameless)
 
 
-def sources_of(
+def check_sources(
     dataset: pl.DataFrame, chunks: pl.DataFrame, traces: pl.DataFrame
 ) -> MisstatedSources:
     """Compare every pair's trace and chunk with the existing ones.
@@ -143,22 +149,22 @@ def sources_of(
         chunks: `chunk_id`, `document_id`, `start`, `end` of `document_chunks`.
         traces: `trace_id`.
     """
-    known = set(traces["trace_id"].to_list())
-    places = {chunk: rest for chunk, *rest in chunks.iter_rows()}
-    no_trace = no_chunk = nameless = 0
+    trace_ids = set(traces["trace_id"].to_list())
+    chunk_positions = {chunk: rest for chunk, *rest in chunks.iter_rows()}
+    unknown_traces = unknown_chunks = without_source = 0
     for row in dataset.iter_rows(named=True):
-        of_trace, of_chunk = row["source"] in {"edit", "vote"}, row["source"] != "edit"
-        nameless += not (row["trace_id"] or row["chunk_id"])
-        no_trace += of_trace and row["trace_id"] not in known
-        document, start, end = places.get(row["chunk_id"] or "", ("", 0, 0))
-        no_chunk += of_chunk and not (
+        needs_trace, needs_chunk = row["source"] in {"edit", "vote"}, row["source"] != "edit"
+        without_source += not (row["trace_id"] or row["chunk_id"])
+        unknown_traces += needs_trace and row["trace_id"] not in trace_ids
+        document, start, end = chunk_positions.get(row["chunk_id"] or "", ("", 0, 0))
+        unknown_chunks += needs_chunk and not (
             document == row["document_id"] and start < row["end"] and row["start"] < end
         )
-    return MisstatedSources(dataset.height, no_trace, no_chunk, nameless)
+    return MisstatedSources(dataset.height, unknown_traces, unknown_chunks, without_source)
 
 
 @dataclass(frozen=True)
-class Shown:
+class HeldOutExposure:
     """Pairs that show the gate's evaluation data.
 
     Attributes:
@@ -174,12 +180,12 @@ class Shown:
     held_out_passage: int
 
     @property
-    def hold(self) -> bool:
+    def holds(self) -> bool:
         leaks = self.held_out_question + self.held_out_prompt + self.held_out_text
         return not (leaks + self.held_out_passage)
 
 
-def shown_of_held_out(dataset: pl.DataFrame, held_out: HeldOut) -> Shown:
+def check_held_out_exposure(dataset: pl.DataFrame, held_out: HeldOutTexts) -> HeldOutExposure:
     """Compare every pair with the held-out samples.
 
     Args:
@@ -189,8 +195,8 @@ def shown_of_held_out(dataset: pl.DataFrame, held_out: HeldOut) -> Shown:
         row["pair_id"]: (row["question"], row["messages"][-1]["content"], row["chosen"])
         for row in dataset.iter_rows(named=True)
     }
-    leaking_pairs = Counter(leaking(pairs, held_out).values())
-    return Shown(
+    leaking_pairs = Counter(find_leaks(pairs, held_out).values())
+    return HeldOutExposure(
         dataset.height,
         leaking_pairs["held_out_question"],
         leaking_pairs["held_out_prompt"],

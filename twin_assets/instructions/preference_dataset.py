@@ -11,9 +11,9 @@ import polars as pl
 
 from twin_assets.instructions import preference_building as building
 from twin_assets.instructions import preference_claims as claims
-from twin_assets.instructions.answering import answering_of
+from twin_assets.instructions.answering import choose_answer_sampling
 from twin_assets.partitions import authors
-from twin_assets.table_assets import materialized, table_asset
+from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.authors import read_author
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.registry.registry import Registry
@@ -23,7 +23,7 @@ from twin_resources.storage.tables.tables import Tables
 
 @table_asset(
     group_name="instructions",
-    deps=[building.SAMPLES, building.TRACES],
+    deps=[building.SAMPLES_TABLE, building.TRACES_TABLE],
     code_version=building.PREFERENCE_VERSION,
 )
 def preference_dataset(
@@ -38,16 +38,18 @@ def preference_dataset(
     No answer is requested without a stable version, or without new data since its training.
     """
     author = read_author(settings, context.partition_key)
-    answering = answering_of(
+    answer_sampling = choose_answer_sampling(
         author, settings=settings, tables=tables, registry=registry, servers=model_server
     )
-    made = building.update_preferences(tables, author, answering=answering, log=context.log.info)
-    return materialized(
-        made.done,
+    update = building.update_preferences(
+        tables, author, answer_sampling=answer_sampling, log=context.log.info
+    )
+    return report_materialization(
+        update.sync_result,
         {
-            "sources": dict(made.sources),
-            "left_out": dict(made.left_out),
-            "answers_asked": made.asked,
+            "sources": dict(update.sources),
+            "left_out": dict(update.left_out),
+            "answers_asked": update.requested_answers,
         },
     )
 
@@ -59,12 +61,12 @@ def every_chosen_answer_is_the_authors(
     """Each chosen answer is verbatim in its document, or an edit by a key of role author."""
     author = context.partition_key
     columns = ["source", "trace_id", "document_id", "start", "end", "chosen"]
-    claim = claims.chosen_by_the_author(
-        tables.read(building.DATASET, author, columns=columns),
+    claim = claims.check_chosen_answers(
+        tables.read(building.PAIRS_TABLE, author, columns=columns),
         tables.read("cleaned_documents", author, columns=["document_id", "text"], where="kept"),
-        _traces(tables, author, ["trace_id", "edit", "edit_role"]),
+        _read_traces(tables, author, ["trace_id", "edit", "edit_role"]),
     )
-    return _result(claim)
+    return _check_result(claim)
 
 
 @dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)
@@ -75,8 +77,8 @@ def two_answers_differ(
 
     Blocking: the loss of such a pair is a constant, so it teaches nothing.
     """
-    rows = tables.read(building.DATASET, context.partition_key, columns=["chosen", "rejected"])
-    return _result(claims.equal_answers(rows))
+    rows = tables.read(building.PAIRS_TABLE, context.partition_key, columns=["chosen", "rejected"])
+    return _check_result(claims.check_equal_answers(rows))
 
 
 @dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)
@@ -84,8 +86,8 @@ def no_reader_owns_the_pairs(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
     """No reader's votes made more than 5 % of all pairs."""
-    rows = tables.read(building.DATASET, context.partition_key, columns=["voters"])
-    return _result(claims.shares_of_readers(rows))
+    rows = tables.read(building.PAIRS_TABLE, context.partition_key, columns=["voters"])
+    return _check_result(claims.measure_reader_shares(rows))
 
 
 @dg.asset_check(asset=preference_dataset, partitions_def=authors, blocking=True)
@@ -96,17 +98,17 @@ def every_pair_names_its_source(
     author = context.partition_key
     columns = ["source", "trace_id", "document_id", "chunk_id", "start", "end"]
     chunk_columns = ["chunk_id", "document_id", "start", "end"]
-    claim = claims.sources_of(
-        tables.read(building.DATASET, author, columns=columns),
+    claim = claims.check_sources(
+        tables.read(building.PAIRS_TABLE, author, columns=columns),
         tables.read("document_chunks", author, columns=chunk_columns),
-        _traces(tables, author, ["trace_id"]),
+        _read_traces(tables, author, ["trace_id"]),
     )
-    return _result(claim)
+    return _check_result(claim)
 
 
 @dg.asset_check(
     asset=preference_dataset,
-    additional_deps=[building.SAMPLES],
+    additional_deps=[building.SAMPLES_TABLE],
     partitions_def=authors,
     blocking=True,
 )
@@ -119,17 +121,18 @@ def no_pair_shows_what_is_held_out(
     """
     author = context.partition_key
     columns = ["pair_id", "question", "context_chunk_ids", "messages", "chosen"]
-    claim = claims.shown_of_held_out(
-        tables.read(building.DATASET, author, columns=columns), building.held_out_of(tables, author)
+    claim = claims.check_held_out_exposure(
+        tables.read(building.PAIRS_TABLE, author, columns=columns),
+        building.read_held_out(tables, author),
     )
-    return _result(claim)
+    return _check_result(claim)
 
 
-def _traces(tables: Tables, author: str, columns: list[str]) -> pl.DataFrame:
-    if not tables.exists(building.TRACES, author):
+def _read_traces(tables: Tables, author: str, columns: list[str]) -> pl.DataFrame:
+    if not tables.exists(building.TRACES_TABLE, author):
         return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-    return tables.read(building.TRACES, author, columns=columns)
+    return tables.read(building.TRACES_TABLE, author, columns=columns)
 
 
-def _result(claim: Any) -> dg.AssetCheckResult:
+def _check_result(claim: Any) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(passed=claim.hold, metadata=dict(vars(claim)))

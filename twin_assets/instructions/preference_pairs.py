@@ -19,16 +19,21 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from twin_assets.instructions.leakage import CONTAINED, SAME_PROMPT, SAME_QUESTION, runs_of
-from twin_assets.instructions.similar_keys import shingles, similar_pairs, words_of
-from twin_resources.statistics.poisoning import most_allowed
+from twin_assets.instructions.leakage import (
+    MAX_CONTAINED_SHARE,
+    PROMPT_SIMILARITY_THRESHOLD,
+    QUESTION_SIMILARITY_THRESHOLD,
+    word_runs,
+)
+from twin_assets.instructions.similar_keys import shingles, similar_pairs, split_words
+from twin_resources.statistics.poisoning import reader_limit
 
-LOW_VOTE = 0.5  # an answer whose readers' mean vote is below it may be rejected
-MAX_PERCENT = 5  # of all pairs, from one reader
-ABOUT_THE_SAME = 0.5  # share of the question's content words that a passage must have
-HOLDS_HELD_OUT = 0.2  # share of a chosen text's 5-word sequences that are in held-out answers
+LOW_VOTE_THRESHOLD = 0.5  # an answer whose readers' mean vote is below it may be rejected
+MAX_READER_PERCENT = 5  # of all pairs, from one reader
+MIN_SHARED_WORDS = 0.5  # share of the question's content words that a passage must have
+MAX_HELD_OUT_SHARE = 0.2  # share of a chosen text's 5-word sequences that are in held-out answers
 _MASKED = re.compile(r"\[(?:e-mail|key|card|ip address|phone)\]")
-_ENDED = re.compile(r"[.!?…:。！？][\"'”’»)\]*_`]*$|```$")
+_COMPLETE_ENDING = re.compile(r"[.!?…:。！？][\"'”’»)\]*_`]*$|```$")
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ class PreferencePair:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def pairs_of_traces(
+def build_trace_pairs(
     traces: Iterable[Trace],
     passages: Collection[AuthorPassage],
     *,
@@ -118,46 +123,46 @@ def pairs_of_traces(
         `too_many_votes` (each of its readers votes far more than the others), `alike`.
     """
     rows = list(traces)
-    excessive = excessive_voters(Counter(voter for trace in rows for voter in trace.voters))
+    excluded_voters = excessive_voters(Counter(voter for trace in rows for voter in trace.voters))
     pairs: dict[str, PreferencePair] = {}
     left_out: Counter[str] = Counter()
     for trace in rows:
-        edited = trace.edit_role == "author" and trace.edit.strip() not in {
+        is_edited = trace.edit_role == "author" and trace.edit.strip() not in {
             "",
             trace.answer.strip(),
         }
-        low = trace.vote is not None and trace.vote < LOW_VOTE
-        if not trace.answer.strip() or not (edited or low):
+        is_low = trace.vote is not None and trace.vote < LOW_VOTE_THRESHOLD
+        if not trace.answer.strip() or not (is_edited or is_low):
             continue
         if trace.template != template:
             left_out["other_template"] += 1
-        elif edited and _MASKED.search(trace.edit):
+        elif is_edited and _MASKED.search(trace.edit):
             left_out["masked_edit"] += 1
-        elif edited:
-            _add(pairs, _edited(trace), left_out)
-        elif excessive.issuperset(trace.voters):
+        elif is_edited:
+            _add(pairs, _edit_pair(trace), left_out)
+        elif excluded_voters.issuperset(trace.voters):
             left_out["too_many_votes"] += 1
         else:
-            passage = passage_for(
-                trace.question, passages, shown=trace.chunk_ids, stop_words=stop_words
+            passage = find_passage(
+                trace.question, passages, shown_chunks=trace.chunk_ids, stop_words=stop_words
             )
             if passage is None or passage.answer.strip() == trace.answer.strip():
                 left_out["no_passage"] += 1
             else:
-                _add(pairs, _voted_down(trace, passage), left_out)
+                _add(pairs, _vote_pair(trace, passage), left_out)
     return list(pairs.values()), left_out
 
 
 def _add(pairs: dict[str, PreferencePair], pair: PreferencePair, left_out: Counter[str]) -> None:
     """Add one pair for equal question, chosen and rejected texts, even if traces repeat them."""
-    alike = json.dumps([pair.question, pair.chosen, pair.rejected])
-    if alike in pairs:
+    pair_key = json.dumps([pair.question, pair.chosen, pair.rejected])
+    if pair_key in pairs:
         left_out["alike"] += 1
     else:
-        pairs[alike] = pair
+        pairs[pair_key] = pair
 
 
-def _edited(trace: Trace) -> PreferencePair:
+def _edit_pair(trace: Trace) -> PreferencePair:
     return PreferencePair(
         source="edit",
         trace_id=trace.trace_id,
@@ -167,12 +172,12 @@ def _edited(trace: Trace) -> PreferencePair:
         template=trace.template,
         chosen=trace.edit.strip(),
         rejected=trace.answer.strip(),
-        rejected_ended=_ends(trace.answer),
+        rejected_ended=_looks_complete(trace.answer),
         rejected_from=trace.rejected_from,
     )
 
 
-def _voted_down(trace: Trace, passage: AuthorPassage) -> PreferencePair:
+def _vote_pair(trace: Trace, passage: AuthorPassage) -> PreferencePair:
     """Return a pair whose prompt omits the chosen text from its context, to prevent copying."""
     return PreferencePair(
         source="vote",
@@ -185,22 +190,22 @@ def _voted_down(trace: Trace, passage: AuthorPassage) -> PreferencePair:
         template=trace.template,
         chosen=passage.answer.strip(),
         rejected=trace.answer.strip(),
-        rejected_ended=_ends(trace.answer),
+        rejected_ended=_looks_complete(trace.answer),
         rejected_from=trace.rejected_from,
         voters=tuple(sorted(set(trace.voters))),
     )
 
 
-def _ends(answer: str) -> bool:
+def _looks_complete(answer: str) -> bool:
     """Return whether an answer looks finished; a trace does not record whether it was cut off."""
-    return bool(_ENDED.search(answer.strip()))
+    return bool(_COMPLETE_ENDING.search(answer.strip()))
 
 
-def passage_for(
+def find_passage(
     question: str,
     passages: Iterable[AuthorPassage],
     *,
-    shown: Sequence[str],
+    shown_chunks: Sequence[str],
     stop_words: Collection[str],
 ) -> AuthorPassage | None:
     """Return the author's own answer to a reader's question, among the passages shown for it.
@@ -208,19 +213,21 @@ def passage_for(
     The passage must contain half of the question's content words (those of its own question count).
     The passage with the most of them is used, then the one from the better chunk.
     """
-    rank = {chunk: place for place, chunk in enumerate(shown)}
-    question_words = set(words_of(question)) - set(stop_words)
+    rank_by_chunk = {chunk: place for place, chunk in enumerate(shown_chunks)}
+    question_words = set(split_words(question)) - set(stop_words)
     if not question_words:
         return None
-    rated: list[tuple[float, int, str, AuthorPassage]] = []
+    scored_passages: list[tuple[float, int, str, AuthorPassage]] = []
     for passage in passages:
-        places = [rank[chunk] for chunk in passage.own_chunks if chunk in rank]
-        if places:
-            passage_words = set(words_of(f"{passage.question} {passage.answer}"))
+        chunk_ranks = [
+            rank_by_chunk[chunk] for chunk in passage.own_chunks if chunk in rank_by_chunk
+        ]
+        if chunk_ranks:
+            passage_words = set(split_words(f"{passage.question} {passage.answer}"))
             share = len(question_words & passage_words) / len(question_words)
-            rated.append((-share, min(places), passage.sample_id, passage))
-    best = min(rated, default=None, key=lambda one: one[:3])
-    return best[3] if best is not None and -best[0] >= ABOUT_THE_SAME else None
+            scored_passages.append((-share, min(chunk_ranks), passage.sample_id, passage))
+    best = min(scored_passages, default=None, key=lambda one: one[:3])
+    return best[3] if best is not None and -best[0] >= MIN_SHARED_WORDS else None
 
 
 def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
@@ -235,39 +242,39 @@ def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
     total, readers = sum(votes.values()), len(votes)
     if not total:
         return frozenset()
-    most = most_allowed(total, readers=readers)
-    return frozenset(reader for reader, count in votes.items() if count > most)
+    limit = reader_limit(total, readers=readers)
+    return frozenset(reader for reader, count in votes.items() if count > limit)
 
 
-def within_share(
-    owners: Sequence[Collection[str]], *, most_percent: int = MAX_PERCENT
+def indexes_within_share(
+    owners: Sequence[Collection[str]], *, max_percent: int = MAX_READER_PERCENT
 ) -> list[int]:
     """Return the places to keep so that no reader owns more than a given share of them.
 
     Args:
         owners: the readers of each pair, in the order of preference. A pair may have several
             readers; a pair without readers is kept.
-        most_percent: the largest share of the kept pairs, 1 to 100.
+        max_percent: the largest share of the kept pairs, 1 to 100.
 
     Returns:
         Places in order. For every reader, 100 × their pairs ≤ most_percent × all kept pairs.
     """
-    left = list(range(len(owners)))
+    remaining = list(range(len(owners)))
     while True:
-        most = len(left) * most_percent // 100
+        limit = len(remaining) * max_percent // 100
         count: Counter[str] = Counter()
-        stays: list[int] = []
-        for place in left:
-            if all(count[owner] < most for owner in owners[place]):
-                count.update(set(owners[place]))
-                stays.append(place)
-        if len(stays) == len(left):
-            return stays
-        left = stays
+        kept_indexes: list[int] = []
+        for index in remaining:
+            if all(count[owner] < limit for owner in owners[index]):
+                count.update(set(owners[index]))
+                kept_indexes.append(index)
+        if len(kept_indexes) == len(remaining):
+            return kept_indexes
+        remaining = kept_indexes
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutTexts:
     """The parts of the held-out samples that must not be used for training.
 
     Attributes:
@@ -282,7 +289,7 @@ class HeldOut:
     chunks: frozenset[str]
 
 
-def leaking(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOut) -> dict[str, str]:
+def find_leaks(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOutTexts) -> dict[str, str]:
     """Return the pairs that would show the model its evaluation data.
 
     Args:
@@ -292,33 +299,37 @@ def leaking(pairs: Mapping[str, tuple[str, str, str]], held_out: HeldOut) -> dic
         The reason by pair id: `held_out_question`, `held_out_prompt` or `held_out_text`.
     """
     leaking_ids: dict[str, str] = {}
-    for place, threshold, width, theirs, reason in (
-        (0, SAME_QUESTION, 1, held_out.questions, "held_out_question"),
-        (1, SAME_PROMPT, 3, held_out.prompts, "held_out_prompt"),
+    for text_index, threshold, width, held_out_texts, reason in (
+        (0, QUESTION_SIMILARITY_THRESHOLD, 1, held_out.questions, "held_out_question"),
+        (1, PROMPT_SIMILARITY_THRESHOLD, 3, held_out.prompts, "held_out_prompt"),
     ):
-        mine = {key: shingles(texts[place], width=width) for key, texts in pairs.items()}
-        held = {key: shingles(text, width=width) for key, text in theirs.items()}
-        for near in similar_pairs(mine, held, threshold=threshold):
-            leaking_ids.setdefault(near.left, reason)
-    held_text: set[int] = set()
+        pair_shingles = {
+            key: shingles(texts[text_index], width=width) for key, texts in pairs.items()
+        }
+        held_out_shingles = {
+            key: shingles(text, width=width) for key, text in held_out_texts.items()
+        }
+        for match in similar_pairs(pair_shingles, held_out_shingles, threshold=threshold):
+            leaking_ids.setdefault(match.left, reason)
+    held_out_sequences: set[int] = set()
     for answer in held_out.answers:
-        held_text |= shingles(answer, width=5)
+        held_out_sequences |= shingles(answer, width=5)
     for key, (_, _, chosen) in pairs.items():
         answer_runs = shingles(chosen, width=5)
-        if len(answer_runs & held_text) > HOLDS_HELD_OUT * len(answer_runs):
+        if len(answer_runs & held_out_sequences) > MAX_HELD_OUT_SHARE * len(answer_runs):
             leaking_ids.setdefault(key, "held_out_text")
-    whole = [runs_of(answer) for answer in held_out.answers]
+    held_out_runs = [word_runs(answer) for answer in held_out.answers]
     for key, (_, _, chosen) in pairs.items():
-        answer_runs = runs_of(chosen)
-        if any(len(answer_runs & runs) > CONTAINED * len(runs) for runs in whole):
+        answer_runs = word_runs(chosen)
+        if any(len(answer_runs & runs) > MAX_CONTAINED_SHARE * len(runs) for runs in held_out_runs):
             leaking_ids.setdefault(key, "held_out_text")
     return leaking_ids
 
 
-def same_answer(chosen: str, rejected: str) -> bool:
+def is_same_answer(chosen: str, rejected: str) -> bool:
     """Return whether two answers are equal, apart from white space and Unicode forms."""
-    return _plain(chosen) == _plain(rejected)
+    return _normalize(chosen) == _normalize(rejected)
 
 
-def _plain(answer: str) -> str:
+def _normalize(answer: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", answer).split())

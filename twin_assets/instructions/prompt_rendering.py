@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass
 
 import polars as pl
 
-from twin_assets.corpus.shingles import words_of
-from twin_resources.prompt.templates import READERS
+from twin_assets.corpus.shingles import split_words
+from twin_resources.prompt.templates import READER_PREFIX
 
 ROLES = ("system", "user", "assistant")
-_OPEN = re.compile(
+_UNFILLED_MARK = re.compile(
     r"\{\{[^{}\n]*\}\}|\{%[^{}\n]*%\}|\$?\{\w*\}|%\(\w+\)s"  # Jinja, str.format, shell, %
     r"|\bNone\b|“\s*”"  # a missing value
 )
@@ -53,65 +53,73 @@ class Rendering:
     open_question: int = 0
 
     @property
-    def full(self) -> bool:
+    def is_complete(self) -> bool:
         return not any(count for name, count in asdict(self).items() if name != "rows")
 
 
-def marks_in(text: str) -> Counter[str]:
+def count_marks(text: str) -> Counter[str]:
     """Count the marks in a text that a template may leave."""
-    return Counter(_OPEN.findall(text))
+    return Counter(_UNFILLED_MARK.findall(text))
 
 
-def rendering(dataset: pl.DataFrame, chunks: pl.DataFrame, documents: pl.DataFrame) -> Rendering:
+def check_rendering(
+    dataset: pl.DataFrame, chunks: pl.DataFrame, documents: pl.DataFrame
+) -> Rendering:
     """Compare every prompt with its expected content.
 
     Args:
         dataset: `document_id`, `question`, `messages`, `context_chunk_ids`.
         chunks: `chunk_id`, `title`, `text`, at least of the chunks that the dataset names; the
             check of contexts reports missing ones.
-        documents: `document_id`, `title`, `text`, at least of the documents that `asks_openly`
+        documents: `document_id`, `title`, `text`, at least of the documents that `documents_with_marks`
             names.
     """
-    shown = {chunk: (title, text) for chunk, title, text in chunks.iter_rows()}
+    passage_by_chunk = {chunk: (title, text) for chunk, title, text in chunks.iter_rows()}
     posts = {name: f"{title}\n{text}" for name, title, text in documents.iter_rows()}
-    broken: Counter[str] = Counter()
+    error_counts: Counter[str] = Counter()
     for row in dataset.iter_rows(named=True):
         messages: list[dict[str, str]] = row["messages"]
         question: str = row["question"].strip()
         if tuple(message["role"] for message in messages) != ROLES:
-            broken["other_roles"] += 1
+            error_counts["other_roles"] += 1
             continue
         contents = [message["content"] for message in messages]
         system, prompt = contents[:2]
-        broken["empty"] += not all(words_of(text) for text in (*contents, question))
-        broken["unstripped"] += any(text != text.strip() for text in contents)
-        broken["no_question"] += not prompt.endswith(question) and not (
-            _unmarked(prompt).endswith(_unmarked(question))
+        error_counts["empty"] += not all(split_words(text) for text in (*contents, question))
+        error_counts["unstripped"] += any(text != text.strip() for text in contents)
+        error_counts["no_question"] += not prompt.endswith(question) and not (
+            _normalize(prompt).endswith(_normalize(question))
         )
-        passages = [shown[chunk] for chunk in row["context_chunk_ids"] if chunk in shown]
-        broken["no_passage"] += any(
-            text.strip() not in prompt and _unmarked(text) not in _unmarked(prompt)
+        passages = [
+            passage_by_chunk[chunk]
+            for chunk in row["context_chunk_ids"]
+            if chunk in passage_by_chunk
+        ]
+        error_counts["no_passage"] += any(
+            text.strip() not in prompt and _normalize(text) not in _normalize(prompt)
             for _, text in passages
         )
-        brought = marks_in(question)
+        expected_marks = count_marks(question)
         for passage in passages:
             for part in passage:
-                brought += marks_in(part)
-        broken["left_open"] += bool(marks_in(system) or marks_in(prompt) - brought)
+                expected_marks += count_marks(part)
+        error_counts["left_open"] += bool(
+            count_marks(system) or count_marks(prompt) - expected_marks
+        )
         post = posts.get(row["document_id"], "")
-        broken["open_question"] += any(mark not in post for mark in marks_in(question))
-    return Rendering(dataset.height, **broken)
+        error_counts["open_question"] += any(mark not in post for mark in count_marks(question))
+    return Rendering(dataset.height, **error_counts)
 
 
-def _unmarked(text: str) -> str:
+def _normalize(text: str) -> str:
     """Remove white space, which `render` adds to control tokens, and marks of readers' texts."""
-    return "".join(text.replace(READERS, "").split())
+    return "".join(text.replace(READER_PREFIX, "").split())
 
 
-def asks_openly(dataset: pl.DataFrame) -> list[str]:
+def documents_with_marks(dataset: pl.DataFrame) -> list[str]:
     """Return the ids of the documents whose questions contain a mark; their texts decide.
 
     Args:
         dataset: `document_id`, `question`.
     """
-    return sorted({name for name, question in dataset.iter_rows() if marks_in(question)})
+    return sorted({name for name, question in dataset.iter_rows() if count_marks(question)})

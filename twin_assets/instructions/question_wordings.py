@@ -4,7 +4,7 @@ Scope: the wordings, and the words that identify questions in a language. Out of
 among the questions (`back_translation.py`).
 
 A wording adds few words of its own: two questions in different splits that share seven tenths of
-their words count as one (`leakage.SAME_QUESTION`).
+their words count as one (`leakage.QUESTION_SIMILARITY_THRESHOLD`).
 """
 # pyright: strict
 
@@ -13,9 +13,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from twin_assets.instructions.similar_keys import words_of
+from twin_assets.instructions.similar_keys import split_words
 
-_MAX_SHARED = 0.7  # Jaccard of two questions' words, as `leakage.SAME_QUESTION`
+_MAX_WORD_SIMILARITY = (
+    0.7  # Jaccard of two questions' words, as `leakage.QUESTION_SIMILARITY_THRESHOLD`
+)
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,18 @@ class QuestionWordings:
         title: wordings with `{title}`, in addition to those of `corpus.title_questions`.
         heading: wordings with `{heading}` and `{title}`.
         continuation: wordings with `{opening}`, the first words of the answer.
-        asks: words that begin the author's own questions.
-        unclear: words that refer to earlier text.
-        speaker: words that authors use for themselves.
+        question_words: words that begin the author's own questions.
+        referring_words: words that refer to earlier text.
+        first_person_words: words that authors use for themselves.
         empty_headings: headings that name no subject.
     """
 
     title: tuple[str, ...]
     heading: tuple[str, ...]
     continuation: str
-    asks: frozenset[str]
-    unclear: frozenset[str]
-    speaker: frozenset[str]
+    question_words: frozenset[str]
+    referring_words: frozenset[str]
+    first_person_words: frozenset[str]
     empty_headings: frozenset[str]
 
 
@@ -57,16 +59,18 @@ WORDINGS: dict[str, QuestionWordings] = {
             "I was reading “{title}”. Can you say more about “{heading}”?",
         ),
         continuation="Write on from this beginning: “{opening}”",
-        asks=_words(
+        question_words=_words(
             "what why how when where which who whose is are was were do does did can could should "
             "would will has have"
         ),
-        unclear=_words(
+        referring_words=_words(
             "it its it's it’s this that's that’s these those they them their they're they’re he "
             "him his she her hers such here above below one ones other others another both neither "
             "former latter same there thus therefore"
         ),
-        speaker=_words("i me my mine myself we us our ours i'm i’m i've i’ve i'd i’d i'll i’ll"),
+        first_person_words=_words(
+            "i me my mine myself we us our ours i'm i’m i've i’ve i'd i’d i'll i’ll"
+        ),
         empty_headings=_words(
             "introduction conclusion conclusions example examples background summary update "
             "updates results notes note overview intro appendix references discussion motivation "
@@ -81,16 +85,18 @@ WORDINGS: dict[str, QuestionWordings] = {
             "Worum geht es bei „{heading}“ in „{title}“?",
         ),
         continuation="Schreib nach diesem Anfang weiter: „{opening}“",
-        asks=_words(
+        question_words=_words(
             "was warum wieso weshalb wie wann wo woher wohin welche welcher welches wer wozu womit "
             "ist sind kann können soll sollte darf muss hat haben gibt"
         ),
-        unclear=_words(
+        referring_words=_words(
             "er sie es ihm ihn ihr ihnen sein seine seinen ihre ihren dies diese dieser dieses "
             "diesen diesem das dies dort hier davon dazu damit daran dabei darin dafür darum "
             "deshalb solche beide andere anderen letztere so"
         ),
-        speaker=_words("ich mich mir mein meine meinen meinem meiner wir uns unser unsere unseren"),
+        first_person_words=_words(
+            "ich mich mir mein meine meinen meinem meiner wir uns unser unsere unseren"
+        ),
         empty_headings=_words(
             "einleitung einführung fazit zusammenfassung beispiel beispiele hintergrund ergebnis "
             "ergebnisse anmerkungen nachtrag update links quellen überblick vorwort schluss"
@@ -103,15 +109,15 @@ WORDINGS: dict[str, QuestionWordings] = {
             "Que dis-tu de « {heading} » dans « {title} » ?",
         ),
         continuation="Continue à partir de ce début : « {opening} »",
-        asks=_words(
+        question_words=_words(
             "que qu'est-ce qu’est-ce quoi pourquoi comment quand où quel quelle quels quelles qui "
             "est-ce combien faut-il peut-on doit-on"
         ),
-        unclear=_words(
+        referring_words=_words(
             "il elle ils elles lui leur leurs ce cet cette ces cela ça ceci celui celle ceux "
             "celles y en son sa ses ici là autre autres tel telle"
         ),
-        speaker=_words("je j moi me mon ma mes nous notre nos"),
+        first_person_words=_words("je j moi me mon ma mes nous notre nos"),
         empty_headings=_words(
             "introduction conclusion exemple exemples contexte résumé résultats notes annexe "
             "références liens bilan"
@@ -124,14 +130,16 @@ WORDINGS: dict[str, QuestionWordings] = {
             "¿Qué cuentas sobre «{heading}» en «{title}»?",
         ),
         continuation="Continúa a partir de este comienzo: «{opening}»",
-        asks=_words(
+        question_words=_words(
             "qué por cómo cuándo dónde cuál cuáles quién quiénes cuánto cuánta es son puede hay"
         ),
-        unclear=_words(
+        referring_words=_words(
             "él ella ellos ellas esto eso aquello este esta estos estas ese esa esos esas aquel "
             "aquella lo le les su sus aquí ahí allí otro otra otros otras mismo misma tal"
         ),
-        speaker=_words("yo me mi mis mí conmigo nos nosotros nuestro nuestra nuestros nuestras"),
+        first_person_words=_words(
+            "yo me mi mis mí conmigo nos nosotros nuestro nuestra nuestros nuestras"
+        ),
         empty_headings=_words(
             "introducción conclusión conclusiones ejemplo ejemplos contexto resumen resultados "
             "notas referencias enlaces"
@@ -144,12 +152,14 @@ WORDINGS: dict[str, QuestionWordings] = {
             "Che cosa dici su «{heading}» in «{title}»?",
         ),
         continuation="Continua da questo inizio: «{opening}»",
-        asks=_words("che cosa perché come quando dove quale quali chi quanto quanta è sono può"),
-        unclear=_words(
+        question_words=_words(
+            "che cosa perché come quando dove quale quali chi quanto quanta è sono può"
+        ),
+        referring_words=_words(
             "lui lei loro esso essa essi questo questa questi queste quello quella quelli quelle "
             "ciò ne ci lo li suo sua suoi sue qui qua là altro altra altri altre stesso stessa tale"
         ),
-        speaker=_words("io me mi mio mia miei mie noi nostro nostra nostri nostre"),
+        first_person_words=_words("io me mi mio mia miei mie noi nostro nostra nostri nostre"),
         empty_headings=_words(
             "introduzione conclusione conclusioni esempio esempi contesto riassunto risultati note "
             "riferimenti"
@@ -162,13 +172,17 @@ WORDINGS: dict[str, QuestionWordings] = {
             "O que você conta sobre “{heading}” em “{title}”?",
         ),
         continuation="Continue a partir deste começo: “{opening}”",
-        asks=_words("que por como quando onde qual quais quem quanto quanta é são pode há"),
-        unclear=_words(
+        question_words=_words(
+            "que por como quando onde qual quais quem quanto quanta é são pode há"
+        ),
+        referring_words=_words(
             "ele ela eles elas isto isso aquilo este esta estes estas esse essa esses essas aquele "
             "aquela lhe lhes seu sua seus suas dele dela aqui ali lá outro outra outros outras "
             "mesmo mesma tal"
         ),
-        speaker=_words("eu me meu minha meus minhas mim comigo nós nos nosso nossa nossos nossas"),
+        first_person_words=_words(
+            "eu me meu minha meus minhas mim comigo nós nos nosso nossa nossos nossas"
+        ),
         empty_headings=_words(
             "introdução conclusão conclusões exemplo exemplos contexto resumo resultados notas "
             "referências"
@@ -181,45 +195,47 @@ WORDINGS: dict[str, QuestionWordings] = {
             "Wat bedoel je met “{heading}” in “{title}”?",
         ),
         continuation="Schrijf verder na dit begin: “{opening}”",
-        asks=_words(
+        question_words=_words(
             "wat waarom hoe wanneer waar welke welk wie waarmee waarvoor is zijn kan kunnen moet "
             "mag heeft hebben"
         ),
-        unclear=_words(
+        referring_words=_words(
             "hij zij ze hem haar hun hen het dit deze die dat daar hier ervan erop ermee daarvan "
             "daarom zulke beide andere ander zelfde zo zijn"
         ),
-        speaker=_words("ik mij me mijn we wij ons onze"),
+        first_person_words=_words("ik mij me mijn we wij ons onze"),
         empty_headings=_words(
             "inleiding conclusie conclusies voorbeeld voorbeelden achtergrond samenvatting "
             "resultaten noten bronnen links"
         ),
     ),
 }
-_OTHERS = QuestionWordings(
+_LANGUAGE_NEUTRAL_WORDINGS = QuestionWordings(
     title=("“{title}”?",),
     heading=("“{title}”: “{heading}”?",),
     continuation="“{opening}” …",
-    asks=frozenset(),
-    unclear=frozenset(),
-    speaker=frozenset(),
+    question_words=frozenset(),
+    referring_words=frozenset(),
+    first_person_words=frozenset(),
     empty_headings=frozenset(),
 )
 """For languages whose grammar is not supported: quoted parts without a sentence around them."""
 
 
-def wordings_of(language: str) -> QuestionWordings:
+def wordings_for(language: str) -> QuestionWordings:
     """Return the wordings of an ISO 639-1 language; English for `und` and an empty code."""
-    return WORDINGS.get("en" if language in {"", "und"} else language, _OTHERS)
+    return WORDINGS.get("en" if language in {"", "und"} else language, _LANGUAGE_NEUTRAL_WORDINGS)
 
 
-def tells_apart(wording: str, **fields: str) -> bool:
+def is_distinctive(wording: str, **fields: str) -> bool:
     """Return whether two questions of this wording, filled differently, would count as different.
 
     Args:
         fields: the values that fill the wording.
     """
-    own = set(words_of(re.sub(r"\{\w+\}", " ", wording)))
-    filled = {word for value in fields.values() for word in words_of(value)}
-    telling = len(filled - own)
-    return telling > 0 and len(own) < _MAX_SHARED * (len(own) + 2 * telling)
+    wording_words = set(split_words(re.sub(r"\{\w+\}", " ", wording)))
+    inserted_words = {word for value in fields.values() for word in split_words(value)}
+    distinct_count = len(inserted_words - wording_words)
+    return distinct_count > 0 and len(wording_words) < _MAX_WORD_SIMILARITY * (
+        len(wording_words) + 2 * distinct_count
+    )

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.corpus.source_quotations import count_held, quotations_of
+from twin_assets.corpus.source_quotations import count_contained, find_quotations
 from twin_resources.storage.tables.rows_by_id import read_by_id
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
-_SOURCES_AT_ONCE = 2_000
-_TRAINED_OR_HELD_OUT = "split IN ('train', 'held_out')"
+_SOURCE_BATCH_SIZE = 2_000
+_AUTHOR_SPLITS_CONDITION = "split IN ('train', 'held_out')"
 
 
 @dataclass(frozen=True)
@@ -40,32 +40,34 @@ class QuotedAnswers:
     without_source: int
 
     @property
-    def none(self) -> bool:
+    def is_clean(self) -> bool:
         return not (self.holding or self.without_source)
 
 
-def quoted_answers(answers: pl.DataFrame, sources: pl.DataFrame) -> QuotedAnswers:
+def count_quoted_answers(answers: pl.DataFrame, sources: pl.DataFrame) -> QuotedAnswers:
     """Compare answers with the quotations of their posts.
 
     Args:
         answers: `document_id`, `answer`.
         sources: `document_id`, `text`, `markup` of the posts as they were imported.
     """
-    quoted = {
+    quotations_by_document = {
         row["document_id"]: found
         for row in sources.iter_rows(named=True)
-        if (found := quotations_of(row))
+        if (found := find_quotations(row))
     }
-    holding = sum(
-        bool(count_held(quoted[document_id], answer))
+    quoting_answers = sum(
+        bool(count_contained(quotations_by_document[document_id], answer))
         for document_id, answer in answers.select("document_id", "answer").iter_rows()
-        if document_id in quoted
+        if document_id in quotations_by_document
     )
-    strange = answers.join(sources, on="document_id", how="anti").height
-    return QuotedAnswers(answers.height, len(quoted), holding, strange)
+    without_source = answers.join(sources, on="document_id", how="anti").height
+    return QuotedAnswers(
+        answers.height, len(quotations_by_document), quoting_answers, without_source
+    )
 
 
-def quoted_answers_of(tables: Tables, author: str) -> QuotedAnswers:
+def count_stored_quoted_answers(tables: Tables, author: str) -> QuotedAnswers:
     """Compare the answers of an author's stored dataset; bodies are read a few thousand at a time.
 
     Raises:
@@ -75,20 +77,20 @@ def quoted_answers_of(tables: Tables, author: str) -> QuotedAnswers:
         "instruction_dataset",
         author,
         columns=["document_id", "answer"],
-        where=_TRAINED_OR_HELD_OUT,
+        where=_AUTHOR_SPLITS_CONDITION,
     )
-    named = tables.read("cleaned_documents", author, columns=["document_id", "source_id"])
-    named = named.join(answers, on="document_id", how="semi")
-    found: list[QuotedAnswers] = []
-    for part in named.iter_slices(_SOURCES_AT_ONCE):
+    documents = tables.read("cleaned_documents", author, columns=["document_id", "source_id"])
+    documents = documents.join(answers, on="document_id", how="semi")
+    partial_counts: list[QuotedAnswers] = []
+    for part in documents.iter_slices(_SOURCE_BATCH_SIZE):
         columns = ("source_id", "text", "markup")
         posts = read_by_id(tables, "raw_posts", author, "source_id", part["source_id"], columns)
-        of_part = answers.join(part, on="document_id", how="semi")
-        found.append(quoted_answers(of_part, part.join(posts, on="source_id")))
-    unknown = answers.join(named, on="document_id", how="anti").height
+        part_answers = answers.join(part, on="document_id", how="semi")
+        partial_counts.append(count_quoted_answers(part_answers, part.join(posts, on="source_id")))
+    unknown_count = answers.join(documents, on="document_id", how="anti").height
     return QuotedAnswers(
         answers=answers.height,
-        with_quotations=sum(one.with_quotations for one in found),
-        holding=sum(one.holding for one in found),
-        without_source=unknown + sum(one.without_source for one in found),
+        with_quotations=sum(one.with_quotations for one in partial_counts),
+        holding=sum(one.holding for one in partial_counts),
+        without_source=unknown_count + sum(one.without_source for one in partial_counts),
     )

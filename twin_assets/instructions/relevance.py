@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.shingles import words_of
+from twin_assets.corpus.shingles import split_words
 from twin_assets.instructions.back_translation import CONTINUATION
-from twin_resources.storage.tables.rows_by_id import is_one_of
+from twin_resources.storage.tables.rows_by_id import sql_in_filter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-ERROR = 0.001
+MAX_ERROR = 0.001
 PERMUTATIONS = 1_999
 MIN_STANDING = 0.75  # the standing if half of the questions are randomly assigned
 MIN_DOCUMENTS = 8  # fewer can't be distinguished from chance at this error
@@ -61,8 +61,8 @@ class Overlap:
     error: float
 
     @property
-    def above_chance(self) -> bool:
-        return self.standing >= MIN_STANDING and self.error <= ERROR
+    def is_above_chance(self) -> bool:
+        return self.standing >= MIN_STANDING and self.error <= MAX_ERROR
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ class Relevance:
     embedded: Overlap | None = None
 
     @property
-    def decided(self) -> bool:
+    def is_decided(self) -> bool:
         return self.lexical is not None and self.embedded is not None
 
     @property
     def holds(self) -> bool:
-        return all(overlap and overlap.above_chance for overlap in (self.lexical, self.embedded))
+        return all(overlap and overlap.is_above_chance for overlap in (self.lexical, self.embedded))
 
     def metadata(self) -> dict[str, Any]:
         """Return the figures with their thresholds."""
@@ -94,13 +94,13 @@ class Relevance:
                 figures |= {f"{name}_{key}": value for key, value in asdict(overlap).items()}
         limits = {
             "least_standing": MIN_STANDING,
-            "most_error": ERROR,
+            "most_error": MAX_ERROR,
             "fewest_documents": MIN_DOCUMENTS,
         }
         return figures | limits
 
 
-def drawn(sample_ids: Sequence[str], *, salt: str) -> list[str]:
+def draw_samples(sample_ids: Sequence[str], *, salt: str) -> list[str]:
     """Return the samples to measure: all, or 300 drawn by lot, which depend on the salt."""
     digests = {
         sample_id: hashlib.sha256(f"{salt}/{sample_id}".encode()).digest()
@@ -118,20 +118,20 @@ def lexical_overlap(questions: Sequence[str], chunks: Sequence[str]) -> Floats:
     """
     import numpy as np
 
-    standing_in = [frozenset(words_of(chunk)) for chunk in chunks]
-    frequency = Counter(word for words in standing_in for word in words)
+    chunk_words = [frozenset(split_words(chunk)) for chunk in chunks]
+    frequency = Counter(word for words in chunk_words for word in words)
     shared = np.zeros((len(questions), len(chunks)))
     for row, question in enumerate(questions):
         weights = {
             word: math.log(len(chunks) / frequency[word])
-            for word in set(words_of(question))
+            for word in set(split_words(question))
             if frequency[word]
         }
-        whole = sum(weights.values())
-        if whole:
+        total_weight = sum(weights.values())
+        if total_weight:
             shared[row] = [
-                sum(weight for word, weight in weights.items() if word in words) / whole
-                for words in standing_in
+                sum(weight for word, weight in weights.items() if word in words) / total_weight
+                for words in chunk_words
             ]
     return shared
 
@@ -148,24 +148,24 @@ def overlap_above_chance(shared: Floats, documents: Sequence[str], *, seed: int 
 
     count = len(documents)
     names = np.asarray(documents)
-    rivals = names[:, None] != names[None, :]  # for chunk j: the chunks of other documents
-    among = rivals.sum(axis=1)
+    is_rival = names[:, None] != names[None, :]  # for chunk j: the chunks of other documents
+    rival_counts = is_rival.sum(axis=1)
     # standings[i, j]: the standing of chunk j for question i, if it were the question's own chunk
     standings = np.empty((count, count))
     for question, row in enumerate(shared):
-        below = (row[None, :] < row[:, None]) + 0.5 * (row[None, :] == row[:, None])
-        standings[question] = (below * rivals).sum(axis=1) / among
+        lower_or_tied = (row[None, :] < row[:, None]) + 0.5 * (row[None, :] == row[:, None])
+        standings[question] = (lower_or_tied * is_rival).sum(axis=1) / rival_counts
     own = np.arange(count)
     standing = float(standings[own, own].mean())
     random = np.random.default_rng(seed)
-    as_good = sum(
+    as_good_permutations = sum(
         standings[random.permutation(count), own].mean() >= standing - 1e-12
         for _ in range(PERMUTATIONS)
     )
-    return Overlap(round(standing, 4), (1 + int(as_good)) / (1 + PERMUTATIONS))
+    return Overlap(round(standing, 4), (1 + int(as_good_permutations)) / (1 + PERMUTATIONS))
 
 
-def relevance(
+def measure_relevance(
     questions: Sequence[str],
     chunks: Sequence[str],
     documents: Sequence[str],
@@ -180,18 +180,18 @@ def relevance(
             each sample.
         question_vectors, chunk_vectors: (n, dimension) of unit length, by the same embedder.
     """
-    several = len(set(documents))
-    if several < MIN_DOCUMENTS:
-        return Relevance(len(questions), several)
+    document_count = len(set(documents))
+    if document_count < MIN_DOCUMENTS:
+        return Relevance(len(questions), document_count)
     return Relevance(
         len(questions),
-        several,
+        document_count,
         overlap_above_chance(lexical_overlap(questions, chunks), documents),
         overlap_above_chance(question_vectors @ chunk_vectors.T, documents),
     )
 
 
-def relevance_of(tables: Tables, author: str, *, embedder: Embedder) -> Relevance:
+def measure_stored_relevance(tables: Tables, author: str, *, embedder: Embedder) -> Relevance:
     """Measure the stored questions of the training and held-out splits.
 
     Each version of the dataset draws other samples, so a later draw may find what an earlier one
@@ -203,13 +203,13 @@ def relevance_of(tables: Tables, author: str, *, embedder: Embedder) -> Relevanc
         columns=["sample_id", "document_id", "chunk_id", "question"],
         where=f"split IN ('train', 'held_out') AND instruction_source != 'template:{CONTINUATION}'",
     )
-    several = samples["document_id"].n_unique()
-    if several < MIN_DOCUMENTS:
-        return Relevance(samples.height, several)
+    document_count = samples["document_id"].n_unique()
+    if document_count < MIN_DOCUMENTS:
+        return Relevance(samples.height, document_count)
     salt = tables.data_version("instruction_dataset", author) or ""
-    ids = drawn(samples["sample_id"].to_list(), salt=salt)
+    ids = draw_samples(samples["sample_id"].to_list(), salt=salt)
     samples = samples.filter(pl.col("sample_id").is_in(ids))
-    where = is_one_of("chunk_id", set(samples["chunk_id"].to_list()))
+    where = sql_in_filter("chunk_id", set(samples["chunk_id"].to_list()))
     # The title is included, as in embedding, search and prompts: a question may name its post.
     texts = tables.read(
         "document_chunks", author, columns=["chunk_id", "title", "text"], where=where
@@ -217,7 +217,7 @@ def relevance_of(tables: Tables, author: str, *, embedder: Embedder) -> Relevanc
     vectors = tables.read("embeddings", author, columns=["chunk_id", "vector"], where=where)
     samples = samples.join(texts, on="chunk_id").join(vectors, on="chunk_id").sort("sample_id")
     questions: list[str] = samples["question"].to_list()
-    return relevance(
+    return measure_relevance(
         questions,
         samples["text"].to_list(),
         samples["document_id"].to_list(),

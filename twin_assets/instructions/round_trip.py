@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import dataframely as dy
 import polars as pl
 
-from twin_assets.corpus.corpus_tables import columns_of, validated
+from twin_assets.corpus.corpus_tables import column_types, validate_rows
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-TABLE = "question_ranks"
+RANKS_TABLE = "question_ranks"
 ROUND_TRIP_VERSION = "1"
-FOUND_AMONG = 5  # posts; a prompt shows four passages, the answer's own among or beside them
-_AT_ONCE = 64  # questions against all passages: 25 MB at 100,000 passages
+MAX_FOUND_RANK = 5  # posts; a prompt shows four passages, the answer's own among or beside them
+_BATCH_SIZE = 64  # questions against all passages: 25 MB at 100,000 passages
 
 
 class QuestionRanks(dy.Schema):
@@ -53,13 +53,13 @@ class RoundTrip:
     """The result of one update.
 
     Attributes:
-        lost: the ids of samples whose question does not find its post among the first
-            `FOUND_AMONG`.
+        lost_sample_ids: the ids of samples whose question does not find its post among the first
+            `MAX_FOUND_RANK`.
         vectors: the vectors of the questions compared in this update, by question; each is embedded
             once for this test and for its context.
     """
 
-    lost: frozenset[str]
+    lost_sample_ids: frozenset[str]
     vectors: dict[str, Any]
 
 
@@ -75,49 +75,49 @@ def update_ranks(
         TwinError: the embeddings come from another embedder, or lack a post.
     """
     vectors: dict[str, Any] = {}
-    passages: _Passages | None = None
+    passages: _PassageIndex | None = None
 
     def measure(rows: pl.DataFrame) -> pl.DataFrame:
         nonlocal passages
         if passages is None:
-            passages = _read(tables, author, revision=retriever.embedder_revision)
-        asked: list[str] = rows["question"].to_list()
-        embedded = retriever.vectors_of(asked)
-        vectors.update(zip(asked, embedded, strict=True))
+            passages = _read_passages(tables, author, revision=retriever.embedder_revision)
+        question_texts: list[str] = rows["question"].to_list()
+        embedded = retriever.embed_questions(question_texts)
+        vectors.update(zip(question_texts, embedded, strict=True))
         ranks = passages.ranks(embedded, rows["document_id"].to_list())
-        made = rows.select("sample_id", "document_id").with_columns(
+        rank_rows = rows.select("sample_id", "document_id").with_columns(
             pl.Series("rank", ranks, dtype=pl.Int64)
         )
-        return validated(made, QuestionRanks)
+        return validate_rows(rank_rows, QuestionRanks)
 
     tables.sync(
         questions.select("sample_id", "document_id", "question"),
-        TABLE,
+        RANKS_TABLE,
         author=author,
         key="sample_id",
         function=measure,
         version=f"{ROUND_TRIP_VERSION}:{retriever.embedder_revision}",
-        schema=columns_of(QuestionRanks),
+        schema=column_types(QuestionRanks),
         row_key="sample_id",
     )
-    stored = tables.read(TABLE, author, columns=["sample_id", "rank"])
-    lost = stored.filter(pl.col("rank") > FOUND_AMONG)["sample_id"].to_list()
-    return RoundTrip(frozenset(lost), vectors)
+    stored = tables.read(RANKS_TABLE, author, columns=["sample_id", "rank"])
+    lost_ids = stored.filter(pl.col("rank") > MAX_FOUND_RANK)["sample_id"].to_list()
+    return RoundTrip(frozenset(lost_ids), vectors)
 
 
 @dataclass(frozen=True)
-class _Passages:
+class _PassageIndex:
     """All passages of an author, grouped by post.
 
     Attributes:
         vectors: (passages, dimension), of unit length.
-        firsts: the first passage of each post.
-        place: the position of each post, by document id.
+        post_starts: the first passage of each post.
+        index_by_document: the position of each post, by document id.
     """
 
     vectors: Floats
-    firsts: NDArray[np.int64]
-    place: dict[str, int]
+    post_starts: NDArray[np.int64]
+    index_by_document: dict[str, int]
 
     def ranks(self, questions: Floats, documents: list[str]) -> list[int]:
         """Return the rank of each question's own post.
@@ -128,25 +128,25 @@ class _Passages:
         """
         import numpy as np
 
-        unknown = set(documents) - self.place.keys()
+        unknown = set(documents) - self.index_by_document.keys()
         if unknown:
             raise TwinError(
                 f"find {len(documents)} questions' posts among the passages",
                 found=f"no passage of {len(unknown)} posts",
                 next_step="materialize embeddings first",
             )
-        own = np.array([self.place[document] for document in documents])
+        own_indexes = np.array([self.index_by_document[document] for document in documents])
         ranks: list[int] = []
-        for first in range(0, len(documents), _AT_ONCE):
-            part = slice(first, first + _AT_ONCE)
-            cosines = questions[part] @ self.vectors.T
-            best = np.maximum.reduceat(cosines, self.firsts, axis=1)
-            mine = best[np.arange(len(best)), own[part]]
-            ranks += [int(rank) for rank in 1 + (best > mine[:, None]).sum(axis=1)]
+        for batch_start in range(0, len(documents), _BATCH_SIZE):
+            batch = slice(batch_start, batch_start + _BATCH_SIZE)
+            cosines = questions[batch] @ self.vectors.T
+            best = np.maximum.reduceat(cosines, self.post_starts, axis=1)
+            own_scores = best[np.arange(len(best)), own_indexes[batch]]
+            ranks += [int(rank) for rank in 1 + (best > own_scores[:, None]).sum(axis=1)]
         return ranks
 
 
-def _read(tables: Tables, author: str, *, revision: str) -> _Passages:
+def _read_passages(tables: Tables, author: str, *, revision: str) -> _PassageIndex:
     import numpy as np
 
     rows = tables.read("embeddings", author, columns=["document_id", "vector", "embedder"])
@@ -159,12 +159,12 @@ def _read(tables: Tables, author: str, *, revision: str) -> _Passages:
         )
     rows = rows.sort("document_id", maintain_order=True)
     documents: list[str] = rows["document_id"].to_list()
-    firsts = [
-        place
-        for place, document in enumerate(documents)
-        if place == 0 or documents[place - 1] != document
+    post_starts = [
+        index_by_document
+        for index_by_document, document in enumerate(documents)
+        if index_by_document == 0 or documents[index_by_document - 1] != document
     ]
     # Not through lists: for 100,000 passages they would take a gigabyte of Python numbers.
     vectors: Floats = rows["vector"].to_numpy().reshape(rows.height, -1)
-    place = {documents[first]: number for number, first in enumerate(firsts)}
-    return _Passages(vectors, np.array(firsts, dtype=np.int64), place)
+    place = {documents[first]: number for number, first in enumerate(post_starts)}
+    return _PassageIndex(vectors, np.array(post_starts, dtype=np.int64), place)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.corpus_tables import columns_of, validated
+from twin_assets.corpus.corpus_tables import column_types, validate_rows
 from twin_assets.instructions.general_set import GENERAL, GeneralSample
 from twin_assets.instructions.instruction_tables import InstructionDataset
-from twin_resources.prompt.control_marks import FAMILIES, ControlMarks
+from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks
 from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, ShownPassage
 from twin_resources.prompt.templates import Template, render
 from twin_resources.storage.tables.rows_by_id import read_by_id
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 
-def whole_rows(
+def render_rows(
     plan: pl.DataFrame,
     tables: Tables,
     author: str,
     template: Template,
     *,
     general: Mapping[str, GeneralSample],
-    marks: ControlMarks = FAMILIES,
+    marks: ControlMarks = COMMON_MARKS,
 ) -> pl.DataFrame:
     """Return `InstructionDataset` rows for rows of the plan.
 
@@ -41,19 +41,19 @@ def whole_rows(
         general: the samples of the split `general`, by sample id.
         marks: the control tokens of the models that may read the prompts.
     """
-    own = plan.filter(pl.col("split") != GENERAL)
+    author_rows = plan.filter(pl.col("split") != GENERAL)
     answers: dict[str, str] = dict(
         read_by_id(
             tables,
             "instruction_drafts",
             author,
             "sample_id",
-            own["sample_id"],
+            author_rows["sample_id"],
             ["sample_id", "answer"],
         ).iter_rows()
     )
-    chunk_ids = own["context_chunk_ids"].explode().drop_nulls().unique()
-    shown = {
+    chunk_ids = author_rows["context_chunk_ids"].explode().drop_nulls().unique()
+    passage_by_chunk = {
         chunk_id: ShownPassage(*row)
         for chunk_id, *row in read_by_id(
             tables,
@@ -68,21 +68,21 @@ def whole_rows(
     messages = [
         [{"role": role, "content": text} for role, text in general[row["sample_id"]].messages]
         if row["split"] == GENERAL
-        else _rendered(row, answers[row["sample_id"]], shown, template, marks)
+        else _render_messages(row, answers[row["sample_id"]], passage_by_chunk, template, marks)
         for row in plan.to_dicts()
     ]
-    types = columns_of(InstructionDataset)
-    whole = plan.with_columns(
+    types = column_types(InstructionDataset)
+    rendered = plan.with_columns(
         pl.Series("messages", messages, dtype=types["messages"]),
         pl.Series("answer", [answers[sample_id] for sample_id in plan["sample_id"].to_list()]),
     )
-    return validated(whole, InstructionDataset)
+    return validate_rows(rendered, InstructionDataset)
 
 
-def _rendered(
+def _render_messages(
     row: Mapping[str, Any],
     answer: str,
-    shown: Mapping[str, ShownPassage],
+    passage_by_chunk: Mapping[str, ShownPassage],
     template: Template,
     marks: ControlMarks,
 ) -> Sequence[Mapping[str, str]]:
@@ -90,19 +90,23 @@ def _rendered(
         template,
         author_name=row["author_name"],
         question=row["question"],
-        passages=[shown[chunk_id] for chunk_id in row["context_chunk_ids"]],
+        passages=[passage_by_chunk[chunk_id] for chunk_id in row["context_chunk_ids"]],
         marks=marks,
     )
     return [*messages, {"role": "assistant", "content": answer.strip()}]
 
 
 def general_plan(
-    chosen: Sequence[GeneralSample], *, source: str, template: Template, like: pl.DataFrame
+    samples: Sequence[GeneralSample],
+    *,
+    source: str,
+    template: Template,
+    schema_source: pl.DataFrame,
 ) -> pl.DataFrame:
     """Return rows of the plan for general samples.
 
     Args:
-        like: the plan of the author's own samples.
+        schema_source: the plan of the author's own samples.
     """
     rows: list[dict[str, Any]] = [
         {
@@ -121,6 +125,6 @@ def general_plan(
             "instruction_source": f"{GENERAL}:{source}",
             "author_name": "",
         }
-        for one in chosen
+        for one in samples
     ]
-    return pl.DataFrame(rows, schema=like.schema)
+    return pl.DataFrame(rows, schema=schema_source.schema)

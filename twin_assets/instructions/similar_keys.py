@@ -19,7 +19,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
-from twin_assets.corpus.shingles import jaccard, shingles, words_of
+from twin_assets.corpus.shingles import jaccard, shingles, split_words
 
 __all__ = [
     "SimilarKeys",
@@ -28,10 +28,10 @@ __all__ = [
     "similar_pairs",
     "sketch",
     "sketched_similarity",
-    "words_of",
+    "split_words",
 ]
 
-T = TypeVar("T", bound=Hashable)
+Element = TypeVar("T", bound=Hashable)
 
 
 def sketch(elements: Set[int], *, size: int) -> list[int]:
@@ -54,34 +54,34 @@ class SimilarKeys:
 
 
 def similar_pairs(
-    left: Mapping[str, Set[T]], right: Mapping[str, Set[T]], *, threshold: float
+    left: Mapping[str, Set[Element]], right: Mapping[str, Set[Element]], *, threshold: float
 ) -> Iterator[SimilarKeys]:
     """Yield every pair of a left and a right set with a Jaccard similarity of at least `threshold`.
 
     Two sets with such an overlap share one of their few rarest elements; only those are indexed.
     Pairs are ordered by `left`, then `right`.
     """
-    counts: Counter[T] = Counter()
+    counts: Counter[Element] = Counter()
     for sets in (left, right):
         for elements in sets.values():
             counts.update(elements)
     ranks = {element: rank for rank, (element, _) in enumerate(reversed(counts.most_common()))}
 
-    def prefix(elements: Set[T]) -> list[T]:
+    def prefix(elements: Set[Element]) -> list[Element]:
         length = len(elements) - math.ceil(threshold * len(elements)) + 1
         return heapq.nsmallest(length, elements, key=ranks.__getitem__)
 
-    index: dict[T, list[str]] = defaultdict(list)
+    index: dict[Element, list[str]] = defaultdict(list)
     for key, elements in right.items():
         if elements:
             for element in prefix(elements):
                 index[element].append(key)
-    places = {key: place for place, key in enumerate(right)}
+    positions = {key: place for place, key in enumerate(right)}
     for key, elements in left.items():
         if not elements:
             continue
         candidates = {other for element in prefix(elements) for other in index.get(element, ())}
-        for other in sorted(candidates, key=places.__getitem__):
+        for other in sorted(candidates, key=positions.__getitem__):
             similarity = jaccard(elements, right[other])
             if similarity >= threshold:
                 yield SimilarKeys(key, other)

@@ -19,7 +19,7 @@ NEWEST_SHARE = 0.10  # of the first import: the author's current writing
 HASH_SHARE = 0.10
 SHINGLE_WORDS = 5
 SKETCH_SIZE = 64
-NEAR_DUPLICATE = 0.5  # Jaccard of 5-word sequences: half of one post is in the other
+MIN_DUPLICATE_SIMILARITY = 0.5  # Jaccard of 5-word sequences: half of one post is in the other
 
 
 @dataclass(frozen=True)
@@ -41,84 +41,87 @@ class SplitRow:
     sketch: tuple[int, ...]
 
 
-def sketch_of(text: str) -> tuple[int, ...]:
+def document_sketch(text: str) -> tuple[int, ...]:
     """Return the sketch by which a document is compared."""
     return tuple(sketch(shingles(text, width=SHINGLE_WORDS), size=SKETCH_SIZE))
 
 
-def draw_splits(documents: Iterable[SplitDocument], *, drawn: Sequence[SplitRow]) -> list[SplitRow]:
+def draw_splits(
+    documents: Iterable[SplitDocument], *, existing_rows: Sequence[SplitRow]
+) -> list[SplitRow]:
     """Draw a split for each document that has none.
 
     Args:
-        documents: all kept documents or only new ones; those in `drawn` are skipped.
-        drawn: every earlier draw of this author; without draws, this is the first import.
+        documents: all kept documents or only new ones; those in `existing_rows` are skipped.
+        existing_rows: every earlier draw of this author; without draws, this is the first import.
 
     Returns:
         The new draws, oldest document first. A document gets the split of an earlier document that
         it repeats. Otherwise, in the first import, the newest tenth of the dated documents is held
         out, and at least one of several. Otherwise, a tenth is held out by a hash of the id.
     """
-    known = {draw.document_id for draw in drawn}
+    known_ids = {split_row.document_id for split_row in existing_rows}
     new = sorted(
-        (document for document in documents if document.document_id not in known), key=_age
+        (document for document in documents if document.document_id not in known_ids),
+        key=_age_sort_key,
     )
     newest: set[str] = set()
-    if not drawn:
+    if not existing_rows:
         dated = [document.document_id for document in new if document.published_at is not None]
         count = round(len(dated) * NEWEST_SHARE)
         if len(dated) > 1:
             count = max(1, count)  # the lot alone may hold out none of five long essays
         newest = set(dated[len(dated) - count :])
-    seen = _Seen(drawn)
-    made: list[SplitRow] = []
+    sketch_index = _SketchIndex(existing_rows)
+    new_rows: list[SplitRow] = []
     for document in new:
-        of_text = sketch_of(document.text)
-        repeated = seen.repeated_by(of_text)
-        if repeated is not None:
-            split, because = repeated.split, f"like {repeated.document_id}"
+        text_sketch = document_sketch(document.text)
+        duplicate = sketch_index.find_duplicate(text_sketch)
+        if duplicate is not None:
+            split, reason = duplicate.split, f"like {duplicate.document_id}"
         elif document.document_id in newest:
-            split, because = "held_out", "newest"
+            split, reason = "held_out", "newest"
         else:
-            split = "held_out" if _lot(document.document_id) < HASH_SHARE else "train"
-            because = "hash"
-        draw = SplitRow(document.document_id, split, because, of_text)
-        seen.add(draw)
-        made.append(draw)
-    return made
+            split = "held_out" if _hash_fraction(document.document_id) < HASH_SHARE else "train"
+            reason = "hash"
+        draw = SplitRow(document.document_id, split, reason, text_sketch)
+        sketch_index.add(draw)
+        new_rows.append(draw)
+    return new_rows
 
 
-def _age(document: SplitDocument) -> tuple[bool, float, str]:
+def _age_sort_key(document: SplitDocument) -> tuple[bool, float, str]:
     at = document.published_at
     return (at is None, at.timestamp() if at else 0.0, document.document_id)
 
 
-def _lot(document_id: str) -> float:
+def _hash_fraction(document_id: str) -> float:
     """Return a uniform number in [0, 1), which is always the same for this document."""
     return int.from_bytes(hashlib.sha256(f"split/{document_id}".encode()).digest()[:8]) / 2**64
 
 
-class _Seen:
+class _SketchIndex:
     """The documents drawn so far, searchable by shared parts of their sketches."""
 
-    def __init__(self, drawn: Iterable[SplitRow]) -> None:
+    def __init__(self, existing_rows: Iterable[SplitRow]) -> None:
         self._by_element: dict[int, list[SplitRow]] = defaultdict(list)
-        for draw in drawn:
+        for draw in existing_rows:
             self.add(draw)
 
     def add(self, draw: SplitRow) -> None:
         for element in draw.sketch:
             self._by_element[element].append(draw)
 
-    def repeated_by(self, of_text: Sequence[int]) -> SplitRow | None:
+    def find_duplicate(self, text_sketch: Sequence[int]) -> SplitRow | None:
         """Return the most similar earlier document, if similar enough; the id breaks ties."""
         candidates = {
             draw.document_id: draw
-            for element in of_text
+            for element in text_sketch
             for draw in self._by_element.get(element, ())
         }
-        rated = [
-            (-sketched_similarity(of_text, draw.sketch, size=SKETCH_SIZE), name)
+        scored_documents = [
+            (-sketched_similarity(text_sketch, draw.sketch, size=SKETCH_SIZE), name)
             for name, draw in candidates.items()
         ]
-        best = min(rated, default=(0.0, ""))
-        return candidates[best[1]] if -best[0] >= NEAR_DUPLICATE else None
+        best = min(scored_documents, default=(0.0, ""))
+        return candidates[best[1]] if -best[0] >= MIN_DUPLICATE_SIMILARITY else None

@@ -42,11 +42,11 @@ def stop_words_of(language: str) -> frozenset[str]:
         return frozenset()
     words = {word.lower() for word in justext.get_stoplist(name)}
     if name == "English":
-        words |= set(_EMPTY_ENGLISH.split())
+        words |= set(_EXTRA_ENGLISH_WORDS.split())
     return frozenset(words)
 
 
-_EMPTY_ENGLISH = (
+_EXTRA_ENGLISH_WORDS = (
     "it's i'm i've i'd i'll don't doesn't didn't can't won't isn't wasn't aren't that's there's "
     "you're you'll you've we're we've they're let's what's couldn't wouldn't shouldn't haven't "
     "hasn't it’s i’m i’ve i’d i’ll don’t doesn’t didn’t can’t won’t isn’t wasn’t that’s there’s "

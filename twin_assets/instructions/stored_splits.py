@@ -5,7 +5,7 @@ drawing (`splits.py`), leaks between correct splits (`leakage.py`).
 
 A document that a model was trained on must never be held out later, because the next gate would
 measure on it. The dataset is therefore compared with every tagged version: those of the checkpoints
-and the last sound one (`SOUND`). A comparison with only the previous version would let a retry
+and the last sound one (`SOUND_TAG`). A comparison with only the previous version would let a retry
 pass.
 """
 # pyright: strict
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.store import StoredTable
     from twin_resources.storage.tables.tables import Tables
 
-DATASET = "instruction_dataset"
-SPLITS = "document_splits"
-SOUND = "sound-splits"
+DATASET_TABLE = "instruction_dataset"
+SPLITS_TABLE = "document_splits"
+SOUND_TAG = "sound-splits"
 MAX_VERSIONS = 20  # the newest ones; an old version differs only if a newer one does
 
 
@@ -45,46 +45,48 @@ class StoredSplits:
     changed: int
 
     @property
-    def kept(self) -> bool:
+    def is_unchanged(self) -> bool:
         return not (self.not_drawn or self.changed)
 
 
 def compare_splits(
-    dataset: pl.DataFrame, drawn: pl.DataFrame, earlier: Iterable[pl.DataFrame]
+    dataset: pl.DataFrame, draws: pl.DataFrame, earlier_versions: Iterable[pl.DataFrame]
 ) -> StoredSplits:
     """Compare the split of each document; left-out rows and those of a general set have none.
 
     Args:
-        dataset, drawn, earlier: `document_id`, `split`.
+        dataset, draws, earlier: `document_id`, `split`.
     """
-    now = _by_document(dataset)
-    both = now.join(drawn, on="document_id", how="left", suffix="_drawn")
-    not_drawn = both.filter(pl.col("split").ne_missing(pl.col("split_drawn")))
+    current = _split_by_document(dataset)
+    joined = current.join(draws, on="document_id", how="left", suffix="_drawn")
+    not_drawn = joined.filter(pl.col("split").ne_missing(pl.col("split_drawn")))
     changed: set[str] = set()
     versions = 0
-    for before in earlier:
+    for earlier_rows in earlier_versions:
         versions += 1
-        both = now.join(_by_document(before), on="document_id", suffix="_before")
-        other = both.filter(pl.col("split") != pl.col("split_before"))
-        changed |= set(other["document_id"].to_list())
+        joined = current.join(_split_by_document(earlier_rows), on="document_id", suffix="_before")
+        differing = joined.filter(pl.col("split") != pl.col("split_before"))
+        changed |= set(differing["document_id"].to_list())
     return StoredSplits(versions, not_drawn["document_id"].n_unique(), len(changed))
 
 
-def _by_document(rows: pl.DataFrame) -> pl.DataFrame:
+def _split_by_document(rows: pl.DataFrame) -> pl.DataFrame:
     used = rows.filter(pl.col("split").is_in(["train", "held_out"]))
     return used.select("document_id", "split").unique()
 
 
-def splits_of(tables: Tables, author: str) -> StoredSplits:
+def compare_stored_splits(tables: Tables, author: str) -> StoredSplits:
     """Compare the stored dataset with the draws and its tagged versions."""
-    table = store.open_table(tables.uri(DATASET, author), storage_options=tables.storage_options)
+    table = store.open_table(
+        tables.uri(DATASET_TABLE, author), storage_options=tables.storage_options
+    )
     versions = sorted(_tagged_versions(table) if table else (), reverse=True)
     columns = ["document_id", "split"]
     return compare_splits(
-        tables.read(DATASET, author, columns=columns),
-        tables.read(SPLITS, author, columns=columns),
+        tables.read(DATASET_TABLE, author, columns=columns),
+        tables.read(SPLITS_TABLE, author, columns=columns),
         (
-            tables.read(DATASET, author, columns=columns, version=version)
+            tables.read(DATASET_TABLE, author, columns=columns, version=version)
             for version in versions[:MAX_VERSIONS]
         ),
     )
@@ -96,6 +98,6 @@ def _tagged_versions(table: StoredTable) -> set[int]:
     return {int(tag["version"]) for tag in tags.values()}
 
 
-def hold_splits(tables: Tables, author: str) -> None:
+def tag_sound_splits(tables: Tables, author: str) -> None:
     """Record the newest version as sound, for comparison with later versions."""
-    tables.tag(DATASET, author, SOUND)
+    tables.tag(DATASET_TABLE, author, SOUND_TAG)

@@ -23,12 +23,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.instructions.similar_keys import shingles, words_of
-from twin_resources.access.account import account_of
-from twin_resources.access.named_model import cost_of, leaves_machine, pause_s
+from twin_assets.instructions.similar_keys import shingles, split_words
+from twin_resources.access.account import open_account
+from twin_resources.access.named_model import classify_cost, leaves_machine, retry_delay_s
 from twin_resources.access.purpose_budget import PurposeBudget
-from twin_resources.access.spending_limits import OverLimit
-from twin_resources.authors.consent import what_keeps_here
+from twin_resources.access.spending_limits import OverLimitError
+from twin_resources.authors.consent import external_use_refusal
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 
 TEACHER_VERSION = "2"  # not raised for a request in another language: paid questions stay valid
 WRITTEN, UNUSABLE, FAILED, OVER_BUDGET = "written", "unusable", "failed", "over_budget"
-TRIES = 3
+MAX_TRIES = 3
 MAX_QUESTION_WORDS = 40
-QUOTED_WORDS = 8  # consecutive words of the passage: such a question gives away its answer
+QUOTATION_WORDS = 8  # consecutive words of the passage: such a question gives away its answer
 _ANSWER_TOKENS = 100
 _REQUEST_TOKENS = 64  # tokens that a provider may add to a message
-_AT_ONCE = 4
-_FAILURES_IN_A_ROW = 8
-_USELESS_IN_A_ROW = 40  # a weak model may give one usable reply in three
+_MAX_CONCURRENT = 4
+_MAX_CONSECUTIVE_FAILURES = 8
+_MAX_CONSECUTIVE_UNUSABLE = 40  # a weak model may give one usable reply in three
 _REQUEST = (
     "A reader asks an author a question, and the passage below is the author's answer. Write that "
     "question: one sentence of at most 30 words, in the language of the passage, that names what "
@@ -53,7 +53,7 @@ _REQUEST = (
     "Title of the post: {title}\n\nPassage:\n{passage}"
 )
 # A small model that is asked in English answers in English. The rest of the request is the same.
-_ASKED_IN = {
+_REQUEST_BY_LANGUAGE = {
     "de": (
         "Jemand stellt einem Autor eine Frage, und der Abschnitt unten ist die Antwort des Autors. "
         "Schreib diese Frage: ein deutscher Satz von höchstens 30 Wörtern, der nennt, worum es in "
@@ -87,16 +87,16 @@ _ASKED_IN = {
 }
 
 
-def request_for(prompt: TeacherPrompt, *, language: str = "") -> str:
+def build_request(prompt: TeacherPrompt, *, language: str = "") -> str:
     """Return the request to the teacher, in the author's language.
 
     Args:
         language: an ISO 639-1 code. If it is empty or unknown here, the request is in English and
             asks for a question in the language of the passage.
     """
-    asked, _, material = _REQUEST.partition("\n\n")
-    asked = _ASKED_IN.get(language, asked)
-    return f"{asked}\n\n{material.format(title=prompt.title, passage=prompt.passage)}"
+    instruction, _, passage_template = _REQUEST.partition("\n\n")
+    instruction = _REQUEST_BY_LANGUAGE.get(language, instruction)
+    return f"{instruction}\n\n{passage_template.format(title=prompt.title, passage=prompt.passage)}"
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class TeacherReply:
 
     Attributes:
         question: the question, or empty unless `outcome` is `written`.
-        outcome: `written`; `unusable` if no reply contained a question, although the replies were
+        outcome: `written`; `count_unusable_vectors` if no reply contained a question, although the replies were
             paid for; `failed` if there was no reply; `over_budget` if another request could have
             cost too much.
         tries: the number of requests sent.
@@ -153,14 +153,14 @@ class Teacher:
     ) -> None:
         self.model = model
         self.budget = budget
-        self.broken: TwinError | None = None  # why no more requests are sent
+        self.fatal_error: TwinError | None = None  # why no more requests are sent
         self._language = language
         self._first_pause_s = first_pause_s
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._failures = 0
-        self._useless = 0
-        self._priced: bool | None = None
+        self._consecutive_failures = 0
+        self._consecutive_unusable = 0
+        self._is_priced: bool | None = None
 
     def ask(self, requests: Sequence[TeacherPrompt]) -> list[TeacherReply]:
         """Return one reply per passage, in order.
@@ -172,13 +172,13 @@ class Teacher:
                 without being a self-hosted server.
         """
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise it asks GitHub
-        if self._priced is None:
-            self._priced = self._has_price()
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        if self._is_priced is None:
+            self._is_priced = self._has_price()
+        with ThreadPoolExecutor(_MAX_CONCURRENT) as pool:
             return list(pool.map(self._ask, requests))
 
     def _has_price(self) -> bool:
-        cost = cost_of(self.model, os.environ)
+        cost = classify_cost(self.model, os.environ)
         if cost == "priced" and self.budget is None:
             raise TwinError(
                 f"have the teacher {self.model} write questions",
@@ -197,68 +197,70 @@ class Teacher:
         return cost == "priced"
 
     def _price(self, prompt_tokens: int, answer_tokens: int) -> float | None:
-        from twin_resources.access.paid_budget import price_of
+        from twin_resources.access.paid_budget import answer_price_usd
 
         try:
-            return price_of(self.model, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens)
+            return answer_price_usd(
+                self.model, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens
+            )
         except TwinError:
             return None
 
-    def _ask(self, one: TeacherPrompt) -> TeacherReply:
-        content = request_for(one, language=self._language)
-        reply, again = TeacherReply(), True
-        while again and reply.tries < TRIES and self.broken is None:
-            reply, again = self._try(reply, content, passage=one.passage)
+    def _ask(self, prompt: TeacherPrompt) -> TeacherReply:
+        content = build_request(prompt, language=self._language)
+        reply, should_retry = TeacherReply(), True
+        while should_retry and reply.tries < MAX_TRIES and self.fatal_error is None:
+            reply, should_retry = self._try_once(reply, content, passage=prompt.passage)
         if reply.outcome == FAILED and reply.tries:
             self._count_failure(reply.reason)
         if reply.outcome == UNUSABLE:
-            self._count_useless()
+            self._count_unusable()
         return reply
 
-    def _try(
-        self, before: TeacherReply, content: str, *, passage: str
+    def _try_once(
+        self, previous: TeacherReply, content: str, *, passage: str
     ) -> tuple[TeacherReply, bool]:
         """Return the reply after one more request, and whether another may follow."""
         from openai import APITimeoutError, OpenAIError
 
-        bound = self._price(len(content.encode()) + _REQUEST_TOKENS, _ANSWER_TOKENS) or 0.0
+        max_usd = self._price(len(content.encode()) + _REQUEST_TOKENS, _ANSWER_TOKENS) or 0.0
         try:
-            reserved = None if self.budget is None else self.budget.reserve(bound)
-        except OverLimit:
-            return replace(before, outcome=OVER_BUDGET, reason="a limit of the account"), False
-        tries, cost = before.tries + 1, 0.0
+            reservation = None if self.budget is None else self.budget.reserve(max_usd)
+        except OverLimitError:
+            return replace(previous, outcome=OVER_BUDGET, reason="a limit of the account"), False
+        tries, cost = previous.tries + 1, 0.0
         try:
             reply = self._complete(content, tries=tries)
         except OpenAIError as error:  # the base class of every LiteLLM error
             # A provider may well charge for an answer that came too late.
-            cost = bound if isinstance(error, APITimeoutError) else 0.0
+            cost = max_usd if isinstance(error, APITimeoutError) else 0.0
             failed = replace(
-                before, outcome=FAILED, reason=type(error).__name__, tries=tries,
-                usd=before.usd + cost,
+                previous, outcome=FAILED, reason=type(error).__name__, tries=tries,
+                usd=previous.usd + cost,
             )  # fmt: skip
-            return failed, self._again_after(error, tries=tries)
+            return failed, self._pause_before_retry(error, tries=tries)
         else:
-            used = (reply.usage.prompt_tokens or 0, reply.usage.completion_tokens or 0)
+            token_usage = (reply.usage.prompt_tokens or 0, reply.usage.completion_tokens or 0)
             # If a server does not report its usage, the full bound is charged.
-            cost = (self._price(*used) or 0.0) if any(used) else bound
-            question = usable_question(_said(reply), passage=passage)
+            cost = (self._price(*token_usage) or 0.0) if any(token_usage) else max_usd
+            question = extract_question(_reply_text(reply), passage=passage)
             with self._lock:
-                self._failures = 0
-                self._useless = 0 if question else self._useless
-            written = replace(
-                before,
+                self._consecutive_failures = 0
+                self._consecutive_unusable = 0 if question else self._consecutive_unusable
+            updated = replace(
+                previous,
                 question=question,
                 outcome=WRITTEN if question else UNUSABLE,
                 tries=tries,
-                prompt_tokens=before.prompt_tokens + used[0],
-                answer_tokens=before.answer_tokens + used[1],
-                usd=before.usd + cost,
+                prompt_tokens=previous.prompt_tokens + token_usage[0],
+                answer_tokens=previous.answer_tokens + token_usage[1],
+                usd=previous.usd + cost,
                 reason="" if question else "no usable question",
             )
-            return written, not question
+            return updated, not question
         finally:
-            if self.budget is not None and reserved is not None:
-                self.budget.settle(reserved, cost)
+            if self.budget is not None and reservation is not None:
+                self.budget.settle(reservation, cost)
 
     def _complete(self, content: str, *, tries: int) -> Any:
         import litellm
@@ -278,7 +280,7 @@ class Teacher:
             drop_params=True,  # some models accept no temperature
         )
 
-    def _again_after(self, error: Exception, *, tries: int) -> bool:
+    def _pause_before_retry(self, error: Exception, *, tries: int) -> bool:
         """Pause if the failed request is worth another try; return whether it is."""
         from openai import BadRequestError
 
@@ -287,8 +289,8 @@ class Teacher:
             return False
         if isinstance(error, BadRequestError):  # caused by this passage; a retry would fail too
             return False
-        if tries < TRIES:
-            time.sleep(pause_s(error, tries=tries, first_s=self._first_pause_s))
+        if tries < MAX_TRIES:
+            time.sleep(retry_delay_s(error, attempts=tries, initial_delay_s=self._first_pause_s))
         return True
 
     def _is_final(self, error: Exception) -> bool:
@@ -298,60 +300,62 @@ class Teacher:
 
     def _count_failure(self, reason: str) -> None:
         with self._lock:
-            self._failures += 1
-            too_many = self._failures >= _FAILURES_IN_A_ROW
-        if too_many:
-            self._give_up(f"{_FAILURES_IN_A_ROW} samples in a row without a reply ({reason})")
-
-    def _count_useless(self) -> None:
-        with self._lock:
-            self._useless += 1
-            too_many = self._useless >= _USELESS_IN_A_ROW
+            self._consecutive_failures += 1
+            too_many = self._consecutive_failures >= _MAX_CONSECUTIVE_FAILURES
         if too_many:
             self._give_up(
-                f"{_USELESS_IN_A_ROW} samples in a row without a usable question (a model that "
+                f"{_MAX_CONSECUTIVE_FAILURES} samples in a row without a reply ({reason})"
+            )
+
+    def _count_unusable(self) -> None:
+        with self._lock:
+            self._consecutive_unusable += 1
+            too_many = self._consecutive_unusable >= _MAX_CONSECUTIVE_UNUSABLE
+        if too_many:
+            self._give_up(
+                f"{_MAX_CONSECUTIVE_UNUSABLE} samples in a row without a usable question (a model that "
                 f"thinks first does not come to one within the {_ANSWER_TOKENS} tokens of a reply)"
             )
 
-    def _give_up(self, why: object) -> None:
-        self.broken = self.broken or TwinError(
+    def _give_up(self, reason: object) -> None:
+        self.fatal_error = self.fatal_error or TwinError(
             f"have the teacher {self.model} write questions",
-            found=str(why).splitlines()[0],
+            found=str(reason).splitlines()[0],
             next_step="check the name, its key and its limits and materialize again (what it wrote "
             "is kept), or unset TWIN_TEACHER_MODEL to use templates",
         )
 
 
-def why_not_taught(settings: Settings, author: Author) -> str:
+def teacher_block_reason(settings: Settings, author: Author) -> str:
     """Return why the home's teacher may not see this author's posts.
 
     The result is empty if it may, or if there is no teacher.
     """
     if not settings.teacher_model or not leaves_machine(settings.teacher_model, os.environ):
         return ""
-    return what_keeps_here(author)
+    return external_use_refusal(author)
 
 
-def teacher_of(settings: Settings, state: State, author: Author) -> Teacher | None:
+def load_teacher(settings: Settings, state: State, author: Author) -> Teacher | None:
     """Return a home's teacher for one author, or None if templates write the questions."""
-    if not settings.teacher_model or why_not_taught(settings, author):
+    if not settings.teacher_model or teacher_block_reason(settings, author):
         return None
     budget = None
     if settings.teacher_budget_per_month is not None:
-        budget = PurposeBudget(account_of(settings, state), "teacher", author=author.slug)
+        budget = PurposeBudget(open_account(settings, state), "teacher", author=author.slug)
     return Teacher(settings.teacher_model, budget=budget, language=author.language)
 
 
-def _said(reply: Any) -> str:
+def _reply_text(reply: Any) -> str:
     """Return the text of a reply, or an empty text if it has no choices or content."""
     return str(reply.choices[0].message.content or "") if reply.choices else ""
 
 
-_THOUGHTS = re.compile(r"<think>.*?</think>", re.S)
+_THINKING_BLOCK = re.compile(r"<think>.*?</think>", re.S)
 _LABEL = re.compile(r"^(?:the )?(?:question|frage|pregunta|domanda|pergunta|vraag)\s*:\s*", re.I)
 
 
-def usable_question(reply: str, *, passage: str = "") -> str:
+def extract_question(reply: str, *, passage: str = "") -> str:
     """Return the question in a teacher's answer.
 
     Returns:
@@ -359,11 +363,11 @@ def usable_question(reply: str, *, passage: str = "") -> str:
         than forty words, or quotes eight consecutive words of the passage, which would teach
         copying from the prompt.
     """
-    lines = [line.strip(" \t\"'“”*#") for line in _THOUGHTS.sub("", reply).splitlines()]
-    line = _LABEL.sub("", next((line for line in lines if words_of(line)), "")).strip(" \"'“”*")
-    if not 3 <= len(words_of(line)) <= MAX_QUESTION_WORDS:
+    lines = [line.strip(" \t\"'“”*#") for line in _THINKING_BLOCK.sub("", reply).splitlines()]
+    line = _LABEL.sub("", next((line for line in lines if split_words(line)), "")).strip(" \"'“”*")
+    if not 3 <= len(split_words(line)) <= MAX_QUESTION_WORDS:
         return ""
-    quoted = len(words_of(line)) >= QUOTED_WORDS and not shingles(
-        line, width=QUOTED_WORDS
-    ).isdisjoint(shingles(passage, width=QUOTED_WORDS))
-    return "" if quoted else line
+    quotes_passage = len(split_words(line)) >= QUOTATION_WORDS and not shingles(
+        line, width=QUOTATION_WORDS
+    ).isdisjoint(shingles(passage, width=QUOTATION_WORDS))
+    return "" if quotes_passage else line

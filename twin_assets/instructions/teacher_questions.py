@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from twin_assets.corpus.corpus_tables import columns_of, validated
+from twin_assets.corpus.corpus_tables import column_types, validate_rows
 from twin_assets.instructions.instruction_tables import TeacherQuestions
 from twin_assets.instructions.teacher import (
     FAILED,
@@ -29,14 +29,14 @@ from twin_assets.instructions.teacher import (
     Teacher,
     TeacherPrompt,
 )
-from twin_resources.storage.tables.rows_by_id import is_one_of
+from twin_resources.storage.tables.rows_by_id import sql_in_filter
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
-TABLE = "teacher_questions"
-DRAFTS, DATASET = "instruction_drafts", "instruction_dataset"
-_STORED_AT_ONCE = 20
+QUESTIONS_TABLE = "teacher_questions"
+DRAFTS_TABLE, DATASET_TABLE = "instruction_drafts", "instruction_dataset"
+_BATCH_SIZE = 20
 
 
 @dataclass(frozen=True)
@@ -75,113 +75,118 @@ def update_questions(
         TwinError: the teacher can't be reached, refuses, or its budget can't be kept. The questions
             that it had written by then are stored.
     """
-    wanted = _wanted(tables, author, teacher)
-    now: list[float] = []
+    requested = _select_drafts(tables, author, teacher)
+    reply_costs_usd: list[float] = []
     requests = 0
 
     def ask(rows: pl.DataFrame) -> pl.DataFrame:
         nonlocal requests
-        if teacher.broken is not None:
-            raise teacher.broken
+        if teacher.fatal_error is not None:
+            raise teacher.fatal_error
         replies = teacher.ask(_prompts(tables, author, rows))
-        now.extend(reply.usd for reply in replies)
+        reply_costs_usd.extend(reply.usd for reply in replies)
         requests += sum(reply.tries for reply in replies)
-        written = sum(reply.outcome == WRITTEN for reply in replies)
-        log(f"{written} of {rows.height} questions by {teacher.model}, {sum(now):.4f} $ so far")
-        made = pl.DataFrame(
+        written_count = sum(reply.outcome == WRITTEN for reply in replies)
+        log(
+            f"{written_count} of {rows.height} questions by {teacher.model}, {sum(reply_costs_usd):.4f} $ so far"
+        )
+        reply_rows = pl.DataFrame(
             [
                 {**row, **asdict(reply), "model": teacher.model}
                 for row, reply in zip(rows.to_dicts(), replies, strict=True)
             ],
-            schema=columns_of(TeacherQuestions),
+            schema=column_types(TeacherQuestions),
         )
-        return validated(made, TeacherQuestions)
+        return validate_rows(reply_rows, TeacherQuestions)
 
     tables.sync(
-        wanted,
-        TABLE,
+        requested,
+        QUESTIONS_TABLE,
         author=author,
         key="sample_id",
         function=ask,
         version=f"{TEACHER_VERSION}:{teacher.model}",
-        schema=columns_of(TeacherQuestions),
+        schema=column_types(TeacherQuestions),
         row_key="sample_id",
-        batch_rows=_STORED_AT_ONCE,
+        batch_rows=_BATCH_SIZE,
     )
-    if teacher.broken is not None:
-        raise teacher.broken
+    if teacher.fatal_error is not None:
+        raise teacher.fatal_error
     columns = ["outcome", "usd", "prompt_tokens", "answer_tokens"]
-    stored = tables.read(TABLE, author, columns=columns)
-    left = teacher.budget.left() if teacher.budget is not None else None
+    stored = tables.read(QUESTIONS_TABLE, author, columns=columns)
+    remaining_usd = teacher.budget.remaining_usd() if teacher.budget is not None else None
     return TeacherResult(
         model=teacher.model,
         outcomes=dict(sorted(Counter(stored["outcome"].to_list()).items())),
         requests=requests,
-        usd=round(sum(now), 6),
+        usd=round(sum(reply_costs_usd), 6),
         usd_in_all=round(float(stored["usd"].sum()), 6),
         prompt_tokens=int(stored["prompt_tokens"].sum()),
         answer_tokens=int(stored["answer_tokens"].sum()),
-        budget_left=None if left is None else round(left, 6),
+        budget_left=None if remaining_usd is None else round(remaining_usd, 6),
     )
 
 
 def _prompts(tables: Tables, author: str, rows: pl.DataFrame) -> list[TeacherPrompt]:
     """Return one prompt per row: its title and the draft's answer."""
     ids = rows["sample_id"].to_list()
-    where, columns = is_one_of("sample_id", ids), ["sample_id", "answer"]
-    answers = dict(tables.read(DRAFTS, author, columns=columns, where=where).iter_rows())
+    where, columns = sql_in_filter("sample_id", ids), ["sample_id", "answer"]
+    answers = dict(tables.read(DRAFTS_TABLE, author, columns=columns, where=where).iter_rows())
     return [TeacherPrompt(row["title"], answers[row["sample_id"]]) for row in rows.to_dicts()]
 
 
-def _wanted(tables: Tables, author: str, teacher: Teacher) -> pl.DataFrame:
+def _select_drafts(tables: Tables, author: str, teacher: Teacher) -> pl.DataFrame:
     """Return `sample_id`, `document_id`, `title`, `turn` of the samples to ask about.
 
     The turn is higher for a sample that is asked about again.
     """
-    drafts = tables.read(DRAFTS, author, columns=["sample_id", "document_id", "title"])
-    if not tables.exists(TABLE, author):
+    drafts = tables.read(DRAFTS_TABLE, author, columns=["sample_id", "document_id", "title"])
+    if not tables.exists(QUESTIONS_TABLE, author):
         return drafts.with_columns(pl.lit(0, dtype=pl.Int64).alias("turn"))
-    again = [FAILED]
-    left = None if teacher.budget is None else teacher.budget.left()
-    if left is None or left > 0:
-        again.append(OVER_BUDGET)
+    retried_outcomes = [FAILED]
+    remaining_usd = None if teacher.budget is None else teacher.budget.remaining_usd()
+    if remaining_usd is None or remaining_usd > 0:
+        retried_outcomes.append(OVER_BUDGET)
     columns = ["sample_id", "model", "outcome", "turn"]
     stored = (
-        tables.read(TABLE, author, columns=columns)
+        tables.read(QUESTIONS_TABLE, author, columns=columns)
         .filter(pl.col("model") == teacher.model)
-        .select("sample_id", turn=pl.col("turn") + pl.col("outcome").is_in(again).cast(pl.Int64))
+        .select(
+            "sample_id",
+            turn=pl.col("turn") + pl.col("outcome").is_in(retried_outcomes).cast(pl.Int64),
+        )
     )
     return drafts.join(stored, on="sample_id", how="left", maintain_order="left").with_columns(
         pl.col("turn").fill_null(0)
     )
 
 
-def questions_of(tables: Tables, author: str, model: str) -> pl.DataFrame:
+def read_written_questions(tables: Tables, author: str, model: str) -> pl.DataFrame:
     """Return `sample_id`, `taught`: the questions that this teacher wrote."""
     columns = ["sample_id", "question", "model", "outcome"]
     return (
-        tables.read(TABLE, author, columns=columns)
+        tables.read(QUESTIONS_TABLE, author, columns=columns)
         .filter((pl.col("model") == model) & (pl.col("outcome") == WRITTEN))
         .select("sample_id", taught="question")
     )
 
 
-def waiting_questions(tables: Tables, author: str, model: str) -> int:
+def count_pending_questions(tables: Tables, author: str, model: str) -> int:
     """Count the questions that the next update will request or take from the templates again.
 
     Args:
         model: the teacher's model, or empty for templates. Drafts for which it gave no usable reply
             don't count.
     """
-    if not tables.exists(DRAFTS, author):
+    if not tables.exists(DRAFTS_TABLE, author):
         return 0
-    if not tables.exists(TABLE, author):
-        return tables.read(DRAFTS, author, columns=["sample_id"]).height if model else 0
-    if not model and not tables.exists(DATASET, author):
+    if not tables.exists(QUESTIONS_TABLE, author):
+        return tables.read(DRAFTS_TABLE, author, columns=["sample_id"]).height if model else 0
+    if not model and not tables.exists(DATASET_TABLE, author):
         return 0
     if not model:
         where = "instruction_source LIKE 'teacher:%'"
-        return tables.read(DATASET, author, columns=["sample_id"], where=where).height
-    drafts = tables.read(DRAFTS, author, columns=["sample_id"])
-    rows = tables.read(TABLE, author, columns=["sample_id", "model"])
+        return tables.read(DATASET_TABLE, author, columns=["sample_id"], where=where).height
+    drafts = tables.read(DRAFTS_TABLE, author, columns=["sample_id"])
+    rows = tables.read(QUESTIONS_TABLE, author, columns=["sample_id", "model"])
     return drafts.join(rows.filter(pl.col("model") == model), on="sample_id", how="anti").height

@@ -40,7 +40,7 @@ answer, and leaves no room for three other posts (`tests/bench/RESULTS.md`, read
 # changes, so that traces, samples and votes still refer to it.
 _NAMING_VERSION = "2"
 
-MIN_LIMIT = 32
+MIN_TOKEN_LIMIT = 32
 
 # WordPiece makes one [UNK] of an unknown word of any length, and of a run of an unknown script.
 # English has 4.5 characters per token. Without this bound such a chunk could have any length.
@@ -49,7 +49,7 @@ _CHARACTERS_PER_TOKEN = 8
 DOCUMENT_COLUMNS = ("document_id", "title", "url", "published_at", "text", "kept")
 """Columns of `cleaned_documents` that `chunk_documents` reads."""
 # A title of thousands of words, as in exports of some platforms, would leave no room for text.
-TITLE_SHARE = 4  # the title gets at most 1 / 4 of the limit: 32 of 128 tokens
+TITLE_LIMIT_DIVISOR = 4  # the title gets at most 1 / 4 of the limit: 32 of 128 tokens
 _HEADING_SEPARATOR = "\n\n"
 
 _HASH_DIGITS = 24
@@ -119,7 +119,7 @@ def content_hash(text: str, embedder_revision: str) -> str:
     return hashlib.sha256(named.encode()).hexdigest()[:_HASH_DIGITS]
 
 
-def contents_of(chunk_ids: pl.Series) -> pl.Series:
+def extract_content_hashes(chunk_ids: pl.Series) -> pl.Series:
     """Return the content hash in each chunk's id, or "" if it has none."""
     return chunk_ids.str.extract(_CONTENT.pattern, 1).fill_null("")
 
@@ -129,7 +129,7 @@ def chunk_columns() -> Mapping[str, pl.DataType]:
     return {name: column.dtype for name, column in DocumentChunks.columns().items()}
 
 
-def for_chunks(tokenizer: EmbedderTokenizer) -> EmbedderTokenizer:
+def limit_to_chunk_tokens(tokenizer: EmbedderTokenizer) -> EmbedderTokenizer:
     """Limit the embedder's tokenizer to `CHUNK_TOKENS`, or less if the embedder reads less.
     Args:
         tokenizer: the embedder's tokenizer; its `token_limit` counts special tokens.
@@ -141,19 +141,19 @@ def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl
     """Cut every kept document into chunks of at most `tokenizer.token_limit` tokens.
     Args:
         documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
-        tokenizer: the result of `for_chunks`.
+        tokenizer: the result of `limit_to_chunk_tokens`.
     Returns:
         `DocumentChunks`, zero or more rows per document.
     """
     rows: list[dict[str, Any]] = []
     for document in documents.filter(pl.col("kept")).to_dicts():
-        seen: Counter[str] = Counter()
-        heading = bounded_title(str(document["title"] or ""), tokenizer)
-        cuts = cut(str(document["text"]), tokenizer, heading=heading)
+        digest_counts: Counter[str] = Counter()
+        heading = shorten_title(str(document["title"] or ""), tokenizer)
+        cuts = cut_text(str(document["text"]), tokenizer, heading=heading)
         for position, chunk in enumerate(cuts):
             digest = content_hash(chunk.text, tokenizer.revision)
-            seen[digest] += 1
-            repeat = f"-{seen[digest]}" if seen[digest] > 1 else ""
+            digest_counts[digest] += 1
+            repeat = f"-{digest_counts[digest]}" if digest_counts[digest] > 1 else ""
             rows.append(
                 {
                     "chunk_id": f"{document['document_id']}-{digest}{repeat}",
@@ -180,7 +180,9 @@ class ChunkLengths:
     miscounted: int
 
 
-def measure(parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer) -> ChunkLengths:
+def measure_chunk_lengths(
+    parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer
+) -> ChunkLengths:
     """Count the tokens of stored chunks again; 1,000 take 0.25 s.
 
     Args:
@@ -190,38 +192,38 @@ def measure(parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer) -> Chun
     chunks = longest = too_long = miscounted = 0
     for part in parts:
         texts: list[str] = part["text"].to_list()
-        whole = list(map(indexed_text, part["heading"].to_list(), texts))
+        indexed_texts = list(map(indexed_text, part["heading"].to_list(), texts))
         counted = pl.Series("counted", tokenizer.count_tokens(texts), pl.Int64)
-        read = pl.Series("read", tokenizer.count_tokens(whole), pl.Int64)
-        most = pl.DataFrame([counted, read, part["token_count"]]).max_horizontal()
+        indexed_counts = pl.Series("read", tokenizer.count_tokens(indexed_texts), pl.Int64)
+        max_counts = pl.DataFrame([counted, indexed_counts, part["token_count"]]).max_horizontal()
         chunks += part.height
-        longest = max([longest, *most])
-        too_long += int((most > tokenizer.token_limit).sum())
+        longest = max([longest, *max_counts])
+        too_long += int((max_counts > tokenizer.token_limit).sum())
         miscounted += int((counted != part["token_count"]).sum())
     return ChunkLengths(chunks, longest, too_long, miscounted)
 
 
-def bounded_title(title: str, tokenizer: EmbedderTokenizer) -> str:
+def shorten_title(title: str, tokenizer: EmbedderTokenizer) -> str:
     """Shorten a title for a chunk's heading: one line, at most a quarter of the embedder's limit.
     A longer title is cut after a whole word, or inside the word if it has only one.
     """
     title = " ".join(title.split())
     special = tokenizer.tokenizer.num_special_tokens_to_add(False)
-    most = room = tokenizer.token_limit // TITLE_SHARE
-    ruler = _Ruler(title, tokenizer)
-    if ruler.cost(0, len(title)) <= most:
+    title_limit = max_tokens = tokenizer.token_limit // TITLE_LIMIT_DIVISOR
+    token_counter = _TokenCounter(title, tokenizer)
+    if token_counter.count(0, len(title)) <= title_limit:
         return title
     while True:
-        (_, stop), *_ = _characters(ruler, 0, len(title), room=room)
+        (_, stop), *_ = _split_characters(token_counter, 0, len(title), max_tokens=max_tokens)
         cut_at = title.rfind(" ", 0, stop + 1)
         bounded = title[: cut_at if cut_at > 0 else stop]
         # The start of a cut word may count more tokens than it did within the whole word.
-        if room == 1 or tokenizer.count_tokens([bounded])[0] - special <= most:
+        if max_tokens == 1 or tokenizer.count_tokens([bounded])[0] - special <= title_limit:
             return bounded
-        room //= 2
+        max_tokens //= 2
 
 
-def cut(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> list[Chunk]:
+def cut_text(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> list[Chunk]:
     """Cut one text into chunks of at most `tokenizer.token_limit` tokens, `heading` included.
 
     Paragraphs, lists and code blocks that fit are kept whole and fill the chunks; a heading stays
@@ -231,63 +233,83 @@ def cut(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> list[C
         text: the document's text.
         tokenizer: the embedder's tokenizer.
         heading: text that is embedded above each chunk; at most a quarter of the limit
-            (`bounded_title`).
+            (`shorten_title`).
 
     Raises:
         ValueError: the limit is below 32 tokens.
     """
-    if tokenizer.token_limit < MIN_LIMIT:
-        raise ValueError(f"cannot cut to {tokenizer.token_limit} tokens, at least {MIN_LIMIT}")
-    above = tokenizer.count_tokens([heading])[0]  # with the special tokens, which come once
-    ruler = _Ruler(text, tokenizer)
-    spans = list(_fill(ruler, 0, len(text), room=tokenizer.token_limit - above))
+    if tokenizer.token_limit < MIN_TOKEN_LIMIT:
+        raise ValueError(
+            f"cannot cut to {tokenizer.token_limit} tokens, at least {MIN_TOKEN_LIMIT}"
+        )
+    heading_tokens = tokenizer.count_tokens([heading])[
+        0
+    ]  # with the special tokens, which come once
+    token_counter = _TokenCounter(text, tokenizer)
+    spans = list(
+        _fill_spans(token_counter, 0, len(text), max_tokens=tokenizer.token_limit - heading_tokens)
+    )
     chunks: list[Chunk] = []
     for (start, end), counts in zip(
-        spans, _counted([text[start:end] for start, end in spans], heading, tokenizer), strict=True
+        spans,
+        _count_tokens([text[start:end] for start, end in spans], heading, tokenizer),
+        strict=True,
     ):
-        if counts.whole <= tokenizer.token_limit:
+        if counts.with_heading <= tokenizer.token_limit:
             chunks.append(Chunk(start, end, text[start:end], counts.text))
         else:
-            room = max(1, counts.whole - above)
-            chunks += _cut_smaller(ruler, start, end, tokenizer, heading=heading, room=room)
+            max_tokens = max(1, counts.with_heading - heading_tokens)
+            chunks += _cut_smaller(
+                token_counter, start, end, tokenizer, heading=heading, max_tokens=max_tokens
+            )
     return chunks
 
 
 @dataclass(frozen=True)
-class _Counts:
+class _TokenCounts:
     """Tokens of a chunk's text alone and with its heading; special tokens included."""
 
     text: int
-    whole: int
+    with_heading: int
 
 
-def _counted(texts: list[str], heading: str, tokenizer: EmbedderTokenizer) -> list[_Counts]:
+def _count_tokens(
+    texts: list[str], heading: str, tokenizer: EmbedderTokenizer
+) -> list[_TokenCounts]:
     alone = tokenizer.count_tokens(texts)
     if not heading:
-        return [_Counts(count, count) for count in alone]
+        return [_TokenCounts(count, count) for count in alone]
     whole = tokenizer.count_tokens([indexed_text(heading, text) for text in texts])
     # The text alone counts too: a tokenizer might join the words around the line break.
-    return [_Counts(text, max(text, both)) for text, both in zip(alone, whole, strict=True)]
+    return [_TokenCounts(text, max(text, both)) for text, both in zip(alone, whole, strict=True)]
 
 
 def _cut_smaller(
-    ruler: _Ruler, start: int, end: int, tokenizer: EmbedderTokenizer, *, heading: str, room: int
+    token_counter: _TokenCounter,
+    start: int,
+    end: int,
+    tokenizer: EmbedderTokenizer,
+    *,
+    heading: str,
+    max_tokens: int,
 ) -> Iterator[Chunk]:
     """Cut a span that counts more tokens alone than it did inside its document.
     A cut within a word of over 100 characters has that effect, so the room is halved until the
     tokenizer's count fits.
     """
-    for begin, stop in _fill(ruler, start, end, room=max(1, room // 2)):
-        text = ruler.text[begin:stop]
-        (counts,) = _counted([text], heading, tokenizer)
-        if counts.whole <= tokenizer.token_limit or stop - begin == 1:
+    for begin, stop in _fill_spans(token_counter, start, end, max_tokens=max(1, max_tokens // 2)):
+        text = token_counter.text[begin:stop]
+        (counts,) = _count_tokens([text], heading, tokenizer)
+        if counts.with_heading <= tokenizer.token_limit or stop - begin == 1:
             yield Chunk(begin, stop, text, counts.text)
         else:
-            smaller = max(1, room // 2)
-            yield from _cut_smaller(ruler, begin, stop, tokenizer, heading=heading, room=smaller)
+            smaller = max(1, max_tokens // 2)
+            yield from _cut_smaller(
+                token_counter, begin, stop, tokenizer, heading=heading, max_tokens=smaller
+            )
 
 
-class _Ruler:
+class _TokenCounter:
     """Count the tokens of spans of one text from one tokenization of the whole."""
 
     def __init__(self, text: str, tokenizer: EmbedderTokenizer) -> None:
@@ -295,16 +317,18 @@ class _Ruler:
         encoding = tokenizer.tokenizer.encode(text, add_special_tokens=False)
         self._token_starts: list[int] = [start for start, _ in encoding.offsets]
 
-    def cost(self, start: int, end: int) -> int:
+    def count(self, start: int, end: int) -> int:
         tokens = bisect_left(self._token_starts, end) - bisect_left(self._token_starts, start)
         return max(tokens, -(-(end - start) // _CHARACTERS_PER_TOKEN))
 
 
-def _fill(ruler: _Ruler, start: int, end: int, *, room: int) -> Iterator[tuple[int, int]]:
-    """Yield spans of at most `room` tokens, each filled with as many whole parts as fit."""
+def _fill_spans(
+    token_counter: _TokenCounter, start: int, end: int, *, max_tokens: int
+) -> Iterator[tuple[int, int]]:
+    """Yield spans of at most `max_tokens` tokens, each filled with as many whole parts as fit."""
     begin = stop = -1
-    for part_start, part_end in _parts(ruler, start, end, room=room):
-        if begin >= 0 and ruler.cost(begin, part_end) > room:
+    for part_start, part_end in _parts(token_counter, start, end, max_tokens=max_tokens):
+        if begin >= 0 and token_counter.count(begin, part_end) > max_tokens:
             yield begin, stop
             begin = part_start
         elif begin < 0:
@@ -314,22 +338,26 @@ def _fill(ruler: _Ruler, start: int, end: int, *, room: int) -> Iterator[tuple[i
         yield begin, stop
 
 
-def _parts(ruler: _Ruler, start: int, end: int, *, room: int) -> Iterator[tuple[int, int]]:
-    """Yield the smallest parts of chunks, each of at most `room` tokens, in order."""
-    blocks = list(_blocks(ruler.text, start, end))
+def _parts(
+    token_counter: _TokenCounter, start: int, end: int, *, max_tokens: int
+) -> Iterator[tuple[int, int]]:
+    """Yield the smallest parts of chunks, each of at most `max_tokens` tokens, in order."""
+    blocks = list(_blocks(token_counter.text, start, end))
     position = 0
     while position < len(blocks):
         begin, stop, code = blocks[position]
         position += 1
         while (
             not code
-            and _HEADING.fullmatch(ruler.text, begin, stop)
+            and _HEADING.fullmatch(token_counter.text, begin, stop)
             and position < len(blocks)
-            and ruler.cost(begin, blocks[position][1]) <= room
+            and token_counter.count(begin, blocks[position][1]) <= max_tokens
         ):
             _, stop, code = blocks[position]
             position += 1
-        yield from _split(ruler, begin, stop, _CODE_CUTS if code else _PROSE_CUTS, room=room)
+        yield from _split(
+            token_counter, begin, stop, _CODE_CUTS if code else _PROSE_CUTS, max_tokens=max_tokens
+        )
 
 
 def _blocks(text: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
@@ -338,7 +366,7 @@ def _blocks(text: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
     while position < end:
         opening = _FENCE.search(text, position, end)
         stop = opening.start() if opening else end
-        for begin, finish in _between(text, position, stop, _PARAGRAPH_BREAK):
+        for begin, finish in _split_at(text, position, stop, _PARAGRAPH_BREAK):
             yield begin, finish, False
         if opening is None:
             return
@@ -349,28 +377,35 @@ def _blocks(text: str, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
 
 
 def _split(
-    ruler: _Ruler, start: int, end: int, cuts: Sequence[re.Pattern[str]], *, room: int
+    token_counter: _TokenCounter,
+    start: int,
+    end: int,
+    cuts: Sequence[re.Pattern[str]],
+    *,
+    max_tokens: int,
 ) -> Iterator[tuple[int, int]]:
-    if ruler.cost(start, end) <= room:
+    if token_counter.count(start, end) <= max_tokens:
         yield start, end
     elif cuts:
-        for begin, stop in _between(ruler.text, start, end, cuts[0]):
-            yield from _split(ruler, begin, stop, cuts[1:], room=room)
+        for begin, stop in _split_at(token_counter.text, start, end, cuts[0]):
+            yield from _split(token_counter, begin, stop, cuts[1:], max_tokens=max_tokens)
     else:
-        yield from _characters(ruler, start, end, room=room)
+        yield from _split_characters(token_counter, start, end, max_tokens=max_tokens)
 
 
-def _between(text: str, start: int, end: int, cut: re.Pattern[str]) -> Iterator[tuple[int, int]]:
-    """Yield the spans between the matches of `cut` without white space at their ends."""
+def _split_at(
+    text: str, start: int, end: int, separator: re.Pattern[str]
+) -> Iterator[tuple[int, int]]:
+    """Yield the spans between the matches of `separator` without white space at their ends."""
     position = start
-    for match in cut.finditer(text, start, end):
+    for match in separator.finditer(text, start, end):
         # Quotes and brackets that close a sentence belong to it; only the white space is dropped.
-        yield from _trimmed(text, position, match.end())
+        yield from _trim(text, position, match.end())
         position = match.end()
-    yield from _trimmed(text, position, end)
+    yield from _trim(text, position, end)
 
 
-def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+def _trim(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     while end > start and text[end - 1].isspace():
         end -= 1
     while start < end and text[start] == "\n":
@@ -379,22 +414,32 @@ def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield start, end
 
 
-def _characters(ruler: _Ruler, start: int, end: int, *, room: int) -> Iterator[tuple[int, int]]:
+def _split_characters(
+    token_counter: _TokenCounter, start: int, end: int, *, max_tokens: int
+) -> Iterator[tuple[int, int]]:
     """Cut a word into pieces of as many characters as fit, keeping combined characters whole."""
     while start < end:
-        low, high = start + 1, min(end, start + room * _CHARACTERS_PER_TOKEN)
+        low, high = start + 1, min(end, start + max_tokens * _CHARACTERS_PER_TOKEN)
         while low < high:  # the longest piece that fits; cost grows with length
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if ruler.cost(start, middle) <= room else (low, middle - 1)
+            low, high = (
+                (middle, high)
+                if token_counter.count(start, middle) <= max_tokens
+                else (low, middle - 1)
+            )
         stop = low
-        while start + 1 < stop < end and _joins(ruler.text[stop - 1], ruler.text[stop]):
+        while start + 1 < stop < end and _combines(
+            token_counter.text[stop - 1], token_counter.text[stop]
+        ):
             stop -= 1
-        if stop == start + 1 < low and _joins(ruler.text[stop - 1], ruler.text[stop]):
+        if stop == start + 1 < low and _combines(
+            token_counter.text[stop - 1], token_counter.text[stop]
+        ):
             stop = low  # only joined characters fit, so they are separated
         yield start, stop
         start = stop
 
 
-def _joins(before: str, after: str) -> bool:
+def _combines(before: str, after: str) -> bool:
     """Return whether `after` combines with `before`: combining marks and joined characters."""
     return unicodedata.category(after) in {"Mn", "Mc", "Me", "Cf"} or before == "\u200d"

@@ -7,7 +7,7 @@ import dagster as dg
 from twin_assets.corpus.cleaned_documents import cleaned_documents
 from twin_assets.knowledge import chunking
 from twin_assets.partitions import authors
-from twin_assets.table_assets import materialized, table_asset
+from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.models.embedder.embedder import load_tokenizer
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import BATCH_ROWS, Tables, Upstream
@@ -22,8 +22,11 @@ def document_chunks(
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
     """Chunks of at most 128 tokens of the embedder's tokenizer, with document and offsets."""
-    author, tokenizer = context.partition_key, chunking.for_chunks(load_tokenizer(settings))
-    done = tables.sync(
+    author, tokenizer = (
+        context.partition_key,
+        chunking.limit_to_chunk_tokens(load_tokenizer(settings)),
+    )
+    sync_result = tables.sync(
         Upstream("cleaned_documents", author, columns=chunking.DOCUMENT_COLUMNS),
         "document_chunks",
         author=author,
@@ -34,7 +37,7 @@ def document_chunks(
         schema=chunking.chunk_columns(),
         row_key="chunk_id",
     )
-    return materialized(done, {"token_limit": tokenizer.token_limit})
+    return report_materialization(sync_result, {"token_limit": tokenizer.token_limit})
 
 
 @dg.asset_check(asset=document_chunks, partitions_def=authors, blocking=True)
@@ -47,8 +50,8 @@ def no_chunk_is_truncated(
     The limit is at most the embedder's. A chunk is recounted only if it is new or the tokenizer
     has changed.
     """
-    tokenizer = chunking.for_chunks(load_tokenizer(settings))
-    new = tables.unverified(
+    tokenizer = chunking.limit_to_chunk_tokens(load_tokenizer(settings))
+    unverified_rows = tables.unverified_rows(
         "document_chunks",
         context.partition_key,
         claim="no_chunk_is_truncated",
@@ -56,18 +59,20 @@ def no_chunk_is_truncated(
         version=f"{chunking.CHUNKING_VERSION}:{tokenizer.revision}:{tokenizer.token_limit}",
     )
     columns = ["heading", "text", "token_count"]
-    measured = chunking.measure(new.parts(columns, rows=BATCH_ROWS), tokenizer)
-    passed = measured.too_long == 0 and measured.miscounted == 0
+    lengths = chunking.measure_chunk_lengths(
+        unverified_rows.read_batches(columns, rows=BATCH_ROWS), tokenizer
+    )
+    passed = lengths.too_long == 0 and lengths.miscounted == 0
     if passed:
-        new.hold()
+        unverified_rows.mark_verified()
     return dg.AssetCheckResult(
         passed=passed,
         metadata={
-            "chunks": new.rows,
-            "counted_again": measured.chunks,
-            "longest": measured.longest,
+            "chunks": unverified_rows.rows,
+            "counted_again": lengths.chunks,
+            "longest": lengths.longest,
             "token_limit": tokenizer.token_limit,
-            "too_long": measured.too_long,
-            "miscounted": measured.miscounted,
+            "too_long": lengths.too_long,
+            "miscounted": lengths.miscounted,
         },
     )

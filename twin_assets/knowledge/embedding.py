@@ -42,36 +42,36 @@ def update_embeddings(
     tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLines
 ) -> tuple[SyncResult, int]:
     """Update an author's table; return the result and the number of embedded chunks."""
-    stored = VectorCache(tables, author, revision=embedder.revision)
-    done = tables.sync(
+    vector_cache = VectorCache(tables, author, revision=embedder.revision)
+    sync_result = tables.sync(
         Upstream("document_chunks", author),
         "embeddings",
         author=author,
         key="chunk_id",
         function=lambda chunks: embed_chunks(
-            chunks, embedder, stored=stored, progress=progress.advance
+            chunks, embedder, vector_cache=vector_cache, progress=progress.advance
         ),
         version=f"{EMBEDDING_VERSION}:{embedder.revision}",
         schema=embedding_columns(embedder.dimension),
         row_key="chunk_id",
-        announce=progress.begin,
-        at_once=True,
+        announce=progress.begin_batch,
+        rebuild_in_one_commit=True,
     )
-    return done, done.computed - stored.reused
+    return sync_result, sync_result.computed - vector_cache.reused
 
 
 def embed_chunks(
     chunks: pl.DataFrame,
     embedder: Embedder,
     *,
-    stored: VectorCache | None = None,
+    vector_cache: VectorCache | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> pl.DataFrame:
     """Add a unit vector to every chunk.
 
     Args:
         chunks: rows of `document_chunks`; each fits the embedder's limit (`no_chunk_is_truncated`).
-        stored: vectors of this embedder that need not be computed again.
+        vector_cache: vectors of this embedder that need not be computed again.
         progress: as for `Embedder.embed`.
 
     Returns:
@@ -88,10 +88,12 @@ def embed_chunks(
         )
     names: list[str] = chunks["chunk_id"].to_list()
     texts = list(map(indexed_text, chunks["heading"].to_list(), chunks["text"].to_list()))
-    known = stored.find(dict(zip(names, texts, strict=True))) if stored else {}
-    new = [place for place, name in enumerate(names) if name not in known]
-    computed = embedder.embed([texts[place] for place in new], progress=progress)
-    vectors = known | {names[place]: vector for place, vector in zip(new, computed, strict=True)}
+    known = vector_cache.find(dict(zip(names, texts, strict=True))) if vector_cache else {}
+    missing_indices = [place for place, name in enumerate(names) if name not in known]
+    computed = embedder.embed([texts[place] for place in missing_indices], progress=progress)
+    vectors = known | {
+        names[place]: vector for place, vector in zip(missing_indices, computed, strict=True)
+    }
     return chunks.with_columns(
         pl.Series("indexed_text", texts, dtype=pl.String()),
         pl.lit(embedder.revision).alias("embedder"),
@@ -103,7 +105,7 @@ def embed_chunks(
     )
 
 
-def unmatched(embedded: pl.Series, chunks: pl.Series) -> dict[str, int]:
+def count_unmatched(embedded: pl.Series, chunks: pl.Series) -> dict[str, int]:
     """Count chunks without a vector (`missing`) and vectors without a chunk (`unknown`).
 
     Args:
@@ -117,7 +119,7 @@ def unmatched(embedded: pl.Series, chunks: pl.Series) -> dict[str, int]:
     }
 
 
-def unusable(parts: Iterable[pl.DataFrame], *, revision: str) -> dict[str, int]:
+def count_unusable_vectors(parts: Iterable[pl.DataFrame], *, revision: str) -> dict[str, int]:
     """Count vectors that make the search find their chunk wrongly or not at all.
     Args:
         parts: `embedder` and `vector` of `embeddings`.

@@ -8,13 +8,13 @@ import dagster as dg
 from twin_assets.knowledge import embedding, named_titles
 from twin_assets.knowledge.chunks import document_chunks
 from twin_assets.partitions import authors
-from twin_assets.table_assets import materialized, table_asset
+from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.authors import read_author
 from twin_resources.dagster_resources import (
     EmbedderResource,
     RetrieverResource,
 )
-from twin_resources.models.embedder.embedder import find_prepared
+from twin_resources.models.embedder.embedder import find_prepared_embedder
 from twin_resources.models.retrieval.index import update_indexes
 from twin_resources.processes.progress_lines import SyncProgressLines
 from twin_resources.settings import Settings
@@ -33,20 +33,20 @@ def embeddings(
     """Vectors and text of every chunk, one table per author, with its full-text index."""
     author, model = context.partition_key, embedder.embedder()
     progress = SyncProgressLines(context.log.info, "embedding chunks")
-    done, embedded = embedding.update_embeddings(tables, author, model, progress=progress)
+    sync_result, embedded = embedding.update_embeddings(tables, author, model, progress=progress)
     indexes: tuple[str, ...] = ()
-    if done.rows:
-        language = _language_of(settings, tables, author)
+    if sync_result.rows:
+        language = _author_language(settings, tables, author)
         indexes = update_indexes(tables, author, language=language)
-    return materialized(
-        done, {"embedded": embedded, "embedder": model.revision, "indexes": list(indexes)}
+    return report_materialization(
+        sync_result, {"embedded": embedded, "embedder": model.revision, "indexes": list(indexes)}
     )
 
 
-def _language_of(settings: Settings, tables: Tables, author: str) -> str:
+def _author_language(settings: Settings, tables: Tables, author: str) -> str:
     """Return the author's language, else that of most kept documents, or "" without any."""
-    if stated := read_author(settings, author).language:
-        return stated
+    if declared := read_author(settings, author).language:
+        return declared
     languages = tables.read("cleaned_documents", author, columns=["language"], where="kept")
     most = languages["language"].value_counts(sort=True)
     return str(most["language"][0]) if most.height else ""
@@ -64,16 +64,16 @@ def every_chunk_is_searchable(
     A vector is checked only if it is new or the embedder of questions has changed.
     """
     author = context.partition_key
-    revision = find_prepared(settings)[1].revision
-    new = tables.unverified(
+    revision = find_prepared_embedder(settings)[1].revision
+    unverified_rows = tables.unverified_rows(
         "embeddings", author, claim="every_chunk_is_searchable", version=revision
     )
-    vectors = embedding.unusable(
-        new.parts(["embedder", "vector"], rows=BATCH_ROWS), revision=revision
+    vectors = embedding.count_unusable_vectors(
+        unverified_rows.read_batches(["embedder", "vector"], rows=BATCH_ROWS), revision=revision
     )
     if not any(vectors.values()):
-        new.hold()
-    counts = vectors | embedding.unmatched(
+        unverified_rows.mark_verified()
+    counts = vectors | embedding.count_unmatched(
         tables.read("embeddings", author, columns=["chunk_id"])["chunk_id"],
         tables.read("document_chunks", author, columns=["chunk_id"])["chunk_id"],
     )
@@ -92,16 +92,16 @@ def a_named_post_is_found_first(
     count as one. An author whose posts have no titles passes.
     """
     author, search = context.partition_key, retriever.retriever()
-    new = tables.unverified(
+    unverified_rows = tables.unverified_rows(
         "embeddings",
         author,
         claim="a_named_post_is_found_first",
         version=f"{named_titles.VERSION}:{search.revision}",
     )
-    if not new.fragments:
+    if not unverified_rows.fragments:
         return dg.AssetCheckResult(passed=True, metadata={"asked": 0, "new_rows": False})
-    language = _language_of(settings, tables, author)
-    ranks = named_titles.ask_by_name(tables, search, author, language=language)
-    if ranks.holds:
-        new.hold()
-    return dg.AssetCheckResult(passed=ranks.holds, metadata=ranks.metadata())
+    language = _author_language(settings, tables, author)
+    ranks = named_titles.search_by_title(tables, search, author, language=language)
+    if ranks.passes:
+        unverified_rows.mark_verified()
+    return dg.AssetCheckResult(passed=ranks.passes, metadata=ranks.metadata())

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.corpus.title_questions import question_naming
-from twin_resources.models.retrieval.naming import words_of
+from twin_assets.corpus.title_questions import question_with_title
+from twin_resources.models.retrieval.naming import normalize_words
 from twin_resources.models.retrieval.search import RetrievalQuery
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 VERSION = "2"  # version of the search: chunks of 128 tokens, vectors lead
-MIN_SHARE = 0.97  # of the questions
+MIN_FOUND_FIRST_SHARE = 0.97  # of the questions
 # About 15 ms per question: two seconds, whatever the number of posts. The bound of an exact 95 %
 # interval for a true .99 is then .967, so that sampling alone does not fail a sound table.
-MAX_ASKED = 150
-_SHOWN = 5
+MAX_QUESTIONS = 150
+_MAX_REPORTED_MISSES = 5
 
 
 @dataclass(frozen=True)
-class NamedTitles:
+class TitleQuestions:
     """The questions, and the counts of titles.
     Attributes:
         questions: the words of a title → the question that names it.
@@ -47,62 +47,72 @@ class NamedTitles:
 
 
 @dataclass(frozen=True)
-class FoundFirst:
+class TitleSearchResult:
     """The number of questions that found a post with the named title first.
     Attributes:
         missed: document ids that were found instead; "" where nothing was found.
     """
 
-    named: NamedTitles
-    first: int
+    title_questions: TitleQuestions
+    found_first_count: int
     missed: tuple[str, ...]
 
     @property
-    def asked(self) -> int:
-        return len(self.named.questions)
+    def question_count(self) -> int:
+        return len(self.title_questions.questions)
 
     @property
-    def allowed(self) -> int:
+    def allowed_misses(self) -> int:
         """Allowed misses: 3 % of the questions, at least one, but none for a single question."""
-        return min(max(1, math.floor((1 - MIN_SHARE) * self.asked + 1e-9)), max(self.asked - 1, 0))
+        return min(
+            max(1, math.floor((1 - MIN_FOUND_FIRST_SHARE) * self.question_count + 1e-9)),
+            max(self.question_count - 1, 0),
+        )
 
     @property
-    def holds(self) -> bool:
-        return self.asked - self.first <= self.allowed
+    def passes(self) -> bool:
+        return self.question_count - self.found_first_count <= self.allowed_misses
 
     def metadata(self) -> dict[str, Any]:
         """Return the figures with their thresholds; ids, never a title."""
         return {
-            "titles": self.named.titles,
-            "posts_without_title": self.named.untitled,
-            "asked": self.asked,
-            "asked_of": "all titles" if self.asked == self.named.titles else "a seeded sample",
-            "found_first": self.first,
-            "share": round(self.first / self.asked, 4) if self.asked else 1.0,
-            "least_share": MIN_SHARE,
-            "misses_allowed": self.allowed,
-            "found_instead": list(self.missed[:_SHOWN]),
+            "titles": self.title_questions.titles,
+            "posts_without_title": self.title_questions.untitled,
+            "asked": self.question_count,
+            "asked_of": "all titles"
+            if self.question_count == self.title_questions.titles
+            else "a seeded sample",
+            "found_first": self.found_first_count,
+            "share": round(self.found_first_count / self.question_count, 4)
+            if self.question_count
+            else 1.0,
+            "least_share": MIN_FOUND_FIRST_SHARE,
+            "misses_allowed": self.allowed_misses,
+            "found_instead": list(self.missed[:_MAX_REPORTED_MISSES]),
         }
 
 
-def named_titles(titles: Sequence[str], *, language: str = "en") -> NamedTitles:
+def make_title_questions(titles: Sequence[str], *, language: str = "en") -> TitleQuestions:
     """Make the questions.
     Args:
         titles: one per post; posts with the same title count as one.
         language: ISO 639-1 of the posts.
     """
-    distinct = {words_of(title): title for title in titles}
-    untitled = sum(not words_of(title) for title in titles)
+    distinct = {normalize_words(title): title for title in titles}
+    untitled = sum(not normalize_words(title) for title in titles)
     distinct.pop("", None)
     # Sampled by hash, so that the sample stays the same while a table grows.
     drawn = sorted(distinct, key=lambda words: hashlib.sha256(words.encode()).digest())
     questions = {
-        words: question_naming(distinct[words], language=language) for words in drawn[:MAX_ASKED]
+        words: question_with_title(distinct[words], language=language)
+        for words in drawn[:MAX_QUESTIONS]
     }
-    return NamedTitles(questions, len(distinct), untitled)
+    return TitleQuestions(questions, len(distinct), untitled)
 
 
-def ask_by_name(tables: Tables, retriever: Retriever, author: str, *, language: str) -> FoundFirst:
+def search_by_title(
+    tables: Tables, retriever: Retriever, author: str, *, language: str
+) -> TitleSearchResult:
     """Search the author's stored passages with questions that name their titles.
 
     Args:
@@ -113,31 +123,33 @@ def ask_by_name(tables: Tables, retriever: Retriever, author: str, *, language: 
     """
     posts = tables.read("embeddings", author, columns=["document_id", "title"])
     titles = posts.unique("document_id", maintain_order=True)["title"].to_list()
-    named = named_titles(titles, language=language)
-    queries = [RetrievalQuery(question) for question in named.questions.values()]
+    title_questions = make_title_questions(titles, language=language)
+    queries = [RetrievalQuery(question) for question in title_questions.questions.values()]
     answers = retriever.retrieve_many(author, queries, limit=1) if queries else []
     best = {
         words: (answer.passages[0].title, answer.passages[0].document_id)
-        for words, answer in zip(named.questions, answers, strict=True)
+        for words, answer in zip(title_questions.questions, answers, strict=True)
         if answer.passages
     }
-    return found_first(named, best)
+    return count_found_first(title_questions, best)
 
 
-def found_first(named: NamedTitles, first_by_question: Mapping[str, tuple[str, str]]) -> FoundFirst:
+def count_found_first(
+    title_questions: TitleQuestions, first_by_question: Mapping[str, tuple[str, str]]
+) -> TitleSearchResult:
     """Count the answers.
 
     Args:
-        named: the questions.
+        title_questions: the questions.
         first_by_question: words of the title in the question → title and document id of the first
             passage; questions that found nothing are left out.
     """
-    first = 0
+    found_first_count = 0
     missed: list[str] = []
-    for words in named.questions:
+    for words in title_questions.questions:
         title, document = first_by_question.get(words, ("", ""))
-        if words_of(title) == words:
-            first += 1
+        if normalize_words(title) == words:
+            found_first_count += 1
         else:
             missed.append(document)
-    return FoundFirst(named, first, tuple(missed))
+    return TitleSearchResult(title_questions, found_first_count, tuple(missed))

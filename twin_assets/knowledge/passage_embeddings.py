@@ -10,14 +10,14 @@ import polars as pl
 from twin_assets.corpus.cleaned_documents import cleaned_documents
 from twin_assets.knowledge import quotable_rows
 from twin_assets.partitions import authors
-from twin_assets.table_assets import materialized, table_asset
+from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.quotes.passages import PASSAGES_VERSION
-from twin_resources.models.quotes.quoter import PASSAGES, update_index
+from twin_resources.models.quotes.quoter import PASSAGES_TABLE, update_index
 from twin_resources.processes.progress_lines import SyncProgressLines
 from twin_resources.storage.tables.tables import Tables
 
-ROWS_AT_ONCE = 50_000  # 25 MB of passages per scan of the documents' texts
+MAX_ROWS_PER_BATCH = 50_000  # 25 MB of passages per scan of the documents' texts
 
 
 @table_asset(group_name="knowledge", deps=[cleaned_documents], code_version=PASSAGES_VERSION)
@@ -27,10 +27,10 @@ def passage_embeddings(
     """Quotable paragraphs of at most 120 words, with their vectors and those of their tokens."""
     author, model = context.partition_key, embedder.embedder()
     progress = SyncProgressLines(context.log.info, "embedding paragraphs")
-    done = quotable_rows.update_passages(tables, author, model, progress=progress)
-    if done.rows:
+    sync_result = quotable_rows.update_passages(tables, author, model, progress=progress)
+    if sync_result.rows:
         update_index(tables, author)
-    return materialized(done, {"embedder": model.revision})
+    return report_materialization(sync_result, {"embedder": model.revision})
 
 
 @dg.asset_check(
@@ -47,21 +47,24 @@ def quotations_are_verbatim(
     """
     author = context.partition_key
     claim = "quotations_are_verbatim"
-    new = tables.unverified(PASSAGES, author, claim=claim, version=PASSAGES_VERSION)
+    unverified_rows = tables.unverified_rows(
+        PASSAGES_TABLE, author, claim=claim, version=PASSAGES_VERSION
+    )
     columns = ["document_id", "start", "end", "text"]
-    wrong = sum(
-        quotable_rows.misquoted(part, _texts_of(tables, author, part["document_id"]))
-        for part in new.parts(columns, rows=ROWS_AT_ONCE)
+    misquoted_count = sum(
+        quotable_rows.count_misquoted(part, _read_kept_texts(tables, author, part["document_id"]))
+        for part in unverified_rows.read_batches(columns, rows=MAX_ROWS_PER_BATCH)
         if part.height
     )
-    if not wrong:
-        new.hold()
+    if not misquoted_count:
+        unverified_rows.mark_verified()
     return dg.AssetCheckResult(
-        passed=wrong == 0, metadata={"passages": new.rows, "not_verbatim": wrong}
+        passed=misquoted_count == 0,
+        metadata={"passages": unverified_rows.rows, "not_verbatim": misquoted_count},
     )
 
 
-def _texts_of(tables: Tables, author: str, documents: pl.Series) -> pl.DataFrame:
+def _read_kept_texts(tables: Tables, author: str, documents: pl.Series) -> pl.DataFrame:
     """Return `document_id` and `text` of those of the documents that are kept."""
     listed = ", ".join(f"'{name}'" for name in documents.unique().sort())
     return tables.read(

@@ -1,5 +1,5 @@
 """Choose a few of the author's sentences that answer questions, before anything is stored.
-No reader would ask a question that only names a post (`question_naming`). Its title is shown as a
+No reader would ask a question that only names a post (`question_with_title`). Its title is shown as a
 topic above a sentence of that post instead.
 Scope: choosing them among the posts of a preview. Out of scope: finding posts and
 declining (`twin_resources/models/quotes/quoter.py`, once everything is imported), the questions
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.corpus.title_questions import title_named
+from twin_assets.corpus.title_questions import quoted_title
 from twin_assets.knowledge.quotable_rows import DOCUMENT_COLUMNS, embed_passages
-from twin_resources.models.quotes.passages import embedded_text
+from twin_resources.models.quotes.passages import build_embedded_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
 
 # Limit per post: six posts of a thousand words take 3 s on two cores, and six essays no longer.
-MAX_CHARACTERS = 6_000
-MIN_CHARACTERS = 40  # of a sentence that is shown alone; "It works." means nothing alone
-MAX_SHOWN = 160  # characters of such a sentence: two lines
+MAX_POST_CHARACTERS = 6_000
+MIN_SENTENCE_CHARACTERS = 40  # of a sentence that is shown alone; "It works." means nothing alone
+MAX_SENTENCE_CHARACTERS = 160  # characters of such a sentence: two lines
 # Openings that refer to the sentence before. English only; other languages have no such filter.
 _DEPENDENT_OPENING = (
     r"(?i)^\W*(?:(?:so|but|and|or|nor|then|yet|because),?\s)?(?:it|its|they|their|them|this|that|"
@@ -52,7 +52,7 @@ class PreviewQuotation:
     title: str
 
 
-def preview_quotations(
+def choose_preview_quotations(
     posts: pl.DataFrame, questions: Sequence[str], embedder: Embedder
 ) -> list[PreviewQuotation]:
     """Choose a sentence of the posts for each question.
@@ -62,18 +62,18 @@ def preview_quotations(
         One quotation per question, or none if the posts have no sentence; each text only once.
     """
     shortened = posts.select(DOCUMENT_COLUMNS).with_columns(
-        pl.col("text").str.slice(0, MAX_CHARACTERS)
+        pl.col("text").str.slice(0, MAX_POST_CHARACTERS)
     )
     passages = embed_passages(shortened, embedder)
     if not passages.height or not questions:
         return []
     queries = embedder.embed(list(questions), are_questions=True)
-    topics = [title_named(question) for question in questions]
-    places = [
-        _nearest_of(queries[number : number + 1], passages, title=topic)
+    topics = [quoted_title(question) for question in questions]
+    passage_indices = [
+        _nearest_passage(queries[number : number + 1], passages, title=topic)
         for number, topic in enumerate(topics)
     ]
-    chosen = passages[list(dict.fromkeys(places))]
+    chosen = passages[list(dict.fromkeys(passage_indices))]
     sentences = _embed_sentences(
         passages.filter(pl.col("document_id").is_in(chosen["document_id"].implode())),
         shortened,
@@ -82,19 +82,19 @@ def preview_quotations(
     texts = dict(shortened.select("document_id", "text").iter_rows())
     quotations: dict[str, PreviewQuotation] = {}
     for number, question in enumerate(questions):
-        passage = passages.row(places[number], named=True)
-        of_post = sentences.filter(pl.col("document_id") == passage["document_id"])
-        inside = _shown_alone(
-            of_post,
+        passage = passages.row(passage_indices[number], named=True)
+        post_sentences = sentences.filter(pl.col("document_id") == passage["document_id"])
+        candidates = _select_standalone(
+            post_sentences,
             passage["searched_start"],
             passage["searched_end"],
             texts[passage["document_id"]],
         )
-        if not inside.height:
+        if not candidates.height:
             continue
-        [place] = _nearest(queries[number : number + 1], inside)
-        start, end = inside.select("start", "end").row(place)
-        text = embedded_text("", texts[passage["document_id"]][start:end])
+        [place] = _nearest_indices(queries[number : number + 1], candidates)
+        start, end = candidates.select("start", "end").row(place)
+        text = build_embedded_text("", texts[passage["document_id"]][start:end])
         heading = f"On “{topics[number]}”:" if topics[number] else question
         quotations.setdefault(text, PreviewQuotation(heading, text, str(passage["title"])))
     return list(quotations.values())
@@ -110,9 +110,9 @@ def _embed_sentences(
         .unnest("sentences")
         .unique(["document_id", "start"], keep="first", maintain_order=True)
     )
-    whole = dict(documents.select("document_id", "text").iter_rows())
+    text_by_document = dict(documents.select("document_id", "text").iter_rows())
     texts = [
-        embedded_text(title or "", whole[document][start:end])
+        build_embedded_text(title or "", text_by_document[document][start:end])
         for document, title, start, end in sentences.select(
             "document_id", "title", "start", "end"
         ).iter_rows()
@@ -123,32 +123,34 @@ def _embed_sentences(
     )
 
 
-def _shown_alone(sentences: pl.DataFrame, start: int, end: int, text: str) -> pl.DataFrame:
+def _select_standalone(sentences: pl.DataFrame, start: int, end: int, text: str) -> pl.DataFrame:
     """Return the sentences of a passage that are clear alone, else the post's, else any."""
     length = pl.col("end") - pl.col("start")
     inside = pl.col("start").ge(start) & pl.col("end").le(end)
-    long = length >= MIN_CHARACTERS
+    is_long = length >= MIN_SENTENCE_CHARACTERS
     dependent = [
         re.match(_DEPENDENT_OPENING, text[first:last]) is not None
         for first, last in sentences.select("start", "end").iter_rows()
     ]
-    alone = long & length.le(MAX_SHOWN) & ~pl.Series(dependent, dtype=pl.Boolean)
-    for condition in (inside & alone, alone, inside & long, inside):
+    is_standalone = (
+        is_long & length.le(MAX_SENTENCE_CHARACTERS) & ~pl.Series(dependent, dtype=pl.Boolean)
+    )
+    for condition in (inside & is_standalone, is_standalone, inside & is_long, inside):
         if (matches := sentences.filter(condition)).height:
             return matches
     return sentences.clear()
 
 
-def _nearest_of(queries: np.ndarray, passages: pl.DataFrame, *, title: str) -> int:
+def _nearest_passage(queries: np.ndarray, passages: pl.DataFrame, *, title: str) -> int:
     """Return the index of the passage nearest to a question, among those of a title if any."""
     numbered = passages.with_row_index("place")
     titled = numbered.filter(pl.col("title") == title) if title else numbered
     rows = titled if titled.height else numbered
-    [nearest] = _nearest(queries, rows)
+    [nearest] = _nearest_indices(queries, rows)
     return rows["place"].to_list()[nearest]
 
 
-def _nearest(queries: np.ndarray, rows: pl.DataFrame) -> list[int]:
+def _nearest_indices(queries: np.ndarray, rows: pl.DataFrame) -> list[int]:
     """Return the index of the nearest row for each query vector."""
     vectors: np.ndarray = rows["vector"].to_numpy()
     mean = vectors.mean(axis=0) if rows.height > 1 else 0.0

@@ -15,12 +15,12 @@ import polars as pl
 
 from twin_resources.models.quotes.passages import (
     PASSAGES_VERSION,
-    embedded_places,
-    embedded_text,
-    passages_of,
+    embedded_sentence_spans,
+    build_embedded_text,
+    cut_into_passages,
 )
-from twin_resources.models.quotes.quoter import PASSAGES
-from twin_resources.models.quotes.token_vectors import pack
+from twin_resources.models.quotes.quoter import PASSAGES_TABLE
+from twin_resources.models.quotes.token_vectors import pack_token_vectors
 from twin_resources.storage.tables.tables import SyncResult, Tables, Upstream
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 DOCUMENT_COLUMNS = ("document_id", "title", "url", "published_at", "language", "text", "kept")
 """Columns of `cleaned_documents` that `embed_passages` reads."""
 
-Progress = Callable[[int, int], object]
+ProgressCallback = Callable[[int, int], object]
 
 
 class PassageEmbeddings(dy.Schema):
@@ -92,20 +92,20 @@ def update_passages(
     """Update an author's passages from the cleaned documents, and return the result."""
     return tables.sync(
         Upstream("cleaned_documents", author, columns=DOCUMENT_COLUMNS),
-        PASSAGES,
+        PASSAGES_TABLE,
         author=author,
         key="document_id",
         function=lambda rows: embed_passages(rows, embedder, progress=progress.advance),
         version=f"{PASSAGES_VERSION}:{embedder.revision}",
         schema=passage_columns(embedder.dimension),
         row_key="passage_id",
-        announce=progress.begin,
-        at_once=True,
+        announce=progress.begin_batch,
+        rebuild_in_one_commit=True,
     )
 
 
 def embed_passages(
-    documents: pl.DataFrame, embedder: Embedder, *, progress: Progress | None = None
+    documents: pl.DataFrame, embedder: Embedder, *, progress: ProgressCallback | None = None
 ) -> pl.DataFrame:
     """Cut every kept document into passages and embed them.
 
@@ -118,11 +118,11 @@ def embed_passages(
     """
     rows: list[dict[str, Any]] = []
     texts: list[str] = []
-    places: list[list[tuple[int, int]]] = []
+    sentence_spans: list[list[tuple[int, int]]] = []
     for document in documents.filter(pl.col("kept")).to_dicts():
         text, title = str(document["text"]), document["title"] or ""
-        for passage in passages_of(text, language=str(document["language"])):
-            begin, stop = passage.searched
+        for passage in cut_into_passages(text, language=str(document["language"])):
+            begin, stop = passage.searched_span
             rows.append(
                 {
                     "passage_id": f"{document['document_id']}-{begin}",
@@ -138,14 +138,14 @@ def embed_passages(
                     "sentences": [{"start": start, "end": end} for start, end in passage.sentences],
                 }
             )
-            texts.append(embedded_text(title, text[begin:stop]))
-            places.append(embedded_places(title, text, passage))
+            texts.append(build_embedded_text(title, text[begin:stop]))
+            sentence_spans.append(embedded_sentence_spans(title, text, passage))
 
-    def keep(number: int, states: np.ndarray) -> None:
-        rows[number]["tokens"] = pack(states)
+    def store_token_vectors(number: int, states: np.ndarray) -> None:
+        rows[number]["tokens"] = pack_token_vectors(states)
 
-    vectors = embedder.embed(texts, progress=progress, each_text=keep)
-    for row, at, ends in zip(rows, places, _token_ends(texts, embedder), strict=True):
+    vectors = embedder.embed(texts, progress=progress, on_text=store_token_vectors)
+    for row, at, ends in zip(rows, sentence_spans, _token_ends(texts, embedder), strict=True):
         for sentence, place in zip(row["sentences"], at, strict=True):
             first, end = (bisect_right(ends, character) for character in place)
             sentence |= {"first_token": first, "end_token": end}
@@ -166,7 +166,7 @@ def _token_ends(texts: Sequence[str], embedder: Embedder) -> Iterator[list[int]]
         yield [end for _, end in encoding.offsets]
 
 
-def misquoted(passages: pl.DataFrame, documents: pl.DataFrame) -> int:
+def count_misquoted(passages: pl.DataFrame, documents: pl.DataFrame) -> int:
     """Count passages that are not, character by character, the part of a document that they name.
 
     Args:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_resources.models.quotes import calibration
-from twin_resources.models.quotes.passages import passages_of
-from twin_resources.models.quotes.quoter import CALIBRATION_TABLE, PASSAGES
+from twin_resources.models.quotes.passages import cut_into_passages
+from twin_resources.models.quotes.quoter import CALIBRATION_TABLE, PASSAGES_TABLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 # sampled to this size and calibrated again when it has grown by a tenth: reading 1,000,000 vectors
 # for ten new posts would cost more than the posts.
 MAX_PASSAGES = 20_000
-GROWN_BY = 1.1
+RECALIBRATION_GROWTH = 1.1
 QUESTION_LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
-MIN_PER_LANGUAGE = 0.02  # of all passages
+MIN_LANGUAGE_SHARE = 0.02  # of all passages
 CALIBRATED_COLUMNS = ["passage_id", "document_id", "language", "start", "end", "text", "vector"]
 
 
@@ -59,20 +59,22 @@ def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:
 
 def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncResult:
     """Update an author's row, or remove it if the author has no passage."""
-    stored = tables.read(PASSAGES, author, columns=["passage_id"])
-    names: list[str] = stored["passage_id"].to_list()
+    stored = tables.read(PASSAGES_TABLE, author, columns=["passage_id"])
+    passage_ids: list[str] = stored["passage_id"].to_list()
     state = (
-        tables.data_version(PASSAGES, author)
-        if len(names) <= MAX_PASSAGES
-        else f"about {GROWN_BY} ^ {int(math.log(len(names), GROWN_BY))} passages"
+        tables.data_version(PASSAGES_TABLE, author)
+        if len(passage_ids) <= MAX_PASSAGES
+        else f"about {RECALIBRATION_GROWTH} ^ {int(math.log(len(passage_ids), RECALIBRATION_GROWTH))} passages"
     )
     state_row = pl.DataFrame(
-        {"author": [author] if names else [], "passages": [state] if names else []}
+        {"author": [author] if passage_ids else [], "passages": [state] if passage_ids else []}
     )
 
     def calibrate(_: pl.DataFrame) -> pl.DataFrame:
-        chosen = [names[place] for place in calibration.drawn(names, MAX_PASSAGES)]
-        passages = _read(tables, author, chosen, whole=len(chosen) == len(names))
+        chosen = [
+            passage_ids[place] for place in calibration.sample_indexes(passage_ids, MAX_PASSAGES)
+        ]
+        passages = _read_passages(tables, author, chosen, read_all=len(chosen) == len(passage_ids))
         return calibration_row(author, passages, embedder)
 
     return tables.sync(
@@ -94,22 +96,22 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
             least one row.
     """
     vectors: np.ndarray = passages["vector"].to_numpy()
-    places, sentences = _held_out(passages)
-    own = calibration.deciding_scores(
+    held_out_indices, sentences = _sample_held_out(passages)
+    own_scores = calibration.deciding_scores(
         embedder.embed(sentences, are_questions=True),
         vectors,
-        left_out=[_overlapping(passages, at) for at in places],
+        excluded_passages=[_overlapping_indices(passages, at) for at in held_out_indices],
     )
 
     def fit(language: str) -> calibration.Calibration:
-        foreign = embedder.embed(questions_to_others(language), are_questions=True)
+        foreign = embedder.embed(read_questions_to_others(language), are_questions=True)
         return calibration.calibrate(
-            own,
+            own_scores,
             calibration.deciding_scores(foreign, vectors),
-            calibration.deciding_scores(foreign, vectors, most=1),
+            calibration.deciding_scores(foreign, vectors, max_nearest=1),
         )
 
-    languages = _languages_of(passages["language"])
+    languages = _frequent_languages(passages["language"])
     language = next((code for code in languages if code in QUESTION_LANGUAGES), "en")
     fitted, elsewhere = fit(language), None
     if len(embedder.languages) > 1:
@@ -132,7 +134,7 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
 
 
 @cache
-def questions_to_others(language: str = "en") -> tuple[str, ...]:
+def read_questions_to_others(language: str = "en") -> tuple[str, ...]:
     """Read questions that other people asked other authors, on as many subjects as possible.
     Args:
         language: one of `QUESTION_LANGUAGES`; questions are nearer to posts in the same language.
@@ -141,39 +143,39 @@ def questions_to_others(language: str = "en") -> tuple[str, ...]:
     return tuple(file.read_text(encoding="utf-8").splitlines())
 
 
-def _languages_of(languages: pl.Series) -> list[str]:
+def _frequent_languages(languages: pl.Series) -> list[str]:
     """Return the languages of the posts, the most frequent first.
-    Languages below `MIN_PER_LANGUAGE` are left out, because the detector errs on short posts.
+    Languages below `MIN_LANGUAGE_SHARE` are left out, because the detector errs on short posts.
     """
     counted = languages.value_counts(sort=True)
-    often = counted.filter(pl.col("count") >= MIN_PER_LANGUAGE * languages.len())
+    often = counted.filter(pl.col("count") >= MIN_LANGUAGE_SHARE * languages.len())
     return [language for language in often[languages.name] if language]
 
 
-def _held_out(passages: pl.DataFrame) -> tuple[list[int], list[str]]:
+def _sample_held_out(passages: pl.DataFrame) -> tuple[list[int], list[str]]:
     """Return the indices of random passages, and the first sentence of six words of each."""
-    names: list[str] = passages["passage_id"].to_list()
-    places: list[int] = []
+    passage_ids: list[str] = passages["passage_id"].to_list()
+    indices: list[int] = []
     sentences: list[str] = []
-    for place in calibration.drawn(names, calibration.MAX_OWN):
-        sentence = _first_long(passages["text"][place])
+    for place in calibration.sample_indexes(passage_ids, calibration.MAX_OWN_SENTENCES):
+        sentence = _first_long_sentence(passages["text"][place])
         if sentence:
-            places.append(place)
+            indices.append(place)
             sentences.append(sentence)
-    return places, sentences
+    return indices, sentences
 
 
-def _first_long(text: str) -> str:
-    for passage in passages_of(text):
+def _first_long_sentence(text: str) -> str:
+    for passage in cut_into_passages(text):
         for start, end in passage.sentences:
-            if len(text[start:end].split()) >= calibration.MIN_WORDS_ASKED:
+            if len(text[start:end].split()) >= calibration.MIN_QUESTION_WORDS:
                 return text[start:end]
     return ""
 
 
-def _overlapping(passages: pl.DataFrame, place: int) -> list[int]:
+def _overlapping_indices(passages: pl.DataFrame, index: int) -> list[int]:
     """Return the indices of the passages that overlap this one, itself included."""
-    row = passages.row(place, named=True)
+    row = passages.row(index, named=True)
     same = (
         (passages["document_id"] == row["document_id"])
         & (passages["start"] < row["end"])
@@ -182,12 +184,14 @@ def _overlapping(passages: pl.DataFrame, place: int) -> list[int]:
     return same.arg_true().to_list()
 
 
-def _read(tables: Tables, author: str, names: list[str], *, whole: bool) -> pl.DataFrame:
-    if whole:
-        return tables.read(PASSAGES, author, columns=CALIBRATED_COLUMNS).sort("passage_id")
-    selected = pl.Series("passage_id", names).to_frame()
+def _read_passages(
+    tables: Tables, author: str, passage_ids: list[str], *, read_all: bool
+) -> pl.DataFrame:
+    if read_all:
+        return tables.read(PASSAGES_TABLE, author, columns=CALIBRATED_COLUMNS).sort("passage_id")
+    selected = pl.Series("passage_id", passage_ids).to_frame()
     return (
-        tables.scan(PASSAGES, author)
+        tables.scan(PASSAGES_TABLE, author)
         .select(CALIBRATED_COLUMNS)
         .join(selected.lazy(), on="passage_id", how="semi")
         .collect()

@@ -6,7 +6,7 @@ import dagster as dg
 
 from twin_assets.knowledge import quote_calibrating
 from twin_assets.knowledge.passage_embeddings import passage_embeddings
-from twin_assets.table_assets import materialized, table_asset
+from twin_assets.table_assets import report_materialization, table_asset
 from twin_resources.dagster_resources import EmbedderResource
 from twin_resources.models.quotes.calibration import CALIBRATION_VERSION
 from twin_resources.models.quotes.quoter import CALIBRATION_TABLE
@@ -19,6 +19,6 @@ def quote_calibration(
 ) -> dg.MaterializeResult:
     """One row with the score below which the author has not written about a question."""
     author = context.partition_key
-    done = quote_calibrating.update_calibration(tables, author, embedder.embedder())
+    sync_result = quote_calibrating.update_calibration(tables, author, embedder.embedder())
     row = tables.read(CALIBRATION_TABLE, author).drop("mean").to_dicts()
-    return materialized(done, row[0] if row else {})
+    return report_materialization(sync_result, row[0] if row else {})

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.knowledge.chunking import contents_of
+from twin_assets.knowledge.chunking import extract_content_hashes
 from twin_resources.storage.tables.tables import Tables
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class VectorCache:
     def __init__(self, tables: Tables, author: str, *, revision: str) -> None:
         self._tables = tables
         self._author = author
-        self._of_embedder = f"embedder = '{revision}'"
+        self._embedder_filter = f"embedder = '{revision}'"
         # The update may delete a chunk's former row; this version keeps it readable.
         self._version = tables.lance_version("embeddings", author)
         self.reused = 0
@@ -44,10 +44,10 @@ class VectorCache:
         """`chunk_id` and `content` (the hash of its text) of every vector of this embedder."""
         if self._version is None or not self._has_indexed_text():
             return pl.DataFrame(schema={"chunk_id": pl.String(), "content": pl.String()})
-        stored = self._read(["chunk_id"], where=self._of_embedder)
-        return stored.with_columns(contents_of(stored["chunk_id"]).alias("content")).filter(
-            pl.col("content") != ""
-        )
+        stored = self._read(["chunk_id"], where=self._embedder_filter)
+        return stored.with_columns(
+            extract_content_hashes(stored["chunk_id"]).alias("content")
+        ).filter(pl.col("content") != "")
 
     def _has_indexed_text(self) -> bool:
         """Return False for a table of an earlier release, whose vectors exclude the title."""
@@ -64,7 +64,9 @@ class VectorCache:
             {"requested_id": list(texts), "indexed_text": list(texts.values())},
             schema={"requested_id": pl.String(), "indexed_text": pl.String()},
         )
-        requested = requested.with_columns(contents_of(requested["requested_id"]).alias("content"))
+        requested = requested.with_columns(
+            extract_content_hashes(requested["requested_id"]).alias("content")
+        )
         rows = self._stored.join(requested, on="content", how="semi")["chunk_id"].to_list()
         if not rows:
             return {}

@@ -14,17 +14,17 @@ from typing import Any
 import dagster as dg
 
 from twin_assets.partitions import authors
-from twin_resources.gateway.batches.answers import Answered, Journal, check_out
-from twin_resources.gateway.batches.completing import WIDTH, BatchSum, complete
+from twin_resources.gateway.batches.answers import AnswerRow, Journal, check_output_path
+from twin_resources.gateway.batches.completing import DEFAULT_CONCURRENCY, BatchTotals, complete
 from twin_resources.gateway.batches.questions import BatchQuestion, read_questions
 from twin_resources.processes.endpoints import read_endpoints
 from twin_resources.settings import Settings
 
-SAID_EVERY_S = 10.0
-SHOWN = 5
+LOG_INTERVAL_S = 10.0
+MAX_SHOWN_ROWS = 5
 
 
-class Batch(dg.Config):
+class BatchConfig(dg.Config):
     """Questions and answers of a batch.
 
     Attributes:
@@ -39,7 +39,7 @@ class Batch(dg.Config):
     questions: str = ""
     out: str = ""
     model: str = ""
-    width: int = WIDTH
+    width: int = DEFAULT_CONCURRENCY
 
 
 @dg.asset(
@@ -50,7 +50,7 @@ class Batch(dg.Config):
     output_required=False,
 )
 def batch_completions(
-    context: dg.AssetExecutionContext, config: Batch, settings: dg.ResourceParam[Settings]
+    context: dg.AssetExecutionContext, config: BatchConfig, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
     """Answers to a file of questions, with route, cost and sources per row.
 
@@ -63,67 +63,71 @@ def batch_completions(
         return
     out = _answers_file(config)
     questions, broken = read_questions(Path(config.questions))
-    done, rows = _answer(settings, config, context.partition_key, questions, out, context.log.info)
-    shown = {
+    batch_sum, rows = _answer_questions(
+        settings, config, context.partition_key, questions, out, context.log.info
+    )
+    file_metadata = {
         "answers": dg.MetadataValue.path(str(out.resolve())),
-        "broken rows": dg.MetadataValue.md(_listed(f"{one.place}: {one.found}" for one in broken)),
+        "broken rows": dg.MetadataValue.md(
+            _markdown_list(f"{one.place}: {one.reason}" for one in broken)
+        ),
     }
-    yield dg.MaterializeResult(metadata={**shown, **_metadata(done, rows)})
+    yield dg.MaterializeResult(metadata={**file_metadata, **_metadata(batch_sum, rows)})
 
 
-def _answers_file(config: Batch) -> Path:
+def _answers_file(config: BatchConfig) -> Path:
     path = Path(config.questions)
     out = Path(config.out) if config.out else path.with_name(f"{path.stem}.answers.parquet")
-    check_out(out)
+    check_output_path(out)
     return out
 
 
-def _answer(
-    home: Settings,
-    config: Batch,
+def _answer_questions(
+    settings: Settings,
+    config: BatchConfig,
     author: str,
     questions: Sequence[BatchQuestion],
     out: Path,
     log: Callable[[str], object],
-) -> tuple[BatchSum, Sequence[Answered]]:
+) -> tuple[BatchTotals, Sequence[AnswerRow]]:
     """Ask questions without a stored answer, and write the file; return rows of all questions."""
-    endpoints = read_endpoints(home.home)
+    endpoints = read_endpoints(settings.home)
     model = config.model
     if not model or model.startswith("@"):
         model = f"twin/{author}{model}"
     last_report = time.monotonic()
 
-    def tell(done: BatchSum, _row: Answered) -> None:
+    def report_progress(progress: BatchTotals, _row: AnswerRow) -> None:
         nonlocal last_report
-        if time.monotonic() - last_report >= SAID_EVERY_S:
+        if time.monotonic() - last_report >= LOG_INTERVAL_S:
             last_report = time.monotonic()
-            log(f"{done.done} of {done.questions}, ${done.cost_usd:.4f}")
+            log(f"{progress.finished_rows} of {progress.questions}, ${progress.cost_usd:.4f}")
 
     with closing(Journal(out)) as journal:
-        done = complete(
+        batch_sum = complete(
             questions,
             journal,
             url=endpoints.gateway,
             key=endpoints.gateway_key,
             model=model,
-            width=config.width,
-            on_row=tell,
+            concurrency=config.width,
+            on_row=report_progress,
         )
-        return done, journal.finish(question.fingerprint(model) for question in questions)
+        return batch_sum, journal.finish(question.fingerprint(model) for question in questions)
 
 
-def _metadata(done: BatchSum, rows: Sequence[Answered]) -> dict[str, Any]:
+def _metadata(batch_sum: BatchTotals, rows: Sequence[AnswerRow]) -> dict[str, Any]:
     answered = [row for row in rows if not row["error"]]
     return {
         "dagster/row_count": len(rows),
         "answered": len(answered),
-        "kept of an earlier run": done.kept,
-        "refused": done.failed,
+        "kept of an earlier run": batch_sum.already_answered,
+        "refused": batch_sum.failed,
         "cost, US dollars": sum(float(row["cost_usd"] or 0.0) for row in answered),
         "cost not known": sum(row["cost_usd"] is None for row in answered),
         "routes": dict(Counter(str(row["route"]) for row in answered)),
     }
 
 
-def _listed(lines: Iterable[str]) -> str:
-    return "\n".join(f"- {line}" for line in list(lines)[:SHOWN]) or "none"
+def _markdown_list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in list(lines)[:MAX_SHOWN_ROWS]) or "none"

@@ -21,19 +21,24 @@ import numpy as np
 import polars as pl
 
 from twin_assets.knowledge.chunking import indexed_text
-from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, rendered
+from twin_assets.serving.shadow_prompts import ShadowPrompt, index_by_id, render_prompt
 from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.gateway.costs.paid_answers import PaidAnswer, PaidAnswers
 from twin_resources.gateway.request.prompt_classes import classify
 from twin_resources.models.serving import served_model
-from twin_resources.models.serving.model_server_process import servers_at_once
+from twin_resources.models.serving.model_server_process import max_concurrent_servers
 from twin_resources.privacy import redact
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.judge import Embed, JudgedAnswer, digest, identity
-from twin_resources.quality.judges.label_rows import OF_MODELS, TABLE, KeptAnswer, LabelPurchase
-from twin_resources.quality.judges.negative_probes import NegativeProbe, drawn_for_batch
-from twin_resources.quality.judges.pairs import PLANT, lost_claims, planted, plants_of
+from twin_resources.quality.judges.label_rows import (
+    MODEL_COLUMNS,
+    TABLE,
+    ReusableAnswer,
+    LabelPurchase,
+)
+from twin_resources.quality.judges.negative_probes import NegativeProbe, draw_probes
+from twin_resources.quality.judges.pairs import PROBE, lost_claims, probe_keys, probe_rows
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.statistics import judges as certification
 
@@ -42,10 +47,10 @@ if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion
     from twin_resources.storage.tables.tables import Tables
 
-BATCH = 10
+BATCH_SIZE = 10
 MAX_TOKENS = 200  # of an answer, as a reader would be charged for
 
-Paid = PaidAnswer | KeptAnswer
+PaidReply = PaidAnswer | ReusableAnswer
 AskOwn = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[str]]
 
 
@@ -71,24 +76,24 @@ class PurchaseResult:
     """The result of one run of a purchase.
 
     Attributes:
-        labels, plants: numbers of stored labels and plants of the purchase.
+        labels, probes: numbers of stored labels and plants of the purchase.
         new_labels: labels of this run.
         usd: cost of this run, in US dollars.
-        stopped: why it ended, in one clause.
-        withdrawn: claims whose judge no longer separates plants; they are not used for routing.
+        stop_reason: why it ended, in one clause.
+        withdrawn_claims: claims whose judge no longer separates plants; they are not used for routing.
     """
 
     purchase: str
     labels: int
-    plants: int
+    probes: int
     new_labels: int
     usd: float
-    stopped: str
-    withdrawn: tuple[str, ...]
+    stop_reason: str
+    withdrawn_claims: tuple[str, ...]
     data_version: str
 
 
-def purchase_of(
+def label_purchase(
     author: Author, version: ModelVersion, panel: Panel, *, paid: str, embedder: str
 ) -> LabelPurchase:
     """Return the identity of the purchase of labels for this version."""
@@ -102,7 +107,7 @@ def purchase_of(
     )
 
 
-def buy(
+def buy_labels(
     author: Author,
     version: ModelVersion,
     prompts: Sequence[ShadowPrompt],
@@ -111,64 +116,66 @@ def buy(
     *,
     tables: Tables,
     sources: LabelSources,
-    most_labels: int,
-    most_usd: float,
+    max_labels: int,
+    max_usd: float,
     margin: float,
     log: Callable[[str], object],
 ) -> PurchaseResult:
     """Buy labels until there are enough, or the money or the prompts are used up.
 
     Args:
-        most_labels: largest number of labels of the purchase, old ones included.
-        most_usd: largest cost of this run, in US dollars.
+        max_labels: largest number of labels of the purchase, old ones included.
+        max_usd: largest cost of this run, in US dollars.
         margin: ε for the judges' plants.
 
     Raises:
         TwinError: a model or a judge does not answer.
     """
     stored = stored_labels(tables, author.slug)
-    certified = [member.judge.claim for member in panel.members if member.certified]
-    kept = label_rows.kept_answers(stored, purchase, certified)
-    work = _Work(author, version, by_id(prompts), panel, purchase, sources, kept)
-    known, count = _of(stored, purchase)
-    waiting = [prompt for prompt in prompts if prompt.prompt_id not in known]
-    waiting.sort(key=lambda prompt: prompt.prompt_id not in kept)  # free ones first
-    before, usd, stopped = count, 0.0, ""
-    while not stopped:
-        batch = waiting[: min(BATCH, most_labels - count)]
-        if count >= most_labels:
-            stopped = f"{count} labels, as many as were asked for"
+    certified_claims = [member.judge.claim for member in panel.members if member.is_certified]
+    kept_answers = label_rows.reusable_answers(stored, purchase, certified_claims)
+    labeller = _BatchLabeller(
+        author, version, index_by_id(prompts), panel, purchase, sources, kept_answers
+    )
+    labelled_ids, count = _labelled_prompts(stored, purchase)
+    pending = [prompt for prompt in prompts if prompt.prompt_id not in labelled_ids]
+    pending.sort(key=lambda prompt: prompt.prompt_id not in kept_answers)  # free ones first
+    initial_count, usd, stop_reason = count, 0.0, ""
+    while not stop_reason:
+        batch = pending[: min(BATCH_SIZE, max_labels - count)]
+        if count >= max_labels:
+            stop_reason = f"{count} labels, as many as were asked for"
         elif not batch:
-            stopped = "every prompt has been used"
-        elif usd + sum(work.most_usd(prompt) for prompt in batch) > most_usd:
-            stopped = f"the sum of ${most_usd:g} allows no further batch"
-        elif lost := work.lost_claims(stored, margin=margin):
-            stopped = f"the judge of {', '.join(lost)} no longer tells plants apart"
-        elif work.is_past_judging(batch):
-            stopped = "a limit of the account leaves the judge too little for a further batch"
-        if stopped:
+            stop_reason = "every prompt has been used"
+        elif usd + sum(labeller.max_usd(prompt) for prompt in batch) > max_usd:
+            stop_reason = f"the sum of ${max_usd:g} allows no further batch"
+        elif failed_claims := labeller.lost_claims(stored, margin=margin):
+            stop_reason = f"the judge of {', '.join(failed_claims)} no longer tells plants apart"
+        elif labeller.exceeds_judge_budget(batch):
+            stop_reason = "a limit of the account leaves the judge too little for a further batch"
+        if stop_reason:
             break
-        waiting = waiting[len(batch) :]
-        answers = work.answers(batch)
+        pending = pending[len(batch) :]
+        answers = labeller.answers(batch)
         if len(answers) < len(batch):
-            stopped = "a limit of the account is used up"
+            stop_reason = "a limit of the account is used up"
         if not answers:
             break
         answered = [prompt for prompt in batch if prompt.prompt_id in answers]
-        work.store(answered, answers, stored, tables)
+        labeller.store(answered, answers, stored, tables)
         stored = stored_labels(tables, author.slug)
-        _, count = _of(stored, purchase)
+        _, count = _labelled_prompts(stored, purchase)
         usd += sum(paid.usd for _, paid in answers.values() if isinstance(paid, PaidAnswer))
         log(f"{count} labels, ${usd:.4f} in this run")
     rows = stored.filter(pl.col("purchase") == purchase.id)
     return PurchaseResult(
         purchase=purchase.id,
         labels=count,
-        plants=len(rows) - count,
-        new_labels=count - before,
+        probes=len(rows) - count,
+        new_labels=count - initial_count,
         usd=usd,
-        stopped=stopped,
-        withdrawn=work.lost_claims(stored, margin=margin),
+        stop_reason=stop_reason,
+        withdrawn_claims=labeller.lost_claims(stored, margin=margin),
         data_version=tables.data_version(TABLE, author.slug) or "none",
     )
 
@@ -176,16 +183,16 @@ def buy(
 def stored_labels(tables: Tables, author: str) -> pl.DataFrame:
     """Return the rows of the label table, or no rows if it does not exist."""
     if not tables.exists(TABLE, author):
-        return label_rows.no_rows()
+        return label_rows.empty_table()
     return tables.read(TABLE, author).select(list(label_rows.COLUMNS))
 
 
-def _of(stored: pl.DataFrame, purchase: LabelPurchase) -> tuple[set[str], int]:
-    labels = stored.filter((pl.col("purchase") == purchase.id) & (pl.col("source") != PLANT))
+def _labelled_prompts(stored: pl.DataFrame, purchase: LabelPurchase) -> tuple[set[str], int]:
+    labels = stored.filter((pl.col("purchase") == purchase.id) & (pl.col("source") != PROBE))
     return set(labels["prompt_id"].to_list()), len(labels)
 
 
-class _Work:
+class _BatchLabeller:
     """The answers of a batch and their rows."""
 
     def __init__(
@@ -196,9 +203,9 @@ class _Work:
         panel: Panel,
         purchase: LabelPurchase,
         sources: LabelSources,
-        kept: Mapping[str, KeptAnswer],
+        kept_answers: Mapping[str, ReusableAnswer],
     ) -> None:
-        self._kept = kept
+        self._kept_answers = kept_answers
         self._author = author
         self._version = version
         self._prompts = prompts
@@ -206,70 +213,81 @@ class _Work:
         self._purchase = purchase
         self._ask_own, self._paid = sources.ask_own, sources.paid
         self._embed, self._readers = sources.embed, sources.readers
-        self._tokens = min(MAX_TOKENS, author.max_tokens)
-        self._plants: dict[tuple[str, str], NegativeProbe] = {
-            (plant.own.sample_id, plant.kind): plant
+        self._max_tokens = min(MAX_TOKENS, author.max_tokens)
+        self._probes: dict[tuple[str, str], NegativeProbe] = {
+            (plant.prompt.sample_id, plant.kind): plant
             for member in panel.members
-            if member.certified
-            for plant in member.plants
+            if member.is_certified
+            for plant in member.probes
         }
 
     def lost_claims(self, stored: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
         """Return the claims whose judge has failed on the plants of this purchase."""
-        plants = plants_of(stored, purchase=self._purchase.id)
-        return lost_claims(plants, self._panel.claims, margin=margin, of=OF_MODELS)
+        probe_rows = probe_rows(stored, purchase=self._purchase.id)
+        return lost_claims(probe_rows, self._panel.claims, margin=margin, columns=MODEL_COLUMNS)
 
-    def most_usd(self, prompt: ShadowPrompt) -> float:
+    def max_usd(self, prompt: ShadowPrompt) -> float:
         """Return the most that a label of this prompt can cost, in US dollars."""
-        if prompt.prompt_id in self._kept:
+        if prompt.prompt_id in self._kept_answers:
             return 0.0
-        return self._paid.most_usd(self._for_paid(prompt), max_tokens=self._tokens)
+        return self._paid.max_usd(self._paid_messages(prompt), max_tokens=self._max_tokens)
 
-    def is_past_judging(self, batch: Sequence[ShadowPrompt]) -> bool:
+    def exceeds_judge_budget(self, batch: Sequence[ShadowPrompt]) -> bool:
         """Whether the account might be unable to pay a judge for scoring this batch."""
-        longest = "word " * self._tokens
+        longest_answer = "word " * self._max_tokens
         expected = [
             JudgedAnswer(
-                prompt.question, f"{longest}{side}", tuple(p.text for p in prompt.passages)
+                prompt.question, f"{longest_answer}{side}", tuple(p.text for p in prompt.passages)
             )
             for prompt in batch
             for side in ("own", "paid")
         ]
-        drawn = certification.plants_due(len(batch)) + 1
-        planted = [text for plant in list(self._plants.values())[:drawn] for text in plant.pair()]
-        most, left = self._panel.judges_cost([*expected, *planted])
-        return left is not None and most > left
-
-    def answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, Paid]]:
-        """Return own and paid answer by prompt, without prompts that the account cannot pay for."""
-        new = [prompt for prompt in batch if prompt.prompt_id not in self._kept]
-        paid = self._paid.ask([self._for_paid(prompt) for prompt in new], max_tokens=self._tokens)
-        bought: list[tuple[ShadowPrompt, Paid]] = [
-            (prompt, self._kept[prompt.prompt_id])
-            for prompt in batch
-            if prompt.prompt_id in self._kept
+        probe_count = certification.probe_count(len(batch)) + 1
+        probe_texts = [
+            text
+            for plant in list(self._probes.values())[:probe_count]
+            for text in plant.judged_pair()
         ]
-        bought += [(prompt, answer) for prompt, answer in zip(new, paid, strict=True) if answer]
-        own = self._ask_own(
-            [rendered(prompt, self._author, self._version.template) for prompt, _ in bought]
+        max_usd, remaining_usd = self._panel.scoring_cost_usd([*expected, *probe_texts])
+        return remaining_usd is not None and max_usd > remaining_usd
+
+    def answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, PaidReply]]:
+        """Return own and paid answer by prompt, without prompts that the account cannot pay for."""
+        unanswered = [prompt for prompt in batch if prompt.prompt_id not in self._kept_answers]
+        paid = self._paid.ask(
+            [self._paid_messages(prompt) for prompt in unanswered], max_tokens=self._max_tokens
+        )
+        paid_replies: list[tuple[ShadowPrompt, PaidReply]] = [
+            (prompt, self._kept_answers[prompt.prompt_id])
+            for prompt in batch
+            if prompt.prompt_id in self._kept_answers
+        ]
+        paid_replies += [
+            (prompt, answer) for prompt, answer in zip(unanswered, paid, strict=True) if answer
+        ]
+        own_answers = self._ask_own(
+            [
+                render_prompt(prompt, self._author, self._version.template)
+                for prompt, _ in paid_replies
+            ]
         )
         return {
             prompt.prompt_id: (own_answer, answer)
-            for (prompt, answer), own_answer in zip(bought, own, strict=True)
+            for (prompt, answer), own_answer in zip(paid_replies, own_answers, strict=True)
         }
 
     def store(
         self,
         batch: Sequence[ShadowPrompt],
-        answers: Mapping[str, tuple[str, Paid]],
+        answers: Mapping[str, tuple[str, PaidReply]],
         stored: pl.DataFrame,
         tables: Tables,
     ) -> None:
         """Commit a batch's labels."""
-        rows = self.rows(
+        rows = self.build_rows(
             batch,
-            after=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
-            planted=planted(plants_of(stored, purchase=self._purchase.id)),
+            last_sequence=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
+            used_probes=probe_keys(probe_rows(stored, purchase=self._purchase.id)),
         )
         tables.sync(
             pl.concat(
@@ -287,57 +305,66 @@ class _Work:
             row_key="label_id",
         )
 
-    def rows(
-        self, batch: Sequence[ShadowPrompt], *, after: int, planted: Collection[tuple[str, str]]
+    def build_rows(
+        self,
+        batch: Sequence[ShadowPrompt],
+        *,
+        last_sequence: int,
+        used_probes: Collection[tuple[str, str]],
     ) -> list[dict[str, object]]:
         """Return a row for each prompt and for each plant, which is drawn by hash."""
         entries = [(prompt.source, prompt.prompt_id, "") for prompt in batch]
-        drawn = drawn_for_batch(
-            list(self._plants.values()),
-            count=certification.plants_due(len(batch)),
-            batch=digest(self._purchase.id, after),
-            planted=planted,
+        drawn_probes = draw_probes(
+            list(self._probes.values()),
+            count=certification.probe_count(len(batch)),
+            batch=digest(self._purchase.id, last_sequence),
+            used_probes=used_probes,
         )
-        entries += [(PLANT, plant.own.sample_id, plant.kind) for plant in drawn]
-        return [self._purchase.row(after + n, *entry) for n, entry in enumerate(entries, start=1)]
+        entries += [(PROBE, plant.prompt.sample_id, plant.kind) for plant in drawn_probes]
+        return [
+            self._purchase.row(last_sequence + n, *entry)
+            for n, entry in enumerate(entries, start=1)
+        ]
 
-    def score(self, rows: pl.DataFrame, answers: Mapping[str, tuple[str, Paid]]) -> pl.DataFrame:
+    def score(
+        self, rows: pl.DataFrame, answers: Mapping[str, tuple[str, PaidReply]]
+    ) -> pl.DataFrame:
         """Compute features, scores and prices of new rows; a judge gets all texts in one call."""
-        shown: list[tuple[JudgedAnswer, JudgedAnswer | KeptAnswer]] = []
+        answer_pairs: list[tuple[JudgedAnswer, JudgedAnswer | ReusableAnswer]] = []
         questions: list[str] = []
         passages: list[tuple[str, ...]] = []
-        bought: list[Paid | None] = []
+        paid_replies: list[PaidReply | None] = []
         for row in rows.iter_rows(named=True):
-            if row["source"] == PLANT:
-                plant = self._plants[row["prompt_id"], row["plant"]]
-                good, bad = plant.pair()
-                shown.append((bad, good))
-                questions.append(plant.own.question)
+            if row["source"] == PROBE:
+                probe = self._probes[row["prompt_id"], row["plant"]]
+                good, bad = probe.judged_pair()
+                answer_pairs.append((bad, good))
+                questions.append(probe.prompt.question)
                 passages.append(())
-                bought.append(None)
+                paid_replies.append(None)
                 continue
             prompt = self._prompts[row["prompt_id"]]
             own, paid = answers[row["prompt_id"]]
             texts = tuple(passage.text for passage in prompt.passages)
-            judged = (
+            judged_paid = (
                 paid
-                if isinstance(paid, KeptAnswer)
+                if isinstance(paid, ReusableAnswer)
                 else JudgedAnswer(prompt.question, paid.text, texts)
             )
-            shown.append((JudgedAnswer(prompt.question, own, texts), judged))
+            answer_pairs.append((JudgedAnswer(prompt.question, own, texts), judged_paid))
             questions.append(prompt.question)
             passages.append(tuple(indexed_text(p.title, p.text) for p in prompt.passages))
-            bought.append(paid)
+            paid_replies.append(paid)
         vectors = np.asarray(self._embed(questions), np.float32)
         return rows.with_columns(
             pl.Series("reader", [self._readers.get(name, "") for name in rows["prompt_id"]]),
             pl.Series("prompt_class", [classify(question) for question in questions]),
             pl.Series("length", [len(question) for question in questions], pl.Int64()),
-            pl.Series("closeness", self._closeness(vectors, passages), pl.Float64()),
+            pl.Series("closeness", self._best_cosines(vectors, passages), pl.Float64()),
             pl.Series("vector", vectors.tolist(), pl.List(pl.Float32())),
-            pl.Series("scores", self._scores(shown), pl.List(label_rows.SCORED)),
+            pl.Series("scores", self._scores(answer_pairs), pl.List(label_rows.SCORE_TYPE)),
             *(
-                pl.Series(name, [getattr(paid, name) if paid else 0 for paid in bought], kind)
+                pl.Series(name, [getattr(paid, name) if paid else 0 for paid in paid_replies], kind)
                 for name, kind in (
                     ("prompt_tokens", pl.Int64()),
                     ("answer_tokens", pl.Int64()),
@@ -348,41 +375,43 @@ class _Work:
 
     def _scores(
         self,
-        shown: Sequence[tuple[JudgedAnswer, JudgedAnswer | KeptAnswer]],
+        answer_pairs: Sequence[tuple[JudgedAnswer, JudgedAnswer | ReusableAnswer]],
     ) -> list[list[dict[str, object]]]:
-        scores: list[list[dict[str, object]]] = [[] for _ in shown]
-        flat = [answer for pair in shown for answer in pair if isinstance(answer, JudgedAnswer)]
+        scores: list[list[dict[str, object]]] = [[] for _ in answer_pairs]
+        judged_answers = [
+            answer for pair in answer_pairs for answer in pair if isinstance(answer, JudgedAnswer)
+        ]
         for member in self._panel.members:
-            if not member.certified:
+            if not member.is_certified:
                 continue
-            scores_in_order = iter(member.judge.score_all(flat))
+            scores_in_order = iter(member.judge.score_all(judged_answers))
             claim = member.judge.claim
-            for place, (_, paid) in zip(scores, shown, strict=True):
+            for prompt_scores, (_, paid) in zip(scores, answer_pairs, strict=True):
                 own = next(scores_in_order)
-                kept = isinstance(paid, KeptAnswer)
-                paid_score = paid.scores[claim] if kept else next(scores_in_order)
-                place.append({"claim": claim, "own": own, "paid": paid_score})
+                is_kept = isinstance(paid, ReusableAnswer)
+                paid_score = paid.scores[claim] if is_kept else next(scores_in_order)
+                prompt_scores.append({"claim": claim, "own": own, "paid": paid_score})
         return scores
 
-    def _closeness(self, vectors: np.ndarray, passages: Sequence[Sequence[str]]) -> list[float]:
+    def _best_cosines(self, vectors: np.ndarray, passages: Sequence[Sequence[str]]) -> list[float]:
         """Return each question's cosine with its best passage, as the retriever computes it."""
         texts = list(dict.fromkeys(text for group in passages for text in group))
         if not texts:
             return [0.0] * len(passages)
-        placed = dict(zip(texts, np.asarray(self._embed(texts), np.float32), strict=True))
+        vector_by_text = dict(zip(texts, np.asarray(self._embed(texts), np.float32), strict=True))
         return [
-            max((float(np.dot(vector, placed[text])) for text in group), default=0.0)
+            max((float(np.dot(vector, vector_by_text[text])) for text in group), default=0.0)
             for vector, group in zip(vectors, passages, strict=True)
         ]
 
-    def _for_paid(self, prompt: ShadowPrompt) -> list[dict[str, str]]:
+    def _paid_messages(self, prompt: ShadowPrompt) -> list[dict[str, str]]:
         question = redact(prompt.question, region=self._author.language).text
         prompt = replace(prompt, question=question)
-        messages = rendered(prompt, self._author, DEFAULT_TEMPLATE.hash)
+        messages = render_prompt(prompt, self._author, DEFAULT_TEMPLATE.hash)
         return [dict(message) for message in messages]
 
 
-def own_asker(author: Author, serve: served_model.Serve) -> AskOwn:
+def make_own_asker(author: Author, serve: served_model.StartServer) -> AskOwn:
     """Return a function that asks the stable version, with as many servers as the cores allow.
 
     Answers are greedy.
@@ -391,10 +420,10 @@ def own_asker(author: Author, serve: served_model.Serve) -> AskOwn:
     def ask(messages: Sequence[Sequence[Mapping[str, str]]]) -> Sequence[str]:
         if not messages:
             return ()
-        replies = served_model.ask_several(
+        replies = served_model.ask_with_servers(
             serve,
             messages,
-            servers=servers_at_once(),
+            servers=max_concurrent_servers(),
             max_tokens=min(MAX_TOKENS, author.max_tokens),
             frequency_penalty=FREQUENCY_PENALTY,
         )

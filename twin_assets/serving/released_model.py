@@ -18,9 +18,9 @@ import dagster as dg
 from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.partitions import authors
 from twin_resources.authors import Author, read_author
-from twin_resources.authors.consent import consented_on, what_is_missing
+from twin_resources.authors.consent import consent_date, missing_consent_reason
 from twin_resources.dagster_history import newest_metadata
-from twin_resources.registry.moves import ModelVersion, Verdict, refusal
+from twin_resources.registry.moves import ModelVersion, Verdict, describe_refusal
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
@@ -45,64 +45,72 @@ def released_model(
 ) -> dg.MaterializeResult:
     """The model registry, reconciled: a candidate that passed the gate is tried or released."""
     author = read_author(settings, context.partition_key)
-    done = _release(context.instance, author, settings, registry, tables)
-    stable = registry.stable(author.slug)
+    release_round = _release(context.instance, author, settings, registry, tables)
+    stable = registry.stable_version(author.slug)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"v{stable.version}-{stable.checkpoint}" if stable else "base"),
-        metadata=_metadata(context.instance, author, registry, done),
+        metadata=_metadata(context.instance, author, registry, release_round),
     )
 
 
 def _release(
-    instance: dg.DagsterInstance, author: Author, home: Settings, models: Registry, tables: Tables
+    instance: dg.DagsterInstance,
+    author: Author,
+    settings: Settings,
+    registry: Registry,
+    tables: Tables,
 ) -> "ReleaseRound":
-    from twin_resources.quality.release.releasing import release_measured
+    from twin_resources.quality.release.releasing import measure_and_release
 
-    return release_measured(
-        models,
+    return measure_and_release(
+        registry,
         tables,
         author.slug,
-        wanted=author.release_mode,
+        requested_mode=author.release_mode,
         gate_version=GATE_VERSION,
         actor=ACTOR,
         now=time.time(),
-        replayed=newest_metadata(instance, "shadow_pairs", author.slug),
-        margin=home.margin,
-        fewest_prompts=home.trial_prompts,
-        withheld=_withheld(author),
+        replay_metadata=newest_metadata(instance, "shadow_pairs", author.slug),
+        margin=settings.margin,
+        min_prompts=settings.trial_prompts,
+        withheld_reason=_missing_consent(author),
     )
 
 
-def _withheld(author: Author) -> str:
+def _missing_consent(author: Author) -> str:
     """Return what is missing for the author's consent; empty if nothing is."""
-    return what_is_missing(author) if consented_on(author) is None else ""
+    return missing_consent_reason(author) if consent_date(author) is None else ""
 
 
 def _metadata(
-    instance: dg.DagsterInstance, author: Author, models: Registry, done: "ReleaseRound"
+    instance: dg.DagsterInstance, author: Author, registry: Registry, release_round: "ReleaseRound"
 ) -> dict[str, Any]:
     """Return the moves since the newest materialization, or why there were none."""
     from twin_resources.quality.release import release_summary
 
-    versions = models.versions(author.slug)
+    versions = registry.versions(author.slug)
     newest = versions[-1] if versions else None
-    verdict = models.verdict(newest.checkpoint, GATE_VERSION) if newest else None
-    last = int(newest_metadata(instance, "released_model", author.slug).get("move", 0))
-    moved = release_summary.untold(models.moves(author.slug), last)
-    entries = release_summary.release_metadata(models.stable(author.slug), moved, last=last)
-    trial = release_summary.trial_metadata(done.trial)
+    verdict = registry.verdict(newest.checkpoint, GATE_VERSION) if newest else None
+    last_move = int(newest_metadata(instance, "released_model", author.slug).get("move", 0))
+    new_moves = release_summary.unreported_moves(registry.moves(author.slug), last_move)
+    entries = release_summary.release_metadata(
+        registry.stable_version(author.slug), new_moves, last=last_move
+    )
+    trial = release_summary.trial_metadata(release_round.trial)
     return {
         **entries,
-        **release_summary.mode_metadata(done.choice),
+        **release_summary.mode_metadata(release_round.choice),
         **trial,
         "moved": dg.MetadataValue.md(entries["moved"]),
         "evidence": dg.MetadataValue.md(trial.get("evidence", "no trial")),
-        "why": _why(newest, verdict, _withheld(author)) if not moved else "see the moves",
+        "why": _idle_reason(newest, verdict, _missing_consent(author))
+        if not new_moves
+        else "see the moves",
         "consent": author.consent or "none",
     }
 
 
-def _why(newest: ModelVersion | None, verdict: Verdict | None, withheld: str) -> str:
+def _idle_reason(newest: ModelVersion | None, verdict: Verdict | None, missing_consent: str) -> str:
     """Return why nothing moved, from the newest version's state and verdict."""
     if newest is None:
         return "no version was ever registered: materialize preference_tuned_checkpoint"
@@ -112,7 +120,7 @@ def _why(newest: ModelVersion | None, verdict: Verdict | None, withheld: str) ->
     if verdict is None:
         return f"{name} and has no verdict of {GATE_VERSION}: materialize checkpoint_evaluation"
     if verdict.outcome != "passed":
-        return f"{name}: {refusal(verdict)}"
-    if withheld:
-        return f"{name}: it has passed, and the author has not agreed: {withheld}"
+        return f"{name}: {describe_refusal(verdict)}"
+    if missing_consent:
+        return f"{name}: it has passed, and the author has not agreed: {missing_consent}"
     return f"{name}: it has passed and waits for evidence or for a person"

@@ -17,12 +17,18 @@ from twin_resources.quality.judges.label_rows import LabelArrays
 from twin_resources.router import adoption
 from twin_resources.router.adoption import AdoptionDecision
 from twin_resources.router.class_table import class_table
-from twin_resources.router.features import Floats, rows, scale_of
-from twin_resources.router.fixed_order import STEP, PriceStep, choices, steps, with_own
-from twin_resources.router.gain import fit, folds_of
+from twin_resources.router.features import Floats, feature_rows, fit_scale
+from twin_resources.router.fixed_order import (
+    STEP_SHARE,
+    PriceStep,
+    choose_models,
+    compute_price_steps,
+    with_own_model,
+)
+from twin_resources.router.gain import fit, assign_folds
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 
-FEWEST = 30  # labels; with fewer, nothing can be fitted or certified
+MIN_LABELS = 30  # labels; with fewer, nothing can be fitted or certified
 
 
 @dataclass(frozen=True)
@@ -40,32 +46,32 @@ class FitOutcome:
 
     Attributes:
         policy: policy in force from now on, or None if nothing is routed.
-        adopted: decision about the new policy.
-        withdrawn: why the previous policy is no longer in force; empty if it stays or was absent.
+        decision: decision about the new policy.
+        withdrawal_reason: why the previous policy is no longer in force; empty if it stays or was absent.
     """
 
     policy: RoutingPolicy | None
-    adopted: AdoptionDecision
-    withdrawn: str = ""
+    decision: AdoptionDecision
+    withdrawal_reason: str = ""
 
 
-def models_of(
+def price_models(
     labels: LabelArrays, own: str, paid: str, prices: ModelPrices
 ) -> tuple[PricedModel, ...]:
     """Return the own and the paid model with their mean prices on the labels."""
     tokens = labels.prompt_tokens + labels.answer_tokens
-    mean = float(tokens.mean()) if len(labels) else 0.0
-    usd = float(labels.usd.mean()) if len(labels) else 0.0
+    mean_tokens = float(tokens.mean()) if len(labels) else 0.0
+    mean_usd = float(labels.usd.mean()) if len(labels) else 0.0
     return (
-        PricedModel("own", own, prices.own, prices.own, prices.own * mean / 1e6),
-        PricedModel("paid", paid, prices.paid_prompt, prices.paid_answer, usd),
+        PricedModel("own", own, prices.own, prices.own, prices.own * mean_tokens / 1e6),
+        PricedModel("paid", paid, prices.paid_prompt, prices.paid_answer, mean_usd),
     )
 
 
 def refit(
     author: str,
     labels: LabelArrays,
-    standing: RoutingPolicy | None,
+    current_policy: RoutingPolicy | None,
     *,
     models: Sequence[PricedModel],
     embedder: str,
@@ -81,56 +87,66 @@ def refit(
         TwinError: a margin or a price is unusable.
     """
     models = tuple(models)
-    before, withdrawn = standing, ""
-    if standing is not None:
-        withdrawn = _lapsed(standing, models, embedder, judges, margin)
-        if not withdrawn and adoption.fallen(_against_paid(standing, labels), margin=margin):
-            withdrawn = "labels since it was fitted show that it loses more than the margin"
-        if withdrawn:
-            standing = None
-    if len(labels) < FEWEST:
-        missing = adoption.labels_missing((), labels=len(labels), spread=0.3, margin=margin)
+    previous_policy, withdrawal_reason = current_policy, ""
+    if current_policy is not None:
+        withdrawal_reason = _lapse_reason(current_policy, models, embedder, judges, margin)
+        if not withdrawal_reason and adoption.has_degraded(
+            _gains_over_paid(current_policy, labels), margin=margin
+        ):
+            withdrawal_reason = "labels since it was fitted show that it loses more than the margin"
+        if withdrawal_reason:
+            current_policy = None
+    if len(labels) < MIN_LABELS:
+        missing = adoption.estimate_missing_labels(
+            (), labels=len(labels), spread=0.3, margin=margin
+        )
         reason = f"{len(labels)} labels; about {missing} more are missing at {margin:g}"
-        return FitOutcome(standing, AdoptionDecision(False, None, missing, reason), withdrawn)
-    scale = scale_of(labels.lengths, labels.closeness)
-    features = rows(labels.vectors, labels.lengths, labels.closeness, scale=scale)
-    fitted = fit(features, labels.gains, folds_of(labels.groups))
-    order = steps(labels.gains, fitted.cross_fitted, [model.usd for model in models], margin=margin)
-    decided = _decision(labels, standing, order, fitted.cross_fitted, models, margin=margin)
-    if not decided.adopted or decided.step is None:
-        return FitOutcome(standing, decided, withdrawn)
+        return FitOutcome(
+            current_policy, AdoptionDecision(False, None, missing, reason), withdrawal_reason
+        )
+    scale = fit_scale(labels.lengths, labels.closeness)
+    features = feature_rows(labels.vectors, labels.lengths, labels.closeness, scale=scale)
+    fit_result = fit(features, labels.gains, assign_folds(labels.groups))
+    price_steps = compute_price_steps(
+        labels.gains, fit_result.cross_fitted, [model.usd for model in models], margin=margin
+    )
+    decision = _decide_adoption(
+        labels, current_policy, price_steps, fit_result.cross_fitted, models, margin=margin
+    )
+    if not decision.adopted or decision.step is None:
+        return FitOutcome(current_policy, decision, withdrawal_reason)
     if (
-        before is not None
-        and not withdrawn
-        and before.label_ids == labels.label_ids
-        and len(before.usd)
+        previous_policy is not None
+        and not withdrawal_reason
+        and previous_policy.label_ids == labels.label_ids
+        and len(previous_policy.usd)
     ):
-        return FitOutcome(before, decided)  # no new labels: the file stays as it is
-    fresh = RoutingPolicy(
+        return FitOutcome(previous_policy, decision)  # no new labels: the file stays as it is
+    new_policy = RoutingPolicy(
         author=author,
         models=models,
         embedder=embedder,
         judges=judges,
         margin=margin,
         scale=scale,
-        gain=fitted.model,
-        steps=order,
-        in_force=order.index(decided.step),
+        gain=fit_result.model,
+        steps=price_steps,
+        active_step_index=price_steps.index(decision.step),
         label_ids=labels.label_ids,
         gains=labels.gains,
-        cross_fitted=fitted.cross_fitted,
+        cross_fitted=fit_result.cross_fitted,
         classes=class_table(labels.classes, [float(gain) for gain in labels.gains[:, -1]]),
         last_sequence=labels.sequences[-1],
         written_at=datetime.now(UTC).isoformat(timespec="seconds"),
         usd=labels.usd,
     )
-    return FitOutcome(fresh, decided, withdrawn)
+    return FitOutcome(new_policy, decision, withdrawal_reason)
 
 
-def _decision(
+def _decide_adoption(
     labels: LabelArrays,
-    standing: RoutingPolicy | None,
-    order: tuple[PriceStep, ...],
+    current_policy: RoutingPolicy | None,
+    price_steps: tuple[PriceStep, ...],
     cross_fitted: Floats,
     models: Sequence[PricedModel],
     *,
@@ -138,82 +154,99 @@ def _decision(
 ) -> AdoptionDecision:
     """Decide which step is adopted, if any, by the labels and against the policy in force."""
     spread = float(labels.gains[:, -1].std(ddof=1))
-    decided = adoption.adopt(order, labels=len(labels), spread=spread, margin=margin)
-    if standing is None or decided.step is None:
-        return decided
-    against = _against(standing, labels, cross_fitted, models, order)
-    decided = adoption.adopt(
-        order, labels=len(labels), spread=spread, margin=margin, against_standing=against
+    decision = adoption.decide_adoption(
+        price_steps, labels=len(labels), spread=spread, margin=margin
     )
-    if decided.adopted and decided.step is not None and _is_dearer(decided.step, standing):
-        why = "the policy in force leaves more to the own model, and stands"
-        return replace(decided, adopted=False, reason=why)
-    return decided
+    if current_policy is None or decision.step is None:
+        return decision
+    gains_over_current = _gains_over_current(
+        current_policy, labels, cross_fitted, models, price_steps
+    )
+    decision = adoption.decide_adoption(
+        price_steps,
+        labels=len(labels),
+        spread=spread,
+        margin=margin,
+        differences_to_policy_in_force=gains_over_current,
+    )
+    if decision.adopted and decision.step is not None and _is_dearer(decision.step, current_policy):
+        reason = "the policy in force leaves more to the own model, and stands"
+        return replace(decision, adopted=False, reason=reason)
+    return decision
 
 
-def _lapsed(
-    standing: RoutingPolicy,
+def _lapse_reason(
+    current_policy: RoutingPolicy,
     models: Sequence[PricedModel],
     embedder: str,
     judges: tuple[str, ...],
     margin: float,
 ) -> str:
     """Return why a policy no longer matches the current models; empty if it does."""
-    if standing.models[0].model != models[0].model:
+    if current_policy.models[0].model != models[0].model:
         return "another version is stable"
-    if len(standing.models) != len(models):
-        return f"its labels are of {len(standing.models)} models"
-    if standing.models[-1].model != models[-1].model:
-        return f"the paid model was {standing.models[-1].model}"
-    if standing.embedder != embedder:
+    if len(current_policy.models) != len(models):
+        return f"its labels are of {len(current_policy.models)} models"
+    if current_policy.models[-1].model != models[-1].model:
+        return f"the paid model was {current_policy.models[-1].model}"
+    if current_policy.embedder != embedder:
         return "its labels are of another embedder"
-    if standing.judges != judges:
+    if current_policy.judges != judges:
         return "other judges are certified now"
-    if standing.margin != margin:
-        return f"its margin was {standing.margin:g}"
+    if current_policy.margin != margin:
+        return f"its margin was {current_policy.margin:g}"
     return ""
 
 
-def _is_dearer(step: PriceStep, standing: RoutingPolicy) -> bool:
+def _is_dearer(step: PriceStep, current_policy: RoutingPolicy) -> bool:
     """Return whether it leaves less to the own model than the policy in force, by over a step."""
-    return step.kept > standing.step.kept + 1.5 * STEP
+    return step.kept > current_policy.step.kept + 1.5 * STEP_SHARE
 
 
-def _since(standing: RoutingPolicy, labels: LabelArrays) -> np.ndarray:
-    return np.asarray([number > standing.last_sequence for number in labels.sequences], np.bool_)
+def _is_new_label(current_policy: RoutingPolicy, labels: LabelArrays) -> np.ndarray:
+    return np.asarray(
+        [number > current_policy.last_sequence for number in labels.sequences], np.bool_
+    )
 
 
-def _chosen(standing: RoutingPolicy, labels: LabelArrays, since: np.ndarray) -> np.ndarray:
-    features = rows(labels.vectors, labels.lengths, labels.closeness, scale=standing.scale)[since]
-    return choices(standing.gain.predict(features), standing.prices, standing.step.weight)
+def _chosen_models(
+    current_policy: RoutingPolicy, labels: LabelArrays, is_new: np.ndarray
+) -> np.ndarray:
+    features = feature_rows(
+        labels.vectors, labels.lengths, labels.closeness, scale=current_policy.scale
+    )[is_new]
+    return choose_models(
+        current_policy.gain.predict(features), current_policy.prices, current_policy.step.weight
+    )
 
 
-def _against_paid(standing: RoutingPolicy, labels: LabelArrays) -> list[float]:
+def _gains_over_paid(current_policy: RoutingPolicy, labels: LabelArrays) -> list[float]:
     """Return the gains of the policy in force over the paid model on labels since its fit."""
-    since = _since(standing, labels)
-    if not since.any():
+    is_new = _is_new_label(current_policy, labels)
+    if not is_new.any():
         return []
-    gains = with_own(labels.gains[since])
-    chosen = _chosen(standing, labels, since)
-    return [float(row[model] - row[-1]) for row, model in zip(gains, chosen, strict=True)]
+    gains = with_own_model(labels.gains[is_new])
+    chosen_models = _chosen_models(current_policy, labels, is_new)
+    return [float(row[model] - row[-1]) for row, model in zip(gains, chosen_models, strict=True)]
 
 
-def _against(
-    standing: RoutingPolicy,
+def _gains_over_current(
+    current_policy: RoutingPolicy,
     labels: LabelArrays,
     cross_fitted: Floats,
     models: Sequence[PricedModel],
-    order: Sequence[PriceStep],
+    price_steps: Sequence[PriceStep],
 ) -> list[Floats]:
     """Return new policy − policy in force at every step, on labels since the latter's fit."""
-    since = _since(standing, labels)
-    if not since.any():
-        return [np.zeros(0) for _ in order]
+    is_new = _is_new_label(current_policy, labels)
+    if not is_new.any():
+        return [np.zeros(0) for _ in price_steps]
     prices = np.asarray([model.usd for model in models], np.float64)
-    old = _chosen(standing, labels, since)
-    gains = with_own(labels.gains[since])
-    every = np.arange(len(gains))
-    current = gains[every, old]
+    current_choices = _chosen_models(current_policy, labels, is_new)
+    gains = with_own_model(labels.gains[is_new])
+    row_indexes = np.arange(len(gains))
+    current_gains = gains[row_indexes, current_choices]
     return [
-        gains[every, choices(cross_fitted[since], prices, step.weight)] - current for step in order
+        gains[row_indexes, choose_models(cross_fitted[is_new], prices, step.weight)] - current_gains
+        for step in price_steps
     ]

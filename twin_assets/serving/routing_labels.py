@@ -16,11 +16,11 @@ import dagster as dg
 
 from twin_assets.evaluation.judged import author_panel
 from twin_assets.serving import labelling, shadow_prompts
-from twin_assets.table_assets import left_as_it_was, materialized, table_asset
-from twin_resources.access.account import account_of
-from twin_resources.access.spending_limits import OverLimit
+from twin_assets.table_assets import report_unchanged, report_materialization, table_asset
+from twin_resources.access.account import open_account
+from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors import Author, read_author
-from twin_resources.authors.consent import what_keeps_here
+from twin_resources.authors.consent import external_use_refusal
 from twin_resources.dagster_resources import (
     EmbedderResource,
 )
@@ -60,48 +60,57 @@ def routing_labels(
 ) -> dg.MaterializeResult:
     """Answers of the paid model to some prompts, with their gain over the own model's."""
     author = read_author(settings, context.partition_key)
-    stable = registry.stable(author.slug)
+    stable = registry.stable_version(author.slug)
     limit = settings.label_budget_per_month if config.usd is None else config.usd
-    nothing = _nothing_to_buy(author, settings, stable, limit)
-    if nothing or stable is None or limit is None:
-        return left_as_it_was(tables, TABLE, author.slug, because=nothing)
-    loaded = embedder.embedder()
+    idle_reason = _idle_reason(author, settings, stable, limit)
+    if idle_reason or stable is None or limit is None:
+        return report_unchanged(tables, TABLE, author.slug, reason=idle_reason)
+    loaded_embedder = embedder.embedder()
     try:
-        panel = author_panel.panel_of(
+        panel = author_panel.assemble_author_panel(
             author,
             settings,
             tables=tables,
             state=registry.state,
             servers=model_server,
-            embedder=loaded,
+            embedder=loaded_embedder,
             log=context.log.info,
             margin=settings.margin,
         )
         if not panel.claims:
-            why = "no certified judge may decide"
-            return materialized("no judge", {"nothing_to_do": why, **author_panel.told(panel)})
-        buyer = _Buyer(
-            author, settings, config, tables, registry, model_server, loaded, context.log.info
+            reason = "no certified judge may decide"
+            return report_materialization(
+                "no judge", {"nothing_to_do": reason, **author_panel.panel_metadata(panel)}
+            )
+        buyer = _LabelBuyer(
+            author,
+            settings,
+            config,
+            tables,
+            registry,
+            model_server,
+            loaded_embedder,
+            context.log.info,
         )
-        version, account = buyer.buy(stable, panel, limit=limit)
-    except OverLimit as error:  # the judge's limit; the paid model's own ends the purchase
-        return left_as_it_was(
-            tables, TABLE, author.slug, because=author_panel.waits(settings, error)
+        version, report = buyer.buy(stable, panel, limit=limit)
+    except OverLimitError as error:  # the judge's limit; the paid model's own ends the purchase
+        return report_unchanged(
+            tables, TABLE, author.slug, reason=author_panel.waiting_message(settings, error)
         )
-    return materialized(version, {**account, **author_panel.told(panel)})
+    return report_materialization(version, {**report, **author_panel.panel_metadata(panel)})
 
 
-def _nothing_to_buy(
-    author: Author, home: Settings, stable: ModelVersion | None, limit: float | None
+def _idle_reason(
+    author: Author, settings: Settings, stable: ModelVersion | None, limit: float | None
 ) -> str:
     """Return why no label can be bought now; empty if one can."""
-    if not home.has_paid_route:
+    if not settings.has_paid_route:
         return "no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one"
-    if reason := what_keeps_here(author):
+    if reason := external_use_refusal(author):
         return reason
     if stable is None:
         return "no stable version: nothing to compare with the paid model"
-    if not stable.base_gguf and (stable.is_answer_model or not home.model_server_url):
+    if not stable.base_gguf and (stable.is_answer_model or not settings.model_server_url):
         return "the stable version answers at an address: labels are bought for a model here"
     if limit is None:
         return "no sum: set TWIN_LABEL_BUDGET_PER_MONTH, or `usd` of this asset in a run"
@@ -109,39 +118,41 @@ def _nothing_to_buy(
 
 
 @dataclass(frozen=True)
-class _Buyer:
+class _LabelBuyer:
     """One materialization: labels of the paid model."""
 
     author: Author
-    home: Settings
+    settings: Settings
     config: LabelsConfig
     tables: Tables
-    models: Registry
+    registry: Registry
     servers: ModelServers
     embedder: Embedder
-    say: Callable[[str], object]
+    log: Callable[[str], object]
 
     def buy(
         self, stable: ModelVersion, panel: Panel, *, limit: float
     ) -> tuple[str, dict[str, Any]]:
         """Buy labels; return the table's data version and a report."""
-        author, home = self.author, self.home
-        account = account_of(home, self.models.state)
-        once = self.config.usd is not None  # this run's own limit ignores the month
-        spent = 0.0 if once else account.spent(period="month", purpose="label").usd
-        most = self.config.most_labels
-        most = home.routing_labels if most is None else most
-        purchase = labelling.purchase_of(
-            author, stable, panel, paid=home.paid_model, embedder=self.embedder.revision
+        author, settings = self.author, self.settings
+        account = open_account(settings, self.registry.state)
+        has_own_limit = self.config.usd is not None  # this run's own limit ignores the month
+        spent_usd = (
+            0.0 if has_own_limit else account.amount_spent(period="month", purpose="label").usd
         )
-        prompts = shadow_prompts.stored_prompts(self.tables, author.slug, fewest=most)
+        max_labels = self.config.most_labels
+        max_labels = settings.routing_labels if max_labels is None else max_labels
+        purchase = labelling.label_purchase(
+            author, stable, panel, paid=settings.paid_model, embedder=self.embedder.revision
+        )
+        prompts = shadow_prompts.stored_prompts(self.tables, author.slug, min_prompts=max_labels)
         sources = labelling.LabelSources(
-            labelling.own_asker(author, lambda: self._serve(stable)),
-            PaidAnswers(home.paid_model, account, author.slug),
+            labelling.make_own_asker(author, lambda: self._serve(stable)),
+            PaidAnswers(settings.paid_model, account, author.slug),
             self.embedder.embed,
             self._readers(),
         )
-        purchase_made = labelling.buy(
+        purchase_result = labelling.buy_labels(
             author,
             stable,
             prompts,
@@ -149,12 +160,12 @@ class _Buyer:
             purchase=purchase,
             tables=self.tables,
             sources=sources,
-            most_labels=most,
-            most_usd=max(0.0, limit - spent),
-            margin=home.margin,
-            log=self.say,
+            max_labels=max_labels,
+            max_usd=max(0.0, limit - spent_usd),
+            margin=settings.margin,
+            log=self.log,
         )
-        return purchase_made.data_version, _stand(purchase_made, limit)
+        return purchase_result.data_version, _purchase_metadata(purchase_result, limit)
 
     def _readers(self) -> Mapping[str, str]:
         """Return the reader of each recorded prompt, by trace id."""
@@ -165,15 +176,15 @@ class _Buyer:
         return self.servers.serve_version(version)
 
 
-def _stand(purchased: labelling.PurchaseResult, limit: float) -> dict[str, Any]:
+def _purchase_metadata(purchase_result: labelling.PurchaseResult, limit: float) -> dict[str, Any]:
     """Return the result of a purchase, without text of prompts or answers."""
     return {
-        "purchase": purchased.purchase,
-        "labels": purchased.labels,
-        "plants": purchased.plants,
-        "new_labels": purchased.new_labels,
-        "usd": round(purchased.usd, 6),
+        "purchase": purchase_result.purchase,
+        "labels": purchase_result.labels,
+        "plants": purchase_result.probes,
+        "new_labels": purchase_result.new_labels,
+        "usd": round(purchase_result.usd, 6),
         "usd_allowed": limit,
-        "stopped": purchased.stopped,
-        "withdrawn": list(purchased.withdrawn),
+        "stopped": purchase_result.stop_reason,
+        "withdrawn": list(purchase_result.withdrawn_claims),
     }

@@ -26,7 +26,7 @@ from twin_resources.storage.tables.tables import Tables
     partitions_def=authors,
     group_name="serving",
     kinds={"json"},
-    code_version=str(routing_table.SCHEMA),
+    code_version=str(routing_table.SCHEMA_VERSION),
 )
 def routing_policy(
     context: dg.AssetExecutionContext,
@@ -40,28 +40,30 @@ def routing_policy(
     for each question.
     """
     author = context.partition_key
-    policy = _own_table(read_author(settings, author), settings, registry)
+    policy = _set_routing_table(read_author(settings, author), settings, registry)
     server = f"{author}/v{policy.stable.version}" if policy.stable else "base"
-    routed = routing_report.route(
+    routed_author = routing_report.fit_routing(
         read_author(settings, author), settings, tables, registry, server=server
     )
     table = dict(policy.routing)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(_digest(table, server, dict(policy.weights), routed.mark)),
+        data_version=dg.DataVersion(
+            _digest(table, server, dict(policy.weights), routed_author.policy_key)
+        ),
         metadata={
             **_metadata(policy, table, server, settings),
-            **routing_report.metadata(routed),
+            **routing_report.metadata(routed_author),
         },
     )
 
 
-def _own_table(author: Author, home: Settings, models: Registry) -> AuthorPolicy:
+def _set_routing_table(author: Author, settings: Settings, registry: Registry) -> AuthorPolicy:
     """Return the author's part of the policy object, with the routing table of the settings."""
-    decided = routing_table.routing_table(
-        paid_model=home.paid_model,
-        paid_budget_per_day=home.paid_budget_per_day,
+    table = routing_table.routing_table(
+        paid_model=settings.paid_model,
+        paid_budget_per_day=settings.paid_budget_per_day,
     )
-    return models.set_routing(author.slug, decided).authors[author.slug]
+    return registry.set_routing(author.slug, table).authors[author.slug]
 
 
 def _digest(*parts: Any) -> str:
@@ -69,23 +71,25 @@ def _digest(*parts: Any) -> str:
 
 
 def _metadata(
-    policy: AuthorPolicy, table: Mapping[str, Any], server: str, home: Settings
+    policy: AuthorPolicy, table: Mapping[str, Any], server: str, settings: Settings
 ) -> dict[str, Any]:
     report: Mapping[str, float | int | str] = {
         "cost": "an answer model at an address: what it charges is not known here"
     }
     if not (policy.stable and policy.stable.is_elsewhere):
         report = routing_table.cost_report(
-            home.self_hosted_usd_per_hour,
+            settings.self_hosted_usd_per_hour,
             measured=routing_table.read_throughput(
-                home.home / "gateway" / "throughput.json", server
+                settings.home / "gateway" / "throughput.json", server
             ),
-            paid_blended=routing_table.paid_blended_usd(home.paid_model) if table["paid"] else None,
+            paid_blended=routing_table.paid_blended_usd(settings.paid_model)
+            if table["paid"]
+            else None,
         )
     return {
         "answers": server,
         "weights": dict(policy.weights) or {"base": 1.0},
         "routing": table,
-        "policy": dg.MetadataValue.path(str(home.policy_path)),
+        "policy": dg.MetadataValue.path(str(settings.policy_path)),
         **report,
     }

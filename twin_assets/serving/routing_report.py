@@ -18,11 +18,11 @@ import polars as pl
 
 from twin_assets.serving import routing_fit, routing_table
 from twin_assets.serving.labelling import stored_labels
-from twin_resources.access.paid_budget import price_of
+from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.label_rows import OF_MODELS, LabelArrays, arrays_of
-from twin_resources.quality.judges.pairs import lost_claims, plants_of
-from twin_resources.quality.judges.panel import deciding
+from twin_resources.quality.judges.label_rows import MODEL_COLUMNS, LabelArrays, build_label_arrays
+from twin_resources.quality.judges.pairs import lost_claims, probe_rows
+from twin_resources.quality.judges.panel import deciding_claims
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import (
     RoutedAnswers,
@@ -32,7 +32,7 @@ from twin_resources.quality.ledger.routed import (
 )
 from twin_resources.router.policy_file import (
     RoutingPolicy,
-    policy_file,
+    policy_path,
     read_routing_policy,
     write_routing_policy,
 )
@@ -52,33 +52,33 @@ class RoutedAuthor:
     """An author's routing after a fit.
 
     Attributes:
-        hidden: whether there is no paid model.
+        is_hidden: whether there is no paid model.
         reason: explanation of the result, one sentence.
         policy: policy in force, or None if nothing is routed.
         answers: answers of this month.
-        own_since: answers of the own model this month, since the policy in force was written.
+        own_answers_since_fit: answers of the own model this month, since the policy in force was written.
         paid_usd: costs of the paid answers to labels like those that the own model answers.
     """
 
-    hidden: bool
+    is_hidden: bool
     reason: str = ""
     policy: RoutingPolicy | None = None
     labels: int = 0
-    missing: int = 0
+    missing_labels: int = 0
     answers: RoutedAnswers = field(default_factory=RoutedAnswers)
-    own_since: int = 0
+    own_answers_since_fit: int = 0
     paid_usd: tuple[float, ...] = ()
 
     @property
-    def mark(self) -> str:
+    def policy_key(self) -> str:
         """Mark that changes with the policy in force."""
         if self.policy is None:
             return ""
-        return f"{self.policy.written_at} {self.policy.in_force}"
+        return f"{self.policy.written_at} {self.policy.active_step_index}"
 
 
-def route(
-    author: Author, settings: Settings, tables: Tables, models: Registry, *, server: str
+def fit_routing(
+    author: Author, settings: Settings, tables: Tables, registry: Registry, *, server: str
 ) -> RoutedAuthor:
     """Fit the labels of the stable version and write the policy in force.
 
@@ -88,98 +88,107 @@ def route(
     Raises:
         TwinError: the paid model has no price, or a margin is invalid.
     """
-    path = policy_file(settings.home, author.slug)
-    stable = models.stable(author.slug)
+    path = policy_path(settings.home, author.slug)
+    stable = registry.stable_version(author.slug)
     if not settings.has_paid_route:
         path.unlink(missing_ok=True)
-        return RoutedAuthor(hidden=True)
+        return RoutedAuthor(is_hidden=True)
     if not author.paid or stable is None:
         path.unlink(missing_ok=True)
-        why = "paid = false in the author's file" if stable else "no stable version"
-        return RoutedAuthor(hidden=False, reason=f"nothing is routed: {why}")
-    standing, unreadable = _standing(path)
+        reason = "paid = false in the author's file" if stable else "no stable version"
+        return RoutedAuthor(is_hidden=False, reason=f"nothing is routed: {reason}")
+    current_policy, unreadable_note = _read_current_policy(path)
     rows = stored_labels(tables, author.slug).filter(
         (pl.col("own") == stable.checkpoint) & (pl.col("paid") == settings.paid_model)
     )
     if rows.is_empty():
         path.unlink(missing_ok=True)
         return RoutedAuthor(
-            hidden=False,
+            is_hidden=False,
             reason="nothing is routed: no labels of this version and this paid model; "
             "`twin routing` says what they cost",
         )
     newest = rows.sort("sequence").row(-1, named=True)
-    claims, lost = _claims(rows, newest["purchase"], margin=settings.margin)
-    if not claims or lost:
+    claims, failed_claims = _deciding_claims(rows, newest["purchase"], margin=settings.margin)
+    if not claims or failed_claims:
         path.unlink(missing_ok=True)
-        why = (
-            f"the judge of {', '.join(lost)} no longer tells plants apart"
-            if lost
+        reason = (
+            f"the judge of {', '.join(failed_claims)} no longer tells plants apart"
+            if failed_claims
             else "no certified judge has scored the labels"
         )
-        return RoutedAuthor(hidden=False, reason=f"nothing is routed: {why}")
-    labels = arrays_of(rows, newest["purchase"], claims)
-    listed = routing_fit.models_of(
+        return RoutedAuthor(is_hidden=False, reason=f"nothing is routed: {reason}")
+    labels = build_label_arrays(rows, newest["purchase"], claims)
+    priced_models = routing_fit.price_models(
         labels, stable.checkpoint, settings.paid_model, _prices(settings, server)
     )
     outcome = routing_fit.refit(
         author.slug,
         labels,
-        standing,
-        models=listed,
+        current_policy,
+        models=priced_models,
         embedder=newest["embedder"],
         judges=tuple(newest["judges"]),
         margin=settings.quality_margin,
     )
     if outcome.policy is None:
         path.unlink(missing_ok=True)
-    elif outcome.policy is not standing:
+    elif outcome.policy is not current_policy:
         write_routing_policy(path, outcome.policy)
-    return _told(author.slug, models, labels, outcome, unreadable)
+    return _describe_outcome(author.slug, registry, labels, outcome, unreadable_note)
 
 
-def metadata(routed: RoutedAuthor) -> dict[str, Any]:
+def metadata(routed_author: RoutedAuthor) -> dict[str, Any]:
     """Return the metadata for Dagster; empty without a paid model."""
-    if routed.hidden:
+    if routed_author.is_hidden:
         return {}
     entries: dict[str, Any] = {
-        "routed": routed.policy is not None,
-        "why": routed.reason,
-        "labels": routed.labels,
-        "labels_missing": routed.missing,
-        "answers_this_month": {"own": routed.answers.own, "paid": routed.answers.paid},
-        "paid_usd_this_month": round(routed.answers.paid_usd, 6),
-        "minutes_margin_not_held": routed.answers.minutes_not_held,
-        "measured_utilisation": round(routed.answers.utilisation, 4),
+        "routed": routed_author.policy is not None,
+        "why": routed_author.reason,
+        "labels": routed_author.labels,
+        "labels_missing": routed_author.missing_labels,
+        "answers_this_month": {
+            "own": routed_author.answers.own,
+            "paid": routed_author.answers.paid,
+        },
+        "paid_usd_this_month": round(routed_author.answers.paid_usd, 6),
+        "minutes_margin_not_held": routed_author.answers.minutes_without_margin,
+        "measured_utilisation": round(routed_author.answers.utilisation, 4),
     }
-    policy = routed.policy
+    policy = routed_author.policy
     if policy is not None:
-        usd, low, high = saved_usd(routed.own_since, routed.paid_usd)
+        usd, low, high = saved_usd(routed_author.own_answers_since_fit, routed_author.paid_usd)
         entries |= {
             "margin": policy.margin,
             "questions_to_own_model": round(1.0 - policy.step.kept, 3),
             "loses_at_most": round(-policy.step.lower, 4),
             "saved_this_month": f"${usd:.4f} (95 %: ${low:.4f} to ${high:.4f})",
-            "who_answers_which_class": dg.MetadataValue.md(class_rows(policy, routed.answers)),
+            "who_answers_which_class": dg.MetadataValue.md(
+                class_table_markdown(policy, routed_author.answers)
+            ),
         }
     return entries
 
 
-def class_rows(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
+def class_table_markdown(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
     """Return the table of classes as Markdown."""
     gains = {row.prompt_class: row for row in policy.classes}
     lines = ["| class | labels | gain of paid, 95 % | own | paid |", "|---|---|---|---|---|"]
     for name in sorted({*gains, *answers.classes}):
-        gain, counted = gains.get(name), answers.classes.get(name)
-        interval = f"{gain.gain:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" if gain else "–"
+        class_gain, class_answers = gains.get(name), answers.classes.get(name)
+        interval = (
+            f"{class_gain.gain:+.3f} [{class_gain.low:+.3f}, {class_gain.high:+.3f}]"
+            if class_gain
+            else "–"
+        )
         lines.append(
-            f"| {name} | {gain.labels if gain else 0} | {interval} | "
-            f"{counted.own if counted else 0} | {counted.paid if counted else 0} |"
+            f"| {name} | {class_gain.labels if class_gain else 0} | {interval} | "
+            f"{class_answers.own if class_answers else 0} | {class_answers.paid if class_answers else 0} |"
         )
     return "\n".join(lines)
 
 
-def _standing(path: Path) -> tuple[RoutingPolicy | None, str]:
+def _read_current_policy(path: Path) -> tuple[RoutingPolicy | None, str]:
     """Read the policy in force; for an unreadable one return None and a note for the report."""
     if not path.exists():
         return None, ""
@@ -189,15 +198,17 @@ def _standing(path: Path) -> tuple[RoutingPolicy | None, str]:
         return None, f"; the file that stood there was unreadable ({error.found})"
 
 
-def _claims(
+def _deciding_claims(
     rows: pl.DataFrame, purchase: str, *, margin: float
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the deciding claims, and those whose judge has failed on this purchase's plants."""
-    mine = rows.filter(pl.col("purchase") == purchase)
-    scored = {str(score["claim"]) for scores in mine["scores"].to_list() for score in scores}
-    claims = deciding(sorted(scored))
-    plants = plants_of(mine, purchase=purchase)
-    return claims, lost_claims(plants, claims, margin=margin, of=OF_MODELS)
+    purchase_rows = rows.filter(pl.col("purchase") == purchase)
+    scored = {
+        str(score["claim"]) for scores in purchase_rows["scores"].to_list() for score in scores
+    }
+    claims = deciding_claims(sorted(scored))
+    probe_rows = probe_rows(purchase_rows, purchase=purchase)
+    return claims, lost_claims(probe_rows, claims, margin=margin, columns=MODEL_COLUMNS)
 
 
 def _prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
@@ -210,36 +221,36 @@ def _prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
         )
     return routing_fit.ModelPrices(
         own,
-        price_of(settings.paid_model, prompt_tokens=1_000_000, answer_tokens=0),
-        price_of(settings.paid_model, prompt_tokens=0, answer_tokens=1_000_000),
+        answer_price_usd(settings.paid_model, prompt_tokens=1_000_000, answer_tokens=0),
+        answer_price_usd(settings.paid_model, prompt_tokens=0, answer_tokens=1_000_000),
     )
 
 
-def _told(
+def _describe_outcome(
     author: str,
-    models: Registry,
+    registry: Registry,
     labels: LabelArrays,
     outcome: routing_fit.FitOutcome,
-    unreadable: str,
+    unreadable_note: str,
 ) -> RoutedAuthor:
-    ledger_tables.open_tables(models.state)
+    ledger_tables.open_tables(registry.state)
     month = month_start()
-    with models.state.reading() as connection:
+    with registry.state.read_transaction() as connection:
         answers = routed_answers(connection, author, since=month)
-        since = answers
+        answers_since_fit = answers
         if outcome.policy is not None:
-            written = datetime.fromisoformat(outcome.policy.written_at)
-            since = routed_answers(connection, author, since=max(month, written))
-    reason = outcome.adopted.reason
-    if outcome.withdrawn:
-        reason = f"the policy in force was withdrawn: {outcome.withdrawn}; {reason}"
+            written_at = datetime.fromisoformat(outcome.policy.written_at)
+            answers_since_fit = routed_answers(connection, author, since=max(month, written_at))
+    reason = outcome.decision.reason
+    if outcome.withdrawal_reason:
+        reason = f"the policy in force was withdrawn: {outcome.withdrawal_reason}; {reason}"
     return RoutedAuthor(
-        hidden=False,
-        reason=reason + unreadable,
+        is_hidden=False,
+        reason=reason + unreadable_note,
         policy=outcome.policy,
         labels=len(labels),
-        missing=outcome.adopted.missing,
+        missing_labels=outcome.decision.missing_labels,
         answers=answers,
-        own_since=since.own,
-        paid_usd=tuple(float(usd) for usd in outcome.policy.usd_of_own) if outcome.policy else (),
+        own_answers_since_fit=answers_since_fit.own,
+        paid_usd=tuple(float(usd) for usd in outcome.policy.avoided_usd) if outcome.policy else (),
     )

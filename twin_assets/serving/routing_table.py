@@ -25,7 +25,7 @@ from twin_resources.gateway.costs.cost import (
 )
 from twin_resources.registry.policy import CANARY_SHARE
 
-SCHEMA = 1
+SCHEMA_VERSION = 1
 # A prompt with two passages has about 450 tokens, and an answer about 120.
 PROMPT_SHARE = 0.8
 
@@ -40,7 +40,7 @@ def routing_table(*, paid_model: str, paid_budget_per_day: float | None) -> dict
         paid_budget_per_day: US dollars; the paid route exists only with both arguments.
     """
     table: dict[str, Any] = {
-        "schema": SCHEMA,
+        "schema": SCHEMA_VERSION,
         "default": "self_hosted",
         "paid": None,
         "canary_share": CANARY_SHARE,
@@ -66,7 +66,7 @@ def cost_report(
     """
     if measured is None or measured.tokens_per_second <= 0:
         return {"throughput": "not measured yet: no answer has passed the gateway"}
-    full, tenth = (
+    usd_at_full_load, usd_at_tenth_load = (
         self_hosted_usd_per_million_tokens(
             usd_per_hour, tokens_per_second=measured.tokens_per_second, utilisation=utilisation
         )
@@ -75,14 +75,14 @@ def cost_report(
     report: dict[str, float | int | str] = {
         "tokens_per_second": measured.tokens_per_second,
         "measured_on_requests": measured.requests,
-        "usd_per_million_tokens": full,
-        "usd_per_million_tokens_at_10_percent": tenth,
+        "usd_per_million_tokens": usd_at_full_load,
+        "usd_per_million_tokens_at_10_percent": usd_at_tenth_load,
     }
     if paid_blended:
-        needed = break_even_utilisation(full, paid_blended=paid_blended)
+        break_even = break_even_utilisation(usd_at_full_load, paid_blended=paid_blended)
         report["paid_usd_per_million_tokens"] = paid_blended
-        report["break_even_utilisation"] = needed
-        if needed > 1:
+        report["break_even_utilisation"] = break_even
+        if break_even > 1:
             report["break_even"] = "never: the paid model is cheaper even at full utilisation"
     return report
 
@@ -93,10 +93,10 @@ def paid_blended_usd(model: str, *, prompt_share: float = PROMPT_SHARE) -> float
     Raises:
         TwinError: LiteLLM's price map lacks the model.
     """
-    from twin_resources.access.paid_budget import price_of
+    from twin_resources.access.paid_budget import answer_price_usd
 
     prompt = round(prompt_share * 1e6)
-    return price_of(model, prompt_tokens=prompt, answer_tokens=1_000_000 - prompt)
+    return answer_price_usd(model, prompt_tokens=prompt, answer_tokens=1_000_000 - prompt)
 
 
 def read_throughput(path: Path, server_key: str) -> Throughput | None:

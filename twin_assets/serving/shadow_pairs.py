@@ -15,10 +15,10 @@ import dagster as dg
 
 from twin_assets.evaluation.judged import author_panel
 from twin_assets.serving import shadow_prompts, shadowing
-from twin_assets.table_assets import left_as_it_was, materialized, table_asset
-from twin_resources.access.spending_limits import OverLimit
+from twin_assets.table_assets import report_unchanged, report_materialization, table_asset
+from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors import Author, read_author
-from twin_resources.authors.consent import what_keeps_here
+from twin_resources.authors.consent import external_use_refusal
 from twin_resources.dagster_resources import (
     EmbedderResource,
 )
@@ -28,13 +28,13 @@ from twin_resources.quality.judges.pairs import TABLE
 from twin_resources.quality.judges.panel import Panel
 from twin_resources.quality.release.measuring import recorded_prompts
 from twin_resources.quality.release.release_mode import MIN_PROMPTS
-from twin_resources.quality.release.trial import compared, passed_no_gate
+from twin_resources.quality.release.trial import compared_versions, is_ungated
 from twin_resources.quality.release.trial_rows import ComparedVersions
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
-from twin_resources.storage.weights.answer_model import address_of, is_far
+from twin_resources.storage.weights.answer_model import split_stored_name, is_remote
 
 if TYPE_CHECKING:
     from twin_resources.models.serving.model_server import ModelServers
@@ -73,12 +73,12 @@ def shadow_pairs(
 ) -> dg.MaterializeResult:
     """Answers of candidate and stable version to recent prompts, off the request path."""
     author = read_author(settings, context.partition_key)
-    versions = compared(registry.state, author.slug)
-    nothing = _nothing_to_replay(author, settings, config, versions, tables, model_server)
-    if nothing or versions is None:
-        return left_as_it_was(tables, TABLE, author.slug, because=nothing)
+    versions = compared_versions(registry.state, author.slug)
+    idle_reason = _idle_reason(author, settings, config, versions, tables, model_server)
+    if idle_reason or versions is None:
+        return report_unchanged(tables, TABLE, author.slug, reason=idle_reason)
     try:
-        panel = author_panel.panel_of(
+        panel = author_panel.assemble_author_panel(
             author,
             settings,
             tables=tables,
@@ -89,9 +89,11 @@ def shadow_pairs(
             margin=_margin(config, settings),
         )
         if not panel.claims:
-            why = "no certified judge may decide"
-            return materialized("no judge", {"nothing_to_do": why, **author_panel.told(panel)})
-        replayed = _replay(
+            reason = "no certified judge may decide"
+            return report_materialization(
+                "no judge", {"nothing_to_do": reason, **author_panel.panel_metadata(panel)}
+            )
+        replay_result = _replay(
             author,
             settings,
             config,
@@ -99,20 +101,23 @@ def shadow_pairs(
             panel,
             tables,
             model_server,
-            forced=passed_no_gate(registry, versions.incumbent),
+            forced=is_ungated(registry, versions.incumbent),
             log=context.log.info,
         )
-    except OverLimit as error:  # pairs so far are kept, and the trial continues within the limits
-        waits = author_panel.waits(settings, error)
-        return left_as_it_was(tables, TABLE, author.slug, because=waits)
-    return materialized(
-        replayed.data_version, {**_stand(versions, replayed), **author_panel.told(panel)}
+    except (
+        OverLimitError
+    ) as error:  # pairs so far are kept, and the trial continues within the limits
+        wait_reason = author_panel.waiting_message(settings, error)
+        return report_unchanged(tables, TABLE, author.slug, reason=wait_reason)
+    return report_materialization(
+        replay_result.data_version,
+        {**_trial_metadata(versions, replay_result), **author_panel.panel_metadata(panel)},
     )
 
 
-def _nothing_to_replay(
+def _idle_reason(
     author: Author,
-    home: Settings,
+    settings: Settings,
     config: ShadowConfig,
     versions: ComparedVersions | None,
     tables: Tables,
@@ -122,24 +127,26 @@ def _nothing_to_replay(
     against_answer_model = versions is not None and versions.incumbent.is_answer_model
     # A trial that has begun continues to its end, whatever the next candidate's mode is.
     on_trial = versions is not None and versions.candidate.state == "shadow"
-    whatever_the_mode = config.whatever_the_mode or against_answer_model or on_trial
-    recorded, needed = recorded_prompts(tables, author.slug), home.trial_prompts
-    if author.release_mode == "gate" and not whatever_the_mode:
+    ignores_mode = config.whatever_the_mode or against_answer_model or on_trial
+    recorded_count, needed_count = recorded_prompts(tables, author.slug), settings.trial_prompts
+    if author.release_mode == "gate" and not ignores_mode:
         return "release mode is gate: nothing to replay"
-    if author.release_mode == "auto" and recorded < needed and not whatever_the_mode:
-        return f"release mode is auto: {recorded} of {needed} recorded prompts for a trial"
+    if author.release_mode == "auto" and recorded_count < needed_count and not ignores_mode:
+        return (
+            f"release mode is auto: {recorded_count} of {needed_count} recorded prompts for a trial"
+        )
     if versions is None:
         return "no version waits beside a stable one: nothing to compare"
     if not against_answer_model:
         return ""
-    if _may_not_be_shown(author, versions.incumbent):
+    if _is_sharing_forbidden(author, versions.incumbent):
         return "the answer model is another provider's: paid = false, or no consent of the author"
-    return _absent(servers, versions.incumbent)
+    return _unavailable_reason(servers, versions.incumbent)
 
 
 def _replay(
     author: Author,
-    home: Settings,
+    settings: Settings,
     config: ShadowConfig,
     versions: ComparedVersions,
     panel: Panel,
@@ -152,34 +159,34 @@ def _replay(
     return shadowing.replay(
         author,
         versions,
-        shadow_prompts.stored_prompts(tables, author.slug, fewest=config.fewest_prompts),
+        shadow_prompts.stored_prompts(tables, author.slug, min_prompts=config.fewest_prompts),
         panel,
         tables=tables,
         serve=servers.serve_version,
-        margin=_margin(config, home),
-        most_pairs=config.most_pairs,
+        margin=_margin(config, settings),
+        max_pairs=config.most_pairs,
         forced=forced,
-        longest_s=config.longest_s if versions.incumbent.is_answer_model else math.inf,
+        max_duration_s=config.longest_s if versions.incumbent.is_answer_model else math.inf,
         log=log,
     )
 
 
-def _margin(config: ShadowConfig, home: Settings) -> float:
-    return home.margin if config.margin is None else config.margin
+def _margin(config: ShadowConfig, settings: Settings) -> float:
+    return settings.margin if config.margin is None else config.margin
 
 
-def _may_not_be_shown(author: Author, incumbent: ModelVersion) -> bool:
+def _is_sharing_forbidden(author: Author, incumbent: ModelVersion) -> bool:
     """Return whether prompts with posts would leave for an address against the author's wish."""
-    url, _ = address_of(incumbent.base)
-    return bool(url) and is_far(url) and bool(what_keeps_here(author))
+    url, _ = split_stored_name(incumbent.base)
+    return bool(url) and is_remote(url) and bool(external_use_refusal(author))
 
 
-def _absent(servers: "ModelServers", incumbent: ModelVersion) -> str:
+def _unavailable_reason(servers: "ModelServers", incumbent: ModelVersion) -> str:
     """Return why an answer model at an address cannot be compared now; empty if it can or is ours.
 
     That is not a failure of the training that this run may have made; the next hour asks again.
     """
-    if not address_of(incumbent.base)[0]:
+    if not split_stored_name(incumbent.base)[0]:
         return ""
     try:
         with servers.serve_version(incumbent):
@@ -188,27 +195,29 @@ def _absent(servers: "ModelServers", incumbent: ModelVersion) -> str:
         return f"the answer model does not answer: {error.found}"
 
 
-def _stand(versions: ComparedVersions, replayed: shadowing.ReplayResult) -> dict[str, Any]:
+def _trial_metadata(
+    versions: ComparedVersions, replay_result: shadowing.ReplayResult
+) -> dict[str, Any]:
     """Return the state of the test, without text of prompts or answers."""
-    evidence = replayed.evidence
+    evidence = replay_result.evidence
     return {
         "candidate": f"v{versions.candidate.version}",
         "incumbent": f"v{versions.incumbent.version}",
-        "trial": replayed.trial,
+        "trial": replay_result.trial,
         "verdict": evidence.verdict,
         "pairs": evidence.pairs,
-        "new_pairs": replayed.new_pairs,
-        "new_plants": replayed.new_plants,
-        "prompts_used_up": replayed.exhausted,
-        "withdrawn": list(replayed.withdrawn),
-        "seconds": round(replayed.seconds, 1),
+        "new_pairs": replay_result.new_pairs,
+        "new_plants": replay_result.new_probes,
+        "prompts_used_up": replay_result.is_exhausted,
+        "withdrawn": list(replay_result.withdrawn_claims),
+        "seconds": round(replay_result.seconds, 1),
         "margin": evidence.margin,
         "log_promotion": dg.MetadataValue.json(dict(evidence.highest)),
-        "log_needed": round(evidence.log_needed_up, 3),
+        "log_needed": round(evidence.log_promotion_threshold, 3),
         "means": dg.MetadataValue.json(
             {
                 claim: {"candidate": round(mine, 3), "incumbent": round(theirs, 3)}
-                for claim, (mine, theirs) in replayed.means.items()
+                for claim, (mine, theirs) in replay_result.means.items()
             }
         ),
     }

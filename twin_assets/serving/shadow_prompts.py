@@ -19,7 +19,7 @@ from twin_resources.prompt.shown_passages import SHOWN_COLUMNS, ShownPassage
 from twin_resources.prompt.templates import Message, render, template_by_hash
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.pairs import HELD_OUT, RECORDED
-from twin_resources.quality.ledger.interactions_frame import of_readers
+from twin_resources.quality.ledger.interactions_frame import reader_interactions
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -45,20 +45,20 @@ class ShadowPrompt:
     passages: tuple[ShownPassage, ...]
 
 
-def stored_prompts(tables: Tables, author: str, *, fewest: int) -> list[ShadowPrompt]:
+def stored_prompts(tables: Tables, author: str, *, min_prompts: int) -> list[ShadowPrompt]:
     """Return the `shadow_prompts` of an author's current tables."""
     return shadow_prompts(
         recorded_interactions(tables, author),
         tables.read("instruction_dataset", author),
         shown_passages(tables.read("document_chunks", author)),
-        fewest=fewest,
+        min_prompts=min_prompts,
     )
 
 
 def recorded_interactions(tables: Tables, author: str) -> pl.DataFrame | None:
     """Return the table `interactions`, or None if it was never materialized."""
-    known = tables.exists("interactions", author)
-    return tables.read("interactions", author) if known else None
+    is_stored = tables.exists("interactions", author)
+    return tables.read("interactions", author) if is_stored else None
 
 
 def shadow_prompts(
@@ -66,12 +66,12 @@ def shadow_prompts(
     dataset: pl.DataFrame,
     chunks: Mapping[str, ShownPassage],
     *,
-    fewest: int,
+    min_prompts: int,
 ) -> list[ShadowPrompt]:
     """Return the prompts of a trial; `in_drawn_order` orders them.
 
     Recorded prompts of readers are first, newest first, each question once. If there are fewer than
-    `fewest`, held-out samples in drawn order are added. A recorded prompt with a removed chunk
+    `min_prompts`, held-out samples in drawn order are added. A recorded prompt with a removed chunk
     is left out, because its context cannot be shown again.
 
     Args:
@@ -82,28 +82,28 @@ def shadow_prompts(
     prompts: dict[str, ShadowPrompt] = {}
     if interactions is not None:
         newest = (
-            of_readers(interactions)
+            reader_interactions(interactions)
             .sort("started_at", "trace_id", descending=True)
             .head(MAX_RECENT)
         )
         columns = newest.select("trace_id", "question", "chunk_ids")
-        for trace_id, question, names in columns.iter_rows():
+        for trace_id, question, chunk_ids in columns.iter_rows():
             text = " ".join((question or "").split())
-            whole = all(name in chunks for name in names)
-            if whole and len(text.split()) >= MIN_WORDS and text.casefold() not in prompts:
-                passages = tuple(chunks[name] for name in names)
+            is_complete = all(name in chunks for name in chunk_ids)
+            if is_complete and len(text.split()) >= MIN_WORDS and text.casefold() not in prompts:
+                passages = tuple(chunks[name] for name in chunk_ids)
                 prompts[text.casefold()] = ShadowPrompt(RECORDED, trace_id, text, passages)
-    if len(prompts) < fewest:
-        held = held_out_samples(dataset, trained_on=())
-        columns = held.select("sample_id", "question", "context_chunk_ids")
-        for sample_id, question, names in columns.iter_rows():
+    if len(prompts) < min_prompts:
+        held_out_rows = held_out_samples(dataset, trained_on=())
+        columns = held_out_rows.select("sample_id", "question", "context_chunk_ids")
+        for sample_id, question, chunk_ids in columns.iter_rows():
             if question.casefold() not in prompts:
-                passages = tuple(chunks[name] for name in names if name in chunks)
+                passages = tuple(chunks[name] for name in chunk_ids if name in chunks)
                 prompts[question.casefold()] = ShadowPrompt(HELD_OUT, sample_id, question, passages)
     return list(prompts.values())
 
 
-def in_drawn_order(prompts: Sequence[ShadowPrompt], trial: str) -> list[ShadowPrompt]:
+def shuffle_by_trial(prompts: Sequence[ShadowPrompt], trial: str) -> list[ShadowPrompt]:
     """Return prompts in an order drawn by the trial; added prompts leave it unchanged.
 
     In order of time, neighbouring questions are often one reader's: a run of them rolled back a
@@ -115,7 +115,7 @@ def in_drawn_order(prompts: Sequence[ShadowPrompt], trial: str) -> list[ShadowPr
     return sorted(prompts, key=lambda prompt: digest(trial, prompt.prompt_id))
 
 
-def rendered(prompt: ShadowPrompt, author: Author, template: str) -> list[Message]:
+def render_prompt(prompt: ShadowPrompt, author: Author, template: str) -> list[Message]:
     """Render the messages for a version that was trained with `template`.
 
     Raises:
@@ -135,7 +135,7 @@ def shown_passages(chunks: pl.DataFrame) -> dict[str, ShownPassage]:
     return {chunk_id: ShownPassage(*row) for chunk_id, *row in rows}
 
 
-def by_id(prompts: Sequence[ShadowPrompt]) -> dict[str, ShadowPrompt]:
+def index_by_id(prompts: Sequence[ShadowPrompt]) -> dict[str, ShadowPrompt]:
     """Return prompts by their id.
 
     Raises:

@@ -21,16 +21,21 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from twin_assets.serving.shadow_prompts import ShadowPrompt, by_id, in_drawn_order, rendered
+from twin_assets.serving.shadow_prompts import (
+    ShadowPrompt,
+    index_by_id,
+    shuffle_by_trial,
+    render_prompt,
+)
 from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.models.serving import served_model
-from twin_resources.models.serving.model_server_process import servers_at_once
+from twin_resources.models.serving.model_server_process import max_concurrent_servers
 from twin_resources.quality.judges import pairs
 from twin_resources.quality.judges.judge import JudgedAnswer, digest, identity
-from twin_resources.quality.judges.negative_probes import NegativeProbe, drawn_for_batch
-from twin_resources.quality.judges.pairs import PLANT, TABLE, JudgedComparison
+from twin_resources.quality.judges.negative_probes import NegativeProbe, draw_probes
+from twin_resources.quality.judges.pairs import PROBE, TABLE, JudgedComparison
 from twin_resources.quality.judges.panel import Panel
-from twin_resources.quality.release.trial import margin_against
+from twin_resources.quality.release.trial import margin_for_incumbent
 from twin_resources.statistics import judges as certification
 from twin_resources.statistics import promotion
 from twin_resources.statistics.promotion import PairEvidence
@@ -43,7 +48,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 SHADOW_VERSION = "shadow-1"
-BATCH = 10  # pairs; a minute on two cores with the embedded model
+BATCH_SIZE = 10  # pairs; a minute on two cores with the embedded model
 MAX_TOKENS = 80  # per answer; 60 words show topic and voice
 
 ServeVersion = Callable[["ModelVersion"], "AbstractContextManager[RunningServer]"]
@@ -55,18 +60,18 @@ class ReplayResult:
 
     Attributes:
         evidence: evidence over every stored pair of this trial.
-        withdrawn: claims whose judge no longer separates plants and may not decide any more.
-        exhausted: whether every prompt has been used without a decision.
-        new_pairs, new_plants, seconds: pairs, plants and duration of this replay.
+        withdrawn_claims: claims whose judge no longer separates plants and may not decide any more.
+        is_exhausted: whether every prompt has been used without a decision.
+        new_pairs, new_probes, seconds: pairs, plants and duration of this replay.
         means: mean score of candidate and incumbent over the trial, by claim.
     """
 
     trial: str
     evidence: PairEvidence
-    withdrawn: tuple[str, ...]
-    exhausted: bool
+    withdrawn_claims: tuple[str, ...]
+    is_exhausted: bool
     new_pairs: int
-    new_plants: int
+    new_probes: int
     seconds: float
     data_version: str
     means: Mapping[str, tuple[float, float]]
@@ -81,65 +86,67 @@ def replay(
     tables: Tables,
     serve: ServeVersion,
     margin: float,
-    most_pairs: int,
+    max_pairs: int,
     forced: bool = False,
-    longest_s: float = math.inf,
+    max_duration_s: float = math.inf,
     log: Callable[[str], object],
 ) -> ReplayResult:
-    """Answer and score prompts until the test decides, they are used up, or `most_pairs` are new.
+    """Answer and score prompts until the test decides, they are used up, or `max_pairs` are new.
 
     Args:
-        margin: ε of the judges' certificates, and of the trial (`margin_against`).
+        margin: ε of the judges' certificates, and of the trial (`margin_for_incumbent`).
         forced: whether the incumbent passed no gate (`promotion.py`).
-        longest_s: seconds after which no batch starts.
+        max_duration_s: seconds after which no batch starts.
 
     Raises:
         TwinError: no judge is certified, a version cannot be served, or a judge does not answer.
     """
     started = time.monotonic()
-    trial = _trial(author, versions, panel)
-    work = _Work(author, versions, by_id(prompts), panel, trial, serve)
-    stored = _stored(tables, author.slug)
-    trial_margin = margin_against(versions.incumbent, margin)
+    trial = _build_comparison(author, versions, panel)
+    replayer = _BatchReplayer(author, versions, index_by_id(prompts), panel, trial, serve)
+    stored_pairs = _read_stored_pairs(tables, author.slug)
+    trial_margin = margin_for_incumbent(versions.incumbent, margin)
 
-    def evidence_now() -> PairEvidence:
-        return evidence_of(stored, trial.id, panel, forced=forced, margin=trial_margin)
+    def current_evidence() -> PairEvidence:
+        return compute_evidence(stored_pairs, trial.id, panel, forced=forced, margin=trial_margin)
 
-    evidence = evidence_now()
-    known = set(stored.filter(pl.col("trial") == trial.id)["prompt_id"].to_list())
-    waiting = in_drawn_order(
-        [prompt for prompt in prompts if prompt.prompt_id not in known], trial.id
+    evidence = current_evidence()
+    replayed_ids = set(stored_pairs.filter(pl.col("trial") == trial.id)["prompt_id"].to_list())
+    pending = shuffle_by_trial(
+        [prompt for prompt in prompts if prompt.prompt_id not in replayed_ids], trial.id
     )
-    new_pairs = new_plants = 0
+    new_pairs = new_probes = 0
     while (
-        waiting
+        pending
         and evidence.verdict == "undecided"
-        and new_pairs < most_pairs
-        and time.monotonic() - started < longest_s
+        and new_pairs < max_pairs
+        and time.monotonic() - started < max_duration_s
     ):
-        batch = waiting[: min(BATCH, most_pairs - new_pairs)]
-        waiting = waiting[len(batch) :]
-        new_plants += work.store(batch, stored, tables)
+        batch = pending[: min(BATCH_SIZE, max_pairs - new_pairs)]
+        pending = pending[len(batch) :]
+        new_probes += replayer.store(batch, stored_pairs, tables)
         new_pairs += len(batch)
-        stored = _stored(tables, author.slug)
-        evidence = evidence_now()
-        log(f"{evidence.pairs} pairs, {new_plants} plants among the new ones: {evidence.verdict}")
+        stored_pairs = _read_stored_pairs(tables, author.slug)
+        evidence = current_evidence()
+        log(f"{evidence.pairs} pairs, {new_probes} plants among the new ones: {evidence.verdict}")
     return ReplayResult(
         trial=trial.id,
         evidence=evidence,
-        withdrawn=pairs.lost_claims(
-            pairs.plants_of(stored, trial=trial.id), (*panel.claims, *panel.vetoes), margin=margin
+        withdrawn_claims=pairs.lost_claims(
+            pairs.probe_rows(stored_pairs, trial=trial.id),
+            (*panel.claims, *panel.vetoes),
+            margin=margin,
         ),
-        exhausted=not waiting and evidence.verdict == "undecided",
+        is_exhausted=not pending and evidence.verdict == "undecided",
         new_pairs=new_pairs,
-        new_plants=new_plants,
+        new_probes=new_probes,
         seconds=time.monotonic() - started,
         data_version=tables.data_version(TABLE, author.slug) or "",
-        means=_means(stored, trial.id),
+        means=_means(stored_pairs, trial.id),
     )
 
 
-def _trial(author: Author, versions: ComparedVersions, panel: Panel) -> JudgedComparison:
+def _build_comparison(author: Author, versions: ComparedVersions, panel: Panel) -> JudgedComparison:
     """Return the trial's identity: versions, judges and the sampling of the answers."""
     sampling = [FREQUENCY_PENALTY, min(MAX_TOKENS, author.max_tokens)]
     return JudgedComparison(
@@ -150,7 +157,7 @@ def _trial(author: Author, versions: ComparedVersions, panel: Panel) -> JudgedCo
     )
 
 
-def evidence_of(
+def compute_evidence(
     rows: pl.DataFrame,
     trial: str,
     panel: Panel,
@@ -160,13 +167,15 @@ def evidence_of(
 ) -> PairEvidence:
     """Run the test over every stored pair of a trial; a pure function of the rows."""
     claims, vetoes = panel.claims, panel.vetoes
-    evidence = promotion.begin(claims=claims, vetoes=vetoes, forced=forced, margin=margin)
-    for pair in pairs.pairs_of(rows, trial, [*claims, *vetoes]):
+    evidence = promotion.begin(
+        claims=claims, vetoes=vetoes, is_incumbent_ungated=forced, margin=margin
+    )
+    for pair in pairs.trial_pairs(rows, trial, [*claims, *vetoes]):
         evidence = promotion.fold(evidence, pair)
     return evidence
 
 
-def _stored(tables: Tables, author: str) -> pl.DataFrame:
+def _read_stored_pairs(tables: Tables, author: str) -> pl.DataFrame:
     if not tables.exists(TABLE, author):
         return pl.DataFrame(schema=dict(pairs.COLUMNS))
     return tables.read(TABLE, author).select(list(pairs.COLUMNS))
@@ -174,7 +183,7 @@ def _stored(tables: Tables, author: str) -> pl.DataFrame:
 
 def _means(rows: pl.DataFrame, trial: str) -> dict[str, tuple[float, float]]:
     scores = (
-        rows.filter((pl.col("trial") == trial) & (pl.col("source") != PLANT))
+        rows.filter((pl.col("trial") == trial) & (pl.col("source") != PROBE))
         .explode("scores")
         .unnest("scores", separator=".")
     )
@@ -184,7 +193,7 @@ def _means(rows: pl.DataFrame, trial: str) -> dict[str, tuple[float, float]]:
     return {claim: (mine, theirs) for claim, mine, theirs in means.sort("scores.claim").iter_rows()}
 
 
-class _Work:
+class _BatchReplayer:
     """Make and score the rows of a batch."""
 
     def __init__(
@@ -202,22 +211,27 @@ class _Work:
         self._panel = panel
         self._trial = trial
         self._serve = serve
-        self._plants: dict[tuple[str, str], NegativeProbe] = {
-            (one.own.sample_id, one.kind): one
+        self._probes: dict[tuple[str, str], NegativeProbe] = {
+            (one.prompt.sample_id, one.kind): one
             for member in panel.members
-            if member.certified
-            for one in member.plants
+            if member.is_certified
+            for one in member.probes
         }
 
     def store(self, batch: Sequence[ShadowPrompt], stored: pl.DataFrame, tables: Tables) -> int:
         """Commit a batch's answers and scores; return the number of plants among them."""
-        rows = self.rows(
+        rows = self.build_rows(
             batch,
-            after=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
-            planted=pairs.planted(pairs.plants_of(stored, trial=self._trial.id)),
+            last_sequence=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
+            used_probes=pairs.probe_keys(pairs.probe_rows(stored, trial=self._trial.id)),
         )
         tables.sync(
-            pl.concat([stored.select(list(pairs.ASKED)), pl.DataFrame(rows, schema=pairs.ASKED)]),
+            pl.concat(
+                [
+                    stored.select(list(pairs.IDENTITY_COLUMNS)),
+                    pl.DataFrame(rows, schema=pairs.IDENTITY_COLUMNS),
+                ]
+            ),
             TABLE,
             author=self._author.slug,
             key="pair_id",
@@ -228,66 +242,72 @@ class _Work:
         )
         return len(rows) - len(batch)
 
-    def rows(
-        self, batch: Sequence[ShadowPrompt], *, after: int, planted: Collection[tuple[str, str]]
+    def build_rows(
+        self,
+        batch: Sequence[ShadowPrompt],
+        *,
+        last_sequence: int,
+        used_probes: Collection[tuple[str, str]],
     ) -> list[dict[str, object]]:
         """Return a row per prompt and, at places drawn by hash, a row per plant.
 
         Args:
-            planted: (sample id, kind) of the trial's plants so far; none is asked twice.
+            used_probes: (sample id, kind) of the trial's plants so far; none is asked twice.
         """
         entries = [(one.source, one.prompt_id, "") for one in batch]
-        drawn = drawn_for_batch(
-            list(self._plants.values()),
-            count=certification.plants_due(len(batch)),
-            batch=digest(self._trial.id, after),
-            planted=planted,
+        drawn_probes = draw_probes(
+            list(self._probes.values()),
+            count=certification.probe_count(len(batch)),
+            batch=digest(self._trial.id, last_sequence),
+            used_probes=used_probes,
         )
-        entries += [(PLANT, one.own.sample_id, one.kind) for one in drawn]
-        return [self._trial.row(after + n, *entry) for n, entry in enumerate(entries, start=1)]
+        entries += [(PROBE, one.prompt.sample_id, one.kind) for one in drawn_probes]
+        return [
+            self._trial.row(last_sequence + n, *entry) for n, entry in enumerate(entries, start=1)
+        ]
 
     def score(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Answer and score new rows; every judge sees all texts of the batch in one call."""
-        readers_rows = rows.filter(pl.col("source") != PLANT)
+        readers_rows = rows.filter(pl.col("source") != PROBE)
         prompts = [self._prompts[name] for name in readers_rows["prompt_id"].to_list()]
         versions = (self._versions.candidate, self._versions.incumbent)
         answers = {version.checkpoint: self._answers(version, prompts) for version in versions}
-        shown: list[tuple[JudgedAnswer, ...]] = []
+        answer_groups: list[tuple[JudgedAnswer, ...]] = []
         index = 0
         for row in rows.iter_rows(named=True):
-            if row["source"] == PLANT:
-                shown.append(self._plants[row["prompt_id"], row["plant"]].pair())
+            if row["source"] == PROBE:
+                answer_groups.append(self._probes[row["prompt_id"], row["plant"]].judged_pair())
                 continue
             prompt = prompts[index]
             texts = tuple(passage.text for passage in prompt.passages)
-            shown.append(
+            answer_groups.append(
                 tuple(
                     JudgedAnswer(prompt.question, answers[version.checkpoint][index], texts)
                     for version in versions
                 )
             )
             index += 1
-        scores: list[list[dict[str, object]]] = [[] for _ in shown]
-        flat = [one for group in shown for one in group]
+        scores: list[list[dict[str, object]]] = [[] for _ in answer_groups]
+        judged_answers = [one for group in answer_groups for one in group]
         for member in self._panel.members:
-            scores_in_order = iter(member.judge.score_all(flat))
+            scores_in_order = iter(member.judge.score_all(judged_answers))
             for row in scores:
                 score: dict[str, object] = {
                     "claim": member.judge.claim,
                     "judge": identity(member.judge),
                 }
-                of_whom = ("candidate", "incumbent")
-                row.append(score | {who: next(scores_in_order) for who in of_whom})
-        return rows.with_columns(pl.Series("scores", scores, dtype=pl.List(pairs.SCORED)))
+                sides = ("candidate", "incumbent")
+                row.append(score | {who: next(scores_in_order) for who in sides})
+        return rows.with_columns(pl.Series("scores", scores, dtype=pl.List(pairs.SCORE_TYPE)))
 
     def _answers(self, version: ModelVersion, prompts: Sequence[ShadowPrompt]) -> list[str]:
-        messages = [rendered(prompt, self._author, version.template) for prompt in prompts]
+        messages = [render_prompt(prompt, self._author, version.template) for prompt in prompts]
         if not messages:
             return []
-        replies = served_model.ask_several(
+        replies = served_model.ask_with_servers(
             lambda: self._serve(version),
             messages,
-            servers=servers_at_once(),
+            servers=max_concurrent_servers(),
             max_tokens=min(MAX_TOKENS, self._author.max_tokens),
             frequency_penalty=FREQUENCY_PENALTY,
             texts_only=True,  # an answer model's server need not report log-probabilities

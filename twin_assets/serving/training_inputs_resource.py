@@ -19,14 +19,14 @@ import dagster as dg
 import polars as pl
 import sqlalchemy as sa
 
-from twin_assets.checkpoints.author_recipe import recipe_of
-from twin_assets.checkpoints.manifest import FILE, read_manifest
+from twin_assets.checkpoints.author_recipe import recipe_for_author
+from twin_assets.checkpoints.manifest import MANIFEST_FILE, read_manifest
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.instructions.drafts import DRAFTS_VERSION
-from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
-from twin_assets.instructions.teacher_questions import waiting_questions
+from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
+from twin_assets.instructions.teacher_questions import count_pending_questions
 from twin_assets.training import fine_tuning, preference_tuning
-from twin_assets.training.publishing import training_code
+from twin_assets.training.publishing import training_code_hash
 from twin_resources.authors import read_author
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.ledger.ledger_tables import open_tables, scores
@@ -38,7 +38,7 @@ from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 from twin_resources.storage.weights.weights import load_base_model
 
-SOURCE, DRAFTS = "cleaned_documents", "instruction_drafts"
+SOURCE_TABLE, DRAFTS_TABLE = "cleaned_documents", "instruction_drafts"
 
 
 class TrainingInputsResource(dg.ConfigurableResource):
@@ -46,38 +46,42 @@ class TrainingInputsResource(dg.ConfigurableResource):
 
     home: str = ""
 
-    def now(self, author: str) -> TrainingFingerprint:
+    def current(self, author: str) -> TrainingFingerprint:
         """Implement `TrainingInputs.now`."""
         settings = load_settings(self.home or None)
-        recipe = recipe_of(read_author(settings, author), settings).recipe
+        recipe = recipe_for_author(read_author(settings, author), settings).recipe
         base = load_base_model(settings)
         state = State.open(settings.state_address)
         try:
             tables = Tables(settings.tables_base, state=state)
             parts = [tables.data_version(fine_tuning.DATASET, author) or "none"]
-            waiting = _waiting_documents(tables, author)
-            if waiting.height:
-                parts.append(_digest(waiting.sort("key").rows()))
+            pending_documents = _pending_documents(tables, author)
+            if pending_documents.height:
+                parts.append(_digest(pending_documents.sort("key").rows()))
             teacher = settings.teacher_model
-            if questions := waiting_questions(tables, author, teacher):
+            if questions := count_pending_questions(tables, author, teacher):
                 parts.append(f"{questions} questions by {teacher or 'templates'}")
-            parts += _preferences(tables, author, recipe, settings)
+            parts += _preference_parts(tables, author, recipe, settings)
         finally:
             state.close()
-        used = _recipe_hash(base.revision, recipe, training_code(), DEFAULT_TEMPLATE.hash)
-        return TrainingFingerprint("+".join(parts), used)
+        recipe_hash = _recipe_hash(
+            base.revision, recipe, training_code_hash(), DEFAULT_TEMPLATE.hash
+        )
+        return TrainingFingerprint("+".join(parts), recipe_hash)
 
-    def of(self, version: ModelVersion) -> TrainingFingerprint | None:
+    def for_version(self, version: ModelVersion) -> TrainingFingerprint | None:
         """Implement `TrainingInputs.of`."""
-        if not (Path(version.folder) / FILE).is_file():
+        if not (Path(version.folder) / MANIFEST_FILE).is_file():
             return None
         manifest = read_manifest(Path(version.folder))
         parts = [manifest.dataset["data_version"]]
         if manifest.preferences:
             parts.append(manifest.preferences["data_version"])
-        recipe = Recipe.of_manifest(manifest.recipe)
-        used = _recipe_hash(manifest.base["revision"], recipe, manifest.code, manifest.template)
-        return TrainingFingerprint("+".join(parts), used)
+        recipe = Recipe.from_manifest(manifest.recipe)
+        recipe_hash = _recipe_hash(
+            manifest.base["revision"], recipe, manifest.code, manifest.template
+        )
+        return TrainingFingerprint("+".join(parts), recipe_hash)
 
     def growth(self, version: ModelVersion) -> CorpusGrowth:
         """Implement `TrainingInputs.growth`."""
@@ -86,14 +90,14 @@ class TrainingInputsResource(dg.ConfigurableResource):
         state = State.open(settings.state_address)
         try:
             tables = Tables(settings.tables_base, state=state)
-            waiting = _waiting_documents(tables, version.author)
-            new = set(waiting.filter("kept", "unseen")["key"].to_list())
+            pending_documents = _pending_documents(tables, version.author)
+            new_document_ids = set(pending_documents.filter("kept", "unseen")["key"].to_list())
             if tables.exists(fine_tuning.DATASET, version.author):
-                new |= _documents(tables, version.author) - _documents(
+                new_document_ids |= _document_ids(tables, version.author) - _document_ids(
                     tables, version.author, tag=manifest.dataset["tag"]
                 )
             since = datetime.fromisoformat(manifest.created_at)
-            return CorpusGrowth(len(new), _edits_since(state, version.author, since))
+            return CorpusGrowth(len(new_document_ids), _edits_since(state, version.author, since))
         finally:
             state.close()
 
@@ -107,72 +111,83 @@ def _digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _waiting_documents(tables: Tables, author: str) -> pl.DataFrame:
+def _pending_documents(tables: Tables, author: str) -> pl.DataFrame:
     """Return documents that the dataset lacks in their current form: `key`, `hash`, `kept`, and
     `unseen` if it never held the document.
 
     Dropped documents that no dataset ever contained are left out.
     """
     from twin_resources.storage.tables import store
-    from twin_resources.storage.tables.changes import compare, input_hashes
-    from twin_resources.storage.tables.sync import read_empty
+    from twin_resources.storage.tables.changes import find_changes, input_hashes
+    from twin_resources.storage.tables.sync import read_empty_inputs
 
     bookkeeping = ["_input_key", "_input_hash", "_version"]
     columns = {"key": pl.String, "hash": pl.Binary, "kept": pl.Boolean, "unseen": pl.Boolean}
     options = tables.storage_options
-    source = store.open_table(tables.uri(SOURCE, author), storage_options=options)
-    drafts = store.open_table(tables.uri(DRAFTS, author), storage_options=options)
+    source = store.open_table(tables.uri(SOURCE_TABLE, author), storage_options=options)
+    drafts = store.open_table(tables.uri(DRAFTS_TABLE, author), storage_options=options)
     if source is None or drafts is None:
         return pl.DataFrame(schema=columns)
     documents = store.read_columns(source, ["document_id", "_row_hash", "kept"])
     stored = store.read_columns(drafts, bookkeeping)
-    empty = read_empty(tables.state, tables.uri(DRAFTS, author))
-    changes = compare(
+    empty = read_empty_inputs(tables.state, tables.uri(DRAFTS_TABLE, author))
+    changes = find_changes(
         input_hashes(documents.select(key="document_id", hash="_row_hash")),
         stored=stored,
         empty=empty,
         version=DRAFTS_VERSION,
     )
-    shown, seen = stored["_input_key"].unique(), pl.concat([stored, empty])["_input_key"].unique()
+    drafted_keys, known_keys = (
+        stored["_input_key"].unique(),
+        pl.concat([stored, empty])["_input_key"].unique(),
+    )
     changed = (
         changes.inputs.select("key", hash="input_hash")
         .join(documents.select(key="document_id", kept="kept"), on="key")
-        .with_columns(unseen=~pl.col("key").is_in(seen.implode()))
-        .filter(pl.col("kept") | pl.col("key").is_in(shown.implode()))
+        .with_columns(unseen=~pl.col("key").is_in(known_keys.implode()))
+        .filter(pl.col("kept") | pl.col("key").is_in(drafted_keys.implode()))
     )
-    gone = [{"key": key, "hash": b"", "kept": False, "unseen": False} for key in changes.vanished]
-    return pl.concat([changed, pl.DataFrame(gone, schema=columns)])
+    vanished_rows = [
+        {"key": key, "hash": b"", "kept": False, "unseen": False} for key in changes.vanished
+    ]
+    return pl.concat([changed, pl.DataFrame(vanished_rows, schema=columns)])
 
 
-def _documents(tables: Tables, author: str, *, tag: str | None = None) -> set[str]:
+def _document_ids(tables: Tables, author: str, *, tag: str | None = None) -> set[str]:
     rows = tables.read(
-        fine_tuning.DATASET, author, columns=["document_id"], where=OF_THE_AUTHOR, version=tag
+        fine_tuning.DATASET,
+        author,
+        columns=["document_id"],
+        where=AUTHOR_ROWS_CONDITION,
+        version=tag,
     )
     return set(rows["document_id"].to_list())
 
 
-def _preferences(tables: Tables, author: str, recipe: Recipe, settings: Settings) -> Sequence[str]:
+def _preference_parts(
+    tables: Tables, author: str, recipe: Recipe, settings: Settings
+) -> Sequence[str]:
     """Return the preference dataset's part of the identity, or nothing while it has too few pairs
     for training."""
     asset = preference_tuning.DATASET
     if recipe.preference is None or not tables.exists(asset, author):
         return ()
-    pairs = tables.read(asset, author, columns=["pair_id"]).height
-    edits = 0
+    pair_count = tables.read(asset, author, columns=["pair_id"]).height
+    edit_count = 0
     pointer = settings.checkpoints_dir / author / "candidate.json"
     if pointer.is_file():
-        trained = read_manifest(Path(json.loads(pointer.read_text("utf-8"))["folder"]))
-        edits = _edits_since(tables.state, author, datetime.fromisoformat(trained.created_at))
-    if pairs + edits < max(recipe.preference.fewest_pairs, recipe.samples_per_step):
+        manifest = read_manifest(Path(json.loads(pointer.read_text("utf-8"))["folder"]))
+        edit_count = _edits_since(tables.state, author, datetime.fromisoformat(manifest.created_at))
+    if pair_count + edit_count < max(recipe.preference.fewest_pairs, recipe.samples_per_step):
         return ()
     version = tables.data_version(asset, author) or "none"
-    return (version, f"{edits} edits") if edits else (version,)
+    return (version, f"{edit_count} edits") if edit_count else (version,)
 
 
 def _edits_since(state: State, author: str, since: datetime) -> int:
     """Count edits by the author's keys; only these become chosen answers."""
     open_tables(state)
-    counted = (
+    query = (
         sa.select(sa.func.count())
         .select_from(scores)
         .where(
@@ -183,5 +198,5 @@ def _edits_since(state: State, author: str, since: datetime) -> int:
             scores.c.given_ms > int(since.timestamp() * 1000),
         )
     )
-    with state.reading() as connection:
-        return int(connection.execute(counted).scalar_one())
+    with state.read_transaction() as connection:
+        return int(connection.execute(query).scalar_one())

@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
     from twin_assets.checkpoints.recipe import LoraShape
 
-WEIGHTS = "adapter_model.safetensors"
+WEIGHTS_FILE = "adapter_model.safetensors"
 LLAMA_LAYERS = frozenset(
     {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
 )
 
 
-def with_adapter(base: Any, lora: LoraShape, *, start: Path | None) -> Any:
-    """Return the base model with a fresh adapter, or with the one in the PEFT folder `start`.
+def add_adapter(base: Any, lora: LoraShape, *, initial_adapter: Path | None) -> Any:
+    """Return the base model with a fresh adapter, or with the one in the PEFT folder `initial_adapter`.
 
     Raises:
-        TwinError: the model lacks a target module, or `start` has another shape.
+        TwinError: the model lacks a target module, or `initial_adapter` has another shape.
     """
     from peft import LoraConfig, get_peft_model
 
-    linear = linear_names(base)
-    targets = targets_of(lora, linear, architecture=base.config.model_type)
-    present = {name.rpartition(".")[2] for name, _ in base.named_modules()}
+    linear_layers = linear_layer_names(base)
+    targets = select_target_modules(lora, linear_layers, architecture=base.config.model_type)
+    module_names = {name.rpartition(".")[2] for name, _ in base.named_modules()}
     # PEFT ignores missing modules as long as it finds one of them
-    if lacking := sorted(targets - present):
+    if lacking := sorted(targets - module_names):
         raise TwinError(
             f"put an adapter on {type(base).__name__}",
             found=f"no module {', '.join(lacking)} in it, which lora.target_modules names",
             next_step="correct lora.target_modules in the recipe, or write all-linear there "
-            f"(its linear layers: {', '.join(sorted(linear))})",
+            f"(its linear layers: {', '.join(sorted(linear_layers))})",
         )
     model: Any = get_peft_model(
         base,
@@ -52,33 +52,39 @@ def with_adapter(base: Any, lora: LoraShape, *, start: Path | None) -> Any:
             task_type="CAUSAL_LM",
         ),
     )
-    if start is not None:
-        _load(model, start)
+    if initial_adapter is not None:
+        _load_adapter_weights(model, initial_adapter)
     return model
 
 
-def linear_names(model: Any) -> set[str]:
+def linear_layer_names(model: Any) -> set[str]:
     """Return the names of the linear layers that can have or have an adapter: all but the head."""
     import torch
     from peft.tuners.lora import LoraLayer
 
     names: set[str] = set()
-    inside: tuple[str, ...] = ()
+    adapter_prefixes: tuple[str, ...] = ()
     head = model.get_output_embeddings()
     for name, part in model.named_modules():
         if isinstance(part, LoraLayer):
-            inside = (*inside, f"{name}.")
-        elif not isinstance(part, torch.nn.Linear) or part is head or name.startswith(inside):
+            adapter_prefixes = (*adapter_prefixes, f"{name}.")
+        elif (
+            not isinstance(part, torch.nn.Linear)
+            or part is head
+            or name.startswith(adapter_prefixes)
+        ):
             continue
         names.add(name.rpartition(".")[2])
     return names
 
 
-def targets_of(lora: LoraShape, linear: set[str], *, architecture: str) -> set[str]:
+def select_target_modules(
+    lora: LoraShape, linear_layers: set[str], *, architecture: str
+) -> set[str]:
     """Return the names of the layers that get an adapter.
 
     Args:
-        linear: the model's linear layers (`linear_names`).
+        linear_layers: the model's linear layers (`linear_layer_names`).
         architecture: transformers' `model_type`.
     """
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as TABLE
@@ -86,20 +92,22 @@ def targets_of(lora: LoraShape, linear: set[str], *, architecture: str) -> set[s
     named = lora.target_modules
     if named == "peft":
         listed = TABLE.get(architecture)
-        return set(listed) if isinstance(listed, list) else linear
-    if named == "all-linear" or (set(named) == LLAMA_LAYERS and not linear >= LLAMA_LAYERS):
-        return linear
+        return set(listed) if isinstance(listed, list) else linear_layers
+    if named == "all-linear" or (set(named) == LLAMA_LAYERS and not linear_layers >= LLAMA_LAYERS):
+        return linear_layers
     return set(named)
 
 
-def _load(model: Any, adapter: Path) -> None:
+def _load_adapter_weights(model: Any, adapter: Path) -> None:
     """Load the weights of another stage's adapter into the fresh one."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    weights = load_file(adapter / WEIGHTS)
-    wanted = get_peft_model_state_dict(model)
-    shapes = [{name: tuple(t.shape) for name, t in side.items()} for side in (wanted, weights)]
+    weights = load_file(adapter / WEIGHTS_FILE)
+    expected_weights = get_peft_model_state_dict(model)
+    shapes = [
+        {name: tuple(t.shape) for name, t in side.items()} for side in (expected_weights, weights)
+    ]
     if shapes[0] != shapes[1]:
         raise TwinError(
             f"start from the adapter in {adapter}",
@@ -123,7 +131,7 @@ def write_adapter(
 
     folder.mkdir(parents=True)
     state = get_peft_model_state_dict(model, state_dict=weights)
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
     config = model.peft_config["default"]
     config.base_model_name_or_path = base_name
     config.inference_mode = True

@@ -12,22 +12,22 @@ from typing import Any
 import dagster as dg
 
 from twin_assets.checkpoints.manifest import Manifest, write_pointer
-from twin_assets.checkpoints.published_weights import weights_of
+from twin_assets.checkpoints.published_weights import find_weights
 from twin_assets.partitions import authors
 from twin_assets.training.fine_tuning import fine_tune
-from twin_assets.training.live_progress import SpeakingLauncher
+from twin_assets.training.live_progress import ProgressReportingLauncher
 from twin_assets.training.preference_tuning import TunedCandidate, tune_on_preferences
 from twin_resources.authors import read_author
 from twin_resources.errors import TwinError
-from twin_resources.models.training_launcher import TrainingDied, TrainingLauncher
+from twin_resources.models.training_launcher import TrainingDiedError, TrainingLauncher
 from twin_resources.registry.following import share_weights
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
-LOSS_ROWS = 24
-GPU = ("gpu_peak_mb",)  # metrics that only a training on GPUs has
+MAX_LOSS_ROWS = 24
+GPU_METRICS = ("gpu_peak_mb",)  # metrics that only a training on GPUs has
 
 
 class FineTuningConfig(dg.Config):
@@ -62,8 +62,8 @@ def fine_tuned_checkpoint(
     If data, recipe, base model and code are the same, nothing is trained again.
     """
     author = read_author(settings, context.partition_key)
-    with without_retry():
-        launcher = SpeakingLauncher(context, training)
+    with fail_without_retry():
+        launcher = ProgressReportingLauncher(context, training)
         tuned = fine_tune(
             author, settings=settings, tables=tables, launcher=launcher, spoil=config.spoil
         )
@@ -96,18 +96,18 @@ def preference_tuned_checkpoint(
     The same inputs are not trained on again.
     """
     author = read_author(settings, context.partition_key)
-    with without_retry():
-        launcher = SpeakingLauncher(context, training)
+    with fail_without_retry():
+        launcher = ProgressReportingLauncher(context, training)
         candidate = tune_on_preferences(author, settings=settings, tables=tables, launcher=launcher)
-    path = _point_at(candidate, settings.checkpoints_dir / author.slug)
+    path = _write_candidate_pointer(candidate, settings.checkpoints_dir / author.slug)
     version = _register(candidate, author.slug, registry, settings)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(candidate.manifest.checkpoint),
-        metadata=_of_version(version, candidate, path),
+        metadata=_version_metadata(version, candidate, path),
     )
 
 
-def _point_at(candidate: TunedCandidate, folder: Path) -> Path:
+def _write_candidate_pointer(candidate: TunedCandidate, folder: Path) -> Path:
     return write_pointer(
         folder,
         "candidate",
@@ -125,7 +125,7 @@ def _register(
 ) -> ModelVersion:
     """Register the candidate as a version, after sharing its weights with other hosts."""
     manifest, folder = candidate.manifest, candidate.folder
-    weights = weights_of(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
+    weights = find_weights(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
     share_weights(settings, str(folder), weights.model_gguf)
     return registry.register(
         author=author,
@@ -140,17 +140,19 @@ def _register(
 
 
 @contextmanager
-def without_retry() -> Iterator[None]:
+def fail_without_retry() -> Iterator[None]:
     """Allow retries only after a process died: any other error would occur again."""
     try:
         yield
-    except TrainingDied:
+    except TrainingDiedError:
         raise
     except TwinError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
 
 
-def _of_version(version: ModelVersion, candidate: TunedCandidate, pointer: Path) -> dict[str, Any]:
+def _version_metadata(
+    version: ModelVersion, candidate: TunedCandidate, pointer: Path
+) -> dict[str, Any]:
     return {
         "version": version.version,
         "state": version.state,
@@ -158,11 +160,11 @@ def _of_version(version: ModelVersion, candidate: TunedCandidate, pointer: Path)
         "reason": candidate.reason,
         "checkpoint": candidate.manifest.checkpoint,
         "candidate": dg.MetadataValue.path(str(pointer)),
-        **_of_preferences(candidate),
+        **_preference_metadata(candidate),
     }
 
 
-def _of_preferences(
+def _preference_metadata(
     candidate: TunedCandidate,
 ) -> dict[str, dg.MetadataValue | str | int | float | bool]:
     """Return the metadata of preference tuning; empty if there was none."""
@@ -202,7 +204,7 @@ def training_metadata(
         "tokens_per_second": round(manifest.metrics["tokens_per_second"], 1),
         "seconds": round(manifest.metrics["seconds"], 1),
         "rss_mb": manifest.metrics["rss_mb"],
-        **{name: manifest.metrics[name] for name in GPU if name in manifest.metrics},
+        **{name: manifest.metrics[name] for name in GPU_METRICS if name in manifest.metrics},
         "first_loss": manifest.metrics["first_loss"],
         "last_loss": manifest.metrics["last_loss"],
         "loss": _loss_table(manifest),
@@ -210,9 +212,9 @@ def training_metadata(
 
 
 def _loss_table(manifest: Manifest) -> dg.MetadataValue:
-    """Return at most `LOSS_ROWS` steps, evenly spaced and including the last one."""
+    """Return at most `MAX_LOSS_ROWS` steps, evenly spaced and including the last one."""
     history = manifest.history
-    every = -(-len(history) // LOSS_ROWS)
+    every = -(-len(history) // MAX_LOSS_ROWS)
     chosen = [row for row in history if (len(history) - row["step"]) % every == 0]
     return dg.MetadataValue.table(
         [dg.TableRecord({name: row[name] for name in sorted(row)}) for row in chosen]

@@ -20,7 +20,7 @@ from twin_resources.errors import TwinError
 if TYPE_CHECKING:
     import torch
 
-NO_LOSS = -100  # label of a prompt or padding token
+IGNORE_INDEX = -100  # label of a prompt or padding token
 
 
 class ChunkedHead:
@@ -32,7 +32,7 @@ class ChunkedHead:
         self._targets: torch.Tensor | None = None
 
     @contextmanager
-    def learning(self, targets: torch.Tensor) -> Iterator[None]:
+    def use_targets(self, targets: torch.Tensor) -> Iterator[None]:
         """Make the layer return losses for these targets, in their shape, inside the block."""
         self._targets = targets
         try:
@@ -70,40 +70,44 @@ def chunk_head(model: Any, *, rows: int) -> None:
     """
     head = model.get_output_embeddings()
     layer = head.forward
-    _require_no_more_than(head, model)
+    _require_unchanged_logits(head, model)
     head.forward = ChunkedHead(layer, rows)
 
 
-def _require_no_more_than(head: Any, model: Any) -> None:
+def _require_unchanged_logits(head: Any, model: Any) -> None:
     """Check that planted logits pass unchanged, with a body and a layer that compute nothing."""
     import torch
     from transformers.modeling_outputs import MoeModelOutputWithPast
 
-    bare = model.get_base_model() if hasattr(model, "get_base_model") else model
-    body: Any = getattr(bare, bare.base_model_prefix)
-    own = [(part, part.__dict__.get("forward")) for part in (head, body)]
-    planted = torch.linspace(-100.0, 100.0, 3)[None, None]  # would reveal caps, divisions and cuts
+    unwrapped_model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    body: Any = getattr(unwrapped_model, unwrapped_model.base_model_prefix)
+    original_forwards = [(part, part.__dict__.get("forward")) for part in (head, body)]
+    probe_logits = torch.linspace(-100.0, 100.0, 3)[
+        None, None
+    ]  # would reveal caps, divisions and cuts
     hidden: Any = MoeModelOutputWithPast(last_hidden_state=torch.zeros(1, 1, 1))
-    head.forward = lambda _hidden: planted
+    head.forward = lambda _hidden: probe_logits
     body.forward = lambda *_, **__: hidden
     try:
         with torch.no_grad():
-            logits = bare(input_ids=torch.ones(1, 1, dtype=torch.long), use_cache=False).logits
+            logits = unwrapped_model(
+                input_ids=torch.ones(1, 1, dtype=torch.long), use_cache=False
+            ).logits
     finally:
-        for part, forward in own:
+        for part, forward in original_forwards:
             if forward is None:
                 del part.forward
             else:
                 part.forward = forward
-    if not torch.equal(logits, planted):
+    if not torch.equal(logits, probe_logits):
         raise TwinError(
             "take the loss in chunks",
-            found=f"a {type(bare).__name__}, whose logits are not what its output layer gives",
+            found=f"a {type(unwrapped_model).__name__}, whose logits are not what its output layer gives",
             next_step="set loss_chunk to 0 in the recipe",
         )
 
 
-def chunked_head_of(model: Any) -> ChunkedHead | None:
+def find_chunked_head(model: Any) -> ChunkedHead | None:
     """Return the head set by `chunk_head`, also through PEFT, DDP and DeepSpeed, or None."""
     bare = getattr(model, "module", model)
     find = getattr(bare, "get_output_embeddings", None)
@@ -112,17 +116,17 @@ def chunked_head_of(model: Any) -> ChunkedHead | None:
 
 
 def token_losses(model: Any, targets: torch.Tensor, **inputs: Any) -> torch.Tensor:
-    """Return each target's negative log-likelihood, 0 for `NO_LOSS`; the shape of `targets`.
+    """Return each target's negative log-likelihood, 0 for `IGNORE_INDEX`; the shape of `targets`.
 
     Args:
         inputs: the model's inputs, with `logits_to_keep` if not all positions have a target.
     """
-    head = chunked_head_of(model)
+    head = find_chunked_head(model)
     if head is None:
         return _cross_entropy(model(**inputs).logits.flatten(0, -2), targets.flatten()).view(
             targets.shape
         )
-    with head.learning(targets):
+    with head.use_targets(targets):
         return model(**inputs).logits
 
 
@@ -130,4 +134,6 @@ def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the cross-entropy of each row of logits, in float32."""
     from torch.nn import functional
 
-    return functional.cross_entropy(logits.float(), targets, ignore_index=NO_LOSS, reduction="none")
+    return functional.cross_entropy(
+        logits.float(), targets, ignore_index=IGNORE_INDEX, reduction="none"
+    )

@@ -18,48 +18,51 @@ if TYPE_CHECKING:
 SHUFFLED_ANSWERS = "shuffled_answers"
 
 
-def with_fault(samples: pl.DataFrame, way: str, *, seed: int) -> pl.DataFrame:
+def inject_fault(samples: pl.DataFrame, method: str, *, seed: int) -> pl.DataFrame:
     """Give each question an answer from another document, like a join on the wrong column.
 
     Args:
         samples: samples with `sample_id`, `document_id`, `messages` (the last is the answer).
-        way: `SHUFFLED_ANSWERS`.
+        method: `SHUFFLED_ANSWERS`.
 
     Raises:
         TwinError: the method is unknown, or most samples are of one document.
     """
     import polars as pl
 
-    check_way(way)
+    check_fault_method(method)
     ordered = samples.sort("sample_id")
     documents = ordered["document_id"].to_list()
-    talks: list[list[dict[str, Any]]] = ordered["messages"].to_list()
-    lots = random.Random(seed)
-    donors = list(range(len(talks)))
-    lots.shuffle(donors)
+    conversations: list[list[dict[str, Any]]] = ordered["messages"].to_list()
+    generator = random.Random(seed)
+    donors = list(range(len(conversations)))
+    generator.shuffle(donors)
     # Samples are grouped by document, so a shift by the largest group reaches another document.
     donors.sort(key=lambda index: documents[index])
-    most = max(documents.count(document) for document in set(documents))
-    if len(talks) < 2 * most:
+    largest_group = max(documents.count(document) for document in set(documents))
+    if len(conversations) < 2 * largest_group:
         raise TwinError(
             "give each question another document's answer",
-            found=f"{most} of {len(talks)} samples are of one document",
+            found=f"{largest_group} of {len(conversations)} samples are of one document",
             next_step="import more posts",
         )
-    taken = dict(zip(donors, donors[most:] + donors[:most], strict=True))
-    mixed = [[*talk[:-1], talks[taken[index]][-1]] for index, talk in enumerate(talks)]
+    answer_sources = dict(zip(donors, donors[largest_group:] + donors[:largest_group], strict=True))
+    mixed = [
+        [*talk[:-1], conversations[answer_sources[index]][-1]]
+        for index, talk in enumerate(conversations)
+    ]
     return ordered.with_columns(pl.Series("messages", mixed, dtype=ordered.schema["messages"]))
 
 
-def check_way(way: str) -> None:
+def check_fault_method(method: str) -> None:
     """Require a known method of corruption.
 
     Raises:
         TwinError: the method is unknown.
     """
-    if way != SHUFFLED_ANSWERS:
+    if method != SHUFFLED_ANSWERS:
         raise TwinError(
-            f"spoil training data by {way!r}",
+            f"spoil training data by {method!r}",
             found="no such way",
             next_step=f"name {SHUFFLED_ANSWERS}, or none",
         )

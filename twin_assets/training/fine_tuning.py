@@ -16,18 +16,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.author_recipe import AuthorRecipe, ranks_of, recipe_of
+from twin_assets.checkpoints.author_recipe import (
+    AuthorRecipe,
+    training_rank_count,
+    recipe_for_author,
+)
 from twin_assets.checkpoints.job import Job, write_job, write_json, write_rows
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import Recipe
-from twin_assets.training.fault_injection import check_way, with_fault
-from twin_assets.training.publishing import TrainingDescription, publish_training, training_code
+from twin_assets.training.fault_injection import check_fault_method, inject_fault
+from twin_assets.training.publishing import (
+    TrainingDescription,
+    publish_training,
+    training_code_hash,
+)
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import Message, TrainingJob, TrainingLauncher
 from twin_resources.settings import Settings
-from twin_resources.storage.storage_faults import told_when_full
-from twin_resources.storage.weights.weights import BaseModel, hashes_of, load_base_model
+from twin_resources.storage.storage_faults import translate_disk_full
+from twin_resources.storage.weights.weights import BaseModel, load_weight_hashes, load_base_model
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,14 +43,17 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 DATASET, POSTS = "instruction_dataset", "cleaned_documents"
-MODULE = "twin_assets.training.train"
-AHEAD = "twin_assets.training.worker_preload"
-NOT_GENERAL, TRAINED_ON = "split != 'general'", "split IN ('train', 'general')"  # in SQL
-ROWS = ("sample_id", "document_id", "messages")  # columns of a sample that a job receives
+TRAINING_MODULE = "twin_assets.training.train"
+PRELOAD_MODULE = "twin_assets.training.worker_preload"
+NOT_GENERAL_FILTER, TRAINING_FILTER = (
+    "split != 'general'",
+    "split IN ('train', 'general')",
+)  # in SQL
+SAMPLE_COLUMNS = ("sample_id", "document_id", "messages")  # columns of a sample that a job receives
 
 
 @dataclass(frozen=True)
-class FineTuned:
+class FineTunedCheckpoint:
     """A published checkpoint, and whether this call trained it or found it."""
 
     folder: Path
@@ -64,7 +75,7 @@ class _Inputs:
 
     author: str
     base: BaseModel
-    chosen: AuthorRecipe
+    author_recipe: AuthorRecipe
     data_version: str
     lance_version: int
     code: str
@@ -74,17 +85,17 @@ class _Inputs:
 
     @property
     def recipe(self) -> Recipe:
-        return self.chosen.recipe
+        return self.author_recipe.recipe
 
     @property
-    def of_this_corpus(self) -> Recipe:
+    def recipe_for_corpus(self) -> Recipe:
         """The recipe with the number of samples per step that suits the corpus."""
         return self.recipe.model_copy(update={"samples_per_step": self.samples_per_step})
 
     @property
     def hash(self) -> str:
         """Hash without ranks and precision, which change weights by rounding, not by content."""
-        recipe = self.recipe.supervised().model_dump()
+        recipe = self.recipe.without_preference().model_dump()
         parts = [self.base.revision, self.data_version, recipe, self.code]
         if self.samples_per_step != self.recipe.samples_per_step:
             parts.append(self.samples_per_step)  # depends on the ranks as well
@@ -106,7 +117,7 @@ def fine_tune(
     spoil: str = "",
     environment: Mapping[str, str] | None = None,
     on_message: Callable[[Message], None] | None = None,
-) -> FineTuned:
+) -> FineTunedCheckpoint:
     """Train this author's adapter, or return the checkpoint that the same inputs gave before.
 
     A training that was killed resumes from its last complete checkpoint, because its folder is
@@ -123,7 +134,7 @@ def fine_tune(
             the training failed.
         DiskFull: the disk is full; a started training resumes from its last complete checkpoint.
     """
-    with told_when_full(f"fine-tune the model of {author.slug}", settings.home):
+    with translate_disk_full(f"fine-tune the model of {author.slug}", settings.home):
         return _fine_tune(
             author,
             settings=settings,
@@ -144,10 +155,10 @@ def _fine_tune(
     spoil: str,
     environment: Mapping[str, str] | None,
     on_message: Callable[[Message], None] | None,
-) -> FineTuned:
-    inputs = _inputs(author, settings, tables, spoil)
+) -> FineTunedCheckpoint:
+    inputs = _collect_inputs(author, settings, tables, spoil)
     checkpoints = settings.checkpoints_dir / author.slug
-    folder = manifests.find_trained(checkpoints, inputs.hash)
+    folder = manifests.find_trained_checkpoint(checkpoints, inputs.hash)
     trained = folder is None
     if folder is None:
         tables.tag(DATASET, author.slug, inputs.tag, inputs.lance_version)
@@ -162,13 +173,13 @@ def _fine_tune(
             folder=settings.work_dir / "training" / f"{author.slug}-{inputs.hash[:16]}",
             base_name=inputs.base.name,
             base_folder=inputs.base.folder,
-            ranks=ranks_of(inputs.recipe, settings),
-            recipe=inputs.of_this_corpus,
-            because=inputs.chosen.line,
+            ranks=training_rank_count(inputs.recipe, settings),
+            recipe=inputs.recipe_for_corpus,
+            recipe_reason=inputs.author_recipe.line,
         )
         write_job(job)
-        hand_over_hashes(job, inputs.base)
-        write_rows(job.samples, samples.select(ROWS).iter_rows(named=True))
+        write_weight_hashes(job, inputs.base)
+        write_rows(job.samples_path, samples.select(SAMPLE_COLUMNS).iter_rows(named=True))
         if inputs.posts is not None:
             tables.tag(POSTS, author.slug, inputs.tag, inputs.posts.lance_version)
             posts = training_posts(
@@ -177,12 +188,14 @@ def _fine_tune(
                 dataset_version=inputs.lance_version,
                 version=inputs.posts.lance_version,
             )
-            write_rows(job.posts, posts.iter_rows(named=True))
+            write_rows(job.posts_path, posts.iter_rows(named=True))
         output = launcher.run(
-            launched(job, name=author.slug), on_message=on_message, environment=environment
+            build_training_job(job, name=author.slug),
+            on_message=on_message,
+            environment=environment,
         )
         template = str(samples["template"][0])
-        folder = publish_training(_described(inputs, template), job, output, checkpoints)
+        folder = publish_training(_describe_training(inputs, template), job, output, checkpoints)
         shutil.rmtree(job.folder)
     manifest = manifests.read_manifest(folder)
     manifests.write_pointer(
@@ -190,23 +203,23 @@ def _fine_tune(
         "fine_tuned",
         {"checkpoint": manifest.checkpoint, "folder": str(folder), "stage": manifest.stage},
     )
-    return FineTuned(folder=folder, manifest=manifest, trained=trained)
+    return FineTunedCheckpoint(folder=folder, manifest=manifest, trained=trained)
 
 
-def hand_over_hashes(job: Job, base: BaseModel) -> None:
+def write_weight_hashes(job: Job, base: BaseModel) -> None:
     """Write the hashes of the base's weights for ranks that load the base in shards.
 
     Raises:
         TwinError: as for `hashes_of`.
     """
-    if job.launched_by.shares_weights:
-        write_json(job.weight_hashes, hashes_of(base))
+    if job.effective_launch.shards_weights:
+        write_json(job.weight_hashes_path, load_weight_hashes(base))
 
 
-def launched(job: Job, *, name: str) -> TrainingJob:
+def build_training_job(job: Job, *, name: str) -> TrainingJob:
     """Return a job's description for the launcher, from its recipe and launch configuration."""
-    launch = job.launched_by
-    accumulation = job.recipe.accumulation(job.ranks)
+    launch = job.effective_launch
+    accumulation = job.recipe.accumulation_steps(job.ranks)
     deepspeed = dict(launch.deepspeed)
     if deepspeed:
         deepspeed |= {
@@ -218,8 +231,8 @@ def launched(job: Job, *, name: str) -> TrainingJob:
     return TrainingJob(
         name=name,
         folder=job.folder,
-        module=MODULE,
-        ahead=AHEAD,
+        module=TRAINING_MODULE,
+        ahead=PRELOAD_MODULE,
         ranks=job.ranks,
         device=launch.device,
         threads_per_rank=None if threads == "auto" else threads,
@@ -229,9 +242,9 @@ def launched(job: Job, *, name: str) -> TrainingJob:
     )
 
 
-def _inputs(author: Author, settings: Settings, tables: Tables, spoil: str) -> _Inputs:
+def _collect_inputs(author: Author, settings: Settings, tables: Tables, spoil: str) -> _Inputs:
     if spoil:
-        check_way(spoil)
+        check_fault_method(spoil)
     lance_version = tables.lance_version(DATASET, author.slug)
     data_version = tables.data_version(DATASET, author.slug)
     if lance_version is None or data_version is None:
@@ -240,26 +253,26 @@ def _inputs(author: Author, settings: Settings, tables: Tables, spoil: str) -> _
             found="no such table",
             next_step="materialize instruction_dataset for this author",
         )
-    chosen = _servable(recipe_of(author, settings))
-    trained_on = tables.read(
-        DATASET, author.slug, columns=["sample_id"], where=TRAINED_ON, version=lance_version
+    author_recipe = _validate_author_recipe(recipe_for_author(author, settings))
+    training_rows = tables.read(
+        DATASET, author.slug, columns=["sample_id"], where=TRAINING_FILTER, version=lance_version
     )
     return _Inputs(
         author=author.slug,
         base=load_base_model(settings),
-        chosen=chosen,
+        author_recipe=author_recipe,
         data_version=f"{data_version}:{spoil}" if spoil else data_version,
         lance_version=lance_version,
-        code=training_code(),
+        code=training_code_hash(),
         spoil=spoil,
-        samples_per_step=chosen.recipe.samples_of_a_step(
-            trained_on.height, ranks=ranks_of(chosen.recipe, settings)
+        samples_per_step=author_recipe.recipe.effective_samples_per_step(
+            training_rows.height, ranks=training_rank_count(author_recipe.recipe, settings)
         ),
-        posts=_stored_posts(author.slug, tables) if chosen.recipe.raw_share else None,
+        posts=_find_stored_posts(author.slug, tables) if author_recipe.recipe.raw_share else None,
     )
 
 
-def _stored_posts(author: str, tables: Tables) -> StoredPosts:
+def _find_stored_posts(author: str, tables: Tables) -> StoredPosts:
     data_version = tables.data_version(POSTS, author)
     lance_version = tables.lance_version(POSTS, author)
     if data_version is None or lance_version is None:
@@ -271,12 +284,12 @@ def _stored_posts(author: str, tables: Tables) -> StoredPosts:
     return StoredPosts(data_version, lance_version)
 
 
-def _servable(chosen: AuthorRecipe) -> AuthorRecipe:
-    servable(chosen.recipe)
-    return chosen
+def _validate_author_recipe(author_recipe: AuthorRecipe) -> AuthorRecipe:
+    validate_recipe_stages(author_recipe.recipe)
+    return author_recipe
 
 
-def servable(recipe: Recipe) -> Recipe:
+def validate_recipe_stages(recipe: Recipe) -> Recipe:
     """Return the recipe if all of its stages can train what it names.
 
     Raises:
@@ -306,8 +319,8 @@ def training_samples(
     frame = tables.read(
         DATASET,
         author,
-        columns=[*ROWS, "template"],
-        where=TRAINED_ON,
+        columns=[*SAMPLE_COLUMNS, "template"],
+        where=TRAINING_FILTER,
         version=version,
     )
     tried = f"train on the instruction dataset of {author}"
@@ -324,7 +337,7 @@ def training_samples(
             found=f"samples of {len(templates)} prompt templates: {', '.join(templates)}",
             next_step="materialize instruction_dataset again, so that all use the newest",
         )
-    return with_fault(frame, spoil, seed=seed) if spoil else frame
+    return inject_fault(frame, spoil, seed=seed) if spoil else frame
 
 
 def training_posts(
@@ -349,11 +362,11 @@ def training_posts(
         DATASET,
         author,
         columns=["document_id", "split"],
-        where=NOT_GENERAL,
+        where=NOT_GENERAL_FILTER,
         version=dataset_version,
     )
-    elsewhere = rows.filter(pl.col("split") != "train")["document_id"]
-    documents = set(rows["document_id"]) - set(elsewhere)
+    excluded_documents = rows.filter(pl.col("split") != "train")["document_id"]
+    documents = set(rows["document_id"]) - set(excluded_documents)
     kept = tables.read(
         POSTS, author, columns=["document_id", "text"], where="kept", version=version
     )
@@ -361,7 +374,7 @@ def training_posts(
     return posts.select(pl.col("document_id").alias("sample_id"), "document_id", "text")
 
 
-def _described(inputs: _Inputs, template: str) -> TrainingDescription:
+def _describe_training(inputs: _Inputs, template: str) -> TrainingDescription:
     return TrainingDescription(
         author=inputs.author,
         training=inputs.hash,
@@ -375,12 +388,12 @@ def _described(inputs: _Inputs, template: str) -> TrainingDescription:
             "lance_version": inputs.lance_version,
             "tag": inputs.tag,
             "spoil": inputs.spoil,
-            **_described_posts(inputs),
+            **_describe_posts(inputs),
         },
     )
 
 
-def _described_posts(inputs: _Inputs) -> dict[str, dict[str, Any]]:
+def _describe_posts(inputs: _Inputs) -> dict[str, dict[str, Any]]:
     if inputs.posts is None:
         return {}
     described = {

@@ -22,22 +22,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.job import Job, read_rows, rows_hash, write_job, write_json, write_rows
-from twin_assets.checkpoints.manifest import ADAPTER, FILE, Manifest, checkpoint_hash, read_manifest
+from twin_assets.checkpoints.manifest import (
+    ADAPTER_FOLDER,
+    MANIFEST_FILE,
+    Manifest,
+    checkpoint_hash,
+    read_manifest,
+)
 from twin_assets.checkpoints.recipe import Launch, Recipe
 from twin_assets.training import fine_tuning, preference_tuning
-from twin_assets.training.publishing import training_code
+from twin_assets.training.publishing import training_code_hash
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import Message, TrainingLauncher, make_launcher
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.weights.weight_hashes import weight_hashes
-from twin_resources.storage.weights.weights import revision_of
+from twin_resources.storage.weights.weights import compute_revision
 
 if TYPE_CHECKING:
     import polars as pl
 
     from twin_resources.storage.tables.tables import Tables
 
-NOT_THE_SAME, FAILED = 1, 3  # exit codes
+EXIT_DIFFERENT_WEIGHTS, EXIT_FAILED = 1, 3  # exit codes
 
 
 @dataclass(frozen=True)
@@ -65,22 +71,22 @@ class RepeatedTraining:
 
     Attributes:
         checkpoint: hash of the new weights.
-        wanted: the manifest's hash.
+        expected_checkpoint: the manifest's hash.
         output: the job's `output` folder.
-        otherwise: differences from the environment of the original training, in words.
+        environment_differences: differences from the environment of the original training, in words.
     """
 
     checkpoint: str
-    wanted: str
+    expected_checkpoint: str
     output: Path
-    otherwise: tuple[str, ...]
+    environment_differences: tuple[str, ...]
 
     @property
-    def same(self) -> bool:
-        return self.checkpoint == self.wanted
+    def is_identical(self) -> bool:
+        return self.checkpoint == self.expected_checkpoint
 
 
-def repeat(
+def repeat_training(
     folder: Path,
     *,
     work: Path,
@@ -100,30 +106,32 @@ def repeat(
             something other than a training, or the training failed.
     """
     manifest = read_manifest(folder)
-    job = job_of(manifest, folder, work=work, sources=sources or ManifestSources())
-    rows = _rows(manifest, tables, sources or ManifestSources())
-    posts = posts_of(manifest, tables, sources or ManifestSources())
-    make_room(job, rows, posts)
+    job = job_from_manifest(manifest, folder, work=work, sources=sources or ManifestSources())
+    rows = _read_training_rows(manifest, tables, sources or ManifestSources())
+    posts = read_raw_posts(manifest, tables, sources or ManifestSources())
+    clear_unless_resumable(job, rows, posts)
     write_job(job)
-    if job.launched_by.shares_weights:  # `job_of` has checked the folder's revision
-        write_json(job.weight_hashes, weight_hashes(job.base_folder))
-    write_rows(job.samples, rows.iter_rows(named=True))
+    if job.effective_launch.shards_weights:  # `job_of` has checked the folder's revision
+        write_json(job.weight_hashes_path, weight_hashes(job.base_folder))
+    write_rows(job.samples_path, rows.iter_rows(named=True))
     if posts is not None:
-        write_rows(job.posts, posts.iter_rows(named=True))
+        write_rows(job.posts_path, posts.iter_rows(named=True))
     name = f"repeat-{manifest.training[:16]}"
-    output = launcher.run(fine_tuning.launched(job, name=name), on_message=on_message)
-    weights = output / (ADAPTER if job.recipe.lora else "model")
+    output = launcher.run(fine_tuning.build_training_job(job, name=name), on_message=on_message)
+    weights = output / (ADAPTER_FOLDER if job.recipe.lora else "model")
     return RepeatedTraining(
         checkpoint=checkpoint_hash(
             weights, base_revision=manifest.base["revision"], template=manifest.template
         ),
-        wanted=manifest.checkpoint,
+        expected_checkpoint=manifest.checkpoint,
         output=output,
-        otherwise=differences(manifest),
+        environment_differences=differences(manifest),
     )
 
 
-def job_of(manifest: Manifest, folder: Path, *, work: Path, sources: ManifestSources) -> Job:
+def job_from_manifest(
+    manifest: Manifest, folder: Path, *, work: Path, sources: ManifestSources
+) -> Job:
     """Return the job that a manifest describes.
 
     Args:
@@ -132,27 +140,27 @@ def job_of(manifest: Manifest, folder: Path, *, work: Path, sources: ManifestSou
     Raises:
         TwinError: the base model or the parent is not the one that the manifest names.
     """
-    recipe = Recipe.of_manifest(manifest.recipe)
+    recipe = Recipe.from_manifest(manifest.recipe)
     # a small corpus has fewer than the recipe says; an older manifest has no separate value
     shared = manifest.effective.get("samples_per_step", recipe.samples_per_step)
     recipe = recipe.model_copy(update={"samples_per_step": shared})
     start = None
     if manifest.stage == "dpo":
-        recipe = recipe.on_preferences()
-        start = _parent(manifest, folder, sources.parent)
+        recipe = recipe.for_preference_tuning()
+        start = _find_parent_adapter(manifest, folder, sources.parent)
     return Job(
         folder=work,
         base_name=manifest.base["name"],
-        base_folder=_base(manifest, sources.base),
+        base_folder=_find_base_model(manifest, sources.base),
         ranks=manifest.launch["ranks"],
         recipe=recipe,
         stage="dpo" if manifest.stage == "dpo" else "sft",
-        start=start,
-        launch=launch_of(manifest.launch, manifest.effective),
+        initial_adapter=start,
+        launch=launch_from_manifest(manifest.launch, manifest.effective),
     )
 
 
-def make_room(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -> None:
+def clear_unless_resumable(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -> None:
     """Keep the job's folder if a repetition of this training can resume from it; else remove it.
 
     Args:
@@ -170,15 +178,17 @@ def make_room(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -
             found="a folder that holds something else",
             next_step="name a new or an empty folder with --work",
         )
-    before = job.path.read_text(encoding="utf-8")
+    previous_job = job.path.read_text(encoding="utf-8")
     write_job(job)
-    same = before == job.path.read_text(encoding="utf-8")
-    for path, wanted in ((job.samples, rows), (job.posts, posts)):
-        if wanted is not None:
-            same = same and path.is_file()
-            same = same and rows_hash(read_rows(path)) == rows_hash(wanted.iter_rows(named=True))
+    is_same_job = previous_job == job.path.read_text(encoding="utf-8")
+    for path, expected_rows in ((job.samples_path, rows), (job.posts_path, posts)):
+        if expected_rows is not None:
+            is_same_job = is_same_job and path.is_file()
+            is_same_job = is_same_job and rows_hash(read_rows(path)) == rows_hash(
+                expected_rows.iter_rows(named=True)
+            )
     # neither an earlier repetition's output nor another training's state would prove anything
-    if job.output.is_dir() or not same:
+    if job.output_folder.is_dir() or not is_same_job:
         shutil.rmtree(job.folder)
 
 
@@ -186,7 +196,7 @@ def _hash(rows: pl.DataFrame) -> str:
     return rows_hash(rows.iter_rows(named=True))
 
 
-def launch_of(launch: Mapping[str, Any], effective: Mapping[str, Any]) -> Launch:
+def launch_from_manifest(launch: Mapping[str, Any], effective: Mapping[str, Any]) -> Launch:
     """Return the launch configuration with the values recorded for each `auto`."""
     values = {name: value for name, value in launch.items() if name in Launch.model_fields}
     values["mixed_precision"] = launch["precision"]
@@ -197,7 +207,7 @@ def launch_of(launch: Mapping[str, Any], effective: Mapping[str, Any]) -> Launch
 def differences(manifest: Manifest) -> tuple[str, ...]:
     """Return the differences in code and libraries since the manifest was written."""
     differences_found: list[str] = []
-    if manifest.code != training_code():
+    if manifest.code != training_code_hash():
         differences_found.append("the training's code is another one")
     for library, before in manifest.versions.items():
         try:
@@ -209,8 +219,8 @@ def differences(manifest: Manifest) -> tuple[str, ...]:
     return tuple(differences_found)
 
 
-def _base(manifest: Manifest, named: Path | None) -> Path:
-    folder = named or Path(manifest.base["folder"])
+def _find_base_model(manifest: Manifest, override: Path | None) -> Path:
+    folder = override or Path(manifest.base["folder"])
     tried = f"repeat the training of checkpoint {manifest.checkpoint[:12]}"
     if not (folder / "config.json").is_file():
         raise TwinError(
@@ -218,7 +228,7 @@ def _base(manifest: Manifest, named: Path | None) -> Path:
             found=f"no base model in {folder}",
             next_step=f"prepare {manifest.base['name']} and name its folder with --base",
         )
-    revision = revision_of(folder)
+    revision = compute_revision(folder)
     if revision != manifest.base["revision"]:
         raise TwinError(
             tried,
@@ -229,9 +239,9 @@ def _base(manifest: Manifest, named: Path | None) -> Path:
     return folder.resolve()
 
 
-def _parent(manifest: Manifest, folder: Path, named: Path | None) -> Path:
+def _find_parent_adapter(manifest: Manifest, folder: Path, override: Path | None) -> Path:
     parent = manifest.preferences["parent"]
-    adapter = named or folder.parent / parent / ADAPTER
+    adapter = override or folder.parent / parent / ADAPTER_FOLDER
     tried = f"repeat the preference tuning of checkpoint {manifest.checkpoint[:12]}"
     if not adapter.is_dir():
         raise TwinError(
@@ -251,75 +261,79 @@ def _parent(manifest: Manifest, folder: Path, named: Path | None) -> Path:
     return adapter.resolve()
 
 
-def _rows(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl.DataFrame:
+def _read_training_rows(
+    manifest: Manifest, tables: Tables, sources: ManifestSources
+) -> pl.DataFrame:
     import polars as pl
 
-    described = manifest.dataset if manifest.stage == "sft" else manifest.preferences
+    dataset = manifest.dataset if manifest.stage == "sft" else manifest.preferences
     if sources.rows is not None:
-        rows, where = _rows_in(sources.rows), str(sources.rows)
+        rows, where = _read_rows_file(sources.rows), str(sources.rows)
     elif manifest.stage == "sft":
-        where = f"{fine_tuning.DATASET} of {manifest.author}, tag {described['tag']}"
+        where = f"{fine_tuning.DATASET} of {manifest.author}, tag {dataset['tag']}"
         rows = fine_tuning.training_samples(
             manifest.author,
             tables,
-            version=described["tag"],
-            spoil=described.get("spoil", ""),
+            version=dataset["tag"],
+            spoil=dataset.get("spoil", ""),
             seed=manifest.recipe["seed"],
-        ).select(fine_tuning.ROWS)
+        ).select(fine_tuning.SAMPLE_COLUMNS)
     else:
-        where = f"{preference_tuning.DATASET} of {manifest.author}, tag {described['tag']}"
+        where = f"{preference_tuning.DATASET} of {manifest.author}, tag {dataset['tag']}"
         pairs = preference_tuning.preference_pairs(
-            manifest.author, tables, template=manifest.template, version=described["tag"]
+            manifest.author, tables, template=manifest.template, version=dataset["tag"]
         )
         rows = pl.DataFrame(preference_tuning.pair_rows(pairs))
-    if "rows_sha256" not in described:
+    if "rows_sha256" not in dataset:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
             found="an older manifest, without the hash of its rows",
             next_step="materialize its asset again: a newer manifest names it",
         )
     digest = _hash(rows)
-    if digest != described["rows_sha256"]:
+    if digest != dataset["rows_sha256"]:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
             found=f"not the rows that it was trained on, in {where}: {digest[:12]} and not "
-            f"{described['rows_sha256'][:12]}",
+            f"{dataset['rows_sha256'][:12]}",
             next_step="name a file of the right ones (Parquet, JSON) with --rows",
         )
     return rows
 
 
-def _rows_in(file: Path) -> pl.DataFrame:
+def _read_rows_file(file: Path) -> pl.DataFrame:
     import polars as pl
 
     return pl.DataFrame(read_rows(file)) if file.suffix == ".json" else pl.read_parquet(file)
 
 
-def posts_of(manifest: Manifest, tables: Tables, sources: ManifestSources) -> pl.DataFrame | None:
+def read_raw_posts(
+    manifest: Manifest, tables: Tables, sources: ManifestSources
+) -> pl.DataFrame | None:
     """Return the raw posts of the training, or None if there were none.
 
     Raises:
         TwinError: the posts are not the ones that the manifest names by hash.
     """
-    described = manifest.dataset.get("raw")
-    if manifest.stage != "sft" or not described:
+    dataset = manifest.dataset.get("raw")
+    if manifest.stage != "sft" or not dataset:
         return None
     if sources.posts is not None:
-        posts, where = _rows_in(sources.posts), str(sources.posts)
+        posts, where = _read_rows_file(sources.posts), str(sources.posts)
     else:
-        where = f"{described['asset']} of {manifest.author}, tag {described['tag']}"
+        where = f"{dataset['asset']} of {manifest.author}, tag {dataset['tag']}"
         posts = fine_tuning.training_posts(
             manifest.author,
             tables,
             dataset_version=manifest.dataset["tag"],
-            version=described["tag"],
+            version=dataset["tag"],
         )
     digest = _hash(posts)
-    if digest != described["rows_sha256"]:
+    if digest != dataset["rows_sha256"]:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
             found=f"not the posts that it was trained on, in {where}: {digest[:12]} and not "
-            f"{described['rows_sha256'][:12]}",
+            f"{dataset['rows_sha256'][:12]}",
             next_step="name a file of the right ones (Parquet, JSON) with --posts",
         )
     return posts
@@ -339,15 +353,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rows", type=Path, help="file of the rows trained on (Parquet, JSON)")
     parser.add_argument("--posts", type=Path, help="file of the raw posts trained on, as --rows")
     parser.add_argument("--parent", type=Path, help="adapter that a preference tuning began with")
-    given = parser.parse_args(arguments)
-    folder = given.from_manifest
-    folder = folder.parent if folder.name == FILE else folder
-    sources = ManifestSources(given.base, given.rows, given.parent, given.posts)
+    options = parser.parse_args(arguments)
+    folder = options.from_manifest
+    folder = folder.parent if folder.name == MANIFEST_FILE else folder
+    sources = ManifestSources(options.base, options.rows, options.parent, options.posts)
     try:
-        return _run(folder, given.work, sources)
+        return _run(folder, options.work, sources)
     except TwinError as error:
         sys.stderr.write(f"{error}\n")
-        return FAILED
+        return EXIT_FAILED
 
 
 def _run(folder: Path, work: Path | None, sources: ManifestSources) -> int:
@@ -356,38 +370,40 @@ def _run(folder: Path, work: Path | None, sources: ManifestSources) -> int:
 
     settings: Settings = load_settings()
     manifest = read_manifest(folder)
-    place = work or settings.work_dir / "training" / f"repeat-{manifest.training[:16]}"
+    work_folder = work or settings.work_dir / "training" / f"repeat-{manifest.training[:16]}"
     for line in differences(manifest):
-        _say(f"not as then: {line}")
+        _print_line(f"not as then: {line}")
     with closing(State.open(settings.state_address)) as state:
-        done = repeat(
+        repetition = repeat_training(
             folder,
-            work=place.resolve(),
+            work=work_folder.resolve(),
             tables=Tables(settings.tables_base, state=state),
             launcher=make_launcher("", settings),
             sources=sources,
-            on_message=_tell,
+            on_message=_print_message,
         )
-    if done.same:
-        _say(f"the same weights bit for bit: checkpoint {done.checkpoint}")
+    if repetition.is_identical:
+        _print_line(f"the same weights bit for bit: checkpoint {repetition.checkpoint}")
         if work is None:
-            shutil.rmtree(place)
+            shutil.rmtree(work_folder)
         return 0
-    _say(f"other weights: checkpoint {done.checkpoint}, and the manifest's is {done.wanted}")
-    _say(f"they are in {done.output}")
-    return NOT_THE_SAME
+    _print_line(
+        f"other weights: checkpoint {repetition.checkpoint}, and the manifest's is {repetition.expected_checkpoint}"
+    )
+    _print_line(f"they are in {repetition.output}")
+    return EXIT_DIFFERENT_WEIGHTS
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
-def _tell(message: Message) -> None:
+def _print_message(message: Message) -> None:
     if "text" in message:
-        _say(message["text"])
+        _print_line(message["text"])
     elif "progress" in message:
-        _say(f"progress {json.dumps(message['progress'])}")
+        _print_line(f"progress {json.dumps(message['progress'])}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import dagster as dg
 from twin_resources.models.training_launcher import Message, TrainingJob, TrainingLauncher
 
 OBSERVE_EVERY_S = 15.0  # four per minute, because the event log keeps each of them forever
-NAMES = {  # name in a message → name in Dagster
+METRIC_NAMES = {  # name in a message → name in Dagster
     "step": "step",
     "steps": "steps",
     "loss": "loss",
@@ -37,7 +37,7 @@ NAMES = {  # name in a message → name in Dagster
 }
 
 
-class SpeakingLauncher:
+class ProgressReportingLauncher:
     """A launcher that shows a training's progress in Dagster while it runs."""
 
     def __init__(
@@ -50,7 +50,7 @@ class SpeakingLauncher:
         self._context = context
         self._launcher = launcher
         self._observe_every_s = observe_every_s
-        self._observed = float("-inf")
+        self._last_observed_s = float("-inf")
 
     @property
     def shares_files(self) -> bool:
@@ -65,12 +65,12 @@ class SpeakingLauncher:
     ) -> Path:
         reader = dg.PipesTempFileMessageReader() if self.shares_files else _LauncherReader()
 
-        def tell(message: Message) -> None:
+        def report_message(message: Message) -> None:
             text = message.get("text", "")
             if text and not text.startswith("resuming "):  # rank 0 reports this itself
                 self._context.log.info(text)
             if "pipes" in message and isinstance(reader, _LauncherReader):
-                reader.take(message["pipes"])
+                reader.handle_line(message["pipes"])
             if "progress" in message:
                 self._observe(message["progress"])
             if on_message is not None:
@@ -81,21 +81,23 @@ class SpeakingLauncher:
         )
         with dg.open_pipes_session(self._context, injector, reader) as session:
             variables = {**session.get_bootstrap_env_vars(), **(environment or {})}
-            return self._launcher.run(job, on_message=tell, environment=variables)
+            return self._launcher.run(job, on_message=report_message, environment=variables)
 
     def _observe(self, progress: Mapping[str, Any]) -> None:
         now = time.monotonic()
-        ends = progress["step"] in {1, progress["steps"]}
-        if not ends and now - self._observed < self._observe_every_s:
+        is_first_or_last = progress["step"] in {1, progress["steps"]}
+        if not is_first_or_last and now - self._last_observed_s < self._observe_every_s:
             return
-        self._observed = now
-        figures = {NAMES[name]: value for name, value in progress.items() if name in NAMES}
+        self._last_observed_s = now
+        metrics = {
+            METRIC_NAMES[name]: value for name, value in progress.items() if name in METRIC_NAMES
+        }
         self._context.log_event(
             dg.AssetObservation(
                 self._context.asset_key,
                 partition=self._context.partition_key,
-                description=_sentence(figures),
-                metadata=figures,
+                description=_describe_step(metrics),
+                metadata=metrics,
             )
         )
 
@@ -111,7 +113,7 @@ class _LauncherReader(dg.PipesMessageReader):
         self._handler = handler
         yield {"stdio": "stdout"}
 
-    def take(self, line: str) -> None:
+    def handle_line(self, line: str) -> None:
         assert self._handler is not None
         self._handler.handle_message(json.loads(line))
 
@@ -119,11 +121,11 @@ class _LauncherReader(dg.PipesMessageReader):
         return "Read the lines that rank 0 printed in the training's log, and found no message."
 
 
-def _sentence(figures: Mapping[str, Any]) -> str:
+def _describe_step(metrics: Mapping[str, Any]) -> str:
     """Describe a step, with the remaining time once it is known (not after the first step)."""
-    left = figures.get("seconds_left")
+    left = metrics.get("seconds_left")
     return (
-        f"step {figures['step']} of {figures['steps']}: loss {figures['loss']:.3f}, "
-        f"{figures['tokens_per_second']:.0f} tokens/s"
+        f"step {metrics['step']} of {metrics['steps']}: loss {metrics['loss']:.3f}, "
+        f"{metrics['tokens_per_second']:.0f} tokens/s"
         + ("" if left is None else f", {left / 60:.1f} min left")
     )

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from twin_assets.checkpoints.batches import Plannable, padded
+from twin_assets.checkpoints.batches import Plannable, padded_length
 from twin_assets.checkpoints.samples import TokenizedPair, TokenizedSample
-from twin_assets.training.chunked_cross_entropy import NO_LOSS, token_losses
+from twin_assets.training.chunked_cross_entropy import IGNORE_INDEX, token_losses
 
 if TYPE_CHECKING:
     import torch
@@ -32,37 +32,41 @@ class Objective(Protocol):
     @property
     def samples(self) -> Sequence[Plannable]: ...
     @property
-    def names(self) -> tuple[str, ...]: ...
+    def metric_names(self) -> tuple[str, ...]: ...
 
-    def weight(self, chosen: Sequence[int]) -> float:
+    def normalizer(self, sample_indices: Sequence[int]) -> float:
         """Return the divisor for the sums over the samples of one step."""
         ...
 
-    def sums(self, model: Any, batch: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def batch_sums(
+        self, model: Any, batch: Sequence[int]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Return one micro-batch's summed loss (with gradient), and one sum for each of `names`."""
         ...
 
 
 @dataclass(frozen=True)
-class Supervised:
+class SupervisedObjective:
     """Mean negative log-likelihood per answer token; all tokens of a step have equal weight."""
 
     samples: Sequence[TokenizedSample]
     bucket: int
     packing: bool = False
-    names: tuple[str, ...] = ()
+    metric_names: tuple[str, ...] = ()
 
-    def weight(self, chosen: Sequence[int]) -> int:
-        return sum(self.samples[index].answer_tokens for index in chosen)
+    def normalizer(self, sample_indices: Sequence[int]) -> int:
+        return sum(self.samples[index].answer_tokens for index in sample_indices)
 
-    def sums(self, model: Any, batch: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def batch_sums(
+        self, model: Any, batch: Sequence[int]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         samples = [self.samples[index] for index in batch]
         losses = packed_answer_losses if self.packing else answer_losses
         return losses(model, samples, self.bucket).sum(), []
 
 
 @dataclass(frozen=True)
-class Preference:
+class PreferenceObjective:
     """Mean loss per pair; `margin` and `accuracy` are the reward's, as the paper names them.
 
     Attributes:
@@ -76,18 +80,20 @@ class Preference:
     beta: float
     reference: Mapping[str, Sequence[float]]
     packing: bool = False
-    names: tuple[str, ...] = ("margin", "accuracy", "reward_chosen")
+    metric_names: tuple[str, ...] = ("margin", "accuracy", "reward_chosen")
 
-    def weight(self, chosen: Sequence[int]) -> int:
-        return len(chosen)
+    def normalizer(self, sample_indices: Sequence[int]) -> int:
+        return len(sample_indices)
 
-    def sums(self, model: Any, batch: Sequence[int]) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def batch_sums(
+        self, model: Any, batch: Sequence[int]
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         import torch
 
         pairs = [self.samples[index] for index in batch]
         policy = pair_log_probabilities(model, pairs, self.bucket, packing=self.packing)
         known = [self.reference[pair.sample_id] for pair in pairs]
-        reference = on_device(torch.tensor(known, dtype=policy.dtype), policy.device)
+        reference = move_to_device(torch.tensor(known, dtype=policy.dtype), policy.device)
         loss, rewards = preference_loss(policy, reference, beta=self.beta)
         margins = rewards[:, 0] - rewards[:, 1]
         return loss.sum(), [margins.sum(), (margins > 0).sum(), rewards[:, 0].sum()]
@@ -131,7 +137,7 @@ def measure_reference(
     model: Any,
     pairs: Sequence[TokenizedPair],
     bucket: int,
-    before_each: Callable[[], None],
+    before_forward: Callable[[], None],
     *,
     packing: bool = False,
 ) -> dict[str, list[float]]:
@@ -139,7 +145,7 @@ def measure_reference(
 
     Args:
         model: the prepared model; it is left in training mode.
-        before_each: function called before each forward pass.
+        before_forward: function called before each forward pass.
 
     Returns:
         For each pair's `sample_id`, those of its chosen and its rejected answer, on every rank.
@@ -152,7 +158,7 @@ def measure_reference(
     with torch.no_grad():
         # every rank runs equally many passes, because ZeRO-3 gathers weights in each of them
         for turn in range(-(-len(pairs) // ranks)):
-            before_each()
+            before_forward()
             index = turn * ranks + accelerator.process_index
             pair = pairs[index % len(pairs)]
             measured = pair_log_probabilities(model, [pair], bucket, packing=packing)
@@ -171,23 +177,23 @@ def answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: int) -> 
     """
     import torch
 
-    width = padded(max(len(sample.tokens) for sample in batch), bucket)
+    width = padded_length(max(len(sample.tokens) for sample in batch), bucket)
     tokens = torch.zeros(len(batch), width, dtype=torch.long)
-    labels = torch.full((len(batch), width), NO_LOSS, dtype=torch.long)
+    labels = torch.full((len(batch), width), IGNORE_INDEX, dtype=torch.long)
     for row, sample in enumerate(batch):
         tokens[row, : len(sample.tokens)] = torch.tensor(sample.tokens)
         answer = slice(sample.answer_start, sample.answer_end)
         labels[row, answer] = torch.tensor(sample.tokens[answer])
     first = min(sample.answer_start for sample in batch)
     last = max(sample.answer_end for sample in batch)
-    predicting = torch.arange(first - 1, last - 1)
+    predicting_positions = torch.arange(first - 1, last - 1)
     device = next(model.parameters()).device
     return token_losses(
         model,
-        on_device(labels[:, first:last].contiguous(), device),
-        input_ids=on_device(tokens, device),
+        move_to_device(labels[:, first:last].contiguous(), device),
+        input_ids=move_to_device(tokens, device),
         use_cache=False,
-        logits_to_keep=on_device(predicting, device),
+        logits_to_keep=move_to_device(predicting_positions, device),
     )
 
 
@@ -203,31 +209,33 @@ def packed_answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: i
     import torch
 
     length = sum(len(sample.tokens) for sample in batch)
-    width = padded(length, bucket)
+    width = padded_length(length, bucket)
     tokens = torch.zeros(width, dtype=torch.long)
     positions = torch.zeros(width, dtype=torch.long)
-    predicting: list[torch.Tensor] = []
-    at = 0
+    predicting_positions: list[torch.Tensor] = []
+    offset = 0
     for sample in batch:
-        row = slice(at, at + len(sample.tokens))
+        row = slice(offset, offset + len(sample.tokens))
         tokens[row] = torch.tensor(sample.tokens)
         positions[row] = torch.arange(len(sample.tokens))
-        predicting.append(torch.arange(at + sample.answer_start - 1, at + sample.answer_end - 1))
-        at = row.stop
+        predicting_positions.append(
+            torch.arange(offset + sample.answer_start - 1, offset + sample.answer_end - 1)
+        )
+        offset = row.stop
     positions[length:] = torch.arange(width - length)
-    places = torch.cat(predicting)
+    places = torch.cat(predicting_positions)
     device = next(model.parameters()).device
     return token_losses(
         model,
-        on_device(tokens[None, places + 1], device),
-        input_ids=on_device(tokens[None], device),
-        position_ids=on_device(positions[None], device),
+        move_to_device(tokens[None, places + 1], device),
+        input_ids=move_to_device(tokens[None], device),
+        position_ids=move_to_device(positions[None], device),
         use_cache=False,
-        logits_to_keep=on_device(places, device),
+        logits_to_keep=move_to_device(places, device),
     )[0]
 
 
-def on_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+def move_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Move the tensor to the device; pinned memory keeps a copy to a GPU from blocking."""
     if device.type != "cuda":
         return tensor.to(device)

@@ -15,9 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.training.adapter import with_adapter
+from twin_assets.training.adapter import add_adapter
 from twin_assets.training.chunked_cross_entropy import chunk_head
-from twin_assets.training.sharded_loading import read_in_shares
+from twin_assets.training.sharded_loading import load_sharded
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from twin_assets.checkpoints.job import Job
     from twin_assets.checkpoints.recipe import Recipe
 
-WEIGHTS = "model.safetensors"
-FLASH = ("flash_attn", "flash_attention_2")
+WEIGHTS_FILE = "model.safetensors"
+FLASH_ATTENTION = ("flash_attn", "flash_attention_2")
 
 
-def model_for(
+def load_training_model(
     job: Job,
     *,
     bf16: bool,
-    masters_elsewhere: bool,
+    has_external_masters: bool,
     zero3: Mapping[str, Any] | None,
     report: Callable[[str], None],
 ) -> tuple[Any, list[tuple[str, torch.nn.Parameter]]]:
@@ -42,9 +42,9 @@ def model_for(
 
     Args:
         bf16: whether to compute in bf16; the base of an adapter is then stored in bf16 too.
-        masters_elsewhere: whether DeepSpeed keeps float32 masters of the trained weights; without
+        has_external_masters: whether DeepSpeed keeps float32 masters of the trained weights; without
             it these weights are their own masters and stay float32.
-        zero3: the section that `sharded_loading.zero3_of` returns, or None to read the whole model.
+        zero3: the section that `sharded_loading.zero3_config` returns, or None to read the whole model.
 
     Raises:
         TwinError: an option of the recipe is unavailable here or for this model, the model lacks a
@@ -54,21 +54,21 @@ def model_for(
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-    recipe, on_gpu = job.recipe, job.launched_by.device == "cuda"
+    recipe, on_gpu = job.recipe, job.effective_launch.device == "cuda"
     unset_hf_deepspeed_config()  # otherwise from_pretrained makes empty shards (ZeRO-3)
     config = AutoConfig.from_pretrained(job.base_folder)
-    attention = attention_of(recipe, on_gpu=on_gpu, sdpa=computes_sdpa(config))
-    narrow = bf16 and (recipe.lora is not None or masters_elsewhere)
+    attention = choose_attention(recipe, on_gpu=on_gpu, sdpa=supports_sdpa(config))
+    narrow = bf16 and (recipe.lora is not None or has_external_masters)
     dtype = torch.bfloat16 if narrow else torch.float32
     base = None
     if zero3 is not None:
-        base = read_in_shares(
+        base = load_sharded(
             job.base_folder,
             config=config,
             dtype=dtype,
             attention=attention,
             zero=zero3,
-            hashes=job.weight_hashes,
+            hashes=job.weight_hashes_path,
             report=report,
         )
     if base is None:
@@ -77,14 +77,18 @@ def model_for(
         )
     if recipe.gradient_checkpointing:
         base.gradient_checkpointing_enable({"use_reentrant": False})
-    model = base if recipe.lora is None else with_adapter(base, recipe.lora, start=job.start)
+    model = (
+        base
+        if recipe.lora is None
+        else add_adapter(base, recipe.lora, initial_adapter=job.initial_adapter)
+    )
     if recipe.loss_chunk:
         chunk_head(model, rows=recipe.loss_chunk)
     model.train()
     return model, [(name, p) for name, p in model.named_parameters() if p.requires_grad]
 
 
-def computes_sdpa(config: Any) -> bool:
+def supports_sdpa(config: Any) -> bool:
     """Return whether transformers supports torch's scaled_dot_product_attention for this model.
 
     It does not support the capped attention logits of Gemma 2 or the sinks of gpt-oss.
@@ -95,20 +99,20 @@ def computes_sdpa(config: Any) -> bool:
     return bool(model_class._supports_sdpa)
 
 
-def attention_of(recipe: Recipe, *, on_gpu: bool, sdpa: bool = True) -> str:
+def choose_attention(recipe: Recipe, *, on_gpu: bool, sdpa: bool = True) -> str:
     """Return transformers' name of the attention implementation that the recipe requests.
 
     Args:
-        sdpa: the result of `computes_sdpa`; if false, `auto` is eager without flash attention.
+        sdpa: the result of `supports_sdpa`; if false, `auto` is eager without flash attention.
 
     Raises:
         TwinError: flash attention is requested but unavailable.
     """
-    package, name = FLASH
-    there = on_gpu and find_spec(package) is not None
+    package, name = FLASH_ATTENTION
+    is_available = on_gpu and find_spec(package) is not None
     if recipe.attention == "auto":
-        return name if there else "sdpa" if sdpa else "eager"
-    if recipe.attention == name and not there:
+        return name if is_available else "sdpa" if sdpa else "eager"
+    if recipe.attention == name and not is_available:
         raise TwinError(
             f"load the model with attention {name} (recipe {recipe.name})",
             found=f"no package {package}" if on_gpu else "a launch configuration for the CPU",
@@ -129,18 +133,18 @@ def write_model(folder: Path, base: Path, weights: dict[str, torch.Tensor]) -> N
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True)
-    kinds: dict[str, torch.dtype] = {}
+    dtypes: dict[str, torch.dtype] = {}
     for path in sorted(base.iterdir()):
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as stored:
-                kinds |= {name: stored.get_tensor(name).dtype for name in stored.keys()}  # noqa: SIM118
+                dtypes |= {name: stored.get_tensor(name).dtype for name in stored.keys()}  # noqa: SIM118
         elif path.is_file() and not path.name.endswith(".safetensors.index.json"):
             shutil.copy(path, folder)
-    if lacking := weights.keys() - kinds.keys():
+    if lacking := weights.keys() - dtypes.keys():
         raise TwinError(
             "write the trained model",
             found=f"{len(lacking)} weights that its base lacks: {min(lacking)} …",
             next_step="report this with the base model's name",
         )
-    state = {name: value.to(kinds[name]).contiguous() for name, value in weights.items()}
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    state = {name: value.to(dtypes[name]).contiguous() for name, value in weights.items()}
+    save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})

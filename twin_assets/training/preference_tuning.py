@@ -17,18 +17,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.author_recipe import ranks_of, recipe_of
+from twin_assets.checkpoints.author_recipe import training_rank_count, recipe_for_author
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.checkpoints.samples import tokenize_pairs
-from twin_assets.training.fine_tuning import hand_over_hashes, launched
-from twin_assets.training.publishing import TrainingDescription, publish_training, training_code
+from twin_assets.training.fine_tuning import write_weight_hashes, build_training_job
+from twin_assets.training.publishing import (
+    TrainingDescription,
+    publish_training,
+    training_code_hash,
+)
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import Message, TrainingLauncher
 from twin_resources.settings import Settings
-from twin_resources.storage.storage_faults import told_when_full
+from twin_resources.storage.storage_faults import translate_disk_full
 from twin_resources.storage.weights.weights import BaseModel, load_base_model
 
 if TYPE_CHECKING:
@@ -86,46 +90,48 @@ def tune_on_preferences(
     checkpoints = settings.checkpoints_dir / author.slug
     folder = Path(manifests.read_pointer(checkpoints, "fine_tuned")["folder"])
     parent = manifests.read_manifest(folder)
-    recipe = recipe_of(author, settings).recipe
+    recipe = recipe_for_author(author, settings).recipe
     if recipe.preference is None:
         reason = f"recipe {recipe.name} has no preference tuning"
-        return _supervised(folder, parent, reason)
+        return _supervised_candidate(folder, parent, reason)
     pairs = preference_pairs(author.slug, tables, template=parent.template)
-    fewest = max(recipe.preference.fewest_pairs, recipe.samples_per_step)
-    if len(pairs) < fewest:
-        return _supervised(folder, parent, _too_few(len(pairs), fewest))
-    inputs = _inputs(author, settings, tables, parent, recipe)
-    trained = manifests.find_trained(checkpoints, inputs.hash)
-    if trained is None:
-        usable = _usable(pairs, inputs)
-        if usable < fewest:
-            return _supervised(folder, parent, _too_few(usable, fewest))
-        with told_when_full(f"tune the model of {author.slug} on preferences", settings.home):
-            job = _write(inputs, pairs, folder / manifests.ADAPTER, settings)
+    min_pairs = max(recipe.preference.fewest_pairs, recipe.samples_per_step)
+    if len(pairs) < min_pairs:
+        return _supervised_candidate(folder, parent, _too_few_pairs_reason(len(pairs), min_pairs))
+    inputs = _collect_inputs(author, settings, tables, parent, recipe)
+    existing = manifests.find_trained_checkpoint(checkpoints, inputs.hash)
+    if existing is None:
+        usable_count = _count_usable_pairs(pairs, inputs)
+        if usable_count < min_pairs:
+            return _supervised_candidate(
+                folder, parent, _too_few_pairs_reason(usable_count, min_pairs)
+            )
+        with translate_disk_full(f"tune the model of {author.slug} on preferences", settings.home):
+            job = _write_preference_job(inputs, pairs, folder / manifests.ADAPTER_FOLDER, settings)
             tables.tag(DATASET, author.slug, inputs.tag, inputs.lance_version)
             output = launcher.run(
-                launched(job, name=f"{author.slug}-preferences"),
+                build_training_job(job, name=f"{author.slug}-preferences"),
                 on_message=on_message,
                 environment=environment,
             )
-            described = _described(inputs, pairs)
-            tuned = publish_training(described, job, output, checkpoints)
+            description = _describe_training(inputs, pairs)
+            checkpoint_folder = publish_training(description, job, output, checkpoints)
             shutil.rmtree(job.folder)
     else:
-        tuned = trained
-    manifest = manifests.read_manifest(tuned)
+        checkpoint_folder = existing
+    manifest = manifests.read_manifest(checkpoint_folder)
     reason = f"tuned on {manifest.preferences['pairs']} preference pairs"
-    return TunedCandidate(tuned, manifest, trained=trained is None, reason=reason)
+    return TunedCandidate(checkpoint_folder, manifest, trained=existing is None, reason=reason)
 
 
-def _supervised(folder: Path, manifest: Manifest, why: str) -> TunedCandidate:
+def _supervised_candidate(folder: Path, manifest: Manifest, reason: str) -> TunedCandidate:
     return TunedCandidate(
-        folder, manifest, False, f"{why}: the supervised checkpoint is the candidate"
+        folder, manifest, False, f"{reason}: the supervised checkpoint is the candidate"
     )
 
 
-def _too_few(pairs: int, fewest: int) -> str:
-    return f"{pairs or 'no'} preference pairs, {fewest} are needed"
+def _too_few_pairs_reason(pairs: int, min_pairs: int) -> str:
+    return f"{pairs or 'no'} preference pairs, {min_pairs} are needed"
 
 
 @dataclass(frozen=True)
@@ -147,8 +153,8 @@ class _Inputs:
             self.base.revision,
             self.parent.checkpoint,
             self.data_version,
-            self.recipe.on_preferences().supervised().model_dump(),
-            self.recipe.preferences.beta,
+            self.recipe.for_preference_tuning().without_preference().model_dump(),
+            self.recipe.required_preference.beta,
             self.code,
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -158,7 +164,7 @@ class _Inputs:
         return f"training-{self.hash[:16]}"
 
 
-def _inputs(
+def _collect_inputs(
     author: Author, settings: Settings, tables: Tables, parent: Manifest, recipe: Recipe
 ) -> _Inputs:
     base = load_base_model(settings)
@@ -175,7 +181,7 @@ def _inputs(
         parent=parent,
         data_version=tables.data_version(DATASET, author.slug) or "",
         lance_version=tables.lance_version(DATASET, author.slug) or 0,
-        code=training_code(),
+        code=training_code_hash(),
     )
 
 
@@ -208,7 +214,7 @@ def pair_rows(pairs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _usable(pairs: Sequence[Mapping[str, Any]], inputs: _Inputs) -> int:
+def _count_usable_pairs(pairs: Sequence[Mapping[str, Any]], inputs: _Inputs) -> int:
     """Return the number of pairs that are short enough, which requires the model's tokenizer."""
     from transformers import AutoTokenizer
 
@@ -217,25 +223,25 @@ def _usable(pairs: Sequence[Mapping[str, Any]], inputs: _Inputs) -> int:
     return len(usable)
 
 
-def _write(
-    inputs: _Inputs, pairs: Sequence[Mapping[str, Any]], start: Path, settings: Settings
+def _write_preference_job(
+    inputs: _Inputs, pairs: Sequence[Mapping[str, Any]], initial_adapter: Path, settings: Settings
 ) -> Job:
     job = Job(
         folder=settings.work_dir / "training" / f"{inputs.author}-{inputs.hash[:16]}",
         base_name=inputs.base.name,
         base_folder=inputs.base.folder,
-        ranks=ranks_of(inputs.recipe, settings),
-        recipe=inputs.recipe.on_preferences(),
+        ranks=training_rank_count(inputs.recipe, settings),
+        recipe=inputs.recipe.for_preference_tuning(),
         stage="dpo",
-        start=start,
+        initial_adapter=initial_adapter,
     )
     write_job(job)
-    hand_over_hashes(job, inputs.base)
-    write_rows(job.samples, pair_rows(pairs))
+    write_weight_hashes(job, inputs.base)
+    write_rows(job.samples_path, pair_rows(pairs))
     return job
 
 
-def _described(inputs: _Inputs, pairs: Sequence[Mapping[str, Any]]) -> TrainingDescription:
+def _describe_training(inputs: _Inputs, pairs: Sequence[Mapping[str, Any]]) -> TrainingDescription:
     answers = {pair["rejected_from"] for pair in pairs if pair["source"] == "model_answer"}
     return TrainingDescription(
         author=inputs.author,

@@ -26,7 +26,7 @@ from twin_assets.checkpoints.job import (
     rows_hash,
 )
 from twin_assets.checkpoints.manifest import Manifest
-from twin_assets.checkpoints.published_weights import put_weights
+from twin_assets.checkpoints.published_weights import copy_weights
 from twin_assets.checkpoints.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -34,12 +34,16 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
 # files that determine the weights; a change to any of them requires a new training
-CODE = (
+TRAINING_CODE_FILES = (
     *("training/train.py", "training/model.py", "checkpoints/samples.py"),
     *("checkpoints/batches.py", "training/losses.py", "training/adapter.py"),
     *("training/chunked_cross_entropy.py", "training/sharded_loading.py"),
 )
-LAST_VALUES = ("margin", "accuracy", "reward_chosen")  # of preference tuning, besides the loss
+PREFERENCE_METRICS = (
+    "margin",
+    "accuracy",
+    "reward_chosen",
+)  # of preference tuning, besides the loss
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class TrainingDescription:
     preferences: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def training_code(folder: Path = Path(__file__).parents[1]) -> str:
+def training_code_hash(folder: Path = Path(__file__).parents[1]) -> str:
     """Return the hash of the code that determines the weights.
 
     Comments and docstrings do not count: an edit of their words requires no training.
@@ -70,12 +74,12 @@ def training_code(folder: Path = Path(__file__).parents[1]) -> str:
     Args:
         folder: the folder that the names in `CODE` are relative to.
     """
-    trees = (ast.parse((folder / name).read_bytes()) for name in CODE)
-    code = "\n".join(ast.unparse(_WithoutProse().visit(tree)) for tree in trees)
+    trees = (ast.parse((folder / name).read_bytes()) for name in TRAINING_CODE_FILES)
+    code = "\n".join(ast.unparse(_DocstringRemover().visit(tree)) for tree in trees)
     return hashlib.sha256(code.encode()).hexdigest()
 
 
-class _WithoutProse(ast.NodeTransformer):
+class _DocstringRemover(ast.NodeTransformer):
     """Remove docstrings, which are expressions of a constant; `ast` has no comments."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.stmt:
@@ -83,39 +87,39 @@ class _WithoutProse(ast.NodeTransformer):
 
 
 def publish_training(
-    described: TrainingDescription, job: Job, output: Path, checkpoints: Path
+    description: TrainingDescription, job: Job, output: Path, checkpoints: Path
 ) -> Path:
     """Publish the weights of a complete job, also as GGUF, and return their folder."""
-    made = checkpoints / f"partial-{described.training[:16]}"
-    shutil.rmtree(made, ignore_errors=True)
-    weights = put_weights(output, made, described.base)
-    manifest = _manifest(described, job, read_result(output / "result.json"), weights)
-    return manifests.publish(made, checkpoints, manifest)
+    partial_folder = checkpoints / f"partial-{description.training[:16]}"
+    shutil.rmtree(partial_folder, ignore_errors=True)
+    weights = copy_weights(output, partial_folder, description.base)
+    manifest = _build_manifest(description, job, read_result(output / "result.json"), weights)
+    return manifests.publish_checkpoint(partial_folder, checkpoints, manifest)
 
 
-def _manifest(
-    described: TrainingDescription, job: Job, result: TrainingResult, weights: Path
+def _build_manifest(
+    description: TrainingDescription, job: Job, result: TrainingResult, weights: Path
 ) -> Manifest:
-    base, first, last = described.base, result.history[0], result.history[-1]
-    dataset, preferences = dict(described.dataset), dict(described.preferences)
+    base, first, last = description.base, result.history[0], result.history[-1]
+    dataset, preferences = dict(description.dataset), dict(description.preferences)
     trained_on = {
         "left_out": result.left_out,
-        "rows_sha256": rows_hash(read_rows(job.samples)),
+        "rows_sha256": rows_hash(read_rows(job.samples_path)),
     }
     if job.stage == "sft":
         dataset |= {"samples": result.samples, **trained_on}
         if result.raw:
-            posts = read_rows(job.posts)
+            posts = read_rows(job.posts_path)
             hashed = {"posts": len(posts), "rows_sha256": rows_hash(posts)}
             dataset["raw"] = {**dataset["raw"], **result.raw, **hashed}
     else:
         preferences |= {"pairs": result.samples, **trained_on}
     return Manifest(
-        author=described.author,
+        author=description.author,
         checkpoint=manifests.checkpoint_hash(
-            weights, base_revision=base.revision, template=described.template
+            weights, base_revision=base.revision, template=description.template
         ),
-        training=described.training,
+        training=description.training,
         stage=job.stage,
         base={
             "name": base.name,
@@ -123,15 +127,15 @@ def _manifest(
             "folder": str(base.folder),
             "gguf": str(base.gguf) if base.gguf else None,
         },
-        template=described.template,
+        template=description.template,
         dataset=dataset,
-        recipe=described.recipe.model_dump(),
+        recipe=description.recipe.model_dump(),
         launch={
             "ranks": job.ranks,
             "precision": result.precision,
-            **job.launched_by.model_dump(),
+            **job.effective_launch.model_dump(),
         },
-        code=described.code,
+        code=description.code,
         versions={name: version(name) for name in LIBRARIES},
         tokens=result.tokens,
         epochs=result.epochs,
@@ -139,7 +143,7 @@ def _manifest(
         metrics={
             "first_loss": first["loss"],
             "last_loss": last["loss"],
-            **{f"last_{name}": last[name] for name in LAST_VALUES if name in last},
+            **{f"last_{name}": last[name] for name in PREFERENCE_METRICS if name in last},
             "tokens_per_second": result.tokens_per_second,
             "seconds": result.seconds,
             "rss_mb": result.rss_mb,

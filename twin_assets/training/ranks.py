@@ -5,7 +5,7 @@ processes and watching them (`training_launcher/`).
 
 A rank must not end a step because of something that it alone has seen: the others would wait in a
 collective forever. Errors found by a rank are therefore first summed over all ranks
-(`stop_at_no_number`).
+(`stop_at_non_finite`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from twin_assets.checkpoints.job import Job, write_json
 from twin_assets.checkpoints.recipe import Recipe
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import (
-    MARK_VARIABLE,
+    ATTEMPT_ID_VARIABLE,
     OWNER_VARIABLE,
     RENDEZVOUS_VARIABLE,
     owner_is_alive,
@@ -36,26 +36,26 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Report = Callable[[str], None]
-NAMED = 8  # maximum number of samples named in a message; the rest are only counted
+MAX_NAMED_SAMPLES = 8  # maximum number of samples named in a message; the rest are only counted
 
 
-class AllRanksStop(TwinError):
+class AllRanksStopError(TwinError):
     """Raised on every rank at the same point, while ranks may still wait for each other."""
 
 
-UNUSED = ("mlflow", "scipy")
+UNUSED_PACKAGES = ("mlflow", "scipy")
 """Packages that a rank never uses but that DeepSpeed's autotuner and transformers' detection losses
 import if installed. Together they take 1.7 of the 5.7 CPU s of a rank's imports."""
 
 
-def leave_out_unused(*, with_deepspeed: bool = True) -> None:
+def block_unused_imports(*, with_deepspeed: bool = True) -> None:
     """Make the libraries of a rank treat `UNUSED` as not installed; call it before importing them.
 
     Args:
         with_deepspeed: false if the launch configuration does not use DeepSpeed, which accelerate
             imports whenever it is installed, at a cost of 1.7 CPU s more.
     """
-    for name in UNUSED if with_deepspeed else (*UNUSED, "deepspeed"):
+    for name in UNUSED_PACKAGES if with_deepspeed else (*UNUSED_PACKAGES, "deepspeed"):
         if name not in sys.modules:
             sys.modules[name] = None  # pyright: ignore[reportArgumentType]  # as importlib says
 
@@ -64,9 +64,9 @@ def choose_imports(*, with_deepspeed: bool) -> None:
     """Disable what a CPU rank does not need, before it imports transformers and accelerate.
 
     Args:
-        with_deepspeed: as for `leave_out_unused`.
+        with_deepspeed: as for `block_unused_imports`.
     """
-    leave_out_unused(with_deepspeed=with_deepspeed)
+    block_unused_imports(with_deepspeed=with_deepspeed)
     if with_deepspeed:
         import deepspeed.ops
 
@@ -76,7 +76,7 @@ def choose_imports(*, with_deepspeed: bool) -> None:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
-def meet(rank: int) -> None:
+def join_process_group(rank: int) -> None:
     """Join the other ranks through the launcher's file; without it, accelerate joins them."""
     import torch
 
@@ -99,47 +99,47 @@ def require_gpus(job: Job) -> None:
     """
     import torch
 
-    wanted = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    required_gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     count = torch.cuda.device_count()
-    if job.launched_by.device == "cuda" and count < wanted:
+    if job.effective_launch.device == "cuda" and count < required_gpus:
         raise TwinError(
-            f"train by recipe {job.recipe.name}, {wanted} ranks here with a GPU each",
+            f"train by recipe {job.recipe.name}, {required_gpus} ranks here with a GPU each",
             found=f"{count} GPUs",
             next_step="set TWIN_TRAIN_RANKS to the number of GPUs (of all machines); without one, "
             "name a recipe whose launch configuration is for the CPU",
         )
 
 
-def stop_without_owner() -> None:
+def exit_if_orphaned() -> None:
     """End this rank if the process that launched the training is gone (killed, rebooted)."""
     owner = os.environ.get(OWNER_VARIABLE, "")
     if owner and not owner_is_alive(owner):
         raise SystemExit(f"the launcher ({owner}) is gone; stopping")
 
 
-def end_forerunners(job: Job) -> int:
+def end_orphaned_ranks(job: Job) -> int:
     """End local processes of earlier attempts at this job whose launcher is gone; return the count.
 
     A rank that hangs, or waits for one that does, never checks for its owner. It would keep its
     memory and could still write into the folder of this attempt.
     """
-    left: list[psutil.Process] = []
+    orphans: list[psutil.Process] = []
     for process in psutil.process_iter():
         try:
             words, variables = process.cmdline(), process.environ()
         except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
             continue  # it has ended, or belongs to another user
-        owner, mark = variables.get(OWNER_VARIABLE), variables.get(MARK_VARIABLE)
-        if not owner or not mark or mark == os.environ.get(MARK_VARIABLE):
+        owner, mark = variables.get(OWNER_VARIABLE), variables.get(ATTEMPT_ID_VARIABLE)
+        if not owner or not mark or mark == os.environ.get(ATTEMPT_ID_VARIABLE):
             continue
         jobs = {Path(word).resolve() for word in words if word.endswith(job.path.name)}
         if job.path in jobs and not owner_is_alive(owner):
-            left.append(process)
-    return end_processes(left)
+            orphans.append(process)
+    return end_processes(orphans)
 
 
 @contextmanager
-def reporting(*, is_main: bool) -> Iterator[Report]:
+def open_reporter(*, is_main: bool) -> Iterator[Report]:
     """Yield a report function: rank 0 writes to stdout and to a listening Dagster run."""
     if not is_main:
         yield lambda _: None
@@ -156,11 +156,11 @@ def reporting(*, is_main: bool) -> Iterator[Report]:
 
     with open_dagster_pipes() as pipes:
 
-        def say_twice(line: str) -> None:
+        def report_to_both(line: str) -> None:
             report(line)
             pipes.log.info(line)
 
-        yield say_twice
+        yield report_to_both
 
 
 def rss_mb(accelerator: Accelerator) -> int:
@@ -186,16 +186,16 @@ def gpu_peak_mb(accelerator: Accelerator) -> int | None:
     return round(gathered.max().item() / 1e6)
 
 
-def share_of(
-    chosen: Sequence[int], recipe: Recipe, accelerator: Accelerator
+def rank_micro_batches(
+    sample_indices: Sequence[int], recipe: Recipe, accelerator: Accelerator
 ) -> tuple[tuple[int, ...], ...]:
     """Return the micro-batches of this rank in one step."""
     rank, ranks = accelerator.process_index, accelerator.num_processes
     size = recipe.micro_batch_size
-    return micro_batches(chosen, rank=rank, ranks=ranks, micro_batch_size=size)
+    return micro_batches(sample_indices, rank=rank, ranks=ranks, micro_batch_size=size)
 
 
-def accumulate_over(accelerator: Accelerator, count: int) -> int:
+def set_accumulation_steps(accelerator: Accelerator, count: int) -> int:
     """Make the next `count` micro-batches one step and return the divisor for each loss.
 
     The divisor is the configured number under DeepSpeed, which is informed at each micro-batch
@@ -207,16 +207,16 @@ def accumulate_over(accelerator: Accelerator, count: int) -> int:
     return count if wrapped is None else int(wrapped.engine.gradient_accumulation_steps())
 
 
-def is_norm(value: float) -> bool:
+def is_valid_norm(value: float) -> bool:
     """Return whether a gradient norm is valid; some DeepSpeed stages use −1 for an invalid one."""
     return math.isfinite(value) and value >= 0
 
 
-def stop_at_no_number(
+def stop_at_non_finite(
     *,
     step: int,
-    broken: Sequence[str],
-    chosen: Sequence[str],
+    non_finite_ids: Sequence[str],
+    step_sample_ids: Sequence[str],
 ) -> NoReturn:
     """Stop all ranks at a step in which any of them found a value that is not a number.
 
@@ -224,33 +224,33 @@ def stop_at_no_number(
 
     Args:
         step: step number, from 1.
-        broken: ids of this rank's samples whose micro-batch had a loss that is not a number.
-        chosen: ids of all samples of the step.
+        non_finite_ids: ids of this rank's samples whose micro-batch had a loss that is not a number.
+        step_sample_ids: ids of all samples of the step.
 
     Raises:
         AllRanksStop: always.
     """
     from accelerate.utils import gather_object
 
-    broken_names: list[str] = sorted(gather_object(list(broken)))
+    broken_names: list[str] = sorted(gather_object(list(non_finite_ids)))
     tried = f"take training step {step}"
     if broken_names:
-        raise AllRanksStop(
+        raise AllRanksStopError(
             tried,
-            found=f"a loss that is not a number on {_named(broken_names)}",
+            found=f"a loss that is not a number on {_format_ids(broken_names)}",
             next_step="look at these samples, or lower learning_rate in the recipe",
         )
     # DeepSpeed uses one value for both, −1 or inf depending on version and stage
-    raise AllRanksStop(
+    raise AllRanksStopError(
         tried,
-        found=f"a gradient norm of inf or nan, its samples: {_named(sorted(chosen))}",
+        found=f"a gradient norm of inf or nan, its samples: {_format_ids(sorted(step_sample_ids))}",
         next_step="lower learning_rate in the recipe, or look at these samples",
     )
 
 
-def _named(ids: Sequence[str]) -> str:
-    rest = len(ids) - NAMED
-    return f"{', '.join(ids[:NAMED])}{f' and {rest} more' if rest > 0 else ''}"
+def _format_ids(ids: Sequence[str]) -> str:
+    rest = len(ids) - MAX_NAMED_SAMPLES
+    return f"{', '.join(ids[:MAX_NAMED_SAMPLES])}{f' and {rest} more' if rest > 0 else ''}"
 
 
 def write_failure(job: Job, error: TwinError, *, rank: int) -> None:
@@ -261,11 +261,11 @@ def write_failure(job: Job, error: TwinError, *, rank: int) -> None:
     """
     import torch
 
-    together = isinstance(error, AllRanksStop)
-    if rank == 0 or not together:
+    all_ranks_stop = isinstance(error, AllRanksStopError)
+    if rank == 0 or not all_ranks_stop:
         write_json(
-            job.failure,
+            job.failure_path,
             {"tried": error.tried, "found": error.found, "next_step": error.next_step},
         )
-    if together and torch.distributed.is_initialized():
+    if all_ranks_stop and torch.distributed.is_initialized():
         torch.distributed.barrier()

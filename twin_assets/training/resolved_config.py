@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.batches import BatchPlan
-from twin_assets.training.adapter import linear_names, targets_of
-from twin_assets.training.chunked_cross_entropy import chunked_head_of
-from twin_assets.training.model import attention_of, computes_sdpa
+from twin_assets.training.adapter import linear_layer_names, select_target_modules
+from twin_assets.training.chunked_cross_entropy import find_chunked_head
+from twin_assets.training.model import choose_attention, supports_sdpa
 from twin_assets.training.training_state import torch_optimizer
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import computes_in_bf16
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 Values = dict[str, Any]
 
 
-def effective(
+def effective_settings(
     accelerator: Accelerator,
     model: Any,
     optimizer: Any,
     plan: BatchPlan,
     job: Job,
-    share: Sequence[Sequence[int]],
+    micro_batches: Sequence[Sequence[int]],
 ) -> Values:
     """Return the settings that are about to run; call it between `prepare` and the first step.
 
     Args:
         model, optimizer: the results of `accelerator.prepare`.
         job: the job, for the gradient clipping that the loop applies if DeepSpeed does not.
-        share: this rank's micro-batches of the first step.
+        micro_batches: this rank's micro-batches of the first step.
 
     Returns:
         JSON values by name; `lora_modules` counts the adapters by the layer's name, and
@@ -53,37 +53,44 @@ def effective(
     import torch
 
     ranks = accelerator.num_processes
-    bare: Any = accelerator.unwrap_model(model)
+    unwrapped_model: Any = accelerator.unwrap_model(model)
     wrapped: Any = getattr(accelerator, "deepspeed_engine_wrapped", None)
     engine: Any = None if wrapped is None else wrapped.engine
     values = {
         "ranks": ranks,
         "threads_per_rank": torch.get_num_threads(),
-        "micro_batch_size": max(len(batch) for batch in share),
-        "accumulation": len(share),
+        "micro_batch_size": max(len(batch) for batch in micro_batches),
+        "accumulation": len(micro_batches),
         "accelerate_accumulation": accelerator.gradient_accumulation_steps,
         "samples_per_step": len(plan.steps[0]),
         "precision": _precision(accelerator, engine),
         "device": accelerator.device.type,
-        "attention": bare.config._attn_implementation,
-        "gradient_checkpointing": _recomputes(bare),
-        "loss_chunk": head.rows if (head := chunked_head_of(bare)) is not None else 0,
+        "attention": unwrapped_model.config._attn_implementation,
+        "gradient_checkpointing": _uses_gradient_checkpointing(unwrapped_model),
+        "loss_chunk": head.rows if (head := find_chunked_head(unwrapped_model)) is not None else 0,
         "max_grad_norm": engine.gradient_clipping()
         if engine is not None
         else job.recipe.max_grad_norm,
         "seed": torch.initial_seed(),
-        "trained_weights": sum(_size(part) for part in bare.parameters() if part.requires_grad),
+        "trained_weights": sum(
+            _weight_count(part) for part in unwrapped_model.parameters() if part.requires_grad
+        ),
     }
-    return values | _of_optimizer(optimizer) | _of_zero(accelerator, engine) | _of_lora(bare)
+    return (
+        values
+        | _optimizer_settings(optimizer)
+        | _zero_settings(accelerator, engine)
+        | _lora_settings(unwrapped_model)
+    )
 
 
-def expected(job: Job, model: Any = None) -> Values:
+def expected_settings(job: Job, model: Any = None) -> Values:
     """Return the same values as far as recipe and launch configuration determine them.
 
     Args:
         model: the model with its linear layers; without it the recipe must name them.
     """
-    recipe, launch = job.recipe, job.launched_by
+    recipe, launch = job.recipe, job.effective_launch
     on_gpu = launch.device == "cuda"
     precision = launch.mixed_precision
     if precision == "auto":
@@ -92,20 +99,20 @@ def expected(job: Job, model: Any = None) -> Values:
     values: Values = {
         "ranks": job.ranks,
         "micro_batch_size": recipe.micro_batch_size,
-        "accumulation": recipe.accumulation(job.ranks),
-        "accelerate_accumulation": recipe.accumulation(job.ranks),
+        "accumulation": recipe.accumulation_steps(job.ranks),
+        "accelerate_accumulation": recipe.accumulation_steps(job.ranks),
         "samples_per_step": recipe.samples_per_step,
         "precision": precision,
         "device": launch.device,
-        "attention": attention_of(
-            recipe, on_gpu=on_gpu, sdpa=model is None or computes_sdpa(model.config)
+        "attention": choose_attention(
+            recipe, on_gpu=on_gpu, sdpa=model is None or supports_sdpa(model.config)
         ),
         "gradient_checkpointing": recipe.gradient_checkpointing,
         "loss_chunk": recipe.loss_chunk,
         "max_grad_norm": recipe.max_grad_norm,
         "seed": recipe.seed,
         "optimizer": "AdamW",
-        "fused": fused_of(job),
+        "fused": uses_fused_adamw(job),
         "learning_rate": recipe.learning_rate,
         "weight_decay": recipe.weight_decay,
         "zero_stage": zero.get("stage", 0),
@@ -125,34 +132,36 @@ def expected(job: Job, model: Any = None) -> Values:
     }
 
 
-def fused_of(job: Job) -> bool:
+def uses_fused_adamw(job: Job) -> bool:
     """Return whether AdamW uses one fused kernel per step: on a GPU that also holds its state."""
-    zero: Mapping[str, Any] = job.launched_by.deepspeed.get("zero_optimization", {})
-    return job.launched_by.device == "cuda" and "offload_optimizer" not in zero
+    zero: Mapping[str, Any] = job.effective_launch.deepspeed.get("zero_optimization", {})
+    return job.effective_launch.device == "cuda" and "offload_optimizer" not in zero
 
 
 def _targets(lora: LoraShape, model: Any) -> set[str]:
-    return targets_of(lora, linear_names(model), architecture=model.config.model_type)
+    return select_target_modules(
+        lora, linear_layer_names(model), architecture=model.config.model_type
+    )
 
 
-def require_as_expected(
-    effective: Mapping[str, Any], wanted: Mapping[str, Any], *, recipe: str
+def require_expected_settings(
+    effective: Mapping[str, Any], expected_values: Mapping[str, Any], *, recipe: str
 ) -> None:
     """Compare the running settings with those of recipe and launch configuration.
 
     Args:
         effective: the result of `effective`.
-        wanted: the result of `expected`; its `lora_modules` lists the layers, `effective` counts
+        expected_values: the result of `expected`; its `lora_modules` lists the layers, `effective` counts
             them.
 
     Raises:
         TwinError: the settings differ; it names each difference, and the first step is not taken.
     """
-    seen = dict(effective) | {"lora_modules": sorted(effective["lora_modules"])}
+    actual = dict(effective) | {"lora_modules": sorted(effective["lora_modules"])}
     wrong = [
-        f"{name} is {seen.get(name)!r} and should be {value!r}"
-        for name, value in wanted.items()
-        if not _equal(seen.get(name), value)
+        f"{name} is {actual.get(name)!r} and should be {value!r}"
+        for name, value in expected_values.items()
+        if not _equal(actual.get(name), value)
     ]
     if wrong:
         raise TwinError(
@@ -162,10 +171,10 @@ def require_as_expected(
         )
 
 
-def _equal(actual: Any, wanted: Any) -> bool:
-    if isinstance(wanted, float) and isinstance(actual, int | float):
-        return abs(actual - wanted) <= 1e-12 * max(1.0, abs(wanted))
-    return actual == wanted
+def _equal(actual: Any, expected: Any) -> bool:
+    if isinstance(expected, float) and isinstance(actual, int | float):
+        return abs(actual - expected) <= 1e-12 * max(1.0, abs(expected))
+    return actual == expected
 
 
 def _precision(accelerator: Accelerator, engine: Any) -> str:
@@ -175,28 +184,30 @@ def _precision(accelerator: Accelerator, engine: Any) -> str:
     return {"no": "fp32"}.get(accelerator.mixed_precision, accelerator.mixed_precision)
 
 
-def _of_optimizer(optimizer: Any) -> Values:
+def _optimizer_settings(optimizer: Any) -> Values:
     inner = torch_optimizer(optimizer)
     groups = inner.param_groups
     names = {"lr": "learning_rate", "weight_decay": "weight_decay", "betas": "betas", "eps": "eps"}
     kinds = {name: {group[key] for group in groups} for key, name in names.items()}
-    one = {name: _one(value) for name, value in kinds.items()}
+    common = {name: _common_value(value) for name, value in kinds.items()}
     fused = {bool(group.get("fused")) for group in groups}
-    return {"optimizer": type(inner).__name__, "fused": _one(fused)} | one
+    return {"optimizer": type(inner).__name__, "fused": _common_value(fused)} | common
 
 
-def _of_zero(accelerator: Accelerator, engine: Any) -> Values:
+def _zero_settings(accelerator: Accelerator, engine: Any) -> Values:
     none = {"zero_stage": 0, "offload_optimizer": "none", "offload_parameters": "none"}
     if engine is None:
         return none
-    at_once = engine.train_micro_batch_size_per_gpu() * engine.gradient_accumulation_steps()
+    samples_per_rank = (
+        engine.train_micro_batch_size_per_gpu() * engine.gradient_accumulation_steps()
+    )
     offloaded = (engine.zero_offload_optimizer(), engine.zero_offload_param())
     names = [_device(part.device) if part else "none" for part in offloaded]
     return {
         "zero_stage": engine.zero_optimization_stage(),
         "offload_optimizer": names[0],
         "offload_parameters": names[1],
-        "deepspeed_samples_per_step": at_once * accelerator.num_processes,
+        "deepspeed_samples_per_step": samples_per_rank * accelerator.num_processes,
     }
 
 
@@ -205,10 +216,12 @@ def _device(device: Any) -> str:
     return str(getattr(device, "value", device))
 
 
-def _of_lora(bare: Any) -> Values:
+def _lora_settings(unwrapped_model: Any) -> Values:
     from peft.tuners.lora import LoraLayer
 
-    layers = {name: part for name, part in bare.named_modules() if isinstance(part, LoraLayer)}
+    layers = {
+        name: part for name, part in unwrapped_model.named_modules() if isinstance(part, LoraLayer)
+    }
     if not layers:
         return {"lora_modules": {}}
     kinds = {
@@ -218,11 +231,11 @@ def _of_lora(bare: Any) -> Values:
     }
     modules = Counter(name.rpartition(".")[2] for name in layers)
     return {"lora_modules": dict(sorted(modules.items()))} | {
-        name: _one(value) for name, value in kinds.items()
+        name: _common_value(value) for name, value in kinds.items()
     }
 
 
-def _one(values: set[Any]) -> Any:
+def _common_value(values: set[Any]) -> Any:
     """Return the common value, or all values if they differ."""
     return values.copy().pop() if len(values) == 1 else sorted(values)
 
@@ -231,9 +244,9 @@ def _dropout(layer: Any) -> float:
     return float(getattr(layer.lora_dropout["default"], "p", 0.0))
 
 
-def _recomputes(model: Any) -> bool:
+def _uses_gradient_checkpointing(model: Any) -> bool:
     return any(getattr(part, "gradient_checkpointing", False) for part in model.modules())
 
 
-def _size(parameter: torch.nn.Parameter) -> int:
+def _weight_count(parameter: torch.nn.Parameter) -> int:
     return int(getattr(parameter, "ds_numel", parameter.numel()))

@@ -24,18 +24,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.training.ranks import AllRanksStop
+from twin_assets.training.ranks import AllRanksStopError
 from twin_resources.storage.weights.weight_hashes import weight_hash
 
 if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
-NAMED = 4  # maximum number of weights named in a message; the rest are only counted
+MAX_NAMED_WEIGHTS = 4  # maximum number of weights named in a message; the rest are only counted
 Values = Mapping[str, Any]
 
 
-def zero3_of(accelerator: Accelerator) -> Values | None:
+def zero3_config(accelerator: Accelerator) -> Values | None:
     """Return DeepSpeed's active `zero_optimization` section, or None without ZeRO-3."""
     plugin: Any = getattr(accelerator.state, "deepspeed_plugin", None)
     if plugin is None or plugin.zero_stage != 3:
@@ -43,7 +43,7 @@ def zero3_of(accelerator: Accelerator) -> Values | None:
     return plugin.deepspeed_config["zero_optimization"]
 
 
-def read_in_shares(
+def load_sharded(
     folder: Path,
     *,
     config: Any,
@@ -59,7 +59,7 @@ def read_in_shares(
         folder: transformers folder with safetensors.
         config: the model's configuration.
         attention: transformers' name of the attention implementation.
-        zero: the section that `zero3_of` returns.
+        zero: the section that `zero3_config` returns.
         hashes: file with the hash of each weight, from preparation; if it is missing (a job of an
             older version), only the ranks' weights are compared with what was read.
 
@@ -74,42 +74,46 @@ def read_in_shares(
     """
     import torch
 
-    model = _empty(config, dtype=dtype, attention=attention)
-    stored = _stored(folder)
-    if why := _stored_otherwise(model, stored):
-        report(f"every rank reads the whole base model: {why}")
+    model = _build_empty_model(config, dtype=dtype, attention=attention)
+    stored = _find_stored_weights(folder)
+    if reason := _find_layout_mismatch(model, stored):
+        report(f"every rank reads the whole base model: {reason}")
         return None
-    wanted: dict[str, str] = {}
+    expected_hashes: dict[str, str] = {}
     if hashes.is_file():
-        wanted = json.loads(hashes.read_text(encoding="utf-8"))
+        expected_hashes = json.loads(hashes.read_text(encoding="utf-8"))
     else:
         report("no hashes of the base model's weights from its preparation: its files are trusted")
-    reads = torch.distributed.get_rank() == 0
-    share_out = _Sharing(zero, narrow=dtype == torch.bfloat16)
-    places = _places(model)
-    wrong: list[str] = []  # known to rank 0 alone until the end
+    is_reader = torch.distributed.get_rank() == 0
+    distribute = _WeightDistributor(zero, is_bf16=dtype == torch.bfloat16)
+    parameter_owners = _find_parameter_owners(model)
+    errors: list[str] = []  # known to rank 0 alone until the end
     for name, empty in list(model.named_parameters()):  # a tied weight occurs once
-        value, was = torch.empty(empty.shape, dtype=dtype), ""
-        if reads:
+        value, read_hash = torch.empty(empty.shape, dtype=dtype), ""
+        if is_reader:
             try:
-                value, was = _read(stored[name].file, name, dtype, wanted.get(name))
+                value, read_hash = _read_weight(
+                    stored[name].file, name, dtype, expected_hashes.get(name)
+                )
             except _WeightError as error:  # the others wait for this weight, so send any value
-                wrong.append(f"{name} ({error})")
+                errors.append(f"{name} ({error})")
         parameter = torch.nn.Parameter(value, requires_grad=empty.requires_grad)
         del value
-        for module, own_name in places[id(empty)]:
+        for module, own_name in parameter_owners[id(empty)]:
             setattr(module, own_name, parameter)
-        share_out(parameter)
-        with _gathered(parameter):
-            if was and _hash(parameter) != was:
-                wrong.append(f"{name} (the ranks keep something else than was read)")
-        _give_back()
-    _stop_at_wrong(folder, wrong)
-    report(f"read the base model in shares: {len(places)} weights, {len(wanted)} hashes known")
+        distribute(parameter)
+        with _gather(parameter):
+            if read_hash and _hash(parameter) != read_hash:
+                errors.append(f"{name} (the ranks keep something else than was read)")
+        _trim_heap()
+    _stop_on_errors(folder, errors)
+    report(
+        f"read the base model in shares: {len(parameter_owners)} weights, {len(expected_hashes)} hashes known"
+    )
     return model
 
 
-def narrow_added(model: Any, accelerator: Accelerator) -> None:
+def cast_added_parameters(model: Any, accelerator: Accelerator) -> None:
     """Cast parameters added to a sharded model to bf16, as DeepSpeed does in an unsharded one.
 
     Adapters are created in float32, but DeepSpeed assumes that a sharded model is in bf16. Other
@@ -118,9 +122,9 @@ def narrow_added(model: Any, accelerator: Accelerator) -> None:
     import torch
 
     parameters = list(model.parameters())
-    if accelerator.mixed_precision == "bf16" and any(map(_in_shares, parameters)):
+    if accelerator.mixed_precision == "bf16" and any(map(_is_sharded, parameters)):
         for parameter in parameters:
-            if not _in_shares(parameter):
+            if not _is_sharded(parameter):
                 parameter.data = parameter.data.to(torch.bfloat16)
 
 
@@ -129,41 +133,41 @@ class _WeightError(Exception):
 
 
 @dataclass(frozen=True)
-class _Stored:
+class _StoredWeight:
     """The file and the shape of a stored weight."""
 
     file: Path
     shape: tuple[int, ...]
 
 
-class _Sharing:
+class _WeightDistributor:
     """Distributor of a parameter's value from rank 0 to all ranks, each of which keeps its shard.
 
     Args:
-        zero: the section that `zero3_of` returns.
+        zero: the section that `zero3_config` returns.
         narrow: whether weights are bf16.
     """
 
-    def __init__(self, zero: Values, *, narrow: bool) -> None:
+    def __init__(self, zero: Values, *, is_bf16: bool) -> None:
         self._config = {
             "train_micro_batch_size_per_gpu": 1,  # DeepSpeed requires it; nothing depends on it
             "zero_optimization": dict(zero),
-            "bf16": {"enabled": narrow},
+            "bf16": {"enabled": is_bf16},
         }
-        self._first: Any = None
+        self._first_parameter: Any = None
 
     def __call__(self, parameter: torch.nn.Parameter) -> None:
         import torch
         from deepspeed import zero
 
-        if self._first is None:
+        if self._first_parameter is None:
             zero.Init(module=torch.nn.ParameterList([parameter]), config_dict_or_path=self._config)
-            self._first = parameter
+            self._first_parameter = parameter
         else:  # DeepSpeed's own way to add parameters to a sharded model
-            self._first.convert_to_zero_parameters(param_list=[parameter])
+            self._first_parameter.convert_to_zero_parameters(param_list=[parameter])
 
 
-def _empty(config: Any, *, dtype: torch.dtype, attention: str) -> Any:
+def _build_empty_model(config: Any, *, dtype: torch.dtype, attention: str) -> Any:
     """Return the model with its buffers but without weights; nothing is initialized randomly."""
     from accelerate import init_empty_weights
     from transformers import AutoModelForCausalLM
@@ -176,47 +180,49 @@ def _empty(config: Any, *, dtype: torch.dtype, attention: str) -> Any:
     return model
 
 
-def _stored(folder: Path) -> dict[str, _Stored]:
+def _find_stored_weights(folder: Path) -> dict[str, _StoredWeight]:
     """Return the weights of a transformers folder by name, reading headers only."""
     from safetensors import safe_open
 
-    found: dict[str, _Stored] = {}
+    stored_weights: dict[str, _StoredWeight] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118
-                found[name] = _Stored(path, tuple(file.get_slice(name).get_shape()))
-    return found
+                stored_weights[name] = _StoredWeight(path, tuple(file.get_slice(name).get_shape()))
+    return stored_weights
 
 
-def _stored_otherwise(model: Any, stored: Mapping[str, _Stored]) -> str:
+def _find_layout_mismatch(model: Any, stored: Mapping[str, _StoredWeight]) -> str:
     """Return why the weights cannot be loaded by name; empty if they can."""
     from transformers.conversion_mapping import get_model_conversion_mapping
 
     if get_model_conversion_mapping(model, add_legacy=False):
         return f"transformers converts the weights of a {type(model).__name__}"
-    once = dict(model.named_parameters())
-    every = dict(model.named_parameters(remove_duplicate=False))
-    if kept := model.state_dict().keys() - every.keys():
+    unique_weights = dict(model.named_parameters())
+    all_weights = dict(model.named_parameters(remove_duplicate=False))
+    if kept := model.state_dict().keys() - all_weights.keys():
         return f"it stores more than weights: {min(kept)}"
-    if lacking := once.keys() - stored.keys():
+    if lacking := unique_weights.keys() - stored.keys():
         return f"its files have no {min(lacking)}"
-    if twice := (every.keys() - once.keys()) & stored.keys():
+    if twice := (all_weights.keys() - unique_weights.keys()) & stored.keys():
         return f"its files have {min(twice)}, which is tied to another weight"
-    unlike = [name for name, part in once.items() if stored[name].shape != tuple(part.shape)]
+    unlike = [
+        name for name, part in unique_weights.items() if stored[name].shape != tuple(part.shape)
+    ]
     return f"{unlike[0]} has another shape in its files" if unlike else ""
 
 
-def _places(model: Any) -> dict[int, list[tuple[Any, str]]]:
+def _find_parameter_owners(model: Any) -> dict[int, list[tuple[Any, str]]]:
     """Map each parameter's id to the modules that have it and its name in each."""
-    places: dict[int, list[tuple[Any, str]]] = {}
+    owners: dict[int, list[tuple[Any, str]]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         inside, _, own_name = name.rpartition(".")
-        places.setdefault(id(parameter), []).append((model.get_submodule(inside), own_name))
-    return places
+        owners.setdefault(id(parameter), []).append((model.get_submodule(inside), own_name))
+    return owners
 
 
-def _read(
-    file: Path, name: str, dtype: torch.dtype, wanted: str | None
+def _read_weight(
+    file: Path, name: str, dtype: torch.dtype, expected_hash: str | None
 ) -> tuple[torch.Tensor, str]:
     """Read a weight into memory of its own; return it in `dtype`, with its `_hash`."""
     from safetensors import SafetensorError, safe_open
@@ -224,7 +230,7 @@ def _read(
     try:
         with safe_open(file, framework="pt") as opened:
             stored = opened.get_tensor(name)
-            if wanted is not None and _hash(stored) != wanted:
+            if expected_hash is not None and _hash(stored) != expected_hash:
                 raise _WeightError(f"{file.name} holds other bytes than were prepared")
             value = stored.to(dtype, copy=True)
     except (OSError, SafetensorError) as error:
@@ -232,13 +238,13 @@ def _read(
     return value, _hash(value)
 
 
-def _in_shares(parameter: Any) -> bool:
+def _is_sharded(parameter: Any) -> bool:
     """Return whether the parameter is sharded; its own data are then empty."""
     return hasattr(parameter, "ds_id")
 
 
 @contextmanager
-def _gathered(parameter: Any) -> Iterator[None]:
+def _gather(parameter: Any) -> Iterator[None]:
     """Gather a sharded parameter on every rank for inspection; every rank calls it."""
     from deepspeed import zero
 
@@ -253,7 +259,7 @@ def _hash(value: torch.Tensor) -> str:
     return weight_hash(value.shape, [memoryview(bits)])
 
 
-def _give_back() -> None:
+def _trim_heap() -> None:
     """Return the last weight's memory to the kernel; a shard fills only part of the gap it left.
 
     Without this, two ranks that read 200 MB had taken 270 MB each to keep 98 MB.
@@ -264,16 +270,20 @@ def _give_back() -> None:
             trim(0)
 
 
-def _stop_at_wrong(folder: Path, wrong: list[str]) -> None:
+def _stop_on_errors(folder: Path, errors: list[str]) -> None:
     """Stop all ranks if any of them found an invalid weight; every rank calls it."""
     from accelerate.utils import gather_object
 
-    found: list[str] = gather_object(wrong)
-    if found:
-        more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-        raise AllRanksStop(
+    all_errors: list[str] = gather_object(errors)
+    if all_errors:
+        more = (
+            f" and {len(all_errors) - MAX_NAMED_WEIGHTS} more"
+            if len(all_errors) > MAX_NAMED_WEIGHTS
+            else ""
+        )
+        raise AllRanksStopError(
             f"read the base model in {folder} in shares",
-            found=f"{', '.join(found[:NAMED])}{more}",
+            found=f"{', '.join(all_errors[:MAX_NAMED_WEIGHTS])}{more}",
             next_step="look at the disk and prepare the base model again: remove its folder and "
             "run `python -m twin_resources.models.base_model prepare`",
         )

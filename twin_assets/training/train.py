@@ -43,43 +43,48 @@ from twin_assets.checkpoints.job import (
 )
 from twin_assets.checkpoints.recipe import learning_rate
 from twin_assets.checkpoints.samples import (
-    RAW_BLOCK,
+    MAX_RAW_BLOCK_TOKENS,
     TokenizedSample,
     tokenize_pairs,
     tokenize_posts,
     tokenize_samples,
-    without_passages,
+    drop_passages,
 )
 from twin_assets.training.adapter import write_adapter
-from twin_assets.training.losses import Objective, Preference, Supervised, measure_reference
-from twin_assets.training.model import model_for, write_model
+from twin_assets.training.losses import (
+    Objective,
+    PreferenceObjective,
+    SupervisedObjective,
+    measure_reference,
+)
+from twin_assets.training.model import load_training_model, write_model
 from twin_assets.training.ranks import (
     Report,
-    accumulate_over,
+    set_accumulation_steps,
     choose_imports,
-    end_forerunners,
+    end_orphaned_ranks,
     gpu_peak_mb,
-    is_norm,
-    meet,
-    reporting,
+    is_valid_norm,
+    join_process_group,
+    open_reporter,
     require_gpus,
     rss_mb,
-    share_of,
-    stop_at_no_number,
-    stop_without_owner,
+    rank_micro_batches,
+    stop_at_non_finite,
+    exit_if_orphaned,
     write_failure,
 )
 from twin_assets.training.resolved_config import (
     Values,
-    effective,
-    expected,
-    fused_of,
-    require_as_expected,
+    effective_settings,
+    expected_settings,
+    uses_fused_adamw,
+    require_expected_settings,
 )
-from twin_assets.training.sharded_loading import narrow_added, zero3_of
+from twin_assets.training.sharded_loading import cast_added_parameters, zero3_config
 from twin_assets.training.training_state import (
-    PARTIAL,
-    last_complete,
+    PARTIAL_FOLDER,
+    find_last_complete_checkpoint,
     load_optimizer,
     load_weights,
     master_weights,
@@ -87,8 +92,8 @@ from twin_assets.training.training_state import (
     set_master_weights,
 )
 from twin_resources.errors import TwinError
-from twin_resources.processes.time_left import seconds_each
-from twin_resources.storage.storage_faults import DiskFull, told_when_full
+from twin_resources.processes.time_left import estimate_step_seconds
+from twin_resources.storage.storage_faults import DiskFullError, translate_disk_full
 
 
 def train(job: Job, report: Report, accelerator: Accelerator) -> None:
@@ -101,7 +106,7 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
     supervised, left_out = _read_samples(job)
     blocks, too_short = _read_posts(job)
     plan = _plan(job, supervised, blocks, left_out, report)
-    attempt = _Attempt.prepared(job, [*supervised, *blocks], plan, report, accelerator)
+    attempt = _Attempt.prepare(job, [*supervised, *blocks], plan, report, accelerator)
     attempt.run()
     position = attempt.position
     result = TrainingResult(
@@ -116,11 +121,11 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
         precision="bf16" if accelerator.mixed_precision == "bf16" else "fp32",
         resumed_at=position["resumed_at"],
         history=position["history"],
-        effective=attempt.running,
+        effective=attempt.running_settings,
         gpu_peak_mb=gpu_peak_mb(accelerator),
-        raw=_raw(job, plan, blocks, too_short),
+        raw=_raw_post_metadata(job, plan, blocks, too_short),
     )
-    weights = master_weights(attempt.named, keep=accelerator.is_main_process)
+    weights = master_weights(attempt.named_parameters, keep=accelerator.is_main_process)
     if accelerator.is_main_process:
         _write_output(job, accelerator.unwrap_model(attempt.model), weights, result)
     accelerator.wait_for_everyone()
@@ -131,8 +136,8 @@ class _Attempt:
     """A model in training on the steps of a plan.
 
     Attributes:
-        named: the trained parameters, with their names.
-        running: the actual settings (`resolved_config.effective`).
+        named_parameters: the trained parameters, with their names.
+        running_settings: the actual settings (`resolved_config.effective`).
         position: step, seconds and history; saved with the weights.
     """
 
@@ -142,14 +147,14 @@ class _Attempt:
     report: Report
     accelerator: Accelerator
     model: Any
-    named: list[tuple[str, torch.nn.Parameter]]
+    named_parameters: list[tuple[str, torch.nn.Parameter]]
     optimizer: Any
-    running: Values
+    running_settings: Values
     position: dict[str, Any]
     objective: Objective
 
     @classmethod
-    def prepared(
+    def prepare(
         cls,
         job: Job,
         samples: Sequence[Plannable],
@@ -158,53 +163,65 @@ class _Attempt:
         accelerator: Accelerator,
     ) -> _Attempt:
         """Start at the last complete checkpoint of the job, or at the beginning without one."""
-        model, named = model_for(
+        model, named_parameters = load_training_model(
             job,
             bf16=accelerator.mixed_precision == "bf16",
-            masters_elsewhere=accelerator.distributed_type == DistributedType.DEEPSPEED,
-            zero3=zero3_of(accelerator),
+            has_external_masters=accelerator.distributed_type == DistributedType.DEEPSPEED,
+            zero3=zero3_config(accelerator),
             report=report,
         )
-        state = last_complete(job.state)
+        state = find_last_complete_checkpoint(job.state_folder)
         position: dict[str, Any] = {"step": 0, "seconds": 0.0, "resumed_at": [], "history": []}
-        start = {name: p.detach().float().cpu().clone() for name, p in named} if job.start else {}
+        initial_weights = (
+            {name: p.detach().float().cpu().clone() for name, p in named_parameters}
+            if job.initial_adapter
+            else {}
+        )
         if state is not None:
-            load_weights(named, state[0])
+            load_weights(named_parameters, state[0])
             position = state[1]
             position["resumed_at"].append(position["step"])
             report(f"resuming after step {position['step']} of {len(plan.steps)}")
-        model, optimizer = _prepared(accelerator, model, named, job)
-        share = share_of(plan.steps[0], job.recipe, accelerator)
-        running = effective(accelerator, model, optimizer, plan, job, share)
-        wanted = expected(job, accelerator.unwrap_model(model))
-        require_as_expected(running, wanted, recipe=job.recipe.name)
+        model, optimizer = _prepare(accelerator, model, named_parameters, job)
+        micro_batches = rank_micro_batches(plan.steps[0], job.recipe, accelerator)
+        running_settings = effective_settings(
+            accelerator, model, optimizer, plan, job, micro_batches
+        )
+        expected_values = expected_settings(job, accelerator.unwrap_model(model))
+        require_expected_settings(running_settings, expected_values, recipe=job.recipe.name)
         if state is not None:
-            load_optimizer(accelerator, named, optimizer, state[0], step=position["step"])
-        elif start:
-            set_master_weights(named, start)
+            load_optimizer(
+                accelerator, named_parameters, optimizer, state[0], step=position["step"]
+            )
+        elif initial_weights:
+            set_master_weights(named_parameters, initial_weights)
         return cls(
-            job, samples, plan, report, accelerator, model, named, optimizer, running, position,
+            job, samples, plan, report, accelerator, model, named_parameters, optimizer, running_settings, position,
             _objective(job, samples, plan, model, accelerator, report),
         )  # fmt: skip
 
     def run(self) -> None:
         """Take the remaining steps and save the state at intervals."""
-        steps, every = len(self.plan.steps), self.job.recipe.checkpoint_every_steps
+        steps, checkpoint_interval = len(self.plan.steps), self.job.recipe.checkpoint_every_steps
         # Durations from step to step in this attempt, including saves in between. Those of an
         # earlier attempt do not predict this one's.
         durations: list[float] = []
-        stepped = time.perf_counter()
+        last_step_end = time.perf_counter()
         for step in range(self.position["step"], steps):
             self._advance(step)
-            durations.append(time.perf_counter() - stepped)
-            stepped = time.perf_counter()
-            machine = {"rss_mb": rss_mb(self.accelerator)}
-            if (on_card := gpu_peak_mb(self.accelerator)) is not None:
-                machine["gpu_peak_mb"] = on_card
-            _report_progress(self.report, self.position, steps, machine, durations)
-            if (step + 1) % every == 0 and step + 1 < steps:
+            durations.append(time.perf_counter() - last_step_end)
+            last_step_end = time.perf_counter()
+            memory_metrics = {"rss_mb": rss_mb(self.accelerator)}
+            if (gpu_peak := gpu_peak_mb(self.accelerator)) is not None:
+                memory_metrics["gpu_peak_mb"] = gpu_peak
+            _report_progress(self.report, self.position, steps, memory_metrics, durations)
+            if (step + 1) % checkpoint_interval == 0 and step + 1 < steps:
                 save_state(
-                    self.accelerator, self.named, self.optimizer, self.job.state, self.position
+                    self.accelerator,
+                    self.named_parameters,
+                    self.optimizer,
+                    self.job.state_folder,
+                    self.position,
                 )
 
     def _advance(self, step: int) -> None:
@@ -232,21 +249,21 @@ class _Attempt:
         """Take one optimizer step; return means (loss, `objective.names`) and the gradient norm."""
         accelerator, objective, recipe = self.accelerator, self.objective, self.job.recipe
         ranks = accelerator.num_processes
-        chosen = self.plan.steps[step]
-        batches = share_of(chosen, recipe, accelerator)
-        divisor = accumulate_over(accelerator, len(batches))
-        weight = objective.weight(chosen)
-        total = torch.zeros(2 + len(objective.names), device=accelerator.device)
+        sample_indices = self.plan.steps[step]
+        batches = rank_micro_batches(sample_indices, recipe, accelerator)
+        divisor = set_accumulation_steps(accelerator, len(batches))
+        normalizer = objective.normalizer(sample_indices)
+        total = torch.zeros(2 + len(objective.metric_names), device=accelerator.device)
         losses: list[torch.Tensor] = []  # read after the last batch: reading waits for the GPU
         norm: Any = 0.0
         for batch in batches:
-            stop_without_owner()
+            exit_if_orphaned()
             with accelerator.accumulate(self.model):
-                loss, others = objective.sums(self.model, batch)
+                loss, metric_sums = objective.batch_sums(self.model, batch)
                 losses.append(loss.detach())
-                total[:-1] += torch.stack([loss.detach(), *others])
+                total[:-1] += torch.stack([loss.detach(), *metric_sums])
                 # ranks and micro-batches are averaged later; all tokens (or pairs) weigh the same
-                accelerator.backward(loss * (ranks * divisor / weight))
+                accelerator.backward(loss * (ranks * divisor / normalizer))
                 if accelerator.sync_gradients:
                     norm = accelerator.clip_grad_norm_(
                         self.model.parameters(), recipe.max_grad_norm
@@ -254,33 +271,36 @@ class _Attempt:
                 self.optimizer.step()
                 self.optimizer.zero_grad()
         norm = float(norm if norm is not None else 0.0)
-        numbers: list[bool] = torch.stack(losses).isfinite().tolist()
-        broken = [  # samples of this rank whose loss is not a number
+        are_finite: list[bool] = torch.stack(losses).isfinite().tolist()
+        non_finite_ids = [  # samples of this rank whose loss is not a number
             objective.samples[index].sample_id
-            for batch, is_number in zip(batches, numbers, strict=True)
+            for batch, is_number in zip(batches, are_finite, strict=True)
             if not is_number
             for index in batch
         ]
-        total[-1] = bool(broken) or not is_norm(norm)
+        total[-1] = bool(non_finite_ids) or not is_valid_norm(norm)
         reduced: Any = accelerator.reduce(total, reduction="sum")
         if reduced[-1].item() > 0:
-            ids = [objective.samples[index].sample_id for index in chosen]
-            stop_at_no_number(step=step + 1, broken=broken, chosen=ids)
-        means = (reduced[:-1] / weight).tolist()
-        return dict(zip(("loss", *objective.names), means, strict=True)), norm
+            ids = [objective.samples[index].sample_id for index in sample_indices]
+            stop_at_non_finite(step=step + 1, non_finite_ids=non_finite_ids, step_sample_ids=ids)
+        means = (reduced[:-1] / normalizer).tolist()
+        return dict(zip(("loss", *objective.metric_names), means, strict=True)), norm
 
 
-def _prepared(
-    accelerator: Accelerator, model: Any, named: list[tuple[str, torch.nn.Parameter]], job: Job
+def _prepare(
+    accelerator: Accelerator,
+    model: Any,
+    named_parameters: list[tuple[str, torch.nn.Parameter]],
+    job: Job,
 ) -> tuple[Any, Any]:
     """Return the model and its optimizer, prepared for the ranks and DeepSpeed."""
     optimizer = torch.optim.AdamW(
-        [parameter for _, parameter in named],
+        [parameter for _, parameter in named_parameters],
         lr=job.recipe.learning_rate,
         weight_decay=job.recipe.weight_decay,
-        fused=fused_of(job) or None,
+        fused=uses_fused_adamw(job) or None,
     )
-    narrow_added(model, accelerator)
+    cast_added_parameters(model, accelerator)
     return accelerator.prepare(model, optimizer)
 
 
@@ -294,23 +314,23 @@ def _objective(
 ) -> Objective:
     recipe = job.recipe
     if job.stage == "sft":
-        return Supervised(samples, recipe.bucket, recipe.packing)
-    if not job.reference.is_file():
+        return SupervisedObjective(samples, recipe.bucket, recipe.packing)
+    if not job.reference_path.is_file():
         planned = sorted({index for step in plan.steps for index in step})
         report(f"measuring the reference on {len(planned)} pairs")
         pairs = [samples[index] for index in planned]
         known = measure_reference(
-            accelerator, model, pairs, recipe.bucket, stop_without_owner, packing=recipe.packing
+            accelerator, model, pairs, recipe.bucket, exit_if_orphaned, packing=recipe.packing
         )
         if accelerator.is_main_process:
-            write_json(job.reference, known)
+            write_json(job.reference_path, known)
     accelerator.wait_for_everyone()
-    reference = json.loads(job.reference.read_text(encoding="utf-8"))
-    of_pairs = recipe.preferences
-    return Preference(
+    reference = json.loads(job.reference_path.read_text(encoding="utf-8"))
+    preference_recipe = recipe.required_preference
+    return PreferenceObjective(
         samples,
         recipe.bucket,
-        of_pairs.beta,
+        preference_recipe.beta,
         reference,
         recipe.packing,
     )
@@ -320,12 +340,12 @@ def _read_samples(job: Job) -> tuple[Sequence[Plannable], Counter[str]]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
-    rows = sorted(read_rows(job.samples), key=lambda row: row["sample_id"])
-    most = job.recipe.max_length
+    rows = sorted(read_rows(job.samples_path), key=lambda row: row["sample_id"])
+    max_length = job.recipe.max_length
     if job.stage == "dpo":
-        return tokenize_pairs(rows, tokenizer, max_length=most)
-    rows = without_passages(rows, share=job.recipe.without_passages, seed=job.recipe.seed)
-    return tokenize_samples(rows, tokenizer, max_length=most)
+        return tokenize_pairs(rows, tokenizer, max_length=max_length)
+    rows = drop_passages(rows, share=job.recipe.without_passages, seed=job.recipe.seed)
+    return tokenize_samples(rows, tokenizer, max_length=max_length)
 
 
 def _read_posts(job: Job) -> tuple[Sequence[TokenizedSample], Counter[str]]:
@@ -335,7 +355,7 @@ def _read_posts(job: Job) -> tuple[Sequence[TokenizedSample], Counter[str]]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(job.base_folder)
-    rows = sorted(read_rows(job.posts), key=lambda row: row["document_id"])
+    rows = sorted(read_rows(job.posts_path), key=lambda row: row["document_id"])
     return tokenize_posts(rows, tokenizer)
 
 
@@ -343,13 +363,13 @@ def _reads_posts(job: Job) -> bool:
     return job.stage == "sft" and job.recipe.raw_share > 0
 
 
-def _raw(
+def _raw_post_metadata(
     job: Job, plan: BatchPlan, blocks: Sequence[TokenizedSample], left_out: Counter[str]
 ) -> dict[str, Any]:
     if not _reads_posts(job):
         return {}
     return {
-        "block_tokens": RAW_BLOCK,
+        "block_tokens": MAX_RAW_BLOCK_TOKENS,
         "blocks": len(blocks),
         "steps": plan.raw_steps,
         "tokens": plan.raw_tokens,
@@ -398,7 +418,7 @@ def _write_output(
     else:
         write_adapter(partial / "adapter", model, weights, base_name=job.base_name)
     write_result(partial / "result.json", result)
-    partial.rename(job.output)
+    partial.rename(job.output_folder)
 
 
 def _partial_output(job: Job) -> Path:
@@ -409,12 +429,12 @@ def _report_progress(
     report: Report,
     position: dict[str, Any],
     steps: int,
-    machine: dict[str, Any],
+    memory_metrics: dict[str, Any],
     durations: Sequence[float],
 ) -> None:
     last = position["history"][-1]
-    values = last | {"steps": steps} | machine
-    each = seconds_each(durations)
+    values = last | {"steps": steps} | memory_metrics
+    each = estimate_step_seconds(durations)
     if each is not None:
         values["eta_s"] = round((steps - position["step"]) * each)
     report(f"progress {json.dumps(values)}")
@@ -425,21 +445,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--job", type=Path, required=True)
     job = read_job(parser.parse_args(arguments).job)
     if not torch.cuda.is_available():
-        choose_imports(with_deepspeed=bool(job.launched_by.deepspeed))
+        choose_imports(with_deepspeed=bool(job.effective_launch.deepspeed))
     rank = int(os.environ.get("RANK", "0"))
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        end_forerunners(job)
-    meet(rank)
-    with reporting(is_main=rank == 0) as report:
+        end_orphaned_ranks(job)
+    join_process_group(rank)
+    with open_reporter(is_main=rank == 0) as report:
         try:
-            if job.because:
-                report(job.because)
+            if job.recipe_reason:
+                report(job.recipe_reason)
             report("starting the ranks")
             require_gpus(job)
             # under DeepSpeed accelerate names no backend for CPU ranks, so each would run alone
-            gloo = job.launched_by.deepspeed and job.launched_by.device == "cpu"
+            gloo = job.effective_launch.deepspeed and job.effective_launch.device == "cpu"
             accelerator = Accelerator(
-                gradient_accumulation_steps=job.recipe.accumulation(job.ranks),
+                gradient_accumulation_steps=job.recipe.accumulation_steps(job.ranks),
                 kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")] if gloo else None,
             )
             if accelerator.num_processes != job.ranks:
@@ -448,13 +468,13 @@ def main(arguments: list[str] | None = None) -> int:
                     found=f"accelerate started {accelerator.num_processes}",
                     next_step="look at the launch configuration and the log",
                 )
-            with told_when_full("write a training's checkpoint or its output", job.folder):
+            with translate_disk_full("write a training's checkpoint or its output", job.folder):
                 train(job, report, accelerator)
             accelerator.end_training()
         except TwinError as error:
-            if isinstance(error, DiskFull):
+            if isinstance(error, DiskFullError):
                 # half-written output is useless, and writing the reason needs a little space
-                shutil.rmtree(job.state / PARTIAL, ignore_errors=True)
+                shutil.rmtree(job.state_folder / PARTIAL_FOLDER, ignore_errors=True)
                 shutil.rmtree(_partial_output(job), ignore_errors=True)
             write_failure(job, error, rank=rank)
             sys.stderr.write(f"{error}\n")

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator
 
-Named = list[tuple[str, "torch.nn.Parameter"]]
-PARTIAL = "partial"  # folder of a checkpoint that is being written
+NamedParameters = list[tuple[str, "torch.nn.Parameter"]]
+PARTIAL_FOLDER = "partial"  # folder of a checkpoint that is being written
 MOMENTS = ("exp_avg", "exp_avg_sq")  # AdamW's state for each weight, besides the step count
 
 
 def master_weights(
-    named: Iterable[tuple[str, torch.nn.Parameter]], *, keep: bool = True
+    named_parameters: Iterable[tuple[str, torch.nn.Parameter]], *, keep: bool = True
 ) -> dict[str, torch.Tensor]:
     """Return the optimizer's whole float32 weights on the CPU; every rank calls it.
 
@@ -39,16 +39,16 @@ def master_weights(
         keep: false on a rank that only takes part and needs no weights itself.
     """
     weights: dict[str, torch.Tensor] = {}
-    for name, parameter in named:
-        whole = _whole_master(parameter)
+    for name, parameter in named_parameters:
+        full_master = _full_master_weight(parameter)
         if keep:
             # without DeepSpeed the parameter is its own master weight
-            value = parameter if whole is None else whole
+            value = parameter if full_master is None else full_master
             weights[name] = value.detach().float().cpu().contiguous()
     return weights
 
 
-def set_master_weights(named: Named, weights: dict[str, torch.Tensor]) -> None:
+def set_master_weights(named_parameters: NamedParameters, weights: dict[str, torch.Tensor]) -> None:
     """Set the float32 weights that the optimizer updates, after `accelerator.prepare`.
 
     DeepSpeed makes its own master weights from the bf16 ones; without DeepSpeed the parameter is
@@ -56,21 +56,25 @@ def set_master_weights(named: Named, weights: dict[str, torch.Tensor]) -> None:
     """
     import torch
 
-    for name, parameter in named:
-        if _whole_master(parameter) is None:
+    for name, parameter in named_parameters:
+        if _full_master_weight(parameter) is None:
             with torch.no_grad():
                 parameter.copy_(weights[name])
         else:
-            _set(parameter, weights[name])
+            _set_full_value(parameter, weights[name])
 
 
 def save_state(
-    accelerator: Accelerator, named: Named, optimizer: Any, folder: Path, position: dict[str, Any]
+    accelerator: Accelerator,
+    named_parameters: NamedParameters,
+    optimizer: Any,
+    folder: Path,
+    position: dict[str, Any],
 ) -> None:
     """Write a complete checkpoint and delete the previous one; every rank calls it.
 
     Args:
-        named: trainable parameters by name.
+        named_parameters: trainable parameters by name.
         optimizer: the optimizer that `accelerator.prepare` returned, after at least one step.
         folder: folder that holds one `step-<n>` folder.
         position: JSON values; `step` is the number of completed steps.
@@ -78,13 +82,13 @@ def save_state(
     from safetensors.torch import save_file
 
     final = folder / f"step-{position['step']:06d}"
-    partial = folder / PARTIAL
+    partial = folder / PARTIAL_FOLDER
     if accelerator.is_main_process:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     keep = accelerator.is_main_process
-    weights = master_weights(named, keep=keep)
-    moments = {key: _moments(named, optimizer, key, keep=keep) for key in MOMENTS}
+    weights = master_weights(named_parameters, keep=keep)
+    moments = {key: _moments(named_parameters, optimizer, key, keep=keep) for key in MOMENTS}
     accelerator.wait_for_everyone()
     generator = generator_states(accelerator.device)
     save_file(generator, partial / f"generator-{accelerator.process_index}.safetensors")
@@ -104,7 +108,7 @@ def save_state(
     accelerator.wait_for_everyone()
 
 
-def last_complete(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+def find_last_complete_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """Return the newest checkpoint whose files match its manifest, and the manifest, or None."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         manifest = path / "state.json"
@@ -120,24 +124,29 @@ def last_complete(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def load_weights(named: Named, checkpoint: Path) -> None:
+def load_weights(named_parameters: NamedParameters, checkpoint: Path) -> None:
     """Load the weights of a checkpoint into the model, before `accelerator.prepare`."""
     import torch
     from safetensors.torch import load_file
 
     weights = load_file(checkpoint / "weights.safetensors")
-    _same_names(named, weights, checkpoint)
+    _require_same_names(named_parameters, weights, checkpoint)
     with torch.no_grad():
-        for name, parameter in named:
-            share: Any = getattr(parameter, "ds_tensor", None)
-            if share is None:
+        for name, parameter in named_parameters:
+            shard: Any = getattr(parameter, "ds_tensor", None)
+            if shard is None:
                 parameter.copy_(weights[name])
             else:  # sharded under ZeRO-3
-                share.copy_(_own_share(share, weights[name]))
+                shard.copy_(_own_shard(shard, weights[name]))
 
 
 def load_optimizer(
-    accelerator: Accelerator, named: Named, optimizer: Any, checkpoint: Path, *, step: int
+    accelerator: Accelerator,
+    named_parameters: NamedParameters,
+    optimizer: Any,
+    checkpoint: Path,
+    *,
+    step: int,
 ) -> None:
     """Restore master weights, moments and random state, after `accelerator.prepare`.
 
@@ -151,7 +160,7 @@ def load_optimizer(
     inner = torch_optimizer(optimizer)
     zero: Any = _zero_optimizer(optimizer)
     fused = bool(inner.param_groups[0].get("fused"))
-    for flat in _updated(zero, inner):
+    for flat in _optimized_tensors(zero, inner):
         # the fused kernel keeps the step count beside the weights; otherwise it is on the CPU
         where = flat.device if fused else torch.device("cpu")
         inner.state[flat] = {
@@ -161,14 +170,14 @@ def load_optimizer(
     if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):  # stages 1 and 2
         # DeepSpeed does this after its first step, which a resumed training has already passed
         zero._lazy_init_hp_params_optimizer_state()
-    for name, parameter in named:
+    for name, parameter in named_parameters:
         if zero is None:
             for key in MOMENTS:
                 inner.state[parameter][key].copy_(moments[key][name])
         else:
-            _set(parameter, weights[name])
+            _set_full_value(parameter, weights[name])
             for key in MOMENTS:
-                _set(parameter, moments[key][name], key)
+                _set_full_value(parameter, moments[key][name], key)
     generator = checkpoint / f"generator-{accelerator.process_index}.safetensors"
     if generator.is_file():  # absent when resumed with more ranks; it affects dropout alone
         set_generator_states(load_file(generator), accelerator.device)
@@ -199,18 +208,20 @@ def torch_optimizer(optimizer: Any) -> torch.optim.Optimizer:
     return optimizer.optimizer if zero is None else zero.optimizer
 
 
-def _moments(named: Named, optimizer: Any, key: str, *, keep: bool) -> dict[str, torch.Tensor]:
+def _moments(
+    named_parameters: NamedParameters, optimizer: Any, key: str, *, keep: bool
+) -> dict[str, torch.Tensor]:
     inner = torch_optimizer(optimizer)
     tensors: dict[str, torch.Tensor] = {}
-    for name, parameter in named:
-        whole = _whole_moment(parameter, key)
+    for name, parameter in named_parameters:
+        full_moment = _full_moment(parameter, key)
         if keep:
-            value = inner.state[parameter][key] if whole is None else whole
+            value = inner.state[parameter][key] if full_moment is None else full_moment
             tensors[name] = value.detach().float().cpu().contiguous()
     return tensors
 
 
-def _whole_master(parameter: torch.nn.Parameter) -> torch.Tensor | None:
+def _full_master_weight(parameter: torch.nn.Parameter) -> torch.Tensor | None:
     """Return DeepSpeed's float32 master of a parameter, or None if the parameter is its own."""
     if sys.modules.get("deepspeed") is None:  # importing it would take a rank 1.7 CPU s
         return None
@@ -219,7 +230,7 @@ def _whole_master(parameter: torch.nn.Parameter) -> torch.Tensor | None:
     return safe_get_full_fp32_param(parameter)
 
 
-def _whole_moment(parameter: torch.nn.Parameter, key: str) -> torch.Tensor | None:
+def _full_moment(parameter: torch.nn.Parameter, key: str) -> torch.Tensor | None:
     """Return DeepSpeed's moment of a parameter, or None if the optimizer has it."""
     if sys.modules.get("deepspeed") is None:
         return None
@@ -228,37 +239,39 @@ def _whole_moment(parameter: torch.nn.Parameter, key: str) -> torch.Tensor | Non
     return safe_get_full_optimizer_state(parameter, key)
 
 
-def _set(parameter: torch.nn.Parameter, value: torch.Tensor, key: str | None = None) -> None:
+def _set_full_value(
+    parameter: torch.nn.Parameter, value: torch.Tensor, key: str | None = None
+) -> None:
     """Set a parameter's float32 master, or the moment `key`, under ZeRO from the whole `value`."""
     from deepspeed import utils
 
-    share: Any = getattr(parameter, "ds_tensor", None)
-    if share is None:  # stages 1 and 2
+    shard: Any = getattr(parameter, "ds_tensor", None)
+    if shard is None:  # stages 1 and 2
         if key is None:
             utils.safe_set_full_fp32_param(parameter, value)
         else:
             utils.safe_set_full_optimizer_state(parameter, value, key)
         return
     # stage 3: DeepSpeed's own setter of whole values fails if the size is not a multiple of ranks
-    own = _own_share(share, value)
+    own_shard = _own_shard(shard, value)
     if key is None:
-        utils.safe_set_local_fp32_param(parameter, own)
+        utils.safe_set_local_fp32_param(parameter, own_shard)
     else:
-        utils.safe_set_local_optimizer_state(parameter, own, key)
+        utils.safe_set_local_optimizer_state(parameter, own_shard, key)
 
 
-def _own_share(share: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+def _own_shard(shard: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Return this rank's part of a whole value, flat and as long as its shard under ZeRO-3."""
     import torch
 
-    size, rank = share.numel(), torch.distributed.get_rank()
-    own = torch.zeros(size)
-    there = value.flatten()[size * rank : size * (rank + 1)]
-    own[: there.numel()] = there
-    return own
+    size, rank = shard.numel(), torch.distributed.get_rank()
+    own_shard = torch.zeros(size)
+    part = value.flatten()[size * rank : size * (rank + 1)]
+    own_shard[: part.numel()] = part
+    return own_shard
 
 
-def _updated(zero: Any, inner: torch.optim.Optimizer) -> list[torch.Tensor]:
+def _optimized_tensors(zero: Any, inner: torch.optim.Optimizer) -> list[torch.Tensor]:
     """Return the tensors whose state the optimizer keeps; under ZeRO this rank's flat shards."""
     if hasattr(zero, "fp32_partitioned_groups_flat"):  # stage 3 sets param_groups only in a step
         return list(zero.fp32_partitioned_groups_flat)
@@ -271,12 +284,14 @@ def _zero_optimizer(optimizer: Any) -> Any | None:
     return wrapped if hasattr(wrapped, "optimizer") else None
 
 
-def _same_names(named: Named, weights: dict[str, Any], checkpoint: Path) -> None:
-    wanted = {name for name, _ in named}
-    if wanted != weights.keys():
+def _require_same_names(
+    named_parameters: NamedParameters, weights: dict[str, Any], checkpoint: Path
+) -> None:
+    expected_names = {name for name, _ in named_parameters}
+    if expected_names != weights.keys():
         raise TwinError(
             f"resume from {checkpoint}",
-            found=f"{len(wanted ^ weights.keys())} weights that only one side has",
+            found=f"{len(expected_names ^ weights.keys())} weights that only one side has",
             next_step=f"remove {checkpoint.parent} and train from the start",
         )
 

@@ -18,24 +18,24 @@ from twin_assets.checkpoints.job import read_job
 from twin_assets.training.ranks import choose_imports
 
 
-def import_ahead(job: Path) -> None:
+def import_ahead(job_path: Path) -> None:
     """Import what the ranks of a job will import, leaving out the same parts.
 
     Args:
-        job: path of its `job.json`.
+        job_path: path of its `job_path.json`.
 
     Raises:
         TwinError: the job has another schema.
     """
-    described = read_job(job)
-    with_deepspeed = bool(described.launched_by.deepspeed)
+    loaded_job = read_job(job_path)
+    with_deepspeed = bool(loaded_job.effective_launch.deepspeed)
     choose_imports(with_deepspeed=with_deepspeed)
     import torch.distributed  # noqa: F401 - before accelerate, as in `train.py`
     from accelerate import Accelerator  # noqa: F401
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: F401
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    config = AutoConfig.from_pretrained(described.base_folder)
+    config = AutoConfig.from_pretrained(loaded_job.base_folder)
     # an unknown or remote architecture is left out: it fails in the rank, which reports the reason
     if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING:
         model_class: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]

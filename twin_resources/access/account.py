@@ -28,30 +28,30 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from twin_resources.access.account_rows import (
-    NANO,
-    LimitLine,
+    NANO_PER_DOLLAR,
+    ApplicableLimit,
     account_tables,
-    add,
-    close,
-    end_overdue,
+    add_spending,
+    close_reservation,
+    close_overdue_reservations,
     in_period,
-    line_of,
-    nano_of,
+    spending_key,
+    to_nano_dollars,
     newest_day,
     reservations,
     spending,
-    sums,
-    take_over_old_accounts,
+    sum_by_limit,
+    import_old_accounts,
 )
 from twin_resources.access.spending_limits import (
-    OverLimit,
+    OverLimitError,
     Period,
     Purpose,
     Scope,
     SpendingLimit,
     SpendingLimits,
-    end_of,
-    limits_of,
+    period_end,
+    limits_from_settings,
 )
 from twin_resources.errors import TwinError
 
@@ -71,7 +71,7 @@ class Reservation:
     Attributes:
         number: id for the settlement.
         day: UTC, `2026-11-21`; the cost counts on that day.
-        most_usd: the reserved amount.
+        reserved_usd: the reserved amount.
         is_new: false if the idempotency key was known, so that nothing was reserved again.
         settled_usd: for a known idempotency key, the cost of its request, or None if that request
             is in progress.
@@ -82,7 +82,7 @@ class Reservation:
     author: str
     key: str
     day: str
-    most_usd: float
+    reserved_usd: float
     is_new: bool = True
     settled_usd: float | None = None
 
@@ -132,7 +132,7 @@ class SpendingAccount:
         self._clock = clock
         with state.transaction() as connection:
             account_tables.create_all(connection)
-            take_over_old_accounts(connection)
+            import_old_accounts(connection)
 
     def reserve(
         self,
@@ -140,49 +140,49 @@ class SpendingAccount:
         purpose: Purpose,
         author: str,
         key: str,
-        most_usd: float,
+        max_usd: float,
         idempotency_key: str = "",
         key_limit: SpendingLimit | None = None,
-        within_s: float = DEADLINE_S,
+        expires_after_s: float = DEADLINE_S,
     ) -> Reservation:
         """Reserve the maximum cost of a request before it is sent.
 
         Args:
             key: id of the client's key (`keys.Key.id`), or empty if no reader asks.
-            most_usd: maximum cost, rounded up to whole nano-dollars.
+            max_usd: maximum cost, rounded up to whole nano-dollars.
             idempotency_key: a repetition with the same key and purpose within a week reserves
                 nothing again, see `Reservation.is_new`.
             key_limit: spending limit of this key.
-            within_s: seconds after which an unsettled reservation counts in full.
+            expires_after_s: seconds after which an unsettled reservation counts in full.
 
         Raises:
             OverLimit: if the amount would exceed a limit.
             ValueError: if the amount is negative or not finite.
         """
-        most = nano_of(most_usd, up=True)
+        max_nano = to_nano_dollars(max_usd, round_up=True)
         with self._state.transaction() as connection:
             now = self._now(connection)
-            end_overdue(connection, now)
+            close_overdue_reservations(connection, now)
             if idempotency_key:
-                seen = _seen(connection, idempotency_key, purpose=purpose, key=key)
+                seen = _find_reservation(connection, idempotency_key, purpose=purpose, key=key)
                 if seen is not None:
                     return seen
-            moment = self._moment(connection)
+            moment = self._account_time(connection)
             purpose_fields = {"purpose": purpose, "author": author, "key": key}
-            self._check_limits(connection, purpose_fields, most, key_limit, moment)
+            self._check_limits(connection, purpose_fields, max_nano, key_limit, moment)
             day = moment.date().isoformat()
             number = connection.execute(
                 sa.insert(reservations).values(
                     day=day,
                     **purpose_fields,
-                    nano=most,
+                    nano=max_nano,
                     idempotency_key=idempotency_key,
                     status="open",
-                    deadline=now + within_s,
+                    deadline=now + expires_after_s,
                 )
             ).inserted_primary_key
         assert number is not None  # an insert with an autoincrement column has one
-        return Reservation(int(number[0]), purpose, author, key, day, most / NANO)
+        return Reservation(int(number[0]), purpose, author, key, day, max_nano / NANO_PER_DOLLAR)
 
     def settle(self, reservation: Reservation, usd: float) -> None:
         """Replace the reserved amount by the actual cost of the request.
@@ -194,42 +194,42 @@ class SpendingAccount:
             ValueError: if the amount is negative or not finite.
             TwinError: if the store has no such reservation.
         """
-        self._end(reservation, nano_of(usd), status="settled")
+        self._close_reservation(reservation, to_nano_dollars(usd), status="settled")
 
     def release(self, reservation: Reservation) -> None:
         """Release the reserved amount of a request that was not sent or cost nothing."""
-        self._end(reservation, 0, status="released")
+        self._close_reservation(reservation, 0, status="released")
 
-    def spent(
+    def amount_spent(
         self,
         *,
         period: Period = "day",
         purpose: Purpose | None = None,
         author: str | None = None,
         key: str | None = None,
-        at: datetime | None = None,
+        as_of: datetime | None = None,
     ) -> AmountSpent:
-        """Return the spending in the UTC day or month of `at` (default: now) for all filters
+        """Return the spending in the UTC day or month of `as_of` (default: now) for all filters
         together."""
         filters = {"purpose": purpose, "author": author, "key": key}
         rows = [
             row
-            for row in self.rows(period=period, at=at)
+            for row in self.rows(period=period, as_of=as_of)
             if all(value is None or row[name] == value for name, value in filters.items())
         ]
         return AmountSpent(
-            sum(int(row["nano"]) for row in rows) / NANO,
-            sum(int(row["reserved_nano"]) for row in rows) / NANO,
+            sum(int(row["nano"]) for row in rows) / NANO_PER_DOLLAR,
+            sum(int(row["reserved_nano"]) for row in rows) / NANO_PER_DOLLAR,
             sum(int(row["requests"]) for row in rows),
         )
 
     def rows(
-        self, *, period: Period = "month", at: datetime | None = None
+        self, *, period: Period = "month", as_of: datetime | None = None
     ) -> Sequence[Mapping[str, Any]]:
-        """Return the spending by purpose, author and key in the UTC day or month of `at`.
+        """Return the spending by purpose, author and key in the UTC day or month of `as_of`.
 
         Args:
-            at: a moment of the period; default: now.
+            as_of: a moment of the period; default: now.
 
         Returns:
             Rows of `purpose`, `author`, `key`, `nano` (settled), `reserved_nano` (held by open
@@ -237,8 +237,8 @@ class SpendingAccount:
         """
         names = ("purpose", "author", "key")
         rows_by_key: dict[tuple[str, ...], dict[str, Any]] = {}
-        with self._state.reading() as connection:
-            moment = at or self._moment(connection)
+        with self._state.read_transaction() as connection:
+            moment = as_of or self._account_time(connection)
             for table, column, conditions in (
                 (spending, "nano", ()),
                 (reservations, "reserved_nano", (reservations.c.status == "open",)),
@@ -261,7 +261,7 @@ class SpendingAccount:
                     row["requests"] += int(requests)
         return sorted(rows_by_key.values(), key=lambda row: -(row["nano"] + row["reserved_nano"]))
 
-    def left(
+    def remaining_usd(
         self,
         *,
         purpose: Purpose,
@@ -270,10 +270,10 @@ class SpendingAccount:
         key_limit: SpendingLimit | None = None,
     ) -> float | None:
         """Return the US dollars that the tightest limit allows now, or None without a limit."""
-        headrooms = self.rooms(purpose=purpose, author=author, key=key, key_limit=key_limit)
+        headrooms = self.headrooms(purpose=purpose, author=author, key=key, key_limit=key_limit)
         return min((headroom.left_usd for headroom in headrooms), default=None)
 
-    def rooms(
+    def headrooms(
         self,
         *,
         purpose: Purpose,
@@ -282,30 +282,32 @@ class SpendingAccount:
         key_limit: SpendingLimit | None = None,
     ) -> list[LimitHeadroom]:
         """Return the headroom under each limit of home, author, purpose and key that applies."""
-        lines = self._lines({"purpose": purpose, "author": author, "key": key}, key_limit)
+        lines = self._applicable_limits(
+            {"purpose": purpose, "author": author, "key": key}, key_limit
+        )
         if not lines:
             return []
-        with self._state.reading() as connection:
-            moment = self._moment(connection)
-            spent = sums(connection, spending, lines, moment)
-            held = sums(connection, reservations, lines, moment)
+        with self._state.read_transaction() as connection:
+            moment = self._account_time(connection)
+            spent = sum_by_limit(connection, spending, lines, moment)
+            held = sum_by_limit(connection, reservations, lines, moment)
         return [
             LimitHeadroom(
                 line.scope,
                 line.period,
-                max(0, nano_of(line.limit_usd) - settled - reserved) / NANO,
-                (end_of(line.period, moment) - moment).total_seconds(),
+                max(0, to_nano_dollars(line.limit_usd) - settled - reserved) / NANO_PER_DOLLAR,
+                (period_end(line.period, moment) - moment).total_seconds(),
             )
             for line, settled, reserved in zip(lines, spent, held, strict=True)
         ]
 
-    def problem(
+    def exhausted_limit(
         self,
         *,
         purpose: Purpose,
         author: str,
         key: str,
-        most_usd: float = 0.0,
+        max_usd: float = 0.0,
         key_limit: SpendingLimit | None = None,
     ) -> str:
         """Return the limit that is used up as a short clause, or empty if `reserve` would succeed.
@@ -313,12 +315,12 @@ class SpendingAccount:
         This only reads, so a later `reserve` may still fail.
         """
         purpose_fields = {"purpose": purpose, "author": author, "key": key}
-        most = max(1, nano_of(most_usd, up=True))
-        with self._state.reading() as connection:
-            moment = self._moment(connection)
+        most = max(1, to_nano_dollars(max_usd, round_up=True))
+        with self._state.read_transaction() as connection:
+            moment = self._account_time(connection)
             try:
                 self._check_limits(connection, purpose_fields, most, key_limit, moment)
-            except OverLimit as error:
+            except OverLimitError as error:
                 return f"limit a {error.period} of the {error.scope} used up"
         return ""
 
@@ -326,31 +328,31 @@ class SpendingAccount:
         self,
         connection: sa.Connection,
         purpose_fields: Mapping[str, Any],
-        most: int,
+        requested_nano: int,
         key_limit: SpendingLimit | None,
         moment: datetime,
     ) -> None:
-        lines = self._lines(purpose_fields, key_limit)
+        lines = self._applicable_limits(purpose_fields, key_limit)
         if not lines:
             return
-        spent = sums(connection, spending, lines, moment)
-        reserved = sums(connection, reservations, lines, moment)
+        spent = sum_by_limit(connection, spending, lines, moment)
+        reserved = sum_by_limit(connection, reservations, lines, moment)
         for line, settled, held in zip(lines, spent, reserved, strict=True):
-            if settled + held + most > nano_of(line.limit_usd):
-                raise OverLimit(
+            if settled + held + requested_nano > to_nano_dollars(line.limit_usd):
+                raise OverLimitError(
                     scope=line.scope,
                     name=line.name,
                     period=line.period,
                     limit_usd=line.limit_usd,
-                    spent_usd=settled / NANO,
-                    reserved_usd=held / NANO,
-                    most_usd=most / NANO,
+                    spent_usd=settled / NANO_PER_DOLLAR,
+                    reserved_usd=held / NANO_PER_DOLLAR,
+                    requested_usd=requested_nano / NANO_PER_DOLLAR,
                     now=moment,
                 )
 
-    def _lines(
+    def _applicable_limits(
         self, purpose_fields: Mapping[str, Any], key_limit: SpendingLimit | None
-    ) -> list[LimitLine]:
+    ) -> list[ApplicableLimit]:
         purpose = self.limits.purposes.get(purpose_fields["purpose"], SpendingLimit())
         limits: tuple[tuple[Scope, str, SpendingLimit], ...] = (
             ("key", purpose_fields["key"], key_limit or SpendingLimit()),
@@ -364,13 +366,13 @@ class SpendingAccount:
         )
         periods: tuple[Period, ...] = ("day", "month")
         return [
-            LimitLine(scope, name, period, usd)
+            ApplicableLimit(scope, name, period, usd)
             for scope, name, limit in limits
             for period in periods
-            if (usd := limit.of(period)) is not None
+            if (usd := limit.for_period(period)) is not None
         ]
 
-    def _end(self, reservation: Reservation, nano: int, *, status: str) -> None:
+    def _close_reservation(self, reservation: Reservation, nano: int, *, status: str) -> None:
         with self._state.transaction() as connection:
             row = connection.execute(
                 sa.select(reservations).where(reservations.c.number == reservation.number)
@@ -386,10 +388,10 @@ class SpendingAccount:
             # an overdue reservation has counted in full, as one request
             counted = (int(row.nano), 1) if row.status == "overdue" else (0, 0)
             requests = 0 if status == "released" else 1
-            add(connection, line_of(row), nano - counted[0], requests - counted[1])
-            close(connection, int(row.number), status, nano, self._now(connection))
+            add_spending(connection, spending_key(row), nano - counted[0], requests - counted[1])
+            close_reservation(connection, int(row.number), status, nano, self._now(connection))
 
-    def _moment(self, connection: sa.Connection) -> datetime:
+    def _account_time(self, connection: sa.Connection) -> datetime:
         """Return the current UTC time, or the start of the account's newest day if that is later.
 
         Otherwise a clock that goes back would get a second budget for each earlier day.
@@ -404,12 +406,12 @@ class SpendingAccount:
         return self._clock() if self._clock is not None else self._state.now(connection)
 
 
-def account_of(settings: Settings, state: State) -> SpendingAccount:
+def open_account(settings: Settings, state: State) -> SpendingAccount:
     """Return the account of a home, with the limits of its settings."""
-    return SpendingAccount(state, limits_of(settings))
+    return SpendingAccount(state, limits_from_settings(settings))
 
 
-def _seen(
+def _find_reservation(
     connection: sa.Connection, idempotency_key: str, *, purpose: Purpose, key: str
 ) -> Reservation | None:
     row = connection.execute(
@@ -424,7 +426,7 @@ def _seen(
     ).first()
     if row is None:
         return None
-    settled = None if row.settled_nano is None else row.settled_nano / NANO
+    settled = None if row.settled_nano is None else row.settled_nano / NANO_PER_DOLLAR
     return Reservation(
-        row.number, purpose, row.author, key, row.day, row.nano / NANO, False, settled
+        row.number, purpose, row.author, key, row.day, row.nano / NANO_PER_DOLLAR, False, settled
     )

@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from twin_resources.access.spending_limits import ONE_DAY, Period, Scope, end_of
+from twin_resources.access.spending_limits import ONE_DAY, Period, Scope, period_end
 
-NANO = 1_000_000_000
+NANO_PER_DOLLAR = 1_000_000_000
 # Closed reservations are kept for repeated idempotency keys and for late settlements.
-_KEPT_S = 7 * 24 * 3600.0
+_RETENTION_S = 7 * 24 * 3600.0
 account_tables = sa.MetaData()
 spending = sa.Table(
     "account_spending",
@@ -53,7 +53,7 @@ TABLES = (spending.name, reservations.name)
 
 
 @dataclass(frozen=True)
-class LimitLine:
+class ApplicableLimit:
     """One limit against which a reservation is checked."""
 
     scope: Scope
@@ -62,7 +62,7 @@ class LimitLine:
     limit_usd: float
 
 
-def unname(connection: sa.Connection, column: Literal["author", "key"], name: str) -> int:
+def anonymize(connection: sa.Connection, column: Literal["author", "key"], name: str) -> int:
     """Remove a forgotten author or key from the rows; the sums stay, so that limits still hold.
 
     Returns:
@@ -71,9 +71,9 @@ def unname(connection: sa.Connection, column: Literal["author", "key"], name: st
     account_tables.create_all(connection)
     rows = connection.execute(sa.select(spending).where(spending.c[column] == name)).all()
     for row in rows:
-        line = line_of(row)
-        connection.execute(sa.delete(spending).where(*is_line(line)))
-        add(connection, {**line, column: ""}, int(row.nano), int(row.requests))
+        line = spending_key(row)
+        connection.execute(sa.delete(spending).where(*matches_spending_key(line)))
+        add_spending(connection, {**line, column: ""}, int(row.nano), int(row.requests))
     changed = connection.execute(
         sa.update(reservations)
         .where(reservations.c[column] == name)
@@ -82,26 +82,30 @@ def unname(connection: sa.Connection, column: Literal["author", "key"], name: st
     return len(rows) + changed.rowcount
 
 
-def line_of(row: Any) -> dict[str, str]:
+def spending_key(row: Any) -> dict[str, str]:
     """Return the primary key of a row's line in `account_spending`."""
     return {"day": row.day, "purpose": row.purpose, "author": row.author, "key": row.key}
 
 
-def is_line(line: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
+def matches_spending_key(line: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:
     return [spending.c[name] == value for name, value in line.items()]
 
 
-def add(connection: sa.Connection, line: Mapping[str, str], nano: int, requests: int) -> None:
+def add_spending(
+    connection: sa.Connection, line: Mapping[str, str], nano: int, requests: int
+) -> None:
     changed = connection.execute(
         sa.update(spending)
-        .where(*is_line(line))
+        .where(*matches_spending_key(line))
         .values(nano=spending.c.nano + nano, requests=spending.c.requests + requests)
     )
     if changed.rowcount == 0:
         connection.execute(sa.insert(spending).values(**line, nano=nano, requests=requests))
 
 
-def close(connection: sa.Connection, number: int, status: str, nano: int, now: float) -> None:
+def close_reservation(
+    connection: sa.Connection, number: int, status: str, nano: int, now: float
+) -> None:
     connection.execute(
         sa.update(reservations)
         .where(reservations.c.number == number)
@@ -109,7 +113,7 @@ def close(connection: sa.Connection, number: int, status: str, nano: int, now: f
     )
 
 
-def end_overdue(connection: sa.Connection, now: float) -> None:
+def close_overdue_reservations(connection: sa.Connection, now: float) -> None:
     """Count overdue reservations in full, and delete those that were closed over a week ago."""
     overdue = connection.execute(
         sa.select(reservations).where(
@@ -117,20 +121,20 @@ def end_overdue(connection: sa.Connection, now: float) -> None:
         )
     ).all()
     for row in overdue:
-        add(connection, line_of(row), int(row.nano), 1)
-        close(connection, int(row.number), "overdue", int(row.nano), now)
+        add_spending(connection, spending_key(row), int(row.nano), 1)
+        close_reservation(connection, int(row.number), "overdue", int(row.nano), now)
     connection.execute(
         sa.delete(reservations).where(
             reservations.c.status != "open",
             # `deadline` is in the index, unlike `ended_at`
-            reservations.c.deadline < now - _KEPT_S,
-            reservations.c.ended_at < now - _KEPT_S,
+            reservations.c.deadline < now - _RETENTION_S,
+            reservations.c.ended_at < now - _RETENTION_S,
         )
     )
 
 
-def sums(
-    connection: sa.Connection, table: sa.Table, lines: Sequence[LimitLine], moment: datetime
+def sum_by_limit(
+    connection: sa.Connection, table: sa.Table, lines: Sequence[ApplicableLimit], moment: datetime
 ) -> list[int]:
     """Return the nano-dollars of each line, in one pass over the month's rows."""
     columns = [
@@ -163,7 +167,7 @@ def newest_day(connection: sa.Connection) -> str:
     return max(str(connection.execute(statement).scalar() or "") for statement in days)
 
 
-def _in_scope(table: sa.Table, line: LimitLine) -> sa.ColumnElement[bool]:
+def _in_scope(table: sa.Table, line: ApplicableLimit) -> sa.ColumnElement[bool]:
     return sa.true() if line.scope == "home" else table.c[line.scope] == line.name
 
 
@@ -172,11 +176,11 @@ def in_period(table: sa.Table, period: Period, moment: datetime) -> sa.ColumnEle
     if period == "day":
         return table.c.day == day.isoformat()
     return table.c.day.between(
-        day.replace(day=1).isoformat(), (end_of("month", moment).date() - ONE_DAY).isoformat()
+        day.replace(day=1).isoformat(), (period_end("month", moment).date() - ONE_DAY).isoformat()
     )
 
 
-def nano_of(usd: float, *, up: bool = False) -> int:
+def to_nano_dollars(usd: float, *, round_up: bool = False) -> int:
     """Convert US dollars to whole nano-dollars.
 
     Raises:
@@ -185,11 +189,11 @@ def nano_of(usd: float, *, up: bool = False) -> int:
     if not math.isfinite(usd) or usd < 0:
         raise ValueError(f"an amount of money is zero or more US dollars, not {usd}")
     # rounded first: 0.1 + 0.2 is slightly above 0.3 and must not cost another nano-dollar
-    exact = round(usd * NANO, 3)
-    return math.ceil(exact) if up else round(exact)
+    exact = round(usd * NANO_PER_DOLLAR, 3)
+    return math.ceil(exact) if round_up else round(exact)
 
 
-def take_over_old_accounts(connection: sa.Connection) -> None:
+def import_old_accounts(connection: sa.Connection) -> None:
     """Import the former separate accounts of the paid model and the teacher."""
     tables = set(sa.inspect(connection).get_table_names())
     for name, column, purpose in (
@@ -202,5 +206,5 @@ def take_over_old_accounts(connection: sa.Connection) -> None:
         for period, usd in connection.execute(sa.select(old.c[column], old.c.usd)).all():
             day = period if column == "day" else f"{period}-01"
             line = {"day": day, "purpose": purpose, "author": "", "key": ""}
-            add(connection, line, nano_of(max(0.0, float(usd)), up=True), 0)
+            add_spending(connection, line, to_nano_dollars(max(0.0, float(usd)), round_up=True), 0)
         connection.execute(sa.text(f"DROP TABLE {name}"))

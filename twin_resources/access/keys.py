@@ -26,7 +26,7 @@ from typing import Any, Literal, cast
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.errors import TwinError
 from twin_resources.settings import Secrets, Settings, load_secrets
 from twin_resources.storage.state.state import State
@@ -38,7 +38,7 @@ ALIASES = ("stable", "canary", "base", "voice", "paid")
 # A key may spend money only if that was stated when it was created.
 FREE_ALIASES = frozenset({"stable", "canary", "base", "voice"})
 _CACHE_SECONDS = 1.0
-_MAX_REMEMBERED = 10_000
+_MAX_CACHED_KEYS = 10_000
 
 _metadata = sa.MetaData()
 gateway_keys = sa.Table(
@@ -110,27 +110,27 @@ class Key:
         """Return whether this key may ask the author's twin."""
         return ALL_AUTHORS in self.authors or author in self.authors
 
-    def may_name(self, alias: str) -> bool:
+    def may_use_alias(self, alias: str) -> bool:
         """Return whether this key may name the alias; the policy's own choice is always allowed."""
         return not alias or alias in self.limits.aliases
 
-    def behind(self, named: str) -> str:
+    def site_reader_id(self, reader_name: str) -> str:
         """Return the id of a reader whom a site names.
 
         The name is hashed with the key. The `user-1` of two sites therefore differ, and a trace
         does not reveal a site's names.
         """
-        payload = f"{self.reader}:{named}".encode("utf-8", "surrogatepass")
+        payload = f"{self.reader}:{reader_name}".encode("utf-8", "surrogatepass")
         return hashlib.sha256(payload).hexdigest()[:16]
 
-    def for_reader(self, named: str) -> Key:
+    def for_reader(self, reader_name: str) -> Key:
         """Return this key for the reader that a request names, if the key is a site's."""
-        if not named or self.role != "site":
+        if not reader_name or self.role != "site":
             return self
-        return replace(self, reader=self.behind(named))
+        return replace(self, reader=self.site_reader_id(reader_name))
 
 
-def open_keys(settings: Settings) -> State:
+def open_key_store(settings: Settings) -> State:
     """Open the state store of this home, with its table of keys."""
     state = State.open(settings.state_address)
     with state.transaction() as connection:
@@ -164,7 +164,7 @@ def add_key(
             found=f"role {role!r}, authors {list(authors)}, label {label!r}",
             next_step=f"name a role of {', '.join(ROLES)}, at least one author (or *) and a label",
         )
-    _check(limits)
+    _check_limits(limits)
     key = "sk-twin-" + random_source.token_urlsafe(32)
     with state.transaction() as connection:
         taken = connection.execute(
@@ -199,7 +199,7 @@ def add_key(
     return key
 
 
-def _check(limits: KeyLimits) -> None:
+def _check_limits(limits: KeyLimits) -> None:
     unknown = sorted(limits.aliases - set(ALIASES))
     if unknown:
         raise TwinError(
@@ -251,15 +251,15 @@ def list_keys(state: State) -> list[dict[str, object]]:
         Rows of `id`, `label`, `role`, `authors`, `aliases`, `per_minute`, `at_once`,
         `usd_per_day`, `made_at` and `revoked_at`.
     """
-    with state.reading() as connection:
-        rows = connection.execute(_with_limits().order_by(gateway_keys.c.made_at)).all()
+    with state.read_transaction() as connection:
+        rows = connection.execute(_select_keys_with_limits().order_by(gateway_keys.c.made_at)).all()
     return [
         {
-            "id": id_of_hash(row.key_hash),
+            "id": key_id_from_hash(row.key_hash),
             "label": row.label,
             "role": row.role,
             "authors": row.authors,
-            "aliases": sorted(_limits_of(row).aliases),
+            "aliases": sorted(_limits_from_row(row).aliases),
             "per_minute": row.per_minute,
             "at_once": row.at_once,
             "usd_per_day": row.usd_per_day,
@@ -276,14 +276,14 @@ class Keyring:
 
     Attributes:
         secrets: the admin key and the gateway key of this home.
-        state: opens the store; the two keys of the home work without it.
+        open_state: opens the store; the two keys of the home work without it.
     """
 
     secrets: Secrets
-    state: Callable[[], State]
+    open_state: Callable[[], State]
     clock: Callable[[], float] = time.monotonic
-    _opened: State | None = None
-    _remembered: dict[str, tuple[float, Key | None]] = field(
+    _key_store: State | None = None
+    _cache: dict[str, tuple[float, Key | None]] = field(
         default_factory=dict[str, tuple[float, Key | None]]
     )
 
@@ -293,10 +293,10 @@ class Keyring:
         Raises:
             Refused: 401 no key or a wrong one; 503 the state store cannot be read.
         """
-        scheme, _, sent = authorization.partition(" ")
-        sent = sent.strip()
-        if scheme.lower() != "bearer" or not sent:
-            raise Refused(
+        scheme, _, token = authorization.partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            raise RefusedError(
                 401,
                 "missing_key",
                 tried="authenticate the request",
@@ -305,12 +305,14 @@ class Keyring:
                 "home is in its endpoints.json",
             )
         for known, role, label in _home_keys(self.secrets):
-            if hmac.compare_digest(sent.encode(), known.encode()):
+            if hmac.compare_digest(token.encode(), known.encode()):
                 everyone = frozenset({ALL_AUTHORS})
-                return Key(reader_of(sent), role, everyone, label, _id_of(sent), NO_LIMITS)
-        key = self._look_up(_hash(sent), sent)
+                return Key(
+                    reader_id_for_key(token), role, everyone, label, _key_id(token), NO_LIMITS
+                )
+        key = self._look_up(_hash(token), token)
         if key is None:
-            raise Refused(
+            raise RefusedError(
                 401,
                 "wrong_key",
                 tried="authenticate the request",
@@ -319,43 +321,43 @@ class Keyring:
             )
         return key
 
-    def _look_up(self, key_hash: str, sent: str) -> Key | None:
-        remembered = self._remembered.get(key_hash)
+    def _look_up(self, key_hash: str, token: str) -> Key | None:
+        remembered = self._cache.get(key_hash)
         if remembered and self.clock() - remembered[0] < _CACHE_SECONDS:
             return remembered[1]
         try:
-            key = self._read(key_hash, sent)
+            key = self._read(key_hash, token)
         except (SQLAlchemyError, TwinError) as error:
-            raise Refused(
+            raise RefusedError(
                 503,
                 "keys_unreadable",
                 tried="look the key up",
                 found=f"the state store does not answer ({type(error).__name__})",
                 next_step="try again; its owner checks TWIN_STATE_URL and the gateway's log",
             ) from error
-        if len(self._remembered) >= _MAX_REMEMBERED:
-            self._remembered.clear()  # many wrong keys must not fill the memory
-        self._remembered[key_hash] = (self.clock(), key)
+        if len(self._cache) >= _MAX_CACHED_KEYS:
+            self._cache.clear()  # many wrong keys must not fill the memory
+        self._cache[key_hash] = (self.clock(), key)
         return key
 
-    def _read(self, key_hash: str, sent: str) -> Key | None:
-        if self._opened is None:
-            self._opened = self.state()
-        with self._opened.reading() as connection:
+    def _read(self, key_hash: str, token: str) -> Key | None:
+        if self._key_store is None:
+            self._key_store = self.open_state()
+        with self._key_store.read_transaction() as connection:
             row = connection.execute(
-                _with_limits().where(
+                _select_keys_with_limits().where(
                     gateway_keys.c.key_hash == key_hash, gateway_keys.c.revoked_at.is_(None)
                 )
             ).first()
         if row is None:
             return None
         return Key(
-            reader_of(sent),
+            reader_id_for_key(token),
             cast(Role, row.role),
             frozenset(row.authors),
             row.label,
-            _id_of(sent),
-            _limits_of(row),
+            _key_id(token),
+            _limits_from_row(row),
         )
 
 
@@ -366,13 +368,13 @@ def _hash(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def id_of_hash(key_hash: str) -> str:
+def key_id_from_hash(key_hash: str) -> str:
     """Return the `Key.id` of the key with this hash."""
     return key_hash[:_ID_DIGITS]
 
 
-def _id_of(key: str) -> str:
-    return id_of_hash(_hash(key))
+def _key_id(key: str) -> str:
+    return key_id_from_hash(_hash(key))
 
 
 def _home_keys(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
@@ -384,28 +386,28 @@ def _home_keys(secrets: Secrets) -> tuple[tuple[str, Role, str], ...]:
 
 def home_key_labels(secrets: Secrets) -> dict[str, str]:
     """Return the labels, by id, of the two keys of a home, which are not in the store."""
-    return {_id_of(key): label for key, _, label in _home_keys(secrets)}
+    return {_key_id(key): label for key, _, label in _home_keys(secrets)}
 
 
-def _with_limits() -> sa.Select[Any]:
+def _select_keys_with_limits() -> sa.Select[Any]:
     limits = gateway_key_limits
     return sa.select(
         gateway_keys, limits.c.aliases, limits.c.per_minute, limits.c.at_once, limits.c.usd_per_day
     ).outerjoin(limits, limits.c.key_hash == gateway_keys.c.key_hash)
 
 
-def _limits_of(row: Any) -> KeyLimits:
+def _limits_from_row(row: Any) -> KeyLimits:
     # a key from before limits existed has no aliases
     aliases = FREE_ALIASES if row.aliases is None else frozenset(cast("list[str]", row.aliases))
     return KeyLimits(aliases, row.per_minute, row.at_once, row.usd_per_day)
 
 
-def reader_of(key: str) -> str:
+def reader_id_for_key(key: str) -> str:
     """Return the id of a key's reader in traces and scores."""
     # Differs from the stored hash, so that a trace does not identify the row of a key.
     return hashlib.sha256(b"reader:" + key.encode()).hexdigest()[:16]
 
 
-def keyring_of(settings: Settings) -> Keyring:
+def open_keyring(settings: Settings) -> Keyring:
     """Return the keyring of a home; its state store is opened when first needed."""
-    return Keyring(secrets=load_secrets(settings), state=lambda: open_keys(settings))
+    return Keyring(secrets=load_secrets(settings), open_state=lambda: open_key_store(settings))

@@ -17,15 +17,15 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from twin_resources.errors import TwinError
-from twin_resources.processes.child_environment import provider_of
-from twin_resources.storage.weights.answer_model import is_far
+from twin_resources.processes.child_environment import parse_provider
+from twin_resources.storage.weights.answer_model import is_remote
 
 Cost = Literal["priced", "free", "unknown"]
 MAX_PAUSE_S = 30.0
 
 # Variables by provider in which LiteLLM looks for an address, in its order. Other providers have no
 # entry, because LiteLLM may not read the variable that carries their name.
-_VARIABLES: Mapping[str, tuple[str, ...]] = {
+_ADDRESS_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "openai": ("OPENAI_BASE_URL", "OPENAI_API_BASE"),
     "anthropic": ("ANTHROPIC_API_BASE", "ANTHROPIC_BASE_URL"),
     "hosted_vllm": ("HOSTED_VLLM_API_BASE",),
@@ -40,57 +40,59 @@ _DEFAULT_ADDRESSES: Mapping[str, str] = {
     "ollama": "http://localhost:11434",
     "ollama_chat": "http://localhost:11434",
 }
-_OWN_SERVERS = frozenset(_VARIABLES) - {"openai", "anthropic"}
+_SELF_HOSTED_PROVIDERS = frozenset(_ADDRESS_VARIABLES) - {"openai", "anthropic"}
 
 
-def address_of_model(model: str, environ: Mapping[str, str]) -> str:
+def server_address(model: str, environ: Mapping[str, str]) -> str:
     """Return the address of the model's server, or empty for its provider's own or an unknown
     one."""
-    provider = provider_of(model)
-    addresses = [environ[name] for name in _VARIABLES.get(provider, ()) if environ.get(name)]
+    provider = parse_provider(model)
+    addresses = [
+        environ[name] for name in _ADDRESS_VARIABLES.get(provider, ()) if environ.get(name)
+    ]
     return addresses[0] if addresses else _DEFAULT_ADDRESSES.get(provider, "")
 
 
 def leaves_machine(model: str, environ: Mapping[str, str]) -> bool:
     """Return whether text for this model leaves the machine; true if its address is unknown."""
-    address = address_of_model(model, environ)
-    return not address or is_far(address)
+    address = server_address(model, environ)
+    return not address or is_remote(address)
 
 
-def cost_of(model: str, environ: Mapping[str, str]) -> Cost:
+def classify_cost(model: str, environ: Mapping[str, str]) -> Cost:
     """Return whether an answer costs money, by LiteLLM's price map.
 
     A self-hosted server without a price in the map is free: vLLM, Ollama and similar, or any
     address on this machine or in a private network. For other servers a missing price is unknown.
     """
-    from twin_resources.access.paid_budget import price_of
+    from twin_resources.access.paid_budget import answer_price_usd
 
     try:
-        usd = price_of(model, prompt_tokens=1_000_000, answer_tokens=1_000_000)
+        usd = answer_price_usd(model, prompt_tokens=1_000_000, answer_tokens=1_000_000)
     except TwinError:
-        return "free" if _is_own(model, environ) else "unknown"
+        return "free" if _is_self_hosted(model, environ) else "unknown"
     return "priced" if usd > 0 else "free"
 
 
-def pause_s(error: BaseException, *, tries: int, first_s: float) -> float:
+def retry_delay_s(error: BaseException, *, attempts: int, initial_delay_s: float) -> float:
     """Return the seconds until the next retry: the server's `retry-after`, or exponential backoff.
 
     Args:
         error: LiteLLM's error of the last attempt.
-        tries: number of attempts so far, at least 1.
-        first_s: pause after the first attempt, in seconds.
+        attempts: number of attempts so far, at least 1.
+        initial_delay_s: pause after the first attempt, in seconds.
     """
     headers: Any = getattr(error, "litellm_response_headers", None) or {}
     retry_after = str(headers.get("retry-after", ""))
-    backoff_s = first_s * 2 ** (tries - 1)
+    backoff_s = initial_delay_s * 2 ** (attempts - 1)
     return min(float(retry_after) if retry_after.isdigit() else backoff_s, MAX_PAUSE_S)
 
 
-def _is_own(model: str, environ: Mapping[str, str]) -> bool:
-    host = urlsplit(address_of_model(model, environ)).hostname or ""
+def _is_self_hosted(model: str, environ: Mapping[str, str]) -> bool:
+    host = urlsplit(server_address(model, environ)).hostname or ""
     if not host:
         return False
-    if provider_of(model) in _OWN_SERVERS:
+    if parse_provider(model) in _SELF_HOSTED_PROVIDERS:
         return True
     try:
         return ipaddress.ip_address(host).is_private

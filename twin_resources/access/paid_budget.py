@@ -32,29 +32,31 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from twin_resources.access.account import Reservation, SpendingAccount
 from twin_resources.access.keys import Key
-from twin_resources.access.refusals import Refused
-from twin_resources.access.spending_limits import OverLimit, SpendingLimit
+from twin_resources.access.refusals import RefusedError
+from twin_resources.access.spending_limits import OverLimitError, SpendingLimit
 from twin_resources.errors import TwinError
 
 if TYPE_CHECKING:
-    from twin_resources.router.pacing import BudgetLeft
+    from twin_resources.router.pacing import RemainingBudget
 
 # Its tokenizer ships with LiteLLM. Those of other families would be fetched from the model hub, an
 # attempt that LiteLLM gave up after 24 s.
-_COUNTED_AS = "gpt-4o"
-_SAME_TOKENIZER = frozenset({"openai", "azure", "text-completion-openai"})
+_COUNTING_MODEL = "gpt-4o"
+_SAME_TOKENIZER_PROVIDERS = frozenset({"openai", "azure", "text-completion-openai"})
 # Llama's, Mistral's and Claude's tokenizers produce up to 1.6 times as many tokens for the same
 # prose.
-_OTHERS_FACTOR = 2
+_OTHER_TOKENIZERS_FACTOR = 2
 _TEMPLATE_TOKENS = 64  # that a provider's own template may add
 # Tokens that OpenAI counts at the start of the answer; without them 1.007 times a limit was spent.
 _ANSWER_START_TOKENS = 3
-_TIMED_OUT = 408
+_REQUEST_TIMEOUT_STATUS = 408
 # One attempt with its timeout, and a margin; see `account.DEADLINE_S`.
-_WITHIN_S = 900.0
+_RESERVATION_TIMEOUT_S = 900.0
 
 
-def price_of(model: str, *, prompt_tokens: int, answer_tokens: int, usage: Any = None) -> float:
+def answer_price_usd(
+    model: str, *, prompt_tokens: int, answer_tokens: int, usage: Any = None
+) -> float:
     """Return a paid model's price for these tokens by LiteLLM's price map, US dollars.
 
     Args:
@@ -89,19 +91,19 @@ def _litellm() -> Any:
     return litellm
 
 
-def tokens_of(messages: Sequence[Mapping[str, Any]]) -> int:
+def count_tokens(messages: Sequence[Mapping[str, Any]]) -> int:
     """Return the tokens of a prompt as OpenAI counts them, without a request."""
-    return int(_litellm().token_counter(model=_COUNTED_AS, messages=list(messages)))
+    return int(_litellm().token_counter(model=_COUNTING_MODEL, messages=list(messages)))
 
 
-def most_prompt_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> int:
+def max_prompt_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> int:
     """Return an upper bound of the prompt tokens that the provider counts, for any tokenizer."""
-    counted = tokens_of(messages)
-    if _litellm().get_llm_provider(model)[1] in _SAME_TOKENIZER:
+    counted = count_tokens(messages)
+    if _litellm().get_llm_provider(model)[1] in _SAME_TOKENIZER_PROVIDERS:
         return counted + _ANSWER_START_TOKENS
     # a token is at least one byte
     size = sum(len(str(message.get("content", "")).encode()) for message in messages)
-    return min(size, _OTHERS_FACTOR * counted) + _TEMPLATE_TOKENS
+    return min(size, _OTHER_TOKENIZERS_FACTOR * counted) + _TEMPLATE_TOKENS
 
 
 class PaidBudget:
@@ -118,17 +120,17 @@ class PaidBudget:
     def __init__(self, account: SpendingAccount, *, model: str) -> None:
         self.account = account
         self._model = model
-        self.price(prompt_tokens=1, answer_tokens=1)
+        self.price_usd(prompt_tokens=1, answer_tokens=1)
         # One thread writes settlements in order, off the event loop.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="settlements")
 
-    def price(self, *, prompt_tokens: int, answer_tokens: int, usage: Any = None) -> float:
-        """Return the paid model's price for one answer, US dollars; see `price_of`."""
-        return price_of(
+    def price_usd(self, *, prompt_tokens: int, answer_tokens: int, usage: Any = None) -> float:
+        """Return the paid model's price for one answer, US dollars; see `answer_price_usd`."""
+        return answer_price_usd(
             self._model, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, usage=usage
         )
 
-    def problem(self, key: Key, author: str) -> str:
+    def unavailable_reason(self, key: Key, author: str) -> str:
         """Return why no answer may be paid for now as a short clause, or empty if one may.
 
         An unreadable store is a reason too, so that another model answers the question. Reads the
@@ -136,29 +138,29 @@ class PaidBudget:
         """
         limit = SpendingLimit(usd_per_day=key.limits.usd_per_day)
         try:
-            used_up = self.account.problem(
+            used_up = self.account.exhausted_limit(
                 purpose="answer", author=author, key=key.id, key_limit=limit
             )
         except (SQLAlchemyError, TwinError) as error:
-            return _unreadable(error)
+            return _unreadable_reason(error)
         return "budget used up" if used_up else ""
 
-    def money(self, author: str) -> BudgetLeft | None:
+    def remaining_budget(self, author: str) -> RemainingBudget | None:
         """Return the budget left for an author's answers, or None without a readable limit.
 
         The limit with the slowest allowed spending is used, because a month's may be tighter than
         the day's although it leaves more. Reads the store, so it must not run on the event loop.
         """
-        from twin_resources.router.pacing import BudgetLeft  # with numpy
+        from twin_resources.router.pacing import RemainingBudget  # with numpy
 
         try:
-            limits = self.account.rooms(purpose="answer", author=author)
+            limits = self.account.headrooms(purpose="answer", author=author)
         except (SQLAlchemyError, TwinError):
             return None  # `problem` reports it, and the own model answers
         if not limits:
             return None
         tightest = min(limits, key=lambda limit: limit.left_usd / max(limit.seconds_left, 1.0))
-        return BudgetLeft(tightest.left_usd, tightest.seconds_left)
+        return RemainingBudget(tightest.left_usd, tightest.seconds_left)
 
     async def reserve(
         self, key: Key, author: str, messages: Sequence[Mapping[str, Any]], *, max_tokens: int
@@ -180,32 +182,32 @@ class PaidBudget:
             # The reader disconnected: nothing was sent, but the thread cannot be stopped.
             work.add_done_callback(_release_unsent)
             raise
-        except OverLimit as error:
-            raise used_up(error) from error
+        except OverLimitError as error:
+            raise budget_refusal(error) from error
         except (SQLAlchemyError, TwinError) as error:
-            raise Refused(
+            raise RefusedError(
                 503,
                 "budget_unreadable",
                 tried="answer with the paid model",
-                found=_unreadable(error),
+                found=_unreadable_reason(error),
                 next_step="ask twin/<author> without @paid, or look into the gateway's log",
             ) from error
 
     def _reserve(
         self, key: Key, author: str, messages: Sequence[Mapping[str, Any]], max_tokens: int
     ) -> PaidCall:
-        most = self.price(
-            prompt_tokens=most_prompt_tokens(self._model, messages), answer_tokens=max_tokens
+        most = self.price_usd(
+            prompt_tokens=max_prompt_tokens(self._model, messages), answer_tokens=max_tokens
         )
         reservation = self.account.reserve(
             purpose="answer",
             author=author,
             key=key.id,
-            most_usd=most,
+            max_usd=most,
             key_limit=SpendingLimit(usd_per_day=key.limits.usd_per_day),
-            within_s=_WITHIN_S,
+            expires_after_s=_RESERVATION_TIMEOUT_S,
         )
-        return PaidCall(self, reservation, tokens_of(messages))
+        return PaidCall(self, reservation, count_tokens(messages))
 
     def settle_soon(self, reservation: Reservation, usd: float) -> None:
         """Write a settlement in the background; without it the reservation counts in full."""
@@ -230,13 +232,13 @@ class PaidCall:
     reservation: Reservation
     prompt_tokens: int
     usd: float | None = None
-    _texts: list[str] = field(default_factory=list[str])
+    _received_texts: list[str] = field(default_factory=list[str])
 
-    def received(self, text: str) -> None:
+    def record_text(self, text: str) -> None:
         """Record a piece of a stream; it is paid for whether or not a reader gets it."""
-        self._texts.append(text)
+        self._received_texts.append(text)
 
-    def ended(self, usage: Any, text: str = "") -> float:
+    def settle_answer(self, usage: Any, text: str = "") -> float:
         """Settle a complete answer.
 
         Args:
@@ -250,37 +252,42 @@ class PaidCall:
         prompt = int(getattr(usage, "prompt_tokens", 0) or 0)
         answer = int(getattr(usage, "completion_tokens", 0) or 0)
         if not prompt + answer:
-            return self.left() if text else self.empty()
-        received = _answer_tokens([text, *self._texts])
-        if _OTHERS_FACTOR * prompt < self.prompt_tokens or _OTHERS_FACTOR * answer < received:
+            return self.settle_interrupted() if text else self.settle_empty()
+        received = _answer_tokens([text, *self._received_texts])
+        if (
+            _OTHER_TOKENIZERS_FACTOR * prompt < self.prompt_tokens
+            or _OTHER_TOKENIZERS_FACTOR * answer < received
+        ):
             # for example a usage of 1 + 1 for 90 + 20 tokens, which no tokenizer can produce
             prompt, answer, usage = max(prompt, self.prompt_tokens), max(answer, received), None
         return self._settle(
-            self.budget.price(prompt_tokens=prompt, answer_tokens=answer, usage=usage)
+            self.budget.price_usd(prompt_tokens=prompt, answer_tokens=answer, usage=usage)
         )
 
-    def empty(self) -> float:
+    def settle_empty(self) -> float:
         """Settle a stream that ended without text: the prompt was read."""
-        if self._texts:
-            return self.left()
-        return self._settle(self.budget.price(prompt_tokens=self.prompt_tokens, answer_tokens=0))
+        if self._received_texts:
+            return self.settle_interrupted()
+        return self._settle(
+            self.budget.price_usd(prompt_tokens=self.prompt_tokens, answer_tokens=0)
+        )
 
-    def left(self) -> float:
+    def settle_interrupted(self) -> float:
         """Settle a call whose reader disconnected or whose stream failed: received text is paid."""
-        if not self._texts:
+        if not self._received_texts:
             return self._settle(self.reservation.most_usd)
         # a piece is at least one token
-        tokens = max(len(self._texts), _answer_tokens(self._texts))
-        usd = self.budget.price(prompt_tokens=self.prompt_tokens, answer_tokens=tokens)
+        tokens = max(len(self._received_texts), _answer_tokens(self._received_texts))
+        usd = self.budget.price_usd(prompt_tokens=self.prompt_tokens, answer_tokens=tokens)
         return self._settle(min(usd, self.reservation.most_usd))
 
-    def failed(self, error: BaseException) -> float:
+    def settle_failed(self, error: BaseException) -> float:
         """Settle a failed call; the module's docstring lists the cost."""
-        if self._texts:
-            return self.left()
+        if self._received_texts:
+            return self.settle_interrupted()
         return self._settle(0.0 if is_unbilled(error) else self.reservation.most_usd)
 
-    def unsent(self) -> None:
+    def settle_unsent(self) -> None:
         """Settle a call that was not sent to the provider."""
         self._settle(0.0)
 
@@ -293,19 +300,19 @@ class PaidCall:
 
 def _answer_tokens(texts: Sequence[str]) -> int:
     """Return the tokens of a streamed answer, without those of the chat markup."""
-    counted = tokens_of([{"role": "assistant", "content": "".join(texts)}])
-    return counted - tokens_of([{"role": "assistant", "content": ""}])
+    counted = count_tokens([{"role": "assistant", "content": "".join(texts)}])
+    return counted - count_tokens([{"role": "assistant", "content": ""}])
 
 
-def used_up(error: OverLimit) -> Refused:
+def budget_refusal(error: OverLimitError) -> RefusedError:
     """Return the refusal of a question that names the paid model."""
-    return Refused(
+    return RefusedError(
         429,
         "paid_budget_used_up",
         tried="answer with the paid model",
         found=error.found,
         next_step=f"ask twin/<author> without @paid, or {error.next_step}",
-        retry_after_s=2 if error.is_passing else error.retry_after_s,
+        retry_after_s=2 if error.is_temporary else error.retry_after_s,
     )
 
 
@@ -314,7 +321,7 @@ def is_unbilled(error: BaseException) -> bool:
     import httpx
 
     status = int(getattr(error, "status_code", 0) or 0)
-    if 400 <= status < 500 and status != _TIMED_OUT:
+    if 400 <= status < 500 and status != _REQUEST_TIMEOUT_STATUS:
         return True
     seen: BaseException | None = error
     while seen is not None:
@@ -327,13 +334,13 @@ def is_unbilled(error: BaseException) -> bool:
     return False
 
 
-def _unreadable(error: Exception) -> str:
+def _unreadable_reason(error: Exception) -> str:
     return f"budget unreadable ({type(error).__name__})"
 
 
 def _release_unsent(work: asyncio.Future[PaidCall]) -> None:
     if not work.cancelled() and work.exception() is None:
-        work.result().unsent()
+        work.result().settle_unsent()
 
 
 def _report_failure(settlement: Future[None]) -> None:

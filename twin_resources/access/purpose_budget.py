@@ -27,9 +27,9 @@ class PurposeBudget:
         self._purpose: Purpose = purpose
         self._author = author
 
-    def left(self) -> float | None:
+    def remaining_usd(self) -> float | None:
         """Return the US dollars that the tightest limit allows, or None without a limit."""
-        return self._account.left(purpose=self._purpose, author=self._author)
+        return self._account.remaining_usd(purpose=self._purpose, author=self._author)
 
     def reserve(self, usd: float) -> Reservation:
         """Reserve an amount before a request.
@@ -38,14 +38,14 @@ class PurposeBudget:
             OverLimit: if it would exceed a limit; nothing is reserved.
         """
         return self._account.reserve(
-            purpose=self._purpose, author=self._author, key="", most_usd=usd
+            purpose=self._purpose, author=self._author, key="", max_usd=usd
         )
 
     def settle(self, reservation: Reservation, usd: float) -> None:
         """Replace the reserved amount by the actual cost of the request."""
         self._account.settle(reservation, usd)
 
-    def require(self, usd: float) -> None:
+    def check_available(self, usd: float) -> None:
         """Check that this amount may be spent now, without reserving it.
 
         Raises:

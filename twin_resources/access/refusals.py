@@ -14,7 +14,7 @@ from twin_resources.errors import TwinError
 
 # Clients check the type before the status: LiteLLM treats every `invalid_request_error` as a 400,
 # so only a 400 has that type.
-_KINDS = {
+_ERROR_TYPES = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
@@ -24,7 +24,7 @@ _KINDS = {
 }
 
 
-class Refused(TwinError):
+class RefusedError(TwinError):
     """A request that gets no answer.
 
     Args:
@@ -65,7 +65,7 @@ class Refused(TwinError):
         return {
             "error": {
                 "message": str(self),
-                "type": _KINDS.get(self.status, others),
+                "type": _ERROR_TYPES.get(self.status, others),
                 "param": self.param or None,
                 "code": self.code,
             }

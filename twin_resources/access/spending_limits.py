@@ -32,7 +32,7 @@ class SpendingLimit:
     usd_per_day: float | None = None
     usd_per_month: float | None = None
 
-    def of(self, period: Period) -> float | None:
+    def for_period(self, period: Period) -> float | None:
         """Return the limit of one period."""
         return self.usd_per_day if period == "day" else self.usd_per_month
 
@@ -52,15 +52,15 @@ class SpendingLimits:
     purposes: Mapping[Purpose, SpendingLimit] = field(default_factory=dict[Purpose, SpendingLimit])
 
 
-class OverLimit(TwinError):
+class OverLimitError(TwinError):
     """A reservation would exceed a limit; nothing was reserved.
 
     Attributes:
         scope, name: owner of the limit: the home (name empty), a purpose, an author or a key.
         period: `day` or `month`.
-        limit_usd, spent_usd, reserved_usd, most_usd: the limit, the settled amount, the amount of
+        limit_usd, spent_usd, reserved_usd, requested_usd: the limit, the settled amount, the amount of
             open reservations, and the requested amount.
-        opens_at: end of the period, UTC.
+        resets_at: end of the period, UTC.
         retry_after_s: seconds until then, at least 1.
     """
 
@@ -73,41 +73,41 @@ class OverLimit(TwinError):
         limit_usd: float,
         spent_usd: float,
         reserved_usd: float,
-        most_usd: float,
+        requested_usd: float,
         now: datetime,
     ) -> None:
         self.scope: Scope = scope
         self.name = name
         self.period: Period = period
         self.limit_usd, self.spent_usd, self.reserved_usd = limit_usd, spent_usd, reserved_usd
-        self.most_usd = most_usd
-        self.opens_at = end_of(period, now)
-        self.retry_after_s = max(1, math.ceil((self.opens_at - now).total_seconds()))
+        self.most_usd = requested_usd
+        self.resets_at = period_end(period, now)
+        self.retry_after_s = max(1, math.ceil((self.resets_at - now).total_seconds()))
         whose = scope if not name else f"{scope} {name}"
-        opens = f"{self.opens_at:%Y-%m-%d %H:%M} UTC"
-        if most_usd > limit_usd:
+        opens = f"{self.resets_at:%Y-%m-%d %H:%M} UTC"
+        if requested_usd > limit_usd:
+            next_step = f"ask for a shorter answer, or raise this limit {_limit_setting(scope, name, period)}"
+        elif spent_usd + requested_usd > limit_usd:
             next_step = (
-                f"ask for a shorter answer, or raise this limit {_where(scope, name, period)}"
+                f"wait until {opens}, or raise this limit {_limit_setting(scope, name, period)}"
             )
-        elif spent_usd + most_usd > limit_usd:
-            next_step = f"wait until {opens}, or raise this limit {_where(scope, name, period)}"
         else:
             next_step = "ask again in some seconds: what others reserve is given back in part"
         super().__init__(
-            f"reserve {dollars(most_usd)}",
-            found=f"the limit of {dollars(limit_usd)} a {period} of the {whose}: "
-            f"{dollars(spent_usd)} spent and {dollars(reserved_usd)} reserved; "
+            f"reserve {format_dollars(requested_usd)}",
+            found=f"the limit of {format_dollars(limit_usd)} a {period} of the {whose}: "
+            f"{format_dollars(spent_usd)} spent and {format_dollars(reserved_usd)} reserved; "
             f"it opens again at {opens}",
             next_step=next_step,
         )
 
     @property
-    def is_passing(self) -> bool:
+    def is_temporary(self) -> bool:
         """Whether the amount would fit once the open reservations are settled."""
         return self.spent_usd + self.most_usd <= self.limit_usd
 
 
-def limits_of(settings: Settings) -> SpendingLimits:
+def limits_from_settings(settings: Settings) -> SpendingLimits:
     """Return the limits in a home's settings."""
     return SpendingLimits(
         home=SpendingLimit(settings.budget_per_day, settings.budget_per_month),
@@ -121,7 +121,7 @@ def limits_of(settings: Settings) -> SpendingLimits:
     )
 
 
-def dollars(usd: float) -> str:
+def format_dollars(usd: float) -> str:
     """Format an amount with two decimals, or below 9.5 cents with two significant digits."""
     if usd == 0 or abs(usd) >= 0.095:
         return f"${usd:.2f}"
@@ -129,7 +129,7 @@ def dollars(usd: float) -> str:
     return f"${usd:.{decimals}f}"
 
 
-def end_of(period: Period, now: datetime) -> datetime:
+def period_end(period: Period, now: datetime) -> datetime:
     """Return the first moment after the day or month of `now`, UTC."""
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     if period == "day":
@@ -137,7 +137,7 @@ def end_of(period: Period, now: datetime) -> datetime:
     return (midnight.replace(day=28) + timedelta(days=4)).replace(day=1)
 
 
-def _where(scope: Scope, name: str, period: Period) -> str:
+def _limit_setting(scope: Scope, name: str, period: Period) -> str:
     """Return the setting or command that sets a limit."""
     names: Mapping[tuple[str, str], str] = {
         ("home", "day"): "TWIN_BUDGET_PER_DAY",

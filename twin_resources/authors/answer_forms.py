@@ -2,7 +2,7 @@
 
 Scope: their names, the form that replaces one that is not released, the text that people read
 about a release. Out of scope: the author's setting (`author_file.py`), the claim that releases
-prose (the gate's `says_what_the_posts_say`), making an answer.
+prose (the gate's `measure_candidate_faithfulness`), making an answer.
 
 `quote` gives the author's own sentences. `quote_and_voice` adds generated prose under its own
 heading. `voice` gives generated prose alone. Prose is shown if the version that answers is
@@ -21,13 +21,13 @@ AnswerSetting = Literal["auto", "quote", "quote_and_voice", "voice"]
 ANSWER_FORMS: tuple[AnswerForm, ...] = get_args(AnswerForm)
 QUOTE_ONLY: tuple[AnswerForm, ...] = ("quote",)
 VOICE: AnswerForm = "voice"
-NOT_MEASURED = "whether it says what the posts say has not been measured"
-NO_MODEL = "no model server is ready"
-NO_VERSION = "no version has been released yet, and a base model's prose is not measured"
+NOT_MEASURED_REASON = "whether it says what the posts say has not been measured"
+NO_MODEL_REASON = "no model server is ready"
+NO_VERSION_REASON = "no version has been released yet, and a base model's prose is not measured"
 
 
 @dataclass(frozen=True)
-class SentenceCut:
+class SentenceThreshold:
     """The judge and the threshold that check each sentence of released prose in serving.
 
     Attributes:
@@ -51,8 +51,8 @@ class ProseRelease:
             reason.
     """
 
-    why_not: str = NOT_MEASURED
-    cut: SentenceCut | None = None
+    why_not: str = NOT_MEASURED_REASON
+    cut: SentenceThreshold | None = None
     forced: bool = False
 
     @property
@@ -61,20 +61,20 @@ class ProseRelease:
         return QUOTE_ONLY if self.why_not else ANSWER_FORMS
 
     @property
-    def in_words(self) -> str:
+    def description(self) -> str:
         """The text for the README, page, commands, model list and report."""
         return f"quotations alone: {self.why_not}" if self.why_not else "quotations and prose"
 
 
-def given_form(wanted: AnswerSetting, release: ProseRelease) -> AnswerForm:
+def resolve_form(setting: AnswerSetting, release: ProseRelease) -> AnswerForm:
     """Return the form that the answer gets.
 
     Args:
-        wanted: the author's setting `answer`.
+        setting: the author's setting `answer`.
         release: the release of the version that answers.
     """
-    if wanted == "quote":
+    if setting == "quote":
         return "quote"
-    if wanted == VOICE and (release.forced or not release.why_not):
+    if setting == VOICE and (release.forced or not release.why_not):
         return VOICE
     return "quote" if release.why_not else "quote_and_voice"

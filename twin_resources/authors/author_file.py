@@ -21,14 +21,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors.answer_forms import AnswerSetting
-from twin_resources.authors.front_desk_settings import NO_TEXTS, DeskTexts, read_front_desk
-from twin_resources.authors.guard_settings import NO_TABLE, Guards, read_guards
+from twin_resources.authors.front_desk_settings import (
+    DEFAULT_DESK_TEXTS,
+    DeskTexts,
+    read_front_desk,
+)
+from twin_resources.authors.guard_settings import DEFAULT_GUARDS, Guards, read_guards
 from twin_resources.authors.score_settings import NO_SCORES, CountedScores, read_scores
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
 # The bundled authors, one folder each: a link to deploy/samples in a checkout.
-SAMPLES = Path(__file__).resolve().parent / "samples"
+SAMPLES_DIR = Path(__file__).resolve().parent / "samples"
 OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
 """Posts that an import leaves out unless the author's settings include them (`Author.include`)."""
 # Limit for the passages of a prompt, in tokens of the embedder: four passages of the usual size.
@@ -37,7 +41,7 @@ OPT_INS = frozenset({"drafts", "private", "followers", "paid", "replies"})
 CONTEXT_TOKENS = 400
 FREQUENCY_PENALTY = 0.4  # without a penalty, a small model repeats one sentence to the end
 # Removed setting → its replacement. Otherwise a file that still has one would silently lose it.
-REMOVED: Mapping[str, str] = MappingProxyType(
+REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "base_model": "name it for the home: `twin up --base-model`, or TWIN_BASE_MODEL",
         "canary_share": "remove it: a canary answers a tenth of the requests",
@@ -51,7 +55,7 @@ REMOVED: Mapping[str, str] = MappingProxyType(
 )
 
 _LOG = logging.getLogger(__name__)
-_TABLES = {"front_desk": read_front_desk, "guards": read_guards, "scores": read_scores}
+_TABLE_READERS = {"front_desk": read_front_desk, "guards": read_guards, "scores": read_scores}
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,8 @@ class Author:
     auto_retrain: bool | None = None
     answer: AnswerSetting = "auto"
     system_messages: Literal["ignore", "note"] = "ignore"
-    guards: Guards = NO_TABLE
-    front_desk: DeskTexts = NO_TEXTS
+    guards: Guards = DEFAULT_GUARDS
+    front_desk: DeskTexts = DEFAULT_DESK_TEXTS
     scores: CountedScores = NO_SCORES
     consent: str = ""
     paid: bool = True
@@ -148,11 +152,11 @@ def read_author(settings: Settings, slug: str) -> Author:
             if is_text
             else "make it a file that this user may read",
         ) from error
-    if removed := [name for name in REMOVED if name in document]:
+    if removed := [name for name in REMOVED_SETTINGS if name in document]:
         raise TwinError(
             f"read the settings of author {slug!r}",
             found=f"{path}: {removed[0]}, which this release does not have",
-            next_step=REMOVED[removed[0]],
+            next_step=REMOVED_SETTINGS[removed[0]],
         )
     known = {name for name in Author.__dataclass_fields__ if name not in {"slug", "extra"}}
     values = {name: document[name] for name in known if name in document}
@@ -161,32 +165,32 @@ def read_author(settings: Settings, slug: str) -> Author:
             values[name] = tuple(values[name])
     values.setdefault("name", slug)
     extra = {name: value for name, value in document.items() if name not in known}
-    wrong: list[str] = []
-    for name, read_table in _TABLES.items():
+    mistakes: list[str] = []
+    for name, read_table in _TABLE_READERS.items():
         if name in values:
             try:
                 values[name] = read_table(values[name])
             except (ValueError, AttributeError, TypeError) as error:
-                wrong.append(f"{name}: {error}")
+                mistakes.append(f"{name}: {error}")
                 del values[name]
     for name, value in values.items():
         try:
-            values[name] = _kinds_of_author()[name].validate_python(value, strict=True)
+            values[name] = _field_adapters()[name].validate_python(value, strict=True)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(map(str, (name, *first["loc"])))
-            wrong.append(f"{place} is {first['input']!r} ({first['msg']})")
-    if wrong:
+            mistakes.append(f"{place} is {first['input']!r} ({first['msg']})")
+    if mistakes:
         raise TwinError(
             f"read the settings of author {slug!r}",
-            found=f"{path}: {'; '.join(wrong)}",
+            found=f"{path}: {'; '.join(mistakes)}",
             next_step='correct the value; write a list as in sources = ["one", "two"]',
         )
     return Author(slug=slug, **values, extra=extra)
 
 
 @cache  # building the adapters costs more than reading a file, and a tick may read 200
-def _kinds_of_author() -> dict[str, TypeAdapter[Any]]:
+def _field_adapters() -> dict[str, TypeAdapter[Any]]:
     return {name: TypeAdapter(kind) for name, kind in get_type_hints(Author).items()}
 
 
@@ -199,38 +203,38 @@ def list_authors(settings: Settings) -> list[Author]:
     """Read every author of this home, sorted by slug.
     Raises:
         TwinError: see `read_author`; a caller that must not stop at one author's mistake uses
-            `readable_authors`.
+            `list_readable_authors`.
     """
     return [read_author(settings, slug) for slug in author_slugs(settings)]
 
 
-def readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
+def list_readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
     """Return the authors of this home, and an error line for each file with a mistake."""
     authors: list[Author] = []
-    wrong: list[str] = []
+    mistakes: list[str] = []
     for slug in author_slugs(settings):
         try:
             authors.append(read_author(settings, slug))
         except TwinError as error:
-            wrong.append(f"{slug}: {error}")
-    return authors, wrong
+            mistakes.append(f"{slug}: {error}")
+    return authors, mistakes
 
 
-def counted_scores(settings: Settings) -> dict[str, CountedScores]:
+def read_counted_scores(settings: Settings) -> dict[str, CountedScores]:
     """Map each author with a readable `[scores]` table to it.
     A mistake in one author's file must not stop the scores of the others. It is logged here and
     raised by `read_author`; the scores count again once the file is corrected. Files without the
     word "scores" are not parsed, because every tick reads all files.
     """
-    counted: dict[str, CountedScores] = {}
+    scores_by_author: dict[str, CountedScores] = {}
     for slug in author_slugs(settings):
         try:
             text = (settings.authors_dir / f"{slug}.toml").read_text(encoding="utf-8")
             if "scores" in text:
-                counted[slug] = read_scores(tomllib.loads(text).get("scores", {}))
+                scores_by_author[slug] = read_scores(tomllib.loads(text).get("scores", {}))
         except (OSError, ValueError, AttributeError, TypeError) as error:
             _LOG.warning("[scores] of author %s cannot be read, so none counts: %s", slug, error)
-    return counted
+    return scores_by_author
 
 
 def write_author(settings: Settings, author: Author) -> Path:

@@ -19,44 +19,44 @@ from twin_resources.authors import Author
 _DAY = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 
 
-def consented_on(author: Author, *, today: date | None = None) -> date | None:
+def consent_date(author: Author, *, today: date | None = None) -> date | None:
     """Return the day on which the author agreed (the first date of the line), or None.
     Args:
         today: date in UTC; later dates do not count, except the next one (time zones to the east).
     """
-    last = (today or datetime.now(UTC).date()).toordinal() + 1
+    latest_day = (today or datetime.now(UTC).date()).toordinal() + 1
     for match in _DAY.findall(author.consent):
         try:
             day = date.fromisoformat(match)
         except ValueError:  # 2026-13-01
             continue
-        if day.toordinal() <= last:
+        if day.toordinal() <= latest_day:
             return day
     return None
 
 
-def what_is_missing(author: Author) -> str:
+def missing_consent_reason(author: Author) -> str:
     """Return why the author's file gives no consent, as a clause for an error or a printed line."""
     if not author.consent.strip():
         return f"no line `consent` in authors/{author.slug}.toml"
     return f"no past date in `consent = {author.consent!r}` of authors/{author.slug}.toml"
 
 
-def what_keeps_here(author: Author) -> str:
+def external_use_refusal(author: Author) -> str:
     """Return why no post may be sent to a model on another machine, or "" if it may."""
     if not author.paid:
         return f"authors/{author.slug}.toml says paid = false"
-    return what_is_missing(author) if consented_on(author) is None else ""
+    return missing_consent_reason(author) if consent_date(author) is None else ""
 
 
-def how_to_let_leave(author: Author) -> str:
+def external_use_instructions(author: Author) -> str:
     """Return the step that lets posts be sent to another machine."""
     if not author.paid:
         return "keep the setting, or remove the line paid = false from the author's file"
-    return how_to_consent(author)
+    return consent_instructions(author)
 
 
-def how_to_consent(author: Author) -> str:
+def consent_instructions(author: Author) -> str:
     """Return the step that records the author's consent."""
     return (
         f"ask {author.name}, then write the date and the form into authors/{author.slug}.toml: "

@@ -24,22 +24,22 @@ class DeskTexts:
     """The table of one author.
 
     Attributes:
-        own: the author's texts as (kind, text), in a fixed order; an empty text turns the kind
+        texts: the author's texts as (kind, text), in a fixed order; an empty text turns the kind
             off.
     """
 
-    own: tuple[tuple[DeskKind, str], ...] = ()
+    texts: tuple[tuple[DeskKind, str], ...] = ()
 
     def as_table(self) -> dict[str, Any]:
         """Return the same settings as a TOML table."""
-        return dict(self.own)
+        return dict(self.texts)
 
     def text(self, kind: DeskKind) -> str | None:
         """Return the author's text of this kind, or None."""
-        return dict(self.own).get(kind)
+        return dict(self.texts).get(kind)
 
 
-NO_TEXTS = DeskTexts()
+DEFAULT_DESK_TEXTS = DeskTexts()
 
 
 def read_front_desk(table: Mapping[str, Any]) -> DeskTexts:
@@ -54,7 +54,7 @@ def read_front_desk(table: Mapping[str, Any]) -> DeskTexts:
             raise ValueError(f"{name} = {value!r} is no text")
     if table.get("danger", "-").strip() == "":
         raise ValueError("danger is empty, and a reader in danger is always answered")
-    own: list[tuple[DeskKind, str]] = [
+    texts: list[tuple[DeskKind, str]] = [
         (kind, str(table[kind]).strip()) for kind in DESK_KINDS if kind in table
     ]
-    return DeskTexts(tuple(own))
+    return DeskTexts(tuple(texts))

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
-Guarded = Literal["personal", "secrets", "injection", "words"]
+GuardKind = Literal["personal", "secrets", "injection", "words"]
 GuardPlace = Literal["input", "passages", "answer"]
 GuardAction = Literal["off", "record", "mask", "block"]
-KINDS: tuple[Guarded, ...] = get_args(Guarded)
+KINDS: tuple[GuardKind, ...] = get_args(GuardKind)
 PLACES: tuple[GuardPlace, ...] = get_args(GuardPlace)
 ACTIONS: tuple[GuardAction, ...] = get_args(GuardAction)
 
@@ -31,7 +31,7 @@ ACTIONS: tuple[GuardAction, ...] = get_args(GuardAction)
 # be read by others. An injection in a question is answered: its control tokens are broken, so it
 # can at worst spoil the answer to its own writer, and a question about injections is legitimate. An
 # injection in a passage is blocked, because somebody other than the reader wrote it.
-DEFAULTS: Mapping[Guarded, Mapping[GuardPlace, GuardAction]] = {
+DEFAULTS: Mapping[GuardKind, Mapping[GuardPlace, GuardAction]] = {
     "personal": {"input": "record", "passages": "mask", "answer": "mask"},
     "secrets": {"input": "mask", "passages": "mask", "answer": "mask"},
     "injection": {"input": "record", "passages": "block", "answer": "record"},
@@ -44,29 +44,29 @@ class Guards:
     """The table of one author.
 
     Attributes:
-        own: the differences from `DEFAULTS` as (kind, place, action), in a fixed order.
+        overrides: the differences from `DEFAULTS` as (kind, place, action), in a fixed order.
         block_list: words and phrases; case and spacing are ignored.
     """
 
-    own: tuple[tuple[Guarded, GuardPlace, GuardAction], ...] = ()
+    overrides: tuple[tuple[GuardKind, GuardPlace, GuardAction], ...] = ()
     block_list: tuple[str, ...] = ()
 
     def as_table(self) -> dict[str, Any]:
         """Return the same settings as a TOML table, without defaults."""
         table: dict[str, Any] = {}
-        for kind, place, action in self.own:
+        for kind, place, action in self.overrides:
             table.setdefault(kind, {})[place] = action
         return table | ({"block_list": list(self.block_list)} if self.block_list else {})
 
-    def action(self, kind: Guarded, place: GuardPlace) -> GuardAction:
-        return self._own.get((kind, place)) or DEFAULTS[kind][place]
+    def action(self, kind: GuardKind, place: GuardPlace) -> GuardAction:
+        return self._overrides_by_place.get((kind, place)) or DEFAULTS[kind][place]
 
     @cached_property
-    def _own(self) -> Mapping[tuple[Guarded, GuardPlace], GuardAction]:
-        return {(kind, place): action for kind, place, action in self.own}
+    def _overrides_by_place(self) -> Mapping[tuple[GuardKind, GuardPlace], GuardAction]:
+        return {(kind, place): action for kind, place, action in self.overrides}
 
 
-NO_TABLE = Guards()
+DEFAULT_GUARDS = Guards()
 
 
 def read_guards(table: Mapping[str, Any]) -> Guards:
@@ -78,33 +78,33 @@ def read_guards(table: Mapping[str, Any]) -> Guards:
     words: tuple[str, ...] = ()
     for name, value in table.items():
         if name == "block_list":
-            words = _words(value)
+            words = _parse_words(value)
         elif name not in KINDS:
             raise ValueError(f"{name!r} is none of {', '.join((*KINDS, 'block_list'))}")
         elif isinstance(value, Mapping):
             for place, action in cast("Mapping[str, Any]", value).items():
                 if place not in PLACES:
                     raise ValueError(f"{name}.{place} is none of {', '.join(PLACES)}")
-                actions[name][place] = _action(f"{name}.{place}", action)
+                actions[name][place] = _parse_action(f"{name}.{place}", action)
         else:
-            actions[name] = dict.fromkeys(PLACES, _action(name, value))
-    own: list[tuple[Guarded, GuardPlace, GuardAction]] = [
+            actions[name] = dict.fromkeys(PLACES, _parse_action(name, value))
+    overrides: list[tuple[GuardKind, GuardPlace, GuardAction]] = [
         (kind, place, actions[kind][place])
         for kind in KINDS
         for place in PLACES
         if actions[kind][place] != DEFAULTS[kind][place]
     ]
-    return Guards(tuple(own), words)
+    return Guards(tuple(overrides), words)
 
 
-def _action(name: str, value: object) -> GuardAction:
+def _parse_action(name: str, value: object) -> GuardAction:
     for action in ACTIONS:
         if value == action:
             return action
     raise ValueError(f"{name} = {value!r} is none of {', '.join(ACTIONS)}")
 
 
-def _words(value: object) -> tuple[str, ...]:
+def _parse_words(value: object) -> tuple[str, ...]:
     words = cast("list[object]", value) if isinstance(value, list | tuple) else None
     if words is None or not all(isinstance(word, str) and word.strip() for word in words):
         raise ValueError(f"block_list = {value!r} is no list of words")

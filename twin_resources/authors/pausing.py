@@ -15,21 +15,21 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.settings import Settings
 
 SUFFIX = ".paused"
-LONGEST = 300  # characters shown of a line that somebody wrote by hand
+MAX_REASON_CHARACTERS = 300  # characters shown of a line that somebody wrote by hand
 
 
 def pause_file(settings: Settings, slug: str) -> Path:
     return settings.authors_dir / f"{slug}{SUFFIX}"
 
 
-def pause(settings: Settings, slug: str, *, reason: str) -> Path:
+def pause_author(settings: Settings, slug: str, *, reason: str) -> Path:
     """Stop an author's answers, or replace the reason if they are stopped already."""
     path = pause_file(settings, slug)
     day = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     return replace_file(path, f"since {day}: {' '.join(reason.split())}\n")
 
 
-def resume(settings: Settings, slug: str) -> bool:
+def resume_author(settings: Settings, slug: str) -> bool:
     """Let the author answer again; return False if the author was not paused."""
     try:
         pause_file(settings, slug).unlink()
@@ -38,7 +38,7 @@ def resume(settings: Settings, slug: str) -> bool:
     return True
 
 
-def paused_because(path: Path) -> str:
+def pause_reason(path: Path) -> str:
     """Return the line of a pause file, or "" if there is none.
     A file that cannot be read pauses the author too.
     """
@@ -48,4 +48,4 @@ def paused_because(path: Path) -> str:
         return ""
     except OSError as error:
         line = f"{path.name} cannot be read ({error.strerror})"
-    return " ".join(line.split())[:LONGEST] or "no reason was written"
+    return " ".join(line.split())[:MAX_REASON_CHARACTERS] or "no reason was written"

@@ -21,13 +21,13 @@ from functools import cached_property
 from typing import Any, Literal, cast, get_args
 
 ScoredBy = Literal["reader", "judge"]
-WhyUnfit = Literal["", "not_a_number", "out_of_range", "unknown_category"]
+RejectionReason = Literal["", "not_a_number", "out_of_range", "unknown_category"]
 # Scores that the twin writes itself (`langfuse/score_names.py`, judges) cannot be redefined.
-OWN_NAMES = ("thumbs", "output", "comparison")
-OWN_PREFIX = "judge:"
+RESERVED_NAMES = ("thumbs", "output", "comparison")
+RESERVED_PREFIX = "judge:"
 _STREAM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,59}")
-_KEYS = ("stream", "by", "range", "values")
-_BEST = (0.0, 1.0)
+_ENTRY_KEYS = ("stream", "by", "range", "values")
+_DEFAULT_RANGE = (0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ class CountedScore:
     best: float = 1.0
     values: tuple[tuple[str, float], ...] = ()
 
-    def value_of(self, number: float | None, category: str) -> tuple[float | None, WhyUnfit]:
+    def normalize(
+        self, number: float | None, category: str
+    ) -> tuple[float | None, RejectionReason]:
         """Return the value in [0, 1] of one score, or why it has none.
         Args:
             number: the value of a numeric score, 1 or 0 of a boolean one, or None.
@@ -71,7 +73,7 @@ class CountedScore:
             entry["stream"] = self.stream
         if self.by != "reader":
             entry["by"] = self.by
-        if (self.worst, self.best) != _BEST:
+        if (self.worst, self.best) != _DEFAULT_RANGE:
             entry["range"] = [self.worst, self.best]
         if self.values:
             entry["values"] = dict(self.values)
@@ -84,7 +86,7 @@ class CountedScores:
 
     scores: tuple[CountedScore, ...] = ()
 
-    def of(self, name: str) -> CountedScore | None:
+    def get(self, name: str) -> CountedScore | None:
         """Return how scores of this name are read, or None if they do not count."""
         return self._by_name.get(name)
 
@@ -105,40 +107,42 @@ def read_scores(table: Mapping[str, Any]) -> CountedScores:
     Raises:
         ValueError: an invalid entry, which the message names with the values that are allowed.
     """
-    return CountedScores(tuple(_entry(name, table[name]) for name in sorted(table)))
+    return CountedScores(tuple(_parse_entry(name, table[name]) for name in sorted(table)))
 
 
-def _entry(name: str, entry: object) -> CountedScore:
-    if name in OWN_NAMES or name.startswith(OWN_PREFIX) or not name.strip():
-        own = ", ".join((*OWN_NAMES, f"{OWN_PREFIX}…"))
-        raise ValueError(f"{name!r} is one of the twin's own names ({own}), which always count")
+def _parse_entry(name: str, entry: object) -> CountedScore:
+    if name in RESERVED_NAMES or name.startswith(RESERVED_PREFIX) or not name.strip():
+        reserved = ", ".join((*RESERVED_NAMES, f"{RESERVED_PREFIX}…"))
+        raise ValueError(
+            f"{name!r} is one of the twin's own names ({reserved}), which always count"
+        )
     if isinstance(entry, str):
-        return CountedScore(name, _stream(name, entry))
+        return CountedScore(name, _parse_stream(name, entry))
     if not isinstance(entry, Mapping):
         raise ValueError(
-            f'{name} = {entry!r} is neither a stream ("thumbs") nor a table of {", ".join(_KEYS)}'
+            f'{name} = {entry!r} is neither a stream ("thumbs") nor a table of {", ".join(_ENTRY_KEYS)}'
         )
     fields = cast("Mapping[str, Any]", entry)
-    unknown = sorted(set(fields) - set(_KEYS))
+    unknown = sorted(set(fields) - set(_ENTRY_KEYS))
     if unknown:
-        raise ValueError(f"{name}.{unknown[0]} is none of {', '.join(_KEYS)}")
+        raise ValueError(f"{name}.{unknown[0]} is none of {', '.join(_ENTRY_KEYS)}")
     if "range" in fields and "values" in fields:
         raise ValueError(f"{name} has range (numbers) and values (categories): give only one")
     by = fields.get("by", "reader")
     if by not in get_args(ScoredBy):
         raise ValueError(f"{name}.by = {by!r} is none of {', '.join(get_args(ScoredBy))}")
-    worst, best = _range(name, fields.get("range", list(_BEST)))
+    worst, best = _parse_range(name, fields.get("range", list(_DEFAULT_RANGE)))
     return CountedScore(
         name,
-        _stream(name, fields.get("stream", name)),
+        _parse_stream(name, fields.get("stream", name)),
         cast("ScoredBy", by),
         worst,
         best,
-        _values(name, fields["values"]) if "values" in fields else (),
+        _parse_values(name, fields["values"]) if "values" in fields else (),
     )
 
 
-def _stream(name: str, stream: object) -> str:
+def _parse_stream(name: str, stream: object) -> str:
     if not isinstance(stream, str) or not _STREAM.fullmatch(stream):
         raise ValueError(
             f"{name}: {stream!r} cannot name a stream: up to 60 letters, digits, '.', '_', '@', '-'"
@@ -146,17 +150,17 @@ def _stream(name: str, stream: object) -> str:
     return stream
 
 
-def _range(name: str, value: object) -> tuple[float, float]:
+def _parse_range(name: str, value: object) -> tuple[float, float]:
     ends = cast("list[object]", value) if isinstance(value, list | tuple) else []
-    numbers = [number for end in ends if (number := _number(end)) is not None]
+    numbers = [number for end in ends if (number := _parse_number(end)) is not None]
     if len(ends) != 2 or len(numbers) != 2 or numbers[0] == numbers[1]:
         raise ValueError(f"{name}.range = {value!r} is not [worst, best], as in [1, 5]")
     return numbers[0], numbers[1]
 
 
-def _values(name: str, raw: object) -> tuple[tuple[str, float], ...]:
+def _parse_values(name: str, raw: object) -> tuple[tuple[str, float], ...]:
     table = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
-    numbers = {category: _number(value) for category, value in sorted(table.items())}
+    numbers = {category: _parse_number(value) for category, value in sorted(table.items())}
     values = {key: x for key, x in numbers.items() if x is not None and 0.0 <= x <= 1.0}
     if not table or len(values) < len(table):
         raise ValueError(
@@ -166,7 +170,7 @@ def _values(name: str, raw: object) -> tuple[tuple[str, float], ...]:
     return tuple(values.items())
 
 
-def _number(value: object) -> float | None:
+def _parse_number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)

@@ -20,13 +20,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Protocol
 
-from twin_resources.backup.backup_record import NAME, BackupRecord, SavedFile
+from twin_resources.backup.backup_record import RECORD_NAME, BackupRecord, SavedFile
 from twin_resources.errors import TwinError
 from twin_resources.storage.object_store import is_object_address
-from twin_resources.storage.places import FilePlace
-from twin_resources.storage.storage_faults import faults_told
+from twin_resources.storage.places import FileStore
+from twin_resources.storage.storage_faults import translate_storage_errors
 
-_BLOCK = 1 << 20
+_BLOCK_BYTES = 1 << 20
 _FOLDER = "contents"
 
 
@@ -61,27 +61,27 @@ class BackupReader(Protocol):
 
 
 @contextmanager
-def written_backup(place: str) -> Generator[tuple[BackupWriter, list[BackupRecord]]]:
+def open_backup_writer(address: str) -> Generator[tuple[BackupWriter, list[BackupRecord]]]:
     """Write a backup; it is complete once the block has put its record into the list.
 
     Raises:
         TwinError: a file of that name exists, or the backup cannot be written.
     """
     records: list[BackupRecord] = []
-    if is_object_address(place):
-        bucket = _ObjectsWriter(FilePlace(place))
+    if is_object_address(address):
+        bucket = _ObjectsWriter(FileStore(address))
         yield bucket, records
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, NAME)
+            file = Path(folder, RECORD_NAME)
             file.write_bytes(records[0].to_json())
-            bucket.place.store(NAME, file)
+            bucket.place.store_file(RECORD_NAME, file)
         return
-    path = Path(place).expanduser()
+    path = Path(address).expanduser()
     if path.exists():
-        raise _taken(path)
+        raise _already_exists_error(path)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        with faults_told(f"write the backup {path}", path.parent):
+        with translate_storage_errors(f"write the backup {path}", path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with (
@@ -89,23 +89,23 @@ def written_backup(place: str) -> Generator[tuple[BackupWriter, list[BackupRecor
                 tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar,
             ):
                 yield _TarWriter(tar), records
-                _add_bytes(tar, NAME, records[0].to_json())
-            _name(partial, path)
+                _add_bytes(tar, RECORD_NAME, records[0].to_json())
+            _publish(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _name(partial: Path, path: Path) -> None:
+def _publish(partial: Path, path: Path) -> None:
     """Give a complete backup its name, unless another command has taken it by now."""
     try:
         path.hardlink_to(partial)
     except FileExistsError as error:
-        raise _taken(path) from error
+        raise _already_exists_error(path) from error
     except OSError:  # a file system without links
         partial.rename(path)
 
 
-def _taken(path: Path) -> TwinError:
+def _already_exists_error(path: Path) -> TwinError:
     return TwinError(
         f"write the backup {path}",
         found="a file of that name",
@@ -114,25 +114,25 @@ def _taken(path: Path) -> TwinError:
 
 
 @contextmanager
-def opened_backup(place: str) -> Generator[BackupReader]:
+def open_backup_reader(address: str) -> Generator[BackupReader]:
     """Open a backup for reading.
 
     Raises:
         TwinError: there is no backup, or it is incomplete.
     """
-    if is_object_address(place):
-        yield _ObjectsReader(FilePlace(place))
+    if is_object_address(address):
+        yield _ObjectsReader(FileStore(address))
         return
-    path = Path(place).expanduser()
+    path = Path(address).expanduser()
     try:
         tar = tarfile.open(path, mode="r:")  # noqa: SIM115 - closed below
     except (OSError, tarfile.TarError) as error:
-        raise _none_there(place, str(error)) from error
+        raise _no_backup_error(address, str(error)) from error
     with tar:
-        yield _TarReader(tar, place)
+        yield _TarReader(tar, address)
 
 
-def sha256_of(file: Path) -> str:
+def hash_file(file: Path) -> str:
     """Return the SHA-256 of a file's bytes, hex."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
@@ -141,23 +141,23 @@ def sha256_of(file: Path) -> str:
 class _TarWriter:
     def __init__(self, tar: tarfile.TarFile) -> None:
         self._tar = tar
-        self._there: set[str] = set()
+        self._saved_hashes: set[str] = set()
 
     def add(self, file: Path, path: str, *, mode: int = 0) -> SavedFile:
-        saved = SavedFile(path, sha256_of(file), file.stat().st_size, mode)
-        if saved.sha256 not in self._there:
+        saved = SavedFile(path, hash_file(file), file.stat().st_size, mode)
+        if saved.sha256 not in self._saved_hashes:
             member = tarfile.TarInfo(f"{_FOLDER}/{saved.sha256}")
             member.size = saved.bytes
             with file.open("rb") as stream:
-                read = _HashedStream(stream)
-                self._tar.addfile(member, read)  # pyright: ignore[reportArgumentType]
-            if read.sha256 != saved.sha256:
-                raise _changed(file)
-            self._there.add(saved.sha256)
+                hashed_stream = _HashingStream(stream)
+                self._tar.addfile(member, hashed_stream)  # pyright: ignore[reportArgumentType]
+            if hashed_stream.sha256 != saved.sha256:
+                raise _changed_file_error(file)
+            self._saved_hashes.add(saved.sha256)
         return saved
 
 
-class _HashedStream:
+class _HashingStream:
     """A stream that hashes its bytes as they are read."""
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -175,30 +175,30 @@ class _HashedStream:
 
 
 class _ObjectsWriter:
-    def __init__(self, place: FilePlace) -> None:
-        self.place = place
-        self._there = set(place.names(_FOLDER))
+    def __init__(self, store: FileStore) -> None:
+        self.place = store
+        self._stored_names = set(store.list_files(_FOLDER))
 
     def add(self, file: Path, path: str, *, mode: int = 0) -> SavedFile:
-        saved = SavedFile(path, sha256_of(file), file.stat().st_size, mode)
+        saved = SavedFile(path, hash_file(file), file.stat().st_size, mode)
         name = f"{_FOLDER}/{saved.sha256}"
-        if name not in self._there:
-            self.place.store(name, file)
-            if sha256_of(file) != saved.sha256:
-                raise _changed(file)
-            self._there.add(name)
+        if name not in self._stored_names:
+            self.place.store_file(name, file)
+            if hash_file(file) != saved.sha256:
+                raise _changed_file_error(file)
+            self._stored_names.add(name)
         return saved
 
 
 class _TarReader:
-    def __init__(self, tar: tarfile.TarFile, place: str) -> None:
-        self._tar, self._place = tar, place
+    def __init__(self, tar: tarfile.TarFile, address: str) -> None:
+        self._tar, self._address = tar, address
         try:
-            stream = tar.extractfile(NAME)
+            stream = tar.extractfile(RECORD_NAME)
             text = stream.read() if stream else b""
         except (KeyError, OSError, tarfile.TarError) as error:
-            raise _none_there(place, f"no {NAME} in it") from error
-        self.record = BackupRecord.from_json(text, place=place)
+            raise _no_backup_error(address, f"no {RECORD_NAME} in it") from error
+        self.record = BackupRecord.from_json(text, address=address)
 
     def write(self, saved: SavedFile, into: Path) -> None:
         try:
@@ -206,40 +206,40 @@ class _TarReader:
         except (KeyError, tarfile.TarError):
             stream = None
         if stream is None:
-            raise _not_whole(self._place, saved)
+            raise _damaged_content_error(self._address, saved)
         with stream:
-            _write(stream, saved, into, self._place)
+            _write_verified(stream, saved, into, self._address)
 
 
 class _ObjectsReader:
-    def __init__(self, place: FilePlace) -> None:
-        self._place = place
-        self._there = set(place.names())
-        if NAME not in self._there:
-            raise _none_there(place.address, f"no {NAME} under it")
-        with place.opened(NAME) as stream:
-            self.record = BackupRecord.from_json(stream.read(), place=place.address)
+    def __init__(self, store: FileStore) -> None:
+        self._store = store
+        self._stored_names = set(store.list_files())
+        if RECORD_NAME not in self._stored_names:
+            raise _no_backup_error(store.address, f"no {RECORD_NAME} under it")
+        with store.open_file(RECORD_NAME) as stream:
+            self.record = BackupRecord.from_json(stream.read(), address=store.address)
 
     def write(self, saved: SavedFile, into: Path) -> None:
         name = f"{_FOLDER}/{saved.sha256}"
-        if name not in self._there:
-            raise _not_whole(self._place.address, saved)
-        with self._place.opened(name) as stream:
-            _write(stream, saved, into, self._place.address)
+        if name not in self._stored_names:
+            raise _damaged_content_error(self._store.address, saved)
+        with self._store.open_file(name) as stream:
+            _write_verified(stream, saved, into, self._store.address)
 
 
-def _write(stream: IO[bytes], saved: SavedFile, into: Path, place: str) -> None:
+def _write_verified(stream: IO[bytes], saved: SavedFile, into: Path, address: str) -> None:
     digest = hashlib.sha256()
-    with faults_told(f"write {into}", into.parent):
+    with translate_storage_errors(f"write {into}", into.parent):
         into.parent.mkdir(parents=True, exist_ok=True)
         with into.open("wb") as written:
-            while block := stream.read(_BLOCK):
+            while block := stream.read(_BLOCK_BYTES):
                 digest.update(block)
                 written.write(block)
         if saved.mode:
             into.chmod(saved.mode)
     if digest.hexdigest() != saved.sha256:
-        raise _not_whole(place, saved)
+        raise _damaged_content_error(address, saved)
 
 
 def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -248,23 +248,23 @@ def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(member, io.BytesIO(content))
 
 
-def _changed(file: Path) -> TwinError:
+def _changed_file_error(file: Path) -> TwinError:
     return TwinError(
         f"save {file}", found="it changed meanwhile", next_step="back up again in a moment"
     )
 
 
-def _none_there(place: str, detail: str) -> TwinError:
+def _no_backup_error(address: str, detail: str) -> TwinError:
     return TwinError(
-        f"read the backup {place}",
+        f"read the backup {address}",
         found=f"no whole backup ({detail})",
         next_step="name a file or prefix that `twin backup` wrote to its end",
     )
 
 
-def _not_whole(place: str, saved: SavedFile) -> TwinError:
+def _damaged_content_error(address: str, saved: SavedFile) -> TwinError:
     return TwinError(
-        f"read {saved.path} from the backup {place}",
+        f"read {saved.path} from the backup {address}",
         found="other bytes than were saved, or none",
         next_step="use another backup; nothing was changed",
     )

@@ -13,7 +13,7 @@ from typing import Any
 from twin_resources.errors import TwinError
 
 SCHEMA = 1
-NAME = "backup.json"  # written last, so a backup without it is incomplete
+RECORD_NAME = "backup.json"  # written last, so a backup without it is incomplete
 
 
 @dataclass(frozen=True)
@@ -83,13 +83,13 @@ class BackupRecord:
         return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1).encode()
 
     @classmethod
-    def from_json(cls, text: bytes, *, place: str) -> BackupRecord:
+    def from_json(cls, text: bytes, *, address: str) -> BackupRecord:
         """Parse the record.
 
         Raises:
             TwinError: the text is not a record, or it has a newer schema.
         """
-        tried = f"read the backup {place}"
+        tried = f"read the backup {address}"
         try:
             document: dict[str, Any] = json.loads(text)
             number = int(document.pop("schema"))
@@ -100,18 +100,18 @@ class BackupRecord:
                     next_step="run the newer llm-twin that made it",
                 )
             tables = [
-                SavedTable(**(table | {"files": _files(table["files"])}))
+                SavedTable(**(table | {"files": _parse_files(table["files"])}))
                 for table in document.pop("tables")
             ]
-            state, files = SavedFile(**document.pop("state")), _files(document.pop("files"))
+            state, files = SavedFile(**document.pop("state")), _parse_files(document.pop("files"))
             return cls(**document, state=state, files=files, tables=tuple(tables))
         except (ValueError, KeyError, TypeError) as error:
             raise TwinError(
                 tried,
-                found=f"a {NAME} that says something else ({type(error).__name__}: {error})",
+                found=f"a {RECORD_NAME} that says something else ({type(error).__name__}: {error})",
                 next_step="name a backup that `twin backup` made",
             ) from error
 
 
-def _files(entries: list[dict[str, Any]]) -> tuple[SavedFile, ...]:
+def _parse_files(entries: list[dict[str, Any]]) -> tuple[SavedFile, ...]:
     return tuple(SavedFile(**entry) for entry in entries)

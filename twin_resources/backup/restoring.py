@@ -19,14 +19,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_resources.backup.backup_form import BackupReader, opened_backup
+from twin_resources.backup.backup_form import BackupReader, open_backup_reader
 from twin_resources.backup.backup_record import BackupRecord, SavedTable
-from twin_resources.backup.state_rows import move_paths, moved_text, put_state, sqlite_file
+from twin_resources.backup.state_rows import move_paths, replace_paths, restore_state, sqlite_file
 from twin_resources.errors import TwinError
 from twin_resources.registry.home_state import has_rows
 from twin_resources.registry.registry import Registry
-from twin_resources.storage.places import FilePlace
-from twin_resources.storage.state.database_files import databases_in
+from twin_resources.storage.places import FileStore
+from twin_resources.storage.state.database_files import find_databases
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables import store
 from twin_resources.storage.tables.wholeness import check_table
@@ -34,14 +34,14 @@ from twin_resources.storage.tables.wholeness import check_table
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
-_TEXTS = frozenset({".json", ".toml", ".yaml", ".yml"})
+_TEXT_SUFFIXES = frozenset({".json", ".toml", ".yaml", ".yml"})
 # Locked file in a home under construction; an unlocked one is from a killed run.
-_MARK = ".twin-restoring"
+_LOCK_NAME = ".twin-restoring"
 
 Report = Callable[[str], object]
 
 
-def restore(settings: Settings, place: str, *, report: Report = print) -> BackupRecord:
+def restore(settings: Settings, address: str, *, report: Report = print) -> BackupRecord:
     """Create the home of these settings from a backup.
 
     The home's folder, the place of its tables and its state store must be empty.
@@ -53,15 +53,15 @@ def restore(settings: Settings, place: str, *, report: Report = print) -> Backup
         TwinError: a place is not empty, another command restores into it, the backup is incomplete,
             or a restored table differs. The home is not created then.
     """
-    with opened_backup(place) as reader:
+    with open_backup_reader(address) as reader:
         record = reader.record
         _check_empty(settings, record)
-        made = settings.home.with_name(f"{settings.home.name}.restoring")
-        with _begun(made):
+        staging = settings.home.with_name(f"{settings.home.name}.restoring")
+        with _staging_folder(staging):
             try:
-                _fill(settings, record, reader, made, report=report)
+                _restore_into(settings, record, reader, staging, report=report)
             except BaseException:
-                shutil.rmtree(made)
+                shutil.rmtree(staging)
                 raise
     report("state store and policy")
     with closing(State.open(settings.state_address)) as state:
@@ -70,64 +70,66 @@ def restore(settings: Settings, place: str, *, report: Report = print) -> Backup
 
 
 @contextmanager
-def _begun(made: Path) -> Generator[None]:
+def _staging_folder(staging: Path) -> Generator[None]:
     """Create the empty folder that becomes the home, for this process alone.
 
     Raises:
         TwinError: another process is filling it.
     """
     try:
-        if (made / _MARK).exists():
-            with (made / _MARK).open("a") as left:
+        if (staging / _LOCK_NAME).exists():
+            with (staging / _LOCK_NAME).open("a") as left:
                 fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(made)
-        made.mkdir(parents=True)
-        mark = (made / _MARK).open("a")
-        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(staging)
+        staging.mkdir(parents=True)
+        lock = (staging / _LOCK_NAME).open("a")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, FileExistsError) as error:
         raise TwinError(
-            f"restore into {made.with_suffix('')}",
-            found=f"{made}, which another command fills",
+            f"restore into {staging.with_suffix('')}",
+            found=f"{staging}, which another command fills",
             next_step="wait for it; if no command is running, remove the folder and try again",
         ) from error
-    with mark:
+    with lock:
         yield
 
 
-def _fill(
-    settings: Settings, record: BackupRecord, reader: BackupReader, made: Path, *, report: Report
+def _restore_into(
+    settings: Settings, record: BackupRecord, reader: BackupReader, staging: Path, *, report: Report
 ) -> None:
-    moved = _moved(settings, record)
+    moved_paths = _moved_paths(settings, record)
     report("files")
     for saved in record.files:
-        reader.write(saved, made / saved.path)
-    _move_texts(made, moved)
-    for database in databases_in(made):
-        move_paths(database, moved)
+        reader.write(saved, staging / saved.path)
+    _rewrite_paths_in_texts(staging, moved_paths)
+    for database in find_databases(staging):
+        move_paths(database, moved_paths)
     # tables inside the home are written to the one under construction
     base = settings.tables_base
     final = Path(base)
-    inside = "://" not in base and final.is_relative_to(settings.home)
-    where = str(made / final.relative_to(settings.home)) if inside else base
+    is_in_home = "://" not in base and final.is_relative_to(settings.home)
+    tables_target = str(staging / final.relative_to(settings.home)) if is_in_home else base
     with tempfile.TemporaryDirectory(prefix="twin-restore-") as scratch:
         for table in record.tables:
             report(f"table {table.asset} of {table.author}")
-            _put_table(table, reader, FilePlace(where), Path(scratch, "file"))
+            _restore_table(table, reader, FileStore(tables_target), Path(scratch, "file"))
         file = Path(scratch, "state.sqlite")
         reader.write(record.state, file)
-        move_paths(file, moved)
-        into = sqlite_file(settings.state_address)
-        if into is not None and into.is_relative_to(settings.home):
-            put_state(file, f"sqlite:///{made / into.relative_to(settings.home)}")
+        move_paths(file, moved_paths)
+        state_file = sqlite_file(settings.state_address)
+        if state_file is not None and state_file.is_relative_to(settings.home):
+            restore_state(file, f"sqlite:///{staging / state_file.relative_to(settings.home)}")
         else:
-            put_state(file, settings.state_address)
-    (made / _MARK).unlink()
+            restore_state(file, settings.state_address)
+    (staging / _LOCK_NAME).unlink()
     if settings.home.exists():
         settings.home.rmdir()
-    made.rename(settings.home)
+    staging.rename(settings.home)
 
 
-def _put_table(table: SavedTable, reader: BackupReader, place: FilePlace, scratch: Path) -> None:
+def _restore_table(
+    table: SavedTable, reader: BackupReader, target: FileStore, scratch: Path
+) -> None:
     """Write a table's files, and compare every value with the backup's data version.
 
     Raises:
@@ -135,13 +137,13 @@ def _put_table(table: SavedTable, reader: BackupReader, place: FilePlace, scratc
     """
     for saved in table.files:
         reader.write(saved, scratch)
-        place.store(f"{table.folder}/{saved.path}", scratch)
-    uri = f"{place.address}/{table.folder}"
-    opened = store.open_table(uri, storage_options=None)
+        target.store_file(f"{table.folder}/{saved.path}", scratch)
+    uri = f"{target.address}/{table.folder}"
+    restored = store.open_table(uri, storage_options=None)
     version = ""
-    if opened is not None:
-        check_table(opened, every_value=True)
-        version = store.version_of(store.read_record(opened), opened.types)
+    if restored is not None:
+        check_table(restored, verify_values=True)
+        version = store.compute_data_version(store.read_record(restored), restored.types)
     if version != table.data_version:
         raise TwinError(
             f"restore {table.asset} of {table.author}",
@@ -162,8 +164,10 @@ def _check_empty(settings: Settings, record: BackupRecord) -> None:
     tried = f"restore into {home}"
     if home.exists() and (not home.is_dir() or any(home.iterdir())):
         raise TwinError(tried, found=f"something in {home}", next_step=next_step)
-    mine = {f"{table.folder}/{saved.path}" for table in record.tables for saved in table.files}
-    foreign = [name for name in FilePlace(settings.tables_base).names() if name not in mine]
+    backed_up = {f"{table.folder}/{saved.path}" for table in record.tables for saved in table.files}
+    foreign = [
+        name for name in FileStore(settings.tables_base).list_files() if name not in backed_up
+    ]
     if foreign:
         found = f"other files in {settings.tables_base}, such as {foreign[0]}"
         raise TwinError(tried, found=found, next_step=next_step)
@@ -176,17 +180,17 @@ def _check_empty(settings: Settings, record: BackupRecord) -> None:
             raise TwinError(tried, found=f"rows in {shown}", next_step=next_step)
 
 
-def _moved(settings: Settings, record: BackupRecord) -> dict[str, str]:
+def _moved_paths(settings: Settings, record: BackupRecord) -> dict[str, str]:
     """Return old folder → new folder, or nothing if they are the same."""
     pairs = {record.home: str(settings.home), record.tables_base: settings.tables_base}
     return {} if all(old == new for old, new in pairs.items()) else pairs
 
 
-def _move_texts(made: Path, moved: dict[str, str]) -> None:
+def _rewrite_paths_in_texts(staging: Path, moved_paths: dict[str, str]) -> None:
     """Replace the old folders in the home's configuration, author files and manifests."""
-    for path in made.rglob("*"):
-        if path.suffix not in _TEXTS or not path.is_file():
+    for path in staging.rglob("*"):
+        if path.suffix not in _TEXT_SUFFIXES or not path.is_file():
             continue
         text = path.read_bytes()
-        if any(old.encode() in text for old in moved):
-            path.write_text(moved_text(text.decode("utf-8"), moved), encoding="utf-8")
+        if any(old.encode() in text for old in moved_paths):
+            path.write_text(replace_paths(text.decode("utf-8"), moved_paths), encoding="utf-8")

@@ -19,12 +19,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twin_resources.backup.backup_form import BackupWriter, written_backup
+from twin_resources.backup.backup_form import BackupWriter, open_backup_writer
 from twin_resources.backup.backup_record import BackupRecord, SavedFile, SavedTable
 from twin_resources.backup.state_rows import save_state, sqlite_file
 from twin_resources.errors import TwinError
-from twin_resources.storage.places import FilePlace
-from twin_resources.storage.state.database_files import copy_database, databases_in
+from twin_resources.storage.places import FileStore
+from twin_resources.storage.state.database_files import copy_database, find_databases
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables import store
 from twin_resources.storage.tables.tables import Tables
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 
 SECRETS = "secrets.json"
 # Files that the next start writes, files of running processes, and the demo's own home.
-_FOLDERS = frozenset({"cache", "chat", "demo", "gateway", "logs", "supervisor", "work"})
-_FILES = frozenset({"endpoints.json", "env", "policy.json", "servers.json"})
-_ENDINGS = (".partial", ".sending", ".lock", "-wal", "-shm", "-journal")
+_EXCLUDED_FOLDERS = frozenset({"cache", "chat", "demo", "gateway", "logs", "supervisor", "work"})
+_EXCLUDED_FILES = frozenset({"endpoints.json", "env", "policy.json", "servers.json"})
+_EXCLUDED_SUFFIXES = (".partial", ".sending", ".lock", "-wal", "-shm", "-journal")
 
 Report = Callable[[str], object]
 
 
 def back_up(
-    settings: Settings, place: str, *, secrets: bool = False, report: Report = print
+    settings: Settings, address: str, *, secrets: bool = False, report: Report = print
 ) -> BackupRecord:
     """Save a home, which may be running, to a tar file or under `s3://bucket/prefix`.
 
@@ -62,14 +62,14 @@ def back_up(
             next_step="name the home (`--home`, TWIN_HOME), or start it once: `twin up`",
         )
     with (
-        written_backup(place) as (writer, records),
+        open_backup_writer(address) as (writer, records),
         tempfile.TemporaryDirectory(prefix="twin-backup-") as folder,
     ):
         scratch = Path(folder)
         report("state store")
         save_state(settings.state_address, scratch / "state.sqlite")
         state = writer.add(scratch / "state.sqlite", "state.sqlite")
-        tables = tuple(_saved_tables(settings, writer, scratch, report))
+        tables = tuple(_save_tables(settings, writer, scratch, report))
         report("files")
         record = BackupRecord(
             made_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -77,69 +77,73 @@ def back_up(
             tables_base=settings.tables_base,
             has_secrets=secrets,
             state=state,
-            files=tuple(_saved_files(settings, writer, scratch, secrets=secrets)),
+            files=tuple(_save_files(settings, writer, scratch, secrets=secrets)),
             tables=tables,
         )
         records.append(record)
     return record
 
 
-def _saved_tables(
+def _save_tables(
     settings: Settings, writer: BackupWriter, scratch: Path, report: Report
 ) -> Iterator[SavedTable]:
-    place = FilePlace(settings.tables_base)
+    table_files = FileStore(settings.tables_base)
     with closing(State.open(settings.state_address)) as state:
         tables = Tables(settings.tables_base, state=state)
-        for author, asset in _table_names(place):
+        for author, asset in _table_names(table_files):
             report(f"table {asset} of {author}")
             with tables.lease(asset, author):
                 table = store.open_table(tables.uri(asset, author), storage_options=None)
                 if table is None:
                     continue  # its first write never finished
-                check_table(table, every_value=True)
+                check_table(table, verify_values=True)
                 stored = store.read_record(table)
                 folder = f"{author}/{asset}.lance"
                 yield SavedTable(
                     author=author,
                     asset=asset,
                     lance_version=tables.lance_version(asset, author) or 0,
-                    data_version=store.version_of(stored, table.types),
+                    data_version=store.compute_data_version(stored, table.types),
                     rows=stored.rows,
                     files=tuple(
-                        _saved(place, name, name.removeprefix(f"{folder}/"), writer, scratch)
-                        for name in place.names(folder)
+                        _save_table_file(
+                            table_files, name, name.removeprefix(f"{folder}/"), writer, scratch
+                        )
+                        for name in table_files.list_files(folder)
                     ),
                 )
 
 
-def _table_names(place: FilePlace) -> list[tuple[str, str]]:
+def _table_names(table_files: FileStore) -> list[tuple[str, str]]:
     """Return author and asset of every table."""
-    parts = (name.split("/") for name in place.names())
-    found = {(part[0], part[1]) for part in parts if len(part) > 2 and part[1].endswith(".lance")}
-    return sorted((author, folder.removesuffix(".lance")) for author, folder in found)
+    parts = (name.split("/") for name in table_files.list_files())
+    table_folders = {
+        (part[0], part[1]) for part in parts if len(part) > 2 and part[1].endswith(".lance")
+    }
+    return sorted((author, folder.removesuffix(".lance")) for author, folder in table_folders)
 
 
-def _saved(
-    place: FilePlace, name: str, path: str, writer: BackupWriter, scratch: Path
+def _save_table_file(
+    table_files: FileStore, name: str, path: str, writer: BackupWriter, scratch: Path
 ) -> SavedFile:
     """Save one file of a table from a folder or an object store."""
-    if "://" not in place.address:
-        return writer.add(Path(place.address, name), path)
+    if "://" not in table_files.address:
+        return writer.add(Path(table_files.address, name), path)
     file = scratch / "object"
-    with place.opened(name) as stream, file.open("wb") as written:
+    with table_files.open_file(name) as stream, file.open("wb") as written:
         while block := stream.read(1 << 20):
             written.write(block)
     return writer.add(file, path)
 
 
-def _saved_files(
+def _save_files(
     settings: Settings, writer: BackupWriter, scratch: Path, *, secrets: bool
 ) -> Iterator[SavedFile]:
     """Yield the home's files that no start would create again; databases are snapshots."""
     home = settings.home
     state = sqlite_file(settings.state_address)
-    databases = set(databases_in(home, but={home / name for name in _FOLDERS}))
-    for path in _files_of(settings, secrets=secrets):
+    databases = set(find_databases(home, excluded={home / name for name in _EXCLUDED_FOLDERS}))
+    for path in _list_files(settings, secrets=secrets):
         if state is not None and path == state:
             continue
         name, mode = path.relative_to(home).as_posix(), path.stat().st_mode & 0o777
@@ -152,7 +156,7 @@ def _saved_files(
         yield writer.add(path, name, mode=mode)
 
 
-def _files_of(settings: Settings, *, secrets: bool) -> Iterator[Path]:
+def _list_files(settings: Settings, *, secrets: bool) -> Iterator[Path]:
     home = settings.home
     tables = Path(settings.tables_base)
     for here, folders, names in os.walk(home, followlinks=True):
@@ -160,11 +164,11 @@ def _files_of(settings: Settings, *, secrets: bool) -> Iterator[Path]:
         is_top = folder == home
         folders[:] = sorted(
             name for name in folders
-            if folder / name != tables and not (is_top and name in _FOLDERS)
+            if folder / name != tables and not (is_top and name in _EXCLUDED_FOLDERS)
         )  # fmt: skip
         for name in sorted(names):
             path = folder / name
-            left_out = name.endswith(_ENDINGS) or (is_top and name in _FILES)
-            if left_out or (name == SECRETS and is_top and not secrets) or not path.is_file():
+            is_excluded = name.endswith(_EXCLUDED_SUFFIXES) or (is_top and name in _EXCLUDED_FILES)
+            if is_excluded or (name == SECRETS and is_top and not secrets) or not path.is_file():
                 continue
             yield path

@@ -21,9 +21,9 @@ import sqlalchemy as sa
 
 from twin_resources.storage.state.database_files import copy_database
 from twin_resources.storage.state.state import State
-from twin_resources.storage.state.state_tables import DAGSTERS_TABLES, leases
+from twin_resources.storage.state.state_tables import DAGSTER_TABLES, leases
 
-_AT_ONCE = 1_000
+_ROWS_PER_INSERT = 1_000
 _CAST = re.compile(r"::[\w ]+(\(\d+\))?")  # a PostgreSQL cast in a default
 
 
@@ -38,8 +38,8 @@ def save_state(address: str, into: Path) -> None:
     else:
         with (
             closing(State.open(address)) as source,
-            closing(_state_in(into)) as target,
-            source.reading() as read,
+            closing(_open_sqlite_state(into)) as target,
+            source.read_transaction() as read,
             target.transaction() as written,
         ):
             copy_rows(read, written)
@@ -48,20 +48,20 @@ def save_state(address: str, into: Path) -> None:
         copied.execute("PRAGMA journal_mode = DELETE")
 
 
-def put_state(file: Path, address: str) -> None:
+def restore_state(file: Path, address: str) -> None:
     """Put the rows of a saved state store into the store of a URL, replacing its own rows.
 
     Raises:
         StorageFault: the store cannot be written.
     """
-    if (into := sqlite_file(address)) is not None:
-        into.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, into)
+    if (target_file := sqlite_file(address)) is not None:
+        target_file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target_file)
         return
     with (
-        closing(_state_in(file)) as source,
+        closing(_open_sqlite_state(file)) as source,
         closing(State.open(address)) as target,
-        source.reading() as read,
+        source.read_transaction() as read,
         target.transaction() as written,
     ):
         copy_rows(read, written)
@@ -75,31 +75,33 @@ def sqlite_file(address: str) -> Path | None:
 
 def copy_rows(source: sa.Connection, target: sa.Connection) -> None:
     """Replace all rows of the target with those of the source, creating missing tables."""
-    theirs = _reflected(source)
-    there = set(sa.inspect(target).get_table_names())
-    for table in theirs.sorted_tables:
-        if table.name not in there:
-            _without_dialect(table).create(target)
-    ours = _reflected(target)
-    for table in reversed(ours.sorted_tables):
+    source_schema = _reflect(source)
+    existing = set(sa.inspect(target).get_table_names())
+    for table in source_schema.sorted_tables:
+        if table.name not in existing:
+            _to_portable_table(table).create(target)
+    target_schema = _reflect(target)
+    for table in reversed(target_schema.sorted_tables):
         target.execute(sa.delete(table))
-    for table in theirs.sorted_tables:
-        into = ours.tables[table.name]
+    for table in source_schema.sorted_tables:
+        target_table = target_schema.tables[table.name]
         rows = source.execute(sa.select(table)).mappings()
-        for some in rows.partitions(_AT_ONCE):
-            target.execute(sa.insert(into), [_with_nulls(into, row) for row in some])
+        for batch in rows.partitions(_ROWS_PER_INSERT):
+            target.execute(
+                sa.insert(target_table), [_restore_nulls(target_table, row) for row in batch]
+            )
         if target.dialect.name == "postgresql":
-            _go_on_counting(target, into)
+            _advance_sequences(target, target_table)
 
 
-def _reflected(connection: sa.Connection) -> sa.MetaData:
-    known = sa.MetaData()
-    left_out = DAGSTERS_TABLES | {leases.name}
-    known.reflect(connection, only=lambda name, _: name not in left_out)
-    return known
+def _reflect(connection: sa.Connection) -> sa.MetaData:
+    schema = sa.MetaData()
+    excluded = DAGSTER_TABLES | {leases.name}
+    schema.reflect(connection, only=lambda name, _: name not in excluded)
+    return schema
 
 
-def _with_nulls(table: sa.Table, row: sa.RowMapping) -> dict[str, object]:
+def _restore_nulls(table: sa.Table, row: sa.RowMapping) -> dict[str, object]:
     """Return the row with None in JSON columns as NULL, the way it was stored."""
     columns: Any = table.c
     return {
@@ -108,7 +110,7 @@ def _with_nulls(table: sa.Table, row: sa.RowMapping) -> dict[str, object]:
     }
 
 
-def _without_dialect(table: sa.Table) -> sa.Table:
+def _to_portable_table(table: sa.Table) -> sa.Table:
     """Return the table with types and defaults that all databases support."""
     copied = table.to_metadata(sa.MetaData())
     columns: Any = copied.columns
@@ -116,11 +118,11 @@ def _without_dialect(table: sa.Table) -> sa.Table:
         column.type = column.type.as_generic()
         is_flag = isinstance(column.type, sa.Boolean)
         if isinstance(default := column.server_default, sa.DefaultClause):
-            column.server_default = _default(str(default.arg), is_flag=is_flag)
+            column.server_default = _portable_default(str(default.arg), is_flag=is_flag)
     return copied
 
 
-def _default(text: str, *, is_flag: bool) -> sa.DefaultClause | None:
+def _portable_default(text: str, *, is_flag: bool) -> sa.DefaultClause | None:
     """Return a portable default, or None for a counter, which differs between databases."""
     if text.startswith("nextval("):
         return None
@@ -129,7 +131,7 @@ def _default(text: str, *, is_flag: bool) -> sa.DefaultClause | None:
     return sa.DefaultClause(sa.text(_CAST.sub("", text)))
 
 
-def _go_on_counting(connection: sa.Connection, table: sa.Table) -> None:
+def _advance_sequences(connection: sa.Connection, table: sa.Table) -> None:
     """Continue PostgreSQL's serial numbers after the largest copied value."""
     for column in table.primary_key:
         name = connection.execute(
@@ -140,26 +142,26 @@ def _go_on_counting(connection: sa.Connection, table: sa.Table) -> None:
             connection.execute(sa.select(sa.func.setval(name, largest or 1, largest is not None)))
 
 
-def _state_in(file: Path) -> State:
+def _open_sqlite_state(file: Path) -> State:
     return State.open(f"sqlite:///{file}")
 
 
-def move_paths(file: Path, moved: Mapping[str, str]) -> None:
+def move_paths(file: Path, moved_paths: Mapping[str, str]) -> None:
     """Replace old folders with new ones in all texts of a SQLite file.
 
     Args:
-        moved: old folder → new folder, without a trailing slash.
+        moved_paths: old folder → new folder, without a trailing slash.
     """
 
     def moved_value(text: str) -> str:
-        return moved_text(text, moved)
+        return replace_paths(text, moved_paths)
 
     with closing(sqlite3.connect(file)) as database, database:
         database.create_function("moved", 1, moved_value)
         names = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
         for (table,) in database.execute(names).fetchall():
             for _, column, *_ in database.execute(f'PRAGMA table_info("{table}")').fetchall():
-                for old in moved:
+                for old in moved_paths:
                     database.execute(
                         f'UPDATE "{table}" SET "{column}" = moved("{column}") '
                         f'WHERE typeof("{column}") = \'text\' AND instr("{column}", ?)',
@@ -167,10 +169,10 @@ def move_paths(file: Path, moved: Mapping[str, str]) -> None:
                     )
 
 
-def moved_text(text: str, moved: Mapping[str, str]) -> str:
+def replace_paths(text: str, moved_paths: Mapping[str, str]) -> str:
     """Return a text with each old folder, alone or in a longer path, replaced by the new one."""
-    if not moved:
+    if not moved_paths:
         return text
     # longest first, because tables may be inside a home
-    olds = "|".join(re.escape(old) for old in sorted(moved, key=len, reverse=True))
-    return re.sub(rf"(?<![\w.-])({olds})(?![\w.-])", lambda match: moved[match[1]], text)
+    olds = "|".join(re.escape(old) for old in sorted(moved_paths, key=len, reverse=True))
+    return re.sub(rf"(?<![\w.-])({olds})(?![\w.-])", lambda match: moved_paths[match[1]], text)

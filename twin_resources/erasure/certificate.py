@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.atomic_writes import replace_file
-from twin_resources.erasure.erasure_target import ErasureTarget, digest_of
+from twin_resources.erasure.erasure_target import ErasureTarget, hash_parts
 from twin_resources.erasure.manual_steps import ManualStep
 from twin_resources.errors import TwinError
 
@@ -54,7 +54,7 @@ class ErasureCertificate:
 
 
 def certify(
-    gone: ErasureTarget,
+    target: ErasureTarget,
     *,
     number: int,
     places: dict[str, int],
@@ -64,21 +64,21 @@ def certify(
     done_at: float,
 ) -> ErasureCertificate:
     """Return the certificate of a request whose erasure is proved."""
-    runs = gone.marks.runs
+    runs = target.fingerprints.runs
     # checkpoint hashes name weights, not people; an erased author's checkpoints are deleted whole
-    tainted = () if gone.whole_author else tuple(sorted(gone.checkpoints))
+    tainted = () if target.is_whole_author else tuple(sorted(target.checkpoints))
     return ErasureCertificate(
         number=number,
-        kind=gone.subject.kind,
-        subject=gone.subject.digest,
-        ids=tuple(sorted(digest_of(one) for one in gone.ids)),
+        kind=target.subject.kind,
+        subject=target.subject.digest,
+        ids=tuple(sorted(hash_parts(one) for one in target.ids)),
         runs=(int(runs.size), hashlib.sha256(runs.tobytes()).hexdigest()),
         places=places,
         proved=tuple(proved),
         tainted=tainted,
         elsewhere=tuple(elsewhere),
-        asked_at=_instant(asked_at),
-        done_at=_instant(done_at),
+        asked_at=_format_timestamp(asked_at),
+        done_at=_format_timestamp(done_at),
     )
 
 
@@ -90,7 +90,7 @@ def certificate_path(home: Path, number: int) -> Path:
 def write_certificate(path: Path, certificate: ErasureCertificate) -> Path:
     """Write the certificate with its hash; the file is never visible half-written."""
     document = {"schema": SCHEMA, **asdict(certificate)}
-    text = json.dumps(document | {"sha256": _hash(document)}, indent=2, sort_keys=True)
+    text = json.dumps(document | {"sha256": _hash_document(document)}, indent=2, sort_keys=True)
     return replace_file(path, text + "\n")
 
 
@@ -109,7 +109,7 @@ def read_certificate(path: Path) -> dict[str, Any]:
             next_step="look for it in the folder `forgetting` of the home",
         ) from error
     digest = document.pop("sha256", "")
-    if digest != _hash(document):
+    if digest != _hash_document(document):
         raise TwinError(
             f"check the certificate {path}",
             found="another content than its hash says",
@@ -118,10 +118,10 @@ def read_certificate(path: Path) -> dict[str, Any]:
     return document
 
 
-def _hash(document: dict[str, Any]) -> str:
+def _hash_document(document: dict[str, Any]) -> str:
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _instant(at: float) -> str:
+def _format_timestamp(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.decoding import held_in
+from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.errors import TwinError
 from twin_resources.quality.retraining import retrainings
 
 ACTOR, REASON = "forget", "something that it was trained on was forgotten"
-WEIGHTS = (".safetensors", ".gguf", ".bin", ".pt")
+WEIGHT_SUFFIXES = (".safetensors", ".gguf", ".bin", ".pt")
 
 
 @dataclass(frozen=True)
@@ -37,89 +37,95 @@ class Checkpoints:
     instance: Installation
     name: str = "checkpoints"
 
-    def erase(self, gone: ErasureTarget) -> int:
+    def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
-        if gone.whole_author:
-            folder = self.instance.settings.checkpoints_dir / gone.author
+        if target.is_whole_author:
+            folder = self.instance.settings.checkpoints_dir / target.author
             count = sum(path.is_file() for path in folder.rglob("*"))
             if folder.is_dir():
                 shutil.rmtree(folder)
             return count
         erased = 0
-        for author in self._authors(gone):
-            erased += self._taint(author, gone)
-        for folder in self._folders(gone):
-            for path in _weights_of(folder):
+        for author in self._authors(target):
+            erased += self._taint(author, target)
+        for folder in self._find_folders(target):
+            for path in _weight_files(folder):
                 path.unlink()
                 erased += 1
-        for path in self._reports(gone):
-            if held_in(path, gone) is not None:
+        for path in self._find_reports(target):
+            if find_in_file(path, target) is not None:
                 path.unlink()
                 erased += 1
         return erased
 
-    def holds(self, gone: ErasureTarget) -> list[str]:
+    def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.holds`."""
         places = [
-            f"{path.parent.name}: weights" for at in self._folders(gone) for path in _weights_of(at)
+            f"{path.parent.name}: weights"
+            for at in self._find_folders(target)
+            for path in _weight_files(at)
         ]
-        if gone.whole_author:
-            folder = self.instance.settings.checkpoints_dir / gone.author
+        if target.is_whole_author:
+            folder = self.instance.settings.checkpoints_dir / target.author
             places += [f"the folder of the author ({folder.name})"] if folder.exists() else []
-        for author in self._authors(gone):
+        for author in self._authors(target):
             places += [
                 f"v{item.version} is not tainted"
                 for item in self.instance.registry.versions(author)
-                if item.checkpoint in gone.checkpoints and not item.tainted
+                if item.checkpoint in target.checkpoints and not item.tainted
             ]
-        for path in self._reports(gone):
-            where = held_in(path, gone)
+        for path in self._find_reports(target):
+            where = find_in_file(path, target)
             places += [f"{path.name}: {where}"] if where else []
         return places
 
-    def _authors(self, gone: ErasureTarget) -> list[str]:
-        return [gone.author] if gone.author else self.instance.registry.authors()
+    def _authors(self, target: ErasureTarget) -> list[str]:
+        return [target.author] if target.author else self.instance.registry.authors()
 
-    def _folders(self, gone: ErasureTarget) -> Iterator[Path]:
+    def _find_folders(self, target: ErasureTarget) -> Iterator[Path]:
         base = self.instance.settings.checkpoints_dir
-        for checkpoint in sorted(gone.checkpoints):
+        for checkpoint in sorted(target.checkpoints):
             yield from (path for path in base.glob(f"*/{checkpoint}") if path.is_dir())
 
-    def _reports(self, gone: ErasureTarget) -> list[Path]:
+    def _find_reports(self, target: ErasureTarget) -> list[Path]:
         base = self.instance.settings.checkpoints_dir
-        folders = [base / gone.author] if gone.author else [base]
+        folders = [base / target.author] if target.author else [base]
         return [
             path
             for folder in folders
             for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.suffix not in WEIGHTS and path.name != "manifest.json"
+            if path.is_file()
+            and path.suffix not in WEIGHT_SUFFIXES
+            and path.name != "manifest.json"
         ]
 
-    def _taint(self, author: str, gone: ErasureTarget) -> int:
+    def _taint(self, author: str, target: ErasureTarget) -> int:
         """Flag the versions and ask for one rebuild; a tainted stable version stops answering."""
         state, registry = self.instance.state, self.instance.registry
         flagged = 0
         for item in registry.versions(author):
-            if item.checkpoint in gone.checkpoints and not item.tainted:
+            if item.checkpoint in target.checkpoints and not item.tainted:
                 registry.taint(author, item.version, actor=ACTOR, reason=REASON)
                 flagged += 1
-        mine = [item for item in registry.versions(author) if item.checkpoint in gone.checkpoints]
-        if any(item.state in {"stable", "shadow", "canary", "candidate"} for item in mine):
+        affected = [
+            item for item in registry.versions(author) if item.checkpoint in target.checkpoints
+        ]
+        if any(item.state in {"stable", "shadow", "canary", "candidate"} for item in affected):
             with state.transaction() as connection:
                 waiting = retrainings.open_requests(connection).get(author, [])
                 if not any(request.cause == "forget" for request in waiting):
-                    retrainings.ask(
+                    retrainings.request_retraining(
                         connection,
                         author=author,
                         cause="forget",
                         asked_by=ACTOR,
                         reason=REASON,
-                        at=state.now(connection),
+                        now=state.now(connection),
                     )
         return flagged
 
 
-def trained_on(instance: Installation, author: str, gone: ErasureTarget) -> set[str]:
+def find_trained_on(instance: Installation, author: str, target: ErasureTarget) -> set[str]:
     """Return checkpoints whose data held one of the identifiers, or whose data cannot be read.
 
     Call this before anything is erased: the manifest names the tags of its dataset and its pairs.
@@ -135,9 +141,9 @@ def trained_on(instance: Installation, author: str, gone: ErasureTarget) -> set[
     checkpoints_found = {
         checkpoint
         for checkpoint, manifest in manifests.items()
-        if _holds_rows(instance, author, manifest["dataset"], gone)
-        or _holds_posts(instance, author, manifest["dataset"], gone)
-        or (pairs[checkpoint] and _holds_rows(instance, author, pairs[checkpoint], gone))
+        if _holds_rows(instance, author, manifest["dataset"], target)
+        or _holds_posts(instance, author, manifest["dataset"], target)
+        or (pairs[checkpoint] and _holds_rows(instance, author, pairs[checkpoint], target))
     }
     # a version whose folder was deleted or is on another machine
     versions = instance.registry.versions(author)
@@ -153,7 +159,7 @@ def trained_on(instance: Installation, author: str, gone: ErasureTarget) -> set[
 
 
 def _holds_rows(
-    instance: Installation, author: str, source: dict[str, Any], gone: ErasureTarget
+    instance: Installation, author: str, source: dict[str, Any], target: ErasureTarget
 ) -> bool:
     """Return whether a tag's rows name or repeat the target, or True if they cannot be read."""
     try:
@@ -162,11 +168,14 @@ def _holds_rows(
         return True  # the tag was removed, or the table was deleted
     if "split" in rows.columns:
         rows = rows.filter(rows["split"] == "train")
-    return any(_names(row, gone) or gone.is_among(row) for row in rows.iter_rows(named=True))
+    return any(
+        _references_target(row, target) or target.is_in_value(row)
+        for row in rows.iter_rows(named=True)
+    )
 
 
 def _holds_posts(
-    instance: Installation, author: str, dataset: dict[str, Any], gone: ErasureTarget
+    instance: Installation, author: str, dataset: dict[str, Any], target: ErasureTarget
 ) -> bool:
     """Return whether the raw posts behind the samples hold the target, or True if unreadable.
 
@@ -182,16 +191,21 @@ def _holds_posts(
         return True  # a tag was removed, or a table was deleted
     trained = samples.filter(samples["split"] == "train")["document_id"].unique().to_list()
     rows = posts.filter(posts["document_id"].is_in(trained))
-    return any(_names(row, gone) or gone.is_among(row) for row in rows.iter_rows(named=True))
+    return any(
+        _references_target(row, target) or target.is_in_value(row)
+        for row in rows.iter_rows(named=True)
+    )
 
 
-def _names(row: dict[str, Any], gone: ErasureTarget) -> bool:
+def _references_target(row: dict[str, Any], target: ErasureTarget) -> bool:
     columns = ("sample_id", "document_id", "chunk_id", "trace_id")
-    if any(isinstance(row.get(name), str) and gone.is_value(row[name]) for name in columns):
+    if any(
+        isinstance(row.get(name), str) and target.matches_identifier(row[name]) for name in columns
+    ):
         return True
     lists: list[list[str]] = [row.get("context_chunk_ids") or [], row.get("voters") or []]
-    return any(gone.is_value(value) for values in lists for value in values)
+    return any(target.matches_identifier(value) for values in lists for value in values)
 
 
-def _weights_of(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.suffix in WEIGHTS)
+def _weight_files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.suffix in WEIGHT_SUFFIXES)

@@ -25,23 +25,25 @@ import dagster as dg
 import sqlalchemy as sa
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
-from twin_resources.dagster_runs import ENDED_BY_TAG, ERASURE, IN_PROGRESS
+from twin_resources.dagster_runs import ENDED_BY_TAG, ERASURE_TAG_VALUE, IN_PROGRESS_STATUSES
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.decoding import held_in
+from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.postgresql_tables import rewrite_tables
-from twin_resources.erasure.sqlite_files import rewrite
+from twin_resources.erasure.sqlite_files import rewrite_database
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_WORKING_S
 
-PARTITIONS, PARTITION_TAG = "authors", "dagster/partition"
-# Matching rows of these tables are deleted; in `_EMPTIED` tables the listed columns are cleared.
-_ROWS_GO = (
+PARTITIONS_NAME, PARTITION_TAG = "authors", "dagster/partition"
+# Matching rows of these tables are deleted; in `_CLEARED_COLUMNS` tables the listed columns are cleared.
+_TABLES_WITH_DELETED_ROWS = (
     *("job_ticks", "kvs", "dynamic_partitions", "asset_event_tags", "event_logs"),
     *("asset_check_executions", "run_tags", "bulk_actions"),
     *("backfill_tags", "asset_daemon_asset_evaluations"),
 )
-_EMPTIED = {"asset_keys": ("last_materialization", "asset_details", "cached_status_data", "tags")}
+_CLEARED_COLUMNS = {
+    "asset_keys": ("last_materialization", "asset_details", "cached_status_data", "tags")
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class DagsterRecords:
     own_run: str = ""
     name: str = "dagster"
 
-    def end_runs(self, gone: ErasureTarget) -> int:
+    def end_active_runs(self, target: ErasureTarget) -> int:
         """End active runs that could write the data back, and wait until they have ended.
 
         A tag marks each ended run, so that its launcher launches it again.
@@ -68,17 +70,17 @@ class DagsterRecords:
         """
         if self.dagster is None:
             return 0
-        statuses = [DagsterRunStatus(status) for status in IN_PROGRESS]
+        statuses = [DagsterRunStatus(status) for status in IN_PROGRESS_STATUSES]
         working = [
             run
             for run in self.dagster.get_runs(RunsFilter(statuses=statuses))
-            if run.tags.get(PARTITION_TAG) in gone.authors and run.run_id != self.own_run
+            if run.tags.get(PARTITION_TAG) in target.authors and run.run_id != self.own_run
         ]
         for run in working:
             self._cancel(run)
         deadline = time.monotonic() + MAX_WORKING_S  # Dagster's monitoring ends dead runs
         for run in working:
-            while not self._is_over(run.run_id):
+            while not self._is_finished(run.run_id):
                 if time.monotonic() > deadline:
                     raise TwinError(
                         f"end the run {run.run_id[:8]} of {run.job_name}",
@@ -88,85 +90,93 @@ class DagsterRecords:
                 time.sleep(0.2)
         return len(working)
 
-    def erase(self, gone: ErasureTarget) -> int:
+    def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
         if self.dagster is None:
             return 0
         erased = 0
-        for run_id in list(self._runs_with(gone)):
+        for run_id in list(self._runs_with(target)):
             self.dagster.delete_run(run_id)
             self.dagster.compute_log_manager.delete_logs(prefix=[run_id])
             if folder := self._runs_folder():
                 for path in folder.glob(f"{run_id}.db*"):
                     path.unlink()
             erased += 1
-        if gone.whole_author and self.dagster.has_dynamic_partition(PARTITIONS, gone.author):
-            self.dagster.delete_dynamic_partition(PARTITIONS, gone.author)
+        if target.is_whole_author and self.dagster.has_dynamic_partition(
+            PARTITIONS_NAME, target.author
+        ):
+            self.dagster.delete_dynamic_partition(PARTITIONS_NAME, target.author)
             erased += 1
         servers: list[sa.Engine] = []
         for connect in self._stores():
             with connect as connection:
-                erased += _erase_rows(connection, gone)
+                erased += _erase_rows(connection, target)
                 if connection.dialect.name == "postgresql":
                     servers.append(connection.engine)
         if servers and erased:
             # an instance's three storages share one database
-            there = set(sa.inspect(servers[0]).get_table_names())
-            changed = {*_ROWS_GO, *_EMPTIED, "instigators", "jobs", "runs"}
-            rewrite_tables(servers[0], sorted(there & changed))
+            existing = set(sa.inspect(servers[0]).get_table_names())
+            changed = {*_TABLES_WITH_DELETED_ROWS, *_CLEARED_COLUMNS, "instigators", "jobs", "runs"}
+            rewrite_tables(servers[0], sorted(existing & changed))
         for path in self._databases():
-            rewrite(path)
+            rewrite_database(path)
         return erased
 
-    def holds(self, gone: ErasureTarget) -> list[str]:
+    def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.holds`."""
         if self.dagster is None:
             return []
         places: list[str] = []
         if self._runs_folder() is None:
-            places += [f"run {run_id}" for run_id in self._runs_with(gone)]
+            places += [f"run {run_id}" for run_id in self._runs_with(target)]
             for connect in self._stores():
                 with connect as connection:
-                    places += _holding(connection, gone)
+                    places += _find_tables_with_target(connection, target)
         folder = self._folder()
         if folder is None:
             return places
         files = sorted(path for path in folder.rglob("*") if path.is_file())
-        beside = ("-wal", "-shm", "-journal")  # read with their database
-        held = ((path, held_in(path, gone)) for path in files if not path.name.endswith(beside))
+        log_suffixes = ("-wal", "-shm", "-journal")  # read with their database
+        held = (
+            (path, find_in_file(path, target))
+            for path in files
+            if not path.name.endswith(log_suffixes)
+        )
         return places + [f"{path.relative_to(folder)}: {where}" for path, where in held if where]
 
-    def _runs_with(self, gone: ErasureTarget) -> Iterator[str]:
+    def _runs_with(self, target: ErasureTarget) -> Iterator[str]:
         assert self.dagster is not None
         for run in self.dagster.get_runs():
             if run.run_id == self.own_run:
                 continue
-            of_author = gone.whole_author and gone.author in run.tags.values()
+            is_of_author = target.is_whole_author and target.author in run.tags.values()
             if (
-                of_author
-                or gone.is_among([dict(run.tags), run.run_config])
-                or self._events_hold(run.run_id, gone)
-                or self._logs_hold(run.run_id, gone)
+                is_of_author
+                or target.is_in_value([dict(run.tags), run.run_config])
+                or self._events_hold(run.run_id, target)
+                or self._logs_hold(run.run_id, target)
             ):
                 yield run.run_id
 
-    def _events_hold(self, run_id: str, gone: ErasureTarget) -> bool:
+    def _events_hold(self, run_id: str, target: ErasureTarget) -> bool:
         storage: Any = self.dagster.event_log_storage if self.dagster else None
         with storage.run_connection(run_id) as connection:
             query = sa.text("SELECT event FROM event_logs WHERE run_id = :run")
             events = connection.execute(query, {"run": run_id})
-            return any(gone.is_among(str(event)) for (event,) in events)
+            return any(target.is_in_value(str(event)) for (event,) in events)
 
-    def _logs_hold(self, run_id: str, gone: ErasureTarget) -> bool:
+    def _logs_hold(self, run_id: str, target: ErasureTarget) -> bool:
         folder = self._folder()
         if folder is None:
             return False
         files = [path for path in (folder / run_id).rglob("*") if path.is_file()]
-        return any(held_in(path, gone) for path in files)
+        return any(find_in_file(path, target) for path in files)
 
     def _cancel(self, run: dg.DagsterRun) -> None:
         assert self.dagster is not None
-        self.dagster.add_run_tags(run.run_id, {ENDED_BY_TAG: ERASURE})  # first: waiters read it
+        self.dagster.add_run_tags(
+            run.run_id, {ENDED_BY_TAG: ERASURE_TAG_VALUE}
+        )  # first: waiters read it
         if run.status == DagsterRunStatus.QUEUED:
             self.dagster.report_run_canceled(run)
             return
@@ -174,7 +184,7 @@ class DagsterRecords:
             # there is nothing to terminate: the worker died
             self.dagster.report_run_canceled(run)
 
-    def _is_over(self, run_id: str) -> bool:
+    def _is_finished(self, run_id: str) -> bool:
         run = self.dagster.get_run_by_id(run_id) if self.dagster else None
         return run is None or run.is_finished
 
@@ -206,7 +216,7 @@ class DagsterRecords:
 
 
 @contextmanager
-def opened_records(instance: Installation) -> Generator[DagsterRecords]:
+def open_records(instance: Installation) -> Generator[DagsterRecords]:
     """Open the records of this home's Dagster, for callers outside a run."""
     home = instance.settings.home / "dagster"
     if not (home / "dagster.yaml").is_file():
@@ -214,47 +224,50 @@ def opened_records(instance: Installation) -> Generator[DagsterRecords]:
         return
     # dagster.yaml finds its folder through this variable. A shell has it only after `source
     # .twin/env`; after another home's `.twin/env` it names that home.
-    before = os.environ.get("DAGSTER_HOME")
+    former_home = os.environ.get("DAGSTER_HOME")
     os.environ["DAGSTER_HOME"] = str(home)
     try:
         with DagsterInstance.from_config(str(home)) as dagster:
             yield DagsterRecords(instance, dagster)
     finally:
         del os.environ["DAGSTER_HOME"]
-        if before is not None:
-            os.environ["DAGSTER_HOME"] = before
+        if former_home is not None:
+            os.environ["DAGSTER_HOME"] = former_home
 
 
 def _tables(connection: Any) -> list[sa.Table]:
-    known = sa.MetaData()
-    names = {*_ROWS_GO, *_EMPTIED, "instigators", "jobs"}
-    known.reflect(connection, only=lambda name, _: name in names)
-    return list(known.sorted_tables)
+    metadata = sa.MetaData()
+    names = {*_TABLES_WITH_DELETED_ROWS, *_CLEARED_COLUMNS, "instigators", "jobs"}
+    metadata.reflect(connection, only=lambda name, _: name in names)
+    return list(metadata.sorted_tables)
 
 
-def _holding(connection: Any, gone: ErasureTarget) -> list[str]:
+def _find_tables_with_target(connection: Any, target: ErasureTarget) -> list[str]:
     return [
         table.name
         for table in _tables(connection)
-        if any(_holds(dict(row), gone) for row in connection.execute(sa.select(table)).mappings())
+        if any(
+            _row_contains_target(dict(row), target)
+            for row in connection.execute(sa.select(table)).mappings()
+        )
     ]
 
 
-def _holds(row: dict[str, Any], gone: ErasureTarget) -> bool:
-    return any(gone.is_among(value) for value in row.values() if isinstance(value, str))
+def _row_contains_target(row: dict[str, Any], target: ErasureTarget) -> bool:
+    return any(target.is_in_value(value) for value in row.values() if isinstance(value, str))
 
 
-def _erase_rows(connection: Any, gone: ErasureTarget) -> int:
+def _erase_rows(connection: Any, target: ErasureTarget) -> int:
     erased = 0
     for table in _tables(connection):
         for row in connection.execute(sa.select(table)).mappings().all():
-            if not _holds(dict(row), gone):
+            if not _row_contains_target(dict(row), target):
                 continue
-            mine = table.c.id == row["id"]
-            if table.name in _EMPTIED:
-                empty = dict.fromkeys(_EMPTIED[table.name])
-                connection.execute(sa.update(table).where(mine).values(**empty))
+            is_this_row = table.c.id == row["id"]
+            if table.name in _CLEARED_COLUMNS:
+                empty = dict.fromkeys(_CLEARED_COLUMNS[table.name])
+                connection.execute(sa.update(table).where(is_this_row).values(**empty))
             else:  # including a sensor's cursor, which caches this project's own state
-                connection.execute(sa.delete(table).where(mine))
+                connection.execute(sa.delete(table).where(is_this_row))
             erased += 1
     return erased

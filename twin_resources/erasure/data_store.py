@@ -28,7 +28,7 @@ class Installation:
     registry: Registry
 
     @classmethod
-    def of(cls, settings: Settings) -> Installation:
+    def for_settings(cls, settings: Settings) -> Installation:
         """Return the installation of a home."""
         from twin_resources.registry.registry import Registry
         from twin_resources.storage.state.state import State
@@ -47,7 +47,7 @@ class DataStore(Protocol):
         """The store's name in the journal and in the certificate."""
         ...
 
-    def erase(self, gone: ErasureTarget) -> int:
+    def erase(self, target: ErasureTarget) -> int:
         """Erase the target so that decoding cannot recover it; return how many items were erased.
 
         Raises:
@@ -55,7 +55,7 @@ class DataStore(Protocol):
         """
         ...
 
-    def holds(self, gone: ErasureTarget) -> list[str]:
+    def find_remaining(self, target: ErasureTarget) -> list[str]:
         """Return where the target remains, in words for people without its text, or an empty list.
 
         The answer is based on decoding everything in the store.

@@ -3,7 +3,7 @@
 Scope: which stores exist, and their order. Out of scope: what a store is (`data_store.py`),
 individual stores (one module each), the order of a whole request (`erasing.py`).
 
-Add a new store of text to `places_of`. The last store (`home_files.py`) scans and cleans every file
+Add a new store of text to `list_stores`. The last store (`home_files.py`) scans and cleans every file
 under the home that no other store claims, so the proof finds a store that was not registered.
 """
 # pyright: strict
@@ -16,13 +16,13 @@ from twin_resources.erasure.checkpoint_folders import Checkpoints
 from twin_resources.erasure.data_store import DataStore, Installation
 from twin_resources.erasure.home_files import HomeFiles
 from twin_resources.erasure.lance_tables import LanceTables
-from twin_resources.erasure.outbox_rows import WaitingInOutbox
+from twin_resources.erasure.outbox_rows import OutboxRows
 from twin_resources.erasure.shared_store import SharedStore
 from twin_resources.erasure.state_store import StateStore
-from twin_resources.erasure.trace_store import trace_store_of
+from twin_resources.erasure.trace_store import make_trace_store
 
 
-def places_of(
+def list_stores(
     instance: Installation, *, dagster: DataStore, request: int = 0
 ) -> Sequence[DataStore]:
     """Return every store of an installation, in the order of erasure.
@@ -36,8 +36,8 @@ def places_of(
         request: the journal's number of the request, under which Langfuse deletions are recorded.
     """
     return (
-        WaitingInOutbox(instance),
-        trace_store_of(instance, request),
+        OutboxRows(instance),
+        make_trace_store(instance, request),
         LanceTables(instance),
         Checkpoints(instance),
         SharedStore(instance),

@@ -18,19 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twin_resources.erasure.erasure_target import ErasureTarget, texts_in
+from twin_resources.erasure.erasure_target import ErasureTarget, iter_texts
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_IDLE_S
 
 _SQLITE, _GZIP = b"SQLite format 3\x00", b"\x1f\x8b"
 _PARQUET, _ARROW, _GGUF = b"PAR1", b"ARROW1", b"GGUF"
-_PIECE = 1 << 20
-_OVERLAP = 4096  # a run of words that lies across two pieces is in one of them
-_ROWS = 2000
-_MAX_UNPACKED = 1 << 30
+_CHUNK_BYTES = 1 << 20
+_OVERLAP_BYTES = 4096  # a run of words that lies across two pieces is in one of them
+_BATCH_ROWS = 2000
+_MAX_UNPACKED_BYTES = 1 << 30
 
 
-class Undecodable(TwinError):
+class UndecodableFileError(TwinError):
     """The file's format is recognized, but the file cannot be read in that format."""
 
 
@@ -39,15 +39,15 @@ class DecodedText:
     """One text in a file.
 
     Attributes:
-        where: table and column, line or part, for people to read.
+        location: table and column, line or part, for people to read.
         value: the text.
     """
 
-    where: str
+    location: str
     value: str
 
 
-def held_in(path: Path, gone: ErasureTarget) -> str | None:
+def find_in_file(path: Path, target: ErasureTarget) -> str | None:
     """Return where a file holds the target, or None if the whole file was decoded without a match.
 
     A running stack constantly replaces files; a file that vanishes meanwhile also returns None.
@@ -56,15 +56,15 @@ def held_in(path: Path, gone: ErasureTarget) -> str | None:
         Undecodable: the file is damaged.
     """
     try:
-        for text in texts_of(path):
-            if gone.is_value(text.value) or gone.is_in(text.value):
-                return text.where
+        for text in decode_file(path):
+            if target.matches_identifier(text.value) or target.is_in_text(text.value):
+                return text.location
     except FileNotFoundError:
         return None
     return None
 
 
-def texts_of(path: Path) -> Iterator[DecodedText]:
+def decode_file(path: Path) -> Iterator[DecodedText]:
     """Yield every text of a file.
 
     Raises:
@@ -75,41 +75,43 @@ def texts_of(path: Path) -> Iterator[DecodedText]:
         head = stream.read(16)
     try:
         if head == _SQLITE:
-            yield from _of_sqlite(path)
+            yield from _decode_sqlite(path)
         elif path.suffix == ".lance":
-            yield from _of_lance(path)
+            yield from _decode_lance(path)
         elif head.startswith(_PARQUET):
-            yield from _of_parquet(path)
+            yield from _decode_parquet(path)
         elif head.startswith(_ARROW):
-            yield from _of_arrow(path)
+            yield from _decode_arrow(path)
         elif head.startswith(_GZIP):
-            yield from of_bytes(path.read_bytes())
+            yield from decode_bytes(path.read_bytes())
         elif path.suffix == ".safetensors":
-            yield from _of_safetensors(path)
+            yield from _decode_safetensors(path)
         elif head.startswith(_GGUF):
-            yield from _raw(path, most=_PIECE)  # only the header, because tensors are numbers
+            yield from _decode_raw(
+                path, max_bytes=_CHUNK_BYTES
+            )  # only the header, because tensors are numbers
         elif path.suffix == ".json":
-            yield from of_bytes(path.read_bytes())
+            yield from decode_bytes(path.read_bytes())
         else:
-            yield from _raw(path)
+            yield from _decode_raw(path)
     except (ValueError, sqlite3.DatabaseError, zlib.error) as error:
-        raise Undecodable(
+        raise UndecodableFileError(
             f"decode {path}",
             found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
             next_step="mend or remove the file, then forget again: it goes on where it stopped",
         ) from error
 
 
-def of_bytes(body: bytes) -> Iterator[DecodedText]:
+def decode_bytes(body: bytes) -> Iterator[DecodedText]:
     """Yield the texts of bytes that may be gzip, JSON or any data containing UTF-8."""
     if body.startswith(_GZIP):
         unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        unpacked = unpacker.decompress(body, _MAX_UNPACKED)
+        unpacked = unpacker.decompress(body, _MAX_UNPACKED_BYTES)
         if not unpacker.eof and not unpacker.unconsumed_tail:
             raise ValueError("a gzip stream that is cut off")
         if unpacker.unconsumed_tail:
-            raise ValueError(f"unpacks to more than {_MAX_UNPACKED:,} bytes")
-        yield from of_bytes(unpacked)
+            raise ValueError(f"unpacks to more than {_MAX_UNPACKED_BYTES:,} bytes")
+        yield from decode_bytes(unpacked)
         return
     text = body.decode("utf-8", errors="replace")
     if text[:1] in ("{", "["):
@@ -118,12 +120,12 @@ def of_bytes(body: bytes) -> Iterator[DecodedText]:
         except ValueError:
             yield DecodedText("bytes", text)  # JSON lines, or a file still being written
             return
-        yield from (DecodedText("json", leaf) for leaf in texts_in(document))
+        yield from (DecodedText("json", leaf) for leaf in iter_texts(document))
         return
     yield DecodedText("bytes", text)
 
 
-def _of_sqlite(path: Path) -> Iterator[DecodedText]:
+def _decode_sqlite(path: Path) -> Iterator[DecodedText]:
     with closing(
         sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=MAX_IDLE_S)
     ) as connection:
@@ -136,20 +138,21 @@ def _of_sqlite(path: Path) -> Iterator[DecodedText]:
                 for column, value in zip(columns, row, strict=True):
                     if isinstance(value, bytes):
                         yield from (
-                            DecodedText(f"{table}.{column}", one.value) for one in of_bytes(value)
+                            DecodedText(f"{table}.{column}", one.value)
+                            for one in decode_bytes(value)
                         )
                     else:
                         yield from (
-                            DecodedText(f"{table}.{column}", leaf) for leaf in texts_in(value)
+                            DecodedText(f"{table}.{column}", leaf) for leaf in iter_texts(value)
                         )
-    yield from _raw(path)
+    yield from _decode_raw(path)
     for suffix in ("-wal", "-journal"):
-        beside = path.with_name(path.name + suffix)
-        if beside.is_file():
-            yield from _raw(beside)
+        log_path = path.with_name(path.name + suffix)
+        if log_path.is_file():
+            yield from _decode_raw(log_path)
 
 
-def _of_lance(path: Path) -> Iterator[DecodedText]:
+def _decode_lance(path: Path) -> Iterator[DecodedText]:
     from lance.file import LanceFileReader
 
     try:
@@ -158,12 +161,12 @@ def _of_lance(path: Path) -> Iterator[DecodedText]:
         if not path.exists():
             raise FileNotFoundError(path) from error
         raise ValueError(f"not a Lance file: {error}") from error
-    for batch in reader.read_all(batch_size=_ROWS).to_batches():
+    for batch in reader.read_all(batch_size=_BATCH_ROWS).to_batches():
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            yield from (DecodedText(f"column {name}", value) for value in _texts_of_column(column))
+            yield from (DecodedText(f"column {name}", value) for value in _column_texts(column))
 
 
-def _texts_of_column(column: Any) -> Iterator[str]:
+def _column_texts(column: Any) -> Iterator[str]:
     import pyarrow.types as of
 
     if of.is_primitive(column.type) or of.is_null(column.type):
@@ -172,54 +175,52 @@ def _texts_of_column(column: Any) -> Iterator[str]:
         return  # vectors
     for value in column.to_pylist():
         if value is not None:
-            yield from texts_in(value)
+            yield from iter_texts(value)
 
 
-def _of_parquet(path: Path) -> Iterator[DecodedText]:
+def _decode_parquet(path: Path) -> Iterator[DecodedText]:
     import pyarrow.parquet as pq
 
     file: Any = pq.ParquetFile(path)
-    yield from _of_metadata(file.schema_arrow.metadata)
-    for batch in file.iter_batches(batch_size=_ROWS):
+    yield from _decode_metadata(file.schema_arrow.metadata)
+    for batch in file.iter_batches(batch_size=_BATCH_ROWS):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            yield from (DecodedText(f"column {name}", value) for value in _texts_of_column(column))
+            yield from (DecodedText(f"column {name}", value) for value in _column_texts(column))
 
 
-def _of_arrow(path: Path) -> Iterator[DecodedText]:
+def _decode_arrow(path: Path) -> Iterator[DecodedText]:
     import pyarrow as pa
 
     with pa.memory_map(str(path)) as source:
         reader: Any = pa.ipc.open_file(source)
-        yield from _of_metadata(reader.schema.metadata)
+        yield from _decode_metadata(reader.schema.metadata)
         for number in range(reader.num_record_batches):
             batch = reader.get_batch(number)
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                yield from (
-                    DecodedText(f"column {name}", value) for value in _texts_of_column(column)
-                )
+                yield from (DecodedText(f"column {name}", value) for value in _column_texts(column))
 
 
-def _of_metadata(metadata: Any) -> Iterator[DecodedText]:
+def _decode_metadata(metadata: Any) -> Iterator[DecodedText]:
     for name, value in (metadata or {}).items():
         yield DecodedText(
             f"metadata {name.decode(errors='replace')}", value.decode(errors="replace")
         )
 
 
-def _of_safetensors(path: Path) -> Iterator[DecodedText]:
+def _decode_safetensors(path: Path) -> Iterator[DecodedText]:
     with path.open("rb") as stream:
         size = int.from_bytes(stream.read(8), "little")
-        yield from of_bytes(stream.read(size))
+        yield from decode_bytes(stream.read(size))
 
 
-def _raw(path: Path, *, most: int | None = None) -> Iterator[DecodedText]:
+def _decode_raw(path: Path, *, max_bytes: int | None = None) -> Iterator[DecodedText]:
     """Yield a file's bytes as text, in overlapping pieces."""
-    read, before = 0, b""
+    read, overlap = 0, b""
     with path.open("rb") as stream:
-        while most is None or read < most:
-            piece = stream.read(_PIECE)
+        while max_bytes is None or read < max_bytes:
+            piece = stream.read(_CHUNK_BYTES)
             if not piece:
                 return
             read += len(piece)
-            yield DecodedText("bytes", (before + piece).decode("utf-8", errors="replace"))
-            before = piece[-_OVERLAP:]
+            yield DecodedText("bytes", (overlap + piece).decode("utf-8", errors="replace"))
+            overlap = piece[-_OVERLAP_BYTES:]

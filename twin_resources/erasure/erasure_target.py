@@ -14,13 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from twin_resources.erasure.text_fingerprints import TextFingerprints, empty_marks
+from twin_resources.erasure.text_fingerprints import TextFingerprints, empty_fingerprints
 
 Kind = Literal["post", "author", "reader"]
 # In running text, a shorter identifier may be a word, a number or part of another identifier.
-SURE_LETTERS = 12
+MIN_IDENTIFIER_LENGTH = 12
 _TOKEN = re.compile(r"[\w./:@%+~-]+")
-_JSON_BEGINS = ("{", "[")
+_JSON_PREFIXES = ("{", "[")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ErasureSubject:
     @property
     def digest(self) -> str:
         """SHA-256 of the subject, as written in a certificate."""
-        return digest_of(self.kind, self.author, self.name)
+        return hash_parts(self.kind, self.author, self.name)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ErasureTarget:
         key_hash: hash of the reader's gateway key, if the key was given.
         shown_to: those of `traces` answered by a paid provider's model, as `model trace-id`.
         checkpoints: hashes of the checkpoints that were trained on it.
-        marks: fingerprints of its texts.
+        fingerprints: fingerprints of its texts.
     """
 
     subject: ErasureSubject
@@ -68,7 +68,7 @@ class ErasureTarget:
     key_hash: str = ""
     shown_to: frozenset[str] = frozenset()
     checkpoints: frozenset[str] = frozenset()
-    marks: TextFingerprints = field(default_factory=empty_marks)
+    fingerprints: TextFingerprints = field(default_factory=empty_fingerprints)
     _named: re.Pattern[str] | None = None
 
     @property
@@ -76,34 +76,36 @@ class ErasureTarget:
         return self.subject.author
 
     @property
-    def whole_author(self) -> bool:
+    def is_whole_author(self) -> bool:
         return self.subject.kind == "author"
 
-    def is_in(self, text: str) -> bool:
+    def is_in_text(self, text: str) -> bool:
         """Return whether text holds a fingerprinted run, a long identifier or the author's name."""
-        if self.whole_author and self._pattern().search(text):
+        if self.is_whole_author and self._pattern().search(text):
             return True
-        return self.marks.found_in(text) or self._names_id(text)
+        return self.fingerprints.matches(text) or self._contains_id(text)
 
-    def is_value(self, value: str) -> bool:
+    def matches_identifier(self, value: str) -> bool:
         """Return whether an identifier field's value names the target."""
-        return value in self.ids or (self.whole_author and value in self.names)
+        return value in self.ids or (self.is_whole_author and value in self.names)
 
-    def is_among(self, value: object) -> bool:
+    def is_in_value(self, value: object) -> bool:
         """Return whether a row, a JSON document or any part of it holds the target."""
-        return any(self.is_value(leaf) or self.is_in(leaf) for leaf in texts_in(value))
+        return any(
+            self.matches_identifier(leaf) or self.is_in_text(leaf) for leaf in iter_texts(value)
+        )
 
-    def _names_id(self, text: str) -> bool:
+    def _contains_id(self, text: str) -> bool:
         for match in _TOKEN.findall(text):
             token = match.rstrip(".:")  # strip the sentence's punctuation
-            if len(token) < SURE_LETTERS:
+            if len(token) < MIN_IDENTIFIER_LENGTH:
                 continue
             if token in self.ids:
                 return True
             rest = token
             while "/" in rest:  # a path may end in the post's path
                 rest = rest.partition("/")[2]
-                if len(rest) >= SURE_LETTERS and rest in self.ids:
+                if len(rest) >= MIN_IDENTIFIER_LENGTH and rest in self.ids:
                     return True
         return False
 
@@ -123,40 +125,40 @@ class ErasureTarget:
 
     @classmethod
     def from_json(
-        cls, subject: ErasureSubject, document: str, marks: TextFingerprints
+        cls, subject: ErasureSubject, document: str, fingerprints: TextFingerprints
     ) -> ErasureTarget:
         """Return the target that `to_json` wrote."""
         fields: dict[str, Any] = json.loads(document)
         sets: dict[str, Any] = {name: frozenset(fields.get(name, ())) for name in _SETS}
-        return cls(subject, key_hash=str(fields["key_hash"]), marks=marks, **sets)
+        return cls(subject, key_hash=str(fields["key_hash"]), marks=fingerprints, **sets)
 
 
 _SETS = ("ids", "traces", "chunks", "authors", "names", "shown_to", "checkpoints")
 
 
-def digest_of(*parts: str) -> str:
+def hash_parts(*parts: str) -> str:
     """Return the hexadecimal SHA-256 of the parts."""
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
 
-def texts_in(value: object) -> Iterator[str]:
+def iter_texts(value: object) -> Iterator[str]:
     """Yield every text in a value, including nested lists, mappings, and JSON inside a text."""
     if isinstance(value, str):
-        if value[:1] in _JSON_BEGINS:
+        if value[:1] in _JSON_PREFIXES:
             try:
                 inner = json.loads(value)
             except ValueError:
                 yield value  # prose that begins with a bracket
                 return
-            yield from texts_in(inner)
+            yield from iter_texts(inner)
             return
         yield value
     elif isinstance(value, bytes):
         yield value.decode("utf-8", errors="replace")
     elif isinstance(value, Mapping):
         for name, inner in cast("Mapping[object, object]", value).items():
-            yield from texts_in(name)
-            yield from texts_in(inner)
+            yield from iter_texts(name)
+            yield from iter_texts(inner)
     elif isinstance(value, list | tuple | set | frozenset):
         for inner in cast("Iterable[object]", value):
-            yield from texts_in(inner)
+            yield from iter_texts(inner)

@@ -23,13 +23,17 @@ from typing import Any, cast
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import list_authors
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.decoding import held_in
+from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
-from twin_resources.erasure.sqlite_files import delete_holding, opened, rewrite
+from twin_resources.erasure.sqlite_files import (
+    delete_matching_rows,
+    open_for_erasure,
+    rewrite_database,
+)
 
 FOLDER = "forgetting"  # fingerprints of open requests, and certificates: only hashes
 _STORES = ("state.sqlite", "outbox.sqlite", "traces.sqlite")
-_LINES = (".log", ".txt", ".out", ".err", ".conf", ".yaml", ".yml", ".env", ".jsonl")
+_LINE_FILE_SUFFIXES = (".log", ".txt", ".out", ".err", ".conf", ".yaml", ".yml", ".env", ".jsonl")
 _SQLITE = b"SQLite format 3\x00"
 
 
@@ -40,37 +44,38 @@ class HomeFiles:
     instance: Installation
     name: str = "files"
 
-    def erase(self, gone: ErasureTarget) -> int:
+    def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
         erased = 0
-        for path in list(self.named(gone)):
+        for path in list(self.named_after_author(target)):
             erased += _remove(path)
-        for path in self.files():
-            if held_in(path, gone) is None:
+        for path in self.unclaimed_files():
+            if find_in_file(path, target) is None:
                 continue
-            job = self._job_of(path)
+            job = self._training_folder(path)
             if job is not None:
                 erased += _remove(job)
             else:
-                _clean(path, gone)
+                _clean(path, target)
                 erased += 1
         return erased
 
-    def holds(self, gone: ErasureTarget) -> list[str]:
+    def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.holds`."""
         home = self.instance.settings.home
         places = [
-            f"{path.relative_to(home).parent}/… is named after it" for path in self.named(gone)
+            f"{path.relative_to(home).parent}/… is named after it"
+            for path in self.named_after_author(target)
         ]
-        for path in self.files():
-            where = held_in(path, gone)
+        for path in self.unclaimed_files():
+            where = find_in_file(path, target)
             if where is not None:
                 places.append(f"{path.relative_to(home)}: {where}")
         return places
 
-    def files(self) -> Iterator[Path]:
+    def unclaimed_files(self) -> Iterator[Path]:
         """Yield the files that no other store claims; skip files that vanish meanwhile."""
-        home, claimed = self.instance.settings.home, self._claimed()
+        home, claimed = self.instance.settings.home, self._claimed_paths()
         for folder, names, files in os.walk(home):
             here = Path(folder)
             names[:] = sorted(name for name in names if here / name not in claimed)
@@ -80,19 +85,19 @@ class HomeFiles:
                 if not is_store and path.is_file() and not path.is_symlink():
                     yield path
 
-    def named(self, gone: ErasureTarget) -> Iterator[Path]:
+    def named_after_author(self, target: ErasureTarget) -> Iterator[Path]:
         """Yield files and folders named after the author."""
-        if not gone.whole_author:
+        if not target.is_whole_author:
             return
-        claimed = self._claimed()
+        claimed = self._claimed_paths()
         for folder, names, files in os.walk(self.instance.settings.home):
             here = Path(folder)
             names[:] = [name for name in names if here / name not in claimed]
-            named = [name for name in (*names, *files) if gone.is_in(Path(name).stem)]
+            named = [name for name in (*names, *files) if target.is_in_text(Path(name).stem)]
             yield from (here / name for name in named if (here / name).exists())
             names[:] = [name for name in names if name not in named]  # the whole folder is removed
 
-    def _claimed(self) -> set[Path]:
+    def _claimed_paths(self) -> set[Path]:
         settings = self.instance.settings
         claimed = {
             settings.weights_dir,
@@ -106,7 +111,7 @@ class HomeFiles:
             claimed |= {Path(source) for source in author.sources}
         return claimed
 
-    def _job_of(self, path: Path) -> Path | None:
+    def _training_folder(self, path: Path) -> Path | None:
         """Return the training folder that contains a file, `work/training/<name>`."""
         jobs = self.instance.settings.work_dir / "training"
         if not path.is_relative_to(jobs):
@@ -123,56 +128,56 @@ def _remove(path: Path) -> int:
     return 1
 
 
-def _clean(path: Path, gone: ErasureTarget) -> None:
+def _clean(path: Path, target: ErasureTarget) -> None:
     with path.open("rb") as stream:
         head = stream.read(len(_SQLITE))
     if head == _SQLITE:
-        _clean_sqlite(path, gone)
+        _clean_sqlite(path, target)
     elif path.suffix == ".json":
-        _clean_json(path, gone)
-    elif path.suffix in _LINES:
-        _clean_lines(path, gone)
+        _clean_json(path, target)
+    elif path.suffix in _LINE_FILE_SUFFIXES:
+        _clean_lines(path, target)
     else:
         path.unlink()
 
 
-def _clean_sqlite(path: Path, gone: ErasureTarget) -> None:
-    with opened(path) as connection:
+def _clean_sqlite(path: Path, target: ErasureTarget) -> None:
+    with open_for_erasure(path) as connection:
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
         for (table,) in names:
-            delete_holding(connection, table, gone)
-    rewrite(path)
+            delete_matching_rows(connection, table, target)
+    rewrite_database(path)
 
 
-def _clean_lines(path: Path, gone: ErasureTarget) -> None:
+def _clean_lines(path: Path, target: ErasureTarget) -> None:
     """Clean a log in place, because its writer keeps the file open.
 
     A run of words may cross lines; neighbouring lines that hold it together are all removed.
     """
     with path.open("r+b") as stream:
         lines = stream.read().decode("utf-8", errors="replace").splitlines(keepends=True)
-        lines_left = list(_lines_without(lines, gone))
+        remaining_lines = list(_remove_matching_lines(lines, target))
         stream.seek(0)
-        stream.write("".join(lines_left).encode())
+        stream.write("".join(remaining_lines).encode())
         stream.truncate()
 
 
-def _lines_without(lines: Iterable[str], gone: ErasureTarget) -> list[str]:
-    lines_left = [line for line in lines if not gone.is_in(line)]
-    while gone.is_in(
-        "".join(lines_left)
+def _remove_matching_lines(lines: Iterable[str], target: ErasureTarget) -> list[str]:
+    remaining_lines = [line for line in lines if not target.is_in_text(line)]
+    while target.is_in_text(
+        "".join(remaining_lines)
     ):  # across lines: halve until only the lines that hold it are left
-        span = _smallest(lines_left, gone)
-        lines_left = lines_left[: span[0]] + lines_left[span[1] :]
-    return lines_left
+        span = _smallest_matching_span(remaining_lines, target)
+        remaining_lines = remaining_lines[: span[0]] + remaining_lines[span[1] :]
+    return remaining_lines
 
 
-def _smallest(lines: list[str], gone: ErasureTarget) -> tuple[int, int]:
+def _smallest_matching_span(lines: list[str], target: ErasureTarget) -> tuple[int, int]:
     """Return the first span of lines that holds the target and cannot shrink at either end."""
     low, high = 1, len(lines)
     while low < high:  # find the shortest prefix that holds it
         middle = (low + high) // 2
-        if gone.is_in("".join(lines[:middle])):
+        if target.is_in_text("".join(lines[:middle])):
             high = middle
         else:
             low = middle + 1
@@ -180,41 +185,43 @@ def _smallest(lines: list[str], gone: ErasureTarget) -> tuple[int, int]:
     low, high = 0, last - 1
     while low < high:  # then the last start line that still does
         middle = (low + high + 1) // 2
-        if gone.is_in("".join(lines[middle:last])):
+        if target.is_in_text("".join(lines[middle:last])):
             low = middle
         else:
             high = middle - 1
     return low, last
 
 
-def _clean_json(path: Path, gone: ErasureTarget) -> None:
+def _clean_json(path: Path, target: ErasureTarget) -> None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         path.unlink()  # a truncated document is useless
         return
-    left = _without(document, gone)
+    left = _prune_document(document, target)
     replace_file(path, json.dumps(left, indent=2, ensure_ascii=False) + "\n")
 
 
-_GONE = object()
+_REMOVED = object()
 
 
-def _without(value: Any, gone: ErasureTarget) -> Any:
-    left = _pruned(value, gone)
-    return {} if left is _GONE else left
+def _prune_document(value: Any, target: ErasureTarget) -> Any:
+    left = _prune(value, target)
+    return {} if left is _REMOVED else left
 
 
-def _pruned(value: Any, gone: ErasureTarget) -> Any:
+def _prune(value: Any, target: ErasureTarget) -> Any:
     if isinstance(value, str):
-        return _GONE if gone.is_among(value) else value
+        return _REMOVED if target.is_in_value(value) else value
     if isinstance(value, list):
-        parts = [_pruned(one, gone) for one in cast("list[Any]", value)]
-        return [part for part in parts if part is not _GONE]
+        parts = [_prune(one, target) for one in cast("list[Any]", value)]
+        return [part for part in parts if part is not _REMOVED]
     if isinstance(value, Mapping):
         entries = cast("Mapping[str, Any]", value)
         pruned = {
-            name: _pruned(one, gone) for name, one in entries.items() if not gone.is_among(name)
+            name: _prune(one, target)
+            for name, one in entries.items()
+            if not target.is_in_value(name)
         }
-        return {name: one for name, one in pruned.items() if one is not _GONE}
+        return {name: one for name, one in pruned.items() if one is not _REMOVED}
     return value

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import sqlalchemy as sa
 
-from twin_resources.erasure.erasure_target import ErasureSubject, Kind, digest_of
+from twin_resources.erasure.erasure_target import ErasureSubject, Kind, hash_parts
 from twin_resources.errors import TwinError
 from twin_resources.storage.state.state import State
 
@@ -60,7 +60,7 @@ deletions = sa.Table(
     sa.Column("asked_at", sa.Double, nullable=False),
 )
 TABLES = (requests, steps, remembered, deletions)
-PUT_OFF = ""
+POSTPONED = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,9 @@ def open_journal(state: State) -> None:
         _metadata.create_all(connection)
 
 
-def ask(state: State, subject: ErasureSubject, *, asked_by: str, key_hash: str = "") -> int:
+def open_request(
+    state: State, subject: ErasureSubject, *, asked_by: str, key_hash: str = ""
+) -> int:
     """Enter a request, or join an unfinished one for the same subject.
 
     Returns:
@@ -123,14 +125,14 @@ def ask(state: State, subject: ErasureSubject, *, asked_by: str, key_hash: str =
         ).scalar_one()
 
 
-def find(state: State, number: int) -> ErasureRequest:
+def find_request(state: State, number: int) -> ErasureRequest:
     """Return one request.
 
     Raises:
         TwinError: no request has that number.
     """
     open_journal(state)
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         row = connection.execute(sa.select(requests).where(requests.c.number == number)).mappings()
         first_row = row.first()
     if first_row is None:
@@ -142,10 +144,10 @@ def find(state: State, number: int) -> ErasureRequest:
     return _request(first_row)
 
 
-def unfinished(state: State) -> list[ErasureRequest]:
+def unfinished_requests(state: State) -> list[ErasureRequest]:
     """Return the requests that are not done, oldest first."""
     open_journal(state)
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         statement = sa.select(requests).where(requests.c.done_at.is_(None))
         rows = connection.execute(statement.order_by(requests.c.number)).mappings()
         return [_request(row) for row in rows]
@@ -165,43 +167,43 @@ def write_plan(state: State, number: int, plan: str) -> None:
         connection.execute(sa.update(requests).where(requests.c.number == number).values(plan=plan))
 
 
-def steps_done(state: State, number: int) -> dict[str, int]:
+def completed_steps(state: State, number: int) -> dict[str, int]:
     """Return store → how much was erased there, for the stores that are done."""
     statement = sa.select(steps.c.place, steps.c.erased).where(steps.c.request == number)
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         return {row.place: row.erased for row in connection.execute(statement)}
 
 
-def step_done(state: State, number: int, place: str, erased: int) -> None:
+def record_step(state: State, number: int, place: str, erased: int) -> None:
     """Record that a store was erased; a repeated step adds to its count."""
-    mine = (steps.c.request == number) & (steps.c.place == place)
+    is_this_step = (steps.c.request == number) & (steps.c.place == place)
     with state.transaction() as connection:
-        before = connection.execute(sa.select(steps.c.erased).where(mine)).scalar() or 0
-        connection.execute(sa.delete(steps).where(mine))
+        before = connection.execute(sa.select(steps.c.erased).where(is_this_step)).scalar() or 0
+        connection.execute(sa.delete(steps).where(is_this_step))
         at = state.now(connection)
         values = {"request": number, "place": place, "erased": before + erased, "ended_at": at}
         connection.execute(sa.insert(steps).values(**values))
 
 
-def note_deletions(state: State, number: int, hashes: Iterable[str]) -> None:
-    """Record that a trace store accepted these deletions, or put one off (`PUT_OFF`)."""
+def record_deletions(state: State, number: int, hashes: Iterable[str]) -> None:
+    """Record that a trace store accepted these deletions, or put one off (`POSTPONED`)."""
     with state.transaction() as connection:
         at = state.now(connection)
         for one in hashes:
-            mine = (deletions.c.request == number) & (deletions.c.hash == one)
-            connection.execute(sa.delete(deletions).where(mine))
+            is_this_deletion = (deletions.c.request == number) & (deletions.c.hash == one)
+            connection.execute(sa.delete(deletions).where(is_this_deletion))
             connection.execute(sa.insert(deletions).values(request=number, hash=one, asked_at=at))
 
 
-def deletions_of(state: State, number: int) -> dict[str, float]:
+def requested_deletions(state: State, number: int) -> dict[str, float]:
     """Return the hash of each deletion asked of a trace store → when, seconds since 1970."""
     statement = sa.select(deletions.c.hash, deletions.c.asked_at)
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         rows = connection.execute(statement.where(deletions.c.request == number))
         return {str(row.hash): float(row.asked_at) for row in rows}
 
 
-def close(state: State, number: int, certificate: str) -> None:
+def close_request(state: State, number: int, certificate: str) -> None:
     """Mark the request as done and reduce its row to hashes."""
     with state.transaction() as connection:
         connection.execute(sa.delete(deletions).where(deletions.c.request == number))
@@ -215,7 +217,9 @@ def close(state: State, number: int, certificate: str) -> None:
 # Posts that must stay forgotten
 
 
-def remember(state: State, author: str, source_ids: Iterable[str], texts: Iterable[str]) -> None:
+def remember_posts(
+    state: State, author: str, source_ids: Iterable[str], texts: Iterable[str]
+) -> None:
     """Remember posts by hashes, so that an import leaves them out.
 
     Args:
@@ -223,8 +227,8 @@ def remember(state: State, author: str, source_ids: Iterable[str], texts: Iterab
         texts: the posts' `content_hash` values; the same text under another name is left out too.
     """
     open_journal(state)
-    hashes = {digest_of("source", author, source_id) for source_id in source_ids}
-    hashes |= {digest_of("text", author, text) for text in texts}
+    hashes = {hash_parts("source", author, source_id) for source_id in source_ids}
+    hashes |= {hash_parts("text", author, text) for text in texts}
     with state.transaction() as connection:
         at = state.now(connection)
         for one in sorted(hashes):
@@ -239,19 +243,19 @@ class ErasedPosts:
     author: str
     hashes: frozenset[str]
 
-    def holds(self, source_id: str) -> bool:
+    def contains_source(self, source_id: str) -> bool:
         """Return whether the post with this id was forgotten."""
-        return bool(self.hashes) and digest_of("source", self.author, source_id) in self.hashes
+        return bool(self.hashes) and hash_parts("source", self.author, source_id) in self.hashes
 
-    def holds_text(self, content_hash: str) -> bool:
+    def contains_text(self, content_hash: str) -> bool:
         """Return whether a post with exactly this text was forgotten."""
-        return bool(self.hashes) and digest_of("text", self.author, content_hash) in self.hashes
+        return bool(self.hashes) and hash_parts("text", self.author, content_hash) in self.hashes
 
 
 def forgotten_posts(state: State, author: str) -> ErasedPosts:
     """Return the posts that an import of this author leaves out."""
     open_journal(state)
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         hashes = connection.execute(sa.select(remembered.c.hash)).scalars()
         return ErasedPosts(author, frozenset(hashes))
 
@@ -264,9 +268,9 @@ def forgotten_at(state: State, author: str, name: str) -> float | None:
     open_journal(state)
     subject = ErasureSubject("post", author, name)
     by_id = sa.select(remembered.c.forgotten_at).where(
-        remembered.c.hash == digest_of("source", author, name)
+        remembered.c.hash == hash_parts("source", author, name)
     )
     asked = sa.select(requests.c.done_at).where(requests.c.subject_hash == subject.digest)
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         times = [*connection.execute(by_id).scalars(), *connection.execute(asked).scalars()]
     return max((float(time) for time in times if time is not None), default=None)

@@ -40,28 +40,31 @@ class ManualStep:
     deadline: str
 
 
-def lies_elsewhere(
+def list_manual_steps(
     instance: Installation,
-    gone: ErasureTarget,
+    target: ErasureTarget,
     *,
     asked_at: float,
-    still_there: Iterable[str] = (),
-    taken: Iterable[float] = (),
+    remaining: Iterable[str] = (),
+    accepted_at: Iterable[float] = (),
 ) -> list[ManualStep]:
     """Return the manual steps for an erased subject.
 
     Args:
         asked_at: when the request was made, seconds since the epoch.
-        still_there: data that a trace store with background deletion still returns.
-        taken: when the trace store accepted each deletion, seconds since the epoch.
+        remaining: data that a trace store with background deletion still returns.
+        accepted_at: when the trace store accepted each deletion, seconds since the epoch.
     """
     by = (datetime.fromtimestamp(asked_at, UTC) + DEADLINE).date().isoformat()
-    steps = _steps(instance, gone, len(list(still_there)), sorted(taken))
+    steps = _steps(instance, target, len(list(remaining)), sorted(accepted_at))
     return [ManualStep(what, how, by) for what, how in steps]
 
 
 def _steps(
-    instance: Installation, gone: ErasureTarget, left: int, taken: Sequence[float]
+    instance: Installation,
+    target: ErasureTarget,
+    remaining_count: int,
+    accepted_at: Sequence[float],
 ) -> Iterator[tuple[str, str]]:
     """Yield (what, how) of each step."""
     settings = instance.settings
@@ -73,8 +76,12 @@ def _steps(
         yield (
             f"Langfuse at {settings.langfuse_host}",
             "its deletion was asked for over the API and runs in the background"
-            + (f": it took {len(taken):,} {_between(taken)}" if taken else "")
-            + (f" ({left} traces and scores were still answered)" if left else "")
+            + (f": it took {len(accepted_at):,} {_date_range(accepted_at)}" if accepted_at else "")
+            + (
+                f" ({remaining_count} traces and scores were still answered)"
+                if remaining_count
+                else ""
+            )
             + ", as does taking in what was sent in the minutes before: search it again after "
             "a day and delete there what is left; until then the ledger may read it back; its "
             "exports and backups follow its own retention",
@@ -91,50 +98,50 @@ def _steps(
         )
         yield (
             "the disks of other hosts with this state store",
-            f"delete there {_copies(gone)}; what waits in an outbox there is sent later, so "
+            f"delete there {_copied_checkpoints(target)}; what waits in an outbox there is sent later, so "
             "forget again once `twin status` of each host shows that none waits",
         )
-    shown = Counter(entry.rpartition(" ")[0] for entry in gone.shown_to)
-    called = {settings.paid_model, settings.teacher_model, settings.judge_model} - {""}
-    for model in sorted(called | set(shown)):
+    shown = Counter(entry.rpartition(" ")[0] for entry in target.shown_to)
+    models = {settings.paid_model, settings.teacher_model, settings.judge_model} - {""}
+    for model in sorted(models | set(shown)):
         was = f" ({shown[model]} of these traces were its answers)" if shown[model] else ""
         yield (
             f"the provider of {model}{was}",
             "see its retention of requests, and ask for deletion where it is longer. What of "
             "questions and posts it was shown, each trace says (twin.provider_saw)",
         )
-    if gone.subject.kind == "post" and any(
-        author.sources for author in list_authors(settings) if author.slug == gone.author
+    if target.subject.kind == "post" and any(
+        author.sources for author in list_authors(settings) if author.slug == target.author
     ):
         yield (
             "the author's own copy, in the sources that posts are imported from",
             "delete it there if it shall be gone there too; it is not imported again",
         )
-    if gone.subject.kind != "reader":
+    if target.subject.kind != "reader":
         yield (
             "adapters that were copied from here (a model hub, a server of their own)",
-            f"take down: {', '.join(_on_a_hub(settings, gone)) or 'whatever was copied'}",
+            f"take down: {', '.join(_published_checkpoints(settings, target)) or 'whatever was copied'}",
         )
 
 
-def _on_a_hub(settings: Settings, gone: ErasureTarget) -> Iterator[str]:
+def _published_checkpoints(settings: Settings, target: ErasureTarget) -> Iterator[str]:
     """Yield checkpoints, with the addresses recorded by `twin publish`."""
     file = settings.home / "published.jsonl"
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     notes = [json.loads(line) for line in lines]
-    for checkpoint in sorted(gone.checkpoints):
+    for checkpoint in sorted(target.checkpoints):
         places = [note["revision"] for note in notes if note["checkpoint"] == checkpoint]
         yield f"{checkpoint} ({', '.join(places)})" if places else checkpoint
 
 
-def _between(moments: Sequence[float]) -> str:
+def _date_range(moments: Sequence[float]) -> str:
     first, last = (datetime.fromtimestamp(one, UTC).date() for one in (moments[0], moments[-1]))
     return f"from {first} to {last}"
 
 
-def _copies(gone: ErasureTarget) -> str:
+def _copied_checkpoints(target: ErasureTarget) -> str:
     """Return the checkpoints that another host may have fetched, as paths in its home."""
-    whole = {f"checkpoints/{gone.author}"} if gone.whole_author else set[str]()
+    author_folder = {f"checkpoints/{target.author}"} if target.is_whole_author else set[str]()
     return ", ".join(
-        sorted(whole | {f"checkpoints/*/{checkpoint}" for checkpoint in gone.checkpoints})
+        sorted(author_folder | {f"checkpoints/*/{checkpoint}" for checkpoint in target.checkpoints})
     ) or ("nothing")

@@ -21,9 +21,9 @@ from typing import Any
 from twin_resources.errors import TwinError
 from twin_resources.storage.tables.tables import Tables
 
-_AT_ONCE = 1_000  # the API's maximum
+_MAX_KEYS_PER_REQUEST = 1_000  # the API's maximum
 # Lance's option names (https://lance.org/guide/object_store/) → boto3's arguments.
-_ARGUMENTS = {
+_CLIENT_ARGUMENTS = {
     "endpoint_url": ("aws_endpoint", "AWS_ENDPOINT", "AWS_ENDPOINT_URL"),
     "aws_access_key_id": ("aws_access_key_id", "AWS_ACCESS_KEY_ID"),
     "aws_secret_access_key": ("aws_secret_access_key", "AWS_SECRET_ACCESS_KEY"),
@@ -40,20 +40,20 @@ class VersionedBucket:
     bucket: str
     prefix: str
 
-    def folders(self, under: str = "") -> list[str]:
+    def list_folders(self, path: str = "") -> list[str]:
         """Return the names directly under a path that have objects below them."""
         pages = self.client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=self.prefix + under, Delimiter="/"
+            Bucket=self.bucket, Prefix=self.prefix + path, Delimiter="/"
         )
         return [
-            str(item["Prefix"])[len(self.prefix + under) :].rstrip("/")
+            str(item["Prefix"])[len(self.prefix + path) :].rstrip("/")
             for page in pages
             for item in page.get("CommonPrefixes", ())
         ]
 
-    def download(self, under: str, scratch: Path) -> Iterator[tuple[str, Path]]:
+    def download(self, folder: str, scratch: Path) -> Iterator[tuple[str, Path]]:
         """Yield every object under a path and every old version of it, one file at a time."""
-        for number, item in enumerate(self._versions(under)):
+        for number, item in enumerate(self._versions(folder)):
             if item["marker"]:
                 continue
             path = scratch / f"{number}-{Path(item['Key']).name}"
@@ -63,29 +63,29 @@ class VersionedBucket:
             yield f"{shown}{'' if item['IsLatest'] else ' (an old version)'}", path
             path.unlink()
 
-    def names(self, under: str) -> list[str]:
+    def list_objects(self, path: str) -> list[str]:
         """Return every object under a path, including those with only old versions."""
-        return sorted({item["Key"][len(self.prefix) :] for item in self._versions(under)})
+        return sorted({item["Key"][len(self.prefix) :] for item in self._versions(path)})
 
-    def remove(self, under: str) -> int:
+    def remove(self, path: str) -> int:
         """Delete every object under a path with all its versions."""
-        return self._delete(list(self._versions(under)))
+        return self._delete(list(self._versions(path)))
 
-    def remove_old_versions(self, under: str) -> int:
+    def remove_old_versions(self, path: str) -> int:
         """Delete the old versions that a versioned bucket keeps of deleted or replaced objects.
 
         Raises:
             TwinError: the credentials may not delete versions.
         """
-        versions = list(self._versions(under))
+        versions = list(self._versions(path))
         current = {item["Key"] for item in versions if item["IsLatest"] and not item["marker"]}
         return self._delete(
             [item for item in versions if not (item["IsLatest"] and item["Key"] in current)]
         )
 
-    def _versions(self, under: str) -> Iterator[dict[str, Any]]:
+    def _versions(self, path: str) -> Iterator[dict[str, Any]]:
         pages = self.client.get_paginator("list_object_versions").paginate(
-            Bucket=self.bucket, Prefix=self.prefix + under
+            Bucket=self.bucket, Prefix=self.prefix + path
         )
         for page in pages:
             for name, marker in (("Versions", False), ("DeleteMarkers", True)):
@@ -98,8 +98,8 @@ class VersionedBucket:
                     }
 
     def _delete(self, versions: list[dict[str, Any]]) -> int:
-        for start in range(0, len(versions), _AT_ONCE):
-            some = versions[start : start + _AT_ONCE]
+        for start in range(0, len(versions), _MAX_KEYS_PER_REQUEST):
+            some = versions[start : start + _MAX_KEYS_PER_REQUEST]
             objects = [{name: item[name] for name in ("Key", "VersionId")} for item in some]
             answer: Mapping[str, Any] = self.client.delete_objects(
                 Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True}
@@ -115,16 +115,16 @@ class VersionedBucket:
         return len(versions)
 
 
-def bucket_of(tables: Tables) -> VersionedBucket | None:
+def bucket_for_tables(tables: Tables) -> VersionedBucket | None:
     """Return the bucket of the tables, or None if they are in a folder.
 
     Raises:
-        TwinError: see `bucket_at`.
+        TwinError: see `bucket_for_address`.
     """
-    return bucket_at(tables.base_uri, tables.storage_options)
+    return bucket_for_address(tables.base_uri, tables.storage_options)
 
 
-def bucket_at(
+def bucket_for_address(
     base_uri: str, storage_options: Mapping[str, str] | None = None
 ) -> VersionedBucket | None:
     """Return the part of a bucket under an address, or None if the address is a folder.
@@ -154,7 +154,7 @@ def bucket_at(
         ) from error
     options = {name.lower(): value for name, value in (storage_options or {}).items()}
     arguments: dict[str, str] = {}
-    for argument, (name, *variables) in _ARGUMENTS.items():
+    for argument, (name, *variables) in _CLIENT_ARGUMENTS.items():
         values = [options.get(name), *(os.environ.get(variable) for variable in variables)]
         value = next((one for one in values if one), None)
         if value:

@@ -17,129 +17,133 @@ import sqlite3
 from dataclasses import dataclass
 
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.decoding import held_in
+from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
-from twin_resources.erasure.sqlite_files import opened, rewrite
-from twin_resources.observability.langfuse.outbox import Outbox, on_its_way, outbox_path
+from twin_resources.erasure.sqlite_files import open_for_erasure, rewrite_database
+from twin_resources.observability.langfuse.outbox import Outbox, sending_lock, outbox_path
 from twin_resources.observability.langfuse.tombstones import (
-    bury,
-    end_at,
-    spans_of,
-    tombstone,
+    add_tombstones,
+    limit_tombstones,
+    read_spans,
+    tombstone_hash,
     without_traces,
 )
 from twin_resources.observability.trace_store.otlp import OtlpSpan
 
 
 @dataclass(frozen=True)
-class WaitingInOutbox:
+class OutboxRows:
     """The home's outbox."""
 
     instance: Installation
     name: str = "outbox"
 
-    def erase(self, gone: ErasureTarget) -> int:
+    def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
         path = outbox_path(self.instance.settings)
         if not path.is_file():
             return 0
         Outbox(path).close()  # adds the tombstones table to an old file
-        with opened(path) as connection:
+        with open_for_erasure(path) as connection:
             connection.execute("BEGIN IMMEDIATE")  # an error closes the file, which rolls back
-            erased, traces = 0, set(gone.traces)
+            erased, traces = 0, set(target.traces)
             for table in ("waiting", "refused"):
-                count = _clean_traces(connection, table, gone)
+                count = _erase_traces(connection, table, target)
                 erased, traces = erased + len(count), traces | count
             for table in ("waiting", "refused"):
-                erased += _clean_scores(connection, table, gone, traces)
+                erased += _erase_scores(connection, table, target, traces)
             erased += connection.execute("DELETE FROM words").rowcount  # servers' messages
-            bury(connection, _tombstones_of(gone, traces))
-            _count_again(connection)
+            add_tombstones(connection, _list_tombstones(target, traces))
+            _recount(connection)
             connection.execute("COMMIT")
-        with on_its_way(path):
-            rewrite(path)
+        with sending_lock(path):
+            rewrite_database(path)
         return erased
 
-    def take_again(self, gone: ErasureTarget, *, until: float) -> None:
+    def lift_tombstones(self, target: ErasureTarget, *, until: float) -> None:
         """Accept a returning reader or author again; drop only what began before `until`."""
         path = outbox_path(self.instance.settings)
         if path.is_file():
-            with opened(path) as connection:
-                end_at(connection, _people_of(gone), until=until)
+            with open_for_erasure(path) as connection:
+                limit_tombstones(connection, _person_tombstones(target), until=until)
 
-    def holds(self, gone: ErasureTarget) -> list[str]:
+    def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.holds`."""
         path = outbox_path(self.instance.settings)
         if not path.is_file():
             return []
-        places = [where] if (where := held_in(path, gone)) else []
-        with opened(path) as connection:
+        places = [where] if (where := find_in_file(path, target)) else []
+        with open_for_erasure(path) as connection:
             for table in ("waiting", "refused"):
                 for number, kind, body in _rows(connection, table):
-                    if kind == "trace" and any(span_holds(span, gone) for span in spans_of(body)):
+                    if kind == "trace" and any(
+                        span_contains_target(span, target) for span in read_spans(body)
+                    ):
                         places.append(f"{table} {number}")
         return places
 
 
-def span_holds(span: OtlpSpan, gone: ErasureTarget) -> bool:
+def span_contains_target(span: OtlpSpan, target: ErasureTarget) -> bool:
     """Return whether a span belongs to an erased trace or holds erased data."""
-    return gone.is_value(span.trace_id) or gone.is_among(dict(span.attributes))
+    return target.matches_identifier(span.trace_id) or target.is_in_value(dict(span.attributes))
 
 
-def _tombstones_of(gone: ErasureTarget, traces: set[str]) -> list[str]:
-    named = [tombstone("trace", trace) for trace in sorted(traces)]
-    if gone.subject.kind == "post":
-        named += [tombstone("chunk", chunk) for chunk in sorted(gone.chunks)]
-    return named + _people_of(gone)
+def _list_tombstones(target: ErasureTarget, traces: set[str]) -> list[str]:
+    named = [tombstone_hash("trace", trace) for trace in sorted(traces)]
+    if target.subject.kind == "post":
+        named += [tombstone_hash("chunk", chunk) for chunk in sorted(target.chunks)]
+    return named + _person_tombstones(target)
 
 
-def _people_of(gone: ErasureTarget) -> list[str]:
-    if gone.subject.kind == "author":
-        return [tombstone("author", gone.author)]
-    return [tombstone("reader", gone.subject.name)] if gone.subject.kind == "reader" else []
+def _person_tombstones(target: ErasureTarget) -> list[str]:
+    if target.subject.kind == "author":
+        return [tombstone_hash("author", target.author)]
+    return (
+        [tombstone_hash("reader", target.subject.name)] if target.subject.kind == "reader" else []
+    )
 
 
 def _rows(connection: sqlite3.Connection, table: str) -> list[tuple[int, str, bytes]]:
     return connection.execute(f"SELECT number, kind, body FROM {table}").fetchall()
 
 
-def _clean_traces(connection: sqlite3.Connection, table: str, gone: ErasureTarget) -> set[str]:
+def _erase_traces(connection: sqlite3.Connection, table: str, target: ErasureTarget) -> set[str]:
     """Remove matching traces from the exports; return their ids."""
     erased: set[str] = set()
     for number, kind, body in _rows(connection, table):
-        spans = spans_of(body) if kind == "trace" else []
-        traces = {span.trace_id for span in spans if span_holds(span, gone)}
+        spans = read_spans(body) if kind == "trace" else []
+        traces = {span.trace_id for span in spans if span_contains_target(span, target)}
         if not traces:
             continue
         erased |= traces
-        left = without_traces(body, traces)
-        if left is None:
+        remaining = without_traces(body, traces)
+        if remaining is None:
             connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
         elif table == "waiting":
             connection.execute(
                 "UPDATE waiting SET body = ?, bytes = ? WHERE number = ?",
-                (left, len(left), number),
+                (remaining, len(remaining), number),
             )
         else:
-            connection.execute("UPDATE refused SET body = ? WHERE number = ?", (left, number))
+            connection.execute("UPDATE refused SET body = ? WHERE number = ?", (remaining, number))
     return erased
 
 
-def _clean_scores(
-    connection: sqlite3.Connection, table: str, gone: ErasureTarget, traces: set[str]
+def _erase_scores(
+    connection: sqlite3.Connection, table: str, target: ErasureTarget, traces: set[str]
 ) -> int:
     erased = 0
     for number, kind, body in _rows(connection, table):
         if kind != "score":
             continue
         score = json.loads(body)
-        if score.get("traceId") in traces or gone.is_among(score):
+        if score.get("traceId") in traces or target.is_in_value(score):
             connection.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
             erased += 1
     return erased
 
 
-def _count_again(connection: sqlite3.Connection) -> None:
+def _recount(connection: sqlite3.Connection) -> None:
     """Recompute the outbox's counts of waiting items."""
     for name, counted in (
         ("score", "SELECT COUNT(*) FROM waiting WHERE kind = 'score'"),

@@ -19,7 +19,7 @@ from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.errors import TwinError
 
 POSTS, DOCUMENTS = "raw_posts", "cleaned_documents"
-NEAREST = 3  # candidates listed in a refusal
+MAX_SUGGESTIONS = 3  # candidates listed in a refusal
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class PostNames:
         return f"{self.source_id} ({self.title}, of {self.author})"
 
 
-class PostForgotten(TwinError):
+class PostForgottenError(TwinError):
     """The post of that name was forgotten earlier, and no other post has the name.
 
     Attributes:
@@ -75,47 +75,49 @@ def find_post(instance: Installation, name: str, authors: Sequence[str]) -> Eras
         PostForgotten: a post of that name was forgotten, and no post has it now.
         TwinError: no post has that name, or several have it; the message lists the nearest.
     """
-    if (unfinished := _unfinished(instance, name, authors)) is not None:
+    if (unfinished := _find_open_request(instance, name, authors)) is not None:
         return unfinished
-    posts = [post for author in authors for post in names_of(instance, author)]
+    posts = [post for author in authors for post in list_posts(instance, author)]
     times = {author: journal.forgotten_at(instance.state, author, name) for author in authors}
     forgotten = {author: at for author, at in times.items() if at is not None}
     if forgotten and not any(_has_id_or_address(post, name) for post in posts):
         author = max(forgotten, key=forgotten.__getitem__)
-        raise PostForgotten(author, name, at=forgotten[author])
-    return post_meant(posts, name)
+        raise PostForgottenError(author, name, at=forgotten[author])
+    return match_post(posts, name)
 
 
-def post_meant(posts: Sequence[PostNames], name: str) -> ErasureSubject:
+def match_post(posts: Sequence[PostNames], name: str) -> ErasureSubject:
     """Return the post among these that a name means, by the rules of `find_post`.
 
     Raises:
         TwinError: see `find_post`.
     """
-    for is_meant in _RULES:
-        meant = [post for post in posts if is_meant(post, name)]
-        exact = is_meant is _has_id_or_address
-        if exact and len({post.author for post in meant}) == 1:
-            return ErasureSubject("post", meant[0].author, name)  # two copies may share an address
-        if len(meant) == 1:
-            return ErasureSubject("post", meant[0].author, meant[0].source_id)
-        if meant:
+    for rule in _RULES:
+        matches = [post for post in posts if rule(post, name)]
+        exact = rule is _has_id_or_address
+        if exact and len({post.author for post in matches}) == 1:
+            return ErasureSubject(
+                "post", matches[0].author, name
+            )  # two copies may share an address
+        if len(matches) == 1:
+            return ErasureSubject("post", matches[0].author, matches[0].source_id)
+        if matches:
             raise TwinError(
                 f"forget the post {name!r}",
-                found=f"{len(meant)} posts of that name: {_listed(meant)}",
+                found=f"{len(matches)} posts of that name: {_list_posts(matches)}",
                 next_step="name one by its id, with --author where two authors have it",
             )
     nearest = _nearest(posts, name)
     known = f"none of that name among {len(posts)} posts"
     raise TwinError(
         f"forget the post {name!r}",
-        found=f"{known}; nearest: {_listed(nearest)}" if nearest else known,
+        found=f"{known}; nearest: {_list_posts(nearest)}" if nearest else known,
         next_step="give the document id that `twin explain` and the page show, or the post's "
         "path, address or title",
     )
 
 
-def names_of(instance: Installation, author: str) -> list[PostNames]:
+def list_posts(instance: Installation, author: str) -> list[PostNames]:
     """Return the posts of an author, or an empty list before an import."""
     tables = instance.tables
     if not tables.exists(POSTS, author):
@@ -139,9 +141,11 @@ def names_of(instance: Installation, author: str) -> list[PostNames]:
     ]
 
 
-def _unfinished(instance: Installation, name: str, authors: Sequence[str]) -> ErasureSubject | None:
+def _find_open_request(
+    instance: Installation, name: str, authors: Sequence[str]
+) -> ErasureSubject | None:
     """Return the subject of an open request for that name; its post may be deleted already."""
-    for request in journal.unfinished(instance.state):
+    for request in journal.unfinished_requests(instance.state):
         subject = request.subject
         if subject is None or subject.kind != "post" or subject.author not in authors:
             continue
@@ -181,11 +185,11 @@ def _nearest(posts: Sequence[PostNames], name: str) -> list[PostNames]:
     """Return posts with a name that contains the given one, then those with a similar spelling."""
     asked = name.casefold().strip()
     by_name = {one.casefold(): post for post in posts for one in post.all}
-    holding = [post for one, post in by_name.items() if asked and asked in one]
-    spelt = difflib.get_close_matches(asked, by_name, n=NEAREST, cutoff=0.5)
-    return list(dict.fromkeys([*holding, *(by_name[one] for one in spelt)]))[:NEAREST]
+    containing = [post for one, post in by_name.items() if asked and asked in one]
+    similar = difflib.get_close_matches(asked, by_name, n=MAX_SUGGESTIONS, cutoff=0.5)
+    return list(dict.fromkeys([*containing, *(by_name[one] for one in similar)]))[:MAX_SUGGESTIONS]
 
 
-def _listed(posts: Sequence[PostNames]) -> str:
-    shown = "; ".join(str(post) for post in posts[:NEAREST])
-    return f"{shown}; …" if len(posts) > NEAREST else shown
+def _list_posts(posts: Sequence[PostNames]) -> str:
+    shown = "; ".join(str(post) for post in posts[:MAX_SUGGESTIONS])
+    return f"{shown}; …" if len(posts) > MAX_SUGGESTIONS else shown

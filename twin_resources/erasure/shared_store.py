@@ -14,8 +14,8 @@ from pathlib import Path
 
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureTarget
-from twin_resources.erasure.object_versions import bucket_at
-from twin_resources.storage.places import FilePlace
+from twin_resources.erasure.object_versions import bucket_for_address
+from twin_resources.storage.places import FileStore
 
 
 @dataclass(frozen=True)
@@ -25,27 +25,27 @@ class SharedStore:
     instance: Installation
     name: str = "shared store"
 
-    def erase(self, gone: ErasureTarget) -> int:
+    def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
         erased = 0
-        for folder in self._folders(gone):
-            bucket = bucket_at(self._address)
+        for folder in self._folders(target):
+            bucket = bucket_for_address(self._address)
             if bucket is not None:
                 erased += bucket.remove(f"{folder}/")
             else:
-                erased += len(FilePlace(self._address).names(folder))
+                erased += len(FileStore(self._address).list_files(folder))
                 shutil.rmtree(Path(self._address, folder))
         return erased
 
-    def holds(self, gone: ErasureTarget) -> list[str]:
+    def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.holds`."""
-        return [f"a checkpoint ({folder.rpartition('/')[2]})" for folder in self._folders(gone)]
+        return [f"a checkpoint ({folder.rpartition('/')[2]})" for folder in self._folders(target)]
 
     @property
     def _address(self) -> str:
         return self.instance.settings.store_uri
 
-    def _folders(self, gone: ErasureTarget) -> list[str]:
+    def _folders(self, target: ErasureTarget) -> list[str]:
         """Return `checkpoints/<author>/<hash>` of each matching checkpoint.
 
         A checkpoint matches if it was trained on the target or is the erased author's, even if the
@@ -53,12 +53,15 @@ class SharedStore:
         """
         if not self._address:
             return []
-        bucket, place = bucket_at(self._address), FilePlace(self._address)
-        names = bucket.names("checkpoints/") if bucket else place.names("checkpoints")
+        bucket, place = bucket_for_address(self._address), FileStore(self._address)
+        names = bucket.list_objects("checkpoints/") if bucket else place.list_files("checkpoints")
         folders = {tuple(name.split("/")[:3]) for name in names}
         return sorted(
             "/".join(parts)
             for parts in folders
             if len(parts) == 3
-            and (parts[2] in gone.checkpoints or (gone.whole_author and parts[1] == gone.author))
+            and (
+                parts[2] in target.checkpoints
+                or (target.is_whole_author and parts[1] == target.author)
+            )
         )

@@ -16,26 +16,26 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from twin_resources.erasure.decoding import of_bytes
+from twin_resources.erasure.decoding import decode_bytes
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_IDLE_S
-from twin_resources.storage.storage_faults import faults_told
+from twin_resources.storage.storage_faults import translate_storage_errors
 
-BUSY_S = MAX_IDLE_S
+BUSY_TIMEOUT_S = MAX_IDLE_S
 
 
 @contextmanager
-def opened(path: Path) -> Generator[sqlite3.Connection]:
+def open_for_erasure(path: Path) -> Generator[sqlite3.Connection]:
     """Open a connection that overwrites what it deletes.
 
     Raises:
-        TwinError: the file is busy for three minutes, or cannot be written (`StorageFault`).
+        TwinError: the file is busy for three minutes, or cannot be written (`StorageError`).
     """
-    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
     tried = f"erase rows in {path}"
     try:
-        with faults_told(tried, path):
+        with translate_storage_errors(tried, path):
             connection.execute("PRAGMA secure_delete = ON")
             yield connection
     except sqlite3.Error as error:
@@ -48,34 +48,37 @@ def opened(path: Path) -> Generator[sqlite3.Connection]:
         connection.close()
 
 
-def delete_holding(connection: sqlite3.Connection, table: str, gone: ErasureTarget) -> int:
+def delete_matching_rows(connection: sqlite3.Connection, table: str, target: ErasureTarget) -> int:
     """Delete the rows of a table that hold the target anywhere, even packed; return the count."""
     rows = connection.execute(f'SELECT rowid, * FROM "{table}"')
-    held = [(row[0],) for row in rows if row_holds(row[1:], gone)]
-    connection.executemany(f'DELETE FROM "{table}" WHERE rowid = ?', held)
-    return len(held)
+    matching = [(row[0],) for row in rows if row_contains_target(row[1:], target)]
+    connection.executemany(f'DELETE FROM "{table}" WHERE rowid = ?', matching)
+    return len(matching)
 
 
-def row_holds(row: tuple[Any, ...], gone: ErasureTarget) -> bool:
+def row_contains_target(row: tuple[Any, ...], target: ErasureTarget) -> bool:
     """Return whether any value of a row holds the target."""
     for value in row:
         if isinstance(value, bytes):
-            if any(gone.is_value(one.value) or gone.is_in(one.value) for one in of_bytes(value)):
+            if any(
+                target.matches_identifier(one.value) or target.is_in_text(one.value)
+                for one in decode_bytes(value)
+            ):
                 return True
-        elif value is not None and gone.is_among(value):
+        elif value is not None and target.is_in_value(value):
             return True
     return False
 
 
-def rewrite(path: Path) -> None:
+def rewrite_database(path: Path) -> None:
     """Rewrite the file without free pages, and empty its log.
 
     Raises:
         TwinError: another process keeps reading or writing the file.
     """
-    with opened(path) as connection:
+    with open_for_erasure(path) as connection:
         connection.execute("VACUUM")
-        deadline = time.monotonic() + BUSY_S
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
         while True:
             busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             if not busy:
@@ -83,7 +86,7 @@ def rewrite(path: Path) -> None:
             if time.monotonic() > deadline:
                 raise TwinError(
                     f"empty the write-ahead log of {path}",
-                    found=f"a reader that holds on to it for more than {BUSY_S:g} s",
+                    found=f"a reader that holds on to it for more than {BUSY_TIMEOUT_S:g} s",
                     next_step="forget again in a moment: it goes on where it stopped",
                 )
             time.sleep(0.1)

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from twin_resources.atomic_writes import replace_file
 
-RUN = 8  # words; the gate's measure of copying uses the same length
-FEWEST = 5  # a shorter title or question is a phrase that anybody may use
+RUN_LENGTH = 8  # words; the gate's measure of copying uses the same length
+MIN_WORDS = 5  # a shorter title or question is a phrase that anybody may use
 _WORD = re.compile(r"[^\W_]+")
 # JSON's escapes, tags and character references count as white space between words
 _ESCAPED = re.compile(
@@ -45,15 +45,15 @@ class TextFingerprints:
     """
 
     runs: Hashes
-    lengths: tuple[int, ...] = (RUN,)
+    lengths: tuple[int, ...] = (RUN_LENGTH,)
 
-    def found_in(self, text: str) -> bool:
+    def matches(self, text: str) -> bool:
         """Return whether the text repeats one of the runs."""
         if not self.runs.size:
             return False
-        hashed = _hashed(text)
+        hashed = _hash_words(text)
         return any(
-            bool(_members(_runs(hashed, length), self.runs).any()) for length in self.lengths
+            bool(_is_member(_hash_runs(hashed, length), self.runs).any()) for length in self.lengths
         )
 
     def save(self, path: Path) -> None:
@@ -73,7 +73,7 @@ class TextFingerprints:
             return cls(archive["runs"], tuple(int(length) for length in archive["lengths"]))
 
 
-def empty_marks() -> TextFingerprints:
+def empty_fingerprints() -> TextFingerprints:
     """Return an empty set of fingerprints."""
     return TextFingerprints(np.zeros(0, dtype=np.uint64))
 
@@ -83,27 +83,27 @@ class FingerprintCollector:
 
     def __init__(self) -> None:
         self._parts: list[Hashes] = []
-        self._lengths = {RUN}
+        self._lengths = {RUN_LENGTH}
 
     def add(self, text: str) -> None:
         """Add the runs of a text that is erased."""
-        hashed = _hashed(text)
-        if FEWEST <= hashed.size < RUN:
+        hashed = _hash_words(text)
+        if MIN_WORDS <= hashed.size < RUN_LENGTH:
             self._lengths.add(int(hashed.size))
-        if hashed.size >= FEWEST:
-            self._parts.append(_runs(hashed, min(RUN, int(hashed.size))))
+        if hashed.size >= MIN_WORDS:
+            self._parts.append(_hash_runs(hashed, min(RUN_LENGTH, int(hashed.size))))
 
-    def keep(self, text: str) -> None:
+    def exclude_shared(self, text: str) -> None:
         """Drop runs added earlier that also occur in this remaining text."""
         if len(self._parts) > 1:
-            self._parts = [self.marks().runs]
+            self._parts = [self.fingerprints().runs]
         if self._parts and self._parts[0].size:
-            hashed = _hashed(text)
+            hashed = _hash_words(text)
             for length in self._lengths:
-                runs = np.unique(_runs(hashed, length))
-                self._parts = [self._parts[0][~_members(self._parts[0], runs)]]
+                runs = np.unique(_hash_runs(hashed, length))
+                self._parts = [self._parts[0][~_is_member(self._parts[0], runs)]]
 
-    def marks(self) -> TextFingerprints:
+    def fingerprints(self) -> TextFingerprints:
         """Return fingerprints that occur only in the erased texts."""
         joined = np.concatenate(self._parts) if self._parts else np.zeros(0, dtype=np.uint64)
         return TextFingerprints(np.unique(joined), tuple(sorted(self._lengths)))
@@ -114,31 +114,31 @@ def split_words(text: str) -> list[str]:
     return _WORD.findall(_ESCAPED.sub(" ", text).casefold())
 
 
-def _hashed(text: str) -> Hashes:
+def _hash_words(text: str) -> Hashes:
     """Return one hash per word."""
     words = split_words(text)
-    return np.fromiter((_hash(word) for word in words), dtype=np.uint64, count=len(words))
+    return np.fromiter((_hash_word(word) for word in words), dtype=np.uint64, count=len(words))
 
 
-def _runs(hashed: Hashes, length: int) -> Hashes:
+def _hash_runs(hashed: Hashes, length: int) -> Hashes:
     """Return one hash per run of that many words, or none for a shorter text."""
     count = hashed.size - length + 1
     if count <= 0:
         return np.zeros(0, dtype=np.uint64)
     runs = np.zeros(count, dtype=np.uint64)
-    for place in range(length):
-        runs = runs * _FACTOR + hashed[place : place + count]  # wraps at 2^64, as wanted
+    for offset in range(length):
+        runs = runs * _FACTOR + hashed[offset : offset + count]  # wraps at 2^64, as wanted
     return runs
 
 
 @lru_cache(maxsize=1 << 18)
-def _hash(word: str) -> int:
+def _hash_word(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest()) | 1
 
 
-def _members(values: Hashes, among: Hashes) -> NDArray[np.bool_]:
-    """Return which values are in `among`, which must be sorted."""
-    if not among.size:
+def _is_member(values: Hashes, sorted_values: Hashes) -> NDArray[np.bool_]:
+    """Return which values are in `sorted_values`, which must be sorted."""
+    if not sorted_values.size:
         return np.zeros(values.size, dtype=np.bool_)
-    places = np.minimum(np.searchsorted(among, values), among.size - 1)
-    return among[places] == values
+    places = np.minimum(np.searchsorted(sorted_values, values), sorted_values.size - 1)
+    return sorted_values[places] == values

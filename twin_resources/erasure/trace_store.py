@@ -27,21 +27,25 @@ from typing import Any
 
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import DataStore, Installation
-from twin_resources.erasure.decoding import held_in
-from twin_resources.erasure.erasure_target import ErasureTarget, digest_of
-from twin_resources.erasure.sqlite_files import opened, rewrite, row_holds
+from twin_resources.erasure.decoding import find_in_file
+from twin_resources.erasure.erasure_target import ErasureTarget, hash_parts
+from twin_resources.erasure.sqlite_files import (
+    open_for_erasure,
+    rewrite_database,
+    row_contains_target,
+)
 from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.datasets import dataset_items
 
-_AT_ONCE = 500
-NOT_FOUND, NOT_ALLOWED, TOO_MANY = 404, 405, 429
-TRACES_A_CALL = 500  # 17 KB of ids
+_IDS_PER_DELETE = 500
+NOT_FOUND, METHOD_NOT_ALLOWED, TOO_MANY_REQUESTS = 404, 405, 429
+TRACES_PER_REQUEST = 500  # 17 KB of ids
 EXPERIMENT_ITEM = "experiment-item-run"  # the SDK's name for an experiment's outermost spans
 
 
 @dataclass(frozen=True)
-class SeenObservation:
+class ErasableObservation:
     """One observation of a trace.
 
     Attributes:
@@ -67,7 +71,7 @@ class EmbeddedTraces:
     def path(self) -> Path:
         return self.instance.settings.home / "traces.sqlite"
 
-    def seen(self) -> Iterator[SeenObservation]:
+    def iter_observations(self) -> Iterator[ErasableObservation]:
         """Yield every observation, one at a time."""
         if not self.path.is_file():
             return
@@ -75,35 +79,37 @@ class EmbeddedTraces:
         connection.row_factory = sqlite3.Row
         try:
             for row in connection.execute("SELECT * FROM observations"):
-                yield _seen(dict(row))
+                yield _read_observation(dict(row))
         finally:
             connection.close()
 
-    def erase(self, gone: ErasureTarget) -> int:
+    def erase(self, target: ErasureTarget) -> int:
         """See `DataStore.erase`."""
         if not self.path.is_file():
             return 0
-        traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
-        with opened(self.path) as connection:
+        traces = {
+            one.trace_id for one in self.iter_observations() if belongs_to_target(one, target)
+        } | target.traces
+        with open_for_erasure(self.path) as connection:
             erased = 0
-            for start in range(0, len(traces), _AT_ONCE):
-                some = sorted(traces)[start : start + _AT_ONCE]
-                marks = ", ".join("?" * len(some))
+            for start in range(0, len(traces), _IDS_PER_DELETE):
+                batch = sorted(traces)[start : start + _IDS_PER_DELETE]
+                placeholders = ", ".join("?" * len(batch))
                 for table in ("observations", "scores"):
-                    sql = f"DELETE FROM {table} WHERE trace_id IN ({marks})"
-                    erased += connection.execute(sql, some).rowcount
+                    sql = f"DELETE FROM {table} WHERE trace_id IN ({placeholders})"
+                    erased += connection.execute(sql, batch).rowcount
             # scores that a reader gave on other readers' answers
             rows = connection.execute("SELECT rowid, * FROM scores").fetchall()
-            held = [(row[0],) for row in rows if row_holds(row[1:], gone)]
-            connection.executemany("DELETE FROM scores WHERE rowid = ?", held)
-        rewrite(self.path)
-        return erased + len(held)
+            matching_scores = [(row[0],) for row in rows if row_contains_target(row[1:], target)]
+            connection.executemany("DELETE FROM scores WHERE rowid = ?", matching_scores)
+        rewrite_database(self.path)
+        return erased + len(matching_scores)
 
-    def holds(self, gone: ErasureTarget) -> list[str]:
+    def find_remaining(self, target: ErasureTarget) -> list[str]:
         """See `DataStore.holds`."""
         if not self.path.is_file():
             return []
-        where = held_in(self.path, gone)
+        where = find_in_file(self.path, target)
         return [where] if where else []
 
 
@@ -117,13 +123,13 @@ class LangfuseTraces:
     name: str = "traces"
     is_background: bool = True
 
-    def seen(self) -> Iterator[SeenObservation]:
+    def iter_observations(self) -> Iterator[ErasableObservation]:
         """Yield every generation, then every evaluation experiment's answers, newest first."""
         for item in chain(
             self.client.observations(type="GENERATION", expand_metadata=("twin.chunks",)),
             self.client.observations(name=EXPERIMENT_ITEM),
         ):
-            yield _seen(
+            yield _read_observation(
                 {
                     "trace_id": item["traceId"],
                     "user_id": item.get("userId") or "",
@@ -133,89 +139,98 @@ class LangfuseTraces:
                 }
             )
 
-    def items(self, gone: ErasureTarget) -> list[str]:
+    def find_dataset_items(self, target: ErasureTarget) -> list[str]:
         """Return ids of evaluation dataset items that hold the target."""
         return [
             str(item["id"])
-            for author in sorted(gone.authors | {gone.author} - {""})
+            for author in sorted(target.authors | {target.author} - {""})
             for item in dataset_items(self.client, author)
-            if (gone.whole_author and author == gone.author) or gone.is_among(item)
+            if (target.is_whole_author and author == target.author) or target.is_in_value(item)
         ]
 
-    def erase(self, gone: ErasureTarget) -> int:
+    def erase(self, target: ErasureTarget) -> int:
         """Request deletion of matching traces, scores and items; return the number of new requests.
 
         See `DataStore.erase`.
         """
         journal.open_journal(self.instance.state)
-        traces = {one.trace_id for one in self.seen() if is_of(one, gone)} | gone.traces
+        traces = {
+            one.trace_id for one in self.iter_observations() if belongs_to_target(one, target)
+        } | target.traces
         scores = [
             str(score["id"])
             for score in self.client.scores()
-            if gone.is_among(score) and _trace_of(score) not in traces  # deleted with its trace
+            if target.is_in_value(score)
+            and _score_trace_id(score) not in traces  # deleted with its trace
         ]
-        taken = journal.deletions_of(self.instance.state, self.request)
-        left = [trace for trace in sorted(traces) if digest_of("trace", trace) not in taken]
-        self._delete_traces(left)
-        count = len(left)
+        accepted = journal.requested_deletions(self.instance.state, self.request)
+        pending = [trace for trace in sorted(traces) if hash_parts("trace", trace) not in accepted]
+        self._delete_traces(pending)
+        count = len(pending)
         for kind, ids, delete in (
             ("score", scores, self.client.delete_score),
-            ("item", self.items(gone), self.client.delete_dataset_item),
+            ("item", self.find_dataset_items(target), self.client.delete_dataset_item),
         ):
             for one in ids:
-                if (digest := digest_of(kind, one)) not in taken:
-                    with self._asking(digest):
+                if (digest := hash_parts(kind, one)) not in accepted:
+                    with self._record_deletions(digest):
                         delete(one)
                     count += 1
         return count
 
     def _delete_traces(self, trace_ids: Sequence[str]) -> None:
         """Delete traces in batches, or one by one if the server has no batch route."""
-        for start in range(0, len(trace_ids), TRACES_A_CALL):
-            some = trace_ids[start : start + TRACES_A_CALL]
+        for start in range(0, len(trace_ids), TRACES_PER_REQUEST):
+            batch = trace_ids[start : start + TRACES_PER_REQUEST]
             try:
-                with self._asking(*(digest_of("trace", one) for one in some), may_lack=False):
-                    self.client.delete_traces(some)
+                with self._record_deletions(
+                    *(hash_parts("trace", one) for one in batch), may_lack=False
+                ):
+                    self.client.delete_traces(batch)
             except TraceStoreError as error:
-                if error.status not in (NOT_FOUND, NOT_ALLOWED):
+                if error.status not in (NOT_FOUND, METHOD_NOT_ALLOWED):
                     raise
-                for trace_id in some:
-                    with self._asking(digest_of("trace", trace_id)):
+                for trace_id in batch:
+                    with self._record_deletions(hash_parts("trace", trace_id)):
                         self.client.delete_trace(trace_id)
 
     @contextmanager
-    def _asking(self, *hashes: str, may_lack: bool = True) -> Generator[None]:
+    def _record_deletions(self, *hashes: str, is_absence_allowed: bool = True) -> Generator[None]:
         """Record in the journal that a deletion was accepted or put off.
 
         Args:
-            may_lack: count 404 as accepted, because the object is already deleted or this server
+            is_absence_allowed: count 404 as accepted, because the object is already deleted or this server
                 has no such route. `holds` reports what the server still returns.
         """
         try:
             yield
         except TraceStoreError as error:
-            if error.status == TOO_MANY:
-                journal.note_deletions(self.instance.state, self.request, [journal.PUT_OFF])
-            if error.status != NOT_FOUND or not may_lack:
+            if error.status == TOO_MANY_REQUESTS:
+                journal.record_deletions(self.instance.state, self.request, [journal.POSTPONED])
+            if error.status != NOT_FOUND or not is_absence_allowed:
                 raise
-        journal.note_deletions(self.instance.state, self.request, hashes)
+        journal.record_deletions(self.instance.state, self.request, hashes)
 
-    def holds(self, gone: ErasureTarget) -> list[str]:
+    def find_remaining(self, target: ErasureTarget) -> list[str]:
         """Return traces, scores and items that Langfuse still returns; see `DataStore.holds`."""
-        places = [f"trace {one.trace_id}" for one in self.seen() if is_of(one, gone)]
-        places += [f"dataset item {item_id}" for item_id in self.items(gone)]
+        places = [
+            f"trace {one.trace_id}"
+            for one in self.iter_observations()
+            if belongs_to_target(one, target)
+        ]
+        places += [f"dataset item {item_id}" for item_id in self.find_dataset_items(target)]
         return places + [
-            f"score {score['id']}" for score in self.client.scores() if gone.is_among(score)
+            f"score {score['id']}" for score in self.client.scores() if target.is_in_value(score)
         ]
 
 
-def _trace_of(score: Mapping[str, Any]) -> str:
+def _score_trace_id(score: Mapping[str, Any]) -> str:
     subject: Mapping[str, Any] = score.get("subject") or {}
     of_trace = subject.get("id") if subject.get("kind") == "trace" else ""
     return str(subject.get("traceId") or of_trace or "")
 
 
-def trace_store_of(instance: Installation, request: int = 0) -> DataStore:
+def make_trace_store(instance: Installation, request: int = 0) -> DataStore:
     """Return the trace store named in the settings, for a request of the journal."""
     if not instance.settings.has_real_langfuse:
         return EmbeddedTraces(instance)
@@ -223,24 +238,26 @@ def trace_store_of(instance: Installation, request: int = 0) -> DataStore:
     return LangfuseTraces(instance, client, request)
 
 
-def is_of(seen: SeenObservation, gone: ErasureTarget) -> bool:
+def belongs_to_target(observation: ErasableObservation, target: ErasureTarget) -> bool:
     """Return whether a trace is by the reader, of the author, or shows the post."""
-    if gone.is_value(seen.trace_id) or gone.is_value(seen.reader):
+    if target.matches_identifier(observation.trace_id) or target.matches_identifier(
+        observation.reader
+    ):
         return True
-    if gone.whole_author and seen.author == gone.author:
+    if target.is_whole_author and observation.author == target.author:
         return True
-    return gone.is_among(dict(seen.row))
+    return target.is_in_value(dict(observation.row))
 
 
-def _seen(row: dict[str, Any]) -> SeenObservation:
+def _read_observation(row: dict[str, Any]) -> ErasableObservation:
     metadata = row.get("metadata")
     if isinstance(metadata, str):
         metadata = json.loads(metadata)
-    facts: dict[str, Any] = metadata or {}
-    return SeenObservation(
+    metadata_values: dict[str, Any] = metadata or {}
+    return ErasableObservation(
         trace_id=str(row["trace_id"]),
-        reader=str(row.get("user_id") or facts.get("twin.reader") or ""),
-        author=str(facts.get("twin.author") or ""),
+        reader=str(row.get("user_id") or metadata_values.get("twin.reader") or ""),
+        author=str(metadata_values.get("twin.author") or ""),
         row=row,
-        provider=str(facts.get("twin.provider") or ""),
+        provider=str(metadata_values.get("twin.provider") or ""),
     )

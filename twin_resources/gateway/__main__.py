@@ -17,13 +17,13 @@ import sys
 from collections.abc import Mapping
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.costs.home_counts import COUNTS_VARIABLE, new_counts
+from twin_resources.gateway.costs.home_counts import COUNTS_VARIABLE, create_counts_file
 from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.processes.child_environment import child_environment
 from twin_resources.processes.process_identity import INSTANCE_VARIABLE
 from twin_resources.settings import Settings, load_secrets, load_settings
 
-WORKER_END_S = 10
+WORKER_STOP_TIMEOUT_S = 10
 
 
 def gateway_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
@@ -75,7 +75,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     if processes > 1:
-        os.environ[COUNTS_VARIABLE] = str(new_counts(settings.home))
+        os.environ[COUNTS_VARIABLE] = str(create_counts_file(settings.home))
     _serve(settings, processes)
     return 0
 
@@ -96,7 +96,7 @@ def _serve(settings: Settings, processes: int) -> None:
         websockets=False,
         log_level=LogLevels.warning,
         log_access=False,
-        workers_kill_timeout=WORKER_END_S,
+        workers_kill_timeout=WORKER_STOP_TIMEOUT_S,
     ).serve()
 
 

@@ -22,16 +22,16 @@ from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.errors import TwinError
-from twin_resources.gateway.front_desk import sure_language
+from twin_resources.gateway.front_desk import confident_language
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from twin_resources.models.quotes.quoter import Quoted, Quoter
+    from twin_resources.models.quotes.quoter import QuoteResult, Quoter
     from twin_resources.models.retrieval.retrieval import Passage, RetrievalResult, Retriever
     from twin_resources.quality.judges.sentence_support import SentenceSupport
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 MAX_WAITING = 256
 _THREADS = 2
 _RETRY_S = 5.0
-_WEIGHT = 0.1  # of the newest question in the moving average of the duration
+_NEWEST_WEIGHT = 0.1  # of the newest question in the moving average of the duration
 
 
 @dataclass(frozen=True)
@@ -48,25 +48,25 @@ class FoundPassages:
 
     Attributes:
         passages: passages for the prompt, best first.
-        missing: reason that there are no passages; empty if there is no problem.
+        missing_reason: reason that there are no passages; empty if there is no problem.
         nearest: one passage of each of the nearest posts.
-        quoted: the quotations; None if none were requested.
+        quote_result: the quotations; None if none were requested.
         vector: embedding of the question, of length 1; None if it was not embedded.
         embedder: revision of the embedder that computed `vector`.
     """
 
     passages: tuple[Passage, ...] = ()
-    missing: str = ""
+    missing_reason: str = ""
     nearest: tuple[Passage, ...] = ()
-    quoted: Quoted | None = None
+    quote_result: QuoteResult | None = None
     vector: np.ndarray | None = field(default=None, compare=False)
     embedder: str = ""
 
-    def rank(self) -> tuple[bool, float]:
+    def rank_key(self) -> tuple[bool, float]:
         """Return the sort key of searches: whether there are quotations, then closeness."""
-        if self.quoted is None:
+        if self.quote_result is None:
             return False, self.closeness
-        return bool(self.quoted.quotes), self.quoted.best
+        return bool(self.quote_result.quotes), self.quote_result.best_score
 
     @property
     def closeness(self) -> float:
@@ -75,20 +75,20 @@ class FoundPassages:
 
 
 @dataclass
-class Passages:
+class PassageFinder:
     """Finds passages and quotations for questions; opens both models at the first question.
 
     Attributes:
         open_retriever: opens the retriever. If it raises, it is called again after some seconds.
         open_quoter: opens the quoter for the retriever's embedder; None disables quotations.
-        most_waiting: limit on questions that wait or are processed; the next one is refused.
+        max_waiting: limit on questions that wait or are processed; the next one is refused.
     """
 
     open_retriever: Callable[[], Retriever]
     open_quoter: Callable[[Retriever], Quoter] | None = None
-    most_waiting: int = MAX_WAITING
+    max_waiting: int = MAX_WAITING
     _waiting: int = 0
-    _seconds: float = 0.0  # moving average of the duration of a question
+    _mean_seconds: float = 0.0  # moving average of the duration of a question
     _quoter: Quoter | None = None
     _retriever: Retriever | None = None
     _failed_at: float = -_RETRY_S
@@ -104,7 +104,7 @@ class Passages:
         *,
         token_budget: int,
         with_quotes: bool = False,
-        shown: str = "",
+        earlier_answers: str = "",
     ) -> FoundPassages:
         """Find passages for a question; a failure is reported in the result's `missing`.
 
@@ -113,29 +113,35 @@ class Passages:
             searches: `ChatRequest.searches`; the nearer of their results is used.
             token_budget: limit on the tokens of all passages (`Author.context_tokens`).
             with_quotes: whether to choose quotations too.
-            shown: earlier answers of the conversation; posts that they quote are ranked last.
+            earlier_answers: earlier answers of the conversation; posts that they quote are ranked last.
 
         Raises:
             Refused: 429 if the queue is full.
         """
-        if self._waiting >= self.most_waiting:
-            raise self._full()
+        if self._waiting >= self.max_waiting:
+            raise self._queue_full_refusal()
         self._waiting += 1
         try:
             # A disconnect cancels this task, and a question that has not begun leaves the queue.
             return await asyncio.get_running_loop().run_in_executor(
-                self._threads, self._measured, author, searches, token_budget, with_quotes, shown
+                self._threads,
+                self._retrieve_timed,
+                author,
+                searches,
+                token_budget,
+                with_quotes,
+                earlier_answers,
             )
         except Exception as error:  # noqa: BLE001 - logged, and reported with the answer
             sys.stderr.write(f"retrieval for {author} failed: {type(error).__name__}: {error}\n")
-            return FoundPassages(missing=f"retrieval failed ({type(error).__name__})")
+            return FoundPassages(missing_reason=f"retrieval failed ({type(error).__name__})")
         finally:
             self._waiting -= 1
 
-    def _full(self) -> Refused:
+    def _queue_full_refusal(self) -> RefusedError:
         """Return the refusal for a full queue; its wait follows from the recent durations."""
-        wait_s = max(1, math.ceil(self._waiting * self._seconds / _THREADS))
-        return Refused(
+        wait_s = max(1, math.ceil(self._waiting * self._mean_seconds / _THREADS))
+        return RefusedError(
             429,
             "too_many_waiting",
             tried="look for passages",
@@ -144,7 +150,7 @@ class Passages:
             retry_after_s=wait_s,
         )
 
-    async def run(self, work: Callable[..., Any], *arguments: Any) -> Any:
+    async def run_in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in the retrieval threads."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
@@ -154,32 +160,39 @@ class Passages:
         Returns:
             The judge, or None if the embedder is not open or is not the one of this revision.
         """
-        from twin_resources.quality.judges.judge import embed_each_once
+        from twin_resources.quality.judges.judge import cache_embeddings
         from twin_resources.quality.judges.sentence_support import SentenceSupport
 
         if self._retriever is None:
             return None
         embedder = self._retriever.embedder_revision
-        judge = SentenceSupport(embed_each_once(self._retriever.embed), embedder=embedder)
+        judge = SentenceSupport(cache_embeddings(self._retriever.embed), embedder=embedder)
         return judge if judge.revision == revision else None
 
     def warm_up(self, author: str) -> None:
         """Load the embedder and the search before the first question; any slug will do."""
         self._retrieve(author, ["warm up"], CONTEXT_TOKENS, with_quotes=True)
 
-    def look_up(
-        self, author: str, searches: Sequence[str], *, with_quotes: bool, shown: str = ""
+    def find_blocking(
+        self, author: str, searches: Sequence[str], *, with_quotes: bool, earlier_answers: str = ""
     ) -> FoundPassages:
         """Find passages as `find` does, in the caller's thread; errors are raised."""
-        return self._retrieve(author, searches, CONTEXT_TOKENS, with_quotes, shown)
+        return self._retrieve(author, searches, CONTEXT_TOKENS, with_quotes, earlier_answers)
 
-    def _measured(
-        self, author: str, searches: Sequence[str], token_budget: int, with_quotes: bool, shown: str
+    def _retrieve_timed(
+        self,
+        author: str,
+        searches: Sequence[str],
+        token_budget: int,
+        with_quotes: bool,
+        earlier_answers: str,
     ) -> FoundPassages:
         began = time.monotonic()
-        passages = self._retrieve(author, searches, token_budget, with_quotes, shown)
+        passages = self._retrieve(author, searches, token_budget, with_quotes, earlier_answers)
         seconds = time.monotonic() - began
-        self._seconds += _WEIGHT * (seconds - self._seconds) if self._seconds else seconds
+        self._mean_seconds += (
+            _NEWEST_WEIGHT * (seconds - self._mean_seconds) if self._mean_seconds else seconds
+        )
         return passages
 
     def _retrieve(
@@ -188,30 +201,30 @@ class Passages:
         searches: Sequence[str],
         token_budget: int,
         with_quotes: bool,
-        shown: str = "",
+        earlier_answers: str = "",
     ) -> FoundPassages:
         retriever = self._open()
         results = [
-            self._with_quotes(
+            self._add_quotes(
                 author,
                 search,
                 retriever.retrieve(
                     author, search, token_budget=token_budget, with_tokens=with_quotes
                 ),
                 retriever if with_quotes else None,
-                shown,
+                earlier_answers,
             )
             for search in searches
         ]
-        return max(results, key=FoundPassages.rank)  # first of equals: the question alone
+        return max(results, key=FoundPassages.rank_key)  # first of equals: the question alone
 
-    def _with_quotes(
+    def _add_quotes(
         self,
         author: str,
         search: str,
         retrieved: RetrievalResult,
-        quotes_by: Retriever | None,
-        shown: str,
+        quote_retriever: Retriever | None,
+        earlier_answers: str,
     ) -> FoundPassages:
         reason = "" if retrieved.passages else retrieved.reason
         missing = f"no passages: {reason}" if reason else ""
@@ -222,15 +235,20 @@ class Passages:
             vector=retrieved.vector,
             embedder=retrieved.embedder,
         )
-        if quotes_by is None or self.open_quoter is None or reason or retrieved.vector is None:
+        if (
+            quote_retriever is None
+            or self.open_quoter is None
+            or reason
+            or retrieved.vector is None
+        ):
             return passages
         if self._quoter is None:
-            self._quoter = self.open_quoter(quotes_by)
+            self._quoter = self.open_quoter(quote_retriever)
         posts = [passage.document_id for passage in retrieved.nearest]
         revision, vector, tokens = retrieved.embedder, retrieved.vector, retrieved.tokens
         # While a home is embedded again, chunks and paragraphs may have different embedders.
-        calibrated = self._quoter.embedder_of(author)
-        if calibrated != revision and (embedder := quotes_by.embedder_of(calibrated)):
+        calibrated = self._quoter.calibrated_embedder(author)
+        if calibrated != revision and (embedder := quote_retriever.get_embedder(calibrated)):
             revision, (vector, tokens) = calibrated, embedder.embed_question(search)
         quoted = self._quoter.quote(
             author,
@@ -238,8 +256,8 @@ class Passages:
             posts,
             tokens=tokens,
             embedder=revision,
-            shown=shown,
-            language=sure_language(search),
+            shown_text=earlier_answers,
+            language=confident_language(search),
         )
         return replace(passages, quoted=quoted)
 
@@ -260,7 +278,7 @@ class Passages:
             return self._retriever
 
 
-def passages_of(settings: Settings) -> Passages:
+def passage_finder_for(settings: Settings) -> PassageFinder:
     """Return passages from the tables and the embedder of a home."""
 
     def open_retriever() -> Retriever:
@@ -271,12 +289,12 @@ def passages_of(settings: Settings) -> Passages:
         # One thread per question. With all threads a question costs 13-17 CPU-ms instead of 8,
         # because they wait for each other in a busy loop, and concurrent questions use the other
         # cores anyway. No GPU, because this process never imports torch.
-        embedder = load_embedder(settings, threads=1, on_card=False)
+        embedder = load_embedder(settings, threads=1, allow_gpu=False)
         return Retriever(
             settings.tables_base,
             embedder,
             reranker=load_reranker(settings),
-            other=lambda revision: load_revision(settings, revision),
+            load_other_embedder=lambda revision: load_revision(settings, revision),
         )
 
     def open_quoter(retriever: Retriever) -> Quoter:
@@ -284,4 +302,4 @@ def passages_of(settings: Settings) -> Passages:
 
         return Quoter(settings.tables_base, retriever.embedder_revision)
 
-    return Passages(open_retriever, open_quoter)
+    return PassageFinder(open_retriever, open_quoter)

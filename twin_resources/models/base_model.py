@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.chat_ability import ChatAbility, ask_whether_it_chats
+from twin_resources.models.serving.chat_ability import ChatAbility, measure_chat_ability
 from twin_resources.models.serving.model_server import ServerProcess
-from twin_resources.models.serving.serving_parity import prove
+from twin_resources.models.serving.serving_parity import verify_serving_parity
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.weights.kept_converter import NotExpressible, write_adapter
+from twin_resources.storage.weights.kept_converter import UnsupportedAdapterError, write_adapter
 from twin_resources.storage.weights.weights import (
     BaseModel,
     PreparedFiles,
@@ -36,10 +36,10 @@ from twin_resources.storage.weights.weights import (
     prepare_base_model,
 )
 
-RANK, SPREAD, SEED = 4, 0.02, 3  # of the test adapter; trained weights are as small
+RANK, WEIGHT_STD, SEED = 4, 0.02, 3  # of the test adapter; trained weights are as small
 
 
-def prepare_and_prove(
+def prepare_and_verify(
     settings: Settings, name: str | None = None, *, report: Report = print
 ) -> BaseModel:
     """Prepare a base model, and verify that llama.cpp answers like transformers.
@@ -50,35 +50,41 @@ def prepare_and_prove(
 
     model_name = name or settings.base_model
 
-    def proof(files: PreparedFiles) -> Mapping[str, Any]:
-        figures = prove_files(settings, files, report=report)
-        ability = chat_ability(settings, files)
+    def verify(files: PreparedFiles) -> Mapping[str, Any]:
+        figures = verify_files(settings, files, report=report)
+        ability = measure_served_chat_ability(settings, files)
         if warning := ability.warning(model_name):
             report(f"warning: {warning}")
         return {**figures, "chat_faults": [list(fault) for fault in ability.faults]}
 
-    return prepare_base_model(settings, name, report=report, prove=proof)
+    return prepare_base_model(settings, name, report=report, prove=verify)
 
 
-def prove_files(settings: Settings, files: PreparedFiles, *, report: Report) -> dict[str, Any]:
+def verify_files(settings: Settings, files: PreparedFiles, *, report: Report) -> dict[str, Any]:
     """Compare a base model's served answers with the reference, and test adapters on it.
 
     Returns:
-        Figures of the base (`ServedProof`), `adapters` (`beside` or `merged`) and `adapters_why`.
+        Figures of the base (`ServingParity`), `adapters` (`beside` or `merged`) and `adapters_why`.
 
     Raises:
         TwinError: the served answers differ from those of transformers.
     """
     report("comparing its served answers with those of transformers")
-    proof = prove(settings, files.folder, files.gguf, precision=files.precision, ends=files.ends)
+    proof = verify_serving_parity(
+        settings, files.folder, files.gguf, precision=files.precision, end_tokens=files.end_tokens
+    )
     report(str(proof))
-    why = _reason_to_merge(settings, files)
-    if why:
-        report(f"adapters will be merged into files of their own: {why}")
-    return {**asdict(proof), "adapters": "merged" if why else "beside", "adapters_why": why}
+    merge_reason = _reason_to_merge(settings, files)
+    if merge_reason:
+        report(f"adapters will be merged into files of their own: {merge_reason}")
+    return {
+        **asdict(proof),
+        "adapters": "merged" if merge_reason else "beside",
+        "adapters_why": merge_reason,
+    }
 
 
-def chat_ability(settings: Settings, files: PreparedFiles) -> ChatAbility:
+def measure_served_chat_ability(settings: Settings, files: PreparedFiles) -> ChatAbility:
     """Test whether a base model can chat, with the server that will serve it.
 
     Raises:
@@ -86,33 +92,33 @@ def chat_ability(settings: Settings, files: PreparedFiles) -> ChatAbility:
     """
     process = ServerProcess(settings, files.gguf, None, alias="proof")
     try:
-        return ask_whether_it_chats(process.wait_until_ready())
+        return measure_chat_ability(process.wait_until_ready())
     finally:
-        process.end()
+        process.stop()
 
 
 def _reason_to_merge(settings: Settings, files: PreparedFiles) -> str:
     """Return why llama.cpp cannot serve an adapter beside this model; empty if it can."""
-    adapter = random_adapter(files.folder, files.room / "adapter")
-    out = files.room / "adapter.gguf"
+    adapter = write_random_adapter(files.folder, files.work_dir / "adapter")
+    adapter_gguf = files.work_dir / "adapter.gguf"
     try:
-        write_adapter(adapter, files.folder, out, wheels=files.wheels)
-        prove(
+        write_adapter(adapter, files.folder, adapter_gguf, wheels=files.wheels)
+        verify_serving_parity(
             settings,
             files.folder,
             files.gguf,
             precision=files.precision,
             adapter=adapter,
-            adapter_gguf=out,
+            adapter_gguf=adapter_gguf,
         )
-    except NotExpressible as error:
+    except UnsupportedAdapterError as error:
         return error.found
     except TwinError as error:
         return f"with one, {error.found}"
     return ""
 
 
-def random_adapter(model: Path, folder: Path) -> Path:
+def write_random_adapter(model: Path, folder: Path) -> Path:
     """Write a PEFT folder with random weights on every linear layer but the output head."""
     import torch
     from peft import LoraConfig, get_peft_model
@@ -126,7 +132,7 @@ def random_adapter(model: Path, folder: Path) -> Path:
     )
     for name, weights in adapted.named_parameters():
         if "lora_B" in name:
-            weights.data.normal_(0, SPREAD)
+            weights.data.normal_(0, WEIGHT_STD)
     adapted.save_pretrained(str(folder))
     return folder
 
@@ -141,17 +147,17 @@ def main() -> int:
     options = parser.parse_args()
     settings = load_settings()
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
     try:
         if options.command == "prepare":
-            model = prepare_and_prove(settings, options.base_model, report=say)
+            model = prepare_and_verify(settings, options.base_model, report=log)
         else:
             model = load_base_model(settings, options.base_model)
     except TwinError as error:
-        say(str(error))
+        log(str(error))
         return 2
     sys.stdout.write(json.dumps(asdict(model), default=str) + "\n")
     return 0

@@ -24,13 +24,13 @@ from typing import Any
 
 REFERENCE_BILLION = 0.135  # billions of parameters
 TRAINING_CPU_S = 600.0
-WITHOUT_BF16 = 2.6
+SLOWDOWN_WITHOUT_BF16 = 2.6
 RANKS = 2
 GPU_SUSTAINED_FLOPS = 20e12  # a low guess, not measured on any GPU
 TRAINING_TOKENS, TOKENS_WITHOUT_BF16, GPU_TRAINING_TOKENS = 100_000, 70_000, 2_000_000
-RECIPE_OF_SMALL, RECIPE_WITHOUT_BF16 = "smollm2-135m-cpu", "smollm2-135m-cpu-fp32"
+SMALL_MODEL_RECIPE, RECIPE_WITHOUT_BF16 = "smollm2-135m-cpu", "smollm2-135m-cpu-fp32"
 RECIPES = {  # maximum training tokens of a recipe, and whether it needs a GPU
-    RECIPE_OF_SMALL: (TRAINING_TOKENS, False),
+    SMALL_MODEL_RECIPE: (TRAINING_TOKENS, False),
     RECIPE_WITHOUT_BF16: (TOKENS_WITHOUT_BF16, False),
     "smollm2-135m-demo": (40_000, False),
     "smollm2-135m-gpu": (TRAINING_TOKENS, True),
@@ -47,7 +47,7 @@ GB = 1e9
 CARD_CHARACTERS = 4000  # the metadata is at the top of a model card
 
 
-def parameters_of(model: str) -> float | None:
+def billions_of_parameters(model: str) -> float | None:
     """Return billions of parameters, from a model's folder or its name; None if unknown."""
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -60,7 +60,7 @@ def parameters_of(model: str) -> float | None:
     return float(match.group(1)) * (1.0 if match.group(2) in "bB" else 0.001)
 
 
-def licence_of(model: str) -> str:
+def describe_licence(model: str) -> str:
     """Return the licence in a model folder's card, or where to read it; empty if unknown.
 
     Card: https://huggingface.co/docs/hub/model-cards#model-card-metadata
@@ -76,9 +76,9 @@ def licence_of(model: str) -> str:
         return ""
     head = head.partition("---")[2].partition("\n---")[0]
     fields = dict(re.findall(r"^(license|license_name|license_link):[ ]*(\S.*?)[ ]*$", head, re.M))
-    named = fields.get("license_name") or fields.get("license", "")
+    licence = fields.get("license_name") or fields.get("license", "")
     link = fields.get("license_link", "")
-    return f"licence: {named}" + (f" ({link})" if link else "") if named else ""
+    return f"licence: {licence}" + (f" ({link})" if link else "") if licence else ""
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class RecipeChoice:
     Attributes:
         recipe: its name, one of `RECIPES`.
         ranks: number of GPUs that train together; 0 for the processor (`TWIN_TRAIN_RANKS`).
-        because: parameters and device, as shown to a person.
+        reason: parameters and device, as shown to a person.
     """
 
     recipe: str
     ranks: int
-    because: str
+    reason: str
 
 
 def choose_recipe(
@@ -110,38 +110,40 @@ def choose_recipe(
         gpus: (name, GB) of each GPU that a training may use.
     """
     size = REFERENCE_BILLION if billions is None else billions
-    base = "base model of unknown size" if billions is None else f"base model of {size_name(size)}"
-    holding = [memory for _, memory in gpus if memory >= gpu_need_gb(size)]
+    base = (
+        "base model of unknown size" if billions is None else f"base model of {format_size(size)}"
+    )
+    sufficient_gpus = [memory for _, memory in gpus if memory >= required_gpu_memory_gb(size)]
     if size < SMALL_BILLION:
-        if holding:
+        if sufficient_gpus:
             return RecipeChoice("smollm2-135m-gpu", 1, f"{base}, a GPU")
         if bf16:
-            return RecipeChoice(RECIPE_OF_SMALL, 0, f"{base}, a processor with bf16")
+            return RecipeChoice(SMALL_MODEL_RECIPE, 0, f"{base}, a processor with bf16")
         return RecipeChoice(RECIPE_WITHOUT_BF16, 0, f"{base}, this processor is not faster in bf16")
     kind = "1b" if size < LARGE_BILLION else "8b"
-    if len(holding) > 1:
-        ranks = _ranks_for(len(holding))
+    if len(sufficient_gpus) > 1:
+        ranks = _ranks_for(len(sufficient_gpus))
         return RecipeChoice(f"{kind}-gpus", ranks, f"{base}, {ranks} GPUs that each hold it")
-    if holding:
+    if sufficient_gpus:
         return RecipeChoice(f"{kind}-gpu", 1, f"{base}, a GPU that holds it")
     ranks = _ranks_for(len(gpus))
-    if ranks > 1 and min(memory for _, memory in gpus) >= gpu_need_gb(size / ranks):
+    if ranks > 1 and min(memory for _, memory in gpus) >= required_gpu_memory_gb(size / ranks):
         return RecipeChoice("8b-gpus-zero3", ranks, f"{base}, {ranks} GPUs that hold it together")
     device = "a GPU that does not hold it" if gpus else "no GPU"
     return RecipeChoice("1b-cpu", 0, f"{base}, {device}")
 
 
-def gpu_need_gb(billions: float) -> float:
+def required_gpu_memory_gb(billions: float) -> float:
     """Return the GPU memory for an adapter's training: weights in bf16, activations, optimizer."""
     return 2.5 * billions + 4
 
 
-def _ranks_for(cards: int) -> int:
+def _ranks_for(gpu_count: int) -> int:
     """Return the largest of 1, 2, 4 and 8 that is at most the number of GPUs."""
-    return max((ranks for ranks in (1, 2, 4, MAX_RANKS) if ranks <= cards), default=0)
+    return max((ranks for ranks in (1, 2, 4, MAX_RANKS) if ranks <= gpu_count), default=0)
 
 
-def memory_need_gb(billions: float) -> float:
+def required_training_memory_gb(billions: float) -> float:
     """Return training memory beside the stack: two ranks with a copy, two f16 servers, and 4 GB."""
     return 4 + RANKS * (2 * billions + 1.5) + 2 * 2 * billions
 
@@ -151,11 +153,11 @@ def weights_gb(model: str) -> float | None:
     path = Path(model).expanduser()
     if path.is_file():
         return path.stat().st_size / GB
-    billions = parameters_of(model)
+    billions = billions_of_parameters(model)
     return None if billions is None else 2 * billions
 
 
-def answering_need_gb(weights: float, *, trained_billions: float | None = None) -> float:
+def required_serving_memory_gb(weights: float, *, trained_billions: float | None = None) -> float:
     """Return the memory for a server with these weights (GB) beside the stack, and a training.
 
     Weights, a cache for 2 × 4,096 tokens (an eighth of the weights, at least 0.3 GB) and 4 GB.
@@ -163,11 +165,13 @@ def answering_need_gb(weights: float, *, trained_billions: float | None = None) 
     Args:
         trained_billions: parameters of the model that is trained at the same time, or None.
     """
-    stack = 4.0 if trained_billions is None else memory_need_gb(trained_billions)
+    stack = 4.0 if trained_billions is None else required_training_memory_gb(trained_billions)
     return stack + weights + max(0.3, weights / 8)
 
 
-def expect(billions: float, machine: dict[str, Any], *, recipe: str = "") -> dict[str, Any]:
+def estimate_training(
+    billions: float, machine: dict[str, Any], *, recipe: str = ""
+) -> dict[str, Any]:
     """Estimate memory and training time of a model of this size on this machine.
 
     Args:
@@ -181,28 +185,28 @@ def expect(billions: float, machine: dict[str, Any], *, recipe: str = "") -> dic
     """
     choice = choose_recipe(billions, bf16=machine["bf16"], gpus=machine["gpus"])
     tokens, on_gpu = RECIPES.get(recipe) or RECIPES[choice.recipe]
-    chosen = (recipe, "named") if recipe else (choice.recipe, choice.because)
+    recipe_and_reason = (recipe, "named") if recipe else (choice.recipe, choice.reason)
     scale = billions / REFERENCE_BILLION
     if on_gpu and choice.ranks:
-        need = gpu_need_gb(billions)
-        work = 6 * billions * 1e9 * tokens
-        seconds = work / (GPU_SUSTAINED_FLOPS * choice.ranks) + 60
+        need = required_gpu_memory_gb(billions)
+        flops = 6 * billions * 1e9 * tokens
+        seconds = flops / (GPU_SUSTAINED_FLOPS * choice.ranks) + 60
         needs = f"{need:.0f} GB of GPU memory"
-        return _expectation(True, "GPU, not measured", needs, seconds, chosen)
-    need = memory_need_gb(billions)
+        return _build_estimate(True, "GPU, not measured", needs, seconds, recipe_and_reason)
+    need = required_training_memory_gb(billions)
     seconds = TRAINING_CPU_S * scale / machine["cores"] * tokens / TRAINING_TOKENS
     if not machine["bf16"]:
-        seconds *= WITHOUT_BF16
+        seconds *= SLOWDOWN_WITHOUT_BF16
     fits = machine["memory_gb"] >= need
-    return _expectation(fits, "CPU", f"{need:.0f} GB of memory", seconds, chosen)
+    return _build_estimate(fits, "CPU", f"{need:.0f} GB of memory", seconds, recipe_and_reason)
 
 
-def _expectation(
-    fits: bool, where: str, needs: str, seconds: float, recipe: tuple[str, str]
+def _build_estimate(
+    fits: bool, device: str, needs: str, seconds: float, recipe: tuple[str, str]
 ) -> dict[str, Any]:
     return {
         "fits": fits,
-        "on": where,
+        "on": device,
         "needs": needs,
         "training_minutes": round(seconds / 60, 1),
         "recipe": recipe[0],
@@ -210,6 +214,6 @@ def _expectation(
     }
 
 
-def size_name(billions: float) -> str:
+def format_size(billions: float) -> str:
     """Format billions of parameters: 1.7 → `1.7B`, 0.135 → `135M`."""
     return f"{billions:.3g}B" if billions >= 1 else f"{billions * 1000:.0f}M"

@@ -38,8 +38,8 @@ Event = Literal[
     "budget_reached",
     "judge_changed",
 ]
-KEPT_TRYING_S = 3 * 86_400.0
-AT_ONCE = 50  # per call, so that a dead mail server does not delay a tick for minutes
+RETRY_PERIOD_S = 3 * 86_400.0
+MAX_NOTICES_PER_CALL = 50  # per call, so that a dead mail server does not delay a tick for minutes
 
 
 @dataclass(frozen=True)
@@ -118,14 +118,14 @@ class AppriseChannel:
         self._apprise: Any = library()
         self._apprise.add(channel)
         # Two webhooks of one workspace look alike once their tokens are masked.
-        self.name: str = f"{channel.url(privacy=True)} {_mark_of(channel.url())}"
+        self.name: str = f"{channel.url(privacy=True)} {_short_hash(channel.url())}"
         # Send only to the named address, not to one that its server redirects to. Set this after
         # the name, which contains the setting and identifies who already has a notice.
         channel.redirects = False
 
     def send(self, notice: Notice) -> None:
         messages: list[str] = []
-        with _Heard(messages):
+        with _CapturedLogs(messages):
             accepted = asyncio.run(self._apprise.async_notify(title=notice.title, body=notice.body))
         if not accepted:
             raise TwinError(
@@ -136,7 +136,7 @@ class AppriseChannel:
 
 
 @dataclass(frozen=True)
-class WrongAddress:
+class InvalidChannel:
     """An unusable address, kept as a channel so that the other addresses still get notices."""
 
     name: str
@@ -146,19 +146,19 @@ class WrongAddress:
         raise self.reason
 
 
-def channels(addresses: Sequence[str]) -> list[Channel]:
+def parse_channels(addresses: Sequence[str]) -> list[Channel]:
     """Return the channels in the settings; an address of unknown form refuses every notice."""
-    return [_channel(address) for address in addresses]
+    return [_parse_channel(address) for address in addresses]
 
 
-def _channel(address: str) -> Channel:
+def _parse_channel(address: str) -> Channel:
     try:
         return AppriseChannel(address)
     except TwinError as error:
-        return WrongAddress(f"an address of no known form {_mark_of(address)}", error)
+        return InvalidChannel(f"an address of no known form {_short_hash(address)}", error)
 
 
-def _mark_of(address: str) -> str:
+def _short_hash(address: str) -> str:
     """Return a short hash that distinguishes addresses and reveals nothing about them."""
     return hashlib.sha256(address.encode()).hexdigest()[:12]
 
@@ -189,36 +189,36 @@ def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
     return True
 
 
-def deliver(state: State, ways: Sequence[Channel], *, now: float) -> Delivery:
+def deliver(state: State, channels_to_use: Sequence[Channel], *, now: float) -> Delivery:
     """Send queued notices, oldest first; skip an address that fails until the next call.
 
     Notices that an address has refused come last, so that three days of retries for a dead address
     do not delay the others. Without an address, a notice stays in the queue's history as done.
     """
     sent = waiting = given_up = 0
-    failed: dict[str, str] = {}
+    problem_by_channel: dict[str, str] = {}
     with state.lease("notices"):
-        for row in _queued(state):
+        for row in _read_queue(state):
             notice = Notice(row.key, row.event, row.author, row.title, row.text, row.links)
-            reached, problem = list[str](row.sent_to), ""
-            for way in ways:
-                if way.name in reached:
+            sent_to, problem = list[str](row.sent_to), ""
+            for channel in channels_to_use:
+                if channel.name in sent_to:
                     continue
-                if way.name not in failed:
+                if channel.name not in problem_by_channel:
                     try:
-                        way.send(notice)
+                        channel.send(notice)
                     except TwinError as error:
-                        failed[way.name] = error.found
-                if way.name in failed:
-                    problem = failed[way.name]
+                        problem_by_channel[channel.name] = error.found
+                if channel.name in problem_by_channel:
+                    problem = problem_by_channel[channel.name]
                 else:
-                    reached.append(way.name)
+                    sent_to.append(channel.name)
                     sent += 1
-            missing = sum(way.name not in reached for way in ways)
-            over = missing > 0 and now - row.announced_at > KEPT_TRYING_S
-            given_up += missing if over else 0
-            waiting += 0 if over else missing
-            values = {"sent_to": reached, "problem": problem, "done": over or not missing}
+            missing = sum(way.name not in sent_to for way in channels_to_use)
+            is_expired = missing > 0 and now - row.announced_at > RETRY_PERIOD_S
+            given_up += missing if is_expired else 0
+            waiting += 0 if is_expired else missing
+            values = {"sent_to": sent_to, "problem": problem, "done": is_expired or not missing}
             with state.transaction() as connection:
                 connection.execute(
                     sa.update(notices).where(notices.c.key == row.key).values(**values)
@@ -226,26 +226,26 @@ def deliver(state: State, ways: Sequence[Channel], *, now: float) -> Delivery:
     return Delivery(sent, waiting, given_up)
 
 
-def _queued(state: State) -> Sequence[sa.Row[Any]]:
+def _read_queue(state: State) -> Sequence[sa.Row[Any]]:
     statement = (
         sa.select(notices)
         .where(notices.c.done.is_(False))
         .order_by(notices.c.problem != "", notices.c.number)
-        .limit(AT_ONCE)
+        .limit(MAX_NOTICES_PER_CALL)
     )
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         return connection.execute(statement).all()
 
 
-class _Heard(logging.Handler):
+class _CapturedLogs(logging.Handler):
     """Collects Apprise's failure messages while entered; Apprise itself returns only False."""
 
     def __init__(self, messages: list[str]) -> None:
         super().__init__(logging.WARNING)
-        self._said = messages
+        self._messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._said.append(record.getMessage())
+        self._messages.append(record.getMessage())
 
     def __enter__(self) -> None:
         logging.getLogger("apprise").addHandler(self)

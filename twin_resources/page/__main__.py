@@ -19,16 +19,16 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 def main() -> int:
     import uvicorn
 
-    from twin_resources.page.conversation import Endpoint
-    from twin_resources.page.links import load_pass
+    from twin_resources.page.conversation import GatewayClient
+    from twin_resources.page.links import load_page_access
     from twin_resources.page.page import build_app
     from twin_resources.processes.endpoints import urls
 
     settings = load_settings()
     try:
-        held = load_pass(settings)
-        endpoint = Endpoint(urls(settings)["gateway"], held.key)
-        app = build_app(settings, endpoint, cookie_secret=held.cookie_secret)
+        page_access = load_page_access(settings)
+        endpoint = GatewayClient(urls(settings)["gateway"], page_access.key)
+        app = build_app(settings, endpoint, cookie_secret=page_access.cookie_secret)
     except TwinError as error:
         sys.stderr.write(f"{error}\n")
         return 1

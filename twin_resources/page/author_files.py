@@ -10,12 +10,12 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-from twin_resources.authors import readable_authors
-from twin_resources.quality.judges.voice_shown import PICTURE, newest_voice_shown
+from twin_resources.authors import list_readable_authors
+from twin_resources.quality.judges.voice_shown import PICTURE, newest_voice_figures_file
 from twin_resources.settings import Settings
 
 MAX_PLOT_BYTES = 2_000_000
-KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
+PLOT_MEDIA_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class AuthorFiles:
 
     def names(self) -> dict[str, str]:
         """Return slug → name."""
-        return {author.slug: author.name for author in readable_authors(self.settings)[0]}
+        return {author.slug: author.name for author in list_readable_authors(self.settings)[0]}
 
-    def titles(self, author: str, *, most: int) -> list[str]:
+    def titles(self, author: str, *, max_titles: int) -> list[str]:
         """Return titles of the author's newest posts that fit a question; none before an import."""
         from twin_resources.storage.state.state import State
         from twin_resources.storage.tables.tables import Tables
@@ -40,7 +40,7 @@ class AuthorFiles:
         rows = tables.read("embeddings", author, columns=columns).unique("document_id")
         newest = rows.sort(["published_at", "document_id"], descending=True, nulls_last=True)
         titles = dict.fromkeys(str(title or "").strip() for title in newest["title"])
-        return [title for title in titles if 3 <= len(title) <= 60][:most]
+        return [title for title in titles if 3 <= len(title) <= 60][:max_titles]
 
     def plots(self, author: str) -> list[tuple[str, str]]:
         """Return (name, `data:` address) of the plots of the author's newest gate, the voice first.
@@ -50,23 +50,26 @@ class AuthorFiles:
         """
         folder = self.settings.checkpoints_dir / author
         plots: dict[str, Path] = {}
-        voice = newest_voice_shown(self.settings.checkpoints_dir, author)
+        voice = newest_voice_figures_file(self.settings.checkpoints_dir, author)
         if voice is not None and voice.with_name(PICTURE).exists():
             plots["voice"] = voice.with_name(PICTURE)
         reports = sorted(folder.glob("*/evaluation/*.md"), key=lambda path: path.stat().st_mtime)
         if reports:
             stem = reports[-1].stem
             for path in sorted(reports[-1].parent.glob(f"{stem}-*")):
-                if path.suffix in KINDS:
+                if path.suffix in PLOT_MEDIA_TYPES:
                     name = path.stem.removeprefix(f"{stem}-").replace("_", " ")
                     plots.setdefault(f"{name} of the gate", path)
         return [
-            (name, _as_address(path))
+            (name, _to_data_url(path))
             for name, path in plots.items()
             if path.stat().st_size <= MAX_PLOT_BYTES
         ]
 
 
-def _as_address(path: Path) -> str:
+def _to_data_url(path: Path) -> str:
     # An SVG in an <img> runs no script and loads nothing.
-    return f"data:{KINDS[path.suffix]};base64," + base64.b64encode(path.read_bytes()).decode()
+    return (
+        f"data:{PLOT_MEDIA_TYPES[path.suffix]};base64,"
+        + base64.b64encode(path.read_bytes()).decode()
+    )

@@ -10,11 +10,11 @@ import gradio as gr
 
 from twin_resources.errors import TwinError
 from twin_resources.page.author_files import AuthorFiles
-from twin_resources.page.conversation import Endpoint, authors_of
-from twin_resources.page.page_notices import problem
-from twin_resources.page.readable import as_text
+from twin_resources.page.conversation import GatewayClient, group_aliases_by_author
+from twin_resources.page.page_notices import error_notice
+from twin_resources.page.readable import escape_html
 
-UNKNOWN = "LLM Twin"
+DEFAULT_HEADING = "LLM Twin"
 
 
 class AuthorPicker:
@@ -25,7 +25,7 @@ class AuthorPicker:
         name: the heading.
     """
 
-    def __init__(self, endpoint: Endpoint, files: AuthorFiles) -> None:
+    def __init__(self, endpoint: GatewayClient, files: AuthorFiles) -> None:
         self._endpoint, self.files = endpoint, files
         with gr.Row(elem_id="head", equal_height=False):
             self.name = gr.HTML(heading(""), padding=False, elem_id="name")
@@ -40,18 +40,18 @@ class AuthorPicker:
                 scale=0,
             )
 
-    async def versions(self) -> tuple[dict[str, list[str]], str]:
+    async def load_versions(self) -> tuple[dict[str, list[str]], str]:
         """Return slug → aliases available now, and a notice if they could not be read."""
         try:
-            return authors_of(await self._endpoint.models()), ""
+            return group_aliases_by_author(await self._endpoint.models()), ""
         except TwinError as error:
-            return {}, problem(error)
+            return {}, error_notice(error)
 
-    def name_of(self, author: str | None) -> str:
+    def author_name(self, author: str | None) -> str:
         """Return the author's name, or the slug if the home has no file for the author."""
         return self.files.names().get(author or "", author or "")
 
-    def choice(self, slugs: list[str], chosen: str | None) -> Any:
+    def author_dropdown(self, slugs: list[str], chosen: str | None) -> Any:
         """Return the dropdown with these authors; it is hidden if there is only one."""
         names = self.files.names()
         choices = [(names.get(slug, slug), slug) for slug in slugs]
@@ -60,16 +60,16 @@ class AuthorPicker:
 
 def heading(name: str) -> str:
     """Return the name as the page's main heading."""
-    under = "a language model that quotes their posts" if name else ""
-    return f'<h1>{as_text(name or UNKNOWN)}</h1><p class="twin-small">{under}</p>'
+    subtitle = "a language model that quotes their posts" if name else ""
+    return f'<h1>{escape_html(name or DEFAULT_HEADING)}</h1><p class="twin-small">{subtitle}</p>'
 
 
-def plots_of(files: AuthorFiles, author: str | None, *, about: str = "") -> str:
-    """Return the newest report's plots as figures, or only the one named `about`."""
+def render_plots(files: AuthorFiles, author: str | None, *, plot_name: str = "") -> str:
+    """Return the newest report's plots as figures, or only the one named `plot_name`."""
     if not author:
         return ""
     return "".join(
-        f'<figure><img src="{address}" alt="{as_text(name)}" loading="lazy"></figure>'
+        f'<figure><img src="{address}" alt="{escape_html(name)}" loading="lazy"></figure>'
         for name, address in files.plots(author)
-        if about in ("", name)
+        if plot_name in ("", name)
     )

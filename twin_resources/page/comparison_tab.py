@@ -22,27 +22,27 @@ import gradio as gr
 
 from twin_resources.errors import TwinError
 from twin_resources.page import turns as conversation
-from twin_resources.page.author_picker import AuthorPicker, plots_of
+from twin_resources.page.author_picker import AuthorPicker, render_plots
 from twin_resources.page.conversation import (
     AnswersInProgress,
-    Endpoint,
+    GatewayClient,
     PartialAnswer,
     model_name,
 )
-from twin_resources.page.events import QUICK, SIDE_BY_SIDE
-from twin_resources.page.footnotes import cost, trace_link
-from twin_resources.page.page_notices import notice, problem
+from twin_resources.page.events import UNQUEUED_EVENT, CONCURRENT_EVENT
+from twin_resources.page.footnotes import format_cost, trace_link
+from twin_resources.page.page_notices import notice, error_notice
 from twin_resources.page.plain_names import version_name
-from twin_resources.page.readable import as_text
+from twin_resources.page.readable import escape_html
 from twin_resources.page.turns import Turn
 
 BEFORE, AFTER, PAID = "base", "stable", "paid"
-PAIRS = {BEFORE: (BEFORE, AFTER), PAID: (AFTER, PAID)}
-NAMES = {
+MODEL_PAIRS = {BEFORE: (BEFORE, AFTER), PAID: (AFTER, PAID)}
+SIDE_LABELS = {
     BEFORE: {BEFORE: "Before: the base model", AFTER: "After: the tuned model"},
     PAID: {AFTER: "Own: the tuned model", PAID: "Paid: the paid model"},
 }
-BLIND_NAMES = ("Answer A", "Answer B")
+BLIND_LABELS = ("Answer A", "Answer B")
 VOTE_NOTE = (
     "Your vote rejects the other answer: the twin is trained away from it, towards the author's "
     "own words on that question. The one you prefer is not copied: only the author's own text is."
@@ -53,10 +53,14 @@ Side = list[Turn]
 class ComparisonTab:
     """The tab; create it inside a `gr.Blocks`."""
 
-    def __init__(self, endpoint: Endpoint, whom: AuthorPicker) -> None:
-        self._endpoint, self._whom, self._underway = endpoint, whom, AnswersInProgress()
+    def __init__(self, endpoint: GatewayClient, author_picker: AuthorPicker) -> None:
+        self._endpoint, self._author_picker, self._answers_in_progress = (
+            endpoint,
+            author_picker,
+            AnswersInProgress(),
+        )
         # `left` and `right` hold turns; `names` holds the alias of each side.
-        self.state = gr.State(_fresh(BEFORE, blind=False))
+        self.state = gr.State(_initial_state(BEFORE, blind=False))
         with gr.Row(elem_id="compare-choice"):
             self.pair = gr.Radio(
                 choices=[("before | after", BEFORE), ("own | paid", PAID)],
@@ -72,7 +76,7 @@ class ComparisonTab:
         with gr.Row(equal_height=True, elem_id="sides"):
             self.sides = [
                 gr.Chatbot(
-                    label=NAMES[BEFORE][alias],
+                    label=SIDE_LABELS[BEFORE][alias],
                     buttons=["copy"],
                     elem_id=f"side-{place}",
                     min_width=300,
@@ -106,60 +110,79 @@ class ComparisonTab:
                 visible=False,
                 elem_id="compare-stop",
             )
-        note = f'<p class="twin-small" id="vote-note">{as_text(VOTE_NOTE)}</p>'
+        note = f'<p class="twin-small" id="vote-note">{escape_html(VOTE_NOTE)}</p>'
         gr.HTML(note, padding=False, elem_id="vote")
         self.voice = gr.HTML("", padding=False, elem_id="voice")
-        self.asked = gr.Textbox(visible=False)
+        self.asked_question = gr.Textbox(visible=False)
 
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
         """Connect the events to their handlers; `tab` is this tab."""
-        shown = [*self.sides, self.state, self.votes, self.notice]
+        outputs = [*self.sides, self.state, self.votes, self.notice]
         for event in (self.question.submit, self.send.click):
             event(
                 None,
                 [self.question],
-                [self.question, self.asked],
+                [self.question, self.asked_question],
                 js="(text) => twin.take(text, 'compare')",
             ).then(
                 self._ask,
-                [self.asked, self.state, self._whom.author, self.blind, self.pair],
-                [*shown, self.stop, self.send],
-                **SIDE_BY_SIDE,
+                [
+                    self.asked_question,
+                    self.state,
+                    self._author_picker.author,
+                    self.blind,
+                    self.pair,
+                ],
+                [*outputs, self.stop, self.send],
+                **CONCURRENT_EVENT,
             ).then(None, js="() => twin.done('compare')")
-        tab.select(self._voice, self._whom.author, self.voice, **QUICK)
-        tab.select(self._offered, self._whom.author, self.pair, **QUICK)
-        self._whom.author.input(self._voice, self._whom.author, self.voice, **QUICK)
-        self.stop.click(self._stop, **QUICK)
-        page.unload(self._stop)
-        for changed in (self.blind.input, self.pair.input):
-            changed(self._begin_anew, [self.blind, self.pair], shown, **QUICK)
-        self._whom.author.input(self._offered, self._whom.author, self.pair, **QUICK).then(
-            self._begin_anew, [self.blind, self.pair], shown, **QUICK
+        tab.select(
+            self._render_voice_plot, self._author_picker.author, self.voice, **UNQUEUED_EVENT
         )
+        tab.select(self._show_pair_choice, self._author_picker.author, self.pair, **UNQUEUED_EVENT)
+        self._author_picker.author.input(
+            self._render_voice_plot, self._author_picker.author, self.voice, **UNQUEUED_EVENT
+        )
+        self.stop.click(self._stop, **UNQUEUED_EVENT)
+        page.unload(self._stop)
+        for reset_event in (self.blind.input, self.pair.input):
+            reset_event(self._reset, [self.blind, self.pair], outputs, **UNQUEUED_EVENT)
+        self._author_picker.author.input(
+            self._show_pair_choice, self._author_picker.author, self.pair, **UNQUEUED_EVENT
+        ).then(self._reset, [self.blind, self.pair], outputs, **UNQUEUED_EVENT)
         for place, button in (
             (0, self.prefer_left),
             (None, self.prefer_none),
             (1, self.prefer_right),
         ):
-            button.click(self._voting(place), self.state, shown, **QUICK)
+            button.click(self._make_vote_handler(place), self.state, outputs, **UNQUEUED_EVENT)
 
-    def _voice(self, author: str | None) -> str:
+    def _render_voice_plot(self, author: str | None) -> str:
         """Return the newest report's plot of the author's voice in both models, if any."""
-        drawn = plots_of(self._whom.files, author, about="voice")
+        plots_html = render_plots(self._author_picker.files, author, plot_name="voice")
         title = "<h2>The voice, seen by the newest gate</h2>"
-        return f'<section class="twin-figures twin-voice">{title}{drawn}</section>' if drawn else ""
+        return (
+            f'<section class="twin-figures twin-voice">{title}{plots_html}</section>'
+            if plots_html
+            else ""
+        )
 
-    async def _offered(self, author: str | None) -> Any:
+    async def _show_pair_choice(self, author: str | None) -> Any:
         """Show the choice of the pair if this author has a paid model."""
-        known, _ = await self._whom.versions()  # a failed read is reported when a question is asked
-        if PAID in known.get(author or "", []):
+        (
+            aliases_by_author,
+            _,
+        ) = (
+            await self._author_picker.load_versions()
+        )  # a failed read is reported when a question is asked
+        if PAID in aliases_by_author.get(author or "", []):
             return gr.Radio(visible=True)
         return gr.Radio(visible=False, value=BEFORE)
 
-    def _begin_anew(self, blind: bool, pair: str) -> tuple[Any, ...]:
-        names = BLIND_NAMES if blind else NAMES[pair].values()
+    def _reset(self, blind: bool, pair: str) -> tuple[Any, ...]:
+        names = BLIND_LABELS if blind else SIDE_LABELS[pair].values()
         empty = [gr.Chatbot(value=[], label=name) for name in names]
-        return *empty, _fresh(pair, blind=blind), gr.Row(visible=False), ""
+        return *empty, _initial_state(pair, blind=blind), gr.Row(visible=False), ""
 
     async def _answer_models(self) -> set[str]:
         try:
@@ -178,24 +201,26 @@ class ComparisonTab:
     ) -> AsyncGenerator[tuple[Any, ...]]:
         question = question.strip()
         skipped = (gr.skip(),) * 5
-        known, why = await self._whom.versions()
-        if question and AFTER not in known.get(author, []):
-            name = self._whom.name_of(author) or "anyone"
-            why = why or notice(f"No tuned version of {name} is released yet: there is no after.")
-            yield *skipped[:4], why, gr.skip(), gr.skip()
+        aliases_by_author, notice_html = await self._author_picker.load_versions()
+        if question and AFTER not in aliases_by_author.get(author, []):
+            name = self._author_picker.author_name(author) or "anyone"
+            notice_html = notice_html or notice(
+                f"No tuned version of {name} is released yet: there is no after."
+            )
+            yield *skipped[:4], notice_html, gr.skip(), gr.skip()
             return
         if not question:
             yield *skipped, gr.skip(), gr.skip()
             return
         if author in await self._answer_models():
-            name = self._whom.name_of(author)
-            why = notice(
+            name = self._author_picker.author_name(author)
+            notice_html = notice(
                 f"A model that was named answers for {name} until a tuned version has beaten it: "
                 "there is no after yet."
             )
-            yield *skipped[:4], why, gr.skip(), gr.skip()
+            yield *skipped[:4], notice_html, gr.skip(), gr.skip()
             return
-        names = random.sample(PAIRS[pair], 2) if blind else list(PAIRS[pair])
+        names = random.sample(MODEL_PAIRS[pair], 2) if blind else list(MODEL_PAIRS[pair])
         sides: list[Side] = [[], []] if blind else [list(state["left"]), list(state["right"])]
         answers: list[AsyncGenerator[PartialAnswer]] = []
         for side, alias in zip(sides, names, strict=True):
@@ -204,32 +229,54 @@ class ComparisonTab:
                 self._endpoint.ask(model, conversation.messages_for(side, question, model=model))
             )
             side.append(conversation.new_turn(question, model))
-        state = _fresh(pair, blind=blind) | {"left": sides[0], "right": sides[1], "names": names}
+        state = _initial_state(pair, blind=blind) | {
+            "left": sides[0],
+            "right": sides[1],
+            "names": names,
+        }
         hidden = gr.Row(visible=False)
-        yield *_shown(state, is_revealed=not blind), gr.skip(), hidden, "", *_busy(True)
-        why = ""
+        yield (
+            *_render_sides(state, is_revealed=not blind),
+            gr.skip(),
+            hidden,
+            "",
+            *_toggle_stop_button(True),
+        )
+        notice_html = ""
         session = str(request.session_hash)
-        streams = [self._underway.pieces(session, answer) for answer in answers]
-        async for place, piece in _together(streams):
-            turn = sides[place][-1]
+        streams = [
+            self._answers_in_progress.stream_until_stopped(session, answer) for answer in answers
+        ]
+        async for side_index, piece in _merge_streams(streams):
+            turn = sides[side_index][-1]
             if isinstance(piece, TwinError):
-                turn["how"], turn["why"], why = "failed", piece.found, problem(piece)
+                turn["how"], turn["why"], notice_html = "failed", piece.found, error_notice(piece)
                 continue
             turn["answer"], turn["twin"] = piece.text, dict(piece.facts)
             if piece.facts:
                 turn["how"] = "whole"
             if not blind:  # streaming would reveal which model is quicker
-                yield *_shown(state, is_revealed=True), *skipped[:3], *_busy(True)
+                yield (
+                    *_render_sides(state, is_revealed=True),
+                    *skipped[:3],
+                    *_toggle_stop_button(True),
+                )
         for side in sides:
             side[-1]["how"] = "stopped" if side[-1]["how"] == "writing" else side[-1]["how"]
-        both = all(side[-1]["how"] == "whole" for side in sides)
-        may_vote = gr.Row(visible=blind and both)
-        yield *_shown(state, is_revealed=not blind), state, may_vote, why, *_busy(False)
+        are_both_complete = all(side[-1]["how"] == "whole" for side in sides)
+        votes_update = gr.Row(visible=blind and are_both_complete)
+        yield (
+            *_render_sides(state, is_revealed=not blind),
+            state,
+            votes_update,
+            notice_html,
+            *_toggle_stop_button(False),
+        )
 
     async def _stop(self, request: gr.Request) -> None:
-        self._underway.end(str(request.session_hash))
+        self._answers_in_progress.stop(str(request.session_hash))
 
-    def _voting(self, preferred: int | None) -> Any:
+    def _make_vote_handler(self, preferred: int | None) -> Any:
         async def vote(state: dict[str, Any]) -> tuple[Any, ...]:
             sides: list[Side] = [state["left"], state["right"]]
             message = "No difference: nothing is stored."
@@ -240,10 +287,10 @@ class ComparisonTab:
                         str(worse["trace_id"]), preferred=str(better["trace_id"])
                     )
                 except TwinError as error:
-                    return gr.skip(), gr.skip(), gr.skip(), gr.skip(), problem(error)
-                message = f"Stored: {BLIND_NAMES[1 - preferred]} is rejected."
+                    return gr.skip(), gr.skip(), gr.skip(), gr.skip(), error_notice(error)
+                message = f"Stored: {BLIND_LABELS[1 - preferred]} is rejected."
             return (
-                *_shown(state, is_revealed=True),
+                *_render_sides(state, is_revealed=True),
                 gr.skip(),
                 gr.Row(visible=False),
                 notice(message),
@@ -252,39 +299,39 @@ class ComparisonTab:
         return vote
 
 
-def _fresh(pair: str, *, blind: bool) -> dict[str, Any]:
+def _initial_state(pair: str, *, blind: bool) -> dict[str, Any]:
     """Return the state before the first question; `names` holds the alias of each side."""
-    return {"left": [], "right": [], "names": list(PAIRS[pair]), "pair": pair, "blind": blind}
+    return {"left": [], "right": [], "names": list(MODEL_PAIRS[pair]), "pair": pair, "blind": blind}
 
 
-def _shown(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any]:
+def _render_sides(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any]:
     """Return both sides; `is_revealed` shows which model answered, with its facts."""
-    made: list[Any] = []
+    chatbots: list[Any] = []
     for place, (side, alias) in enumerate(
         zip((state["left"], state["right"]), state["names"], strict=True)
     ):
-        messages: Any = conversation.shown(side)
-        known = NAMES[state["pair"]][alias]
-        name = BLIND_NAMES[place] if state["blind"] else known
+        messages: Any = conversation.render_messages(side)
+        label = SIDE_LABELS[state["pair"]][alias]
+        name = BLIND_LABELS[place] if state["blind"] else label
         if is_revealed and state["blind"]:
-            name = f"{name}: {known.partition(': ')[2]}"
+            name = f"{name}: {label.partition(': ')[2]}"
         if is_revealed and side and side[-1]["twin"]:
             twin = side[-1]["twin"]
-            link = trace_link(str(twin.get("trace_id", "")), named="every step")
+            link = trace_link(str(twin.get("trace_id", "")), label="every step")
             facts = " · ".join(
                 (
-                    as_text(version_name(str(twin.get("version", "")))),
-                    cost(twin.get("cost_usd")),
+                    escape_html(version_name(str(twin.get("version", "")))),
+                    format_cost(twin.get("cost_usd")),
                     link,
                 )
             )
             note = f'<p class="twin-small">{facts}</p>'
             messages[-1] = messages[-1] | {"content": [messages[-1]["content"], gr.HTML(note)]}
-        made.append(gr.Chatbot(value=messages, label=name))
-    return made[0], made[1]
+        chatbots.append(gr.Chatbot(value=messages, label=name))
+    return chatbots[0], chatbots[1]
 
 
-async def _together(
+async def _merge_streams(
     answers: list[AsyncIterator[PartialAnswer]],
 ) -> AsyncGenerator[tuple[int, PartialAnswer | TwinError]]:
     """Yield the pieces of all answers as they arrive, each with the number of its answer."""
@@ -302,11 +349,11 @@ async def _together(
 
     tasks = [asyncio.ensure_future(read(place, answer)) for place, answer in enumerate(answers)]
     try:
-        left = len(tasks)
-        while left:
+        open_streams = len(tasks)
+        while open_streams:
             place, piece = await queue.get()
             if piece is None:
-                left -= 1
+                open_streams -= 1
             else:
                 yield place, piece
     finally:
@@ -315,5 +362,5 @@ async def _together(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _busy(busy: bool) -> tuple[Any, Any]:
-    return gr.Button(visible=busy), gr.Button(visible=not busy)
+def _toggle_stop_button(is_busy: bool) -> tuple[Any, Any]:
+    return gr.Button(visible=is_busy), gr.Button(visible=not is_busy)

@@ -38,7 +38,7 @@ class PartialAnswer:
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-class Endpoint:
+class GatewayClient:
     """The gateway, called with one key.
 
     Args:
@@ -50,7 +50,7 @@ class Endpoint:
         import httpx
         from openai import AsyncOpenAI
 
-        self._root = url.removesuffix("/v1")
+        self._gateway_url = url.removesuffix("/v1")
         self._http: httpx.AsyncClient = httpx.AsyncClient(trust_env=False, timeout=MAX_WORKING_S)
         self._openai: AsyncOpenAI = AsyncOpenAI(
             base_url=url, api_key=key, http_client=self._http, max_retries=1
@@ -63,7 +63,7 @@ class Endpoint:
         Raises:
             TwinError: the gateway does not respond.
         """
-        return [model.id for model in await self._listed()]
+        return [model.id for model in await self._list_models()]
 
     async def answer_models(self) -> set[str]:
         """Return the authors whose stable version is an answer model, with no tuned one released.
@@ -72,19 +72,19 @@ class Endpoint:
             TwinError: the gateway does not respond.
         """
         slugs: set[str] = set()
-        for model in await self._listed():
+        for model in await self._list_models():
             facts: dict[str, Any] = (model.model_extra or {}).get("twin") or {}
             if facts.get("kind") == "answer_model":
-                slugs |= set(authors_of([model.id]))
+                slugs |= set(group_aliases_by_author([model.id]))
         return slugs
 
-    async def _listed(self) -> list[OpenAIModel]:
+    async def _list_models(self) -> list[OpenAIModel]:
         import openai
 
         try:
             return [model async for model in self._openai.models.list()]
         except openai.OpenAIError as error:
-            raise _unwell("list the models", error) from error
+            raise _gateway_error("list the models", error) from error
 
     async def ask(self, model: str, messages: Sequence[Message]) -> AsyncGenerator[PartialAnswer]:
         """Stream the answer to the last message; closing the generator ends the request.
@@ -99,10 +99,12 @@ class Endpoint:
         import openai
 
         text, facts = "", dict[str, Any]()
-        sent: Any = [{"role": turn["role"], "content": turn["content"]} for turn in messages]
+        request_messages: Any = [
+            {"role": turn["role"], "content": turn["content"]} for turn in messages
+        ]
         try:
             stream = await self._openai.chat.completions.create(
-                model=model, messages=sent, stream=True
+                model=model, messages=request_messages, stream=True
             )
             async with stream:  # otherwise the connection stays open until garbage collection
                 async for chunk in stream:
@@ -111,10 +113,10 @@ class Endpoint:
                         text += choice.delta.content or ""
                     yield PartialAnswer(text)
         except (openai.OpenAIError, httpx.HTTPError) as error:
-            raise _unwell(f"ask {model}", error) from error
+            raise _gateway_error(f"ask {model}", error) from error
         yield PartialAnswer(text.strip(), facts)
 
-    async def give_feedback(self, trace_id: str, **opinion: str | float) -> None:
+    async def give_feedback(self, trace_id: str, **feedback: str | float) -> None:
         """Send a vote, an edit or a preference: `thumb="up"`, `edit="a better answer"` and so on.
 
         Raises:
@@ -123,16 +125,16 @@ class Endpoint:
         import httpx
 
         try:
-            answer = await self._http.post(
-                f"{self._root}/twin/feedback",
-                json={"trace_id": trace_id, **opinion},
+            response = await self._http.post(
+                f"{self._gateway_url}/twin/feedback",
+                json={"trace_id": trace_id, **feedback},
                 headers=self._headers,
             )
         except httpx.HTTPError as error:
-            raise _unwell("send your feedback", error) from error
-        if not answer.is_success:
+            raise _gateway_error("send your feedback", error) from error
+        if not response.is_success:
             raise TwinError(
-                "send your feedback", found=answer.text[:300], next_step="see gateway.log"
+                "send your feedback", found=response.text[:300], next_step="see gateway.log"
             )
 
 
@@ -140,14 +142,14 @@ class AnswersInProgress:
     """The answers in progress, by session, so that each session can end its own."""
 
     def __init__(self) -> None:
-        self._ends: dict[str, set[asyncio.Event]] = {}
+        self._stop_events: dict[str, set[asyncio.Event]] = {}
 
-    def end(self, session: str) -> None:
+    def stop(self, session: str) -> None:
         """End every answer of this session, if any."""
-        for event in self._ends.get(session, ()):
+        for event in self._stop_events.get(session, ()):
             event.set()
 
-    async def pieces(
+    async def stream_until_stopped(
         self, session: str, answer: AsyncGenerator[PartialAnswer]
     ) -> AsyncIterator[PartialAnswer]:
         """Yield pieces until the answer ends or is stopped, then close its request.
@@ -155,45 +157,45 @@ class AnswersInProgress:
         Stopping also cancels the wait for the next piece: a slow model may write nothing for
         seconds.
         """
-        event = asyncio.Event()
-        self._ends.setdefault(session, set()).add(event)
-        ended = asyncio.ensure_future(event.wait())
-        coming: asyncio.Task[PartialAnswer | None] | None = None
+        stop_event = asyncio.Event()
+        self._stop_events.setdefault(session, set()).add(stop_event)
+        stop_task = asyncio.ensure_future(stop_event.wait())
+        next_piece: asyncio.Task[PartialAnswer | None] | None = None
         try:
             async with aclosing(answer):
-                while not event.is_set():
-                    coming = asyncio.ensure_future(_next(answer))
-                    await asyncio.wait({coming, ended}, return_when=asyncio.FIRST_COMPLETED)
-                    if not coming.done():
-                        coming.cancel()
-                        await asyncio.wait({coming})
+                while not stop_event.is_set():
+                    next_piece = asyncio.ensure_future(_next_piece(answer))
+                    await asyncio.wait({next_piece, stop_task}, return_when=asyncio.FIRST_COMPLETED)
+                    if not next_piece.done():
+                        next_piece.cancel()
+                        await asyncio.wait({next_piece})
                         return
-                    piece = coming.result()
+                    piece = next_piece.result()
                     if piece is None:
                         return
                     yield piece
         finally:
-            ended.cancel()
-            if coming is not None and not coming.done():
-                coming.cancel()
-            mine = self._ends.get(session, set())
-            mine.discard(event)
-            if not mine:
-                self._ends.pop(session, None)
+            stop_task.cancel()
+            if next_piece is not None and not next_piece.done():
+                next_piece.cancel()
+            session_events = self._stop_events.get(session, set())
+            session_events.discard(stop_event)
+            if not session_events:
+                self._stop_events.pop(session, None)
 
 
-async def _next(answer: AsyncGenerator[PartialAnswer]) -> PartialAnswer | None:
+async def _next_piece(answer: AsyncGenerator[PartialAnswer]) -> PartialAnswer | None:
     return await anext(answer, None)
 
 
-def _unwell(tried: str, error: Exception) -> TwinError:
+def _gateway_error(tried: str, error: Exception) -> TwinError:
     body: Any = getattr(error, "body", None)
     document: dict[str, Any] = body if isinstance(body, dict) else {}  # pyright: ignore[reportUnknownVariableType]
     message = str(document.get("message") or error)
     return TwinError(tried, found=message, next_step="see `twin status` and gateway.log")
 
 
-def authors_of(models: Sequence[str]) -> dict[str, list[str]]:
+def group_aliases_by_author(models: Sequence[str]) -> dict[str, list[str]]:
     """Map each author to their aliases: "" (the policy decides), `stable`, `canary`, `base`…"""
     by_author: dict[str, list[str]] = {}
     for name in models:

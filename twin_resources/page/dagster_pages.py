@@ -39,25 +39,25 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from twin_resources.page.links import DAGSTER, hosts_of, use_link
+from twin_resources.page.links import DAGSTER_PAGE, allowed_hosts, use_link
 from twin_resources.settings import Settings, load_secrets, load_settings
 
-READS = frozenset({"GET", "HEAD", "OPTIONS"})
-HEALTH = "/server_info"  # returns only versions, so it needs no access
-CLOSED = (
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+HEALTH_PATH = "/server_info"  # returns only versions, so it needs no access
+ACCESS_DENIED_HTML = (
     "<h1>Dagster's pages open with a link</h1><p>Run <code>twin open dagster</code> on the machine "
     "of the twin: it opens them, or prints a link that works once, within ten minutes.</p>"
 )
 
 
-def guard(app: Starlette, settings: Settings) -> Starlette:
+def add_access_guard(app: Starlette, settings: Settings) -> Starlette:
     """Restrict the application of Dagster's webserver to this home's owner and return it."""
     admin_key = load_secrets(settings).gateway_master_key
     # The key belongs to the home, so a restart signs nobody out. It differs from the chat page's
     # key because links to that page may be given to a reader.
-    cookie_secret = hmac.new(admin_key.encode(), DAGSTER.encode(), hashlib.sha256).hexdigest()
-    opens = partial(use_link, settings, opens=DAGSTER)
-    app.add_middleware(DagsterGuard, admin_key=admin_key, use_link=opens)
+    cookie_secret = hmac.new(admin_key.encode(), DAGSTER_PAGE.encode(), hashlib.sha256).hexdigest()
+    use_dagster_link = partial(use_link, settings, page_kind=DAGSTER_PAGE)
+    app.add_middleware(DagsterGuard, admin_key=admin_key, use_link=use_dagster_link)
     # The middleware added last is outermost: the cookie is read before the guard checks it.
     app.add_middleware(
         SessionMiddleware,
@@ -65,7 +65,7 @@ def guard(app: Starlette, settings: Settings) -> Starlette:
         session_cookie="twin-dagster",
         same_site="strict",
     )
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts_of(settings))
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(settings))
     return app
 
 
@@ -86,62 +86,62 @@ class DagsterGuard:
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        asked = HTTPConnection(scope)
-        answer = self._answer_to(asked)
-        if answer is None:
-            await self._app(scope, receive, _unframed(send))
+        connection = HTTPConnection(scope)
+        response = self._check_access(connection)
+        if response is None:
+            await self._app(scope, receive, _deny_framing(send))
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:
-            await answer(scope, receive, send)
+            await response(scope, receive, send)
 
-    def _answer_to(self, asked: HTTPConnection) -> Response | None:
+    def _check_access(self, connection: HTTPConnection) -> Response | None:
         """Return the response to send instead of Dagster's, or None to let Dagster respond."""
-        method: str = asked.scope.get("method", "")  # a websocket has none
-        if asked.url.path == HEALTH and method in READS:
+        method: str = connection.scope.get("method", "")  # a websocket has none
+        if connection.url.path == HEALTH_PATH and method in SAFE_METHODS:
             return None
-        if asked.url.path == "/open" and method == "GET":
-            return self._opened(asked)
-        origin = asked.headers.get("origin")
-        if origin is not None and not _is_own(origin, asked):
+        if connection.url.path == "/open" and method == "GET":
+            return self._open_link(connection)
+        origin = connection.headers.get("origin")
+        if origin is not None and not _is_same_origin(origin, connection):
             return PlainTextResponse(f"no page of {origin} may ask Dagster here", status_code=403)
-        if not self._has_key(asked):
-            if not asked.session.get(DAGSTER):
-                return HTMLResponse(CLOSED, status_code=403)
-            if method not in READS and origin is None:
+        if not self._has_key(connection):
+            if not connection.session.get(DAGSTER_PAGE):
+                return HTMLResponse(ACCESS_DENIED_HTML, status_code=403)
+            if method not in SAFE_METHODS and origin is None:
                 return PlainTextResponse("a browser that changes something names its origin", 403)
-        if method in READS and asked.url.path == "/graphql" and asked.query_params:
+        if method in SAFE_METHODS and connection.url.path == "/graphql" and connection.query_params:
             return PlainTextResponse("ask by POST", status_code=405, headers={"allow": "POST"})
         return None
 
-    def _has_key(self, asked: HTTPConnection) -> bool:
-        sent = asked.headers.get("authorization", "").encode()
+    def _has_key(self, connection: HTTPConnection) -> bool:
+        sent = connection.headers.get("authorization", "").encode()
         return random_source.compare_digest(sent, self._bearer)
 
-    def _opened(self, asked: HTTPConnection) -> Response:
-        if not self._use_link(asked.query_params.get("link", "")):
-            return HTMLResponse(CLOSED, status_code=403)
-        asked.session[DAGSTER] = True
-        path = asked.query_params.get("path", "/")
+    def _open_link(self, connection: HTTPConnection) -> Response:
+        if not self._use_link(connection.query_params.get("link", "")):
+            return HTMLResponse(ACCESS_DENIED_HTML, status_code=403)
+        connection.session[DAGSTER_PAGE] = True
+        path = connection.query_params.get("path", "/")
         # The path must be on these pages: `//host` and `/\\host` are addresses of other machines.
         is_path = path.startswith("/") and path[1:2] not in {"/", "\\"}
         return RedirectResponse(path if is_path else "/", status_code=303)
 
 
-def _is_own(origin: str, asked: HTTPConnection) -> bool:
+def _is_same_origin(origin: str, connection: HTTPConnection) -> bool:
     """Return whether the origin is that of these pages, by host and port."""
-    return urlsplit(origin).netloc == asked.headers.get("host", "")
+    return urlsplit(origin).netloc == connection.headers.get("host", "")
 
 
-def _unframed(send: Send) -> Send:
+def _deny_framing(send: Send) -> Send:
     """Add a header that keeps other pages from framing these pages to capture clicks."""
 
-    async def sending(message: Message) -> None:
+    async def send_with_header(message: Message) -> None:
         if message["type"] == "http.response.start":
             MutableHeaders(scope=message)["x-frame-options"] = "DENY"
         await send(message)
 
-    return sending
+    return send_with_header
 
 
 def main() -> None:
@@ -151,7 +151,7 @@ def main() -> None:
     make_app = cli.create_app_from_workspace_process_context
 
     def make_guarded_app(*context: Any, **options: Any) -> Starlette:
-        return guard(make_app(*context, **options), settings)
+        return add_access_guard(make_app(*context, **options), settings)
 
     cli.create_app_from_workspace_process_context = make_guarded_app
     cli.cli(auto_envvar_prefix="DAGSTER_WEBSERVER")

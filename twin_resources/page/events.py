@@ -6,9 +6,13 @@ Scope: these two kinds of event. Out of scope: the handlers.
 from typing import Any
 
 # Answers must not wait for each other (Gradio's default is one at a time).
-SIDE_BY_SIDE: dict[str, Any] = {
+CONCURRENT_EVENT: dict[str, Any] = {
     "concurrency_limit": 16,
     "show_progress": "hidden",
     "api_visibility": "private",
 }
-QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+UNQUEUED_EVENT: dict[str, Any] = {
+    "queue": False,
+    "show_progress": "hidden",
+    "api_visibility": "private",
+}

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from twin_resources.access.keys import ALL_AUTHORS, NO_LIMITS, add_key, keyring_of, open_keys
-from twin_resources.access.refusals import Refused
+from twin_resources.access.keys import ALL_AUTHORS, NO_LIMITS, add_key, open_keyring, open_key_store
+from twin_resources.access.refusals import RefusedError
 from twin_resources.atomic_writes import replace_file
 from twin_resources.settings import Settings
 
-LABEL = "chat page"
-LINK_LIVES_S = 600.0
-DAGSTER = "dagster"  # another page that a link can open, besides the chat page
+KEY_LABEL_PREFIX = "chat page"
+LINK_LIFETIME_S = 600.0
+DAGSTER_PAGE = "dagster"  # another page that a link can open, besides the chat page
 
 
 @dataclass(frozen=True)
@@ -45,57 +45,57 @@ class PageAccess:
         return "Pass(…)"
 
 
-def folder_of(settings: Settings) -> Path:
+def link_folder(settings: Settings) -> Path:
     """Return the folder of this home's links and pass; create it with mode 700 if needed."""
     folder = settings.home / "chat"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
-def load_pass(settings: Settings) -> PageAccess:
+def load_page_access(settings: Settings) -> PageAccess:
     """Load the page's pass; create it again if its key was revoked or never made.
 
     A reader is identified by the key, so a person stays the same reader across restarts.
     """
-    path = folder_of(settings) / "pass.json"
+    path = link_folder(settings) / "pass.json"
     if path.exists():
         stored = PageAccess(**json.loads(path.read_text(encoding="utf-8")))
-        if _is_known(settings, stored.key):
+        if _is_key_valid(settings, stored.key):
             return stored
-    with closing(open_keys(settings)) as state:
-        label = f"{LABEL} {random_source.token_hex(3)}"  # labels in use are unique
+    with closing(open_key_store(settings)) as state:
+        label = f"{KEY_LABEL_PREFIX} {random_source.token_hex(3)}"  # labels in use are unique
         # opening the page requires access to the home, so this key has no limits either
         key = add_key(state, role="reader", authors=[ALL_AUTHORS], label=label, limits=NO_LIMITS)
-    made = PageAccess(key, random_source.token_urlsafe(32))
-    replace_file(path, json.dumps({"key": made.key, "cookie_secret": made.cookie_secret}))
-    return made
+    access = PageAccess(key, random_source.token_urlsafe(32))
+    replace_file(path, json.dumps({"key": access.key, "cookie_secret": access.cookie_secret}))
+    return access
 
 
-def _is_known(settings: Settings, key: str) -> bool:
+def _is_key_valid(settings: Settings, key: str) -> bool:
     try:
-        keyring_of(settings).find(f"Bearer {key}")
-    except Refused as refused:
+        open_keyring(settings).find(f"Bearer {key}")
+    except RefusedError as refused:
         if refused.status != 401:
             raise
         return False
     return True
 
 
-def hosts_of(settings: Settings) -> list[str]:
+def allowed_hosts(settings: Settings) -> list[str]:
     """Return the host names under which a browser may request a page of this home."""
     return ["127.0.0.1", "localhost", settings.host]
 
 
-def make_link(settings: Settings, page: str, *, view: str = "", opens: str = "chat") -> str:
-    """Return a link that opens the page at `page` once, within ten minutes.
+def make_link(settings: Settings, page_url: str, *, view: str = "", page_kind: str = "chat") -> str:
+    """Return a link that opens the page at `page_url` once, within ten minutes.
 
     Args:
         view: the view to show first, as in `/?view=traces`; empty for the conversation.
-        opens: the kind of page; the token opens no other.
+        page_kind: the kind of page; the token opens no other.
     """
     token = random_source.token_urlsafe(24)
-    replace_file(folder_of(settings) / f"link-{opens}-{_digest(token)}", "")
-    return f"{page}/open?link={token}" + (f"&view={view}" if view else "")
+    replace_file(link_folder(settings) / f"link-{page_kind}-{_digest(token)}", "")
+    return f"{page_url}/open?link={token}" + (f"&view={view}" if view else "")
 
 
 def make_dagster_link(settings: Settings, url: str, *, path: str = "/") -> str:
@@ -104,18 +104,18 @@ def make_dagster_link(settings: Settings, url: str, *, path: str = "/") -> str:
     Args:
         path: the path to show first, with its query.
     """
-    return f"{make_link(settings, url, opens=DAGSTER)}&path={quote(path, safe='')}"
+    return f"{make_link(settings, url, page_kind=DAGSTER_PAGE)}&path={quote(path, safe='')}"
 
 
-def use_link(settings: Settings, token: str, *, opens: str = "chat") -> bool:
+def use_link(settings: Settings, token: str, *, page_kind: str = "chat") -> bool:
     """Return whether this token opens the page; each token does so once."""
-    folder = folder_of(settings)
+    folder = link_folder(settings)
     now = time.time()
     for link in folder.glob("link-*"):
-        if now - link.stat().st_mtime > LINK_LIVES_S:
+        if now - link.stat().st_mtime > LINK_LIFETIME_S:
             link.unlink(missing_ok=True)
     try:
-        (folder / f"link-{opens}-{_digest(token)}").unlink()
+        (folder / f"link-{page_kind}-{_digest(token)}").unlink()
     except FileNotFoundError:
         return False
     return True

@@ -27,34 +27,34 @@ from twin_resources.page.author_files import AuthorFiles
 from twin_resources.page.author_picker import AuthorPicker
 from twin_resources.page.chat_tab import ChatTab
 from twin_resources.page.comparison_tab import ComparisonTab
-from twin_resources.page.conversation import Endpoint
-from twin_resources.page.links import hosts_of, use_link
+from twin_resources.page.conversation import GatewayClient
+from twin_resources.page.links import allowed_hosts, use_link
 from twin_resources.page.traces_tab import TracesTab
 from twin_resources.settings import Settings
 
-HERE = Path(__file__).parent
+PAGE_FOLDER = Path(__file__).parent
 CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
     "connect-src 'self'; frame-ancestors 'none'"
 )
-CLOSED = (
+ACCESS_DENIED_HTML = (
     "<h1>This page opens with a link</h1><p>Run <code>twin open</code> on the machine of the twin: "
     "it opens the page, or prints a link that works once, within ten minutes.</p>"
 )
 
 
-def build_app(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> FastAPI:
+def build_app(settings: Settings, endpoint: GatewayClient, *, cookie_secret: str) -> FastAPI:
     """Return the application: `/open?link=…` admits a browser; other paths require its cookie."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/open")
     def open_page(request: Request, link: str = "", view: str = "") -> Response:
         if not use_link(settings, link):
-            return HTMLResponse(CLOSED, status_code=403)
+            return HTMLResponse(ACCESS_DENIED_HTML, status_code=403)
         request.session["in"] = True
-        shown = f"/?{urlencode({'view': view})}" if view else "/"
-        return RedirectResponse(shown, status_code=303)
+        destination = f"/?{urlencode({'view': view})}" if view else "/"
+        return RedirectResponse(destination, status_code=303)
 
     @app.get("/ready")
     def ready() -> dict[str, str]:
@@ -62,11 +62,11 @@ def build_app(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> 
 
     @app.middleware("http")
     async def check_request(
-        request: Request, go_on: Callable[[Request], Awaitable[Response]]
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
     ) -> Response:
         if request.url.path not in {"/open", "/ready"} and not request.session.get("in"):
-            return HTMLResponse(CLOSED, status_code=403)
-        response = await go_on(request)
+            return HTMLResponse(ACCESS_DENIED_HTML, status_code=403)
+        response = await call_next(request)
         response.headers["Content-Security-Policy"] = CONTENT_POLICY
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
@@ -76,15 +76,15 @@ def build_app(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> 
     app.add_middleware(
         SessionMiddleware, secret_key=cookie_secret, session_cookie="twin-chat", same_site="strict"
     )
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts_of(settings))
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(settings))
+    script = (PAGE_FOLDER / "page.js").read_text(encoding="utf-8")
     page = build_page(settings, endpoint, cookie_secret=cookie_secret)
     return gr.mount_gradio_app(
         app,
         page,
         "/",
         theme=_theme(),
-        css_paths=HERE / "page.css",
+        css_paths=PAGE_FOLDER / "page.css",
         head=f"<script>{script}</script>",
         footer_links=[],
         ssr_mode=False,
@@ -111,24 +111,24 @@ def _theme() -> Base:
     )
 
 
-def build_page(settings: Settings, endpoint: Endpoint, *, cookie_secret: str) -> gr.Blocks:
+def build_page(settings: Settings, endpoint: GatewayClient, *, cookie_secret: str) -> gr.Blocks:
     """Build the head and the three tabs."""
     with gr.Blocks(title="LLM Twin", analytics_enabled=False) as page:
-        whom = AuthorPicker(endpoint, AuthorFiles(settings))
+        author_picker = AuthorPicker(endpoint, AuthorFiles(settings))
         with gr.Tabs(elem_id="views") as views:
-            with gr.Tab("Talk", id="talk") as talking:
-                talk = ChatTab(endpoint, whom, cookie_secret=cookie_secret)
-            with gr.Tab("Before | after", id="compare") as comparing:
-                comparison = ComparisonTab(endpoint, whom)
-            with gr.Tab("Look", id="look") as looking:
-                look = TracesTab(settings, whom, views)
-        talk.wire(page)
-        comparison.wire(page, comparing)
-        look.wire(page, looking)
+            with gr.Tab("Talk", id="talk") as chat_container:
+                chat_tab = ChatTab(endpoint, author_picker, cookie_secret=cookie_secret)
+            with gr.Tab("Before | after", id="compare") as comparison_container:
+                comparison_tab = ComparisonTab(endpoint, author_picker)
+            with gr.Tab("Look", id="look") as traces_container:
+                traces_tab = TracesTab(settings, author_picker, views)
+        chat_tab.wire(page)
+        comparison_tab.wire(page, comparison_container)
+        traces_tab.wire(page, traces_container)
         for tab, address in (
-            (talking, "/"),
-            (comparing, "/?view=compare"),
-            (looking, "/?view=traces"),
+            (chat_container, "/"),
+            (comparison_container, "/?view=compare"),
+            (traces_container, "/?view=traces"),
         ):
             tab.select(None, js=f"() => twin.setPlace('{address}')")
     return page

@@ -8,17 +8,17 @@ A toast would cover the text, disappear before it is read, and show `<author>` a
 from __future__ import annotations
 
 from twin_resources.errors import TwinError
-from twin_resources.page.readable import as_text
+from twin_resources.page.readable import escape_html
 
 
-def notice(text: str, *, bad: bool = False) -> str:
+def notice(text: str, *, is_error: bool = False) -> str:
     """Return the line as HTML that a screen reader announces; empty for an empty text."""
     if not text:
         return ""
-    role, kind = ("alert", "twin-bad") if bad else ("status", "twin-good")
-    return f'<p role="{role}" class="twin-notice {kind}">{as_text(text)}</p>'
+    role, kind = ("alert", "twin-bad") if is_error else ("status", "twin-good")
+    return f'<p role="{role}" class="twin-notice {kind}">{escape_html(text)}</p>'
 
 
-def problem(error: TwinError) -> str:
+def error_notice(error: TwinError) -> str:
     """Return a notice of a failure: what was found, and what to do."""
-    return notice(f"{error.found.rstrip('.')}. Next: {error.next_step}", bad=True)
+    return notice(f"{error.found.rstrip('.')}. Next: {error.next_step}", is_error=True)

@@ -25,27 +25,29 @@ _ROUTES = {
     "quotes": "quotations alone",
     "front_desk": "the program itself",
 }
-_WAYS = {
+_ROUTE_PREFIXES = {
     "alias:voice": "a draft",
     "alias:": "chosen by the reader",
     "divert:": "passed on when busy",
     "routed:": "chosen by the router",
     "down:": "own servers down",
 }
-_TUNED = re.compile(r"v(\d+)")
+_TUNED_VERSION = re.compile(r"v(\d+)")
 _REVISION = re.compile(r"@[0-9a-f]{6,}$")
 
 
 def version_name(version: str) -> str:
     """Translate `v3` to `version 3`, `base` to `the base model`."""
-    tuned = _TUNED.fullmatch(version)
+    tuned = _TUNED_VERSION.fullmatch(version)
     return f"version {tuned[1]}" if tuned else _VERSIONS.get(version, version)
 
 
 def route_name(route: str) -> str:
     """Translate `stable` to `as released`, `alias:base` to `chosen by the reader`."""
-    way = next((words for start, words in _WAYS.items() if route.startswith(start)), "")
-    return way or _ROUTES.get(route, route)
+    prefix_name = next(
+        (words for start, words in _ROUTE_PREFIXES.items() if route.startswith(start)), ""
+    )
+    return prefix_name or _ROUTES.get(route, route)
 
 
 def score_name(name: str) -> str:

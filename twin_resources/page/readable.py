@@ -1,6 +1,6 @@
 """Escape other people's text so that a browser never treats it as markup of the page.
 
-Scope: escaping for HTML and for Markdown. Out of scope: the choice of texts (`footnotes.py`,
+Scope: escaping for HTML and for Markdown. Out of scope: the choice of texts (`render_footnotes.py`,
 `turns.py`).
 Source: CommonMark, code spans and fenced blocks, https://spec.commonmark.org/0.31.2/#code-spans
 """
@@ -19,22 +19,22 @@ _MARKDOWN = re.compile(
     r"|(?P<sign>[<&])",
     re.MULTILINE | re.DOTALL,
 )
-_SIGNS = {"<": "&lt;", "&": "&amp;"}
+_HTML_ENTITIES = {"<": "&lt;", "&": "&amp;"}
 
 
-def as_text(text: object) -> str:
+def escape_html(text: object) -> str:
     """Escape text for the content of an HTML element or a quoted attribute."""
     return html.escape(str(text), quote=True)
 
 
-def as_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Escape Markdown so that `<author>` is shown and is not a tag; code is unchanged.
 
     In code, Markdown shows `<` literally and would show an entity literally as well.
     """
-    return _MARKDOWN.sub(lambda match: _SIGNS.get(match["sign"] or "", match[0]), text)
+    return _MARKDOWN.sub(lambda match: _HTML_ENTITIES.get(match["sign"] or "", match[0]), text)
 
 
-def web_address(url: str) -> str:
+def http_url_or_empty(url: str) -> str:
     """Return the address if it is http or https and so may be opened by a click, else empty."""
     return url if url.startswith(("https://", "http://")) else ""

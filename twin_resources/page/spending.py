@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from twin_resources.access.account import account_of
-from twin_resources.page.readable import as_text
+from twin_resources.access.account import open_account
+from twin_resources.page.readable import escape_html
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -25,27 +25,31 @@ class BudgetSpending:
     budget: float | None
 
 
-def spending(settings: Settings) -> list[BudgetSpending]:
+def read_spending(settings: Settings) -> list[BudgetSpending]:
     """Return spending on the paid model today, on teacher and judge this month, and on all.
 
     Only what was configured or used is included.
     """
     with closing(State.open(settings.state_address)) as state:
-        account = account_of(settings, state)
+        account = open_account(settings, state)
         lines = (
-            ("Paid model, today", settings.paid_budget_per_day, account.spent(purpose="answer")),
+            (
+                "Paid model, today",
+                settings.paid_budget_per_day,
+                account.amount_spent(purpose="answer"),
+            ),
             (
                 "Teacher, this month",
                 settings.teacher_budget_per_month,
-                account.spent(period="month", purpose="teacher"),
+                account.amount_spent(period="month", purpose="teacher"),
             ),
             (
                 "Judge, this month",
                 settings.judge_budget_per_month,
-                account.spent(period="month", purpose="judge"),
+                account.amount_spent(period="month", purpose="judge"),
             ),
-            ("All, today", settings.budget_per_day, account.spent()),
-            ("All, this month", settings.budget_per_month, account.spent(period="month")),
+            ("All, today", settings.budget_per_day, account.amount_spent()),
+            ("All, this month", settings.budget_per_month, account.amount_spent(period="month")),
         )
     # "All" only with a limit of its own; otherwise it would repeat the lines above
     return [
@@ -55,22 +59,22 @@ def spending(settings: Settings) -> list[BudgetSpending]:
     ]
 
 
-def spending_figures(accounts: Sequence[BudgetSpending]) -> str:
+def render_spending(budgets: Sequence[BudgetSpending]) -> str:
     """Return one bar per budget as HTML."""
-    made = [_bar(account.name, account.spent, account.budget) for account in accounts]
-    nothing = '<p class="twin-empty">No paid model and no teacher: nothing can be spent.</p>'
-    return f"<section><h2>Spent</h2>{''.join(made) or nothing}</section>"
+    bars = [_render_bar(account.name, account.spent, account.budget) for account in budgets]
+    empty_html = '<p class="twin-empty">No paid model and no teacher: nothing can be spent.</p>'
+    return f"<section><h2>Spent</h2>{''.join(bars) or empty_html}</section>"
 
 
-def _bar(name: str, spent: float, budget: float | None) -> str:
+def _render_bar(name: str, spent: float, budget: float | None) -> str:
     """Return a budget's spending in dollars with a bar; without a budget, the amount alone."""
     if budget is None:
-        return f'<p class="twin-bar-name">{as_text(name)}: <strong>${spent:.4f}</strong></p>'
+        return f'<p class="twin-bar-name">{escape_html(name)}: <strong>${spent:.4f}</strong></p>'
     share = 1.0 if budget <= 0 else min(spent / budget, 1.0)
     kind = " twin-full" if share >= 0.9 else ""
     return (
-        f'<p class="twin-bar-name">{as_text(name)}: <strong>${spent:.4f}</strong> of '
+        f'<p class="twin-bar-name">{escape_html(name)}: <strong>${spent:.4f}</strong> of '
         f'${budget:.2f}</p><div class="twin-bar{kind}" role="meter" aria-valuemin="0" '
-        f'aria-valuemax="{budget:.2f}" aria-valuenow="{spent:.4f}" aria-label="{as_text(name)}">'
+        f'aria-valuemax="{budget:.2f}" aria-valuenow="{spent:.4f}" aria-label="{escape_html(name)}">'
         f'<span style="width:{100 * share:.1f}%"></span></div>'
     )

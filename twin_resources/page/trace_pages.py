@@ -17,20 +17,20 @@ from twin_resources.observability.langfuse.trace_reading import (
     TraceRow,
     TraceTree,
 )
-from twin_resources.page.footnotes import cost
+from twin_resources.page.footnotes import format_cost
 from twin_resources.page.plain_names import route_name, score_name, version_name
-from twin_resources.page.readable import as_text, web_address
+from twin_resources.page.readable import escape_html, http_url_or_empty
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
-SHORT = 150  # maximum characters of a question or an answer in the list
+MAX_LIST_CHARACTERS = 150  # maximum characters of a question or an answer in the list
 # Two of these have their own columns; the others say how a quotation was found, not how good it is.
-_MEASURED = ("latency_s", "cost_usd", "quotations", "quote_score", "quote_threshold")
+_HIDDEN_SCORES = ("latency_s", "cost_usd", "quotations", "quote_score", "quote_threshold")
 _MARKDOWN = re.compile(r"^> ?|\*\*", re.MULTILINE)  # markup of quotations; the list is plain text
 _OUTCOMES = {
     "thumbs": ("thumbs down", "thumbs up"),
     "comparison": ("lost a comparison", "won a comparison"),
 }
-_FACTS = (
+_FACT_LABELS = (
     ("version", "Version"),
     ("checkpoint", "Checkpoint"),
     ("route", "Route"),
@@ -44,214 +44,228 @@ _FACTS = (
 )
 
 
-def trace_list(rows: Sequence[TraceRow]) -> str:
+def render_trace_list(rows: Sequence[TraceRow]) -> str:
     """Return a list, newest first; a click on a question opens its trace."""
     if not rows:
         return '<p class="twin-empty">No trace of that kind.</p>'
-    listed = "".join(_listed(row) for row in rows)
-    return f'<ol class="twin-traces" aria-label="Traces, newest first">{listed}</ol>'
+    items_html = "".join(_render_list_item(row) for row in rows)
+    return f'<ol class="twin-traces" aria-label="Traces, newest first">{items_html}</ol>'
 
 
-def _listed(row: TraceRow) -> str:
-    link = f'href="/?trace={as_text(row.trace_id)}" data-trace="{as_text(row.trace_id)}"'
-    question = as_text(_short(row.question) or "(no text)")
-    answer = as_text(_short(_MARKDOWN.sub("", row.answer)))
+def _render_list_item(row: TraceRow) -> str:
+    link = f'href="/?trace={escape_html(row.trace_id)}" data-trace="{escape_html(row.trace_id)}"'
+    question = escape_html(_shorten(row.question) or "(no text)")
+    answer = escape_html(_shorten(_MARKDOWN.sub("", row.answer)))
     version, route = version_name(row.version), route_name(row.route)
-    wrong = f'<p class="twin-bad-word">{as_text(row.error)}</p>' if row.error else ""
+    error_html = f'<p class="twin-bad-word">{escape_html(row.error)}</p>' if row.error else ""
     facts = (
-        f'<time datetime="{as_text(row.at)}">{as_text(moment(row.at))}</time>',
-        as_text(version),
-        as_text(route) if row.route not in ("", "stable") and route != version else "",
+        f'<time datetime="{escape_html(row.at)}">{escape_html(format_time(row.at))}</time>',
+        escape_html(version),
+        escape_html(route) if row.route not in ("", "stable") and route != version else "",
         "" if row.seconds is None else f"{row.seconds:.1f} s",
-        "" if row.cost_usd is None else cost(row.cost_usd),
+        "" if row.cost_usd is None else format_cost(row.cost_usd),
     )
-    said = "".join(f"<span>{fact}</span>" for fact in facts if fact)
-    chips = f'<span class="twin-chips">{score_chips(row.scores)}</span>' if row.scores else ""
+    facts_html = "".join(f"<span>{fact}</span>" for fact in facts if fact)
+    chips = (
+        f'<span class="twin-chips">{render_score_chips(row.scores)}</span>' if row.scores else ""
+    )
     return (
-        f'<li><div><a {link}>{question}</a><p class="twin-small">{answer}</p>{wrong}</div>'
-        f'<p class="twin-facts">{said}{chips}</p></li>'
+        f'<li><div><a {link}>{question}</a><p class="twin-small">{answer}</p>{error_html}</div>'
+        f'<p class="twin-facts">{facts_html}{chips}</p></li>'
     )
 
 
-def moment(at: str) -> str:
+def format_time(at: str) -> str:
     """Format `2026-01-02T10:20:30.000Z` as `2 Jan 2026, 10:20` (UTC); keep any other text."""
     try:
-        known = datetime.fromisoformat(at)
+        parsed = datetime.fromisoformat(at)
     except ValueError:
         return at
-    return f"{known.day} {known:%b %Y, %H:%M}"
+    return f"{parsed.day} {parsed:%b %Y, %H:%M}"
 
 
-def score_chips(scores: Sequence[Score]) -> str:
+def render_score_chips(scores: Sequence[Score]) -> str:
     """Return the scores of an answer, one label each."""
     return " ".join(
-        f'<span class="twin-chip {_colour(score)}" title="{as_text(score.comment or score.by)}">'
-        f"{as_text(_score(score))}</span>"
+        f'<span class="twin-chip {_score_css_class(score)}" title="{escape_html(score.comment or score.by)}">'
+        f"{escape_html(_describe_score(score))}</span>"
         for score in scores
-        if score.name not in _MEASURED
+        if score.name not in _HIDDEN_SCORES
     )
 
 
-def trace_tree(
-    tree: TraceTree, explained: Explanation | None = None, *, address: str = "", why: str = ""
+def render_trace(
+    tree: TraceTree,
+    explanation: Explanation | None = None,
+    *,
+    langfuse_url: str = "",
+    explanation_error: str = "",
 ) -> str:
     """Return one trace in full.
 
     Args:
-        explained: the trace's model, checkpoint and posts, or None if not found (`why`).
-        address: the trace's address in a real Langfuse; empty without one.
+        explanation: the trace's model, checkpoint and posts, or None if not found (`explanation_error`).
+        langfuse_url: the trace's address in a real Langfuse; empty without one.
     """
     row = tree.row
-    where = (
-        f'<a href="{as_text(address)}" target="_blank" rel="noopener noreferrer">Open it in '
+    langfuse_link = (
+        f'<a href="{escape_html(langfuse_url)}" target="_blank" rel="noopener noreferrer">Open it in '
         "Langfuse</a>"
-        if web_address(address)
+        if http_url_or_empty(langfuse_url)
         else ""
     )
-    named = f"<code>{as_text(row.trace_id)}</code> · {as_text(moment(row.at))} {where}"
+    subtitle = f"<code>{escape_html(row.trace_id)}</code> · {escape_html(format_time(row.at))} {langfuse_link}"
     parts = [
         '<p><a href="/?view=traces" data-list="yes">← All traces</a></p>',
-        f"<h2>{as_text(row.question or 'A trace without a question')}</h2>",
-        f'<p class="twin-small">{named}</p>',
-        f'<blockquote class="twin-answer">{as_text(row.answer)}</blockquote>' if row.answer else "",
-        _scores(row.scores),
-        _section("Decided by", _definitions(_decided(tree)), open_=True),
-        *([] if explained is None else [_model(explained), _posts(explained.passages)]),
-        f'<p class="twin-small">{as_text(why)}</p>' if why else "",
-        _section("Steps", f'<ul class="twin-tree">{_steps(tree.steps)}</ul>', open_=True),
+        f"<h2>{escape_html(row.question or 'A trace without a question')}</h2>",
+        f'<p class="twin-small">{subtitle}</p>',
+        f'<blockquote class="twin-answer">{escape_html(row.answer)}</blockquote>'
+        if row.answer
+        else "",
+        _render_scores(row.scores),
+        _render_section("Decided by", _render_definitions(_decision_facts(tree)), is_open=True),
+        *(
+            []
+            if explanation is None
+            else [_render_model(explanation), _render_passages(explanation.passages)]
+        ),
+        f'<p class="twin-small">{escape_html(explanation_error)}</p>' if explanation_error else "",
+        _render_section(
+            "Steps", f'<ul class="twin-tree">{_render_steps(tree.steps)}</ul>', is_open=True
+        ),
     ]
     return f'<article class="twin-trace">{"".join(parts)}</article>'
 
 
-def _decided(tree: TraceTree) -> dict[str, str]:
+def _decision_facts(tree: TraceTree) -> dict[str, str]:
     row, facts = tree.row, tree.facts
-    facts_shown = {name: as_text(facts.get(f"twin.{key}", "")) for key, name in _FACTS}
-    facts_shown["Version"] = _with_plain(facts.get("twin.version", ""), version_name)
-    facts_shown["Route"] = _with_plain(facts.get("twin.route", ""), route_name)
+    facts_shown = {name: escape_html(facts.get(f"twin.{key}", "")) for key, name in _FACT_LABELS}
+    facts_shown["Version"] = _render_plain_name(facts.get("twin.version", ""), version_name)
+    facts_shown["Route"] = _render_plain_name(facts.get("twin.route", ""), route_name)
     facts_shown["Took"] = "" if row.seconds is None else f"{row.seconds:.2f} s"
     facts_shown["Tokens"] = "" if row.tokens is None else f"{row.tokens:,}"
-    facts_shown["Cost"] = cost(row.cost_usd)
+    facts_shown["Cost"] = format_cost(row.cost_usd)
     return facts_shown
 
 
-def _with_plain(name: str, plain: Callable[[str], str]) -> str:
+def _render_plain_name(name: str, translate: Callable[[str], str]) -> str:
     """Return a plain name, and the system's own name if it differs."""
-    words = plain(name) if name else ""
-    return as_text(words) + (f" <small>({as_text(name)})</small>" if words != name else "")
+    words = translate(name) if name else ""
+    return escape_html(words) + (f" <small>({escape_html(name)})</small>" if words != name else "")
 
 
-def _model(explanation: Explanation) -> str:
+def _render_model(explanation: Explanation) -> str:
     if not explanation.model:
         text = "No checkpoint of this home: the base model with retrieval, or a paid model."
-        return _section("Model", f"<p>{text}</p>")
+        return _render_section("Model", f"<p>{text}</p>")
     manifest = explanation.manifest
-    rows = {"Checkpoint": as_text(explanation.model["checkpoint"])}
+    rows = {"Checkpoint": escape_html(explanation.model["checkpoint"])}
     if manifest:
         rows |= {
-            "Base": as_text(manifest["base"]["name"]),
+            "Base": escape_html(manifest["base"]["name"]),
             "Trained on": f"{manifest['tokens']:,} tokens, {manifest['epochs']:.2f} epochs",
-            "Dataset": as_text(
+            "Dataset": escape_html(
                 f"{manifest['dataset']['asset']} {manifest['dataset']['data_version']}"
             ),
         }
-    return _section("Model", _definitions(rows))
+    return _render_section("Model", _render_definitions(rows))
 
 
-def _posts(passages: Sequence[ExplainedPassage]) -> str:
+def _render_passages(passages: Sequence[ExplainedPassage]) -> str:
     if not passages:
-        return _section("Passages", "<p>No post was retrieved for it.</p>", open_=True)
-    listed: list[str] = []
+        return _render_section("Passages", "<p>No post was retrieved for it.</p>", is_open=True)
+    items: list[str] = []
     for passage in passages:
         if not passage.document_id:
-            gone = "its post was edited or deleted since"
-            listed.append(f"<li><code>{as_text(passage.chunk_id)}</code>: {gone}</li>")
+            missing_reason = "its post was edited or deleted since"
+            items.append(f"<li><code>{escape_html(passage.chunk_id)}</code>: {missing_reason}</li>")
             continue
-        url = web_address(passage.url)
-        title = as_text(passage.title or passage.document_id)
-        link = f'<a href="{as_text(url)}" rel="noopener noreferrer">Read the post</a> · '
-        read = link if url else ""
-        place = as_text(passage.path or passage.source_id)
+        url = http_url_or_empty(passage.url)
+        title = escape_html(passage.title or passage.document_id)
+        link = f'<a href="{escape_html(url)}" rel="noopener noreferrer">Read the post</a> · '
+        link_html = link if url else ""
+        location = escape_html(passage.path or passage.source_id)
         first, last = passage.offsets
-        listed.append(
-            f"<li><details><summary>{title}</summary><p>{as_text(passage.text)}</p>"
-            f'<p class="twin-small">{read}{place}, characters {first}–{last} · document '
-            f"<code>{as_text(passage.document_id)}</code></p></details></li>"
+        items.append(
+            f"<li><details><summary>{title}</summary><p>{escape_html(passage.text)}</p>"
+            f'<p class="twin-small">{link_html}{location}, characters {first}–{last} · document '
+            f"<code>{escape_html(passage.document_id)}</code></p></details></li>"
         )
-    return _section("Passages, best first", f"<ol>{''.join(listed)}</ol>", open_=True)
+    return _render_section("Passages, best first", f"<ol>{''.join(items)}</ol>", is_open=True)
 
 
-def _scores(scores: Sequence[Score]) -> str:
+def _render_scores(scores: Sequence[Score]) -> str:
     if not scores:
         return ""
     rows = "".join(
-        f'<dt title="{as_text(score.name)}">{as_text(_title(score))}</dt>'
-        f"<dd>{as_text(_value(score))} {as_text(score.comment)} "
-        f"<small>{as_text(score.by)}</small></dd>"
+        f'<dt title="{escape_html(score.name)}">{escape_html(_score_title(score))}</dt>'
+        f"<dd>{escape_html(_format_score_value(score))} {escape_html(score.comment)} "
+        f"<small>{escape_html(score.by)}</small></dd>"
         for score in scores
     )
-    return _section("Scores", f"<dl>{rows}</dl>", open_=True)
+    return _render_section("Scores", f"<dl>{rows}</dl>", is_open=True)
 
 
-def _steps(steps: Sequence[ObservationNode]) -> str:
-    return "".join(_step(step) for step in steps)
+def _render_steps(steps: Sequence[ObservationNode]) -> str:
+    return "".join(_render_step(step) for step in steps)
 
 
-def _step(step: ObservationNode) -> str:
-    took = "" if step.seconds is None else f" {step.seconds:.2f} s"
+def _render_step(step: ObservationNode) -> str:
+    duration = "" if step.seconds is None else f" {step.seconds:.2f} s"
     messages = "".join(
-        f"<details><summary>{as_text(role or 'message')}</summary>"
-        f"<pre>{as_text(text)}</pre></details>"
+        f"<details><summary>{escape_html(role or 'message')}</summary>"
+        f"<pre>{escape_html(text)}</pre></details>"
         for role, text in step.messages
     )
-    below = f"<ul>{_steps(step.children)}</ul>" if step.children else ""
+    children_html = f"<ul>{_render_steps(step.children)}</ul>" if step.children else ""
     details = (
-        f"<details><summary>output</summary><pre>{as_text(step.output)}</pre></details>"
+        f"<details><summary>output</summary><pre>{escape_html(step.output)}</pre></details>"
         if step.output
         else ""
     )
-    facts = {name.capitalize(): as_text(text) for name, text in step.facts.items()}
+    facts = {name.capitalize(): escape_html(text) for name, text in step.facts.items()}
     return (
-        f"<li><strong>{as_text(step.name)}</strong> "
-        f"<small>{as_text(step.kind.lower())}{took}</small>"
-        f"{_definitions(facts)}{messages}{details}{below}</li>"
+        f"<li><strong>{escape_html(step.name)}</strong> "
+        f"<small>{escape_html(step.kind.lower())}{duration}</small>"
+        f"{_render_definitions(facts)}{messages}{details}{children_html}</li>"
     )
 
 
-def _definitions(facts: Mapping[str, str]) -> str:
+def _render_definitions(facts: Mapping[str, str]) -> str:
     """Return a definition list of the known facts; the values are HTML."""
     listed = "".join(
-        f"<dt>{as_text(name)}</dt><dd>{text}</dd>" for name, text in facts.items() if text
+        f"<dt>{escape_html(name)}</dt><dd>{text}</dd>" for name, text in facts.items() if text
     )
     return f"<dl>{listed}</dl>" if listed else ""
 
 
-def _section(title: str, body: str, *, open_: bool = False) -> str:
-    return f"<details{' open' * open_}><summary>{as_text(title)}</summary>{body}</details>"
+def _render_section(title: str, body: str, *, is_open: bool = False) -> str:
+    return f"<details{' open' * is_open}><summary>{escape_html(title)}</summary>{body}</details>"
 
 
-def _score(score: Score) -> str:
+def _describe_score(score: Score) -> str:
     if score.name == "output":
         return "reworded"
     if score.name in _OUTCOMES and score.value in (0, 1):
         return _OUTCOMES[score.name][int(score.value)]
-    return f"{_title(score)} {_value(score)}"
+    return f"{_score_title(score)} {_format_score_value(score)}"
 
 
-def _title(score: Score) -> str:
+def _score_title(score: Score) -> str:
     return "wording" if score.name == "output" else score_name(score.name)
 
 
-def _value(score: Score) -> str:
+def _format_score_value(score: Score) -> str:
     number = isinstance(score.value, int | float)
     return f"{float(score.value):.3g}" if number else str(score.value)
 
 
-def _colour(score: Score) -> str:
+def _score_css_class(score: Score) -> str:
     if not isinstance(score.value, int | float):
         return "twin-chip-edit"
     return "twin-chip-low" if float(score.value) < 0.5 else "twin-chip-high"
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     flat = " ".join(text.split())
-    return flat if len(flat) <= SHORT else flat[: SHORT - 1] + "…"
+    return flat if len(flat) <= MAX_LIST_CHARACTERS else flat[: MAX_LIST_CHARACTERS - 1] + "…"

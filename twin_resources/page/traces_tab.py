@@ -19,24 +19,24 @@ from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.trace_reading import (
     TraceFilter,
-    read_page,
-    score_condition,
-    trace_address,
-    tree_of,
+    read_trace_page,
+    parse_score_condition,
+    trace_url,
+    build_trace_tree,
 )
-from twin_resources.page.author_picker import AuthorPicker, plots_of
-from twin_resources.page.events import QUICK
-from twin_resources.page.page_notices import notice, problem
+from twin_resources.page.author_picker import AuthorPicker, render_plots
+from twin_resources.page.events import UNQUEUED_EVENT
+from twin_resources.page.page_notices import notice, error_notice
 from twin_resources.page.plain_names import version_name
-from twin_resources.page.readable import as_text
-from twin_resources.page.spending import spending, spending_figures
-from twin_resources.page.trace_pages import trace_list, trace_tree
-from twin_resources.registry.explanation import Explanation, follow
+from twin_resources.page.readable import escape_html
+from twin_resources.page.spending import read_spending, render_spending
+from twin_resources.page.trace_pages import render_trace_list, render_trace
+from twin_resources.registry.explanation import Explanation, explain_answer
 from twin_resources.settings import Settings
 
-PAGE = 12
-VERSIONS = ("base", "paid", "quotes")  # a tuned version is typed, such as v3
-ROUTES = {
+PAGE_SIZE = 12
+VERSION_CHOICES = ("base", "paid", "quotes")  # a tuned version is typed, such as v3
+ROUTE_CHOICES = {
     "as released": "stable",
     "on trial": "canary",
     "an earlier version, to compare": "anchor",
@@ -46,7 +46,7 @@ ROUTES = {
     "chosen: paid model": "alias:paid",
     "draft in this voice": "alias:voice",
 }
-SCORES = {
+SCORE_CHOICES = {
     "any or none": "",
     "thumbs down": "thumbs<0.5",
     "thumbs up": "thumbs>=0.5",
@@ -54,7 +54,7 @@ SCORES = {
     "lost a comparison": "comparison<0.5",
     "weakly supported (below .3)": "support<0.3",
 }
-ALL = "all"
+ALL_LABEL = "all"
 
 
 class TracesTab:
@@ -64,15 +64,18 @@ class TracesTab:
         views: the page's tabs; an address can select one of them.
     """
 
-    def __init__(self, settings: Settings, whom: AuthorPicker, views: gr.Tabs) -> None:
-        self._settings, self._whom, self._views = settings, whom, views
+    def __init__(self, settings: Settings, author_picker: AuthorPicker, views: gr.Tabs) -> None:
+        self._settings, self._author_picker, self._views = settings, author_picker, views
         self.cursors = gr.State([""])  # start of each page so far; the last one is shown
         self.notice = gr.HTML("", padding=False, elem_id="look-notice")
-        with gr.Column(elem_id="traces") as self.listed:
+        with gr.Column(elem_id="traces") as self.list_column:
             with gr.Row(elem_id="filters", equal_height=True):
                 self.version = gr.Dropdown(
                     label="Version",
-                    choices=[(ALL, ""), *((version_name(one), one) for one in VERSIONS)],
+                    choices=[
+                        (ALL_LABEL, ""),
+                        *((version_name(version), version) for version in VERSION_CHOICES),
+                    ],
                     value="",
                     allow_custom_value=True,
                     elem_id="filter-version",
@@ -80,7 +83,7 @@ class TracesTab:
                 )
                 self.route = gr.Dropdown(
                     label="Route",
-                    choices=[(ALL, ""), *ROUTES.items()],
+                    choices=[(ALL_LABEL, ""), *ROUTE_CHOICES.items()],
                     value="",
                     allow_custom_value=True,
                     elem_id="filter-route",
@@ -88,7 +91,7 @@ class TracesTab:
                 )
                 self.score = gr.Dropdown(
                     label="Score, or as support<0.2",
-                    choices=list(SCORES.items()),
+                    choices=list(SCORE_CHOICES.items()),
                     value="",
                     allow_custom_value=True,
                     elem_id="filter-score",
@@ -101,7 +104,7 @@ class TracesTab:
                 self.refresh = gr.Button("Read again", size="sm", elem_id="refresh")
             self.figures = gr.HTML("", padding=False, elem_id="figures")
         self.trace = gr.HTML("", padding=False, elem_id="trace", visible=False)
-        self.place = gr.Textbox(visible=False)
+        self.location = gr.Textbox(visible=False)
 
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
         """Connect the events to their handlers.
@@ -109,47 +112,74 @@ class TracesTab:
         Args:
             tab: this tab, whose data are read when it is opened, not when the page loads.
         """
-        author = self._whom.author
+        author = self._author_picker.author
         filters = [author, self.version, self.route, self.score]
-        shown = [self.table, self.cursors, self.newer, self.older, self.notice]
-        opened = [self._views, self.listed, self.trace, self.notice]
+        list_outputs = [self.table, self.cursors, self.newer, self.older, self.notice]
+        view_outputs = [self._views, self.list_column, self.trace, self.notice]
         # the address, which a click has set (page.js), determines the view
-        here = {"js": "() => location.search"}
-        go = gr.Button(visible="hidden", elem_id="go-to")
-        drawn = {"inputs": [author], "outputs": [self.figures], **QUICK}
+        location_script = {"js": "() => location.search"}
+        open_button = gr.Button(visible="hidden", elem_id="go-to")
+        figures_arguments = {"inputs": [author], "outputs": [self.figures], **UNQUEUED_EVENT}
         # an address opens this tab without a "select" event; without the gateway there is no author
-        looking = {"js": "(place, ...rest) => [location.search, ...rest]", **QUICK}
-        page.load(self._open, self.place, opened, **here, **QUICK).then(
-            self._first_if_looking, [self.place, *filters], shown, **looking
+        location_arguments = {
+            "js": "(place, ...rest) => [location.search, ...rest]",
+            **UNQUEUED_EVENT,
+        }
+        page.load(
+            self._open_view, self.location, view_outputs, **location_script, **UNQUEUED_EVENT
+        ).then(
+            self._first_page_if_visible,
+            [self.location, *filters],
+            list_outputs,
+            **location_arguments,
         )
-        author.change(self._first_if_looking, [self.place, *filters], shown, **looking).then(
-            self._figures_if_looking, [self.place, author], drawn["outputs"], **looking
+        author.change(
+            self._first_page_if_visible,
+            [self.location, *filters],
+            list_outputs,
+            **location_arguments,
+        ).then(
+            self._figures_if_visible,
+            [self.location, author],
+            figures_arguments["outputs"],
+            **location_arguments,
         )
-        go.click(self._open, self.place, opened, **here, **QUICK).then(
-            self._first_if_looking, [self.place, *filters], shown, **looking
+        open_button.click(
+            self._open_view, self.location, view_outputs, **location_script, **UNQUEUED_EVENT
+        ).then(
+            self._first_page_if_visible,
+            [self.location, *filters],
+            list_outputs,
+            **location_arguments,
         )
-        clicked = (
+        click_script = (
             "(place, ...rest) => [new URLSearchParams(location.search).get('trace') "
             "? location.search : '?view=traces', ...rest]"
         )
-        tab.select(self._first_if_looking, [self.place, *filters], shown, js=clicked, **QUICK).then(
-            self._figures, **drawn
-        )
+        tab.select(
+            self._first_page_if_visible,
+            [self.location, *filters],
+            list_outputs,
+            js=click_script,
+            **UNQUEUED_EVENT,
+        ).then(self._render_figures, **figures_arguments)
         gr.on(  # the last of several changes must win, whichever was read first
             [self.version.change, self.route.change, self.score.change],
-            self._first,
+            self._first_page,
             filters,
-            shown,
+            list_outputs,
             trigger_mode="always_last",
-            **QUICK,
+            **UNQUEUED_EVENT,
         )
-        self.refresh.click(self._first, filters, shown, **QUICK).then(self._figures, **drawn)
-        self.older.click(self._older, [*filters, self.cursors], shown, **QUICK)
-        self.newer.click(self._newer, [*filters, self.cursors], shown, **QUICK)
+        self.refresh.click(self._first_page, filters, list_outputs, **UNQUEUED_EVENT).then(
+            self._render_figures, **figures_arguments
+        )
+        self.older.click(self._older_page, [*filters, self.cursors], list_outputs, **UNQUEUED_EVENT)
+        self.newer.click(self._newer_page, [*filters, self.cursors], list_outputs, **UNQUEUED_EVENT)
 
-    def _open(self, place: str) -> tuple[Any, Any, Any, str]:
+    def _open_view(self, location: str) -> tuple[Any, Any, Any, str]:
         """Return the view that an address selects: the tabs, the list or a trace, a notice."""
-        parameters = parse_qs((place or "").lstrip("?"))
+        parameters = parse_qs((location or "").lstrip("?"))
         trace = (parameters.get("trace") or [""])[0]
         view = (parameters.get("view") or [""])[0]
         if not trace:
@@ -158,65 +188,69 @@ class TracesTab:
             return tabs, gr.Column(visible=True), gr.HTML(visible=False), ""
         selected = gr.Tabs(selected="look")
         try:
-            html = self._one(trace)
+            html = self._render_trace(trace)
         except TwinError as error:
-            return selected, gr.Column(visible=True), gr.HTML(visible=False), problem(error)
+            return selected, gr.Column(visible=True), gr.HTML(visible=False), error_notice(error)
         return selected, gr.Column(visible=False), gr.HTML(html, visible=True), ""
 
-    def _one(self, trace: str) -> str:
+    def _render_trace(self, trace: str) -> str:
         with LangfuseClient.from_settings(self._settings) as client:
-            trace_found = client.trace(trace)
-            tree = tree_of(client, trace_found)
-            address = trace_address(client, trace) if self._settings.has_real_langfuse else ""
-        explained: Explanation | None = None
-        why = ""
+            trace_document = client.trace(trace)
+            tree = build_trace_tree(client, trace_document)
+            address = trace_url(client, trace) if self._settings.has_real_langfuse else ""
+        explanation: Explanation | None = None
+        explanation_error = ""
         try:
-            explained = follow(self._settings, trace_found)
+            explanation = explain_answer(self._settings, trace_document)
         except TwinError as error:  # a trace of another program has no posts here
-            why = f"Its posts cannot be shown: {error.found}."
-        return trace_tree(tree, explained, address=address, why=why)
+            explanation_error = f"Its posts cannot be shown: {error.found}."
+        return render_trace(
+            tree, explanation, langfuse_url=address, explanation_error=explanation_error
+        )
 
-    def _first(self, *filters: str | None) -> tuple[Any, ...]:
-        return self._page(filters, [""])
+    def _first_page(self, *filters: str | None) -> tuple[Any, ...]:
+        return self._load_page(filters, [""])
 
-    def _first_if_looking(self, place: str, *filters: str | None) -> tuple[Any, ...]:
+    def _first_page_if_visible(self, location: str, *filters: str | None) -> tuple[Any, ...]:
         """Show the first page if this tab is open; leave a notice about the address unchanged."""
-        if not _is_look(place):
+        if not _is_traces_view(location):
             return (gr.skip(),) * 5
-        *shown, why = self._first(*filters)
+        *shown, why = self._first_page(*filters)
         return *shown, why or gr.skip()
 
-    def _figures_if_looking(self, place: str, author: str | None) -> Any:
-        return self._figures(author) if _is_look(place) else gr.skip()
+    def _figures_if_visible(self, location: str, author: str | None) -> Any:
+        return self._render_figures(author) if _is_traces_view(location) else gr.skip()
 
-    def _older(self, *asked: Any) -> tuple[Any, ...]:
-        return self._page(asked[:-1], asked[-1])
+    def _older_page(self, *arguments: Any) -> tuple[Any, ...]:
+        return self._load_page(arguments[:-1], arguments[-1])
 
-    def _newer(self, *asked: Any) -> tuple[Any, ...]:
-        return self._page(asked[:-1], asked[-1][:-2] or [""])
+    def _newer_page(self, *arguments: Any) -> tuple[Any, ...]:
+        return self._load_page(arguments[:-1], arguments[-1][:-2] or [""])
 
-    def _page(self, filters: Sequence[str | None], cursors: list[str]) -> tuple[Any, ...]:
+    def _load_page(self, filters: Sequence[str | None], cursors: list[str]) -> tuple[Any, ...]:
         """Return the page that begins at the last cursor, and append the next cursor."""
         author, version, route, score = (text or "" for text in filters)
         try:
-            wanted = TraceFilter(author, version, route, score_condition(score))
+            trace_filter = TraceFilter(author, version, route, parse_score_condition(score))
             with LangfuseClient.from_settings(self._settings) as client:
-                page = read_page(client, wanted, limit=PAGE, after=cursors[-1])
+                page = read_trace_page(
+                    client, trace_filter, limit=PAGE_SIZE, start_cursor=cursors[-1]
+                )
         except TwinError as error:
-            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), problem(error)
-        following = [*cursors, page.following]
-        newer, older = len(cursors) > 1, bool(page.following)
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip(), error_notice(error)
+        next_cursors = [*cursors, page.next_cursor]
+        newer, older = len(cursors) > 1, bool(page.next_cursor)
         buttons = gr.Button(interactive=newer), gr.Button(interactive=older)
-        return trace_list(page.rows), following, *buttons, ""
+        return render_trace_list(page.rows), next_cursors, *buttons, ""
 
-    def _figures(self, author: str | None) -> str:
+    def _render_figures(self, author: str | None) -> str:
         """Return spending, the trace store and the newest report's plots."""
         if not author:
             return notice("No author can be looked at yet.")
-        spent = spending_figures(spending(self._settings))
-        return f'<div class="twin-figures">{spent}{self._store()}{self._plots(author)}</div>'
+        spent = render_spending(read_spending(self._settings))
+        return f'<div class="twin-figures">{spent}{self._render_store()}{self._render_plots(author)}</div>'
 
-    def _store(self) -> str:
+    def _render_store(self) -> str:
         """Return the source of the traces and its version, with a link if it is a real Langfuse."""
         with LangfuseClient.from_settings(self._settings) as client:
             try:
@@ -224,19 +258,23 @@ class TracesTab:
             except TraceStoreError:
                 return ""  # the list has already reported that the store does not respond
             if not self._settings.has_real_langfuse:
-                what = f"the embedded trace store, a part of the API of Langfuse {version}"
-                return f'<p class="twin-small">Read from {as_text(what)}.</p>'
-            host = as_text(client.host)
+                source = f"the embedded trace store, a part of the API of Langfuse {version}"
+                return f'<p class="twin-small">Read from {escape_html(source)}.</p>'
+            host = escape_html(client.host)
             return (
                 f'<p class="twin-small">Read from <a href="{host}" target="_blank" '
-                f'rel="noopener noreferrer">Langfuse {as_text(version)} at {host}</a>.</p>'
+                f'rel="noopener noreferrer">Langfuse {escape_html(version)} at {host}</a>.</p>'
             )
 
-    def _plots(self, author: str) -> str:
-        drawn = plots_of(self._whom.files, author)
-        return f"<section><h2>The newest gate's report</h2>{drawn}</section>" if drawn else ""
+    def _render_plots(self, author: str) -> str:
+        plots_html = render_plots(self._author_picker.files, author)
+        return (
+            f"<section><h2>The newest gate's report</h2>{plots_html}</section>"
+            if plots_html
+            else ""
+        )
 
 
-def _is_look(place: str) -> bool:
-    parameters = parse_qs((place or "").lstrip("?"))
+def _is_traces_view(location: str) -> bool:
+    parameters = parse_qs((location or "").lstrip("?"))
     return "trace" in parameters or (parameters.get("view") or [""])[0] in ("traces", "look")

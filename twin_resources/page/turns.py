@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict, cast
 
 from twin_resources.page.footnotes import marked_range
-from twin_resources.page.readable import as_markdown
+from twin_resources.page.readable import escape_markdown
 
 MAX_TURNS = 60  # a browser stores 5 MB per site; a turn with its passages is about 8 KB
-How = Literal["writing", "whole", "stopped", "failed"]
+TurnStatus = Literal["writing", "whole", "stopped", "failed"]
 _MARK = ("\ue000", "\ue001")  # private characters, which the escaping of `<` leaves unchanged
 _THUMBS = {"up": "Like", "down": "Dislike"}
 
@@ -32,14 +32,14 @@ class Turn(TypedDict):
 
     question: str
     answer: str
-    how: How
+    how: TurnStatus
     twin: dict[str, Any]
     model: str
     vote: str
     why: str
 
 
-Talks = dict[str, list[Turn]]
+Conversations = dict[str, list[Turn]]
 
 
 def new_turn(question: str, model: str) -> Turn:
@@ -47,22 +47,26 @@ def new_turn(question: str, model: str) -> Turn:
     return Turn(question=question, answer="", how="writing", twin={}, model=model, vote="", why="")
 
 
-def talks_of(browser_state: object) -> dict[str, list[Turn]]:
+def parse_conversations(browser_state: object) -> dict[str, list[Turn]]:
     """Return author → turns from the browser's state, which may be outdated or made by hand.
 
     The author of the latest conversation is last.
     """
-    talks = cast("dict[str, Any]", browser_state) if isinstance(browser_state, dict) else {}
-    return {str(author): _turns(rows) for author, rows in talks.items()}
+    stored = cast("dict[str, Any]", browser_state) if isinstance(browser_state, dict) else {}
+    return {str(author): _parse_turns(rows) for author, rows in stored.items()}
 
 
-def with_turns(talks: Mapping[str, list[Turn]], author: str, turns: list[Turn]) -> Talks:
+def replace_turns(
+    conversations: Mapping[str, list[Turn]], author: str, turns: list[Turn]
+) -> Conversations:
     """Return the talks with the author's turns replaced and that author last."""
-    others = {other: turns_of_other for other, turns_of_other in talks.items() if other != author}
+    others = {
+        other: turns_of_other for other, turns_of_other in conversations.items() if other != author
+    }
     return others | {author: turns[-MAX_TURNS:]}
 
 
-def _turns(rows: object) -> list[Turn]:
+def _parse_turns(rows: object) -> list[Turn]:
     turns: list[Turn] = []
     for row in cast("list[object]", rows) if isinstance(rows, list) else []:
         if not isinstance(row, dict):
@@ -92,69 +96,69 @@ def messages_for(turns: Sequence[Turn], question: str, *, model: str) -> list[di
     return [*messages, {"role": "user", "content": question}]
 
 
-def shown(turns: Sequence[Turn]) -> list[dict[str, str]]:
+def render_messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
     """Return the messages on the page; a question without an answer has no second message."""
     messages: list[dict[str, str]] = []
     for turn in turns:
-        messages.append({"role": "user", "content": as_markdown(turn["question"])})
+        messages.append({"role": "user", "content": escape_markdown(turn["question"])})
         if turn["answer"] or turn["how"] == "writing":
-            messages.append({"role": "assistant", "content": _answer(turn) or "…"})
+            messages.append({"role": "assistant", "content": _render_answer(turn) or "…"})
     return messages
 
 
-def with_answers(turns: Sequence[Turn]) -> list[Turn]:
+def turns_with_answers(turns: Sequence[Turn]) -> list[Turn]:
     """Return the turns with an answer on the page, in order."""
     return [turn for turn in turns if turn["answer"] or turn["how"] == "writing"]
 
 
-def _answer(turn: Turn) -> str:
+def _render_answer(turn: Turn) -> str:
     """Return the answer as Markdown, with the answering sentence marked in its quotations."""
-    text, at = turn["answer"], 0
+    text, search_start = turn["answer"], 0
     quotes: object = turn["twin"].get("quotes")
     for row in cast("list[object]", quotes) if isinstance(quotes, list) else []:
         if not isinstance(row, dict):
             continue
         quote = cast("dict[str, Any]", row)
-        place = marked_range(quote)
-        if place is None:
+        marked = marked_range(quote)
+        if marked is None:
             continue
-        for line in str(quote.get("text"))[place[0] : place[1]].splitlines():
-            begin = text.find(line, at) if line.strip() else -1
+        for line in str(quote.get("text"))[marked[0] : marked[1]].splitlines():
+            begin = text.find(line, search_start) if line.strip() else -1
             if begin >= 0:
                 end = begin + len(line)
                 text = f"{text[:begin]}{_MARK[0]}{line}{_MARK[1]}{text[end:]}"
-                at = end + len("".join(_MARK))
-    return as_markdown(text).replace(_MARK[0], "<mark>").replace(_MARK[1], "</mark>")
+                search_start = end + len("".join(_MARK))
+    return escape_markdown(text).replace(_MARK[0], "<mark>").replace(_MARK[1], "</mark>")
 
 
-def thumbs(turns: Sequence[Turn]) -> list[str | None]:
+def feedback_values(turns: Sequence[Turn]) -> list[str | None]:
     """Return the votes, one entry per part of an answer: its text and its footnotes."""
     return [
         _THUMBS.get(turn["vote"])
-        for turn in with_answers(turns)
+        for turn in turns_with_answers(turns)
         for _part in range(1 + bool(turn["twin"]))
     ]
 
 
-def place_of(turns: Sequence[Turn], message: object) -> int | None:
+def find_turn_index(turns: Sequence[Turn], message: object) -> int | None:
     """Return the index of the turn that a message belongs to, or None if there is no such message.
 
     Args:
         message: the message's number, or Gradio's `[message, part]`.
     """
     parts = cast("list[object]", list(message)) if isinstance(message, list | tuple) else [message]  # pyright: ignore[reportUnknownArgumentType]
-    wanted = parts[0] if parts else None
-    number = 0
-    for place, turn in enumerate(turns):
-        number += 1 + bool(turn["answer"] or turn["how"] == "writing")
-        if isinstance(wanted, int) and 0 <= wanted < number:
-            return place
+    message_number = parts[0] if parts else None
+    message_count = 0
+    for index, turn in enumerate(turns):
+        message_count += 1 + bool(turn["answer"] or turn["how"] == "writing")
+        if isinstance(message_number, int) and 0 <= message_number < message_count:
+            return index
     return None
 
 
-def answered(turns: Sequence[Turn]) -> int | None:
+def last_answered_index(turns: Sequence[Turn]) -> int | None:
     """Return the index of the last turn that can get feedback: a whole answer with a trace."""
-    for place in range(len(turns) - 1, -1, -1):
-        if turns[place]["twin"].get("trace_id"):
-            return place
+    for index in range(len(turns) - 1, -1, -1):
+        if turns[index]["twin"].get("trace_id"):
+            return index
     return None

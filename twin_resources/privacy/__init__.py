@@ -4,21 +4,21 @@
 from twin_resources.privacy.kinds import KINDS, Kind, TextSpan
 from twin_resources.privacy.redaction import (
     PRIVACY_VERSION,
-    Redacted,
-    count_personal,
-    find_personal,
+    RedactedText,
+    redact_and_count,
+    find_personal_data,
     redact,
-    replace_personal,
+    redact_text,
 )
 
 __all__ = [
     "KINDS",
     "PRIVACY_VERSION",
     "Kind",
-    "Redacted",
+    "RedactedText",
     "TextSpan",
-    "count_personal",
-    "find_personal",
+    "redact_and_count",
+    "find_personal_data",
     "redact",
-    "replace_personal",
+    "redact_text",
 ]

@@ -21,10 +21,19 @@ from collections.abc import Iterator
 
 from twin_resources.privacy.kinds import TextSpan
 
-_NAMES = ("password", "passwd", "passphrase", "passcode", "pwd", "secret", "token", "credential")
-_KEY_NAMES = ("apikey", "api_key", "api-key", "api key", "access_key", "accesskey", "auth_key")
-_WORDS = (*_NAMES, *_KEY_NAMES, "bearer", "basic")
-_ASSIGNED = re.compile(
+_SECRET_LABELS = (
+    "password",
+    "passwd",
+    "passphrase",
+    "passcode",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+)
+_KEY_LABELS = ("apikey", "api_key", "api-key", "api key", "access_key", "accesskey", "auth_key")
+_LABEL_WORDS = (*_SECRET_LABELS, *_KEY_LABELS, "bearer", "basic")
+_ASSIGNMENT = re.compile(
     r"(?i)(?<!\[)(?:(?P<password>password|passwd|passphrase|passcode|(?<![a-z])pwd)"
     r"|secret[_-]?(?:access[_-]?)?key|secret|token|credentials?|(?:api|access|auth)[_ -]?key)"
     r"(?:[_-]\w{1,30})?[\"'`\]]{0,2}"
@@ -32,11 +41,13 @@ _ASSIGNED = re.compile(
     r"(?:\"(?P<double>[^\"\n]{6,512})\"|'(?P<single>[^'\n]{6,512})'|`(?P<tick>[^`\n]{6,512})`"
     r"|(?P<bare>[^\s\"'`,;()<>{}\[\]\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb]{6,512}+)(?![(\[{<]))"
 )
-_HEADER = re.compile(
+_AUTHORIZATION_HEADER = re.compile(
     r"(?i)(?<![\w\[])(?:(?P<bearer>bearer)|basic) {1,2}(?P<value>[A-Za-z0-9+/=._~-]{16,4096})"
 )
 _NEXT_PARAMETER = re.compile(r"&(?:amp;)?\w{1,30}=")
-_CODE = re.compile(r"[$/.~<{\[(%*&@:!|\\-]|.*(?:://|\$\{|\{\{|%[sd(]|\.\.\.|\*\*\*|<%|#\{)")
+_CODE_EXPRESSION = re.compile(
+    r"[$/.~<{\[(%*&@:!|\\-]|.*(?:://|\$\{|\{\{|%[sd(]|\.\.\.|\*\*\*|<%|#\{)"
+)
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z_-]*(?:[.:]{1,2}[A-Za-z_-]+)*(\d{0,3})[!?]?$")
 _PLACEHOLDERS = frozenset(
     (
@@ -56,25 +67,25 @@ _PLACEHOLDERS = frozenset(
     )
 )
 _EXAMPLE_MARKS = re.compile(r"(?i)example|your[_-]?|placeholder|x{4}|changeme|redacted|insert")
-_MIN_BITS = 18.0
-_MIN_BITS_OF_LONG_VALUE = 60.0
+_MIN_ENTROPY_BITS = 18.0
+_MIN_ENTROPY_BITS_OF_LONG_VALUE = 60.0
 
 
 def find_assignments(text: str) -> Iterator[TextSpan]:
     """Yield spans of kind `secret` (the value without quotes); they may overlap other kinds."""
     lowered = text.lower()
-    if not any(word in lowered for word in _WORDS):
+    if not any(word in lowered for word in _LABEL_WORDS):
         return
-    for match in _ASSIGNED.finditer(text):
-        name = next(key for key in ("double", "single", "tick", "bare") if match[key] is not None)
-        value, end = match[name], match.end(name)
-        if name == "bare":
+    for match in _ASSIGNMENT.finditer(text):
+        group = next(key for key in ("double", "single", "tick", "bare") if match[key] is not None)
+        value, end = match[group], match.end(group)
+        if group == "bare":
             value = _NEXT_PARAMETER.split(value, maxsplit=1)[0]  # `?token=…&page=2`
             value = value.rstrip(".:?")  # the end of the sentence
-            end = match.start(name) + len(value)
-        if _is_secret(value, quoted=name != "bare", is_password=bool(match["password"])):
-            yield TextSpan(match.start(name), end, "secret")
-    for match in _HEADER.finditer(text):
+            end = match.start(group) + len(value)
+        if _is_secret(value, quoted=group != "bare", is_password=bool(match["password"])):
+            yield TextSpan(match.start(group), end, "secret")
+    for match in _AUTHORIZATION_HEADER.finditer(text):
         value = match["value"]
         if match["bearer"]:
             has_digit = any(character.isdigit() for character in value)
@@ -102,23 +113,25 @@ def _is_secret(value: str, *, quoted: bool, is_password: bool) -> bool:
         quoted: whether the value is in quotes, and so a literal; otherwise it may be code.
         is_password: whether the label is a word for a password; then shorter values count.
     """
-    if _CODE.match(value) or any(character.isspace() for character in value):
+    if _CODE_EXPRESSION.match(value) or any(character.isspace() for character in value):
         return False
     letters = "".join(character for character in value if character.isalpha()).lower()
     digits = sum(character.isdigit() for character in value)
     if _EXAMPLE_MARKS.search(value) or (letters in _PLACEHOLDERS and digits <= 4):
         return False
-    name = None if quoted else _IDENTIFIER.match(value)
-    if name and not (is_password and len(name[1]) > 1):
+    identifier = None if quoted else _IDENTIFIER.match(value)
+    if identifier and not (is_password and len(identifier[1]) > 1):
         return False
-    bits = _bits(value)
+    entropy_bits = _total_entropy_bits(value)
     marks = sum(not character.isalnum() and character not in "_-./:" for character in value)
     if letters and (digits or (marks and is_password)):
-        return bits >= _MIN_BITS and (is_password or len(value) >= 10)
-    mixed = any(map(str.isupper, value)) and any(map(str.islower, value))
-    return bits >= _MIN_BITS_OF_LONG_VALUE and (bool(digits) or (mixed and not marks))
+        return entropy_bits >= _MIN_ENTROPY_BITS and (is_password or len(value) >= 10)
+    has_mixed_case = any(map(str.isupper, value)) and any(map(str.islower, value))
+    return entropy_bits >= _MIN_ENTROPY_BITS_OF_LONG_VALUE and (
+        bool(digits) or (has_mixed_case and not marks)
+    )
 
 
-def _bits(value: str) -> float:
+def _total_entropy_bits(value: str) -> float:
     counts = Counter(value)
     return -sum(count * math.log2(count / len(value)) for count in counts.values())

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from twin_resources.privacy.kinds import TextSpan
 
 _LONG_RUN = re.compile(r"(?<![A-Za-z0-9_-])[_-]*([A-Za-z0-9][A-Za-z0-9_-]{15,})")
-_VENDORS = re.compile(
+_VENDOR_KEY = re.compile(
     r"(?:"
     r"(?:AKIA|ASIA|ABIA|ACCA)[0-9A-Z]{16}"  # AWS
     r"|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{22,}"  # GitHub
@@ -41,7 +41,7 @@ _VENDORS = re.compile(
     r"|ATATT3[\w=-]{40,}|ops_eyJ[\w-]{40,}|tskey-[a-z]+-[\w-]{16,}|cfut_[\w-]{30,}"
     r")(?![A-Za-z0-9])"
 )
-_VENDORS_WITH_DOTS = {
+_VENDOR_KEYS_WITH_DOTS = {
     mark: re.compile(rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])")
     for mark, pattern in {
         "SG.": r"SG\.[\w-]{16,32}\.[\w-]{30,64}",  # SendGrid
@@ -61,7 +61,7 @@ _PEM_LINES = re.compile(
     r"(?:(?:\\n|\s){1,12}[A-Za-z-]{4,20}: [^\n\\]{1,100}){0,4}"
     r"(?:(?:\\n|\s){1,12}[A-Za-z0-9+/=]{16,4096}){1,400}(?:(?:\\n|\s)[A-Za-z0-9+/]{1,64}={0,2})?"
 )
-_MAX_PEM = 16_000
+_MAX_PEM_CHARACTERS = 16_000
 _URL_PASSWORD = re.compile(r"://[^\s:/@\"'<>]{0,64}:([^\s/@\"'<>]{3,128})@")
 _PLACEHOLDER_PASSWORD = re.compile(
     r"(?i)(?:\W?(?:pass(?:word|wd)?|pwd|pw|secret|token|key|user(?:name)?|admin|root|postgres|guest"
@@ -72,12 +72,12 @@ _PLACEHOLDER_PASSWORD = re.compile(
 
 def find_credentials(text: str) -> Iterator[TextSpan]:
     """Yield spans of kinds `private key`, `key`, `web token`, `secret`; they may overlap."""
-    yield from _keys(text)
+    yield from _find_vendor_keys(text)
     if "eyJ" in text:
         for match in _WEB_TOKEN.finditer(text):
             yield TextSpan(match.start(), match.end(), "web token")
     if "-----BEGIN " in text:
-        yield from _private_keys(text)
+        yield from _find_private_keys(text)
     if "AGE-SECRET-KEY-" in text:
         for match in _AGE_KEY.finditer(text):
             yield TextSpan(match.start(), match.end(), "private key")
@@ -87,39 +87,39 @@ def find_credentials(text: str) -> Iterator[TextSpan]:
                 yield TextSpan(match.start(1), match.end(1), "secret")
 
 
-def _keys(text: str) -> Iterator[TextSpan]:
+def _find_vendor_keys(text: str) -> Iterator[TextSpan]:
     """Match only at the start of a long run of letters; matching everywhere was 20 times slower."""
     for run in _LONG_RUN.finditer(text):
         start = run.start(1)
-        while match := _VENDORS.match(text, start):
+        while match := _VENDOR_KEY.match(text, start):
             yield TextSpan(match.start(), match.end(), "key")
             start = match.end()
             while start < run.end() and text[start] in "_-":
                 start += 1
-    for mark, pattern in _VENDORS_WITH_DOTS.items():
+    for mark, pattern in _VENDOR_KEYS_WITH_DOTS.items():
         if mark in text:
             for match in pattern.finditer(text):
                 yield TextSpan(match.start(), match.end(), "key")
 
 
-def _private_keys(text: str) -> Iterator[TextSpan]:
-    searched = 0
+def _find_private_keys(text: str) -> Iterator[TextSpan]:
+    searched_until = 0
     for begin in _PEM_BEGIN.finditer(text):
-        if begin.start() < searched:
+        if begin.start() < searched_until:
             continue
-        finish = _PEM_END.search(text, begin.end(), begin.end() + _MAX_PEM)
-        if finish and _is_body(text[begin.end() : finish.start()]):
-            searched = finish.end()
+        finish = _PEM_END.search(text, begin.end(), begin.end() + _MAX_PEM_CHARACTERS)
+        if finish and _is_pem_body(text[begin.end() : finish.start()]):
+            searched_until = finish.end()
         elif lines := _PEM_LINES.match(text, begin.end()):  # cut off before its end
-            searched = lines.end()
+            searched_until = lines.end()
         else:
             continue
-        yield TextSpan(begin.start(), searched, "private key")
+        yield TextSpan(begin.start(), searched_until, "private key")
 
 
-def _is_body(between: str) -> bool:
+def _is_pem_body(body: str) -> bool:
     """Return whether the text is lines of Base64, not prose that explains the format."""
-    if not _PEM_BODY.fullmatch(between) or not ("\n" in between or "\\n" in between):
+    if not _PEM_BODY.fullmatch(body) or not ("\n" in body or "\\n" in body):
         return False
-    longest = max((len(word) for word in re.split(r"[\s\\]+", between)), default=0)
-    return longest >= 4 and " and " not in between
+    longest = max((len(word) for word in re.split(r"[\s\\]+", body)), default=0)
+    return longest >= 4 and " and " not in body

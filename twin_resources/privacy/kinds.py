@@ -29,7 +29,7 @@ Kind = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 """In order of precedence where spans overlap: the more certain format first."""
 
-_RANK = {kind: rank for rank, kind in enumerate(KINDS)}
+_PRECEDENCE = {kind: rank for rank, kind in enumerate(KINDS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +45,16 @@ class TextSpan:
         return f"[{self.kind}]"
 
 
-def joined(spans: Iterable[TextSpan]) -> tuple[TextSpan, ...]:
+def merge_overlapping(spans: Iterable[TextSpan]) -> tuple[TextSpan, ...]:
     """Sort spans by position and join those that overlap into one of the more certain kind.
     They are joined, not dropped, so that no text of the less certain span stays.
     """
-    apart: list[TextSpan] = []
+    merged: list[TextSpan] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):
-        if apart and span.start < apart[-1].end:
-            last = apart[-1]
-            kind = last.kind if _RANK[last.kind] <= _RANK[span.kind] else span.kind
-            apart[-1] = TextSpan(last.start, max(last.end, span.end), kind)
+        if merged and span.start < merged[-1].end:
+            last = merged[-1]
+            kind = last.kind if _PRECEDENCE[last.kind] <= _PRECEDENCE[span.kind] else span.kind
+            merged[-1] = TextSpan(last.start, max(last.end, span.end), kind)
         else:
-            apart.append(span)
-    return tuple(apart)
+            merged.append(span)
+    return tuple(merged)

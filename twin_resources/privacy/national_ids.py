@@ -16,8 +16,13 @@ from typing import Literal, Protocol, cast
 
 from twin_resources.errors import TwinError
 from twin_resources.privacy.kinds import TextSpan
-from twin_resources.privacy.national_schemes import SCHEMES, Scheme
-from twin_resources.privacy.other_numbers import in_code, in_dump, in_row, is_labelled_otherwise
+from twin_resources.privacy.national_schemes import NATIONAL_ID_SCHEMES, NationalIdScheme
+from twin_resources.privacy.other_numbers import (
+    is_code_value,
+    is_in_hex_dump,
+    is_beside_long_number,
+    has_other_label,
+)
 
 _RUN = re.compile(
     r"(?<![\w.,/+-])(?:[A-Z]{1,2}[ -])?[A-Z]{0,6}[0-9][A-Z0-9]{0,20}(?:[ ./+-][A-Z0-9]{1,20})*"
@@ -28,7 +33,7 @@ _TO_SHAPE = str.maketrans(
     {**dict.fromkeys("0123456789", "9"), **dict.fromkeys("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "A")}
 )
 # One ten-digit number in eleven passes a check by chance, and Unix timestamps have ten digits.
-_MIN_DIGITS_AT_HOME = 11
+_MIN_DIGITS_IN_HOME_REGION = 11
 _TIMESTAMP = re.compile(
     r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])(?:[0-5]\d){1,2}$"
 )
@@ -38,25 +43,25 @@ _INSURANCE_NUMBER = re.compile(
     r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D]$"
 )
 _LABEL_IN_RUN = re.compile(r"(?<![A-Z0-9])[A-Z]{1,6}[-/.]$")
-_MAX_LABEL, _NEAREST_WORD = 48, 12
+_MAX_LABEL_CHARACTERS, _MAX_LABEL_DISTANCE = 48, 12
 
 
-class _Checks(Protocol):
+class _StdnumModule(Protocol):
     """A module of python-stdnum."""
 
     def is_valid(self, number: str) -> bool: ...
 
 
-def _by_shape() -> dict[str, tuple[tuple[Scheme, bool], ...]]:
-    by_shape: defaultdict[str, list[tuple[Scheme, bool]]] = defaultdict(list)
-    for scheme in SCHEMES:
-        for plain, shapes in ((True, scheme.plain), (False, scheme.labelled)):
+def _group_schemes_by_shape() -> dict[str, tuple[tuple[NationalIdScheme, bool], ...]]:
+    by_shape: defaultdict[str, list[tuple[NationalIdScheme, bool]]] = defaultdict(list)
+    for scheme in NATIONAL_ID_SCHEMES:
+        for plain, shapes in ((True, scheme.plain_shapes), (False, scheme.labelled_shapes)):
             for shape in shapes:
                 by_shape[shape].append((scheme, plain))
     return {shape: tuple(schemes) for shape, schemes in by_shape.items()}
 
 
-_SCHEMES_OF = _by_shape()
+_SCHEMES_BY_SHAPE = _group_schemes_by_shape()
 
 
 def find_national_ids(text: str, *, regions: tuple[str, ...] = ()) -> Iterator[TextSpan]:
@@ -65,27 +70,29 @@ def find_national_ids(text: str, *, regions: tuple[str, ...] = ()) -> Iterator[T
         regions: countries where the writer may live, ISO 3166 alpha-2.
     """
     for run in _RUN.finditer(text):
-        yield from _in_run(text, run, regions)
+        yield from _find_ids_in_run(text, run, regions)
 
 
-def _in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) -> Iterator[TextSpan]:
-    written = run[0]  # read once, because each `run[0]` copies the run
-    shape = written.translate(_TO_SHAPE)
-    groups = [group.span() for group in _GROUP.finditer(written)]
+def _find_ids_in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) -> Iterator[TextSpan]:
+    run_text = run[0]  # read once, because each `run[0]` copies the run
+    shape = run_text.translate(_TO_SHAPE)
+    groups = [group.span() for group in _GROUP.finditer(run_text)]
     if not _may_end_at(text, run.end()):
         groups.pop()
     index = 0
     while index < len(groups):
         start = groups[index][0]
-        if not _may_start_at(written, start):
+        if not _may_start_at(run_text, start):
             index += 1
             continue
         # the longest first, because "123.456.789-09" contains shapes of other schemes
         for last in range(min(index + _MAX_GROUPS, len(groups)) - 1, index - 1, -1):
             end = groups[last][1]
-            if written[end : end + 1] not in ("", " "):
+            if run_text[end : end + 1] not in ("", " "):
                 continue  # part of a longer number
-            kind = _kind_of(text, run.start() + start, run.start() + end, shape[start:end], regions)
+            kind = _classify_candidate(
+                text, run.start() + start, run.start() + end, shape[start:end], regions
+            )
             if kind:
                 yield TextSpan(run.start() + start, run.start() + end, kind)
                 index = last
@@ -93,30 +100,30 @@ def _in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) -> Iterator
         index += 1
 
 
-def _kind_of(
+def _classify_candidate(
     text: str, start: int, end: int, shape: str, regions: tuple[str, ...]
 ) -> Literal["ssn", "national id"] | None:
-    for scheme, plain in _SCHEMES_OF.get(shape, ()):
-        at_home = not plain and _at_home(shape, scheme, regions)
-        labelled = not plain and not at_home and _labelled(text, start, scheme)
-        if not (plain or at_home or labelled) or not _is_valid(scheme, text[start:end]):
+    for scheme, plain in _SCHEMES_BY_SHAPE.get(shape, ()):
+        is_home_match = not plain and _matches_home_region(shape, scheme, regions)
+        is_labelled = not plain and not is_home_match and _has_label_before(text, start, scheme)
+        if not (plain or is_home_match or is_labelled) or not _is_valid(scheme, text[start:end]):
             continue
-        if not labelled and _is_another_number(text, start, end):
+        if not is_labelled and _is_another_number(text, start, end):
             continue
-        return "ssn" if scheme.module == "us.ssn" else "national id"
+        return "ssn" if scheme.stdnum_module == "us.ssn" else "national id"
     return None
 
 
 def _is_another_number(text: str, start: int, end: int) -> bool:
     """Return whether it is a dump, an ISBN, a time or a code value that passes by chance."""
-    written = text[start:end]
-    if in_dump(text, start, end) or is_labelled_otherwise(text, start):
+    number_text = text[start:end]
+    if is_in_hex_dump(text, start, end) or has_other_label(text, start):
         return True
-    return written.isdigit() and (
-        _ISBN.match(written) is not None
-        or _TIMESTAMP.match(written) is not None
-        or in_code(text, start, end)
-        or in_row(text, start, end)
+    return number_text.isdigit() and (
+        _ISBN.match(number_text) is not None
+        or _TIMESTAMP.match(number_text) is not None
+        or is_code_value(text, start, end)
+        or is_beside_long_number(text, start, end)
     )
 
 
@@ -129,42 +136,44 @@ def _may_start_at(run: str, start: int) -> bool:
 
 def _may_end_at(text: str, end: int) -> bool:
     """Return whether neither a letter (a word) nor a mark with a digit (a number) follows."""
-    following = text[end : end + 2]
-    if following[:1].isalnum() or following[:1] == "_":
+    next_characters = text[end : end + 2]
+    if next_characters[:1].isalnum() or next_characters[:1] == "_":
         return False
-    return not (following[:1] in tuple(".,:-/") and following[1:].isalnum())
+    return not (next_characters[:1] in tuple(".,:-/") and next_characters[1:].isalnum())
 
 
-def _at_home(shape: str, scheme: Scheme, regions: tuple[str, ...]) -> bool:
-    return scheme.region in regions and shape.count("9") >= _MIN_DIGITS_AT_HOME
+def _matches_home_region(shape: str, scheme: NationalIdScheme, regions: tuple[str, ...]) -> bool:
+    return scheme.region in regions and shape.count("9") >= _MIN_DIGITS_IN_HOME_REGION
 
 
-def _labelled(text: str, start: int, scheme: Scheme) -> bool:
-    before = text[max(0, start - _MAX_LABEL) : start]
-    is_labelled = bool(scheme.words) and any(map(str.isalpha, before[-_NEAREST_WORD:]))
-    return is_labelled and _label(scheme.words).search(before) is not None
+def _has_label_before(text: str, start: int, scheme: NationalIdScheme) -> bool:
+    before = text[max(0, start - _MAX_LABEL_CHARACTERS) : start]
+    may_be_labelled = bool(scheme.label_words) and any(
+        map(str.isalpha, before[-_MAX_LABEL_DISTANCE:])
+    )
+    return may_be_labelled and _compile_label_pattern(scheme.label_words).search(before) is not None
 
 
-@lru_cache(maxsize=len(SCHEMES))
-def _label(words: str) -> re.Pattern[str]:
+@lru_cache(maxsize=len(NATIONAL_ID_SCHEMES))
+def _compile_label_pattern(words: str) -> re.Pattern[str]:
     return re.compile(rf"(?i)(?<![\[\w])(?:{words})(?![\w\]])[^\d\n\[]{{0,30}}$")
 
 
-def _is_valid(scheme: Scheme, written: str) -> bool:
-    if not scheme.module:
-        return _INSURANCE_NUMBER.match(re.sub("[ -]", "", written)) is not None
-    digits = [character for character in written if character.isdigit()]
+def _is_valid(scheme: NationalIdScheme, number: str) -> bool:
+    if not scheme.stdnum_module:
+        return _INSURANCE_NUMBER.match(re.sub("[ -]", "", number)) is not None
+    digits = [character for character in number if character.isdigit()]
     if len(set(digits)) < 2:
         return False
     try:
-        return _module(scheme.module).is_valid(written)
+        return _load_stdnum_module(scheme.stdnum_module).is_valid(number)
     except LookupError:
         # python-stdnum 2.2, cn.ric: a province without a county raises KeyError
         return False
 
 
-@lru_cache(maxsize=len(SCHEMES))
-def _module(name: str) -> _Checks:
+@lru_cache(maxsize=len(NATIONAL_ID_SCHEMES))
+def _load_stdnum_module(name: str) -> _StdnumModule:
     from stdnum import get_cc_module
 
     country, _, number = name.partition(".")
@@ -175,4 +184,4 @@ def _module(name: str) -> _Checks:
             found="python-stdnum does not have it",
             next_step="install the version in deploy/constraints.txt",
         )
-    return cast(_Checks, module)
+    return cast(_StdnumModule, module)

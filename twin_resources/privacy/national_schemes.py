@@ -14,94 +14,116 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Scheme:
+class NationalIdScheme:
     """One number of one country.
 
     Attributes:
         region: ISO 3166 alpha-2 in capitals.
-        module: `country.module` of python-stdnum, or "" if the scheme has no check sum and
+        stdnum_module: `country.module` of python-stdnum, or "" if the scheme has no check sum and
             `national_ids` checks its rules.
-        words: alternatives of a regular expression, in lower case.
+        label_words: alternatives of a regular expression, in lower case.
     """
 
     region: str
-    module: str
-    plain: tuple[str, ...] = ()
-    labelled: tuple[str, ...] = ()
-    words: str = ""
+    stdnum_module: str
+    plain_shapes: tuple[str, ...] = ()
+    labelled_shapes: tuple[str, ...] = ()
+    label_words: str = ""
 
 
-_NINE = ("999999999", "999 999 999", "999-999-999", "999.999.999")
-_ELEVEN = ("99999999999", "999 999 999 99", "999 9999 9999")
-_SOCIAL_SECURITY = "ssn|itin|social security|tax ?id|taxpayer"
+_NINE_DIGIT_SHAPES = ("999999999", "999 999 999", "999-999-999", "999.999.999")
+_ELEVEN_DIGIT_SHAPES = ("99999999999", "999 999 999 99", "999 9999 9999")
+_SOCIAL_SECURITY_WORDS = "ssn|itin|social security|tax ?id|taxpayer"
 
-SCHEMES: tuple[Scheme, ...] = (
-    Scheme("US", "us.ssn", ("999-99-9999",), ("999 99 9999", "999999999"), _SOCIAL_SECURITY),
-    Scheme("US", "us.itin", ("999-99-9999",), ("999 99 9999", "999999999"), _SOCIAL_SECURITY),
-    Scheme("CA", "ca.sin", (), _NINE, "sin|social insurance|assurance sociale|nas"),
-    Scheme("MX", "mx.curp", ("AAAA999999AAAAAA99", "AAAA999999AAAAAAA9")),
-    Scheme("BR", "br.cpf", ("999.999.999-99",), ("99999999999", "999999999-99"), "cpf"),
-    Scheme("AR", "ar.cuit", ("99-99999999-9",), ("99999999999",), "cuit|cuil"),
-    Scheme(
+NATIONAL_ID_SCHEMES: tuple[NationalIdScheme, ...] = (
+    NationalIdScheme(
+        "US", "us.ssn", ("999-99-9999",), ("999 99 9999", "999999999"), _SOCIAL_SECURITY_WORDS
+    ),
+    NationalIdScheme(
+        "US", "us.itin", ("999-99-9999",), ("999 99 9999", "999999999"), _SOCIAL_SECURITY_WORDS
+    ),
+    NationalIdScheme(
+        "CA", "ca.sin", (), _NINE_DIGIT_SHAPES, "sin|social insurance|assurance sociale|nas"
+    ),
+    NationalIdScheme("MX", "mx.curp", ("AAAA999999AAAAAA99", "AAAA999999AAAAAAA9")),
+    NationalIdScheme("BR", "br.cpf", ("999.999.999-99",), ("99999999999", "999999999-99"), "cpf"),
+    NationalIdScheme("AR", "ar.cuit", ("99-99999999-9",), ("99999999999",), "cuit|cuil"),
+    NationalIdScheme(
         *("CL", "cl.rut", ("99.999.999-9", "9.999.999-9", "99.999.999-A", "9.999.999-A")),
         *(("99999999-9", "9999999-9", "99999999-A", "9999999-A"), "rut|run"),
     ),
-    Scheme("EC", "ec.ci", (), ("9999999999", "999999999-9"), "c[ée]dula"),
-    Scheme("DO", "do.cedula", ("999-9999999-9",), ("99999999999",), "c[ée]dula"),
-    Scheme("GB", "", ("AA999999A", "AA 99 99 99 A", "AA-99-99-99-A")),
-    Scheme("GB", "gb.nhs", (), ("999 999 9999", "999-999-9999", "9999999999"), "nhs"),
-    Scheme("IE", "ie.pps", ("9999999A", "9999999AA"), (), "pps"),
-    Scheme(
-        *("DE", "de.idnr", (), (*_ELEVEN, "99 999 999 999")),
+    NationalIdScheme("EC", "ec.ci", (), ("9999999999", "999999999-9"), "c[ée]dula"),
+    NationalIdScheme("DO", "do.cedula", ("999-9999999-9",), ("99999999999",), "c[ée]dula"),
+    NationalIdScheme("GB", "", ("AA999999A", "AA 99 99 99 A", "AA-99-99-99-A")),
+    NationalIdScheme("GB", "gb.nhs", (), ("999 999 9999", "999-999-9999", "9999999999"), "nhs"),
+    NationalIdScheme("IE", "ie.pps", ("9999999A", "9999999AA"), (), "pps"),
+    NationalIdScheme(
+        *("DE", "de.idnr", (), (*_ELEVEN_DIGIT_SHAPES, "99 999 999 999")),
         "steuer-?id|steuerliche identifikationsnummer|identifikationsnummer|idnr|tin",
     ),
-    Scheme("AT", "at.vnr", (), ("9999 999999", "9999999999"), "sv-?nr|svnr|versicherungsnummer"),
-    Scheme("CH", "ch.ssn", ("999.9999.9999.99",), ("9999999999999",), "ahv|avs"),
-    Scheme("FR", "fr.nir", ("999999999999999", "9999999999999 99", "9 99 99 99 999 999 99")),
-    Scheme("ES", "es.dni", ("99999999A", "99999999-A", "99.999.999-A", "99.999.999A")),
-    Scheme("ES", "es.nie", ("A9999999A", "A-9999999-A", "A-9999999A", "A9999999-A")),
-    Scheme("PT", "pt.nif", (), _NINE, "nif|contribuinte"),
-    Scheme("IT", "it.codicefiscale", ("AAAAAA99A99A999A",)),
-    Scheme("NL", "nl.bsn", (), (*_NINE, "9999.99.999"), "bsn|burgerservicenummer|sofinummer"),
-    Scheme(
+    NationalIdScheme(
+        "AT", "at.vnr", (), ("9999 999999", "9999999999"), "sv-?nr|svnr|versicherungsnummer"
+    ),
+    NationalIdScheme("CH", "ch.ssn", ("999.9999.9999.99",), ("9999999999999",), "ahv|avs"),
+    NationalIdScheme(
+        "FR", "fr.nir", ("999999999999999", "9999999999999 99", "9 99 99 99 999 999 99")
+    ),
+    NationalIdScheme("ES", "es.dni", ("99999999A", "99999999-A", "99.999.999-A", "99.999.999A")),
+    NationalIdScheme("ES", "es.nie", ("A9999999A", "A-9999999-A", "A-9999999A", "A9999999-A")),
+    NationalIdScheme("PT", "pt.nif", (), _NINE_DIGIT_SHAPES, "nif|contribuinte"),
+    NationalIdScheme("IT", "it.codicefiscale", ("AAAAAA99A99A999A",)),
+    NationalIdScheme(
+        "NL",
+        "nl.bsn",
+        (),
+        (*_NINE_DIGIT_SHAPES, "9999.99.999"),
+        "bsn|burgerservicenummer|sofinummer",
+    ),
+    NationalIdScheme(
         *("BE", "be.nn", ("99.99.99-999.99", "99 99 99 999 99"), ("99999999999",)),
         "rijksregisternummer|registre national|niss|insz",
     ),
-    Scheme(
+    NationalIdScheme(
         "SE", "se.personnummer", ("999999-9999", "99999999-9999", "999999+9999"), ("9999999999",)
     ),
-    Scheme("NO", "no.fodselsnummer", ("99999999999", "999999 99999")),
-    Scheme("DK", "dk.cpr", (), ("999999-9999", "9999999999"), "cpr|personnummer"),
-    Scheme("FI", "fi.hetu", ("999999-9999", "999999-999A", "999999A9999", "999999A999A")),
-    Scheme("IS", "is_.kennitala", (), ("999999-9999", "9999999999"), "kennitala|kt"),
-    Scheme("PL", "pl.pesel", ("99999999999",)),
-    Scheme("CZ", "cz.rc", ("999999/9999",), ("9999999999",), "rodn[ée] [čc][íi]slo|r[čc]"),
-    Scheme("BG", "bg.egn", (), ("9999999999",), "егн|egn"),
-    Scheme("RO", "ro.cnp", ("9999999999999",)),
-    Scheme("GR", "gr.amka", ("99999999999",)),
-    Scheme("HR", "hr.oib", (), ("99999999999",), "oib"),
-    Scheme("SI", "si.emso", ("9999999999999",)),
-    Scheme("EE", "ee.ik", ("99999999999",)),
-    Scheme("LT", "lt.asmens", ("99999999999",)),
-    Scheme("RU", "ru.inn", (), ("999999999999",), "инн|inn"),
-    Scheme("UA", "ua.rntrc", (), ("9999999999",), "рнокпп|іпн|rntrc"),
-    Scheme("TR", "tr.tckimlik", ("99999999999",)),
-    Scheme(
+    NationalIdScheme("NO", "no.fodselsnummer", ("99999999999", "999999 99999")),
+    NationalIdScheme("DK", "dk.cpr", (), ("999999-9999", "9999999999"), "cpr|personnummer"),
+    NationalIdScheme("FI", "fi.hetu", ("999999-9999", "999999-999A", "999999A9999", "999999A999A")),
+    NationalIdScheme("IS", "is_.kennitala", (), ("999999-9999", "9999999999"), "kennitala|kt"),
+    NationalIdScheme("PL", "pl.pesel", ("99999999999",)),
+    NationalIdScheme(
+        "CZ", "cz.rc", ("999999/9999",), ("9999999999",), "rodn[ée] [čc][íi]slo|r[čc]"
+    ),
+    NationalIdScheme("BG", "bg.egn", (), ("9999999999",), "егн|egn"),
+    NationalIdScheme("RO", "ro.cnp", ("9999999999999",)),
+    NationalIdScheme("GR", "gr.amka", ("99999999999",)),
+    NationalIdScheme("HR", "hr.oib", (), ("99999999999",), "oib"),
+    NationalIdScheme("SI", "si.emso", ("9999999999999",)),
+    NationalIdScheme("EE", "ee.ik", ("99999999999",)),
+    NationalIdScheme("LT", "lt.asmens", ("99999999999",)),
+    NationalIdScheme("RU", "ru.inn", (), ("999999999999",), "инн|inn"),
+    NationalIdScheme("UA", "ua.rntrc", (), ("9999999999",), "рнокпп|іпн|rntrc"),
+    NationalIdScheme("TR", "tr.tckimlik", ("99999999999",)),
+    NationalIdScheme(
         "IL", "il.idnr", (), ("999999999", "99999999-9"), "mispar zehut|teudat zehut|תעודת זהות"
     ),
-    Scheme("ZA", "za.idnr", ("9999999999999", "999999 9999 99 9")),
-    Scheme("IN", "in_.aadhaar", ("9999 9999 9999", "9999-9999-9999"), ("999999999999",), "aadhaar"),
-    Scheme("IN", "in_.pan", (), ("AAAAA9999A",), "pan"),
-    Scheme("PK", "pk.cnic", ("99999-9999999-9",)),
-    Scheme("CN", "cn.ric", ("999999999999999999", "99999999999999999A")),
-    Scheme("KR", "kr.rrn", ("999999-9999999",)),
-    Scheme(
+    NationalIdScheme("ZA", "za.idnr", ("9999999999999", "999999 9999 99 9")),
+    NationalIdScheme(
+        "IN", "in_.aadhaar", ("9999 9999 9999", "9999-9999-9999"), ("999999999999",), "aadhaar"
+    ),
+    NationalIdScheme("IN", "in_.pan", (), ("AAAAA9999A",), "pan"),
+    NationalIdScheme("PK", "pk.cnic", ("99999-9999999-9",)),
+    NationalIdScheme("CN", "cn.ric", ("999999999999999999", "99999999999999999A")),
+    NationalIdScheme("KR", "kr.rrn", ("999999-9999999",)),
+    NationalIdScheme(
         "JP", "jp.in_", (), ("999999999999", "9999 9999 9999"), "my ?number|マイナンバー|個人番号"
     ),
-    Scheme("TH", "th.pin", ("9-9999-99999-99-9",), ("9999999999999",), "บัตรประชาชน|thai id"),
-    Scheme("MY", "my.nric", ("999999-99-9999",)),
-    Scheme("ID", "id.nik", (), ("9999999999999999",), "nik|ktp"),
-    Scheme("AU", "au.tfn", (), _NINE, "tfn|tax file"),
-    Scheme("NZ", "nz.ird", (), (*_NINE, "99-999-999", "99999999"), "ird"),
+    NationalIdScheme(
+        "TH", "th.pin", ("9-9999-99999-99-9",), ("9999999999999",), "บัตรประชาชน|thai id"
+    ),
+    NationalIdScheme("MY", "my.nric", ("999999-99-9999",)),
+    NationalIdScheme("ID", "id.nik", (), ("9999999999999999",), "nik|ktp"),
+    NationalIdScheme("AU", "au.tfn", (), _NINE_DIGIT_SHAPES, "tfn|tax file"),
+    NationalIdScheme("NZ", "nz.ird", (), (*_NINE_DIGIT_SHAPES, "99-999-999", "99999999"), "ird"),
 )
 """Schemes without any check (passports, driving licences) and those of companies are left out."""

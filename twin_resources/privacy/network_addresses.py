@@ -25,7 +25,9 @@ _IPV4 = re.compile(
 _IPV6 = re.compile(
     r"[23](?<![\w:.]\d)[0-9A-Fa-f]{3}(?::[0-9A-Fa-f]{0,4}){2,7}(?![\w:])(?!/(?:\d\d?|1[01]\d|12[0-7])\b)"
 )
-_VERSION = re.compile(r"(?i)(?:\b(?:versions?|release|ver|build|rev|v)[ .:=]{1,2}|[=~^<>]=? ?)$")
+_VERSION_BEFORE = re.compile(
+    r"(?i)(?:\b(?:versions?|release|ver|build|rev|v)[ .:=]{1,2}|[=~^<>]=? ?)$"
+)
 _VERSION_NUMBER_LIMIT = 32
 _PUBLIC_RESOLVERS = frozenset(
     (
@@ -45,9 +47,9 @@ def find_network_addresses(text: str) -> Iterator[TextSpan]:
                 yield TextSpan(match.start(), match.end(), "ip address")
 
 
-def _may_be_personal(written: str) -> bool:
+def _may_be_personal(address_text: str) -> bool:
     try:
-        address = ipaddress.ip_address(written)
+        address = ipaddress.ip_address(address_text)
     except ValueError:
         return False
     if not address.is_global or address.is_multicast or str(address) in _PUBLIC_RESOLVERS:
@@ -56,4 +58,4 @@ def _may_be_personal(written: str) -> bool:
 
 
 def _is_version(text: str, start: int) -> bool:
-    return _VERSION.search(text[max(0, start - 12) : start]) is not None
+    return _VERSION_BEFORE.search(text[max(0, start - 12) : start]) is not None

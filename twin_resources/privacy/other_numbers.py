@@ -23,7 +23,7 @@ _DATE = re.compile(
     rf"|{_DAY}\.{_MONTH}\.? ?[-\u2013/] ?{_DAY}\.{_MONTH}(?!\d)"
     rf"|{_YEAR} ?[-\u2013/ ] ?{_YEAR}(?!\d)|{_YEAR}(?:{_MONTH}{_DAY}){{1,2}}(?!\d))"
 )
-_HOURS = re.compile(rf"{_TIME} ?[-\u2013/] ?{_TIME}$")
+_TIME_RANGE = re.compile(rf"{_TIME} ?[-\u2013/] ?{_TIME}$")
 _UNIT_AFTER = re.compile(
     r"(?i)(?:[ \u00a0-]?(?:[%‰°€$£¥₽²³]|円|元|원|万|億|亿|名|人|年)"
     r"|[ \u00a0-](?:euros?|eur|usd|chf|gbp|dollars?|pounds?|kr|k[čc]|z[łl]|reais|pesos|francs?"
@@ -41,9 +41,9 @@ _OTHER_LABEL = re.compile(
     r"|timestamp|epoch)\b|§|№)"
     r"(?:[-_ ]?1[03])?[^\w\n]{0,4}$"
 )
-_IN_CODE = re.compile(r"[\w/&?#=%@$~\\]$|[\"']\s?:\s{0,2}$|=\s{1,2}$|[\[,(]\s{0,2}-$")
-_LONG_BEFORE = re.compile(r"\d{9,}[ |,;\]\n]{1,4}$")
-_LONG_AFTER = re.compile(r"[ |,;\[\n]{1,4}\d{9}")
+_CODE_BEFORE = re.compile(r"[\w/&?#=%@$~\\]$|[\"']\s?:\s{0,2}$|=\s{1,2}$|[\[,(]\s{0,2}-$")
+_LONG_NUMBER_BEFORE = re.compile(r"\d{9,}[ |,;\]\n]{1,4}$")
+_LONG_NUMBER_AFTER = re.compile(r"[ |,;\[\n]{1,4}\d{9}")
 _POSTCODE = re.compile(r"\d{5}-\d{4}$")
 _STATE_BEFORE = re.compile(r"(?<![A-Za-z])[A-Z]{2}[.,]?\s{1,2}$")
 _MANY_GROUPS = 5
@@ -58,9 +58,9 @@ _NUMBERS_BEFORE = re.compile(r"(?<![\w.,])(?:\d[\d.,]{0,14} {1,3}){1,2}$")
 _NUMBERS_AFTER = re.compile(r"(?: {1,3}\d{1,15}\b){1,2}")
 
 
-def is_dated(written: str) -> bool:
+def is_date_or_range(number_text: str) -> bool:
     """Return whether it starts with a date or is a range of dates or hours ("01.02.-05.06.")."""
-    return _DATE.match(written) is not None or _HOURS.match(written) is not None
+    return _DATE.match(number_text) is not None or _TIME_RANGE.match(number_text) is not None
 
 
 def has_unit(text: str, start: int, end: int) -> bool:
@@ -72,27 +72,29 @@ def has_unit(text: str, start: int, end: int) -> bool:
     )
 
 
-def in_dump(text: str, start: int, end: int) -> bool:
+def is_in_hex_dump(text: str, start: int, end: int) -> bool:
     """Return whether it is hexadecimal: groups of two or four, with another one beside them."""
-    written = text[start:end]
+    number_text = text[start:end]
     before = text[max(0, start - 12) : start]
-    if _PAIRS.match(written):
+    if _PAIRS.match(number_text):
         return bool(_PAIR_BEFORE.search(before) or _PAIR_AFTER.match(text, end))
-    if _GROUPS_OF_FOUR.match(written):
+    if _GROUPS_OF_FOUR.match(number_text):
         return bool(_GROUP_OF_FOUR_BEFORE.search(before) or _GROUP_OF_FOUR_AFTER.match(text, end))
     return False
 
 
-def in_list(text: str, start: int, end: int) -> bool:
+def is_in_number_list(text: str, start: int, end: int) -> bool:
     """Return whether two more numbers are beside it, or one if it has five groups or more."""
     before = _NUMBERS_BEFORE.search(text, max(0, start - 40), start)
     after = _NUMBERS_AFTER.match(text, end)
     others = sum(len(side[0].split()) for side in (before, after) if side)
-    many = text[start] not in "0(" and len(_GROUP.findall(text[start:end])) >= _MANY_GROUPS
-    return others > (0 if many else 1)
+    has_many_groups = (
+        text[start] not in "0(" and len(_GROUP.findall(text[start:end])) >= _MANY_GROUPS
+    )
+    return others > (0 if has_many_groups else 1)
 
 
-def is_labelled_otherwise(text: str, start: int) -> bool:
+def has_other_label(text: str, start: int) -> bool:
     """Return whether a label before it names another number: an ISBN, a standard, a version."""
     return _OTHER_LABEL.search(text[max(0, start - _MAX_BEFORE) : start]) is not None
 
@@ -103,21 +105,26 @@ def is_postcode(text: str, start: int, end: int) -> bool:
     return bool(_POSTCODE.match(text[start:end]) and _STATE_BEFORE.search(before))
 
 
-def counts_up(written: str) -> bool:
+def is_sequence_or_repeated_digit(number_text: str) -> bool:
     """Return whether it counts up ("01 02 03", "1-234-567-8910") or repeats one digit (a mask)."""
-    groups = [int(group) for group in _GROUP.findall(written)]
-    digits = "".join(_GROUP.findall(written))
-    by_one = len(groups) > 2 and all(second - first == 1 for first, second in pairwise(groups))
-    return by_one or len(set(digits)) == 1 or digits == "12345678910"
+    groups = [int(group) for group in _GROUP.findall(number_text)]
+    digits = "".join(_GROUP.findall(number_text))
+    is_consecutive = len(groups) > 2 and all(
+        second - first == 1 for first, second in pairwise(groups)
+    )
+    return is_consecutive or len(set(digits)) == 1 or digits == "12345678910"
 
 
-def in_row(text: str, start: int, end: int) -> bool:
+def is_beside_long_number(text: str, start: int, end: int) -> bool:
     """Return whether a number of nine digits or more is beside it, as in a column of ids."""
     before = text[max(0, start - 24) : start]
-    return _LONG_BEFORE.search(before) is not None or _LONG_AFTER.match(text, end) is not None
+    return (
+        _LONG_NUMBER_BEFORE.search(before) is not None
+        or _LONG_NUMBER_AFTER.match(text, end) is not None
+    )
 
 
-def in_code(text: str, start: int, end: int) -> bool:
+def is_code_value(text: str, start: int, end: int) -> bool:
     """Return whether it is a value in a link, in JSON or in an assignment."""
     before, after = text[max(0, start - 6) : start], text[end : end + 1]
-    return _IN_CODE.search(before) is not None or after in ("/", "&", "_", "=", "%", "@")
+    return _CODE_BEFORE.search(before) is not None or after in ("/", "&", "_", "=", "%", "@")

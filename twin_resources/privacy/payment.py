@@ -33,7 +33,7 @@ _ISSUERS = re.compile(
 )
 _IBAN = re.compile(r"[A-Za-z](?<![\w+/-][A-Za-z])[A-Za-z]\d\d(?:[ -]?[A-Za-z0-9]){11,30}")
 # Number of characters of each country's IBAN, from SWIFT's IBAN registry
-_COUNTRIES_BY_LENGTH = {
+_COUNTRIES_BY_IBAN_LENGTH = {
     15: "NO",
     16: "BE",
     18: "DK FI FO GL NL",
@@ -54,7 +54,9 @@ _COUNTRIES_BY_LENGTH = {
     33: "RU",
 }
 _IBAN_LENGTHS = {
-    country: length for length, group in _COUNTRIES_BY_LENGTH.items() for country in group.split()
+    country: length
+    for length, group in _COUNTRIES_BY_IBAN_LENGTH.items()
+    for country in group.split()
 }
 
 
@@ -80,7 +82,7 @@ def find_ibans(text: str, *, check_bank: bool = True) -> Iterator[TextSpan]:
     while match:
         start = match.start()
         length = _IBAN_LENGTHS.get(match[0][:2].upper(), 0)
-        end = start + _end_of(match[0], length)  # prose may follow: "DE89 … 00 is mine"
+        end = start + _find_end(match[0], length)  # prose may follow: "DE89 … 00 is mine"
         if (
             end > start
             and not text[end : end + 1].isalnum()
@@ -92,9 +94,9 @@ def find_ibans(text: str, *, check_bank: bool = True) -> Iterator[TextSpan]:
             match = _IBAN.search(text, start + 2)
 
 
-def _end_of(written: str, length: int) -> int:
+def _find_end(candidate: str, length: int) -> int:
     """Return the end of the first `length` letters and digits, or 0 if there are fewer."""
-    for index, character in enumerate(written):
+    for index, character in enumerate(candidate):
         length -= character.isalnum()
         if length == 0:
             return index + 1

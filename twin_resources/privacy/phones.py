@@ -26,37 +26,39 @@ from functools import lru_cache
 
 from twin_resources.privacy.kinds import TextSpan
 from twin_resources.privacy.other_numbers import (
-    counts_up,
+    is_sequence_or_repeated_digit,
     has_unit,
-    in_dump,
-    in_list,
-    is_dated,
-    is_labelled_otherwise,
+    is_in_hex_dump,
+    is_in_number_list,
+    is_date_or_range,
+    has_other_label,
     is_postcode,
 )
 
-_GAP = r" .\-/()\u00a0\u202f\u2010-\u2013"
+_SEPARATORS = r" .\-/()\u00a0\u202f\u2010-\u2013"
 # only ASCII, because Japanese and Chinese put no space between a word and a number
-_AFTER = r"(?![A-Za-z0-9_]|[.,:/%-]\d)"
+_NO_NUMBER_AFTER = r"(?![A-Za-z0-9_]|[.,:/%-]\d)"
 _EXTENSION = r"(?: ?(?:x|ext\.?|extension) ?\d{1,6})?"
 _INTERNATIONAL = re.compile(
-    rf"[+0](?<![\w+.].)(?:(?<=\+) ?|(?<=0)0(?=[1-9]\d{{0,2}}[{_GAP}]))"
-    rf"\(?\d(?:[{_GAP}]{{0,3}}\d){{6,16}}(?!\d){_EXTENSION}"
+    rf"[+0](?<![\w+.].)(?:(?<=\+) ?|(?<=0)0(?=[1-9]\d{{0,2}}[{_SEPARATORS}]))"
+    rf"\(?\d(?:[{_SEPARATORS}]{{0,3}}\d){{6,16}}(?!\d){_EXTENSION}"
 )
 # without spaces (which could be a table) the exchange may start with 0 or 1, as in made-up numbers
 _NORTH_AMERICAN = re.compile(
     r"[(2-9](?<![\w.+/(].)(?:(?<=\()[2-9]\d\d\) ?\d{3}[ .\u2011-]?|(?<=\d)\d\d(?:[.\u2011-]\d{3}"
-    rf"[.\u2011-]|[ .\u2011-][2-9]\d\d[ .\u2011-]))\d{{4}}{_EXTENSION}{_AFTER}"
+    rf"[.\u2011-]|[ .\u2011-][2-9]\d\d[ .\u2011-]))\d{{4}}{_EXTENSION}{_NO_NUMBER_AFTER}"
 )
 _NORTH_AMERICAN_PREFIX = re.compile(r"(?:^|[^\w.+/-])((?:\+|00)?1[ .-])$")
 _TRUNK_ZERO = re.compile(
     rf"[(0](?<![A-Za-z0-9_.,:/+(-].)(?<!\d[ .-].)(?:(?<=0)|(?<=\()0)[1-9]\d{{0,4}}\)?"
-    rf"[{_GAP}]{{1,3}}\d(?:[{_GAP}]?\d){{3,10}}(?![ .-]?\d){_EXTENSION}{_AFTER}"
+    rf"[{_SEPARATORS}]{{1,3}}\d(?:[{_SEPARATORS}]?\d){{3,10}}(?![ .-]?\d){_EXTENSION}{_NO_NUMBER_AFTER}"
 )
-_GROUPED = re.compile(rf"[(\d](?<![A-Za-z0-9_.,:/+#=$€£-].)(?:[{_GAP}]{{0,2}}\d){{5,15}}{_AFTER}")
-_GROUP_END = re.compile(rf"\d(?=[{_GAP}]|$)")
-_GROUPS = re.compile(r"\d+")
-_WORDS = (
+_GROUPED_DIGITS = re.compile(
+    rf"[(\d](?<![A-Za-z0-9_.,:/+#=$€£-].)(?:[{_SEPARATORS}]{{0,2}}\d){{5,15}}{_NO_NUMBER_AFTER}"
+)
+_GROUP_END = re.compile(rf"\d(?=[{_SEPARATORS}]|$)")
+_DIGIT_GROUP = re.compile(r"\d+")
+_PHONE_WORDS = (
     "(?:my|our) number|phone|telephone|tel|mobile|mob|cell|fax|whats ?app|sms|hotline|dial"
     "|(?:call|text|reach|ring) (?:me|us|him|her|them)(?: (?:at|on|under))?|meine nummer|telefon"
     "|telefonnummer|handy|handynummer|mobil|rufnummer|durchwahl|ruf mich|mon num[ée]ro"
@@ -66,22 +68,22 @@ _WORDS = (
     "|звоните|позвоните"
 )
 _PHONE_WORD_BEFORE = re.compile(
-    rf"(?i)(?:(?<![\[\w])(?:{_WORDS})(?![\w\]])|電話(?:番号)?|携帯|电话|手机|号码|전화)[^\d\n\[]{{0,16}}$"
+    rf"(?i)(?:(?<![\[\w])(?:{_PHONE_WORDS})(?![\w\]])|電話(?:番号)?|携帯|电话|手机|号码|전화)[^\d\n\[]{{0,16}}$"
 )
-_COUNT_OF_DEVICES = re.compile(r"(?i)(?:mobile|mob|cell|sms)[\"']\s?:\s?$")  # a number in JSON
+_JSON_COUNT_BEFORE = re.compile(r"(?i)(?:mobile|mob|cell|sms)[\"']\s?:\s?$")  # a number in JSON
 # After the area code, people repeat one mark and write groups of two digits or more. Columns of a
 # listing, lists of small numbers and versions do neither.
-_FIRST_MARK = re.compile(r"(?: |[.\u2010-\u2013-]| ?/ ?| - )?")
+_FIRST_SEPARATOR = re.compile(r"(?: |[.\u2010-\u2013-]| ?/ ?| - )?")
 _IP_ADDRESS = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|(?![\d.]))){4}")
 _DOTTED_PAIRS = re.compile(r"\d\d(?:\.\d\d)+$")
-_PAIRS_OF_A_NUMBER = 14  # "06.12.34.56.78"; four dotted pairs are a version, or a day and hours
-_MAX_ENDS = 3
-_MAX_LABEL = 40
+_DOTTED_PHONE_LENGTH = 14  # "06.12.34.56.78"; four dotted pairs are a version, or a day and hours
+_MAX_END_CANDIDATES = 3
+_MAX_LABEL_CHARACTERS = 40
 # Digits with the trunk zero. Shorter numbers exist in small towns; they need a word or a region.
-_MIN_ANYWHERE, _MIN_AT_HOME, _MIN_BARE = 9, 8, 10
-_MIN_WITHOUT_ZERO = 8
-_MIN_ANNOUNCED = 6
-_EVEN_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:([ .])\d{3})(?:\1\d{3})*$")
+_MIN_DIGITS_ANYWHERE, _MIN_DIGITS_IN_HOME_REGION, _MIN_DIGITS_UNGROUPED = 9, 8, 10
+_MIN_DIGITS_WITHOUT_TRUNK_ZERO = 8
+_MIN_DIGITS_AFTER_LABEL = 6
+_GROUPED_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:([ .])\d{3})(?:\1\d{3})*$")
 # Countries with a trunk zero, the most likely first; the search ends at the first valid plan.
 _TRUNK_ZERO_REGIONS = (
     *("GB", "DE", "FR", "IT", "NL", "BE", "AT", "CH", "AU", "NZ", "JP", "KR", "IN", "ZA", "SE"),
@@ -97,42 +99,44 @@ _REGIONS_OF_LANGUAGE = {
 }
 
 
-def regions_of(region: str) -> tuple[str, ...]:
+def resolve_regions(region: str) -> tuple[str, ...]:
     """Return the countries of a hint: one for `DE` or `de-CH`; for `de` those that speak it.
     Args:
         region: ISO 3166 alpha-2 in capitals, or a BCP 47 language tag. Unknown or "" gives none.
     """
     from phonenumbers import SUPPORTED_REGIONS
 
-    last = region.replace("_", "-").rpartition("-")[2]
-    if last.isupper() and last in SUPPORTED_REGIONS:
-        return (last,)
+    region_subtag = region.replace("_", "-").rpartition("-")[2]
+    if region_subtag.isupper() and region_subtag in SUPPORTED_REGIONS:
+        return (region_subtag,)
     return _REGIONS_OF_LANGUAGE.get(region.split("-", maxsplit=1)[0].lower() if region else "", ())
 
 
 def find_phones(text: str, *, region: str = "") -> Iterator[TextSpan]:
     """Yield spans of kind `phone`; they may overlap each other and those of other kinds.
     Args:
-        region: where the writer lives; see `regions_of`.
+        region: where the writer lives; see `resolve_regions`.
     """
-    regions = regions_of(region)
-    yield from _international(text)
-    yield from _north_american(text)
-    yield from _with_trunk_zero(text, regions)
-    yield from _in_groups(text, regions)
+    regions = resolve_regions(region)
+    yield from _find_international(text)
+    yield from _find_north_american(text)
+    yield from _find_with_trunk_zero(text, regions)
+    yield from _find_grouped(text, regions)
 
 
-def _international(text: str) -> Iterator[TextSpan]:
+def _find_international(text: str) -> Iterator[TextSpan]:
     for match in _INTERNATIONAL.finditer(text):
-        start, end = match.start(), match.start() + _international_end(match[0])
-        if end == start or _continues(text, end):
+        start, end = match.start(), match.start() + _find_international_end(match[0])
+        if end == start or _is_followed_by_word_character(text, end):
             continue
-        if text[start] == "0" and (in_dump(text, start, end) or in_list(text, start, end)):
+        if text[start] == "0" and (
+            is_in_hex_dump(text, start, end) or is_in_number_list(text, start, end)
+        ):
             continue
         yield TextSpan(start, end, "phone")
 
 
-def _north_american(text: str) -> Iterator[TextSpan]:
+def _find_north_american(text: str) -> Iterator[TextSpan]:
     for match in _NORTH_AMERICAN.finditer(text):
         start = match.start()
         prefix = _NORTH_AMERICAN_PREFIX.search(text, max(0, start - 5), start)
@@ -140,59 +144,65 @@ def _north_american(text: str) -> Iterator[TextSpan]:
             start = prefix.start(1)
         elif text[start - 1 : start] == "-":  # part of a longer number
             continue
-        if not is_labelled_otherwise(text, start) and not counts_up(text[start : match.end()]):
+        if not has_other_label(text, start) and not is_sequence_or_repeated_digit(
+            text[start : match.end()]
+        ):
             yield TextSpan(start, match.end(), "phone")
 
 
-def _with_trunk_zero(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
+def _find_with_trunk_zero(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
     for match in _TRUNK_ZERO.finditer(text):
-        digits = _digits(match[0])
-        if len(digits) < (_MIN_AT_HOME if regions else _MIN_ANYWHERE):
+        digits = _extract_digits(match[0])
+        if len(digits) < (_MIN_DIGITS_IN_HOME_REGION if regions else _MIN_DIGITS_ANYWHERE):
             continue
         if _is_another_number(text, *match.span()):
             continue
-        if _DOTTED_PAIRS.match(match[0]) and len(match[0]) != _PAIRS_OF_A_NUMBER:
+        if _DOTTED_PAIRS.match(match[0]) and len(match[0]) != _DOTTED_PHONE_LENGTH:
             continue
-        plans = regions if len(digits) < _MIN_ANYWHERE else _TRUNK_ZERO_REGIONS
-        if _valid_in_any(digits, plans):
+        plans = regions if len(digits) < _MIN_DIGITS_ANYWHERE else _TRUNK_ZERO_REGIONS
+        if _is_valid_in_any(digits, plans):
             yield TextSpan(match.start(), match.end(), "phone")
 
 
-def _in_groups(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
+def _find_grouped(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
     """Yield numbers printed as in the plan of the writer's country, or after a word for a phone."""
-    match = _GROUPED.search(text)
+    match = _GROUPED_DIGITS.search(text)
     while match:
         start, digits = match.span()[0], match[0]
-        end = _announced_end(text, start, digits) if _is_announced(text, start) else 0
-        if not end and (end := _national_end(digits, regions)):
+        end = _find_labelled_end(text, start, digits) if _has_phone_word_before(text, start) else 0
+        if not end and (end := _find_national_end(digits, regions)):
             end *= not _is_another_number(text, start, start + end)
         if end:
             yield TextSpan(start, start + end, "phone")
         # A number may start within a run: "in 2019 612 34 56 78". Each group is tried once.
-        following = _GROUP_END.search(digits)
-        at = start + (end or (following.end() if following else len(digits)))
-        match = _GROUPED.search(text, at)
+        group_end = _GROUP_END.search(digits)
+        next_start = start + (end or (group_end.end() if group_end else len(digits)))
+        match = _GROUPED_DIGITS.search(text, next_start)
 
 
-def _is_announced(text: str, start: int) -> bool:
+def _has_phone_word_before(text: str, start: int) -> bool:
     """Return whether a word for a phone precedes; search only where letters do."""
-    before = text[max(0, start - _MAX_LABEL) : start]
+    before = text[max(0, start - _MAX_LABEL_CHARACTERS) : start]
     if not any(map(str.isalpha, before[-8:])) or _PHONE_WORD_BEFORE.search(before) is None:
         return False
-    return not (text[start : start + 1].isdigit() and _COUNT_OF_DEVICES.search(before))
+    return not (text[start : start + 1].isdigit() and _JSON_COUNT_BEFORE.search(before))
 
 
-def _announced_end(text: str, start: int, candidate: str) -> int:
+def _find_labelled_end(text: str, start: int, candidate: str) -> int:
     """Return the end of a number after a word for a phone, or 0 if it is a count or a date."""
-    opened = candidate.find("(", 1)
-    end = opened if opened > 0 and ")" not in candidate[opened:] else len(candidate)
-    written = candidate[:end].rstrip(" -.")
-    end = len(written)
-    if len(_digits(written)) < _MIN_ANNOUNCED or is_dated(written) or counts_up(written):
+    bracket = candidate.find("(", 1)
+    end = bracket if bracket > 0 and ")" not in candidate[bracket:] else len(candidate)
+    number_text = candidate[:end].rstrip(" -.")
+    end = len(number_text)
+    if (
+        len(_extract_digits(number_text)) < _MIN_DIGITS_AFTER_LABEL
+        or is_date_or_range(number_text)
+        or is_sequence_or_repeated_digit(number_text)
+    ):
         return 0
-    if _EVEN_THOUSANDS.match(written) and len(_digits(written)) % 3 != 0:
+    if _GROUPED_THOUSANDS.match(number_text) and len(_extract_digits(number_text)) % 3 != 0:
         return 0  # "phone: 1 200 000"; nine digits in groups of three may be a phone number
-    if written.endswith("000") and _EVEN_THOUSANDS.match(written):
+    if number_text.endswith("000") and _GROUPED_THOUSANDS.match(number_text):
         return 0
     return 0 if has_unit(text, start, start + end) else end
 
@@ -200,88 +210,99 @@ def _announced_end(text: str, start: int, candidate: str) -> int:
 def _is_another_number(text: str, start: int, end: int) -> bool:
     """Return whether a candidate is another number: a date, an amount, a column …"""
     return (
-        is_dated(text[start:end])
-        or counts_up(text[start:end])
+        is_date_or_range(text[start:end])
+        or is_sequence_or_repeated_digit(text[start:end])
         or has_unit(text, start, end)
-        or in_dump(text, start, end)
-        or in_list(text, start, end)
-        or is_labelled_otherwise(text, start)
+        or is_in_hex_dump(text, start, end)
+        or is_in_number_list(text, start, end)
+        or has_other_label(text, start)
         or is_postcode(text, start, end)
     )
 
 
-def _continues(text: str, end: int) -> bool:
+def _is_followed_by_word_character(text: str, end: int) -> bool:
     return text[end : end + 1].isascii() and (
         text[end : end + 1].isalnum() or text[end : end + 1] == "_"
     )
 
 
-def _international_end(text: str) -> int:
+def _find_international_end(text: str) -> int:
     """Return the end of the number in the candidate text, or 0 if there is none."""
-    cut = text.startswith("00")
-    number = "+" + text[2:] if cut else text
-    ends = _ends(number)
+    prefix_offset = text.startswith("00")
+    number = "+" + text[2:] if prefix_offset else text
+    ends = _candidate_ends(number)
     for end in ends:
-        if _is_number(number[:end], None):
-            return end + cut
-    grouped = 3 <= len(_GROUP_END.findall(number)) <= 6
-    return ends[0] + cut if grouped and _is_number(number[: ends[0]], None, possible=True) else 0
+        if _is_phone_number(number[:end], None):
+            return end + prefix_offset
+    is_grouped = 3 <= len(_GROUP_END.findall(number)) <= 6
+    return (
+        ends[0] + prefix_offset
+        if is_grouped and _is_phone_number(number[: ends[0]], None, accept_possible=True)
+        else 0
+    )
 
 
-def _national_end(text: str, regions: Sequence[str]) -> int:
+def _find_national_end(text: str, regions: Sequence[str]) -> int:
     if not regions or _IP_ADDRESS.match(text.removeprefix("(")):
         return 0
-    for end in _ends(text):
-        if any(_as_printed(text[:end], region) for region in regions):
+    for end in _candidate_ends(text):
+        if any(_has_national_format(text[:end], region) for region in regions):
             return end
     return 0
 
 
-def _as_printed(written: str, region: str) -> bool:
+def _has_national_format(number_text: str, region: str) -> bool:
     """Return whether the number is valid in the plan and printed in the same groups.
     Three groups of three count as well if the plan has no trunk zero ("912 345 678", ES). Without
     a mark, a number needs its trunk zero and ten digits: "01000001" is eight bits.
     """
-    digits = _digits(written)
-    if len(digits) < _MIN_WITHOUT_ZERO or not _format_of(region).match(digits):
+    digits = _extract_digits(number_text)
+    if len(digits) < _MIN_DIGITS_WITHOUT_TRUNK_ZERO or not _compile_national_format(region).match(
+        digits
+    ):
         return False
-    bare = written.isdigit()
-    if bare and (written[0] != "0" or len(written) < _MIN_BARE or len(set(written)) < 4):
+    is_ungrouped = number_text.isdigit()
+    if is_ungrouped and (
+        number_text[0] != "0"
+        or len(number_text) < _MIN_DIGITS_UNGROUPED
+        or len(set(number_text)) < 4
+    ):
         return False
-    if not bare and not _as_people_group(written):
+    if not is_ungrouped and not _has_usual_grouping(number_text):
         return False
     printed = _printed_groups(digits, region)
-    if bare:
+    if is_ungrouped:
         return "".join(printed) == digits
-    groups = tuple(_GROUPS.findall(written))
-    in_threes = [len(group) for group in groups] == [3, 3, 3]
-    return groups == printed or (in_threes and "".join(printed) == digits)
+    groups = tuple(_DIGIT_GROUP.findall(number_text))
+    has_groups_of_three = [len(group) for group in groups] == [3, 3, 3]
+    return groups == printed or (has_groups_of_three and "".join(printed) == digits)
 
 
-def _as_people_group(written: str) -> bool:
-    plain = written.replace("(", "").replace(")", "")
+def _has_usual_grouping(number_text: str) -> bool:
+    plain = number_text.replace("(", "").replace(")", "")
     first, *others = re.findall(r"\D+", plain) or [""]
     return (
         len(set(others)) < 2
         and all(len(mark) == 1 for mark in others)
-        and _FIRST_MARK.fullmatch(first) is not None
-        and not (first == "." and not others and written[0] != "0")  # 3.484818891
+        and _FIRST_SEPARATOR.fullmatch(first) is not None
+        and not (first == "." and not others and number_text[0] != "0")  # 3.484818891
     )
 
 
-def _ends(text: str) -> list[int]:
+def _candidate_ends(text: str) -> list[int]:
     """Return the ends of the last groups, longest first: another number may follow this one."""
-    return [match.end() for match in _GROUP_END.finditer(text)][-1 : -1 - _MAX_ENDS : -1]
+    return [match.end() for match in _GROUP_END.finditer(text)][-1 : -1 - _MAX_END_CANDIDATES : -1]
 
 
-def _valid_in_any(digits: str, regions: Sequence[str]) -> bool:
+def _is_valid_in_any(digits: str, regions: Sequence[str]) -> bool:
     return any(
-        _format_of(region).match(digits) and _is_number(digits, region) for region in regions
+        _compile_national_format(region).match(digits) and _is_phone_number(digits, region)
+        for region in regions
     )
 
 
 @lru_cache(maxsize=300)
-def _format_of(region: str) -> re.Pattern[str]:
+def _compile_national_format(region: str) -> re.Pattern[str]:
     """Compile the national format of a region: matching is 20 times cheaper than parsing."""
     from phonenumbers import PhoneMetadata
 
@@ -302,22 +323,26 @@ def _printed_groups(digits: str, region: str) -> tuple[str, ...]:
     if not phonenumbers.is_valid_number(number):
         return ()
     national = phonenumbers.PhoneNumberFormat.NATIONAL
-    return tuple(_GROUPS.findall(phonenumbers.format_number(number, national)))
+    return tuple(_DIGIT_GROUP.findall(phonenumbers.format_number(number, national)))
 
 
-def _is_number(written: str, region: str | None, *, possible: bool = False) -> bool:
-    """Return whether the number is valid in a plan (`possible`: whether its length is)."""
+def _is_phone_number(
+    number_text: str, region: str | None, *, accept_possible: bool = False
+) -> bool:
+    """Return whether the number is valid in a plan (`accept_possible`: whether its length is)."""
     import phonenumbers
 
     try:
-        number = phonenumbers.parse(written, region)
+        number = phonenumbers.parse(number_text, region)
     except phonenumbers.NumberParseException:
         return False
-    known = phonenumbers.is_possible_number if possible else phonenumbers.is_valid_number
-    return known(number)
+    is_accepted = (
+        phonenumbers.is_possible_number if accept_possible else phonenumbers.is_valid_number
+    )
+    return is_accepted(number)
 
 
-def _digits(written: str) -> str:
+def _extract_digits(number_text: str) -> str:
     """Return the digits without separators and extension."""
-    number = re.split(r"[xe]", written, maxsplit=1)[0]
+    number = re.split(r"[xe]", number_text, maxsplit=1)[0]
     return "".join(character for character in number if character.isdigit())

@@ -19,21 +19,21 @@ from types import MappingProxyType
 
 from twin_resources.privacy.assignments import find_assignments
 from twin_resources.privacy.credentials import find_credentials
-from twin_resources.privacy.kinds import KINDS, TextSpan, joined
+from twin_resources.privacy.kinds import KINDS, TextSpan, merge_overlapping
 from twin_resources.privacy.mail_addresses import find_mail_addresses
 from twin_resources.privacy.national_ids import find_national_ids
 from twin_resources.privacy.network_addresses import find_network_addresses
 from twin_resources.privacy.payment import find_cards, find_ibans
-from twin_resources.privacy.phones import find_phones, regions_of
+from twin_resources.privacy.phones import find_phones, resolve_regions
 
 PRIVACY_VERSION = "4"
 """Raise it with every change of the detection; tables of another version are rebuilt."""
 
-_FEW_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}[\dA-Z]){4}")
+_FIVE_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}[\dA-Z]){4}")
 
 
 @dataclass(frozen=True, slots=True)
-class Redacted:
+class RedactedText:
     """A text without personal data.
 
     Attributes:
@@ -45,10 +45,10 @@ class Redacted:
     counts: Mapping[str, int]
 
 
-_NOTHING: Mapping[str, int] = MappingProxyType({})
+_NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 
 
-def redact(text: str, *, region: str = "") -> Redacted:
+def redact(text: str, *, region: str = "") -> RedactedText:
     """Replace each piece of personal data and each secret by its placeholder (`[e-mail]` …).
 
     Args:
@@ -59,14 +59,16 @@ def redact(text: str, *, region: str = "") -> Redacted:
     """
     counts: Counter[str] = Counter()
     # A replacement changes the context of the text beside it; the second pass mostly finds nothing.
-    while spans := find_personal(text, region=region):
-        text = _replaced(text, spans, counts)
+    while spans := find_personal_data(text, region=region):
+        text = _replace_spans(text, spans, counts)
     if not counts:
-        return Redacted(text, _NOTHING)
-    return Redacted(text, MappingProxyType({kind: counts[kind] for kind in KINDS if counts[kind]}))
+        return RedactedText(text, _NO_COUNTS)
+    return RedactedText(
+        text, MappingProxyType({kind: counts[kind] for kind in KINDS if counts[kind]})
+    )
 
 
-def _replaced(text: str, spans: Iterable[TextSpan], counts: Counter[str]) -> str:
+def _replace_spans(text: str, spans: Iterable[TextSpan], counts: Counter[str]) -> str:
     pieces: list[str] = []
     end = 0
     for span in spans:
@@ -76,29 +78,29 @@ def _replaced(text: str, spans: Iterable[TextSpan], counts: Counter[str]) -> str
     return "".join((*pieces, text[end:]))
 
 
-def find_personal(text: str, *, region: str = "") -> tuple[TextSpan, ...]:
+def find_personal_data(text: str, *, region: str = "") -> tuple[TextSpan, ...]:
     """Return the spans of personal data and secrets, sorted by position, without overlaps."""
-    return joined(_spans(text, region))
+    return merge_overlapping(_find_spans(text, region))
 
 
-def _spans(text: str, region: str) -> Iterator[TextSpan]:
+def _find_spans(text: str, region: str) -> Iterator[TextSpan]:
     yield from find_credentials(text)
     yield from find_assignments(text)
     yield from find_mail_addresses(text)
     yield from find_network_addresses(text)
-    if _FEW_DIGITS.search(text):  # most posts have no long number at all
+    if _FIVE_DIGITS.search(text):  # most posts have no long number at all
         yield from find_ibans(text)
         yield from find_cards(text)
-        yield from find_national_ids(text, regions=regions_of(region))
+        yield from find_national_ids(text, regions=resolve_regions(region))
         yield from find_phones(text, region=region)
 
 
-def replace_personal(text: str) -> str:
+def redact_text(text: str) -> str:
     """Return only the redacted text, for a column of texts."""
     return redact(text).text
 
 
-def count_personal(text: str) -> tuple[str, dict[str, int]]:
+def redact_and_count(text: str) -> tuple[str, dict[str, int]]:
     """Return the redacted text and the number of replacements by kind."""
     redacted = redact(text)
     return redacted.text, dict(redacted.counts)

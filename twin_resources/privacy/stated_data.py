@@ -15,13 +15,15 @@ from collections.abc import Iterator
 from twin_resources.privacy.kinds import Kind, TextSpan
 from twin_resources.privacy.payment import find_ibans
 
-_TOP_LEVEL = r"(?:com|org|net|info|eu|io|me|edu|co|uk|us|at|ch|de|es|fr|mx|ar|be|example|test)"
+_TOP_LEVEL_DOMAINS = (
+    r"(?:com|org|net|info|eu|io|me|edu|co|uk|us|at|ch|de|es|fr|mx|ar|be|example|test)"
+)
 _AT = r"\s*[\[({]\s*(?:at|ät|arroba|arobase|@)\s*[\])}]\s*|\s+(?:at|ät|arroba|arobase)\s+"
 _DOT = r"\s*[\[({]\s*(?:dot|punkt|punto|point|\.)\s*[\])}]\s*|\s+(?:dot|punkt|punto|point)\s+|\."
 _SPELT_MAIL = re.compile(
     # one start per run and RFC 5321's limit of 64; otherwise a request of 32 KB takes a minute
     rf"(?<![\w+-])[\w+-]{{1,64}}(?:(?:{_DOT})[\w+-]+){{0,3}}(?:{_AT})[\w-]+(?:(?:{_DOT})[\w-]+){{0,2}}"
-    rf"(?:{_DOT}){_TOP_LEVEL}\b",
+    rf"(?:{_DOT}){_TOP_LEVEL_DOMAINS}\b",
     re.IGNORECASE,
 )
 _RESERVED_MAIL = re.compile(
@@ -53,18 +55,18 @@ _DATE = (
     rf"|\d{{1,2}}(?:st|nd|rd|th|er|º|\.)?\s(?:of\s|de\s)?{_MONTH},?(?:\s(?:del?\s)?\d{{4}})?"
     rf"|{_MONTH}\s\d{{1,2}}(?:st|nd|rd|th)?(?:,?\s\d{{4}})?)(?![\w])"
 )
-_BORN = re.compile(
+_BIRTH_DATE = re.compile(
     r"\b(?:born|b\.|d\.?o\.?b\.?|date of birth|birth ?da(?:te|y)|geboren|geb\.|geburts(?:datum|tag)"
     r"|naci(?:ó|mos)|nací|nacid[oa]s?|(?:fecha de )?nacimiento|cumpleaños|cumplo años|née?s?"
     r"|(?:date de )?naissance|anniversaire)"
     rf"(?!\w)[^\d\n]{{0,30}}?({_DATE})",
     re.IGNORECASE,
 )
-_BORN_AFTER = re.compile(
+_BIRTH_DATE_BEFORE_WORD = re.compile(
     rf"(?<![\w.])({_DATE})[^\d\n]{{0,20}}?\b(?:geboren|zur Welt)\b", re.IGNORECASE
 )
 _NAME = r"[A-ZÄÖÜÉÈÀÁÍÓÚÑ][\w'’-]+"
-_NO_STREET = (
+_NOT_A_STREET = (
     r"(?!(?:Arbeits|Steck|Speicher|Sitz|Spiel|Lager|Stell|Aus|Rück|Um|Rechts|Schul)(?:platz|weg))"
 )
 _ADDRESS = re.compile(
@@ -79,7 +81,7 @@ _ADDRESS = re.compile(
     rf"|\b(?i:lieu-dit|urbanización) (?:(?:Le|La|Les|Los|Las"
     rf"|El) )?{_NAME}(?: {_NAME})*,? (?:[a-z]+ \d+, )?\d{{5}}\b"
     # number last: German, Dutch and Spanish; bounded, since each part of A-A-A- restarts
-    rf"|\b{_NO_STREET}[A-ZÄÖÜ][\wäöüß-]{{0,40}}"
+    rf"|\b{_NOT_A_STREET}[A-ZÄÖÜ][\wäöüß-]{{0,40}}"
     r"(?:straße|strasse|str\.|gasse|weg|platz|allee|damm|ufer|steig|pfad|chaussee|straat|laan"
     r"|gracht) \d{1,4} ?[a-z]?\b"
     r"|\b[A-ZÄÖÜ][\wäöüß-]{1,40}(?:er|sche) (?:Straße|Str\.|Allee|Weg|Platz|Damm|Ufer"
@@ -105,25 +107,25 @@ _IDENTITY_DOCUMENT = re.compile(
     r"((?-i:[A-Z]{0,5} ?\d[A-Z0-9]*(?:[ ./-][A-Z0-9]*\d[A-Z0-9]*|[ ./-][A-Z](?![a-zà-ÿ])){0,5}))",
     re.IGNORECASE,
 )
-_MIN_DIGITS = 5  # of the number of a document; a year has four
-_PLATE = (
+_MIN_DOCUMENT_DIGITS = 5  # of the number of a document; a year has four
+_NUMBER_PLATE = (
     r"(?:[A-ZÄÖÜ]{1,3}[ -][A-Z]{1,2}[ -]?\d{1,4}[EH]?|[A-Z]{2}\d\d ?[A-Z]{3}"
     r"|[A-Z]{2}[ -]\d{3}[ -][A-Z]{2}"
     r"|\d{4}[ -]?[BCDFGHJKLMNPRSTVWXYZ]{3}|[A-Z]\d{1,3} ?[A-Z]{3}|[A-Z0-9]{2,4}[ -][A-Z0-9]{3,4})"
 )
-_VEHICLE = (
+_VEHICLE_WORDS = (
     r"(?:number|licen[cs]e) plates?|registration|\bplates?\b|\bcar\b|\bvan\b|kennzeichen"
     r"|nummernschild"
     r"|\bauto\b|\bwagen\b|matr[íi]cula|\bcoche\b|\bfurgoneta\b|\bmoto\b|immatricul\w+|\bplaque\b"
     r"|\bvoiture\b|\bcamionnette\b"
 )
 _PLATE_NEAR_VEHICLE = re.compile(
-    rf"(?i:{_VEHICLE})[^\n]{{0,50}}?(?<![\w-])(?=[^\n]{{0,8}}\d)({_PLATE})(?![\w-])"
-    rf"|(?<![\w-])({_PLATE})(?![\w-])[^\n]{{0,30}}(?i:{_VEHICLE})"
+    rf"(?i:{_VEHICLE_WORDS})[^\n]{{0,50}}?(?<![\w-])(?=[^\n]{{0,8}}\d)({_NUMBER_PLATE})(?![\w-])"
+    rf"|(?<![\w-])({_NUMBER_PLATE})(?![\w-])[^\n]{{0,30}}(?i:{_VEHICLE_WORDS})"
 )
 
 
-def find_stated(text: str) -> Iterator[TextSpan]:
+def find_stated_personal_data(text: str) -> Iterator[TextSpan]:
     """Yield spans of stated data; they may overlap each other and those of other kinds."""
     yield from (TextSpan(*match.span(), "e-mail") for match in _SPELT_MAIL.finditer(text))
     for match in _RESERVED_MAIL.finditer(text):
@@ -131,11 +133,11 @@ def find_stated(text: str) -> Iterator[TextSpan]:
             yield TextSpan(*match.span(), "e-mail")
     yield from find_ibans(text, check_bank=False)
     yield from (TextSpan(*match.span(), "ip address") for match in _RESERVED_NETWORK.finditer(text))
-    for shape in (_BORN, _BORN_AFTER):
-        yield from _first_groups(shape, text, "date of birth")
+    for pattern in (_BIRTH_DATE, _BIRTH_DATE_BEFORE_WORD):
+        yield from _find_first_groups(pattern, text, "date of birth")
     yield from (TextSpan(*match.span(), "address") for match in _ADDRESS.finditer(text))
-    for span in _first_groups(_IDENTITY_DOCUMENT, text, "national id"):
-        if sum(map(str.isdigit, text[span.start : span.end])) >= _MIN_DIGITS:
+    for span in _find_first_groups(_IDENTITY_DOCUMENT, text, "national id"):
+        if sum(map(str.isdigit, text[span.start : span.end])) >= _MIN_DOCUMENT_DIGITS:
             yield span
     for match in _PLATE_NEAR_VEHICLE.finditer(text):
         span = match.span(1) if match[1] else match.span(2)
@@ -143,5 +145,5 @@ def find_stated(text: str) -> Iterator[TextSpan]:
             yield TextSpan(*span, "number plate")
 
 
-def _first_groups(shape: re.Pattern[str], text: str, kind: Kind) -> Iterator[TextSpan]:
-    yield from (TextSpan(*match.span(1), kind) for match in shape.finditer(text))
+def _find_first_groups(pattern: re.Pattern[str], text: str, kind: Kind) -> Iterator[TextSpan]:
+    yield from (TextSpan(*match.span(1), kind) for match in pattern.finditer(text))

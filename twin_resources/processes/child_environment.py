@@ -19,7 +19,7 @@ from twin_resources.settings import (
     Settings,
 )
 
-_NAMES = frozenset(
+_ALLOWED_NAMES = frozenset(
     (
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP"),
         *("TMP", "TERM", "COLUMNS", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH"),
@@ -32,7 +32,7 @@ _NAMES = frozenset(
         *("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"),
     )
 )
-_PREFIXES = (
+_ALLOWED_PREFIXES = (
     *("LC_", "XDG_", "TWIN_", "PIP_", "UV_", "CUDA_", "NVIDIA_", "HIP_", "ROCR_", "NCCL_", "GLOO_"),
     *("OMP_", "MKL_", "KMP_", "OPENBLAS_", "TORCH_", "PYTORCH_", "TRITON_", "DS_", "DEEPSPEED_"),
     *("GLIBC_", "MALLOC_", "ONEDNN_"),
@@ -100,12 +100,12 @@ def provider_prefixes(models: Iterable[str]) -> tuple[str, ...]:
     """
     prefixes: list[str] = []
     for model in filter(None, models):
-        if provider := provider_of(model):
+        if provider := parse_provider(model):
             prefixes.extend(_PROVIDER_PREFIXES.get(provider, (f"{provider.upper()}_",)))
     return tuple(dict.fromkeys(prefixes))
 
 
-def provider_of(model: str) -> str:
+def parse_provider(model: str) -> str:
     """Return the provider in a LiteLLM model name, with or without its prefix, or ""."""
     provider, slash, _ = model.partition("/")
     if slash:
@@ -113,7 +113,7 @@ def provider_of(model: str) -> str:
     return next((name for starts, name in _BARE_MODELS if model.startswith(starts)), "")
 
 
-def named_models(settings: Settings) -> tuple[str, ...]:
+def configured_models(settings: Settings) -> tuple[str, ...]:
     """Return the outside models in the settings: teacher, judge, and paid model with a budget."""
     paid = settings.paid_model if settings.has_paid_route else ""
     return tuple(filter(None, (settings.teacher_model, settings.judge_model, paid)))
@@ -133,7 +133,7 @@ def child_environment(
         and settings.embedder in {EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER}
         and not settings.has_hub_set
     )
-    allowed = (*_PREFIXES, *provider_prefixes(named_models(settings)))
+    allowed = (*_ALLOWED_PREFIXES, *provider_prefixes(configured_models(settings)))
     if settings.tables_uri.startswith("s3://"):
         allowed += _CLOUD_PREFIXES
     if settings.state_url.startswith("postgres"):
@@ -143,7 +143,7 @@ def child_environment(
     child = {
         name: value
         for name, value in environ.items()
-        if (name in _NAMES or name.startswith(allowed)) and name not in _SOURCED_VARIABLES
+        if (name in _ALLOWED_NAMES or name.startswith(allowed)) and name not in _SOURCED_VARIABLES
     }
     child |= TELEMETRY_OFF
     if embedded:
@@ -182,9 +182,9 @@ def withheld_keys(
     needed = provider_prefixes(needed_for)
     if settings.tables_uri.startswith("s3://"):
         needed += _CLOUD_PREFIXES
-    given = provider_prefixes(named_models(settings))
+    configured = provider_prefixes(configured_models(settings))
     return tuple(
         name
         for name in environ
-        if given and name.startswith(given) and not (needed and name.startswith(needed))
+        if configured and name.startswith(configured) and not (needed and name.startswith(needed))
     )

@@ -16,20 +16,22 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from twin_resources.dagster_runs import LOCATION
+from twin_resources.dagster_runs import CODE_LOCATION
 from twin_resources.errors import TwinError
 from twin_resources.processes.child_environment import child_environment, withheld_keys
-from twin_resources.processes.program_progress import output_of
+from twin_resources.processes.program_progress import run_for_output
 from twin_resources.settings import Settings
 
 # Folder → the database in it, as Dagster's SQLite storage lays them out.
 DATABASES = {"history": "runs.db", "schedules": "schedules.db"}
 # The first line of every `dagster.yaml` that a release has written.
-OURS = "# Dagster's instance on one machine: copied to $DAGSTER_HOME at each start of the stack."
+GENERATED_HEADER = (
+    "# Dagster's instance on one machine: copied to $DAGSTER_HOME at each start of the stack."
+)
 
 
 def write_dagster_home(
-    settings: Settings, configuration: Path, *, code: Path, environ: Mapping[str, str]
+    settings: Settings, configuration: Path, *, code_socket: Path, environ: Mapping[str, str]
 ) -> Path:
     """Write `<home>/dagster`, and keep existing files except settings from an earlier start.
     A `dagster.yaml` that somebody else wrote is kept, with a notice on standard error.
@@ -37,7 +39,7 @@ def write_dagster_home(
     daemon a new one every minute, at 5 CPU seconds each. The file names one shared server instead.
     Args:
         configuration: the `dagster.yaml` to copy.
-        code: socket of the shared code server.
+        code_socket: socket of the shared code server.
         environ: as for the programs of the stack.
 
     Returns:
@@ -56,7 +58,7 @@ def write_dagster_home(
     if not all((folder / name / file).is_file() for name, file in DATABASES.items()):
         _make_databases(settings, folder, environ)
     workspace = folder / "workspace.yaml"
-    server = {"socket": str(code), "location_name": LOCATION}
+    server = {"socket": str(code_socket), "location_name": CODE_LOCATION}
     # JSON is valid YAML and quotes every value
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
     return workspace
@@ -67,32 +69,32 @@ def _is_replaceable(instance: Path) -> bool:
     if not instance.exists():
         return True
     text = instance.read_text(encoding="utf-8").strip()
-    return not text or text.startswith(OURS)
+    return not text or text.startswith(GENERATED_HEADER)
 
 
 def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
     """Make the databases beside the home; a start after an interrupted one begins again."""
-    making = folder.with_name("dagster.partial")
-    shutil.rmtree(making, ignore_errors=True)
-    making.mkdir(mode=0o700)
-    shutil.copyfile(folder / "dagster.yaml", making / "dagster.yaml")
+    partial = folder.with_name("dagster.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    shutil.copyfile(folder / "dagster.yaml", partial / "dagster.yaml")
     environment = child_environment(settings, instance="", environ=environ)
     for name in withheld_keys(settings, needed_for=(), environ=environ):
         environment.pop(name, None)
-    completed = output_of(
+    completed = run_for_output(
         [sys.executable, "-m", "dagster", "instance", "info"],
-        environment=environment | {"DAGSTER_HOME": str(making)},
+        environment=environment | {"DAGSTER_HOME": str(partial)},
     )
     if completed.returncode != 0:
         raise TwinError(
-            f"make Dagster's databases in {making}",
+            f"make Dagster's databases in {partial}",
             found=f"`dagster instance info` ended with {completed.returncode}: "
             f"{completed.stderr.decode('utf-8', 'replace')[-1000:]}",
             next_step="correct the cause, and start again",
         )
     for name, file in DATABASES.items():
         # settings that somebody else wrote may keep the databases elsewhere
-        if (making / name).is_dir() and not (folder / name / file).is_file():
+        if (partial / name).is_dir() and not (folder / name / file).is_file():
             shutil.rmtree(folder / name, ignore_errors=True)
-            (making / name).rename(folder / name)
-    shutil.rmtree(making)
+            (partial / name).rename(folder / name)
+    shutil.rmtree(partial)

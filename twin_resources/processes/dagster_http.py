@@ -22,7 +22,14 @@ from typing import Any
 
 import httpx
 
-from twin_resources.dagster_runs import LOCATION, RUN_FIELDS, Event, Run, event_of, run_of
+from twin_resources.dagster_runs import (
+    CODE_LOCATION,
+    RUN_FIELDS,
+    Event,
+    Run,
+    parse_event,
+    parse_run,
+)
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.processes.endpoints import urls
@@ -31,9 +38,11 @@ from twin_resources.settings import Settings, load_secrets
 REPOSITORY = "__repository__"
 PARTITIONS = "authors"
 PARTITION_TAG = "dagster/partition"
-UNREACHABLE = "DagsterUserCodeUnreachableError"  # class name of the error in Dagster's response
+UNREACHABLE_ERROR_CLASS = (
+    "DagsterUserCodeUnreachableError"  # class name of the error in Dagster's response
+)
 _DISK_ERRORS = ("disk I/O error", "disk is full", "unable to open database file", "No space left")
-MIN_ROOM = 1 << 20  # bytes; a run's first records take a few hundred thousand
+MIN_FREE_BYTES = 1 << 20  # bytes; a run's first records take a few hundred thousand
 
 
 class DagsterHTTP:
@@ -65,7 +74,7 @@ class DagsterHTTP:
         )
 
     @classmethod
-    def of_home(cls, settings: Settings, *, timeout_s: float = MAX_WORKING_S) -> DagsterHTTP:
+    def for_home(cls, settings: Settings, *, timeout_s: float = MAX_WORKING_S) -> DagsterHTTP:
         """Make a client of the webserver of a home's stack."""
         key = load_secrets(settings).gateway_master_key
         folder = settings.home / "dagster"
@@ -100,13 +109,13 @@ class DagsterHTTP:
         except httpx.TransportError:
             return False
 
-    def listens(self) -> bool:
+    def accepts_connections(self) -> bool:
         """Return whether the address accepts connections, whether or not it answers requests."""
         address = httpx.URL(self.url)
         with socket.socket() as client:
             return client.connect_ex((address.host, address.port or 80)) == 0
 
-    def location_is_loaded(self) -> bool:
+    def is_location_loaded(self) -> bool:
         """Return whether the code location has loaded.
         Raises:
             TwinError: its code cannot be imported; the error gives the reason.
@@ -120,7 +129,7 @@ class DagsterHTTP:
         )["workspaceOrError"]
         for entry in data.get("locationEntries", ()):
             outcome = entry["locationOrLoadError"] or {}
-            if outcome.get("className") == UNREACHABLE:
+            if outcome.get("className") == UNREACHABLE_ERROR_CLASS:
                 return False  # the code server is starting or restarting
             if outcome.get("__typename") == "PythonError":
                 raise TwinError(
@@ -128,7 +137,7 @@ class DagsterHTTP:
                     found=outcome["message"].strip(),
                     next_step="correct the code and run `twin up` again",
                 )
-            if entry["name"] == LOCATION:
+            if entry["name"] == CODE_LOCATION:
                 return entry["loadStatus"] == "LOADED" and bool(outcome)
         return False
 
@@ -139,7 +148,7 @@ class DagsterHTTP:
               addDynamicPartition(
                 partitionKey: $key, partitionsDefName: $name, repositorySelector: $selector) {
                 __typename ... on Error { message } } }""",
-            {"key": slug, "name": PARTITIONS, "selector": _repository()},
+            {"key": slug, "name": PARTITIONS, "selector": _repository_selector()},
             tried=f"add the author {slug} to Dagster",
         )["addDynamicPartition"]
         if answer["__typename"] == "DuplicateDynamicPartitionError":
@@ -174,7 +183,7 @@ class DagsterHTTP:
                     "selector": {
                         "jobName": job,
                         "repositoryName": REPOSITORY,
-                        "repositoryLocationName": LOCATION,
+                        "repositoryLocationName": CODE_LOCATION,
                     },
                     "runConfigData": {
                         "ops": {
@@ -204,7 +213,7 @@ class DagsterHTTP:
             tried=f"read the run {run_id}",
         )["runOrError"]
         self._expect(answer, "Run", tried=f"read the run {run_id}")
-        return run_of(answer)
+        return parse_run(answer)
 
     def runs(
         self,
@@ -237,7 +246,7 @@ class DagsterHTTP:
             tried="list the runs",
         )["runsOrError"]
         self._expect(answer, "Runs", tried="list the runs")
-        return [run_of(row) for row in answer["results"]]
+        return [parse_run(row) for row in answer["results"]]
 
     def events(self, run_id: str, *, after: str | None = None) -> tuple[list[Event], str | None]:
         """Return the events of a run after the cursor `after`, and the next cursor."""
@@ -256,14 +265,14 @@ class DagsterHTTP:
             tried=f"read the log of the run {run_id}",
         )["logsForRun"]
         self._expect(answer, "EventConnection", tried=f"read the log of the run {run_id}")
-        return [event_of(row) for row in answer["events"]], answer["cursor"]
+        return [parse_event(row) for row in answer["events"]], answer["cursor"]
 
-    def sensor_is_on(self, name: str) -> bool:
+    def is_sensor_running(self, name: str) -> bool:
         """Return whether a sensor is running."""
         answer = self._query(
             """query($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) {
               __typename ... on Sensor { sensorState { status } } ... on Error { message } } }""",
-            {"selector": _repository() | {"sensorName": name}},
+            {"selector": _repository_selector() | {"sensorName": name}},
             tried=f"look at the sensor {name}",
         )["sensorOrError"]
         self._expect(answer, "Sensor", tried=f"look at the sensor {name}")
@@ -313,7 +322,7 @@ class DagsterHTTP:
             )
         document = answer.json()
         if document.get("errors"):
-            raise self._refused(
+            raise self._rejection_error(
                 tried,
                 str(document["errors"][0].get("message", document["errors"][0])),
                 "look at dagster-webserver.log in the logs folder",
@@ -327,11 +336,11 @@ class DagsterHTTP:
             next_step="see `twin status`; start the stack with `twin up`",
         )
 
-    def _refused(self, tried: str, found: str, next_step: str) -> TwinError:
+    def _rejection_error(self, tried: str, found: str, next_step: str) -> TwinError:
         """Return the error for Dagster's response, which for a full disk is `disk I/O error`."""
         if self._folder is not None and any(words in found for words in _DISK_ERRORS):
-            room = shutil.disk_usage(self._folder).free
-            if room < MIN_ROOM:
+            free_bytes = shutil.disk_usage(self._folder).free
+            if free_bytes < MIN_FREE_BYTES:
                 found = f"no space left on the disk of {self._folder}"
                 next_step = "free space there and run it again; what was stored before is unchanged"
         return TwinError(tried, found=found, next_step=next_step)
@@ -341,12 +350,12 @@ class DagsterHTTP:
             return
         details: Sequence[Mapping[str, str]] = answer.get("errors") or ()
         reasons = [answer.get("message", ""), *(detail["message"] for detail in details)]
-        raise self._refused(
+        raise self._rejection_error(
             tried,
             f"{answer['__typename']}: {' '.join(filter(None, reasons)).strip()}",
             "look at the deployment page of the Dagster UI",
         )
 
 
-def _repository() -> dict[str, str]:
-    return {"repositoryName": REPOSITORY, "repositoryLocationName": LOCATION}
+def _repository_selector() -> dict[str, str]:
+    return {"repositoryName": REPOSITORY, "repositoryLocationName": CODE_LOCATION}

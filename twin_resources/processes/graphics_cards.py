@@ -16,18 +16,18 @@ from importlib import metadata
 QUERY = ("nvidia-smi", "--query-gpu=uuid,name,memory.total", "--format=csv,noheader,nounits")
 MIB = 1.048576e6
 TIMEOUT_S = 60.0
-WITHOUT_CUDA = "+cpu"  # suffix of torch builds that cannot use a GPU
+CPU_BUILD_SUFFIX = "+cpu"  # suffix of torch builds that cannot use a GPU
 
 Card = tuple[str, float]
 
 
-def gpus() -> list[Card]:
+def list_gpus() -> list[Card]:
     """List NVIDIA GPUs as (name, memory in GB), without those that `CUDA_VISIBLE_DEVICES` hides.
 
     Source: https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/environment-variables.html
     """
     cards: list[tuple[str, Card]] = []
-    for line in _listing().splitlines():
+    for line in _query_nvidia_smi().splitlines():
         uuid, _, rest = line.partition(",")
         name, _, mebibytes = rest.rpartition(",")
         if name and mebibytes.strip().isdigit():
@@ -35,10 +35,10 @@ def gpus() -> list[Card]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return [card for _, card in cards]
-    return _shown(cards, [part.strip() for part in visible.split(",")])
+    return _select_visible(cards, [part.strip() for part in visible.split(",")])
 
 
-def usable_gpus() -> list[Card]:
+def list_usable_gpus() -> list[Card]:
     """Return `gpus`, or none if the installed torch was built without CUDA.
     Before the installation all GPUs count, because it installs the build with CUDA.
     """
@@ -46,10 +46,10 @@ def usable_gpus() -> list[Card]:
         version = metadata.version("torch")
     except metadata.PackageNotFoundError:
         version = ""
-    return [] if version.endswith(WITHOUT_CUDA) else gpus()
+    return [] if version.endswith(CPU_BUILD_SUFFIX) else list_gpus()
 
 
-def _shown(cards: Sequence[tuple[str, Card]], names: Sequence[str]) -> list[Card]:
+def _select_visible(cards: Sequence[tuple[str, Card]], names: Sequence[str]) -> list[Card]:
     """Select cards by number or UUID prefix in the order of `names`, up to an invalid name."""
     shown: list[Card] = []
     for name in names:
@@ -66,12 +66,14 @@ def _shown(cards: Sequence[tuple[str, Card]], names: Sequence[str]) -> list[Card
 
 
 @functools.cache
-def _listing() -> str:
+def _query_nvidia_smi() -> str:
     """Return the output of `nvidia-smi`, or "" if it is missing, fails or takes too long.
     It runs once per process, so that a passing failure does not change what is trained.
     """
     try:
-        ran = subprocess.run(QUERY, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        completed = subprocess.run(
+            QUERY, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return ran.stdout if ran.returncode == 0 else ""
+    return completed.stdout if completed.returncode == 0 else ""

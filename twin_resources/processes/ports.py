@@ -18,7 +18,7 @@ import psutil
 
 from twin_resources.errors import TwinError
 
-SEARCHED = 200
+MAX_PORTS_TRIED = 200
 _claims: dict[int, socket.socket] = {}
 
 
@@ -36,7 +36,7 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
-def claim(port: int) -> bool:
+def claim_port(port: int) -> bool:
     """Reserve a port against other processes that choose, until this process ends.
     Seconds pass between the choice of a port and its service's listening; a second `twin up`
     would find it free until then. The claim is a socket in Linux's abstract namespace, a name
@@ -56,7 +56,7 @@ def claim(port: int) -> bool:
     return True
 
 
-def holder(port: int) -> str:
+def describe_port_holder(port: int) -> str:
     """Name the process that listens, for a message: `nginx (pid 812)` or `another process`."""
     try:
         for connection in psutil.net_connections(kind="tcp"):
@@ -69,7 +69,7 @@ def holder(port: int) -> str:
 
 
 def choose_ports(
-    wanted: Mapping[str, int],
+    default_ports: Mapping[str, int],
     *,
     host: str,
     requested: Collection[str] = (),
@@ -77,7 +77,7 @@ def choose_ports(
 ) -> dict[str, int]:
     """Choose one free port per service, and claim it unless a person requested it.
     Args:
-        wanted: service → port of the settings.
+        default_ports: service → port of the settings.
         host: address that the services will listen on.
         requested: services whose port a person requested by flag or variable.
         preferred: service → port of this home's last start, used if it is free, so that older
@@ -87,29 +87,34 @@ def choose_ports(
         TwinError: a requested port is taken, or none of the next 200 is free.
     """
     chosen: dict[str, int] = {}
-    for service, port in wanted.items():
+    for service, port in default_ports.items():
         if service in requested:
             if not is_free(host, port) or port in chosen.values():
                 raise TwinError(
                     f"start {service} on port {port}",
-                    found=f"the port is in use by {holder(port)}",
+                    found=f"the port is in use by {describe_port_holder(port)}",
                     next_step=f"stop it, or choose another with --{service}-port",
                 )
             chosen[service] = port
             continue
         known = (preferred or {}).get(service)
-        candidates = [*([known] if known else []), *range(port, min(port + SEARCHED, 65_536))]
+        candidates = [
+            *([known] if known else []),
+            *range(port, min(port + MAX_PORTS_TRIED, 65_536)),
+        ]
         free = (
             candidate
             for candidate in candidates
-            if candidate not in chosen.values() and is_free(host, candidate) and claim(candidate)
+            if candidate not in chosen.values()
+            and is_free(host, candidate)
+            and claim_port(candidate)
         )
         try:
             chosen[service] = next(free)
         except StopIteration:
             raise TwinError(
                 f"find a free port for {service}",
-                found=f"every port from {port} to {port + SEARCHED - 1} is in use",
+                found=f"every port from {port} to {port + MAX_PORTS_TRIED - 1} is in use",
                 next_step=f"choose one with --{service}-port",
             ) from None
     return chosen

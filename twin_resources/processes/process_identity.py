@@ -46,10 +46,10 @@ def identify(pid: int) -> ProcessIdentity | None:
         return None
 
 
-def find(identity: ProcessIdentity) -> psutil.Process | None:
+def find_process(identity: ProcessIdentity) -> psutil.Process | None:
     """Return the process of `identity`, or None if it has ended (its pid may be reused)."""
-    now = identify(identity.pid)
-    if now is None or abs(now.started - identity.started) > START_TOLERANCE_S:
+    current = identify(identity.pid)
+    if current is None or abs(current.started - identity.started) > START_TOLERANCE_S:
         return None
     try:
         return psutil.Process(identity.pid)
@@ -64,10 +64,10 @@ def marked_processes(instance: str, *, variable: str = INSTANCE_VARIABLE) -> lis
     """
     if not instance:
         return []
-    spared = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    excluded_pids = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
     processes: list[psutil.Process] = []
     for process in psutil.process_iter():
-        if process.pid in spared:
+        if process.pid in excluded_pids:
             continue
         try:
             if process.environ().get(variable) == instance:
@@ -82,7 +82,7 @@ def session_processes(leader: ProcessIdentity) -> list[psutil.Process]:
     This search complements the marker, which a process loses when it overwrites its environment
     area, as setproctitle does.
     """
-    if find(leader) is None:
+    if find_process(leader) is None:
         return []
     processes: list[psutil.Process] = []
     for process in psutil.process_iter():

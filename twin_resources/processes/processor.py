@@ -20,8 +20,8 @@ import re
 from pathlib import Path
 
 ON, OFF = "on", "off"
-ALWAYS = r"\b(amx_bf16|bf16)\b"  # tiles of Intel's; matrix products of Arm's
-OF_AMD = r"\bavx512_bf16\b"
+FAST_BF16_FLAGS = r"\b(amx_bf16|bf16)\b"  # tiles of Intel's; matrix products of Arm's
+AMD_BF16_FLAG = r"\bavx512_bf16\b"
 
 
 def bf16_is_faster() -> bool:
@@ -36,5 +36,6 @@ def bf16_is_faster() -> bool:
     except OSError:
         return False  # a container may hide the file; fp32 is slower but correct
     return bool(
-        re.search(ALWAYS, cpuinfo) or ("AuthenticAMD" in cpuinfo and re.search(OF_AMD, cpuinfo))
+        re.search(FAST_BF16_FLAGS, cpuinfo)
+        or ("AuthenticAMD" in cpuinfo and re.search(AMD_BF16_FLAG, cpuinfo))
     )

@@ -36,8 +36,8 @@ class ProgramProgress:
     _cpu_s: float = 0.0
     _log_bytes: int = 0
     _pid: int = 0
-    _since: float = field(default=-1.0)
-    _began: float = field(default=-1.0)
+    _last_progress_at: float = field(default=-1.0)
+    _started_at: float = field(default=-1.0)
 
     def idle_s(self, pid: int, log: Path | None = None) -> float:
         """Return the seconds since its CPU time or its log last grew, or since its start.
@@ -45,67 +45,74 @@ class ProgramProgress:
             pid: pid of its leader, or 0 if none runs.
             log: path of its log, or None.
         """
-        now, cpu_s, log_bytes = self.clock(), cpu_seconds(pid), _size(log) if log else 0
+        now, cpu_s, log_bytes = self.clock(), cpu_seconds(pid), _log_size(log) if log else 0
         works = cpu_s >= self._cpu_s + _MIN_CPU_S or log_bytes != self._log_bytes
-        if self._since < 0 or pid != self._pid or works:
-            self._cpu_s, self._log_bytes, self._pid, self._since = cpu_s, log_bytes, pid, now
-        return now - self._since
+        if self._last_progress_at < 0 or pid != self._pid or works:
+            self._cpu_s, self._log_bytes, self._pid, self._last_progress_at = (
+                cpu_s,
+                log_bytes,
+                pid,
+                now,
+            )
+        return now - self._last_progress_at
 
-    def given_up(
-        self, pid: int, log: Path | None = None, *, most_idle_s: float | None = None
+    def stop_reason(
+        self, pid: int, log: Path | None = None, *, max_idle_s: float | None = None
     ) -> str:
         """Return why to stop waiting for it, or "" while it works. Call it at every poll.
         Args:
             pid, log: as for `idle_s`.
-            most_idle_s: limit in seconds, or None for `MAX_IDLE_S`.
+            max_idle_s: limit in seconds, or None for `MAX_IDLE_S`.
         """
         idle_s = self.idle_s(pid, log)
-        if self._began < 0:
-            self._began = self.clock()
-        waited_s = self.clock() - self._began
-        if idle_s > (MAX_IDLE_S if most_idle_s is None else most_idle_s):
+        if self._started_at < 0:
+            self._started_at = self.clock()
+        waited_s = self.clock() - self._started_at
+        if idle_s > (MAX_IDLE_S if max_idle_s is None else max_idle_s):
             return f"not done after {waited_s:.0f} s, the last {idle_s:.0f} of them idle"
         return f"not done after {waited_s:.0f} s" if waited_s > MAX_WORKING_S else ""
 
 
-def output_of(
+def run_for_output(
     command: Sequence[str],
     *,
-    given: bytes = b"",
+    input_bytes: bytes = b"",
     environment: Mapping[str, str] | None = None,
-    most_cpu_s: float = MAX_WORKING_S,
+    max_cpu_s: float = MAX_WORKING_S,
     poll_s: float = 1.0,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end, whatever its exit status, as long as it works.
     Args:
-        given: its standard input.
-        most_cpu_s: limit of its CPU seconds.
+        input_bytes: its standard input.
+        max_cpu_s: limit of its CPU seconds.
     Raises:
         TwinError: it was idle, used more, or was not done in an hour; it is killed then.
         OSError: it cannot be started.
     """
     progress = ProgramProgress()
-    pipe, unsent = subprocess.PIPE, given or None
+    pipe, pending_input = subprocess.PIPE, input_bytes or None
     with subprocess.Popen(
         command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
     ) as process:
         while True:
             try:
-                out, errors = process.communicate(unsent, timeout=poll_s)
+                out, errors = process.communicate(pending_input, timeout=poll_s)
             except subprocess.TimeoutExpired:
-                unsent = None  # the first call keeps sending the input; a second is refused
-                why = progress.given_up(process.pid)
-                if cpu_seconds(process.pid) > most_cpu_s:
-                    why = f"not done after {most_cpu_s:g} s of processor time"
+                pending_input = None  # the first call keeps sending the input; a second is refused
+                failure = progress.stop_reason(process.pid)
+                if cpu_seconds(process.pid) > max_cpu_s:
+                    failure = f"not done after {max_cpu_s:g} s of processor time"
             except BaseException:
                 process.kill()
                 raise
             else:
                 return subprocess.CompletedProcess(command, process.returncode, out, errors)
-            if why:
+            if failure:
                 process.kill()
                 raise TwinError(
-                    f"run {command[0]}", found=why, next_step="run it by hand and see what it does"
+                    f"run {command[0]}",
+                    found=failure,
+                    next_step="run it by hand and see what it does",
                 )
 
 
@@ -125,7 +132,7 @@ def cpu_seconds(pid: int) -> float:
     return total
 
 
-def _size(log: Path) -> int:
+def _log_size(log: Path) -> int:
     try:
         return log.stat().st_size
     except OSError:

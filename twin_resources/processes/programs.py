@@ -15,14 +15,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_resources.dagster_runs import LOCATION
+from twin_resources.dagster_runs import CODE_LOCATION
 from twin_resources.errors import TwinError
-from twin_resources.processes.child_environment import named_models, withheld_keys
+from twin_resources.processes.child_environment import configured_models, withheld_keys
 from twin_resources.processes.dagster_home import write_dagster_home
 from twin_resources.processes.endpoints import urls
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.stack import Stack, read_record
-from twin_resources.processes.supervisor import Program, ProgramState, socket_path, tail
+from twin_resources.processes.supervisor import Program, ProgramState, socket_path, read_tail
 from twin_resources.settings import Settings, load_secrets
 
 if TYPE_CHECKING:
@@ -35,15 +35,15 @@ DEFINITIONS = "twin_assets.definitions"
 AFTER_WEBSERVER = ("dagster-daemon",)
 # A link to deploy/local/dagster.yaml in a checkout, the file itself in a wheel.
 DAGSTER_YAML = Path(__file__).resolve().parent / "dagster.yaml"
-WHEN_ASKED = ("chat",)  # takes 230 MB and most sessions never need it; `twin chat` starts it
-LATER = (*AFTER_EMBEDDER, *AFTER_BASE_MODEL, *AFTER_WEBSERVER, *WHEN_ASKED)
+ON_DEMAND = ("chat",)  # takes 230 MB and most sessions never need it; `twin chat` starts it
+NOT_AUTOSTARTED = (*AFTER_EMBEDDER, *AFTER_BASE_MODEL, *AFTER_WEBSERVER, *ON_DEMAND)
 
 
-class StackEnded(TwinError):
+class StackEndedError(TwinError):
     """The supervisor of the stack died while a command waited for it."""
 
 
-class StackStopped(StackEnded):
+class StackStoppedError(StackEndedError):
     """`twin stop` ended the stack, or another one replaced it, while a command waited for it."""
 
 
@@ -63,45 +63,53 @@ def stack_programs(
     """Return every program of the stack, with the ports in `settings`, and write Dagster's home."""
     root = working_folder()
     code = code_socket(settings)
-    workspace = str(write_dagster_home(settings, DAGSTER_YAML, code=code, environ=environ))
-    named = named_models(settings)
+    workspace = str(write_dagster_home(settings, DAGSTER_YAML, code_socket=code, environ=environ))
+    models = configured_models(settings)
     paid = (settings.paid_model,) if settings.has_paid_route else ()
     # Runs buy labels, which are answers of the paid model; without a budget they never call it.
-    bought = paid if settings.label_budget_per_month is not None else ()
-    offline = tuple(name for name in named if name not in paid or name in bought)
+    label_models = paid if settings.label_budget_per_month is not None else ()
+    run_models = tuple(name for name in models if name not in paid or name in label_models)
 
-    def program(name: str, *arguments: str, calls: Sequence[str] = (), stop_s: int = 8) -> Program:
+    def program(
+        name: str, *arguments: str, models_called: Sequence[str] = (), stop_s: int = 8
+    ) -> Program:
         return Program(
             name=name,
             command=(sys.executable, "-m", *arguments),
             directory=root,
-            autostart=name not in LATER,
+            autostart=name not in NOT_AUTOSTARTED,
             stop_s=stop_s,
-            withheld=withheld_keys(settings, needed_for=calls, environ=environ),
+            withheld_variables=withheld_keys(settings, needed_for=models_called, environ=environ),
         )
 
     host = settings.host
     programs = [
         program(
             "dagster-code",
-            *("dagster", "api", "grpc", "--socket", str(code), "--location-name", LOCATION),
+            *("dagster", "api", "grpc", "--socket", str(code), "--location-name", CODE_LOCATION),
             *("-m", DEFINITIONS, "--lazy-load-user-code"),
-            calls=offline,
+            models_called=run_models,
         ),
         program(
             "dagster-webserver",
             *("twin_resources.page.dagster_pages", "-w", workspace),
             *("-h", host, "-p", str(settings.dagster_port)),
-            calls=offline,
+            models_called=run_models,
         ),
         program(
-            "dagster-daemon", "dagster._daemon", "run", "-w", workspace, calls=offline, stop_s=12
+            "dagster-daemon",
+            "dagster._daemon",
+            "run",
+            "-w",
+            workspace,
+            models_called=run_models,
+            stop_s=12,
         ),
         program("models", "twin_resources.models.serving.fleet"),
         program(
             "gateway",
             *("twin_resources.gateway", "--processes", str(settings.gateways)),
-            calls=paid,
+            models_called=paid,
         ),
         program("chat", "twin_resources.page"),
     ]
@@ -119,7 +127,7 @@ def stack_programs(
     return programs
 
 
-def service_is_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) -> bool:
+def is_service_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) -> bool:
     """Return whether a service answers its users' requests.
     Args:
         service: a program's name; the daemon always counts as ready.
@@ -130,23 +138,23 @@ def service_is_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) 
     addresses = urls(settings)
     match service:
         case "traces":
-            return _answers(f"{addresses['traces']}/api/public/health")
+            return _returns_ok(f"{addresses['traces']}/api/public/health")
         case "dagster-code":
-            return _listens(code_socket(settings))
+            return _accepts_connections(code_socket(settings))
         case "dagster-webserver":
-            return dagster.is_up() and dagster.location_is_loaded()
+            return dagster.is_up() and dagster.is_location_loaded()
         case "gateway":
             key = load_secrets(settings).gateway_key
-            return _answers(f"{addresses['gateway']}/models", key=key)
+            return _returns_ok(f"{addresses['gateway']}/models", key=key)
         case "chat":
-            return _answers(f"{addresses['chat']}/ready")
+            return _returns_ok(f"{addresses['chat']}/ready")
         case "models":
-            return server_is_ready(settings, "base")
+            return is_server_ready(settings, "base")
         case _:
             return True
 
 
-def server_is_ready(settings: Settings, version: str) -> bool:
+def is_server_ready(settings: Settings, version: str) -> bool:
     """Return whether the fleet reports that a model server is ready.
 
     Args:
@@ -165,7 +173,7 @@ def wait_until(
     is_ready: Callable[[], bool],
     *,
     program: str,
-    most_idle_s: float | None = None,
+    max_idle_s: float | None = None,
     poll_s: float = 0.3,
 ) -> float:
     """Wait for a service of a stack; return the seconds waited.
@@ -173,7 +181,7 @@ def wait_until(
     supervisor's nine attempts. The supervisor restarts a program that was killed.
     Args:
         program: the program whose state and log explain a failure.
-        most_idle_s: seconds without CPU time or a log line until it counts as failed; None for
+        max_idle_s: seconds without CPU time or a log line until it counts as failed; None for
             three minutes.
     Raises:
         StackEnded: the supervisor has ended.
@@ -181,38 +189,38 @@ def wait_until(
             after an hour; the error shows the end of its log.
     """
     began = time.monotonic()
-    first: ProgramState | None = None
+    first_state: ProgramState | None = None
     progress = ProgramProgress()
     while not is_ready():
         ensure_alive(stack)
-        ensure_not_given_up(stack, program, progress, most_idle_s=most_idle_s)
+        ensure_program_works(stack, program, progress, max_idle_s=max_idle_s)
         state = stack.supervisor.states().get(program)
-        first = first or state
-        if first and state and state.stopped != first.stopped:
+        first_state = first_state or state
+        if first_state and state and state.stopped_at != first_state.stopped_at:
             _ensure_not_exited(stack, state, waited_s=time.monotonic() - began)
         time.sleep(poll_s)
     return time.monotonic() - began
 
 
 def _ensure_not_exited(stack: Stack, state: ProgramState, *, waited_s: float) -> None:
-    how = stack.supervisor.last_exit(state.name)
-    if not how.startswith("exit status"):
+    last_exit = stack.supervisor.last_exit(state.name)
+    if not last_exit.startswith("exit status"):
         return  # killed or stopped; the supervisor or another command starts it again
     raise TwinError(
         f"start {state.name}",
-        found=f"it ended with {how} after {waited_s:.0f} s; its log ends:\n"
-        + (tail(state.log, lines=6) or "an empty log"),
+        found=f"it ended with {last_exit} after {waited_s:.0f} s; its log ends:\n"
+        + (read_tail(state.log, lines=6) or "an empty log"),
         next_step=f"correct the cause (the whole log is {state.log}) and run the same command "
         "again",
     )
 
 
-def ensure_not_given_up(
+def ensure_program_works(
     stack: Stack,
     program: str,
     progress: ProgramProgress | None = None,
     *,
-    most_idle_s: float | None = None,
+    max_idle_s: float | None = None,
 ) -> None:
     """Raise an error unless the supervisor still starts or runs the program and it works.
     Args:
@@ -225,15 +233,15 @@ def ensure_not_given_up(
     state = stack.supervisor.states().get(program)
     if state is None:
         return
-    why = ""
+    failure = ""
     if progress is not None:
-        why = progress.given_up(state.pid, state.log, most_idle_s=most_idle_s)
-    if state.state != "FATAL" and not why:
+        failure = progress.stop_reason(state.pid, state.log, max_idle_s=max_idle_s)
+    if state.state != "FATAL" and not failure:
         return
-    end = tail(state.log, lines=6) or "an empty log"
+    log_tail = read_tail(state.log, lines=6) or "an empty log"
     raise TwinError(
         f"start {program}",
-        found=f"{state.state}{', ' if why else ''}{why}; its log ends:\n{end}",
+        found=f"{state.state}{', ' if failure else ''}{failure}; its log ends:\n{log_tail}",
         next_step=f"read {state.log}, then `twin stop` and `twin up`",
     )
 
@@ -252,14 +260,14 @@ def ensure_alive(stack: Stack) -> None:
         or record.supervisor is None
         or record.stopping
     ):
-        raise StackStopped(
+        raise StackStoppedError(
             f"use the stack of {stack.settings.home}",
             found="it was stopped by `twin stop`",
             next_step="start it again with `twin up`",
         )
     if stack.is_alive():
         return
-    raise StackEnded(
+    raise StackEndedError(
         f"use the stack of {stack.settings.home}",
         found=f"its supervisor (pid {stack.identity.pid}) died",
         next_step=f"read {stack.settings.logs_dir / 'supervisor.log'}; `twin up` recovers",
@@ -271,13 +279,13 @@ def code_socket(settings: Settings) -> Path:
     return socket_path(settings.home / "supervisor", "dagster-code")
 
 
-def _listens(path: Path) -> bool:
+def _accepts_connections(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(1.0)
         return client.connect_ex(str(path)) == 0
 
 
-def _answers(url: str, *, key: str = "") -> bool:
+def _returns_ok(url: str, *, key: str = "") -> bool:
     import httpx  # imported here, because it takes 0.1 s and `twin status` does not need it
 
     headers = {"Authorization": f"Bearer {key}"} if key else {}

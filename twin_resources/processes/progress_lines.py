@@ -14,7 +14,7 @@ from typing import Any
 
 from twin_resources.processes.time_left import TimeLeft
 
-TOLD_EVERY_S = 3.0
+LOG_INTERVAL_S = 3.0
 
 
 class ProgressLines:
@@ -26,31 +26,34 @@ class ProgressLines:
     """
 
     def __init__(self, log: Callable[[str], object]) -> None:
-        self.say = log
-        self._left = TimeLeft()
-        self._logged_at = self._stepped = time.monotonic()
+        self.write_line = log
+        self._time_left = TimeLeft()
+        self._logged_at = self._last_step_at = time.monotonic()
         self._lock = threading.Lock()  # candidate and base answer in parallel
 
     def expect(self, message: str, steps: int, *, each_s: float) -> None:
         """Announce a part, or correct its number of steps."""
         with self._lock:
-            self._left.expect(message, steps, each_s=each_s)
+            self._time_left.expect(message, steps, each_s=each_s)
 
-    def of(self, message: str) -> Callable[[int], None]:
+    def step_recorder(self, message: str) -> Callable[[int], None]:
         """Return a function that records a number of steps of one announced part."""
 
         def advance(steps: int) -> None:
             with self._lock:
                 now = time.monotonic()
-                self._left.made(message, steps, now - self._stepped)
-                self._stepped = now
-                if now - self._logged_at < TOLD_EVERY_S:
+                self._time_left.record_steps(message, steps, now - self._last_step_at)
+                self._last_step_at = now
+                if now - self._logged_at < LOG_INTERVAL_S:
                     return
                 self._logged_at = now
-                report: dict[str, Any] = {"step": self._left.done, "steps": self._left.steps}
-                left = self._left.seconds()
+                report: dict[str, Any] = {
+                    "step": self._time_left.done,
+                    "steps": self._time_left.steps,
+                }
+                left = self._time_left.estimate_seconds()
                 report |= {"message": message} | ({} if left is None else {"eta_s": round(left)})
-            self.say("progress " + json.dumps(report))
+            self.write_line("progress " + json.dumps(report))
 
         return advance
 
@@ -68,14 +71,14 @@ class SyncProgressLines:
         self._lines, self._message = ProgressLines(log), message
         self._batch, self._done = range(0), 0
 
-    def begin(self, batch: range, of: int) -> None:
+    def begin_batch(self, batch: range, total: int) -> None:
         """Begin a batch, given the indices of its inputs among all that are computed."""
         self._batch = batch
-        self._lines.expect(self._message, of, each_s=1.0)
+        self._lines.expect(self._message, total, each_s=1.0)
 
     def advance(self, done: int, total: int) -> None:
         """Record that `done` of `total` parts of the batch, of about equal length, are done."""
-        at = self._batch.start + len(self._batch) * done // total
-        if at > self._done:
-            self._lines.of(self._message)(at - self._done)
-            self._done = at
+        inputs_done = self._batch.start + len(self._batch) * done // total
+        if inputs_done > self._done:
+            self._lines.step_recorder(self._message)(inputs_done - self._done)
+            self._done = inputs_done

@@ -24,28 +24,28 @@ from typing import Any, TextIO
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
-from twin_resources.private_files import database_files, take_from_others
+from twin_resources.private_files import database_files, restrict_to_owner
 from twin_resources.processes.child_environment import child_environment
 from twin_resources.processes.endpoints import remove_endpoints
 from twin_resources.processes.ports import choose_ports
 from twin_resources.processes.process_identity import (
     ProcessIdentity,
     end_processes,
-    find,
+    find_process,
     identify,
     marked_processes,
     session_processes,
 )
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.supervisor import Program, Supervisor
-from twin_resources.processes.wording import counted
+from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 
 SCHEMA = 1
 SERVICES = ("gateway", "dagster", "traces", "chat")
 
 
-class StackRuns(TwinError):
+class StackRunningError(TwinError):
     """Another command has started the stack of this home."""
 
 
@@ -92,7 +92,7 @@ class Stack:
 
     def is_alive(self) -> bool:
         """Return whether its supervisor still runs; the stack ends with it."""
-        return find(self.identity) is not None
+        return find_process(self.identity) is not None
 
     def pids(self) -> dict[str, ProcessIdentity]:
         """Map the supervisor and every program that is up to their processes, by name.
@@ -109,7 +109,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Stopped:
+class StopResult:
     """The result of a stop.
     Attributes:
         was_running: whether a supervisor was alive.
@@ -147,9 +147,9 @@ def read_record(settings: Settings) -> StackRecord | None:
 def find_stack(settings: Settings) -> Stack | None:
     """Return the running stack of this home, or None (another process may have its old pid)."""
     record = read_record(settings)
-    if record is None or record.supervisor is None or find(record.supervisor) is None:
+    if record is None or record.supervisor is None or find_process(record.supervisor) is None:
         return None
-    return Stack(_with_record(settings, record), record, _supervisor(settings))
+    return Stack(_apply_record(settings, record), record, _supervisor(settings))
 
 
 def start_stack(
@@ -170,17 +170,17 @@ def start_stack(
         StackRuns: another command has started the stack; use that one.
         TwinError: a requested port is taken, or the supervisor did not start.
     """
-    with _lock(settings, report=report):
+    with _hold_start_stop_lock(settings, report=report):
         if find_stack(settings) is not None:
-            raise StackRuns(
+            raise StackRunningError(
                 f"start the stack of {settings.home}",
                 found="it runs already",
                 next_step="use it, or end it with `twin stop`",
             )
-        for line in _make_private(settings):
+        for line in _restrict_access(settings):
             report(line)
         former = read_record(settings)
-        for line in _clear_away(settings, former):
+        for line in _clean_up_after_crash(settings, former):
             report(line)
         wanted = {name: int(getattr(settings, f"{name}_port")) for name in SERVICES}
         ports = choose_ports(
@@ -201,7 +201,7 @@ def start_stack(
             author=former.author if former else "",
             gateways=settings.gateways,
         )
-        settings = _with_record(settings, record)
+        settings = _apply_record(settings, record)
         _write_record(settings, record)
         try:
             identity = _supervisor(settings).start(
@@ -217,28 +217,28 @@ def start_stack(
         return Stack(settings, record, _supervisor(settings))
 
 
-def stop_stack(settings: Settings, *, report: Callable[[str], object] = _discard) -> Stopped:
+def stop_stack(settings: Settings, *, report: Callable[[str], object] = _discard) -> StopResult:
     """End every process that the stack of this home started, and nothing else. Safe to repeat."""
     if not _record_path(settings).parent.is_dir():
-        return Stopped(was_running=False, ended=0)  # never started, so write nothing
-    with _lock(settings, report=report):
+        return StopResult(was_running=False, ended=0)  # never started, so write nothing
+    with _hold_start_stop_lock(settings, report=report):
         record = read_record(settings)
         if record is None:
             remove_endpoints(settings.home)
-            return Stopped(was_running=False, ended=0)
+            return StopResult(was_running=False, ended=0)
         leader = record.supervisor
-        was_running = leader is not None and find(leader) is not None
+        was_running = leader is not None and find_process(leader) is not None
         if was_running and leader is not None:
-            of_session = session_processes(leader)
+            session_members = session_processes(leader)
             if not _supervisor(settings).shutdown(leader):
                 report("the supervisor did not end in time; ending its processes one by one")
         else:
-            of_session = []
-        survivors = [process for process in of_session if process.is_running()]
+            session_members = []
+        survivors = [process for process in session_members if process.is_running()]
         ended = end_processes([*survivors, *marked_processes(record.instance)])
         remove_endpoints(settings.home)
         _write_record(settings, replace(record, supervisor=None, stopping=False))
-        return Stopped(was_running=was_running, ended=ended)
+        return StopResult(was_running=was_running, ended=ended)
 
 
 def announce_stop(settings: Settings) -> None:
@@ -268,7 +268,7 @@ def chosen_settings(settings: Settings) -> Settings:
     return settings.model_copy(update=chosen)
 
 
-def _make_private(settings: Settings) -> list[str]:
+def _restrict_access(settings: Settings) -> list[str]:
     """Make home, databases and logs private; return a line for each path that could not be."""
     home, logs = settings.home, settings.logs_dir
     folders = [home, logs, *(home / name for name in ("chat", "dagster", "supervisor"))]
@@ -276,11 +276,14 @@ def _make_private(settings: Settings) -> list[str]:
         *(file for path in home.glob("*.sqlite") for file in database_files(path)),
         *(path for path in logs.rglob("*") if path.is_file()),
     ]
-    left = take_from_others([*folders, *files])
-    return [f"others can read {path}, which is not this user's: chmod go= {path}" for path in left]
+    still_accessible = restrict_to_owner([*folders, *files])
+    return [
+        f"others can read {path}, which is not this user's: chmod go= {path}"
+        for path in still_accessible
+    ]
 
 
-def _clear_away(settings: Settings, record: StackRecord | None) -> list[str]:
+def _clean_up_after_crash(settings: Settings, record: StackRecord | None) -> list[str]:
     """End processes of a dead supervisor and remove its files; return lines that report it."""
     if record is None:
         return []
@@ -291,13 +294,13 @@ def _clear_away(settings: Settings, record: StackRecord | None) -> list[str]:
         )
     leftovers = marked_processes(record.instance)
     if leftovers:
-        ended = counted(end_processes(leftovers), "process", "processes")
+        ended = format_count(end_processes(leftovers), "process", "processes")
         lines.append(f"ended {ended} that it had left")
     remove_endpoints(settings.home)
     return lines
 
 
-def _with_record(settings: Settings, record: StackRecord) -> Settings:
+def _apply_record(settings: Settings, record: StackRecord) -> Settings:
     ports = {f"{name}_port": port for name, port in record.ports.items()}
     chosen = {name: getattr(record, name) for name in ("base_model", "embedder", "gateways")}
     return settings.model_copy(update=ports | chosen)
@@ -318,7 +321,9 @@ def _write_record(settings: Settings, record: StackRecord) -> None:
 
 
 @contextmanager
-def _lock(settings: Settings, *, report: Callable[[str], object]) -> Generator[None]:
+def _hold_start_stop_lock(
+    settings: Settings, *, report: Callable[[str], object]
+) -> Generator[None]:
     """Hold the home's start/stop lock; the kernel releases it if the holder is killed.
     Raises:
         TwinError: the holder is idle, or has held the lock for an hour.
@@ -333,8 +338,8 @@ def _lock(settings: Settings, *, report: Callable[[str], object]) -> Generator[N
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
-                holder = _holder(stream)
-                if why := progress.given_up(holder, settings.logs_dir / "supervisor.log"):
+                holder = _read_lock_holder(stream)
+                if why := progress.stop_reason(holder, settings.logs_dir / "supervisor.log"):
                     raise TwinError(
                         f"start or stop the stack of {settings.home}",
                         found=f"another `twin` (process {holder or 'unknown'}) is at it, {why}",
@@ -351,7 +356,7 @@ def _lock(settings: Settings, *, report: Callable[[str], object]) -> Generator[N
         yield
 
 
-def _holder(stream: TextIO) -> int:
+def _read_lock_holder(stream: TextIO) -> int:
     """Return the pid in the lock file, or 0 if it is missing or incomplete."""
     stream.seek(0)
     text = stream.read()

@@ -32,7 +32,7 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.process_identity import (
     ProcessIdentity,
     end_processes,
-    find,
+    find_process,
     identify,
 )
 from twin_resources.processes.program_progress import ProgramProgress
@@ -41,13 +41,13 @@ from twin_resources.processes.program_progress import ProgramProgress
 # path with its pid appended and then links the path to it.
 MAX_SOCKET_PATH = 104 - 1 - len(".4194304")
 
-PROCESS = "twin_resources.processes.supervisord_process"
+SUPERVISORD_MODULE = "twin_resources.processes.supervisord_process"
 GROUP = "twin"
-_STATES_UP = ("STARTING", "RUNNING")
-_ALREADY_STARTED = 60
-_NOT_RUNNING = 70
-_SHUTTING_DOWN = 6
-_STARTED_AGAIN_WITHIN_S = 5.0  # supervisord checks once a second
+_UP_STATES = ("STARTING", "RUNNING")
+_ALREADY_STARTED_FAULT = 60
+_NOT_RUNNING_FAULT = 70
+_SHUTTING_DOWN_FAULT = 6
+_RESTART_TIMEOUT_S = 5.0  # supervisord checks once a second
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Program:
         start_s: seconds it must stay up to count as started.
         stop_s: seconds between SIGTERM and SIGKILL of its process group.
         retries: number of failed starts in a row before supervisord gives up.
-        withheld: variables of the stack that are empty for this program.
+        withheld_variables: variables of the stack that are empty for this program.
     """
 
     name: str
@@ -72,25 +72,25 @@ class Program:
     start_s: int = 3
     stop_s: int = 8
     retries: int = 8
-    withheld: tuple[str, ...] = ()
+    withheld_variables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class ProgramState:
     """The state of a program; `state` is supervisord's name for it (RUNNING, BACKOFF, FATAL …).
     Attributes:
-        stopped: time of its last end, by itself or on request, in seconds since 1970; 0 if never.
+        stopped_at: time of its last end, by itself or on request, in seconds since 1970; 0 if never.
     """
 
     name: str
     state: str
     pid: int
     log: Path
-    stopped: int = 0
+    stopped_at: int = 0
 
     @property
     def is_up(self) -> bool:
-        return self.state in _STATES_UP
+        return self.state in _UP_STATES
 
 
 def socket_path(folder: Path, name: str = "supervisor") -> Path:
@@ -149,7 +149,7 @@ def quote(text: str) -> str:
     return f'"{escaped}"'
 
 
-def configuration(
+def render_configuration(
     programs: Sequence[Program], *, folder: Path, logs: Path, socket: Path, identifier: str
 ) -> str:
     """Return the text of `supervisord.conf`, which has no secrets (they are in the environment)."""
@@ -179,7 +179,7 @@ def configuration(
     # supervisord stops the programs of a group at the same time, separate ones one by one.
     lines += [f"[group:{GROUP}]", f"programs={','.join(program.name for program in programs)}"]
     for program in programs:
-        emptied = ",".join(f'{name}=""' for name in program.withheld)
+        withheld_assignments = ",".join(f'{name}=""' for name in program.withheld_variables)
         lines += [
             f"[program:{program.name}]",
             f"command={' '.join(map(quote, program.command))}",
@@ -197,7 +197,7 @@ def configuration(
             "redirect_stderr=true",
             "stdout_logfile_maxbytes=10MB",
             "stdout_logfile_backups=2",
-            *([f"environment={emptied}"] if emptied else []),
+            *([f"environment={withheld_assignments}"] if withheld_assignments else []),
         ]
     return "\n".join(lines) + "\n"
 
@@ -232,16 +232,16 @@ class Supervisor:
         socket = socket_path(self.folder)
         for stale in (socket, self.folder / "supervisord.pid"):
             stale.unlink(missing_ok=True)
-        text = configuration(
+        text = render_configuration(
             programs, folder=self.folder, logs=self.logs, socket=socket, identifier=identifier
         )
         path = self.folder / "supervisord.conf"
         path.write_text(text, encoding="utf-8")
         boot_log = self.logs / "supervisor-start.log"
-        made = os.open(boot_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(made, "wb") as output:
+        descriptor = os.open(boot_log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", PROCESS, "-c", str(path)],
+                [sys.executable, "-m", SUPERVISORD_MODULE, "-c", str(path)],
                 env=dict(environment),
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -251,24 +251,24 @@ class Supervisor:
                 umask=0o077,  # supervisord itself opens every program's log
             )
         identity = identify(process.pid)
-        progress, why = ProgramProgress(), ""
-        while identity is not None and process.poll() is None and not why:
-            if self.answers():
+        progress, failure = ProgramProgress(), ""
+        while identity is not None and process.poll() is None and not failure:
+            if self.is_responding():
                 return identity
             time.sleep(0.05)
-            why = progress.given_up(process.pid, boot_log)
+            failure = progress.stop_reason(process.pid, boot_log)
         if process.poll() is None:
             end_processes([psutil.Process(process.pid)])
         raise TwinError(
             "start the supervisor of the stack",
-            found=tail(boot_log, lines=5) or why or f"it ended with {process.poll()}",
+            found=read_tail(boot_log, lines=5) or failure or f"it ended with {process.poll()}",
             next_step=f"read {self.logs / 'supervisor.log'}",
         )
 
-    def answers(self) -> bool:
+    def is_responding(self) -> bool:
         """Return whether supervisord answers on the socket of this folder."""
         try:
-            with self._remote() as remote:
+            with self._connect() as remote:
                 remote.getState()
         except (OSError, Fault):
             return False
@@ -279,7 +279,7 @@ class Supervisor:
         Raises:
             TwinError: supervisord does not answer, or is being stopped.
         """
-        with self._remote_or_error("ask the supervisor for its programs") as remote:
+        with self._connect_or_raise("ask the supervisor for its programs") as remote:
             programs = cast("list[dict[str, Any]]", remote.getAllProcessInfo())
         return {
             row["name"]: ProgramState(
@@ -287,7 +287,7 @@ class Supervisor:
                 state=row["statename"],
                 pid=row["pid"],
                 log=self.logs / f"{row['name']}.log",
-                stopped=row["stop"],
+                stopped_at=row["stop"],
             )
             for row in programs
         }
@@ -298,32 +298,32 @@ class Supervisor:
         "" if the end of the log has no such line.
         """
         pattern = re.compile(rf"exited: {re.escape(name)} \((.+?); (?:not )?expected\)")
-        exits = pattern.findall(tail(self.logs / "supervisor.log", lines=200))
+        exits = pattern.findall(read_tail(self.logs / "supervisor.log", lines=200))
         return exits[-1] if exits else ""
 
     def start_program(self, name: str) -> None:
         """Start a program unless it is up already."""
-        self._act("start", name, ignored=_ALREADY_STARTED)
+        self._start_or_stop("start", name, ignored=_ALREADY_STARTED_FAULT)
 
     def stop_program(self, name: str) -> None:
         """Stop a program and its process group unless it is down already.
         supervisord counts a program that has just exited as down and restarts it shortly after, so
         this method waits for that restart.
         """
-        self._act("stop", name, ignored=_NOT_RUNNING)
-        deadline = time.monotonic() + _STARTED_AGAIN_WITHIN_S
+        self._start_or_stop("stop", name, ignored=_NOT_RUNNING_FAULT)
+        deadline = time.monotonic() + _RESTART_TIMEOUT_S
         while self.states()[name].state == "EXITED" and time.monotonic() < deadline:
             time.sleep(0.1)
-            self._act("stop", name, ignored=_NOT_RUNNING)
+            self._start_or_stop("stop", name, ignored=_NOT_RUNNING_FAULT)
 
-    def _act(self, verb: str, name: str, *, ignored: int) -> None:
-        with self._remote_or_error(f"{verb} the program {name}") as remote:
+    def _start_or_stop(self, verb: str, name: str, *, ignored: int) -> None:
+        with self._connect_or_raise(f"{verb} the program {name}") as remote:
             call = remote.startProcess if verb == "start" else remote.stopProcess
             try:
                 # do not wait for a start, because readiness is checked over HTTP
                 call(f"{GROUP}:{name}", verb == "stop")
             except Fault as fault:
-                if fault.faultCode == _SHUTTING_DOWN:
+                if fault.faultCode == _SHUTTING_DOWN_FAULT:
                     raise
                 if fault.faultCode != ignored:
                     raise TwinError(
@@ -334,24 +334,24 @@ class Supervisor:
 
     def shutdown(self, identity: ProcessIdentity, *, wait_s: float = 25.0) -> bool:
         """Ask supervisord to stop its programs and end; return False if it still runs then."""
-        process = find(identity)
+        process = find_process(identity)
         if process is None:
             return True
         try:
-            with self._remote() as remote:
+            with self._connect() as remote:
                 remote.shutdown()
         except (OSError, Fault):
             process.terminate()  # its socket is gone, and SIGTERM has the same effect
         deadline = time.monotonic() + wait_s
         while time.monotonic() < deadline:
             _reap(identity.pid)
-            if find(identity) is None:
+            if find_process(identity) is None:
                 return True
             time.sleep(0.05)
         return False
 
     @contextmanager
-    def _remote(self) -> Generator[Any]:
+    def _connect(self) -> Generator[Any]:
         from supervisor.xmlrpc import SupervisorTransport  # pyright: ignore[reportMissingTypeStubs]
 
         address = f"unix://{socket_path(self.folder)}"
@@ -362,9 +362,9 @@ class Supervisor:
             ).supervisor
 
     @contextmanager
-    def _remote_or_error(self, tried: str) -> Generator[Any]:
+    def _connect_or_raise(self, tried: str) -> Generator[Any]:
         try:
-            with self._remote() as remote:
+            with self._connect() as remote:
                 yield remote
         except OSError as error:
             raise TwinError(
@@ -373,7 +373,7 @@ class Supervisor:
                 next_step="`twin stop`, then `twin up`",
             ) from error
         except Fault as fault:
-            if fault.faultCode != _SHUTTING_DOWN:
+            if fault.faultCode != _SHUTTING_DOWN_FAULT:
                 raise
             raise TwinError(
                 tried,
@@ -390,7 +390,7 @@ def _reap(pid: int) -> None:
         return  # another command started it, and its parent collects the status
 
 
-def tail(path: Path, *, lines: int = 12) -> str:
+def read_tail(path: Path, *, lines: int = 12) -> str:
     """Return the last lines of a log, or "" if there is no such file."""
     try:
         with path.open("rb") as stream:

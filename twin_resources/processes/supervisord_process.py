@@ -13,13 +13,13 @@ from __future__ import annotations
 from supervisor import loggers, supervisord  # pyright: ignore[reportMissingTypeStubs]
 
 
-def _lose_the_line(self: loggers.Handler) -> None:
+def _drop_line(self: loggers.Handler) -> None:
     """Drop the line; later lines are logged again once there is room."""
 
 
 def main() -> None:
     """Run `python -m supervisor.supervisord` with the same arguments."""
-    loggers.Handler.handleError = _lose_the_line
+    loggers.Handler.handleError = _drop_line
     supervisord.main()
 
 

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from statistics import median
 
 MIN_STEPS = 3  # no estimate before this, because the first step differs from the others
-RECENT = 12  # steps, or half of those done if that is more
-PAUSE = 3.0  # a step longer than this many medians is a pause
-OFTEN = 3  # from this number of pauses on, they count in the estimate
+MIN_RECENT_STEPS = 12  # steps, or half of those done if that is more
+PAUSE_FACTOR = 3.0  # a step longer than this many medians is a pause
+MIN_PAUSES_COUNTED = 3  # from this number of pauses on, they count in the estimate
 
 
-def seconds_each(durations: Sequence[float]) -> float | None:
+def estimate_step_seconds(durations: Sequence[float]) -> float | None:
     """Return the expected duration of a step in seconds, or None after too few steps.
     Args:
         durations: seconds of each step so far, in order.
@@ -30,15 +30,19 @@ def seconds_each(durations: Sequence[float]) -> float | None:
     if len(durations) < MIN_STEPS:
         return None
     warm = durations[1:]
-    recent = warm[-max(RECENT, len(warm) // 2) :]
-    most = PAUSE * median(recent)
-    paused = [duration - most for duration in warm if duration > most]
-    often = sum(paused) / len(warm) if len(paused) >= OFTEN else 0.0
-    return sum(min(duration, most) for duration in recent) / len(recent) + often
+    recent = warm[-max(MIN_RECENT_STEPS, len(warm) // 2) :]
+    pause_threshold_s = PAUSE_FACTOR * median(recent)
+    pause_excess_s = [
+        duration - pause_threshold_s for duration in warm if duration > pause_threshold_s
+    ]
+    mean_pause_s = (
+        sum(pause_excess_s) / len(warm) if len(pause_excess_s) >= MIN_PAUSES_COUNTED else 0.0
+    )
+    return sum(min(duration, pause_threshold_s) for duration in recent) / len(recent) + mean_pause_s
 
 
 @dataclass
-class Part:
+class StepPart:
     """Steps of one kind.
 
     Attributes:
@@ -52,7 +56,7 @@ class Part:
     durations: list[float] = field(default_factory=list[float])
 
     @property
-    def left(self) -> int:
+    def steps_left(self) -> int:
         return max(0, self.steps - len(self.durations))
 
 
@@ -63,22 +67,22 @@ class TimeLeft:
     """
 
     def __init__(self) -> None:
-        self._parts: dict[str, Part] = {}
+        self._parts: dict[str, StepPart] = {}
 
     def expect(self, name: str, steps: int, *, each_s: float) -> None:
         """Announce a part, or correct its number of steps."""
         known = self._parts.get(name)
         if known is None:
-            self._parts[name] = Part(steps, each_s)
+            self._parts[name] = StepPart(steps, each_s)
         else:
             known.steps = max(steps, len(known.durations))
 
-    def made(self, name: str, steps: int, seconds: float) -> None:
+    def record_steps(self, name: str, steps: int, seconds: float) -> None:
         """Record that `steps` steps of a part took `seconds` together.
         Steps beyond the announced number are left out. A part that was not announced gets `steps`.
         """
-        part = self._parts.setdefault(name, Part(steps, seconds / steps))
-        for _ in range(min(steps, part.left)):
+        part = self._parts.setdefault(name, StepPart(steps, seconds / steps))
+        for _ in range(min(steps, part.steps_left)):
             part.durations.append(seconds / steps)
 
     @property
@@ -89,15 +93,17 @@ class TimeLeft:
     def steps(self) -> int:
         return sum(part.steps for part in self._parts.values())
 
-    def seconds(self) -> float | None:
+    def estimate_seconds(self) -> float | None:
         """Return the seconds left, or None after too few steps."""
         if self.done < MIN_STEPS and self.done < self.steps:
             return None
         slowness = self._slowness()
         total = 0.0
         for part in self._parts.values():
-            each = seconds_each(part.durations)
-            total += part.left * (part.expected_s * slowness if each is None else each)
+            step_seconds = estimate_step_seconds(part.durations)
+            total += part.steps_left * (
+                part.expected_s * slowness if step_seconds is None else step_seconds
+            )
         return total
 
     def _slowness(self) -> float:

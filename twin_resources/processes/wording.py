@@ -7,7 +7,7 @@ Scope: singular and plural. Out of scope: sentences.
 from __future__ import annotations
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
+def format_count(count: int, noun: str, plural: str = "") -> str:
     """Format a count with its noun: `1 post`, `2 posts`, `1,200 posts`.
     Args:
         noun: the singular.

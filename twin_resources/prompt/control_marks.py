@@ -32,15 +32,15 @@ from twin_resources.settings import Settings
 # Marks that the tokenizers of chat models share. They are part of every list because a server
 # whose tokenizer is not on this machine may answer. `<s>` and `<pad>` are not included: they are
 # common in posts about HTML, and a tokenizer that has them lists them.
-_FAMILIES = (
+_FAMILY_PATTERNS = (
     r"<\|[^|<>\n]{1,60}\|>",  # ChatML, Llama 3, Qwen, Phi, Command R
     r"<\uff5c[^\uff5c<>\n]{1,60}\uff5c>",  # DeepSeek
     r"</?(?:start|end)_of_(?:turn|image)>",  # Gemma
     r"\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS|TOOL_CONTENT)\]",  # Mistral
     r"<</?SYS>>",  # Llama 2
 )
-_IN_TEMPLATE = re.compile(r"<[^<>{}\s'\"%\\=]{1,60}>|\[/?[A-Z][A-Z_]+\]|<</?SYS>>")
-_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+_TEMPLATE_MARK = re.compile(r"<[^<>{}\s'\"%\\=]{1,60}>|\[/?[A-Z][A-Z_]+\]|<</?SYS>>")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _TEMPLATE_FILE = "chat_template.jinja"
 
 
@@ -49,47 +49,47 @@ class ControlMarks:
     """The marks of one or more models, always including those of the families.
 
     Attributes:
-        own: marks as the tokenizers write them.
+        marks: marks as the tokenizers write them.
     """
 
-    own: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
 
-    def escaped(self, text: str) -> str:
+    def escape(self, text: str) -> str:
         """Return the text with every mark broken, or the same string if it has none.
 
         Breaking is repeated until no mark is found, so that the pieces of one mark cannot form
         another; the method is idempotent. Letters that a normalizer folds (full-width ones) count
         as their folded form.
         """
-        folded = _folded(text)
+        folded = _fold(text)
         while positions := [match.start() for match in self._pattern.finditer(folded)]:
             for start in reversed(positions):
                 text = f"{text[: start + 1]} {text[start + 1 :]}"
                 folded = f"{folded[: start + 1]} {folded[start + 1 :]}"
         return text
 
-    def escaped_messages(self, messages: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
+    def escape_messages(self, messages: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
         """Apply `escaped` to the content of each message."""
         return [
-            {"role": message["role"], "content": self.escaped(message["content"])}
+            {"role": message["role"], "content": self.escape(message["content"])}
             for message in messages
         ]
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         # Longest first, so that the regex tries `[INST]x` before `[INST]`.
-        own = sorted({_folded(mark) for mark in self.own}, key=len, reverse=True)
-        return re.compile("|".join((*map(re.escape, own), *_FAMILIES)))
+        own = sorted({_fold(mark) for mark in self.marks}, key=len, reverse=True)
+        return re.compile("|".join((*map(re.escape, own), *_FAMILY_PATTERNS)))
 
 
-FAMILIES = ControlMarks()
+COMMON_MARKS = ControlMarks()
 
 
-def _folded(text: str) -> str:
+def _fold(text: str) -> str:
     """Return the text with each character folded by NFKC if the result is a single character."""
     if text.isascii():
         return text
-    folded = (unicodedata.normalize("NFKC", one) for one in text)
+    folded = (unicodedata.normalize("NFKC", character) for character in text)
     # U+FF5C is a character of DeepSeek marks; folded, it would form another mark.
     return "".join(
         other if len(other) == 1 and one != "\uff5c" else one
@@ -97,15 +97,15 @@ def _folded(text: str) -> str:
     )
 
 
-def marks_of_folder(folder: Path) -> tuple[str, ...]:
+def marks_from_folder(folder: Path) -> tuple[str, ...]:
     """Return the control tokens of the tokenizer in a transformers folder; none without its files.
 
     They are the tokens that `tokenizer.json` or `tokenizer_config.json` call special, the special
     tokens that have a role (`eos_token` …), and the marks in the chat template: in some models
     plain text that is not a token begins a turn.
     """
-    stamps = tuple(_stamp(folder / name) for name in (*_FILES, _TEMPLATE_FILE))
-    return _marks_of(folder, stamps)
+    stamps = tuple(_stamp(folder / name) for name in (*_TOKENIZER_FILES, _TEMPLATE_FILE))
+    return _read_marks(folder, stamps)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -117,28 +117,28 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=16)  # the tokenizer of an 8B model is a JSON of 9 MB
-def _marks_of(folder: Path, _stamps: tuple[tuple[int, int], ...]) -> tuple[str, ...]:
-    whole, config, roles = (_json(folder / name) for name in _FILES)
-    marks = set(_special(cast("list[Any]", whole.get("added_tokens") or [])))
+def _read_marks(folder: Path, _stamps: tuple[tuple[int, int], ...]) -> tuple[str, ...]:
+    tokenizer, config, special_tokens = (_read_json(folder / name) for name in _TOKENIZER_FILES)
+    marks = set(_special_tokens(cast("list[Any]", tokenizer.get("added_tokens") or [])))
     decoder = cast("dict[str, Any]", config.get("added_tokens_decoder") or {})
-    marks |= set(_special(list(decoder.values())))
-    for document in (config, roles):
+    marks |= set(_special_tokens(list(decoder.values())))
+    for document in (config, special_tokens):
         for name, value in document.items():
             if name.endswith("_token") or name == "additional_special_tokens":
-                marks |= set(_texts(value))
-    template = _template(config.get("chat_template"))
+                marks |= set(_token_texts(value))
+    template = _template_text(config.get("chat_template"))
     if (folder / _TEMPLATE_FILE).is_file():
         template += (folder / _TEMPLATE_FILE).read_text(encoding="utf-8")
-    marks |= set(_IN_TEMPLATE.findall(template))
-    return _usable(marks)
+    marks |= set(_TEMPLATE_MARK.findall(template))
+    return _breakable_marks(marks)
 
 
-def _usable(marks: Iterable[str]) -> tuple[str, ...]:
+def _breakable_marks(marks: Iterable[str]) -> tuple[str, ...]:
     # A single character cannot be broken, and no chat model uses one to mark a turn.
     return tuple(sorted(mark for mark in marks if len(mark) > 1 and not mark.isspace()))
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         document: object = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -146,7 +146,7 @@ def _json(path: Path) -> dict[str, Any]:
     return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
 
 
-def _special(entries: Sequence[Any]) -> Iterable[str]:
+def _special_tokens(entries: Sequence[Any]) -> Iterable[str]:
     for entry in entries:
         if isinstance(entry, dict):
             fields = cast("dict[str, Any]", entry)
@@ -154,31 +154,31 @@ def _special(entries: Sequence[Any]) -> Iterable[str]:
                 yield fields["content"]
 
 
-def _texts(value: object) -> Iterable[str]:
+def _token_texts(value: object) -> Iterable[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        yield from _texts(cast("dict[str, Any]", value).get("content"))
+        yield from _token_texts(cast("dict[str, Any]", value).get("content"))
     elif isinstance(value, list):
-        for one in cast("list[object]", value):
-            yield from _texts(one)
+        for item in cast("list[object]", value):
+            yield from _token_texts(item)
 
 
-def _template(value: object) -> str:
+def _template_text(value: object) -> str:
     """Return a template, or several by name, as one text to search."""
     return value if isinstance(value, str) else json.dumps(value or "", ensure_ascii=False)
 
 
-def marks_of_tokenizer(tokenizer: Any) -> ControlMarks:
+def marks_from_tokenizer(tokenizer: Any) -> ControlMarks:
     """Return the control tokens of a loaded transformers tokenizer; none if it names none."""
     added = cast("dict[int, Any]", getattr(tokenizer, "added_tokens_decoder", None) or {})
     marks = {str(token.content) for token in added.values() if token.special}
-    marks |= set(_texts(list(getattr(tokenizer, "all_special_tokens", None) or [])))
-    marks |= set(_IN_TEMPLATE.findall(_template(getattr(tokenizer, "chat_template", None))))
-    return ControlMarks(_usable(marks))
+    marks |= set(_token_texts(list(getattr(tokenizer, "all_special_tokens", None) or [])))
+    marks |= set(_TEMPLATE_MARK.findall(_template_text(getattr(tokenizer, "chat_template", None))))
+    return ControlMarks(_breakable_marks(marks))
 
 
-def marks_of_home(settings: Settings) -> ControlMarks:
+def marks_for_home(settings: Settings) -> ControlMarks:
     """Return the marks of all base models prepared in a home, whichever of them answers.
 
     Breaking another model's mark as well does no harm, because it is plain text to this model. It
@@ -186,6 +186,6 @@ def marks_of_home(settings: Settings) -> ControlMarks:
     """
     own: set[str] = set()
     for record in settings.weights_dir.glob("*/*/base_model.json"):
-        folder = record.parent / str(_json(record).get("folder", "."))
-        own |= set(marks_of_folder(folder))
+        folder = record.parent / str(_read_json(record).get("folder", "."))
+        own |= set(marks_from_folder(folder))
     return ControlMarks(tuple(sorted(own)))

@@ -57,29 +57,29 @@ class ShownPassage:
     end: int = 0
 
 
-def joined(passages: Iterable[Excerpt]) -> list[ShownPassage]:
+def join_passages(passages: Iterable[Excerpt]) -> list[ShownPassage]:
     """Return the passages in order, joining each to the previous one if it continues it."""
-    found: list[ShownPassage] = []
+    shown: list[ShownPassage] = []
     for passage in passages:
-        before = found[-1] if found else None
-        if before is not None and _goes_on(before, passage):
-            between = _white_space(passage.start - before.end)
-            found[-1] = replace(
-                before,
-                text=f"{before.text}{between}{passage.text}",
+        previous = shown[-1] if shown else None
+        if previous is not None and _continues(previous, passage):
+            between = _gap_text(passage.start - previous.end)
+            shown[-1] = replace(
+                previous,
+                text=f"{previous.text}{between}{passage.text}",
                 position=passage.position,
                 end=passage.end,
             )
         else:
-            found.append(ShownPassage(**{name: getattr(passage, name) for name in SHOWN_COLUMNS}))
-    return found
+            shown.append(ShownPassage(**{name: getattr(passage, name) for name in SHOWN_COLUMNS}))
+    return shown
 
 
-def _goes_on(before: ShownPassage, passage: Excerpt) -> bool:
-    return (before.document_id, before.position + 1) == (passage.document_id, passage.position)
+def _continues(previous: ShownPassage, passage: Excerpt) -> bool:
+    return (previous.document_id, previous.position + 1) == (passage.document_id, passage.position)
 
 
-def _white_space(characters: int) -> str:
+def _gap_text(characters: int) -> str:
     """Return white space for the gap between two chunks, of which only the length is known.
 
     One character was a space or a line break: in Markdown a line break can replace a space, but a

@@ -29,11 +29,11 @@ from functools import cached_property
 from types import MappingProxyType
 
 from twin_resources.errors import TwinError
-from twin_resources.prompt.control_marks import FAMILIES, ControlMarks
-from twin_resources.prompt.shown_passages import Excerpt, joined
+from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks
+from twin_resources.prompt.shown_passages import Excerpt, join_passages
 
 Message = dict[str, str]
-NOTE = "A note from the reader's program:"
+NOTE_HEADING = "A note from the reader's program:"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Template:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     @cached_property
-    def _imitation(self) -> re.Pattern[str]:
+    def _imitation_pattern(self) -> re.Pattern[str]:
         """Pattern, on folded text, of template lines that a reader may imitate."""
         heads = [self.passages, *(text.partition("{")[0] for text in (self.question, self.passage))]
         if "{number}" in self.passage.partition("{title}")[0]:
@@ -78,30 +78,32 @@ class Template:
         )
         return re.compile(rf"[\W_]*?(?:{'|'.join(shapes)})")
 
-    def as_readers(self, text: str) -> str:
+    def mark_imitations(self, text: str) -> str:
         """Return a reader's text with each line that imitates the template marked as the reader's.
 
         The first line of a question follows the template's `Question:`, but a passages heading
         there could still open a block of passages. The method is idempotent.
         """
         lines = text.splitlines(keepends=True)  # also splits at separators that no keyboard has
-        if not any(self._imitation.match(_folded(line)) for line in lines):
+        if not any(self._imitation_pattern.match(_fold(line)) for line in lines):
             return text
         return "".join(
-            f"{READERS}{line.lstrip()}" if self._imitation.match(_folded(line)) else line
+            f"{READER_PREFIX}{line.lstrip()}"
+            if self._imitation_pattern.match(_fold(line))
+            else line
             for line in lines
         )
 
 
-def _folded(line: str) -> str:
+def _fold(line: str) -> str:
     """Return the line for comparison: normalized letters, no case, no invisible characters."""
     line = unicodedata.normalize("NFKC", line).casefold()
     if line.isascii():
         return line
-    return "".join(one for one in line if unicodedata.category(one) != "Cf")
+    return "".join(character for character in line if unicodedata.category(character) != "Cf")
 
 
-READERS = "(reader) "
+READER_PREFIX = "(reader) "
 """Prefix of a reader's line that imitates the prompt's own markup."""
 
 DEFAULT_TEMPLATE = Template(
@@ -147,7 +149,7 @@ def render(
     passages: Iterable[Excerpt] = (),
     history: Sequence[Mapping[str, str]] = (),
     note: str = "",
-    marks: ControlMarks = FAMILIES,
+    marks: ControlMarks = COMMON_MARKS,
 ) -> list[Message]:
     """Build messages from a question, its passages and the author's settings.
 
@@ -180,30 +182,32 @@ def render(
                 found=f"a message of role {turn['role']!r}",
                 next_step="send user and assistant messages only; the system message is ours",
             )
-        content = template.as_readers(turn["content"].strip())  # clients send assistant turns too
+        content = template.mark_imitations(
+            turn["content"].strip()
+        )  # clients send assistant turns too
         messages.append({"role": turn["role"], "content": content})
-    shown = [
+    passage_texts = [
         template.passage.format(
             number=number,
             title=passage.title.strip(),
             date=passage.published_at.date().isoformat() if passage.published_at else "undated",
             text=passage.text.strip(),
         )
-        for number, passage in enumerate(joined(passages), start=1)
+        for number, passage in enumerate(join_passages(passages), start=1)
     ]
-    question = template.as_readers(question.strip())
-    noted = _noted(template.as_readers(note.strip()))
-    if shown:
+    question = template.mark_imitations(question.strip())
+    note_paragraphs = _note_paragraphs(template.mark_imitations(note.strip()))
+    if passage_texts:
         question_text = template.question.format(question=question)
-        content = "\n\n".join([template.passages, *shown, *noted, question_text])
+        content = "\n\n".join([template.passages, *passage_texts, *note_paragraphs, question_text])
     else:
         question_text = template.bare_question.format(question=question)
-        content = "\n\n".join([*noted, question_text])
+        content = "\n\n".join([*note_paragraphs, question_text])
     messages.append({"role": "user", "content": content.strip()})
-    return marks.escaped_messages(messages)
+    return marks.escape_messages(messages)
 
 
-def question_alone(content: str) -> str:
+def strip_passages(content: str) -> str:
     """Return a user message of `render` without the passages above its question.
 
     The last line that begins like a question of a known template is the template's own, because a
@@ -218,7 +222,7 @@ def question_alone(content: str) -> str:
     return content
 
 
-def _noted(note: str) -> list[str]:
+def _note_paragraphs(note: str) -> list[str]:
     """Return a note's paragraph, or none. It is in no template because no checkpoint learned it."""
     lines = [f"> {line}".rstrip() for line in note.strip().splitlines()]
-    return ["\n".join([NOTE, *lines])] if lines else []
+    return ["\n".join([NOTE_HEADING, *lines])] if lines else []

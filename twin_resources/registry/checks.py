@@ -17,27 +17,29 @@ from twin_resources.registry.moves import (
     FORCED_ANSWER_MODEL_MOVES,
     FORCED_MOVES,
     MANUAL_MOVES,
-    NEEDS_PASS,
+    STATES_NEEDING_PASS,
     ModelVersion,
     VersionState,
 )
 
 
-class MoveRefused(TwinError):
+class MoveRefusedError(TwinError):
     """The move is not legal, or the checkpoint has no PASSED verdict."""
 
 
 def check_incumbent(
-    connection: sa.Connection, item: ModelVersion, to: VersionState, against: int
+    connection: sa.Connection, item: ModelVersion, to_state: VersionState, incumbent: int
 ) -> None:
     """Raise MoveRefused if the evidence is about another version than the stable one."""
     stable = [
-        other.version for other in rows.versions(connection, item.author) if other.state == "stable"
+        other.version
+        for other in rows.list_versions(connection, item.author)
+        if other.state == "stable"
     ]
-    if stable != [against]:
-        raise MoveRefused(
-            f"move v{item.version} of {item.author} from {item.state} to {to}",
-            found=f"evidence against v{against}, but stable is "
+    if stable != [incumbent]:
+        raise MoveRefusedError(
+            f"move v{item.version} of {item.author} from {item.state} to {to_state}",
+            found=f"evidence against v{incumbent}, but stable is "
             + (f"v{stable[0]}" if stable else "none"),
             next_step="compare it with the version that is stable now",
         )
@@ -46,7 +48,7 @@ def check_incumbent(
 def check_move(
     connection: sa.Connection,
     item: ModelVersion,
-    to: VersionState,
+    to_state: VersionState,
     *,
     force: bool,
     gate_version: str,
@@ -54,38 +56,40 @@ def check_move(
     """Raise MoveRefused if the version's state does not allow the move; if it is tainted or lacks a
     PASSED verdict of this gate for a state that answers; or if it would be refused although it is
     stable with that verdict or by force."""
-    tried = f"move v{item.version} of {item.author} from {item.state} to {to}"
-    nowhere: frozenset[VersionState] = frozenset()
-    forcible = FORCED_MOVES.get(item.state, nowhere)
+    tried = f"move v{item.version} of {item.author} from {item.state} to {to_state}"
+    no_states: frozenset[VersionState] = frozenset()
+    forced_states = FORCED_MOVES.get(item.state, no_states)
     if item.is_answer_model:
-        forcible |= FORCED_ANSWER_MODEL_MOVES.get(item.state, nowhere)
-    unforced = AUTOMATIC_MOVES.get(item.state, nowhere) | MANUAL_MOVES.get(item.state, nowhere)
-    allowed = forcible if force else unforced
-    if to not in allowed:
-        raise MoveRefused(
+        forced_states |= FORCED_ANSWER_MODEL_MOVES.get(item.state, no_states)
+    unforced_states = AUTOMATIC_MOVES.get(item.state, no_states) | MANUAL_MOVES.get(
+        item.state, no_states
+    )
+    allowed_states = forced_states if force else unforced_states
+    if to_state not in allowed_states:
+        raise MoveRefusedError(
             tried,
-            found=f"from {item.state} it may go to {', '.join(sorted(allowed)) or 'nowhere'}",
+            found=f"from {item.state} it may go to {', '.join(sorted(allowed_states)) or 'nowhere'}",
             next_step="release it by hand: force it, with a reason"
-            if to in forcible
+            if to_state in forced_states
             else "choose one of these",
         )
-    if item.state == "stable" and to == "refused":
+    if item.state == "stable" and to_state == "refused":
         _check_refusal_of_stable(connection, item, tried, gate_version=gate_version)
-    if item.tainted and to in NEEDS_PASS:
-        raise MoveRefused(
+    if item.tainted and to_state in STATES_NEEDING_PASS:
+        raise MoveRefusedError(
             tried,
             found="the version is tainted: it was trained on something since forgotten",
             next_step="train again without it",
         )
-    if force or to not in NEEDS_PASS or item.state in MANUAL_MOVES:
+    if force or to_state not in STATES_NEEDING_PASS or item.state in MANUAL_MOVES:
         return  # a retired version passed, or was forced, when it became stable
     if not gate_version:
-        raise MoveRefused(
+        raise MoveRefusedError(
             tried, found="no gate version was named", next_step="pass the gate's version"
         )
-    verdict = rows.verdict(connection, item.checkpoint, gate_version)
+    verdict = rows.newest_verdict_of_gate(connection, item.checkpoint, gate_version)
     if verdict is None or verdict.outcome != "passed":
-        raise MoveRefused(
+        raise MoveRefusedError(
             tried,
             found=f"no PASSED verdict of gate {gate_version} for checkpoint {item.checkpoint[:12]}"
             + (f", but {verdict.outcome}" if verdict else ""),
@@ -96,16 +100,16 @@ def check_move(
 def _check_refusal_of_stable(
     connection: sa.Connection, item: ModelVersion, tried: str, *, gate_version: str
 ) -> None:
-    verdict = rows.verdict(connection, item.checkpoint, gate_version)
+    verdict = rows.newest_verdict_of_gate(connection, item.checkpoint, gate_version)
     if verdict is None or verdict.outcome == "passed":
         message = f"PASSED by {gate_version}" if verdict else f"no verdict of gate {gate_version!r}"
-        raise MoveRefused(
+        raise MoveRefusedError(
             tried,
             found=f"{message} for checkpoint {item.checkpoint[:12]}",
             next_step="bring another version back with `twin rollback`",
         )
     if item.forced:
-        raise MoveRefused(
+        raise MoveRefusedError(
             tried,
             found="a person has released it against the gate",
             next_step="bring another version back with `twin rollback`",

@@ -55,7 +55,7 @@ class Explanation:
     passages: tuple[ExplainedPassage, ...]
 
 
-def follow(settings: Settings, observation: Mapping[str, Any]) -> Explanation:
+def explain_answer(settings: Settings, observation: Mapping[str, Any]) -> Explanation:
     """Follow a trace to its posts.
 
     Args:
@@ -76,8 +76,8 @@ def follow(settings: Settings, observation: Mapping[str, Any]) -> Explanation:
             found="it was not written by this gateway",
             next_step="take the trace id of an answer: `x-twin-trace-id`, or `twin ask`",
         )
-    question, answer = _texts(observation["observations"])
-    model, manifest = _model(settings, trace.get("twin.checkpoint", ""), trace["twin.author"])
+    question, answer = _question_and_answer(observation["observations"])
+    model, manifest = _load_model(settings, trace.get("twin.checkpoint", ""), trace["twin.author"])
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
     chunk_ids = [chunk for chunk in trace.get("twin.chunks", "").split(",") if chunk]
     return Explanation(
@@ -87,18 +87,18 @@ def follow(settings: Settings, observation: Mapping[str, Any]) -> Explanation:
         answer=answer,
         model=model,
         manifest=manifest,
-        passages=passages_of(tables, trace["twin.author"], chunk_ids),
+        passages=load_passages(tables, trace["twin.author"], chunk_ids),
     )
 
 
-def passages_of(
+def load_passages(
     tables: Tables, author: str, chunk_ids: Sequence[str]
 ) -> tuple[ExplainedPassage, ...]:
     """Return chunks with their documents and posts, in the given order."""
     if not chunk_ids:
         return ()
-    chunks = _by_key(tables, "document_chunks", author, "chunk_id", chunk_ids)
-    documents = _by_key(
+    chunks = _read_rows_by_key(tables, "document_chunks", author, "chunk_id", chunk_ids)
+    documents = _read_rows_by_key(
         tables,
         "cleaned_documents",
         author,
@@ -106,7 +106,7 @@ def passages_of(
         [row["document_id"] for row in chunks.values()],
         columns=("document_id", "source_id"),
     )
-    posts = _by_key(
+    posts = _read_rows_by_key(
         tables,
         "raw_posts",
         author,
@@ -138,23 +138,23 @@ def passages_of(
     return tuple(passages)
 
 
-def _texts(observations: Sequence[dict[str, Any]]) -> tuple[str, str]:
+def _question_and_answer(observations: Sequence[dict[str, Any]]) -> tuple[str, str]:
     """Return question and answer of the generation; empty if the trace stores no text."""
     for observation in observations:
         if observation.get("type") == "GENERATION":
-            prompt: Any = _decoded(observation.get("input"))
-            answered: Any = _decoded(observation.get("output"))
+            prompt: Any = _decode_json(observation.get("input"))
+            answer: Any = _decode_json(observation.get("output"))
             if isinstance(prompt, list) and prompt:
                 prompt = prompt[-1].get("content")
-            if isinstance(answered, dict):
-                answered = answered.get("content")
+            if isinstance(answer, dict):
+                answer = answer.get("content")
             # the prompt's last paragraph, after the retrieved passages
             question = str(prompt or "").rsplit("\n\n", 1)[-1].removeprefix("Question: ")
-            return question, str(answered or "")
+            return question, str(answer or "")
     return "", ""
 
 
-def _decoded(value: Any) -> Any:
+def _decode_json(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in "[{":
         try:
             return json.loads(value)
@@ -163,7 +163,7 @@ def _decoded(value: Any) -> Any:
     return value
 
 
-def _model(
+def _load_model(
     settings: Settings, checkpoint: str, author: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     from twin_resources.registry.registry import Registry
@@ -172,7 +172,7 @@ def _model(
     if not checkpoint:
         return {}, {}
     registry = Registry(State.open(settings.state_address), policy_path=settings.policy_path)
-    version = registry.by_checkpoint(checkpoint, author=author)
+    version = registry.find_by_checkpoint(checkpoint, author=author)
     if version is None:
         return {}, {}
     path = Path(version.folder) / "manifest.json"
@@ -181,7 +181,7 @@ def _model(
     return asdict(version), json.loads(path.read_text(encoding="utf-8"))
 
 
-def _by_key(
+def _read_rows_by_key(
     tables: Tables,
     asset: str,
     author: str,
@@ -192,6 +192,8 @@ def _by_key(
 ) -> dict[str, dict[str, Any]]:
     if not values or not tables.exists(asset, author):  # the table may have been deleted
         return {}
-    listed = ", ".join("'" + value.replace("'", "''") + "'" for value in dict.fromkeys(values))
-    frame = tables.read(asset, author, columns=columns, where=f"{key} IN ({listed})")
+    quoted_values = ", ".join(
+        "'" + value.replace("'", "''") + "'" for value in dict.fromkeys(values)
+    )
+    frame = tables.read(asset, author, columns=columns, where=f"{key} IN ({quoted_values})")
     return {row[key]: row for row in frame.iter_rows(named=True)}

@@ -22,98 +22,100 @@ from twin_resources.registry.policy import (
     Policy,
     ServedVersion,
     build_policy,
-    same_policy,
+    holds_policy,
 )
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import (
-    Mark,
-    follow_files,
+    ChangeToken,
+    update_files,
     is_shared,
-    mark_of,
-    stored_files,
+    read_change_token,
+    read_stored_files,
 )
 from twin_resources.settings import Settings
 from twin_resources.storage.shared_folders import SharedFolders
 from twin_resources.storage.state.state import State
-from twin_resources.storage.weights.weights import RECORD, embedder_folder, prepared_folder
+from twin_resources.storage.weights.weights import RECORD_FILE, embedder_folder, prepared_folder
 
-LOOK_S = 0.5
-AGAIN_S = 5.0  # until the next poll after a failure
+POLL_INTERVAL_S = 0.5
+RETRY_DELAY_S = 5.0  # until the next poll after a failure
 
 
 class Follower:
     """One process's view of the shared stores.
 
     Attributes:
-        behind: why this home lags the state store; empty if it is current or the store is down.
-        note: problems for a person to resolve; answers continue.
+        lag_reason: why this home lags the state store; empty if it is current or the store is down.
+        problems: problems for a person to resolve; answers continue.
     """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.behind = "the state store was not read yet"
-        self.note = ""
+        self.lag_reason = "the state store was not read yet"
+        self.problems = ""
         self._settings = settings
         self._clock = clock
         self._state: State | None = None
-        self._mark: Mark = ()
-        self._again_at = float("-inf")
+        self._change_token: ChangeToken = ()
+        self._retry_at = float("-inf")
 
-    def step(self) -> None:
+    def poll_once(self) -> None:
         """Poll once; this costs one query while nothing has changed."""
-        if self._clock() < self._again_at:
+        if self._clock() < self._retry_at:
             return
-        before = (self.behind, self.note)
+        before = (self.lag_reason, self.problems)
         try:
             self._state = self._state or State.open(self._settings.state_address)
-            mark, notes = mark_of(self._state), list[str]()
-            if mark != self._mark:
-                self.behind = "a change in the state store is being followed"
-                notes = self._follow(self._state)
-                self._mark = () if notes else mark  # read again until the notes are resolved
-            self.behind, self.note = "", "; ".join(notes)
-        except _Behind as error:
-            self.behind = str(error)
+            change_token, notes = read_change_token(self._state), list[str]()
+            if change_token != self._change_token:
+                self.lag_reason = "a change in the state store is being followed"
+                notes = self._synchronize(self._state)
+                self._change_token = (
+                    () if notes else change_token
+                )  # read again until the notes are resolved
+            self.lag_reason, self.problems = "", "; ".join(notes)
+        except _BehindError as error:
+            self.lag_reason = str(error)
         except TwinError as error:
-            self.behind, self.note = "", f"what was followed last goes on: {error.found}"
-        if self.behind or self.note:
-            self._again_at = self._clock() + AGAIN_S
-        if (self.behind, self.note) != before:
-            self._say(self.behind or self.note or "up to date")
+            self.lag_reason, self.problems = "", f"what was followed last goes on: {error.found}"
+        if self.lag_reason or self.problems:
+            self._retry_at = self._clock() + RETRY_DELAY_S
+        if (self.lag_reason, self.problems) != before:
+            self._log(self.lag_reason or self.problems or "up to date")
 
     def run(self, stop: threading.Event) -> None:
         """Poll every half second until `stop` is set."""
-        while not stop.wait(LOOK_S):
+        while not stop.wait(POLL_INTERVAL_S):
             try:
-                self.step()
+                self.poll_once()
             except Exception as error:  # noqa: BLE001 - logged; the next poll tries again
-                self._say(f"{type(error).__name__}: {error}")
+                self._log(f"{type(error).__name__}: {error}")
 
-    def _follow(self, state: State) -> list[str]:
+    def _synchronize(self, state: State) -> list[str]:
         """Copy files, then weights, then the policy that names them; returns notes for a person.
 
         Raises:
             _Behind: something could not be fetched; the rest was copied.
         """
         settings = self._settings
-        notes = follow_files(settings.home, stored_files(state))
+        notes = update_files(settings.home, read_stored_files(state))
         registry = Registry(state, policy_path=settings.policy_path)
         policy = build_policy(registry, registry.routing())
         missing = fetch_versions(settings, policy)
-        if not same_policy(settings.policy_path, policy):
+        if not holds_policy(settings.policy_path, policy):
             registry.publish()  # reads the registry again, under the writers' lock
         if missing:
-            raise _Behind("; ".join(missing))
+            raise _BehindError("; ".join(missing))
         return notes
 
-    def _say(self, line: str) -> None:
+    def _log(self, line: str) -> None:
         sys.stderr.write(f"follows the state store: {line}\n")
 
 
-class _Behind(Exception):
+class _BehindError(Exception):
     """This home is not up to date with the state store; the message says why."""
 
 
-def follower_of(settings: Settings) -> Follower | None:
+def create_follower(settings: Settings) -> Follower | None:
     """Return a follower, or None if no other host shares the state store."""
     return Follower(settings) if is_shared(settings) else None
 
@@ -140,8 +142,8 @@ def share_weights(settings: Settings, *paths: str | None) -> list[str]:
         paths = (*paths, str(embedder / json.loads(current.read_text("utf-8"))["revision"]))
     return [
         name
-        for name in sorted(set(_names(settings, paths)))
-        if (settings.home / name).is_dir() and _put(folders, name)
+        for name in sorted(set(_folder_names(settings, paths)))
+        if (settings.home / name).is_dir() and _store_folder(folders, name)
     ]
 
 
@@ -160,7 +162,7 @@ def share_versions(settings: Settings, registry: Registry) -> list[str]:
             if not item.tainted:
                 paths = (item.folder, item.adapter_gguf, item.base_gguf)
                 stored += share_weights(settings, *paths)
-                registry.name_home(item)
+                registry.make_paths_relative(item)
     return stored
 
 
@@ -169,20 +171,20 @@ def fetch_versions(settings: Settings, policy: Policy) -> list[str]:
     missing: list[str] = []
     folders = SharedFolders(settings.home, settings.store_uri)
     if settings.store_uri:
-        missing += _failure_of(lambda: _fetch_prepared(settings, folders))
+        missing += _failure_lines(lambda: _fetch_prepared(settings, folders))
     for author, entry in policy.authors.items():
-        for served in _in_use(entry):
-            paths = (served.folder, served.adapter_gguf, served.base_gguf)
-            for name in sorted(set(_names(settings, paths))):
+        for version in _versions_in_use(entry):
+            paths = (version.folder, version.adapter_gguf, version.base_gguf)
+            for name in sorted(set(_folder_names(settings, paths))):
                 if (settings.home / name).exists():
                     continue
                 if not settings.store_uri:
                     missing.append(
-                        f"v{served.version} of {author} needs {name}, which is not on this host: "
+                        f"v{version.version} of {author} needs {name}, which is not on this host: "
                         "set TWIN_STORE_URI, here and where it was trained"
                     )
                 else:
-                    missing += _failure_of(lambda name=name: folders.fetch(name))
+                    missing += _failure_lines(lambda name=name: folders.fetch(name))
     return missing
 
 
@@ -193,12 +195,12 @@ def _fetch_prepared(settings: Settings, folders: SharedFolders) -> None:
         TwinError: they cannot be fetched, or the store has several revisions of the embedder.
     """
     base, embedder = prepared_folder(settings), embedder_folder(settings)
-    if not any(base.glob(f"*/{RECORD}")):
-        for name in folders.names(base.relative_to(settings.home).as_posix()):
+    if not any(base.glob(f"*/{RECORD_FILE}")):
+        for name in folders.list_folders(base.relative_to(settings.home).as_posix()):
             folders.fetch(name)
     if (embedder / "current.json").exists():
         return
-    names = folders.names(embedder.relative_to(settings.home).as_posix())
+    names = folders.list_folders(embedder.relative_to(settings.home).as_posix())
     if len(names) > 1:
         raise TwinError(
             f"fetch the embedder {settings.embedder}",
@@ -211,23 +213,23 @@ def _fetch_prepared(settings: Settings, folders: SharedFolders) -> None:
         replace_file(embedder / "current.json", json.dumps(pointer))
 
 
-def _in_use(entry: AuthorPolicy) -> Iterator[ServedVersion]:
+def _versions_in_use(entry: AuthorPolicy) -> Iterator[ServedVersion]:
     return (served for served in (entry.stable, entry.canary) if served is not None)
 
 
-def _names(settings: Settings, paths: tuple[str | None, ...]) -> Iterator[str]:
+def _folder_names(settings: Settings, paths: tuple[str | None, ...]) -> Iterator[str]:
     """Yield `checkpoints/<author>/<hash>` or `weights/<model>/<revision>` of paths in the home."""
     for path in paths:
         if path and Path(path).is_relative_to(settings.home):
             yield "/".join(Path(path).relative_to(settings.home).parts[:3])
 
 
-def _put(folders: SharedFolders, name: str) -> bool:
+def _store_folder(folders: SharedFolders, name: str) -> bool:
     """Store a folder; that of a base model with the files outside the home that it names."""
     folder = folders.home / name
-    record = folder / RECORD
+    record = folder / RECORD_FILE
     if not record.exists():
-        return folders.put(name)
+        return folders.store(name)
     document = json.loads(record.read_text(encoding="utf-8"))
     model = folder / document["folder"]  # an absolute folder wins over the parent
     files = {path.name: path for path in folder.iterdir() if path.is_file()}
@@ -235,15 +237,15 @@ def _put(folders: SharedFolders, name: str) -> bool:
     # another host knows the model by its name alone, like a model of the hub
     source = document["source"]
     source = f"hub:{document['name']}" if source.startswith("folder:") else source
-    portable = folders.home / "work" / f"{folder.name}-{RECORD}"
+    portable = folders.home / "work" / f"{folder.name}-{RECORD_FILE}"
     replace_file(portable, json.dumps(document | {"folder": "model", "source": source}, indent=2))
     try:
-        return folders.put(name, files | {RECORD: portable})
+        return folders.store(name, files | {RECORD_FILE: portable})
     finally:
         portable.unlink()
 
 
-def _failure_of(work: Callable[[], object]) -> list[str]:
+def _failure_lines(work: Callable[[], object]) -> list[str]:
     try:
         work()
     except TwinError as error:

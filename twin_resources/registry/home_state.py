@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from twin_resources.errors import TwinError
 from twin_resources.registry.policy import read_policy
 from twin_resources.storage.state.state_tables import (
-    DAGSTERS_TABLES,
+    DAGSTER_TABLES,
     leases,
     model_versions,
     schema_number,
@@ -27,45 +27,47 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.state import State
 
 # tables whose rows do not belong to a home
-_HOMELESS_TABLES = {schema_number.name, leases.name} | DAGSTERS_TABLES
+_TABLES_WITHOUT_HOME_DATA = {schema_number.name, leases.name} | DAGSTER_TABLES
 
 
-class EmptyStateStore(TwinError):
+class EmptyStateStoreError(TwinError):
     """The state store is empty, but the home has versions, or a store of its own."""
 
 
-def check_state_of_home(settings: Settings, state: State) -> None:
+def check_store_belongs_to_home(settings: Settings, state: State) -> None:
     """Check that the store belongs to this home; any store may belong to a new home.
 
     Raises:
         EmptyStateStore: the store has no row, and the home has versions or another store with rows.
     """
-    check_versions_known(state, settings.policy_path)
-    former = settings.home / "state.sqlite"
-    is_another = _file_of(state) != former.resolve()
-    if is_another and not has_rows(state) and _file_has_rows(former):
-        raise _refusal(_shown(state), f"{former} is the store of this home")
+    check_store_has_versions(state, settings.policy_path)
+    home_store = settings.home / "state.sqlite"
+    is_other_store = _sqlite_path(state) != home_store.resolve()
+    if is_other_store and not has_rows(state) and _file_has_rows(home_store):
+        raise _empty_store_error(
+            _address_without_password(state), f"{home_store} is the store of this home"
+        )
 
 
-def check_versions_known(state: State, policy_path: Path) -> None:
+def check_store_has_versions(state: State, policy_path: Path) -> None:
     """Check that the store has a version if the policy names one.
 
     Raises:
         EmptyStateStore: the policy names versions, and the store has none of any author.
     """
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         has_table = sa.inspect(connection).has_table(model_versions.name)
         version = sa.select(model_versions.c.version).limit(1)
         if has_table and connection.execute(version).first() is not None:
             return
-    check_none_served(policy_path, shown=_shown(state))
+    check_policy_names_no_version(policy_path, store_address=_address_without_password(state))
 
 
-def check_none_served(policy_path: Path, *, shown: str) -> None:
+def check_policy_names_no_version(policy_path: Path, *, store_address: str) -> None:
     """Check that the policy, if there is one, names no version.
 
     Args:
-        shown: the address of a store without versions, for the message.
+        store_address: the address of a store without versions, for the message.
 
     Raises:
         EmptyStateStore: the policy names some.
@@ -76,21 +78,23 @@ def check_none_served(policy_path: Path, *, shown: str) -> None:
         return  # no policy, or an unreadable one
     served = [slug for slug, author in policy.authors.items() if author.stable]
     if served:
-        raise _refusal(shown, f"{policy_path} names versions of {', '.join(sorted(served))}")
+        raise _empty_store_error(
+            store_address, f"{policy_path} names versions of {', '.join(sorted(served))}"
+        )
 
 
 def has_rows(state: State) -> bool:
     """Return whether any table of the store has rows, except its schema number and leases."""
-    with state.reading() as connection:
-        known = sa.MetaData()
-        known.reflect(connection, only=lambda name, _: name not in _HOMELESS_TABLES)
+    with state.read_transaction() as connection:
+        metadata = sa.MetaData()
+        metadata.reflect(connection, only=lambda name, _: name not in _TABLES_WITHOUT_HOME_DATA)
         return any(
             connection.execute(sa.select(sa.literal(1)).select_from(table).limit(1)).first()
-            for table in known.sorted_tables
+            for table in metadata.sorted_tables
         )
 
 
-def _file_of(state: State) -> Path | None:
+def _sqlite_path(state: State) -> Path | None:
     url = state.engine.url
     is_file = url.get_backend_name() == "sqlite" and url.database
     return Path(str(url.database)).resolve() if is_file else None
@@ -108,14 +112,14 @@ def _file_has_rows(path: Path) -> bool:
         former.close()
 
 
-def _shown(state: State) -> str:
+def _address_without_password(state: State) -> str:
     return state.engine.url.render_as_string(hide_password=True)
 
 
-def _refusal(shown: str, why: str) -> EmptyStateStore:
-    return EmptyStateStore(
-        f"use the state store {shown}",
-        found=f"it is empty, and {why}",
+def _empty_store_error(store_address: str, reason: str) -> EmptyStateStoreError:
+    return EmptyStateStoreError(
+        f"use the state store {store_address}",
+        found=f"it is empty, and {reason}",
         next_step="to move the home, run `twin backup FILE` with the former store, then `twin "
         "restore FILE` with this TWIN_STATE_URL and a new TWIN_HOME; if the store was lost, "
         "restore its last backup",

@@ -1,6 +1,6 @@
 """Model versions, verdicts, and the legal moves between states: values and pure functions.
 
-Scope: the dataclasses of the registry, the table of legal moves, `legal_moves`.
+Scope: the dataclasses of the registry, the table of legal moves, `required_moves`.
 Out of scope: storing them (`registry.py`), measuring them (`twin_assets/evaluation`).
 Method: architecture.md.
 """
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from twin_resources.authors.answer_forms import (
-    NOT_MEASURED,
+    NOT_MEASURED_REASON,
     VOICE,
     AnswerForm,
     ProseRelease,
-    SentenceCut,
+    SentenceThreshold,
 )
 
 VersionState = Literal[
     "candidate", "shadow", "canary", "stable", "retired", "refused", "parked", "rolled_back"
 ]
 Outcome = Literal["passed", "failed", "not_decided"]
-Mode = Literal["gate", "shadow", "canary"]
+ReleaseMode = Literal["gate", "shadow", "canary"]
 Finding = Literal["promote", "roll_back", "undecided", "exhausted"]
 VersionKind = Literal["tuned", "answer_model"]
 """`tuned` on the author's posts, or an `answer_model` that the author named to answer until a tuned
@@ -58,7 +58,7 @@ MAX_RATIO_TO_INCUMBENT = 1.0
 """Without a trial, the upper end of the interval of candidate / incumbent (held-out perplexity) is
 at most this: a worse candidate is released at most as often as the interval errs."""
 # A version enters these states only with a PASSED verdict, because it then answers or competes.
-NEEDS_PASS: frozenset[VersionState] = frozenset({"shadow", "canary", "stable"})
+STATES_NEEDING_PASS: frozenset[VersionState] = frozenset({"shadow", "canary", "stable"})
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class GateClaim:
     blocks: AnswerForm | Literal[""] = ""
     high: float | None = None
     beside: str = ""
-    cut: SentenceCut | None = None
+    cut: SentenceThreshold | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Verdict:
     created_at: str
 
     @property
-    def prose(self) -> ProseRelease:
+    def prose_release(self) -> ProseRelease:
         """Whether the prose of a released checkpoint may be shown."""
         return prose_release(self.claims)
 
@@ -164,7 +164,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class TrialResult:
     """The result so far of a version's test against the stable one (architecture.md).
 
     Attributes:
@@ -177,48 +177,48 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class LegalMove:
+class RequiredMove:
     """A move that the rules require now.
 
     Attributes:
-        against: the stable version that its evidence is about; None for any.
+        incumbent: the stable version that its evidence is about; None for any.
     """
 
     version: int
-    to: VersionState
+    to_state: VersionState
     reason: str
-    against: int | None = None
+    incumbent: int | None = None
 
 
 def prose_release(claims: Sequence[GateClaim]) -> ProseRelease:
     """Return whether these claims release prose, which needs a met claim about it; without one
     they release quotations only."""
-    about_prose = [claim for claim in claims if claim.blocks == VOICE]
-    unmet = next((claim for claim in about_prose if not claim.passed), None)
+    prose_claims = [claim for claim in claims if claim.blocks == VOICE]
+    unmet = next((claim for claim in prose_claims if not claim.passed), None)
     if unmet is not None:
-        return ProseRelease(_why_no_prose(unmet))
-    if not about_prose:
+        return ProseRelease(_describe_withheld_prose(unmet))
+    if not prose_claims:
         return ProseRelease()
-    return ProseRelease("", next((claim.cut for claim in about_prose if claim.cut), None))
+    return ProseRelease("", next((claim.cut for claim in prose_claims if claim.cut), None))
 
 
-def _why_no_prose(unmet: GateClaim) -> str:
+def _describe_withheld_prose(unmet: GateClaim) -> str:
     if unmet.value is None or unmet.threshold is None:
-        return NOT_MEASURED
+        return NOT_MEASURED_REASON
     share, limit = (f"{100 * value:.0f} %" for value in (unmet.value, unmet.threshold))
     if unmet.passed is False:
         return f"{share} of sentences unsupported, limit {limit}"
     return f"not shown to keep the limit of {limit} of sentences unsupported, {share} measured"
 
 
-def legal_moves(
+def required_moves(
     versions: Sequence[ModelVersion],
     verdicts: Mapping[str, Verdict],
-    evidence: Mapping[int, Evidence],
+    evidence: Mapping[int, TrialResult],
     *,
     gate_version: str,
-    mode: Mode,
-) -> list[LegalMove]:
+    mode: ReleaseMode,
+) -> list[RequiredMove]:
     """Return the moves that the rules require for one author's versions; empty if there are none.
 
     Args:
@@ -229,12 +229,12 @@ def legal_moves(
         mode: the author's release mode; against an answer model `gate` means `shadow`.
 
     In mode `gate` only the gate compares a candidate with the stable version. A candidate that is
-    not shown to be no worse (`shown_no_worse`) is parked. The first version, and one that follows a
+    not shown to be no worse (`compare_with_incumbent`) is parked. The first version, and one that follows a
     tainted version (which is not served), need only the gate's claims.
 
     Each move is about another version, so they can be applied in order. Call again afterwards.
     """
-    has_passed = {
+    passed_versions = {
         item.version
         for item in versions
         if (verdict := verdicts.get(item.checkpoint)) is not None
@@ -246,79 +246,89 @@ def legal_moves(
     moves = [
         move
         for item in versions
-        if (move := _by_evidence(item, evidence.get(item.version), has_passed, stable)) is not None
+        if (move := _move_from_evidence(item, evidence.get(item.version), passed_versions, stable))
+        is not None
     ]
-    must_win = incumbent is not None and incumbent.is_answer_model
-    if must_win and mode == "gate":
+    must_beat_incumbent = incumbent is not None and incumbent.is_answer_model
+    if must_beat_incumbent and mode == "gate":
         mode = "shadow"
     for item in versions:
         if item.state == "candidate" and (
-            why := _why_refused(item, verdicts.get(item.checkpoint), has_passed, gate_version)
+            why := _refusal_reason(
+                item, verdicts.get(item.checkpoint), passed_versions, gate_version
+            )
         ):
-            moves.append(LegalMove(item.version, "refused", why))
-    passed = [
+            moves.append(RequiredMove(item.version, "refused", why))
+    passed_candidates = [
         item
         for item in versions
-        if item.state == "candidate" and item.version in has_passed and not item.tainted
+        if item.state == "candidate" and item.version in passed_versions and not item.tainted
     ]
-    if not passed:
+    if not passed_candidates:
         return moves
-    newest = max(passed, key=lambda item: item.version)
+    newest = max(passed_candidates, key=lambda item: item.version)
     moves += [
-        LegalMove(item.version, "parked", f"superseded by v{newest.version}")
-        for item in passed
+        RequiredMove(item.version, "parked", f"superseded by v{newest.version}")
+        for item in passed_candidates
         if item is not newest
     ]
     if incumbent is None or (mode == "gate" and incumbent.tainted):
         first = "first model of the author" if incumbent is None else f"v{stable} is tainted"
-        moves.append(LegalMove(newest.version, "stable", f"passed the gate, {first}"))
+        moves.append(RequiredMove(newest.version, "stable", f"passed the gate, {first}"))
     elif mode == "gate":
-        shown, why = shown_no_worse(verdicts[newest.checkpoint], incumbent)
-        to: VersionState = "stable" if shown else "parked"
-        moves.append(LegalMove(newest.version, to, f"passed the gate, {why}", incumbent.version))
+        is_no_worse, why = compare_with_incumbent(verdicts[newest.checkpoint], incumbent)
+        to_state: VersionState = "stable" if is_no_worse else "parked"
+        moves.append(
+            RequiredMove(newest.version, to_state, f"passed the gate, {why}", incumbent.version)
+        )
     else:
-        against = f" against v{stable}, which answers until it is beaten" if must_win else ""
-        decided = {move.version for move in moves}
-        moves += _to_trial(
+        against = (
+            f" against v{stable}, which answers until it is beaten" if must_beat_incumbent else ""
+        )
+        decided_versions = {move.version for move in moves}
+        moves += _trial_moves(
             newest,
             versions,
-            decided,
-            LegalMove(newest.version, mode, f"passed the gate, on trial as {mode}{against}"),
+            decided_versions,
+            RequiredMove(newest.version, mode, f"passed the gate, on trial as {mode}{against}"),
         )
     return moves
 
 
-def _why_refused(
-    item: ModelVersion, verdict: Verdict | None, has_passed: Set[int], gate_version: str
+def _refusal_reason(
+    item: ModelVersion, verdict: Verdict | None, passed_versions: Set[int], gate_version: str
 ) -> str:
     """Return why a candidate is refused; empty if it passed or waits for this gate's verdict."""
     if item.tainted:
         return "trained on something since forgotten"
-    if verdict is None or verdict.gate_version != gate_version or item.version in has_passed:
+    if verdict is None or verdict.gate_version != gate_version or item.version in passed_versions:
         return ""
-    return refusal(verdict)
+    return describe_refusal(verdict)
 
 
-def _to_trial(
-    newest: ModelVersion, versions: Sequence[ModelVersion], decided: Set[int], begin: LegalMove
-) -> list[LegalMove]:
+def _trial_moves(
+    newest: ModelVersion,
+    versions: Sequence[ModelVersion],
+    decided_versions: Set[int],
+    first_move: RequiredMove,
+) -> list[RequiredMove]:
     """Return the move that begins a trial, or first those that end older trials.
 
     Args:
-        decided: versions that already move because their trial has decided.
+        decided_versions: versions that already move because their trial has decided.
     """
     on_trial = [item for item in versions if item.state in {"shadow", "canary"}]
     # The newest version was trained on more data.
     if older := [item for item in on_trial if item.version < newest.version]:
         return [
-            LegalMove(item.version, "parked", f"undecided, and superseded by v{newest.version}")
+            RequiredMove(item.version, "parked", f"undecided, and superseded by v{newest.version}")
             for item in older
-            if item.version not in decided
+            if item.version not in decided_versions
         ]
-    return [] if on_trial else [begin]
+    return [] if on_trial else [first_move]
 
 
-def shown_no_worse(verdict: Verdict, incumbent: ModelVersion) -> tuple[bool, str]:
+def compare_with_incumbent(verdict: Verdict, incumbent: ModelVersion) -> tuple[bool, str]:
     """Return whether a verdict shows a candidate to be no worse than the stable version, and why:
     the upper end of the interval of their ratio must be at most `MAX_RATIO_TO_INCUMBENT`."""
     name = f"v{incumbent.version}"
@@ -329,16 +339,16 @@ def shown_no_worse(verdict: Verdict, incumbent: ModelVersion) -> tuple[bool, str
         return False, f"not shown to be no worse than {name}: its verdict compares it with {other}"
     if claim.value is None or claim.high is None:
         return False, f"not shown to be no worse than {name}: {claim.detail}"
-    shown = claim.high <= MAX_RATIO_TO_INCUMBENT
-    word = "shown" if shown else "not shown"
-    return shown, (
+    is_no_worse = claim.high <= MAX_RATIO_TO_INCUMBENT
+    word = "shown" if is_no_worse else "not shown"
+    return is_no_worse, (
         f"{word} to be no worse than {name}: perplexity {claim.value:.4f} of its, the upper end of "
         f"the interval {claim.high:.4f}, at most {MAX_RATIO_TO_INCUMBENT:g} releases "
         "without a trial"
     )
 
 
-def refusal(verdict: Verdict) -> str:
+def describe_refusal(verdict: Verdict) -> str:
     """Return why the gate refused: its unmet claims, with their numbers."""
     unmet = [claim for claim in verdict.claims if claim.passed is not True and not claim.blocks]
     message = "; ".join(f"{claim.name}: {claim.detail}" for claim in unmet)
@@ -346,26 +356,26 @@ def refusal(verdict: Verdict) -> str:
     return f"{outcome}: {message}" if message else outcome
 
 
-def _by_evidence(
-    item: ModelVersion, evidence: Evidence | None, has_passed: set[int], stable: int | None
-) -> LegalMove | None:
+def _move_from_evidence(
+    item: ModelVersion, evidence: TrialResult | None, passed_versions: set[int], stable: int | None
+) -> RequiredMove | None:
     if item.state not in {"shadow", "canary"}:
         return None
     if item.tainted:
-        return LegalMove(item.version, "refused", "trained on something since forgotten")
+        return RequiredMove(item.version, "refused", "trained on something since forgotten")
     if (
         evidence is None
         or evidence.finding == "undecided"
         or evidence.incumbent not in {None, stable}
     ):
         return None
-    if evidence.finding == "promote" and item.version not in has_passed:
+    if evidence.finding == "promote" and item.version not in passed_versions:
         return None  # the gate has changed since; the version must pass the new one first
-    to: Mapping[str, VersionState] = {
+    next_states: Mapping[str, VersionState] = {
         "promote": "stable",
         "roll_back": "rolled_back",
         "exhausted": "parked",
     }
-    return LegalMove(
-        item.version, to[evidence.finding], evidence.reason, against=evidence.incumbent
+    return RequiredMove(
+        item.version, next_states[evidence.finding], evidence.reason, incumbent=evidence.incumbent
     )

@@ -33,27 +33,29 @@ NOTICES: dict[VersionState, tuple[Event, str, str]] = {
 }
 
 
-def notice_of(move: Move) -> Notice | None:
+def build_notice(move: Move) -> Notice | None:
     """Write the notice of a move, or return None for a routine one (trial begins, version retires).
 
     A rollback by hand has one notice, about the version that is stable again.
     """
     if move.to_state not in NOTICES:
         return None
-    event, became, after = NOTICES[move.to_state]
-    title = f"v{move.version} of {move.author} {became}"
-    back = move.to_state == "stable" and move.from_state == "retired"
+    event, new_state_text, consequence = NOTICES[move.to_state]
+    title = f"v{move.version} of {move.author} {new_state_text}"
+    is_rollback = move.to_state == "stable" and move.from_state == "retired"
     if move.from_state == "stable" and move.to_state == "refused":
         title = f"v{move.version} of {move.author} was taken back"
-        after = (
+        consequence = (
             "The base model answers again, with the author's posts. The report beside the "
             "checkpoint has all figures. `twin release` releases the version by hand."
         )
-    how = ", by force" if move.forced else ""
+    force_suffix = ", by force" if move.forced else ""
     return Notice(
         key=f"move {move.number} of {move.author}",
-        event="rolled_back" if back else event,
+        event="rolled_back" if is_rollback else event,
         author=move.author,
-        title=f"{move.author} was rolled back to v{move.version}" if back else title + how,
-        text=f"{move.from_state} → {move.to_state} by {move.actor}: {move.reason}\n{after}",
+        title=f"{move.author} was rolled back to v{move.version}"
+        if is_rollback
+        else title + force_suffix,
+        text=f"{move.from_state} → {move.to_state} by {move.actor}: {move.reason}\n{consequence}",
     )

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twin_resources.atomic_writes import replace_file
-from twin_resources.authors.answer_forms import ProseRelease, SentenceCut
+from twin_resources.authors.answer_forms import ProseRelease, SentenceThreshold
 from twin_resources.errors import TwinError
-from twin_resources.storage.weights.answer_model import address_of, is_far
+from twin_resources.storage.weights.answer_model import split_stored_name, is_remote
 
 if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion, VersionKind
@@ -28,7 +28,7 @@ SCHEMA_NUMBER = 1
 CANARY_SHARE = 0.1  # of an author's requests, unless the routing table has `canary_share`
 
 
-class PolicyMissing(TwinError):
+class PolicyMissingError(TwinError):
     """No policy has been written yet."""
 
 
@@ -59,13 +59,13 @@ class ServedVersion:
     @property
     def is_elsewhere(self) -> bool:
         """Whether a server at the author's address answers, not one of this home."""
-        return self.kind == "answer_model" and bool(address_of(self.base)[0])
+        return self.kind == "answer_model" and bool(split_stored_name(self.base)[0])
 
     @property
     def provider(self) -> str:
         """The server's address if prompts leave this machine for it, else empty."""
-        url = address_of(self.base)[0] if self.is_elsewhere else ""
-        return url if is_far(url) else ""
+        url = split_stored_name(self.base)[0] if self.is_elsewhere else ""
+        return url if is_remote(url) else ""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class PolicySource(Protocol):
 
     def authors(self) -> list[str]: ...
     def versions(self, author: str) -> Sequence[ModelVersion]: ...
-    def prose(self, item: ModelVersion) -> ProseRelease: ...
+    def prose_release(self, item: ModelVersion) -> ProseRelease: ...
     def gate_version(self) -> str: ...
 
 
@@ -114,15 +114,17 @@ def build_policy(registry: PolicySource, routing: Mapping[str, Mapping[str, Any]
     A tainted version is not served; base model + retrieval then answer for its author.
     """
     slugs = sorted({*registry.authors(), *routing})
-    authors = {slug: _author(registry, slug, routing.get(slug, {})) for slug in slugs}
+    authors = {slug: _build_author_policy(registry, slug, routing.get(slug, {})) for slug in slugs}
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return Policy(written_at=now, gate_version=registry.gate_version(), authors=authors)
 
 
-def _author(registry: PolicySource, author: str, routing: Mapping[str, Any]) -> AuthorPolicy:
+def _build_author_policy(
+    registry: PolicySource, author: str, routing: Mapping[str, Any]
+) -> AuthorPolicy:
     versions = registry.versions(author)
     served = {
-        item.state: _served(item, registry)
+        item.state: _build_served_version(item, registry)
         for item in versions
         if not item.tainted and item.state in {"stable", "canary"}
     }
@@ -135,7 +137,7 @@ def _author(registry: PolicySource, author: str, routing: Mapping[str, Any]) -> 
     return AuthorPolicy(stable, canary, weights=weights, routing=dict(routing))
 
 
-def _served(item: ModelVersion, registry: PolicySource) -> ServedVersion:
+def _build_served_version(item: ModelVersion, registry: PolicySource) -> ServedVersion:
     return ServedVersion(
         version=item.version,
         checkpoint=item.checkpoint,
@@ -144,18 +146,18 @@ def _served(item: ModelVersion, registry: PolicySource) -> ServedVersion:
         adapter_gguf=item.adapter_gguf,
         base=item.base,
         base_gguf=item.base_gguf,
-        prose=registry.prose(item),
+        prose=registry.prose_release(item),
         kind=item.kind,
     )
 
 
-def _read_served(entry: Mapping[str, Any]) -> ServedVersion:
+def _parse_served_version(entry: Mapping[str, Any]) -> ServedVersion:
     # a policy of an earlier release lacks `prose`; quotations answer until it is written again
     prose = dict(entry.get("prose") or {})
     if prose.get("cut"):
-        prose["cut"] = SentenceCut(**prose["cut"])
-    known = {name: entry[name] for name in entry if name not in {"prose", "released_for"}}
-    return ServedVersion(**known, prose=ProseRelease(**prose))
+        prose["cut"] = SentenceThreshold(**prose["cut"])
+    fields = {name: entry[name] for name in entry if name not in {"prose", "released_for"}}
+    return ServedVersion(**fields, prose=ProseRelease(**prose))
 
 
 def write_policy(path: Path, policy: Policy) -> None:
@@ -180,10 +182,10 @@ def read_policy(path: Path) -> Policy:
                 found=f"schema number {number}; this code knows up to {SCHEMA_NUMBER}",
                 next_step="run the newer llm-twin that wrote it",
             )
-        authors = {slug: _author_of(entry) for slug, entry in document["authors"].items()}
+        authors = {slug: _parse_author_policy(entry) for slug, entry in document["authors"].items()}
         return Policy(document["written_at"], document["gate_version"], authors)
     except FileNotFoundError as error:
-        raise PolicyMissing(
+        raise PolicyMissingError(
             f"read the policy {path}",
             found="no such file",
             next_step="materialize `released_model`, or run `twin up`",
@@ -196,7 +198,7 @@ def read_policy(path: Path) -> Policy:
         ) from error
 
 
-def same_policy(path: Path, policy: Policy) -> bool:
+def holds_policy(path: Path, policy: Policy) -> bool:
     """Return whether the file holds this policy, whatever its date; False if it is unreadable."""
     try:
         return replace(read_policy(path), written_at=policy.written_at) == policy
@@ -204,8 +206,8 @@ def same_policy(path: Path, policy: Policy) -> bool:
         return False
 
 
-def _author_of(entry: Mapping[str, Any]) -> AuthorPolicy:
+def _parse_author_policy(entry: Mapping[str, Any]) -> AuthorPolicy:
     stable, canary = (
-        _read_served(entry[arm]) if entry[arm] else None for arm in ("stable", "canary")
+        _parse_served_version(entry[arm]) if entry[arm] else None for arm in ("stable", "canary")
     )
     return AuthorPolicy(stable, canary, weights=entry["weights"], routing=entry["routing"])

@@ -19,45 +19,45 @@ import sqlalchemy as sa
 from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.observability.notifications import announce
 from twin_resources.registry import rows
-from twin_resources.registry.checks import MoveRefused, check_incumbent, check_move
-from twin_resources.registry.home_state import check_versions_known
+from twin_resources.registry.checks import MoveRefusedError, check_incumbent, check_move
+from twin_resources.registry.home_state import check_store_has_versions
 from twin_resources.registry.moves import (
-    NEEDS_PASS,
-    Evidence,
+    STATES_NEEDING_PASS,
+    TrialResult,
     GateClaim,
-    LegalMove,
-    Mode,
+    RequiredMove,
+    ReleaseMode,
     ModelVersion,
     Move,
     Verdict,
     VersionKind,
     VersionState,
-    legal_moves,
+    required_moves,
 )
-from twin_resources.registry.notices import notice_of
-from twin_resources.registry.policy import Policy, build_policy, same_policy, write_policy
+from twin_resources.registry.notices import build_notice
+from twin_resources.registry.policy import Policy, build_policy, holds_policy, write_policy
 from twin_resources.storage.state.state_tables import model_versions, moves, routing, verdicts
 
 if TYPE_CHECKING:
     from twin_resources.storage.state import state as state_store
 
 __all__ = [
-    "Evidence",
+    "TrialResult",
     "GateClaim",
-    "LegalMove",
+    "RequiredMove",
     "ModelVersion",
     "Move",
-    "MoveRefused",
+    "MoveRefusedError",
     "Registry",
     "Verdict",
-    "legal_moves",
+    "required_moves",
     "reconcile",
 ]
 
 
 # Prefix for the home in the rows of a store that several hosts share.
-HOME = "$TWIN_HOME/"
-PATHS = ("folder", "adapter_gguf", "base", "base_gguf")
+HOME_PREFIX = "$TWIN_HOME/"
+PATH_COLUMNS = ("folder", "adapter_gguf", "base", "base_gguf")
 
 
 class Registry:
@@ -92,15 +92,15 @@ class Registry:
             EmptyStateStore: it would be the first version of a store whose policy names others.
         """
         paths = {
-            "folder": self._stored(folder),
-            "adapter_gguf": adapter_gguf and self._stored(adapter_gguf),
-            "base": self._stored(base),
-            "base_gguf": self._stored(base_gguf),
+            "folder": self._to_stored_path(folder),
+            "adapter_gguf": adapter_gguf and self._to_stored_path(adapter_gguf),
+            "base": self._to_stored_path(base),
+            "base_gguf": self._to_stored_path(base_gguf),
         }
-        check_versions_known(self.state, self.policy_path)
+        check_store_has_versions(self.state, self.policy_path)
         with self.state.transaction() as connection:
-            known = rows.find(connection, author=author, checkpoint=checkpoint)
-            if known is None:
+            existing = rows.find_version(connection, author=author, checkpoint=checkpoint)
+            if existing is None:
                 newest = connection.execute(
                     sa.select(sa.func.max(model_versions.c.version)).where(
                         model_versions.c.author == author
@@ -117,43 +117,45 @@ class Registry:
                         forced=False,
                         template=template,
                         dataset_version=dataset_version,
-                        created_at=rows.now(),
+                        created_at=rows.utc_now(),
                         kind=kind,
                         **paths,
                     )
                 )
             else:
-                version = known.version
-                rows.update(connection, known, **paths)
-                if known.state in {"retired", "rolled_back"} and kind == "tuned":
+                version = existing.version
+                rows.update_version(connection, existing, **paths)
+                if existing.state in {"retired", "rolled_back"} and kind == "tuned":
                     reason = "training gave this checkpoint again"
-                    rows.change_state(connection, known, "candidate", actor=actor, reason=reason)
+                    rows.change_state(connection, existing, "candidate", actor=actor, reason=reason)
         self.publish()
         return self.get(author, version)
 
-    def _stored(self, path: str) -> str:
+    def _to_stored_path(self, path: str) -> str:
         """Return a path for a row: in a shared store it is relative, as each host has a home."""
         home = f"{self.policy_path.parent}/"
         is_relative = self.state.is_shared and path.startswith(home)
-        return HOME + path.removeprefix(home) if is_relative else path
+        return HOME_PREFIX + path.removeprefix(home) if is_relative else path
 
-    def name_home(self, item: ModelVersion) -> None:
+    def make_paths_relative(self, item: ModelVersion) -> None:
         """Replace this host's paths in the row of a version by paths relative to the home."""
-        paths = {name: getattr(item, name) for name in PATHS}
+        paths = {name: getattr(item, name) for name in PATH_COLUMNS}
         with self.state.transaction() as connection:
-            values = {name: path and self._stored(path) for name, path in paths.items()}
-            rows.update(connection, item, **values)
+            values = {name: path and self._to_stored_path(path) for name, path in paths.items()}
+            rows.update_version(connection, item, **values)
 
-    def _here(self, item: ModelVersion) -> ModelVersion:
+    def _with_local_paths(self, item: ModelVersion) -> ModelVersion:
         """Return the version with paths of this home."""
-        paths = {name: str(getattr(item, name)) for name in PATHS}
-        stored = {name: path for name, path in paths.items() if path.startswith(HOME)}
+        paths = {name: str(getattr(item, name)) for name in PATH_COLUMNS}
+        stored = {name: path for name, path in paths.items() if path.startswith(HOME_PREFIX)}
         home = self.policy_path.parent
-        return replace(item, **{key: f"{home}/{path[len(HOME) :]}" for key, path in stored.items()})
+        return replace(
+            item, **{key: f"{home}/{path[len(HOME_PREFIX) :]}" for key, path in stored.items()}
+        )
 
     def authors(self) -> list[str]:
         """Return every author that has a version, sorted."""
-        with self.state.reading() as connection:
+        with self.state.read_transaction() as connection:
             authors = connection.execute(sa.select(model_versions.c.author).distinct()).scalars()
             return sorted(authors)
 
@@ -161,13 +163,13 @@ class Registry:
         """Return the authors with a version in a shadow or canary trial."""
         on_trial = model_versions.c.state.in_(["shadow", "canary"])
         statement = sa.select(model_versions.c.author).where(on_trial).distinct()
-        with self.state.reading() as connection:
+        with self.state.read_transaction() as connection:
             return sorted(connection.execute(statement).scalars())
 
     def versions(self, author: str) -> list[ModelVersion]:
         """Return all versions of an author, oldest first."""
-        with self.state.reading() as connection:
-            return [self._here(item) for item in rows.versions(connection, author)]
+        with self.state.read_transaction() as connection:
+            return [self._with_local_paths(item) for item in rows.list_versions(connection, author)]
 
     def get(self, author: str, version: int) -> ModelVersion:
         """Return one version.
@@ -175,26 +177,28 @@ class Registry:
         Raises:
             TwinError: the author has no such version.
         """
-        with self.state.reading() as connection:
-            return self._here(rows.get_version(connection, author, version))
+        with self.state.read_transaction() as connection:
+            return self._with_local_paths(rows.get_version(connection, author, version))
 
-    def stable(self, author: str) -> ModelVersion | None:
+    def stable_version(self, author: str) -> ModelVersion | None:
         """Return the stable version, or None if base model + retrieval answer."""
         stable = [item for item in self.versions(author) if item.state == "stable"]
         return stable[0] if stable else None
 
-    def by_checkpoint(self, checkpoint: str, *, author: str | None = None) -> ModelVersion | None:
+    def find_by_checkpoint(
+        self, checkpoint: str, *, author: str | None = None
+    ) -> ModelVersion | None:
         """Return the version of a checkpoint hash, or None."""
-        with self.state.reading() as connection:
-            item = rows.find(connection, author=author, checkpoint=checkpoint)
-        return None if item is None else self._here(item)
+        with self.state.read_transaction() as connection:
+            item = rows.find_version(connection, author=author, checkpoint=checkpoint)
+        return None if item is None else self._with_local_paths(item)
 
     def taint(self, author: str, version: int, *, actor: str, reason: str) -> ModelVersion:
         """Mark a version as trained on something since forgotten, and stop serving it."""
         with self.state.transaction() as connection:
             item = rows.get_version(connection, author, version)
-            rows.update(connection, item, tainted=True)
-            rows.record(connection, item, item.state, actor=actor, reason=reason, forced=False)
+            rows.update_version(connection, item, tainted=True)
+            rows.record_move(connection, item, item.state, actor=actor, reason=reason, forced=False)
         self.publish()
         return self.get(author, version)
 
@@ -208,12 +212,14 @@ class Registry:
         with self.state.transaction() as connection:
             item = rows.get_version(connection, author, version)
             if item.state != "stable":
-                raise MoveRefused(
+                raise MoveRefusedError(
                     f"force the prose of v{version} of {author}",
                     found=f"that it is {item.state}",
                     next_step="release it first: `twin release` with a reason does both",
                 )
-            move = rows.record(connection, item, "stable", actor=actor, reason=reason, forced=True)
+            move = rows.record_move(
+                connection, item, "stable", actor=actor, reason=reason, forced=True
+            )
         self.publish()
         return move
 
@@ -231,29 +237,29 @@ class Registry:
 
     def verdict(self, checkpoint: str, gate_version: str) -> Verdict | None:
         """Return the newest verdict for exactly this checkpoint under this version of the gate."""
-        with self.state.reading() as connection:
-            return rows.verdict(connection, checkpoint, gate_version)
+        with self.state.read_transaction() as connection:
+            return rows.newest_verdict_of_gate(connection, checkpoint, gate_version)
 
     def verdicts(self, checkpoint: str, gate_version: str) -> list[Verdict]:
         """Return all verdicts for this checkpoint and version of the gate, oldest first."""
-        with self.state.reading() as connection:
-            return rows.verdicts_of(connection, checkpoint, gate_version)
+        with self.state.read_transaction() as connection:
+            return rows.list_verdicts(connection, checkpoint, gate_version)
 
-    def ever_passed(self, checkpoint: str) -> bool:
+    def has_ever_passed(self, checkpoint: str) -> bool:
         """Return whether any version of the gate has passed exactly this checkpoint."""
         passed = (verdicts.c.checkpoint == checkpoint) & (verdicts.c.outcome == "passed")
-        with self.state.reading() as connection:
+        with self.state.read_transaction() as connection:
             return (
                 connection.execute(sa.select(verdicts.c.number).where(passed)).first() is not None
             )
 
     def latest_verdict(self, author: str) -> Verdict | None:
         """Return the newest verdict of any of an author's checkpoints."""
-        with self.state.reading() as connection:
+        with self.state.read_transaction() as connection:
             statement = sa.select(verdicts).where(verdicts.c.author == author)
             return rows.newest_verdict(connection, statement)
 
-    def prose(self, item: ModelVersion) -> ProseRelease:
+    def prose_release(self, item: ModelVersion) -> ProseRelease:
         """Return whether the newest verdict of a version's checkpoint, from any gate version,
         releases its prose, and whether a person forced the version."""
         forced = (
@@ -262,16 +268,16 @@ class Registry:
             & (moves.c.to_state == "stable")
             & moves.c.forced
         )
-        with self.state.reading() as connection:
+        with self.state.read_transaction() as connection:
             statement = sa.select(verdicts).where(verdicts.c.checkpoint == item.checkpoint)
             verdict_row = rows.newest_verdict(connection, statement)
             is_forced = connection.execute(sa.select(moves.c.number).where(forced)).first()
-        release = verdict_row.prose if verdict_row else ProseRelease()
+        release = verdict_row.prose_release if verdict_row else ProseRelease()
         return replace(release, forced=is_forced is not None)
 
     def gate_version(self) -> str:
         """Return the gate version of the newest verdict; empty if there is none."""
-        with self.state.reading() as connection:
+        with self.state.read_transaction() as connection:
             verdict_row = rows.newest_verdict(connection, sa.select(verdicts))
         return verdict_row.gate_version if verdict_row else ""
 
@@ -281,13 +287,13 @@ class Registry:
         self,
         author: str,
         version: int,
-        to: VersionState,
+        to_state: VersionState,
         *,
         actor: str,
         reason: str,
         force: bool = False,
         gate_version: str = "",
-        against: int | None = None,
+        incumbent: int | None = None,
     ) -> Move:
         """Move one version and make the moves that follow, in one transaction; write the policy.
 
@@ -300,7 +306,7 @@ class Registry:
             actor, reason: who made the move and why; kept permanently.
             force: a person releases a refused or parked version; it is marked `forced`.
             gate_version: the gate's current version, for moves that need a PASSED verdict.
-            against: the stable version that the evidence is about; None for any.
+            incumbent: the stable version that the evidence is about; None for any.
 
         Raises:
             MoveRefused: the move is not legal from the version's state, the version is tainted,
@@ -308,22 +314,26 @@ class Registry:
         """
         with self.state.transaction() as connection:
             item = rows.get_version(connection, author, version)
-            check_move(connection, item, to, force=force, gate_version=gate_version)
-            if against is not None:
-                check_incumbent(connection, item, to, against)
-            if to == "stable":
-                leaves = "rolled_back" if item.state == "retired" else "retired"
-                why = f"v{version} became stable: {reason}"
-                for former in rows.versions(connection, author):
+            check_move(connection, item, to_state, force=force, gate_version=gate_version)
+            if incumbent is not None:
+                check_incumbent(connection, item, to_state, incumbent)
+            if to_state == "stable":
+                former_new_state = "rolled_back" if item.state == "retired" else "retired"
+                former_reason = f"v{version} became stable: {reason}"
+                for former in rows.list_versions(connection, author):
                     if former.state == "stable":
-                        rows.change_state(connection, former, leaves, actor=actor, reason=why)
+                        rows.change_state(
+                            connection, former, former_new_state, actor=actor, reason=former_reason
+                        )
             if force:
-                rows.update(connection, item, forced=True)
-            done = rows.change_state(connection, item, to, actor=actor, reason=reason, forced=force)
-            if (notice := notice_of(done)) is not None:
+                rows.update_version(connection, item, forced=True)
+            applied_move = rows.change_state(
+                connection, item, to_state, actor=actor, reason=reason, forced=force
+            )
+            if (notice := build_notice(applied_move)) is not None:
                 announce(connection, notice, at=self.state.now(connection))
         self.publish()
-        return done
+        return applied_move
 
     def rollback(self, author: str, version: int | None = None, *, actor: str, reason: str) -> Move:
         """Make a retired version stable again; None means the untainted one that retired last.
@@ -332,39 +342,39 @@ class Registry:
             MoveRefused: there is none, or the named version is not retired or may not answer.
         """
         if version is None:
-            retired = {
+            retired_versions = {
                 item.version
                 for item in self.versions(author)
                 if item.state == "retired" and not item.tainted
             }
-            entered = [
+            retirements = [
                 move.version
                 for move in self.moves(author)
-                if move.to_state == "retired" and move.version in retired
+                if move.to_state == "retired" and move.version in retired_versions
             ]
-            if not entered:
-                raise MoveRefused(
+            if not retirements:
+                raise MoveRefusedError(
                     f"roll back {author}",
                     found="no retired version that may answer",
                     next_step="list the versions with `twin versions`",
                 )
-            version = entered[-1]
+            version = retirements[-1]
         return self.move(author, version, "stable", actor=actor, reason=reason)
 
     def moves(self, author: str) -> list[Move]:
         """Return the history of an author's versions, oldest first."""
-        with self.state.reading() as connection:
-            return rows.history(connection, author)
+        with self.state.read_transaction() as connection:
+            return rows.list_moves(connection, author)
 
-    def authors_moved(self, *, after: int) -> list[str]:
+    def authors_with_moves(self, *, after: int) -> list[str]:
         """Return the authors with a move of a higher number, sorted."""
         statement = sa.select(moves.c.author).where(moves.c.number > after).distinct()
-        with self.state.reading() as connection:
+        with self.state.read_transaction() as connection:
             return sorted(connection.execute(statement).scalars())
 
-    def newest_move(self) -> int:
+    def newest_move_number(self) -> int:
         """Return the number of the newest move of all authors, or 0."""
-        with self.state.reading() as connection:
+        with self.state.read_transaction() as connection:
             return int(connection.execute(sa.select(sa.func.max(moves.c.number))).scalar() or 0)
 
     # Policy
@@ -374,31 +384,33 @@ class Registry:
         with self.state.transaction() as connection:
             connection.execute(sa.delete(routing).where(routing.c.author == author))
             connection.execute(
-                sa.insert(routing).values(author=author, table=dict(table), written_at=rows.now())
+                sa.insert(routing).values(
+                    author=author, table=dict(table), written_at=rows.utc_now()
+                )
             )
         return self.publish()
 
     def routing(self) -> dict[str, dict[str, Any]]:
         """Return the routing table of each author."""
-        with self.state.reading() as connection:
+        with self.state.read_transaction() as connection:
             return {row.author: row.table for row in connection.execute(sa.select(routing))}
 
-    def publish(self, *, forgotten: str = "") -> Policy:
+    def publish(self, *, erased_author: str = "") -> Policy:
         """Write the policy object from the current registry and routing table.
 
         This takes the writers' lock, so that the file never reverts to an older state.
 
         Args:
-            forgotten: the author whose versions were erased; the policy may then be empty.
+            erased_author: the author whose versions were erased; the policy may then be empty.
 
         Raises:
             EmptyStateStore: the policy names versions, and the registry has no row at all.
         """
         with self.state.transaction():
-            if not forgotten:
-                check_versions_known(self.state, self.policy_path)
+            if not erased_author:
+                check_store_has_versions(self.state, self.policy_path)
             policy = build_policy(self, self.routing())
-            if not same_policy(self.policy_path, policy):
+            if not holds_policy(self.policy_path, policy):
                 write_policy(self.policy_path, policy)
         return policy
 
@@ -408,56 +420,62 @@ def reconcile(
     author: str,
     *,
     gate_version: str,
-    mode: Mode,
+    mode: ReleaseMode,
     actor: str,
-    evidence: Mapping[int, Evidence] | None = None,
-    withheld: str = "",
+    evidence: Mapping[int, TrialResult] | None = None,
+    withheld_reason: str = "",
 ) -> list[Move]:
-    """Apply `legal_moves` until there are none; a second call in a row changes nothing.
+    """Apply `required_moves` until there are none; a second call in a row changes nothing.
 
     Args:
-        withheld: why no version may begin to answer now (the author has not agreed); empty if one
+        withheld_reason: why no version may begin to answer now (the author has not agreed); empty if one
             may. Moves that take a version out of service are made in any case.
     """
-    done: list[Move] = []
+    applied_moves: list[Move] = []
 
-    def required_moves() -> list[LegalMove]:
-        moves = _required_moves(registry, author, gate_version, mode, evidence or {})
-        return [move for move in moves if not (withheld and move.to in NEEDS_PASS)]
+    def pending_moves() -> list[RequiredMove]:
+        moves = _read_required_moves(registry, author, gate_version, mode, evidence or {})
+        return [
+            move for move in moves if not (withheld_reason and move.to_state in STATES_NEEDING_PASS)
+        ]
 
     # Two concurrent runs would request the same move, and the later request would be refused.
     with registry.state.lease(f"reconcile {author}"):
-        while pending := required_moves():
+        while pending := pending_moves():
             for move in pending:
                 try:
-                    moved = registry.move(
+                    applied_move = registry.move(
                         author,
                         move.version,
-                        move.to,
+                        move.to_state,
                         actor=actor,
                         reason=move.reason,
                         gate_version=gate_version,
-                        against=move.against,
+                        incumbent=move.incumbent,
                     )
-                except MoveRefused:
+                except MoveRefusedError:
                     # A person or the gateway's breaker may have moved it in between; then the
                     # moves are computed again.
-                    if move in required_moves():
+                    if move in pending_moves():
                         raise
                     break
-                done.append(moved)
+                applied_moves.append(applied_move)
         registry.publish()  # a process that died between a move and its policy left an old file
-    return done
+    return applied_moves
 
 
-def _required_moves(
+def _read_required_moves(
     registry: Registry,
     author: str,
     gate_version: str,
-    mode: Mode,
-    evidence: Mapping[int, Evidence],
-) -> list[LegalMove]:
+    mode: ReleaseMode,
+    evidence: Mapping[int, TrialResult],
+) -> list[RequiredMove]:
     versions = registry.versions(author)
     newest = {item.checkpoint: registry.verdict(item.checkpoint, gate_version) for item in versions}
-    judged = {checkpoint: verdict for checkpoint, verdict in newest.items() if verdict}
-    return legal_moves(versions, judged, evidence, gate_version=gate_version, mode=mode)
+    verdicts_by_checkpoint = {
+        checkpoint: verdict for checkpoint, verdict in newest.items() if verdict
+    }
+    return required_moves(
+        versions, verdicts_by_checkpoint, evidence, gate_version=gate_version, mode=mode
+    )

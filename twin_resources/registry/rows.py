@@ -13,31 +13,33 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from twin_resources.authors.answer_forms import SentenceCut
+from twin_resources.authors.answer_forms import SentenceThreshold
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim, ModelVersion, Move, Verdict, VersionState
 from twin_resources.storage.state.state_tables import model_versions, moves, verdicts
 
 
-def now() -> str:
+def utc_now() -> str:
     """Return the time as ISO 8601 with milliseconds, UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def versions(connection: sa.Connection, author: str) -> list[ModelVersion]:
+def list_versions(connection: sa.Connection, author: str) -> list[ModelVersion]:
     """Return all versions of an author, oldest first."""
     statement = sa.select(model_versions).where(model_versions.c.author == author)
     rows = connection.execute(statement.order_by(model_versions.c.version)).mappings()
     return [ModelVersion(**row) for row in rows]
 
 
-def history(connection: sa.Connection, author: str) -> list[Move]:
+def list_moves(connection: sa.Connection, author: str) -> list[Move]:
     """Return all moves of an author's versions, oldest first."""
     statement = sa.select(moves).where(moves.c.author == author).order_by(moves.c.number)
     return [Move(**row) for row in connection.execute(statement).mappings()]
 
 
-def find(connection: sa.Connection, *, checkpoint: str, author: str | None) -> ModelVersion | None:
+def find_version(
+    connection: sa.Connection, *, checkpoint: str, author: str | None
+) -> ModelVersion | None:
     """Return the version of a checkpoint, or None."""
     statement = sa.select(model_versions).where(model_versions.c.checkpoint == checkpoint)
     if author is not None:
@@ -52,7 +54,7 @@ def get_version(connection: sa.Connection, author: str, version: int) -> ModelVe
     Raises:
         TwinError: the author has no such version.
     """
-    stored = versions(connection, author)
+    stored = list_versions(connection, author)
     for item in stored:
         if item.version == version:
             return item
@@ -64,7 +66,7 @@ def get_version(connection: sa.Connection, author: str, version: int) -> ModelVe
     )
 
 
-def update(connection: sa.Connection, item: ModelVersion, **values: Any) -> None:
+def update_version(connection: sa.Connection, item: ModelVersion, **values: Any) -> None:
     """Change columns of one version."""
     connection.execute(
         sa.update(model_versions)
@@ -76,56 +78,68 @@ def update(connection: sa.Connection, item: ModelVersion, **values: Any) -> None
 def change_state(
     connection: sa.Connection,
     item: ModelVersion,
-    to: VersionState,
+    to_state: VersionState,
     *,
     actor: str,
     reason: str,
     forced: bool = False,
 ) -> Move:
     """Change a version's state and write the history."""
-    update(connection, item, state=to)
-    return record(connection, item, to, actor=actor, reason=reason, forced=forced)
+    update_version(connection, item, state=to_state)
+    return record_move(connection, item, to_state, actor=actor, reason=reason, forced=forced)
 
 
-def record(
+def record_move(
     connection: sa.Connection,
     item: ModelVersion,
-    to: VersionState,
+    to_state: VersionState,
     *,
     actor: str,
     reason: str,
     forced: bool,
 ) -> Move:
     """Write one entry of the history."""
-    move = Move(0, item.author, item.version, item.state, to, actor, reason, forced, moved_at=now())
+    move = Move(
+        0,
+        item.author,
+        item.version,
+        item.state,
+        to_state,
+        actor,
+        reason,
+        forced,
+        moved_at=utc_now(),
+    )
     values = {name: value for name, value in asdict(move).items() if name != "number"}
     inserted = connection.execute(sa.insert(moves).values(**values).returning(moves.c.number))
     return replace(move, number=inserted.scalar_one())
 
 
-def verdict(connection: sa.Connection, checkpoint: str, gate_version: str) -> Verdict | None:
+def newest_verdict_of_gate(
+    connection: sa.Connection, checkpoint: str, gate_version: str
+) -> Verdict | None:
     """Return the newest verdict of a checkpoint under one version of the gate, or None."""
-    stored = verdicts_of(connection, checkpoint, gate_version)
+    stored = list_verdicts(connection, checkpoint, gate_version)
     return stored[-1] if stored else None
 
 
-def verdicts_of(connection: sa.Connection, checkpoint: str, gate_version: str) -> list[Verdict]:
+def list_verdicts(connection: sa.Connection, checkpoint: str, gate_version: str) -> list[Verdict]:
     """Return all verdicts of a checkpoint under one version of the gate, oldest first."""
     statement = sa.select(verdicts).where(
         verdicts.c.checkpoint == checkpoint, verdicts.c.gate_version == gate_version
     )
     rows = connection.execute(statement.order_by(verdicts.c.number)).mappings()
-    return [_verdict_of(row) for row in rows]
+    return [_parse_verdict(row) for row in rows]
 
 
 def newest_verdict(connection: sa.Connection, statement: sa.Select[Any]) -> Verdict | None:
     """Return the newest verdict that the statement selects, or None."""
     row = connection.execute(statement.order_by(verdicts.c.number.desc())).mappings().first()
-    return None if row is None else _verdict_of(row)
+    return None if row is None else _parse_verdict(row)
 
 
-def _verdict_of(row: sa.RowMapping) -> Verdict:
-    claims = tuple(_claim_of(claim) for claim in row["claims"])
+def _parse_verdict(row: sa.RowMapping) -> Verdict:
+    claims = tuple(_parse_claim(claim) for claim in row["claims"])
     return Verdict(
         row["author"],
         row["checkpoint"],
@@ -136,6 +150,6 @@ def _verdict_of(row: sa.RowMapping) -> Verdict:
     )
 
 
-def _claim_of(claim: dict[str, Any]) -> GateClaim:
+def _parse_claim(claim: dict[str, Any]) -> GateClaim:
     cut = claim.pop("cut", None)  # older verdicts lack it
-    return GateClaim(**claim, cut=SentenceCut(**cut) if cut else None)
+    return GateClaim(**claim, cut=SentenceThreshold(**cut) if cut else None)

@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors.pausing import SUFFIX
-from twin_resources.registry.rows import now
+from twin_resources.registry.rows import utc_now
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import (
@@ -33,8 +33,10 @@ from twin_resources.storage.state.state_tables import (
     verdicts,
 )
 
-WRITTEN = "shared_files.json"  # in the home: SHA-256 of each file as it was written from its row
-Mark = tuple[object, ...]
+WRITTEN_HASHES_FILE = (
+    "shared_files.json"  # in the home: SHA-256 of each file as it was written from its row
+)
+ChangeToken = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -43,66 +45,66 @@ class FileChanges:
 
     new: tuple[str, ...]
     changed: tuple[str, ...]
-    gone: tuple[str, ...]
+    deleted: tuple[str, ...]
 
     def __bool__(self) -> bool:
-        return bool(self.new or self.changed or self.gone)
+        return bool(self.new or self.changed or self.deleted)
 
 
-def files_of(folder: Path) -> dict[str, str]:
+def read_author_files(folder: Path) -> dict[str, str]:
     """Return a folder's author files and pauses, by the names of their rows."""
     paths = [*folder.glob("*.toml"), *folder.glob(f"*{SUFFIX}")]
     return {f"authors/{path.name}": path.read_text(encoding="utf-8") for path in sorted(paths)}
 
 
-def stored_files(state: State) -> dict[str, str]:
+def read_stored_files(state: State) -> dict[str, str]:
     """Return the content of every row, by name."""
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         rows = connection.execute(sa.select(shared_files).order_by(shared_files.c.name))
         return {row.name: row.content for row in rows}
 
 
-def changes(stored: Mapping[str, str], wanted: Mapping[str, str]) -> FileChanges:
+def compare_files(stored: Mapping[str, str], desired: Mapping[str, str]) -> FileChanges:
     """Compare the stored files with the wanted ones."""
-    both = stored.keys() & wanted.keys()
+    both = stored.keys() & desired.keys()
     return FileChanges(
-        tuple(sorted(wanted.keys() - stored.keys())),
-        tuple(sorted(name for name in both if stored[name] != wanted[name])),
-        tuple(sorted(stored.keys() - wanted.keys())),
+        tuple(sorted(desired.keys() - stored.keys())),
+        tuple(sorted(name for name in both if stored[name] != desired[name])),
+        tuple(sorted(stored.keys() - desired.keys())),
     )
 
 
-def store_files(state: State, wanted: Mapping[str, str], *, among: Iterable[str]) -> None:
+def store_files(state: State, desired: Mapping[str, str], *, row_names: Iterable[str]) -> None:
     """Replace the rows of these names by the wanted ones; each changed row gets a new revision."""
-    names = set(among)
+    names = set(row_names)
     with state.transaction() as connection:
         rows = connection.execute(sa.select(shared_files)).all()
         stored = {row.name: row.content for row in rows if row.name in names}
-        difference = changes(stored, {name: wanted[name] for name in names & wanted.keys()})
+        difference = compare_files(stored, {name: desired[name] for name in names & desired.keys()})
         revision = max((row.revision for row in rows), default=0)
-        replaced = (*difference.changed, *difference.gone)
+        replaced = (*difference.changed, *difference.deleted)
         connection.execute(sa.delete(shared_files).where(shared_files.c.name.in_(replaced)))
         for number, name in enumerate((*difference.new, *difference.changed), revision + 1):
             connection.execute(
                 sa.insert(shared_files).values(
-                    name=name, content=wanted[name], revision=number, written_at=now()
+                    name=name, content=desired[name], revision=number, written_at=utc_now()
                 )
             )
 
 
-def share_file(settings: Settings, path: Path, *, gone: bool = False) -> None:
+def share_file(settings: Settings, path: Path, *, is_deleted: bool = False) -> None:
     """Share a file of `authors/` with other hosts; without a shared store, do nothing.
 
     Args:
-        gone: the file was deleted. The caller must say so, because this host's own follower may
+        is_deleted: the file was deleted. The caller must say so, because this host's own follower may
             have written it again from its row.
     """
     if not is_shared(settings):
         return
     name = f"authors/{path.name}"
-    wanted = {} if gone else {name: path.read_text(encoding="utf-8")}
+    desired = {} if is_deleted else {name: path.read_text(encoding="utf-8")}
     with closing(State.open(settings.state_address)) as state:
-        store_files(state, wanted, among=[name])
+        store_files(state, desired, row_names=[name])
 
 
 def is_shared(settings: Settings) -> bool:
@@ -110,7 +112,7 @@ def is_shared(settings: Settings) -> bool:
     return bool(settings.state_url) and not settings.state_url.startswith("sqlite")
 
 
-def mark_of(state: State) -> Mark:
+def read_change_token(state: State) -> ChangeToken:
     """Read in one query a value that changes with each file, version, verdict or routing table."""
     newest = (
         sa.func.max(shared_files.c.revision),
@@ -122,43 +124,47 @@ def mark_of(state: State) -> Mark:
         sa.func.max(routing.c.written_at),
         sa.func.count(model_versions.c.version),
     )
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         columns = [sa.select(value).scalar_subquery() for value in newest]
         return tuple(connection.execute(sa.select(*columns)).one())
 
 
-def follow_files(home: Path, stored: Mapping[str, str]) -> list[str]:
+def update_files(home: Path, stored: Mapping[str, str]) -> list[str]:
     """Update the files of a home from the rows.
 
     Returns:
         A line for each file that a person changed, and for each row with an invalid name.
     """
-    path = home / WRITTEN
-    written: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    before, kept = dict(written), list[str]()
+    path = home / WRITTEN_HASHES_FILE
+    written_hashes: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    previous_hashes, notes = dict(written_hashes), list[str]()
     for name, content in stored.items():
         file = home / name
         if name != f"authors/{file.name}" or not file.name.endswith((".toml", SUFFIX)):
-            kept.append(f"the state store's row {name!r} is no author's file or pause: ignored")
+            notes.append(f"the state store's row {name!r} is no author's file or pause: ignored")
             continue
         data = file.read_bytes() if file.exists() else None
-        if data is not None and data != content.encode() and _hash(data) != written.get(name):
-            kept.append(
+        if (
+            data is not None
+            and data != content.encode()
+            and _hash(data) != written_hashes.get(name)
+        ):
+            notes.append(
                 f"{name} was changed on this host and differs from the state store's: share it "
                 f"with `twin authors apply {file.parent}`, or delete it"
             )
             continue
         if data != content.encode():
             replace_file(file, content)
-        written[name] = _hash(content.encode())
-    for name in written.keys() - stored.keys():
+        written_hashes[name] = _hash(content.encode())
+    for name in written_hashes.keys() - stored.keys():
         file = home / name
-        if file.exists() and _hash(file.read_bytes()) == written[name]:
+        if file.exists() and _hash(file.read_bytes()) == written_hashes[name]:
             file.unlink()
-        del written[name]
-    if written != before:
-        replace_file(path, json.dumps(written, indent=1, sort_keys=True))
-    return kept
+        del written_hashes[name]
+    if written_hashes != previous_hashes:
+        replace_file(path, json.dumps(written_hashes, indent=1, sort_keys=True))
+    return notes
 
 
 def _hash(content: bytes) -> str:

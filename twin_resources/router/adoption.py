@@ -19,11 +19,11 @@ from dataclasses import dataclass
 
 from twin_resources.router.features import Floats
 from twin_resources.router.fixed_order import PriceStep, cheapest_certified, log_evidence
-from twin_resources.statistics.judges import withdrawn
+from twin_resources.statistics.judges import has_lost_certificate
 from twin_resources.statistics.promotion import ALPHA, expected_pairs
 
 # Minimum share of the questions that an adopted policy moves away from the dearest model.
-MIN_SAVED = 0.05
+MIN_SAVED_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,23 +33,23 @@ class AdoptionDecision:
     Attributes:
         adopted: whether it comes into force.
         step: its operating point, or None if none was certified.
-        missing: estimated number of further labels needed; 0 if none, or if more would not help.
+        missing_labels: estimated number of further labels needed; 0 if none, or if more would not help.
         reason: one sentence with the numbers.
     """
 
     adopted: bool
     step: PriceStep | None
-    missing: int
+    missing_labels: int
     reason: str
 
 
-def adopt(
+def decide_adoption(
     steps: Sequence[PriceStep],
     *,
     labels: int,
     spread: float,
     margin: float,
-    against_standing: Sequence[Floats] | None = None,
+    differences_to_policy_in_force: Sequence[Floats] | None = None,
     alpha: float = ALPHA,
 ) -> AdoptionDecision:
     """Decide whether a candidate comes into force.
@@ -59,12 +59,14 @@ def adopt(
         labels: number of labels on which they were measured.
         spread: standard deviation of the gain over the labels.
         margin: margin of both bets.
-        against_standing: for each step, candidate − policy in force on the labels that arrived
+        differences_to_policy_in_force: for each step, candidate − policy in force on the labels that arrived
             after the latter was fitted, in order; None if no policy is in force.
     """
     step = cheapest_certified(steps)
-    if step is None or 1.0 - step.kept < MIN_SAVED:
-        missing = labels_missing(steps, labels=labels, spread=spread, margin=margin, alpha=alpha)
+    if step is None or 1.0 - step.kept < MIN_SAVED_SHARE:
+        missing = estimate_missing_labels(
+            steps, labels=labels, spread=spread, margin=margin, alpha=alpha
+        )
         if missing == 0:
             return AdoptionDecision(
                 False,
@@ -75,19 +77,21 @@ def adopt(
         return AdoptionDecision(
             False, step, missing, f"{labels} labels; about {missing} more are missing at {margin:g}"
         )
-    if against_standing is not None:
+    if differences_to_policy_in_force is not None:
         needed = math.log(1.0 / alpha)
         # the same fixed order: the first bet that is not won ends the search
-        won = 0
+        won_steps = 0
         while (
-            won < len(steps)
-            and steps[won].certified
-            and log_evidence(against_standing[won], margin=margin) >= needed
+            won_steps < len(steps)
+            and steps[won_steps].certified
+            and log_evidence(differences_to_policy_in_force[won_steps], margin=margin) >= needed
         ):
-            won += 1
-        if not won or 1.0 - steps[won - 1].kept < MIN_SAVED:
-            return _not_as_good(against_standing[won], step, spread, margin=margin, alpha=alpha)
-        step = steps[won - 1]
+            won_steps += 1
+        if not won_steps or 1.0 - steps[won_steps - 1].kept < MIN_SAVED_SHARE:
+            return _reject_candidate(
+                differences_to_policy_in_force[won_steps], step, spread, margin=margin, alpha=alpha
+            )
+        step = steps[won_steps - 1]
     return AdoptionDecision(
         True,
         step,
@@ -97,7 +101,7 @@ def adopt(
     )
 
 
-def _not_as_good(
+def _reject_candidate(
     differences: Floats, step: PriceStep, spread: float, *, margin: float, alpha: float
 ) -> AdoptionDecision:
     known = len(differences)
@@ -115,7 +119,7 @@ def _not_as_good(
     )
 
 
-def labels_missing(
+def estimate_missing_labels(
     steps: Sequence[PriceStep],
     *,
     labels: int,
@@ -125,10 +129,10 @@ def labels_missing(
 ) -> int:
     """Estimate how many more labels would certify a policy; 0 if more would not help.
 
-    The estimate uses the first step that moves at least `MIN_SAVED` away from the dearest model:
+    The estimate uses the first step that moves at least `MIN_SAVED_SHARE` away from the dearest model:
     its measured loss, and the spread of the gain on that share of the questions.
     """
-    first = next((step for step in steps if 1.0 - step.kept >= MIN_SAVED), None)
+    first = next((step for step in steps if 1.0 - step.kept >= MIN_SAVED_SHARE), None)
     if first is None:
         required = expected_pairs(0.0, margin=margin, alpha=alpha)
         return max(1, math.ceil(required) - labels)
@@ -139,11 +143,13 @@ def labels_missing(
     return 0 if math.isinf(required) else max(1, math.ceil(required) - labels)
 
 
-def fallen(against_dearest: Sequence[float], *, margin: float, alpha: float = ALPHA) -> bool:
+def has_degraded(
+    differences_to_dearest: Sequence[float], *, margin: float, alpha: float = ALPHA
+) -> bool:
     """Return whether the labels since its fit show that a policy loses more than the margin.
 
     Args:
-        against_dearest: policy − dearest model on those labels, in [−1, 1], in order.
+        differences_to_dearest: policy − dearest model on those labels, in [−1, 1], in order.
     """
     # `withdrawn` bets against "at least ε better", here with ε = −margin.
-    return withdrawn(against_dearest, margin=-margin, alpha=alpha)
+    return has_lost_certificate(differences_to_dearest, margin=-margin, alpha=alpha)

@@ -19,9 +19,9 @@ import numpy as np
 
 from twin_resources.router.features import Floats
 
-TWO_SIDED = 1.96
+Z_SCORE_95 = 1.96
 # Number of pseudo-labels with the overall spread in each class: three equal gains prove little.
-_PSEUDO = 4.0
+_PSEUDO_LABELS = 4.0
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,21 @@ def class_table(classes: Sequence[str], gains: Sequence[float]) -> tuple[ClassGa
     for name in names:
         subset = values[class_of_label == name]
         squares = float(((subset - subset.mean()) ** 2).sum())
-        spread = (squares + _PSEUDO * overall) / (len(subset) - 1 + _PSEUDO)
+        spread = (squares + _PSEUDO_LABELS * overall) / (len(subset) - 1 + _PSEUDO_LABELS)
         means.append(float(subset.mean()))
         variances.append(max(spread, 1e-6) / len(subset))
         counts.append(len(subset))
     mean, variance = np.asarray(means), np.asarray(variances)
-    between = _between(mean, variance)
-    weights = 1.0 / (variance + between)
+    between_variance = _between_class_variance(mean, variance)
+    weights = 1.0 / (variance + between_variance)
     centre = float((weights * mean).sum() / weights.sum())
     centre_variance = 1.0 / float(weights.sum())
     table: list[ClassGain] = []
     for number, name in enumerate(names):
-        weight = between / (between + variance[number])
+        weight = between_variance / (between_variance + variance[number])
         gain = weight * mean[number] + (1.0 - weight) * centre
         posterior_variance = weight * variance[number] + (1.0 - weight) ** 2 * centre_variance
-        half = TWO_SIDED * math.sqrt(posterior_variance)
+        half = Z_SCORE_95 * math.sqrt(posterior_variance)
         table.append(
             ClassGain(
                 name,
@@ -87,7 +87,7 @@ def class_table(classes: Sequence[str], gains: Sequence[float]) -> tuple[ClassGa
     return tuple(table)
 
 
-def _between(means: Floats, variances: Floats) -> float:
+def _between_class_variance(means: Floats, variances: Floats) -> float:
     """Return τ² by the method of moments, or 0 if the classes differ no more than by chance."""
     if len(means) < 2:
         return 0.0

@@ -36,13 +36,13 @@ class FeatureScale:
     closeness_spread: float
 
 
-def scale_of(lengths: Sequence[int], closeness: Sequence[float]) -> FeatureScale:
+def fit_scale(lengths: Sequence[int], closeness: Sequence[float]) -> FeatureScale:
     """Return the scale that gives these labels mean 0 and spread 1; a spread of 0 counts as 1."""
     logs = [math.log1p(length) for length in lengths]
-    return FeatureScale(*_place(logs), *_place(closeness))
+    return FeatureScale(*_mean_and_spread(logs), *_mean_and_spread(closeness))
 
 
-def rows(
+def feature_rows(
     vectors: Floats, lengths: Sequence[int], closeness: Sequence[float], *, scale: FeatureScale
 ) -> Floats:
     """Return the features of n questions.
@@ -68,7 +68,7 @@ def rows(
     return np.concatenate([np.asarray(vectors, np.float64), beside], axis=1)
 
 
-def _place(values: Sequence[float]) -> tuple[float, float]:
+def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:
     if not len(values):
         return 0.0, 1.0
     numbers = np.asarray(values, np.float64)

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from twin_resources.errors import TwinError
 from twin_resources.router.features import Floats
-from twin_resources.statistics.bets import FRACTIONS, STAKE
+from twin_resources.statistics.bets import FRACTIONS, STAKE_SHARE
 from twin_resources.statistics.promotion import ALPHA
 
-STEP = 0.025  # share of the questions that leave the dearest model at each step
-_HALVINGS = 12  # the bound is exact within 0.0005
+STEP_SHARE = 0.025  # share of the questions that leave the dearest model at each step
+_BISECTIONS = 12  # the bound is exact within 0.0005
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class PriceStep:
     certified: bool
 
 
-def choices(predicted: Floats, prices: Floats, weight: float) -> NDArray[np.int64]:
+def choose_models(predicted: Floats, prices: Floats, weight: float) -> NDArray[np.int64]:
     """Return the model of each question at a step, shape (n,).
 
     The own model is 0. For equal scores the dearer model is chosen.
@@ -69,31 +69,31 @@ def choices(predicted: Floats, prices: Floats, weight: float) -> NDArray[np.int6
     """
     if weight == -math.inf:
         return np.full(len(predicted), len(prices) - 1, np.int64)
-    scores = with_own(predicted) - weight * prices[None]
+    scores = with_own_model(predicted) - weight * prices[None]
     dearest_first = scores[:, ::-1].argmax(1)
     return len(prices) - 1 - dearest_first.astype(np.int64)
 
 
-def with_own(gains: Floats) -> Floats:
+def with_own_model(gains: Floats) -> Floats:
     """Prepend the own model's column of zeros to the gains, shape (n, models)."""
     return np.concatenate([np.zeros((len(gains), 1)), gains], axis=1)
 
 
 def leaving_weights(predicted: Floats, prices: Floats) -> Floats:
     """Return the w above which each question leaves the dearest model, shape (n,)."""
-    scores = with_own(predicted)
+    scores = with_own_model(predicted)
     dearer = prices[-1] - prices[:-1]
     return ((scores[:, -1:] - scores[:, :-1]) / dearer[None]).min(1)
 
 
-def steps(
+def compute_price_steps(
     gains: Floats,
     cross_fitted: Floats,
     prices: Sequence[float],
     *,
     margin: float,
     alpha: float = ALPHA,
-    step: float = STEP,
+    step: float = STEP_SHARE,
 ) -> tuple[PriceStep, ...]:
     """Return every operating point in the fixed order, from all questions to none on the dearest.
 
@@ -108,18 +108,18 @@ def steps(
     """
     costs = checked_prices(prices, models=gains.shape[1] + 1)
     checked_margin(margin)
-    true_gains = with_own(gains)
+    true_gains = with_own_model(gains)
     dearest = len(costs) - 1
     leaving = leaving_weights(cross_fitted, costs)
     shares = np.arange(step, 1.0 + step / 2, step)
     weights = [-math.inf, *(float(w) for w in np.quantile(leaving, np.minimum(shares, 1.0)))]
     price_steps: list[PriceStep] = []
-    holds, known = True, np.arange(len(gains))
+    is_certified, label_indices = True, np.arange(len(gains))
     for weight in weights:
-        chosen = choices(cross_fitted, costs, weight)
-        differences = true_gains[known, chosen] - true_gains[:, dearest]
+        chosen = choose_models(cross_fitted, costs, weight)
+        differences = true_gains[label_indices, chosen] - true_gains[:, dearest]
         evidence = log_evidence(differences, margin=margin)
-        holds = holds and evidence >= math.log(1.0 / alpha)
+        is_certified = is_certified and evidence >= math.log(1.0 / alpha)
         price_steps.append(
             PriceStep(
                 weight=weight,
@@ -128,7 +128,7 @@ def steps(
                 value=float(differences.mean()),
                 lower=lower_bound(differences, alpha=alpha),
                 log_evidence=evidence,
-                certified=holds,
+                certified=is_certified,
             )
         )
     return tuple(price_steps)
@@ -154,7 +154,7 @@ def log_evidence(differences: Floats, *, margin: float) -> float:
         return 0.0
     null = (1.0 - margin) / 2.0
     z = (1.0 + differences) / 2.0
-    logs = np.cumsum(np.log1p((STAKE / null) * np.outer(FRACTIONS, z - null)), axis=1)
+    logs = np.cumsum(np.log1p((STAKE_SHARE / null) * np.outer(FRACTIONS, z - null)), axis=1)
     top = logs.max(0)
     wealth = top + np.log(np.exp(logs - top).mean(0))
     return max(0.0, float(wealth.max()))
@@ -168,7 +168,7 @@ def lower_bound(differences: Floats, *, alpha: float = ALPHA) -> float:
     if not len(differences):
         return -1.0
     needed, low, high = math.log(1.0 / alpha), -1.0, float(differences.mean())
-    for _ in range(_HALVINGS):
+    for _ in range(_BISECTIONS):
         middle = (low + high) / 2.0
         # the same bet against another mean, with margin = −m
         won = middle > -1.0 and log_evidence(differences, margin=-middle) >= needed

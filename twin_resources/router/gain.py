@@ -27,7 +27,7 @@ from twin_resources.router.features import Floats
 
 # exp(−γ·|x − x'|²). Unit vectors are at most 2 apart. On MMLU, 0.3, 0.5 and 1 were within 0.003.
 GAMMA = 0.5
-CONSTANT = 10.0  # in the kernel, so that the mean gain is hardly shrunk
+KERNEL_CONSTANT = 10.0  # in the kernel, so that the mean gain is hardly shrunk
 # Chosen by the cross-fitted squared error. MMLU, 1,500 labels: APGR from 0.627 at 1 to 0.649 at 10;
 # a clearer gain than MMLU's needs a smaller λ.
 RIDGES: tuple[float, ...] = (3.0, 10.0, 30.0)
@@ -59,7 +59,7 @@ class GainModel:
         """
         differences = self.rows - row.astype(np.float32)
         squares = np.einsum("ij,ij->i", differences, differences)
-        values = np.exp(-GAMMA * squares) + CONSTANT
+        values = np.exp(-GAMMA * squares) + KERNEL_CONSTANT
         return np.einsum("i,ij->j", values.astype(np.float64), self.weights.astype(np.float64))
 
 
@@ -81,10 +81,10 @@ def kernel(left: Floats, right: Floats | NDArray[np.float32]) -> Floats:
     """Return k(x, x') + c for every pair, shape (len(left), len(right))."""
     other = right.astype(np.float64)
     squares = (left * left).sum(1)[:, None] + (other * other).sum(1)[None] - 2.0 * left @ other.T
-    return np.exp(-GAMMA * np.maximum(squares, 0.0)) + CONSTANT
+    return np.exp(-GAMMA * np.maximum(squares, 0.0)) + KERNEL_CONSTANT
 
 
-def folds_of(groups: Sequence[str], *, folds: int = FOLDS) -> NDArray[np.int64]:
+def assign_folds(groups: Sequence[str], *, folds: int = FOLDS) -> NDArray[np.int64]:
     """Return the fold of each label; labels of one group (a reader, a post) share a fold."""
     hashed = [int(hashlib.sha256(group.encode()).hexdigest()[:12], 16) % folds for group in groups]
     return np.asarray(hashed, np.int64)
@@ -102,7 +102,7 @@ def fit(
     Args:
         rows: features, shape (n, d).
         gains: dearer − own on the same question, shape (n, m), in [−1, 1].
-        folds: folds from `folds_of`.
+        folds: folds from `assign_folds`.
 
     Raises:
         TwinError: if there is no label, array lengths differ, or a number is not finite.

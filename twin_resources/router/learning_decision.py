@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 # Prompt and answer tokens of a label: two passages, and an answer of usual length.
 LABEL_TOKENS = (450, 120)
-PAYS_WITHIN_DAYS = 30
+PAYBACK_DAYS = 30
 # Share of all-paid calls, with 1,500 labels at a margin of 0.03 on MMLU marks (`bench_routing.py`).
 USUAL_SAVING = 0.229
-_TWO_SIDED = 1.96
+_Z_SCORE_95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -29,64 +29,67 @@ class Payback:
     """The cost of labels compared with the saving against asking the paid model every question.
 
     Attributes:
-        to_buy: number of labels without a paid answer so far.
+        labels_to_buy: number of labels without a paid answer so far.
         saving: share of the questions that stays with the own model; `USUAL_SAVING` without a
             policy.
-        asked: questions that a model answered in the last `PAYS_WITHIN_DAYS`.
-        usd: price of a paid answer; a label costs one.
+        questions_asked: questions that a model answered in the last `PAYBACK_DAYS`.
+        answer_usd: price of a paid answer; a label costs one.
     """
 
-    to_buy: int
+    labels_to_buy: int
     saving: float
-    asked: int
-    usd: float
+    questions_asked: int
+    answer_usd: float
 
     @property
-    def questions(self) -> float:
+    def break_even_questions(self) -> float:
         """Number of questions until the labels have paid back, or infinity if they never do."""
-        if not self.to_buy:
+        if not self.labels_to_buy:
             return 0.0
-        return self.to_buy / self.saving if self.saving > 0 else math.inf
+        return self.labels_to_buy / self.saving if self.saving > 0 else math.inf
 
     @property
-    def least_a_day(self) -> float:
+    def min_questions_per_day(self) -> float:
         """Minimum number of questions a day for the labels to pay back in time."""
-        return self.questions / PAYS_WITHIN_DAYS
+        return self.break_even_questions / PAYBACK_DAYS
 
     @property
-    def pays(self) -> bool:
-        return self.asked >= self.questions
+    def is_worthwhile(self) -> bool:
+        return self.questions_asked >= self.break_even_questions
 
     def saved_usd(self) -> tuple[float, float, float]:
-        """Return the saving in `PAYS_WITHIN_DAYS`, US dollars, with its 95 % interval.
+        """Return the saving in `PAYBACK_DAYS`, US dollars, with its 95 % interval.
 
         The interval assumes a Poisson number of questions.
         """
-        per_question, half = self.usd * self.saving, _TWO_SIDED * math.sqrt(self.asked)
-        low, high = max(0.0, self.asked - half), self.asked + half
-        return per_question * self.asked, per_question * low, per_question * high
+        per_question, half = (
+            self.answer_usd * self.saving,
+            _Z_SCORE_95 * math.sqrt(self.questions_asked),
+        )
+        low, high = max(0.0, self.questions_asked - half), self.questions_asked + half
+        return per_question * self.questions_asked, per_question * low, per_question * high
 
     @property
-    def said(self) -> str:
-        a_day = f"{self.asked / PAYS_WITHIN_DAYS:,.0f} a day are asked"
-        if math.isinf(self.questions):
+    def summary(self) -> str:
+        a_day = f"{self.questions_asked / PAYBACK_DAYS:,.0f} a day are asked"
+        if math.isinf(self.break_even_questions):
             return "routing never pays: no question stays with the own model; use @paid"
-        if not self.pays:
+        if not self.is_worthwhile:
             return (
-                f"routing does not pay: not worth it below {math.ceil(self.least_a_day):,} "
+                f"routing does not pay: not worth it below {math.ceil(self.min_questions_per_day):,} "
                 f"questions a day, and {a_day}; use @paid"
             )
         value, low, high = self.saved_usd()
         after = (
-            f"routing pays after {math.ceil(self.questions):,} questions"
-            if self.to_buy
+            f"routing pays after {math.ceil(self.break_even_questions):,} questions"
+            if self.labels_to_buy
             else "routing pays: no label has to be bought"
         )
         return f"{after}; {a_day}, which saves ${value:.2f} a month (${low:.2f} to ${high:.2f})"
 
 
 @dataclass(frozen=True)
-class LabelsOf:
+class ComparedModels:
     """The models that labels, or a policy fitted to them, compare.
 
     Attributes:
@@ -105,55 +108,60 @@ class LearningState:
     """The input of the decision for one author; times in seconds since 1970.
 
     Attributes:
-        now_of: models that new labels would compare, or None if no stable version answers on this
+        current_models: models that new labels would compare, or None if no stable version answers on this
             machine.
-        policy_of: models of the policy in force, or None without a policy.
-        labels: number of existing labels for `now_of`.
-        wanted: maximum number of labels (`Constants.routing_labels`).
+        policy_models: models of the policy in force, or None without a policy.
+        labels: number of existing labels for `current_models`.
+        max_labels: maximum number of labels (`Constants.routing_labels`).
         usd_left: US dollars left for labels of this author under the tightest limit.
         payback: payback of the missing labels.
         changed_at: time of the newest question or start of the month, whichever is later.
-        learned_at: start of the last successful run, or None.
+        last_run_at: start of the last successful run, or None.
     """
 
-    now_of: LabelsOf | None
-    policy_of: LabelsOf | None
+    current_models: ComparedModels | None
+    policy_models: ComparedModels | None
     labels: int
-    wanted: int
+    max_labels: int
     usd_left: float
     payback: Payback
     changed_at: float
-    learned_at: float | None
+    last_run_at: float | None
 
 
 @dataclass(frozen=True)
 class LearningDecision:
     """Whether to start a run, and the reason, one clause."""
 
-    learn: bool
-    said: str
+    should_run: bool
+    reason: str
 
 
 def decide_learning(state: LearningState) -> LearningDecision:
     """Decide whether a run would find labels to buy or a policy to fit."""
-    if state.now_of is None:
+    if state.current_models is None:
         return LearningDecision(False, "no stable version that answers on this machine")
-    missing = state.labels < state.wanted
-    if missing and not state.payback.pays:
-        return LearningDecision(False, state.payback.said)
-    if state.policy_of is not None and (other := _other(state.policy_of, state.now_of)):
+    missing = state.labels < state.max_labels
+    if missing and not state.payback.is_worthwhile:
+        return LearningDecision(False, state.payback.summary)
+    if state.policy_models is not None and (
+        other := _changed_model(state.policy_models, state.current_models)
+    ):
         return LearningDecision(True, f"the policy has lapsed: its labels are of another {other}")
     if not missing:
         return LearningDecision(False, f"{state.labels:,} labels, as many as are wanted")
-    if state.usd_left < state.payback.usd and state.payback.to_buy >= state.wanted - state.labels:
+    if (
+        state.usd_left < state.payback.answer_usd
+        and state.payback.labels_to_buy >= state.max_labels - state.labels
+    ):
         return LearningDecision(False, "the money for labels is used up")
     # without a label of this version, the last run was for another version
-    if state.labels and state.learned_at is not None and state.learned_at >= state.changed_at:
+    if state.labels and state.last_run_at is not None and state.last_run_at >= state.changed_at:
         return LearningDecision(False, "no question has come since the last run")
-    return LearningDecision(True, f"{state.wanted - state.labels:,} labels are missing")
+    return LearningDecision(True, f"{state.max_labels - state.labels:,} labels are missing")
 
 
-def _other(policy: LabelsOf, now: LabelsOf) -> str:
+def _changed_model(policy: ComparedModels, now: ComparedModels) -> str:
     for name, before, after in (
         ("version", policy.own, now.own),
         ("paid model", policy.paid, now.paid),

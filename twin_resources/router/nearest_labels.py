@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_resources.router.class_table import TWO_SIDED
+from twin_resources.router.class_table import Z_SCORE_95
 from twin_resources.router.features import Floats
 
-NEAREST = 3
-LIKE_IT = 100  # labels with the nearest predictions; their mean is exact to a fifth of the spread
+NEAREST_COUNT = 3
+SIMILAR_COUNT = (
+    100  # labels with the nearest predictions; their mean is exact to a fifth of the spread
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def nearest_labels(
     *,
     label_ids: tuple[str, ...],
     gains: Floats,
-    count: int = NEAREST,
+    count: int = NEAREST_COUNT,
 ) -> tuple[NearLabel, ...]:
     """Return the labels with the nearest questions, nearest first.
 
@@ -54,7 +56,7 @@ def nearest_labels(
 
 
 def gain_interval(
-    predicted: float, cross_fitted: Floats, gains: Floats, *, count: int = LIKE_IT
+    predicted: float, cross_fitted: Floats, gains: Floats, *, count: int = SIMILAR_COUNT
 ) -> tuple[float, float]:
     """Return the 95 % interval of the mean gain of questions with a similar prediction.
 
@@ -66,6 +68,6 @@ def gain_interval(
     order = np.argsort(np.abs(cross_fitted - predicted), kind="stable")[:count]
     near = gains[order]
     spread = float(near.std(ddof=1)) if len(near) > 1 else 1.0
-    half = TWO_SIDED * max(spread, 1e-3) / len(near) ** 0.5
+    half = Z_SCORE_95 * max(spread, 1e-3) / len(near) ** 0.5
     mean = float(near.mean())
     return max(-1.0, mean - half), min(1.0, mean + half)

@@ -20,23 +20,25 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from twin_resources.router.features import Floats
-from twin_resources.router.fixed_order import PriceStep, choices
+from twin_resources.router.fixed_order import PriceStep, choose_models
 
-RECENT = 300  # questions, about an hour of a busy day, so that a change of the mix is followed
-MIN_RECENT = 20  # questions needed to know their pace
-EVERY_S = 60.0
+MAX_RECENT_QUESTIONS = (
+    300  # questions, about an hour of a busy day, so that a change of the mix is followed
+)
+MIN_RECENT_QUESTIONS = 20  # questions needed to know their pace
+UPDATE_INTERVAL_S = 60.0
 
 
 @dataclass(frozen=True)
-class BudgetLeft:
+class RemainingBudget:
     """The budget left.
 
     Attributes:
-        left_usd: US dollars left under the limit that allows the slowest spending.
+        remaining_usd: US dollars left under the limit that allows the slowest spending.
         seconds_left: seconds until that limit's period ends.
     """
 
-    left_usd: float
+    remaining_usd: float
     seconds_left: float
 
 
@@ -45,17 +47,17 @@ class SpendingPace:
     """The recent questions of one gateway process.
 
     Attributes:
-        every_s: seconds between two updates.
+        update_interval_s: seconds between two updates.
     """
 
-    every_s: float = EVERY_S
-    _seen: deque[tuple[float, Floats, Floats]] = field(
-        default_factory=lambda: deque[tuple[float, Floats, Floats]](maxlen=RECENT)
+    update_interval_s: float = UPDATE_INTERVAL_S
+    _recent_questions: deque[tuple[float, Floats, Floats]] = field(
+        default_factory=lambda: deque[tuple[float, Floats, Floats]](maxlen=MAX_RECENT_QUESTIONS)
     )
-    _looked: float | None = None
+    _updated_at: float | None = None
     _step: int = -1
 
-    def see(self, moment: float, predicted: Floats, usd: Floats) -> None:
+    def record_question(self, moment: float, predicted: Floats, usd: Floats) -> None:
         """Record a question.
 
         Args:
@@ -63,16 +65,16 @@ class SpendingPace:
             predicted: its predicted gains, shape (models − 1,).
             usd: cost of each model's answer, shape (models,).
         """
-        self._seen.append((moment, predicted, usd))
+        self._recent_questions.append((moment, predicted, usd))
 
     def is_due(self, moment: float) -> bool:
-        """Return whether `every_s` seconds have passed since the last update."""
-        return self._looked is None or moment - self._looked >= self.every_s
+        """Return whether `update_interval_s` seconds have passed since the last update."""
+        return self._updated_at is None or moment - self._updated_at >= self.update_interval_s
 
-    def look(
+    def choose_step(
         self,
         moment: float,
-        money: BudgetLeft,
+        budget: RemainingBudget,
         steps: Sequence[PriceStep],
         prices: Floats,
         *,
@@ -87,24 +89,24 @@ class SpendingPace:
             certified: index of the certified step in force; no dearer one is used.
             processes: ratio of all questions to those of this process; 1 for a single process.
         """
-        self._looked = moment
+        self._updated_at = moment
         self._step = certified
-        if money.left_usd <= 0.0:
+        if budget.remaining_usd <= 0.0:
             self._step = len(steps) - 1
-        elif len(self._seen) >= MIN_RECENT and money.seconds_left > 0.0:
-            since = max(moment - self._seen[0][0], 1e-3)
-            predicted = np.stack([question[1] for question in self._seen])
-            usd = np.stack([question[2] for question in self._seen])
-            allowed = money.left_usd / money.seconds_left
-            every = np.arange(len(usd))
+        elif len(self._recent_questions) >= MIN_RECENT_QUESTIONS and budget.seconds_left > 0.0:
+            elapsed_s = max(moment - self._recent_questions[0][0], 1e-3)
+            predicted = np.stack([question[1] for question in self._recent_questions])
+            usd = np.stack([question[2] for question in self._recent_questions])
+            allowed = budget.remaining_usd / budget.seconds_left
+            question_indices = np.arange(len(usd))
             for index in range(certified, len(steps)):
-                chosen = choices(predicted, prices, steps[index].weight)
+                chosen = choose_models(predicted, prices, steps[index].weight)
                 # Our own machines are paid for anyway and not part of the budget; only the last
                 # model of the list is bought.
                 bought = chosen == len(prices) - 1
-                spent = float(np.where(bought, usd[every, chosen], 0.0).sum())
+                spent = float(np.where(bought, usd[question_indices, chosen], 0.0).sum())
                 self._step = index
-                if processes * spent / since <= allowed:
+                if processes * spent / elapsed_s <= allowed:
                     break
         return self._step
 

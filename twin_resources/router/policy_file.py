@@ -30,7 +30,7 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
 from twin_resources.router.class_table import ClassGain
 from twin_resources.router.features import FeatureScale, Floats
-from twin_resources.router.fixed_order import PriceStep, choices
+from twin_resources.router.fixed_order import PriceStep, choose_models
 from twin_resources.router.gain import GainModel
 
 SCHEMA_NUMBER = 1
@@ -77,7 +77,7 @@ class RoutingPolicy:
         scale: scale of the features.
         gain: predicts gains over the own model.
         steps: the operating points in the fixed order.
-        in_force: index of the certified step that is used.
+        active_step_index: index of the certified step that is used.
         label_ids: ids of the labels, in order of arrival.
         gains, cross_fitted: measured and cross-fitted gains of the labels, shape (n, models − 1).
         usd: cost of the dearest model's answer for each label, US dollars, shape (n,); empty in
@@ -95,7 +95,7 @@ class RoutingPolicy:
     scale: FeatureScale
     gain: GainModel = field(repr=False)
     steps: tuple[PriceStep, ...] = field(repr=False)
-    in_force: int
+    active_step_index: int
     label_ids: tuple[str, ...] = field(repr=False)
     gains: Floats = field(repr=False)
     cross_fitted: Floats = field(repr=False)
@@ -107,7 +107,7 @@ class RoutingPolicy:
     @property
     def step(self) -> PriceStep:
         """The operating point in force."""
-        return self.steps[self.in_force]
+        return self.steps[self.active_step_index]
 
     @property
     def prices(self) -> Floats:
@@ -115,14 +115,14 @@ class RoutingPolicy:
         return np.asarray([model.usd for model in self.models], np.float64)
 
     @property
-    def usd_of_own(self) -> Floats:
+    def avoided_usd(self) -> Floats:
         """The dearest model's cost for the labels that the step in force gives to other models.
 
         US dollars. These questions are not a sample of all: their answers are often shorter.
         """
         if not len(self.usd):
             return self.usd
-        chosen = choices(self.cross_fitted, self.prices, self.step.weight)
+        chosen = choose_models(self.cross_fitted, self.prices, self.step.weight)
         return self.usd[chosen < len(self.models) - 1]
 
     @property
@@ -131,7 +131,7 @@ class RoutingPolicy:
         return self.gain.rows[:, :-2]
 
 
-def policy_file(home: Path, author: str) -> Path:
+def policy_path(home: Path, author: str) -> Path:
     """Return the path of an author's fitted policy: `<home>/routing/<author>.npz`."""
     return home / "routing" / f"{author}{SUFFIX}"
 
@@ -147,8 +147,8 @@ def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
         "margin": policy.margin,
         "scale": asdict(policy.scale),
         "ridge": policy.gain.ridge,
-        "steps": [_plain(step) for step in policy.steps],
-        "in_force": policy.in_force,
+        "steps": [_step_document(step) for step in policy.steps],
+        "in_force": policy.active_step_index,
         "label_ids": list(policy.label_ids),
         "classes": [asdict(row) for row in policy.classes],
         "last_sequence": policy.last_sequence,
@@ -167,11 +167,11 @@ def write_routing_policy(path: Path, policy: RoutingPolicy) -> None:
     replace_file(path, stream.getvalue())
 
 
-def _plain(step: PriceStep) -> dict[str, Any]:
+def _step_document(step: PriceStep) -> dict[str, Any]:
     return asdict(step) | {"weight": repr(step.weight)}  # JSON has no infinity
 
 
-def _step_of(document: dict[str, Any]) -> PriceStep:
+def _step_from_document(document: dict[str, Any]) -> PriceStep:
     values: dict[str, Any] = {**document, "weight": float(document["weight"])}
     return PriceStep(**values)
 
@@ -192,7 +192,7 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
                 found=f"schema number {head['schema']}; this code knows up to {SCHEMA_NUMBER}",
                 next_step="run the newer llm-twin that wrote it",
             )
-        return _policy_of(head, arrays)
+        return _policy_from_arrays(head, arrays)
     except _UNREADABLE as error:
         raise TwinError(
             f"read the routing policy {path}",
@@ -201,8 +201,8 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
         ) from error
 
 
-def _policy_of(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
-    steps = tuple(_step_of(step) for step in cast("list[dict[str, Any]]", head["steps"]))
+def _policy_from_arrays(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
+    steps = tuple(_step_from_document(step) for step in cast("list[dict[str, Any]]", head["steps"]))
     in_force = int(head["in_force"])
     if not 0 <= in_force < len(steps) or math.isnan(steps[in_force].weight):
         raise ValueError(f"step {in_force} of {len(steps)} in force")
@@ -215,7 +215,7 @@ def _policy_of(head: dict[str, Any], arrays: dict[str, Any]) -> RoutingPolicy:
         scale=FeatureScale(**head["scale"]),
         gain=GainModel(arrays["rows"], arrays["weights"], head["ridge"]),
         steps=steps,
-        in_force=in_force,
+        active_step_index=in_force,
         label_ids=tuple(head["label_ids"]),
         gains=arrays["gains"],
         cross_fitted=arrays["cross_fitted"],

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twin_resources.router.features import Floats, rows
-from twin_resources.router.fixed_order import choices
+from twin_resources.router.features import Floats, feature_rows
+from twin_resources.router.fixed_order import choose_models
 from twin_resources.router.policy_file import RoutingPolicy
 
 
@@ -39,23 +39,25 @@ class RoutingDecision:
         return self.gains[-1]
 
 
-def features_of(policy: RoutingPolicy, vector: Floats, *, length: int, closeness: float) -> Floats:
+def question_features(
+    policy: RoutingPolicy, vector: Floats, *, length: int, closeness: float
+) -> Floats:
     """Return the question's features, shape (d,)."""
-    return rows(vector[None], [length], [closeness], scale=policy.scale)[0]
+    return feature_rows(vector[None], [length], [closeness], scale=policy.scale)[0]
 
 
-def decide(policy: RoutingPolicy, row: Floats, *, step: int | None = None) -> RoutingDecision:
+def choose_model(policy: RoutingPolicy, row: Floats, *, step: int | None = None) -> RoutingDecision:
     """Choose a model.
 
     Args:
-        row: features from `features_of`.
+        row: features from `question_features`.
         step: index of the operating point, or None for the one in force.
     """
     gains = policy.gain.predict_one(row)
-    index = policy.in_force if step is None else step
+    index = policy.active_step_index if step is None else step
     price_step = policy.steps[index]
     prices = policy.prices
-    model = int(choices(gains[None], prices, price_step.weight)[0])
+    model = int(choose_models(gains[None], prices, price_step.weight)[0])
     threshold = price_step.weight * float(prices[-1] - prices[0])
     compared = f"gain {gains[-1]:.3f}, threshold {threshold:.3f}"
     reason = f"{compared}: {policy.models[model].name}"

@@ -20,15 +20,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-BETS = 8
-STAKE = 0.9
+BET_COUNT = 8
+STAKE_SHARE = 0.9
 # Geometric from 1/64 (drops of a few hundredths) to 1 (a broken model).
-FRACTIONS: tuple[float, ...] = tuple(2.0 ** (-6 + 6 * k / (BETS - 1)) for k in range(BETS))
+FRACTIONS: tuple[float, ...] = tuple(
+    2.0 ** (-6 + 6 * k / (BET_COUNT - 1)) for k in range(BET_COUNT)
+)
 
-NO_WEALTH: tuple[float, ...] = (0.0,) * BETS  # in logs: every bet starts with wealth 1
+INITIAL_LOG_WEALTH: tuple[float, ...] = (
+    0.0,
+) * BET_COUNT  # in logs: every bet starts with wealth 1
 
 
-def factor(y: float, null: float, fraction: float) -> float:
+def wealth_factor(y: float, null: float, fraction: float) -> float:
     """Return the factor by which one bet multiplies its wealth.
 
     The factor is 1 + (.9·r/n)·(y − n), in [.1, 1 + .9·(1 − n)/n].
@@ -38,18 +42,18 @@ def factor(y: float, null: float, fraction: float) -> float:
         null: n, the largest mean that the null hypothesis allows, in (0, 1].
         fraction: r in (0, 1].
     """
-    return 1.0 + (STAKE * fraction / null) * (y - null)
+    return 1.0 + (STAKE_SHARE * fraction / null) * (y - null)
 
 
-def log_stake(logs: Sequence[float], y: float, null: float) -> tuple[float, ...]:
+def update_log_wealth(log_wealth: Sequence[float], y: float, null: float) -> tuple[float, ...]:
     """Return the log wealth of each bet after one more value; long products would underflow."""
     return tuple(
-        log + math.log(factor(y, null, fraction))
-        for log, fraction in zip(logs, FRACTIONS, strict=True)
+        log + math.log(wealth_factor(y, null, fraction))
+        for log, fraction in zip(log_wealth, FRACTIONS, strict=True)
     )
 
 
-def log_mean(logs: Sequence[float]) -> float:
+def log_mean_wealth(log_wealth: Sequence[float]) -> float:
     """Return the log of the mean wealth over the bets: the log e-value."""
-    largest = max(logs)
-    return largest + math.log(sum(math.exp(log - largest) for log in logs) / len(logs))
+    largest = max(log_wealth)
+    return largest + math.log(sum(math.exp(log - largest) for log in log_wealth) / len(log_wealth))

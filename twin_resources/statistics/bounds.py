@@ -13,32 +13,32 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from twin_resources.statistics.values import ImpossibleValue
+from twin_resources.statistics.values import OutOfRangeError
 
 # Stakes are cut at .75/m, as in the source, so that no single value ruins the bettor.
 MAX_STAKE = 0.75
-STEPS = 40  # of bisection: the bound is within 2^-40, on the low side
+BISECTION_STEPS = 40  # of bisection: the bound is within 2^-40, on the low side
 
 
-def clopper_pearson_lower(ones: int, of: int, *, delta: float) -> float:
-    """Return the lower bound of a probability at confidence 1 − delta; 0 if `ones` is 0.
+def clopper_pearson_lower(successes: int, trials: int, *, delta: float) -> float:
+    """Return the lower bound of a probability at confidence 1 − delta; 0 if `successes` is 0.
 
-    The bound is the p at which `ones` or more of `of` have probability delta: P(Bin(of, p) ≥
+    The bound is the p at which `successes` or more of `trials` have probability delta: P(Bin(of, p) ≥
     ones) = I_p(ones, of − ones + 1), increasing in p.
     """
-    if not 0 <= ones <= of or of < 1:
-        raise ImpossibleValue(
+    if not 0 <= successes <= trials or trials < 1:
+        raise OutOfRangeError(
             "bound a probability",
-            found=f"{ones} of {of}",
+            found=f"{successes} of {trials}",
             next_step="count at least one value, and no more ones than values",
         )
     from scipy.special import betaincinv  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 
     quantile: Any = betaincinv
-    return float(quantile(ones, of - ones + 1, delta)) if ones else 0.0
+    return float(quantile(successes, trials - successes + 1, delta)) if successes else 0.0
 
 
-def betting_lower(values: Sequence[float], *, delta: float) -> float:
+def betting_lower_bound(values: Sequence[float], *, delta: float) -> float:
     """Return the lower bound of the mean of values in [0, 1] for any distribution.
 
     Against each m a gambler stakes λ_i = min(√(2·log(1/δ) / (n·σ²_{i−1})), .75/m) on "the mean is
@@ -64,7 +64,7 @@ def betting_lower(values: Sequence[float], *, delta: float) -> float:
         squares += centred * centred
     target = 1.0 / delta
     low, high = 0.0, math.fsum(values) / count
-    for _ in range(STEPS):
+    for _ in range(BISECTION_STEPS):
         middle = (low + high) / 2
         if _wealth_reaches(target, values, stakes, middle):
             low = middle

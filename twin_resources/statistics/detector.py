@@ -43,7 +43,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_resources.statistics.values import ImpossibleValue
+from twin_resources.statistics.values import OutOfRangeError
 
 HORIZON = 5_000
 ALPHA = 0.05
@@ -51,14 +51,17 @@ TOLERANCE = 0.03  # a smaller fall of the mean is not worth a training
 MIN_VALUES = 100  # before a fall, on at least `MIN_DAYS` days: two weekends
 MIN_DAYS = 14
 MIN_PER_CLASS = 60  # before a fall; rarer classes are not compared
-MIN_SINCE, MIN_DAYS_SINCE = 20, 2  # one day alone never raises an alarm
+MIN_VALUES_SINCE, MIN_DAYS_SINCE = 20, 2  # one day alone never raises an alarm
 BEFORE_DAYS, BEFORE_VALUES = 60, 1_000
 SINCE_DAYS, SINCE_VALUES = 45, 500
-MIN_BETWEEN = 0.03**2  # τ²: days differ in every home
-MAX_BETWEEN, MAX_WEEKLY = 0.1**2, 4.0  # else one outage in B would hide the next fall
-MIN_WITHIN = 0.05**2
-ONE_STREAM = 130.0
-Numbers = NDArray[np.float64]
+MIN_BETWEEN_DAY_VARIANCE = 0.03**2  # τ²: days differ in every home
+MAX_BETWEEN_DAY_VARIANCE, MAX_WEEKLY_RATIO = (
+    0.1**2,
+    4.0,
+)  # else one outage in B would hide the next fall
+MIN_WITHIN_DAY_VARIANCE = 0.05**2
+ONE_STREAM_THRESHOLD = 130.0
+FloatArray = NDArray[np.float64]
 
 
 def threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPHA) -> float:
@@ -68,12 +71,12 @@ def threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPH
         ImpossibleValue: fewer than one stream or value, or alpha outside (0, 1).
     """
     if armed_streams < 1 or horizon < 1 or not 0.0 < alpha < 1.0:
-        raise ImpossibleValue(
+        raise OutOfRangeError(
             "set the threshold of the detectors",
             found=f"{armed_streams} armed streams, horizon {horizon}, alpha {alpha}",
             next_step="count at least the stream itself; horizon ≥ 1, alpha between 0 and 1",
         )
-    return ONE_STREAM * armed_streams * (horizon / HORIZON) * (ALPHA / alpha)
+    return ONE_STREAM_THRESHOLD * armed_streams * (horizon / HORIZON) * (ALPHA / alpha)
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class StreamEvidence:
     before: int = 0
 
     @property
-    def armed(self) -> bool:
+    def is_armed(self) -> bool:
         """Whether a fall could be detected; N of the threshold counts armed streams."""
         return bool(self.held_to)
 
@@ -180,7 +183,7 @@ class Alarm:
     since: int
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The alarm as text: `thumbs: alarm 1, likelihood ratio 5,400 of 130 …`."""
         return (
             f"{self.stream}: alarm {self.number}, likelihood ratio {self.e_value:,.0f} of "
@@ -189,44 +192,48 @@ class Alarm:
 
 
 @dataclass(frozen=True)
-class _Days:
+class _DayTables:
     """Count, Σx and Σx² of each day (rows) and class (columns), for B and for A."""
 
-    before: tuple[Numbers, Numbers, Numbers]
-    since: tuple[Numbers, Numbers, Numbers]
+    before: tuple[FloatArray, FloatArray, FloatArray]
+    since: tuple[FloatArray, FloatArray, FloatArray]
 
     @classmethod
-    def of(
+    def from_sums(
         cls, sums: Sequence[DaySum], days: Sequence[int], names: Sequence[str], version: str
-    ) -> _Days:
+    ) -> _DayTables:
         rows = {day: row for row, day in enumerate(days)}
         columns = {name: column for column, name in enumerate(names)}
-        at = (
+        positions = (
             [rows[day_sum.day] for day_sum in sums],
             [columns[day_sum.prompt_class] for day_sum in sums],
         )
-        facts = np.array([(day_sum.count, day_sum.total, day_sum.squares) for day_sum in sums])
-        own = np.array([day_sum.version == version for day_sum in sums], dtype=np.float64)
+        values = np.array([(day_sum.count, day_sum.total, day_sum.squares) for day_sum in sums])
+        is_own_version = np.array(
+            [day_sum.version == version for day_sum in sums], dtype=np.float64
+        )
         tables = np.zeros((6, len(days), len(names)))
-        for place in range(3):
-            np.add.at(tables[place], at, facts[:, place])
-            np.add.at(tables[3 + place], at, facts[:, place] * own)
+        for index in range(3):
+            np.add.at(tables[index], positions, values[:, index])
+            np.add.at(tables[3 + index], positions, values[:, index] * is_own_version)
         return cls(tuple(tables[:3]), tuple(tables[3:]))  # type: ignore[arg-type]
 
-    def of_class(self, column: int) -> _Days:
-        part = slice(column, column + 1)
-        before, since = ([table[:, part] for table in of] for of in (self.before, self.since))
-        return _Days(tuple(before), tuple(since))  # type: ignore[arg-type]
+    def select_class(self, column: int) -> _DayTables:
+        column_slice = slice(column, column + 1)
+        before, since = (
+            [table[:, column_slice] for table in of] for of in (self.before, self.since)
+        )
+        return _DayTables(tuple(before), tuple(since))  # type: ignore[arg-type]
 
 
-def evidence_of(
+def compute_evidence(
     sums: Sequence[DaySum],
     *,
     author: str,
     stream: str,
     version: str,
     tolerance: float = TOLERANCE,
-    fewest: int = MIN_VALUES,
+    min_values: int = MIN_VALUES,
 ) -> StreamEvidence:
     """Return the evidence at the end of the last day that a version's answers have become worse.
 
@@ -234,7 +241,7 @@ def evidence_of(
         sums: day sums of one stream, of this version and of the versions to compare with; without
             days that must not be compared (history, a fall that was mended).
         tolerance: the largest fall of the mean that is ignored.
-        fewest: the minimum number of values in B.
+        min_values: the minimum number of values in B.
     """
     own_sums = [day_sum for day_sum in sums if day_sum.version == version]
     seen, days = (
@@ -245,30 +252,36 @@ def evidence_of(
     empty = StreamEvidence(author, stream, version, seen, days, last=last)
     if not own_sums:
         return empty
-    sums, dates = _recent(sums)
-    names = sorted({day_sum.prompt_class for day_sum in sums})
-    table = _Days.of(sums, dates, names, version)
-    splits, starts = _splits(table)
+    sums, dates = _recent_sums(sums)
+    class_names = sorted({day_sum.prompt_class for day_sum in sums})
+    table = _DayTables.from_sums(sums, dates, class_names, version)
+    splits, before_starts = _candidate_splits(table)
     if not len(splits):
         return empty
-    deviates = [_deviates(table, splits, starts, dates, tolerance, fewest)]
-    if len(names) > 1:
-        deviates += [
-            _deviates(table.of_class(column), splits, starts, dates, tolerance, MIN_PER_CLASS)
-            for column in range(len(names))
+    z_scores = [_z_scores(table, splits, before_starts, dates, tolerance, min_values)]
+    if len(class_names) > 1:
+        z_scores += [
+            _z_scores(
+                table.select_class(column), splits, before_starts, dates, tolerance, MIN_PER_CLASS
+            )
+            for column in range(len(class_names))
         ]
-    tested = sum(bool(np.isfinite(z).any()) for z in deviates[1:])
-    logs = [np.where(z > 0, z * z / 2.0, np.where(np.isfinite(z), 0.0, -np.inf))
-            for z in deviates]  # fmt: skip
-    shares = [1.0, *[1.0] * (len(logs) - 1)] if tested < 2 else [2.0, *[2.0 * tested] * len(names)]
-    logs = [log - math.log(share) for log, share in zip(logs, shares, strict=True)]
-    column, split = np.unravel_index(int(np.argmax(logs)), (len(logs), len(splits)))
-    tested_names = [names[column - 1]] if column else names
-    return _split_evidence(empty, sums, dates, splits[split], starts[split],
-                           float(logs[column][split]), tested_names, tolerance, fewest)  # fmt: skip
+    tested_class_count = sum(bool(np.isfinite(z).any()) for z in z_scores[1:])
+    log_evidence = [np.where(z > 0, z * z / 2.0, np.where(np.isfinite(z), 0.0, -np.inf))
+            for z in z_scores]  # fmt: skip
+    shares = (
+        [1.0, *[1.0] * (len(log_evidence) - 1)]
+        if tested_class_count < 2
+        else [2.0, *[2.0 * tested_class_count] * len(class_names)]
+    )
+    log_evidence = [log - math.log(share) for log, share in zip(log_evidence, shares, strict=True)]
+    column, split = np.unravel_index(int(np.argmax(log_evidence)), (len(log_evidence), len(splits)))
+    tested_names = [class_names[column - 1]] if column else class_names
+    return _split_evidence(empty, sums, dates, splits[split], before_starts[split],
+                           float(log_evidence[column][split]), tested_names, tolerance, min_values)  # fmt: skip
 
 
-def _recent(sums: Sequence[DaySum]) -> tuple[Sequence[DaySum], list[int]]:
+def _recent_sums(sums: Sequence[DaySum]) -> tuple[Sequence[DaySum], list[int]]:
     """Return the sums of the days that A and B can reach, and these days in order."""
     counts: dict[int, int] = {}
     for day_sum in sums:
@@ -284,96 +297,124 @@ def _recent(sums: Sequence[DaySum]) -> tuple[Sequence[DaySum], list[int]]:
     return [day_sum for day_sum in sums if day_sum.day >= days[0]], days
 
 
-def _splits(table: _Days) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _candidate_splits(table: _DayTables) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the rows at which A may begin and, for each of them, the row at which B begins."""
     since, before = (of[0].sum(axis=1) for of in (table.since, table.before))
     rows = len(since)
-    left = since[::-1].cumsum()[::-1]  # values from a row on
-    within = (np.arange(rows) >= rows - SINCE_DAYS) | (left <= SINCE_VALUES)
+    values_from_row = since[::-1].cumsum()[::-1]  # values from a row on
+    is_recent = (np.arange(rows) >= rows - SINCE_DAYS) | (values_from_row <= SINCE_VALUES)
     days = (since > 0)[::-1].cumsum()[::-1]
-    enough = (left >= MIN_SINCE) & (days >= MIN_DAYS_SINCE)
-    splits = np.flatnonzero(within & enough & (since > 0) & (np.arange(rows) >= MIN_DAYS))
+    enough = (values_from_row >= MIN_VALUES_SINCE) & (days >= MIN_DAYS_SINCE)
+    splits = np.flatnonzero(is_recent & enough & (since > 0) & (np.arange(rows) >= MIN_DAYS))
     total = np.concatenate([[0.0], before.cumsum()])
     by_values = np.searchsorted(total, total[splits] - BEFORE_VALUES, side="right") - 1
     return splits, np.maximum(0, np.minimum(splits - BEFORE_DAYS, by_values))
 
 
-def _deviates(
-    table: _Days,
+def _z_scores(
+    table: _DayTables,
     splits: NDArray[np.intp],
     starts: NDArray[np.intp],
     dates: Sequence[int],
     tolerance: float,
-    fewest: int,
-) -> Numbers:
+    min_values: int,
+) -> FloatArray:
     """Return z of each split; −∞ where A or B has too few values or days."""
     row = np.arange(len(dates))
     is_before = (row >= starts[:, None]) & (row < splits[:, None])
     is_since = row >= splits[:, None]
     count, total, squares = table.before
-    of_class = is_before @ count
-    large = of_class >= min(MIN_PER_CLASS, fewest)
-    means = np.divide(is_before @ total, of_class, out=np.zeros_like(of_class), where=large)
-    spread = np.where(large, is_before @ squares - of_class * means**2, 0.0).sum(axis=1)
-    values = np.where(large, of_class, 0.0).sum(axis=1)
+    class_counts = is_before @ count
+    has_enough_values = class_counts >= min(MIN_PER_CLASS, min_values)
+    means = np.divide(
+        is_before @ total, class_counts, out=np.zeros_like(class_counts), where=has_enough_values
+    )
+    spread = np.where(has_enough_values, is_before @ squares - class_counts * means**2, 0.0).sum(
+        axis=1
+    )
+    values = np.where(has_enough_values, class_counts, 0.0).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        within = np.maximum(spread / values, MIN_WITHIN)[:, None]
-        n, r = _residuals(table.before, large, means)
+        within_day_variance = np.maximum(spread / values, MIN_WITHIN_DAY_VARIANCE)[:, None]
+        n, r = _residuals(table.before, has_enough_values, means)
         n = n * is_before
         days = (n > 0).sum(axis=1)
-        excess = (n * r * r / within).sum(axis=1) - (days - 1)
+        excess = (n * r * r / within_day_variance).sum(axis=1) - (days - 1)
         pairs = n.sum(axis=1) - (n * n).sum(axis=1) / n.sum(axis=1)
-        between = excess * within[:, 0] / pairs
-        between = np.clip(between, MIN_BETWEEN, MAX_BETWEEN)[:, None]
-        weights = np.where(n > 0, 1.0 / (within / n + between), 0.0)
+        between_day_variance = excess * within_day_variance[:, 0] / pairs
+        between_day_variance = np.clip(
+            between_day_variance, MIN_BETWEEN_DAY_VARIANCE, MAX_BETWEEN_DAY_VARIANCE
+        )[:, None]
+        weights = np.where(n > 0, 1.0 / (within_day_variance / n + between_day_variance), 0.0)
         mean_before = (weights * r).sum(axis=1) / weights.sum(axis=1)
-        weekly = _weekly(weights, r - mean_before[:, None], dates)
-        m, q = _residuals(table.since, large, means)
+        weekly_ratio = _weekly_variance_ratio(weights, r - mean_before[:, None], dates)
+        m, q = _residuals(table.since, has_enough_values, means)
         m = m * is_since
-        now = _variance_since(table.since, large, means, m, q, is_since)
-        weights_now = np.where(m > 0, 1.0 / (np.maximum(within, now) / m + between), 0.0)
-        below = weights_now * (mean_before[:, None] - q)
-        mean_now = mean_before - below.sum(axis=1) / weights_now.sum(axis=1)
-        worst = below.argmax(axis=1)[:, None]
-        rest = below.sum(axis=1) - np.take_along_axis(below, worst, axis=1)[:, 0]
-        of_rest = weights_now.sum(axis=1) - np.take_along_axis(weights_now, worst, axis=1)[:, 0]
-        variance = weekly * (1.0 / weights.sum(axis=1) + 1.0 / weights_now.sum(axis=1))
-        t: Numbers = (mean_before - mean_now - tolerance) / np.sqrt(variance)
-        t = np.where(rest > tolerance * of_rest, t, np.minimum(t, 0.0))
-        free = np.maximum(days - 1, 1)
-        z = np.sqrt(free * np.log1p(t * t / free)) * (8 * free + 1) / (8 * free + 3)
-    enough = (values >= fewest) & (days >= MIN_DAYS)
-    enough &= (m.sum(axis=1) >= MIN_SINCE) & ((m > 0).sum(axis=1) >= MIN_DAYS_SINCE)
+        variance_since = _variance_since(table.since, has_enough_values, means, m, q, is_since)
+        weights_since = np.where(
+            m > 0,
+            1.0 / (np.maximum(within_day_variance, variance_since) / m + between_day_variance),
+            0.0,
+        )
+        weighted_deficits = weights_since * (mean_before[:, None] - q)
+        mean_since = mean_before - weighted_deficits.sum(axis=1) / weights_since.sum(axis=1)
+        worst_day = weighted_deficits.argmax(axis=1)[:, None]
+        deficit_without_worst_day = (
+            weighted_deficits.sum(axis=1)
+            - np.take_along_axis(weighted_deficits, worst_day, axis=1)[:, 0]
+        )
+        weight_without_worst_day = (
+            weights_since.sum(axis=1) - np.take_along_axis(weights_since, worst_day, axis=1)[:, 0]
+        )
+        variance = weekly_ratio * (1.0 / weights.sum(axis=1) + 1.0 / weights_since.sum(axis=1))
+        t: FloatArray = (mean_before - mean_since - tolerance) / np.sqrt(variance)
+        t = np.where(
+            deficit_without_worst_day > tolerance * weight_without_worst_day, t, np.minimum(t, 0.0)
+        )
+        degrees_of_freedom = np.maximum(days - 1, 1)
+        z = (
+            np.sqrt(degrees_of_freedom * np.log1p(t * t / degrees_of_freedom))
+            * (8 * degrees_of_freedom + 1)
+            / (8 * degrees_of_freedom + 3)
+        )
+    enough = (values >= min_values) & (days >= MIN_DAYS)
+    enough &= (m.sum(axis=1) >= MIN_VALUES_SINCE) & ((m > 0).sum(axis=1) >= MIN_DAYS_SINCE)
     return np.where(enough & np.isfinite(z), np.sign(t) * z, -np.inf)
 
 
 def _residuals(
-    of: tuple[Numbers, Numbers, Numbers], large: NDArray[np.bool_], means: Numbers
-) -> tuple[Numbers, Numbers]:
+    tables: tuple[FloatArray, FloatArray, FloatArray],
+    has_enough_values: NDArray[np.bool_],
+    means: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
     """Return n_d and r_d of each split (rows) and day (columns)."""
-    count, total, _ = of
-    n = np.asarray(large, dtype=np.float64) @ count.T
-    sums = np.asarray(large, dtype=np.float64) @ total.T - (large * means) @ count.T
+    count, total, _ = tables
+    n = np.asarray(has_enough_values, dtype=np.float64) @ count.T
+    sums = (
+        np.asarray(has_enough_values, dtype=np.float64) @ total.T
+        - (has_enough_values * means) @ count.T
+    )
     return n, np.divide(sums, n, out=np.zeros_like(n), where=n > 0)
 
 
 def _variance_since(
-    of: tuple[Numbers, Numbers, Numbers],
-    large: NDArray[np.bool_],
-    means: Numbers,
-    m: Numbers,
-    q: Numbers,
+    day_tables: tuple[FloatArray, FloatArray, FloatArray],
+    has_enough_values: NDArray[np.bool_],
+    means: FloatArray,
+    m: FloatArray,
+    q: FloatArray,
     is_since: NDArray[np.bool_],
-) -> Numbers:
+) -> FloatArray:
     """Return the variance of A about its own mean: thumbs with a lower mean vary more."""
-    count, total, squares = (is_since @ table for table in of)
-    spread = np.where(large, squares - 2.0 * means * total + count * means**2, 0.0).sum(axis=1)
+    count, total, squares = (is_since @ table for table in day_tables)
+    spread = np.where(has_enough_values, squares - 2.0 * means * total + count * means**2, 0.0).sum(
+        axis=1
+    )
     values = np.maximum(m.sum(axis=1), 1.0)
     mean = (m * q).sum(axis=1) / values
     return np.maximum(spread / values - mean**2, 0.0)[:, None]
 
 
-def _weekly(weights: Numbers, r: Numbers, dates: Sequence[int]) -> Numbers:
+def _weekly_variance_ratio(weights: FloatArray, r: FloatArray, dates: Sequence[int]) -> FloatArray:
     """Return f: the variance of weighted sums of seven days over what their days predict."""
     weeks = np.asarray(dates) // 7
     member = (weeks[:, None] == np.unique(weeks)[None, :]).astype(np.float64)
@@ -381,7 +422,9 @@ def _weekly(weights: Numbers, r: Numbers, dates: Sequence[int]) -> Numbers:
     sums = (weights * r) @ member
     ratio = np.divide(sums**2, weight, out=np.zeros_like(weight), where=weight > 0).sum(axis=1)
     number = (weight > 0).sum(axis=1)
-    return np.where(number >= 3, np.clip(ratio / np.maximum(number - 1, 1), 1.0, MAX_WEEKLY), 1.0)
+    return np.where(
+        number >= 3, np.clip(ratio / np.maximum(number - 1, 1), 1.0, MAX_WEEKLY_RATIO), 1.0
+    )
 
 
 def _split_evidence(
@@ -391,9 +434,9 @@ def _split_evidence(
     split: int,
     start: int,
     log: float,
-    tested: Collection[str],
+    tested_classes: Collection[str],
     tolerance: float,
-    fewest: int,
+    min_values: int,
 ) -> StreamEvidence:
     """Return the evidence of one split, with the classes that fell."""
     if not math.isfinite(log):
@@ -407,14 +450,14 @@ def _split_evidence(
     baselines: dict[str, float] = {}
     falls: list[Fall] = []
     for name in sorted({day_sum.prompt_class for day_sum in before}):
-        known, mean = _mean(before, name)
-        if known < min(MIN_PER_CLASS, fewest):
+        count, mean = _class_mean(before, name)
+        if count < min(MIN_PER_CLASS, min_values):
             continue
         baselines[name] = mean - tolerance
-        values, now = _mean(since, name)
-        if values and now < baselines[name] and name in tested:
-            falls.append(Fall(name, now, baselines[name], values))
-    own_sums = [day_sum for day_sum in since if day_sum.prompt_class in tested]
+        values, mean_since = _class_mean(since, name)
+        if values and mean_since < baselines[name] and name in tested_classes:
+            falls.append(Fall(name, mean_since, baselines[name], values))
+    own_sums = [day_sum for day_sum in since if day_sum.prompt_class in tested_classes]
     return StreamEvidence(
         empty.author,
         empty.stream,
@@ -432,7 +475,7 @@ def _split_evidence(
     )
 
 
-def _mean(sums: Sequence[DaySum], name: str) -> tuple[int, float]:
+def _class_mean(sums: Sequence[DaySum], name: str) -> tuple[int, float]:
     own_sums = [day_sum for day_sum in sums if day_sum.prompt_class == name]
     count = sum(day_sum.count for day_sum in own_sums)
     return count, math.fsum(day_sum.total for day_sum in own_sums) / count if count else 0.0

@@ -19,11 +19,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from twin_resources.statistics.baseline import MARGIN
-from twin_resources.statistics.bets import NO_WEALTH, log_mean, log_stake
-from twin_resources.statistics.bounds import betting_lower
-from twin_resources.statistics.values import ImpossibleValue
+from twin_resources.statistics.bets import INITIAL_LOG_WEALTH, log_mean_wealth, update_log_wealth
+from twin_resources.statistics.bounds import betting_lower_bound
+from twin_resources.statistics.values import OutOfRangeError
 
-PLANT_SHARE = 0.05
+PROBE_SHARE = 0.05
 DELTA = 0.05
 
 
@@ -65,15 +65,15 @@ def certify(
         ImpossibleValue: no kind of plant, or a difference outside [−1, 1].
     """
     if not differences:
-        raise ImpossibleValue(
+        raise OutOfRangeError(
             f"certify {measure}",
             found=f"no kind of plants for the claim {claim!r}",
             next_step="name those on which the measure must be right",
         )
     for kind, values in differences.items():
-        _check(measure, kind, values)
+        _check_differences(measure, kind, values)
     bounds = {
-        kind: 2.0 * betting_lower([(1.0 + item) / 2.0 for item in values], delta=delta) - 1.0
+        kind: 2.0 * betting_lower_bound([(1.0 + item) / 2.0 for item in values], delta=delta) - 1.0
         for kind, values in differences.items()
     }
     certified = all(bound >= margin for bound in bounds.values())
@@ -92,12 +92,12 @@ def certify(
     )
 
 
-def plants_due(batch: int, *, share: float = PLANT_SHARE) -> int:
+def probe_count(batch_size: int, *, share: float = PROBE_SHARE) -> int:
     """Return how many answers of a judged batch are plants: 5 %, at least one."""
-    return max(1, math.ceil(share * batch)) if batch else 0
+    return max(1, math.ceil(share * batch_size)) if batch_size else 0
 
 
-def withdrawn(
+def has_lost_certificate(
     differences: Sequence[float], *, margin: float = MARGIN, alpha: float = DELTA
 ) -> bool:
     """Return whether the plants since the certificate show that the measure no longer holds.
@@ -105,21 +105,21 @@ def withdrawn(
     The test is an e-process against H0 "own above plants by at least ε", read after every plant. A
     measure for which H0 is true is withdrawn with probability at most alpha.
     """
-    _check("the measure", "plants", differences)
+    _check_differences("the measure", "plants", differences)
     null = (1.0 - margin) / 2.0
-    logs = NO_WEALTH
+    logs = INITIAL_LOG_WEALTH
     for item in differences:
-        logs = log_stake(logs, (1.0 - item) / 2.0, null)
-        if log_mean(logs) >= math.log(1.0 / alpha):
+        logs = update_log_wealth(logs, (1.0 - item) / 2.0, null)
+        if log_mean_wealth(logs) >= math.log(1.0 / alpha):
             return True
     return False
 
 
-def _check(measure: str, kind: str, differences: Sequence[float]) -> None:
-    wrong = [item for item in differences if not -1.0 <= item <= 1.0]
-    if wrong:
-        raise ImpossibleValue(
+def _check_differences(measure: str, kind: str, differences: Sequence[float]) -> None:
+    out_of_range = [item for item in differences if not -1.0 <= item <= 1.0]
+    if out_of_range:
+        raise OutOfRangeError(
             f"judge {measure} on {kind}",
-            found=f"the difference {wrong[0]}",
+            found=f"the difference {out_of_range[0]}",
             next_step="scores are in [0, 1], so that differences are in [−1, 1]",
         )

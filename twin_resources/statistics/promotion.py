@@ -47,16 +47,22 @@ from statistics import NormalDist
 from typing import Any, Literal
 
 from twin_resources.statistics.baseline import MARGIN
-from twin_resources.statistics.bets import FRACTIONS, NO_WEALTH, STAKE, log_mean, log_stake
-from twin_resources.statistics.values import ImpossibleValue
+from twin_resources.statistics.bets import (
+    FRACTIONS,
+    INITIAL_LOG_WEALTH,
+    STAKE_SHARE,
+    log_mean_wealth,
+    update_log_wealth,
+)
+from twin_resources.statistics.values import OutOfRangeError
 
 ALPHA = 0.05
-ON_THE_WHOLE = "mean of the claims"
+MEAN_OF_CLAIMS = "mean of the claims"
 """Name of the only bet D against an incumbent that passed no gate."""
-MAX_ERROR = 0.0125
+MAX_STANDARD_ERROR = 0.0125
 """Standard error of the mean difference at a trial's end above which the lower bound is used. At
 this error 4 % of candidates N(−.02, .05) are worse and promoted, with .95 of an oracle's gain."""
-SPREAD = 0.57  # standard deviation of d for two independent thumbs of mean .80
+DEFAULT_SPREAD = 0.57  # standard deviation of d for two independent thumbs of mean .80
 Verdict = Literal["promote", "roll_back", "undecided"]
 _NO_SUMS = (0.0, 0.0, 0.0)
 
@@ -67,11 +73,11 @@ class PairedDifference:
 
     Attributes:
         sequence: increasing number; each pair is used once.
-        incumbent: claim → candidate − incumbent, in [−1, 1].
+        differences: claim → candidate − incumbent, in [−1, 1].
     """
 
     sequence: int
-    incumbent: Mapping[str, float]
+    differences: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ class PairEvidence:
         vetoes: claims that may only roll back.
         margin, alpha: ε and α.
         up, down: log wealth of each bet, by claim. Against an incumbent that passed no gate `up`
-            is empty, and `down` has the mean alone (`ON_THE_WHOLE`).
+            is empty, and `down` has the mean alone (`MEAN_OF_CLAIMS`).
         better: log wealth of B.
         sums: number, Σd̄ and Σd̄² of the differences from the incumbent.
         highest: largest log U so far, by claim: a bet that was won stays won.
@@ -109,20 +115,20 @@ class PairEvidence:
 
         True without a U (the incumbent passed no gate): the gate has already decided this.
         """
-        return all(log >= self.log_needed_up for log in self.highest.values())
+        return all(log >= self.log_promotion_threshold for log in self.highest.values())
 
     @property
     def is_better(self) -> bool:
         """Whether B is won now."""
-        return log_mean(self.better) >= self.log_needed_up
+        return log_mean_wealth(self.better) >= self.log_promotion_threshold
 
     @property
-    def log_needed_up(self) -> float:
+    def log_promotion_threshold(self) -> float:
         """log 1/α, which each U must reach."""
         return math.log(1.0 / self.alpha)
 
     @property
-    def log_needed_down(self) -> float:
+    def log_rollback_threshold(self) -> float:
         """log k/α: a D of the k that reaches it rolls the candidate back."""
         return math.log(len(self.down) / self.alpha)
 
@@ -137,7 +143,7 @@ class PairEvidence:
         In a state older than B and the sums, these begin now, and bets against a third version end.
         """
         stored: dict[str, Any] = json.loads(text)
-        stored["better"] = tuple(stored.get("better", NO_WEALTH))
+        stored["better"] = tuple(stored.get("better", INITIAL_LOG_WEALTH))
         stored["sums"] = tuple(stored.get("sums", _NO_SUMS))
         for name in ("up", "down"):
             stored[name] = {claim: tuple(logs) for claim, logs in stored[name].items()}
@@ -151,7 +157,7 @@ def begin(
     *,
     claims: tuple[str, ...],
     vetoes: tuple[str, ...] = (),
-    forced: bool = False,
+    is_incumbent_ungated: bool = False,
     margin: float = MARGIN,
     alpha: float = ALPHA,
 ) -> PairEvidence:
@@ -160,20 +166,22 @@ def begin(
     Args:
         claims: measures with a certificate for their own claim.
         vetoes: reported measures that may only roll back.
-        forced: whether the incumbent passed no gate.
+        is_incumbent_ungated: whether the incumbent passed no gate.
 
     Raises:
         ImpossibleValue: no claim, a duplicate claim, ε outside [0, 1), α outside (0, 1).
     """
     names = (*claims, *vetoes)
-    sound = claims and len(set(names)) == len(names) and 0.0 <= margin < 1.0 and 0.0 < alpha < 1.0
-    if not sound:
-        raise ImpossibleValue(
+    is_valid = (
+        claims and len(set(names)) == len(names) and 0.0 <= margin < 1.0 and 0.0 < alpha < 1.0
+    )
+    if not is_valid:
+        raise OutOfRangeError(
             "start a test of promotion",
             found=f"claims {names}, margin {margin}, alpha {alpha}",
             next_step="name at least one claim, each once; margin from 0, alpha between 0 and 1",
         )
-    up = {} if forced else dict.fromkeys(claims, NO_WEALTH)
+    up = {} if is_incumbent_ungated else dict.fromkeys(claims, INITIAL_LOG_WEALTH)
     return PairEvidence(
         claims=claims,
         vetoes=vetoes,
@@ -182,8 +190,10 @@ def begin(
         pairs=0,
         last_sequence=0,
         up=up,
-        better=NO_WEALTH,
-        down=dict.fromkeys((ON_THE_WHOLE,) if forced else names, NO_WEALTH),
+        better=INITIAL_LOG_WEALTH,
+        down=dict.fromkeys(
+            (MEAN_OF_CLAIMS,) if is_incumbent_ungated else names, INITIAL_LOG_WEALTH
+        ),
         sums=_NO_SUMS,
         highest=dict.fromkeys(up, 0.0),
         verdict="undecided",
@@ -204,35 +214,37 @@ def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
         return evidence
     null_up = (1.0 - evidence.margin) / 2.0
     up = {
-        name: log_stake(evidence.up[name], _z(pair, pair.incumbent, name), null_up)
+        name: update_log_wealth(evidence.up[name], _z(pair, pair.differences, name), null_up)
         for name in evidence.up
     }
-    claim_differences = [_difference(pair, pair.incumbent, name) for name in evidence.claims]
+    claim_differences = [_difference(pair, pair.differences, name) for name in evidence.claims]
     mean = math.fsum(claim_differences) / len(claim_differences)
-    differences = {**pair.incumbent, ON_THE_WHOLE: mean}
+    differences = {**pair.differences, MEAN_OF_CLAIMS: mean}
     down = {
-        name: log_stake(logs, 1.0 - _z(pair, differences, name), 0.5)
+        name: update_log_wealth(logs, 1.0 - _z(pair, differences, name), 0.5)
         for name, logs in evidence.down.items()
     }
     number, total, squares = evidence.sums
-    after = replace(
+    updated = replace(
         evidence,
         pairs=evidence.pairs + 1,
         last_sequence=pair.sequence,
         up=up,
-        better=log_stake(evidence.better, (1.0 + mean) / 2.0, 0.5),
+        better=update_log_wealth(evidence.better, (1.0 + mean) / 2.0, 0.5),
         down=down,
         sums=(number + 1.0, total + mean, squares + mean * mean),
-        highest={name: max(log_mean(logs), evidence.highest[name]) for name, logs in up.items()},
+        highest={
+            name: max(log_mean_wealth(logs), evidence.highest[name]) for name, logs in up.items()
+        },
     )
-    if any(log_mean(logs) >= after.log_needed_down for logs in down.values()):
-        return replace(after, verdict="roll_back")
-    if after.is_not_worse and after.is_better:
-        return replace(after, verdict="promote")
-    return after
+    if any(log_mean_wealth(logs) >= updated.log_rollback_threshold for logs in down.values()):
+        return replace(updated, verdict="roll_back")
+    if updated.is_not_worse and updated.is_better:
+        return replace(updated, verdict="promote")
+    return updated
 
 
-def at_the_end(evidence: PairEvidence) -> Verdict:
+def final_verdict(evidence: PairEvidence) -> Verdict:
     """Return the verdict when all prompts are used: promote if neither U nor the mean is worse.
 
     Called once, at a moment that does not depend on the differences. The bound is the normal one,
@@ -240,16 +252,20 @@ def at_the_end(evidence: PairEvidence) -> Verdict:
     """
     if evidence.verdict != "undecided" or not evidence.is_not_worse:
         return evidence.verdict
-    return "promote" if least_mean(evidence) >= 0.0 else "undecided"
+    return "promote" if mean_lower_bound(evidence) >= 0.0 else "undecided"
 
 
-def least_mean(evidence: PairEvidence) -> float:
+def mean_lower_bound(evidence: PairEvidence) -> float:
     """Return the mean difference that `at_the_end` uses; −∞ before the second pair.
 
     It is the mean, or its lower 1 − α bound if the standard error is above `MAX_ERROR`.
     """
     mean, error = mean_difference(evidence)
-    return mean if error <= MAX_ERROR else mean - NormalDist().inv_cdf(1 - evidence.alpha) * error
+    return (
+        mean
+        if error <= MAX_STANDARD_ERROR
+        else mean - NormalDist().inv_cdf(1 - evidence.alpha) * error
+    )
 
 
 def mean_difference(evidence: PairEvidence) -> tuple[float, float]:
@@ -261,11 +277,11 @@ def mean_difference(evidence: PairEvidence) -> tuple[float, float]:
     return mean, math.sqrt(max(0.0, squares - total * mean) / (number - 1.0) / number)
 
 
-def pairs_expected(evidence: PairEvidence) -> float:
+def estimate_trial_pairs(evidence: PairEvidence) -> float:
     """Estimate how many pairs the trial of an equal candidate takes in all, from the spread of d̄ so
     far (`SPREAD` before the tenth pair); at least the number of pairs so far."""
     number = evidence.sums[0]
-    spread = SPREAD if number < 10 else mean_difference(evidence)[1] * math.sqrt(number)
+    spread = DEFAULT_SPREAD if number < 10 else mean_difference(evidence)[1] * math.sqrt(number)
     return max(evidence.pairs, expected_pairs(spread, margin=evidence.margin, alpha=evidence.alpha))
 
 
@@ -289,24 +305,24 @@ def expected_pairs(
     mean = (margin + better_by) / 2.0  # μ, the mean of z − m
     if mean <= 0.0:
         return math.inf
-    stakes = [STAKE * fraction / ((1.0 - margin) / 2.0) for fraction in FRACTIONS]
-    second = (spread / 2.0) ** 2 + mean * mean
-    growths = [stake * mean - stake * stake * second / 2.0 for stake in stakes]
+    stakes = [STAKE_SHARE * fraction / ((1.0 - margin) / 2.0) for fraction in FRACTIONS]
+    second_moment = (spread / 2.0) ** 2 + mean * mean
+    growths = [stake * mean - stake * stake * second_moment / 2.0 for stake in stakes]
 
-    def wins(pairs: float) -> bool:
+    def reaches_threshold(pairs: float) -> bool:
         luck = 0.4 * math.sqrt(pairs) * spread / 2.0
         logs = [
             pairs * growth + stake * luck for growth, stake in zip(growths, stakes, strict=True)
         ]
-        return log_mean(logs) >= math.log(1.0 / alpha)
+        return log_mean_wealth(logs) >= math.log(1.0 / alpha)
 
     high = 1.0
-    while not wins(high) and high < 1e9:
+    while not reaches_threshold(high) and high < 1e9:
         high *= 2.0
     low = high / 2.0
     while high - low > 0.5:
         middle = (low + high) / 2.0
-        low, high = (low, middle) if wins(middle) else (middle, high)
+        low, high = (low, middle) if reaches_threshold(middle) else (middle, high)
     return high
 
 
@@ -317,7 +333,7 @@ def _z(pair: PairedDifference, differences: Mapping[str, float], claim: str) -> 
 def _difference(pair: PairedDifference, differences: Mapping[str, float], claim: str) -> float:
     difference = differences.get(claim, math.nan)
     if not -1.0 <= difference <= 1.0:
-        raise ImpossibleValue(
+        raise OutOfRangeError(
             f"bet on pair {pair.sequence}",
             found=f"the difference {difference} for {claim}",
             next_step="pass one difference in [−1, 1] for each claim",

@@ -18,23 +18,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from twin_resources.statistics.baseline import arming
+from twin_resources.statistics.baseline import describe_arming
 from twin_resources.statistics.detector import Alarm, Fall, StreamEvidence
 from twin_resources.statistics.retraining_limits import (
-    DAY,
+    DAY_S,
     PRIORITY,
     RetrainingLimits,
-    Usage,
-    date,
-    held_back_by,
+    TrainingUsage,
+    format_date,
+    find_blocking_limit,
 )
 
-Kind = Literal["train", "nothing_to_learn", "rolled_back", "incident", "held_back"]
+DecisionKind = Literal["train", "nothing_to_learn", "rolled_back", "incident", "held_back"]
 
-MIN_AUTHORS, SHARED_BY = 3, 0.1
-TOGETHER_S = 2 * DAY
+MIN_INCIDENT_AUTHORS, MIN_INCIDENT_SHARE = 3, 0.1
+INCIDENT_WINDOW_S = 2 * DAY_S
 INCIDENT_DAYS = 14.0  # for which the alarms of an incident wait
-ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -52,27 +52,27 @@ class AlarmContext:
     Attributes:
         version: the stable version.
         alarm: the oldest open alarm.
-        now_there_is: hashes of the dataset and recipe that a training would use now.
-        learnt_before: the earlier training on `now_there_is` in words (`v4, parked, was trained on
+        training_fingerprint: hashes of the dataset and recipe that a training would use now.
+        earlier_training: the earlier training on `training_fingerprint` in words (`v4, parked, was trained on
             it`), whatever its outcome; empty if there was none.
         raised_at: when the alarm was raised, seconds since the epoch.
         alarmed_authors: authors with an alarm within two days of it, including this one.
         armed_authors: authors with an armed stream.
         falls: the classes that fell.
-        few_readers: the result of `poisoning.not_seen_by_others`.
+        few_readers_reason: the result of `poisoning.unconfirmed_fall_reason`.
     """
 
     version: str
     alarm: Alarm
-    now_there_is: TrainingFingerprint
-    usage: Usage
+    training_fingerprint: TrainingFingerprint
+    usage: TrainingUsage
     limits: RetrainingLimits
     now: float
     alarmed_authors: int = 0
     armed_authors: int = 1
     falls: Sequence[Fall] = ()
-    few_readers: str = ""
-    learnt_before: str = ""
+    few_readers_reason: str = ""
+    earlier_training: str = ""
     raised_at: float = 0.0
 
 
@@ -87,7 +87,7 @@ class RetrainingDecision:
         closes_alarm: whether the decision settles the alarm.
     """
 
-    kind: Kind
+    kind: DecisionKind
     message: str
     run_key: str = ""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -101,54 +101,56 @@ def run_key(alarm: Alarm) -> str:
 
 def is_incident(alarmed_authors: int, armed_authors: int) -> bool:
     """Return whether at least three authors, and a tenth of them, had alarms within two days."""
-    return alarmed_authors >= max(MIN_AUTHORS, math.ceil(SHARED_BY * armed_authors))
+    return alarmed_authors >= max(
+        MIN_INCIDENT_AUTHORS, math.ceil(MIN_INCIDENT_SHARE * armed_authors)
+    )
 
 
-def decide(situation: AlarmContext) -> RetrainingDecision:
+def decide(context: AlarmContext) -> RetrainingDecision:
     """Return the decision of the first rule that applies.
 
     Rules that forbid a training come before rules that delay it. The module's docstring says which
     decisions leave the alarm open.
     """
-    alarm = situation.alarm
-    tags = evidence_tags(alarm, situation.falls)
-    message = alarm.words
+    alarm = context.alarm
+    tags = evidence_tags(alarm, context.falls)
+    message = alarm.description
 
-    def closed(kind: Kind, why: str, cause: str) -> RetrainingDecision:
+    def closing_decision(kind: DecisionKind, reason: str, cause: str) -> RetrainingDecision:
         return RetrainingDecision(
             kind,
-            f"{message}; {why}",
+            f"{message}; {reason}",
             tags={**tags, "twin/decision": kind, "twin/decided_by": cause},
             closes_alarm=True,
         )
 
-    if alarm.version != situation.version:
-        return closed("held_back", f"{situation.version} answers now", "superseded")
-    if situation.usage.in_flight:
-        why = f"recorded with run {situation.usage.in_flight}, which is in flight"
-        return closed("held_back", why, "in_flight")
-    if is_incident(situation.alarmed_authors, situation.armed_authors):
-        until = situation.raised_at + INCIDENT_DAYS * DAY
-        if situation.now < until:
+    if alarm.version != context.version:
+        return closing_decision("held_back", f"{context.version} answers now", "superseded")
+    if context.usage.in_flight_run_id:
+        why = f"recorded with run {context.usage.in_flight_run_id}, which is in flight"
+        return closing_decision("held_back", why, "in_flight")
+    if is_incident(context.alarmed_authors, context.armed_authors):
+        until = context.raised_at + INCIDENT_DAYS * DAY_S
+        if context.now < until:
             why = (
-                f"{situation.alarmed_authors} of {situation.armed_authors} authors within two "
-                f"days: one incident (judge, base model or provider), waits until {date(until)}"
+                f"{context.alarmed_authors} of {context.armed_authors} authors within two "
+                f"days: one incident (judge, base model or provider), waits until {format_date(until)}"
             )
             tags |= {"twin/decision": "incident", "twin/decided_by": "shared_cause"}
             return RetrainingDecision("incident", f"{message}; {why}", tags=tags)
-    if situation.few_readers:
-        why = f"{situation.few_readers}: a person looks, nothing is trained"
-        return closed("held_back", why, "few_readers")
-    if situation.learnt_before:
+    if context.few_readers_reason:
+        why = f"{context.few_readers_reason}: a person looks, nothing is trained"
+        return closing_decision("held_back", why, "few_readers")
+    if context.earlier_training:
         why = (
-            f"nothing to learn from: {situation.learnt_before}, and the same dataset and recipe "
+            f"nothing to learn from: {context.earlier_training}, and the same dataset and recipe "
             "give the same weights"
         )
-        return closed("nothing_to_learn", why, "learnt_before")
-    waits = held_back_by("quality", situation.usage, situation.limits, now=situation.now)
-    if waits:
+        return closing_decision("nothing_to_learn", why, "learnt_before")
+    blocking_limit = find_blocking_limit("quality", context.usage, context.limits, now=context.now)
+    if blocking_limit:
         tags |= {"twin/decision": "held_back", "twin/decided_by": "limits"}
-        return RetrainingDecision("held_back", f"{message}; waits: {waits}", tags=tags)
+        return RetrainingDecision("held_back", f"{message}; waits: {blocking_limit}", tags=tags)
     return RetrainingDecision(
         "train",
         f"{message}; one retraining starts",
@@ -158,18 +160,18 @@ def decide(situation: AlarmContext) -> RetrainingDecision:
     )
 
 
-def rolled_back(decision: RetrainingDecision, *, to: str) -> RetrainingDecision:
+def replace_with_rollback(decision: RetrainingDecision, *, version: str) -> RetrainingDecision:
     """Return the decision on an alarm with a roll-back to an earlier version in place of training.
 
     Args:
-        to: the earlier version, `v2`.
+        version: the earlier version, `v2`.
     """
     reason = decision.message.removesuffix("; one retraining starts")
     return replace(
         decision,
         kind="rolled_back",
         run_key="",
-        message=f"{reason}; rolled back to {to}, which readers liked better",
+        message=f"{reason}; rolled back to {version}, which readers liked better",
         tags={**decision.tags, "twin/decision": "rolled_back"},
     )
 
@@ -196,15 +198,19 @@ def evidence_tags(alarm: Alarm, falls: Sequence[Fall] = ()) -> dict[str, str]:
     return tags
 
 
-def progress(watch: StreamEvidence, *, needed: int, per_day: float | None, threshold: float) -> str:
+def describe_progress(
+    evidence: StreamEvidence, *, required_values: int, per_day: float | None, threshold: float
+) -> str:
     """Describe a stream without an alarm: `thumbs: likelihood ratio 12 of 130`.
 
     Args:
-        needed: values that a stream needs before a fall can be detected.
+        required_values: values that a stream needs before a fall can be detected.
         per_day: recent settled values a day, or None if unknown.
         threshold: C·N.
     """
-    if not watch.armed:
-        message = arming(watch.seen, needed, per_day=per_day, days=watch.days)
-        return f"{watch.stream}: {message}"
-    return f"{watch.stream}: likelihood ratio {watch.e_value:,.0f} of {threshold:,.0f}"
+    if not evidence.is_armed:
+        message = describe_arming(
+            evidence.seen, required_values, per_day=per_day, days=evidence.days
+        )
+        return f"{evidence.stream}: {message}"
+    return f"{evidence.stream}: likelihood ratio {evidence.e_value:,.0f} of {threshold:,.0f}"

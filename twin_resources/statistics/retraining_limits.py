@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from twin_resources.statistics.baseline import duration
+from twin_resources.statistics.baseline import format_duration
 
 Cause = Literal["forget", "by_hand", "quality", "new_posts", "new_pairs"]
 # `dagster/priority` in the pool of trainings: duties first, then requests, then the rest.
@@ -24,7 +24,7 @@ PRIORITY: Mapping[Cause, int] = {
     "new_posts": 10,
     "new_pairs": 5,
 }
-DAY = 86_400.0
+DAY_S = 86_400.0
 FIRST_WAIT_DAYS = 7.0
 MAX_WAIT_DAYS = 182.0
 
@@ -49,26 +49,28 @@ class RetrainingLimits:
 
 
 @dataclass(frozen=True)
-class Usage:
+class TrainingUsage:
     """Recent trainings of one author and the time they took.
 
     Attributes:
-        in_flight: id of the queued or running run; empty if there is none.
+        in_flight_run_id: id of the queued or running run; empty if there is none.
         last_started: seconds since the epoch, or None if no training has started.
         runs, hours: runs and their hours in the last 30 days.
-        in_vain: trainings by alarm since the last promotion, none of which was promoted.
-        in_vain_at: when the newest of these ended, seconds since the epoch.
+        unreleased_trainings: trainings by alarm since the last promotion, none of which was promoted.
+        last_unreleased_at: when the newest of these ended, seconds since the epoch.
     """
 
-    in_flight: str = ""
+    in_flight_run_id: str = ""
     last_started: float | None = None
     runs: int = 0
     hours: float = 0.0
-    in_vain: int = 0
-    in_vain_at: float = 0.0
+    unreleased_trainings: int = 0
+    last_unreleased_at: float = 0.0
 
 
-def held_back_by(cause: Cause, usage: Usage, limits: RetrainingLimits, *, now: float) -> str | None:
+def find_blocking_limit(
+    cause: Cause, usage: TrainingUsage, limits: RetrainingLimits, *, now: float
+) -> str | None:
     """Return why a training for this cause may not start now, or None if it may.
 
     The limit of one run at a time applies to every cause. A forget request and a person's request
@@ -77,62 +79,66 @@ def held_back_by(cause: Cause, usage: Usage, limits: RetrainingLimits, *, now: f
     Args:
         now: seconds since the epoch. A clock set back counts as no time passed.
     """
-    if usage.in_flight:
-        return f"run {usage.in_flight} is in flight"
+    if usage.in_flight_run_id:
+        return f"run {usage.in_flight_run_id} is in flight"
     if cause in {"forget", "by_hand"}:
         return None
     if not limits.automatic:
         return "automatic retraining is off (--auto-retrain turns it on)"
     if usage.last_started is not None:
-        waited = max(0.0, now - usage.last_started) / DAY
+        waited = max(0.0, now - usage.last_started) / DAY_S
         if waited < limits.cooldown_days:
-            return f"cooldown, {duration(limits.cooldown_days - waited)} left"
+            return f"cooldown, {format_duration(limits.cooldown_days - waited)} left"
     if limits.runs_a_month is not None and usage.runs >= limits.runs_a_month:
         return f"budget reached: {usage.runs} of {limits.runs_a_month} runs in 30 days"
-    if cause == "quality" and now < (until := next_by_alarm(usage)):
-        return backed_off(usage, until)
+    if cause == "quality" and now < (until := next_alarm_training_at(usage)):
+        return describe_back_off(usage, until)
     if limits.hours_a_month is not None and usage.hours >= limits.hours_a_month:
         return f"budget reached: {usage.hours:.1f} of {limits.hours_a_month:g} hours in 30 days"
     return None
 
 
-def next_by_alarm(usage: Usage) -> float:
+def next_alarm_training_at(usage: TrainingUsage) -> float:
     """Return when an alarm may next start a training, seconds since the epoch; 0 means now.
 
     The wait is 7 days after the first training that led to no release, then 14, 28, 56, 112 and at
     most 182. Continuous false alarms thus cause six useless trainings in the first year and two in
     each later year.
     """
-    if not usage.in_vain:
+    if not usage.unreleased_trainings:
         return 0.0
-    days = min(MAX_WAIT_DAYS, FIRST_WAIT_DAYS * 2.0 ** min(usage.in_vain - 1, 10))
-    return usage.in_vain_at + days * DAY
+    days = min(MAX_WAIT_DAYS, FIRST_WAIT_DAYS * 2.0 ** min(usage.unreleased_trainings - 1, 10))
+    return usage.last_unreleased_at + days * DAY_S
 
 
-def backed_off(usage: Usage, until: float) -> str:
+def describe_back_off(usage: TrainingUsage, until: float) -> str:
     """Say why an alarm starts no training before `until`."""
-    trainings = "the last training" if usage.in_vain == 1 else f"the last {usage.in_vain} trainings"
+    trainings = (
+        "the last training"
+        if usage.unreleased_trainings == 1
+        else f"the last {usage.unreleased_trainings} trainings"
+    )
     return (
-        f"{trainings} by alarm led to no release: the next may start on {date(until)}; "
+        f"{trainings} by alarm led to no release: the next may start on {format_date(until)}; "
         "`twin retrain --reason TEXT` starts one now"
     )
 
 
-def date(moment: float) -> str:
+def format_date(timestamp: float) -> str:
     """Return the UTC date (`2026-11-26`) of seconds since the epoch."""
-    return datetime.fromtimestamp(moment, UTC).date().isoformat()
+    return datetime.fromtimestamp(timestamp, UTC).date().isoformat()
 
 
-def first_cause(causes: Iterable[Cause]) -> Cause | None:
+def highest_priority_cause(causes: Iterable[Cause]) -> Cause | None:
     """Return the cause of the highest priority, or None if there is none."""
     return max(causes, key=lambda cause: PRIORITY[cause], default=None)
 
 
-def growth(new_posts: int, new_pairs: int, limits: RetrainingLimits) -> Cause | None:
+def growth_cause(new_posts: int, new_pairs: int, limits: RetrainingLimits) -> Cause | None:
     """Return `new_posts` or `new_pairs` if enough have arrived since the last training."""
     causes: list[Cause] = []
     if new_posts >= limits.new_posts:
         causes.append("new_posts")
     if new_pairs >= limits.new_pairs:
         causes.append("new_pairs")
-    return first_cause(causes)
+    return highest_priority_cause(causes)

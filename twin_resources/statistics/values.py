@@ -10,5 +10,5 @@ from __future__ import annotations
 from twin_resources.errors import TwinError
 
 
-class ImpossibleValue(TwinError):
+class OutOfRangeError(TwinError):
     """A number is outside the range for which the guarantees hold."""

@@ -25,10 +25,10 @@ from twin_resources.errors import TwinError
 
 SCHEME = "s3://"
 _MAX_OBJECTS = 2_000_000
-KEPT_S = 60  # lifetime of a client: keys changed in a file take effect after it
+CLIENT_LIFETIME_S = 60  # lifetime of a client: keys changed in a file take effect after it
 
 
-class ObjectChanged(TwinError):
+class ObjectChangedError(TwinError):
     """The object is no longer the listed one: it was replaced or deleted."""
 
 
@@ -56,7 +56,7 @@ def is_object_address(source: object) -> bool:
     return str(source).startswith("s3:/")
 
 
-def address_of(source: object) -> str:
+def normalize_address(source: object) -> str:
     """Return the address in its usual form, `s3://bucket/prefix`, without a slash at its end."""
     return SCHEME + str(source).removeprefix("s3:").strip("/")
 
@@ -67,7 +67,7 @@ def split_address(source: object) -> tuple[str, str]:
     Raises:
         TwinError: the address names no bucket.
     """
-    bucket, _, prefix = address_of(source).removeprefix(SCHEME).partition("/")
+    bucket, _, prefix = normalize_address(source).removeprefix(SCHEME).partition("/")
     if not bucket:
         raise TwinError(
             f"read {source}", found="no bucket", next_step="write s3://BUCKET or s3://BUCKET/PREFIX"
@@ -86,16 +86,16 @@ def list_objects(source: object) -> tuple[StoredObject, ...]:
     """
     bucket, prefix = split_address(source)
     objects: list[StoredObject] = []
-    with _said(f"list {address_of(source)}"):
+    with _translate_s3_errors(f"list {normalize_address(source)}"):
         pages = _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         for page in pages:
             for entry in page.get("Contents", ()):
-                one = _object_of(entry, prefix)
-                if one is not None:
-                    objects.append(one)
+                stored_object = _parse_listing_entry(entry, prefix)
+                if stored_object is not None:
+                    objects.append(stored_object)
             if len(objects) > _MAX_OBJECTS:
                 raise TwinError(
-                    f"list {address_of(source)}",
+                    f"list {normalize_address(source)}",
                     found=f"more than {_MAX_OBJECTS:,} objects",
                     next_step="name the prefix that holds the posts",
                 )
@@ -109,15 +109,15 @@ def list_folders(source: object) -> list[str]:
         TwinError: it cannot be listed.
     """
     bucket, prefix = split_address(source)
-    under = f"{prefix}/" if prefix else ""
-    with _said(f"list {address_of(source)}"):
+    folder_prefix = f"{prefix}/" if prefix else ""
+    with _translate_s3_errors(f"list {normalize_address(source)}"):
         pages = _client().get_paginator("list_objects_v2")
-        pages = pages.paginate(Bucket=bucket, Prefix=under, Delimiter="/")
+        pages = pages.paginate(Bucket=bucket, Prefix=folder_prefix, Delimiter="/")
         entries = [entry for page in pages for entry in page.get("CommonPrefixes", ())]
-    return sorted(str(entry["Prefix"])[len(under) :].rstrip("/") for entry in entries)
+    return sorted(str(entry["Prefix"])[len(folder_prefix) :].rstrip("/") for entry in entries)
 
 
-def _object_of(entry: dict[str, Any], prefix: str) -> StoredObject | None:
+def _parse_listing_entry(entry: dict[str, Any], prefix: str) -> StoredObject | None:
     key = str(entry["Key"])
     if key == prefix:
         name = key.rsplit("/", 1)[-1]
@@ -137,7 +137,7 @@ def _object_of(entry: dict[str, Any], prefix: str) -> StoredObject | None:
 
 
 @contextmanager
-def opened_object(source: object, stored: StoredObject) -> Generator[IO[bytes]]:
+def open_object(source: object, stored: StoredObject) -> Generator[IO[bytes]]:
     """Open the bytes of an object as it was listed.
 
     Raises:
@@ -146,7 +146,7 @@ def opened_object(source: object, stored: StoredObject) -> Generator[IO[bytes]]:
     """
     bucket, _ = split_address(source)
     tried = f"read s3://{bucket}/{stored.key}"
-    with _said(tried):
+    with _translate_s3_errors(tried):
         answer = _client().get_object(Bucket=bucket, Key=stored.key, IfMatch=stored.etag)
         with closing(answer["Body"]) as body:
             yield cast("IO[bytes]", body)
@@ -156,9 +156,9 @@ def read_object(source: object, stored: StoredObject) -> bytes:
     """Read all bytes of an object as it was listed; the caller has checked `size`.
 
     Raises:
-        TwinError: as in `opened_object`.
+        TwinError: as in `open_object`.
     """
-    with opened_object(source, stored) as body:
+    with open_object(source, stored) as body:
         return body.read()
 
 
@@ -169,7 +169,7 @@ def write_object(address: object, file: Path) -> None:
         TwinError: the bucket does not exist or is not writable.
     """
     bucket, key = split_address(address)
-    with _said(f"write {address_of(address)}"):
+    with _translate_s3_errors(f"write {normalize_address(address)}"):
         _client().upload_file(str(file), bucket, key)
 
 
@@ -181,13 +181,13 @@ def remove_objects(address: object) -> None:
     """
     bucket, _ = split_address(address)
     listed = list_objects(address)
-    with _said(f"delete {address_of(address)}"):
+    with _translate_s3_errors(f"delete {normalize_address(address)}"):
         for one in listed:
             _client().delete_object(Bucket=bucket, Key=one.key)
 
 
 @contextmanager
-def _said(tried: str) -> Generator[None]:
+def _translate_s3_errors(tried: str) -> Generator[None]:
     errors: Any = import_module("botocore.exceptions")
     transfer: Any = import_module("boto3.exceptions")
     try:
@@ -196,7 +196,7 @@ def _said(tried: str) -> Generator[None]:
         answer = cast("dict[str, Any]", error.response)
         code = str(answer.get("Error", {}).get("Code", ""))
         if code in {"PreconditionFailed", "412", "NoSuchKey"}:
-            raise ObjectChanged(
+            raise ObjectChangedError(
                 tried, found="it changed since it was listed", next_step="import again"
             ) from error
         raise TwinError(
@@ -212,7 +212,7 @@ def _said(tried: str) -> Generator[None]:
         ) from error
 
 
-def look_at(source: object, *, timeout_s: float) -> str:
+def probe_prefix(source: object, *, timeout_s: float) -> str:
     """Ask once for one object under the prefix; return in a few words whether there is one.
 
     Args:
@@ -222,26 +222,34 @@ def look_at(source: object, *, timeout_s: float) -> str:
         TwinError: the bucket does not exist, cannot be listed, or nothing answers.
     """
     bucket, prefix = split_address(source)
-    with _said(f"list {address_of(source)}"):
+    with _translate_s3_errors(f"list {normalize_address(source)}"):
         client = _client(connect_s=timeout_s, read_s=timeout_s, retries=0)
         page = client.list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)
-    return f"{address_of(source)} {'has objects' if page.get('KeyCount') else 'is empty'}"
+    return f"{normalize_address(source)} {'has objects' if page.get('KeyCount') else 'is empty'}"
 
 
-def endpoint_of(environ: Mapping[str, str]) -> str:
+def endpoint_from_environment(environ: Mapping[str, str]) -> str:
     """Return the server named in place of AWS, or an empty string if there is none."""
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     return next((environ[name] for name in names if environ.get(name)), "")
 
 
 def _client(*, connect_s: float = 10, read_s: float = 30, retries: int = 3) -> Any:
-    named = tuple(sorted(each for each in os.environ.items() if each[0].startswith("AWS_")))
-    return _client_of(named, int(time.monotonic() // KEPT_S), connect_s, read_s, retries)
+    aws_environment = tuple(
+        sorted(each for each in os.environ.items() if each[0].startswith("AWS_"))
+    )
+    return _cached_client(
+        aws_environment, int(time.monotonic() // CLIENT_LIFETIME_S), connect_s, read_s, retries
+    )
 
 
 @lru_cache(maxsize=4)
-def _client_of(
-    _named: tuple[tuple[str, str], ...], _turn: int, connect_s: float, read_s: float, retries: int
+def _cached_client(
+    _environment: tuple[tuple[str, str], ...],
+    _cache_period: int,
+    connect_s: float,
+    read_s: float,
+    retries: int,
 ) -> Any:
     """Return a client for this environment, kept for a while with its connections.
 
@@ -252,7 +260,7 @@ def _client_of(
     configuration: Any = import_module("botocore.config")
     return boto3.session.Session().client(
         "s3",
-        endpoint_url=endpoint_of(os.environ) or None,
+        endpoint_url=endpoint_from_environment(os.environ) or None,
         region_name=os.environ.get("AWS_REGION") or None,
         config=configuration.Config(
             connect_timeout=connect_s,

@@ -16,14 +16,14 @@ from twin_resources.storage.object_store import (
     StoredObject,
     is_object_address,
     list_objects,
-    opened_object,
+    open_object,
     write_object,
 )
-from twin_resources.storage.storage_faults import faults_told
+from twin_resources.storage.storage_faults import translate_storage_errors
 
 
 @dataclass(frozen=True)
-class FilePlace:
+class FileStore:
     """Files by name, with `/` between parts.
 
     Attributes:
@@ -31,34 +31,34 @@ class FilePlace:
     """
 
     address: str
-    _listed: dict[str, StoredObject] = field(default_factory=dict[str, StoredObject])
+    _listed_objects: dict[str, StoredObject] = field(default_factory=dict[str, StoredObject])
 
-    def names(self, under: str = "") -> list[str]:
+    def list_files(self, folder: str = "") -> list[str]:
         """Return names of all files below a folder of it, sorted; none if it does not exist.
 
         Raises:
             TwinError: the bucket cannot be listed.
         """
         if is_object_address(self.address):
-            found = list_objects(f"{self.address}/{under}" if under else self.address)
-            before = f"{under}/" if under else ""
-            self._listed.update({before + stored.name: stored for stored in found})
-            return [before + stored.name for stored in found]
+            listed = list_objects(f"{self.address}/{folder}" if folder else self.address)
+            prefix = f"{folder}/" if folder else ""
+            self._listed_objects.update({prefix + stored.name: stored for stored in listed})
+            return [prefix + stored.name for stored in listed]
         root = Path(self.address)
-        files = (path for path in (root / under).rglob("*") if path.is_file())
+        files = (path for path in (root / folder).rglob("*") if path.is_file())
         return sorted(path.relative_to(root).as_posix() for path in files)
 
-    def opened(self, name: str) -> AbstractContextManager[IO[bytes]]:
+    def open_file(self, name: str) -> AbstractContextManager[IO[bytes]]:
         """Open the bytes of a file that `names` has listed.
 
         Raises:
             TwinError: it cannot be read, or has changed since.
         """
         if is_object_address(self.address):
-            return opened_object(self.address, self._listed[name])
+            return open_object(self.address, self._listed_objects[name])
         return Path(self.address, name).open("rb")
 
-    def store(self, name: str, file: Path) -> None:
+    def store_file(self, name: str, file: Path) -> None:
         """Store a file.
 
         Raises:
@@ -67,7 +67,7 @@ class FilePlace:
         if is_object_address(self.address):
             write_object(f"{self.address}/{name}", file)
             return
-        into = Path(self.address, name)
-        with faults_told(f"write {into}", self.address):
-            into.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, into)
+        target = Path(self.address, name)
+        with translate_storage_errors(f"write {target}", self.address):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)

@@ -21,14 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.places import FilePlace
-from twin_resources.storage.storage_faults import faults_told
+from twin_resources.storage.places import FileStore
+from twin_resources.storage.storage_faults import translate_storage_errors
 
-LIST = "stored_files.json"
+FILE_LIST_NAME = "stored_files.json"
 _BLOCK = 1 << 20
 
 
-class NotStored(TwinError):
+class FolderNotStoredError(TwinError):
     """The store has no such folder, or not all of it yet."""
 
 
@@ -44,11 +44,14 @@ class SharedFolders:
     home: Path
     address: str
 
-    def names(self, under: str) -> list[str]:
+    def list_folders(self, parent: str) -> list[str]:
         """Return names of the completely stored folders below a path."""
-        return [name.removesuffix(f"/{LIST}") for name in _lists(self._place, under)]
+        return [
+            name.removesuffix(f"/{FILE_LIST_NAME}")
+            for name in _find_file_lists(self._store, parent)
+        ]
 
-    def put(self, name: str, files: Mapping[str, Path] | None = None) -> bool:
+    def store(self, name: str, files: Mapping[str, Path] | None = None) -> bool:
         """Store a folder of the home; return False if it was stored before.
 
         Args:
@@ -57,8 +60,8 @@ class SharedFolders:
         Raises:
             TwinError: the store cannot be written.
         """
-        place, folder = self._place, self.home / name
-        if self.has(name):
+        store, folder = self._store, self.home / name
+        if self.contains(name):
             return False
         if files is None:
             files = {
@@ -66,19 +69,19 @@ class SharedFolders:
                 for path in sorted(folder.rglob("*"))
                 if path.is_file()
             }
-        hashes: dict[str, str] = {}
+        hash_by_path: dict[str, str] = {}
         for path, file in files.items():
-            hashes[path] = _hash_of(file)
-            place.store(f"{name}/{path}", file)
+            hash_by_path[path] = _hash_file(file)
+            store.store_file(f"{name}/{path}", file)
         with tempfile.TemporaryDirectory(prefix="twin-store-") as scratch:
-            listed = Path(scratch, LIST)
-            listed.write_text(json.dumps(hashes, indent=1, sort_keys=True), encoding="utf-8")
-            place.store(f"{name}/{LIST}", listed)
+            listed = Path(scratch, FILE_LIST_NAME)
+            listed.write_text(json.dumps(hash_by_path, indent=1, sort_keys=True), encoding="utf-8")
+            store.store_file(f"{name}/{FILE_LIST_NAME}", listed)
         return True
 
-    def has(self, name: str) -> bool:
+    def contains(self, name: str) -> bool:
         """Return whether the whole folder is stored."""
-        return bool(_lists(self._place, name))
+        return bool(_find_file_lists(self._store, name))
 
     def fetch(self, name: str) -> bool:
         """Copy a folder to its place in the home; return False if it was there already.
@@ -90,42 +93,42 @@ class SharedFolders:
             NotStored: the store has no such folder.
             TwinError: the store cannot be read, or its bytes differ from the stored ones.
         """
-        final = self.home / name
-        if final.exists():
+        target = self.home / name
+        if target.exists():
             return False
-        work = self.home / "work"
-        with faults_told(f"fetch {name}", self.home):
-            work.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with (work / "fetch.lock").open("w") as lock:
+        work_dir = self.home / "work"
+        with translate_storage_errors(f"fetch {name}", self.home):
+            work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with (work_dir / "fetch.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                if final.exists():
+                if target.exists():
                     return False
-                fetched = Path(tempfile.mkdtemp(dir=work, prefix="fetched-"))
+                fetched = Path(tempfile.mkdtemp(dir=work_dir, prefix="fetched-"))
                 try:
-                    self._fill(name, fetched)
-                    final.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                    fetched.rename(final)
+                    self._download_files(name, fetched)
+                    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    fetched.rename(target)
                 finally:
                     shutil.rmtree(fetched, ignore_errors=True)
         return True
 
-    def _fill(self, name: str, folder: Path) -> None:
-        place = self._place
-        if f"{name}/{LIST}" not in place.names(name):
-            raise NotStored(
+    def _download_files(self, name: str, folder: Path) -> None:
+        store = self._store
+        if f"{name}/{FILE_LIST_NAME}" not in store.list_files(name):
+            raise FolderNotStoredError(
                 f"fetch {name}",
                 found=f"no such folder in {self.address}",
                 next_step="set the same TWIN_STORE_URI where it was trained, and train or "
                 "`twin authors apply` there",
             )
-        with place.opened(f"{name}/{LIST}") as stream:
+        with store.open_file(f"{name}/{FILE_LIST_NAME}") as stream:
             hashes: dict[str, str] = json.loads(stream.read())
         for path, expected in hashes.items():
             file = folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            with place.opened(f"{name}/{path}") as stream, file.open("wb") as out:
+            with store.open_file(f"{name}/{path}") as stream, file.open("wb") as out:
                 shutil.copyfileobj(stream, out, _BLOCK)
-            if _hash_of(file) != expected:
+            if _hash_file(file) != expected:
                 raise TwinError(
                     f"fetch {name}",
                     found=f"other bytes in {path} than were stored",
@@ -133,14 +136,14 @@ class SharedFolders:
                 )
 
     @property
-    def _place(self) -> FilePlace:
-        return FilePlace(self.address)
+    def _store(self) -> FileStore:
+        return FileStore(self.address)
 
 
-def _lists(place: FilePlace, under: str) -> list[str]:
-    return [name for name in place.names(under) if name.endswith(f"/{LIST}")]
+def _find_file_lists(store: FileStore, parent: str) -> list[str]:
+    return [name for name in store.list_files(parent) if name.endswith(f"/{FILE_LIST_NAME}")]
 
 
-def _hash_of(file: Path) -> str:
+def _hash_file(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

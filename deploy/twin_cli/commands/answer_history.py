@@ -24,12 +24,12 @@ from twin_resources.observability.langfuse.trace_reading import (
     Score,
     TraceFilter,
     TraceRow,
-    read_page,
-    score_condition,
+    read_trace_page,
+    parse_score_condition,
 )
 from twin_resources.processes.endpoints import read_endpoints
 from twin_resources.processes.stack import find_stack
-from twin_resources.registry.explanation import Explanation, follow
+from twin_resources.registry.explanation import Explanation, explain_answer
 from twin_resources.registry.route_names import FRONT_DESK, QUOTES
 from twin_resources.settings import Settings
 
@@ -108,7 +108,7 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
 
     url = gateway.removesuffix("/v1") + "/twin/feedback"
     try:
-        answer = httpx.post(
+        response = httpx.post(
             url,
             json=body,
             headers={"Authorization": f"Bearer {key}"},
@@ -122,24 +122,24 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
             next_step="see `twin status`; run `twin up`",
         ) from error
     try:
-        document: Any = answer.json()
+        document: Any = response.json()
     except ValueError as error:
         raise TwinError(
             f"send feedback to {url}",
-            found=f"HTTP {answer.status_code} without JSON",
+            found=f"HTTP {response.status_code} without JSON",
             next_step="see `twin status`: does the gateway listen there",
         ) from error
-    if answer.status_code != 200:
+    if response.status_code != 200:
         message = str(cast("dict[str, Any]", document).get("error", {}).get("message", ""))
         raise TwinError(
             f"send feedback to {url}",
-            found=f"HTTP {answer.status_code}: {message}",
+            found=f"HTTP {response.status_code}: {message}",
             next_step="do what it says, or see gateway.log",
         )
     return cast("list[dict[str, str]]", document["scores"])
 
 
-PAGE = 100
+PAGE_SIZE = 100
 
 
 def run_traces(
@@ -163,33 +163,35 @@ def run_traces(
         TwinError: the condition cannot be read, or the trace store does not answer.
     """
     slug = choose_author(settings, author).slug if author else ""
-    wanted = TraceFilter(slug, version, route, score_condition(score))
+    trace_filter = TraceFilter(slug, version, route, parse_score_condition(score))
     stack = find_stack(settings)
     with LangfuseClient.from_settings(stack.settings if stack else settings) as client:
-        rows = _rows(client, wanted, limit=limit)
+        rows = _read_rows(client, trace_filter, limit=limit)
     if as_json:
         console.print_json(data={"traces": [asdict(row) for row in rows]})
     elif rows:
-        console.print(_table(rows))
+        console.print(_trace_table(rows))
         console.print("one of them in full: twin explain TRACE", style="dim")
     else:
         console.print("no trace of that kind", markup=False)
     return 0
 
 
-def _rows(client: LangfuseClient, wanted: TraceFilter, *, limit: int) -> list[TraceRow]:
+def _read_rows(client: LangfuseClient, trace_filter: TraceFilter, *, limit: int) -> list[TraceRow]:
     rows: list[TraceRow] = []
-    after = ""
+    cursor = ""
     while len(rows) < limit:
-        page = read_page(client, wanted, limit=min(PAGE, limit - len(rows)), after=after)
+        page = read_trace_page(
+            client, trace_filter, limit=min(PAGE_SIZE, limit - len(rows)), start_cursor=cursor
+        )
         rows += page.rows
-        after = page.following
-        if not after:
+        cursor = page.next_cursor
+        if not cursor:
             break
     return rows[:limit]
 
 
-def _table(rows: list[TraceRow]) -> Table:
+def _trace_table(rows: list[TraceRow]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("when (UTC)", "twin", "route", "s"):
         table.add_column(name, no_wrap=True)
@@ -214,8 +216,8 @@ def score_text(score: Score) -> str:
     """Return a score in short form: `thumbs 0`, `support 0.25`, `edited`."""
     if score.name == "output":
         return "edited"
-    number = isinstance(score.value, int | float)
-    return f"{score.name} {float(score.value):.3g}" if number else f"{score.name} {score.value}"
+    is_number = isinstance(score.value, int | float)
+    return f"{score.name} {float(score.value):.3g}" if is_number else f"{score.name} {score.value}"
 
 
 def _is_opinion(score: Score) -> bool:
@@ -223,8 +225,8 @@ def _is_opinion(score: Score) -> bool:
     return score.name not in ("latency_s", "cost_usd")
 
 
-ARRIVAL_S = 8.0  # wait for a trace to arrive; the gateway exports spans in batches
-SHOWN_TEXT = 160  # characters shown of question, answer and chunk
+TRACE_ARRIVAL_TIMEOUT_S = 8.0  # wait for a trace to arrive; the gateway exports spans in batches
+MAX_SHOWN_CHARACTERS = 160  # characters shown of question, answer and chunk
 
 
 def run_explain(
@@ -262,23 +264,29 @@ def explain(settings: Settings, trace_id: str) -> Explanation:
     """
     stack = find_stack(settings)
     settings = stack.settings if stack else settings
-    return follow(settings, _trace(settings, trace_id))
+    return explain_answer(settings, _fetch_trace(settings, trace_id))
 
 
 def explanation_tree(explanation: Explanation) -> Tree:
     """Return the chain as a tree: answer, model, checkpoint, dataset, chunks, posts."""
     trace = explanation.trace
     tree = Tree(Text(f"trace {explanation.trace_id}", "bold"))
-    tree.add(Text(f"question: {_short(explanation.question)}"))
-    tree.add(Text(f"answer: {_short(explanation.answer)}"))
-    facts = ("route", "propensity", "class", "cost_usd", "template", "degraded")
-    named = [f"{name} {trace[f'twin.{name}']}" for name in facts if trace.get(f"twin.{name}")]
-    tree.add(Text("decided by: " + ", ".join(named)))
+    tree.add(Text(f"question: {_shorten(explanation.question)}"))
+    tree.add(Text(f"answer: {_shorten(explanation.answer)}"))
+    attribute_names = ("route", "propensity", "class", "cost_usd", "template", "degraded")
+    attribute_texts = [
+        f"{name} {trace[f'twin.{name}']}" for name in attribute_names if trace.get(f"twin.{name}")
+    ]
+    tree.add(Text("decided by: " + ", ".join(attribute_texts)))
     if trace.get("twin.routing"):
-        why = tree.add(Text(f"why this model: {trace['twin.routing']}"))
+        reason_branch = tree.add(Text(f"why this model: {trace['twin.routing']}"))
         if trace.get("twin.other") and trace.get("twin.other_usd"):
-            usd = float(trace["twin.other_usd"])
-            why.add(Text(f"the other ({trace['twin.other']}) would have cost about ${usd:.6f}"))
+            alternative_usd = float(trace["twin.other_usd"])
+            reason_branch.add(
+                Text(
+                    f"the other ({trace['twin.other']}) would have cost about ${alternative_usd:.6f}"
+                )
+            )
     model = tree.add(Text(f"model: twin/{trace['twin.author']} {trace.get('twin.version', '')}"))
     if trace.get("twin.version") in {QUOTES, FRONT_DESK}:
         model.add(Text("no model wrote it: the posts were quoted, or the program answered"))
@@ -297,11 +305,11 @@ def explanation_tree(explanation: Explanation) -> Tree:
                     f"{explanation.manifest['code'][:12]}"
                 )
             )
-            data = explanation.manifest["dataset"]
+            dataset = explanation.manifest["dataset"]
             checkpoint.add(
                 Text(
-                    f"dataset {data['asset']} version {data['data_version']} "
-                    f"(Lance version {data['lance_version']}, tag {data['tag']})"
+                    f"dataset {dataset['asset']} version {dataset['data_version']} "
+                    f"(Lance version {dataset['lance_version']}, tag {dataset['tag']})"
                 )
             )
     for number, passage in enumerate(explanation.passages, start=1):
@@ -309,7 +317,7 @@ def explanation_tree(explanation: Explanation) -> Tree:
             tree.add(Text(f"chunk {passage.chunk_id}: its post was edited or deleted since"))
             continue
         start, end = passage.offsets
-        branch = tree.add(Text(f"{number}. chunk {passage.chunk_id}: {_short(passage.text)}"))
+        branch = tree.add(Text(f"{number}. chunk {passage.chunk_id}: {_shorten(passage.text)}"))
         document = branch.add(
             Text(f"document {passage.document_id}, characters {start}–{end}: {passage.title}")
         )
@@ -319,10 +327,10 @@ def explanation_tree(explanation: Explanation) -> Tree:
     return tree
 
 
-def _trace(settings: Settings, trace_id: str) -> dict[str, Any]:
+def _fetch_trace(settings: Settings, trace_id: str) -> dict[str, Any]:
     from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 
-    deadline = time.monotonic() + ARRIVAL_S
+    deadline = time.monotonic() + TRACE_ARRIVAL_TIMEOUT_S
     with LangfuseClient.from_settings(settings) as client:
         while True:
             try:
@@ -333,6 +341,10 @@ def _trace(settings: Settings, trace_id: str) -> dict[str, Any]:
                 time.sleep(0.5)
 
 
-def _short(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= SHOWN_TEXT else flat[: SHOWN_TEXT - 1] + "…"
+def _shorten(text: str) -> str:
+    single_line = " ".join(text.split())
+    return (
+        single_line
+        if len(single_line) <= MAX_SHOWN_CHARACTERS
+        else single_line[: MAX_SHOWN_CHARACTERS - 1] + "…"
+    )

@@ -23,18 +23,22 @@ from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.subprocesses import running_module
 from twin_cli.commands.versions import actor
 from twin_resources.authors import Author, write_author
-from twin_resources.authors.consent import consented_on, how_to_consent, what_is_missing
+from twin_resources.authors.consent import (
+    consent_date,
+    consent_instructions,
+    missing_consent_reason,
+)
 from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.shared_files import share_file
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.answer_model import KEY_VARIABLE, NamedModel, check_name
+from twin_resources.storage.weights.answer_model import KEY_VARIABLE, NamedModel, resolve_name
 
 if TYPE_CHECKING:
     from twin_resources.registry.registry import ModelVersion, Registry
 
-NAMED = "named by the author to answer until a tuned version has beaten it"
-TAKEN_AWAY = "the author names no answer model any more"
+PROMOTION_REASON = "named by the author to answer until a tuned version has beaten it"
+REMOVAL_REASON = "the author names no answer model any more"
 TRIAL_ALIAS = "answer-model"
 
 
@@ -51,13 +55,13 @@ class ServedWeights:
     gguf: str
 
 
-def follow_answer_model(
-    settings: Settings, author: Author, *, before: str, instance: str, clock: StageClock
+def sync_answer_model(
+    settings: Settings, author: Author, *, previous_model: str, instance: str, clock: StageClock
 ) -> ModelVersion | None:
     """Make the registry match the author's file; the gateway follows within seconds.
 
     Args:
-        before: the file's answer model before this call: naming the same one again does not undo a
+        previous_model: the file's answer model before this call: naming the same one again does not undo a
             tuned version's win over it.
         instance: the stack's marker, so that `twin stop` also ends a preparation.
 
@@ -71,62 +75,71 @@ def follow_answer_model(
     registry = open_registry(settings)
     try:
         if not author.answer_model:
-            _take_away(registry, author, clock=clock)
+            _remove_answer_model(registry, author, clock=clock)
             return None
-        return _enter(registry, settings, author, before=before, instance=instance, clock=clock)
+        return _register_answer_model(
+            registry,
+            settings,
+            author,
+            previous_model=previous_model,
+            instance=instance,
+            clock=clock,
+        )
     except TwinError as error:
-        if before != author.answer_model:
+        if previous_model != author.answer_model:
             # a model that cannot answer must not be tried again at every later start
-            share_file(settings, write_author(settings, replace(author, answer_model=before)))
+            share_file(
+                settings, write_author(settings, replace(author, answer_model=previous_model))
+            )
             raise
-        clock.say(f"{error} `twin up --answer-model none` takes it away.", style="yellow")
-        stable = registry.stable(author.slug)
+        clock.log(f"{error} `twin up --answer-model none` takes it away.", style="yellow")
+        stable = registry.stable_version(author.slug)
         return stable if stable is not None and stable.is_answer_model else None
     finally:
         registry.state.close()
 
 
-def _take_away(registry: Registry, author: Author, *, clock: StageClock) -> None:
-    stable = registry.stable(author.slug)
+def _remove_answer_model(registry: Registry, author: Author, *, clock: StageClock) -> None:
+    stable = registry.stable_version(author.slug)
     if stable is None or not stable.is_answer_model:
         return
     registry.move(
-        author.slug, stable.version, "retired", actor=actor(), reason=TAKEN_AWAY, force=True
+        author.slug, stable.version, "retired", actor=actor(), reason=REMOVAL_REASON, force=True
     )
-    clock.say(f"v{stable.version}, {stable.base}, answers no longer: base model + retrieval do")
+    clock.log(f"v{stable.version}, {stable.base}, answers no longer: base model + retrieval do")
 
 
-def _enter(
+def _register_answer_model(
     registry: Registry,
     settings: Settings,
     author: Author,
     *,
-    before: str,
+    previous_model: str,
     instance: str,
     clock: StageClock,
 ) -> ModelVersion | None:
-    stable = registry.stable(author.slug)
-    named = check_name(author.answer_model, key=settings.answer_model_key)
-    if named.is_far:
-        require_leave(author, named)
-    weights = prepared(settings, named, instance=instance, clock=clock)
-    known = registry.by_checkpoint(weights.checkpoint, author=author.slug)
-    goes_on = stable is not None and (known is None or known.state != "stable")
-    if goes_on and known is not None and before == author.answer_model:
+    stable = registry.stable_version(author.slug)
+    named_model = resolve_name(author.answer_model, key=settings.answer_model_key)
+    if named_model.is_remote:
+        require_consent(author, named_model)
+    weights = prepare_weights(settings, named_model, instance=instance, clock=clock)
+    registered = registry.find_by_checkpoint(weights.checkpoint, author=author.slug)
+    keeps_stable = stable is not None and (registered is None or registered.state != "stable")
+    if keeps_stable and registered is not None and previous_model == author.answer_model:
         assert stable is not None
-        clock.say(
-            f"v{known.version}, {named.name}, was replaced by v{stable.version}; "
-            f"`twin rollback v{known.version} --reason TEXT` brings it back"
+        clock.log(
+            f"v{registered.version}, {named_model.name}, was replaced by v{stable.version}; "
+            f"`twin rollback v{registered.version} --reason TEXT` brings it back"
         )
         return None
-    if known is None or known.state != "stable":
-        try_out(settings, named, weights, clock=clock)
+    if registered is None or registered.state != "stable":
+        probe_answer_model(settings, named_model, weights, clock=clock)
     version = registry.register(
         author=author.slug,
         checkpoint=weights.checkpoint,
         folder="",
         adapter_gguf=None,
-        base=named.name,
+        base=named_model.name,
         base_gguf=weights.gguf,
         template=DEFAULT_TEMPLATE.hash,
         dataset_version="",
@@ -139,38 +152,40 @@ def _enter(
             version.version,
             "stable",
             actor=actor(),
-            reason=NAMED,
+            reason=PROMOTION_REASON,
             force=version.state != "retired",  # a retired one was stable by such a choice before
         )
-    clock.say(f"v{version.version} answers until a tuned version has beaten it: {named.name}")
-    if named.is_far:
-        clock.say(
+    clock.log(f"v{version.version} answers until a tuned version has beaten it: {named_model.name}")
+    if named_model.is_remote:
+        clock.log(
             "questions, posts and trials go to that address; what it charges is in no budget here",
             style="yellow",
         )
     return registry.get(author.slug, version.version)
 
 
-def require_leave(author: Author, named: NamedModel) -> None:
+def require_consent(author: Author, named_model: NamedModel) -> None:
     """Require the author's consent: questions and posts leave this machine.
 
     Raises:
         TwinError: the author's file forbids it, or records no consent.
     """
-    tried = f"answer for {author.name} with {named.name}"
+    action = f"answer for {author.name} with {named_model.name}"
     if not author.paid:
         raise TwinError(
-            tried,
+            action,
             found=f"paid = false in authors/{author.slug}.toml: no question to this author goes to "
             "another provider",
             next_step="name a folder, a GGUF file or a hub id, or ask the author",
         )
-    if consented_on(author) is None:
-        raise TwinError(tried, found=what_is_missing(author), next_step=how_to_consent(author))
+    if consent_date(author) is None:
+        raise TwinError(
+            action, found=missing_consent_reason(author), next_step=consent_instructions(author)
+        )
 
 
-def prepared(
-    settings: Settings, named: NamedModel, *, instance: str, clock: StageClock
+def prepare_weights(
+    settings: Settings, named_model: NamedModel, *, instance: str, clock: StageClock
 ) -> ServedWeights:
     """Return a named model's weights, ready for the model server.
 
@@ -178,75 +193,76 @@ def prepared(
         TwinError: another server answers for this home, or the weights cannot be fetched or
             converted.
     """
-    if named.kind == "address":
-        return ServedWeights(_checkpoint(named.name), "")
+    if named_model.kind == "address":
+        return ServedWeights(_checkpoint_hash(named_model.name), "")
     if settings.model_server_url:
         raise TwinError(
-            f"use {named.name!r} as the answer model",
+            f"use {named_model.name!r} as the answer model",
             found=f"the models of this home answer at {settings.model_server_url}",
             next_step="serve it there, or anywhere, and name the address: https://…/v1#model",
         )
-    if named.kind == "gguf":
-        status = Path(named.name).stat()  # hashing 16 GB would take half a minute
+    if named_model.kind == "gguf":
+        file_stat = Path(named_model.name).stat()  # hashing 16 GB would take half a minute
         return ServedWeights(
-            _checkpoint(f"{named.name} {status.st_size} {status.st_mtime_ns}"), named.name
+            _checkpoint_hash(f"{named_model.name} {file_stat.st_size} {file_stat.st_mtime_ns}"),
+            named_model.name,
         )
     from twin_resources.storage.weights.weights import load_base_model
 
     try:
-        model = load_base_model(settings, named.name)
-        return ServedWeights(_checkpoint(model.revision), str(model.gguf))
+        model = load_base_model(settings, named_model.name)
+        return ServedWeights(_checkpoint_hash(model.revision), str(model.gguf))
     except TwinError:
-        clock.say(f"preparing the answer model {named.name}")
-    arguments = ("twin_resources.models.base_model", "prepare", "--base-model", named.name)
-    report = partial(_say, clock)
+        clock.log(f"preparing the answer model {named_model.name}")
+    arguments = ("twin_resources.models.base_model", "prepare", "--base-model", named_model.name)
+    report = partial(_log_line, clock)
     with running_module(settings, *arguments, instance=instance, report=report) as module:
-        ended = module.wait()
-    if ended.code != 0:
+        result = module.wait()
+    if result.exit_code != 0:
         raise TwinError(
-            f"prepare the answer model {named.name!r}",
-            found=ended.errors or f"exit code {ended.code}",
+            f"prepare the answer model {named_model.name!r}",
+            found=result.errors or f"exit code {result.exit_code}",
             next_step="mend this and run `twin up` again; what is prepared already is kept",
         )
-    model = json.loads(ended.output.strip().rpartition("\n")[2])
-    return ServedWeights(_checkpoint(str(model["revision"])), str(model["gguf"]))
+    model = json.loads(result.output.strip().rpartition("\n")[2])
+    return ServedWeights(_checkpoint_hash(str(model["revision"])), str(model["gguf"]))
 
 
-def try_out(
-    settings: Settings, named: NamedModel, weights: ServedWeights, *, clock: StageClock
+def probe_answer_model(
+    settings: Settings, named_model: NamedModel, weights: ServedWeights, *, clock: StageClock
 ) -> None:
     """Ask for one token: a model that cannot answer must not become the stable version.
 
     Raises:
         TwinError: the model cannot be loaded, or refuses the question.
     """
-    from twin_resources.models.serving.model_server import ModelServers, serve_warmed_up
-    from twin_resources.models.serving.named_server import named_server
+    from twin_resources.models.serving.model_server import ModelServers, warm_up
+    from twin_resources.models.serving.named_server import find_external_server
 
-    tried = f"answer with {named.name}"
-    clock.say(f"trying {named.name} with one token")
+    action = f"answer with {named_model.name}"
+    clock.log(f"trying {named_model.name} with one token")
     try:
-        if named.kind == "address":
-            serve_warmed_up(named_server(settings, named.name))
+        if named_model.kind == "address":
+            warm_up(find_external_server(settings, named_model.name))
             return
         with ModelServers(settings).serve(weights.gguf, alias=TRIAL_ALIAS) as server:
-            serve_warmed_up(server)
+            warm_up(server)
     except TwinError as error:
-        if named.kind != "address":
-            step = (
+        if named_model.kind != "address":
+            next_step = (
                 "name a model that llama.cpp serves, as safetensors or GGUF, or the address of a "
                 "server that does"
             )
         elif "401" in error.found or "403" in error.found:
-            step = f"export {KEY_VARIABLE} with a key that it takes"
+            next_step = f"export {KEY_VARIABLE} with a key that it takes"
         else:
-            step = "see that server's log, and whether this model chats"
-        raise TwinError(tried, found=error.found, next_step=step) from error
+            next_step = "see that server's log, and whether this model chats"
+        raise TwinError(action, found=error.found, next_step=next_step) from error
 
 
-def _checkpoint(identity: str) -> str:
+def _checkpoint_hash(identity: str) -> str:
     return hashlib.sha256(f"answer model {identity}".encode()).hexdigest()
 
 
-def _say(clock: StageClock, line: str) -> None:
-    clock.say(f"answer model: {line}")
+def _log_line(clock: StageClock, line: str) -> None:
+    clock.log(f"answer model: {line}")

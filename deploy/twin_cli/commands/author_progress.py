@@ -21,11 +21,11 @@ from twin_resources.authors import Author
 from twin_resources.processes.process_identity import ProcessIdentity
 from twin_resources.settings import Settings
 
-Training = Literal["", "expected", "launched", "too_small", "not_wanted", "finished"]
+TrainingState = Literal["", "expected", "launched", "too_small", "not_wanted", "finished"]
 
 # Files whose text is compared; all others are compared by size and time only.
 TEXT_SUFFIXES = frozenset((".md", ".markdown", ".mdx", ".html", ".htm", ".txt", ".toml", ".yaml"))
-MAX_COMPARED = 8 * 2**20  # bytes
+MAX_COMPARED_BYTES = 8 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class AuthorProgress:
     questions: tuple[str, ...] = ()
     before: tuple[EndpointAnswer, ...] = ()
     after: tuple[EndpointAnswer, ...] = ()
-    training: Training = ""
+    training: TrainingState = ""
     run_id: str = ""
     up: ProcessIdentity | None = field(default=None)
     not_aliases: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ def read_progress(settings: Settings, slug: str) -> AuthorProgress:
     An answer that repeated a post loses its text when the post is forgotten, and is left out.
     """
     try:
-        text = _path(settings, slug).read_text(encoding="utf-8")
+        text = _progress_path(settings, slug).read_text(encoding="utf-8")
         document: dict[str, Any] = json.loads(text)
     except (FileNotFoundError, json.JSONDecodeError):
         return AuthorProgress()  # a truncated file costs one import that finds no changes
@@ -100,22 +100,22 @@ def read_progress(settings: Settings, slug: str) -> AuthorProgress:
     answers = {
         name: tuple(
             EndpointAnswer(
-                **(row | {several: tuple(row.get(several) or ()) for several in _SEVERAL})
+                **(row | {several: tuple(row.get(several) or ()) for several in _TUPLE_FIELDS})
             )
             for row in document.pop(name, ())
-            if set(row) >= _WHOLE
+            if set(row) >= _REQUIRED_FIELDS
         )
         for name in ("before", "after")
     }
     for name in ("questions", "not_aliases"):
         document[name] = tuple(document.get(name, ()))
-    known = {name: value for name, value in document.items() if name in _FIELDS}
-    return AuthorProgress(up=ProcessIdentity(**up) if up else None, **answers, **known)
+    known_fields = {name: value for name, value in document.items() if name in _FIELDS}
+    return AuthorProgress(up=ProcessIdentity(**up) if up else None, **answers, **known_fields)
 
 
 def write_progress(settings: Settings, slug: str, progress: AuthorProgress) -> None:
     """Replace the file atomically (mode 600: it holds answers)."""
-    path = _path(settings, slug)
+    path = _progress_path(settings, slug)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_file(path, json.dumps(asdict(progress), ensure_ascii=False, indent=1))
 
@@ -135,7 +135,7 @@ def fingerprint(author: Author, settings: Settings) -> str:
         if "://" in source:
             digest.update(os.urandom(16))  # only an import can determine its content
         else:
-            _add_tree(digest, Path(source))
+            _hash_tree(digest, Path(source))
     root = Path(str(twin_assets.__file__)).resolve().parent
     for stage in ("corpus", "knowledge"):
         for path in sorted((root / stage).rglob("*.py")):
@@ -143,24 +143,24 @@ def fingerprint(author: Author, settings: Settings) -> str:
     return digest.hexdigest()
 
 
-def _add_tree(digest: Any, source: Path) -> None:
+def _hash_tree(digest: Any, source: Path) -> None:
     paths = sorted(source.rglob("*")) if source.is_dir() else [source]
     for path in paths:
         if not path.is_file() or ".git" in path.parts:
             continue
-        facts = path.stat()
+        file_stat = path.stat()
         relative = path.relative_to(source) if path != source else Path(path.name)
-        digest.update(f"\0{relative}\0{facts.st_size}\0".encode("utf-8", "surrogateescape"))
-        if path.suffix.lower() in TEXT_SUFFIXES and facts.st_size <= MAX_COMPARED:
+        digest.update(f"\0{relative}\0{file_stat.st_size}\0".encode("utf-8", "surrogateescape"))
+        if path.suffix.lower() in TEXT_SUFFIXES and file_stat.st_size <= MAX_COMPARED_BYTES:
             digest.update(path.read_bytes())
         else:
-            digest.update(str(facts.st_mtime_ns).encode())
+            digest.update(str(file_stat.st_mtime_ns).encode())
 
 
-def _path(settings: Settings, slug: str) -> Path:
+def _progress_path(settings: Settings, slug: str) -> Path:
     return settings.home / "progress" / f"{slug}.json"
 
 
-_SEVERAL = ("sources", "quotes", "nearest")  # tuples that JSON returns as lists
-_WHOLE = frozenset({"question", "text"})
+_TUPLE_FIELDS = ("sources", "quotes", "nearest")  # tuples that JSON returns as lists
+_REQUIRED_FIELDS = frozenset({"question", "text"})
 _FIELDS = frozenset(AuthorProgress.__dataclass_fields__)

@@ -22,9 +22,9 @@ from twin_resources.quality.retraining import (
     score_watch,
 )
 from twin_resources.quality.retraining.alarm_records import NOT_IN_SCORES
-from twin_resources.quality.retraining.retraining_rules import LoopRules, rules_of
+from twin_resources.quality.retraining.retraining_rules import LoopRules, rules_from_settings
 from twin_resources.settings import Settings
-from twin_resources.statistics.baseline import arming
+from twin_resources.statistics.baseline import describe_arming
 from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.storage.state.state import State
 
@@ -36,26 +36,32 @@ def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[s
         settings: the settings of a home with a state store.
     """
     try:
-        return _read(settings, slugs)
+        return _read_quality_lines(settings, slugs)
     except TwinError as error:  # the rest of the status is still wanted
         return dict.fromkeys(slugs[:1], (f"quality: not known, {error.found}",))
 
 
-def _read(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    state, rules, now = State.open(settings.state_address), rules_of(settings), time.time()
+def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    state, rules, now = (
+        State.open(settings.state_address),
+        rules_from_settings(settings),
+        time.time(),
+    )
     messages: dict[str, tuple[str, ...]] = {}
     try:
-        with state.reading() as connection:
+        with state.read_transaction() as connection:
             if not sa.inspect(connection).has_table(scores.name):
                 return {}
-            watches = score_watch.watches_now(connection)
+            watches = score_watch.current_evidence(connection)
             armed = score_watch.armed_streams(connection)
             for slug in slugs:
                 lines = [
                     evidence_line(connection, one, rules, armed=armed, now=now)
                     for one in watches.get(slug, [])
                 ]
-                lines += not_counted_lines(alarm_records.not_counted(connection, slug), slug)
+                lines += uncounted_score_lines(
+                    alarm_records.count_excluded_scores(connection, slug), slug
+                )
                 if line := waiting_line(connection, slug, now=now):
                     lines.append(line)
                 if lines:
@@ -75,40 +81,42 @@ def evidence_line(
         now: seconds since the epoch.
     """
     today = int(now * 1000) // DAY_MS
-    rate = daily_aggregates.per_day(connection, watch.author, stream=watch.stream, today=today)
+    rate = daily_aggregates.values_per_day(
+        connection, watch.author, stream=watch.stream, today=today
+    )
     parts = [f"{rate:,.0f} a day" if rate >= 10 else f"{rate:.2g} a day"] if rate else []
-    if not watch.armed:
-        parts.append(arming(watch.seen, rules.fewest, per_day=rate, days=watch.days))
+    if not watch.is_armed:
+        parts.append(describe_arming(watch.seen, rules.min_values, per_day=rate, days=watch.days))
         return f"{watch.stream}: {'; '.join(parts)}"
-    limit = rules.threshold(armed)
-    held = ", ".join(
+    threshold = rules.threshold(armed)
+    bounds_text = ", ".join(
         f"{name or 'all'} {bound:.2f}".replace(" 0.", " .") for name, bound in watch.held_to.items()
     )
-    evidence = f"evidence of a fall {watch.e_value:,.0f} of {limit:,.0f}"
-    parts += [f"{watch.seen:,} values", f"held to {held}", evidence]
+    evidence = f"evidence of a fall {watch.e_value:,.0f} of {threshold:,.0f}"
+    parts += [f"{watch.seen:,} values", f"held to {bounds_text}", evidence]
     return f"{watch.stream}: {'; '.join(parts)}"
 
 
-def not_counted_lines(counted: Mapping[str, int], slug: str) -> list[str]:
+def uncounted_score_lines(uncounted: Mapping[str, int], slug: str) -> list[str]:
     """Return the ignored scores, by name if a line in the author's file would make them count."""
-    names = {
+    undeclared = {
         reason.removeprefix(NOT_IN_SCORES): count
-        for reason, count in counted.items()
+        for reason, count in uncounted.items()
         if reason.startswith(NOT_IN_SCORES)
     }
-    rest = {
-        reason: count for reason, count in counted.items() if not reason.startswith(NOT_IN_SCORES)
+    other_reasons = {
+        reason: count for reason, count in uncounted.items() if not reason.startswith(NOT_IN_SCORES)
     }
     lines: list[str] = []
-    if names:
+    if undeclared:
         lines.append(
-            f"not counted: {_listed(names)}; a line in [scores] of authors/{slug}.toml says what "
+            f"not counted: {_format_counts(undeclared)}; a line in [scores] of authors/{slug}.toml says what "
             "they are"
         )
-    if rest:
-        lines.append(f"never count: {_listed(rest)}")
+    if other_reasons:
+        lines.append(f"never count: {_format_counts(other_reasons)}")
     return lines
 
 
-def _listed(counted: Mapping[str, int]) -> str:
-    return ", ".join(f"{counted[name]:,} {name}" for name in sorted(counted))
+def _format_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{counts[name]:,} {name}" for name in sorted(counts))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from twin_cli.commands.terminal_questions import at_a_terminal, says_yes
+from twin_cli.commands.terminal_questions import is_interactive_terminal, ask_yes_or_no
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import list_authors
 from twin_resources.authors.pausing import SUFFIX
@@ -22,11 +22,11 @@ from twin_resources.errors import TwinError
 from twin_resources.registry.following import share_versions
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import (
-    changes,
-    files_of,
+    compare_files,
+    read_author_files,
     is_shared,
     store_files,
-    stored_files,
+    read_stored_files,
 )
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -36,9 +36,9 @@ def run_apply(
     settings: Settings,
     folder: Path,
     *,
-    agreed: bool,
+    is_confirmed: bool,
     console: Console,
-    read: Callable[[str], str] = input,
+    read_line: Callable[[str], str] = input,
 ) -> int:
     """Share a folder's files and what this home's versions need; return the exit code.
 
@@ -48,46 +48,52 @@ def run_apply(
         TwinError: the state store is not shared, the folder has no author file, or a file has a
             mistake.
     """
-    tried = f"share the author files of {folder}"
+    action = f"share the author files of {folder}"
     if not is_shared(settings):
         raise TwinError(
-            tried,
+            action,
             found="a state store of this home alone",
             next_step="set TWIN_STATE_URL to PostgreSQL; one host follows its own files",
         )
-    wanted = {name: text for name, text in files_of(folder).items() if not name.endswith(SUFFIX)}
-    if not wanted:
-        raise TwinError(tried, found="no *.toml there", next_step="name the folder with the files")
-    _check(settings, wanted)
+    new_files = {
+        name: text for name, text in read_author_files(folder).items() if not name.endswith(SUFFIX)
+    }
+    if not new_files:
+        raise TwinError(action, found="no *.toml there", next_step="name the folder with the files")
+    _validate_files(settings, new_files)
     with closing(State.open(settings.state_address)) as state:
-        stored = {name: at for name, at in stored_files(state).items() if not name.endswith(SUFFIX)}
-        difference = changes(stored, wanted)
-        for what, names in vars(difference).items():
+        stored_texts = {
+            name: at for name, at in read_stored_files(state).items() if not name.endswith(SUFFIX)
+        }
+        file_changes = compare_files(stored_texts, new_files)
+        for change_kind, names in vars(file_changes).items():
             for name in names:
-                console.print(f"{what}: {name}", markup=False)
-        if not difference:
+                console.print(f"{change_kind}: {name}", markup=False)
+        if not file_changes:
             console.print("author files: nothing to do", markup=False)
-        elif not (agreed or _agrees(read)):
+        elif not (is_confirmed or _confirm(read_line)):
             console.print("nothing was changed; --yes applies it without asking", markup=False)
             return 1
         else:
-            store_files(state, wanted, among={*stored, *wanted})
+            store_files(state, new_files, row_names={*stored_texts, *new_files})
         for name in share_versions(settings, Registry(state, policy_path=settings.policy_path)):
             console.print(f"stored: {name}", markup=False)
     return 0
 
 
-def _check(settings: Settings, wanted: Mapping[str, str]) -> None:
+def _validate_files(settings: Settings, files: Mapping[str, str]) -> None:
     """Raise an error unless every file can be read as an author's.
 
     Raises:
         TwinError: a file cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix="twin-authors-") as scratch:
-        for name, text in wanted.items():
-            replace_file(Path(scratch, name), text)
-        list_authors(settings.model_copy(update={"home": Path(scratch)}))
+    with tempfile.TemporaryDirectory(prefix="twin-authors-") as temporary_folder:
+        for name, text in files.items():
+            replace_file(Path(temporary_folder, name), text)
+        list_authors(settings.model_copy(update={"home": Path(temporary_folder)}))
 
 
-def _agrees(read: Callable[[str], str]) -> bool:
-    return at_a_terminal() and bool(says_yes("Apply this? yes/no [no]: ", "Apply it?", read=read))
+def _confirm(read_line: Callable[[str], str]) -> bool:
+    return is_interactive_terminal() and bool(
+        ask_yes_or_no("Apply this? yes/no [no]: ", "Apply it?", read_line=read_line)
+    )

@@ -19,13 +19,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from twin_cli.commands.console import make_console
 
-STAGES = 6
-QUIET_S = 12.0  # before a wait is reported; people wait 15 s without worry
-LOG_QUIET_S = 30.0  # the same in a log, which is read afterwards
-BEAT_S = 1.0
+STAGE_COUNT = 6
+WAIT_REPORT_INTERVAL_S = 12.0  # before a wait is reported; people wait 15 s without worry
+LOG_WAIT_REPORT_INTERVAL_S = 30.0  # the same in a log, which is read afterwards
+REFRESH_INTERVAL_S = 1.0
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return seconds as `0:07`, `12:34` or `1:02:03`."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -44,22 +44,22 @@ class StageBar:
         self._task: TaskID | None = (
             progress.add_task(title, total=None, detail="") if progress else None
         )
-        self.phase(title)
+        self.begin_phase(title)
 
-    def phase(self, title: str) -> None:
+    def begin_phase(self, title: str) -> None:
         """Begin another phase: restart its clock and forget the earlier steps."""
-        self._title, self._began = title, time.monotonic()
+        self._title, self._started_at = title, time.monotonic()
         self._clock.begin_wait()
         self._detail = ""
         self._done: float | None = None
         self._total: float | None = None
-        self._ends: float | None = None
+        self._estimated_end_at: float | None = None
         self.redraw()
 
     @property
     def elapsed_s(self) -> float:
         """The seconds since the phase began."""
-        return time.monotonic() - self._began
+        return time.monotonic() - self._started_at
 
     def update(
         self,
@@ -67,33 +67,33 @@ class StageBar:
         *,
         done: float | None = None,
         total: float | None = None,
-        left_s: float | None = None,
+        remaining_s: float | None = None,
     ) -> None:
         """Show `detail`, the share done if `done` and `total` are known, and the seconds left."""
         self._detail, self._done, self._total = detail, done, total
-        self._ends = None if left_s is None else time.monotonic() + left_s
+        self._estimated_end_at = None if remaining_s is None else time.monotonic() + remaining_s
         self.redraw()
 
-    def line(self) -> str:
+    def status_line(self) -> str:
         """Return the bar as text: `train  42 %  step 20/48  loss 2.31  2:10, about 3:05 left`."""
-        share = f"{100 * self._done / self._total:.0f} %" if self._done and self._total else ""
-        times = duration(self.elapsed_s)
-        if self._ends is not None:
-            times += f", about {duration(max(0.0, self._ends - time.monotonic()))} left"
-        return "  ".join(filter(None, (self._title, share, self._detail, times)))
+        percentage = f"{100 * self._done / self._total:.0f} %" if self._done and self._total else ""
+        timing_text = format_duration(self.elapsed_s)
+        if self._estimated_end_at is not None:
+            timing_text += f", about {format_duration(max(0.0, self._estimated_end_at - time.monotonic()))} left"
+        return "  ".join(filter(None, (self._title, percentage, self._detail, timing_text)))
 
     def redraw(self) -> None:
         """Redraw the bar in a terminal: the time left counts down between two reports."""
         if self._progress is None or self._task is None:
-            self._clock.beat()
+            self._clock.report_wait()
             return
-        remaining = self.line().removeprefix(self._title).strip()
+        status_text = self.status_line().removeprefix(self._title).strip()
         self._progress.update(
             self._task,
             description=self._title,
             completed=self._done,
             total=self._total,
-            detail=remaining,
+            detail=status_text,
         )
 
 
@@ -107,116 +107,123 @@ class StageClock:
     """
 
     def __init__(
-        self, console: Console | None = None, *, stages: int = STAGES, verbose: bool = False
+        self, console: Console | None = None, *, stages: int = STAGE_COUNT, verbose: bool = False
     ) -> None:
         self.console = console or make_console()
         self.verbose = verbose
-        self._waits_said = 0  # of the current wait
-        self._stages = stages
-        self._began = time.monotonic()
-        self._stage_began = self._began
-        self.times: dict[str, float] = {}
+        self._reported_waits = 0  # of the current wait
+        self._stage_count = stages
+        self._started_at = time.monotonic()
+        self._stage_started_at = self._started_at
+        self.stage_seconds: dict[str, float] = {}
         self._title = ""
-        self._spoken = self._began
+        self._last_output_at = self._started_at
         self._bar: StageBar | None = None
-        self._idle = ""  # the title of a wait before any stage has begun
-        self._beats = False
-        self._writing = threading.RLock()
+        self._wait_title = ""  # the title of a wait before any stage has begun
+        self._is_reporting_waits = False
+        self._output_lock = threading.RLock()
 
     @property
     def elapsed_s(self) -> float:
-        return time.monotonic() - self._began
+        return time.monotonic() - self._started_at
 
-    def stage(self, number: int, title: str) -> None:
+    def begin_stage(self, number: int, title: str) -> None:
         """Begin a stage; the previous stage's time is stored in `times` (seconds)."""
         self._close_stage()
         self._title = title
         self.begin_wait()
-        line = f"[{number}/{self._stages}] {title}  {duration(self.elapsed_s)}"
-        with self._writing:
+        line = f"[{number}/{self._stage_count}] {title}  {format_duration(self.elapsed_s)}"
+        with self._output_lock:
             if self.verbose or self.console.is_terminal:
                 self.console.print()
             self._print(line, style="bold")
 
     def finish(self) -> None:
         """Close the last stage."""
-        with self._writing:  # waits until a beat in progress is written
+        with self._output_lock:  # waits until a beat in progress is written
             self._close_stage()
             self._title = ""
 
-    def say(self, text: str, *, style: str = "") -> None:
+    def log(self, text: str, *, style: str = "") -> None:
         """Print a line after the clock; further lines of `text` are indented under it."""
         head, *rest = text.splitlines() or [""]
-        lines = [f"  {duration(self.elapsed_s):>5}  {head}", *(f"         {line}" for line in rest)]
+        lines = [
+            f"  {format_duration(self.elapsed_s):>5}  {head}",
+            *(f"         {line}" for line in rest),
+        ]
         self._print("\n".join(lines), style=style or None)
 
-    def detail(self, text: str, *, style: str = "") -> None:
+    def log_detail(self, text: str, *, style: str = "") -> None:
         """Print a line in the long form only."""
         if self.verbose:
-            self.say(text, style=style)
+            self.log(text, style=style)
 
     def show(self, renderable: RenderableType) -> None:
         """Print a table or a block of text."""
-        with self._writing:
-            self._spoken = time.monotonic()
+        with self._output_lock:
+            self._last_output_at = time.monotonic()
             self.console.print(renderable)
 
     @contextmanager
-    def never_silent(self, title: str = "") -> Generator[None]:
+    def report_waits(self, title: str = "") -> Generator[None]:
         """Report progress at intervals while the block waits.
 
-        A terminal and the long form get a line every `QUIET_S`. A log gets one after `LOG_QUIET_S`,
+        A terminal and the long form get a line every `WAIT_REPORT_INTERVAL_S`. A log gets one after `LOG_WAIT_REPORT_INTERVAL_S`,
         then after twice as long each time: an hour of one wait makes seven lines.
 
         Args:
             title: the title of the wait where no stage and no bar names it, or empty to print
                 nothing there.
         """
-        if self._beats:
+        if self._is_reporting_waits:
             yield
             return
-        ended = threading.Event()
+        stop_event = threading.Event()
 
-        def beat() -> None:
-            while not ended.wait(BEAT_S):
+        def report_periodically() -> None:
+            while not stop_event.wait(REFRESH_INTERVAL_S):
                 if (bar := self._bar) is not None:
                     bar.redraw()
-                self.beat()
+                self.report_wait()
 
-        heart = threading.Thread(target=beat, name="never silent", daemon=True)
-        self._beats, self._idle = True, title
-        heart.start()
+        reporter = threading.Thread(target=report_periodically, name="never silent", daemon=True)
+        self._is_reporting_waits, self._wait_title = True, title
+        reporter.start()
         try:
             yield
         finally:
-            ended.set()
-            heart.join()
-            self._beats, self._idle = False, ""
+            stop_event.set()
+            reporter.join()
+            self._is_reporting_waits, self._wait_title = False, ""
 
-    def beat(self) -> None:
+    def report_wait(self) -> None:
         """Print a line after a long silence; a live bar in a terminal makes it unnecessary."""
-        with self._writing:
-            often = self.verbose or self.console.is_terminal
-            quiet_s = QUIET_S if often else LOG_QUIET_S * 2**self._waits_said
-            if time.monotonic() - self._spoken < quiet_s:
+        with self._output_lock:
+            is_frequent = self.verbose or self.console.is_terminal
+            interval_s = (
+                WAIT_REPORT_INTERVAL_S
+                if is_frequent
+                else LOG_WAIT_REPORT_INTERVAL_S * 2**self._reported_waits
+            )
+            if time.monotonic() - self._last_output_at < interval_s:
                 return
-            self._waits_said += 1
+            self._reported_waits += 1
             if (bar := self._bar) is None:
-                if title := self._title or self._idle:
-                    since = duration(time.monotonic() - self._stage_began)
-                    self.say(f"{title}: goes on, {since}")
+                if title := self._title or self._wait_title:
+                    elapsed = format_duration(time.monotonic() - self._stage_started_at)
+                    self.log(f"{title}: goes on, {elapsed}")
             elif not self.console.is_terminal:
-                self.say(bar.line())
+                self.log(bar.status_line())
 
     def begin_wait(self) -> None:
         """Begin a new wait, whose reports are counted from 0."""
-        self._waits_said = 0
+        self._reported_waits = 0
 
     @contextmanager
     def bar(self, title: str) -> Generator[StageBar]:
         """Show a live bar for one step; it leaves no output, so the caller prints the result."""
         if not self.console.is_terminal:
-            yield from self._shown(StageBar(self, title, None))
+            yield from self._activate_bar(StageBar(self, title, None))
             return
         columns = (
             TextColumn("         {task.description}", markup=False),
@@ -224,22 +231,22 @@ class StageClock:
             TextColumn("{task.fields[detail]}", markup=False),
         )
         with Progress(*columns, console=self.console, transient=True) as progress:
-            yield from self._shown(StageBar(self, title, progress))
+            yield from self._activate_bar(StageBar(self, title, progress))
 
-    def _shown(self, bar: StageBar) -> Generator[StageBar]:
-        before, self._bar = self._bar, bar
+    def _activate_bar(self, bar: StageBar) -> Generator[StageBar]:
+        previous_bar, self._bar = self._bar, bar
         try:
             yield bar
         finally:
-            self._bar = before
+            self._bar = previous_bar
 
     def _print(self, text: str, *, style: str | None) -> None:
-        with self._writing:
-            self._spoken = time.monotonic()
+        with self._output_lock:
+            self._last_output_at = time.monotonic()
             self.console.print(text, style=style, markup=False)
 
     def _close_stage(self) -> None:
         now = time.monotonic()
         if self._title:
-            self.times[self._title] = now - self._stage_began
-        self._stage_began = now
+            self.stage_seconds[self._title] = now - self._stage_started_at
+        self._stage_started_at = now

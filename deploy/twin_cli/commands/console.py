@@ -24,19 +24,19 @@ def make_console() -> Console:
     return Console(highlight=False, soft_wrap=True, width=PIPED_WIDTH if piped else None)
 
 
-def typed(arguments: str, *, home: Path) -> str:
+def format_command(arguments: str, *, home: Path) -> str:
     """Return `twin <arguments>` as it can be typed in this shell and folder for this home.
 
     `deploy/up.sh` installs `twin` into `.venv`, which is not on the search path.
     """
     program = Path(sys.executable).with_name("twin")
-    script = shutil.which("twin")
-    if script is not None and Path(script).resolve() == program.resolve():
+    installed_script = shutil.which("twin")
+    if installed_script is not None and Path(installed_script).resolve() == program.resolve():
         name = "twin"
     elif program.is_relative_to(Path.cwd()):
         name = str(program.relative_to(Path.cwd()))
     else:
         name = str(program)
-    default = Path(os.environ.get("TWIN_HOME") or ".twin").expanduser().resolve()
-    suffix = "" if home == default else f" --home {shlex.quote(str(home))}"
+    default_home = Path(os.environ.get("TWIN_HOME") or ".twin").expanduser().resolve()
+    suffix = "" if home == default_home else f" --home {shlex.quote(str(home))}"
     return f"{shlex.quote(name)} {arguments}{suffix}"

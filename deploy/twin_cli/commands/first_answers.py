@@ -16,23 +16,23 @@ from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import AuthorProgress, EndpointAnswer, write_progress
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.presentation import passage, quotation_lines
+from twin_cli.commands.presentation import format_passage, quotation_lines
 from twin_cli.commands.questions import ask, make_client
-from twin_cli.commands.runs import IMPORT, FollowedRun, follow, launch_or_join
+from twin_cli.commands.runs import IMPORT_JOB, FollowedRun, follow_run, launch_or_join
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import Endpoints, urls
 from twin_resources.processes.programs import ensure_alive
 from twin_resources.processes.stack import Stack
-from twin_resources.processes.wording import counted
+from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
 
-QUOTABLE = "quote_calibration"  # questions are answered by quotations after this asset
-FIRST = 3  # questions answered on the screen
+QUOTABLE_ASSET = "quote_calibration"  # questions are answered by quotations after this asset
+FIRST_ANSWER_COUNT = 3  # questions answered on the screen
 
 
 def show_preview_quotations(settings: Settings, preview: Preview, *, clock: StageClock) -> None:
@@ -41,19 +41,25 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
     Args:
         settings: the settings of a home whose embedder is prepared.
     """
-    from twin_assets.knowledge.preview_quotations import MAX_SHOWN, preview_quotations
+    from twin_assets.knowledge.preview_quotations import (
+        MAX_SENTENCE_CHARACTERS,
+        choose_preview_quotations,
+    )
     from twin_resources.models.embedder.embedder import load_embedder
 
     # the endpoint gets the first ones later, and its answers contain more
-    questions = preview.accepted.questions[FIRST:] or preview.accepted.questions
+    questions = preview.accepted.questions[FIRST_ANSWER_COUNT:] or preview.accepted.questions
     if not questions:
         return
-    found = preview_quotations(
-        preview.accepted.posts, questions, load_embedder(settings, on_card=False)
+    quotations = choose_preview_quotations(
+        preview.accepted.posts, questions, load_embedder(settings, allow_gpu=False)
     )
-    lines = [f"{one.heading}\n{passage(one.text, longest=MAX_SHOWN)}" for one in found]
+    lines = [
+        f"{one.heading}\n{format_passage(one.text, max_characters=MAX_SENTENCE_CHARACTERS)}"
+        for one in quotations
+    ]
     if lines:
-        clock.say("\n".join([f"from {preview.author or 'these posts'}:", *lines]))
+        clock.log("\n".join([f"from {preview.author or 'these posts'}:", *lines]))
 
 
 def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun:
@@ -68,10 +74,12 @@ def import_posts(stack: Stack, author: str, *, clock: StageClock) -> FollowedRun
 def launch_import(stack: Stack, author: str, *, clock: StageClock) -> str:
     """Start an author's import, or join the one in flight; return its run id."""
     address = urls(stack.settings)["dagster"]
-    dagster = DagsterHTTP.of_home(stack.settings)
+    dagster = DagsterHTTP.for_home(stack.settings)
     dagster.add_author(author)
-    run_id, launched = launch_or_join(dagster, IMPORT, author)
-    clock.detail(f"{'importing' if launched else 'joining the import'}: {address}/runs/{run_id}")
+    run_id, launched = launch_or_join(dagster, IMPORT_JOB, author)
+    clock.log_detail(
+        f"{'importing' if launched else 'joining the import'}: {address}/runs/{run_id}"
+    )
     return run_id
 
 
@@ -81,66 +89,72 @@ def follow_import(
     run_id: str,
     *,
     clock: StageClock,
-    until: str = "",
-    before: FollowedRun | None = None,
+    until_asset: str = "",
+    previous_run: FollowedRun | None = None,
 ) -> FollowedRun:
     """Wait for an import's end, or until posts can be quoted.
 
     Args:
-        until, before: see `follow`.
+        until, previous_run: see `follow`.
 
     Raises:
         TwinError: see `import_posts`.
     """
-    dagster = DagsterHTTP.of_home(stack.settings)
-    followed = follow(
-        dagster, run_id, clock=clock, title="import", stack=stack, until=until, before=before
+    dagster = DagsterHTTP.for_home(stack.settings)
+    followed = follow_run(
+        dagster,
+        run_id,
+        clock=clock,
+        title="import",
+        stack=stack,
+        until_asset=until_asset,
+        previous=previous_run,
     )
     if not followed.succeeded:
         ensure_alive(stack)
-        page = f"{urls(stack.settings)['dagster']}/runs/{followed.run.run_id}"
+        run_url = f"{urls(stack.settings)['dagster']}/runs/{followed.run.run_id}"
         raise TwinError(
             f"import the posts of {author}",
             found="; ".join(followed.failures) or f"the run ended as {followed.run.status}",
-            next_step=what_to_mend(followed.refused, page=page),
+            next_step=repair_advice(followed.failed_checks, run_url=run_url),
         )
-    if before is None or before.goes_on:
-        done = "quotable after" if followed.goes_on else "imported in"
-        clock.say(f"{done} {followed.seconds:.0f} s{changed_posts(followed)}")
+    if previous_run is None or previous_run.is_unfinished:
+        outcome = "quotable after" if followed.is_unfinished else "imported in"
+        clock.log(f"{outcome} {followed.seconds:.0f} s{format_post_changes(followed)}")
     return followed
 
 
-def what_to_mend(refused: Sequence[str], *, page: str) -> str:
+def repair_advice(refused_claims: Sequence[str], *, run_url: str) -> str:
     """Return what a person can do about a failed import.
 
     Args:
-        refused: the names of the checks that failed.
-        page: the run's page.
+        refused_claims: the names of the checks that failed.
+        run_url: the run's page.
     """
     from twin_assets.corpus.document_claims import CLAIMS
 
-    if CLAIMS.keys().isdisjoint(refused):
-        return f"see {page}, then run `twin up` again"
+    if CLAIMS.keys().isdisjoint(refused_claims):
+        return f"see {run_url}, then run `twin up` again"
     return (
         "`twin import PATH --dry-run` names the posts that break it: mend them, or allow a larger "
-        f"share of them with TWIN_MOST_QUARANTINED; {page}"
+        f"share of them with TWIN_MOST_QUARANTINED; {run_url}"
     )
 
 
-def changed_posts(followed: FollowedRun) -> str:
+def format_post_changes(followed: FollowedRun) -> str:
     """Return a run's changes since the previous import: `: posts added 2, edited 1, deleted 0`.
 
     The result is empty for a run after one that failed past this step, because it did not read the
     posts again.
     """
-    numbers = followed.numbers.get("raw_posts")
-    if numbers is None:
+    post_counts = followed.asset_numbers.get("raw_posts")
+    if post_counts is None:
         return ""
-    counts = [f"{kind} {numbers[f'posts_{kind}']:,}" for kind in ("added", "edited", "deleted")]
+    counts = [f"{kind} {post_counts[f'posts_{kind}']:,}" for kind in ("added", "edited", "deleted")]
     return f": posts {', '.join(counts)}"
 
 
-def ask_first(
+def ask_first_questions(
     stack: Stack,
     endpoints: Endpoints,
     author: Author,
@@ -153,28 +167,28 @@ def ask_first(
     An author who already has answers is not asked again: the answers would not have changed.
     """
     if progress.before or not progress.questions:
-        clock.say("the first answers were given before; ask more with `twin ask`")
+        clock.log("the first answers were given before; ask more with `twin ask`")
         return progress
     client = make_client(endpoints.gateway, endpoints.gateway_key)
-    quoted: list[EndpointAnswer] = []
+    quoted_answers: list[EndpointAnswer] = []
     for question in progress.questions:
         answer = ask(client, question, model=f"twin/{author.slug}")
-        clock.detail(f"{answer.kind or 'answered'} in {answer.seconds:.1f} s: {question}")
+        clock.log_detail(f"{answer.kind or 'answered'} in {answer.seconds:.1f} s: {question}")
         if answer.quotes:
-            quoted.append(answer)
-            took = f"quoted in {answer.seconds:.1f} s: "
-            clock.say(took + quotation_lines(answer))
-        if len(quoted) == FIRST:
+            quoted_answers.append(answer)
+            prefix = f"quoted in {answer.seconds:.1f} s: "
+            clock.log(prefix + quotation_lines(answer))
+        if len(quoted_answers) == FIRST_ANSWER_COUNT:
             break
-    if not quoted:
-        asked = counted(len(progress.questions), "question")
-        clock.say(f"no quotation answers any of {asked}; ask your own with `twin ask`")
-    progress = replace(progress, before=tuple(quoted))
+    if not quoted_answers:
+        question_count = format_count(len(progress.questions), "question")
+        clock.log(f"no quotation answers any of {question_count}; ask your own with `twin ask`")
+    progress = replace(progress, before=tuple(quoted_answers))
     write_progress(stack.settings, author.slug, progress)
     return progress
 
 
-def ask_again(
+def ask_questions(
     endpoints: Endpoints, questions: Sequence[str], *, model: str, clock: StageClock
 ) -> tuple[EndpointAnswer, ...]:
     """Ask each question once with the official client; return the answers."""
@@ -184,5 +198,5 @@ def ask_again(
         with clock.bar("asking") as bar:
             bar.update(question)
             answers.append(ask(client, question, model=model))
-        clock.detail(f"answered in {answers[-1].seconds:.1f} s: {question}")
+        clock.log_detail(f"answered in {answers[-1].seconds:.1f} s: {question}")
     return tuple(answers)

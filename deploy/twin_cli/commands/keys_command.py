@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from twin_cli.commands.subject import choose_author
-from twin_resources.access.account import SpendingAccount, account_of
+from twin_resources.access.account import SpendingAccount, open_account
 from twin_resources.access.keys import (
     ALL_AUTHORS,
     FREE_ALIASES,
@@ -25,10 +25,10 @@ from twin_resources.access.keys import (
     add_key,
     home_key_labels,
     list_keys,
-    open_keys,
+    open_key_store,
     revoke_key,
 )
-from twin_resources.access.spending_limits import dollars
+from twin_resources.access.spending_limits import format_dollars
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 
@@ -41,7 +41,7 @@ def run_add(
     role: Role,
     aliases: Sequence[str] | None,
     per_minute: int | None,
-    at_once: int | None,
+    max_concurrent: int | None,
     usd_per_day: float | None,
     as_json: bool,
     console: Console,
@@ -61,43 +61,43 @@ def run_add(
     limits = KeyLimits(
         frozenset(alias.removeprefix("@") for alias in aliases) if aliases else FREE_ALIASES,
         per_minute=per_minute,
-        at_once=at_once,
+        at_once=max_concurrent,
         usd_per_day=usd_per_day,
     )
-    with closing(open_keys(settings)) as state:
-        made = add_key(state, role=role, authors=slugs, label=label, limits=limits)
+    with closing(open_key_store(settings)) as state:
+        new_key = add_key(state, role=role, authors=slugs, label=label, limits=limits)
     if as_json:
-        console.print_json(data={"key": made, "label": label})
+        console.print_json(data={"key": new_key, "label": label})
     else:
-        console.print(made, markup=False, highlight=False, soft_wrap=True)
+        console.print(new_key, markup=False, highlight=False, soft_wrap=True)
         console.print("shown this once; the store keeps its hash", style="dim")
     return 0
 
 
 def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
     """Print every key in use, without the key itself; JSON includes the revoked ones."""
-    with closing(open_keys(settings)) as state:
+    with closing(open_key_store(settings)) as state:
         rows = list_keys(state)
     if as_json:
         console.print_json(data={"keys": rows})
         return 0
-    in_use = [row for row in rows if row["revoked_at"] is None]
-    if not in_use:
+    active_rows = [row for row in rows if row["revoked_at"] is None]
+    if not active_rows:
         console.print("no key but the two of this home; make one: twin keys add LABEL --author A")
         return 0
     table = _table(
         "label", "role", "authors", "aliases", "a minute", "at once", "paid a day", "made"
     )
-    for row in in_use:
+    for row in active_rows:
         usd = row["usd_per_day"]
         table.add_row(
             str(row["label"]),
             str(row["role"]),
-            ", ".join(_texts(row["authors"])),
-            " ".join(f"@{alias}" for alias in _texts(row["aliases"])),
-            _limit(row["per_minute"]),
-            _limit(row["at_once"]),
-            "-" if usd is None else dollars(float(str(usd))),
+            ", ".join(_string_list(row["authors"])),
+            " ".join(f"@{alias}" for alias in _string_list(row["aliases"])),
+            _format_limit(row["per_minute"]),
+            _format_limit(row["at_once"]),
+            "-" if usd is None else format_dollars(float(str(usd))),
             str(row["made_at"])[:10],
         )
     console.print(table)
@@ -110,7 +110,7 @@ def run_revoke(settings: Settings, label: str, *, as_json: bool, console: Consol
     Raises:
         TwinError: no key in use has that label.
     """
-    with closing(open_keys(settings)) as state:
+    with closing(open_key_store(settings)) as state:
         revoke_key(state, label)
     if as_json:
         console.print_json(data={"revoked": label})
@@ -125,21 +125,21 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
     Raises:
         TwinError: the state store cannot be read.
     """
-    with closing(open_keys(settings)) as state:
-        document = usage(settings, state)
+    with closing(open_key_store(settings)) as state:
+        document = usage_document(settings, state)
     if as_json:
         console.print_json(data=document)
         return 0
     table = _table("who", "paid today", "held now", "limit a day", "this month", "paid requests")
-    lines: list[dict[str, Any]] = [*document["keys"], *document["purposes"], document["home"]]
-    for line in lines:
+    usage_rows: list[dict[str, Any]] = [*document["keys"], *document["purposes"], document["home"]]
+    for line in usage_rows:
         limit = line["usd_per_day"]
         table.add_row(
             line["name"],
-            dollars(line["today_usd"]),
-            dollars(line["reserved_usd"]),
-            "-" if limit is None else dollars(limit),
-            dollars(line["month_usd"]),
+            format_dollars(line["today_usd"]),
+            format_dollars(line["reserved_usd"]),
+            "-" if limit is None else format_dollars(limit),
+            format_dollars(line["month_usd"]),
             str(line["month_requests"]),
         )
     console.print(table)
@@ -147,7 +147,7 @@ def run_usage(settings: Settings, *, as_json: bool, console: Console) -> int:
     return 0
 
 
-def usage(settings: Settings, state: State) -> dict[str, Any]:
+def usage_document(settings: Settings, state: State) -> dict[str, Any]:
     """Return the spending as `twin keys usage --json` prints it.
 
     Returns:
@@ -155,31 +155,33 @@ def usage(settings: Settings, state: State) -> dict[str, Any]:
         key; `home`: the total. Each has `name`, `today_usd`, `reserved_usd`, `usd_per_day` (its
         limit or None), `month_usd`, `month_requests`.
     """
-    account = account_of(settings, state)
+    account = open_account(settings, state)
     rows = list_keys(state)
     limits = {str(row["id"]): row["usd_per_day"] for row in rows}
     names = {
         str(row["id"]): str(row["label"]) + (" (revoked)" if row["revoked_at"] else "")
         for row in rows
     } | home_key_labels(load_secrets(settings))
-    spent = {str(row["key"]) for row in account.rows()}
-    in_use = {str(row["id"]) for row in rows if row["revoked_at"] is None}
+    spending_keys = {str(row["key"]) for row in account.rows()}
+    active_keys = {str(row["id"]) for row in rows if row["revoked_at"] is None}
     return {
         "keys": [
-            _line(account, names.get(key, key), limits.get(key), key=key)
-            for key in [*names, *sorted(spent - set(names) - {""})]
-            if key in in_use | spent
+            _usage_row(account, names.get(key, key), limits.get(key), key=key)
+            for key in [*names, *sorted(spending_keys - set(names) - {""})]
+            if key in active_keys | spending_keys
         ],
         "purposes": [
-            _line(account, purpose, None, key="", purpose=purpose)
+            _usage_row(account, purpose, None, key="", purpose=purpose)
             for purpose in sorted({row["purpose"] for row in account.rows() if not row["key"]})
         ],
-        "home": _line(account, "home", settings.budget_per_day),
+        "home": _usage_row(account, "home", settings.budget_per_day),
     }
 
 
-def _line(account: SpendingAccount, name: str, limit: object, **of: Any) -> dict[str, Any]:
-    today, month = account.spent(**of), account.spent(period="month", **of)
+def _usage_row(
+    account: SpendingAccount, name: str, limit: object, **filters: Any
+) -> dict[str, Any]:
+    today, month = account.amount_spent(**filters), account.amount_spent(period="month", **filters)
     return {
         "name": name,
         "today_usd": today.usd,
@@ -197,9 +199,9 @@ def _table(*names: str) -> Table:
     return table
 
 
-def _texts(value: object) -> Sequence[str]:
+def _string_list(value: object) -> Sequence[str]:
     return [str(text) for text in value] if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
 
 
-def _limit(value: object) -> str:
+def _format_limit(value: object) -> str:
     return "-" if value is None else str(value)

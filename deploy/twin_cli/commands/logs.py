@@ -33,23 +33,25 @@ def run_logs(
     Raises:
         TwinError: the log does not exist, or nothing has run here yet.
     """
-    logs = logs_of(settings)
+    logs = find_logs(settings)
     if not program:
         if follow:
             raise TwinError(
-                "follow a log", found="no program is named", next_step=f"name one: {_named(logs)}"
+                "follow a log",
+                found="no program is named",
+                next_step=f"name one: {_join_names(logs)}",
             )
         for name, path in logs.items():
-            facts = path.stat()
-            age = max(0.0, time.time() - facts.st_mtime)
-            write(f"{name:<20} {facts.st_size / 1000:>9,.0f} KB  written {_ago(age)}\n")
+            file_stat = path.stat()
+            age = max(0.0, time.time() - file_stat.st_mtime)
+            write(f"{name:<20} {file_stat.st_size / 1000:>9,.0f} KB  written {_format_age(age)}\n")
         write("a training's log is its run's, in Dagster: `twin open dagster`\n")
         return 0
     path = logs.get(program)
     if path is None:
         raise TwinError(
             f"show the log of {program!r}",
-            found=f"logs of {_named(logs)} in {settings.logs_dir}",
+            found=f"logs of {_join_names(logs)} in {settings.logs_dir}",
             next_step="name one of them",
         )
     # -F follows the name, and so the log that a rotation restarts
@@ -60,7 +62,7 @@ def run_logs(
         return 130  # the only way to end it, so no message
 
 
-def logs_of(settings: Settings) -> dict[str, Path]:
+def find_logs(settings: Settings) -> dict[str, Path]:
     """Return program → its log, sorted by name.
 
     Raises:
@@ -76,11 +78,11 @@ def logs_of(settings: Settings) -> dict[str, Path]:
     return logs
 
 
-def _named(logs: dict[str, Path]) -> str:
+def _join_names(logs: dict[str, Path]) -> str:
     return ", ".join(logs)
 
 
-def _ago(seconds: float) -> str:
+def _format_age(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s ago"
     return f"{seconds / 60:.0f} min ago" if seconds < 7200 else f"{seconds / 3600:.0f} h ago"

@@ -18,13 +18,17 @@ from twin_resources.quality.release.releasing import MAX_IDLE_DAYS
 from twin_resources.quality.retraining import alarm_records, retrainings, score_watch
 from twin_resources.quality.retraining.alarm_records import DAY_S
 from twin_resources.registry import rows as registry_rows
-from twin_resources.statistics.retraining import ATTEMPTS
-from twin_resources.statistics.retraining_limits import Usage, backed_off, next_by_alarm
+from twin_resources.statistics.retraining import MAX_ATTEMPTS
+from twin_resources.statistics.retraining_limits import (
+    TrainingUsage,
+    describe_back_off,
+    next_alarm_training_at,
+)
 
-TOLD_FOR_DAYS = 30.0
+MANUAL_ACTION_SHOWN_DAYS = 30.0
 # Decisions after which nothing happens until a person acts.
-FOR_A_PERSON = {"nothing_to_learn", "incident"}
-ALSO_FOR_A_PERSON = {"few_readers", "reader_group", "outside_the_weights"}
+MANUAL_DECISIONS = {"nothing_to_learn", "incident"}
+MANUAL_DECIDERS = {"few_readers", "reader_group", "outside_the_weights"}
 
 
 def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
@@ -37,67 +41,83 @@ def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
         now: seconds since the epoch.
     """
     return (
-        _retraining(connection, author)
-        or _open_alarm(connection, author)
-        or _trial(connection, author)
-        or _told(connection, author, now=now)
-        or _backed_off(connection, author, now=now)
+        _retraining_line(connection, author)
+        or _open_alarm_line(connection, author)
+        or _trial_line(connection, author)
+        or _manual_action_line(connection, author, now=now)
+        or _backoff_line(connection, author, now=now)
     )
 
 
-def _retraining(connection: sa.Connection, author: str) -> str:
-    mine = [one for one in retrainings.unfinished(connection) if one.author == author]
-    if not mine:
+def _retraining_line(connection: sa.Connection, author: str) -> str:
+    unfinished = [
+        retraining
+        for retraining in retrainings.unfinished_retrainings(connection)
+        if retraining.author == author
+    ]
+    if not unfinished:
         return ""
-    one = mine[0]
+    one = unfinished[0]
     run = f"run {one.run_id[:8]}" if one.run_id else "its run is about to start"
-    return f"waits: for the retraining {one.run_key}, attempt {one.attempt} of {ATTEMPTS}: {run}"
+    return (
+        f"waits: for the retraining {one.run_key}, attempt {one.attempt} of {MAX_ATTEMPTS}: {run}"
+    )
 
 
-def _open_alarm(connection: sa.Connection, author: str) -> str:
-    record = alarm_records.open_alarms(connection).get(author)
+def _open_alarm_line(connection: sa.Connection, author: str) -> str:
+    record = alarm_records.oldest_open_alarms(connection).get(author)
     if record is None:
         return ""
     return f"fell: {record.message or f'{record.alarm.stream}: alarm {record.alarm.number}'}"
 
 
-def _trial(connection: sa.Connection, author: str) -> str:
-    on = trial_rows.on_trial(connection, author)
-    if on is None:
+def _trial_line(connection: sa.Connection, author: str) -> str:
+    trial = trial_rows.candidate_on_trial(connection, author)
+    if trial is None:
         return ""
-    known = trial_rows.newest(connection, on)
-    if known is None:
-        entered = next(
-            move for move in registry_rows.history(connection, author) if move.number == on.entered
+    latest_state = trial_rows.newest_trial(connection, trial)
+    if latest_state is None:
+        entry_move = next(
+            move
+            for move in registry_rows.list_moves(connection, author)
+            if move.number == trial.entered
         )
-        began, last, pairs = datetime.fromisoformat(entered.moved_at).timestamp(), None, 0
+        began_at, last_paired_at, pairs = (
+            datetime.fromisoformat(entry_move.moved_at).timestamp(),
+            None,
+            0,
+        )
     else:
-        began, last, pairs = known.began_at, known.paired_at, known.evidence.pairs
-    said = f"waits: v{on.version} on trial as {on.mode} against v{on.incumbent}, {pairs} pairs"
-    if on.mode == "canary":
-        return f"{said}; decided by {_day(began + MAX_CANARY_DAYS * DAY_S)}"
-    until = _day(max(began, last or 0.0) + MAX_IDLE_DAYS * DAY_S)
-    return f"{said}; parked on {until} unless a pair comes before"
+        began_at, last_paired_at, pairs = (
+            latest_state.began_at,
+            latest_state.paired_at,
+            latest_state.evidence.pairs,
+        )
+    status_text = f"waits: v{trial.version} on trial as {trial.mode} against v{trial.incumbent}, {pairs} pairs"
+    if trial.mode == "canary":
+        return f"{status_text}; decided by {_format_day(began_at + MAX_CANARY_DAYS * DAY_S)}"
+    until = _format_day(max(began_at, last_paired_at or 0.0) + MAX_IDLE_DAYS * DAY_S)
+    return f"{status_text}; parked on {until} unless a pair comes before"
 
 
-def _told(connection: sa.Connection, author: str, *, now: float) -> str:
-    newest = next(iter(alarm_records.of_author(connection, author, limit=1)), None)
+def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -> str:
+    newest = next(iter(alarm_records.alarms_of_author(connection, author, limit=1)), None)
     stable = score_watch.stable_versions(connection).get(author)
-    if newest is None or stable is None or newest.alarm.version != score_watch.name_of(stable):
+    if newest is None or stable is None or newest.alarm.version != score_watch.version_name(stable):
         return ""
-    for_a_person = newest.decision in FOR_A_PERSON or newest.decided_by in ALSO_FOR_A_PERSON
-    if not for_a_person or now - newest.raised_at > TOLD_FOR_DAYS * DAY_S:
+    needs_person = newest.decision in MANUAL_DECISIONS or newest.decided_by in MANUAL_DECIDERS
+    if not needs_person or now - newest.raised_at > MANUAL_ACTION_SHOWN_DAYS * DAY_S:
         return ""
-    return f"fell on {_day(newest.raised_at)}, waits for a person: {newest.message}"
+    return f"fell on {_format_day(newest.raised_at)}, waits for a person: {newest.message}"
 
 
-def _backed_off(connection: sa.Connection, author: str, *, now: float) -> str:
+def _backoff_line(connection: sa.Connection, author: str, *, now: float) -> str:
     """Return when an alarm may start the next training, after trainings without a release."""
-    count, ended_at = retrainings.in_vain(connection, author)
-    usage = Usage(in_vain=count, in_vain_at=ended_at)
-    until = next_by_alarm(usage)
-    return backed_off(usage, until) if now < until else ""
+    fruitless_count, ended_at = retrainings.count_unreleased(connection, author)
+    usage = TrainingUsage(unreleased_trainings=fruitless_count, last_unreleased_at=ended_at)
+    next_allowed_at = next_alarm_training_at(usage)
+    return describe_back_off(usage, next_allowed_at) if now < next_allowed_at else ""
 
 
-def _day(moment: float) -> str:
+def _format_day(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).date().isoformat()

@@ -32,16 +32,16 @@ def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Co
     reason = reason.strip()
     if not reason:
         raise TwinError("lower the floor", found="no reason", next_step='say why: --reason "…"')
-    chosen = choose_author(settings, author)
+    chosen_author = choose_author(settings, author)
     state = open_registry(settings).state
     ledger_tables.open_tables(state)
     with state.transaction() as connection:
         values, alarms = score_watch.lower_floor(
-            connection, chosen.slug, asked_by=actor(), reason=reason, at=time.time()
+            connection, chosen_author.slug, asked_by=actor(), reason=reason, at=time.time()
         )
-    closed = f", and {alarms} open alarm{'' if alarms == 1 else 's'} closed" if alarms else ""
+    closed_text = f", and {alarms} open alarm{'' if alarms == 1 else 's'} closed" if alarms else ""
     console.print(
-        f"{chosen.name}: {values:,} values so far are history{closed}. Every stream is certified "
+        f"{chosen_author.name}: {values:,} values so far are history{closed_text}. Every stream is certified "
         "again from the next value on, and a new version is held to no earlier one.",
         markup=False,
     )

@@ -20,9 +20,9 @@ from twin_resources.models.model_fit import (
     RECIPE_WITHOUT_BF16,
     RecipeChoice,
     choose_recipe,
-    parameters_of,
+    billions_of_parameters,
 )
-from twin_resources.processes.graphics_cards import usable_gpus
+from twin_resources.processes.graphics_cards import list_usable_gpus
 from twin_resources.processes.processor import bf16_is_faster
 from twin_resources.processes.programs import working_folder
 from twin_resources.settings import Settings
@@ -30,8 +30,10 @@ from twin_resources.settings import Settings
 if TYPE_CHECKING:
     from twin_resources.authors import Author
 
-AUTO = preflight.CHOSEN
-SHOWN_VARIABLE = "TWIN_PREFLIGHT_SHOWN"  # set by deploy/up.sh, which ran it before the install
+AUTO = preflight.AUTOMATIC_RECIPE
+PREFLIGHT_SHOWN_VARIABLE = (
+    "TWIN_PREFLIGHT_SHOWN"  # set by deploy/up.sh, which ran it before the install
+)
 
 
 def show_machine(
@@ -55,11 +57,11 @@ def show_machine(
             *("--recipe", recipe),
         ]
     )
-    report = preflight.examine(options, working_folder(), installed=True)
-    if os.environ.get(SHOWN_VARIABLE) and report["go_on"]:
-        clock.detail("passed, as shown above")
+    report = preflight.build_report(options, working_folder(), is_installed=True)
+    if os.environ.get(PREFLIGHT_SHOWN_VARIABLE) and report["go_on"]:
+        clock.log_detail("passed, as shown above")
         return
-    clock.show(preflight.as_text(report, verbose=clock.verbose))
+    clock.show(preflight.format_report(report, verbose=clock.verbose))
     for finding in report["findings"]:
         if finding["verdict"] == "stop" and not finding["name"].startswith("port"):
             raise TwinError(
@@ -69,7 +71,7 @@ def show_machine(
             )
 
 
-def known_recipe(name: str) -> str:
+def resolve_recipe_name(name: str) -> str:
     """Return a recipe's name, or the full path of its file.
 
     Raises:
@@ -82,33 +84,35 @@ def known_recipe(name: str) -> str:
     return str(Path(name).expanduser().resolve()) if is_file else name
 
 
-def recipe_of_machine(base_model: str) -> RecipeChoice | None:
+def choose_machine_recipe(base_model: str) -> RecipeChoice | None:
     """Return the recipe for a new author's file: that of a processor without bf16, else None.
 
     The file keeps it, so a run's processor does not change what is trained. All other choices
     follow from the base model and the cards.
     """
-    chosen = choose_recipe(parameters_of(base_model), bf16=bf16_is_faster(), gpus=usable_gpus())
+    chosen = choose_recipe(
+        billions_of_parameters(base_model), bf16=bf16_is_faster(), gpus=list_usable_gpus()
+    )
     return chosen if chosen.recipe == RECIPE_WITHOUT_BF16 else None
 
 
-def tell_recipe(
-    author: Author, settings: Settings, *, clock: StageClock, because: str = ""
+def report_recipe(
+    author: Author, settings: Settings, *, clock: StageClock, reason: str = ""
 ) -> None:
     """Print the recipe, its reason and its token limit in one line, before anything is trained.
 
     Args:
-        because: why the recipe was just written into the author's file, or empty if it was not.
+        reason: why the recipe was just written into the author's file, or empty if it was not.
 
     Raises:
         TwinError: the author's file names a recipe that does not exist.
     """
-    from twin_assets.checkpoints.author_recipe import recipe_of
+    from twin_assets.checkpoints.author_recipe import recipe_for_author
 
-    if not author.recipe and parameters_of(settings.base_model) is None:
-        clock.say("recipe: by base model and device, once the base model is there")
+    if not author.recipe and billions_of_parameters(settings.base_model) is None:
+        clock.log("recipe: by base model and device, once the base model is there")
         return
-    chosen = recipe_of(author, settings)
-    if because:
-        chosen = replace(chosen, because=f"{because}; noted in the author's file")
-    clock.detail(f"{chosen.line}; at most {chosen.recipe.token_budget:,} tokens")
+    recipe_choice = recipe_for_author(author, settings)
+    if reason:
+        recipe_choice = replace(recipe_choice, because=f"{reason}; noted in the author's file")
+    clock.log_detail(f"{recipe_choice.line}; at most {recipe_choice.recipe.token_budget:,} tokens")

@@ -13,13 +13,13 @@ import webbrowser
 from collections.abc import Callable, Mapping
 from contextlib import closing
 
-from twin_cli.commands.services import stack_in_use
+from twin_cli.commands.services import require_stack
 from twin_resources.dagster_runs import lineage_link
 from twin_resources.errors import TwinError
 from twin_resources.page.links import make_dagster_link, make_link
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import urls
-from twin_resources.processes.programs import StackEnded, service_is_ready, wait_until
+from twin_resources.processes.programs import StackEndedError, is_service_ready, wait_until
 from twin_resources.processes.stack import Stack
 from twin_resources.settings import Settings
 
@@ -30,15 +30,15 @@ def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], obj
     Raises:
         TwinError: no stack runs, or the page does not come up.
     """
-    stack = stack_in_use(settings)
-    link = make_link(stack.settings, ready_page(stack))
+    stack = require_stack(settings)
+    link = make_link(stack.settings, start_page(stack))
     log(f"open within ten minutes, once: {link}")
     if open_browser:
         webbrowser.open(link)
     return 0
 
 
-def ready_page(stack: Stack) -> str:
+def start_page(stack: Stack) -> str:
     """Return the page's address; start the page if it does not run.
 
     Raises:
@@ -47,14 +47,14 @@ def ready_page(stack: Stack) -> str:
     if not stack.supervisor.states()["chat"].is_up:
         stack.supervisor.start_program("chat")
     addresses = urls(stack.settings)
-    dagster = DagsterHTTP.of_home(stack.settings)
+    dagster = DagsterHTTP.for_home(stack.settings)
     try:
         wait_until(
             stack,
-            lambda: service_is_ready(stack.settings, "chat", dagster=dagster),
+            lambda: is_service_ready(stack.settings, "chat", dagster=dagster),
             program="chat",
         )
-    except StackEnded:
+    except StackEndedError:
         raise
     except TwinError:
         stack.supervisor.stop_program("chat")  # nothing waits for it any longer
@@ -77,7 +77,7 @@ def run_open(
     Args:
         page: one of `PAGES`. Chat and traces are one page, which is started if it does not run.
         start_browser: a function that opens a link and returns whether it could, or None for the
-            system's browser, used when `wants_browser` is true.
+            system's browser, used when `can_show_browser` is true.
 
     Raises:
         TwinError: the page does not exist, no stack runs, or the page does not come up.
@@ -86,11 +86,11 @@ def run_open(
         raise TwinError(
             f"open {page!r}", found=f"the pages are {', '.join(PAGES)}", next_step="name one"
         )
-    stack = stack_in_use(settings)
-    link = link_of(stack, page)
+    stack = require_stack(settings)
+    link = page_link(stack, page)
     log(f"opens once, within ten minutes: {link}")
     if start_browser is None:
-        if not wants_browser(os.environ, is_terminal=sys.stdout.isatty()):
+        if not can_show_browser(os.environ, is_terminal=sys.stdout.isatty()):
             return 0
         start_browser = webbrowser.open
     if not start_browser(link):
@@ -98,14 +98,14 @@ def run_open(
     return 0
 
 
-def link_of(stack: Stack, page: str) -> str:
+def page_link(stack: Stack, page: str) -> str:
     """Return the link that opens a page of this stack, once the page answers."""
     if page == "dagster":
-        return _ready_dagster(stack)
-    return make_link(stack.settings, ready_page(stack), view="" if page == "chat" else page)
+        return _dagster_link(stack)
+    return make_link(stack.settings, start_page(stack), view="" if page == "chat" else page)
 
 
-def wants_browser(
+def can_show_browser(
     environ: Mapping[str, str], *, is_terminal: bool, platform: str = sys.platform
 ) -> bool:
     """Return whether the person who typed the command would see a browser started here.
@@ -121,11 +121,11 @@ def wants_browser(
     return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
-def _ready_dagster(stack: Stack) -> str:
+def _dagster_link(stack: Stack) -> str:
     address = urls(stack.settings)["dagster"]
     program = "dagster-webserver"
     if not stack.supervisor.states()[program].is_up:
         stack.supervisor.start_program(program)
-    with closing(DagsterHTTP.of_home(stack.settings)) as dagster:
+    with closing(DagsterHTTP.for_home(stack.settings)) as dagster:
         wait_until(stack, dagster.is_up, program=program)
     return make_dagster_link(stack.settings, address, path=lineage_link(""))

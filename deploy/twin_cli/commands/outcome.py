@@ -16,24 +16,24 @@ from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import AuthorProgress, read_progress
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.runs import FollowedRun, follow, run_in_flight
+from twin_cli.commands.runs import FollowedRun, follow_run, run_in_flight
 from twin_resources.authors import read_author
-from twin_resources.authors.consent import consented_on, what_is_missing
+from twin_resources.authors.consent import consent_date, missing_consent_reason
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.process_identity import find
-from twin_resources.processes.programs import server_is_ready
+from twin_resources.processes.process_identity import find_process
+from twin_resources.processes.programs import is_server_ready
 from twin_resources.processes.stack import Stack
-from twin_resources.processes.wording import counted
+from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
     from twin_resources.registry.registry import ModelVersion, Registry, Verdict
 
 RETRAIN = "retrain_twin"
-WAITS = "waits for the author's consent"
-RELEASED = "routing_policy"  # the released version answers after this asset of the job
+CONSENT_WAIT = "waits for the author's consent"
+RELEASE_ASSET = "routing_policy"  # the released version answers after this asset of the job
 
 
 class StackOutcome(IntEnum):
@@ -45,7 +45,7 @@ class StackOutcome(IntEnum):
 
 
 @dataclass(frozen=True)
-class Ending:
+class TrainingOutcome:
     """An outcome and its reasons.
 
     Attributes:
@@ -64,7 +64,7 @@ class Ending:
     answer_model: ModelVersion | None = None
 
     @property
-    def who_answers(self) -> str:
+    def fallback_description(self) -> str:
         """The answering party in words, while no tuned version answers."""
         if self.answer_model is None:
             return "quotations from the posts"
@@ -77,25 +77,25 @@ def open_registry(settings: Settings) -> Registry:
     Raises:
         EmptyStateStore: the named store has no data of this home.
     """
-    from twin_resources.registry.home_state import check_state_of_home
+    from twin_resources.registry.home_state import check_store_belongs_to_home
     from twin_resources.registry.registry import Registry
     from twin_resources.storage.state.state import State
 
     state = State.open(settings.state_address)
-    check_state_of_home(settings, state)
+    check_store_belongs_to_home(settings, state)
     return Registry(state, policy_path=settings.policy_path)
 
 
-def decide(
+def determine_result(
     status: str,
     *,
     verdict: Verdict | None,
     verdict_is_fresh: bool,
     version: ModelVersion | None,
-    refused: Sequence[str] = (),
+    failed_checks: Sequence[str] = (),
     failures: Sequence[str] = (),
-    withheld: str = "",
-) -> Ending:
+    consent_wait: str = "",
+) -> TrainingOutcome:
     """Return the outcome of a finished training run.
 
     Args:
@@ -103,142 +103,164 @@ def decide(
         verdict: the author's latest verdict.
         verdict_is_fresh: whether the verdict was given during this run.
         version: the author's stable version.
-        refused: the asset checks that failed in this run.
+        failed_checks: the asset checks that failed in this run.
         failures: the first causes of failed steps.
-        withheld: why the passed version is not released (`withheld_for`), or empty if it may be.
+        consent_wait: why the passed version is not released (`consent_wait_reason`), or empty if it may be.
     """
-    passed = verdict is not None and verdict.outcome == "passed"
-    if status == "SUCCESS" and passed and withheld:
-        return Ending(StackOutcome.REFUSED, verdict, None, (withheld,))
-    if status == "SUCCESS" and passed and version is not None:
-        return Ending(StackOutcome.TUNED, verdict, version)
-    judged = verdict is not None and not passed and (verdict_is_fresh or status == "SUCCESS")
-    if judged or (refused and not passed):
-        return Ending(StackOutcome.REFUSED, verdict, None, tuple(refusal_reasons(verdict, refused)))
+    has_passed = verdict is not None and verdict.outcome == "passed"
+    if status == "SUCCESS" and has_passed and consent_wait:
+        return TrainingOutcome(StackOutcome.REFUSED, verdict, None, (consent_wait,))
+    if status == "SUCCESS" and has_passed and version is not None:
+        return TrainingOutcome(StackOutcome.TUNED, verdict, version)
+    is_refused = (
+        verdict is not None and not has_passed and (verdict_is_fresh or status == "SUCCESS")
+    )
+    if is_refused or (failed_checks and not has_passed):
+        return TrainingOutcome(
+            StackOutcome.REFUSED, verdict, None, tuple(refusal_reasons(verdict, failed_checks))
+        )
     if status == "CANCELED":
-        return Ending(StackOutcome.FAILED, reasons=("the run was canceled",))
+        return TrainingOutcome(StackOutcome.FAILED, reasons=("the run was canceled",))
     reasons = tuple(failures) or (f"the run ended as {status}",)
-    return Ending(StackOutcome.FAILED, reasons=reasons)
+    return TrainingOutcome(StackOutcome.FAILED, reasons=reasons)
 
 
-def withheld_for(
+def consent_wait_reason(
     settings: Settings, registry: Registry, author: str, verdict: Verdict | None
 ) -> str:
     """Return why a passed version waits for the author's consent, or empty if it does not."""
     if verdict is None or verdict.outcome != "passed":
         return ""
-    version = registry.by_checkpoint(verdict.checkpoint, author=author)
+    version = registry.find_by_checkpoint(verdict.checkpoint, author=author)
     if version is None or version.state != "candidate":
         return ""
-    speaker = read_author(settings, author)
-    if consented_on(speaker) is not None:
+    author_settings = read_author(settings, author)
+    if consent_date(author_settings) is not None:
         return ""
-    return f"v{version.version} has passed the gate and {WAITS}: {what_is_missing(speaker)}"
+    return f"v{version.version} has passed the gate and {CONSENT_WAIT}: {missing_consent_reason(author_settings)}"
 
 
-def refusal_reasons(verdict: Verdict | None, refused: Sequence[str] = ()) -> list[str]:
+def refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] = ()) -> list[str]:
     """Return one sentence per claim that did not hold, with its number and threshold."""
     if verdict is None:
-        return [f"the check {name} failed" for name in refused]
+        return [f"the check {name} failed" for name in failed_checks]
     lines: list[str] = []
     for claim in verdict.claims:
         if claim.passed or claim.blocks:  # an unreleased form is not a refusal
             continue
         word = "not decided" if claim.passed is None else "refused"
-        numbers = (
+        figures = (
             f" ({claim.value:.4g}, needed {claim.threshold:.4g})"
             if (claim.value is not None and claim.threshold is not None)
             else ""
         )
-        lines.append(f"{claim.name}: {word}{numbers}. {claim.detail}".strip())
+        lines.append(f"{claim.name}: {word}{figures}. {claim.detail}".strip())
     return lines or [f"the verdict is {verdict.outcome}"]
 
 
-def ending_of(settings: Settings, author: str, followed: FollowedRun) -> Ending:
+def result_of_run(settings: Settings, author: str, followed: FollowedRun) -> TrainingOutcome:
     """Return the outcome of a run that has been followed to its end."""
     registry = open_registry(settings)
-    verdict, stable = registry.latest_verdict(author), registry.stable(author)
-    named = stable if stable is not None and stable.is_answer_model else None
-    withheld = withheld_for(settings, registry, author, verdict)
-    passed = verdict is not None and verdict.outcome == "passed"
-    if named is not None and followed.succeeded and verdict and passed and not withheld:
-        return against_answer_model(registry, verdict, named)
-    ending = decide(
+    verdict, stable = registry.latest_verdict(author), registry.stable_version(author)
+    answer_model = stable if stable is not None and stable.is_answer_model else None
+    consent_wait = consent_wait_reason(settings, registry, author, verdict)
+    has_passed = verdict is not None and verdict.outcome == "passed"
+    if (
+        answer_model is not None
+        and followed.succeeded
+        and verdict
+        and has_passed
+        and not consent_wait
+    ):
+        return result_against_answer_model(registry, verdict, answer_model)
+    result = determine_result(
         "SUCCESS" if followed.succeeded else followed.run.status,
         verdict=verdict,
-        verdict_is_fresh=verdict is not None and _judged_at(verdict) >= followed.run.created,
-        version=None if named else stable,
-        refused=followed.refused,
+        verdict_is_fresh=verdict is not None
+        and _verdict_timestamp(verdict) >= followed.run.created,
+        version=None if answer_model else stable,
+        failed_checks=followed.failed_checks,
         failures=followed.failures,
-        withheld=withheld,
+        consent_wait=consent_wait,
     )
-    return replace(ending, answer_model=named)
+    return replace(result, answer_model=answer_model)
 
 
-def against_answer_model(registry: Registry, verdict: Verdict, named: ModelVersion) -> Ending:
+def result_against_answer_model(
+    registry: Registry, verdict: Verdict, answer_model: ModelVersion
+) -> TrainingOutcome:
     """Return the outcome of a version that passed the gate and must beat an answer model.
 
     A version on trial counts as tuned and answers once it has won. A parked or rolled back version
     has not beaten the answer model.
     """
-    version = registry.by_checkpoint(verdict.checkpoint, author=verdict.author)
+    version = registry.find_by_checkpoint(verdict.checkpoint, author=verdict.author)
     if version is None:
-        return Ending(StackOutcome.FAILED, verdict, answer_model=named)
-    waits = version.state in {"candidate", "shadow", "canary"}
-    last = [move for move in registry.moves(verdict.author) if move.version == version.version]
-    why = f": {last[-1].reason}" if last else ""
+        return TrainingOutcome(StackOutcome.FAILED, verdict, answer_model=answer_model)
+    is_on_trial = version.state in {"candidate", "shadow", "canary"}
+    version_moves = [
+        move for move in registry.moves(verdict.author) if move.version == version.version
+    ]
+    reason_suffix = f": {version_moves[-1].reason}" if version_moves else ""
     reason = (
-        f"v{version.version} has passed the gate and is on trial against v{named.version}{why}"
-        if waits
-        else f"v{version.version} has passed the gate and not beaten v{named.version}{why}"
+        f"v{version.version} has passed the gate and is on trial against v{answer_model.version}{reason_suffix}"
+        if is_on_trial
+        else f"v{version.version} has passed the gate and not beaten v{answer_model.version}{reason_suffix}"
     )
-    outcome = StackOutcome.TUNED if waits else StackOutcome.REFUSED
-    return Ending(outcome, verdict, reasons=(reason,), answer_model=named)
+    outcome = StackOutcome.TUNED if is_on_trial else StackOutcome.REFUSED
+    return TrainingOutcome(outcome, verdict, reasons=(reason,), answer_model=answer_model)
 
 
-def standing_ending(settings: Settings, author: str) -> Ending | None:
+def recorded_result(settings: Settings, author: str) -> TrainingOutcome | None:
     """Return the outcome that the registry already holds, or None if nothing was ever judged."""
     registry = open_registry(settings)
-    verdict, version = registry.latest_verdict(author), registry.stable(author)
-    named = version if version is not None and version.is_answer_model else None
-    if version is not None and named is None:
-        return Ending(StackOutcome.TUNED, verdict, version)
+    verdict, version = registry.latest_verdict(author), registry.stable_version(author)
+    answer_model = version if version is not None and version.is_answer_model else None
+    if version is not None and answer_model is None:
+        return TrainingOutcome(StackOutcome.TUNED, verdict, version)
     if verdict is None:
         return None
-    withheld = withheld_for(settings, registry, author, verdict)
-    if named is not None and verdict.outcome == "passed" and not withheld:
-        return against_answer_model(registry, verdict, named)
-    ending = decide(
-        "SUCCESS", verdict=verdict, verdict_is_fresh=True, version=None, withheld=withheld
+    consent_wait = consent_wait_reason(settings, registry, author, verdict)
+    if answer_model is not None and verdict.outcome == "passed" and not consent_wait:
+        return result_against_answer_model(registry, verdict, answer_model)
+    result = determine_result(
+        "SUCCESS", verdict=verdict, verdict_is_fresh=True, version=None, consent_wait=consent_wait
     )
-    return replace(ending, answer_model=named)
+    return replace(result, answer_model=answer_model)
 
 
-def wait_for_ending(
+def wait_for_result(
     stack: Stack, author: str, *, clock: StageClock, timeout_s: float | None = None
-) -> Ending:
+) -> TrainingOutcome:
     """Wait until the author's training has ended or can no longer come.
 
     Raises:
         TwinError: nothing is being or was trained, or `timeout_s` seconds passed.
     """
     settings = stack.settings
-    dagster = DagsterHTTP.of_home(settings)
+    dagster = DagsterHTTP.for_home(settings)
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     while True:
         progress = read_progress(settings, author)
-        run = run_in_flight(dagster, RETRAIN, author) or _last_run(dagster, author, progress)
+        run = run_in_flight(dagster, RETRAIN, author) or _last_launched_run(
+            dagster, author, progress
+        )
         if run is not None:
-            followed = follow(
-                dagster, run.run_id, clock=clock, title="train", stack=stack, until=RELEASED
+            followed = follow_run(
+                dagster,
+                run.run_id,
+                clock=clock,
+                title="train",
+                stack=stack,
+                until_asset=RELEASE_ASSET,
             )
-            return ending_of(settings, author, followed)
-        standing = standing_ending(settings, author)
-        if standing is not None:
-            return standing
+            return result_of_run(settings, author, followed)
+        recorded = recorded_result(settings, author)
+        if recorded is not None:
+            return recorded
         if progress.training in {"too_small", "not_wanted"}:
-            return untrained_ending(progress)
-        if progress.up is None or find(progress.up) is None:
+            return untrained_result(progress)
+        if progress.up is None or find_process(progress.up) is None:
             raise TwinError(
                 f"wait for the training of {author}",
                 found="no training was started, and no `twin up` is about to",
@@ -253,16 +275,16 @@ def wait_for_ending(
         time.sleep(1.0)
 
 
-NOT_WANTED = "no training was wanted (--no-train)"
+TRAINING_DISABLED_REASON = "no training was wanted (--no-train)"
 
 
-def untrained_ending(progress: AuthorProgress) -> Ending:
+def untrained_result(progress: AuthorProgress) -> TrainingOutcome:
     """Return why base model + retrieval answer for an author without any training."""
     if progress.training == "not_wanted":
-        return Ending(StackOutcome.REFUSED, reasons=(NOT_WANTED,))
-    posts, words = counted(progress.kept, "usable post"), counted(progress.words, "word")
+        return TrainingOutcome(StackOutcome.REFUSED, reasons=(TRAINING_DISABLED_REASON,))
+    posts, words = format_count(progress.kept, "usable post"), format_count(progress.words, "word")
     reason = f"the corpus is too small: {posts}, {words}"
-    return Ending(StackOutcome.REFUSED, reasons=(reason,))
+    return TrainingOutcome(StackOutcome.REFUSED, reasons=(reason,))
 
 
 def wait_until_served(
@@ -272,14 +294,14 @@ def wait_until_served(
     if settings.model_server_url:
         return True
     deadline = time.monotonic() + timeout_s
-    while not server_is_ready(settings, f"{version.author}/v{version.version}"):
+    while not is_server_ready(settings, f"{version.author}/v{version.version}"):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.3)
     return True
 
 
-def _last_run(dagster: DagsterHTTP, author: str, progress: AuthorProgress) -> Run | None:
+def _last_launched_run(dagster: DagsterHTTP, author: str, progress: AuthorProgress) -> Run | None:
     """Return the run that `twin up` last launched if it is the author's newest training."""
     newest = dagster.runs(job=RETRAIN, author=author, limit=1)
     if not newest or progress.training not in {"launched", "finished"}:
@@ -287,5 +309,5 @@ def _last_run(dagster: DagsterHTTP, author: str, progress: AuthorProgress) -> Ru
     return newest[0]
 
 
-def _judged_at(verdict: Verdict) -> float:
+def _verdict_timestamp(verdict: Verdict) -> float:
     return datetime.fromisoformat(verdict.created_at).timestamp()

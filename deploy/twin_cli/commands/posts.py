@@ -26,22 +26,22 @@ from twin_cli.commands.author_progress import fingerprint, read_progress, write_
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.first_answers import import_posts
 from twin_cli.commands.preview_report import exit_code, run_preview, show_preview
-from twin_cli.commands.runs import COMMAND, LAUNCHED_BY_TAG, follow
-from twin_cli.commands.services import publish_endpoints, stack_in_use
-from twin_cli.commands.subject import choose_author, choose_subject, remember_subject, with_opt_ins
-from twin_cli.commands.terminal_questions import at_a_terminal, with_aliases
-from twin_resources.access.keys import reader_of
+from twin_cli.commands.runs import LAUNCHED_BY_COMMAND, LAUNCHED_BY_TAG, follow_run
+from twin_cli.commands.services import publish_endpoints, require_stack
+from twin_cli.commands.subject import choose_author, choose_subject, save_subject, with_opt_ins
+from twin_cli.commands.terminal_questions import is_interactive_terminal, with_aliases
+from twin_resources.access.keys import reader_id_for_key
 from twin_resources.authors import list_authors
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import certificate_path, read_certificate
 from twin_resources.erasure.erasure_target import ErasureSubject
-from twin_resources.erasure.post_names import PostForgotten, find_post
+from twin_resources.erasure.post_names import PostForgottenError, find_post
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.stack import find_stack
-from twin_resources.processes.wording import counted
+from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
-from twin_resources.slugs import slug_of
+from twin_resources.slugs import make_slug
 from twin_resources.storage.state.state import State
 
 if TYPE_CHECKING:
@@ -72,20 +72,22 @@ def run_import(
         TwinError: the input is unusable, no stack runs, or the run failed.
     """
     clock = StageClock()
-    subject = choose_subject(settings, path, name=author, unnamed=dry_run)
+    subject = choose_subject(settings, path, name=author, allow_unnamed=dry_run)
     subject = with_opt_ins(subject, include or ())
     preview = run_preview(settings, subject)
     if as_json:
-        clock.console.print_json(data=preview.document())
+        clock.console.print_json(data=preview.to_json_document())
     else:
         show_preview(clock, preview)
-    asks = at_a_terminal() and not (dry_run or as_json)
-    subject, preview = with_aliases(settings, subject, preview, clock=clock, asks=asks)
+    is_interactive = is_interactive_terminal() and not (dry_run or as_json)
+    subject, preview = with_aliases(
+        settings, subject, preview, clock=clock, is_interactive=is_interactive
+    )
     if dry_run:
         return exit_code(preview)
-    stack = stack_in_use(settings)
-    remember_subject(settings, subject)
-    mark = fingerprint(subject.author, settings)
+    stack = require_stack(settings)
+    save_subject(settings, subject)
+    source_fingerprint = fingerprint(subject.author, settings)
     followed = import_posts(stack, subject.slug, clock=clock)
     progress = read_progress(settings, subject.slug)
     write_progress(
@@ -93,20 +95,20 @@ def run_import(
         subject.slug,
         replace(
             progress,
-            fingerprint=mark,
+            fingerprint=source_fingerprint,
             kept=preview.kept,
             words=preview.accepted.words,
             questions=progress.questions or tuple(preview.accepted.questions),
         ),
     )
-    publish_endpoints(stack, first=subject.slug)
-    clock.say(f"run {followed.run.run_id}; nothing is retrained by itself")
+    publish_endpoints(stack, first_author=subject.slug)
+    clock.log(f"run {followed.run.run_id}; nothing is retrained by itself")
     return exit_code(preview)
 
 
-JOB, OP, REQUEST_TAG = "forget", "forget_subject", "twin/forget_request"
-_READER = re.compile(r"[0-9a-f]{16}")
-_KEY = "sk-twin-"
+ERASURE_JOB, ERASURE_OP, REQUEST_TAG = "forget", "forget_subject", "twin/forget_request"
+_READER_ID_PATTERN = re.compile(r"[0-9a-f]{16}")
+_KEY_PREFIX = "sk-twin-"
 
 
 def run_forget(
@@ -132,38 +134,42 @@ def run_forget(
             finished. The request then stays open, and the same command resumes it.
     """
     try:
-        subject, key_hash = named_subject(settings, post=post, author=author, reader=reader)
-    except PostForgotten as before:
+        subject, key_hash = resolve_subject(settings, post=post, author=author, reader=reader)
+    except PostForgottenError as already_forgotten:
         if as_json:
-            console.print_json(data={"kind": "post", "forgotten_on": before.day})
+            console.print_json(data={"kind": "post", "forgotten_on": already_forgotten.day})
         else:
-            console.print(f"the post {post} was forgotten on {before.day}", markup=False)
+            console.print(f"the post {post} was forgotten on {already_forgotten.day}", markup=False)
         return 0
     if post and not as_json:
         console.print(f"the post {subject.name} of {subject.author}", markup=False)
     if dry_run:
-        outcome = _without_a_stack(settings, subject)
+        outcome = _erase_in_process(settings, subject)
         if as_json:
             console.print_json(data=outcome)
         else:
-            for place, where in outcome.items():
-                console.print(f"{place}: {len(where) or 'nothing'}", markup=False)
+            for place, locations in outcome.items():
+                console.print(f"{place}: {len(locations) or 'nothing'}", markup=False)
             console.print("nothing was changed", markup=False)
         return 0
     with closing(State.open(settings.state_address)) as state:
-        number = journal.ask(state, subject, asked_by=_asked_by(), key_hash=key_hash)
+        request_number = journal.open_request(
+            state, subject, asked_by=_requester(), key_hash=key_hash
+        )
     stack = find_stack(settings)
     if stack is None:
-        _without_a_stack(settings, number)
+        _erase_in_process(settings, request_number)
     else:
         # with --json, only the answer is printed to stdout
-        _in_the_stack(stack, number, Console(stderr=True) if as_json else console)
-    certificate = certificate_path(settings.home, number)
-    _tell(read_certificate(certificate), str(certificate), as_json=as_json, console=console)
+        _erase_in_stack(stack, request_number, Console(stderr=True) if as_json else console)
+    certificate = certificate_path(settings.home, request_number)
+    _print_certificate(
+        read_certificate(certificate), str(certificate), as_json=as_json, console=console
+    )
     return 0
 
 
-def named_subject(
+def resolve_subject(
     settings: Settings, *, post: str, author: str, reader: str
 ) -> tuple[ErasureSubject, str]:
     """Return the subject that the options name, and the hash of a reader's key ("" without one).
@@ -172,10 +178,10 @@ def named_subject(
         TwinError: no subject or several are named, or the reader is neither a key nor 16 digits.
     """
     if reader and not (post or author):
-        if reader.startswith(_KEY):
-            hashed = hashlib.sha256(reader.encode()).hexdigest()
-            return ErasureSubject("reader", "", reader_of(reader)), hashed
-        if _READER.fullmatch(reader):
+        if reader.startswith(_KEY_PREFIX):
+            key_hash = hashlib.sha256(reader.encode()).hexdigest()
+            return ErasureSubject("reader", "", reader_id_for_key(reader)), key_hash
+        if _READER_ID_PATTERN.fullmatch(reader):
             return ErasureSubject("reader", "", reader), ""
         raise TwinError(
             "forget a reader",
@@ -183,10 +189,10 @@ def named_subject(
             next_step="give the reader's key, or the `reader` of one of their traces",
         )
     if post and not reader:
-        slugs = [_known_slug(settings, author)] if author else []
-        return _known_post(settings, post, slugs), ""
+        slugs = [_find_known_slug(settings, author)] if author else []
+        return _find_known_post(settings, post, slugs), ""
     if author and not reader:
-        slug = _known_slug(settings, author)
+        slug = _find_known_slug(settings, author)
         return ErasureSubject("author", slug, slug), ""
     raise TwinError(
         "forget",
@@ -195,11 +201,11 @@ def named_subject(
     )
 
 
-def _known_post(settings: Settings, post: str, slugs: list[str]) -> ErasureSubject:
+def _find_known_post(settings: Settings, post: str, slugs: list[str]) -> ErasureSubject:
     """Return the post, of the named author or of any author in this home."""
     from twin_resources.erasure.data_store import Installation
 
-    installation = Installation.of(settings)
+    installation = Installation.for_settings(settings)
     try:
         authors = slugs or [author.slug for author in list_authors(settings)]
         return find_post(installation, post, authors)
@@ -207,45 +213,55 @@ def _known_post(settings: Settings, post: str, slugs: list[str]) -> ErasureSubje
         installation.state.close()
 
 
-def _known_slug(settings: Settings, author: str) -> str:
+def _find_known_slug(settings: Settings, author: str) -> str:
     """Return the author's slug, even if the file is already gone while a request is open."""
     with closing(State.open(settings.state_address)) as state:
-        open_for = {one.subject.author for one in journal.unfinished(state) if one.subject}
-    for slug in (author, slug_of(author)):
-        if slug in open_for:
+        slugs_being_erased = {
+            one.subject.author for one in journal.unfinished_requests(state) if one.subject
+        }
+    for slug in (author, make_slug(author)):
+        if slug in slugs_being_erased:
             return slug
     return choose_author(settings, author).slug
 
 
-def _without_a_stack(settings: Settings, target: int | ErasureSubject) -> dict[str, list[str]]:
+def _erase_in_process(settings: Settings, target: int | ErasureSubject) -> dict[str, list[str]]:
     """Finish a request of the journal, or return where a subject's data is: place → locations."""
-    from twin_resources.erasure.dagster_records import opened_records
+    from twin_resources.erasure.dagster_records import open_records
     from twin_resources.erasure.data_store import Installation
-    from twin_resources.erasure.erasing import forget, preview
+    from twin_resources.erasure.erasing import run_erasure, preview
 
-    installation = Installation.of(settings)
+    installation = Installation.for_settings(settings)
     try:
-        with opened_records(installation) as records:
+        with open_records(installation) as records:
             if isinstance(target, ErasureSubject):
                 return preview(installation, target, dagster=records)
-            forget(installation, target, dagster=records)
+            run_erasure(installation, target, dagster=records)
             return {}
     finally:
         installation.state.close()
 
 
-def _in_the_stack(stack: Stack, number: int, console: Console) -> None:
-    dagster = DagsterHTTP.of_home(stack.settings)
-    tags = {REQUEST_TAG: str(number), LAUNCHED_BY_TAG: COMMAND}
-    run_id = dagster.launch(JOB, "", tags=tags, config={OP: {"request": number}})
+def _erase_in_stack(stack: Stack, request_number: int, console: Console) -> None:
+    dagster = DagsterHTTP.for_home(stack.settings)
+    tags = {REQUEST_TAG: str(request_number), LAUNCHED_BY_TAG: LAUNCHED_BY_COMMAND}
+    run_id = dagster.launch(
+        ERASURE_JOB, "", tags=tags, config={ERASURE_OP: {"request": request_number}}
+    )
     clock = StageClock(console=console)
-    ended = follow(dagster, run_id, clock=clock, title="forgetting", stack=stack)
-    if not ended.succeeded:
-        cause = ended.failures[-1] if ended.failures else f"the run ended as {ended.run.status}"
+    finished_run = follow_run(dagster, run_id, clock=clock, title="forgetting", stack=stack)
+    if not finished_run.succeeded:
+        cause = (
+            finished_run.failures[-1]
+            if finished_run.failures
+            else f"the run ended as {finished_run.run.status}"
+        )
         raise TwinError("forget", found=cause, next_step="run the same command again: it goes on")
 
 
-def _tell(report: dict[str, Any], path: str, *, as_json: bool, console: Console) -> None:
+def _print_certificate(
+    report: dict[str, Any], path: str, *, as_json: bool, console: Console
+) -> None:
     if as_json:
         console.print_json(data=report | {"certificate": path})
         return
@@ -255,16 +271,17 @@ def _tell(report: dict[str, Any], path: str, *, as_json: bool, console: Console)
     console.print("every place was decoded afterwards and holds nothing of it", markup=False)
     if report["tainted"]:
         console.print(
-            f"{counted(len(report['tainted']), 'checkpoint')} trained on it: base model + "
+            f"{format_count(len(report['tainted']), 'checkpoint')} trained on it: base model + "
             "retrieval answer until a rebuild without it passes the gate",
             markup=False,
         )
-    for one in report["elsewhere"]:
+    for external_place in report["elsewhere"]:
         console.print(
-            f"elsewhere, until {one['deadline']}: {one['what']}: {one['how']}", markup=False
+            f"elsewhere, until {external_place['deadline']}: {external_place['what']}: {external_place['how']}",
+            markup=False,
         )
     console.print(f"certificate: {path}", markup=False)
 
 
-def _asked_by() -> str:
+def _requester() -> str:
     return f"command:{getpass.getuser()}"

@@ -17,18 +17,20 @@ from rich.table import Table
 from rich.text import Text
 
 from twin_cli.commands.author_progress import EndpointAnswer
-from twin_resources.models.quotes.answer_text import prose_of
+from twin_resources.models.quotes.answer_text import extract_prose
 from twin_resources.processes.endpoints import Endpoints, env_path
-from twin_resources.processes.wording import counted
+from twin_resources.processes.wording import format_count
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from twin_resources.registry.registry import ModelVersion, Move, Verdict
 
-MAX_SHOWN = 185  # characters of a passage on the screen; `twin ask` prints the whole passage
-MAX_WORD = 40
-WIDTH = 96
+MAX_SHOWN_CHARACTERS = (
+    185  # characters of a passage on the screen; `twin ask` prints the whole passage
+)
+MAX_WORD_CHARACTERS = 40
+LINE_WIDTH = 96
 
 
 def quotation_lines(answer: EndpointAnswer) -> str:
@@ -42,29 +44,33 @@ def quotation_lines(answer: EndpointAnswer) -> str:
     text = str(first["text"])[begin:]
     post = str(first.get("title") or first.get("document_id"))
     date = f", {first['published_at']}" if first.get("published_at") else ""
-    return f"{answer.question}\n{passage(text)}\n   — {post}{date}"
+    return f"{answer.question}\n{format_passage(text)}\n   — {post}{date}"
 
 
-def passage(text: str, *, longest: int = MAX_SHOWN) -> str:
+def format_passage(text: str, *, max_characters: int = MAX_SHOWN_CHARACTERS) -> str:
     """Return a quoted text in lines that fit; a long one is cut after a word.
 
     Scripts without spaces are cut at the limit.
     """
-    words = " ".join(text.split())
-    if len(words) > longest:
-        cut = re.sub(rf"\s\S{{0,{MAX_WORD}}}\Z", "", words[: longest + 1])
-        words = f"{cut[:longest]} …"
-    return textwrap.fill(f"“{words}”", WIDTH, initial_indent="  ", subsequent_indent="   ")
+    single_line = " ".join(text.split())
+    if len(single_line) > max_characters:
+        shortened = re.sub(
+            rf"\s\S{{0,{MAX_WORD_CHARACTERS}}}\Z", "", single_line[: max_characters + 1]
+        )
+        single_line = f"{shortened[:max_characters]} …"
+    return textwrap.fill(
+        f"“{single_line}”", LINE_WIDTH, initial_indent="  ", subsequent_indent="   "
+    )
 
 
 def prose_lines(answers: Sequence[EndpointAnswer]) -> str:
     """Return the question and generated prose of the first answer that has prose."""
     prose = [
-        (answer.question, prose_of(answer.text))
+        (answer.question, extract_prose(answer.text))
         for answer in answers
         if answer.kind != "not_written_about"
     ]
-    return next((f"{question}\n{passage(text)}" for question, text in prose if text), "")
+    return next((f"{question}\n{format_passage(text)}" for question, text in prose if text), "")
 
 
 def sources_text(answer: EndpointAnswer) -> str:
@@ -80,8 +86,8 @@ def sources_text(answer: EndpointAnswer) -> str:
 def verdict_line(verdict: Verdict) -> str:
     """Return how many claims hold and the names of the others; the names are sentences."""
     open_claims = [claim for claim in verdict.claims if not claim.passed]
-    held = len(verdict.claims) - len(open_claims)
-    line = f"the gate: {held} of {counted(len(verdict.claims), 'claim')} hold"
+    passed_count = len(verdict.claims) - len(open_claims)
+    line = f"the gate: {passed_count} of {format_count(len(verdict.claims), 'claim')} hold"
     names = [claim.name.replace("_", " ") for claim in open_claims]
     return line + (f"; not: {', '.join(names)}" if names else "")
 
@@ -107,7 +113,7 @@ def versions_table(
     Args:
         verdicts: checkpoint → newest verdict.
     """
-    last = {move.version: move for move in moves}
+    last_moves = {move.version: move for move in moves}
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     for title in (
         "version",
@@ -120,20 +126,20 @@ def versions_table(
         "last move",
     ):
         table.add_column(title, overflow="fold")
-    for item in versions:
-        marks = [mark for mark in ("tainted", "forced") if getattr(item, mark)]
-        if item.is_answer_model:
-            marks = [f"answer model {item.base}"]
-        verdict = verdicts.get(item.checkpoint)
-        move = last.get(item.version)
+    for version in versions:
+        labels = [mark for mark in ("tainted", "forced") if getattr(version, mark)]
+        if version.is_answer_model:
+            labels = [f"answer model {version.base}"]
+        verdict = verdicts.get(version.checkpoint)
+        move = last_moves.get(version.version)
         table.add_row(
-            f"v{item.version}",
-            Text(" ".join([item.state.replace("_", " "), *marks])),
+            f"v{version.version}",
+            Text(" ".join([version.state.replace("_", " "), *labels])),
             verdict.outcome.replace("_", " ") if verdict else "none",
-            verdict.prose.in_words if verdict and verdict.outcome == "passed" else "",
-            item.checkpoint[:12],
-            item.dataset_version[:12],
-            str(item.created_at)[:16].replace("T", " "),
+            verdict.prose_release.description if verdict and verdict.outcome == "passed" else "",
+            version.checkpoint[:12],
+            version.dataset_version[:12],
+            str(version.created_at)[:16].replace("T", " "),
             Text(f"{move.actor}: {move.reason}" if move else ""),
         )
     return table

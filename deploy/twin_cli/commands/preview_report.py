@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.subject import AuthorToServe
-from twin_resources.processes.wording import counted
+from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
 
-NOTHING_USABLE = 3  # exit code if every post, or most files with text, are left out
+NOTHING_USABLE_EXIT_CODE = 3  # exit code if every post, or most files with text, are left out
 # A thousand words make 9 to 11 samples (three bundled authors and two others), in however many
 # posts. A fifth of the samples is held out, and the gate needs 30 of those to decide, hence 150
 # samples. With fewer words, it would refuse the trained model as "not decided".
@@ -45,22 +45,22 @@ def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
     )
 
 
-def too_small(posts: int, words: int) -> str:
+def too_small_reason(posts: int, words: int) -> str:
     """Return why this corpus is too small for training, or empty if it is large enough."""
-    if is_enough(posts, words):
+    if has_enough_text(posts, words):
         return ""
-    found = f"{counted(posts, 'usable post')}, {counted(words, 'word')}"
-    return f"{found}; training needs {MIN_WORDS:,} words in {MIN_POSTS} posts or more"
+    amount = f"{format_count(posts, 'usable post')}, {format_count(words, 'word')}"
+    return f"{amount}; training needs {MIN_WORDS:,} words in {MIN_POSTS} posts or more"
 
 
-def is_enough(posts: int, words: int) -> bool:
+def has_enough_text(posts: int, words: int) -> bool:
     """Return whether this much usable text is enough for training."""
     return posts >= MIN_POSTS and words >= MIN_WORDS
 
 
 def exit_code(preview: Preview) -> int:
     """Return 0, or 3 if no post can be used or most files with text were not read."""
-    return 0 if preview.kept and not preview.mostly_unread else NOTHING_USABLE
+    return 0 if preview.kept and not preview.mostly_unread else NOTHING_USABLE_EXIT_CODE
 
 
 def show_preview(clock: StageClock, preview: Preview) -> None:
@@ -68,30 +68,30 @@ def show_preview(clock: StageClock, preview: Preview) -> None:
     accepted = preview.accepted
     dates = " to ".join(date[:10] for date in accepted.dates) or "no dates"
     languages = ", ".join(f"{code} {count}" for code, count in accepted.languages.items())
-    clock.say(
-        f"{preview.author or 'these posts'}: {counted(preview.found, 'post')} found, "
+    clock.log(
+        f"{preview.author or 'these posts'}: {format_count(preview.found, 'post')} found, "
         f"{preview.kept:,} usable, "
-        f"{counted(accepted.words, 'word')}, {dates}, language {languages or 'unknown'}"
+        f"{format_count(accepted.words, 'word')}, {dates}, language {languages or 'unknown'}"
     )
     for encoding, count in preview.converted.items():
-        clock.detail(f"converted {counted(count, 'post')} from {encoding} to UTF-8")
+        clock.log_detail(f"converted {format_count(count, 'post')} from {encoding} to UTF-8")
     for reason, count in sorted(preview.dropped.items(), key=lambda item: -item[1]):
         files = f" ({', '.join(preview.named[reason])})" if preview.named.get(reason) else ""
-        cure = f"; {preview.cures[reason]}" if preview.cures.get(reason) else ""
-        clock.say(f"dropped {count:,}: {reason.replace('_', ' ')}{files}{cure}")
+        remedy = f"; {preview.cures[reason]}" if preview.cures.get(reason) else ""
+        clock.log(f"dropped {count:,}: {reason.replace('_', ' ')}{files}{remedy}")
     for reason, count in preview.skipped.items():
-        clock.detail(f"skipped {counted(count, 'file')}: {reason.replace('_', ' ')}")
-    for failed in preview.failed:
-        clock.say(f"failed source: {failed}", style="yellow")
+        clock.log_detail(f"skipped {format_count(count, 'file')}: {reason.replace('_', ' ')}")
+    for failed_source in preview.failed:
+        clock.log(f"failed source: {failed_source}", style="yellow")
     if preview.bylines:
         names = ", ".join(f"{name} ({count:,})" for name, count in preview.bylines.items())
-        clock.detail(f"bylines: {names}")
+        clock.log_detail(f"bylines: {names}")
     for title in accepted.titles:
-        clock.detail(f"  · {title}")
+        clock.log_detail(f"  · {title}")
     if preview.changes is not None:
-        clock.say(changes_line(preview.changes))
+        clock.log(changes_line(preview.changes))
     for warning in preview.warnings:
-        clock.say(f"warning: {warning}", style="yellow")
+        clock.log(f"warning: {warning}", style="yellow")
 
 
 def changes_line(changes: Mapping[str, int]) -> str:

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.subject import choose_author
-from twin_cli.commands.versions import verdicts_of, version_to_export, write_export
-from twin_resources.authors.consent import consented_on, how_to_consent
+from twin_cli.commands.versions import newest_verdicts, version_to_export, write_export
+from twin_resources.authors.consent import consent_date, consent_instructions
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
@@ -27,7 +27,7 @@ def run_publish(
     *,
     author: str,
     repository: str,
-    wanted: str,
+    export_format: str,
     public: bool,
     as_json: bool,
     console: Console,
@@ -42,55 +42,63 @@ def run_publish(
     from twin_assets.serving.export import publishing
     from twin_assets.serving.export.model_card import (
         PublishedVersion,
-        base_on_hub,
-        licence_of,
+        base_hub_name,
+        read_licence,
         model_card,
     )
 
-    chosen = choose_author(settings, author)
+    chosen_author = choose_author(settings, author)
     registry = open_registry(settings)
-    model = version_to_export(registry, chosen.slug, version)
-    tried = f"publish {chosen.slug} v{model.version}"
-    agreed = consented_on(chosen)
-    if agreed is None:
-        raise TwinError(tried, found="no consent", next_step=how_to_consent(chosen))
-    verdict = verdicts_of(registry, [model.checkpoint]).get(model.checkpoint)
+    model = version_to_export(registry, chosen_author.slug, version)
+    action = f"publish {chosen_author.slug} v{model.version}"
+    consent_date = consent_date(chosen_author)
+    if consent_date is None:
+        raise TwinError(action, found="no consent", next_step=consent_instructions(chosen_author))
+    verdict = newest_verdicts(registry, [model.checkpoint]).get(model.checkpoint)
     if verdict is None:
         raise TwinError(
-            tried,
+            action,
             found="the gate has not judged it",
             next_step="wait for the gate (`twin status --wait`), or name another version",
         )
     settings.home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.home, prefix="publish-") as scratch:
-        export = Path(scratch) / "export"
+    with tempfile.TemporaryDirectory(dir=settings.home, prefix="publish-") as temporary_folder:
+        export = Path(temporary_folder) / "export"
         write_export(
-            settings, model, export, wanted=wanted, dtype="float16", verify=True, console=console
+            settings,
+            model,
+            export,
+            export_format=export_format,
+            dtype="float16",
+            verify=True,
+            console=console,
         )
-        named = json.loads((export / "export.json").read_text(encoding="utf-8"))["base"]["name"]
-        base, card = base_on_hub(named), Path(model.base) / "README.md"
-        facts = PublishedVersion(
-            author=chosen.name,
-            language=chosen.language,
-            agreed=agreed,
+        base_name = json.loads((export / "export.json").read_text(encoding="utf-8"))["base"]["name"]
+        base, card = base_hub_name(base_name), Path(model.base) / "README.md"
+        published_version = PublishedVersion(
+            author=chosen_author.name,
+            language=chosen_author.language,
+            consent_date=consent_date,
             version=model.version,
             base=base,
-            licence=licence_of(card.read_text(encoding="utf-8") if card.exists() else ""),
-            export=publishing.without_folders(export, base=base),
+            licence=read_licence(card.read_text(encoding="utf-8") if card.exists() else ""),
+            export=publishing.replace_base_folder(export, base=base),
             verdict=verdict,
         )
-        (export / publishing.CARD).write_text(model_card(facts), encoding="utf-8")
-        publishing.refuse_folders(export, [settings.home, Path(model.base), Path.home()])
+        (export / publishing.CARD_FILE_NAME).write_text(
+            model_card(published_version), encoding="utf-8"
+        )
+        publishing.ensure_no_private_folders(export, [settings.home, Path(model.base), Path.home()])
         address = publishing.upload(export, repository, public=public, tag=f"v{model.version}")
-    note = {"checkpoint": model.checkpoint, "repository": repository, "revision": address}
+    record = {"checkpoint": model.checkpoint, "repository": repository, "revision": address}
     with (settings.home / "published.jsonl").open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(note) + "\n")  # one write, so processes can write in parallel
+        stream.write(json.dumps(record) + "\n")  # one write, so processes can write in parallel
     if as_json:
-        console.print_json(data={"version": model.version, **note})
+        console.print_json(data={"version": model.version, **record})
         return 0
-    seen = "everybody can read it" if public else "private"
+    visibility = "everybody can read it" if public else "private"
     console.print(
-        f"{chosen.name} v{model.version} as {wanted}: {address} ({seen})",
+        f"{chosen_author.name} v{model.version} as {export_format}: {address} ({visibility})",
         markup=False,
         soft_wrap=True,
     )

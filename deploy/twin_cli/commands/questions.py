@@ -22,12 +22,12 @@ from twin_cli.commands.clock import StageClock
 from twin_cli.commands.presentation import sources_text
 from twin_cli.commands.subject import choose_author
 from twin_resources.errors import TwinError
-from twin_resources.gateway.batches.answers import Answered, Journal, check_out
-from twin_resources.gateway.batches.completing import BatchSum, complete
+from twin_resources.gateway.batches.answers import AnswerRow, Journal, check_output_path
+from twin_resources.gateway.batches.completing import BatchTotals, complete
 from twin_resources.gateway.batches.questions import read_questions
 from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.processes.endpoints import read_endpoints
-from twin_resources.processes.wording import counted
+from twin_resources.processes.wording import format_count
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import Settings
 
@@ -61,84 +61,84 @@ def ask(
     Raises:
         TwinError: the gateway cannot be reached, or refuses the key, the model or the question.
     """
-    began = time.monotonic()
+    started_at = time.monotonic()
     messages: Any = [{"role": "user", "content": question}]
     with _readable_errors(client, model):
         if on_text is None:
             completion = client.chat.completions.create(model=model, messages=messages)
             text = completion.choices[0].message.content or ""
-            facts: dict[str, Any] = (completion.model_extra or {}).get("twin") or {}
+            twin_fields: dict[str, Any] = (completion.model_extra or {}).get("twin") or {}
         else:
-            text, facts = _stream(client, messages, model=model, on_text=on_text)
+            text, twin_fields = _stream_answer(client, messages, model=model, on_text=on_text)
     return EndpointAnswer(
         question=question,
         text=text.strip(),
-        sources=tuple(facts.get("sources") or ()),
-        trace_id=facts.get("trace_id", ""),
-        version=facts.get("version", ""),
-        cost_usd=facts.get("cost_usd"),
-        degraded=str(facts.get("degraded") or ""),
-        disclosure=facts.get("disclosure", ""),
-        seconds=time.monotonic() - began,
-        kind=str(facts.get("answer") or ""),
-        quotes=tuple(facts.get("quotes") or ()),
-        nearest=tuple(facts.get("nearest") or ()),
-        release=str(facts.get("release") or ""),
-        prose=dict(facts.get("prose") or {}),
-        draft=facts.get("draft"),
+        sources=tuple(twin_fields.get("sources") or ()),
+        trace_id=twin_fields.get("trace_id", ""),
+        version=twin_fields.get("version", ""),
+        cost_usd=twin_fields.get("cost_usd"),
+        degraded=str(twin_fields.get("degraded") or ""),
+        disclosure=twin_fields.get("disclosure", ""),
+        seconds=time.monotonic() - started_at,
+        kind=str(twin_fields.get("answer") or ""),
+        quotes=tuple(twin_fields.get("quotes") or ()),
+        nearest=tuple(twin_fields.get("nearest") or ()),
+        release=str(twin_fields.get("release") or ""),
+        prose=dict(twin_fields.get("prose") or {}),
+        draft=twin_fields.get("draft"),
     )
 
 
-def _stream(
+def _stream_answer(
     client: OpenAI, messages: Any, *, model: str, on_text: Callable[[str], object]
 ) -> tuple[str, dict[str, Any]]:
     pieces: list[str] = []
-    facts: dict[str, Any] = {}
+    twin_fields: dict[str, Any] = {}
     with client.chat.completions.create(model=model, messages=messages, stream=True) as stream:
         for chunk in stream:
-            facts = (chunk.model_extra or {}).get("twin") or facts
+            twin_fields = (chunk.model_extra or {}).get("twin") or twin_fields
             for choice in chunk.choices:
                 if choice.delta.content:
                     pieces.append(choice.delta.content)
                     on_text(choice.delta.content)
-    return "".join(pieces), facts
+    return "".join(pieces), twin_fields
 
 
 @contextmanager
 def _readable_errors(client: OpenAI, model: str) -> Generator[None]:
     import openai
 
-    tried = f"ask {model} at {client.base_url}"
+    action = f"ask {model} at {client.base_url}"
     try:
         yield
     except openai.AuthenticationError as error:
         raise TwinError(
-            tried,
+            action,
             found="the gateway refuses the key (401)",
             next_step="use `gateway_key` of endpoints.json, or `source .twin/env`",
         ) from error
     except openai.APITimeoutError as error:
         raise TwinError(
-            tried,
+            action,
             found=f"no answer within {MAX_WORKING_S} s",
             next_step="see `twin status` and models.log; try a smaller model",
         ) from error
     except openai.APIConnectionError as error:
         raise TwinError(
-            tried, found="nothing answers there", next_step="see `twin status`; run `twin up`"
+            action, found="nothing answers there", next_step="see `twin status`; run `twin up`"
         ) from error
     except openai.APIStatusError as error:
         raise TwinError(
-            tried,
-            found=f"{error.status_code}: {_message(error.body) or error.message}",
+            action,
+            found=f"{error.status_code}: {_error_message(error.body) or error.message}",
             next_step="do what it says; `twin versions` tells what is served",
         ) from error
 
 
-def _message(body: Any) -> str:
+def _error_message(body: Any) -> str:
     if isinstance(body, dict):
-        facts: dict[str, Any] = body  # pyright: ignore[reportUnknownVariableType]
-        return str(facts.get("message", ""))
+        error_fields: dict[str, Any] = body  # pyright: ignore[reportUnknownVariableType]
+        return str(error_fields.get("message", ""))
     return ""
 
 
@@ -167,34 +167,34 @@ def run_ask(
         model = f"twin/{choose_author(settings, author).slug}{model}"
     client = make_client(endpoints.gateway, endpoints.gateway_key)
 
-    def write(piece: str) -> None:
+    def print_piece(piece: str) -> None:
         console.print(piece, end="", markup=False)
 
-    streams = stream and not as_json
-    answer = ask(client, question, model=model, on_text=write if streams else None)
+    is_streaming = stream and not as_json
+    answer = ask(client, question, model=model, on_text=print_piece if is_streaming else None)
     if as_json:
         console.print_json(data=answer_document(answer, model=model))
         return 0
-    if streams:
+    if is_streaming:
         console.print()
     else:
         console.print(answer.text, markup=False)
     console.print()
-    by_program = answer.version == FRONT_DESK  # no posts were searched
-    if not by_program:
+    is_front_desk_answer = answer.version == FRONT_DESK  # no posts were searched
+    if not is_front_desk_answer:
         console.print(sources_text(answer), markup=False, style="dim")
     cost = "unknown" if answer.cost_usd is None else f"${answer.cost_usd:.6f}"
-    facts = [
+    details = [
         f"version {answer.version or 'unknown'}",
         f"{answer.seconds:.1f} s",
         f"cost {cost}",
         f"trace {answer.trace_id or 'none'}",
     ]
     if answer.degraded:
-        facts.append(f"degraded: {answer.degraded}")
-    console.print(", ".join(facts), markup=False, style="dim")
-    if not by_program and (told := release_text(answer)):
-        console.print(told, markup=False, style="dim")
+        details.append(f"degraded: {answer.degraded}")
+    console.print(", ".join(details), markup=False, style="dim")
+    if not is_front_desk_answer and (release_note := release_text(answer)):
+        console.print(release_note, markup=False, style="dim")
     if answer.disclosure:
         console.print(answer.disclosure, markup=False, style="dim")
     return 0
@@ -204,11 +204,13 @@ def release_text(answer: EndpointAnswer) -> str:
     """Return what the version is released for, and how to get its prose where it is not shown."""
     if not answer.release:
         return ""
-    told = f"released for {answer.release}"
+    release_note = f"released for {answer.release}"
     if answer.draft:
-        return f"a draft; {told}"
+        return f"a draft; {release_note}"
     model = answer.prose.get("model")
-    return f"{told}; a draft: --model @{model.rpartition('@')[2]}" if model else told
+    return (
+        f"{release_note}; a draft: --model @{model.rpartition('@')[2]}" if model else release_note
+    )
 
 
 def answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
@@ -233,8 +235,8 @@ def answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
     }
 
 
-NOT_ALL = 3  # some rows have no answer
-SHOWN_BROKEN = 5
+INCOMPLETE_EXIT_CODE = 3  # some rows have no answer
+MAX_SHOWN_BROKEN = 5
 
 
 def run_batch(
@@ -244,7 +246,7 @@ def run_batch(
     *,
     author: str,
     model: str,
-    width: int,
+    max_concurrent: int,
     as_json: bool,
     console: Console,
 ) -> int:
@@ -257,53 +259,57 @@ def run_batch(
         TwinError: a file cannot be read or written, no stack runs, or the gateway stopped
             answering. The same command then resumes where it stopped.
     """
-    check_out(out)
+    check_output_path(out)
     rows, broken = read_questions(questions)
     endpoints = read_endpoints(settings.home)
     if not model or model.startswith("@"):
         model = f"twin/{choose_author(settings, author).slug}{model}"
     clock = StageClock(console)
     if not as_json:
-        for one in broken[:SHOWN_BROKEN]:
-            clock.say(f"{one.place} is left out: {one.found}", style="yellow")
-        if len(broken) > SHOWN_BROKEN:
-            clock.say(f"and {len(broken) - SHOWN_BROKEN} more", style="yellow")
+        for broken_row in broken[:MAX_SHOWN_BROKEN]:
+            clock.log(f"{broken_row.place} is left out: {broken_row.reason}", style="yellow")
+        if len(broken) > MAX_SHOWN_BROKEN:
+            clock.log(f"and {len(broken) - MAX_SHOWN_BROKEN} more", style="yellow")
     with closing(Journal(out)) as journal:
-        with clock.bar("batch") as bar, clock.never_silent():
+        with clock.bar("batch") as bar, clock.report_waits():
 
-            def report(done: BatchSum, row: Answered) -> None:
-                left = bar.elapsed_s / (done.answered + done.failed) * (done.questions - done.done)
+            def report(progress: BatchTotals, row: AnswerRow) -> None:
+                remaining_s = (
+                    bar.elapsed_s
+                    / (progress.answered + progress.failed)
+                    * (progress.questions - progress.finished_rows)
+                )
                 if row["error"] and not as_json:
-                    clock.say(f"{row['id']}: {row['error']}", style="yellow")
+                    clock.log(f"{row['id']}: {row['error']}", style="yellow")
                 bar.update(
-                    f"{done.done}/{done.questions}, ${done.cost_usd:.4f}",
-                    done=float(done.done),
-                    total=float(done.questions),
-                    left_s=left,
+                    f"{progress.finished_rows}/{progress.questions}, ${progress.cost_usd:.4f}",
+                    done=float(progress.finished_rows),
+                    total=float(progress.questions),
+                    remaining_s=remaining_s,
                 )
 
-            total = complete(
+            batch_sum = complete(
                 rows,
                 journal,
                 url=endpoints.gateway,
                 key=endpoints.gateway_key,
                 model=model,
-                width=width,
+                concurrency=max_concurrent,
                 on_row=report,
             )
         journal.finish(one.fingerprint(model) for one in rows)
     if as_json:
-        document = {**asdict(total), "broken": [asdict(one) for one in broken], "out": str(out)}
+        document = {**asdict(batch_sum), "broken": [asdict(one) for one in broken], "out": str(out)}
         console.print_json(data=document)
     else:
-        clock.say(_said(total, out))
-    return NOT_ALL if broken or total.failed else 0
+        clock.log(_summary_line(batch_sum, out))
+    return INCOMPLETE_EXIT_CODE if broken or batch_sum.failed else 0
 
 
-def _said(total: BatchSum, out: Path) -> str:
-    parts = [f"{counted(total.answered, 'answer')} in {out}"]
-    if total.kept:
-        parts.append(f"{total.kept} kept of an earlier run")
+def _summary_line(total: BatchTotals, out: Path) -> str:
+    parts = [f"{format_count(total.answered, 'answer')} in {out}"]
+    if total.already_answered:
+        parts.append(f"{total.already_answered} kept of an earlier run")
     if total.failed:
         parts.append(f"{total.failed} refused (column `error`)")
     routes = ", ".join(f"{name} {count}" for name, count in sorted(total.routes.items()))

@@ -15,10 +15,10 @@ from dataclasses import replace
 
 from twin_cli.commands.author_progress import read_progress, write_progress
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.console import typed
+from twin_cli.commands.console import format_command
 from twin_cli.commands.outcome import RETRAIN
 from twin_cli.commands.runs import run_in_flight
-from twin_cli.commands.services import stack_in_use
+from twin_cli.commands.services import require_stack
 from twin_cli.commands.subject import choose_author
 from twin_cli.commands.versions import actor
 from twin_resources.authors import Author
@@ -26,17 +26,17 @@ from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.program_progress import ProgramProgress
-from twin_resources.processes.programs import ensure_alive, ensure_not_given_up
+from twin_resources.processes.programs import ensure_alive, ensure_program_works
 from twin_resources.processes.stack import Stack
 from twin_resources.quality.retraining import retrainings
-from twin_resources.quality.retraining.manual_triggers import ask_for_retraining
+from twin_resources.quality.retraining.manual_triggers import request_retraining
 from twin_resources.quality.retraining.retrainings import Retraining, RetrainingRequest
 from twin_resources.quality.retraining.run_records import KEY_TAG
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
-SENSOR = "retraining_requested"
-POLL_S = 1.0
+REQUEST_SENSOR = "retraining_requested"
+POLL_INTERVAL_S = 1.0
 
 
 def run_retrain(
@@ -55,27 +55,27 @@ def run_retrain(
     reason = reason.strip()
     if not reason:
         raise TwinError("retrain", found="no reason", next_step='say why: --reason "…"')
-    stack = stack_in_use(settings)
-    chosen = choose_author(settings, author)
-    dagster = DagsterHTTP.of_home(stack.settings)
+    stack = require_stack(settings)
+    chosen_author = choose_author(settings, author)
+    dagster = DagsterHTTP.for_home(stack.settings)
     with closing(State.open(stack.settings.state_address)) as state:
-        ensure_none_in_flight(chosen, dagster=dagster, state=state)
-        number = ask_for_retraining(
-            state, chosen.slug, asked_by=actor(), reason=reason, at=time.time()
+        ensure_none_in_flight(chosen_author, dagster=dagster, state=state)
+        request_number = request_retraining(
+            state, chosen_author.slug, asked_by=actor(), reason=reason, now=time.time()
         )
-        clock.say(f"request {number}: retrain {chosen.name}, because {reason}")
-        run = _started(stack, chosen.slug, number, dagster=dagster, state=state)
-    progress = read_progress(stack.settings, chosen.slug)
+        clock.log(f"request {request_number}: retrain {chosen_author.name}, because {reason}")
+        run = _wait_for_run(stack, chosen_author.slug, request_number, dagster=dagster, state=state)
+    progress = read_progress(stack.settings, chosen_author.slug)
     progress = replace(progress, training="launched", run_id=run.run_id, after=())
-    write_progress(stack.settings, chosen.slug, progress)
-    clock.say(f"training: {dagster.url}/runs/{run.run_id}")
+    write_progress(stack.settings, chosen_author.slug, progress)
+    clock.log(f"training: {dagster.url}/runs/{run.run_id}")
     if not wait:
-        clock.say(f"wait for it with: {typed('status --wait', home=settings.home)}")
+        clock.log(f"wait for it with: {format_command('status --wait', home=settings.home)}")
         return 0
     from twin_cli.commands.training import train
     from twin_resources.processes.endpoints import read_endpoints
 
-    return int(train(stack, read_endpoints(settings.home), chosen, clock=clock).outcome)
+    return int(train(stack, read_endpoints(settings.home), chosen_author, clock=clock).outcome)
 
 
 def ensure_none_in_flight(author: Author, *, dagster: DagsterHTTP, state: State) -> None:
@@ -85,10 +85,14 @@ def ensure_none_in_flight(author: Author, *, dagster: DagsterHTTP, state: State)
         TwinError: one runs, was decided or is requested; the error says why and what to do.
     """
     running = run_in_flight(dagster, RETRAIN, author.slug)
-    with state.reading() as connection:
-        decided = [one for one in retrainings.unfinished(connection) if one.author == author.slug]
+    with state.read_transaction() as connection:
+        unfinished = [
+            one
+            for one in retrainings.unfinished_retrainings(connection)
+            if one.author == author.slug
+        ]
         requests = retrainings.open_requests(connection).get(author.slug, [])
-    obstacle = in_the_way(running, decided, requests)
+    obstacle = find_obstacle(running, unfinished, requests)
     if obstacle:
         raise TwinError(
             f"retrain {author.name}",
@@ -98,53 +102,61 @@ def ensure_none_in_flight(author: Author, *, dagster: DagsterHTTP, state: State)
         )
 
 
-def in_the_way(
-    running: Run | None, decided: Sequence[Retraining], requests: Sequence[RetrainingRequest]
+def find_obstacle(
+    running: Run | None, unfinished: Sequence[Retraining], requests: Sequence[RetrainingRequest]
 ) -> str:
     """Return why no further retraining of an author can begin now, or empty if it can.
 
     Args:
         running: the author's run that is queued or in progress, or None.
-        decided: retrainings without an outcome, whose run may not exist yet.
+        unfinished: retrainings without an outcome, whose run may not exist yet.
         requests: requests that no retraining has answered yet.
     """
     if running is not None:
-        why = running.tags.get("twin/reason") or running.tags.get("twin/cause", "")
-        return f"the run {running.run_id[:8]} is {running.status.lower()}" + _because(why)
-    if decided:
-        return f"one was decided ({decided[0].cause}) and starts within a minute"
+        reason = running.tags.get("twin/reason") or running.tags.get("twin/cause", "")
+        return f"the run {running.run_id[:8]} is {running.status.lower()}" + _format_reason(reason)
+    if unfinished:
+        return f"one was decided ({unfinished[0].cause}) and starts within a minute"
     if requests:
-        return f"request {requests[0].number} waits to be started" + _because(requests[0].reason)
+        return f"request {requests[0].number} waits to be started" + _format_reason(
+            requests[0].reason
+        )
     return ""
 
 
-def _because(why: str) -> str:
-    return f" ({why})" if why else ""
+def _format_reason(reason: str) -> str:
+    return f" ({reason})" if reason else ""
 
 
-def _started(stack: Stack, author: str, number: int, *, dagster: DagsterHTTP, state: State) -> Run:
+def _wait_for_run(
+    stack: Stack, author: str, request_number: int, *, dagster: DagsterHTTP, state: State
+) -> Run:
     """Return the run of a request once the daemon has created it.
 
     Raises:
         TwinError: the sensor is off, or the daemon was given up or makes no progress; the request
             is kept.
     """
-    if not dagster.sensor_is_on(SENSOR):
+    if not dagster.is_sensor_running(REQUEST_SENSOR):
         raise TwinError(
             f"start the retraining of {author}",
-            found=f"request {number} is kept, and the sensor {SENSOR}, which starts it, is off",
+            found=f"request {request_number} is kept, and the sensor {REQUEST_SENSOR}, which starts it, is off",
             next_step=f"turn it on: {dagster.url}/automation",
         )
     progress = ProgramProgress()
     while True:
-        with state.reading() as connection:
-            waiting = retrainings.open_requests(connection).get(author, [])
-            decided = [one for one in retrainings.unfinished(connection) if one.author == author]
-        if not any(request.number == number for request in waiting):
-            keys = {one.run_key for one in decided}
+        with state.read_transaction() as connection:
+            open_requests = retrainings.open_requests(connection).get(author, [])
+            unfinished = [
+                one
+                for one in retrainings.unfinished_retrainings(connection)
+                if one.author == author
+            ]
+        if not any(request.number == request_number for request in open_requests):
+            keys = {one.run_key for one in unfinished}
             for run in dagster.runs(job=RETRAIN, author=author, limit=5):
                 if run.tags.get(KEY_TAG) in keys:
                     return run
         ensure_alive(stack)
-        ensure_not_given_up(stack, "dagster-daemon", progress)  # its sensor starts the run
-        time.sleep(POLL_S)
+        ensure_program_works(stack, "dagster-daemon", progress)  # its sensor starts the run
+        time.sleep(POLL_INTERVAL_S)

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from twin_cli.commands.subject import choose_author
-from twin_resources.access.paid_budget import price_of
-from twin_resources.access.spending_limits import dollars
+from twin_resources.access.paid_budget import answer_price_usd
+from twin_resources.access.spending_limits import format_dollars
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.costs.cost import (
@@ -28,7 +28,7 @@ from twin_resources.gateway.costs.cost import (
     self_hosted_usd_per_million_tokens,
 )
 from twin_resources.gateway.routing.learned import PROMPT_SHARE
-from twin_resources.quality.judges.label_payback import payback_of
+from twin_resources.quality.judges.label_payback import estimate_payback
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import (
     RoutedAnswers,
@@ -40,13 +40,13 @@ from twin_resources.registry.policy import read_policy
 from twin_resources.registry.route_names import PAID
 from twin_resources.router.learning_decision import (
     LABEL_TOKENS,
-    PAYS_WITHIN_DAYS,
-    LabelsOf,
+    PAYBACK_DAYS,
+    ComparedModels,
     Payback,
 )
 from twin_resources.router.nearest_labels import gain_interval, nearest_labels
-from twin_resources.router.policy_file import RoutingPolicy, policy_file, read_routing_policy
-from twin_resources.router.routing_decision import decide, features_of
+from twin_resources.router.policy_file import RoutingPolicy, policy_path, read_routing_policy
+from twin_resources.router.routing_decision import choose_model, question_features
 from twin_resources.settings import Settings
 from twin_resources.statistics.promotion import expected_pairs
 from twin_resources.storage.state.state import State
@@ -68,32 +68,32 @@ def show_routing(settings: Settings, *, author: str, as_json: bool, console: Con
     Raises:
         TwinError: the author does not exist, or the policy file is damaged.
     """
-    chosen = choose_author(settings, author)
-    summary = routing_of(settings, chosen)
+    chosen_author = choose_author(settings, author)
+    summary = routing_summary(settings, chosen_author)
     if as_json:
         console.print_json(data=summary)
         return 0
     if summary["payback"]:
-        console.print(f"{chosen.name}: {summary['payback']['said']}")
-    console.print(f"{chosen.name}: {summary['why']}")
+        console.print(f"{chosen_author.name}: {summary['payback']['said']}")
+    console.print(f"{chosen_author.name}: {summary['why']}")
     if summary["paid_model"]:
         table = Table("class", "gain of paid, 95 %", "labels", "own", "paid", box=None)
         for row in summary["classes"]:
             gain = row["gain"]
-            gain_shown = (
+            gain_text = (
                 "–" if gain is None else f"{gain:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
             )
             table.add_row(
-                row["class"], gain_shown, str(row["labels"]), str(row["own"]), str(row["paid"])
+                row["class"], gain_text, str(row["labels"]), str(row["own"]), str(row["paid"])
             )
         if summary["classes"]:
             console.print(table)
-        for line in _lines(summary):
+        for line in _summary_lines(summary):
             console.print(line)
     return 0
 
 
-def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
+def routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
     """Return what `twin routing --json` prints: this month's figures, as the ledger has them."""
     summary: dict[str, Any] = {
         "author": author.slug,
@@ -114,28 +114,28 @@ def routing_of(settings: Settings, author: Author) -> dict[str, Any]:
     }
     if not settings.has_paid_route:
         return summary
-    path = policy_file(settings.home, author.slug)
+    path = policy_path(settings.home, author.slug)
     policy = read_routing_policy(path) if path.exists() else None
-    answers, since, payback = _answers(settings, author.slug, policy)
-    pace = _pace(settings)
-    even = _break_even(settings, pace)
+    answers, answers_in_force, payback = _read_answers(settings, author.slug, policy)
+    tokens_per_second = _fastest_tokens_per_second(settings)
+    break_even = _break_even_utilisation(settings, tokens_per_second)
     summary |= {
-        "why": _why(settings, author, policy),
-        "payback": _payback(payback),
-        "classes": _classes(policy, answers),
-        "minutes_margin_not_held": answers.minutes_not_held,
+        "why": _routing_reason(settings, author, policy),
+        "payback": _payback_document(payback),
+        "classes": _class_rows(policy, answers),
+        "minutes_margin_not_held": answers.minutes_without_margin,
         "utilisation": round(answers.utilisation, 4),
-        "break_even_utilisation": even,
+        "break_even_utilisation": break_even,
     }
     if policy is None:
         return summary
-    usd, low, high = saved_usd(since.own, [float(usd) for usd in policy.usd_of_own])
+    usd, low, high = saved_usd(answers_in_force.own, [float(usd) for usd in policy.avoided_usd])
     return summary | {
-        "routed": author.paid and not _lapsed(settings, author, policy),
+        "routed": author.paid and not _lapse_reason(settings, author, policy),
         "labels": len(policy.label_ids),
         "margin": policy.margin,
-        "point": _point(policy, policy.in_force),
-        "frontier": [_point(policy, index) for index in range(len(policy.steps))],
+        "point": _operating_point(policy, policy.active_step_index),
+        "frontier": [_operating_point(policy, index) for index in range(len(policy.steps))],
         "saved_usd": {"value": usd, "low": low, "high": high},
     }
 
@@ -154,21 +154,23 @@ def run_try(
             found="none",
             next_step='twin routing try "How do I carry a clock?"',
         )
-    chosen = choose_author(settings, author)
-    trial = tried(settings, chosen, question)
+    chosen_author = choose_author(settings, author)
+    routing = try_question(settings, chosen_author, question)
     if as_json:
-        console.print_json(data=trial)
+        console.print_json(data=routing)
         return 0
     console.print(
-        f"{trial['model']}: gain {trial['gain']:.3f} [{trial['low']:.3f}, {trial['high']:.3f}], "
-        f"threshold {_number(trial['threshold'])}"
+        f"{routing['model']}: gain {routing['gain']:.3f} [{routing['low']:.3f}, {routing['high']:.3f}], "
+        f"threshold {_format_number(routing['threshold'])}"
     )
-    for near in trial["nearest"]:
-        console.print(f"  {near['gain']:+.2f} at cosine {near['cosine']:.2f}: {near['question']}")
+    for neighbour in routing["nearest"]:
+        console.print(
+            f"  {neighbour['gain']:+.2f} at cosine {neighbour['cosine']:.2f}: {neighbour['question']}"
+        )
     return 0
 
 
-def tried(settings: Settings, author: Author, question: str) -> dict[str, Any]:
+def try_question(settings: Settings, author: Author, question: str) -> dict[str, Any]:
     """Return what `twin routing try --json` prints.
 
     Raises:
@@ -178,11 +180,11 @@ def tried(settings: Settings, author: Author, question: str) -> dict[str, Any]:
     from twin_resources.models.retrieval.reranker import load_reranker
     from twin_resources.models.retrieval.retrieval import Retriever
 
-    path = policy_file(settings.home, author.slug)
+    path = policy_path(settings.home, author.slug)
     if not settings.has_paid_route or not path.exists():
         raise TwinError(
             f"route a question to {author.name}",
-            found=_why(settings, author, None),
+            found=_routing_reason(settings, author, None),
             next_step="see `twin routing`; nothing is routed until then",
         )
     policy = read_routing_policy(path)
@@ -196,20 +198,20 @@ def tried(settings: Settings, author: Author, question: str) -> dict[str, Any]:
     retriever = Retriever(settings.tables_base, embedder, reranker=load_reranker(settings))
     retrieved = retriever.retrieve(author.slug, question, token_budget=author.context_tokens)
     vector = np.asarray(retrieved.vector, np.float64)
-    closeness = max((passage.cosine for passage in retrieved.passages), default=0.0)
-    row = features_of(policy, vector, length=len(question), closeness=closeness)
-    routed = decide(policy, row)
-    low, high = gain_interval(routed.gain, policy.cross_fitted[:, -1], policy.gains[:, -1])
-    near = nearest_labels(
+    best_cosine = max((passage.cosine for passage in retrieved.passages), default=0.0)
+    features = question_features(policy, vector, length=len(question), closeness=best_cosine)
+    decision = choose_model(policy, features)
+    low, high = gain_interval(decision.gain, policy.cross_fitted[:, -1], policy.gains[:, -1])
+    neighbours = nearest_labels(
         vector, policy.vectors, label_ids=policy.label_ids, gains=policy.gains[:, -1]
     )
-    texts = _questions(settings, author.slug, [one.label_id for one in near])
+    texts = _question_texts(settings, author.slug, [one.label_id for one in neighbours])
     return {
-        "model": policy.models[routed.model].name,
-        "gain": round(routed.gain, 4),
+        "model": policy.models[decision.model].name,
+        "gain": round(decision.gain, 4),
         "low": round(low, 4),
         "high": round(high, 4),
-        "threshold": None if math.isinf(routed.threshold) else round(routed.threshold, 4),
+        "threshold": None if math.isinf(decision.threshold) else round(decision.threshold, 4),
         "nearest": [
             {
                 "id": one.label_id,
@@ -217,17 +219,17 @@ def tried(settings: Settings, author: Author, question: str) -> dict[str, Any]:
                 "cosine": round(one.cosine, 3),
                 "gain": round(one.gain, 3),
             }
-            for one in near
+            for one in neighbours
         ],
     }
 
 
-def _why(settings: Settings, author: Author, policy: RoutingPolicy | None) -> str:
+def _routing_reason(settings: Settings, author: Author, policy: RoutingPolicy | None) -> str:
     if not settings.has_paid_route:
         return "there is no paid model (TWIN_PAID_MODEL, TWIN_PAID_BUDGET_PER_DAY)"
     if not author.paid:
         return "nothing is routed: the author's file says paid = false"
-    if policy is not None and (lapsed := _lapsed(settings, author, policy)):
+    if policy is not None and (lapsed := _lapse_reason(settings, author, policy)):
         return f"nothing is routed: {lapsed}; the nightly job `learn_routing` fits it again"
     if policy is not None:
         step = policy.step
@@ -235,20 +237,20 @@ def _why(settings: Settings, author: Author, policy: RoutingPolicy | None) -> st
             f"{1 - step.kept:.0%} of the questions stay with the own model, the others go to "
             f"{policy.models[-1].model}; loses at most {-step.lower:.3f} of {policy.margin:g}"
         )
-    most = settings.routing_labels
-    usd = price_of(
+    max_labels = settings.routing_labels
+    usd = answer_price_usd(
         settings.paid_model, prompt_tokens=LABEL_TOKENS[0], answer_tokens=LABEL_TOKENS[1]
     )
-    fewest = math.ceil(expected_pairs(0.0, margin=settings.quality_margin))
+    min_labels = math.ceil(expected_pairs(0.0, margin=settings.quality_margin))
     return (
         f"nothing is routed: no policy is certified at margin {settings.quality_margin:g}; that "
-        f"takes {fewest:,} labels at the very least, bought up to {most:,} at about "
-        f"{dollars(usd)} each (TWIN_LABEL_BUDGET_PER_MONTH, then each night or with the "
+        f"takes {min_labels:,} labels at the very least, bought up to {max_labels:,} at about "
+        f"{format_dollars(usd)} each (TWIN_LABEL_BUDGET_PER_MONTH, then each night or with the "
         "job `learn_routing`; the metadata of `routing_policy` say how many are missing)"
     )
 
 
-def _lapsed(settings: Settings, author: Author, policy: RoutingPolicy) -> str:
+def _lapse_reason(settings: Settings, author: Author, policy: RoutingPolicy) -> str:
     """Return why the gateway ignores the policy, per the home's files, or empty if it does not.
 
     A home without a policy object says nothing about versions.
@@ -260,80 +262,86 @@ def _lapsed(settings: Settings, author: Author, policy: RoutingPolicy) -> str:
         return f"its labels are of {policy.models[-1].model}"
     if not settings.policy_path.exists():
         return ""
-    served = read_policy(settings.policy_path).authors.get(author.slug)
-    stable = served.stable.checkpoint if served and served.stable else ""
+    served_author = read_policy(settings.policy_path).authors.get(author.slug)
+    stable = served_author.stable.checkpoint if served_author and served_author.stable else ""
     return "" if policy.models[0].model == stable else "its labels are of another version"
 
 
-def _payback(found: Payback) -> dict[str, Any]:
-    value, low, high = found.saved_usd()
+def _payback_document(payback: Payback) -> dict[str, Any]:
+    value, low, high = payback.saved_usd()
     return {
-        "said": found.said,
-        "pays": found.pays,
-        "questions": None if math.isinf(found.questions) else math.ceil(found.questions),
-        "least_a_day": None if math.isinf(found.questions) else math.ceil(found.least_a_day),
-        "asked_a_day": round(found.asked / PAYS_WITHIN_DAYS, 1),
+        "said": payback.summary,
+        "pays": payback.is_worthwhile,
+        "questions": None
+        if math.isinf(payback.break_even_questions)
+        else math.ceil(payback.break_even_questions),
+        "least_a_day": None
+        if math.isinf(payback.break_even_questions)
+        else math.ceil(payback.min_questions_per_day),
+        "asked_a_day": round(payback.questions_asked / PAYBACK_DAYS, 1),
         "saved_usd_a_month": {"value": value, "low": low, "high": high},
     }
 
 
-def _labels_of(settings: Settings, author: str) -> LabelsOf | None:
+def _current_label_basis(settings: Settings, author: str) -> ComparedModels | None:
     """Return what labels would be of now, or None if no version is served or no embedder ready."""
-    from twin_resources.models.embedder.embedder import find_prepared
+    from twin_resources.models.embedder.embedder import find_prepared_embedder
 
     if not settings.policy_path.exists():
         return None
-    served = read_policy(settings.policy_path).authors.get(author)
-    if served is None or served.stable is None:
+    served_author = read_policy(settings.policy_path).authors.get(author)
+    if served_author is None or served_author.stable is None:
         return None
     try:
-        revision = find_prepared(settings)[1].revision
+        revision = find_prepared_embedder(settings)[1].revision
     except TwinError:
         return None
-    return LabelsOf(served.stable.checkpoint, settings.paid_model, revision)
+    return ComparedModels(served_author.stable.checkpoint, settings.paid_model, revision)
 
 
-def _answers(
+def _read_answers(
     settings: Settings, author: str, policy: RoutingPolicy | None
 ) -> tuple[RoutedAnswers, RoutedAnswers, Payback]:
     """Return this month's answers, those since the policy took effect, and whether labels pay."""
     with closing(State.open(settings.state_address)) as state:
         ledger_tables.open_tables(state)
         month = month_start()
-        with state.reading() as connection:
+        with state.read_transaction() as connection:
             answers = routed_answers(connection, author, since=month)
-            _, payback = payback_of(
-                settings, author, of=_labels_of(settings, author), policy=policy,
+            _, payback = estimate_payback(
+                settings, author, label_models=_current_label_basis(settings, author), policy=policy,
                 tables=Tables(settings.tables_base, state=state),
-                connection=connection, at=datetime.now(UTC),
+                connection=connection, now=datetime.now(UTC),
             )  # fmt: skip
             if policy is None:
                 return answers, RoutedAnswers(), payback
-            written = datetime.fromisoformat(policy.written_at)
-            in_force = routed_answers(connection, author, since=max(month, written))
-            return answers, in_force, payback
+            policy_written_at = datetime.fromisoformat(policy.written_at)
+            answers_in_force = routed_answers(
+                connection, author, since=max(month, policy_written_at)
+            )
+            return answers, answers_in_force, payback
 
 
-def _classes(policy: RoutingPolicy | None, answers: RoutedAnswers) -> list[dict[str, Any]]:
+def _class_rows(policy: RoutingPolicy | None, answers: RoutedAnswers) -> list[dict[str, Any]]:
     gains = {row.prompt_class: row for row in policy.classes} if policy else {}
     classes: list[dict[str, Any]] = []
     for name in sorted({*gains, *answers.classes}):
-        gain, counted = gains.get(name), answers.classes.get(name)
+        class_gain, class_answers = gains.get(name), answers.classes.get(name)
         classes.append(
             {
                 "class": name,
-                "labels": gain.labels if gain else 0,
-                "gain": round(gain.gain, 4) if gain else None,
-                "low": round(gain.low, 4) if gain else None,
-                "high": round(gain.high, 4) if gain else None,
-                "own": counted.own if counted else 0,
-                "paid": counted.paid if counted else 0,
+                "labels": class_gain.labels if class_gain else 0,
+                "gain": round(class_gain.gain, 4) if class_gain else None,
+                "low": round(class_gain.low, 4) if class_gain else None,
+                "high": round(class_gain.high, 4) if class_gain else None,
+                "own": class_answers.own if class_answers else 0,
+                "paid": class_answers.paid if class_answers else 0,
             }
         )
     return classes
 
 
-def _point(policy: RoutingPolicy, index: int) -> dict[str, Any]:
+def _operating_point(policy: RoutingPolicy, index: int) -> dict[str, Any]:
     step = policy.steps[index]
     return {
         "to_own": round(1.0 - step.kept, 4),
@@ -341,11 +349,11 @@ def _point(policy: RoutingPolicy, index: int) -> dict[str, Any]:
         "loss": round(-step.value, 4),
         "loses_at_most": round(-step.lower, 4),
         "certified": step.certified,
-        "in_force": index == policy.in_force,
+        "in_force": index == policy.active_step_index,
     }
 
 
-def _pace(settings: Settings) -> float:
+def _fastest_tokens_per_second(settings: Settings) -> float:
     """Return the tokens per busy second of the fastest self-hosted server, or 0 if not measured."""
     try:
         text = (settings.home / "gateway" / "throughput.json").read_text(encoding="utf-8")
@@ -357,58 +365,64 @@ def _pace(settings: Settings) -> float:
     )
 
 
-def _break_even(settings: Settings, pace: float) -> float | None:
+def _break_even_utilisation(settings: Settings, tokens_per_second: float) -> float | None:
     """Return the utilisation from which self-hosting is cheaper, or None if no pace is known."""
-    if pace <= 0:
+    if tokens_per_second <= 0:
         return None
-    full = self_hosted_usd_per_million_tokens(
-        settings.self_hosted_usd_per_hour, tokens_per_second=pace
+    full_load_usd = self_hosted_usd_per_million_tokens(
+        settings.self_hosted_usd_per_hour, tokens_per_second=tokens_per_second
     )
     prompt = round(PROMPT_SHARE * 1e6)
-    paid = price_of(settings.paid_model, prompt_tokens=prompt, answer_tokens=1_000_000 - prompt)
-    return round(break_even_utilisation(full, paid_blended=paid), 4) if paid > 0 else None
+    paid_usd = answer_price_usd(
+        settings.paid_model, prompt_tokens=prompt, answer_tokens=1_000_000 - prompt
+    )
+    return (
+        round(break_even_utilisation(full_load_usd, paid_blended=paid_usd), 4)
+        if paid_usd > 0
+        else None
+    )
 
 
-def _questions(settings: Settings, author: str, names: list[str]) -> dict[str, str]:
+def _question_texts(settings: Settings, author: str, label_ids: list[str]) -> dict[str, str]:
     """Return the label questions' texts from the readers' questions and the training samples."""
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
-    listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
+    quoted_ids = ", ".join("'" + name.replace("'", "''") + "'" for name in label_ids)
     questions: dict[str, str] = {}
     for asset, key in (("interactions", "trace_id"), ("instruction_dataset", "sample_id")):
-        if names and tables.exists(asset, author):
+        if label_ids and tables.exists(asset, author):
             rows = tables.read(
-                asset, author, columns=(key, "question"), where=f"{key} IN ({listed})"
+                asset, author, columns=(key, "question"), where=f"{key} IN ({quoted_ids})"
             )
             questions |= dict(rows.select(key, "question").iter_rows())
     return questions
 
 
-def _lines(summary: dict[str, Any]) -> list[str]:
+def _summary_lines(summary: dict[str, Any]) -> list[str]:
     lines: list[str] = []
-    point, saved = summary["point"], summary["saved_usd"]
-    if point is not None:
+    operating_point, saved = summary["point"], summary["saved_usd"]
+    if operating_point is not None:
         lines.append(
-            f"in force: {point['to_own']:.0%} to the own model, "
-            f"{dollars(point['usd_per_1000_answers'])} for 1,000 answers, loss {point['loss']:.3f}"
+            f"in force: {operating_point['to_own']:.0%} to the own model, "
+            f"{format_dollars(operating_point['usd_per_1000_answers'])} for 1,000 answers, loss {operating_point['loss']:.3f}"
         )
     if saved is not None:
         lines.append(
-            f"saved this month: {dollars(saved['value'])} "
-            f"({dollars(saved['low'])} to {dollars(saved['high'])})"
+            f"saved this month: {format_dollars(saved['value'])} "
+            f"({format_dollars(saved['low'])} to {format_dollars(saved['high'])})"
         )
     if summary["minutes_margin_not_held"]:
         lines.append(
             f"margin not held in {summary['minutes_margin_not_held']} minutes: the money "
             "allowed no certified point"
         )
-    even = summary["break_even_utilisation"]
-    if even is not None:
+    break_even = summary["break_even_utilisation"]
+    if break_even is not None:
         lines.append(
-            f"break-even: the own machine is cheaper from {even:.1%} utilisation on; measured "
+            f"break-even: the own machine is cheaper from {break_even:.1%} utilisation on; measured "
             f"{summary['utilisation']:.1%}"
         )
     return lines
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"

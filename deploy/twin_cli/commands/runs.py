@@ -12,19 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from twin_cli.commands.clock import StageBar, StageClock, duration
-from twin_resources.dagster_runs import ERASURE, IN_PROGRESS, Event, Run
+from twin_cli.commands.clock import StageBar, StageClock, format_duration
+from twin_resources.dagster_runs import ERASURE_TAG_VALUE, IN_PROGRESS_STATUSES, Event, Run
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.processes.dagster_http import PARTITION_TAG, DagsterHTTP
 from twin_resources.processes.program_progress import ProgramProgress
-from twin_resources.processes.programs import ensure_alive, ensure_not_given_up
+from twin_resources.processes.programs import ensure_alive, ensure_program_works
 from twin_resources.processes.stack import Stack
 
-IMPORT = "import_posts"
-LAUNCHED_BY_TAG, COMMAND = "twin/launched_by", "command"
-POLL_S = 1.0
-MAX_MESSAGE = 90  # characters shown of a log line, until the next line replaces it
+IMPORT_JOB = "import_posts"
+LAUNCHED_BY_TAG, LAUNCHED_BY_COMMAND = "twin/launched_by", "command"
+POLL_INTERVAL_S = 1.0
+MAX_MESSAGE_CHARACTERS = 90  # characters shown of a log line, until the next line replaces it
 
 
 @dataclass(frozen=True)
@@ -33,26 +33,28 @@ class FollowedRun:
 
     Attributes:
         failures: the first cause of each failed step.
-        refused: the names of the asset checks that failed.
-        numbers: materialized asset → the whole numbers in its metadata.
-        goes_on: whether following stopped at the awaited asset, before the run's end.
+        failed_checks: the names of the asset checks that failed.
+        asset_numbers: materialized asset → the whole numbers in its metadata.
+        is_unfinished: whether following stopped at the awaited asset, before the run's end.
         cursor: the cursor of the last reported event, from which following resumes.
-        began: step → its start in seconds since the epoch; the last step may still run.
+        step_started_at: step → its start in seconds since the epoch; the last step may still run.
         seconds: the seconds from launch to the end of following.
     """
 
     run: Run
     failures: tuple[str, ...]
-    refused: tuple[str, ...]
-    numbers: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
-    goes_on: bool = False
+    failed_checks: tuple[str, ...]
+    asset_numbers: Mapping[str, Mapping[str, int]] = field(
+        default_factory=dict[str, Mapping[str, int]]
+    )
+    is_unfinished: bool = False
     cursor: str | None = None
-    began: Mapping[str, float] = field(default_factory=dict[str, float])
+    step_started_at: Mapping[str, float] = field(default_factory=dict[str, float])
     followed_at: float = field(default_factory=time.time)
 
     @property
     def succeeded(self) -> bool:
-        return self.goes_on or self.run.status == "SUCCESS"
+        return self.is_unfinished or self.run.status == "SUCCESS"
 
     @property
     def seconds(self) -> float:
@@ -79,21 +81,27 @@ class RunningRun:
     left_s: float | None
 
 
-def running_now(dagster: DagsterHTTP) -> list[RunningRun]:
+def list_running_runs(dagster: DagsterHTTP) -> list[RunningRun]:
     """Return the runs that Dagster has in progress, longest first."""
-    return [_standing(dagster, run) for run in reversed(dagster.runs(statuses=IN_PROGRESS))]
+    return [
+        _describe_run(dagster, run) for run in reversed(dagster.runs(statuses=IN_PROGRESS_STATUSES))
+    ]
 
 
-def _standing(dagster: DagsterHTTP, run: Run) -> RunningRun:
-    step, detail, left, at = "", "", None, 0.0
+def _describe_run(dagster: DagsterHTTP, run: Run) -> RunningRun:
+    step, detail, remaining_s, reported_at = "", "", None, 0.0
     cursor: str | None = None
     while run.status != "QUEUED":
         events, cursor = dagster.events(run.run_id, after=cursor)
         for event in events:
             if event.kind == "ExecutionStepStartEvent":
-                step, detail, left = event.step.replace("_", " "), "", None
+                step, detail, remaining_s = event.step.replace("_", " "), "", None
             elif (report := event.progress) is not None:
-                detail, left, at = progress_line(report), left_of(report), event.timestamp
+                detail, remaining_s, reported_at = (
+                    progress_line(report),
+                    remaining_seconds(report),
+                    event.timestamp,
+                )
         if not events:
             break
     now = time.time()
@@ -104,13 +112,13 @@ def _standing(dagster: DagsterHTTP, run: Run) -> RunningRun:
         step or ("waiting for its turn" if run.status == "QUEUED" else "starting"),
         detail,
         seconds=now - (run.started or run.created),
-        left_s=None if left is None else max(0.0, left - (now - at)),
+        left_s=None if remaining_s is None else max(0.0, remaining_s - (now - reported_at)),
     )
 
 
 def run_in_flight(dagster: DagsterHTTP, job: str, author: str) -> Run | None:
     """Return the newest unfinished run of a job for an author, or None."""
-    in_flight = dagster.runs(job=job, author=author, statuses=IN_PROGRESS, limit=1)
+    in_flight = dagster.runs(job=job, author=author, statuses=IN_PROGRESS_STATUSES, limit=1)
     return in_flight[0] if in_flight else None
 
 
@@ -120,69 +128,71 @@ def launch_or_join(dagster: DagsterHTTP, job: str, author: str) -> tuple[str, bo
         running = run_in_flight(dagster, job, author)
         if running is not None:
             return running.run_id, False
-        return dagster.launch(job, author, tags={LAUNCHED_BY_TAG: COMMAND}), True
+        return dagster.launch(job, author, tags={LAUNCHED_BY_TAG: LAUNCHED_BY_COMMAND}), True
 
 
-def follow(
+def follow_run(
     dagster: DagsterHTTP,
     run_id: str,
     *,
     clock: StageClock,
     title: str,
     stack: Stack | None = None,
-    until: str = "",
-    before: FollowedRun | None = None,
+    until_asset: str = "",
+    previous: FollowedRun | None = None,
 ) -> FollowedRun:
     """Follow a run, and its replacement if its worker dies or `twin forget` ends it.
 
     Args:
-        before: how far the run, or its replacement, was already followed; its events are not
+        previous: how far the run, or its replacement, was already followed; its events are not
             repeated.
-        until: an asset whose materialization ends the wait, or empty to wait for the run's end.
+        until_asset: an asset whose materialization ends the wait, or empty to wait for the run's end.
         stack: the stack, checked while waiting so that a stopped stack ends the wait.
 
     Raises:
         TwinError: Dagster stopped answering, and the run may still be in progress; or the
             supervisor gave up Dagster's daemon, which starts runs.
     """
-    numbers = dict(before.numbers) if before else {}
-    cursor = before.cursor if before else None
-    run_id = before.run.run_id if before else run_id
-    with clock.bar(title) as bar, clock.never_silent():
-        notes = _Notes(bar, clock, began=before.began if before else {})
+    asset_numbers = dict(previous.asset_numbers) if previous else {}
+    cursor = previous.cursor if previous else None
+    run_id = previous.run.run_id if previous else run_id
+    with clock.bar(title) as bar, clock.report_waits():
+        reporter = _RunReporter(
+            bar, clock, step_started_at=previous.step_started_at if previous else {}
+        )
         while True:
             if stack is not None:
                 ensure_alive(stack)
             run = dagster.run(run_id)
             events, cursor = dagster.events(run_id, after=cursor)
             for event in events:
-                notes.take(event)
+                reporter.process_event(event)
                 if event.asset:
-                    numbers[event.asset] = event.numbers
-            if until and until in numbers:
+                    asset_numbers[event.asset] = event.numbers
+            if until_asset and until_asset in asset_numbers:
                 break
             if run.is_finished and not events:
-                follower = _retry_of(dagster, run, stack=stack, clock=clock)
-                if follower is None:
+                retry_run_id = _find_retry(dagster, run, stack=stack, clock=clock)
+                if retry_run_id is None:
                     break
-                run_id, cursor = follower, None
-                notes.failures.clear()
-                notes.refused.clear()
+                run_id, cursor = retry_run_id, None
+                reporter.failures.clear()
+                reporter.failed_checks.clear()
             if not events:
                 if run.status == "QUEUED":
                     bar.update("waiting for its turn")
                     if stack is not None:
-                        ensure_not_given_up(stack, "dagster-daemon")  # the daemon starts the run
-                time.sleep(POLL_S)
-        notes.flush()
+                        ensure_program_works(stack, "dagster-daemon")  # the daemon starts the run
+                time.sleep(POLL_INTERVAL_S)
+        reporter.flush()
     return FollowedRun(
         run,
-        tuple(dict.fromkeys(notes.failures)),
-        tuple(dict.fromkeys(notes.refused)),
-        numbers=numbers,
-        goes_on=not run.is_finished,
+        tuple(dict.fromkeys(reporter.failures)),
+        tuple(dict.fromkeys(reporter.failed_checks)),
+        asset_numbers=asset_numbers,
+        is_unfinished=not run.is_finished,
         cursor=cursor,
-        began=notes.began,
+        step_started_at=reporter.began,
     )
 
 
@@ -200,71 +210,81 @@ def progress_line(report: Mapping[str, Any]) -> str:
     return "  ".join(parts)
 
 
-def left_of(report: Mapping[str, Any]) -> float | None:
+def remaining_seconds(report: Mapping[str, Any]) -> float | None:
     """Return the seconds left by a `progress {json}` report, or None if it has none."""
-    left = report.get("eta_s")
-    return float(left) if isinstance(left, (int, float)) else None
+    eta_s = report.get("eta_s")
+    return float(eta_s) if isinstance(eta_s, (int, float)) else None
 
 
-class _Notes:
+class _RunReporter:
     """The reporter of a run's events: a phase for each step, and one line when the step ends."""
 
     def __init__(
-        self, bar: StageBar, clock: StageClock, *, began: Mapping[str, float] | None = None
+        self,
+        bar: StageBar,
+        clock: StageClock,
+        *,
+        step_started_at: Mapping[str, float] | None = None,
     ) -> None:
         self.failures: list[str] = []
-        self.refused: list[str] = []
-        self.began = dict(began or {})
+        self.failed_checks: list[str] = []
+        self.began = dict(step_started_at or {})
         self._bar, self._clock = bar, clock
-        self._done: list[str] = []
-        self._held = self._open = 0
+        self._finished_assets: list[str] = []
+        self._passed_count = self._undecided_count = 0
 
-    def take(self, event: Event) -> None:
+    def process_event(self, event: Event) -> None:
         """Process one event, in the order of the log."""
         report = event.progress
         if report is not None:
             done, total = report.get("step"), report.get("steps")
             line = progress_line(report)
-            self._bar.update(line, done=done, total=total, left_s=left_of(report))
+            self._bar.update(line, done=done, total=total, remaining_s=remaining_seconds(report))
         elif event.kind == "ExecutionStepStartEvent":
-            if self._done:  # checks that are separate steps are reported together
+            if self._finished_assets:  # checks that are separate steps are reported together
                 self.flush()
             self.began[event.step] = event.timestamp
-            self._bar.phase(event.step.replace("_", " "))
+            self._bar.begin_phase(event.step.replace("_", " "))
         elif event.kind == "LogMessageEvent":
-            self._bar.update(" ".join(event.message.split())[:MAX_MESSAGE])
+            self._bar.update(" ".join(event.message.split())[:MAX_MESSAGE_CHARACTERS])
         elif event.asset:
-            if not self._done:
+            if not self._finished_assets:
                 self.flush()
-            took = duration(event.timestamp - self.began.get(event.step, event.timestamp))
-            self._done.append(f"{event.asset.replace('_', ' ')} done in {took}")
+            duration_text = format_duration(
+                event.timestamp - self.began.get(event.step, event.timestamp)
+            )
+            self._finished_assets.append(f"{event.asset.replace('_', ' ')} done in {duration_text}")
         elif event.check and event.undecided:
-            self._open += 1
+            self._undecided_count += 1
         elif event.check and event.passed:
-            self._held += 1
+            self._passed_count += 1
         elif event.kind in {"ExecutionStepFailureEvent", "RunFailureEvent"} and event.errors:
             self.failures.append(event.errors[-1])
         elif event.check:
-            self._clock.say(f"check failed: {event.check.replace('_', ' ')}", style="yellow")
-            self.refused.append(event.check)
+            self._clock.log(f"check failed: {event.check.replace('_', ' ')}", style="yellow")
+            self.failed_checks.append(event.check)
 
     def flush(self) -> None:
         """In the long form, print what the ended step made and a summary of its checks."""
-        checks = [_counted(self._held, "check holds", "checks hold")] if self._held else []
-        checks += [f"{self._open} follow"] if self._open else []
-        for line in self._done[:-1]:
-            self._clock.detail(line)
-        if report_line := ", ".join([*self._done[-1:], *checks]):
-            self._clock.detail(report_line)
-        self._done.clear()
-        self._held = self._open = 0
+        checks = (
+            [_count_text(self._passed_count, "check holds", "checks hold")]
+            if self._passed_count
+            else []
+        )
+        checks += [f"{self._undecided_count} follow"] if self._undecided_count else []
+        for line in self._finished_assets[:-1]:
+            self._clock.log_detail(line)
+        if report_line := ", ".join([*self._finished_assets[-1:], *checks]):
+            self._clock.log_detail(report_line)
+        self._finished_assets.clear()
+        self._passed_count = self._undecided_count = 0
 
 
-def _counted(count: int, one: str, more: str) -> str:
-    return f"{count} {one if count == 1 else more}"
+def _count_text(count: int, singular: str, plural: str) -> str:
+    return f"{count} {singular if count == 1 else plural}"
 
 
-def _retry_of(
+def _find_retry(
     dagster: DagsterHTTP, run: Run, *, stack: Stack | None, clock: StageClock
 ) -> str | None:
     """Return the id of the run that replaces this one and announce it, or None if there is none.
@@ -272,28 +292,28 @@ def _retry_of(
     Dagster names its own retry some seconds after the end. This function relaunches a run that
     `twin forget` ended, after the erasure. The sensor retries a training that it launched.
     """
-    is_mine = run.job == IMPORT or run.tags.get(LAUNCHED_BY_TAG) == COMMAND
-    if run.was_ended_by_erasure and is_mine:
-        while dagster.runs(job=ERASURE, statuses=IN_PROGRESS, limit=1):
+    is_own_run = run.job == IMPORT_JOB or run.tags.get(LAUNCHED_BY_TAG) == LAUNCHED_BY_COMMAND
+    if run.was_ended_by_erasure and is_own_run:
+        while dagster.runs(job=ERASURE_TAG_VALUE, statuses=IN_PROGRESS_STATUSES, limit=1):
             if stack is not None:
                 ensure_alive(stack)
-            time.sleep(POLL_S)
-        follower, _ = launch_or_join(dagster, run.job, run.tags[PARTITION_TAG])
-        clock.say(f"`twin forget` ended the run; it begins again as {follower[:8]}")
-        return follower
-    began, progress = time.monotonic(), ProgramProgress()
+            time.sleep(POLL_INTERVAL_S)
+        retry_run_id, _ = launch_or_join(dagster, run.job, run.tags[PARTITION_TAG])
+        clock.log(f"`twin forget` ended the run; it begins again as {retry_run_id[:8]}")
+        return retry_run_id
+    started_at, progress = time.monotonic(), ProgramProgress()
     while run.will_be_retried and not run.retry_run_id:
         if stack is not None:
             ensure_alive(stack)
-            ensure_not_given_up(stack, "dagster-daemon", progress)
-        if time.monotonic() - began > MAX_WORKING_S:
+            ensure_program_works(stack, "dagster-daemon", progress)
+        if time.monotonic() - started_at > MAX_WORKING_S:
             raise TwinError(
                 f"follow the retry of the run {run.run_id[:8]}",
                 found=f"Dagster announced one and did not start it within {MAX_WORKING_S:.0f} s",
                 next_step="see dagster-daemon.log",
             )
-        time.sleep(POLL_S)
+        time.sleep(POLL_INTERVAL_S)
         run = dagster.run(run.run_id)
     if run.retry_run_id:
-        clock.say(f"the run's worker died; Dagster runs it again as {run.retry_run_id[:8]}")
+        clock.log(f"the run's worker died; Dagster runs it again as {run.retry_run_id[:8]}")
     return run.retry_run_id or None

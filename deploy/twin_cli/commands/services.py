@@ -17,7 +17,7 @@ from functools import partial
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.subprocesses import running_module
 from twin_resources.authors import author_slugs
-from twin_resources.dagster_runs import WITH_A_WORKER
+from twin_resources.dagster_runs import STATUSES_WITH_WORKER
 from twin_resources.errors import TwinError
 from twin_resources.page.links import make_link
 from twin_resources.processes.dagster_http import DagsterHTTP
@@ -27,28 +27,28 @@ from twin_resources.processes.programs import (
     AFTER_EMBEDDER,
     AFTER_WEBSERVER,
     ensure_alive,
-    service_is_ready,
+    is_service_ready,
     stack_programs,
     wait_until,
 )
 from twin_resources.processes.stack import (
     Stack,
-    StackRuns,
+    StackRunningError,
     find_stack,
     read_record,
     start_stack,
 )
 from twin_resources.settings import Settings, load_secrets
 
-WARNING = "warning: "  # prefix of a preparation's line that concerns the waiting person
+WARNING_PREFIX = "warning: "  # prefix of a preparation's line that concerns the waiting person
 
 # Services for an import of posts, and further ones for an answer, in the order of waiting.
-FOR_IMPORTS = ("traces", "dagster-code", "dagster-webserver")
-FOR_ANSWERS = ("models", "gateway")
+IMPORT_SERVICES = ("traces", "dagster-code", "dagster-webserver")
+ANSWER_SERVICES = ("models", "gateway")
 BASE_MODEL, EMBEDDER = "base model", "embedder"
 PREPARATIONS = {
     BASE_MODEL: ("twin_resources.models.base_model", "prepare"),
-    EMBEDDER: ("twin_resources.models.embedder", "prepare"),
+    EMBEDDER: ("twin_resources.models.embedder_revision", "prepare"),
 }
 
 
@@ -70,20 +70,20 @@ def start_or_attach(
                 settings,
                 programs=stack_programs,
                 requested_ports=requested_ports,
-                report=clock.detail,
+                report=clock.log_detail,
             )
-        except StackRuns:
+        except StackRunningError:
             pass  # another `twin up` was faster, and this one waited for it
         else:
-            clock.detail(f"supervisor started (pid {stack.identity.pid}), home {settings.home}")
+            clock.log_detail(f"supervisor started (pid {stack.identity.pid}), home {settings.home}")
             return stack, True
-    stack = stack_in_use(settings)
+    stack = require_stack(settings)
     _ensure_same_models(settings, stack)
-    clock.say(f"it runs already (supervisor pid {stack.identity.pid}): this command uses it")
+    clock.log(f"it runs already (supervisor pid {stack.identity.pid}): this command uses it")
     return stack, False
 
 
-def ready_for_imports(stack: Stack, *, clock: StageClock, started: bool) -> None:
+def prepare_imports(stack: Stack, *, clock: StageClock, started: bool) -> None:
     """Prepare the embedder and wait for Dagster, so that posts can be imported.
 
     Args:
@@ -93,10 +93,10 @@ def ready_for_imports(stack: Stack, *, clock: StageClock, started: bool) -> None
         TwinError: the embedder cannot be prepared, or a service did not come up.
     """
     page = make_link(stack.settings, urls(stack.settings)["chat"])
-    clock.say(f"your page, as soon as the posts can be quoted: {page}", style="bold")
+    clock.log(f"your page, as soon as the posts can be quoted: {page}", style="bold")
     _prepare(stack, EMBEDDER, clock=clock)
     _start_programs(stack, AFTER_EMBEDDER)
-    _wait_for_services(stack, FOR_IMPORTS, clock=clock, started=started)
+    _wait_for_services(stack, IMPORT_SERVICES, clock=clock, started=started)
 
 
 def prepare_answers(stack: Stack, *, clock: StageClock) -> None:
@@ -107,21 +107,21 @@ def prepare_answers(stack: Stack, *, clock: StageClock) -> None:
     """
     _prepare(stack, BASE_MODEL, clock=clock)
     _start_programs(stack, AFTER_BASE_MODEL)
-    _wait_for_services(stack, FOR_ANSWERS, clock=clock, started=False)
+    _wait_for_services(stack, ANSWER_SERVICES, clock=clock, started=False)
 
 
-def publish_endpoints(stack: Stack, *, first: str = "") -> Endpoints:
+def publish_endpoints(stack: Stack, *, first_author: str = "") -> Endpoints:
     """Write the running stack's `endpoints.json` and `env`.
 
     Args:
-        first: the slug whose model is listed first.
+        first_author: the slug whose model is listed first.
     """
     settings = stack.settings
     secrets = load_secrets(settings)
     slugs = author_slugs(settings)
-    slugs.sort(key=lambda slug: slug != first)
+    slugs.sort(key=lambda slug: slug != first_author)
     aliases = ["", "@stable", "@base", *(["@paid"] if settings.has_paid_route else [])]
-    real = settings.has_real_langfuse
+    uses_langfuse = settings.has_real_langfuse
     addresses = urls(settings)
     endpoints = Endpoints(
         home=str(settings.home),
@@ -130,8 +130,12 @@ def publish_endpoints(stack: Stack, *, first: str = "") -> Endpoints:
         traces=addresses["traces"],
         gateway_key=secrets.gateway_key,
         models=tuple(f"twin/{slug}{alias}" for slug in slugs for alias in aliases),
-        traces_public_key=settings.langfuse_public_key if real else secrets.traces_public_key,
-        traces_secret_key=settings.langfuse_secret_key if real else secrets.traces_secret_key,
+        traces_public_key=settings.langfuse_public_key
+        if uses_langfuse
+        else secrets.traces_public_key,
+        traces_secret_key=settings.langfuse_secret_key
+        if uses_langfuse
+        else secrets.traces_secret_key,
         logs=str(settings.logs_dir),
         pids=stack.pids(),
     )
@@ -141,11 +145,11 @@ def publish_endpoints(stack: Stack, *, first: str = "") -> Endpoints:
 
 def _ensure_same_models(settings: Settings, stack: Stack) -> None:
     for name in ("base_model", "embedder", "gateways"):
-        wanted, running = getattr(settings, name), getattr(stack.record, name)
-        if wanted != running:
+        requested, current = getattr(settings, name), getattr(stack.record, name)
+        if requested != current:
             raise TwinError(
-                f"use {wanted} as {name.replace('_', ' ')}",
-                found=f"the running stack uses {running}",
+                f"use {requested} as {name.replace('_', ' ')}",
+                found=f"the running stack uses {current}",
                 next_step="`twin stop`, then `twin up` with the new one",
             )
 
@@ -154,17 +158,17 @@ def _wait_for_services(
     stack: Stack, services: Sequence[str], *, clock: StageClock, started: bool
 ) -> None:
     settings = stack.settings
-    dagster = DagsterHTTP.of_home(settings)
+    dagster = DagsterHTTP.for_home(settings)
     programs = stack.supervisor.states()
     for service in services:
         if service not in programs:
             continue  # a real Langfuse replaces the trace store
         wait_until(
             stack,
-            lambda service=service: service_is_ready(settings, service, dagster=dagster),
+            lambda service=service: is_service_ready(settings, service, dagster=dagster),
             program=service,
         )
-        clock.detail(f"{service} ready")
+        clock.log_detail(f"{service} ready")
         if service == "dagster-webserver":
             if started:
                 mark_lost_runs(stack, dagster, clock=clock)
@@ -181,13 +185,13 @@ def _start_programs(stack: Stack, names: Sequence[str]) -> None:
 
 def mark_lost_runs(stack: Stack, dagster: DagsterHTTP, *, clock: StageClock) -> None:
     """Mark runs that a crash cut short: without a worker they would stay "in progress" forever."""
-    lost = dagster.runs(statuses=WITH_A_WORKER, updated_before=stack.identity.started)
-    for run in lost:
+    lost_runs = dagster.runs(statuses=STATUSES_WITH_WORKER, updated_before=stack.identity.started)
+    for run in lost_runs:
         dagster.end_run(run.run_id)
-        clock.say(f"run {run.run_id[:8]} ({run.job}) was cut short; marked as canceled")
+        clock.log(f"run {run.run_id[:8]} ({run.job}) was cut short; marked as canceled")
 
 
-def stack_in_use(settings: Settings) -> Stack:
+def require_stack(settings: Settings) -> Stack:
     """Return this home's running stack.
 
     Raises:
@@ -197,10 +201,10 @@ def stack_in_use(settings: Settings) -> Stack:
     if stack is not None:
         return stack
     record = read_record(settings)
-    crashed = record is not None and record.supervisor is not None
+    has_crashed = record is not None and record.supervisor is not None
     raise TwinError(
         f"find the running stack of {settings.home}",
-        found="it ended without `twin stop`" if crashed else "none runs",
+        found="it ended without `twin stop`" if has_crashed else "none runs",
         next_step="start it with `twin up`",
     )
 
@@ -214,44 +218,44 @@ def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
     """
     settings = stack.settings
     if is_prepared(settings, name):
-        clock.detail(f"the {name} was prepared before")
+        clock.log_detail(f"the {name} was prepared before")
         return
     # marked with the stack, so that `twin stop` also ends a preparation
     with running_module(
         settings,
         *PREPARATIONS[name],
         instance=stack.record.instance,
-        report=partial(_tell, clock, name),
+        report=partial(_log_preparation_line, clock, name),
     ) as module:
-        finished = module.wait()
-    if finished.code != 0:
+        result = module.wait()
+    if result.exit_code != 0:
         ensure_alive(stack)  # `twin stop` elsewhere may be the cause
-        named = settings.base_model if name == BASE_MODEL else settings.embedder
+        model_name = settings.base_model if name == BASE_MODEL else settings.embedder
         raise TwinError(
-            f"prepare the {name} ({named})",
-            found=finished.errors or f"exit code {finished.code}",
+            f"prepare the {name} ({model_name})",
+            found=result.errors or f"exit code {result.exit_code}",
             next_step="mend this and run `twin up` again; what is prepared already is kept",
         )
 
 
 def is_prepared(settings: Settings, name: str) -> bool:
     """Return whether a model is prepared, without a process, which would take 2 s."""
-    from twin_resources.models.embedder.embedder import find_prepared
+    from twin_resources.models.embedder.embedder import find_prepared_embedder
     from twin_resources.storage.weights.weights import load_base_model
 
     try:
         if name == BASE_MODEL:
             load_base_model(settings)
         else:
-            find_prepared(settings)
+            find_prepared_embedder(settings)
     except TwinError:
         return False  # the preparing process reports what is missing
     return True
 
 
-def _tell(clock: StageClock, name: str, line: str) -> None:
+def _log_preparation_line(clock: StageClock, name: str, line: str) -> None:
     """Print a warning, which concerns the waiting person; other lines are details."""
-    if line.startswith(WARNING):
-        clock.say(line, style="yellow")
+    if line.startswith(WARNING_PREFIX):
+        clock.log(line, style="yellow")
     else:
-        clock.detail(f"{name}: {line}")
+        clock.log_detail(f"{name}: {line}")

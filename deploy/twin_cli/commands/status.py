@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from twin_resources.authors import author_slugs
-from twin_resources.authors.pausing import pause_file, paused_because
+from twin_resources.authors.pausing import pause_file, pause_reason
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.processes.endpoints import urls
 from twin_resources.processes.process_identity import marked_processes
 from twin_resources.processes.stack import Stack, find_stack, read_record
-from twin_resources.processes.wording import counted
+from twin_resources.processes.wording import format_count
 from twin_resources.registry.policy import read_policy
 from twin_resources.settings import Settings
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from twin_cli.commands.runs import RunningRun
 
-NOT_RUNNING = 1
+NOT_RUNNING_EXIT_CODE = 1
 # A program that exited less than this ago and runs again may soon exit again: during a
 # training, the chat page takes 40 s for its imports.
-SETTLED_S = 60.0
+RECENT_EXIT_S = 60.0
 # Module → program that a host may run without a stack (a container of one role).
-ROLES = {
+PROGRAM_BY_MODULE = {
     "twin_resources.gateway": "gateway",
     "twin_resources.models.serving.fleet": "models",
     "twin_resources.observability.langfuse.relay": "relay",
@@ -90,28 +90,34 @@ class StackStatus:
     runs_unknown: str = ""
 
 
-def look(settings: Settings) -> StackStatus:
+def collect_status(settings: Settings) -> StackStatus:
     """Return the current status, from the supervisor, files and the state store."""
     stack = find_stack(settings)
     record = read_record(settings)
-    runs, runs_unknown = _runs(stack) if stack else ((), "")
-    crashed = stack is None and record is not None and record.supervisor is not None
-    programs = _programs(stack) if stack else () if crashed else _roles(settings)
+    runs, runs_unknown = _read_runs(stack) if stack else ((), "")
+    has_crashed = stack is None and record is not None and record.supervisor is not None
+    programs = (
+        _program_statuses(stack)
+        if stack
+        else ()
+        if has_crashed
+        else _programs_without_stack(settings)
+    )
     return StackStatus(
         home=str(settings.home),
         running=stack is not None or bool(programs),
-        crashed=crashed,
+        crashed=has_crashed,
         urls=urls(stack.settings) if stack else {},
         programs=programs,
-        authors=_served(settings),
-        outbox=_outbox(settings),
-        quality=_quality(settings),
+        authors=_served_versions(settings),
+        outbox=_outbox_counts(settings),
+        quality=_quality_lines(settings),
         runs=runs,
         runs_unknown=runs_unknown,
     )
 
 
-def _quality(settings: Settings) -> dict[str, tuple[str, ...]]:
+def _quality_lines(settings: Settings) -> dict[str, tuple[str, ...]]:
     """Return author → lines; a home without a state store has none and loads no SQL."""
     if not settings.state_url and not (settings.home / "state.sqlite").exists():
         return {}
@@ -122,11 +128,11 @@ def _quality(settings: Settings) -> dict[str, tuple[str, ...]]:
 
 def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
     """Print the status; return 0 if the stack runs, else 1."""
-    status = look(settings)
+    status = collect_status(settings)
     if as_json:
         document: dict[str, Any] = asdict(status)
         console.print_json(data=document)
-        return 0 if status.running else NOT_RUNNING
+        return 0 if status.running else NOT_RUNNING_EXIT_CODE
     if not status.running:
         why = "ended without `twin stop`; `twin up` recovers" if status.crashed else "not running"
         console.print(f"{status.home}: {why}", markup=False)
@@ -135,10 +141,8 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
         console.print(f"{status.home}: no stack; this host runs {roles}", markup=False)
     for program in status.programs:
         pid = f"pid {program.pid}" if program.pid else ""
-        up = "" if program.up_s is None else f"up {program.up_s:,.0f} s"
-        line = (
-            f"  {program.name:<18} {program.state.lower():<9} {pid:<12} {up:<11} {program.exited}"
-        )
+        uptime = "" if program.up_s is None else f"up {program.up_s:,.0f} s"
+        line = f"  {program.name:<18} {program.state.lower():<9} {pid:<12} {uptime:<11} {program.exited}"
         console.print(line.rstrip(), markup=False)
     for name, url in status.urls.items():
         console.print(f"  {name:<18} {url}", markup=False)
@@ -152,7 +156,7 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
         console.print(f"  twin/{slug:<13} {version}", markup=False)
         for line in status.quality.get(slug, ()):
             console.print(f"    {line}", markup=False)
-    return 0 if status.running else NOT_RUNNING
+    return 0 if status.running else NOT_RUNNING_EXIT_CODE
 
 
 def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int:
@@ -162,41 +166,41 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
         TwinError: no stack runs, or nothing is being trained.
     """
     from twin_cli.commands.clock import StageClock
-    from twin_cli.commands.outcome import wait_for_ending
-    from twin_cli.commands.services import stack_in_use
+    from twin_cli.commands.outcome import wait_for_result
+    from twin_cli.commands.services import require_stack
     from twin_cli.commands.subject import choose_author
-    from twin_cli.commands.training import compare, show_voice, tell_ending
+    from twin_cli.commands.training import compare_answers, show_voice, report_result
     from twin_resources.processes.endpoints import read_endpoints
 
     clock = StageClock()
-    stack = stack_in_use(settings)
-    chosen = choose_author(settings, author)
-    with clock.never_silent("waiting for a training"):
-        ending = wait_for_ending(stack, chosen.slug, clock=clock, timeout_s=timeout_s)
-        tell_ending(ending, clock=clock)
-        show_voice(stack.settings, ending, clock=clock)
-        compare(stack, read_endpoints(settings.home), chosen, ending, clock=clock)
-    return int(ending.outcome)
+    stack = require_stack(settings)
+    chosen_author = choose_author(settings, author)
+    with clock.report_waits("waiting for a training"):
+        result = wait_for_result(stack, chosen_author.slug, clock=clock, timeout_s=timeout_s)
+        report_result(result, clock=clock)
+        show_voice(stack.settings, result, clock=clock)
+        compare_answers(stack, read_endpoints(settings.home), chosen_author, result, clock=clock)
+    return int(result.outcome)
 
 
 def run_line(run: RunningRun) -> str:
     """Return a run as a line: `retrain_twin ada: fine tuned checkpoint  step 20/48  for 4:10`."""
-    from twin_cli.commands.clock import duration
+    from twin_cli.commands.clock import format_duration
 
-    times = f"for {duration(run.seconds)}"
+    timing_text = f"for {format_duration(run.seconds)}"
     if run.left_s is not None:
-        times += f", about {duration(run.left_s)} left of this step"
-    line = "  ".join(filter(None, (run.step, run.detail, times)))
+        timing_text += f", about {format_duration(run.left_s)} left of this step"
+    line = "  ".join(filter(None, (run.step, run.detail, timing_text)))
     return f"{' '.join(filter(None, (run.job, run.author)))}: {line}"
 
 
-def _runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
+def _read_runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
     """Return Dagster's runs, or why it cannot be asked: a status is wanted while it starts, too."""
-    from twin_cli.commands.runs import running_now
+    from twin_cli.commands.runs import list_running_runs
     from twin_resources.processes.dagster_http import DagsterHTTP
 
     try:
-        return tuple(running_now(DagsterHTTP.of_home(stack.settings))), ""
+        return tuple(list_running_runs(DagsterHTTP.for_home(stack.settings))), ""
     except TwinError as error:
         return (), error.found
 
@@ -207,25 +211,25 @@ def outbox_lines(outbox: dict[str, Any]) -> list[str]:
         return []
     lines: list[str] = []
     if outbox["scores"] or outbox["traces"]:
-        waited = (
+        wait_text = (
             "" if outbox["oldest_at"] is None else f" for {time.time() - outbox['oldest_at']:.0f} s"
         )
         lines.append(
-            f"outbox: waiting for the trace store{waited}: {counted(outbox['scores'], 'score')}, "
-            f"{counted(outbox['traces'], 'trace')}"
+            f"outbox: waiting for the trace store{wait_text}: {format_count(outbox['scores'], 'score')}, "
+            f"{format_count(outbox['traces'], 'trace')}"
         )
     if outbox["problem"]:
         lines.append(f"outbox: {outbox['problem']}")
     if outbox["dropped_traces"]:
         lines.append(
-            f"outbox: {counted(outbox['dropped_traces'], 'trace')} dropped for room, oldest first"
+            f"outbox: {format_count(outbox['dropped_traces'], 'trace')} dropped for room, oldest first"
         )
     if outbox["refused"]:
         lines.append(f"outbox: {outbox['refused']:,} refused for good by the trace store, kept")
     return lines
 
 
-def _outbox(settings: Settings) -> dict[str, Any]:
+def _outbox_counts(settings: Settings) -> dict[str, Any]:
     path = outbox_path(settings)
     if not path.exists():
         return {}
@@ -233,41 +237,43 @@ def _outbox(settings: Settings) -> dict[str, Any]:
         return asdict(outbox.counts())
 
 
-def _programs(stack: Stack) -> tuple[ProgramStatus, ...]:
-    started = {name: identity.started for name, identity in stack.pids().items()}
+def _program_statuses(stack: Stack) -> tuple[ProgramStatus, ...]:
+    start_times = {name: identity.started for name, identity in stack.pids().items()}
     now = time.time()
     programs: list[ProgramStatus] = []
     for name, state in stack.supervisor.states().items():
-        ended_s = now - state.stopped
-        how = stack.supervisor.last_exit(name) if ended_s < SETTLED_S else ""
-        exits = bool(how) and state.state != "STOPPED"
+        ended_s = now - state.stopped_at
+        exit_status = stack.supervisor.last_exit(name) if ended_s < RECENT_EXIT_S else ""
+        has_exited = bool(exit_status) and state.state != "STOPPED"
         programs.append(
             ProgramStatus(
                 name=name,
-                state="RESTARTED" if exits and state.is_up else state.state,
+                state="RESTARTED" if has_exited and state.is_up else state.state,
                 pid=state.pid,
-                up_s=round(now - started[name], 1) if name in started else None,
-                exited=f"exited {ended_s:.0f} s ago ({how}): {state.log}" if exits else "",
+                up_s=round(now - start_times[name], 1) if name in start_times else None,
+                exited=f"exited {ended_s:.0f} s ago ({exit_status}): {state.log}"
+                if has_exited
+                else "",
             )
         )
     return tuple(programs)
 
 
-def _roles(settings: Settings) -> tuple[ProgramStatus, ...]:
+def _programs_without_stack(settings: Settings) -> tuple[ProgramStatus, ...]:
     """Return the programs of this home that run without its supervisor, by their start command."""
     now = time.time()
-    roles: list[ProgramStatus] = []
+    programs: list[ProgramStatus] = []
     for process in marked_processes(str(settings.home), variable="TWIN_HOME"):
         with suppress(psutil.NoSuchProcess):  # the process ended meanwhile
-            _, _, started = " ".join(process.cmdline()).partition(" -m ")
-            name = ROLES.get(started.partition(" ")[0])
+            _, _, module_command = " ".join(process.cmdline()).partition(" -m ")
+            name = PROGRAM_BY_MODULE.get(module_command.partition(" ")[0])
             if name:
                 up_s = round(now - process.create_time(), 1)
-                roles.append(ProgramStatus(name, "RUNNING", process.pid, up_s))
-    return tuple(sorted(roles, key=lambda program: program.name))
+                programs.append(ProgramStatus(name, "RUNNING", process.pid, up_s))
+    return tuple(sorted(programs, key=lambda program: program.name))
 
 
-def _served(settings: Settings) -> dict[str, str]:
+def _served_versions(settings: Settings) -> dict[str, str]:
     policy = read_policy(settings.policy_path) if settings.policy_path.exists() else None
     served: dict[str, str] = {}
     for slug in author_slugs(settings):
@@ -276,6 +282,6 @@ def _served(settings: Settings) -> dict[str, str]:
         served[slug] = f"v{stable.version}" if stable else "base"
         if stable is not None and stable.kind == "answer_model":
             served[slug] += f", answer model {stable.base}"
-        if why := paused_because(pause_file(settings, slug)):
+        if why := pause_reason(pause_file(settings, slug)):
             served[slug] += f", paused {why}"
     return served

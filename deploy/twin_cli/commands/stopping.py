@@ -11,19 +11,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-from twin_resources.dagster_runs import WITH_A_WORKER
+from twin_resources.dagster_runs import STATUSES_WITH_WORKER
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.stack import Stack, Stopped, announce_stop, find_stack, stop_stack
-from twin_resources.processes.wording import counted
+from twin_resources.processes.stack import Stack, StopResult, announce_stop, find_stack, stop_stack
+from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 
-DEMO = "demo"  # the folder of the demo's home inside a home (`demo/home.py`)
-LOOK_S = 20.0  # during a training, an answer takes seconds
+DEMO_FOLDER = "demo"  # the folder of the demo's home inside a home (`demo/home.py`)
+WEBSERVER_TIMEOUT_S = 20.0  # during a training, an answer takes seconds
 
 
-def end_stack(settings: Settings, *, log: Callable[[str], object]) -> Stopped:
+def end_stack(settings: Settings, *, log: Callable[[str], object]) -> StopResult:
     """End this home's stack, if one runs; a repeated call is harmless.
 
     Runs end first, so that Dagster records it and a trainer can leave its checkpoint intact. Queued
@@ -35,20 +35,20 @@ def end_stack(settings: Settings, *, log: Callable[[str], object]) -> Stopped:
         _end_runs(stack, log)
     stopped = stop_stack(settings, report=log)
     if stopped.ended:
-        log(f"ended {counted(stopped.ended, 'process', 'processes')} left over")
+        log(f"ended {format_count(stopped.ended, 'process', 'processes')} left over")
     return stopped
 
 
 def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
-    dagster = DagsterHTTP.of_home(stack.settings, timeout_s=MAX_IDLE_S)
+    dagster = DagsterHTTP.for_home(stack.settings, timeout_s=MAX_IDLE_S)
     try:
-        if _answers(dagster, log):
-            end_in_order(dagster, log)
+        if _webserver_answers(dagster, log):
+            cancel_runs(dagster, log)
     except TwinError as error:
         log(f"the runs could not be ended in order ({error.found}); the next start marks them")
 
 
-def end_in_order(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
+def cancel_runs(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
     """Cancel every run that has a worker, all at once.
 
     Dagster waits up to a minute per run for a code server that does not answer: ten runs in
@@ -57,17 +57,17 @@ def end_in_order(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
     Raises:
         TwinError: Dagster did not answer; it was asked to cancel every run.
     """
-    runs = dagster.runs(statuses=WITH_A_WORKER)
+    runs = dagster.runs(statuses=STATUSES_WITH_WORKER)
     if not runs:
         return
     with ThreadPoolExecutor(len(runs)) as pool:
-        asked = {pool.submit(dagster.end_run, run.run_id): run for run in runs}
-        for answer in as_completed(asked):
-            run, reason = asked[answer], answer.result()
+        run_by_future = {pool.submit(dagster.end_run, run.run_id): run for run in runs}
+        for future in as_completed(run_by_future):
+            run, reason = run_by_future[future], future.result()
             log(f"run {run.run_id[:8]} ({run.job}) canceled" + (f": {reason}" if reason else ""))
 
 
-def _answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
+def _webserver_answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
     """Return whether the webserver answers within `MAX_IDLE_S`.
 
     If it does not listen yet, the result is False, and no run of this stack exists.
@@ -76,12 +76,12 @@ def _answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
         TwinError: it listens but does not answer; a shutdown waits no longer, even if it is
             working.
     """
-    if dagster.is_up(within_s=LOOK_S):
+    if dagster.is_up(within_s=WEBSERVER_TIMEOUT_S):
         return True
     deadline = time.monotonic() + MAX_IDLE_S
-    while dagster.listens():
-        left_s = deadline - time.monotonic()
-        if left_s <= 0:
+    while dagster.accepts_connections():
+        remaining_s = deadline - time.monotonic()
+        if remaining_s <= 0:
             raise TwinError(
                 "end the runs in order",
                 found=f"Dagster did not answer within {MAX_IDLE_S} s",
@@ -89,7 +89,7 @@ def _answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bool:
             )
         log("waiting for Dagster, to end its runs in order")
         if dagster.is_up(
-            within_s=left_s
+            within_s=remaining_s
         ):  # one request, so that a slow server is not asked repeatedly
             return True
     return False
@@ -106,9 +106,9 @@ def run_stop(settings: Settings, *, log: Callable[[str], object], with_demo: boo
         log(f"the stack of {settings.home} is stopped")
     else:
         log(f"no stack of {settings.home} was running")
-    demo = settings.home / DEMO
-    if with_demo and demo.is_dir():
-        of_demo = end_stack(settings.model_copy(update={"home": demo}), log=log)
-        if of_demo.was_running or of_demo.ended:
-            log(f"the stack of {demo} is stopped")
+    demo_home = settings.home / DEMO_FOLDER
+    if with_demo and demo_home.is_dir():
+        stopped_demo = end_stack(settings.model_copy(update={"home": demo_home}), log=log)
+        if stopped_demo.was_running or stopped_demo.ended:
+            log(f"the stack of {demo_home} is stopped")
     return 0

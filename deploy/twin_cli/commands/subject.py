@@ -13,15 +13,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from twin_resources.authors import OPT_INS, SAMPLES, Author, list_authors, read_author, write_author
+from twin_resources.authors import (
+    OPT_INS,
+    SAMPLES_DIR,
+    Author,
+    list_authors,
+    read_author,
+    write_author,
+)
 from twin_resources.errors import TwinError
 from twin_resources.processes.stack import read_record
 from twin_resources.registry.shared_files import share_file
 from twin_resources.settings import Settings
-from twin_resources.slugs import slug_of
+from twin_resources.slugs import make_slug
 
-SAMPLE_FILE = "author.toml"
-_SCHEMES = frozenset({"s3", "http", "https"})
+AUTHOR_FILE_NAME = "author.toml"
+_ADDRESS_SCHEMES = frozenset({"s3", "http", "https"})
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class AuthorToServe:
 
 
 def choose_subject(
-    settings: Settings, path: Path | None, *, name: str = "", unnamed: bool = False
+    settings: Settings, path: Path | None, *, name: str = "", allow_unnamed: bool = False
 ) -> AuthorToServe:
     """Determine the author; nothing is written.
 
@@ -54,38 +61,38 @@ def choose_subject(
 
     Args:
         path: a folder, file, export, or address (`s3://…`, a feed's `https://…`).
-        unnamed: whether a subject without a name is allowed; it is inspected and not kept.
+        allow_unnamed: whether a subject without a name is allowed; it is inspected and not kept.
 
     Raises:
         TwinError: the folder is missing, or the posts' author is unknown.
     """
-    known = {author.slug: author for author in list_authors(settings)}
+    known_authors = {author.slug: author for author in list_authors(settings)}
     if path is None:
-        slug = slug_of(name) if name else _last_author(settings, known)
-        if slug in known:
-            return _known_subject(known[slug])
+        slug = make_slug(name) if name else _last_author(settings, known_authors)
+        if slug in known_authors:
+            return _known_subject(known_authors[slug])
         folder = sample_folder(slug)
     else:
-        folder = path if address_in(path) else existing_folder(path)
-    source = source_at(folder)
-    described = _described(folder)
-    owners = [author for author in known.values() if source in author.sources]
-    display = name or described.get("name", "") or (owners[0].name if owners else "")
-    if not display and unnamed:
+        folder = path if parse_address(path) else require_folder(path)
+    source = resolve_source(folder)
+    author_file = _read_author_file(folder)
+    owners = [author for author in known_authors.values() if source in author.sources]
+    display_name = name or author_file.get("name", "") or (owners[0].name if owners else "")
+    if not display_name and allow_unnamed:
         return AuthorToServe(
             Author(slug="", name="", sources=(source,)), folder=folder, is_new=True
         )
-    if not display:
+    if not display_name:
         raise TwinError(
             f"read the posts in {folder}",
             found="nobody says whose they are",
             next_step='add --author "First Last"',
         )
-    slug = slug_of(display)
-    author = known.get(slug) or _new_author(slug, display, described)
+    slug = make_slug(display_name)
+    author = known_authors.get(slug) or _new_author(slug, display_name, author_file)
     if source not in author.sources:
         author = replace(author, sources=(*author.sources, source))
-    return AuthorToServe(author=author, folder=folder, is_new=slug not in known)
+    return AuthorToServe(author=author, folder=folder, is_new=slug not in known_authors)
 
 
 def with_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServe:
@@ -109,7 +116,7 @@ def with_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServ
     return replace(subject, author=replace(subject.author, include=requested))
 
 
-def remember_subject(settings: Settings, subject: AuthorToServe) -> None:
+def save_subject(settings: Settings, subject: AuthorToServe) -> None:
     """Write the author's file if it is new or has changed."""
     if subject.is_new or read_author(settings, subject.slug) != subject.author:
         share_file(settings, write_author(settings, subject.author))
@@ -124,23 +131,23 @@ def choose_author(settings: Settings, name: str = "") -> Author:
     Raises:
         TwinError: the author does not exist, or there are several and none was named.
     """
-    known = {author.slug: author for author in list_authors(settings)}
+    known_authors = {author.slug: author for author in list_authors(settings)}
     if name:
-        slug = name if name in known else slug_of(name)
-        if slug in known:
-            return known[slug]
+        slug = name if name in known_authors else make_slug(name)
+        if slug in known_authors:
+            return known_authors[slug]
         raise TwinError(
             f"find the author {name!r}",
-            found=f"this home has {', '.join(sorted(known)) or 'no author'}",
+            found=f"this home has {', '.join(sorted(known_authors)) or 'no author'}",
             next_step="name one of them, or `twin up PATH --author NAME`",
         )
-    last = _last_author(settings, known)
-    if last:
-        return known[last]
+    last_slug = _last_author(settings, known_authors)
+    if last_slug:
+        return known_authors[last_slug]
     raise TwinError(
         "choose an author",
-        found=f"{settings.home} has {', '.join(sorted(known)) or 'none'}",
-        next_step="name one with --author" if known else "run `twin up`",
+        found=f"{settings.home} has {', '.join(sorted(known_authors)) or 'none'}",
+        next_step="name one with --author" if known_authors else "run `twin up`",
     )
 
 
@@ -150,7 +157,7 @@ def sample_folder(slug: str = "") -> Path:
     Raises:
         TwinError: the sample does not exist.
     """
-    folders = sorted(folder.parent for folder in SAMPLES.glob(f"*/{SAMPLE_FILE}"))
+    folders = sorted(folder.parent for folder in SAMPLES_DIR.glob(f"*/{AUTHOR_FILE_NAME}"))
     chosen = [folder for folder in folders if not slug or folder.name == slug]
     if not chosen:
         names = ", ".join(folder.name for folder in folders) or "none"
@@ -162,22 +169,22 @@ def sample_folder(slug: str = "") -> Path:
     return chosen[0]
 
 
-def address_in(path: Path) -> str:
+def parse_address(path: Path) -> str:
     """Return the address that a path spells (`pathlib` turns it into `s3:/bucket`), or ""."""
     scheme, colon, rest = str(path).partition(":/")
-    return f"{scheme}://{rest.lstrip('/')}" if colon and scheme in _SCHEMES else ""
+    return f"{scheme}://{rest.lstrip('/')}" if colon and scheme in _ADDRESS_SCHEMES else ""
 
 
-def source_at(path: Path) -> str:
+def resolve_source(path: Path) -> str:
     """Return the form of a path or an address that `Author.sources` keeps.
 
     Raises:
-        TwinError: see `existing_folder`.
+        TwinError: see `require_folder`.
     """
-    return address_in(path) or str(existing_folder(path))
+    return parse_address(path) or str(require_folder(path))
 
 
-def existing_folder(path: Path) -> Path:
+def require_folder(path: Path) -> Path:
     """Return `path` as an absolute path.
 
     Raises:
@@ -201,26 +208,26 @@ def _known_subject(author: Author) -> AuthorToServe:
             found=f"no source in authors/{author.slug}.toml",
             next_step=f'name the folder: `twin up PATH --author "{author.name}"`',
         )
-    first = Path(author.sources[0])
-    folder = first if address_in(first) else existing_folder(first)
+    first_source = Path(author.sources[0])
+    folder = first_source if parse_address(first_source) else require_folder(first_source)
     return AuthorToServe(author=author, folder=folder, is_new=False)
 
 
-def _last_author(settings: Settings, known: dict[str, Author]) -> str:
+def _last_author(settings: Settings, known_authors: dict[str, Author]) -> str:
     record = read_record(settings)
-    if record is not None and record.author in known:
+    if record is not None and record.author in known_authors:
         return record.author
-    return next(iter(known)) if len(known) == 1 else ""
+    return next(iter(known_authors)) if len(known_authors) == 1 else ""
 
 
-def consent_of_folder(folder: Path) -> str:
+def read_folder_consent(folder: Path) -> str:
     """Return the consent line of the folder's own `author.toml`, or "" without one."""
-    return str(_described(folder).get("consent") or "")
+    return str(_read_author_file(folder).get("consent") or "")
 
 
-def _described(folder: Path) -> dict[str, Any]:
+def _read_author_file(folder: Path) -> dict[str, Any]:
     """Return the content of the folder's own `author.toml`, or an empty dict without one."""
-    path = folder / SAMPLE_FILE
+    path = folder / AUTHOR_FILE_NAME
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -233,9 +240,9 @@ def _described(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def _new_author(slug: str, name: str, described: dict[str, Any]) -> Author:
+def _new_author(slug: str, name: str, author_file: dict[str, Any]) -> Author:
     fields = set(Author.__dataclass_fields__) - {"slug", "name", "sources", "extra"}
-    values = {key: value for key, value in described.items() if key in fields}
-    for listed in {"include", "aliases"} & values.keys():
-        values[listed] = tuple(values[listed])
+    values = {key: value for key, value in author_file.items() if key in fields}
+    for list_name in {"include", "aliases"} & values.keys():
+        values[list_name] = tuple(values[list_name])
     return Author(slug=slug, name=name, **values)

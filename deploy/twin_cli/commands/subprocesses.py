@@ -26,14 +26,14 @@ from twin_resources.processes.process_identity import end_processes, identify, s
 from twin_resources.processes.programs import working_folder
 from twin_resources.settings import Settings
 
-KEPT_LINES = 40
+MAX_ERROR_LINES = 40
 
 
 @dataclass(frozen=True)
-class Finished:
+class ModuleResult:
     """The end of a module; `errors` is the end of its standard error."""
 
-    code: int
+    exit_code: int
     output: str
     errors: str
 
@@ -55,13 +55,13 @@ class RunningModule:
         for reader in self._readers:
             reader.start()
 
-    def wait(self) -> Finished:
+    def wait(self) -> ModuleResult:
         """Wait for the module's end; Ctrl-C interrupts the wait."""
         code = self._process.wait()
         for reader in self._readers:
             reader.join()
-        errors = "\n".join(self._errors[-KEPT_LINES:]).strip()
-        return Finished(code=code, output="".join(self._output), errors=errors)
+        errors = "\n".join(self._errors[-MAX_ERROR_LINES:]).strip()
+        return ModuleResult(exit_code=code, output="".join(self._output), errors=errors)
 
     def _read_output(self) -> None:
         assert self._process.stdout is not None

@@ -16,62 +16,66 @@ from typing import TYPE_CHECKING
 
 from twin_cli.commands.author_progress import read_progress, write_progress
 from twin_cli.commands.preview_report import run_preview, show_preview
-from twin_cli.commands.subject import AuthorToServe, consent_of_folder
+from twin_cli.commands.subject import AuthorToServe, read_folder_consent
 from twin_resources.authors import Author
-from twin_resources.authors.consent import consented_on, how_to_consent, what_is_missing
-from twin_resources.processes.wording import counted
+from twin_resources.authors.consent import (
+    consent_date,
+    consent_instructions,
+    missing_consent_reason,
+)
+from twin_resources.processes.wording import format_count
 
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
     from twin_cli.commands.clock import StageClock
     from twin_resources.settings import Settings
 
-Say = Callable[[str], object]
-TIMES_ASKED = 3
+LogFunction = Callable[[str], object]
+MAX_ATTEMPTS = 3
 _YES, _NO = frozenset({"y", "yes"}), frozenset({"", "n", "no", "not yet"})
 
 
 def with_consent(
     subject: AuthorToServe,
     *,
-    stated: bool,
-    asks: bool,
-    log: Say,
-    read: Callable[[str], str] = input,
+    is_declared: bool,
+    is_interactive: bool,
+    log: LogFunction,
+    read_line: Callable[[str], str] = input,
 ) -> AuthorToServe:
     """Return the subject with a consent line, if one is known now.
 
     Args:
-        stated: whether `--consent` was given: the user says that the author has consented.
-        asks: whether a person at a terminal is asked; an answer other than yes or no is asked
+        is_declared: whether `--consent` was given: the user says that the author has consented.
+        is_interactive: whether a person at a terminal is asked; an answer other than yes or no is asked
             again.
-        read: a function that shows a question and returns what was typed.
+        read_line: a function that shows a question and returns what was typed.
     """
     author = subject.author
-    if consented_on(author) is not None:
+    if consent_date(author) is not None:
         return subject
     # For a bundled author of an older home, the folder's own file now names the day.
-    line = consent_of_folder(subject.folder)
-    if line and consented_on(replace(author, consent=line)) is not None:
-        return replace(subject, author=replace(author, consent=line))
+    folder_consent = read_folder_consent(subject.folder)
+    if folder_consent and consent_date(replace(author, consent=folder_consent)) is not None:
+        return replace(subject, author=replace(author, consent=folder_consent))
     today = datetime.now(UTC).date().isoformat()
-    if stated:
-        how = f"{today}: as {getpass.getuser()} said with twin up --consent"
-    elif asks and (typed := _asked(author, read)):
-        how = f"{today}: {typed}"
+    if is_declared:
+        consent_line = f"{today}: as {getpass.getuser()} said with twin up --consent"
+    elif is_interactive and (explanation := _ask_consent(author, read_line)):
+        consent_line = f"{today}: {explanation}"
     else:
-        log(f"no consent yet: {what_is_missing(author)}")
+        log(f"no consent yet: {missing_consent_reason(author)}")
         log(
             "a version that passes the gate is not released, and no post goes to a model on "
             "another machine; what was released before stays"
         )
-        log(how_to_consent(author))
+        log(consent_instructions(author))
         return subject
-    log(f"noted in authors/{author.slug}.toml: consent = {how!r}")
-    return replace(subject, author=replace(author, consent=how))
+    log(f"noted in authors/{author.slug}.toml: consent = {consent_line!r}")
+    return replace(subject, author=replace(author, consent=consent_line))
 
 
-def _asked(author: Author, read: Callable[[str], str]) -> str:
+def _ask_consent(author: Author, read_line: Callable[[str], str]) -> str:
     """Return how the author has consented, or empty if not yet or unknown.
 
     The yes-or-no question comes first: "no" was once recorded as the way in which an author had
@@ -79,35 +83,37 @@ def _asked(author: Author, read: Callable[[str], str]) -> str:
     """
     question = f"Has {author.name} agreed to a model that answers in this voice? yes/no [no]: "
     try:
-        if not says_yes(question, f"Has {author.name} agreed?", read=read):
+        if not ask_yes_or_no(question, f"Has {author.name} agreed?", read_line=read_line):
             return ""
-        how = " ".join(read("How (by mail, it is me, …)? ").split())
+        explanation = " ".join(read_line("How (by mail, it is me, …)? ").split())
     except EOFError:
         sys.stdout.write("\n")  # Ctrl-D leaves the cursor behind the question
         return ""
-    return how or f"as {getpass.getuser()} said at the terminal"
+    return explanation or f"as {getpass.getuser()} said at the terminal"
 
 
-def says_yes(question: str, again: str, *, read: Callable[[str], str]) -> bool | None:
+def ask_yes_or_no(
+    question: str, retry_question: str, *, read_line: Callable[[str], str]
+) -> bool | None:
     """Return the answer to a yes-or-no question; an empty line means no.
 
     The result is None after three answers that are neither, or after Ctrl-D.
 
     Args:
-        again: the question that follows an answer that is neither.
+        retry_question: the question that follows an answer that is neither.
     """
     try:
-        for _ in range(TIMES_ASKED):
-            typed = " ".join(read(question).split()).casefold()
-            if typed in _YES | _NO:
-                return typed in _YES
-            question = f"{typed[:20]!r} is neither yes nor no. {again} [no]: "
+        for _ in range(MAX_ATTEMPTS):
+            answer = " ".join(read_line(question).split()).casefold()
+            if answer in _YES | _NO:
+                return answer in _YES
+            question = f"{answer[:20]!r} is neither yes nor no. {retry_question} [no]: "
     except EOFError:
         sys.stdout.write("\n")  # Ctrl-D leaves the cursor behind the question
     return None
 
 
-def at_a_terminal() -> bool:
+def is_interactive_terminal() -> bool:
     """Return whether a person can be asked."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
@@ -118,37 +124,37 @@ def with_aliases(
     preview: Preview,
     *,
     clock: StageClock,
-    asks: bool,
-    read: Callable[[str], str] = input,
+    is_interactive: bool,
+    read_line: Callable[[str], str] = input,
 ) -> tuple[AuthorToServe, Preview]:
     """Return the subject with the author's other names, and the preview that includes them.
 
     Args:
-        asks: whether a person is at a terminal; otherwise nobody is asked and nothing changes.
-        read: a function that shows a question and returns what was typed.
+        is_interactive: whether a person is at a terminal; otherwise nobody is asked and nothing changes.
+        read_line: a function that shows a question and returns what was typed.
     """
-    if not asks or not preview.unclaimed:
+    if not is_interactive or not preview.unclaimed:
         return subject, preview
     author = subject.author
     progress = read_progress(settings, author.slug)
     answers = {
-        name: says_yes(
-            f"{name} signed {counted(posts, 'post')}. Is that another name of {author.name}? "
+        name: ask_yes_or_no(
+            f"{name} signed {format_count(posts, 'post')}. Is that another name of {author.name}? "
             "yes/no [no]: ",
             f"Is {name} {author.name}?",
-            read=read,
+            read_line=read_line,
         )
         for name, posts in preview.unclaimed.items()
         if name not in progress.not_aliases
     }
-    if refused := [name for name, is_own in answers.items() if is_own is False]:
-        not_aliases = (*progress.not_aliases, *refused)
+    if rejected_names := [name for name, is_own in answers.items() if is_own is False]:
+        not_aliases = (*progress.not_aliases, *rejected_names)
         write_progress(settings, author.slug, replace(progress, not_aliases=not_aliases))
-    own = [name for name, is_own in answers.items() if is_own]
-    if not own:
+    accepted_names = [name for name, is_own in answers.items() if is_own]
+    if not accepted_names:
         return subject, preview
-    aliases = (*author.aliases, *own)
-    clock.say(f"noted in authors/{author.slug}.toml: aliases = {list(aliases)}")
+    aliases = (*author.aliases, *accepted_names)
+    clock.log(f"noted in authors/{author.slug}.toml: aliases = {list(aliases)}")
     subject = replace(subject, author=replace(author, aliases=aliases))
     preview = run_preview(settings, subject)
     show_preview(clock, preview)

@@ -17,69 +17,69 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from twin_cli.commands.answer_models import follow_answer_model
+from twin_cli.commands.answer_models import sync_answer_model
 from twin_cli.commands.author_progress import (
     AuthorProgress,
     fingerprint,
     read_progress,
     write_progress,
 )
-from twin_cli.commands.clock import StageClock, duration
-from twin_cli.commands.console import typed
+from twin_cli.commands.clock import StageClock, format_duration
+from twin_cli.commands.console import format_command
 from twin_cli.commands.first_answers import (
-    QUOTABLE,
-    ask_first,
+    QUOTABLE_ASSET,
+    ask_first_questions,
     follow_import,
     launch_import,
     show_preview_quotations,
 )
 from twin_cli.commands.machine_stage import (
     AUTO,
-    known_recipe,
-    recipe_of_machine,
+    resolve_recipe_name,
+    choose_machine_recipe,
     show_machine,
-    tell_recipe,
+    report_recipe,
 )
-from twin_cli.commands.opening import link_of
-from twin_cli.commands.outcome import Ending, StackOutcome, open_registry
+from twin_cli.commands.opening import page_link
+from twin_cli.commands.outcome import TrainingOutcome, StackOutcome, open_registry
 from twin_cli.commands.presentation import endpoints_lines
 from twin_cli.commands.preview_report import (
-    NOTHING_USABLE,
+    NOTHING_USABLE_EXIT_CODE,
     changes_line,
     run_preview,
     show_preview,
-    too_small,
+    too_small_reason,
 )
 from twin_cli.commands.services import (
     EMBEDDER,
     is_prepared,
     prepare_answers,
     publish_endpoints,
-    ready_for_imports,
+    prepare_imports,
     start_or_attach,
 )
 from twin_cli.commands.stopping import end_stack
 from twin_cli.commands.subject import (
     AuthorToServe,
     choose_subject,
-    remember_subject,
-    source_at,
+    save_subject,
+    resolve_source,
     with_opt_ins,
 )
-from twin_cli.commands.terminal_questions import at_a_terminal, with_aliases, with_consent
+from twin_cli.commands.terminal_questions import is_interactive_terminal, with_aliases, with_consent
 from twin_cli.commands.training import (
     TrainingPlan,
     plan_training,
-    show_ending,
+    report_untrained,
     start_training,
-    tell_report,
+    report_completed_gate,
     train,
 )
-from twin_cli.commands.versions import release_now_agreed
-from twin_resources.authors.consent import consented_on
+from twin_cli.commands.versions import release_consented_version
+from twin_resources.authors.consent import consent_date
 from twin_resources.errors import TwinError
 from twin_resources.processes.process_identity import identify
-from twin_resources.processes.programs import StackEnded, StackStopped, ensure_alive
+from twin_resources.processes.programs import StackEndedError, StackStoppedError, ensure_alive
 from twin_resources.processes.stack import (
     SERVICES,
     Stack,
@@ -87,17 +87,17 @@ from twin_resources.processes.stack import (
     find_stack,
     remember_author,
 )
-from twin_resources.processes.wording import counted
+from twin_resources.processes.wording import format_count
 from twin_resources.settings import Secrets, Settings, load_settings
-from twin_resources.storage.weights.answer_model import NONE, check_name
+from twin_resources.storage.weights.answer_model import NO_MODEL, resolve_name
 
 if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
     from twin_resources.registry.moves import ModelVersion
 
-INTERRUPTED = 130
-STAY_S = 0.5
-REPORT_TURNS = 10  # turns between two checks of whether the gate's report is complete
+INTERRUPTED_EXIT_CODE = 130
+POLL_INTERVAL_S = 0.5
+TURNS_PER_REPORT_CHECK = 10  # turns between two checks of whether the gate's report is complete
 
 
 @dataclass(frozen=True)
@@ -134,43 +134,43 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
         TwinError: a stage failed before anything was served; everything this call started is ended.
     """
     if options.path is not None:
-        source_at(options.path)  # before any other check
-    settings = settings_of(options)
-    if options.answer_model not in {"", NONE}:
-        named = check_name(options.answer_model, key=settings.answer_model_key)
-        options = replace(options, answer_model=named.name)
+        resolve_source(options.path)  # before any other check
+    settings = settings_for_options(options)
+    if options.answer_model not in {"", NO_MODEL}:
+        named_model = resolve_name(options.answer_model, key=settings.answer_model_key)
+        options = replace(options, answer_model=named_model.name)
     if options.recipe not in {"", AUTO}:
-        options = replace(options, recipe=known_recipe(options.recipe))
+        options = replace(options, recipe=resolve_recipe_name(options.recipe))
     _stop_on_signals()
-    up = _Up(options, settings, clock or StageClock(verbose=options.verbose))
+    command = _UpCommand(options, settings, clock or StageClock(verbose=options.verbose))
     try:
-        with up.clock.never_silent():
-            return up.run()
+        with command.clock.report_waits():
+            return command.run()
     except KeyboardInterrupt:
-        return _interrupted(up)
-    except StackEnded:
+        return _handle_interrupt(command)
+    except StackEndedError:
         raise  # nothing is left to end
     except Exception:
-        if up.started and not up.serves:
-            end_stack(settings, log=up.clock.say)
+        if command.started and not command.is_serving:
+            end_stack(settings, log=command.clock.log)
         raise
 
 
-def _interrupted(up: _Up) -> int:
+def _handle_interrupt(command: _UpCommand) -> int:
     """End what this command started; return the outcome's exit code if every stage is done."""
-    code = INTERRUPTED if up.code is None else up.code
-    if not up.started and find_stack(up.settings) is not None:
-        up.clock.say("interrupted; the stack was running before and goes on")
-        return code
+    exit_code = INTERRUPTED_EXIT_CODE if command.exit_code is None else command.exit_code
+    if not command.started and find_stack(command.settings) is not None:
+        command.clock.log("interrupted; the stack was running before and goes on")
+        return exit_code
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
-    up.clock.say("stopping …")
-    end_stack(up.settings, log=up.clock.say)
-    up.clock.say("everything that this command had started has ended")
-    return code
+    command.clock.log("stopping …")
+    end_stack(command.settings, log=command.clock.log)
+    command.clock.log("everything that this command had started has ended")
+    return exit_code
 
 
-def settings_of(options: UpOptions) -> Settings:
+def settings_for_options(options: UpOptions) -> Settings:
     """Return the settings: the environment, then this home's last start, then the flags."""
     settings = chosen_settings(load_settings(options.home))
     flags: dict[str, object] = {f"{name}_port": port for name, port in options.ports.items()}
@@ -183,7 +183,7 @@ def settings_of(options: UpOptions) -> Settings:
     return settings.model_copy(update=flags)
 
 
-class _Up:
+class _UpCommand:
     """One run of the command, stage by stage."""
 
     def __init__(self, options: UpOptions, settings: Settings, clock: StageClock) -> None:
@@ -191,49 +191,51 @@ class _Up:
         self.settings = settings
         self.clock = clock
         self.started = False  # by this command: the command that started the stack ends it
-        self.serves = False  # once true, a failure leaves something worth keeping
-        self.code: int | None = None  # set after the last stage
-        self.ending: Ending | None = None  # outcome of this call's training
+        self.is_serving = False  # once true, a failure leaves something worth keeping
+        self.exit_code: int | None = None  # set after the last stage
+        self.training_result: TrainingOutcome | None = None  # outcome of this call's training
         self.answer_model: ModelVersion | None = None  # the model that answers until it is beaten
         self.preview: Preview | None = None  # None if nothing has changed since the last import
 
     def run(self) -> int:
         self._preflight()
-        subject, progress = self._preview()
+        subject, progress = self._preview_posts()
         if not progress.kept and not progress.fingerprint:
-            self.clock.say("no post can be used: see the reasons above", style="bold red")
-            return NOTHING_USABLE
-        named_before = subject.author.answer_model
+            self.clock.log("no post can be used: see the reasons above", style="bold red")
+            return NOTHING_USABLE_EXIT_CODE
+        previous_model = subject.author.answer_model
         subject = self._with_recipe(self._with_options(subject))
         if self.options.dry_run:
             if self.preview is not None and is_prepared(self.settings, EMBEDDER):
                 show_preview_quotations(self.settings, self.preview, clock=self.clock)
             return 0
-        subject = self._remembered(subject)
+        subject = self._save_subject(subject)
         plan = plan_training(
             self.settings,
             subject.slug,
             progress,
-            wanted=self.options.train,
-            again=self.options.retrain,
+            is_enabled=self.options.train,
+            retrain=self.options.retrain,
         )
-        progress = replace(progress, training=plan.training, up=identify(os.getpid()))
+        progress = replace(progress, training=plan.progress_state, up=identify(os.getpid()))
         write_progress(self.settings, subject.slug, progress)
-        stack, run_id, mark = self._start(subject, named_before)
-        stays = self.started and not self.options.detach
+        stack, run_id, source_fingerprint = self._start_stack(subject, previous_model)
+        stays_in_foreground = self.started and not self.options.detach
         try:
-            code = self._answer_and_train(stack, subject, progress, plan, run_id=run_id, mark=mark)
+            exit_code = self._answer_and_train(
+                stack, subject, progress, plan, run_id=run_id, source_fingerprint=source_fingerprint
+            )
         except TwinError as error:
             ensure_alive(stack)  # a stack that has ended explains every other error
-            if not stays:
+            if not stays_in_foreground:
                 raise
-            self.clock.say(str(error), style="bold red")
-            code = int(StackOutcome.FAILED)
+            self.clock.log(str(error), style="bold red")
+            exit_code = int(StackOutcome.FAILED)
         self._show_ready(stack, subject)
-        self.code = code
-        if stays:
-            self._stay(stack)
-        return code
+        self.exit_code = exit_code
+        if stays_in_foreground:
+            self._wait_in_foreground(stack)
+        return exit_code
 
     def _with_options(self, subject: AuthorToServe) -> AuthorToServe:
         """Return the subject with the command line's options for the author."""
@@ -241,73 +243,89 @@ class _Up:
         if self.options.auto_retrain is not None:
             author = replace(author, auto_retrain=self.options.auto_retrain)
         if self.options.answer_model:
-            named = "" if self.options.answer_model == NONE else self.options.answer_model
-            author = replace(author, answer_model=named)
+            answer_model = (
+                "" if self.options.answer_model == NO_MODEL else self.options.answer_model
+            )
+            author = replace(author, answer_model=answer_model)
         return replace(subject, author=author)
 
-    def _remembered(self, subject: AuthorToServe) -> AuthorToServe:
+    def _save_subject(self, subject: AuthorToServe) -> AuthorToServe:
         """Write down the subject with the author's consent where it is given, and return it."""
         subject = with_consent(
-            subject, stated=self.options.consent, asks=at_a_terminal(), log=self.clock.say
+            subject,
+            is_declared=self.options.consent,
+            is_interactive=is_interactive_terminal(),
+            log=self.clock.log,
         )
         self.settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        remember_subject(self.settings, subject)
-        if not subject.is_new and consented_on(subject.author) is not None:
-            for move in release_now_agreed(self.settings, subject.slug):
-                self.clock.say(f"v{move.version} is {move.to_state} now: {move.reason}")
+        save_subject(self.settings, subject)
+        if not subject.is_new and consent_date(subject.author) is not None:
+            for move in release_consented_version(self.settings, subject.slug):
+                self.clock.log(f"v{move.version} is {move.to_state} now: {move.reason}")
         return subject
 
-    def _start(self, subject: AuthorToServe, named_before: str) -> tuple[Stack, str, str]:
+    def _start_stack(self, subject: AuthorToServe, previous_model: str) -> tuple[Stack, str, str]:
         """Run stage 3.
 
         Returns:
             The stack, the import's run id (empty if nothing is imported) and the fingerprint of its
             sources.
         """
-        self.clock.stage(3, "prepare and start")
+        self.clock.begin_stage(3, "prepare and start")
         stack, self.started = start_or_attach(
             self.settings, clock=self.clock, requested_ports=self._requested_ports()
         )
-        ready_for_imports(stack, clock=self.clock, started=self.started)
-        mark = fingerprint(subject.author, self.settings)  # later changes wait for the next import
+        prepare_imports(stack, clock=self.clock, started=self.started)
+        source_fingerprint = fingerprint(
+            subject.author, self.settings
+        )  # later changes wait for the next import
         run_id = ""
         if self.preview is not None:
             run_id = launch_import(stack, subject.slug, clock=self.clock)
             show_preview_quotations(stack.settings, self.preview, clock=self.clock)
         prepare_answers(stack, clock=self.clock)
-        self.answer_model = follow_answer_model(
+        self.answer_model = sync_answer_model(
             stack.settings,
             subject.author,
-            before=named_before,
+            previous_model=previous_model,
             instance=stack.record.instance,
             clock=self.clock,
         )
-        self.serves = True
+        self.is_serving = True
         remember_author(stack.settings, subject.slug)
-        return stack, run_id, mark
+        return stack, run_id, source_fingerprint
 
     def _show_ready(self, stack: Stack, subject: AuthorToServe) -> None:
         """Run stage 6."""
-        self.clock.stage(6, "ready")
-        endpoints = publish_endpoints(stack, first=subject.slug)
-        stop = typed("stop", home=self.settings.home)
-        page = typed("open", home=self.settings.home)
-        self.clock.say(endpoints_lines(endpoints, self.settings.home, stop=stop, open_page=page))
+        self.clock.begin_stage(6, "ready")
+        endpoints = publish_endpoints(stack, first_author=subject.slug)
+        stop_command = format_command("stop", home=self.settings.home)
+        open_command = format_command("open", home=self.settings.home)
+        self.clock.log(
+            endpoints_lines(
+                endpoints, self.settings.home, stop=stop_command, open_page=open_command
+            )
+        )
         self.clock.finish()
-        times = ", ".join(f"{name} {duration(took)}" for name, took in self.clock.times.items())
-        self.clock.detail(f"where the time went: {times}")
+        timing_text = ", ".join(
+            f"{name} {format_duration(took)}" for name, took in self.clock.stage_seconds.items()
+        )
+        self.clock.log_detail(f"where the time went: {timing_text}")
 
     def _with_recipe(self, subject: AuthorToServe) -> AuthorToServe:
         """Return the subject with the named recipe, else the author's, else the machine's."""
         recipe = subject.author.recipe
         if self.options.recipe:
             recipe = "" if self.options.recipe == AUTO else self.options.recipe
-        because = ""
-        is_open = not recipe and (subject.is_new or self.options.recipe == AUTO)
-        if is_open and (chosen := recipe_of_machine(self.settings.base_model)) is not None:
-            recipe, because = chosen.recipe, chosen.because
+        reason = ""
+        needs_recipe = not recipe and (subject.is_new or self.options.recipe == AUTO)
+        if (
+            needs_recipe
+            and (recipe_choice := choose_machine_recipe(self.settings.base_model)) is not None
+        ):
+            recipe, reason = recipe_choice.recipe, recipe_choice.reason
         subject = replace(subject, author=replace(subject.author, recipe=recipe))
-        tell_recipe(subject.author, self.settings, clock=self.clock, because=because)
+        report_recipe(subject.author, self.settings, clock=self.clock, reason=reason)
         return subject
 
     def _answer_and_train(
@@ -318,49 +336,51 @@ class _Up:
         plan: TrainingPlan,
         *,
         run_id: str,
-        mark: str,
+        source_fingerprint: str,
     ) -> int:
         """Run stages 4 and 5.
 
         Args:
             run_id: the import's run id, or empty if nothing has changed since the last import.
-            mark: the `fingerprint` before the import.
+            source_fingerprint: the `fingerprint` before the import.
         """
-        endpoints = publish_endpoints(stack, first=subject.slug)
-        self.clock.stage(4, "first answers, word for word from the posts")
-        imported = None
+        endpoints = publish_endpoints(stack, first_author=subject.slug)
+        self.clock.begin_stage(4, "first answers, word for word from the posts")
+        import_run = None
         if run_id:
-            imported = follow_import(stack, subject.slug, run_id, clock=self.clock, until=QUOTABLE)
-        progress = ask_first(stack, endpoints, subject.author, progress, clock=self.clock)
+            import_run = follow_import(
+                stack, subject.slug, run_id, clock=self.clock, until_asset=QUOTABLE_ASSET
+            )
+        progress = ask_first_questions(stack, endpoints, subject.author, progress, clock=self.clock)
         self._show_page(stack)
-        if imported is not None:
-            follow_import(stack, subject.slug, run_id, clock=self.clock, before=imported)
-            progress = replace(progress, fingerprint=mark)
+        if import_run is not None:
+            follow_import(stack, subject.slug, run_id, clock=self.clock, previous_run=import_run)
+            progress = replace(progress, fingerprint=source_fingerprint)
             write_progress(stack.settings, subject.slug, progress)
 
-        self.clock.stage(5, "train, gate, release")
-        if not plan.follows:
-            outcome = show_ending(plan, clock=self.clock, answer_model=self.answer_model)
-            return 0 if plan.why == "not_wanted" else int(outcome)  # as requested
+        self.clock.begin_stage(5, "train, gate, release")
+        if not plan.will_train:
+            outcome = report_untrained(plan, clock=self.clock, answer_model=self.answer_model)
+            return 0 if plan.kind == "not_wanted" else int(outcome)  # as requested
         if self.options.detach:
             start_training(stack, subject.slug, clock=self.clock)
-            wait = typed("status --wait", home=self.settings.home)
-            self.clock.say(f"training goes on in the background; wait for it with: {wait}")
+            wait_command = format_command("status --wait", home=self.settings.home)
+            self.clock.log(f"training goes on in the background; wait for it with: {wait_command}")
             return 0
-        self.ending = train(stack, endpoints, subject.author, clock=self.clock)
-        return int(self.ending.outcome)
+        self.training_result = train(stack, endpoints, subject.author, clock=self.clock)
+        return int(self.training_result.outcome)
 
     def _show_page(self, stack: Stack) -> None:
         """Print the page's link; a page that does not start makes nothing else fail."""
         try:
-            with self.clock.never_silent("the page starts"):  # 4 s, or 40 s during a training
-                link = link_of(stack, "chat")
-        except StackEnded:
+            with self.clock.report_waits("the page starts"):  # 4 s, or 40 s during a training
+                link = page_link(stack, "chat")
+        except StackEndedError:
             raise
         except TwinError as error:
-            self.clock.say(str(error), style="yellow")
+            self.clock.log(str(error), style="yellow")
             return
-        self.clock.say(f"the page is up, its link opens it once, for ten minutes: {link}")
+        self.clock.log(f"the page is up, its link opens it once, for ten minutes: {link}")
 
     def _requested_ports(self) -> list[str]:
         """Return the services whose port was requested by flag or by `TWIN_<SERVICE>_PORT`."""
@@ -371,7 +391,7 @@ class _Up:
         """Refuse early what would fail late; `deploy/up.sh` has already shown the machine."""
         from twin_resources.observability.langfuse.connection import trace_store
 
-        self.clock.stage(1, "preflight")
+        self.clock.begin_stage(1, "preflight")
         show_machine(
             self.settings,
             clock=self.clock,
@@ -383,8 +403,8 @@ class _Up:
         if self.settings.state_url or self.settings.policy_path.exists():
             open_registry(self.settings).state.close()
 
-    def _preview(self) -> tuple[AuthorToServe, AuthorProgress]:
-        self.clock.stage(2, "preview")
+    def _preview_posts(self) -> tuple[AuthorToServe, AuthorProgress]:
+        self.clock.begin_stage(2, "preview")
         subject = with_opt_ins(
             choose_subject(self.settings, self.options.path, name=self.options.author),
             self.options.include,
@@ -393,11 +413,11 @@ class _Up:
         if progress.fingerprint and progress.fingerprint == fingerprint(
             subject.author, self.settings
         ):
-            self.clock.say(
-                f"{subject.author.name}: {counted(progress.kept, 'usable post')}, "
-                f"{counted(progress.words, 'word')}"
+            self.clock.log(
+                f"{subject.author.name}: {format_count(progress.kept, 'usable post')}, "
+                f"{format_count(progress.words, 'word')}"
             )
-            self.clock.say(changes_line({}))
+            self.clock.log(changes_line({}))
             return subject, progress
         preview = run_preview(self.settings, subject)
         show_preview(self.clock, preview)
@@ -406,14 +426,14 @@ class _Up:
             subject,
             preview,
             clock=self.clock,
-            asks=at_a_terminal() and not self.options.dry_run,
+            is_interactive=is_interactive_terminal() and not self.options.dry_run,
         )
         progress = read_progress(self.settings, subject.slug)  # with the answers just given
-        if why := too_small(preview.kept, preview.accepted.words):
-            self.clock.say(f"too small to train on: {why}", style="yellow")
+        if why := too_small_reason(preview.kept, preview.accepted.words):
+            self.clock.log(f"too small to train on: {why}", style="yellow")
         self.preview = preview
         if preview.embedder != self.settings.embedder:
-            self.clock.say(f"embedder {preview.embedder}: most posts are not in English")
+            self.clock.log(f"embedder {preview.embedder}: most posts are not in English")
             self.settings = self.settings.model_copy(update={"embedder": preview.embedder})
         progress = replace(
             progress,
@@ -423,17 +443,19 @@ class _Up:
         )
         return subject, progress
 
-    def _stay(self, stack: Stack) -> None:
+    def _wait_in_foreground(self, stack: Stack) -> None:
         """Stay in the foreground until Ctrl-C ends the stack or `twin stop` elsewhere ends it."""
-        self.clock.say("running; Ctrl-C stops everything", style="bold")
+        self.clock.log("running; Ctrl-C stops everything", style="bold")
         try:
             for turn in count():
                 ensure_alive(stack)
-                if self.ending is not None and turn % REPORT_TURNS == 0:
-                    self.ending = tell_report(stack.settings, self.ending, clock=self.clock)
-                time.sleep(STAY_S)
-        except StackStopped:
-            self.clock.say("stopped by another command")
+                if self.training_result is not None and turn % TURNS_PER_REPORT_CHECK == 0:
+                    self.training_result = report_completed_gate(
+                        stack.settings, self.training_result, clock=self.clock
+                    )
+                time.sleep(POLL_INTERVAL_S)
+        except StackStoppedError:
+            self.clock.log("stopped by another command")
 
 
 def _stop_on_signals() -> None:

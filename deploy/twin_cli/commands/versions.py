@@ -20,9 +20,13 @@ from rich.console import Console
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.presentation import versions_table
 from twin_cli.commands.subject import choose_author
-from twin_cli.commands.subprocesses import Finished, running_module
+from twin_cli.commands.subprocesses import ModuleResult, running_module
 from twin_resources.authors import Author
-from twin_resources.authors.consent import consented_on, how_to_consent, what_is_missing
+from twin_resources.authors.consent import (
+    consent_date,
+    consent_instructions,
+    missing_consent_reason,
+)
 from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.stack import find_stack
@@ -36,27 +40,28 @@ def run_versions(
     settings: Settings, *, author: str, console: Console, as_json: bool = False
 ) -> int:
     """Print an author's versions, oldest first; return the exit code."""
-    chosen = choose_author(settings, author)
+    chosen_author = choose_author(settings, author)
     registry = open_registry(settings)
     if as_json:
-        document = versions_document(registry, chosen)
+        document = versions_document(registry, chosen_author)
         console.print_json(data=document)
         return 0
-    versions = registry.versions(chosen.slug)
+    versions = registry.versions(chosen_author.slug)
     if not versions:
         console.print(
-            f"{chosen.name} has no model version yet: base model + retrieval answer", markup=False
+            f"{chosen_author.name} has no model version yet: base model + retrieval answer",
+            markup=False,
         )
         return 0
-    verdicts = verdicts_of(registry, [version.checkpoint for version in versions])
-    console.print(versions_table(versions, verdicts, registry.moves(chosen.slug)))
+    verdicts = newest_verdicts(registry, [version.checkpoint for version in versions])
+    console.print(versions_table(versions, verdicts, registry.moves(chosen_author.slug)))
     return 0
 
 
 def versions_document(registry: Registry, author: Author) -> dict[str, Any]:
     """Return what `twin versions --json` prints; its keys are stable (deploy/docs/json.md)."""
     versions = registry.versions(author.slug)
-    verdicts = verdicts_of(registry, [version.checkpoint for version in versions])
+    verdicts = newest_verdicts(registry, [version.checkpoint for version in versions])
     moves = registry.moves(author.slug)
     return {
         "author": author.slug,
@@ -92,8 +97,8 @@ def _verdict_document(verdict: Verdict | None) -> dict[str, Any] | None:
         "outcome": verdict.outcome,
         "gate_version": verdict.gate_version,
         "created_at": verdict.created_at,
-        "released_for": list(verdict.prose.forms) if verdict.outcome == "passed" else [],
-        "release": verdict.prose.in_words if verdict.outcome == "passed" else "",
+        "released_for": list(verdict.prose_release.forms) if verdict.outcome == "passed" else [],
+        "release": verdict.prose_release.description if verdict.outcome == "passed" else "",
         "claims": claims,
     }
 
@@ -120,11 +125,11 @@ def run_rollback(
     Raises:
         TwinError: the version does not exist or is not retired.
     """
-    chosen = choose_author(settings, author)
+    chosen_author = choose_author(settings, author)
     registry = open_registry(settings)
     number = version_number(version) if version else None
-    move = registry.rollback(chosen.slug, number, actor=actor(), reason=reason)
-    return _tell(settings, move, console)
+    move = registry.rollback(chosen_author.slug, number, actor=actor(), reason=reason)
+    return _report_move(settings, move, console)
 
 
 def run_release(
@@ -139,29 +144,31 @@ def run_release(
         TwinError: the version does not exist or is in none of these states, or the author has not
             consented. A rollback needs no consent, because its version was released before.
     """
-    chosen, number = choose_author(settings, author), version_number(version)
-    if consented_on(chosen) is None:
+    chosen_author, number = choose_author(settings, author), version_number(version)
+    if consent_date(chosen_author) is None:
         raise TwinError(
-            f"release a version of {chosen.name}",
-            found=what_is_missing(chosen),
-            next_step=how_to_consent(chosen),
+            f"release a version of {chosen_author.name}",
+            found=missing_consent_reason(chosen_author),
+            next_step=consent_instructions(chosen_author),
         )
     registry = open_registry(settings)
-    state = registry.get(chosen.slug, number).state
+    state = registry.get(chosen_author.slug, number).state
     if state == "stable":
-        return _tell(
+        return _report_move(
             settings,
-            registry.force_prose(chosen.slug, number, actor=actor(), reason=reason),
+            registry.force_prose(chosen_author.slug, number, actor=actor(), reason=reason),
             console,
         )
     if state == "shadow":
         why = f"its trial ends by hand: {reason}"
-        registry.move(chosen.slug, number, "parked", actor=actor(), reason=why)
-    move = registry.move(chosen.slug, number, "stable", actor=actor(), reason=reason, force=True)
-    return _tell(settings, move, console)
+        registry.move(chosen_author.slug, number, "parked", actor=actor(), reason=why)
+    move = registry.move(
+        chosen_author.slug, number, "stable", actor=actor(), reason=reason, force=True
+    )
+    return _report_move(settings, move, console)
 
 
-def release_now_agreed(settings: Settings, author: str) -> list[Move]:
+def release_consented_version(settings: Settings, author: str) -> list[Move]:
     """Release what passed the gate and waited only for the author's consent; return the moves.
 
     This covers only the author's first model: beside a stable one, a trial decides in the next run
@@ -171,12 +178,12 @@ def release_now_agreed(settings: Settings, author: str) -> list[Move]:
 
     registry = open_registry(settings)
     gate_version = registry.gate_version()
-    if not gate_version or registry.stable(author) is not None:
+    if not gate_version or registry.stable_version(author) is not None:
         return []
     return reconcile(registry, author, gate_version=gate_version, mode="gate", actor=actor())
 
 
-def _tell(settings: Settings, move: Move, console: Console) -> int:
+def _report_move(settings: Settings, move: Move, console: Console) -> int:
     """Print the move and record it in the running Dagster, which keeps the release history."""
     console.print(
         f"{move.author} v{move.version}: {move.from_state} → {move.to_state} "
@@ -188,7 +195,7 @@ def _tell(settings: Settings, move: Move, console: Console) -> int:
         console.print("no stack runs; the next one serves it", markup=False)
         return 0
     console.print("the gateway follows within seconds", markup=False)
-    DagsterHTTP.of_home(stack.settings).report_materialization(
+    DagsterHTTP.for_home(stack.settings).report_materialization(
         "released_model",
         move.author,
         description=f"v{move.version} {move.from_state} → {move.to_state}: {move.reason}",
@@ -202,7 +209,7 @@ def _tell(settings: Settings, move: Move, console: Console) -> int:
     return 0
 
 
-def verdicts_of(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdict]:
+def newest_verdicts(registry: Registry, checkpoints: list[str]) -> Mapping[str, Verdict]:
     """Return the newest verdict of each checkpoint that has one."""
     gate_version = registry.gate_version()
     verdicts = {
@@ -232,7 +239,7 @@ def actor() -> str:
     return f"command:{getpass.getuser()}"
 
 
-MODULE = "twin_assets.serving.export.export_checkpoint"
+EXPORT_MODULE = "twin_assets.serving.export.export_checkpoint"
 
 
 def run_export(
@@ -240,8 +247,8 @@ def run_export(
     version: str,
     *,
     author: str,
-    wanted: str,
-    into: Path | None,
+    export_format: str,
+    output_folder: Path | None,
     dtype: str,
     verify: bool,
     as_json: bool,
@@ -251,27 +258,33 @@ def run_export(
 
     Args:
         version: `v2`, `2`, or empty for the stable one.
-        wanted: `adapter`, `merged`, `gguf-adapter` or `gguf`.
-        into: a folder that does not exist yet, or None for `<author>-v2-<format>` in the current
+        export_format: `adapter`, `merged`, `gguf-adapter` or `gguf`.
+        output_folder: a folder that does not exist yet, or None for `<author>-v2-<format>` in the current
             folder.
 
     Raises:
         TwinError: the version does not exist, may not be exported (tainted), or the export failed.
     """
-    chosen = choose_author(settings, author)
-    model = version_to_export(open_registry(settings), chosen.slug, version)
-    name = f"{chosen.slug}-v{model.version}-{wanted}"
-    folder = (into or Path(name)).expanduser().resolve()
-    answer = write_export(
-        settings, model, folder, wanted=wanted, dtype=dtype, verify=verify, console=console
+    chosen_author = choose_author(settings, author)
+    model = version_to_export(open_registry(settings), chosen_author.slug, version)
+    name = f"{chosen_author.slug}-v{model.version}-{export_format}"
+    folder = (output_folder or Path(name)).expanduser().resolve()
+    export_result = write_export(
+        settings,
+        model,
+        folder,
+        export_format=export_format,
+        dtype=dtype,
+        verify=verify,
+        console=console,
     )
     if as_json:
-        console.print_json(data={"version": model.version, **answer})
+        console.print_json(data={"version": model.version, **export_result})
         return 0
     console.print(
-        f"{chosen.name} v{model.version} ({model.state}) as {wanted}, "
-        f"{answer['bytes'] / 1e6:,.1f} MB: {answer['folder']}\n"
-        f"log-probabilities against the checkpoint's: {answer['said']}",
+        f"{chosen_author.name} v{model.version} ({model.state}) as {export_format}, "
+        f"{export_result['bytes'] / 1e6:,.1f} MB: {export_result['folder']}\n"
+        f"log-probabilities against the checkpoint's: {export_result['said']}",
         markup=False,
         soft_wrap=True,
     )
@@ -286,7 +299,7 @@ def version_to_export(registry: Registry, author: str, version: str) -> ModelVer
     Raises:
         TwinError: there is none, or it may not be exported: its training data was since forgotten.
     """
-    model = _version(registry, author, version)
+    model = _find_version(registry, author, version)
     if model.tainted:
         raise TwinError(
             f"export {author} v{model.version}",
@@ -296,17 +309,17 @@ def version_to_export(registry: Registry, author: str, version: str) -> ModelVer
     return model
 
 
-def _version(registry: Registry, author: str, version: str) -> ModelVersion:
+def _find_version(registry: Registry, author: str, version: str) -> ModelVersion:
     if version:
-        existing = registry.get(author, version_number(version))
-        if existing.is_answer_model:
+        model_version = registry.get(author, version_number(version))
+        if model_version.is_answer_model:
             raise TwinError(
-                f"export v{existing.version} of {author}",
-                found=f"an answer model that was named, not trained: {existing.base}",
+                f"export v{model_version.version} of {author}",
+                found=f"an answer model that was named, not trained: {model_version.base}",
                 next_step="copy it from there, or name a tuned version (`twin versions`)",
             )
-        return existing
-    stable = registry.stable(author)
+        return model_version
+    stable = registry.stable_version(author)
     if stable is not None and stable.is_answer_model:
         raise TwinError(
             f"export the stable version of {author}",
@@ -327,7 +340,7 @@ def write_export(
     model: ModelVersion,
     folder: Path,
     *,
-    wanted: str,
+    export_format: str,
     dtype: str,
     verify: bool,
     console: Console,
@@ -337,7 +350,15 @@ def write_export(
     Raises:
         TwinError: the export failed; the error carries the process's own words.
     """
-    arguments = [MODULE, model.folder, str(folder), "--format", wanted, "--dtype", dtype]
+    arguments = [
+        EXPORT_MODULE,
+        model.folder,
+        str(folder),
+        "--format",
+        export_format,
+        "--dtype",
+        dtype,
+    ]
 
     def log(line: str) -> None:
         if line.startswith(("writing ", "comparing ")):
@@ -345,24 +366,26 @@ def write_export(
 
     arguments += [] if verify else ["--no-verify"]
     with running_module(settings, *arguments, report=log) as module:
-        return answer_of(module.wait())
+        return parse_module_result(module.wait())
 
 
-def answer_of(ended: Finished) -> dict[str, Any]:
+def parse_module_result(module_result: ModuleResult) -> dict[str, Any]:
     """Return the module's answer: its last line, because libraries print warnings before it.
 
     Raises:
         TwinError: the module ended without an answer or answered with an error, which is passed on.
     """
     try:
-        answer: dict[str, Any] = json.loads(ended.output.strip().rpartition("\n")[2])
+        export_result: dict[str, Any] = json.loads(module_result.output.strip().rpartition("\n")[2])
     except json.JSONDecodeError as error:
         raise TwinError(
             "export the version",
-            found=ended.errors or f"exit code {ended.code} and no answer",
+            found=module_result.errors or f"exit code {module_result.exit_code} and no answer",
             next_step="report this with the version's manifest.json",
         ) from error
-    if "error" in answer:
-        facts = answer["error"]
-        raise TwinError(facts["tried"], found=facts["found"], next_step=facts["next_step"])
-    return answer
+    if "error" in export_result:
+        error_fields = export_result["error"]
+        raise TwinError(
+            error_fields["tried"], found=error_fields["found"], next_step=error_fields["next_step"]
+        )
+    return export_result

@@ -29,14 +29,14 @@ from twin_resources.quality.ledger.ledger_tables import scores
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.retraining import alarm_records, daily_aggregates, score_watch
 from twin_resources.quality.retraining.alarm_records import DAY_S
-from twin_resources.quality.retraining.retraining_rules import LoopRules, rules_of
+from twin_resources.quality.retraining.retraining_rules import LoopRules, rules_from_settings
 from twin_resources.settings import Settings
 from twin_resources.statistics.detector import DaySum
-from twin_resources.statistics.retraining_limits import date
+from twin_resources.statistics.retraining_limits import format_date
 from twin_resources.storage.state.state import State
 
 PLOTTED_DAYS = 90
-_HEIGHTS = "▁▂▃▄▅▆▇█"
+_BAR_CHARACTERS = "▁▂▃▄▅▆▇█"
 
 
 def run_why(settings: Settings, author: str, *, as_json: bool, console: Console) -> int:
@@ -46,8 +46,11 @@ def run_why(settings: Settings, author: str, *, as_json: bool, console: Console)
         TwinError: the author does not exist, or the state store does not open.
     """
     chosen = choose_author(settings, author)
-    with closing(State.open(settings.state_address)) as state, state.reading() as connection:
-        summary = summary_of(connection, chosen, rules_of(settings), now=time.time())
+    with (
+        closing(State.open(settings.state_address)) as state,
+        state.read_transaction() as connection,
+    ):
+        summary = build_summary(connection, chosen, rules_from_settings(settings), now=time.time())
     if as_json:
         console.print_json(data=summary)
     else:
@@ -55,7 +58,7 @@ def run_why(settings: Settings, author: str, *, as_json: bool, console: Console)
     return 0
 
 
-def summary_of(
+def build_summary(
     connection: sa.Connection, author: Author, rules: LoopRules, *, now: float
 ) -> dict[str, Any]:
     """Return the object that `--json` prints.
@@ -73,28 +76,28 @@ def summary_of(
             {
                 "stream": watch.stream,
                 "state": evidence_line(connection, watch, rules, armed=armed, now=now),
-                "days": days_of(
+                "days": daily_means(
                     daily_aggregates.day_sums(connection, author.slug, stream=watch.stream)
                 ),
             }
-            for watch in score_watch.watches_now(connection).get(author.slug, [])
+            for watch in score_watch.current_evidence(connection).get(author.slug, [])
         ],
         "waits": waiting_line(connection, author.slug, now=now),
         "decisions": [
-            {"raised": date(one.raised_at), "stream": one.alarm.stream,
+            {"raised": format_date(one.raised_at), "stream": one.alarm.stream,
              "version": one.alarm.version, "decision": one.decision or "not yet",
              "rule": one.decided_by, "said": one.message, "run_key": one.run_key}
-            for one in alarm_records.of_author(connection, author.slug)
+            for one in alarm_records.alarms_of_author(connection, author.slug)
         ],
-        "scores": alarm_records.score_fates(connection, author.slug, since_ms=since_ms),
+        "scores": alarm_records.count_scores_by_status(connection, author.slug, since_ms=since_ms),
     }  # fmt: skip
 
 
-def days_of(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
+def daily_means(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
     """Return each of the last 90 days that has values, oldest first: date, mean, count, version."""
     days: dict[int, list[DaySum]] = {}
-    for one in sums:
-        days.setdefault(one.day, []).append(one)
+    for day_sum in sums:
+        days.setdefault(day_sum.day, []).append(day_sum)
     newest = max(days, default=0)
     return [
         {
@@ -108,12 +111,12 @@ def days_of(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
     ]
 
 
-def plot_of(days: Sequence[dict[str, Any]]) -> str:
+def plot_days(days: Sequence[dict[str, Any]]) -> str:
     """Return one character per day, as high as the mean from 0 to 1, or a space without values."""
     heights: dict[int, str] = {}
-    for one in days:
-        place = round(min(1.0, max(0.0, one["mean"])) * (len(_HEIGHTS) - 1))
-        heights[Date.fromisoformat(one["day"]).toordinal()] = _HEIGHTS[place]
+    for day_row in days:
+        bar_index = round(min(1.0, max(0.0, day_row["mean"])) * (len(_BAR_CHARACTERS) - 1))
+        heights[Date.fromisoformat(day_row["day"]).toordinal()] = _BAR_CHARACTERS[bar_index]
     return "".join(heights.get(day, " ") for day in range(min(heights), max(heights) + 1))
 
 
@@ -122,7 +125,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     for stream in summary["streams"]:
         console.print(stream["state"], markup=False)
         if days := stream["days"]:
-            console.print(f"  {plot_of(days)}", markup=False)
+            console.print(f"  {plot_days(days)}", markup=False)
             console.print(f"  {days[0]['day']} to {days[-1]['day']}, means from 0 to 1")
     if summary["waits"]:
         console.print(summary["waits"], markup=False)

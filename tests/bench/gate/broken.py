@@ -31,9 +31,9 @@ from tests.bench.training.material import BUNDLED_AUTHORS, SHARED_AUTHORS, mater
 from tests.bench.training.rows import row
 from tests.live.evaluation.real_candidates import enter_as_candidate
 from tests.live.evaluation.test_broken_candidates import of_five_posts, of_the_test_split, renamed
-from twin_assets.checkpoints.recipe import SAMPLES_ALONE, Recipe
-from twin_assets.corpus.corpus_tables import CleanedDocuments, columns_of
-from twin_assets.evaluation.gate import outcome_of
+from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, Recipe
+from twin_assets.corpus.corpus_tables import CleanedDocuments, column_types
+from twin_assets.evaluation.gate import decide_outcome
 from twin_assets.evaluation.judgement import (
     JudgedEvaluation,
     JudgingSetup,
@@ -51,7 +51,7 @@ from twin_assets.evaluation.measures.measure import Measurements
 from twin_assets.evaluation.other_authors.reference_adapter import find_reference, train_reference
 from twin_assets.instructions.instruction_tables import InstructionDataset
 from twin_assets.training.fault_injection import SHUFFLED_ANSWERS
-from twin_assets.training.fine_tuning import DATASET, POSTS, FineTuned, fine_tune
+from twin_assets.training.fine_tuning import DATASET, POSTS, FineTunedCheckpoint, fine_tune
 from twin_resources.authors import Author, read_author
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ModelServers
@@ -68,7 +68,7 @@ OTHERS = {
 }
 NAMES = SHARED_AUTHORS | BUNDLED_AUTHORS
 KEYS = {DATASET: "sample_id", POSTS: "document_id"}
-SCHEMAS = {DATASET: columns_of(InstructionDataset), POSTS: columns_of(CleanedDocuments)}
+SCHEMAS = {DATASET: column_types(InstructionDataset), POSTS: column_types(CleanedDocuments)}
 
 Rows = Mapping[str, pl.DataFrame]  # of the two tables that a training reads
 
@@ -96,15 +96,17 @@ def _samples(
 
 WAYS = {
     # AdamW's first step is as long as the rate: the adapter stays what it was drawn as
-    "untrained": Broken(recipe=SAMPLES_ALONE | {"token_budget": 1, "learning_rate": 1e-12}),
+    "untrained": Broken(recipe=UNMODIFIED_SAMPLES | {"token_budget": 1, "learning_rate": 1e-12}),
     "another author's data": Broken(lambda _own, other: other),
     "shuffled labels": Broken(spoil=SHUFFLED_ANSWERS),
     "five posts": Broken(
         _samples(of_five_posts),
-        SAMPLES_ALONE
+        UNMODIFIED_SAMPLES
         | {"token_budget": 12_000, "max_epochs": 100, "samples_per_step": 2, "learning_rate": 2e-3},
     ),
-    "the test split": Broken(_samples(of_the_test_split), SAMPLES_ALONE | {"token_budget": 5_000}),
+    "the test split": Broken(
+        _samples(of_the_test_split), UNMODIFIED_SAMPLES | {"token_budget": 5_000}
+    ),
 }
 
 
@@ -166,13 +168,13 @@ class _Home:
             self.author.slug,
             checkpoints=self.settings.checkpoints_dir / self.author.slug,
             token_budget=self.settings.evaluation_tokens,
-            questions=self.settings.evaluation_questions,
+            max_questions=self.settings.evaluation_questions,
             tables=self.tables,
             registry=self.registry,
             servers=ModelServers(self.settings),
             embedder=lambda: load_embedder(self.settings),
-            say=lambda line: sys.stderr.write(f"    {line}\n"),
-            reference=lambda base, revision: find_reference(
+            log=lambda line: sys.stderr.write(f"    {line}\n"),
+            find_reference=lambda base, revision: find_reference(
                 self.author, self.settings, base=base, revision=revision
             ),
         )
@@ -197,7 +199,7 @@ def _judged(form: Form, found: Gated, home: _Home, broken: Broken, name: str) ->
     return [_told(name, tuned, judged)]
 
 
-def _trained(found: Gated, home: _Home, broken: Broken) -> FineTuned:
+def _trained(found: Gated, home: _Home, broken: Broken) -> FineTunedCheckpoint:
     recipe = Recipe.model_validate({**found.manifest.recipe, **broken.recipe, "preference": None})
     path = home.settings.home / "broken.yaml"
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude={"name"})), "utf-8")
@@ -218,36 +220,36 @@ def _of_the_other(form: Form) -> Rows:
     return {**rows, DATASET: renamed(rows[DATASET], NAMES[other], NAMES[form.author])}
 
 
-def _told(name: str, tuned: FineTuned, judged: JudgedEvaluation) -> Row:
+def _told(name: str, tuned: FineTunedCheckpoint, judged: JudgedEvaluation) -> Row:
     offended = [claim for claim in judged.verdict.claims if claim.passed is not True]
     for claim in judged.verdict.claims:
         sys.stderr.write(f"    {claim.name} {claim.passed}: {claim.detail}\n")
     by = ", ".join(f"{one.name} ({'no' if one.passed is False else 'open'})" for one in offended)
-    part = "whole gate" if judged.whole else "first part"
+    part = "whole gate" if judged.is_full_gate else "first part"
     peers = {"tokens": float(tuned.manifest.tokens), **_figures(judged.evaluation.measured)}
     peers["seconds"] = sum(judged.evaluation.seconds.values())
-    return row(f"{name}: {part}, {outcome_of(judged.verdict.claims)}: {by or 'nothing'}",
+    return row(f"{name}: {part}, {decide_outcome(judged.verdict.claims)}: {by or 'nothing'}",
                len(offended), "claims", peers=peers)  # fmt: skip
 
 
 def _figures(measured: Measurements) -> dict[str, float]:
     """What the deciding claims saw, and how often they would say otherwise."""
     figures: dict[str, float] = {}
-    read = measured.of(held_out_perplexity.MEASURE)
+    read = measured.get(held_out_perplexity.MEASURE)
     if read is not None and read.base is not None:
         figures["perplexity"] = read.base.ratio
-    own = measured.of(author_control.MEASURE)
+    own = measured.get(author_control.MEASURE)
     if own is not None:
         figures |= {"question alone": own.own, "author's alone": own.ratio}
         figures |= {"author's alone, low": own.low, "author's alone, high": own.high}
-    beside = measured.of(other_authors.MEASURE)
+    beside = measured.get(other_authors.MEASURE)
     if beside is not None:
         ratio = beside.ratio
         figures |= {"to the adapter": ratio.value, "low": ratio.low, "high": ratio.high}
-    topic = measured.of(on_topic.MEASURE)
+    topic = measured.get(on_topic.MEASURE)
     if topic is not None and topic.own is not None:
         figures |= {"topic": topic.own.value, "questions": float(topic.questions)}
-    voice = measured.of(author_voice.MEASURE)
+    voice = measured.get(author_voice.MEASURE)
     if voice is not None and voice.against_all is not None:
         compared = voice.against_all
         figures["voice − base"] = compared.over_base.value

@@ -154,7 +154,7 @@ def rows(form: Form, measured: Measurements, claims: Sequence[GateClaim]) -> lis
     met = sum(claim.passed is True for claim in claims)
     goal = None if form.training.tiny else len(claims)  # random weights have no voice to find
     made = [row("blocking claims met", met, "claims", at_least=goal, peers={"of": len(claims)})]
-    held_out = measured.of(held_out_perplexity.MEASURE)
+    held_out = measured.get(held_out_perplexity.MEASURE)
     passages = 0 if held_out is None else held_out.passages
     if held_out is None or held_out.base is None:
         name = "held-out perplexity, tuned / base"
@@ -169,7 +169,7 @@ def rows(form: Form, measured: Measurements, claims: Sequence[GateClaim]) -> lis
         made.append(row(name, base.ratio, "ratio", at_most=form.ratio, peers=peers))
         name = "held-out passages that each model read"
         made.append(row(name, read, "passages", peers={"of": passages}))
-    own = measured.of(author_control.MEASURE)
+    own = measured.get(author_control.MEASURE)
     if own is not None:
         others = {"another author's": own.other, "own / another's": own.ratio}
         name = f"the same, questions alone, {own.passages} passages"

@@ -22,18 +22,23 @@ from tests.bench.training.processes import Cost
 from tests.bench.training.rows import row
 from tests.code_hash import code_hash
 from twin_assets.checkpoints.manifest import Manifest, read_manifest, read_pointer
-from twin_assets.checkpoints.published_weights import weights_of
+from twin_assets.checkpoints.published_weights import find_weights
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel
 from twin_assets.evaluation.judged.judge_material import DATASET
 from twin_assets.evaluation.likelihood import held_out, perplexity, sample_likelihoods
-from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
-from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples, Tokenizing
+from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
+from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples, RowTokenizer
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import author_control
 from twin_assets.evaluation.progress import Clock, ProgressLines
-from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
+from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_resources.prompt.templates import template_by_hash
-from twin_resources.quality.judges.texts import bundled_hands, divided, merged, of_others
+from twin_resources.quality.judges.texts import (
+    bundled_writers,
+    split_for_probes,
+    merge_by_writer,
+    exclude_copies_of_author,
+)
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -59,42 +64,46 @@ def likelihood_alone(form: Form) -> list[Row]:
 
 def _read(settings: Settings, form: Form, folder: Path, manifest: Manifest) -> list[Row]:
     tables = Tables(settings.tables_base, state=State.open(settings.state_address))
-    dataset = tables.read(DATASET, form.author, where=OF_THE_AUTHOR)
-    weights = weights_of(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
+    dataset = tables.read(DATASET, form.author, where=AUTHOR_ROWS_CONDITION)
+    weights = find_weights(folder, base=manifest.base["folder"], base_gguf=manifest.base["gguf"])
     base = EvaluatedModel("base model", manifest.base["revision"], Path(manifest.base["folder"]))
     candidate = EvaluatedModel("candidate", manifest.checkpoint, weights.model, weights.adapter)
     trained = dataset.filter(dataset["split"] == "train")["document_id"].unique().to_list()
     passages = held_out.held_out_samples(dataset, trained_on=trained)
-    others = divided(of_others(bundled_hands(without=[form.author]), dataset["answer"].to_list()))
-    hands = merged([*others.training, *others.planted])
-    tokenizing, template = Tokenizing(base.base_folder), template_by_hash(manifest.template)
-    chosen = held_out.within_budget(
-        tokenizing.of(passages.to_dicts()), token_budget=settings.evaluation_tokens
+    others = split_for_probes(
+        exclude_copies_of_author(
+            bundled_writers(exclude=[form.author]), dataset["answer"].to_list()
+        )
     )
-    read = sample_likelihoods.read_by(
+    hands = merge_by_writer([*others.training, *others.for_probes])
+    tokenizing, template = RowTokenizer(base.base_folder), template_by_hash(manifest.template)
+    chosen = held_out.take_within_budget(
+        tokenizing.tokenize(passages.to_dicts()), token_budget=settings.evaluation_tokens
+    )
+    read = sample_likelihoods.compute_likelihoods(
         LikelihoodSamples(
             held_out=tuple(chosen),
-            of_incumbent=(),
-            own=tuple(tokenizing.of(author_control.own_rows(passages, template))),
-            other=tuple(tokenizing.of(author_control.other_rows(passages, hands, template))),
+            held_out_for_incumbent=(),
+            own=tuple(tokenizing.tokenize(author_control.own_rows(passages, template))),
+            other=tuple(tokenizing.tokenize(author_control.other_rows(passages, hands, template))),
             general=(),
-            found=len(chosen),
-            others=tuple(hand.name for hand in hands),
+            held_out_count=len(chosen),
+            other_writers=tuple(hand.name for hand in hands),
         ),
         base=base,
         candidate=candidate,
         incumbent=None,
-        stored=Likelihoods(
+        cache=LikelihoodCache(
             MeasurementCache(tables, form.author), perplexity.evaluation_precision()
         ),
         clock=Clock(),
         progress=ProgressLines(lambda line: sys.stderr.write(f"  {line}\n")),
     )
     mine, theirs = read.held_out(candidate.name), read.held_out(base.name)
-    found = author_control.control_of(read, candidate.name, base.name)
+    found = author_control.compare_gains(read, candidate.name, base.name)
     if mine is None or theirs is None or found is None:
         raise SystemExit(f"{len(chosen)} held-out passages are too few")
-    documents = sample_likelihoods.documents_of(read.reading.held_out)
+    documents = sample_likelihoods.document_ids(read.samples.held_out)
     ratio = perplexity.perplexity_ratio(mine, theirs, documents=documents)
     ends = {"low": ratio.low, "high": ratio.high, "base": theirs.perplexity}
     name = f"held-out perplexity, tuned / base, {len(chosen)} passages in their prompts"

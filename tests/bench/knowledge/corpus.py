@@ -19,7 +19,7 @@ from tests.prepared_embedder import prepare_weights
 from twin_assets.corpus import importing
 from twin_assets.corpus.cleaning import RAW_COLUMNS, clean_posts
 from twin_assets.corpus.inventory import take_inventory
-from twin_assets.knowledge.chunking import DOCUMENT_COLUMNS, chunk_documents, for_chunks
+from twin_assets.knowledge.chunking import DOCUMENT_COLUMNS, chunk_documents, limit_to_chunk_tokens
 from twin_resources.models.embedder.embedder import load_embedder, load_tokenizer
 from twin_resources.settings import Settings, load_settings
 
@@ -51,7 +51,9 @@ def documents(author: str) -> pl.DataFrame:
 
 def chunks_of(cleaned: pl.DataFrame, home: Settings) -> pl.DataFrame:
     """Rows of `document_chunks`."""
-    return chunk_documents(cleaned.select(DOCUMENT_COLUMNS), for_chunks(load_tokenizer(home)))
+    return chunk_documents(
+        cleaned.select(DOCUMENT_COLUMNS), limit_to_chunk_tokens(load_tokenizer(home))
+    )
 
 
 def chunk_vectors(count: int, home: Settings) -> np.ndarray:

@@ -38,15 +38,15 @@ from twin_assets.knowledge.embedding import embed_chunks
 from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.models.embedder.embedder import Embedder, load_embedder
 from twin_resources.models.retrieval.index import update_indexes
-from twin_resources.models.retrieval.retrieval import PASSAGES, Retriever
+from twin_resources.models.retrieval.retrieval import MAX_PASSAGES, Retriever
 from twin_resources.models.retrieval.search import (
     Passage,
     RetrievalQuery,
-    by_words,
-    nearest,
+    search_full_text,
+    search_vectors,
     search,
 )
-from twin_resources.models.retrieval.selection import best_hits
+from twin_resources.models.retrieval.selection import select_hits
 from twin_resources.settings import Settings
 
 K = 10
@@ -149,11 +149,11 @@ def scored(
     query, vector = RetrievalQuery(asked.question), embedder.embed([asked.question])[0]
     rankings = {
         HYBRID: search(table, query, vector, memory=None),
-        VECTORS: [as_passage(found) for found in nearest(table, query, vector)],
-        WORDS: [as_passage(found) for found in by_words(table, query)],
+        VECTORS: [as_passage(found) for found in search_vectors(table, query, vector)],
+        WORDS: [as_passage(found) for found in search_full_text(table, query)],
     }
     shown: dict[str, Sequence[Passage]] = {
-        name: best_hits(ranked, limit=PASSAGES, token_budget=CONTEXT_TOKENS)
+        name: select_hits(ranked, limit=MAX_PASSAGES, token_budget=CONTEXT_TOKENS)
         for name, ranked in rankings.items()
     }
     # The product's own way; neighbours are of posts that are shown anyway.

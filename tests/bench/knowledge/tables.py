@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from twin_assets.knowledge.embedding import embedding_columns
-from twin_resources.models.retrieval.retrieval import TABLE
+from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
@@ -20,7 +20,7 @@ def write(tables: Tables, rows: Sequence[pl.DataFrame], dimension: int) -> None:
     """One table of passages, through the tables' own way in."""
     tables.sync(
         pl.concat(rows),
-        TABLE,
+        EMBEDDINGS_TABLE,
         author="bench",
         key="chunk_id",
         function=lambda frame: frame,
@@ -34,7 +34,7 @@ def write(tables: Tables, rows: Sequence[pl.DataFrame], dimension: int) -> None:
 def opened(tables: Tables) -> Any:
     import lancedb
 
-    return lancedb.connect(f"{tables.base_uri}/bench").open_table(TABLE)
+    return lancedb.connect(f"{tables.base_uri}/bench").open_table(EMBEDDINGS_TABLE)
 
 
 def in_folder(folder: str) -> Tables:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from tests.bench.retraining.rows import Form, Row, row
 from twin_resources.statistics.baseline import MARGIN
-from twin_resources.statistics.bets import FRACTIONS, STAKE
+from twin_resources.statistics.bets import FRACTIONS, STAKE_SHARE
 from twin_resources.statistics.promotion import (
     ALPHA,
     PairedDifference,
     PairEvidence,
-    at_the_end,
+    final_verdict,
     begin,
     fold,
 )
@@ -42,7 +42,7 @@ def promotions(form: Form) -> list[Row]:
     trials = form.streams(2_000, quick=100)
     shape = (trials, 1_500)
     incumbent = thumbs(rng, 0.8, shape)
-    wrong = [at_the_end(run(found)) for found in thumbs(rng, 0.8 - MARGIN, shape) - incumbent]
+    wrong = [final_verdict(run(found)) for found in thumbs(rng, 0.8 - MARGIN, shape) - incumbent]
     # The same without the other test beside it, which mostly ends the trial first.
     alone = promoted_by(thumbs(rng, 0.8 - MARGIN, shape) - incumbent)
     of_equal = thumbs(rng, 0.8, shape) - incumbent
@@ -85,7 +85,7 @@ def candidates(form: Form) -> list[Row]:
     rng = np.random.default_rng(19)
     quality = rng.normal(-0.02, 0.05, trials)
     pairs = np.clip(quality[:, None] + rng.normal(0.0, 0.2, (trials, 300)), -1.0, 1.0)
-    won = np.array([at_the_end(run(found)) == "promote" for found in pairs])
+    won = np.array([final_verdict(run(found)) == "promote" for found in pairs])
     alone = np.isfinite(promoted_by(pairs))
     oracle = float(quality[quality > 0.0].sum())
     of = f"({trials:,} candidates)"
@@ -113,7 +113,7 @@ def promoted_by(differences: Differences, *, margin: float = MARGIN) -> NDArray[
     z = (1.0 + differences) / 2.0
     wealth = np.zeros(z.shape)
     for fraction in FRACTIONS:
-        factors = 1.0 + (STAKE * fraction / null) * (z - null)
+        factors = 1.0 + (STAKE_SHARE * fraction / null) * (z - null)
         wealth += np.exp(np.cumsum(np.log(factors), axis=1)) / len(FRACTIONS)
     won = wealth >= 1.0 / ALPHA
     return np.where(won.any(axis=1), won.argmax(axis=1) + 1.0, np.inf)

@@ -4,8 +4,8 @@ Scope: votes a day and their mean, day by day; a home's life by the production r
 peer. Out of scope: single readers and keys (`keys.py`), the rows of the table
 (`false_trainings.py`).
 
-A day's votes pass `most_of_a_day`, then `evidence_of`; an alarm trains when `next_by_alarm` says
-so, in vain, and what was said until then is history, as `score_watch.StreamDays` has it.
+A day's votes pass `day_limit`, then `evidence_of`; an alarm trains when `next_alarm_training_at` says
+so, in vain, and what was said until then is history, as `score_watch.ComparedDays` has it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from twin_resources.statistics.detector import DaySum, StreamEvidence, evidence_of, threshold
-from twin_resources.statistics.poisoning import most_of_a_day
-from twin_resources.statistics.retraining_limits import DAY, Usage, next_by_alarm
+from twin_resources.statistics.detector import DaySum, StreamEvidence, compute_evidence, threshold
+from twin_resources.statistics.poisoning import day_limit
+from twin_resources.statistics.retraining_limits import DAY_S, TrainingUsage, next_alarm_training_at
 
 Counts = NDArray[np.int64]
 Means = NDArray[np.float64]
@@ -139,7 +139,7 @@ def day_sums(counts: Counts, goods: Counts) -> Iterator[DaySum | None]:
     sizes: list[int] = []
     sequence = 0
     for day, (count, good) in enumerate(zip(counts.tolist(), goods.tolist(), strict=True)):
-        most = most_of_a_day(sizes[-28:])
+        most = day_limit(sizes[-28:])
         kept = count if most is None else min(count, most)
         if not kept:
             yield None
@@ -157,17 +157,20 @@ def lived(counts: Counts, goods: Counts, *, only_first: bool = False) -> Life:
         only_first: until the first training.
     """
     life, sums, limit = Life(), list[DaySum](), threshold(armed_streams=1)
-    usage, waiting = Usage(), False
+    usage, waiting = TrainingUsage(), False
     for day, of_day in enumerate(day_sums(counts, goods)):
         if of_day is not None:
             sums.append(of_day)
         if of_day is not None and not waiting and evidence(sums).e_value >= limit:
             waiting = True
             life.alarmed.append(day)
-        if waiting and day * DAY >= next_by_alarm(usage):
+        if waiting and day * DAY_S >= next_alarm_training_at(usage):
             waiting = False
             life.trained.append(day)
-            usage = Usage(in_vain=usage.in_vain + 1, in_vain_at=(day + TAKES) * DAY)
+            usage = TrainingUsage(
+                unreleased_trainings=usage.unreleased_trainings + 1,
+                last_unreleased_at=(day + TAKES) * DAY_S,
+            )
             sums = [one for one in sums if one.day > life.alarmed[-1]]
             if only_first:
                 break
@@ -175,7 +178,7 @@ def lived(counts: Counts, goods: Counts, *, only_first: bool = False) -> Life:
 
 
 def evidence(sums: list[DaySum]) -> StreamEvidence:
-    return evidence_of(sums, author="mara", stream="thumbs", version="v1")
+    return compute_evidence(sums, author="mara", stream="thumbs", version="v1")
 
 
 def cusum(counts: Counts, goods: Counts, *, limit: float, drift: float = 0.05) -> int | None:

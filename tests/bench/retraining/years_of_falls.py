@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tests.bench.retraining.rows import Form, Row, row
 from tests.bench.retraining.worlds import TAKES
-from twin_resources.statistics.detector import DaySum, evidence_of, threshold
+from twin_resources.statistics.detector import DaySum, compute_evidence, threshold
 
 CLASS_MEANS = np.array([0.95, 0.85, 0.75, 0.60])
 DAYS, PER_DAY = 730, 30
@@ -66,7 +66,9 @@ class Loop:
             number = 1 + (self.sums[-1].last if self.sums else 0)
             self.sums.append(DaySum(day, f"v{self.version}", f"class {kind}", count, good, good,
                                     number, number + count - 1))  # fmt: skip
-        found = evidence_of(self.sums, author="mara", stream="thumbs", version=f"v{self.version}")
+        found = compute_evidence(
+            self.sums, author="mara", stream="thumbs", version=f"v{self.version}"
+        )
         if found.e_value < threshold(armed_streams=1):
             return False
         # what the fallen version said since is no standard for the next one

@@ -22,9 +22,9 @@ from tests.bench.training.forms import Form
 from tests.live.tiny_model import make_tiny_model
 from tests.prepared_base import base_folder
 from tests.prepared_embedder import lend_weights, prepare_weights
-from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, SAMPLES_ALONE, Recipe, load_recipe
+from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, UNMODIFIED_SAMPLES, Recipe, load_recipe
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
-from twin_resources.authors import SAMPLES, Author, author_slugs, write_author
+from twin_resources.authors import SAMPLES_DIR, Author, author_slugs, write_author
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -67,7 +67,7 @@ def recipe(**changes: Any) -> Recipe:
         "max_length": MAX_LENGTH,
         "checkpoint_every_steps": 10**6,
     }
-    return load_recipe(DEFAULT_RECIPE).model_copy(update=SAMPLES_ALONE | values | changes)
+    return load_recipe(DEFAULT_RECIPE).model_copy(update=UNMODIFIED_SAMPLES | values | changes)
 
 
 def material(form: Form) -> Material:
@@ -136,7 +136,7 @@ def _home(form: Form) -> Settings:
 
 
 def _folder_of(author: str) -> Path:
-    return SAMPLES / author if author in BUNDLED_AUTHORS else POSTS / author
+    return SAMPLES_DIR / author if author in BUNDLED_AUTHORS else POSTS / author
 
 
 def _posts(folder: Path) -> list[Path]:

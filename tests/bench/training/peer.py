@@ -30,7 +30,7 @@ def common(job: Job) -> dict[str, Any]:
     recipe = job.recipe
     return {
         "output_dir": str(job.folder / "peer"),
-        "use_cpu": job.launched_by.device == "cpu",
+        "use_cpu": job.effective_launch.device == "cpu",
         "report_to": [],
         "save_strategy": "no",
         "disable_tqdm": True,
@@ -63,7 +63,7 @@ def trl_trainer(job: Job, *, tuned: bool) -> Any:
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    rows = read_rows(job.samples)
+    rows = read_rows(job.samples_path)
     dataset = Dataset.from_list(
         [{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in rows]
     )

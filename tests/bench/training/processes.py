@@ -24,7 +24,7 @@ import psutil
 from tests.bench.training.material import ROOT, Material
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import Recipe
-from twin_assets.training.fine_tuning import launched
+from twin_assets.training.fine_tuning import build_training_job
 from twin_resources.models.training_launcher import computes_in_bf16
 from twin_resources.processes.process_identity import end_processes
 
@@ -134,28 +134,28 @@ def write(folder: Path, material: Material, recipe: Recipe, *, ranks: int) -> Jo
     """A job's folder, ready to be started."""
     job = Job(folder, "bench", material.base, ranks, recipe)
     write_job(job)
-    write_rows(job.samples, material.train)
+    write_rows(job.samples_path, material.train)
     return job
 
 
 def bare_command(job: Job) -> tuple[list[str], dict[str, str]]:
     """What a user types who starts our script with no launcher of ours, and its environment."""
     script = ["-m", "twin_assets.training.train", "--job", str(job.path)]
-    precision = job.launched_by.mixed_precision
+    precision = job.effective_launch.mixed_precision
     bf16 = precision == "bf16" or (precision == "auto" and computes_in_bf16("cpu"))
     environment = {
         **threads(job.ranks),
-        **job.launched_by.environment,
+        **job.effective_launch.environment,
         "DS_ACCELERATOR": "cpu",
         "ACCELERATE_MIXED_PRECISION": "bf16" if bf16 else "no",
     }
-    if not job.launched_by.deepspeed:
+    if not job.effective_launch.deepspeed:
         environment["ACCELERATE_USE_CPU"] = "true"
         count = ["--nproc-per-node", str(job.ranks)]
         # accelerate's own launcher starts one process on a CPU
         torchrun = [sys.executable, "-m", "torch.distributed.run", *ALONE, *count, *script]
         return torchrun, environment
-    values: dict[str, Any] = dict(launched(job, name="bare").deepspeed)
+    values: dict[str, Any] = dict(build_training_job(job, name="bare").deepspeed)
     config = job.folder / "deepspeed.json"
     config.write_text(json.dumps(values | {"bf16": {"enabled": bf16}}), encoding="utf-8")
     command = [sys.executable, "-m", "accelerate.commands.launch", "--use_deepspeed"]

@@ -126,7 +126,7 @@ def rows(
 def _ours(job: Job, name: str) -> dict[str, float]:
     command, environment = bare_command(job)
     cost = timed(command, environment=environment, log=job.folder / "log", name=name)
-    result = read_result(job.output / "result.json")
+    result = read_result(job.output_folder / "result.json")
     return {
         "tokens": result.tokens,
         "seconds": result.seconds,

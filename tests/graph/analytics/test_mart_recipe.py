@@ -10,10 +10,10 @@ import pytest
 
 from tests.graph.analytics.conftest import NOON, Answers, Materialize, answer
 from tests.recipes import code_of
-from twin_assets.analytics.project import FOLDER
+from twin_assets.analytics.project import PROJECT_FOLDER
 from twin_assets.analytics.sql_models import sql_assets
 from twin_resources.storage.tables.tables import Tables
-from twin_sensors.jobs import MARTS, MARTS_OVER_AUTHORS
+from twin_sensors.jobs import MARTS, CROSS_AUTHOR_MARTS
 
 TITLE = "A mart"
 
@@ -21,7 +21,7 @@ TITLE = "A mart"
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     folder = tmp_path / "marts"
-    shutil.copytree(FOLDER, folder)
+    shutil.copytree(PROJECT_FOLDER, folder)
     (folder / "models" / "readers.sql").write_text(code_of(TITLE, "sql")[0], "utf-8")
     with (folder / "models" / "schema.yml").open("a", encoding="utf-8") as file:
         file.write("\n" + code_of(TITLE, "yaml")[0])
@@ -54,7 +54,7 @@ def test_a_mart_is_made_and_checked(
 
 def test_the_jobs_have_it_without_being_told(project: Path) -> None:
     before, now = sql_assets(), sql_assets(project)
-    by_author = MARTS - MARTS_OVER_AUTHORS
+    by_author = MARTS - CROSS_AUTHOR_MARTS
     added = {key.path[-1] for key in by_author.resolve(now) - by_author.resolve(before)}
     assert added == {"readers"}
-    assert {key.path[-1] for key in MARTS_OVER_AUTHORS.resolve(now)} == {"cost_by_day"}
+    assert {key.path[-1] for key in CROSS_AUTHOR_MARTS.resolve(now)} == {"cost_by_day"}

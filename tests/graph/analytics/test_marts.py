@@ -13,7 +13,7 @@ from tests.stored_rows import store_rows
 from twin_assets.analytics.project import ALL_AUTHORS
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources.registry.registry import Registry
-from twin_resources.storage.tables.tables import TableMissing, Tables
+from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 
 DAY = date(2026, 3, 1)
 
@@ -147,7 +147,7 @@ def test_cost_leaves_out_authors_without_answers(
 def test_a_mart_of_an_author_without_interactions_says_what_is_missing(
     materialize: Materialize,
 ) -> None:
-    with pytest.raises(TableMissing, match="materialize the asset 'interactions'"):
+    with pytest.raises(TableNotFoundError, match="materialize the asset 'interactions'"):
         materialize("requests", author="ada")
 
 

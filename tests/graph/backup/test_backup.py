@@ -33,12 +33,12 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import read_author
 from twin_resources.backup.restoring import restore
 from twin_resources.backup.saving import back_up
-from twin_resources.backup.state_rows import copy_rows, moved_text
+from twin_resources.backup.state_rows import copy_rows, replace_paths
 from twin_resources.erasure import journal
 from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore, outbox_path
-from twin_resources.observability.trace_store.queries import observation_query
+from twin_resources.observability.trace_store.queries import parse_observation_query
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.quality.ledger.ledger_tables import metadata as ledger_tables
 from twin_resources.registry.policy import Policy, read_policy
@@ -46,7 +46,7 @@ from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.database_files import check_database
 from twin_resources.storage.state.state import State
-from twin_resources.storage.storage_faults import Damaged, DiskFull
+from twin_resources.storage.storage_faults import DamagedError, DiskFullError
 from twin_resources.storage.tables.tables import Tables
 
 __all__ = ["former", "postgresql", "postgresql_url"]  # fixtures
@@ -59,7 +59,9 @@ def living(former: Settings) -> Settings:
     load_secrets(former)
     with closing(State.open(former.state_address)) as state:
         journal.open_journal(state)
-        number = journal.ask(state, ErasureSubject("reader", "", "0" * 16), asked_by="test")
+        number = journal.open_request(
+            state, ErasureSubject("reader", "", "0" * 16), asked_by="test"
+        )
         with state.transaction() as connection:
             account_tables.create_all(connection)
             key_tables.create_all(connection)
@@ -97,7 +99,7 @@ def hashes(settings: Settings) -> dict[str, Any]:
             for asset in tables.assets(AUTHOR)
         }
         known = sa.MetaData()
-        with state.reading() as connection:
+        with state.read_transaction() as connection:
             known.reflect(connection)
             rows = {
                 table.name: sorted(
@@ -151,8 +153,8 @@ def test_a_restore_into_nothing_has_the_same_hashes(living: Settings, tmp_path: 
     assert hashes(living) == before
     with sqlite3.connect(outbox_path(there)) as outbox:
         assert outbox.execute("SELECT count(*) FROM waiting").fetchone() == (1,)
-    was, _ = TraceTables(living.home / "traces.sqlite").observations(observation_query({}))
-    now, _ = TraceTables(there.home / "traces.sqlite").observations(observation_query({}))
+    was, _ = TraceTables(living.home / "traces.sqlite").observations(parse_observation_query({}))
+    now, _ = TraceTables(there.home / "traces.sqlite").observations(parse_observation_query({}))
     assert now == was
     assert now
     runs = "SELECT run_id, status FROM runs ORDER BY run_id"
@@ -191,7 +193,7 @@ def test_from_sqlite_to_postgresql_and_back(
     assert not (server.home / "state.sqlite").exists()
     assert hashes(server) == before
     with closing(State.open(postgresql_url)) as state:
-        again = journal.ask(state, ErasureSubject("reader", "", "1" * 16), asked_by="test")
+        again = journal.open_request(state, ErasureSubject("reader", "", "1" * 16), asked_by="test")
         assert again == 2, "its numbers go on behind those of the backup"
     changed = hashes(server)
     back_up(server, str(tmp_path / "two.tar"), report=quiet)
@@ -347,7 +349,7 @@ def test_a_home_is_saved_while_others_write_to_it(living: Settings, tmp_path: Pa
 def test_a_damaged_table_is_not_saved_as_if_it_were_whole(living: Settings, tmp_path: Path) -> None:
     file = next(Path(living.tables_base).rglob("cleaned_documents.lance/data/*.lance"))
     file.write_bytes(file.read_bytes()[:-40])
-    with pytest.raises(Damaged, match="cleaned_documents"):
+    with pytest.raises(DamagedError, match="cleaned_documents"):
         back_up(living, str(tmp_path / "twin.tar"), report=quiet)
     assert list(tmp_path.glob("twin.tar*")) == []
 
@@ -358,7 +360,7 @@ def test_a_backup_for_which_there_is_no_room_says_so_and_leaves_no_part(
     from tests.small_disk import small_disk
 
     with small_disk(tmp_path / "small", megabytes=2) as disk:
-        with pytest.raises(DiskFull):
+        with pytest.raises(DiskFullError):
             back_up(living, str(disk.path / "twin.tar"), report=quiet)
         assert list(disk.path.iterdir()) == []
 
@@ -373,7 +375,7 @@ def test_tables_that_are_made_for_a_copy_are_those_that_the_code_makes(
             for part in parts:
                 part.create_all(connection)
         with closing(State.open(postgresql_url)) as target:
-            with source.reading() as read, target.transaction() as written:
+            with source.read_transaction() as read, target.transaction() as written:
                 copy_rows(read, written)
             copied = described(target.engine)
             with target.transaction() as connection:
@@ -410,8 +412,8 @@ def described(engine: sa.Engine) -> dict[str, Any]:
 
 def test_a_folder_is_moved_where_it_is_named_and_nowhere_else() -> None:
     moved = {"/a/home": "/b", "/a/home/tables": "s3://bucket/tables"}
-    assert moved_text("/a/home/tables/x.lance", moved) == "s3://bucket/tables/x.lance"
-    assert moved_text('{"folder": "/a/home"}', moved) == '{"folder": "/b"}'
-    assert moved_text("sqlite:////a/home/state.sqlite", moved) == "sqlite:////b/state.sqlite"
+    assert replace_paths("/a/home/tables/x.lance", moved) == "s3://bucket/tables/x.lance"
+    assert replace_paths('{"folder": "/a/home"}', moved) == '{"folder": "/b"}'
+    assert replace_paths("sqlite:////a/home/state.sqlite", moved) == "sqlite:////b/state.sqlite"
     for other in ("/a/home2/x", "/a/home.old", "/x/a/home/y", "a/home"):
-        assert moved_text(other, moved) == other
+        assert replace_paths(other, moved) == other

@@ -42,7 +42,7 @@ def test_lost_posts_and_documents_come_back_as_they_were(
     min((posts / "_versions").glob("*.manifest")).write_bytes(b"")
     for file in (documents / "data").iterdir():
         file.unlink()
-    assert run_repair(former, agreed=True, as_json=False, console=Console(quiet=True)) == 0
+    assert run_repair(former, is_confirmed=True, as_json=False, console=Console(quiet=True)) == 0
     with closing(State.open(former.state_address)) as state:
         tables = Tables(former.tables_base, state=state)
         assert tables.exists(ASSETS[0], AUTHOR)

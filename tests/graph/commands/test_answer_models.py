@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.answer_models import follow_answer_model, require_leave
+from twin_cli.commands.answer_models import sync_answer_model, require_consent
 from twin_cli.commands.author_progress import AuthorProgress
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.outcome import StackOutcome, open_registry, standing_ending
-from twin_cli.commands.status import look
-from twin_cli.commands.training import plan_training, tell_ending
+from twin_cli.commands.outcome import StackOutcome, open_registry, recorded_result
+from twin_cli.commands.status import collect_status
+from twin_cli.commands.training import plan_training, report_result
 from twin_cli.commands.versions import run_export, run_release, run_versions
 
 from tests.registered import register_version
@@ -22,7 +22,7 @@ from twin_resources.authors import Author, read_author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.registry import GateClaim, Registry, Verdict
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.answer_model import read_name
+from twin_resources.storage.weights.answer_model import parse_name
 
 NAME = "http://127.0.0.1:9/v1#large"
 ADA = Author("ada", "Ada", answer_model=NAME, consent="2026-01-01: by mail")
@@ -84,11 +84,11 @@ def a_console() -> Console:
 def test_what_was_named_is_no_training_and_one_follows(
     settings: Settings, registry: Registry
 ) -> None:
-    assert standing_ending(settings, "ada") is None
+    assert recorded_result(settings, "ada") is None
     plan = plan_training(
-        settings, "ada", AuthorProgress(kept=50, words=20_000), wanted=True, again=False
+        settings, "ada", AuthorProgress(kept=50, words=20_000), is_enabled=True, retrain=False
     )
-    assert plan.follows
+    assert plan.will_train
 
 
 @pytest.mark.parametrize(
@@ -111,11 +111,11 @@ def test_a_version_that_has_passed_is_told_with_its_trial(
         registry.move("ada", 2, "parked", actor="r", reason="30 of about 80 pairs")
     elif to == "rolled_back":
         registry.move("ada", 2, "rolled_back", actor="r", reason="30 of about 80 pairs")
-    ending = standing_ending(settings, "ada")
+    ending = recorded_result(settings, "ada")
     assert ending is not None
     assert (ending.outcome, ending.version) == (outcome, None)
     console = a_console()
-    tell_ending(ending, clock=StageClock(console=console, verbose=True))
+    report_result(ending, clock=StageClock(console=console, verbose=True))
     assert said in written(console)
     assert f"the answer model (v1, {NAME})" in written(console)
     assert "quotations from the posts" not in written(console)
@@ -124,10 +124,10 @@ def test_a_version_that_has_passed_is_told_with_its_trial(
 def test_a_refused_version_leaves_the_answer_model(settings: Settings, registry: Registry) -> None:
     register(registry, "h2")
     judged(registry, "h2", "failed")
-    ending = standing_ending(settings, "ada")
+    ending = recorded_result(settings, "ada")
     assert ending is not None
     assert ending.outcome is StackOutcome.REFUSED
-    assert ending.who_answers.startswith("the answer model (v1")
+    assert ending.fallback_description.startswith("the answer model (v1")
 
 
 def test_commands_tell_it_from_a_tuned_one(settings: Settings, registry: Registry) -> None:
@@ -137,15 +137,15 @@ def test_commands_tell_it_from_a_tuned_one(settings: Settings, registry: Registr
     console = a_console()
     run_versions(settings, author="ada", console=console, as_json=True)
     assert json.loads(written(console))["versions"][0]["kind"] == "answer_model"
-    assert look(settings).authors == {"ada": f"v1, answer model {NAME}"}
+    assert collect_status(settings).authors == {"ada": f"v1, answer model {NAME}"}
     for version in ("", "v1"):
         with pytest.raises(TwinError, match="an answer model that was named, not trained"):
             run_export(
                 settings,
                 version,
                 author="ada",
-                wanted="gguf",
-                into=None,
+                export_format="gguf",
+                output_folder=None,
                 dtype="float16",
                 verify=True,
                 as_json=False,
@@ -165,9 +165,9 @@ def test_a_version_on_trial_is_released_by_hand(settings: Settings, registry: Re
 def test_it_goes_when_the_author_names_none(settings: Settings, registry: Registry) -> None:
     clock = StageClock(console=a_console())
     none = Author("ada", "Ada")
-    assert follow_answer_model(settings, none, before=NAME, instance="", clock=clock) is None
-    assert registry.stable("ada") is None
-    assert standing_ending(settings, "ada") is None
+    assert sync_answer_model(settings, none, previous_model=NAME, instance="", clock=clock) is None
+    assert registry.stable_version("ada") is None
+    assert recorded_result(settings, "ada") is None
 
 
 def test_an_address_that_is_down_keeps_what_stands_and_is_no_first_answer_model(
@@ -175,22 +175,22 @@ def test_an_address_that_is_down_keeps_what_stands_and_is_no_first_answer_model(
 ) -> None:
     console = a_console()
     clock = StageClock(console=console)
-    stands = follow_answer_model(settings, ADA, before=NAME, instance="", clock=clock)
+    stands = sync_answer_model(settings, ADA, previous_model=NAME, instance="", clock=clock)
     assert stands == registry.get("ada", 1)
     assert "Connection refused" in written(console)
     other = replace(ADA, answer_model="http://127.0.0.1:9/v1#other")
     write_author(settings, other)
     with pytest.raises(TwinError, match="Connection refused"):
-        follow_answer_model(settings, other, before=NAME, instance="", clock=clock)
+        sync_answer_model(settings, other, previous_model=NAME, instance="", clock=clock)
     assert [item.state for item in registry.versions("ada")] == ["stable"]
     assert read_author(settings, "ada") == ADA, "the next start does not meet the same"
 
 
 def test_an_address_elsewhere_needs_the_authors_leave(settings: Settings) -> None:
-    far = read_name("https://models.example/v1#large")
+    far = parse_name("https://models.example/v1#large")
     with pytest.raises(TwinError, match="no line `consent`"):
-        require_leave(Author("ada", "Ada"), far)
+        require_consent(Author("ada", "Ada"), far)
     agreed = "2026-01-01: by mail"
     with pytest.raises(TwinError, match="paid = false"):
-        require_leave(Author("ada", "Ada", consent=agreed, paid=False), far)
-    require_leave(Author("ada", "Ada", consent=agreed), far)
+        require_consent(Author("ada", "Ada", consent=agreed, paid=False), far)
+    require_consent(Author("ada", "Ada", consent=agreed), far)

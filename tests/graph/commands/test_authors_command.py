@@ -13,7 +13,7 @@ from twin_cli.commands.authors_command import run_apply
 from tests.postgresql_server import postgresql, postgresql_url
 from tests.registered import register_version
 from twin_resources.authors import Author, write_author
-from twin_resources.authors.pausing import pause
+from twin_resources.authors.pausing import pause_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.following import Follower
 from twin_resources.registry.registry import Registry
@@ -27,7 +27,7 @@ __all__ = ["postgresql", "postgresql_url"]  # fixtures
 def applied(settings: Settings, *, agreed: bool = True) -> tuple[int, list[str]]:
     said = io.StringIO()
     console = Console(width=300, file=said)
-    code = run_apply(settings, settings.authors_dir, agreed=agreed, console=console)
+    code = run_apply(settings, settings.authors_dir, is_confirmed=agreed, console=console)
     return code, said.getvalue().splitlines()
 
 
@@ -44,7 +44,7 @@ def test_a_folder_of_author_files_is_shared_once(
         applied(here)
     write_author(here, Author("ann", "Ann"))
     write_author(here, Author("bob", "Bob"))
-    share_file(here, pause(here, "bob", reason="a test's own"))
+    share_file(here, pause_author(here, "bob", reason="a test's own"))
     code, said = applied(here, agreed=False)
     assert (code, said[:2]) == (1, ["new: authors/ann.toml", "new: authors/bob.toml"])
     assert applied(here)[0] == 0
@@ -56,7 +56,7 @@ def test_a_folder_of_author_files_is_shared_once(
     with pytest.raises(TwinError, match="correct the TOML"):
         applied(here)
     there = here.model_copy(update={"home": tmp_path / "there"})
-    Follower(there).step()
+    Follower(there).poll_once()
     files = {path.name: path.read_text() for path in there.authors_dir.iterdir()}
     assert files.keys() == {"ann.toml", "bob.paused"}, "a pause is no part of the folder"
     assert "Ann Bell" in files["ann.toml"]
@@ -84,6 +84,6 @@ def test_versions_from_before_are_stored_and_named_by_the_home(
         registry.move("ann", 1, "refused", actor="gate", reason="test")
         registry.move("ann", 1, "stable", actor="person", reason="test", force=True)
     follower = Follower(there)
-    follower.step()
-    assert (follower.behind, follower.note) == ("", "")
+    follower.poll_once()
+    assert (follower.lag_reason, follower.problems) == ("", "")
     assert (there.checkpoints_dir / "ann" / "0a" / "adapter.gguf").read_bytes() == b"w"

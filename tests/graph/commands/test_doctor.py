@@ -17,8 +17,8 @@ import httpx
 import pytest
 from twin_cli.commands.console import make_console
 from twin_cli.commands.doctor import machine_findings, stack_findings, stores
-from twin_cli.commands.doctor.examination import examine, run_doctor
-from twin_cli.commands.doctor.findings import Diagnostic, looked
+from twin_cli.commands.doctor.examination import run_checks, run_doctor
+from twin_cli.commands.doctor.findings import Diagnostic, run_check
 
 from tests.documented import documented, shape
 from tests.free_ports import free_port
@@ -68,7 +68,7 @@ def verdict(findings: Any) -> str:
 
 
 def test_a_fresh_home_has_nothing_that_fails(home: Settings) -> None:
-    findings = examine(home)
+    findings = run_checks(home)
     assert [one for one in findings if one.verdict == "fail"] == []
     names = {finding.name for finding in findings}
     assert {"packages", "GPU", "disk", "keys", "ports", "state", "tables", "outbox"} <= names
@@ -104,7 +104,7 @@ def test_a_look_that_breaks_hides_no_other() -> None:
     def broken() -> list[Diagnostic]:
         raise ZeroDivisionError("a bug")
 
-    found = one(looked("disk", broken))
+    found = one(run_check("disk", broken))
     assert (found.name, found.verdict) == ("disk", "fail")
     assert "ZeroDivisionError" in found.found
 
@@ -115,7 +115,7 @@ def test_a_look_that_breaks_hides_no_other() -> None:
 def test_packages_are_compared_with_what_is_declared(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert verdict(machine_findings.look_at_packages(home)) == "ok"
+    assert verdict(machine_findings.check_packages(home)) == "ok"
     real = metadata.version
     wrong = {"dagster": "1.10.0", "polars": None}
 
@@ -128,31 +128,31 @@ def test_packages_are_compared_with_what_is_declared(
         return real(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    found = one(machine_findings.look_at_packages(home))
+    found = one(machine_findings.check_packages(home))
     assert found.verdict == "fail"
     assert "dagster 1.10.0, wanted " in found.found
     assert "polars is missing" in found.found
 
 
 def test_a_checkout_is_held_to_its_own_list(tmp_path: Path) -> None:
-    assert any(line.startswith("packaging") for line in machine_findings.requirements())
+    assert any(line.startswith("packaging") for line in machine_findings.project_requirements())
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "llm-twin"\ndependencies = ["new-package>=1"]\n'
     )
-    assert machine_findings.requirements(tmp_path) == ["new-package>=1"]
+    assert machine_findings.project_requirements(tmp_path) == ["new-package>=1"]
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "somebody-elses"\n')
-    assert machine_findings.requirements(tmp_path) == metadata.requires("llm-twin")
+    assert machine_findings.project_requirements(tmp_path) == metadata.requires("llm-twin")
 
 
 def test_a_card_that_torch_cannot_use_is_said(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine_findings, "gpus", list)
-    assert one(machine_findings.look_at_gpu(home)).found.startswith("none: ")
+    assert one(machine_findings.check_gpu(home)).found.startswith("none: ")
     monkeypatch.setattr(machine_findings, "gpus", lambda: [("NVIDIA H200", 139.0)])
     for torch, wanted in (("2.13.0+cpu", "warn"), ("2.13.0+cu129", "ok")):
         monkeypatch.setattr(metadata, "version", lambda _name, torch=torch: torch)
-        assert verdict(machine_findings.look_at_gpu(home)) == wanted
+        assert verdict(machine_findings.check_gpu(home)) == wanted
 
 
 def test_a_disk_without_room_fails_before_a_training_does(
@@ -163,31 +163,29 @@ def test_a_disk_without_room_fails_before_a_training_does(
         monkeypatch.setattr(
             machine_findings.shutil, "disk_usage", lambda _folder, usage=usage: usage
         )
-        assert verdict(machine_findings.look_at_disk(home)) == wanted
+        assert verdict(machine_findings.check_disk(home)) == wanted
 
 
 def test_keys_that_others_can_read_and_keys_that_are_missing(home: Settings) -> None:
     load_secrets(home)
-    assert verdict(machine_findings.look_at_keys(home)) == "ok"
+    assert verdict(machine_findings.check_keys(home)) == "ok"
     secrets = home.home / "secrets.json"
     secrets.chmod(0o644)
-    found = one(machine_findings.look_at_keys(home))
+    found = one(machine_findings.check_keys(home))
     assert (found.verdict, found.remedy) == ("fail", f"chmod 600 {secrets}")
     secrets.chmod(stat.S_IRUSR | stat.S_IWUSR)
     judged = home.model_copy(update={"judge_model": "anthropic/some-model"})
-    first, second = machine_findings.look_at_keys(judged, environ={"OPENAI_API_KEY": "sk"})
+    first, second = machine_findings.check_keys(judged, environ={"OPENAI_API_KEY": "sk"})
     assert (first.verdict, second.verdict) == ("ok", "warn")
     assert "ANTHROPIC_API_KEY" in second.remedy
-    assert (
-        verdict(machine_findings.look_at_keys(judged, environ={"ANTHROPIC_API_KEY": "sk"})) == "ok"
-    )
+    assert verdict(machine_findings.check_keys(judged, environ={"ANTHROPIC_API_KEY": "sk"})) == "ok"
 
 
 def test_a_reranker_that_is_not_there(home: Settings, tmp_path: Path) -> None:
     def told(name: str) -> Diagnostic:
-        return one(machine_findings.look_at_reranker(home.model_copy(update={"reranker": name})))
+        return one(machine_findings.check_reranker(home.model_copy(update={"reranker": name})))
 
-    assert list(machine_findings.look_at_reranker(home)) == []
+    assert list(machine_findings.check_reranker(home)) == []
     missing = told(str(tmp_path / "none"))
     assert missing.verdict == "fail"
     assert "no such folder" in missing.found
@@ -199,27 +197,27 @@ def test_a_reranker_that_is_not_there(home: Settings, tmp_path: Path) -> None:
 
 
 def test_a_judge_that_cannot_be_paid(home: Settings) -> None:
-    assert list(machine_findings.look_at_judge(home)) == []
+    assert list(machine_findings.check_judge(home)) == []
     priced = home.model_copy(update={"judge_model": "openai/gpt-4o-mini"})
-    found = one(machine_findings.look_at_judge(priced, environ={}))
+    found = one(machine_findings.check_judge(priced, environ={}))
     assert (found.verdict, "TWIN_JUDGE_BUDGET_PER_MONTH" in found.remedy) == ("warn", True)
     unknown = home.model_copy(update={"judge_model": "anthropic/some-model"})
-    assert "no price" in one(machine_findings.look_at_judge(unknown, environ={})).found
+    assert "no price" in one(machine_findings.check_judge(unknown, environ={})).found
     own = home.model_copy(update={"judge_model": "ollama/llama3"})
     limited = priced.model_copy(update={"judge_budget_per_month": 2.0})
-    assert verdict(machine_findings.look_at_judge(own, environ={})) == "ok"
-    assert one(machine_findings.look_at_judge(limited, environ={})).found.endswith("$2.00 a month")
+    assert verdict(machine_findings.check_judge(own, environ={})) == "ok"
+    assert one(machine_findings.check_judge(limited, environ={})).found.endswith("$2.00 a month")
 
 
 def test_authors_whose_file_or_folder_is_broken(home: Settings, tmp_path: Path) -> None:
-    assert verdict(machine_findings.look_at_authors(home)) == "warn"
+    assert verdict(machine_findings.check_authors(home)) == "warn"
     write_author(home, Author("ada", "Ada", sources=(str(tmp_path), "s3://bucket/posts")))
-    assert verdict(machine_findings.look_at_authors(home)) == "ok"
+    assert verdict(machine_findings.check_authors(home)) == "ok"
     write_author(home, Author("bob", "Bob", sources=("/no/such/folder",)))
-    found = one(machine_findings.look_at_authors(home))
+    found = one(machine_findings.check_authors(home))
     assert (found.verdict, "/no/such/folder (of bob)" in found.found) == ("warn", True)
     (home.authors_dir / "cleo.toml").write_text("name = [")
-    assert {finding.verdict for finding in machine_findings.look_at_authors(home)} == {
+    assert {finding.verdict for finding in machine_findings.check_authors(home)} == {
         "fail",
         "warn",
     }
@@ -230,10 +228,10 @@ def test_authors_whose_file_or_folder_is_broken(home: Settings, tmp_path: Path) 
 
 def test_the_state_in_sqlite(home: Settings) -> None:
     State.open(home.state_address).close()
-    assert "schema" in one(stores.look_at_state(home)).found
+    assert "schema" in one(stores.check_state(home)).found
     broken = home.model_copy(update={"state_url": f"sqlite:///{home.home / 'broken.sqlite'}"})
     (home.home / "broken.sqlite").write_bytes(b"no database" * 500)
-    assert verdict(stores.look_at_state(broken)) == "fail"
+    assert verdict(stores.check_state(broken)) == "fail"
 
 
 def test_an_account_that_is_ahead_of_the_clock(home: Settings) -> None:
@@ -241,8 +239,8 @@ def test_an_account_that_is_ahead_of_the_clock(home: Settings) -> None:
         for days, verdicts in ((0, ["ok"]), (3, ["ok", "warn"])):
             ahead = time.time() + days * 86_400
             account = SpendingAccount(state, SpendingLimits(), clock=lambda ahead=ahead: ahead)
-            account.reserve(purpose="answer", author="ada", key="", most_usd=0.1)
-            found = list(stores.look_at_state(home))
+            account.reserve(purpose="answer", author="ada", key="", max_usd=0.1)
+            found = list(stores.check_state(home))
             assert [one.verdict for one in found] == verdicts
     assert "set the clock right" in found[-1].remedy
 
@@ -250,11 +248,11 @@ def test_an_account_that_is_ahead_of_the_clock(home: Settings) -> None:
 def test_the_state_in_postgresql(home: Settings, postgresql_url: str, closed: int) -> None:
     url = postgresql_url.replace("postgresql://", "postgresql+psycopg2://", 1)
     there = home.model_copy(update={"state_url": url})
-    empty = one(stores.look_at_state(there))
+    empty = one(stores.check_state(there))
     assert (empty.name, empty.verdict) == ("PostgreSQL", "ok")
     assert "made at the first start" in empty.found
     State.open(url).close()
-    assert "schema" in one(stores.look_at_state(there)).found
+    assert "schema" in one(stores.check_state(there)).found
     wrong = {
         "no such database": url.rsplit("/", 1)[0] + "/no_such_database",
         "nobody listens": f"postgresql+psycopg2://twin:secret@127.0.0.1:{closed}/twin",
@@ -262,7 +260,7 @@ def test_the_state_in_postgresql(home: Settings, postgresql_url: str, closed: in
         "no address": "postgres or so",
     }
     for address in wrong.values():
-        found = one(stores.look_at_state(home.model_copy(update={"state_url": address})))
+        found = one(stores.check_state(home.model_copy(update={"state_url": address})))
         assert found.verdict == "fail"
         assert "TWIN_STATE_URL" in found.remedy
         assert "secret" not in found.found
@@ -275,27 +273,27 @@ def test_tables_on_s3(
     client = client_of(s3_endpoint)
     client.create_bucket(Bucket="doctor")
     there = home.model_copy(update={"tables_uri": "s3://doctor/tables"})
-    found = one(stores.look_at_tables(there))
+    found = one(stores.check_tables(there))
     assert (found.name, found.verdict) == ("S3", "ok")
     assert "s3://doctor/tables is empty" in found.found
     client.put_object(Bucket="doctor", Key="tables/a", Body=b"x")
-    found = one(stores.look_at_tables(there))
+    found = one(stores.check_tables(there))
     assert ("has objects" in found.found, "written, read and deleted" in found.found) == (True,) * 2
     assert [item["Key"] for item in client.list_objects_v2(Bucket="doctor")["Contents"]] == [
         "tables/a"
     ]
 
     monkeypatch.delenv("AWS_ALLOW_HTTP")
-    refused = one(stores.look_at_tables(there))
+    refused = one(stores.check_tables(there))
     assert (refused.verdict, refused.remedy) == ("fail", "export AWS_ALLOW_HTTP=true")
     monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", os.environ["AWS_ENDPOINT"])
     monkeypatch.delenv("AWS_ENDPOINT")
-    assert verdict(stores.look_at_tables(there)) == "ok"  # Lance reads that name as well
+    assert verdict(stores.check_tables(there)) == "ok"  # Lance reads that name as well
 
     def looked_at(uri: str) -> Diagnostic:
         named = home.model_copy(update={"tables_uri": uri})
-        return one(looked("tables", lambda: stores.look_at_tables(named)))
+        return one(run_check("tables", lambda: stores.check_tables(named)))
 
     assert "NoSuchBucket" in looked_at("s3://no-such-bucket/tables").found
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{closed}")
@@ -309,12 +307,12 @@ def test_tables_on_s3(
 def test_the_trace_store_and_a_langfuse(
     trace_store: Settings, closed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = one(stores.look_at_traces(trace_store, is_running=True))
+    found = one(stores.check_traces(trace_store, is_running=True))
     assert (found.name, found.verdict) == ("trace store", "ok")
     assert "version" in found.found
     away = trace_store.model_copy(update={"traces_port": closed})
-    assert verdict(stores.look_at_traces(away, is_running=False)) == "ok"
-    gone = one(stores.look_at_traces(away, is_running=True))
+    assert verdict(stores.check_traces(away, is_running=False)) == "ok"
+    gone = one(stores.check_traces(away, is_running=True))
     assert (gone.verdict, gone.remedy) == ("fail", "`twin logs traces`")
 
     secrets = load_secrets(trace_store)
@@ -324,34 +322,34 @@ def test_the_trace_store_and_a_langfuse(
         "langfuse_secret_key": secrets.traces_secret_key,
     }
     real = trace_store.model_copy(update=named)
-    assert one(stores.look_at_traces(real, is_running=False)).name == "Langfuse"
-    assert verdict(stores.look_at_traces(real, is_running=False)) == "ok"
+    assert one(stores.check_traces(real, is_running=False)).name == "Langfuse"
+    assert verdict(stores.check_traces(real, is_running=False)) == "ok"
     for changed, remedy in (
         ({"langfuse_secret_key": "sk-wrong"}, "LANGFUSE_SECRET_KEY"),
         ({"langfuse_host": f"http://127.0.0.1:{closed}"}, "LANGFUSE_HOST"),
     ):
-        wrong = one(stores.look_at_traces(real.model_copy(update=changed), is_running=False))
+        wrong = one(stores.check_traces(real.model_copy(update=changed), is_running=False))
         assert wrong.verdict == "fail"
         assert remedy in wrong.remedy
         assert secrets.traces_secret_key not in wrong.found
 
 
 def test_what_waits_in_the_outbox(home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert verdict(stores.look_at_outbox(home, is_running=True)) == "ok"
+    assert verdict(stores.check_outbox(home, is_running=True)) == "ok"
     outbox = Outbox(outbox_path(home))
-    assert "empty" in one(stores.look_at_outbox(home, is_running=True)).found
+    assert "empty" in one(stores.check_outbox(home, is_running=True)).found
     outbox.put_scores([QueuedScore("a", "t" * 32, "thumbs", 1.0)])
-    assert verdict(stores.look_at_outbox(home, is_running=True)) == "ok"
-    assert verdict(stores.look_at_outbox(home, is_running=False)) == "warn"
+    assert verdict(stores.check_outbox(home, is_running=True)) == "ok"
+    assert verdict(stores.check_outbox(home, is_running=False)) == "warn"
     waiting = outbox.next_waiting()
     assert waiting is not None
-    outbox.failed(waiting, "HTTP 503: away")
+    outbox.record_failure(waiting, "HTTP 503: away")
     later = time.time() + 600
     monkeypatch.setattr(stores.time, "time", lambda: later)
-    found = one(stores.look_at_outbox(home, is_running=True))
+    found = one(stores.check_outbox(home, is_running=True))
     assert (found.verdict, "HTTP 503: away" in found.found) == ("fail", True)
     outbox.refuse(waiting, "HTTP 400")
-    verdicts = [finding.verdict for finding in stores.look_at_outbox(home, is_running=True)]
+    verdicts = [finding.verdict for finding in stores.check_outbox(home, is_running=True)]
     assert verdicts == ["ok", "warn"]  # nothing waits, and one was refused for good
     outbox.close()
 
@@ -381,47 +379,47 @@ def test_a_model_server_of_somebody_elses(home: Settings, models_url: str, close
             "base_model": "my-model",
         }
     )
-    assert verdict(stack_findings.look_at_models(named, None)) == "ok"
+    assert verdict(stack_findings.check_model_servers(named, None)) == "ok"
     other = named.model_copy(update={"base_model": "another"})
-    assert "--served-model-name another" in one(stack_findings.look_at_models(other, None)).remedy
+    assert (
+        "--served-model-name another" in one(stack_findings.check_model_servers(other, None)).remedy
+    )
     fixed = named.model_copy(update={"model_server_key": ""})
-    [serves, loads_none] = stack_findings.look_at_models(fixed, None)
+    [serves, loads_none] = stack_findings.check_model_servers(fixed, None)
     assert (serves.verdict, loads_none.verdict) == ("ok", "warn")
     assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True" in loads_none.remedy
     away = named.model_copy(update={"model_server_url": f"http://127.0.0.1:{closed}/v1"})
-    found = one(looked("model server", lambda: stack_findings.look_at_models(away, None)))
+    found = one(run_check("model server", lambda: stack_findings.check_model_servers(away, None)))
     assert (found.verdict, "TWIN_MODEL_SERVER_URL" in found.remedy) == ("fail", True)
 
 
 def test_ray_is_asked_where_it_is_named(home: Settings, models_url: str, closed: int) -> None:
-    assert list(stores.look_at_trainer(home)) == []
+    assert list(stores.check_trainer(home)) == []
     away = {"train_backend": "ray", "ray_address": f"http://127.0.0.1:{closed}"}
-    ray = one(stores.look_at_trainer(home.model_copy(update=away)))
+    ray = one(stores.check_trainer(home.model_copy(update=away)))
     assert (ray.name, ray.verdict) == ("Ray", "fail")
     other = home.model_copy(update={"train_backend": "ray", "ray_address": models_url})
-    assert "HTTP 404" in one(stores.look_at_trainer(other)).found
+    assert "HTTP 404" in one(stores.check_trainer(other)).found
 
 
 def test_a_port_that_is_taken(home: Settings) -> None:
     ports = {f"{name}_port": free_port() for name in ("gateway", "dagster", "traces", "chat")}
     chosen = home.model_copy(update=ports)
-    assert verdict(stack_findings.look_at_ports(chosen, None, environ={})) == "ok"
+    assert verdict(stack_findings.check_ports(chosen, None, environ={})) == "ok"
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", ports["gateway_port"]))
         taken.listen(1)
-        gives_way = next(iter(stack_findings.look_at_ports(chosen, None, environ={})))
+        gives_way = next(iter(stack_findings.check_ports(chosen, None, environ={})))
         assert (gives_way.verdict, str(ports["gateway_port"]) in gives_way.found) == ("warn", True)
         asked = {"TWIN_GATEWAY_PORT": str(ports["gateway_port"])}
-        assert (
-            next(iter(stack_findings.look_at_ports(chosen, None, environ=asked))).verdict == "fail"
-        )
+        assert next(iter(stack_findings.check_ports(chosen, None, environ=asked))).verdict == "fail"
 
 
 def test_a_stack_that_crashed_is_told_from_one_that_never_ran(home: Settings) -> None:
-    assert verdict(stack_findings.look_at_stack(home, None)) == "warn"
+    assert verdict(stack_findings.check_stack(home, None)) == "warn"
     (home.home / "supervisor").mkdir()
     gone = {"pid": 2**22, "started": 1.0}
     record = {"instance": "x", "supervisor": gone, "ports": {}, "base_model": "", "embedder": ""}
     replace_file(home.home / "supervisor" / "stack.json", json.dumps(record))
-    found = one(stack_findings.look_at_stack(home, None))
+    found = one(stack_findings.check_stack(home, None))
     assert (found.verdict, found.remedy) == ("fail", "`twin up` recovers it")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from twin_cli.commands.outcome import open_registry
-from twin_cli.commands.subprocesses import Finished
-from twin_cli.commands.versions import answer_of, run_export
+from twin_cli.commands.subprocesses import ModuleResult
+from twin_cli.commands.versions import parse_module_result, run_export
 
 from tests.registered import register_version
 from twin_resources.authors import Author, write_author
@@ -34,8 +34,8 @@ def exported(home: Settings, version: str, into: Path) -> int:
         home,
         version,
         author="ada",
-        wanted="adapter",
-        into=into,
+        export_format="adapter",
+        output_folder=into,
         dtype="float16",
         verify=False,
         as_json=False,
@@ -109,9 +109,11 @@ def test_an_adapter_is_exported_as_its_files(
 def test_the_answer_is_the_last_line() -> None:
     """DeepSpeed, which PEFT imports, warns on standard output."""
     noise = "[WARNING] Setting accelerator to CPU.\n"
-    assert answer_of(Finished(0, noise + '{"folder": "/out"}\n', "")) == {"folder": "/out"}
+    assert parse_module_result(ModuleResult(0, noise + '{"folder": "/out"}\n', "")) == {
+        "folder": "/out"
+    }
     with pytest.raises(TwinError, match="out of memory"):
-        answer_of(Finished(1, noise, "out of memory"))
+        parse_module_result(ModuleResult(1, noise, "out of memory"))
     facts = {"tried": "export", "found": "no space", "next_step": "free some"}
     with pytest.raises(TwinError, match="no space"):
-        answer_of(Finished(2, noise + json.dumps({"error": facts}), ""))
+        parse_module_result(ModuleResult(2, noise + json.dumps({"error": facts}), ""))

@@ -21,8 +21,8 @@ from tests.stored_rows import store_rows
 from tests.unit.registry.claims_beside import beside_stable
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
-from twin_resources.registry.explanation import Explanation, passages_of
-from twin_resources.registry.registry import GateClaim, MoveRefused, Registry, Verdict
+from twin_resources.registry.explanation import Explanation, load_passages
+from twin_resources.registry.registry import GateClaim, MoveRefusedError, Registry, Verdict
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state_tables import lowered_floors
 from twin_resources.storage.tables.tables import Tables
@@ -51,20 +51,20 @@ def corpus(tables: Tables) -> Tables:
 
 
 def test_chunks_lead_to_the_posts_in_the_order_of_the_prompt(corpus: Tables) -> None:
-    second, first, gone = passages_of(corpus, "ada", ["c'2", "c1", "c3"])
+    second, first, gone = load_passages(corpus, "ada", ["c'2", "c1", "c3"])
     assert (second.chunk_id, first.chunk_id) == ("c'2", "c1")
     assert (first.path, first.source_id, first.url) == ("/posts/a.md", "a.md", "http://x/a")
     assert first.offsets == (0, 5)
     assert gone.document_id == ""
-    assert passages_of(corpus, "ada", []) == ()
+    assert load_passages(corpus, "ada", []) == ()
 
 
 def test_an_answer_is_explained_as_far_as_the_tables_that_are_left_go(tables: Tables) -> None:
-    [nothing] = passages_of(tables, "ada", ["c1"])
+    [nothing] = load_passages(tables, "ada", ["c1"])
     assert (nothing.chunk_id, nothing.document_id) == ("c1", "")
 
     store_rows(tables, "document_chunks", "ada", [CHUNK], key="chunk_id")
-    [found] = passages_of(tables, "ada", ["c1"])
+    [found] = load_passages(tables, "ada", ["c1"])
     assert (found.title, found.text, found.source_id) == ("It's a clock", "Words", "")
 
 
@@ -87,7 +87,7 @@ def test_the_tree_names_every_link_of_the_chain(corpus: Tables) -> None:
                 "tag": "abc",
             },
         },
-        passages=passages_of(corpus, "ada", ["c1", "c3"]),
+        passages=load_passages(corpus, "ada", ["c1", "c3"]),
     )
     console = Console(file=io.StringIO(), width=200)
     console.print(explanation_tree(found))
@@ -147,7 +147,7 @@ def test_a_rollback_brings_the_former_version_back(
     assert registry.moves("ada")[-1].actor.startswith("command:")
     assert run_versions(home, author="Ada", console=console) == 0
     assert "rolled back" in said(console)
-    with pytest.raises(MoveRefused):
+    with pytest.raises(MoveRefusedError):
         run_rollback(home, "v1", author="ada", reason="again", console=console)
     with pytest.raises(TwinError, match="v2"):
         run_rollback(home, "two", author="ada", reason="again", console=console)
@@ -161,7 +161,7 @@ def test_lowering_the_floor_is_kept_with_who_and_why(
         run_lower_floor(home, author="", reason=" ", console=console)
     assert run_lower_floor(home, author="", reason="students read it", console=console) == 0
     assert "0 values so far are history. Every stream is certified again" in said(console)
-    with registry.state.reading() as connection:
+    with registry.state.read_transaction() as connection:
         [row] = connection.execute(sa.select(lowered_floors)).all()
     assert (row.author, row.after_sequence, row.reason) == ("ada", 0, "students read it")
     assert row.asked_by.startswith("command:")

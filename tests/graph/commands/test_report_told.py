@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.outcome import Ending, StackOutcome, open_registry
-from twin_cli.commands.training import tell_report
+from twin_cli.commands.outcome import TrainingOutcome, StackOutcome, open_registry
+from twin_cli.commands.training import report_completed_gate
 
 from twin_resources.registry.registry import GateClaim, Registry, Verdict
 from twin_resources.settings import Settings, load_settings
@@ -29,15 +29,15 @@ def verdict(*claims: GateClaim, checkpoint: str = "h1") -> Verdict:
     return Verdict("ada", checkpoint, "gate", outcome, claims, "2026-01-01T00:00:00+00:00")
 
 
-def released(registry: Registry) -> Ending:
+def released(registry: Registry) -> TrainingOutcome:
     found = verdict(FIRST)
     registry.record_verdict(found)
-    return Ending(StackOutcome.TUNED, found)
+    return TrainingOutcome(StackOutcome.TUNED, found)
 
 
-def told(settings: Settings, ending: Ending) -> tuple[Ending | None, str]:
+def told(settings: Settings, ending: TrainingOutcome) -> tuple[TrainingOutcome | None, str]:
     file = io.StringIO()
-    left = tell_report(settings, ending, clock=StageClock(Console(file=file, width=120)))
+    left = report_completed_gate(settings, ending, clock=StageClock(Console(file=file, width=120)))
     return left, file.getvalue()
 
 
@@ -71,4 +71,4 @@ def test_a_release_that_was_taken_back_is_said_with_its_reason(settings: Setting
 
 
 def test_what_was_never_released_has_no_report_to_wait_for(settings: Settings) -> None:
-    assert told(settings, Ending(StackOutcome.REFUSED)) == (None, "")
+    assert told(settings, TrainingOutcome(StackOutcome.REFUSED)) == (None, "")

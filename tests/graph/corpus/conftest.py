@@ -19,7 +19,7 @@ from twin_assets.contract_checks import (
 )
 from twin_assets.corpus.cleaned_documents import (
     cleaned_documents,
-    cleaned_documents_are_what_they_claim,
+    claims_of_cleaned_documents,
     every_import_is_kept_or_explained,
 )
 from twin_assets.corpus.raw_posts import raw_posts
@@ -36,7 +36,7 @@ CHECKS = [
     raw_posts_keep_their_contract,
     every_import_is_kept_or_explained,
     cleaned_documents_keep_their_contract,
-    cleaned_documents_are_what_they_claim,
+    claims_of_cleaned_documents,
     no_chunk_is_truncated,
 ]
 RESOURCES = {

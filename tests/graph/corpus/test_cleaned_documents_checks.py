@@ -34,7 +34,7 @@ def test_a_cleaning_that_leaves_buttons_fails_and_stops_the_chunks(
 ) -> None:
     text = f"{paragraph('kite')}\n\nSubscribe now\n\n{paragraph('old kite')}\n"
     (posts / "_posts" / "2022-01-01-kite.md").write_text(text)
-    monkeypatch.setattr(boilerplate, "without_platform_lines", lambda given: given)
+    monkeypatch.setattr(boilerplate, "remove_platform_lines", lambda given: given)
     result = materialize(raise_on_error=False)
     found = evaluations(result)
     assert [name for name, one in found.items() if not one.passed] == [
@@ -62,7 +62,7 @@ def test_a_document_whose_quotation_became_prose_is_put_aside(
     assert all(evaluation.passed for evaluation in evaluations(result).values())
     (aside,) = tables.read("cleaned_documents_quarantine", SLUG).to_dicts()
     assert "kite" in aside["source_id"]
-    assert aside[contracts.RULES] == ["quotations_keep_their_mark"]
+    assert aside[contracts.FAILED_RULES] == ["quotations_keep_their_mark"]
 
 
 def test_a_row_that_breaks_the_contract_fails_and_stops_the_chunks(

@@ -19,9 +19,9 @@ from twin_assets.corpus import (
     near_duplicates,
 )
 from twin_assets.corpus.cleaning_tables import CleaningRun, update_cleaned_documents
-from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, columns_of
+from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, column_types
 from twin_resources.authors import Author
-from twin_resources.privacy.redaction import Redacted
+from twin_resources.privacy.redaction import RedactedText
 from twin_resources.storage.tables.tables import Tables
 
 ANN = Author("ann", "Ann Lee", aliases=("anniebuilds",))
@@ -48,7 +48,7 @@ def clean(tables: Tables) -> Clean:
     """Store posts as `raw_posts` and clean them."""
 
     def run(posts: Posts, *, author: Author = ANN) -> CleaningRun:
-        plain: dict[str, Any] = dict.fromkeys(columns_of(RawPosts), "") | {
+        plain: dict[str, Any] = dict.fromkeys(column_types(RawPosts), "") | {
             "source": "posts",
             "kind": "post",
             "title": "A title",
@@ -60,7 +60,7 @@ def clean(tables: Tables) -> Clean:
         }
         rows = [plain | {"source_id": name} | fields for name, fields in posts.items()]
         store_rows(
-            tables, "raw_posts", author.slug, rows, key="source_id", schema=columns_of(RawPosts)
+            tables, "raw_posts", author.slug, rows, key="source_id", schema=column_types(RawPosts)
         )
         return update_cleaned_documents(tables, author)
 
@@ -233,8 +233,8 @@ def test_step_by_step_gives_the_same_as_at_once(
     clean({name: posts[name] for name in names[:7]})
     changed = posts | {names[3]: posts_about("boat")["boat.md"]}
     clean({name: changed[name] for name in names[:14]})
-    whole = near_duplicates.similar_bodies
-    monkeypatch.setattr(cleaning_tables, "_DOCUMENTS_COMPARED_AT_ONCE", 2)
+    whole = near_duplicates.compare_bodies
+    monkeypatch.setattr(cleaning_tables, "_COMPARISON_BATCH_ROWS", 2)
     calls = 0
 
     def cut_off(*args: Any, **named: Any) -> pl.DataFrame:
@@ -244,7 +244,7 @@ def test_step_by_step_gives_the_same_as_at_once(
             raise KeyboardInterrupt
         return whole(*args, **named)
 
-    monkeypatch.setattr(near_duplicates, "similar_bodies", cut_off)
+    monkeypatch.setattr(near_duplicates, "compare_bodies", cut_off)
     with pytest.raises(KeyboardInterrupt):
         clean(posts)
     monkeypatch.undo()
@@ -254,7 +254,7 @@ def test_step_by_step_gives_the_same_as_at_once(
     assert (tables.read("cleaned_documents", "ann")["dropped_because"] == "near_duplicate").sum()
     in_memory = cleaning.clean_posts(tables.read("raw_posts", "ann"), names=("Ann Lee",))
     assert in_memory.sort("document_id").rows() == tables.read("cleaned_documents", "ann").rows()
-    assert in_memory.schema == columns_of(CleanedDocuments)
+    assert in_memory.schema == column_types(CleanedDocuments)
 
 
 def examined(tables: Tables, *, most: float = 0.2) -> dict[str, claims_tables.ExaminedClaim]:
@@ -278,7 +278,7 @@ def test_a_document_that_breaks_a_claim_is_put_aside_with_it(clean: Clean, table
     )
     claims = examined(tables)
     assert all(claim.holds for claim in claims.values())
-    counted = claims["no_platform_boilerplate_left"].counted
+    counted = claims["no_platform_boilerplate_left"].counts
     assert (counted["quarantined"], counted["quarantined_share"]) == (1, 0.1667)
     again = clean(posts)
     assert (run.quarantined.rows, again.bytes_written) == (1, 0)
@@ -297,7 +297,7 @@ def test_above_the_share_that_a_person_set_the_claim_fails_and_names_the_setting
     assert [name for name, one in claims.items() if not one.holds] == [
         "no_platform_boilerplate_left"
     ]
-    said = claims["no_platform_boilerplate_left"].said
+    said = claims["no_platform_boilerplate_left"].message
     assert "25% of all that would be kept" in said
     assert "TWIN_MOST_QUARANTINED allows 20%" in said
     assert all(one.holds for one in examined(tables, most=0.25).values())
@@ -310,11 +310,11 @@ def test_a_cleaning_that_keeps_another_persons_posts_is_seen(
     posts = posts_about("clock", "boat", "lamp", "kite", "tram")
     for name in ("boat.md", "lamp.md", "kite.md"):
         posts[name]["author"] = "Bo Ek"
-    monkeypatch.setattr(cleaning_verdicts, "may_be_adopted", lambda *_: True)
+    monkeypatch.setattr(cleaning_verdicts, "is_possible_handle", lambda *_: True)
     clean(posts)
     claims = examined(tables)
     assert [name for name, one in claims.items() if not one.holds] == ["no_foreign_byline"]
-    assert claims["no_foreign_byline"].counted["quarantined"] == 3
+    assert claims["no_foreign_byline"].counts["quarantined"] == 3
     assert set(reasons(tables)) == {"clock.md", "tram.md"}
 
 
@@ -323,7 +323,7 @@ def test_a_redaction_that_finds_nothing_is_seen(
 ) -> None:
     posts = posts_about("clock", "boat", "lamp", "kite", "tram")
     posts["boat.md"]["text"] += "\n\nWrite to ann.lee@clockmail.ch about it."
-    monkeypatch.setattr(cleaning.privacy, "redact", lambda text, **_: Redacted(text, {}))
+    monkeypatch.setattr(cleaning.privacy, "redact", lambda text, **_: RedactedText(text, {}))
     clean(posts)
     [aside] = tables.read("cleaned_documents_quarantine", "ann").to_dicts()
     assert (aside["source_id"], aside["failed_rules"]) == ("boat.md", ["no_pii_left"])
@@ -369,5 +369,5 @@ def break_row(tables: Tables, source_id: str, fields: dict[str, str]) -> None:
         "ann",
         rows,
         key="document_id",
-        schema=columns_of(CleanedDocuments),
+        schema=column_types(CleanedDocuments),
     )

@@ -30,7 +30,7 @@ from twin_assets.corpus.importers.archive import Archive
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.raw_posts import raw_posts
 from twin_resources.authors import Author, write_author
-from twin_resources.erasure.journal import remember
+from twin_resources.erasure.journal import remember_posts
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
@@ -302,7 +302,7 @@ def test_a_forgotten_post_does_not_come_back(
     path = as_zip(LINKEDIN, tmp_path / "export.zip")
     import_from(path)
     gone = alive(tables).filter(pl.col("text").str.contains("naïve")).to_dicts()[0]
-    remember(tables.state, SLUG, [gone["source_id"]], [gone["content_hash"]])
+    remember_posts(tables.state, SLUG, [gone["source_id"]], [gone["content_hash"]])
     tables.forget("raw_posts", SLUG, keys=[gone["source_id"]])
     newer = SHARES + f"2023-06-01 10:00:00,{share_link(7 << 60)},New. {SENTENCE},,,PUBLIC\n"
     # the same words once more, under an identifier of their own

@@ -90,11 +90,11 @@ class Lived:
 
     @property
     def instance(self) -> Installation:
-        return Installation.of(self.settings)
+        return Installation.for_settings(self.settings)
 
     @property
     def reader(self) -> str:
-        return keys.reader_of(self.reader_key)
+        return keys.reader_id_for_key(self.reader_key)
 
     def dagster(self) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_config(str(self.settings.home / "dagster"))
@@ -161,9 +161,9 @@ def live(
         fail_with_text(dagster)
         checkpoint = train(settings)
         key = keys.add_key(
-            keys.open_keys(settings), role="reader", authors=[AUTHOR], label="a reader"
+            keys.open_key_store(settings), role="reader", authors=[AUTHOR], label="a reader"
         )
-        answer_questions(settings, keys.reader_of(key))
+        answer_questions(settings, keys.reader_id_for_key(key))
         assert run_assets(dagster, "interactions").success
     settings.logs_dir.mkdir()
     log = settings.logs_dir / "gateway.log"
@@ -195,7 +195,7 @@ def fail_with_text(dagster: dg.DagsterInstance) -> None:
 
 def train(settings: Settings) -> str:
     """A checkpoint with a manifest and weights, on the dataset as it is now, and stable."""
-    instance = Installation.of(settings)
+    instance = Installation.for_settings(settings)
     data = instance.tables.data_version("instruction_dataset", AUTHOR)
     lance_version = instance.tables.tag("instruction_dataset", AUTHOR, "training-1")
     made = settings.checkpoints_dir / AUTHOR / "made"
@@ -245,7 +245,7 @@ def train(settings: Settings) -> str:
 
 def answer_questions(settings: Settings, reader: str) -> None:
     """Five answers: 1 shows the post, 2 and 3 are the reader's, 4 and 5 neither; 5 waits."""
-    instance = Installation.of(settings)
+    instance = Installation.for_settings(settings)
     rows = instance.tables.read("document_chunks", AUTHOR).to_dicts()
     told = next(row for row in rows if POST_WORD in row["text"])
     other = next(row for row in rows if POST_WORD not in row["text"])

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from twin_resources.erasure import erasing, journal
-from twin_resources.erasure.dagster_records import opened_records
+from twin_resources.erasure.dagster_records import open_records
 from twin_resources.erasure.data_store import Installation
 from twin_resources.settings import load_settings
 from twin_resources.storage.tables.tables import Tables
@@ -77,9 +77,9 @@ def main() -> None:
     number, wanted = int(sys.argv[1]), sys.argv[2]
     with pytest.MonkeyPatch.context() as patch:
         die_in_front_of(wanted, kill_itself, patch)
-        instance = Installation.of(load_settings())
-        with opened_records(instance) as records:
-            erasing.forget(instance, number, dagster=records)
+        instance = Installation.for_settings(load_settings())
+        with open_records(instance) as records:
+            erasing.run_erasure(instance, number, dagster=records)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.registered import register_version
-from twin_resources.erasure.checkpoint_folders import Checkpoints, trained_on
+from twin_resources.erasure.checkpoint_folders import Checkpoints, find_trained_on
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.registry.moves import VersionKind
@@ -21,16 +21,16 @@ def register(instance: Installation, checkpoint: str, kind: VersionKind) -> None
 def test_what_lost_its_folder_counts_as_trained_on_the_post_and_an_answer_model_does_not(
     tmp_path: Path,
 ) -> None:
-    instance = Installation.of(Settings(home=tmp_path))
+    instance = Installation.for_settings(Settings(home=tmp_path))
     register(instance, "named", "answer_model")
     instance.registry.move("ada", 1, "stable", actor="t", reason="named", force=True)
     register(instance, "lost", "tuned")
     gone = ErasureTarget(ErasureSubject("post", "ada", "post-1"))
-    found = trained_on(instance, "ada", gone)
+    found = find_trained_on(instance, "ada", gone)
     assert found == {"lost"}
     Checkpoints(instance).erase(ErasureTarget(gone.subject, checkpoints=frozenset(found)))
     assert [item.tainted for item in instance.registry.versions("ada")] == [False, True]
-    stable = instance.registry.stable("ada")
+    stable = instance.registry.stable_version("ada")
     assert stable is not None
     assert stable.is_answer_model
     instance.state.close()

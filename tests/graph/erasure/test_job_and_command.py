@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from rich.console import Console
 from twin_cli.commands.answer_history import explanation_tree
-from twin_cli.commands.posts import named_subject, run_forget
+from twin_cli.commands.posts import resolve_subject, run_forget
 from twin_cli.running import app
 from typer.testing import CliRunner
 
@@ -22,13 +22,13 @@ from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
 from twin_resources.dagster_resources import SettingsResource, StateResource
 from twin_resources.erasure import journal
 from twin_resources.erasure.erasure_target import ErasureSubject
-from twin_resources.erasure.plan import plan
-from twin_resources.erasure.post_names import find_post, names_of
+from twin_resources.erasure.plan import plan_erasure
+from twin_resources.erasure.post_names import find_post, list_posts
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.quality.retraining import retrainings
-from twin_resources.registry.explanation import Explanation, passages_of
+from twin_resources.registry.explanation import Explanation, load_passages
 from twin_sensors import erasure_runs
 
 POST = ErasureSubject("post", AUTHOR, TOLD)
@@ -55,7 +55,7 @@ def test_the_sensor_launches_an_open_request_and_the_job_finishes_it(
     retriever = Retriever(lived.settings.tables_base, embedder)  # open before, as the gateway's is
     before = retriever.retrieve(AUTHOR, f"What is by the {POST_WORD}?")
     assert any(POST_WORD in passage.text for passage in before.passages)
-    number = journal.ask(instance.state, POST, asked_by="test")
+    number = journal.open_request(instance.state, POST, asked_by="test")
     with lived.dagster() as dagster:
         told = tick(dagster)
         assert isinstance(told, dg.SensorResult)
@@ -75,7 +75,7 @@ def test_the_sensor_launches_an_open_request_and_the_job_finishes_it(
         assert metadata["erased in outbox"].value == 2
         assert isinstance(tick(dagster), dg.SkipReason)
     assert files_with(lived.settings.home, POST_WORD) == []
-    with instance.state.reading() as connection:
+    with instance.state.read_transaction() as connection:
         [asked] = retrainings.open_requests(connection)[AUTHOR]
     assert asked.cause == "forget"
     after = retriever.retrieve(AUTHOR, f"What is by the {POST_WORD}?")
@@ -86,13 +86,13 @@ def test_the_sensor_launches_an_open_request_and_the_job_finishes_it(
 
 def test_the_sensor_gives_a_request_up_after_five_runs(lived: Lived) -> None:
     instance = lived.instance
-    number = journal.ask(instance.state, POST, asked_by="test")
+    number = journal.open_request(instance.state, POST, asked_by="test")
     instance.state.close()
     with lived.dagster() as dagster:
         for _ in range(erasure_runs.MAX_RUNS):
             dagster.create_run_for_job(
                 erasure_runs.forget,
-                run_config=dict(erasure_runs.launch_of(number, attempt=0).config),
+                run_config=dict(erasure_runs.build_launch(number, attempt=0).config),
                 tags={erasure_runs.REQUEST_TAG: str(number)},
                 status=dg.DagsterRunStatus.FAILURE,
             )
@@ -100,17 +100,19 @@ def test_the_sensor_gives_a_request_up_after_five_runs(lived: Lived) -> None:
         assert isinstance(told, dg.SkipReason)
         assert "failed 5 times" in str(told.skip_message)
         time.sleep(0.01)
-        journal.note_deletions(lived.instance.state, number, [journal.PUT_OFF])
+        journal.record_deletions(lived.instance.state, number, [journal.POSTPONED])
         assert launched(tick(dagster)) == [f"forget:{number}:5"], "its day's deletions were used up"
         with lived.instance.state.transaction() as connection:
             connection.execute(sa.delete(journal.deletions))
-        other = journal.ask(instance.state, ErasureSubject("author", AUTHOR, AUTHOR), asked_by="t")
+        other = journal.open_request(
+            instance.state, ErasureSubject("author", AUTHOR, AUTHOR), asked_by="t"
+        )
         assert launched(tick(dagster)) == [f"forget:{other}:0"], "the next has its turn"
 
 
 def test_no_key_is_spent_twice_and_a_worker_that_died_is_dagsters(lived: Lived) -> None:
     """Dagster passes over a key of which there is a run: a request would never be carried out."""
-    number = journal.ask(lived.instance.state, POST, asked_by="test")
+    number = journal.open_request(lived.instance.state, POST, asked_by="test")
     lived.instance.state.close()
     with lived.dagster() as dagster:
 
@@ -136,7 +138,7 @@ def test_no_key_is_spent_twice_and_a_worker_that_died_is_dagsters(lived: Lived) 
         assert len({first, second, third}) == 3
         assert isinstance(tick(dagster), dg.SkipReason)
         whole = ErasureSubject("author", AUTHOR, AUTHOR)
-        other = journal.ask(lived.instance.state, whole, asked_by="test")
+        other = journal.open_request(lived.instance.state, whole, asked_by="test")
         assert launched(tick(dagster)) == [f"forget:{other}:0"], "the first is waited for"
         dagster.add_run_tags(runs[third], {"dagster/auto_retry_run_id": "another"})
         assert launched(tick(dagster)) == [f"forget:{number}:3", f"forget:{other}:0"]
@@ -168,7 +170,7 @@ def test_the_command_without_a_stack(lived: Lived, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("way", ["document id", "path", "file", "title", "source id"])
 def test_a_post_is_named_by_what_a_person_has(lived: Lived, way: str) -> None:
     """As README writes it, `twin forget --post ID` and nothing else."""
-    [known] = [post for post in names_of(lived.instance, AUTHOR) if post.source_id == TOLD]
+    [known] = [post for post in list_posts(lived.instance, AUTHOR) if post.source_id == TOLD]
     name = {
         "document id": known.document_id,
         "path": f"/somewhere/else/{TOLD}",
@@ -177,15 +179,15 @@ def test_a_post_is_named_by_what_a_person_has(lived: Lived, way: str) -> None:
         "source id": TOLD,
     }[way]
     assert name
-    assert named_subject(lived.settings, post=name, author="", reader="") == (POST, "")
+    assert resolve_subject(lived.settings, post=name, author="", reader="") == (POST, "")
 
 
 def test_both_names_that_explain_prints_name_the_post(lived: Lived) -> None:
     instance = lived.instance
-    [known] = [post for post in names_of(instance, AUTHOR) if post.source_id == TOLD]
+    [known] = [post for post in list_posts(instance, AUTHOR) if post.source_id == TOLD]
     where = f"document_id = '{known.document_id}'"
     chunks = instance.tables.read("document_chunks", AUTHOR, columns=["chunk_id"], where=where)
-    passages = passages_of(instance.tables, AUTHOR, chunks["chunk_id"].to_list())
+    passages = load_passages(instance.tables, AUTHOR, chunks["chunk_id"].to_list())
     trace = {"twin.author": AUTHOR}
     shown = io.StringIO()
     Console(file=shown, width=200).print(
@@ -194,11 +196,11 @@ def test_both_names_that_explain_prints_name_the_post(lived: Lived) -> None:
     [document, *_] = re.findall(r"document (\S+), characters", shown.getvalue())
     [post, *_] = re.findall(r"post (\S+)", shown.getvalue())
     for name in (document, post):
-        assert named_subject(lived.settings, post=name, author="", reader="") == (POST, "")
+        assert resolve_subject(lived.settings, post=name, author="", reader="") == (POST, "")
 
 
 def test_readmes_command_forgets_a_post_by_its_document_id(lived: Lived) -> None:
-    [known] = [post for post in names_of(lived.instance, AUTHOR) if post.source_id == TOLD]
+    [known] = [post for post in list_posts(lived.instance, AUTHOR) if post.source_id == TOLD]
     done = CliRunner().invoke(
         app, ["forget", "--post", known.document_id, "--home", str(lived.settings.home)]
     )
@@ -213,7 +215,7 @@ def test_readmes_command_forgets_a_post_by_its_document_id(lived: Lived) -> None
         assert f"the post {name} was forgotten on {today}" in " ".join(again.output.split())
     as_json = CliRunner().invoke(app, [*command, "--json"])
     assert json.loads(as_json.stdout) == {"kind": "post", "forgotten_on": today}
-    assert journal.unfinished(lived.instance.state) == []
+    assert journal.unfinished_requests(lived.instance.state) == []
 
 
 def test_a_post_that_nobody_has_is_refused_before_the_journal(lived: Lived) -> None:
@@ -222,15 +224,15 @@ def test_a_post_that_nobody_has_is_refused_before_the_journal(lived: Lived) -> N
         run_forget(  # type: ignore[arg-type]
             lived.settings, post="2020-01-02-clocks.md", **options, console=Console(quiet=True)
         )
-    assert journal.unfinished(lived.instance.state) == []
+    assert journal.unfinished_requests(lived.instance.state) == []
 
 
 def test_an_interrupted_request_is_found_by_its_document_id(lived: Lived) -> None:
     """Its post may be gone from the tables already: the plan knows the names."""
     instance = lived.instance
-    [known] = [post for post in names_of(instance, AUTHOR) if post.source_id == TOLD]
-    number = journal.ask(instance.state, POST, asked_by="test")
-    planned = plan(instance, POST)
+    [known] = [post for post in list_posts(instance, AUTHOR) if post.source_id == TOLD]
+    number = journal.open_request(instance.state, POST, asked_by="test")
+    planned = plan_erasure(instance, POST)
     journal.write_plan(instance.state, number, planned.to_json())
     assert find_post(instance, known.document_id, [AUTHOR]) == POST
     instance.tables.forget("raw_posts", AUTHOR, [TOLD])
@@ -241,7 +243,7 @@ def test_what_the_options_name(lived: Lived) -> None:
     settings = lived.settings
 
     def named(**given: str) -> tuple[ErasureSubject, str]:
-        return named_subject(settings, **({"post": "", "author": "", "reader": ""} | given))
+        return resolve_subject(settings, **({"post": "", "author": "", "reader": ""} | given))
 
     assert named(author=AUTHOR) == (ErasureSubject("author", AUTHOR, AUTHOR), "")
     subject, key_hash = named(reader=lived.reader_key)

@@ -12,7 +12,7 @@ from tests.graph.erasure.forgetting_killed import STEPS, Died, die_in_front_of, 
 from tests.graph.erasure.planted import POST_WORD, files_with
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import certificate_path, read_certificate
-from twin_resources.erasure.erasing import forget
+from twin_resources.erasure.erasing import run_erasure
 from twin_resources.erasure.erasure_target import ErasureSubject
 
 POST = ErasureSubject("post", AUTHOR, TOLD)
@@ -20,7 +20,7 @@ POST = ErasureSubject("post", AUTHOR, TOLD)
 
 def assert_done(lived: Lived, number: int) -> None:
     instance = lived.instance
-    request = journal.find(instance.state, number)
+    request = journal.find_request(instance.state, number)
     instance.state.close()
     assert request.done_at is not None
     assert (request.subject, request.plan) == (None, "")
@@ -35,7 +35,7 @@ def assert_done(lived: Lived, number: int) -> None:
 
 def test_cut_off_in_front_of_every_step_it_ends_all_the_same(lived: Lived) -> None:
     instance = lived.instance
-    number = journal.ask(instance.state, POST, asked_by="test")
+    number = journal.open_request(instance.state, POST, asked_by="test")
     instance.state.close()
     died: list[str] = []
     for step in STEPS:
@@ -43,20 +43,20 @@ def test_cut_off_in_front_of_every_step_it_ends_all_the_same(lived: Lived) -> No
         with pytest.MonkeyPatch.context() as patch:
             die_in_front_of(step, raise_died, patch)
             try:
-                forget(again, number, dagster=lived.records(again))
+                run_erasure(again, number, dagster=lived.records(again))
             except Died:
                 died.append(step)
         again.state.close()
     assert died == list(STEPS)
     last = lived.instance
-    forget(last, number, dagster=lived.records(last))
+    run_erasure(last, number, dagster=lived.records(last))
     last.state.close()
     assert_done(lived, number)
 
 
 def test_killed_in_the_middle_of_the_tables_and_before_closing(lived: Lived) -> None:
     instance = lived.instance
-    number = journal.ask(instance.state, POST, asked_by="test")
+    number = journal.open_request(instance.state, POST, asked_by="test")
     instance.state.close()
     command = [sys.executable, "-m", "tests.graph.erasure.forgetting_killed", str(number)]
     for step, status in (("forget embeddings", -9), ("close", -9), ("none", 0)):
@@ -67,7 +67,7 @@ def test_killed_in_the_middle_of_the_tables_and_before_closing(lived: Lived) -> 
 
 def test_asking_for_a_request_that_is_open_joins_it(lived: Lived) -> None:
     instance = lived.instance
-    first = journal.ask(instance.state, POST, asked_by="test")
-    assert journal.ask(instance.state, POST, asked_by="another") == first
-    assert [request.number for request in journal.unfinished(instance.state)] == [first]
+    first = journal.open_request(instance.state, POST, asked_by="test")
+    assert journal.open_request(instance.state, POST, asked_by="another") == first
+    assert [request.number for request in journal.unfinished_requests(instance.state)] == [first]
     instance.state.close()

@@ -11,7 +11,7 @@ from tests.graph.erasure.conftest import AUTHOR, Lived, post, run_assets
 from tests.graph.erasure.planted import files_with
 from twin_resources.authors import read_author
 from twin_resources.erasure import journal
-from twin_resources.erasure.erasing import forget
+from twin_resources.erasure.erasing import run_erasure
 from twin_resources.erasure.erasure_target import ErasureSubject
 
 COPY, WORD = "_posts/2021-05-06-the-clock-once-more.md", "snickerbell"
@@ -42,8 +42,10 @@ def test_the_kept_row_loses_only_its_link(lived: Lived, copied: Path) -> None:
         assert not copy["kept"]
         assert [one["document_id"] for one in kept["copies"]] == [copy["document_id"]]
 
-        number = journal.ask(instance.state, ErasureSubject("post", AUTHOR, COPY), asked_by="test")
-        done = forget(instance, number, dagster=lived.records(instance))
+        number = journal.open_request(
+            instance.state, ErasureSubject("post", AUTHOR, COPY), asked_by="test"
+        )
+        done = run_erasure(instance, number, dagster=lived.records(instance))
         assert done.places["tables"] >= 3  # the post, its document, the link
 
         after = instance.tables.read("cleaned_documents", AUTHOR)

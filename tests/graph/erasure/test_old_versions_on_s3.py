@@ -17,7 +17,7 @@ from tests.stored_rows import store_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
-from twin_resources.erasure.object_versions import VersionedBucket, bucket_of
+from twin_resources.erasure.object_versions import VersionedBucket, bucket_for_tables
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
 from twin_resources.errors import TwinError
 from twin_resources.registry.registry import Registry
@@ -74,7 +74,7 @@ def gone_post() -> ErasureTarget:
     return ErasureTarget(
         ErasureSubject("post", "ada", "secret.md"),
         ids=frozenset({"secret.md"}),
-        marks=marking.marks(),
+        fingerprints=marking.fingerprints(),
     )
 
 
@@ -87,10 +87,10 @@ def test_no_version_of_any_object_holds_a_forgotten_post(
     write(instance, "bea", {"c.md": TEXT})
     place, gone = LanceTables(instance), gone_post()
     assert versions_with(client, POST_WORD, tmp_path, under="twin/ada/")
-    assert place.holds(gone)
+    assert place.find_remaining(gone)
     assert place.erase(gone) == 1, "the row of the tagged version"
     assert versions_with(client, POST_WORD, tmp_path, under="twin/ada/") == []
-    assert place.holds(gone) == []
+    assert place.find_remaining(gone) == []
     assert instance.tables.read("raw_posts", "ada")["source_id"].to_list() == ["a.md", "b.md"]
     tagged = instance.tables.read("raw_posts", "ada", version="training-1")
     assert tagged["source_id"].to_list() == ["a.md", "b.md"], "the tag moved"
@@ -110,14 +110,14 @@ def test_deleted_objects_of_an_author_leave_no_version(
     listed = client.list_object_versions(Bucket=BUCKET, Prefix="twin/ada/")
     assert "Versions" not in listed
     assert "DeleteMarkers" not in listed
-    assert LanceTables(instance).holds(gone) == []
+    assert LanceTables(instance).find_remaining(gone) == []
     assert instance.tables.read("raw_posts", "bea").height == 1
 
 
 def test_each_version_of_an_object_is_read_as_it_was(
     instance: Installation, client: Any, tmp_path: Path
 ) -> None:
-    bucket = bucket_of(instance.tables)
+    bucket = bucket_for_tables(instance.tables)
     assert bucket is not None
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -137,8 +137,8 @@ def test_each_version_of_an_object_is_read_as_it_was(
         (f"eve/a.txt{old}", b"two"),
         (f"eve/b.txt{old}", b"gone"),
     ]
-    assert {"eve", "fay"} <= set(bucket.folders()), "other tests share the bucket"
-    assert bucket.folders("eve/") == []
+    assert {"eve", "fay"} <= set(bucket.list_folders()), "other tests share the bucket"
+    assert bucket.list_folders("eve/") == []
     assert list(scratch.iterdir()) == []
 
     assert bucket.remove_old_versions("eve/") == 4, "two old ones, the deleted one and its marker"
@@ -164,6 +164,6 @@ def test_versions_are_deleted_a_thousand_at_a_time_and_a_refusal_is_told() -> No
 
 
 def test_a_store_whose_versions_cannot_be_listed_is_refused(instance: Installation) -> None:
-    assert bucket_of(Tables("/a/folder", state=instance.state)) is None
+    assert bucket_for_tables(Tables("/a/folder", state=instance.state)) is None
     with pytest.raises(TwinError, match="move the tables to a folder or to s3"):
-        bucket_of(Tables("gs://bucket/twin", state=instance.state))
+        bucket_for_tables(Tables("gs://bucket/twin", state=instance.state))

@@ -9,14 +9,14 @@ from tests.graph.erasure.planted import POST_WORD, QUESTION_WORD, files_with
 from twin_assets.checkpoints.manifest import write_pointer
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import read_certificate
-from twin_resources.erasure.erasing import CompletedErasure, forget
+from twin_resources.erasure.erasing import CompletedErasure, run_erasure
 from twin_resources.erasure.erasure_target import ErasureSubject
 
 
 def forgotten(lived: Lived, subject: ErasureSubject, *, key_hash: str = "") -> CompletedErasure:
     instance = lived.instance
-    number = journal.ask(instance.state, subject, asked_by="test", key_hash=key_hash)
-    done = forget(instance, number, dagster=lived.records(instance))
+    number = journal.open_request(instance.state, subject, asked_by="test", key_hash=key_hash)
+    done = run_erasure(instance, number, dagster=lived.records(instance))
     instance.state.close()
     return done
 
@@ -48,7 +48,7 @@ def test_a_forgotten_post_is_in_no_file(lived: Lived) -> None:
     assert files_with(lived.settings.home, POST_WORD) == []
     assert files_with(lived.settings.home, "forgotten-walk") == []
     instance = lived.instance
-    stable = instance.registry.stable(AUTHOR)
+    stable = instance.registry.stable_version(AUTHOR)
     assert stable is not None
     assert stable.tainted
     assert done.tainted == (lived.checkpoint,)

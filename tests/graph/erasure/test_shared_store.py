@@ -14,12 +14,12 @@ from tests.postgresql_server import postgresql, postgresql_url
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.manual_steps import lies_elsewhere
-from twin_resources.erasure.object_versions import bucket_at
+from twin_resources.erasure.manual_steps import list_manual_steps
+from twin_resources.erasure.object_versions import bucket_for_address
 from twin_resources.erasure.shared_store import SharedStore
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.registry.following import Follower
-from twin_resources.registry.shared_files import share_file, stored_files
+from twin_resources.registry.shared_files import share_file, read_stored_files
 from twin_resources.settings import Settings
 from twin_resources.storage.shared_folders import SharedFolders
 
@@ -48,8 +48,8 @@ def stored(
     for name in ("checkpoints/ann/0a", "checkpoints/bob/0b", "checkpoints/bob/0c"):
         (home.home / name).mkdir(parents=True)
         (home.home / name / "adapter.gguf").write_bytes(b"w")
-        shared.put(name)
-    instance = Installation.of(home.model_copy(update={"store_uri": address}))
+        shared.store(name)
+    instance = Installation.for_settings(home.model_copy(update={"store_uri": address}))
     yield instance
     instance.state.close()
 
@@ -57,19 +57,19 @@ def stored(
 def test_checkpoints_go_from_the_shared_store(stored: Installation) -> None:
     place = SharedStore(stored)
     left = SharedFolders(stored.settings.home, stored.settings.store_uri)
-    assert place.holds(POST) == ["a checkpoint (0b)"]
+    assert place.find_remaining(POST) == ["a checkpoint (0b)"]
     assert place.erase(POST) == 2
-    assert place.holds(POST) == []
-    assert left.names("checkpoints") == ["checkpoints/ann/0a", "checkpoints/bob/0c"]
-    bucket = bucket_at(stored.settings.store_uri)
+    assert place.find_remaining(POST) == []
+    assert left.list_folders("checkpoints") == ["checkpoints/ann/0a", "checkpoints/bob/0c"]
+    bucket = bucket_for_address(stored.settings.store_uri)
     if bucket is not None:  # a deleted object leaves its old version
-        for name in bucket.names("checkpoints/ann/"):
+        for name in bucket.list_objects("checkpoints/ann/"):
             bucket.client.delete_object(Bucket=bucket.bucket, Key=bucket.prefix + name)
-        assert left.names("checkpoints") == ["checkpoints/bob/0c"]
-    assert place.holds(ANN) == ["a checkpoint (0a)"]
+        assert left.list_folders("checkpoints") == ["checkpoints/bob/0c"]
+    assert place.find_remaining(ANN) == ["a checkpoint (0a)"]
     place.erase(ANN)
-    assert place.holds(ANN) == []
-    assert bucket is None or bucket.names("checkpoints/ann/") == []
+    assert place.find_remaining(ANN) == []
+    assert bucket is None or bucket.list_objects("checkpoints/ann/") == []
 
 
 def test_an_author_who_is_gone_leaves_the_other_hosts(
@@ -80,19 +80,19 @@ def test_an_author_who_is_gone_leaves_the_other_hosts(
     for author in (Author("ann", "Ann Bell"), Author("bob", "Bob")):
         share_file(here, write_author(here, author))
     follower = Follower(there)
-    follower.step()
+    follower.poll_once()
     assert {path.name for path in there.authors_dir.iterdir()} == {"ann.toml", "bob.toml"}
-    instance = Installation.of(here)
+    instance = Installation.for_settings(here)
     with closing(instance.state):
         StateStore(instance).erase(ANN)
-        assert StateStore(instance).holds(ANN) == []
-        assert stored_files(instance.state).keys() == {"authors/bob.toml"}
-        follower.step()
+        assert StateStore(instance).find_remaining(ANN) == []
+        assert read_stored_files(instance.state).keys() == {"authors/bob.toml"}
+        follower.poll_once()
         assert [path.name for path in there.authors_dir.iterdir()] == ["bob.toml"]
         gone = replace(ANN, checkpoints=frozenset({"0a"}))
         (other_hosts,) = [
             step
-            for step in lies_elsewhere(instance, gone, asked_at=0.0)
+            for step in list_manual_steps(instance, gone, asked_at=0.0)
             if "other hosts" in step.what
         ]
     assert "checkpoints/*/0a, checkpoints/ann" in other_hosts.how

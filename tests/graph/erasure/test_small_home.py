@@ -22,7 +22,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.erasure import dagster_records, journal
 from twin_resources.erasure.dagster_records import DagsterRecords
 from twin_resources.erasure.data_store import DataStore, Installation
-from twin_resources.erasure.erasing import ErasureIncomplete, _erase_and_prove, forget
+from twin_resources.erasure.erasing import ErasureIncompleteError, _erase_until_proved, run_erasure
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
@@ -57,7 +57,7 @@ def gone(kind: str) -> ErasureTarget:
         subject, names = ErasureSubject("author", "ada", "ada"), frozenset({"ada", "Ada Wright"})
         return ErasureTarget(subject, ids=frozenset({"ada"}), names=names, authors=names)
     subject = ErasureSubject("post", "ada", "2019/the-walk.md")
-    return ErasureTarget(subject, marks=marking.marks(), authors=frozenset({"ada"}))
+    return ErasureTarget(subject, fingerprints=marking.fingerprints(), authors=frozenset({"ada"}))
 
 
 def left(dagster: dg.DagsterInstance) -> set[str]:
@@ -70,7 +70,7 @@ def test_of_a_post_only_the_runs_that_quote_it_are_erased(
     plain, other = run_of(dagster, "ada"), run_of(dagster, "bea")
     quoting = run_of(dagster, "ada", run_config={"ops": {"o": {"config": TEXT}}})
     own = run_of(dagster, "ada")
-    records = DagsterRecords(Installation.of(home), dagster, own_run=own)
+    records = DagsterRecords(Installation.for_settings(home), dagster, own_run=own)
 
     assert records.erase(gone("post")) == 1
     assert left(dagster) == {plain, other, own}
@@ -86,15 +86,15 @@ def test_of_an_author_all_runs_go_and_nobody_elses(
     other = run_of(dagster, "bea")
     for author in ("bea", "ada"):
         dagster.report_runless_asset_event(dg.AssetMaterialization("raw_posts", partition=author))
-    records = DagsterRecords(Installation.of(home), dagster)
-    assert records.holds(gone("author"))
+    records = DagsterRecords(Installation.for_settings(home), dagster)
+    assert records.find_remaining(gone("author"))
 
     assert records.erase(gone("author")) == 5, "run, partition, the event twice, the asset"
 
     assert left(dagster) == {other}
     assert dg.AssetKey("raw_posts") in dagster.get_asset_keys(), "what it said of ada is emptied"
     assert dagster.get_dynamic_partitions("authors") == ["bea"]
-    assert records.holds(gone("author")) == []
+    assert records.find_remaining(gone("author")) == []
 
 
 def test_what_could_write_it_back_is_ended_and_what_could_not_goes_on(
@@ -103,9 +103,9 @@ def test_what_could_write_it_back_is_ended_and_what_could_not_goes_on(
     waiting, other = (run_of(dagster, one, status=STARTED) for one in ("ada", "bea"))
     own = run_of(dagster, "ada", status=STARTED)
     done = run_of(dagster, "ada", status=dg.DagsterRunStatus.SUCCESS)
-    records = DagsterRecords(Installation.of(home), dagster, own_run=own)
+    records = DagsterRecords(Installation.for_settings(home), dagster, own_run=own)
 
-    assert records.end_runs(gone("post")) == 1
+    assert records.end_active_runs(gone("post")) == 1
 
     ended = [run.run_id for run in dagster.get_runs() if run.tags.get("twin/ended_by") == "forget"]
     assert ended == [waiting]
@@ -116,13 +116,13 @@ def test_what_could_write_it_back_is_ended_and_what_could_not_goes_on(
         own: STARTED,
         done: dg.DagsterRunStatus.SUCCESS,
     }
-    assert records.end_runs(gone("post")) == 0
+    assert records.end_active_runs(gone("post")) == 0
 
 
 def test_a_run_that_does_not_end_is_told_and_nothing_is_erased(
     home: Settings, dagster: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    records = DagsterRecords(Installation.of(home), dagster)
+    records = DagsterRecords(Installation.for_settings(home), dagster)
     dead = run_of(dagster, "ada", status=STARTED)
     twin = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("twin"), "__repository__")
     origin = RemoteJobOrigin(twin, "import_posts")
@@ -131,7 +131,7 @@ def test_a_run_that_does_not_end_is_told_and_nothing_is_erased(
     monkeypatch.setattr(
         type(dagster.run_launcher), "terminate", lambda _, run_id: asked.append(run_id)
     )
-    assert records.end_runs(gone("post")) == 2
+    assert records.end_active_runs(gone("post")) == 2
     assert asked == [dead], "which has no worker any more; the other one never had"
     statuses = {run.run_id: run.status for run in dagster.get_runs()}
     assert statuses == dict.fromkeys((dead, queued), dg.DagsterRunStatus.CANCELED)
@@ -146,11 +146,11 @@ def test_a_run_that_does_not_end_is_told_and_nothing_is_erased(
     with monkeypatch.context() as patched:
         clock = SimpleNamespace(monotonic=time.monotonic, sleep=ending)
         patched.setattr(dagster_records, "time", clock)
-        assert records.end_runs(gone("post")) == 1, "it is waited for"
+        assert records.end_active_runs(gone("post")) == 1, "it is waited for"
     run_of(dagster, "ada", status=STARTED)
     monkeypatch.setattr(dagster_records, "MAX_WORKING_S", 0.0)
     with pytest.raises(TwinError, match="still at work after 0 s"):
-        records.end_runs(gone("post"))
+        records.end_active_runs(gone("post"))
 
 
 def test_of_records_that_lie_elsewhere_the_rows_are_looked_at(
@@ -158,17 +158,17 @@ def test_of_records_that_lie_elsewhere_the_rows_are_looked_at(
 ) -> None:
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     with dg.DagsterInstance.from_config(str(tmp_path)) as dagster:
-        records = DagsterRecords(Installation.of(home), dagster)
+        records = DagsterRecords(Installation.for_settings(home), dagster)
         plain = run_of(dagster, "ada")
-        assert (records.holds(gone("post")), records.erase(gone("post"))) == ([], 0)
+        assert (records.find_remaining(gone("post")), records.erase(gone("post"))) == ([], 0)
         run_of(dagster, "ada", run_config={"ops": {"o": {"config": TEXT}}})
         dagster.report_runless_asset_event(
             dg.AssetMaterialization("raw_posts", partition="ada", metadata={"said": TEXT})
         )
         dagster.report_runless_asset_event(dg.AssetMaterialization("raw_posts", partition="bea"))
-        assert len(records.holds(gone("post"))) > 1
+        assert len(records.find_remaining(gone("post"))) > 1
         assert records.erase(gone("post")) > 1
-        assert records.holds(gone("post")) == []
+        assert records.find_remaining(gone("post")) == []
         assert left(dagster) == {plain}
 
 
@@ -187,17 +187,21 @@ class Stubborn:
 
 
 def test_what_comes_back_is_erased_three_times_and_then_told(home: Settings) -> None:
-    instance = Installation.of(home)
+    instance = Installation.for_settings(home)
     subject = ErasureSubject("author", "ada", "ada")
-    number = journal.ask(instance.state, subject, asked_by="test")
+    number = journal.open_request(instance.state, subject, asked_by="test")
     clean, late = Stubborn("tables", 1), Stubborn("outbox", 3)
     later = Stubborn("traces", 9, is_background=True)
     places: list[DataStore] = [clean, late, later]
-    assert _erase_and_prove(instance, number, places, gone("author")) == ["a", "b", "c", "d"]
+    assert _erase_until_proved(instance, number, places, gone("author")) == ["a", "b", "c", "d"]
     assert [one.erased for one in (clean, late, later)] == [1, 3, 3]
-    assert journal.steps_done(instance.state, number) == {"tables": 1, "outbox": 3, "traces": 3}
-    with pytest.raises(ErasureIncomplete) as told:
-        _erase_and_prove(instance, number, [clean, Stubborn("files", 4)], gone("author"))
+    assert journal.completed_steps(instance.state, number) == {
+        "tables": 1,
+        "outbox": 3,
+        "traces": 3,
+    }
+    with pytest.raises(ErasureIncompleteError) as told:
+        _erase_until_proved(instance, number, [clean, Stubborn("files", 4)], gone("author"))
     assert told.value.found.endswith(
         "after 3 rounds it is still there, or there again: files: a, b, c"
     )
@@ -209,24 +213,28 @@ def test_a_request_whose_state_still_names_it_is_not_done(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_author(home, Author("ada", "Ada Wright"))
-    instance = Installation.of(home)
+    instance = Installation.for_settings(home)
     subject = ErasureSubject("reader", "", "0123456789abcdef")
-    number = journal.ask(instance.state, subject, asked_by="test")
-    monkeypatch.setattr(StateStore, "holds_at_all", lambda *_: ["ledger_scores"])
-    with pytest.raises(ErasureIncomplete, match="still holds it in ledger_scores"):
-        forget(instance, number, dagster=DagsterRecords(instance, None))
+    number = journal.open_request(instance.state, subject, asked_by="test")
+    monkeypatch.setattr(StateStore, "find_remaining_in_file", lambda *_: ["ledger_scores"])
+    with pytest.raises(ErasureIncompleteError, match="still holds it in ledger_scores"):
+        run_erasure(instance, number, dagster=DagsterRecords(instance, None))
     instance.state.close()
 
 
 def test_a_home_that_never_had_dagster_has_nothing_of_it(home: Settings) -> None:
-    records = DagsterRecords(Installation.of(home), None)
+    records = DagsterRecords(Installation.for_settings(home), None)
     found = gone("author")
-    assert (records.end_runs(found), records.erase(found), records.holds(found)) == (0, 0, [])
+    assert (
+        records.end_active_runs(found),
+        records.erase(found),
+        records.find_remaining(found),
+    ) == (0, 0, [])
 
 
 def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
     write_author(home, Author("ada", "Ada Wright"))
-    instance, reader = Installation.of(home), "0123456789abcdef"
+    instance, reader = Installation.for_settings(home), "0123456789abcdef"
     now = datetime.now(UTC)
 
     def span(number: int, at: datetime) -> object:
@@ -235,9 +243,11 @@ def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
     outbox = Outbox(outbox_path(home))
     outbox.put_trace(packed(span(1, now)))
     outbox.put_scores([vote(1, reader, 1.0)])
-    number = journal.ask(instance.state, ErasureSubject("reader", "", reader), asked_by="test")
+    number = journal.open_request(
+        instance.state, ErasureSubject("reader", "", reader), asked_by="test"
+    )
 
-    done = forget(instance, number, dagster=DagsterRecords(instance, None))
+    done = run_erasure(instance, number, dagster=DagsterRecords(instance, None))
 
     assert done.places["outbox"] == 2
     assert not list((home.home / "forgetting").glob("marks-*")), "they are for the way alone"
@@ -249,7 +259,7 @@ def test_a_reader_who_was_forgotten_may_come_back(home: Settings) -> None:
     outbox.put_scores([vote(3, reader, 1.0)])
     assert (outbox.counts().traces, outbox.counts().scores) == (1, 1)
     outbox.close()
-    assert journal.find(instance.state, number).done_at is not None
-    again = forget(instance, number, dagster=DagsterRecords(instance, None))
+    assert journal.find_request(instance.state, number).done_at is not None
+    again = run_erasure(instance, number, dagster=DagsterRecords(instance, None))
     assert (again.places, again.certificate) == (done.places, done.certificate)
     instance.state.close()

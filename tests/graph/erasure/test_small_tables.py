@@ -24,7 +24,7 @@ SCHEMA = {"trace_id": pl.String(), "reader": pl.String(), "answer": pl.String()}
 
 @pytest.fixture
 def place(home: Settings) -> LanceTables:
-    return LanceTables(Installation.of(home))
+    return LanceTables(Installation.for_settings(home))
 
 
 def answers(place: LanceTables, rows: dict[str, tuple[str, str]], author: str = "ada") -> None:
@@ -48,7 +48,7 @@ def gone_post() -> ErasureTarget:
     marking = FingerprintCollector()
     marking.add(TEXT)
     subject = ErasureSubject("post", "ada", "2019/the-walk.md")
-    return ErasureTarget(subject, authors=frozenset({"ada"}), marks=marking.marks())
+    return ErasureTarget(subject, authors=frozenset({"ada"}), fingerprints=marking.fingerprints())
 
 
 def left(place: LanceTables, author: str = "ada", version: str | None = None) -> list[str]:
@@ -66,12 +66,12 @@ ROWS = {"t1": (READER, f"a {WORD} one"), "t2": (OTHER, "two"), "t3": (READER, "t
 def test_a_reader_is_in_no_table_of_any_author(place: LanceTables) -> None:
     answers(place, ROWS)
     answers(place, ROWS, author="bea")
-    assert len(place.holds(gone_reader())) == 2
+    assert len(place.find_remaining(gone_reader())) == 2
 
     assert place.erase(gone_reader()) == 4
 
     assert left(place) == left(place, "bea") == ["t2"]
-    assert place.holds(gone_reader()) == []
+    assert place.find_remaining(gone_reader()) == []
     assert files_with(folder_of(place), WORD) == []
     assert place.erase(gone_reader()) == 0
 
@@ -84,7 +84,7 @@ def test_a_reader_whose_rows_an_edit_took_out_is_in_no_older_version(place: Lanc
     place.erase(gone_reader())
 
     assert files_with(folder_of(place), WORD) == []
-    assert place.holds(gone_reader()) == []
+    assert place.find_remaining(gone_reader()) == []
     assert left(place) == ["t2"]
 
 
@@ -108,14 +108,14 @@ def test_a_post_is_found_by_its_words_in_the_authors_own_tables_alone(place: Lan
 
     assert left(place) == ["t2"]
     assert left(place, "bea") == ["t1", "t2"], "what another author has is nobody's to forget"
-    assert place.holds(gone_post()) == []
+    assert place.find_remaining(gone_post()) == []
 
 
 def test_a_folder_without_a_table_hides_no_old_index(place: LanceTables) -> None:
     answers(place, ROWS)
     (folder_of(place).parent / "a.lance").mkdir()
     (folder_of(place) / "_indices" / "old").mkdir(parents=True)
-    assert place.holds(gone_post()) == ["ada/interactions: an old index"]
+    assert place.find_remaining(gone_post()) == ["ada/interactions: an old index"]
 
 
 def test_a_row_goes_that_names_a_post_without_being_made_from_it(place: LanceTables) -> None:
@@ -124,8 +124,8 @@ def test_a_row_goes_that_names_a_post_without_being_made_from_it(place: LanceTab
     )
     store_rows(place.instance.tables, "shadow_pairs", "ada", frame, key="pair")
     gone = replace(gone_post(), ids=frozenset({"2019/the-walk.md"}))
-    found = place.hits("shadow_pairs", "ada", gone)
-    assert (found.keys, found.made) == ({"p1"}, set())
+    found = place.find_rows("shadow_pairs", "ada", gone)
+    assert (found.keys, found.derived_keys) == ({"p1"}, set())
 
 
 def test_an_author_goes_whole_and_the_others_stay(place: LanceTables) -> None:
@@ -136,4 +136,4 @@ def test_an_author_goes_whole_and_the_others_stay(place: LanceTables) -> None:
     assert place.erase(target) == 1
     assert not folder_of(place).parent.exists()
     assert left(place, "bea") == ["t1", "t2", "t3"]
-    assert place.authors(target) == []
+    assert place.author_folders(target) == []

@@ -46,7 +46,7 @@ def http(home: Settings) -> Iterator[TestClient]:
 def place(
     request: pytest.FixtureRequest, home: Settings, http: TestClient
 ) -> EmbeddedTraces | LangfuseTraces:
-    instance = Installation.of(home)
+    instance = Installation.for_settings(home)
     if request.param == "file":
         return EmbeddedTraces(instance)
     client = LangfuseClient("http://testserver", public_key="", secret_key="", http=http)
@@ -70,18 +70,22 @@ def erased(place: EmbeddedTraces | LangfuseTraces, *, rows: int, asked_for: int)
 
 
 def test_a_home_without_the_file_has_nothing_of_it(home: Settings) -> None:
-    place = EmbeddedTraces(Installation.of(home))
+    place = EmbeddedTraces(Installation.for_settings(home))
     gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
-    assert (list(place.seen()), place.erase(gone), place.holds(gone)) == ([], 0, [])
+    assert (list(place.iter_observations()), place.erase(gone), place.find_remaining(gone)) == (
+        [],
+        0,
+        [],
+    )
 
 
 def test_a_reader_takes_traces_and_scores_along(
     place: EmbeddedTraces | LangfuseTraces, http: TestClient
 ) -> None:
     gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
-    assert place.holds(gone)
+    assert place.find_remaining(gone)
     assert place.erase(gone) == erased(place, rows=5, asked_for=3)
-    assert place.holds(gone) == []
+    assert place.find_remaining(gone) == []
     assert left(http) == ([2, 3], [(2, OTHER), (3, OTHER)])
     assert place.erase(gone) == 0
 
@@ -92,10 +96,12 @@ def test_a_post_takes_the_traces_that_showed_it(
     marking = FingerprintCollector()
     marking.add(PASSAGE)
     gone = ErasureTarget(
-        ErasureSubject("post", AUTHOR, "p.md"), ids=frozenset({"p.md"}), marks=marking.marks()
+        ErasureSubject("post", AUTHOR, "p.md"),
+        ids=frozenset({"p.md"}),
+        fingerprints=marking.fingerprints(),
     )
     assert place.erase(gone) == erased(place, rows=3, asked_for=1)
-    assert place.holds(gone) == []
+    assert place.find_remaining(gone) == []
     assert left(http)[0] == [1, 3]
 
 
@@ -106,5 +112,5 @@ def test_an_author_takes_every_trace_of_the_twin(
         ErasureSubject("author", AUTHOR, AUTHOR), ids=frozenset({AUTHOR}), names=frozenset({AUTHOR})
     )
     assert place.erase(gone) == erased(place, rows=9, asked_for=3)
-    assert place.holds(gone) == []
+    assert place.find_remaining(gone) == []
     assert left(http) == ([], [])

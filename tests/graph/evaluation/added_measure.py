@@ -17,7 +17,7 @@ from tests.unit.evaluation.test_evaluation_spec import QUESTION, SAMPLES
 from tests.unit.judges.word_vectors import embed
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation import gate, measurement
-from twin_assets.evaluation.checkpoint_evaluation import result_of
+from twin_assets.evaluation.checkpoint_evaluation import build_result
 from twin_assets.evaluation.evaluation_spec import JudgingContext
 from twin_assets.evaluation.judgement import JudgedEvaluation
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
@@ -45,27 +45,29 @@ def measured(answer: str) -> Measurements:
     """All measures of a candidate that answers everything alike."""
     question = replace(QUESTION, dataset=SAMPLES.with_columns(template=pl.lit("aa")))
     judges = Judges(SupportJudge(embed, embedder="words"), None, None, None, "none", "none")
-    known = JudgingContext(judges, hands=(), chunks={"c1": "Brass wears."}, base_answers=())
+    known = JudgingContext(
+        judges, writer_samples=(), chunks={"c1": "Brass wears."}, base_answers=()
+    )
     kept = MeasurementCache(NoTables(), "ada")  # pyright: ignore[reportArgumentType]
-    asked = measurement._asked(question, SAMPLES, SAMPLES, known)
-    scores_of = measurement._scores_of(question, known, kept, [], engine="none")
+    asked = measurement._build_prompts(question, SAMPLES, SAMPLES, known)
+    scores_of = measurement._make_base_scorer(question, known, kept, [], engine="none")
     scores = scores_of(asked, PromptAnswers({}, {}))
     said = PromptAnswers(
-        {at: ServedAnswer(answer, (1, 2, 3), (), seconds=0.5) for at in asked.of_candidate},
+        {at: ServedAnswer(answer, (1, 2, 3), (), seconds=0.5) for at in asked.candidate_positions},
         dict.fromkeys(range(len(asked.prompts)), "Certainly!"),
     )
     general = tuple(
         TokenizedSample(row["sample_id"], row["document_id"], (1, 2, 3, 4), 1, 4)
-        for row in general_instructions.rows()
+        for row in general_instructions.make_rows()
     )
-    read = LikelihoodSamples((), (), own=(), other=(), general=general, found=4)
+    read = LikelihoodSamples((), (), own=(), other=(), general=general, held_out_count=4)
     losses = AnswerLikelihood((2.0,) * len(general), (2,) * len(general))
     models = {question.candidate.name: losses, question.base.name: losses}
     context = MeasureContext(
         question, known, LikelihoodsByModel(read, models), asked, said, scores,
         CandidateAnswers([], [], []), None, SAMPLES,
     )  # fmt: skip
-    return runner.take(context)
+    return runner.compute_measures(context)
 
 
 def told(answer: str, folder: Path) -> dict[str, object]:
@@ -80,10 +82,10 @@ def told(answer: str, folder: Path) -> dict[str, object]:
     assert stored is not None
     assert stored == evaluation
     claims = gate.decide(stored.measured)
-    verdict = Verdict("ada", "c" * 64, "g", gate.outcome_of(claims), claims, "now")
+    verdict = Verdict("ada", "c" * 64, "g", gate.decide_outcome(claims), claims, "now")
     write_report(path.with_suffix(".md"), stored, verdict, [])
     judged = JudgedEvaluation(stored, verdict, path.with_suffix(".md"), measured_now=True)
-    result = result_of(judged, answer="quote_and_voice")
+    result = build_result(judged, answer="quote_and_voice")
     return {
         "claims": {claim.name: claim.passed for claim in claims},
         "report": path.with_suffix(".md").read_text(encoding="utf-8"),

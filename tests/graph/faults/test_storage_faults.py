@@ -23,12 +23,12 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.database_files import check_database, copy_database
 from twin_resources.storage.state.state import State
 from twin_resources.storage.storage_faults import (
-    Away,
-    Damaged,
-    DiskFull,
-    Locked,
-    ReadOnly,
-    StorageFault,
+    UnreachableError,
+    DamagedError,
+    DiskFullError,
+    LockedError,
+    ReadOnlyError,
+    StorageError,
 )
 from twin_resources.storage.tables.store import open_table
 from twin_resources.storage.tables.tables import Tables
@@ -131,7 +131,7 @@ TABLE_FAULTS = (
 def test_a_damaged_table_is_told_as_damaged_to_readers_writers_and_by_the_doctor(
     living: Tables, home: Settings, break_it: Callable[[Tables], None]
 ) -> None:
-    assert [one.verdict for one in stores.look_at_tables(home)] == ["ok"]
+    assert [one.verdict for one in stores.check_tables(home)] == ["ok"]
     break_it(living)
     uses: tuple[Callable[[], object], ...] = (
         lambda: living.read("texts", "mara"),
@@ -144,10 +144,10 @@ def test_a_damaged_table_is_told_as_damaged_to_readers_writers_and_by_the_doctor
         with pytest.raises(Exception, match="is damaged") as caught:
             use()
         if isinstance(caught.value, TwinError):
-            assert isinstance(caught.value, Damaged)
-            assert caught.value.next_step == Damaged.cure
-    [failed, rest] = stores.look_at_tables(home)
-    assert (failed.verdict, failed.remedy) == ("fail", Damaged.cure)
+            assert isinstance(caught.value, DamagedError)
+            assert caught.value.next_step == DamagedError.remedy
+    [failed, rest] = stores.check_tables(home)
+    assert (failed.verdict, failed.remedy) == ("fail", DamagedError.remedy)
     assert "texts of mara" in failed.found
     assert rest.found.startswith("0 tables")
 
@@ -156,7 +156,7 @@ def test_a_filter_that_is_wrong_is_told_from_a_lost_file(living: Tables) -> None
     for wrong in ("length = = 3", "nothing = 3"):
         with pytest.raises(TwinError, match="correct the SQL filter") as caught:
             living.read("texts", "mara", where=wrong)
-        assert not isinstance(caught.value, StorageFault)
+        assert not isinstance(caught.value, StorageError)
     lost_data(living)
     with pytest.raises(TwinError, match="correct the SQL filter"):
         living.read("texts", "mara", where="nothing = 3")
@@ -165,18 +165,18 @@ def test_a_filter_that_is_wrong_is_told_from_a_lost_file(living: Tables) -> None
 def test_an_old_version_that_is_damaged_is_told_from_one_that_never_was(living: Tables) -> None:
     oldest = len(manifests(living))
     manifests(living)[-1].write_bytes(b"")
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedError):
         living.read("texts", "mara", version=1)
     with pytest.raises(TwinError, match="choose a tag or version") as caught:
         living.read("texts", "mara", version=oldest + 1)
-    assert not isinstance(caught.value, StorageFault)
+    assert not isinstance(caught.value, StorageError)
     assert living.read("texts", "mara").height == 20
 
 
 def test_a_value_that_changed_on_disk_is_found_by_the_thorough_look(living: Tables) -> None:
     table = open_table(living.uri("texts", "mara"), storage_options=None)
     assert table is not None
-    check_table(table, every_value=True)
+    check_table(table, verify_values=True)
     changed = 0
     for file in data_files(living):
         held = file.read_bytes()
@@ -185,8 +185,8 @@ def test_a_value_that_changed_on_disk_is_found_by_the_thorough_look(living: Tabl
     assert changed == 1
     again = open_table(living.uri("texts", "mara"), storage_options=None)
     assert again is not None
-    with pytest.raises(Damaged, match="not as it was written"):
-        check_table(again, every_value=True)
+    with pytest.raises(DamagedError, match="not as it was written"):
+        check_table(again, verify_values=True)
 
 
 @pytest.mark.parametrize("leave", [0, 8_192])
@@ -198,9 +198,9 @@ def test_a_full_disk_is_a_full_disk_to_every_database(disk: SmallDisk, leave: in
     for opened in (state, outbox):
         with pytest.raises(TwinError, match="no space left on the disk") as caught:
             opened()
-        assert caught.value.next_step == DiskFull.cure
+        assert caught.value.next_step == DiskFullError.remedy
     for name in ("state.sqlite", "outbox.sqlite"):
-        with pytest.raises(DiskFull):
+        with pytest.raises(DiskFullError):
             check_database(disk.path / name)
     disk.make_room()
     for opened in open_all(disk.path):
@@ -219,10 +219,10 @@ def test_a_read_only_disk_is_told_by_databases_and_tables_and_keeps_what_is_ther
     for opened in open_all(disk.path):
         with pytest.raises(TwinError, match="may not write to") as caught:
             opened()
-        assert caught.value.next_step == ReadOnly.cure
-    with pytest.raises(ReadOnly):
+        assert caught.value.next_step == ReadOnlyError.remedy
+    with pytest.raises(ReadOnlyError):
         check_database(disk.path / "state.sqlite")
-    with pytest.raises(ReadOnly):
+    with pytest.raises(ReadOnlyError):
         sync(tables, 6)
     assert tables.read("texts", "mara").height == 5
     away.close()
@@ -234,7 +234,7 @@ def test_a_damaged_database_is_told_by_whoever_opens_it_and_by_the_doctor(
 ) -> None:
     for opened in open_all(home.home):
         opened()
-    assert [one.verdict for one in stores.look_at_databases(home)] == ["ok"]
+    assert [one.verdict for one in stores.check_databases(home)] == ["ok"]
     for name, opened in zip(
         ("state.sqlite", "outbox.sqlite", "traces.sqlite"), open_all(home.home), strict=True
     ):
@@ -249,17 +249,17 @@ def test_a_damaged_database_is_told_by_whoever_opens_it_and_by_the_doctor(
             "no database": b"this is no database" * 500,
         }[how]
         file.write_bytes(wrong)
-        with pytest.raises(Damaged):
+        with pytest.raises(DamagedError):
             check_database(file)
-        with pytest.raises(Damaged):
+        with pytest.raises(DamagedError):
             copy_database(file, home.home.parent / f"copy-{name}")
         if how == "no database":
             with pytest.raises(TwinError, match="is damaged") as caught:
                 opened()
-            assert caught.value.next_step == Damaged.cure
-    *failed, last = stores.look_at_databases(home)
+            assert caught.value.next_step == DamagedError.remedy
+    *failed, last = stores.check_databases(home)
     assert [one.verdict for one in failed] == ["fail"] * 3
-    assert {one.remedy for one in failed} == {Damaged.cure}
+    assert {one.remedy for one in failed} == {DamagedError.remedy}
     assert last.verdict == "ok"
 
 
@@ -278,10 +278,10 @@ def test_a_database_that_another_process_holds_is_locked(
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(Locked, match="another program holds") as caught:
+        with pytest.raises(LockedError, match="another program holds") as caught:
             State.open(home.state_address)
-        assert caught.value.next_step == Locked.cure
-        with pytest.raises(Locked):
+        assert caught.value.next_step == LockedError.remedy
+        with pytest.raises(LockedError):
             check_database(home.home / "state.sqlite")
     finally:
         holder.communicate("")
@@ -290,9 +290,9 @@ def test_a_database_that_another_process_holds_is_locked(
 
 
 def test_what_is_away_is_told_as_away(tmp_path: Path) -> None:
-    with pytest.raises(Away):
+    with pytest.raises(UnreachableError):
         check_database(tmp_path / "no folder" / "state.sqlite")
-    with pytest.raises(Away):
+    with pytest.raises(UnreachableError):
         State.open("postgresql+psycopg2://twin:geheim@127.0.0.1:9/twin")
 
 
@@ -327,6 +327,6 @@ def test_somebody_elses_missing_right_is_not_the_tables(living: Tables, tmp_path
 
 def test_troubleshooting_has_a_row_for_each_cause() -> None:
     text = TROUBLE.read_text(encoding="utf-8")
-    for fault in (DiskFull, ReadOnly, Damaged, Away, Locked):
-        words = re.escape(fault.found_words).replace(r"\{place\}", "…")
+    for fault in (DiskFullError, ReadOnlyError, DamagedError, UnreachableError, LockedError):
+        words = re.escape(fault.found_template).replace(r"\{place\}", "…")
         assert re.search(rf"^\| `{words}", text, re.MULTILINE), fault.__name__

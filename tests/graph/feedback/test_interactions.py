@@ -15,7 +15,7 @@ from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import World, trace_name
 from tests.unit.ledger.conftest import world as make_world
 from twin_assets.feedback.interactions import interactions, no_text_of_a_reader_holds_personal_data
-from twin_assets.feedback.stripping import personal_data_left, strip_personal
+from twin_assets.feedback.stripping import find_personal_data, strip_personal_data
 from twin_resources.settings import PACES, Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -90,6 +90,6 @@ def test_a_text_that_still_holds_personal_data_fails_the_check(tmp_path: Path) -
         },
         schema_overrides={"edit": pl.String},
     )
-    left = personal_data_left(frame)
+    left = find_personal_data(frame)
     assert left.rows() == [("a", ["e-mail"]), ("b", ["phone"])]
-    assert personal_data_left(strip_personal(frame)).is_empty()
+    assert find_personal_data(strip_personal_data(frame)).is_empty()

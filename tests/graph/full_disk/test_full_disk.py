@@ -18,7 +18,7 @@ from tests.small_disk import SmallDisk, small_disk
 from twin_resources.errors import TwinError
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import empty_inputs
-from twin_resources.storage.storage_faults import DiskFull, is_full, told_when_full
+from twin_resources.storage.storage_faults import DiskFullError, is_disk_full, translate_disk_full
 from twin_resources.storage.tables.tables import SyncResult, Tables
 
 COLUMNS = {"post": pl.String(), "text": pl.String()}
@@ -63,7 +63,7 @@ def test_a_rework_on_a_full_disk_keeps_whole_batches_and_goes_on(
     before = sync(tables, 100)
     old = tables.read("texts", "mara")
     disk.fill(leave=leave)
-    with pytest.raises(DiskFull, match=r"no space left on the disk of .*free space there"):
+    with pytest.raises(DiskFullError, match=r"no space left on the disk of .*free space there"):
         sync(tables, 1000)
     kept = tables.read("texts", "mara")
     assert kept.filter(pl.col("post") < "p0100").equals(old)
@@ -81,14 +81,14 @@ def test_a_first_rework_on_a_full_disk_leaves_no_half_a_table(
     disk: SmallDisk, tables: Tables
 ) -> None:
     disk.fill(leave=60_000)
-    with pytest.raises(DiskFull):
+    with pytest.raises(DiskFullError):
         sync(tables, 500)
     disk.make_room()
     assert sync(tables, 500).rows == 500
 
 
 def remembered(state: State) -> int:
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         return connection.execute(sa.select(sa.func.count()).select_from(empty_inputs)).scalar_one()
 
 
@@ -106,11 +106,11 @@ def test_the_state_on_a_full_disk_takes_all_of_a_transaction_or_nothing(
 ) -> None:
     remember(state, "before", count=10)
     disk.fill()
-    with pytest.raises(DiskFull, match=r"write to the state store.*no space left"):
+    with pytest.raises(DiskFullError, match=r"write to the state store.*no space left"):
         remember(state, "too much", count=3000)
     assert remembered(state) == 10
     with (
-        pytest.raises(DiskFull),
+        pytest.raises(DiskFullError),
         state.lease("table of mara"),
     ):
         pytest.fail("a lease that is not stored is no lease")
@@ -131,7 +131,7 @@ def test_a_lease_that_ended_on_a_full_disk_is_free_once_there_is_room(
         disk.fill()
     disk.make_room()
     with state.lease("a", wait_s=0) as lease:
-        lease.confirm()
+        lease.renew()
         assert lease.name == "a"
 
 
@@ -146,11 +146,11 @@ def test_a_store_that_cannot_be_made_says_why(disk: SmallDisk) -> None:
 
 
 def test_only_a_full_disk_is_told_as_one() -> None:
-    assert is_full(OSError(errno.ENOSPC, "No space left on device"))
-    assert is_full(OSError("LanceError(IO): No space left on device (os error 28)"))
-    assert not is_full(OSError(errno.EACCES, "Permission denied"))
+    assert is_disk_full(OSError(errno.ENOSPC, "No space left on device"))
+    assert is_disk_full(OSError("LanceError(IO): No space left on device (os error 28)"))
+    assert not is_disk_full(OSError(errno.EACCES, "Permission denied"))
     with (
         pytest.raises(PermissionError),
-        told_when_full("write", "/somewhere"),
+        translate_disk_full("write", "/somewhere"),
     ):
         raise PermissionError(errno.EACCES, "Permission denied")

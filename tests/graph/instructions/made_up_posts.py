@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from tests.stored_rows import store_rows
-from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, columns_of
+from twin_assets.corpus.corpus_tables import CleanedDocuments, RawPosts, column_types
 from twin_resources.storage.tables.tables import Tables
 
 NOUNS = (
@@ -63,7 +63,7 @@ def documents(numbers: range, **changed: str) -> pl.DataFrame:
         }
         for number in numbers
     ]
-    return pl.DataFrame(rows, schema=columns_of(CleanedDocuments))
+    return pl.DataFrame(rows, schema=column_types(CleanedDocuments))
 
 
 def clean(tables: Tables, frame: pl.DataFrame) -> None:
@@ -75,12 +75,12 @@ def clean(tables: Tables, frame: pl.DataFrame) -> None:
 def imported(tables: Tables, posts: pl.DataFrame) -> None:
     """Store posts in Markdown as they came: `source_id`, `text`."""
     rows = [
-        dict.fromkeys(columns_of(RawPosts))
+        dict.fromkeys(column_types(RawPosts))
         | {"tags": [], "deleted": False, "kind": "post", "markup": "markdown"}
         | {"visibility": "public", "file_hash": "hash"}
         | post
         for post in posts.to_dicts()
     ]
-    frame = pl.DataFrame(rows, schema=columns_of(RawPosts))
+    frame = pl.DataFrame(rows, schema=column_types(RawPosts))
     filled = frame.with_columns(pl.col(pl.String).fill_null(""))
     store_rows(tables, "raw_posts", "ada", filled, key="source_id")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.graph.instructions.conftest import Finished, Graph
 from twin_assets.instructions import basic_instructions
-from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
+from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_assets.training.fine_tuning import training_samples
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.settings import PACES
@@ -31,7 +31,7 @@ def general_set(tmp_path: Path, twelve: Finished, monkeypatch: pytest.MonkeyPatc
     ]
     rows.append(
         {
-            "prompt": basic_instructions.instructions()[0].instruction,
+            "prompt": basic_instructions.load_instructions()[0].instruction,
             "completion": "Learnt by heart.",
         }
     )
@@ -51,7 +51,7 @@ def test_its_share_is_trained_on_and_nothing_else_changes(
     assert checks["general_share_is_as_set"]
 
     rows = tables.read("instruction_dataset", "ada")
-    own = tables.read("instruction_dataset", "ada", where=OF_THE_AUTHOR)
+    own = tables.read("instruction_dataset", "ada", where=AUTHOR_ROWS_CONDITION)
     assert own.equals(before)
     general = rows.filter(pl.col("split") == "general")
     train = rows.filter(pl.col("split") == "train")

@@ -7,7 +7,7 @@ import pytest
 
 from tests.graph.instructions.conftest import ADA, TWELVE, Finished
 from twin_assets.instructions import building, round_trip
-from twin_assets.instructions.relevance import relevance_of
+from twin_assets.instructions.relevance import measure_stored_relevance
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval.retrieval import RetrievalQuery, Retriever
@@ -35,20 +35,22 @@ def test_posts_are_ranked_and_what_was_measured_is_not_measured_again(
     own = tables.read("instruction_dataset", "ada", where="document_id = 'doc-004'")
     question = " ".join(own["answer"][0].split()[:40])
     first = round_trip.update_ranks(tables, "ada", asked(question), retriever=ready)
-    ranks = dict(tables.read(round_trip.TABLE, "ada", columns=["document_id", "rank"]).iter_rows())
+    ranks = dict(
+        tables.read(round_trip.RANKS_TABLE, "ada", columns=["document_id", "rank"]).iter_rows()
+    )
     assert ranks["doc-004"] == 1
     assert sorted(ranks.values()) == list(range(1, 13))
-    assert first.lost == {f"of-{name}" for name, rank in ranks.items() if rank > 5}
+    assert first.lost_sample_ids == {f"of-{name}" for name, rank in ranks.items() if rank > 5}
     assert list(first.vectors) == [question]
 
     again = round_trip.update_ranks(tables, "ada", asked(question), retriever=ready)
-    assert again.lost == first.lost
+    assert again.lost_sample_ids == first.lost_sample_ids
     assert not again.vectors
 
 
 def test_a_known_vector_finds_what_the_question_finds(ready: Retriever, twelve: Finished) -> None:
     question = "What can you tell me about the harbour?"
-    vector = ready.vectors_of([question])[0]
+    vector = ready.embed_questions([question])[0]
     queries = [RetrievalQuery(question, vector=vector), RetrievalQuery(question)]
     known, embedded = ready.retrieve_many("ada", queries)
     assert known.vector is vector
@@ -65,7 +67,7 @@ def test_a_question_that_loses_its_post_becomes_a_continuation(
     before = tables.read("instruction_dataset", "ada").sort("sample_id")
     found = before.filter(pl.col("instruction_source") != "template:continuation")
     assert found.height == found["document_id"].n_unique() > 10  # a title a post
-    monkeypatch.setattr(round_trip, "FOUND_AMONG", 0)
+    monkeypatch.setattr(round_trip, "MAX_FOUND_RANK", 0)
     building.update_dataset(tables, ADA, retriever=ready)
     after = tables.read("instruction_dataset", "ada").sort("sample_id")
     assert set(after["instruction_source"]) == {"template:continuation"}
@@ -79,13 +81,13 @@ def test_continuations_vouch_for_no_question(
     ready: Retriever, tables: Tables, embedder: Embedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They quote the passage that they are held against."""
-    assert relevance_of(tables, "ada", embedder=embedder).holds
+    assert measure_stored_relevance(tables, "ada", embedder=embedder).holds
 
-    monkeypatch.setattr(round_trip, "FOUND_AMONG", 0)
+    monkeypatch.setattr(round_trip, "MAX_FOUND_RANK", 0)
     building.update_dataset(tables, ADA, retriever=ready)
 
-    continued = relevance_of(tables, "ada", embedder=embedder)
-    assert (continued.samples, continued.decided) == (0, False)
+    continued = measure_stored_relevance(tables, "ada", embedder=embedder)
+    assert (continued.samples, continued.is_decided) == (0, False)
 
 
 def test_a_post_without_passages_is_named(ready: Retriever, tables: Tables) -> None:

@@ -22,7 +22,7 @@ from tests.graph.instructions.teacher_server import TeacherServer, teacher_serve
 from twin_assets.instructions import building
 from twin_assets.instructions.building import BuildResult
 from twin_assets.instructions.teacher import Teacher, TeacherPrompt
-from twin_assets.instructions.teacher_questions import TeacherResult, waiting_questions
+from twin_assets.instructions.teacher_questions import TeacherResult, count_pending_questions
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
@@ -65,8 +65,8 @@ def teacher(model: str = UNPRICED, budget: PurposeBudget | None = None) -> Teach
 
 
 def taught(built: BuildResult) -> TeacherResult:
-    assert built.taught is not None
-    return built.taught
+    assert built.teacher_result is not None
+    return built.teacher_result
 
 
 def sources(tables: Tables) -> Counter[str]:
@@ -96,7 +96,7 @@ def test_a_teacher_writes_the_question_and_never_the_answer(
     again = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
     assert len(server.asked) == rows.height  # what was paid for is not asked again
     assert taught(again).requests == 0
-    assert again.done.data_version == built.done.data_version
+    assert again.sync_result.data_version == built.sync_result.data_version
 
     building.update_dataset(tables, ADA, retriever=ready)
     assert tables.read("instruction_dataset", "ada").equals(by_template)
@@ -195,7 +195,7 @@ def test_a_budget_is_never_passed(
     assert found.metadata()["teacher"]["usd"] == found.usd
 
     more = budget_of(state, 1.0)  # what was spent before still counts
-    assert more.left() == pytest.approx(1.0 - written * USD)
+    assert more.remaining_usd() == pytest.approx(1.0 - written * USD)
     built = building.update_dataset(tables, ADA, retriever=ready, teacher=teacher(PRICED, more))
     assert taught(built).outcomes == {"written": rows}
     assert len(server.asked) == rows
@@ -215,7 +215,7 @@ def test_replies_that_are_of_no_use_cost_too(server: TeacherServer, state: State
     assert (late.outcome, late.reason) == ("failed", "Timeout")
     assert late.usd > 3 * USD  # nobody knows what it cost: the most that it can have
     assert (failed.outcome, failed.usd) == ("failed", 0.0)
-    assert budget.left() == pytest.approx(1.0 - empty.usd - late.usd)
+    assert budget.remaining_usd() == pytest.approx(1.0 - empty.usd - late.usd)
 
 
 def test_money_needs_a_budget_and_a_budget_a_price(server: TeacherServer, state: State) -> None:
@@ -320,12 +320,12 @@ def test_another_teacher_is_a_reason_to_train(
     ready: Retriever, tables: Tables, server: TeacherServer
 ) -> None:
     rows = tables.read("instruction_dataset", "ada").height
-    assert waiting_questions(tables, "ada", "") == 0
-    assert waiting_questions(tables, "ada", UNPRICED) == rows
+    assert count_pending_questions(tables, "ada", "") == 0
+    assert count_pending_questions(tables, "ada", UNPRICED) == rows
     building.update_dataset(tables, ADA, retriever=ready, teacher=teacher())
-    assert waiting_questions(tables, "ada", UNPRICED) == 0
-    assert waiting_questions(tables, "ada", "openai/other") == rows
-    assert waiting_questions(tables, "ada", "") == rows
+    assert count_pending_questions(tables, "ada", UNPRICED) == 0
+    assert count_pending_questions(tables, "ada", "openai/other") == rows
+    assert count_pending_questions(tables, "ada", "") == rows
     server.behaviour = lambda passage, _times: served.EMPTY if len(passage) % 4 else served.OK
     building.update_dataset(tables, ADA, retriever=ready, teacher=teacher("openai/other"))
-    assert waiting_questions(tables, "ada", "openai/other") == 0  # in vain, but asked
+    assert count_pending_questions(tables, "ada", "openai/other") == 0  # in vain, but asked

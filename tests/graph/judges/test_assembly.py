@@ -10,20 +10,20 @@ import pytest
 
 from tests.recipes import of_recipe
 from tests.unit.judges.word_vectors import embed
-from twin_assets.evaluation.judged.calibrated_judges import calibrated
+from twin_assets.evaluation.judged.calibrated_judges import calibrate_judges
 from twin_assets.evaluation.judged.judge_material import topic_material
 from twin_resources.quality.judges import panel
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.judge_kind import (
     JudgeMaterial,
-    JudgeMissing,
-    JudgeNeeds,
+    JudgeUnavailableError,
+    JudgeDependencies,
     TopicPair,
 )
 from twin_resources.quality.judges.negative_probes import AuthorAnswer
 from twin_resources.quality.judges.panel import assemble, assemble_panel
 from twin_resources.quality.judges.terms import JudgeTerms
-from twin_resources.quality.judges.texts import OtherTexts, bundled_hands, divided
+from twin_resources.quality.judges.texts import OtherTexts, bundled_writers, split_for_probes
 from twin_resources.quality.judges.topic import TOPIC
 from twin_resources.storage.tables.tables import Tables
 
@@ -42,7 +42,7 @@ WORDS: Any = Words()
 
 @pytest.fixture(scope="module")
 def material() -> JudgeMaterial:
-    hands = {hand.name: hand for hand in bundled_hands(without=[])}
+    hands = {hand.name: hand for hand in bundled_writers(exclude=[])}
     passages = hands.pop(AUTHOR).passages
     training, held = passages[:120], passages[120:150]
     return JudgeMaterial(
@@ -52,19 +52,21 @@ def material() -> JudgeMaterial:
             AuthorAnswer(f"s{number}", name, f"What of {text[:60]}?", text, (text,))
             for number, (name, text) in enumerate(held)
         ],
-        others=divided([replace(hand, passages=hand.passages[:80]) for hand in hands.values()]),
+        other_texts=split_for_probes(
+            [replace(hand, passages=hand.passages[:80]) for hand in hands.values()]
+        ),
         base_answers=[
             f"Certainly! Here are some important things, {n} of them." for n in range(60)
         ],
-        base="base-1",
+        base_revision="base-1",
     )
 
 
 def test_what_the_gate_calibrates_the_trial_finds(material: JudgeMaterial, tables: Tables) -> None:
-    of_gate = calibrated(material, tables, WORDS)
+    of_gate = calibrate_judges(material, tables, WORDS)
     versions = [tables.lance_version(name, AUTHOR) for name in panel.STORED_TABLES[:2]]
 
-    of_trial = assemble_panel(material, JudgeNeeds(tables, embed, "words"))
+    of_trial = assemble_panel(material, JudgeDependencies(tables, embed, "words"))
 
     assert of_gate.topic is not None
     assert of_gate.voice is not None
@@ -79,29 +81,32 @@ def test_what_the_gate_calibrates_the_trial_finds(material: JudgeMaterial, table
 def test_without_a_judge_that_decides_the_gate_says_why_and_no_trial_begins(
     material: JudgeMaterial, tables: Tables
 ) -> None:
-    few, needs = replace(material, pairs=material.pairs[:5]), JudgeNeeds(tables, embed, "words")
+    few, needs = (
+        replace(material, pairs=material.pairs[:5]),
+        JudgeDependencies(tables, embed, "words"),
+    )
 
-    of_gate = calibrated(few, tables, WORDS)
+    of_gate = calibrate_judges(few, tables, WORDS)
 
     assert (of_gate.topic, of_gate.voice, of_gate.voice_people) == (None, None, None)
     assert of_gate.topic_why_not.startswith("5 training pairs of")
     assert "40 of either side are needed" in of_gate.voice_why_not
-    first = calibrated(topic_material(AUTHOR, few.pairs), tables, WORDS, kinds=(TOPIC,))
+    first = calibrate_judges(topic_material(AUTHOR, few.pairs), tables, WORDS, kinds=(TOPIC,))
     assert (first.topic, first.topic_why_not) == (None, of_gate.topic_why_not)
     assert first.voice is None
-    with pytest.raises(JudgeMissing, match="5 training pairs"):
+    with pytest.raises(JudgeUnavailableError, match="5 training pairs"):
         assemble_panel(few, needs)
-    alone = replace(material, others=OtherTexts((), (), unseen=False), base_answers=())
-    assert "0 of others" in calibrated(alone, tables, WORDS).voice_why_not
-    with pytest.raises(JudgeMissing, match="0 of others"):
+    alone = replace(material, others=OtherTexts((), (), has_unseen_writers=False), base_answers=())
+    assert "0 of others" in calibrate_judges(alone, tables, WORDS).voice_why_not
+    with pytest.raises(JudgeUnavailableError, match="0 of others"):
         assemble_panel(alone, needs)
 
 
 def test_a_judge_that_only_reports_or_may_not_be_asked_is_noted(
     material: JudgeMaterial, tables: Tables
 ) -> None:
-    terms = JudgeTerms(why_not="paid = false", next_step="leave it so")
-    needs = JudgeNeeds(tables, embed, "words", "openai/gpt-4o-mini", terms)
+    terms = JudgeTerms(refusal_reason="paid = false", next_step="leave it so")
+    needs = JudgeDependencies(tables, embed, "words", "openai/gpt-4o-mini", terms)
 
     found = assemble(material, needs)
 
@@ -119,12 +124,12 @@ def test_the_recipe_for_a_judge_adds_one(
     added = of_recipe("A judge", tmp_path / "brevity.py")
     monkeypatch.setattr(panel, "JUDGES", (*panel.JUDGES, added.BREVITY))
 
-    found = assemble_panel(material, JudgeNeeds(tables, embed, "words"))
+    found = assemble_panel(material, JudgeDependencies(tables, embed, "words"))
 
     member = found.members[-1]
     assert identity(member.judge) == "brevity@brevity-1"
-    assert {one.kind for one in member.plants} == {"off_topic"}
+    assert {one.kind for one in member.probes} == {"off_topic"}
     assert member.certificate.counts == {"off_topic": 30}
-    assert not member.certified, "it cannot tell an answer from one that is off its topic"
-    assert panel.vetoing() == ("support", "brevity")
+    assert not member.is_certified, "it cannot tell an answer from one that is off its topic"
+    assert panel.vetoing_claims() == ("support", "brevity")
     assert member.judge.score_all([JudgedAnswer("Why?", "word " * 400)]) == [0.5]

@@ -16,9 +16,9 @@ import pytest
 
 from tests.http_server import Request, Response, http_server
 from tests.unit.evaluation.test_gate import GOOD
-from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of, stated
+from twin_assets.evaluation.gate import GATE_VERSION, decide, decide_outcome, advisory_claims
 from twin_assets.evaluation.report.evaluation_record import SideBySide
-from twin_assets.evaluation.report.experiment import SentExperiment, send, sender
+from twin_assets.evaluation.report.experiment import SentExperiment, send_experiment, make_sender
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.datasets import held_out_dataset
 from twin_resources.observability.trace_store.otlp import OtlpSpan, read_export
@@ -26,7 +26,7 @@ from twin_resources.registry.moves import Verdict
 from twin_resources.settings import Settings
 
 CLAIMS = decide(GOOD)
-VERDICT = Verdict("jane", "c" * 64, GATE_VERSION, outcome_of(CLAIMS), CLAIMS, "now")
+VERDICT = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(CLAIMS), CLAIMS, "now")
 ANSWERS = [
     SideBySide(
         sample_id=f"s{number}",
@@ -107,7 +107,13 @@ def langfuse(shared_data: Path) -> Iterator[Langfuse]:
 def sent_to(
     langfuse: Langfuse, home: Settings, answers: list[SideBySide] = ANSWERS
 ) -> SentExperiment:
-    return send(langfuse.settings(home), VERDICT, answers, rests_on="r" * 64, stated=stated(GOOD))
+    return send_experiment(
+        langfuse.settings(home),
+        VERDICT,
+        answers,
+        inputs_hash="r" * 64,
+        advisory_claims=advisory_claims(GOOD),
+    )
 
 
 def test_questions_are_a_dataset_and_each_writers_answers_an_experiment_on_it(
@@ -167,7 +173,7 @@ def test_claims_are_scores_of_the_candidates_run_and_replace_themselves(
 
     assert {one["datasetRunId"] for one in first} == {sent.experiments["candidate"]}
     met = {one["name"]: one["value"] for one in first if one.get("dataType") == "BOOLEAN"}
-    assert met == {claim.name: 1 for claim in (*CLAIMS, *stated(GOOD))}
+    assert met == {claim.name: 1 for claim in (*CLAIMS, *advisory_claims(GOOD))}
     numbers = {one["name"]: one["value"] for one in first if one.get("dataType") != "BOOLEAN"}
     assert numbers["beats_base_model.value"] == pytest.approx(0.68)
     assert [one["id"] for one in first] == [score["id"] for score in langfuse.scores]
@@ -204,9 +210,9 @@ def test_a_langfuse_that_is_away_is_said(langfuse: Langfuse, home: Settings) -> 
     away = langfuse.settings(home).model_copy(update={"langfuse_host": "http://127.0.0.1:9"})
 
     with pytest.raises(TwinError, match="verdict stands without"):
-        send(away, VERDICT, ANSWERS, rests_on="r" * 64)
+        send_experiment(away, VERDICT, ANSWERS, inputs_hash="r" * 64)
 
 
 def test_without_a_langfuse_nothing_is_sent(home: Settings, langfuse: Langfuse) -> None:
-    assert sender(home) is None
-    assert sender(langfuse.settings(home)) is not None
+    assert make_sender(home) is None
+    assert make_sender(langfuse.settings(home)) is not None

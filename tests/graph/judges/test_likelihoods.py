@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twin_assets.checkpoints.samples import TokenizedSample
-from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
+from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.measurement_cache import TABLE, MeasurementCache
 from twin_resources.storage.tables.tables import Tables
@@ -31,10 +31,12 @@ class Model:
 
 def gate(tables: Tables, models: dict[str, Model], numbers: range) -> dict[str, AnswerLikelihood]:
     kept = MeasurementCache(tables, "ada")
-    found = Likelihoods(kept, "bf16")
+    found = LikelihoodCache(kept, "bf16")
     samples = [sample(number) for number in numbers]
-    values = {name: found.of(name, samples, model.compute) for name, model in models.items()}
-    kept.keep()
+    values = {
+        name: found.get_or_compute(name, samples, model.compute) for name, model in models.items()
+    }
+    kept.store()
     return values
 
 
@@ -57,16 +59,16 @@ def test_what_is_not_asked_for_any_more_is_deleted(tables: Tables) -> None:
 
 def test_another_precision_span_or_context_is_another_likelihood(tables: Tables) -> None:
     gate(tables, {"base": Model(1.0)}, range(1))
-    assert Likelihoods(MeasurementCache(tables, "ada"), "fp32").unknown("base", [sample(0)]) == [
-        sample(0)
-    ]
-    known = Likelihoods(MeasurementCache(tables, "ada"), "bf16")
-    assert known.unknown("base", [sample(0)]) == []
+    assert LikelihoodCache(MeasurementCache(tables, "ada"), "fp32").find_missing(
+        "base", [sample(0)]
+    ) == [sample(0)]
+    known = LikelihoodCache(MeasurementCache(tables, "ada"), "bf16")
+    assert known.find_missing("base", [sample(0)]) == []
     for other in (sample(0, answer_start=3), sample(1)):
-        assert known.unknown("base", [other]) == [other]
-    assert Likelihoods(MeasurementCache(tables, "bob"), "bf16").unknown("base", [sample(0)]) == [
-        sample(0)
-    ]
+        assert known.find_missing("base", [other]) == [other]
+    assert LikelihoodCache(MeasurementCache(tables, "bob"), "bf16").find_missing(
+        "base", [sample(0)]
+    ) == [sample(0)]
 
 
 def test_numbers_of_other_kinds_are_kept_beside_them(tables: Tables) -> None:
@@ -77,12 +79,12 @@ def test_numbers_of_other_kinds_are_kept_beside_them(tables: Tables) -> None:
             computed.extend(missing)
             return [float(len(names[position])) for position in missing]
 
-        Likelihoods(kept, "bf16").of("base", [sample(0)], Model(1.0).compute)
-        values = kept.of(names, compute)
-        kept.keep()
+        LikelihoodCache(kept, "bf16").get_or_compute("base", [sample(0)], Model(1.0).compute)
+        values = kept.get_or_compute(names, compute)
+        kept.store()
         return values, computed
 
     assert gate_with_scores(["a", "bb"]) == ([1.0, 2.0], [0, 1])
     assert gate_with_scores(["bb", "ccc", "a"]) == ([2.0, 3.0, 1.0], [1])
-    assert MeasurementCache(tables, "ada").unknown(["a", "d"]) == [1]
+    assert MeasurementCache(tables, "ada").find_missing(["a", "d"]) == [1]
     assert tables.read(TABLE, "ada").height == 4

@@ -12,12 +12,21 @@ import pytest
 
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer, identity
-from twin_resources.quality.judges.judge_kind import JudgeMaterial, JudgeNeeds, TopicPair
-from twin_resources.quality.judges.negative_probes import KINDS, AuthorAnswer, plant
-from twin_resources.quality.judges.panel import Panel, assemble_panel, deciding, differences
+from twin_resources.quality.judges.judge_kind import JudgeMaterial, JudgeDependencies, TopicPair
+from twin_resources.quality.judges.negative_probes import (
+    PROBE_KINDS,
+    AuthorAnswer,
+    create_negative_probes,
+)
+from twin_resources.quality.judges.panel import (
+    Panel,
+    assemble_panel,
+    deciding_claims,
+    probe_differences,
+)
 from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
 from twin_resources.quality.judges.terms import JudgeTerms
-from twin_resources.quality.judges.texts import bundled_hands, divided
+from twin_resources.quality.judges.texts import bundled_writers, split_for_probes
 from twin_resources.quality.judges.topic import TOPIC_TABLE
 from twin_resources.quality.judges.voice import VOICE_TABLE, WriterTexts, voice_calibration
 from twin_resources.statistics import judges as certification
@@ -33,7 +42,7 @@ def question(document: str, passage: str) -> str:
 
 @pytest.fixture(scope="module")
 def material() -> JudgeMaterial:
-    hands = {hand.name: hand for hand in bundled_hands(without=[])}
+    hands = {hand.name: hand for hand in bundled_writers(exclude=[])}
     passages = hands.pop(AUTHOR).passages
     held = {name for name, _ in passages[-45:]}
     return JudgeMaterial(
@@ -44,19 +53,21 @@ def material() -> JudgeMaterial:
             for index, (n, text) in enumerate(passages)
             if n in held
         ],
-        others=divided(list(hands.values())),
+        other_texts=split_for_probes(list(hands.values())),
     )
 
 
 def panel(material: JudgeMaterial, tables: Tables, embedder: Embedder) -> Panel:
-    return assemble_panel(material, JudgeNeeds(tables, embedder.embed, embedder.revision))
+    return assemble_panel(material, JudgeDependencies(tables, embedder.embed, embedder.revision))
 
 
 def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
     material: JudgeMaterial, tables: Tables, embedder: Embedder
 ) -> None:
-    withheld = JudgeTerms(why_not="paid = false", next_step="leave it so")
-    needs = JudgeNeeds(tables, embedder.embed, embedder.revision, "openai/gpt-4o-mini", withheld)
+    withheld = JudgeTerms(refusal_reason="paid = false", next_step="leave it so")
+    needs = JudgeDependencies(
+        tables, embedder.embed, embedder.revision, "openai/gpt-4o-mini", withheld
+    )
     found = assemble_panel(material, needs)
 
     assert found.claims == ("topic", "voice")
@@ -66,7 +77,7 @@ def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
     assert set(by_claim["topic"].bounds) == {"off_topic", "shuffled"}
     assert min(by_claim["topic"].bounds.values()) >= 0.3
     assert by_claim["voice"].bounds["another_author"] >= 0.3
-    assert not found.unseen
+    assert not found.has_unseen_writers
     assert "only one or two of them" in found.notes[0]
 
     names = (TOPIC_TABLE, VOICE_TABLE, CERTIFICATE_TABLE)
@@ -75,7 +86,7 @@ def test_the_embedded_judges_are_certified_once_each_for_its_own_claim(
         author=AUTHOR,
         pairs=[*material.pairs[5:], *material.pairs[:5]],  # as after another import
         prompts=material.prompts,
-        others=material.others,
+        other_texts=material.other_texts,
     )
     again = panel(longer, tables, embedder)
 
@@ -92,11 +103,11 @@ def test_a_voice_is_told_apart_anew_when_another_author_joins_the_instance(
         AUTHOR, tuple((pair.document_id, pair.answer) for pair in material.pairs[:60])
     )
     oona, tomas = (
-        WriterTexts(hand.name, hand.passages[:60]) for hand in bundled_hands(without=[AUTHOR])
+        WriterTexts(hand.name, hand.passages[:60]) for hand in bundled_writers(exclude=[AUTHOR])
     )
 
     def negatives(*others: WriterTexts) -> set[str]:
-        return set(voice_calibration(tables, AUTHOR, own, others, base="").negatives)
+        return set(voice_calibration(tables, AUTHOR, own, others, base_revision="").negatives)
 
     assert negatives(tomas, oona) == {"oona-petrie", "tomas-okafor"}
     joined = WriterTexts("joined", tuple((f"j{name}", text[::-1]) for name, text in tomas.texts))
@@ -118,7 +129,7 @@ def test_a_voice_is_told_apart_anew_when_another_author_joins_the_instance(
 def test_topic_and_voice_decide_together_or_not_at_all(
     certified: list[str], claims: tuple[str, ...]
 ) -> None:
-    assert deciding(certified) == claims
+    assert deciding_claims(certified) == claims
 
 
 class Constant:
@@ -126,8 +137,8 @@ class Constant:
 
     name, revision, claim = "constant", "1", "general"
 
-    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
-        return [0.8 for _ in answered]
+    def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
+        return [0.8 for _ in answers]
 
 
 class Inverted(Constant):
@@ -135,18 +146,20 @@ class Inverted(Constant):
 
     name = "inverted"
 
-    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
-        return [1.0 if one.answer not in one.passages else 0.0 for one in answered]
+    def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
+        return [1.0 if one.answer not in one.passages else 0.0 for one in answers]
 
 
 @pytest.mark.parametrize("judge", [Constant(), Inverted()], ids=["constant", "inverted"])
 def test_a_judge_that_cannot_tell_is_not_certified(judge: Judge, material: JudgeMaterial) -> None:
-    others = [text for hand in material.others.planted for _, text in hand.passages]
+    others = [text for hand in material.other_texts.for_probes for _, text in hand.passages]
     training = [(pair.document_id, pair.answer) for pair in material.pairs]
-    plants = plant(material.prompts, training=training, others=others)
+    plants = create_negative_probes(
+        material.prompts, training_passages=training, other_passages=others
+    )
 
-    found = certification.certify(identity(judge), judge.claim, differences(judge, plants))
+    found = certification.certify(identity(judge), judge.claim, probe_differences(judge, plants))
 
-    assert set(found.counts) == set(KINDS)
+    assert set(found.counts) == set(PROBE_KINDS)
     assert min(found.counts.values()) >= 40
     assert not found.certified

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.evaluation.test_gate import GOOD, changed
-from twin_assets.evaluation.gate import decide, outcome_of
+from twin_assets.evaluation.gate import decide, decide_outcome
 from twin_assets.evaluation.measures.on_topic import compare
-from twin_assets.evaluation.statistics.permutation_auc import shares_further
+from twin_assets.evaluation.statistics.permutation_auc import permutation_shares
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.quality.judges.topic import TopicCalibration, TopicJudge
 
@@ -34,13 +34,13 @@ def test_a_model_of_shuffled_pairs_is_refused_and_a_good_one_is_not(
     each = [str(number) for number in range(len(questions))]
 
     def shares(name: str) -> list[float]:
-        nearness = judge.nearness(questions, [row[name] for row in recorded])
-        return shares_further(nearness, range(len(questions)), groups=each)
+        nearness = judge.cosine_similarities(questions, [row[name] for row in recorded])
+        return permutation_shares(nearness, range(len(questions)), groups=each)
 
     found = compare(shares(model), shares("base"), documents=each)
     claims = {claim.name: claim for claim in decide(changed(GOOD, on_topic=found))}
 
-    assert outcome_of(tuple(claims.values())) == outcome
+    assert decide_outcome(tuple(claims.values())) == outcome
     assert claims["stays_on_topic"].passed is (outcome == "passed")
     assert found.own.value == pytest.approx({"good": 0.998, "shuffled": 0.70}[model], abs=0.02)
     assert found.own.low > 0.9 if model == "good" else found.own.high < 0.9

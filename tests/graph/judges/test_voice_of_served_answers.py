@@ -15,10 +15,10 @@ import pytest
 
 from twin_assets.corpus.markdown_cleaning import clean_markdown
 from twin_assets.evaluation.measures import author_voice, voice_scores
-from twin_assets.evaluation.measures.voice_scores import Scores, measure_voice, scores_of
-from twin_assets.instructions.answer_passages import passages_of
+from twin_assets.evaluation.measures.voice_scores import Scores, measure_voice, score_texts
+from twin_assets.instructions.answer_passages import find_passages
 from twin_resources.quality.judges.judge import digest
-from twin_resources.quality.judges.texts import bundled_hands
+from twin_resources.quality.judges.texts import bundled_writers
 from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
 
 RECORDED = Path(__file__).with_name("served_answers.json")
@@ -31,9 +31,9 @@ def passages(folder: Path, every: int) -> list[tuple[str, str]]:
     files.sort(key=lambda path: digest(path.stem))
     bodies = ((path, FRONT_MATTER.sub("", path.read_text(encoding="utf-8"))) for path in files)
     return [
-        (path.stem, passage.plain)
+        (path.stem, passage.plain_text)
         for path, body in bodies
-        for passage in passages_of(clean_markdown(body))
+        for passage in find_passages(clean_markdown(body))
     ]
 
 
@@ -54,7 +54,7 @@ def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
     base, tuned = ([row[name] for row in recorded] for name in ("base", "good"))
     held, foreign = author[-len(base) :], neighbour[-len(base) :]
     own = WriterTexts("skeeto", tuple(author[: -len(base)]))
-    people = [WriterTexts(hand.name, hand.passages) for hand in bundled_hands(without=[])]
+    people = [WriterTexts(hand.name, hand.passages) for hand in bundled_writers(exclude=[])]
     people.append(WriterTexts("jbranchaud", tuple(neighbour[: -len(base)])))
     # each half of the base's answers is scored by a judge that has seen the other half
     judges = [
@@ -68,11 +68,11 @@ def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
     ]
 
     def scores(texts: list[str]) -> list[float]:
-        halves = [scores_of(judge, texts[turn::2]) for turn, judge in enumerate(judges)]
+        halves = [score_texts(judge, texts[turn::2]) for turn, judge in enumerate(judges)]
         return [halves[number % 2][number // 2] for number in range(len(texts))]
 
-    def measured(answers: list[str]) -> voice_scores.VoiceCompared:
-        like = voice_scores.as_long_as([text for _, text in held], answers)
+    def measured(answers: list[str]) -> voice_scores.VoiceComparison:
+        like = voice_scores.match_lengths([text for _, text in held], answers)
         found = measure_voice(
             [str(number) for number in range(len(base))],
             against_all=Scores(scores(like), scores(answers), scores(base)),
@@ -85,7 +85,7 @@ def test_a_tuned_model_gains_on_its_base_and_another_human_is_not_the_author(
         return found.against_all
 
     gained, nothing = measured(tuned), measured(base)
-    other = measured(voice_scores.as_long_as([text for _, text in foreign], base))
+    other = measured(voice_scores.match_lengths([text for _, text in foreign], base))
 
     assert gained.over_base.low > 0
     assert gained.gap_closed is not None

@@ -21,12 +21,16 @@ from twin_resources.models.embedder import engines, preparation
 from twin_resources.models.embedder.embedder import (
     Embedder,
     embedder_folder,
-    find_prepared,
+    find_prepared_embedder,
     load_embedder,
     load_tokenizer,
 )
 from twin_resources.models.embedder.engines import OpenVinoEngine
-from twin_resources.models.embedder.preparation import fetch_model, prepare, reference_vectors
+from twin_resources.models.embedder.preparation import (
+    fetch_model,
+    prepare_embedder,
+    reference_vectors,
+)
 from twin_resources.settings import Settings, load_settings
 
 SENTENCES = (
@@ -60,7 +64,7 @@ def token_agreement(one: np.ndarray, other: np.ndarray) -> float:
 def original(embedder_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the original model."""
     return fetch_model(
-        load_settings(embedder_weights.parent), into=tmp_path_factory.mktemp("original")
+        load_settings(embedder_weights.parent), target_folder=tmp_path_factory.mktemp("original")
     )
 
 
@@ -76,7 +80,7 @@ def test_both_engines_agree_with_sentence_transformers(
     assert max(counts) > 200
     judge = SentenceTransformer(str(original), device="cpu", local_files_only=True)
     expected = judge.encode(chunks, normalize_embeddings=True)
-    folder, manifest = find_prepared(home_with_embedder)
+    folder, manifest = find_prepared_embedder(home_with_embedder)
     both = tmp_path / "both"
     shutil.copytree(folder, both)
     shutil.copytree(original, both / "original")
@@ -84,7 +88,7 @@ def test_both_engines_agree_with_sentence_transformers(
     states = judge.encode(chunks, output_value="token_embeddings")
     for engine in (embedder, by_torch):
         found: dict[int, np.ndarray] = {}
-        vectors = engine.embed(chunks, each_text=found.__setitem__)
+        vectors = engine.embed(chunks, on_text=found.__setitem__)
         assert (vectors * expected).sum(axis=1).min() >= 0.9999
         for number, of_text in enumerate(states):
             words = of_text.cpu().numpy()[1:-1]
@@ -101,7 +105,7 @@ def test_the_reference_path_is_prepared_beside_the_other(
     with pytest.raises(TwinError, match="prepare"):
         load_embedder(own)
     torch_first = own.model_copy(update={"embedder_engine": "sentence-transformers"})
-    folder = prepare(torch_first)
+    folder = prepare_embedder(torch_first)
     assert not (folder / "model.xml").exists()
     texts = ["Why?", "The tide tables were printed every winter in the harbour office. " * 30]
     by_torch = load_embedder(torch_first)
@@ -110,7 +114,7 @@ def test_the_reference_path_is_prepared_beside_the_other(
     openvino = own.model_copy(update={"embedder_engine": "openvino"})
     with pytest.raises(TwinError, match="prepare"):
         load_embedder(openvino)
-    assert prepare(openvino) == folder
+    assert prepare_embedder(openvino) == folder
     converted = load_embedder(openvino)
     assert converted.revision == by_torch.revision
     assert (converted.embed(texts) * by_torch.embed(texts)).sum(axis=1).min() >= 0.9999
@@ -121,19 +125,19 @@ def test_beside_a_graphics_card_what_is_much_is_computed_by_it(
 ) -> None:
     """The card is named and not there: torch computes on the processor what it would get."""
     own = home_with_embedder.model_copy(update={"embedder": str(original)})
-    folder = prepare(own)
+    folder = prepare_embedder(own)
     assert not (folder / "original").exists()
     for module in (preparation, engines):
-        monkeypatch.setattr(module, "usable_gpus", lambda: [("a card", 80.0)])
-    assert prepare(own) == folder, "the original joins what there is"
+        monkeypatch.setattr(module, "list_usable_gpus", lambda: [("a card", 80.0)])
+    assert prepare_embedder(own) == folder, "the original joins what there is"
     assert (folder / "original").is_dir()
     few, many = texts_of_all_lengths(4), texts_of_all_lengths(40)
     tokens = sum(load_embedder(own).count_tokens(many))
-    monkeypatch.setattr(embedder_module, "CARD_FROM_TOKENS", tokens)
+    monkeypatch.setattr(embedder_module, "GPU_MIN_TOKENS", tokens)
     by_choice = load_embedder(own)
     openvino = load_embedder(own.model_copy(update={"embedder_engine": "openvino"}))
 
-    gateways = load_embedder(own, on_card=False)
+    gateways = load_embedder(own, allow_gpu=False)
 
     assert np.array_equal(by_choice.embed(few), openvino.embed(few))
     halves = [by_choice.embed(many[:20]), by_choice.embed(many[20:])]
@@ -146,7 +150,7 @@ def test_beside_a_graphics_card_what_is_much_is_computed_by_it(
     assert (on_card * expected).sum(axis=1).min() >= 0.9999
     assert np.array_equal(openvino.embed(many), expected), "who names an engine keeps it"
 
-    monkeypatch.setattr(engines, "usable_gpus", list)
+    monkeypatch.setattr(engines, "list_usable_gpus", list)
     assert np.array_equal(load_embedder(own).embed(many), expected), "the card is gone"
 
 
@@ -170,14 +174,14 @@ def test_embedders_of_one_process_share_one_compiled_model(
     home_with_embedder: Settings, embedder: Embedder
 ) -> None:
     """Each answers by itself; what nobody uses any more is compiled again."""
-    folder = find_prepared(home_with_embedder)[0]
+    folder = find_prepared_embedder(home_with_embedder)[0]
     first, second = (OpenVinoEngine(folder, threads=3) for _ in range(2))
-    assert first.compiled is second.compiled
-    assert OpenVinoEngine(folder.resolve(), threads=3).compiled is first.compiled
-    assert OpenVinoEngine(folder, threads=2).compiled is not first.compiled
+    assert first.compiled_model is second.compiled_model
+    assert OpenVinoEngine(folder.resolve(), threads=3).compiled_model is first.compiled_model
+    assert OpenVinoEngine(folder, threads=2).compiled_model is not first.compiled_model
     bf16, f32 = (OpenVinoEngine(folder, threads=3, precision=one) for one in ("bf16", "f32"))
-    assert bf16.compiled is not f32.compiled
-    alone = OpenVinoEngine(folder, threads=1).compiled.model
+    assert bf16.compiled_model is not f32.compiled_model
+    alone = OpenVinoEngine(folder, threads=1).compiled_model.model
     assert not alone.get_property("ENABLE_CPU_PINNING"), "all single questions on processor 0"
 
     texts = texts_of_all_lengths(18)
@@ -187,7 +191,7 @@ def test_embedders_of_one_process_share_one_compiled_model(
         found = list(pool.map(lambda number: both[number % 2].embed(texts), range(16)))
     assert all(np.array_equal(vectors, expected) for vectors in found)
 
-    kept = weakref.ref(first.compiled)
+    kept = weakref.ref(first.compiled_model)
     del first, second, bf16, f32
     gc.collect()
     assert kept() is None
@@ -228,7 +232,7 @@ def test_an_embedder_that_was_not_prepared_says_how(home: Settings) -> None:
 
 def test_a_newer_folder_is_refused(home_with_embedder: Settings) -> None:
     folder = embedder_folder(home_with_embedder)
-    source, manifest = find_prepared(home_with_embedder)
+    source, manifest = find_prepared_embedder(home_with_embedder)
     document = json.loads((source / "embedder.json").read_text()) | {"schema": manifest.schema + 1}
     folder.unlink()  # the link to the shared one
     (folder / "next").mkdir(parents=True)
@@ -249,7 +253,7 @@ def test_openvino_refuses_layers_that_it_would_leave_out(home: Settings, tmp_pat
     )
     wanted = {"embedder": str(model), "embedder_engine": "openvino"}
     with pytest.raises(TwinError, match=r"Dense.*\n?.*sentence-transformers"):
-        prepare(home.model_copy(update=wanted))
+        prepare_embedder(home.model_copy(update=wanted))
 
 
 def test_a_model_with_further_layers_is_run_by_sentence_transformers(
@@ -264,7 +268,7 @@ def test_a_model_with_further_layers_is_run_by_sentence_transformers(
     layers = [whole[0], whole[1], Dense(384, 16, activation_function=torch.nn.Identity())]
     SentenceTransformer(modules=layers, device="cpu").save(str(tmp_path / "with-dense"))
     own = home.model_copy(update={"embedder": str(tmp_path / "with-dense")})
-    folder = prepare(own)
+    folder = prepare_embedder(own)
     assert not (folder / "model.xml").exists()
     embedder = load_embedder(own)
     assert (embedder.dimension, embedder.token_limit) == (16, 256)
@@ -296,7 +300,7 @@ def test_a_folder_is_prepared_with_its_own_weights_and_limit(
     import torch
     from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
-    model = fetch_model(home_with_embedder, into=tmp_path)
+    model = fetch_model(home_with_embedder, target_folder=tmp_path)
     torch.manual_seed(0)
     small = BertConfig(
         vocab_size=30522,
@@ -310,7 +314,7 @@ def test_a_folder_is_prepared_with_its_own_weights_and_limit(
     (model / "sentence_bert_config.json").write_text('{"max_seq_length": 64}')
     (model / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
     own = home_with_embedder.model_copy(update={"embedder": str(model)})
-    prepare(own)
+    prepare_embedder(own)
     embedder = load_embedder(own)
     assert (embedder.dimension, embedder.token_limit, embedder.languages) == (32, 64, ())
     texts = ["one", "a stack grows downwards"]
@@ -327,11 +331,11 @@ def test_a_folder_is_prepared_with_its_own_weights_and_limit(
     assert embedder.revision != load_embedder(home_with_embedder).revision
 
     lines: list[str] = []
-    prepare(own, report=lines.append)
+    prepare_embedder(own, report=lines.append)
     assert lines == []  # ready: nothing is done again
     torch.manual_seed(1)
     BertModel(small).save_pretrained(model)
-    prepare(own)
+    prepare_embedder(own)
     assert load_embedder(own).revision != embedder.revision
 
 
@@ -361,7 +365,7 @@ def test_it_runs_without_torch_and_without_telemetry(home_with_embedder: Setting
 
 
 def test_precision_follows_the_processor(embedder: Embedder, home_with_embedder: Settings) -> None:
-    folder, manifest = find_prepared(home_with_embedder)
+    folder, manifest = find_prepared_embedder(home_with_embedder)
     exact = Embedder(folder, replace(manifest), precision="f32")
     texts = texts_of_all_lengths(16)
     cosines = (exact.embed(texts) * embedder.embed(texts)).sum(axis=1)

@@ -15,7 +15,7 @@ from tests.materialized import instance_of, materialize_assets, metadata_of
 from tests.stored_rows import store_rows
 from twin_assets.knowledge import chunking, chunks, embeddings
 from twin_assets.knowledge.embedding import embed_chunks, embedding_columns
-from twin_assets.knowledge.named_titles import ask_by_name
+from twin_assets.knowledge.named_titles import search_by_title
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.models.embedder.embedder import load_embedder, load_tokenizer
@@ -250,10 +250,12 @@ def test_posts_whose_titles_were_not_indexed_are_not_found_by_name(
         key="chunk_id",
         schema=embedding_columns(embedder.dimension),
     )
-    found = ask_by_name(tables, Retriever(tables.base_uri, embedder), "ada", language="en")
-    assert found.asked == len(names)
-    assert found.first <= 40, "twenty candidates of each search are all that a name can choose from"
-    assert not found.holds
+    found = search_by_title(tables, Retriever(tables.base_uri, embedder), "ada", language="en")
+    assert found.question_count == len(names)
+    assert found.found_first_count <= 40, (
+        "twenty candidates of each search are all that a name can choose from"
+    )
+    assert not found.passes
     assert set(found.missed) <= set(names)
 
 
@@ -261,7 +263,7 @@ def test_another_chunker_or_embedder_names_chunks_anew() -> None:
     name = f"post-{chunking.content_hash('some text', 'revision-1')}"
     ids = pl.Series([name, f"{name}-2", "bread-0"])
     same = chunking.content_hash("some text", "revision-1")
-    assert chunking.contents_of(ids).to_list() == [same, same, ""]
+    assert chunking.extract_content_hashes(ids).to_list() == [same, same, ""]
     assert same != chunking.content_hash("some text", "revision-2")
 
 

@@ -9,9 +9,9 @@ from tests.graph.knowledge.test_vector_index import ROWS, opened, unit_vectors, 
 from tests.graph.s3 import client_of, name_in_environment
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval import vector_index
-from twin_resources.models.retrieval.index import keep_vector_index
+from twin_resources.models.retrieval.index import maintain_vector_index
 from twin_resources.models.retrieval.retrieval import Retriever
-from twin_resources.models.retrieval.search import RetrievalQuery, nearest
+from twin_resources.models.retrieval.search import RetrievalQuery, search_vectors
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -47,7 +47,9 @@ def test_upkeep_and_the_index_of_vectors_on_s3(
     assert on_s3.assets("nobody") == []
     before = on_s3.data_version("embeddings", "ada")
     assert on_s3.compact("embeddings", "ada").merged > 0
-    assert keep_vector_index(on_s3, "ada") == "made"
+    assert maintain_vector_index(on_s3, "ada") == "made"
     assert on_s3.data_version("embeddings", "ada") == before
-    found = [row["chunk_id"] for row in nearest(opened(on_s3), RetrievalQuery(""), vectors[5])]
+    found = [
+        row["chunk_id"] for row in search_vectors(opened(on_s3), RetrievalQuery(""), vectors[5])
+    ]
     assert found[0] == "c5"

@@ -12,10 +12,10 @@ from tests.materialized import instance_of, materialize_assets
 from twin_assets.corpus import cleaned_documents, raw_posts
 from twin_assets.knowledge import chunks, embeddings, passage_embeddings, quote_calibration
 from twin_resources.authors import Author, write_author
-from twin_resources.gateway.front_desk import sure_language
+from twin_resources.gateway.front_desk import confident_language
 from twin_resources.models.embedder.embedder import Embedder, load_embedder
-from twin_resources.models.embedder.preparation import prepare
-from twin_resources.models.quotes.quoter import Quoted, Quoter
+from twin_resources.models.embedder.preparation import prepare_embedder
+from twin_resources.models.quotes.quoter import QuoteResult, Quoter
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.settings import MULTILINGUAL_EMBEDDER, Settings, load_settings
 
@@ -71,7 +71,7 @@ def german(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Settings,
         environment.setenv("TWIN_HOME", str(folder / "home"))
         environment.setenv("TWIN_EMBEDDER", MULTILINGUAL_EMBEDDER)
         settings = load_settings()
-        prepare(settings)
+        prepare_embedder(settings)
         posts = folder / "posts"
         posts.mkdir()
         for day, (title, text) in enumerate(POSTS.items(), start=1):
@@ -115,11 +115,11 @@ def test_german_questions_and_others_are_answered_by_the_marked_sentence(
     retriever = Retriever(settings.tables_base, embedder)
     quoter = Quoter(settings.tables_base, embedder.revision)
 
-    def ask(question: str) -> Quoted:
+    def ask(question: str) -> QuoteResult:
         found = retriever.retrieve(JO, question, with_tokens=True)
         assert found.vector is not None
         posts = [post.document_id for post in found.nearest]
-        language = sure_language(question)
+        language = confident_language(question)
         return quoter.quote(JO, found.vector, posts, tokens=found.tokens, language=language)
 
     right: dict[str, tuple[bool, bool]] = {}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from twin_assets.knowledge.preview_quotations import MAX_CHARACTERS, preview_quotations
+from twin_assets.knowledge.preview_quotations import MAX_POST_CHARACTERS, choose_preview_quotations
 from twin_resources.models.embedder.embedder import Embedder
 
 CLOCK = (
@@ -39,7 +39,7 @@ def posts(*texts: tuple[str, str]) -> pl.DataFrame:
 def test_a_question_is_answered_by_a_sentence_of_the_post_that_it_is_about(
     embedder: Embedder,
 ) -> None:
-    found = preview_quotations(
+    found = choose_preview_quotations(
         posts(("Carrying a clock", CLOCK), ("Bread in winter", BREAD)),
         ["How do I carry a clock?", "How does bread rise?"],
         embedder,
@@ -53,14 +53,16 @@ def test_a_sentence_of_two_words_is_not_shown_where_a_longer_one_stands_beside_i
     embedder: Embedder,
 ) -> None:
     text = "It ticks. The clock that was carried upright goes on as if nothing had happened to it."
-    [found] = preview_quotations(posts(("It ticks", text)), ["Does it tick? It ticks."], embedder)
+    [found] = choose_preview_quotations(
+        posts(("It ticks", text)), ["Does it tick? It ticks."], embedder
+    )
     assert found.text.startswith("The clock that was carried")
 
 
 def test_a_title_that_makes_no_question_is_shown_as_a_topic_of_its_own_post(
     embedder: Embedder,
 ) -> None:
-    [found] = preview_quotations(
+    [found] = choose_preview_quotations(
         posts(("The pendulum", BREAD), ("Winter", CLOCK)),
         ["Can you tell me more about “The pendulum”?"],
         embedder,
@@ -76,13 +78,15 @@ def test_a_sentence_that_rests_on_the_one_before_is_not_shown_where_another_stan
         "It carries the clock and the pendulum of the clock upright. "
         "A carter takes the weights out before the journey begins."
     )
-    [found] = preview_quotations(posts(("Journeys", text)), ["How do I carry a clock?"], embedder)
+    [found] = choose_preview_quotations(
+        posts(("Journeys", text)), ["How do I carry a clock?"], embedder
+    )
     assert found.text.startswith("A carter")
 
 
 def test_the_same_words_are_shown_once_and_long_posts_are_read_in_part(embedder: Embedder) -> None:
-    found = preview_quotations(
-        posts(("Clocks", f"{CLOCK}\n\n{'x' * MAX_CHARACTERS}\n\nThe end is never read here.")),
+    found = choose_preview_quotations(
+        posts(("Clocks", f"{CLOCK}\n\n{'x' * MAX_POST_CHARACTERS}\n\nThe end is never read here.")),
         ["How do I carry a clock?", "How is a clock carried?"],
         embedder,
     )
@@ -91,5 +95,8 @@ def test_the_same_words_are_shown_once_and_long_posts_are_read_in_part(embedder:
 
 
 def test_without_sentences_or_questions_nothing_is_quoted(embedder: Embedder) -> None:
-    assert preview_quotations(posts(("Code", "```\nx = 1\n```")), ["What is x?"], embedder) == []
-    assert preview_quotations(posts(("Clocks", CLOCK)), [], embedder) == []
+    assert (
+        choose_preview_quotations(posts(("Code", "```\nx = 1\n```")), ["What is x?"], embedder)
+        == []
+    )
+    assert choose_preview_quotations(posts(("Clocks", CLOCK)), [], embedder) == []

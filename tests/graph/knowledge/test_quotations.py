@@ -29,17 +29,17 @@ from twin_assets.knowledge import (
     quote_calibrating,
     quote_calibration,
 )
-from twin_assets.knowledge.quote_calibrating import questions_to_others
+from twin_assets.knowledge.quote_calibrating import read_questions_to_others
 from twin_resources.authors import Author, write_author
-from twin_resources.gateway.found_passages import passages_of
-from twin_resources.models.embedder.embedder import Embedder, find_prepared, load_embedder
+from twin_resources.gateway.found_passages import passage_finder_for
+from twin_resources.models.embedder.embedder import Embedder, find_prepared_embedder, load_embedder
 from twin_resources.models.quotes import quoter as quoter_module
-from twin_resources.models.quotes.answer_text import quoting
-from twin_resources.models.quotes.calibration import FEW_DECLINE
+from twin_resources.models.quotes.answer_text import render_quotes
+from twin_resources.models.quotes.calibration import FEW_SENTENCES_DECLINE_SHARE
 from twin_resources.models.quotes.quoter import (
     CALIBRATION_TABLE,
-    DOCUMENTS,
-    PASSAGES,
+    MAX_CANDIDATE_POSTS,
+    PASSAGES_TABLE,
     Quoter,
 )
 from twin_resources.models.retrieval.retrieval import Retriever
@@ -141,7 +141,7 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     assert imported.made["passage_embeddings"]["computed"] == POSTS
     calibrated = imported.made["quote_calibration"]
     assert calibrated["own"] > 50
-    assert calibrated["foreign"] == len(questions_to_others())
+    assert calibrated["foreign"] == len(read_questions_to_others())
     assert calibrated["own_declined"] < 0.5
     assert calibrated["foreign_declined"] > calibrated["own_declined"]
 
@@ -152,7 +152,7 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
         found = retriever.retrieve(MARA, question, with_tokens=True)
         assert found.vector is not None
         posts = [post.document_id for post in found.nearest]
-        return quoter.quote(MARA, found.vector, posts, tokens=found.tokens, shown=shown)
+        return quoter.quote(MARA, found.vector, posts, tokens=found.tokens, shown_text=shown)
 
     quoted = ask("How do I carry a clock?")
     assert quoted.best >= quoted.threshold == calibrated["threshold"]
@@ -178,7 +178,7 @@ def test_a_question_is_answered_by_the_authors_own_sentences(
     for one, other, third in thirds:
         assert third.document_id not in {one.document_id, other.document_id}
 
-    opening = quoting(quoted.quotes, before_prose=True).text
+    opening = render_quotes(quoted.quotes, before_prose=True).text
     next_ones = ask("How do I carry a clock?", shown=opening).quotes
     assert len(next_ones) >= 2
     assert not {next_one.text for next_one in next_ones} & {one.text for one in quoted.quotes}
@@ -223,11 +223,13 @@ def test_passages_of_an_earlier_release_are_quoted_without_a_marked_sentence(
     imported_home: Settings, tables: Tables, embedder: Embedder
 ) -> None:
     """Until the next import embeds them again."""
-    rows = tables.read(PASSAGES, MARA).drop("tokens", "sentences")
-    shutil.rmtree(tables.uri(PASSAGES, MARA))
-    lancedb.connect(f"{imported_home.tables_base}/{MARA}").create_table(PASSAGES, rows.to_arrow())
+    rows = tables.read(PASSAGES_TABLE, MARA).drop("tokens", "sentences")
+    shutil.rmtree(tables.uri(PASSAGES_TABLE, MARA))
+    lancedb.connect(f"{imported_home.tables_base}/{MARA}").create_table(
+        PASSAGES_TABLE, rows.to_arrow()
+    )
     vector, tokens = embedder.embed_question("How do I carry a clock?")
-    posts = list(dict.fromkeys(rows["document_id"]))[:DOCUMENTS]
+    posts = list(dict.fromkeys(rows["document_id"]))[:MAX_CANDIDATE_POSTS]
     found = Quoter(imported_home.tables_base, embedder.revision).quote(
         MARA, vector, posts, tokens=tokens
     )
@@ -248,7 +250,9 @@ def test_another_embedders_passages_are_not_compared(
     imported_home: Settings, embedder: Embedder
 ) -> None:
     quoter = Quoter(imported_home.tables_base, "another revision")
-    found = quoter.quote(MARA, embedder.embed(["How do I carry a clock?"])[0], ["d"] * DOCUMENTS)
+    found = quoter.quote(
+        MARA, embedder.embed(["How do I carry a clock?"])[0], ["d"] * MAX_CANDIDATE_POSTS
+    )
     assert "another embedder" in found.reason
 
 
@@ -259,14 +263,14 @@ def test_the_old_tables_answer_until_those_of_another_embedder_are_whole(
     other = another_embedder(imported_home, tmp_path)
     assert other.revision != embedder.revision
     changed = imported_home.model_copy(update={"embedder": "another"})
-    passages, progress = passages_of(changed), SyncProgressLines(lambda _: None, "again")
+    passages, progress = passage_finder_for(changed), SyncProgressLines(lambda _: None, "again")
 
     def state() -> tuple[str, str, list[str]]:
-        found = passages.look_up(MARA, ["How do I carry a clock?"], with_quotes=True)
-        assert found.missing == ""
-        assert found.quoted is not None
-        by = Quoter(changed.tables_base, other.revision).embedder_of(MARA)
-        return found.embedder, by, [quote.text for quote in found.quoted.quotes]
+        found = passages.find_blocking(MARA, ["How do I carry a clock?"], with_quotes=True)
+        assert found.missing_reason == ""
+        assert found.quote_result is not None
+        by = Quoter(changed.tables_base, other.revision).calibrated_embedder(MARA)
+        return found.embedder, by, [quote.text for quote in found.quote_result.quotes]
 
     old, new = embedder.revision, other.revision
     _, _, quoted = state()
@@ -287,14 +291,14 @@ def test_the_old_tables_answer_until_those_of_another_embedder_are_whole(
 
 def another_embedder(home: Settings, folder: Path) -> Embedder:
     """The same model under another revision: its vectors are alike, its tables are its own."""
-    there, manifest = find_prepared(home)
+    there, manifest = find_prepared_embedder(home)
     revision = "0" * len(manifest.revision)
     made = home.weights_dir / "another"
     shutil.copytree(there, made / revision)
     described = {**asdict(manifest), "embedder": "another", "revision": revision}
     (made / revision / "embedder.json").write_text(json.dumps(described))
     (made / "current.json").write_text(json.dumps({"revision": revision}))
-    return load_embedder(home.model_copy(update={"embedder": "another"}), on_card=False)
+    return load_embedder(home.model_copy(update={"embedder": "another"}), allow_gpu=False)
 
 
 ONE_POST = pl.DataFrame(
@@ -314,8 +318,10 @@ ONE_POST = pl.DataFrame(
 def test_a_small_corpus_is_calibrated_by_questions_to_others(embedder: Embedder) -> None:
     passages = quotable_rows.embed_passages(ONE_POST, embedder)
     row = quote_calibrating.calibration_row("ann", passages, embedder)
-    [nearest] = passages["vector"].to_numpy() @ embedder.embed(questions_to_others()).T
-    assert row["threshold"].to_list() == [pytest.approx(np.quantile(nearest, FEW_DECLINE))]
+    [nearest] = passages["vector"].to_numpy() @ embedder.embed(read_questions_to_others()).T
+    assert row["threshold"].to_list() == [
+        pytest.approx(np.quantile(nearest, FEW_SENTENCES_DECLINE_SHARE))
+    ]
     assert row["threshold_elsewhere"].to_list() == [None]  # MiniLM knows English alone
     assert row["own"].to_list() == [0]
     assert row["languages"].to_list() == [["en"]]
@@ -335,7 +341,7 @@ def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
         passages = quotable_rows.embed_passages(posts, embedder)
         row = quote_calibrating.calibration_row("ann", passages, embedder)
         for table, rows, schema, key in (
-            (PASSAGES, passages, quotable_rows.passage_columns(
+            (PASSAGES_TABLE, passages, quotable_rows.passage_columns(
                 embedder.dimension), "passage_id"),
             (CALIBRATION_TABLE, row, quote_calibrating.calibration_columns(
                 embedder.dimension), "author"),
@@ -355,13 +361,13 @@ def test_a_small_corpus_quotes_its_one_passage_on_a_subject(
         "ann", vector, ["d1", "d2"]
     )
     assert [quote.document_id for quote in found.quotes] == ["d1"], "the cat is about nothing asked"
-    assert found.best == pytest.approx(found.quotes[0].score), "the nearest decides alone"
-    assert found.best > found.threshold == row["threshold"][0]
+    assert found.best_score == pytest.approx(found.quotes[0].score), "the nearest decides alone"
+    assert found.best_score > found.threshold == row["threshold"][0]
 
 
 def test_what_does_not_stand_in_the_post_is_counted(embedder: Embedder) -> None:
     passages = quotable_rows.embed_passages(ONE_POST, embedder)
-    assert quotable_rows.misquoted(passages, ONE_POST) == 0
+    assert quotable_rows.count_misquoted(passages, ONE_POST) == 0
     other = ONE_POST.with_columns(pl.col("text").str.replace("eight", "nine"))
-    assert quotable_rows.misquoted(passages, other) == passages.height == 1
-    assert quotable_rows.misquoted(passages, ONE_POST.clear()) == 1
+    assert quotable_rows.count_misquoted(passages, other) == passages.height == 1
+    assert quotable_rows.count_misquoted(passages, ONE_POST.clear()) == 1

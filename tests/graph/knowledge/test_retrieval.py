@@ -283,14 +283,19 @@ def test_any_question_is_a_question(retriever: Retriever, question: str) -> None
 def test_many_questions_at_once_find_what_each_finds_alone(retriever: Retriever) -> None:
     queries = [
         RetrievalQuery("Who is Bertha?"),
-        RetrievalQuery("Is quicksort ever quadratic?", before=datetime(2013, 6, 1, tzinfo=UTC)),
+        RetrievalQuery(
+            "Is quicksort ever quadratic?", published_before=datetime(2013, 6, 1, tzinfo=UTC)
+        ),
         RetrievalQuery("Which birds come after the flood?", exclude=("river-0",)),
     ]
     # From 32 questions on, the vectors are read into memory once.
     for together in (retriever.retrieve_many("ada", queries), many(retriever, queries)):
         for query, result in zip(queries, together, strict=True):
             alone = retriever.retrieve(
-                "ada", query.question, before=query.before, exclude=query.exclude
+                "ada",
+                query.question,
+                published_before=query.published_before,
+                exclude=query.exclude,
             )
             assert alone.passages == result.passages
             assert np.array_equal(alone.vector, result.vector)
@@ -311,7 +316,9 @@ def test_in_memory_an_undated_passage_may_be_newer_too(
     changing: Retriever, tables: Tables, embedder: Embedder
 ) -> None:
     store(tables, "ada", POSTS | {"undated": "Merge sort is never quadratic."}, embedder)
-    late = RetrievalQuery("Is merge sort quadratic?", before=datetime(2030, 1, 1, tzinfo=UTC))
+    late = RetrievalQuery(
+        "Is merge sort quadratic?", published_before=datetime(2030, 1, 1, tzinfo=UTC)
+    )
     (dated,) = many(changing, [late])
     assert {"undated"}.isdisjoint(passage.document_id for passage in dated.passages)
     (free,) = many(changing, [RetrievalQuery("Is merge sort quadratic?")] * 2)[:1]
@@ -373,7 +380,7 @@ def test_what_stands_beside_a_hit_is_shown_with_it(
     def shown(**options: Any) -> list[tuple[str, str]]:
         result = changing.retrieve("ada", question, limit=1, **options)
         assert len({passage.score for passage in result.passages}) <= 1
-        return [(passage.chunk_id, passage.beside) for passage in result.passages]
+        return [(passage.chunk_id, passage.neighbour_of) for passage in result.passages]
 
     after, before = ("day2-0", "day1-0"), ("day0-0", "day1-0")
     assert shown() == [before, ("day1-0", ""), after]
@@ -400,7 +407,7 @@ def test_a_reranker_has_the_last_word(
     question = "Which birds come after the flood because of dust?"
     result = again.retrieve("ada", question, limit=10, token_budget=1000)
     texts = [f"{passage.title}\n\n{passage.text}" for passage in result.passages]
-    scores = reranker.scores(question, texts)
+    scores = reranker.score(question, texts)
     assert scores == sorted(scores, reverse=True)
     assert [passage.score for passage in result.passages] == pytest.approx(scores, abs=1e-5)
     assert result.nearest[0].document_id == result.passages[0].document_id

@@ -15,8 +15,8 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.lance_tables import LanceTables
 from twin_resources.models.retrieval import vector_index
-from twin_resources.models.retrieval.index import keep_vector_index, update_indexes
-from twin_resources.models.retrieval.search import InMemory, RetrievalQuery, nearest
+from twin_resources.models.retrieval.index import maintain_vector_index, update_indexes
+from twin_resources.models.retrieval.search import InMemoryTable, RetrievalQuery, search_vectors
 from twin_resources.models.retrieval.vector_index import (
     IndexPlan,
     IndexState,
@@ -25,7 +25,7 @@ from twin_resources.models.retrieval.vector_index import (
 )
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
-from twin_resources.storage.tables.tables import TableMissing, Tables
+from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 
 DIMENSION = 32
 ROWS = 3_000
@@ -94,11 +94,11 @@ def opened(tables: Tables) -> Any:
 def recall(tables: Tables, query: RetrievalQuery) -> float:
     """Of the exact candidates, the share that the table's own search finds."""
     table = opened(tables)
-    memory = InMemory(table)
+    memory = InMemoryTable(table)
     shares: list[float] = []
     for vector in unit_vectors(30, seed=9):
-        exact = {row["chunk_id"] for row in memory.nearest(query, vector)}
-        found = {row["chunk_id"] for row in nearest(table, query, vector)}
+        exact = {row["chunk_id"] for row in memory.search_vectors(query, vector)}
+        found = {row["chunk_id"] for row in search_vectors(table, query, vector)}
         assert len(found) == len(exact)
         shares.append(len(found & exact) / len(exact))
     return float(np.mean(shares))
@@ -110,13 +110,16 @@ def test_the_index_finds_what_the_scan_finds(tables: Tables) -> None:
     write(tables, vectors)
     assert recall(tables, RetrievalQuery("")) == 1.0
     assert "ANNSubIndex" not in plan_of(tables)
-    assert keep_vector_index(tables, "ada") == "made"
+    assert maintain_vector_index(tables, "ada") == "made"
     assert read_index_state(opened(tables).to_lance()) == IndexState(60, 1)
-    assert keep_vector_index(tables, "ada") == "left"
+    assert maintain_vector_index(tables, "ada") == "left"
     assert "ANNSubIndex" in plan_of(tables)
     assert recall(tables, RetrievalQuery("")) >= 0.95
     # A filter that leaves one row in ten, and one that leaves twenty of them.
-    assert recall(tables, RetrievalQuery("", before=datetime(2010, 6, 1, tzinfo=UTC))) >= 0.95
+    assert (
+        recall(tables, RetrievalQuery("", published_before=datetime(2010, 6, 1, tzinfo=UTC)))
+        >= 0.95
+    )
     few = RetrievalQuery("", exclude=[f"c{number}" for number in range(20, ROWS)])
     assert recall(tables, few) == 1.0
 
@@ -132,10 +135,12 @@ def plan_of(tables: Tables) -> str:
 def test_new_rows_join_the_index_and_its_partitions_stay(tables: Tables) -> None:
     vectors = unit_vectors(ROWS + 10, seed=1)
     write(tables, vectors[:ROWS])
-    keep_vector_index(tables, "ada")
+    maintain_vector_index(tables, "ada")
     write(tables, vectors)
     assert read_index_state(opened(tables).to_lance()) == IndexState(60, 2)
-    found = [row["chunk_id"] for row in nearest(opened(tables), RetrievalQuery(""), vectors[-1])]
+    found = [
+        row["chunk_id"] for row in search_vectors(opened(tables), RetrievalQuery(""), vectors[-1])
+    ]
     assert found[0] == f"c{ROWS + 9}"
     assert recall(tables, RetrievalQuery("")) >= 0.95
     # Upkeep of the table leaves the index of vectors as it is.
@@ -150,7 +155,7 @@ def test_forgetting_a_post_leaves_an_index_that_finds_as_much(
 ) -> None:
     vectors = unit_vectors(ROWS, seed=1)
     write(tables, vectors)
-    keep_vector_index(tables, "ada")
+    maintain_vector_index(tables, "ada")
     registry = Registry(tables.state, policy_path=home.policy_path)
     place = LanceTables(Installation(home, tables.state, tables, registry))
     post = ErasureTarget(ErasureSubject("post", "ada", "c7"), ids=frozenset({"c7"}))
@@ -160,28 +165,30 @@ def test_forgetting_a_post_leaves_an_index_that_finds_as_much(
         indexed = opened(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"]
         assert indexed == ROWS - 1
         assert recall(tables, RetrievalQuery("")) >= 0.95
-        assert place.holds(post) == []
+        assert place.find_remaining(post) == []
 
 
 @pytest.mark.usefixtures("small")
 def test_a_forgotten_passage_is_in_no_index(tables: Tables) -> None:
     vectors = unit_vectors(ROWS, seed=1)
     write(tables, vectors)
-    keep_vector_index(tables, "ada")
+    maintain_vector_index(tables, "ada")
     tables.forget("embeddings", "ada", ["c7"])
-    found = [row["chunk_id"] for row in nearest(opened(tables), RetrievalQuery(""), vectors[7])]
+    found = [
+        row["chunk_id"] for row in search_vectors(opened(tables), RetrievalQuery(""), vectors[7])
+    ]
     assert found
     assert "c7" not in found
     # Codes of deleted rows stay in an index of vectors: it is dropped; who forgets makes it again.
     assert read_index_state(opened(tables).to_lance()) is None
     assert recall(tables, RetrievalQuery("")) == 1.0
-    assert keep_vector_index(tables, "ada") == "made"
+    assert maintain_vector_index(tables, "ada") == "made"
     assert opened(tables).to_lance().stats.index_stats("vector")["num_indexed_rows"] == ROWS - 1
     assert recall(tables, RetrievalQuery("")) >= 0.95
 
 
 def test_a_missing_table_says_so(tables: Tables) -> None:
-    with pytest.raises(TableMissing, match="materialize the asset 'embeddings'"):
-        keep_vector_index(tables, "ada")
-    with pytest.raises(TableMissing):
+    with pytest.raises(TableNotFoundError, match="materialize the asset 'embeddings'"):
+        maintain_vector_index(tables, "ada")
+    with pytest.raises(TableNotFoundError):
         update_indexes(tables, "ada", language="en")

@@ -21,13 +21,13 @@ from tests.queued_notices import queued_notices
 from tests.recipes import code_of
 from twin_resources.errors import TwinError
 from twin_resources.observability.notifications import (
-    AT_ONCE,
-    KEPT_TRYING_S,
+    MAX_NOTICES_PER_CALL,
+    RETRY_PERIOD_S,
     AppriseChannel,
     Delivery,
     Notice,
     announce,
-    channels,
+    parse_channels,
     deliver,
 )
 from twin_resources.registry import notices as notices_module
@@ -82,7 +82,7 @@ def queue(state: State, notice: Notice = ALARM, *, at: float = 1_000.0) -> bool:
 
 
 def test_a_webhook_gets_each_notice_once(state: State, receiver: Receiver) -> None:
-    ways = channels([f"json://127.0.0.1:{receiver.port}/hook"])
+    ways = parse_channels([f"json://127.0.0.1:{receiver.port}/hook"])
     assert queue(state)
     assert not queue(state)  # the same event again
     assert deliver(state, ways, now=1_001.0).sent == 1
@@ -100,7 +100,7 @@ def test_slack_gets_its_own_form(
     monkeypatch.setattr(NotifySlack, "webhook_url", f"http://127.0.0.1:{receiver.port}/services")
     address = f"https://hooks.slack.com/services/T{'1' * 8}/B{'2' * 8}/{'c' * 24}"
     queue(state)
-    assert deliver(state, channels([address]), now=1_001.0).sent == 1
+    assert deliver(state, parse_channels([address]), now=1_001.0).sent == 1
     assert "Quality of mara fell" in json.dumps(receiver.bodies[0])
 
 
@@ -112,7 +112,7 @@ def test_mail_arrives(state: State) -> None:
     port = listener.getsockname()[1]
     queue(state)
     address = f"mailto://127.0.0.1:{port}/?from=twin@example.org&to=her@example.org&mode=insecure"
-    assert deliver(state, channels([address]), now=1_001.0).sent == 1
+    assert deliver(state, parse_channels([address]), now=1_001.0).sent == 1
     thread.join(10)
     assert "her@example.org" in mails[0]
     assert "Quality of mara fell" in mails[0]
@@ -141,16 +141,16 @@ def test_fifty_notices_for_a_dead_address_keep_none_from_the_others(
     gone = AppriseChannel(f"json://127.0.0.1:{dead.getsockname()[1]}/gone")
     dead.close()
     alive = AppriseChannel(f"json://127.0.0.1:{receiver.port}/alive")
-    for number in range(AT_ONCE):
+    for number in range(MAX_NOTICES_PER_CALL):
         queue(state, replace(ALARM, key=f"alarm:{number}"))
-    assert deliver(state, [gone, alive], now=1_001.0).sent == AT_ONCE
+    assert deliver(state, [gone, alive], now=1_001.0).sent == MAX_NOTICES_PER_CALL
 
     queue(state, replace(ALARM, key="rolled_back", title="Rolled back"))
     assert deliver(state, [gone, alive], now=1_002.0).sent == 1
 
     assert receiver.bodies[-1]["title"] == "Rolled back"
     back = AppriseChannel(f"json://127.0.0.1:{receiver.port}/back")
-    assert deliver(state, [back, alive], now=1_003.0).sent == AT_ONCE
+    assert deliver(state, [back, alive], now=1_003.0).sent == MAX_NOTICES_PER_CALL
     assert deliver(state, [back, alive], now=1_004.0) == Delivery(1, 0, 0)
     assert deliver(state, [back, alive], now=1_005.0) == Delivery(0, 0, 0)
 
@@ -159,12 +159,12 @@ def test_an_address_that_refuses_for_three_days_is_given_up(
     state: State, receiver: Receiver
 ) -> None:
     receiver.answer = 500
-    ways = channels([f"json://127.0.0.1:{receiver.port}/hook"])
+    ways = parse_channels([f"json://127.0.0.1:{receiver.port}/hook"])
     queue(state)
     assert deliver(state, ways, now=1_001.0).waiting == 1
-    assert deliver(state, ways, now=1_001.0 + KEPT_TRYING_S).given_up == 1
-    assert deliver(state, ways, now=1_002.0 + KEPT_TRYING_S) == Delivery(0, 0, 0)
-    with state.reading() as connection:
+    assert deliver(state, ways, now=1_001.0 + RETRY_PERIOD_S).given_up == 1
+    assert deliver(state, ways, now=1_002.0 + RETRY_PERIOD_S) == Delivery(0, 0, 0)
+    with state.read_transaction() as connection:
         problem = connection.execute(sa.select(notices.c.problem)).scalar_one()
     assert "500" in problem
 
@@ -207,7 +207,7 @@ def test_the_recipe_for_a_notification_adds_one(
     assert promoted.event == "promoted"
     assert (began.event, began.title) == ("trial_began", "v2 of mara is on trial")
     assert began.text.endswith(told[2])
-    ways = channels([f"json://127.0.0.1:{receiver.port}/hook"])
+    ways = parse_channels([f"json://127.0.0.1:{receiver.port}/hook"])
     assert deliver(state, ways, now=time.time()) == Delivery(sent=2, waiting=0, given_up=0)
     assert [body["title"] for body in receiver.bodies] == [promoted.title, began.title]
 
@@ -217,14 +217,14 @@ def test_an_address_of_no_known_form_takes_nothing_from_the_others(
 ) -> None:
     right = f"json://127.0.0.1:{receiver.port}/hook"
     queue(state)
-    assert deliver(state, channels(["nowhere://secret-token", right]), now=1_001.0) == Delivery(
-        sent=1, waiting=1, given_up=0
-    )
-    with state.reading() as connection:
+    assert deliver(
+        state, parse_channels(["nowhere://secret-token", right]), now=1_001.0
+    ) == Delivery(sent=1, waiting=1, given_up=0)
+    with state.read_transaction() as connection:
         problem = connection.execute(sa.select(notices.c.problem)).scalar_one()
     assert problem == "an unknown form of address"
 
-    mended = channels([f"json://127.0.0.1:{receiver.port}/mended", right])
+    mended = parse_channels([f"json://127.0.0.1:{receiver.port}/mended", right])
     assert deliver(state, mended, now=1_002.0) == Delivery(sent=1, waiting=0, given_up=0)
 
 
@@ -232,13 +232,13 @@ def test_an_address_of_no_known_form_is_said_without_its_token() -> None:
     with pytest.raises(TwinError) as refused:
         AppriseChannel("nowhere://secret-token")
     assert "secret-token" not in str(refused.value)
-    [wrong] = channels(["nowhere://secret-token"])
+    [wrong] = parse_channels(["nowhere://secret-token"])
     assert "secret-token" not in wrong.name
 
 
 def test_two_webhooks_of_one_workspace_are_two_addresses() -> None:
     start = f"https://hooks.slack.com/services/T{'1' * 8}/B{'2' * 8}"
-    one, other = channels([f"{start}/{'c' * 24}", f"{start}/c{'d' * 22}c"])
+    one, other = parse_channels([f"{start}/{'c' * 24}", f"{start}/c{'d' * 22}c"])
     assert one.name != other.name
 
 

@@ -72,7 +72,7 @@ def certify(tables: Tables, *, certified: bool = True, revision: str = "1") -> N
 
 def replay(registry: Registry, tables: Tables, differences: Sequence[float]) -> str:
     """One row a difference, about whom the registry says that is compared; returns the trial."""
-    who = trial.compared(registry.state, AUTHOR)
+    who = trial.compared_versions(registry.state, AUTHOR)
     assert who is not None
     asked = table.JudgedComparison(
         who.candidate.checkpoint,

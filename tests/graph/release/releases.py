@@ -11,7 +11,7 @@ from tests.registered import register_version
 from tests.unit.registry.claims_beside import beside_stable
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.release import trial
-from twin_resources.quality.release.release_mode import Choice
+from twin_resources.quality.release.release_mode import ModeChoice
 from twin_resources.quality.release.releasing import ReleaseRound, release
 from twin_resources.quality.release.replays import Replays
 from twin_resources.quality.release.trial import TrialTerms
@@ -20,8 +20,8 @@ from twin_resources.statistics.promotion import PairedDifference
 
 AUTHOR = "mara"
 GATE = "gate-1"
-SHADOW = Choice("shadow", "shadow: a test", 60.0, 0.0)
-CANARY = Choice("canary", "canary: a test", 60.0, 3.0)
+SHADOW = ModeChoice("shadow", "shadow: a test", 60.0, 0.0)
+CANARY = ModeChoice("canary", "canary: a test", 60.0, 3.0)
 BOTH = ("topic", "voice")
 
 
@@ -35,7 +35,11 @@ def pass_the_gate(registry: Registry, checkpoint: str) -> int:
 
 
 def round_of(
-    registry: Registry, choice: Choice = SHADOW, *, now: float = 0.0, replays: Replays | None = None
+    registry: Registry,
+    choice: ModeChoice = SHADOW,
+    *,
+    now: float = 0.0,
+    replays: Replays | None = None,
 ) -> ReleaseRound:
     """One round as the asset makes it."""
     return release(
@@ -58,7 +62,7 @@ def replays(
     terms: TrialTerms | None = None,
 ) -> Replays:
     """Pairs about the version that is on trial now."""
-    on = trial.on_trial(registry.state, AUTHOR)
+    on = trial.candidate_on_trial(registry.state, AUTHOR)
     assert on is not None
     return Replays(
         on.version,
@@ -83,7 +87,7 @@ def pairs_of(
     Args:
         quality: version → mean score.
     """
-    on = trial.on_trial(registry.state, AUTHOR)
+    on = trial.candidate_on_trial(registry.state, AUTHOR)
     assert on is not None
     draw = random.Random(seed * 1_000 + on.version)
 

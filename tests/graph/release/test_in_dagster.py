@@ -50,7 +50,7 @@ def begin_trial(registry: Registry, instance: dg.DagsterInstance) -> None:
 
 def tick(instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
     """One tick; what it reports goes to the instance, as the daemon does it."""
-    sensor = canary_verdict.build(GATE_VERSION)
+    sensor = canary_verdict.build_sensor(GATE_VERSION)
     with dg.build_sensor_context(
         instance=instance, cursor=cursor, resources=RESOURCES, sensor_name="canary_verdict"
     ) as context:
@@ -238,11 +238,11 @@ def test_asset_and_sensor_take_the_same_trial_on(
     certify(tables)
     replay(registry, tables, [0.0] * 12)
     assert materialize(instance)["margin"] == 0.2
-    begun = trial.current(registry.state, AUTHOR)
+    begun = trial.current_trial(registry.state, AUTHOR)
     tick(instance)
     assert begun is not None
     assert begun.evidence.pairs == 12
-    assert trial.current(registry.state, AUTHOR) == begun
+    assert trial.current_trial(registry.state, AUTHOR) == begun
 
 
 def test_what_one_author_has_wrong_holds_up_no_tick(
@@ -310,6 +310,6 @@ def test_the_job_rolls_back_with_its_reason(
     assert not run(version=2, reason="  ").success
     assert not run(version=3, reason="forward again").success
     assert run(reason="one further").success
-    stable = registry.stable(AUTHOR)
+    stable = registry.stable_version(AUTHOR)
     assert stable is not None
     assert stable.version == 2

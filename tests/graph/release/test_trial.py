@@ -19,14 +19,14 @@ from tests.queued_notices import queued_notices
 from tests.registered import register_version
 from twin_resources.errors import TwinError
 from twin_resources.quality.release import trial
-from twin_resources.quality.release.release_mode import Choice
+from twin_resources.quality.release.release_mode import ModeChoice
 from twin_resources.quality.release.release_mode import TrialFeasibility as Measured
 from twin_resources.quality.release.release_summary import trial_metadata
-from twin_resources.quality.release.release_tick import ReleaseTick, watch
+from twin_resources.quality.release.release_tick import ReleaseTick, run_release_tick
 from twin_resources.quality.release.releasing import (
     ReleaseRound,
-    chosen_mode,
-    with_answer_model,
+    resolve_mode,
+    choose_against_answer_model,
 )
 from twin_resources.quality.release.trial import TrialTerms
 from twin_resources.registry.registry import Registry
@@ -57,7 +57,7 @@ def test_an_equal_candidate_is_promoted_and_the_notice_is_there(registry: Regist
     assert states(registry) == ["retired", "stable"]
     assert done.trial is not None
     assert done.trial.finding.finding == "promote"
-    assert done.trial.evidence.highest["topic"] >= done.trial.evidence.log_needed_up
+    assert done.trial.evidence.highest["topic"] >= done.trial.evidence.log_promotion_threshold
     told = trial_metadata(done.trial)
     assert told["trial"] == "v2 against v1, shadow"
     assert "| promote: topic |" in told["evidence"]
@@ -77,8 +77,8 @@ def against_an_answer_model(registry: Registry) -> None:
 
 
 def must_win(registry: Registry) -> TrialTerms:
-    margin = trial.margin_against(registry.get("mara", 2), 0.1)
-    assert (margin, trial.margin_against(registry.get("mara", 1), 0.1)) == (0.0, 0.1)
+    margin = trial.margin_for_incumbent(registry.get("mara", 2), 0.1)
+    assert (margin, trial.margin_for_incumbent(registry.get("mara", 1), 0.1)) == (0.0, 0.1)
     return TrialTerms(BOTH, judges="topic@1, voice@1", margin=margin)
 
 
@@ -86,7 +86,7 @@ def test_an_equal_candidate_does_not_replace_an_answer_model_and_a_better_one_do
     registry: Registry,
 ) -> None:
     against_an_answer_model(registry)
-    gate = Choice("gate", "gate: no judge", 0.0, 0.0)
+    gate = ModeChoice("gate", "gate: no judge", 0.0, 0.0)
     assert round_of(registry, gate).moves[-1].to_state == "shadow"
     terms = must_win(registry)
     same = pairs_of(lambda number: 0.7, registry, count=200)
@@ -109,11 +109,11 @@ def test_what_repairs_a_version_that_passed_no_gate_need_not_be_as_good_in_each_
     registry.move("mara", 2, "stable", actor="command:jo", reason="all the same", force=True)
     pass_the_gate(registry, "h3")
     assert round_of(registry).moves[-1].to_state == "shadow"
-    tables_say = trial.passed_no_gate(registry, registry.get("mara", 2))
-    assert (tables_say, trial.passed_no_gate(registry, registry.get("mara", 1))) == (True, False)
+    tables_say = trial.is_ungated(registry, registry.get("mara", 2))
+    assert (tables_say, trial.is_ungated(registry, registry.get("mara", 1))) == (True, False)
     # Answers to other questions, in more of the author's voice than those to one's own.
     repaired = [PairedDifference(n, {"topic": 0.6, "voice": -0.2}) for n in range(1, 61)]
-    terms = TrialTerms(BOTH, judges="topic@1, voice@1", forced=tables_say)
+    terms = TrialTerms(BOTH, judges="topic@1, voice@1", is_incumbent_ungated=tables_say)
     done = round_of(registry, replays=replays(registry, repaired, prompts=60, terms=terms))
     assert states(registry) == ["retired", "retired", "stable"]
     assert done.trial is not None
@@ -128,7 +128,7 @@ def test_one_that_was_parked_had_passed_and_must_be_met_in_each_claim(registry: 
     assert states(registry) == ["stable", "parked"]
     registry.move("mara", 2, "stable", actor="command:jo", reason="all the same", force=True)
     assert registry.get("mara", 2).forced
-    assert not trial.passed_no_gate(registry, registry.get("mara", 2))
+    assert not trial.is_ungated(registry, registry.get("mara", 2))
 
 
 def test_a_candidate_that_does_not_beat_an_answer_model_is_parked(registry: Registry) -> None:
@@ -142,13 +142,13 @@ def test_a_candidate_that_does_not_beat_an_answer_model_is_parked(registry: Regi
 def test_the_mode_beside_an_answer_model_is_a_trial_and_says_why(registry: Registry) -> None:
     against_an_answer_model(registry)
     stable = registry.get("mara", 2)
-    nobody = Measured((), prompts=0, canary_values_per_day=0.0, canary_readers=0)
-    told = with_answer_model(chosen_mode("auto", nobody), nobody, stable)
+    nobody = Measured((), prompt_count=0, canary_values_per_day=0.0, canary_readers=0)
+    told = choose_against_answer_model(resolve_mode("auto", nobody), nobody, stable)
     assert told.mode == "shadow"
     assert "v2 answers by the author's word (Qwen/Large)" in told.reason
     assert "no judge is certified" in told.reason
-    readers = Measured(("topic",), prompts=0, canary_values_per_day=50.0, canary_readers=90)
-    asked = with_answer_model(chosen_mode("canary", readers), readers, stable)
+    readers = Measured(("topic",), prompt_count=0, canary_values_per_day=50.0, canary_readers=90)
+    asked = choose_against_answer_model(resolve_mode("canary", readers), readers, stable)
     assert asked.mode == "canary"
     assert 0 < asked.expected_days < 14
 
@@ -208,16 +208,16 @@ def test_the_sensor_parks_it_too(registry: Registry, tables: Tables) -> None:
     round_of(registry)
 
     def look(days: float) -> ReleaseTick:
-        return watch(
+        return run_release_tick(
             registry,
             tables,
-            wanted={"mara": "shadow"},
+            release_modes={"mara": "shadow"},
             gate_version=GATE,
-            newest=lambda asset, author: {},
+            newest_metadata=lambda asset, author: {},
             now=time.time() + days * 86_400.0,
-            known_move=0,
+            last_known_move=0,
             margin=0.1,
-            fewest_prompts=300,
+            min_prompts=300,
         )
 
     assert look(13.9).messages == {"mara": "on trial, no pair yet: materialize shadow_pairs"}
@@ -266,14 +266,14 @@ def ten_releases(registry: Registry, *, worse_by: float) -> float:
     """Ten candidates in a row, each worse than the stable version of its time; the loss at last."""
     lost = {1: 0.0}
     for number in range(2, 12):
-        stable = registry.stable("mara")
+        stable = registry.stable_version("mara")
         assert stable is not None
         lost[number] = lost[stable.version] + worse_by
         pass_the_gate(registry, f"h{number}")
         round_of(registry)
         pairs = pairs_of(lambda one: 0.95 - lost[one], registry, count=1_500)
         round_of(registry, replays=replays(registry, pairs, prompts=1_500))
-    stable = registry.stable("mara")
+    stable = registry.stable_version("mara")
     assert stable is not None
     return lost[stable.version]
 
@@ -324,17 +324,23 @@ def test_a_rollback_by_hand_begins_the_trial_anew(registry: Registry) -> None:
     registry.rollback("mara", actor="me", reason="it rambles")
     assert queued_notices(registry.state)[0].event == "rolled_back"
     assert queued_notices(registry.state)[0].title == "mara was rolled back to v1"
-    assert trial.current(registry.state, "mara") is None, "evidence against v2 is none against v1"
+    assert trial.current_trial(registry.state, "mara") is None, (
+        "evidence against v2 is none against v1"
+    )
     late = round_of(registry, replays=replays(registry, pairs_of(equal, registry, count=7))).trial
     assert late is not None
-    assert (late.number > early.number, late.evidence.pairs, late.on.incumbent) == (True, 7, 1)
+    assert (late.number > early.number, late.evidence.pairs, late.candidate.incumbent) == (
+        True,
+        7,
+        1,
+    )
 
 
 def test_evidence_about_a_former_stable_version_moves_nothing(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     round_of(registry)
     with pytest.raises(TwinError, match="evidence against v9, but stable is v1"):
-        registry.move("mara", 2, "stable", actor="me", reason="", gate_version=GATE, against=9)
+        registry.move("mara", 2, "stable", actor="me", reason="", gate_version=GATE, incumbent=9)
     assert states(registry) == ["stable", "shadow"]
 
 
@@ -351,12 +357,16 @@ def test_another_judge_is_another_trial(registry: Registry) -> None:
 
 
 def test_the_mode_is_chosen_or_the_authors_own() -> None:
-    plenty = Measured(certified=("topic",), prompts=400, canary_values_per_day=0, canary_readers=0)
-    nothing = Measured(certified=(), prompts=0, canary_values_per_day=0.0, canary_readers=0)
-    assert chosen_mode("auto", plenty).mode == "shadow"
-    assert chosen_mode("auto", nothing).mode == "gate"
-    assert "nobody scores" in chosen_mode("auto", nothing).reason
-    own = chosen_mode("canary", nothing)
+    plenty = Measured(
+        certified_claims=("topic",), prompt_count=400, canary_values_per_day=0, canary_readers=0
+    )
+    nothing = Measured(
+        certified_claims=(), prompt_count=0, canary_values_per_day=0.0, canary_readers=0
+    )
+    assert resolve_mode("auto", plenty).mode == "shadow"
+    assert resolve_mode("auto", nothing).mode == "gate"
+    assert "nobody scores" in resolve_mode("auto", nothing).reason
+    own = resolve_mode("canary", nothing)
     assert (own.mode, own.reason) == ("canary", "canary: the author's settings say so")
     with pytest.raises(TwinError, match="write one of auto, gate, shadow, canary"):
-        chosen_mode("sometimes", nothing)
+        resolve_mode("sometimes", nothing)

@@ -21,7 +21,7 @@ from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
-from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, tick
+from twin_resources.quality.retraining.quality import LoopTick, RetrainingLoop, run_tick
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
 from twin_resources.registry.moves import GateClaim, ModelVersion, Verdict
@@ -35,7 +35,7 @@ from twin_sensors.dagster_run_records import DagsterRunRecords
 
 GATE = "gate-test"
 # All of a test happens on one day: each value stands for itself.
-SMALL = LoopRules(150, horizon=1_000, by_day=False)
+SMALL = LoopRules(150, horizon=1_000, groups_by_day=False)
 
 
 class EmptyPages:
@@ -59,10 +59,10 @@ class Inputs:
     )
     came: dict[str, CorpusGrowth] = field(default_factory=dict[str, CorpusGrowth])
 
-    def now(self, author: str) -> TrainingFingerprint:
+    def current(self, author: str) -> TrainingFingerprint:
         return TrainingFingerprint(self.datasets.get(author, "posts-1"), "recipe")
 
-    def of(self, version: ModelVersion) -> TrainingFingerprint | None:
+    def for_version(self, version: ModelVersion) -> TrainingFingerprint | None:
         return self.learnt.get(
             (version.author, version.version), TrainingFingerprint("posts-1", "recipe")
         )
@@ -115,7 +115,7 @@ class LoopWorld:
 
     def tick(self, **time: float) -> LoopTick:
         self.now += timedelta(**(time or {"seconds": 30}))
-        return tick(self.loop(), now=self.now)
+        return run_tick(self.loop(), now=self.now)
 
     def release(self, author: str, checkpoint: str, *, force: bool = False) -> int:
         """A version that becomes stable now, past the gate (or by force)."""

@@ -10,7 +10,7 @@ from twin_cli.commands.loop_waits import waiting_line
 
 from tests.graph.retraining.conftest import GATE, LoopWorld
 from tests.registered import register_version
-from twin_resources.quality.retraining.manual_triggers import ask_for_retraining, tick_requests
+from twin_resources.quality.retraining.manual_triggers import request_retraining, tick_requests
 from twin_resources.registry.moves import VersionState
 from twin_resources.storage.state.state_tables import retrainings
 
@@ -21,7 +21,7 @@ def train_at_the_next_alarm(world: LoopWorld, became: VersionState | None) -> in
     Args:
         became: of its candidate; None: the gate refused it.
     """
-    stable = world.registry.stable("ada")
+    stable = world.registry.stable_version("ada")
     assert stable is not None
     # After an alarm it is compared again, and with 1,000 values at most.
     world.good("ada", 1_000, version=f"v{stable.version}")
@@ -64,7 +64,7 @@ def test_status_says_when_and_a_person_waits_for_nothing(world: LoopWorld) -> No
     train_at_the_next_alarm(world, "rolled_back")
     now = world.now.timestamp()
     day = (world.now + timedelta(days=7)).date().isoformat()
-    with world.state.reading() as connection:
+    with world.state.read_transaction() as connection:
         line = waiting_line(connection, "ada", now=now)
         assert line.startswith("the last training by alarm led to no release")
         assert f"the next may start on {day}" in line
@@ -76,7 +76,7 @@ def test_status_says_when_and_a_person_waits_for_nothing(world: LoopWorld) -> No
     held = world.tick(days=1)
     assert held.launches == ()
     assert f"the next may start on {day}" in held.messages["ada"]
-    ask_for_retraining(world.state, "ada", asked_by="jo", reason="now", at=now)
+    request_retraining(world.state, "ada", asked_by="jo", reason="now", now=now)
     assert len(tick_requests(world.loop(), now=world.now).launches) == 1
 
 

@@ -13,11 +13,11 @@ from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.quality.retraining import alarm_records, retrainings
 from twin_resources.quality.retraining.manual_triggers import (
-    ask_for_retraining,
+    request_retraining,
     tick_growth,
     tick_requests,
 )
-from twin_resources.quality.retraining.score_watch import lower_floor, watches_now
+from twin_resources.quality.retraining.score_watch import lower_floor, current_evidence
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
 from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.statistics.retraining_limits import RetrainingLimits
@@ -26,8 +26,8 @@ from twin_resources.storage.state.state_tables import watches
 
 def test_a_person_gets_one_retraining_whatever_the_limits_say(world: LoopWorld) -> None:
     world.limits = replace(world.limits, automatic=False, runs_a_month=0, cooldown_days=9)
-    number = ask_for_retraining(
-        world.state, "ada", asked_by="mara", reason="new recipe", at=world.now.timestamp()
+    number = request_retraining(
+        world.state, "ada", asked_by="mara", reason="new recipe", now=world.now.timestamp()
     )
 
     [launch] = tick_requests(world.loop(), now=world.now).launches
@@ -42,7 +42,7 @@ def test_a_person_gets_one_retraining_whatever_the_limits_say(world: LoopWorld) 
 
 def test_who_asked_and_why_is_told_when_it_fails(world: LoopWorld) -> None:
     at = world.now.timestamp()
-    ask_for_retraining(world.state, "ada", asked_by="command:mara", reason="new recipe", at=at)
+    request_retraining(world.state, "ada", asked_by="command:mara", reason="new recipe", now=at)
     world.launch(tick_requests(world.loop(), now=world.now).launches, fails=True)
 
     tick_requests(world.loop(), now=world.now)
@@ -54,17 +54,17 @@ def test_who_asked_and_why_is_told_when_it_fails(world: LoopWorld) -> None:
 
 def test_forgetting_comes_before_a_person_and_meets_both(world: LoopWorld) -> None:
     at = world.now.timestamp()
-    ask_for_retraining(world.state, "ada", asked_by="mara", reason="again", at=at)
+    request_retraining(world.state, "ada", asked_by="mara", reason="again", now=at)
     with world.state.transaction() as connection:
-        retrainings.ask(
-            connection, author="ada", cause="forget", asked_by="mara", reason="a post", at=at
+        retrainings.request_retraining(
+            connection, author="ada", cause="forget", asked_by="mara", reason="a post", now=at
         )
 
     [launch] = tick_requests(world.loop(), now=world.now).launches
 
     assert launch.run_key == "forget:ada:2"
     assert launch.tags["dagster/priority"] == "40"
-    with world.state.reading() as connection:
+    with world.state.read_transaction() as connection:
         assert retrainings.open_requests(connection) == {}
 
 
@@ -73,7 +73,7 @@ def test_a_request_waits_for_the_run_in_flight(world: LoopWorld) -> None:
     world.bad("ada", 40)
     [run_id] = world.queue(world.tick().launches)
     at = world.now.timestamp()
-    ask_for_retraining(world.state, "ada", asked_by="mara", reason="again", at=at)
+    request_retraining(world.state, "ada", asked_by="mara", reason="again", now=at)
 
     waits = tick_requests(world.loop(), now=world.now)
 
@@ -120,7 +120,7 @@ def test_enough_new_posts_start_one_retraining_once(world: LoopWorld) -> None:
 
 def test_cooldown_and_budget_hold_an_alarm_open(world: LoopWorld) -> None:
     with_new_posts(world).good("ada", 200)
-    ask_for_retraining(world.state, "ada", asked_by="m", reason="r", at=world.now.timestamp())
+    request_retraining(world.state, "ada", asked_by="m", reason="r", now=world.now.timestamp())
     world.launch(tick_requests(world.loop(), now=world.now).launches)
     world.tick()  # what that run used is stored
     world.inputs.datasets["ada"] = "posts-3"  # or the alarm has nothing to learn from
@@ -208,12 +208,12 @@ def test_a_forced_first_version_is_watched_and_is_no_standard(world: LoopWorld) 
     world.release("cleo", "cleo-2")
     world.settle("cleo", [1.0], version="v2")
     world.tick()
-    assert not evidence_of(world, "cleo").armed
+    assert not evidence_of(world, "cleo").is_armed
 
 
 def evidence_of(world: LoopWorld, author: str = "ada") -> StreamEvidence:
-    with world.state.reading() as connection:
-        [found] = watches_now(connection)[author]
+    with world.state.read_transaction() as connection:
+        [found] = current_evidence(connection)[author]
     return found
 
 
@@ -225,17 +225,17 @@ def test_a_home_of_before_goes_on_and_loses_no_alarm(world: LoopWorld) -> None:
     world.good("ada", 30)
     world.tick()
     with world.state.transaction() as connection:
-        before = alarm_records.of_author(connection, "ada")
-        [held] = watches_now(connection)["ada"]
+        before = alarm_records.alarms_of_author(connection, "ada")
+        [held] = current_evidence(connection)["ada"]
         row = sa.update(watches).where(watches.c.author == "ada")
         connection.execute(row.values(watch='{"floor": {}, "baseline": null, "detector": {}}'))
-        assert watches_now(connection) == {}
+        assert current_evidence(connection) == {}
 
     done = [world.tick() for _ in range(4)]
 
     assert [one.launches for one in done] == [()] * 4
-    with world.state.reading() as connection:
-        assert alarm_records.of_author(connection, "ada") == before
+    with world.state.read_transaction() as connection:
+        assert alarm_records.alarms_of_author(connection, "ada") == before
     assert evidence_of(world) == held
 
 
@@ -243,7 +243,7 @@ def test_a_day_is_the_unit_and_a_day_alone_arms_nothing(world: LoopWorld) -> Non
     world.rules = replace(world.rules, by_day=True)
     world.good("ada", 400)
     world.tick()
-    assert (evidence_of(world).seen, evidence_of(world).armed) == (400, False)
+    assert (evidence_of(world).seen, evidence_of(world).is_armed) == (400, False)
 
 
 def test_whatever_the_ticks_are_the_alarms_are_the_same(world: LoopWorld) -> None:
@@ -257,8 +257,8 @@ def test_whatever_the_ticks_are_the_alarms_are_the_same(world: LoopWorld) -> Non
             if author == "ada":
                 world.tick()
     world.tick()
-    with world.state.reading() as connection:
-        ada, bob = (alarm_records.of_author(connection, one) for one in ("ada", "bob"))
+    with world.state.read_transaction() as connection:
+        ada, bob = (alarm_records.alarms_of_author(connection, one) for one in ("ada", "bob"))
     [a], [b] = ([replace(one.alarm, author="", threshold=0.0) for one in of] for of in (ada, bob))
     assert replace(a, sequence=0, e_value=0, bets=0) == replace(b, sequence=0, e_value=0, bets=0)
 
@@ -306,8 +306,8 @@ def test_a_lowered_floor_makes_the_past_history(world: LoopWorld) -> None:
     world.bad("ada", 200)
     assert world.tick().launches == ()
 
-    with world.state.reading() as connection:
-        [record] = alarm_records.of_author(connection, "ada")
+    with world.state.read_transaction() as connection:
+        [record] = alarm_records.alarms_of_author(connection, "ada")
     assert (record.is_open, record.decided_by) == (False, "lowered_floor")
     assert evidence_of(world).seen == 200
     assert evidence_of(world).held_to["short"] == pytest.approx(0.17, abs=0.01)
@@ -331,9 +331,11 @@ def test_a_lowered_floor_is_in_force_for_a_version_that_comes_back(world: LoopWo
     world.settle("ada", [0.0, 1.0] * 200)
     world.tick()
 
-    with world.state.reading() as connection:
-        assert alarm_records.of_author(connection, "ada", stream="thumbs", version="v1") == []
-        [found] = watches_now(connection)["ada"]
+    with world.state.read_transaction() as connection:
+        assert (
+            alarm_records.alarms_of_author(connection, "ada", stream="thumbs", version="v1") == []
+        )
+        [found] = current_evidence(connection)["ada"]
     assert (found.version, found.seen) == ("v1", 400)
     assert found.held_to["short"] < 0.5
 

@@ -19,8 +19,8 @@ from tests.queued_notices import queued_notices
 from twin_resources.errors import TwinError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.retraining import alarm_records, retrainings
-from twin_resources.quality.retraining.manual_triggers import ask_for_retraining, tick_requests
-from twin_resources.quality.retraining.quality import RetrainingLoop, tick
+from twin_resources.quality.retraining.manual_triggers import request_retraining, tick_requests
+from twin_resources.quality.retraining.quality import RetrainingLoop, run_tick
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state import state_tables
@@ -58,8 +58,8 @@ def test_killed_after_the_launch_before_the_cursor_nothing_starts_again(
 
     assert [alarmed.tick(seconds=61).launches for _ in range(3)] == [()] * 3
 
-    with alarmed.state.reading() as connection:
-        [one] = retrainings.unfinished(connection)
+    with alarmed.state.read_transaction() as connection:
+        [one] = retrainings.unfinished_retrainings(connection)
     assert one.run_id == run_id
     assert len(alarmed.runs()) == 1
 
@@ -70,7 +70,7 @@ def test_two_daemons_in_threads_offer_one_run(alarmed: LoopWorld) -> None:
 
     def one_tick(loop: RetrainingLoop) -> list[str]:
         together.wait()
-        return [launch.run_key for launch in tick(loop, now=alarmed.now).launches]
+        return [launch.run_key for launch in run_tick(loop, now=alarmed.now).launches]
 
     with ThreadPoolExecutor(len(loops)) as pool:
         first = [key for keys in pool.map(one_tick, loops) for key in keys]
@@ -134,8 +134,8 @@ def test_scores_deleted_after_the_alarm_change_nothing(alarmed: LoopWorld) -> No
         connection.execute(sa.delete(ledger_tables.traces))
 
     assert [alarmed.tick().launches for _ in range(3)] == [()] * 3
-    with alarmed.state.reading() as connection:
-        [record] = alarm_records.of_author(connection, "ada")
+    with alarmed.state.read_transaction() as connection:
+        [record] = alarm_records.alarms_of_author(connection, "ada")
     assert record.decision == "train"
 
 
@@ -156,8 +156,8 @@ def test_three_failures_disarm_until_the_dataset_changes(alarmed: LoopWorld) -> 
     assert queued_notices(alarmed.state, author="ada")[0].event == "failed"
     falls_again(alarmed)
     assert [alarmed.tick(seconds=400).launches for _ in range(4)] == [()] * 4
-    with alarmed.state.reading() as connection:
-        *later, first = alarm_records.of_author(connection, "ada")
+    with alarmed.state.read_transaction() as connection:
+        *later, first = alarm_records.alarms_of_author(connection, "ada")
     assert {(one.decision, one.decided_by, one.is_open) for one in later} == {
         ("nothing_to_learn", "learnt_before", False)
     }
@@ -192,12 +192,12 @@ def test_a_failed_attempt_that_succeeds_later_is_one_retraining(alarmed: LoopWor
 
     alarmed.tick()
 
-    with alarmed.state.reading() as connection:
+    with alarmed.state.read_transaction() as connection:
         assert (
             connection.execute(sa.select(state_tables.retrainings.c.outcome)).scalar_one()
             == "passed"
         )
-        assert retrainings.unfinished(connection) == []
+        assert retrainings.unfinished_retrainings(connection) == []
 
 
 def test_a_run_that_a_person_cancels_is_not_started_again(alarmed: LoopWorld) -> None:
@@ -242,21 +242,21 @@ def test_a_decision_torn_in_its_transaction_is_made_again(
 def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: LoopWorld) -> None:
     for author in ("ada", "bob"):
         at = world.now.timestamp()
-        ask_for_retraining(world.state, author, asked_by="mara", reason="again", at=at)
+        request_retraining(world.state, author, asked_by="mara", reason="again", now=at)
     launches = tick_requests(world.loop(), now=world.now).launches
     assert [launch.author for launch in launches] == ["ada", "bob"]
     world.launch(launches)
 
     class Torn(Inputs):
-        def now(self, author: str) -> TrainingFingerprint:
+        def current(self, author: str) -> TrainingFingerprint:
             if author == "ada":
                 raise TwinError("read the dataset", found="a torn table", next_step="mend it")
-            return super().now(author)
+            return super().current(author)
 
     world.inputs = Torn()
     said = world.tick().notes
-    with world.state.reading() as connection:
-        assert [one.author for one in retrainings.unfinished(connection)] == ["ada"]
+    with world.state.read_transaction() as connection:
+        assert [one.author for one in retrainings.unfinished_retrainings(connection)] == ["ada"]
     assert any(
         line.startswith("ada: its retraining is settled later: ") and "a torn table" in line
         for line in said
@@ -265,8 +265,8 @@ def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: Loop
 
     world.inputs = Inputs()
     world.tick()
-    with world.state.reading() as connection:
-        assert retrainings.unfinished(connection) == []
+    with world.state.read_transaction() as connection:
+        assert retrainings.unfinished_retrainings(connection) == []
 
 
 def by_hand(

@@ -12,7 +12,7 @@ from tests.registered import register_version
 
 
 def line(world: LoopWorld, *, days: float = 0.0) -> str:
-    with world.state.reading() as connection:
+    with world.state.read_transaction() as connection:
         return waiting_line(connection, "ada", now=world.now.timestamp() + days * 86_400.0)
 
 

@@ -86,7 +86,7 @@ class LoopInRealLife(RuleBasedStateMachine):
 
     @property
     def stable(self) -> str:
-        stable = self.world.registry.stable("ada")
+        stable = self.world.registry.stable_version("ada")
         assert stable is not None
         return f"v{stable.version}"
 
@@ -221,9 +221,9 @@ class LoopInRealLife(RuleBasedStateMachine):
 
     def watched(self, version: str) -> bool:
         self.tick()
-        with self.world.state.reading() as connection:
-            held = score_watch.watches_now(connection).get("ada", [])
-        return any(one.armed and one.version == version for one in held)
+        with self.world.state.read_transaction() as connection:
+            held = score_watch.current_evidence(connection).get("ada", [])
+        return any(one.is_armed and one.version == version for one in held)
 
 
 @cache

@@ -23,7 +23,7 @@ from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.ledger.settling import settle
 from twin_resources.quality.retraining import alarm_records
-from twin_resources.quality.retraining.quality import LoopTick, tick
+from twin_resources.quality.retraining.quality import LoopTick, run_tick
 from twin_resources.storage.state.state import State
 
 __all__ = ["trace_world"]
@@ -40,7 +40,7 @@ def step(both: tuple[LoopWorld, World], **time: float) -> LoopTick:
     loops, traces = both
     traces.pass_time(**time)
     loop = replace(loops.loop(), ledger=Ledger(loops.state, traces.client, FAST))
-    return tick(loop, now=traces.now)
+    return run_tick(loop, now=traces.now)
 
 
 def vote_days(
@@ -62,7 +62,7 @@ def vote_days(
             connection.execute(sa.insert(scores), rows)
             done = SyncReport()
             settle(
-                connection, done, frontier_ms=(day + 1) * DAY_MS, closing="daily",
+                connection, done, frontier_ms=(day + 1) * DAY_MS, day_closing="daily",
                 now_ms=(day + 1) * DAY_MS,
             )  # fmt: skip
             settled += done.settled["ada"]
@@ -91,8 +91,8 @@ def test_keys_that_cost_nothing_train_nothing(world: LoopWorld, keys: int, days:
     done = [world.tick(days=1) for _ in range(3)]
 
     assert all(one.launches == () for one in done)
-    with world.state.reading() as connection:
-        found = alarm_records.of_author(connection, "ada")
+    with world.state.read_transaction() as connection:
+        found = alarm_records.alarms_of_author(connection, "ada")
     assert {one.decided_by for one in found} <= {"few_readers"}
 
 
@@ -112,7 +112,7 @@ def test_a_fall_that_the_regulars_see_trains(world: LoopWorld) -> None:
 def test_why_shows_the_days_the_decision_and_the_fate_of_each_vote(
     world: LoopWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twin_cli.commands.why_command.rules_of", lambda _: world.rules)
+    monkeypatch.setattr("twin_cli.commands.why_command.rules_from_settings", lambda _: world.rules)
     world.rules = replace(world.rules, by_day=True)
     world.limits = replace(world.limits, automatic=False)
     begin = int(world.now.timestamp()) // 86_400 - 53
@@ -172,9 +172,9 @@ def test_one_key_with_a_thousand_bad_scores_starts_nothing_and_is_reported(
     done = [step(both, hours=1), step(both, days=1), step(both, days=1)]
 
     assert all(one.launches == () for one in done)
-    with loops.state.reading() as connection:
-        assert alarm_records.of_author(connection, "ada") == []
-        assert alarm_records.not_counted(connection, "ada") == {"out_of_range": 100}
+    with loops.state.read_transaction() as connection:
+        assert alarm_records.alarms_of_author(connection, "ada") == []
+        assert alarm_records.count_excluded_scores(connection, "ada") == {"out_of_range": 100}
     assert "900 that never count (out_of_range, unknown_trace)" in done[0].notes[0]
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from tests.graph.retraining.conftest import LoopWorld, with_new_posts
 from tests.materialized import materialize_assets, metadata_of
-from twin_assets.feedback.evidence_plot import day_of
+from twin_assets.feedback.evidence_plot import day_mean_and_bound
 from twin_assets.feedback.quality_evidence import quality_evidence
 from twin_resources.quality.retraining.score_watch import (
-    StreamDays,
+    ComparedDays,
     stable_versions,
-    watches_now,
+    current_evidence,
 )
 
 
@@ -51,12 +51,12 @@ def test_numbers_plot_and_alarms_are_shown(watched: LoopWorld) -> None:
 
 
 def test_the_plot_ends_where_the_stored_detector_stands(watched: LoopWorld) -> None:
-    with watched.state.reading() as connection:
-        [watch] = watches_now(connection)["ada"]
+    with watched.state.read_transaction() as connection:
+        [watch] = current_evidence(connection)["ada"]
         stable = stable_versions(connection)["ada"]
-        days = StreamDays.of(connection, stable, "thumbs", watched.rules)
+        days = ComparedDays.from_ledger(connection, stable, "thumbs", watched.rules)
     ends = days.ends_after(0)
     assert days.evidence(until=ends[-1]).e_value == watch.e_value
-    assert math.isnan(day_of(days, days.evidence(until=ends[14]), after=ends[13])[1])
-    shown = day_of(days, days.evidence(until=ends[17]), after=ends[16])
+    assert math.isnan(day_mean_and_bound(days, days.evidence(until=ends[14]), after=ends[13])[1])
+    shown = day_mean_and_bound(days, days.evidence(until=ends[17]), after=ends[16])
     assert shown == pytest.approx((0.8, 0.77))

@@ -14,7 +14,7 @@ from tests.registered import register_version
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining import retrainings as retraining_rows
-from twin_resources.quality.retraining.quality import tick
+from twin_resources.quality.retraining.quality import run_tick
 from twin_resources.registry.moves import VersionState
 from twin_resources.statistics.retraining import TrainingFingerprint
 from twin_resources.storage.state.state_tables import alarms, followed, retrainings, watches
@@ -75,8 +75,8 @@ def test_a_later_alarm_of_the_same_drop_is_recorded_with_the_run_in_flight(
     later = [world.tick() for _ in range(4)]
 
     assert all(done.launches == () for done in later)
-    with world.state.reading() as connection:
-        found = alarm_records.of_author(connection, "ada")
+    with world.state.read_transaction() as connection:
+        found = alarm_records.alarms_of_author(connection, "ada")
     assert len(found) > 1
     assert {(one.decision, one.decided_by) for one in found[:-1]} == {("held_back", "in_flight")}
     assert all(run_id in one.message for one in found[:-1])
@@ -90,8 +90,8 @@ def test_without_a_drop_nothing_runs(world: LoopWorld) -> None:
         world.good("ada", 50)
         world.good("bob", 50)
         assert world.tick().launches == ()
-    with world.state.reading() as connection:
-        assert alarm_records.of_author(connection, "ada") == []
+    with world.state.read_transaction() as connection:
+        assert alarm_records.alarms_of_author(connection, "ada") == []
         assert connection.execute(sa.select(retrainings)).all() == []
 
 
@@ -105,8 +105,8 @@ def test_nothing_new_trains_nothing_and_a_person_is_told(world: LoopWorld) -> No
     assert "nothing to learn from" in done.messages["ada"]
     assert queued_notices(world.state, author="ada")[0].event == "nothing_to_learn"
     assert world.registry.routing() == {}
-    with world.state.reading() as connection:
-        [record] = alarm_records.of_author(connection, "ada")
+    with world.state.read_transaction() as connection:
+        [record] = alarm_records.alarms_of_author(connection, "ada")
     assert not record.is_open
 
 
@@ -141,10 +141,10 @@ def test_a_retraining_whose_version_is_gone_is_remembered(world: LoopWorld) -> N
     with world.state.transaction() as connection:
         retraining_rows.begin(
             connection, run_key="growth:ada:v1:posts-2", author="ada", cause="new_posts", tags={},
-            learnt=TrainingFingerprint("posts-2", "recipe"), at=0.0,
+            fingerprint=TrainingFingerprint("posts-2", "recipe"), now=0.0,
         )  # fmt: skip
-        [one] = retraining_rows.unfinished(connection)
-        retraining_rows.advance(connection, one, outcome="refused", ended_at=1.0)
+        [one] = retraining_rows.unfinished_retrainings(connection)
+        retraining_rows.update_if_unchanged(connection, one, outcome="refused", ended_at=1.0)
     world.good("ada", 200)
     world.bad("ada", 60)
 
@@ -206,7 +206,7 @@ def test_lost_rows_are_computed_again_and_raise_no_second_alarm(world: LoopWorld
 
 
 def _rows(world: LoopWorld) -> dict[str, object]:
-    with world.state.reading() as connection:
+    with world.state.read_transaction() as connection:
         return {
             "watches": connection.execute(sa.select(watches)).all(),
             "alarms": connection.execute(sa.select(alarms.c.number, alarms.c.evidence)).all(),
@@ -220,7 +220,7 @@ def test_a_tick_leaves_what_it_has_no_time_for_to_the_next(world: LoopWorld) -> 
         with_new_posts(world, author).good(author, 200)
         world.bad(author, 60)
     times = itertools.count(0.0, 24.0)  # the second author's turn comes after 45 s
-    slow = tick(dataclasses.replace(world.loop(), clock=lambda: next(times)), now=world.now)
+    slow = run_tick(dataclasses.replace(world.loop(), clock=lambda: next(times)), now=world.now)
     assert "no time left: new values of 1 authors wait for the next tick" in slow.notes
     assert slow.launches == ()
 

@@ -22,14 +22,14 @@ from tests.trace_store_process import start_trace_store
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import RegistryResource, SettingsResource, StateResource
 from twin_resources.observability.notifications import Notice, announce
-from twin_resources.quality.retraining.manual_triggers import ask_for_retraining
+from twin_resources.quality.retraining.manual_triggers import request_retraining
 from twin_resources.quality.retraining.quality import LoopTick
 from twin_resources.settings import load_secrets
 from twin_resources.statistics.retraining import RetrainingDecision
 from twin_resources.storage.state.state_tables import retrainings
 from twin_sensors.new_data_trigger import new_material, retraining_requested, status_by_settings
 from twin_sensors.notifying import notices_waiting
-from twin_sensors.quality_dropped import message_of, quality_dropped
+from twin_sensors.quality_dropped import format_message, quality_dropped
 
 KEY = "quality:ada:v1:thumbs:1"
 SETTINGS = {
@@ -87,14 +87,14 @@ def test_the_sensor_says_numbers_and_asks_for_one_run(served: LoopWorld) -> None
 
 def test_a_tick_says_decisions_first_and_no_more_than_25_authors() -> None:
     authors = {f"author-{number:02d}": "quiet" for number in range(25)}
-    lines = message_of(LoopTick((), authors, ("a note",))).splitlines()
+    lines = format_message(LoopTick((), authors, ("a note",))).splitlines()
     assert (len(lines), lines[0], lines[-1]) == (26, "author-00: quiet", "a note")
     both = authors | {"zoe": "train", "yan": "quiet"}
     more = LoopTick((), both, (), decisions={"zoe": RetrainingDecision("train", "it fell")})
-    lines = message_of(more).splitlines()
+    lines = format_message(more).splitlines()
     assert (len(lines), lines[0]) == (26, "zoe: train")
     assert lines[-1] == "and 2 authors more: see quality_evidence"
-    assert message_of(LoopTick((), {}, ())) == "nothing to watch"
+    assert format_message(LoopTick((), {}, ())) == "nothing to watch"
 
 
 def test_a_dead_trace_store_is_said(served: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_a_dead_trace_store_is_said(served: LoopWorld, monkeypatch: pytest.Monke
 
 def test_requests_growth_and_notices_have_their_sensors(served: LoopWorld) -> None:
     at = time.time()
-    ask_for_retraining(served.state, "ada", asked_by="mara", reason="recipe", at=at)
+    request_retraining(served.state, "ada", asked_by="mara", reason="recipe", now=at)
     with served.state.transaction() as connection:
         announce(connection, Notice("k", "alarm", "ada", "fell", "e-value 1"), at=at)
 

@@ -22,7 +22,7 @@ from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
 from twin_assets.serving.training_inputs_resource import TrainingInputsResource
 from twin_assets.training.fine_tuning import DATASET
-from twin_assets.training.publishing import training_code
+from twin_assets.training.publishing import training_code_hash
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
 from twin_resources.registry.moves import ModelVersion
@@ -59,7 +59,7 @@ def trained(inputs: TrainingInputsResource, tables: Tables) -> ModelVersion:
         template=DEFAULT_TEMPLATE.hash,
         dataset={"data_version": tables.data_version(DATASET, "ada"), "tag": "training-1"},
         recipe=load_recipe(DEFAULT_RECIPE).model_dump(),
-        code=training_code(),
+        code=training_code_hash(),
     )
     manifests.write_manifest(folder, manifest)
     return model_version(checkpoint="c1", folder=str(folder), template=manifest.template)
@@ -68,7 +68,7 @@ def trained(inputs: TrainingInputsResource, tables: Tables) -> ModelVersion:
 def test_with_nothing_new_it_is_what_the_version_learnt(
     inputs: TrainingInputsResource, trained: ModelVersion
 ) -> None:
-    assert inputs.now("ada") == inputs.of(trained)
+    assert inputs.current("ada") == inputs.for_version(trained)
     assert inputs.growth(trained) == CorpusGrowth(new_posts=0, new_pairs=0)
 
 
@@ -77,10 +77,10 @@ def test_posts_that_no_dataset_holds_yet_are_new(
 ) -> None:
     clean(tables, documents(range(14)))
 
-    now = inputs.now("ada")
+    now = inputs.current("ada")
 
-    assert now != inputs.of(trained)
-    assert inputs.now("ada") == now
+    assert now != inputs.for_version(trained)
+    assert inputs.current("ada") == now
     assert inputs.growth(trained) == CorpusGrowth(new_posts=2, new_pairs=0)
 
 
@@ -90,7 +90,7 @@ def test_posts_in_the_dataset_since_the_training_are_new_too(
     clean(tables, documents(range(14)))
     graph.materialize()
 
-    assert inputs.now("ada").dataset == tables.data_version(DATASET, "ada")
+    assert inputs.current("ada").dataset == tables.data_version(DATASET, "ada")
     assert inputs.growth(trained) == CorpusGrowth(new_posts=2, new_pairs=0)
 
 
@@ -99,7 +99,7 @@ def test_an_edited_or_deleted_post_is_something_new_and_no_growth(
 ) -> None:
     clean(tables, documents(TWELVE).head(11))
 
-    assert inputs.now("ada") != inputs.of(trained)
+    assert inputs.current("ada") != inputs.for_version(trained)
     assert inputs.growth(trained).new_posts == 0
 
 
@@ -112,16 +112,16 @@ def test_another_recipe_is_something_new(
     path = settings.authors_dir / "ada.toml"
     path.write_text(path.read_text() + f'recipe = "{tmp_path}/mine.yaml"\n')
 
-    learnt = inputs.of(trained)
+    learnt = inputs.for_version(trained)
 
     assert learnt is not None
-    assert inputs.now("ada").dataset == learnt.dataset
-    assert inputs.now("ada").recipe != learnt.recipe
+    assert inputs.current("ada").dataset == learnt.dataset
+    assert inputs.current("ada").recipe != learnt.recipe
 
 
 def test_a_version_whose_manifest_is_gone_is_unknown(
     inputs: TrainingInputsResource, trained: ModelVersion
 ) -> None:
-    (Path(trained.folder) / manifests.FILE).unlink()
+    (Path(trained.folder) / manifests.MANIFEST_FILE).unlink()
 
-    assert inputs.of(trained) is None
+    assert inputs.for_version(trained) is None

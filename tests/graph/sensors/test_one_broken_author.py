@@ -56,7 +56,7 @@ from twin_sensors.import_schedules import (
     import_all_posts_every_night,
     import_changed_feeds_every_hour,
 )
-from twin_sensors.launchable_runs import launchable
+from twin_sensors.launchable_runs import select_launchable
 from twin_sensors.learning import learn_routing_every_night
 from twin_sensors.new_data_trigger import new_material, retraining_requested
 from twin_sensors.new_posts import new_posts
@@ -80,13 +80,13 @@ class ReadingInputs(Inputs):
 
     tables: Tables = field(kw_only=True)
 
-    def now(self, author: str) -> TrainingFingerprint:
+    def current(self, author: str) -> TrainingFingerprint:
         return TrainingFingerprint(
             f"posts-2 {self.tables.data_version('cleaned_documents', author)}", "recipe"
         )
 
     def growth(self, version: ModelVersion) -> CorpusGrowth:
-        self.now(version.author)
+        self.current(version.author)
         return CorpusGrowth(1_000, 0)
 
 
@@ -252,8 +252,8 @@ def falls(home: Home) -> tuple[set[str], str]:
 
 def requests(home: Home) -> tuple[set[str], str]:
     for slug in AUTHORS:
-        manual_triggers.ask_for_retraining(
-            home.loop.state, slug, asked_by="mara", reason="recipe", at=NOW.timestamp()
+        manual_triggers.request_retraining(
+            home.loop.state, slug, asked_by="mara", reason="recipe", now=NOW.timestamp()
         )
     return home.sensor(retraining_requested)
 
@@ -301,7 +301,7 @@ def trials(home: Home) -> tuple[set[str], str]:
 def verdicts(home: Home) -> tuple[set[str], str]:
     """No runs: who is looked at says where the trial stands."""
     _on_trial(home)
-    _, said = home.sensor(canary_verdict.build("gate-test"))
+    _, said = home.sensor(canary_verdict.build_sensor("gate-test"))
     waits = "on trial, no pair yet: materialize shadow_pairs"
     return {slug for slug in AUTHORS if f"{slug}: {waits}" in said}, said
 
@@ -321,7 +321,7 @@ def references(home: Home) -> tuple[set[str], str]:
         home.loop.tables.data_version("cleaned_documents", author.slug)
         return author.slug == "cleo"
 
-    asked, said = home.schedule(reference_training.build(is_wanted))
+    asked, said = home.schedule(reference_training.build_schedule(is_wanted))
     return asked | {"ann"}, said
 
 
@@ -367,15 +367,15 @@ def test_another_code_location_of_the_home_starts_nothing_twice(
     asked, said = night(world)
     assert asked == set()
     assert "ann: waits: another code location has just asked for import_posts" in said
-    monkeypatch.setattr(launchable_runs, "CLAIMED_S", 0.0)  # a minute later
+    monkeypatch.setattr(launchable_runs, "CLAIM_DURATION_S", 0.0)  # a minute later
     assert night(world)[0] >= WHOLE
 
 
 def test_a_requested_run_that_cannot_start_is_told_and_kept(world: Home) -> None:
     without_a_partition(world)
     for slug in ("bob", "bob"):  # two requests are one run
-        manual_triggers.ask_for_retraining(
-            world.loop.state, slug, asked_by="mara", reason="recipe", at=NOW.timestamp()
+        manual_triggers.request_retraining(
+            world.loop.state, slug, asked_by="mara", reason="recipe", now=NOW.timestamp()
         )
     for _ in range(2):
         assert world.sensor(retraining_requested)[0] == set()
@@ -388,7 +388,7 @@ def test_a_run_that_dagster_would_not_take_keeps_no_other() -> None:
     wrong = RunLaunch("ann", "k1", tags={"twin/cause": object()})  # type: ignore[dict-item]
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("authors", ["ann", "bob"])
-        ready, held = launchable(instance, [wrong, RunLaunch("bob", "k2")])
+        ready, held = select_launchable(instance, [wrong, RunLaunch("bob", "k2")])
     assert [one.author for one in ready] == ["bob"]
     assert [line.partition(":")[0] for line in held] == ["ann"]
 
@@ -418,7 +418,7 @@ def test_a_trace_store_that_fails_for_one_authors_trace_keeps_no_others_score(
     world.traces.fails_for = {f"{2:032x}"}
     time.sleep(2.1)  # the store's last two seconds are left for the next tick
     _, said = world.sensor(quality_dropped)
-    with world.loop.state.reading() as connection:
+    with world.loop.state.read_transaction() as connection:
         known = set(connection.execute(sa.select(ledger_tables.traces.c.author)).scalars())
         settled = set(connection.execute(sa.select(ledger_tables.settled.c.author)).scalars())
     assert known == settled == WHOLE

@@ -59,7 +59,7 @@ def tick(
             job, status = run
             tags = {"dagster/partition": "ann"}
             instance.add_run(dg.DagsterRun(job_name=job, status=status, tags=tags))
-        found = reference_training.build(is_wanted).evaluate_tick(context)
+        found = reference_training.build_schedule(is_wanted).evaluate_tick(context)
     asked = [str(one.partition_key) for one in found.run_requests or ()]
     return asked, found.skip_message or ""
 

@@ -14,7 +14,7 @@ from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_assets.definitions import defs
-from twin_resources.access.account import account_of
+from twin_resources.access.account import open_account
 from twin_resources.authors import Author, write_author
 from twin_resources.dagster_resources import (
     RegistryResource,
@@ -29,7 +29,7 @@ from twin_resources.registry.registry import Registry, Verdict
 from twin_resources.settings import PACES, Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
-from twin_sensors.learning import learn_routing_every_night, schedules_of
+from twin_sensors.learning import learn_routing_every_night, learning_schedules
 from twin_sensors.schedules import (
     collect_feedback_every_hour,
     compare_versions_every_hour,
@@ -230,8 +230,8 @@ def test_labels_are_bought_by_night_while_they_pay_are_missing_and_money_is_left
     )  # fmt: skip
     answered(state, "ann", datetime.now(UTC) + timedelta(minutes=1))
     assert learned("ann", running="ann", finished=True)[0] == ["ann"]
-    account = account_of(learning, state)
-    account.settle(account.reserve(purpose="label", author="ann", key="", most_usd=2.0), 2.0)
+    account = open_account(learning, state)
+    account.settle(account.reserve(purpose="label", author="ann", key="", max_usd=2.0), 2.0)
     assert learned("ann") == ([], "ann: the money for labels is used up")
 
 
@@ -259,8 +259,8 @@ def test_why_nothing_is_learned_is_said(
 
 
 def test_without_a_paid_model_the_schedule_is_hidden(learning: Settings, home: Settings) -> None:
-    assert [one.name for one in schedules_of(learning)] == ["learn_routing_every_night"]
-    assert schedules_of(home) == []
+    assert [one.name for one in learning_schedules(learning)] == ["learn_routing_every_night"]
+    assert learning_schedules(home) == []
     assert not any(
         schedule_def.name.startswith("learn")
         for schedule_def in defs.get_repository_def().schedule_defs

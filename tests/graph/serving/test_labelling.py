@@ -20,8 +20,8 @@ from twin_assets.serving import labelling
 from twin_assets.serving.routing_labels import routing_labels
 from twin_assets.serving.shadow_prompts import ShadowPrompt
 from twin_resources.access.account import SpendingAccount
-from twin_resources.access.account_rows import NANO
-from twin_resources.access.paid_budget import price_of
+from twin_resources.access.account_rows import NANO_PER_DOLLAR
+from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.access.purpose_budget import PurposeBudget
 from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.authors import Author, write_author
@@ -30,10 +30,10 @@ from twin_resources.gateway.costs.paid_answers import PaidAnswers
 from twin_resources.prompt.shown_passages import ShownPassage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
-from twin_resources.quality.judges.label_rows import arrays_of, counted
+from twin_resources.quality.judges.label_rows import build_label_arrays, count_labels
 from twin_resources.quality.judges.language_model import LanguageModelJudge
-from twin_resources.quality.judges.negative_probes import AuthorAnswer, plant
-from twin_resources.quality.judges.panel import Panel, PanelJudge, differences
+from twin_resources.quality.judges.negative_probes import AuthorAnswer, create_negative_probes
+from twin_resources.quality.judges.panel import Panel, PanelJudge, probe_differences
 from twin_resources.quality.judges.terms import JudgeTerms
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.settings import Settings
@@ -69,17 +69,21 @@ class OilJudge:
     def __init__(self) -> None:
         self.mood = 1.0
 
-    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
-        return [self.mood if "oil" in one.answer else 0.2 for one in answered]
+    def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
+        return [self.mood if "oil" in one.answer else 0.2 for one in answers]
 
 
 def panel_of(judge: OilJudge) -> Panel:
-    plants = plant(HELD, training=[("x", "wheel and case")], others=["somebody else"])
+    plants = create_negative_probes(
+        HELD, training_passages=[("x", "wheel and case")], other_passages=["somebody else"]
+    )
     spoiled = [one for one in plants if "oil" not in one.answer and one.kind in {"off_topic"}]
     certificate = certification.JudgeCertificate("oil@1", "general", True, {}, {}, "for the test")
-    found = differences(judge, spoiled)
+    found = probe_differences(judge, spoiled)
     assert min(found["off_topic"]) == pytest.approx(0.8)
-    return Panel((PanelJudge(judge, certificate, tuple(spoiled)),), unseen=True, notes=())
+    return Panel(
+        (PanelJudge(judge, certificate, tuple(spoiled)),), has_unseen_writers=True, notes=()
+    )
 
 
 def embed(texts: Sequence[str]) -> np.ndarray:
@@ -139,8 +143,8 @@ class Shop:
     def buy(
         self, *, labels: int = 25, usd: float = 1.0, version: ModelVersion = VERSION
     ) -> labelling.PurchaseResult:
-        purchase = labelling.purchase_of(ADA, version, self.panel, paid=MODEL, embedder="made")
-        return labelling.buy(
+        purchase = labelling.label_purchase(ADA, version, self.panel, paid=MODEL, embedder="made")
+        return labelling.buy_labels(
             ADA,
             version,
             PROMPTS,
@@ -153,8 +157,8 @@ class Shop:
                 embed,
                 {prompt.prompt_id: "reader" for prompt in PROMPTS[:3]},
             ),
-            most_labels=labels,
-            most_usd=usd,
+            max_labels=labels,
+            max_usd=usd,
             margin=0.1,
             log=lambda _: None,
         )
@@ -164,12 +168,14 @@ def test_every_label_is_bought_once_with_its_price_and_no_text(
     home: Settings, tables: Tables, seller: Seller
 ) -> None:
     shop = Shop(home, tables)
-    price = price_of(MODEL, prompt_tokens=100, answer_tokens=10)
+    price = answer_price_usd(MODEL, prompt_tokens=100, answer_tokens=10)
     first = shop.buy(labels=12)
-    assert (first.labels, first.new_labels, first.stopped[:9]) == (12, 12, "12 labels")
-    assert first.plants >= 2
+    assert (first.labels, first.new_labels, first.stop_reason[:9]) == (12, 12, "12 labels")
+    assert first.probes >= 2
     assert first.usd == pytest.approx(12 * price)
-    assert shop.account.spent(period="month", purpose="label").usd == pytest.approx(12 * price)
+    assert shop.account.amount_spent(period="month", purpose="label").usd == pytest.approx(
+        12 * price
+    )
     assert len(seller.asked) == shop.own == 12
     assert "Oil thickens" in seller.asked[0]["messages"][-1]["content"]
     assert "I am [e-mail]" in seller.asked[0]["messages"][-1]["content"]
@@ -177,9 +183,13 @@ def test_every_label_is_bought_once_with_its_price_and_no_text(
     again = shop.buy(labels=12)
     assert (again.new_labels, again.usd, len(seller.asked)) == (0, 0.0, 12)
     rest = shop.buy(labels=30)
-    assert (rest.labels, rest.new_labels, rest.stopped) == (25, 13, "every prompt has been used")
+    assert (rest.labels, rest.new_labels, rest.stop_reason) == (
+        25,
+        13,
+        "every prompt has been used",
+    )
     rows = labelling.stored_labels(tables, "ada")
-    found = arrays_of(rows, rest.purchase, ("general",))
+    found = build_label_arrays(rows, rest.purchase, ("general",))
     assert len(found) == 25
     assert set(found.gains[:, 0].round(6)) == {0.0, 0.8}
     assert found.usd.tolist() == pytest.approx([price] * 25)
@@ -194,12 +204,14 @@ def test_for_a_next_version_the_own_model_alone_is_asked(
 ) -> None:
     shop = Shop(home, tables)
     first = shop.buy(labels=12)
-    before = arrays_of(labelling.stored_labels(tables, "ada"), first.purchase, ("general",))
+    before = build_label_arrays(
+        labelling.stored_labels(tables, "ada"), first.purchase, ("general",)
+    )
     second = shop.buy(labels=14, version=replace(VERSION, version=2, checkpoint="c2"))
     assert (second.new_labels, second.usd, shop.own) == (14, pytest.approx(first.usd / 6), 26)
     assert len(seller.asked) == 14, "two of the fourteen prompts were new"
     rows = labelling.stored_labels(tables, "ada")
-    after = arrays_of(rows, second.purchase, ("general",))
+    after = build_label_arrays(rows, second.purchase, ("general",))
     assert after.usd.tolist() == pytest.approx([*before.usd, *before.usd[:2]])
     assert set(after.label_ids) > set(before.label_ids)
     said = {
@@ -208,7 +220,7 @@ def test_for_a_next_version_the_own_model_alone_is_asked(
         for score in row["scores"]
     }
     assert all(said["c2", name] == said["c1", name] for name in before.label_ids)
-    assert counted(rows, own="c1", paid=MODEL, embedder="made") == (12, 2)
+    assert count_labels(rows, own="c1", paid=MODEL, embedder="made") == (12, 2)
 
 
 def test_a_sum_and_a_limit_end_it_before_they_are_passed(
@@ -216,13 +228,13 @@ def test_a_sum_and_a_limit_end_it_before_they_are_passed(
 ) -> None:
     none = Shop(home, tables).buy(usd=0.0)
     assert (none.labels, len(seller.asked)) == (0, 0)
-    assert "the sum of $0" in none.stopped
+    assert "the sum of $0" in none.stop_reason
     paid = PaidAnswers(MODEL, Shop(home, tables).account, "ada")
-    most = paid.most_usd([{"content": "x" * 1000}], max_tokens=50)
+    most = paid.max_usd([{"content": "x" * 1000}], max_tokens=50)
     found = Shop(home, tables, limit=3 * most).buy()
-    assert found.stopped == "a limit of the account is used up"
+    assert found.stop_reason == "a limit of the account is used up"
     assert 0 < found.labels == len(seller.asked) < 25
-    assert Shop(home, tables).account.spent(period="month").usd <= 3 * most
+    assert Shop(home, tables).account.amount_spent(period="month").usd <= 3 * most
 
 
 @pytest.fixture
@@ -254,13 +266,13 @@ def test_answers_and_their_judge_share_the_account_and_it_says_what_the_bill_say
     shop = shop_with_a_paid_judge(home, tables, usd=1.0)
     found = shop.buy(labels=12)
     assert found.labels == 12
-    answers = shop.account.spent(period="month", purpose="label")
-    ratings = shop.account.spent(period="month", purpose="judge")
+    answers = shop.account.amount_spent(period="month", purpose="label")
+    ratings = shop.account.amount_spent(period="month", purpose="judge")
     assert (answers.requests, ratings.requests) == (12, provider.bill.requests - 12)
     assert ratings.requests > 12
-    assert round((answers.usd + ratings.usd) * NANO) == provider.bill.nano
+    assert round((answers.usd + ratings.usd) * NANO_PER_DOLLAR) == provider.bill.nano
     assert answers.reserved_usd == ratings.reserved_usd == 0.0
-    assert shop.panel.spent().usd == pytest.approx(ratings.usd)
+    assert shop.panel.total_usage().usd == pytest.approx(ratings.usd)
 
 
 def test_no_answer_is_bought_that_the_judge_could_not_be_paid_for(
@@ -268,7 +280,7 @@ def test_no_answer_is_bought_that_the_judge_could_not_be_paid_for(
 ) -> None:
     found = shop_with_a_paid_judge(home, tables, usd=0.0001).buy(labels=12)
     assert (found.labels, provider.bill.requests) == (0, 0)
-    assert "leaves the judge too little" in found.stopped
+    assert "leaves the judge too little" in found.stop_reason
 
 
 def test_a_provider_without_usage_costs_the_whole_reservation(
@@ -277,8 +289,8 @@ def test_a_provider_without_usage_costs_the_whole_reservation(
     seller.tells_usage = False
     shop = Shop(home, tables)
     found = shop.buy(labels=2)
-    assert found.usd > 2 * price_of(MODEL, prompt_tokens=100, answer_tokens=10)
-    assert shop.account.spent(period="month").usd == pytest.approx(found.usd)
+    assert found.usd > 2 * answer_price_usd(MODEL, prompt_tokens=100, answer_tokens=10)
+    assert shop.account.amount_spent(period="month").usd == pytest.approx(found.usd)
 
 
 def test_a_refused_key_costs_nothing_and_is_said(
@@ -288,7 +300,7 @@ def test_a_refused_key_costs_nothing_and_is_said(
     shop = Shop(home, tables)
     with pytest.raises(TwinError, match="TWIN_PAID_MODEL and its key"):
         shop.buy(labels=2)
-    assert shop.account.spent(period="month").usd == 0.0
+    assert shop.account.amount_spent(period="month").usd == 0.0
     assert len(labelling.stored_labels(tables, "ada")) == 0
 
 
@@ -329,8 +341,8 @@ def test_nothing_is_bought_without_a_paid_model_consent_or_a_sum(
 def test_the_judges_of_a_purchase_name_it() -> None:
     judge = OilJudge()
     panel = panel_of(judge)
-    first = labelling.purchase_of(ADA, VERSION, panel, paid=MODEL, embedder="made")
+    first = labelling.label_purchase(ADA, VERSION, panel, paid=MODEL, embedder="made")
     assert first.judges == (identity(judge),)
     judge.revision = "2"
-    second = labelling.purchase_of(ADA, VERSION, panel, paid=MODEL, embedder="made")
+    second = labelling.label_purchase(ADA, VERSION, panel, paid=MODEL, embedder="made")
     assert first.id != second.id

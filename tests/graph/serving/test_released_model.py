@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 from rich.console import Console
-from twin_cli.commands.outcome import StackOutcome, standing_ending, withheld_for
-from twin_cli.commands.versions import release_now_agreed, run_release
+from twin_cli.commands.outcome import StackOutcome, recorded_result, consent_wait_reason
+from twin_cli.commands.versions import release_consented_version, run_release
 
 from tests.materialized import instance_of, materialize_assets, metadata_of
 from tests.registered import register_version
@@ -182,7 +182,7 @@ def test_nothing_is_released_without_the_authors_consent_and_what_was_stays(
     candidate(registry, "ada", "c2")
     judge(registry, "ada", "c2", "passed")
     assert materialize(instance, "ada")["moved"] == "nothing"
-    stable = registry.stable("ada")
+    stable = registry.stable_version("ada")
     assert stable is not None
     assert stable.version == 1
     candidate(registry, "ada", "c3")
@@ -201,12 +201,12 @@ def test_twin_up_releases_what_waited_for_the_authors_word_alone(
     judge(registry, "bob", "c1", "passed")
     write_author(home, replace(read_author(home, "bob"), consent=""))
     verdict = registry.latest_verdict("bob")
-    waits = withheld_for(home, registry, "bob", verdict)
+    waits = consent_wait_reason(home, registry, "bob", verdict)
     assert waits.startswith("v1 has passed the gate and waits for the author's consent: no line")
-    ending = standing_ending(home, "bob")
+    ending = recorded_result(home, "bob")
     assert ending is not None
     assert (ending.outcome, ending.reasons) == (StackOutcome.REFUSED, (waits,))
-    [move] = release_now_agreed(home, "bob")
+    [move] = release_consented_version(home, "bob")
     assert (move.version, move.to_state) == (1, "stable")
-    assert release_now_agreed(home, "bob") == []
-    assert withheld_for(home, registry, "bob", verdict) == ""
+    assert release_consented_version(home, "bob") == []
+    assert consent_wait_reason(home, registry, "bob", verdict) == ""

@@ -20,7 +20,7 @@ from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.label_rows import LabelPurchase
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
-from twin_resources.router.policy_file import policy_file, read_routing_policy
+from twin_resources.router.policy_file import policy_path, read_routing_policy
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
@@ -140,13 +140,13 @@ def test_labels_become_a_policy_that_the_gateway_reads(
     told = materialize(instance, "ada")
     assert (told["routed"], told["labels"]) == (False, 60)
     assert told["labels_missing"] > 50
-    assert not policy_file(home.home, "ada").exists()
+    assert not policy_path(home.home, "ada").exists()
     bought(home, paying, count=350)
     before = told["data_version"]
     told = materialize(instance, "ada")
     assert told["routed"] is True, told["why"]
     assert told["data_version"] != before
-    policy = read_routing_policy(policy_file(home.home, "ada"))
+    policy = read_routing_policy(policy_path(home.home, "ada"))
     assert [model.model for model in policy.models] == ["c1", PAID]
     assert policy.models[1].usd == pytest.approx(0.001)
     assert policy.step.certified
@@ -160,7 +160,7 @@ def test_an_author_who_forbids_it_and_a_judge_that_fails_route_nothing(
     assert materialize(instance, "ada")["routed"] is True
     write_author(home, Author("ada", "Ada", paid=False))
     told = materialize(instance, "ada")
-    assert (told["routed"], policy_file(home.home, "ada").exists()) == (False, False)
+    assert (told["routed"], policy_path(home.home, "ada").exists()) == (False, False)
     assert "paid = false" in told["why"]
     write_author(home, Author("ada", "Ada"))
     bought(home, paying, count=350, spoiled=20)
@@ -174,7 +174,7 @@ def test_a_policy_cut_in_half_is_made_anew_and_told(
 ) -> None:
     bought(home, paying, count=350)
     materialize(instance, "ada")
-    path = policy_file(home.home, "ada")
+    path = policy_path(home.home, "ada")
     path.write_bytes(path.read_bytes()[:5000])
     told = materialize(instance, "ada")
     assert told["routed"] is True

@@ -178,7 +178,7 @@ def test_two_code_locations_of_one_home_start_one_import(
     assert "imported" in world.quiet()
     with monkeypatch.context() as process:
         process.setattr(launchable_runs, "_HERE", "the other code location")
-        process.setattr(launchable_runs, "CLAIMED_S", 0.0)  # a minute later
+        process.setattr(launchable_runs, "CLAIM_DURATION_S", 0.0)  # a minute later
         assert "nothing new since the import" in other.quiet()
         (folder / "lamps.md").write_text(POST.format("lamps"))
         assert other.launch(other.asked())  # whoever comes first
@@ -283,11 +283,11 @@ def test_a_tick_that_runs_out_of_time_goes_on_where_it_stopped(
 ) -> None:
     for slug in ("ann", "bob", "cleo"):
         world.author(slug, folder)
-    assert sensor_module.LOOKING_S < 60, "Dagster ends a tick after a minute"
-    monkeypatch.setattr(sensor_module, "LOOKING_S", -1.0)
+    assert sensor_module.MAX_LISTING_S < 60, "Dagster ends a tick after a minute"
+    monkeypatch.setattr(sensor_module, "MAX_LISTING_S", -1.0)
     assert world.quiet() == "ann and those after are looked at in the next tick"
     assert json.loads(world.cursor or "")["turn"] == "ann"
-    monkeypatch.setattr(sensor_module, "LOOKING_S", 30.0)
+    monkeypatch.setattr(sensor_module, "MAX_LISTING_S", 30.0)
     world.cursor = json.dumps(json.loads(world.cursor or "") | {"turn": "bob"})
     asked = [request.partition_key for request in world.tick().run_requests or ()]
     assert asked == ["bob", "cleo", "ann"]

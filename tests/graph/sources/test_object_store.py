@@ -11,19 +11,19 @@ from tests.graph.sources.conftest import Bucket
 from twin_resources.errors import TwinError
 from twin_resources.storage import object_store
 from twin_resources.storage.object_store import (
-    ObjectChanged,
-    address_of,
+    ObjectChangedError,
+    normalize_address,
     list_objects,
     read_object,
     split_address,
 )
-from twin_resources.storage.sources.listing import NothingThere, fingerprint, list_source
+from twin_resources.storage.sources.listing import SourceNotFoundError, fingerprint, list_source
 
 
 def test_addresses() -> None:
     assert split_address("s3://bucket/a/b/") == ("bucket", "a/b")
     assert split_address("s3:/bucket") == ("bucket", "")
-    assert address_of("s3:/bucket/a b") == "s3://bucket/a b"
+    assert normalize_address("s3:/bucket/a b") == "s3://bucket/a b"
     with pytest.raises(TwinError, match="s3://BUCKET"):
         split_address("s3://")
 
@@ -50,10 +50,10 @@ def test_an_object_is_read_as_it_was_listed(bucket: Bucket) -> None:
     [listed] = list_objects(source)
     assert read_object(source, listed) == b"one"
     bucket.put("a.md", "two")
-    with pytest.raises(ObjectChanged):
+    with pytest.raises(ObjectChangedError):
         read_object(source, listed)
     bucket.delete("a.md")
-    with pytest.raises(ObjectChanged):
+    with pytest.raises(ObjectChangedError):
         read_object(source, listed)
 
 
@@ -103,11 +103,11 @@ def test_fingerprints_follow_the_objects(bucket: Bucket) -> None:
 def test_an_empty_prefix_and_an_unreachable_one_are_told_apart(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(NothingThere):
+    with pytest.raises(SourceNotFoundError):
         list_source(f"s3://{bucket.name}/empty")
     with pytest.raises(TwinError, match="NoSuchBucket") as missing:
         list_source("s3://nobody-has-this-bucket/posts")
-    assert not isinstance(missing.value, NothingThere)
+    assert not isinstance(missing.value, SourceNotFoundError)
     monkeypatch.setenv("AWS_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(TwinError, match="AWS_ENDPOINT, the credentials and the network"):
         list_source(f"s3://{bucket.name}/empty")

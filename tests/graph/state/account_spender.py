@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from twin_resources.access.account import SpendingAccount
-from twin_resources.access.spending_limits import OverLimit, SpendingLimit, SpendingLimits
+from twin_resources.access.spending_limits import OverLimitError, SpendingLimit, SpendingLimits
 from twin_resources.storage.state.state import State
 
 MOST, COST = 0.0001, 0.00009
@@ -32,8 +32,8 @@ def main(url: str, requests: int, limit: float, bill: str, how: str = "") -> Non
     sys.stdin.readline()
     for number in range(requests):
         try:
-            held = account.reserve(purpose="answer", author="ada", key="k", most_usd=MOST)
-        except OverLimit:
+            held = account.reserve(purpose="answer", author="ada", key="k", max_usd=MOST)
+        except OverLimitError:
             continue
         with Path(bill).open("a", encoding="utf-8") as stream:
             stream.write(f"{COST}\n")

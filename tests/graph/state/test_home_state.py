@@ -7,12 +7,12 @@ from typing import Any
 import dagster as dg
 import pytest
 from twin_cli.commands.doctor import stores
-from twin_cli.commands.doctor.findings import looked
+from twin_cli.commands.doctor.findings import run_check
 from twin_cli.commands.outcome import open_registry
 
 from tests.registered import register_version
 from twin_resources.dagster_resources import RegistryResource
-from twin_resources.registry.home_state import EmptyStateStore, check_state_of_home
+from twin_resources.registry.home_state import EmptyStateStoreError, check_store_belongs_to_home
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
@@ -48,23 +48,23 @@ def test_an_empty_store_beside_a_living_home_is_refused_everywhere_and_changes_n
 ) -> None:
     policy = living.policy_path.read_bytes()
     there = named(living, monkeypatch, store_url)
-    [found] = looked("state", lambda: stores.look_at_state(there))
+    [found] = run_check("state", lambda: stores.check_state(there))
     assert found.verdict == "fail"
     assert "`twin backup FILE`" in found.remedy
-    with pytest.raises(EmptyStateStore, match=r"names versions of mara.*twin restore"):
+    with pytest.raises(EmptyStateStoreError, match=r"names versions of mara.*twin restore"):
         open_registry(there)
-    with pytest.raises(EmptyStateStore):
+    with pytest.raises(EmptyStateStoreError):
         RegistryResource().registry()
     state = State.open(store_url)
     registry = Registry(state, policy_path=there.policy_path)
-    with pytest.raises(EmptyStateStore):
+    with pytest.raises(EmptyStateStoreError):
         registry.publish()
-    with pytest.raises(EmptyStateStore):
+    with pytest.raises(EmptyStateStoreError):
         register_version(registry, "new", "c", **PATHS)
-    with pytest.raises(EmptyStateStore):
+    with pytest.raises(EmptyStateStoreError):
         registry.set_routing("mara", {"canary_share": 0.5})
     assert registry.versions("new") == []
-    [found] = looked("state", lambda: stores.look_at_state(there))
+    [found] = run_check("state", lambda: stores.check_state(there))
     assert found.verdict == "fail", "its tables are made now"
     state.close()
     assert living.policy_path.read_bytes() == policy
@@ -89,11 +89,11 @@ def test_a_run_of_dagster_is_refused_before_its_step(
 def test_a_store_that_was_lost_is_refused(living: Settings) -> None:
     file = living.home / "state.sqlite"
     file.unlink()
-    [found] = looked("state", lambda: stores.look_at_state(living))
+    [found] = run_check("state", lambda: stores.check_state(living))
     assert (found.verdict, "twin restore" in found.remedy) == ("fail", True)
     file.write_bytes(b"")  # what some tools leave of a file that they could not write
-    assert next(iter(stores.look_at_state(living))).verdict == "fail"
-    with pytest.raises(EmptyStateStore, match="restore its last backup"):
+    assert next(iter(stores.check_state(living))).verdict == "fail"
+    with pytest.raises(EmptyStateStoreError, match="restore its last backup"):
         open_registry(living)
 
 
@@ -101,15 +101,15 @@ def test_a_store_with_rows_of_another_home_beside_is_refused_before_there_is_a_v
     home: Settings, store_url: str
 ) -> None:
     first = State.open(home.state_address)
-    check_state_of_home(home, first)
+    check_store_belongs_to_home(home, first)
     there = home.model_copy(update={"state_url": store_url})
-    check_state_of_home(there, State.open(store_url))  # nothing was kept yet
+    check_store_belongs_to_home(there, State.open(store_url))  # nothing was kept yet
     with first.transaction() as connection:
         from twin_resources.storage.state.state_tables import routing
 
         connection.execute(routing.insert().values(author="a", table={}, written_at="now"))
-    with pytest.raises(EmptyStateStore, match=r"state\.sqlite is the store of this home"):
-        check_state_of_home(there, State.open(store_url))
+    with pytest.raises(EmptyStateStoreError, match=r"state\.sqlite is the store of this home"):
+        check_store_belongs_to_home(there, State.open(store_url))
 
 
 def test_the_last_author_may_be_forgotten(living: Settings) -> None:
@@ -118,6 +118,6 @@ def test_the_last_author_may_be_forgotten(living: Settings) -> None:
 
     with registry.state.transaction() as connection:
         connection.execute(model_versions.delete())
-    assert registry.publish(forgotten="mara").authors == {}
+    assert registry.publish(erased_author="mara").authors == {}
     assert read_policy(living.policy_path).authors == {}
     assert registry.publish().authors == {}

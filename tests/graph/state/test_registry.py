@@ -15,14 +15,14 @@ from tests.queued_notices import queued_notices
 from tests.registered import register_version
 from tests.unit.registry.claims_beside import beside_stable
 from twin_resources.errors import TwinError
-from twin_resources.registry.moves import Mode, Outcome
+from twin_resources.registry.moves import ReleaseMode, Outcome
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import (
-    Evidence,
+    TrialResult,
     GateClaim,
     ModelVersion,
     Move,
-    MoveRefused,
+    MoveRefusedError,
     Registry,
     Verdict,
     reconcile,
@@ -75,7 +75,9 @@ def release(registry: Registry, *checkpoints: str) -> None:
         reconcile_all(registry)
 
 
-def reconcile_all(registry: Registry, mode: Mode = "gate", **evidence: Evidence) -> list[Move]:
+def reconcile_all(
+    registry: Registry, mode: ReleaseMode = "gate", **evidence: TrialResult
+) -> list[Move]:
     by_version = {int(name[1:]): said for name, said in evidence.items()}
     return reconcile(
         registry, "mara", gate_version=GATE, mode=mode, actor="dagster", evidence=by_version
@@ -108,7 +110,7 @@ def test_an_answer_model_is_stable_by_a_persons_word_until_a_trial_is_won(
 ) -> None:
     named = name_answer_model(registry)
     assert reconcile_all(registry) == []
-    with pytest.raises(MoveRefused, match="no PASSED verdict"):
+    with pytest.raises(MoveRefusedError, match="no PASSED verdict"):
         registry.move(
             "mara", named.version, "stable", actor="dagster", reason="none", gate_version=GATE
         )
@@ -121,7 +123,7 @@ def test_an_answer_model_is_stable_by_a_persons_word_until_a_trial_is_won(
     judge(registry, "h2")
     reconcile_all(registry, mode="gate")
     assert states(registry) == ["stable", "shadow"]
-    won = Evidence("promote", "better, after 80 pairs", incumbent=1)
+    won = TrialResult("promote", "better, after 80 pairs", incumbent=1)
     reconcile_all(registry, mode="gate", v2=won)
     assert states(registry) == ["retired", "stable"]
     assert name_answer_model(registry).state == "retired", "naming it again does not bring it back"
@@ -130,7 +132,7 @@ def test_an_answer_model_is_stable_by_a_persons_word_until_a_trial_is_won(
 def test_an_answer_model_goes_by_a_persons_word_and_comes_back(registry: Registry) -> None:
     name_answer_model(registry)
     registry.move("mara", 1, "stable", actor="command:jo", reason="named", force=True)
-    with pytest.raises(MoveRefused, match="it may go to refused"):
+    with pytest.raises(MoveRefusedError, match="it may go to refused"):
         registry.move("mara", 1, "retired", actor="dagster", reason="by itself")
     registry.move("mara", 1, "retired", actor="command:jo", reason="not wanted", force=True)
     assert served(registry) is None
@@ -141,7 +143,7 @@ def test_an_answer_model_goes_by_a_persons_word_and_comes_back(registry: Registr
 
 def test_a_tuned_version_is_not_taken_away_like_an_answer_model(registry: Registry) -> None:
     release(registry, "h1")
-    with pytest.raises(MoveRefused, match="it may go to nowhere"):
+    with pytest.raises(MoveRefusedError, match="it may go to nowhere"):
         registry.move("mara", 1, "retired", actor="command:jo", reason="off", force=True)
 
 
@@ -150,8 +152,8 @@ def test_versions_are_numbered_by_author(registry: Registry) -> None:
     assert register(registry, "j1", author="josé").version == 1
     assert registry.authors() == ["josé", "mara"]
     assert registry.get("mara", 2).checkpoint == "h2"
-    assert registry.by_checkpoint("j1") == registry.get("josé", 1)
-    assert registry.by_checkpoint("j1", author="mara") is None
+    assert registry.find_by_checkpoint("j1") == registry.get("josé", 1)
+    assert registry.find_by_checkpoint("j1", author="mara") is None
     with pytest.raises(TwinError, match=r"find v9 of mara.*v1, v2"):
         registry.get("mara", 9)
 
@@ -196,9 +198,9 @@ def test_a_release_is_taken_back_by_a_later_verdict_alone(
 ) -> None:
     release(registry, "h1")
     back: dict[str, Any] = {"actor": "evaluation_report", "reason": "it recites"}
-    with pytest.raises(MoveRefused, match="PASSED by gate-1"):
+    with pytest.raises(MoveRefusedError, match="PASSED by gate-1"):
         registry.move("mara", 1, "refused", **back, gate_version=GATE)
-    with pytest.raises(MoveRefused, match="no verdict of gate ''"):
+    with pytest.raises(MoveRefusedError, match="no verdict of gate ''"):
         registry.move("mara", 1, "refused", **back)
     judge(registry, "h1", outcome)
     assert [verdict.outcome for verdict in registry.verdicts("h1", GATE)] == ["passed", outcome]
@@ -213,7 +215,7 @@ def test_a_release_is_taken_back_by_a_later_verdict_alone(
     assert "base model answers" in told["v1 of mara was taken back"]
     assert reconcile_all(registry) == []
     registry.move("mara", 1, "stable", actor="chris", reason="I read it", force=True)
-    with pytest.raises(MoveRefused, match="a person has released it against the gate"):
+    with pytest.raises(MoveRefusedError, match="a person has released it against the gate"):
         registry.move("mara", 1, "refused", **back, gate_version=GATE)
     assert served(registry) == 1
 
@@ -228,9 +230,11 @@ def test_a_release_without_a_passed_verdict_is_refused(
     judge(registry, "another checkpoint")
     judge(registry, "h1", gate="gate-0")
     for to in ("stable", "shadow", "canary"):
-        with pytest.raises(MoveRefused, match="no PASSED verdict of gate gate-1 for checkpoint h1"):
+        with pytest.raises(
+            MoveRefusedError, match="no PASSED verdict of gate gate-1 for checkpoint h1"
+        ):
             registry.move("mara", 1, to, actor="me", reason="please", gate_version=GATE)
-    with pytest.raises(MoveRefused, match="no gate version was named"):
+    with pytest.raises(MoveRefusedError, match="no gate version was named"):
         registry.move("mara", 1, "stable", actor="me", reason="please")
     assert states(registry) == ["candidate"]
     assert registry.moves("mara") == []
@@ -244,7 +248,7 @@ def test_the_first_that_passes_becomes_stable_and_is_served(registry: Registry) 
     (move,) = reconcile_all(registry)
     assert (move.from_state, move.to_state, move.actor) == ("candidate", "stable", "dagster")
     assert reconcile_all(registry) == []
-    stable = registry.stable("mara")
+    stable = registry.stable_version("mara")
     assert stable is not None
     assert stable.version == served(registry) == 1
     assert read_policy(registry.policy_path).gate_version == GATE
@@ -271,9 +275,9 @@ def test_a_successor_retires_and_a_rollback_rolls_back(registry: Registry) -> No
     assert served(registry) == 2
     registry.rollback("mara", 1, actor="chris", reason="further back")
     assert states(registry) == ["stable", "rolled_back", "rolled_back"]
-    with pytest.raises(MoveRefused, match="no retired version"):
+    with pytest.raises(MoveRefusedError, match="no retired version"):
         registry.rollback("mara", actor="chris", reason="still further")
-    with pytest.raises(MoveRefused, match="from rolled_back it may go to nowhere"):
+    with pytest.raises(MoveRefusedError, match="from rolled_back it may go to nowhere"):
         registry.rollback("mara", 2, actor="chris", reason="forward")
     assert reconcile_all(registry) == [], "a reconciliation does not undo a person's rollback"
 
@@ -282,7 +286,7 @@ def test_a_person_may_force_a_refused_one_and_it_is_marked(registry: Registry) -
     register(registry, "h1")
     judge(registry, "h1", "not_decided")
     reconcile_all(registry)
-    with pytest.raises(MoveRefused, match="force it, with a reason"):
+    with pytest.raises(MoveRefusedError, match="force it, with a reason"):
         registry.move("mara", 1, "stable", actor="chris", reason="small corpus")
     move = registry.move("mara", 1, "stable", actor="chris", reason="small corpus", force=True)
     assert move.forced
@@ -293,7 +297,7 @@ def test_a_person_may_force_a_refused_one_and_it_is_marked(registry: Registry) -
 
 def test_force_is_for_refused_and_parked_only(registry: Registry) -> None:
     register(registry, "h1")
-    with pytest.raises(MoveRefused, match="from candidate it may go to nowhere"):
+    with pytest.raises(MoveRefusedError, match="from candidate it may go to nowhere"):
         registry.move("mara", 1, "stable", actor="chris", reason="now", force=True)
 
 
@@ -313,7 +317,7 @@ def test_a_canary_is_served_beside_the_stable_one_until_it_is_decided(registry: 
     assert author.canary is not None
     assert author.canary.version == 2
     assert author.weights == {"stable": 0.9, "canary": 0.1}
-    reconcile_all(registry, mode="canary", v2=Evidence("roll_back", "D = 21 after 33 pairs"))
+    reconcile_all(registry, mode="canary", v2=TrialResult("roll_back", "D = 21 after 33 pairs"))
     assert states(registry) == ["stable", "rolled_back"]
     assert read_policy(registry.policy_path).authors["mara"].canary is None
 
@@ -322,13 +326,13 @@ def test_a_tainted_stable_version_is_served_no_longer(registry: Registry) -> Non
     release(registry, "h1", "h2")
     registry.taint("mara", 2, actor="forget", reason="a post was forgotten")
     assert served(registry) is None
-    stable = registry.stable("mara")
+    stable = registry.stable_version("mara")
     assert stable is not None
     assert stable.tainted
     registry.taint("mara", 1, actor="forget", reason="a post was forgotten")
-    with pytest.raises(MoveRefused, match="no retired version that may answer"):
+    with pytest.raises(MoveRefusedError, match="no retired version that may answer"):
         registry.rollback("mara", actor="chris", reason="go back")
-    with pytest.raises(MoveRefused, match="the version is tainted"):
+    with pytest.raises(MoveRefusedError, match="the version is tainted"):
         registry.rollback("mara", 1, actor="chris", reason="go back")
 
 
@@ -426,7 +430,7 @@ def test_an_unchanged_policy_keeps_its_file(registry: Registry) -> None:
 def test_prose_is_forced_of_the_stable_version_alone(registry: Registry) -> None:
     release(registry, "first")
     register(registry, "second")
-    with pytest.raises(MoveRefused, match=r"that it is candidate.*release it first"):
+    with pytest.raises(MoveRefusedError, match=r"that it is candidate.*release it first"):
         registry.force_prose("mara", 2, actor="ann", reason="I have read fifty")
     before = registry.moves("mara")
     move = registry.force_prose("mara", 1, actor="ann", reason="I have read fifty")
@@ -443,10 +447,10 @@ def test_a_tainted_version_is_moved_nowhere_that_answers(registry: Registry) -> 
     tainted = registry.taint("mara", 1, actor="forget", reason="a post")
     assert (tainted.tainted, tainted.state) == (True, "candidate")
     assert registry.moves("mara")[-1].reason == "a post"
-    with pytest.raises(MoveRefused, match="tainted"):
+    with pytest.raises(MoveRefusedError, match="tainted"):
         registry.move("mara", 1, "stable", actor="a", reason="r", gate_version=GATE)
     registry.move("mara", 1, "refused", actor="a", reason="r")
-    with pytest.raises(MoveRefused, match="tainted"):
+    with pytest.raises(MoveRefusedError, match="tainted"):
         registry.move("mara", 1, "stable", actor="a", reason="r", gate_version=GATE, force=True)
 
 
@@ -456,11 +460,11 @@ def test_a_move_without_the_gates_version_or_against_another_stable_one_is_refus
     release(registry, "first")
     register(registry, "second")
     judge(registry, "second")
-    with pytest.raises(MoveRefused, match="no gate version was named"):
+    with pytest.raises(MoveRefusedError, match="no gate version was named"):
         registry.move("mara", 2, "stable", actor="a", reason="r")
-    with pytest.raises(MoveRefused, match="evidence against v2, but stable is v1"):
-        registry.move("mara", 2, "stable", actor="a", reason="r", gate_version=GATE, against=2)
-    registry.move("mara", 2, "stable", actor="a", reason="r", gate_version=GATE, against=1)
+    with pytest.raises(MoveRefusedError, match="evidence against v2, but stable is v1"):
+        registry.move("mara", 2, "stable", actor="a", reason="r", gate_version=GATE, incumbent=2)
+    registry.move("mara", 2, "stable", actor="a", reason="r", gate_version=GATE, incumbent=1)
     assert states(registry) == ["retired", "stable"]
     with pytest.raises(TwinError, match="versions of this author: v1, v2"):
         registry.get("mara", 3)
@@ -469,17 +473,17 @@ def test_a_move_without_the_gates_version_or_against_another_stable_one_is_refus
 
 
 def test_moves_are_numbered_over_all_authors(registry: Registry) -> None:
-    assert registry.newest_move() == 0
+    assert registry.newest_move_number() == 0
     for author in ("nils", "mara"):
         register(registry, f"of {author}", author)
         registry.move(author, 1, "refused", actor="chris", reason="no")
         registry.move(author, 1, "stable", actor="chris", reason="yes", force=True)
     numbers = [move.number for one in ("nils", "mara") for move in registry.moves(one)]
     assert numbers == sorted(numbers)
-    assert registry.newest_move() == numbers[-1]
-    assert registry.authors_moved(after=0) == ["mara", "nils"]
-    assert registry.authors_moved(after=numbers[1]) == ["mara"]
-    assert registry.authors_moved(after=numbers[-1]) == []
+    assert registry.newest_move_number() == numbers[-1]
+    assert registry.authors_with_moves(after=0) == ["mara", "nils"]
+    assert registry.authors_with_moves(after=numbers[1]) == ["mara"]
+    assert registry.authors_with_moves(after=numbers[-1]) == []
 
 
 def test_any_version_of_the_gate_may_have_passed_it(registry: Registry) -> None:
@@ -488,7 +492,7 @@ def test_any_version_of_the_gate_may_have_passed_it(registry: Registry) -> None:
     judge(registry, "h1", "passed")
     judge(registry, "h1", "failed", gate="gate-2")
     judge(registry, "h2", "failed")
-    assert [registry.ever_passed(one) for one in ("h1", "h2", "h3")] == [True, False, False]
+    assert [registry.has_ever_passed(one) for one in ("h1", "h2", "h3")] == [True, False, False]
     assert [verdict.outcome for verdict in registry.verdicts("h1", GATE)] == ["passed"]
     assert registry.verdicts("h2", "gate-2") == []
     latest = registry.latest_verdict("mara")
@@ -511,12 +515,12 @@ def test_a_move_that_is_refused_is_asked_for_again_where_somebody_moved_in_betwe
             refusals.append(number)
             if meanwhile == "moved by hand":
                 move(author, 1, "refused", actor="chris", reason="no")
-            raise MoveRefused("move v1", found="candidate no longer", next_step="look")
+            raise MoveRefusedError("move v1", found="candidate no longer", next_step="look")
         return move(author, number, to, **said)
 
     monkeypatch.setattr(registry, "move", refuses_once)
     if meanwhile == "nothing":
-        with pytest.raises(MoveRefused, match="candidate no longer"):
+        with pytest.raises(MoveRefusedError, match="candidate no longer"):
             reconcile_all(registry)
         return
     assert [(one.version, one.to_state) for one in reconcile_all(registry)] == [(2, "refused")]

@@ -21,24 +21,28 @@ from twin_resources.errors import TwinError
 from twin_resources.registry.following import (
     Follower,
     fetch_versions,
-    follower_of,
+    create_follower,
     share_weights,
 )
 from twin_resources.registry.policy import Policy
-from twin_resources.registry.registry import HOME, Registry
+from twin_resources.registry.registry import HOME_PREFIX, Registry
 from twin_resources.registry.shared_files import (
-    changes,
-    files_of,
-    follow_files,
-    mark_of,
+    compare_files,
+    read_author_files,
+    update_files,
+    read_change_token,
     store_files,
-    stored_files,
+    read_stored_files,
 )
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.places import FilePlace
-from twin_resources.storage.shared_folders import LIST, NotStored, SharedFolders
+from twin_resources.storage.places import FileStore
+from twin_resources.storage.shared_folders import (
+    FILE_LIST_NAME,
+    FolderNotStoredError,
+    SharedFolders,
+)
 from twin_resources.storage.state.state import State
-from twin_resources.storage.weights.weights import RECORD, embedder_folder, prepared_folder
+from twin_resources.storage.weights.weights import RECORD_FILE, embedder_folder, prepared_folder
 
 __all__ = ["postgresql", "postgresql_url"]  # fixtures
 NAME = "checkpoints/ann/0123"
@@ -73,11 +77,11 @@ def with_checkpoint(shared: SharedFolders) -> SharedFolders:
 
 def test_a_folder_is_stored_once_and_fetched_once(tmp_path: Path, address: str) -> None:
     first, second = with_checkpoint(host(tmp_path / "a", address)), host(tmp_path / "b", address)
-    with pytest.raises(NotStored, match=NAME):
+    with pytest.raises(FolderNotStoredError, match=NAME):
         second.fetch(NAME)
     assert not (second.home / NAME).exists()
-    assert (first.put(NAME), first.put(NAME)) == (True, False)
-    assert second.names("checkpoints") == [NAME]
+    assert (first.store(NAME), first.store(NAME)) == (True, False)
+    assert second.list_folders("checkpoints") == [NAME]
     done: list[bool] = []
     threads = [threading.Thread(target=lambda: done.append(second.fetch(NAME))) for _ in range(2)]
     for thread in threads:
@@ -91,10 +95,10 @@ def test_a_folder_is_stored_once_and_fetched_once(tmp_path: Path, address: str) 
 
 def test_other_bytes_than_were_stored_make_no_folder(tmp_path: Path, address: str) -> None:
     first, second = with_checkpoint(host(tmp_path / "a", address)), host(tmp_path / "b", address)
-    first.put(NAME)
+    first.store(NAME)
     changed = tmp_path / "changed"
     changed.write_bytes(b"x")
-    FilePlace(address).store(f"{NAME}/manifest.json", changed)
+    FileStore(address).store_file(f"{NAME}/manifest.json", changed)
     with pytest.raises(TwinError, match=r"other bytes in manifest.json"):
         second.fetch(NAME)
     assert not (second.home / NAME).exists()
@@ -102,10 +106,10 @@ def test_other_bytes_than_were_stored_make_no_folder(tmp_path: Path, address: st
 
 def test_a_folder_whose_list_is_missing_is_not_there(tmp_path: Path) -> None:
     shared = with_checkpoint(host(tmp_path / "a", str(tmp_path / "store")))
-    shared.put(NAME)
-    (tmp_path / "store" / NAME / LIST).unlink()
-    assert not shared.has(NAME)
-    assert shared.put(NAME), "a put that was killed is done again"
+    shared.store(NAME)
+    (tmp_path / "store" / NAME / FILE_LIST_NAME).unlink()
+    assert not shared.contains(NAME)
+    assert shared.store(NAME), "a put that was killed is done again"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -118,40 +122,43 @@ def state(request: pytest.FixtureRequest, home: Settings, postgresql_url: str) -
 def test_rows_say_what_is_new_changed_and_gone(state: State, home: Settings) -> None:
     write_author(home, Author("ann", "Ann"))
     write_author(home, Author("bob", "Bob"))
-    wanted = files_of(home.authors_dir)
-    assert changes(stored_files(state), wanted).new == ("authors/ann.toml", "authors/bob.toml")
-    before = mark_of(state)
-    store_files(state, wanted, among=wanted)
-    first = mark_of(state)
-    store_files(state, wanted, among=wanted)
-    assert (first != before, mark_of(state)) == (True, first), "twice is once"
+    wanted = read_author_files(home.authors_dir)
+    assert compare_files(read_stored_files(state), wanted).new == (
+        "authors/ann.toml",
+        "authors/bob.toml",
+    )
+    before = read_change_token(state)
+    store_files(state, wanted, row_names=wanted)
+    first = read_change_token(state)
+    store_files(state, wanted, row_names=wanted)
+    assert (first != before, read_change_token(state)) == (True, first), "twice is once"
     write_author(home, Author("ann", "Ann Bell"))
     (home.authors_dir / "bob.toml").unlink()
-    wanted = files_of(home.authors_dir)
-    found = changes(stored_files(state), wanted)
-    assert (found.new, found.changed, found.gone) == (
+    wanted = read_author_files(home.authors_dir)
+    found = compare_files(read_stored_files(state), wanted)
+    assert (found.new, found.changed, found.deleted) == (
         (),
         ("authors/ann.toml",),
         ("authors/bob.toml",),
     )
-    store_files(state, wanted, among=["authors/ann.toml"])
-    assert stored_files(state).keys() == {"authors/ann.toml", "authors/bob.toml"}
-    store_files(state, wanted, among=["authors/bob.toml"])
-    assert stored_files(state) == wanted
-    assert mark_of(state) != first
+    store_files(state, wanted, row_names=["authors/ann.toml"])
+    assert read_stored_files(state).keys() == {"authors/ann.toml", "authors/bob.toml"}
+    store_files(state, wanted, row_names=["authors/bob.toml"])
+    assert read_stored_files(state) == wanted
+    assert read_change_token(state) != first
 
 
 def test_a_file_that_a_person_changed_is_kept_and_named(home: Settings) -> None:
     write_author(home, Author("ann", "Ann"))
-    stored = files_of(home.authors_dir)
-    assert follow_files(home.home, stored) == []
+    stored = read_author_files(home.authors_dir)
+    assert update_files(home.home, stored) == []
     write_author(home, Author("ann", "Ann Bell"))
-    (kept,) = follow_files(home.home, stored)
+    (kept,) = update_files(home.home, stored)
     assert "authors/ann.toml was changed on this host" in kept
     assert "Ann Bell" in (home.authors_dir / "ann.toml").read_text()
     (home.authors_dir / "ann.toml").unlink()
-    assert follow_files(home.home, stored) == []
-    assert follow_files(home.home, {}) == []
+    assert update_files(home.home, stored) == []
+    assert update_files(home.home, {}) == []
     assert author_slugs(home) == [], "what is gone there is gone here"
 
 
@@ -161,16 +168,16 @@ def test_a_file_that_a_person_changed_is_kept_and_named(home: Settings) -> None:
 )  # fmt: skip
 def test_a_row_that_names_another_place_writes_nothing(home: Settings, name: str) -> None:
     before = set(home.home.parent.rglob("*"))
-    (kept,) = follow_files(home.home, {name: "x = 1"})
+    (kept,) = update_files(home.home, {name: "x = 1"})
     assert repr(name) in kept
     assert set(home.home.parent.rglob("*")) == before
-    follow_files(home.home, {name: "x = 1", "authors/zoe.toml": 'name = "Zoe"'})
+    update_files(home.home, {name: "x = 1", "authors/zoe.toml": 'name = "Zoe"'})
     assert author_slugs(home) == ["zoe"], "the others are followed"
 
 
 def test_alone_nothing_is_followed(home: Settings) -> None:
-    assert follower_of(home) is None
-    assert follower_of(home.model_copy(update={"state_url": home.state_address})) is None
+    assert create_follower(home) is None
+    assert create_follower(home.model_copy(update={"state_url": home.state_address})) is None
 
 
 def test_paths_of_a_shared_registry_are_of_each_hosts_home(
@@ -186,7 +193,7 @@ def test_paths_of_a_shared_registry_are_of_each_hosts_home(
             "https://example.org/v1#model",
         )
         assert first.get("ann", 1).folder == paths["folder"]
-        assert HOME not in str(second.by_checkpoint("0123"))
+        assert HOME_PREFIX not in str(second.find_by_checkpoint("0123"))
 
 
 def home_of(folder: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Settings:
@@ -203,7 +210,7 @@ def test_another_host_gets_the_base_model_and_the_embedder_that_one_has_prepared
     base, embedder, model = prepared_folder(first), embedder_folder(first), tmp_path / "model"
     for path, said in (
         (base / "r1" / "base.gguf", "GGUF"),
-        (base / "r1" / RECORD, json.dumps(
+        (base / "r1" / RECORD_FILE, json.dumps(
             {"name": "org/base", "folder": str(model), "source": f"folder:{model}"}
         )),
         (model / "config.json", "{}"),
@@ -222,7 +229,7 @@ def test_another_host_gets_the_base_model_and_the_embedder_that_one_has_prepared
     second = home_of(tmp_path / "second", monkeypatch, tmp_path / "store")
     assert fetch_versions(second, Policy()) == []
     there = prepared_folder(second) / "r1"
-    record = json.loads((there / RECORD).read_text())
+    record = json.loads((there / RECORD_FILE).read_text())
     assert record == {"name": "org/base", "folder": "model", "source": "hub:org/base"}
     assert (there / "base.gguf").read_text() == "GGUF"
     assert (there / "model" / "config.json").read_text() == "{}"
@@ -260,33 +267,33 @@ def test_a_follower_says_what_it_misses_and_goes_on_without_postgresql(
     now = [0.0]
     shared = home.model_copy(update={"state_url": postgresql_url})
     follower = Follower(shared, clock=lambda: now[0])
-    assert follower.behind, "not read yet"
+    assert follower.lag_reason, "not read yet"
     with closing(State.open(postgresql_url)) as state:
         registry = Registry(state, policy_path=home.home / "of-another" / "policy.json")
-        follower.step()
-        assert (follower.behind, follower.note) == ("", "")
+        follower.poll_once()
+        assert (follower.lag_reason, follower.problems) == ("", "")
         assert capsys.readouterr().err == "follows the state store: up to date\n"
         register_version(registry, "ann", "0123", folder=str(home.home / "of-another" / NAME))
         registry.move("ann", 1, "refused", actor="gate", reason="test")
         registry.move("ann", 1, "stable", actor="person", reason="test", force=True)
-    follower.step()
-    assert f"needs {NAME}" in follower.behind
-    assert capsys.readouterr().err == f"follows the state store: {follower.behind}\n"
+    follower.poll_once()
+    assert f"needs {NAME}" in follower.lag_reason
+    assert capsys.readouterr().err == f"follows the state store: {follower.lag_reason}\n"
     (home.home / NAME).mkdir(parents=True)
     now[0] += 4
-    follower.step()
-    assert f"needs {NAME}" in follower.behind, "it looks again after five seconds"
+    follower.poll_once()
+    assert f"needs {NAME}" in follower.lag_reason, "it looks again after five seconds"
     now[0] += 2
-    follower.step()
-    assert (follower.behind, follower.note) == ("", "")
+    follower.poll_once()
+    assert (follower.lag_reason, follower.problems) == ("", "")
     there = follower._state
     follower._state = State(sa.create_engine("postgresql://twin@127.0.0.1:1/none"))
-    follower.step()
-    assert "what was followed last goes on" in follower.note
+    follower.poll_once()
+    assert "what was followed last goes on" in follower.problems
     follower._state, now[0] = there, now[0] + 60
-    follower.step()
-    assert (follower.behind, follower.note) == ("", ""), "it is back"
+    follower.poll_once()
+    assert (follower.lag_reason, follower.problems) == ("", ""), "it is back"
     away = Follower(shared.model_copy(update={"state_url": "postgresql://twin@127.0.0.1:1/none"}))
-    away.step()
-    assert away.behind == ""
-    assert "what was followed last goes on" in away.note
+    away.poll_once()
+    assert away.lag_reason == ""
+    assert "what was followed last goes on" in away.problems

@@ -26,14 +26,14 @@ from tests.graph.state.lease_holder import (
 from twin_resources.errors import TwinError
 from twin_resources.registry import rows
 from twin_resources.storage.state.lease import (
-    LeaseBusy,
-    LeaseLost,
+    LeaseBusyError,
+    LeaseLostError,
     boot_identity,
-    process_started,
+    process_start_time,
 )
 from twin_resources.storage.state.state import State, StateError
 from twin_resources.storage.state.state_tables import leases, routing, schema_number
-from twin_resources.storage.storage_faults import Away, Damaged
+from twin_resources.storage.storage_faults import UnreachableError, DamagedError
 
 PROCESSES = multiprocessing.get_context("forkserver")
 DAY_S = 86_400.0
@@ -46,7 +46,7 @@ def put(connection: sa.Connection, number: int) -> None:
 
 
 def stored(state: State) -> list[Any]:
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         return list(connection.execute(sa.select(routing.c.table)).scalars())
 
 
@@ -80,7 +80,7 @@ def test_an_exception_rolls_back(state: State) -> None:
 def test_a_reader_sees_one_moment_and_does_not_wait_for_a_writer(state: State) -> None:
     with state.transaction() as connection:
         put(connection, 1)
-    with state.reading() as reader:
+    with state.read_transaction() as reader:
         assert reader.execute(sa.select(routing.c.table)).scalar_one() == {"n": 1}
         with state.transaction() as writer:
             writer.execute(sa.update(routing).values(table={"n": 2}))
@@ -122,8 +122,8 @@ def test_a_store_of_an_earlier_release_gains_the_column_and_keeps_its_versions(
     state.close()
     for _ in range(2):  # and opening it once more changes nothing
         again = State.open(store_url)
-        with again.reading() as connection:
-            [version] = rows.versions(connection, "mara")
+        with again.read_transaction() as connection:
+            [version] = rows.list_versions(connection, "mara")
             # what the release before names, it still finds
             names = sa.text(f"SELECT {', '.join(old)} FROM model_versions")
             assert connection.execute(names).one().state == "stable"
@@ -140,7 +140,7 @@ def test_a_table_that_no_code_reads_any_more_goes_with_the_texts_in_it(store_url
     state.close()
     for _ in range(2):
         again = State.open(store_url)
-        with again.reading() as connection:
+        with again.read_transaction() as connection:
             assert "provider_batch_rows" not in sa.inspect(connection).get_table_names()
         assert stored(again) == [{"n": 1}]
         again.close()
@@ -167,12 +167,12 @@ def test_another_kind_of_database_is_refused_with_what_can_be_named() -> None:
 
 
 def test_a_store_that_cannot_be_reached_says_so_without_the_password(tmp_path: Path) -> None:
-    with pytest.raises(Away, match=r"the server runs") as caught:
+    with pytest.raises(UnreachableError, match=r"the server runs") as caught:
         State.open("postgresql://twin:geheim@127.0.0.1:9/twin")
     assert "geheim" not in str(caught.value)
     folder = tmp_path / "state.sqlite"
     folder.mkdir()
-    with pytest.raises(Damaged, match="unable to open"):
+    with pytest.raises(DamagedError, match="unable to open"):
         State.open(f"sqlite:///{folder}")
 
 
@@ -186,7 +186,7 @@ def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
 def test_a_lease_is_held_by_one_at_a_time(state: State) -> None:
     with state.lease("table"):
         with (
-            pytest.raises(LeaseBusy, match=rf"'table'.*process {os.getpid()} on"),
+            pytest.raises(LeaseBusyError, match=rf"'table'.*process {os.getpid()} on"),
             state.lease("table", wait_s=0.1),
         ):
             pytest.fail("two holders")
@@ -238,7 +238,7 @@ def test_a_dead_holder_is_replaced_at_once(store_url: str, state: State, tmp_pat
     sign = tmp_path / "held"
     holder = started(hold_until_killed, store_url, sign, 600.0)
     wait_for(sign)
-    with pytest.raises(LeaseBusy), state.lease("table", wait_s=0.2):
+    with pytest.raises(LeaseBusyError), state.lease("table", wait_s=0.2):
         pytest.fail("the holder lives")
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGKILL)
@@ -253,8 +253,8 @@ def test_a_reused_process_number_is_not_the_holder(state: State) -> None:
             connection.execute(sa.update(leases).values(process_started="1"))
         with state.lease("table", wait_s=1):
             pass
-        with pytest.raises(LeaseLost):
-            first.confirm()
+        with pytest.raises(LeaseLostError):
+            first.renew()
 
 
 def test_a_holder_of_another_machine_keeps_it_until_it_expires(state: State) -> None:
@@ -263,7 +263,7 @@ def test_a_holder_of_another_machine_keeps_it_until_it_expires(state: State) -> 
             elsewhere = {"machine": "elsewhere/boot/pid", "boot": "elsewhere", "pid": 1}
             connection.execute(sa.update(leases).values(elsewhere))
         with (
-            pytest.raises(LeaseBusy, match="process 1 on elsewhere"),
+            pytest.raises(LeaseBusyError, match="process 1 on elsewhere"),
             state.lease("table", wait_s=0.2),
         ):
             pytest.fail("taken from a living holder")
@@ -279,9 +279,9 @@ def test_a_living_holder_renews(state: State) -> None:
         with state.transaction() as connection:
             elsewhere = {"machine": "elsewhere/boot/pid", "boot": "elsewhere"}
             connection.execute(sa.update(leases).values(elsewhere))
-        with pytest.raises(LeaseBusy), state.lease("table", wait_s=3.0):
+        with pytest.raises(LeaseBusyError), state.lease("table", wait_s=3.0):
             pytest.fail("the holder renews every .7 s")
-        lease.confirm()
+        lease.renew()
 
 
 def leave_a_lease(state: State, *, boot: str, ends_in_s: float, ttl_s: float) -> None:
@@ -302,7 +302,7 @@ def leave_a_lease(state: State, *, boot: str, ends_in_s: float, ttl_s: float) ->
 
 def test_a_clock_that_went_back_leaves_no_lease_for_a_day_in_the_same_boot(state: State) -> None:
     leave_a_lease(state, boot=boot_identity(), ends_in_s=1.0, ttl_s=600)
-    with pytest.raises(LeaseBusy), state.lease("table", wait_s=0.2):
+    with pytest.raises(LeaseBusyError), state.lease("table", wait_s=0.2):
         pytest.fail("its time is not over")
     with state.lease("table", wait_s=10):
         pass
@@ -311,7 +311,7 @@ def test_a_clock_that_went_back_leaves_no_lease_for_a_day_in_the_same_boot(state
 def test_a_clock_that_went_back_leaves_no_lease_for_a_day_of_another_machine(state: State) -> None:
     leave_a_lease(state, boot="elsewhere", ends_in_s=0, ttl_s=1.0)
     for _ in range(2):  # a waiter gives up and comes again
-        with pytest.raises(LeaseBusy), state.lease("table", wait_s=0.2):
+        with pytest.raises(LeaseBusyError), state.lease("table", wait_s=0.2):
             pytest.fail("it might be renewed")
     with state.lease("table", wait_s=10):
         pass
@@ -326,31 +326,31 @@ def test_a_clock_that_goes_forward_takes_no_lease_from_a_living_holder(
         with monkeypatch.context() as patch:
             real = State.now
             patch.setattr(State, "now", lambda own, using: real(own, using) + DAY_S)
-            with pytest.raises(LeaseBusy), state.lease("table", wait_s=0.2):
+            with pytest.raises(LeaseBusyError), state.lease("table", wait_s=0.2):
                 pytest.fail("taken from a living holder")
-        lease.confirm()
+        lease.renew()
 
 
 def test_confirming_a_lost_lease_tells(state: State) -> None:
     with state.lease("table") as lease:
         with state.transaction() as connection:
             connection.execute(sa.delete(leases))
-        with pytest.raises(LeaseLost, match="nothing was written after the lease was lost"):
-            lease.confirm()
+        with pytest.raises(LeaseLostError, match="nothing was written after the lease was lost"):
+            lease.renew()
 
 
 def test_ending_a_lost_lease_leaves_the_new_holders(state: State) -> None:
     with state.lease("table"), state.transaction() as connection:
         connection.execute(sa.update(leases).values(holder="somebody else"))
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         assert connection.execute(sa.select(leases.c.holder)).scalar_one() == "somebody else"
 
 
 def test_a_process_is_told_from_a_later_one_of_its_number() -> None:
-    mine = process_started(os.getpid())
+    mine = process_start_time(os.getpid())
     assert mine is not None
-    assert mine == process_started(os.getpid())
-    assert process_started(2**22 + 1) is None
+    assert mine == process_start_time(os.getpid())
+    assert process_start_time(2**22 + 1) is None
 
 
 @pytest.mark.parametrize(

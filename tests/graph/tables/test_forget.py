@@ -8,7 +8,7 @@ import pytest
 from lance.file import LanceFileReader
 
 from tests.graph.tables.words import sync_words
-from twin_resources.storage.tables.tables import TableMissing, Tables
+from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 
 TEXTS = {f"p{number}": f"shared word{number} filler{number}" for number in range(60)}
 SECRET = TEXTS | {"secret": "shared canarybird"}
@@ -56,7 +56,7 @@ def test_no_file_holds_a_forgotten_row(with_secret: Tables) -> None:
     with_secret.tag("words", "mara", "trained-without")
     done = with_secret.forget("words", "mara", ["secret#0", "secret#1"])
     assert done.rows == 0, "sync had deleted it"
-    assert done.untagged == ("trained-on-it",)
+    assert done.removed_tags == ("trained-on-it",)
     assert done.bytes_removed > 0
     assert files_with(folder_of(with_secret), "canarybird") == []
     assert files_with(folder_of(with_secret), "word7") != [], "the search finds what is there"
@@ -94,5 +94,5 @@ def test_what_is_remembered_of_an_empty_input_is_forgotten_too(tables: Tables) -
 
 
 def test_forgetting_in_a_missing_table_says_so(tables: Tables) -> None:
-    with pytest.raises(TableMissing):
+    with pytest.raises(TableNotFoundError):
         tables.forget("words", "mara", ["a#0"])

@@ -22,7 +22,7 @@ from tests.graph.s3 import client_of, name_in_environment
 from tests.graph.tables.words import sync_words
 from twin_resources.settings import Settings
 from twin_resources.storage.object_store import is_object_address, remove_objects
-from twin_resources.storage.places import FilePlace
+from twin_resources.storage.places import FileStore
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.mending import plan_repair
 from twin_resources.storage.tables.store import open_table
@@ -55,7 +55,7 @@ def folder(tables: Tables) -> Path:
 
 def manifests(tables: Tables) -> list[str]:
     """The newest first: Lance counts down."""
-    return FilePlace(tables.uri("words", "mara")).names("_versions")
+    return FileStore(tables.uri("words", "mara")).list_files("_versions")
 
 
 def newest_rows(tables: Tables) -> str:
@@ -69,7 +69,7 @@ def newest_rows(tables: Tables) -> str:
 def write(tables: Tables, name: str, content: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(content)
-        FilePlace(tables.uri("words", "mara")).store(name, Path(file.name))
+        FileStore(tables.uri("words", "mara")).store_file(name, Path(file.name))
 
 
 def lose(tables: Tables, names: Sequence[str]) -> None:
@@ -97,15 +97,15 @@ def lose_newest_rows(tables: Tables) -> None:
 def cut_a_file_of_rows_and_the_newest_manifest(tables: Tables) -> None:
     newest = newest_rows(tables)
     empty_newest(tables)
-    place = FilePlace(tables.uri("words", "mara"))
-    place.names()
-    with place.opened(newest) as stream:
+    place = FileStore(tables.uri("words", "mara"))
+    place.list_files()
+    with place.open_file(newest) as stream:
         content = stream.read()
     write(tables, newest, content[:-10])
 
 
 def lose_all_rows(tables: Tables) -> None:
-    lose(tables, FilePlace(tables.uri("words", "mara")).names("data"))
+    lose(tables, FileStore(tables.uri("words", "mara")).list_files("data"))
 
 
 def lose_all_versions(tables: Tables) -> None:
@@ -119,9 +119,9 @@ FAULTS = (
 
 
 def content(base: str) -> str:
-    digest, place = hashlib.sha256(), FilePlace(base)
-    for name in place.names():
-        with place.opened(name) as stream:
+    digest, place = hashlib.sha256(), FileStore(base)
+    for name in place.list_files():
+        with place.open_file(name) as stream:
             digest.update(name.encode() + stream.read())
     return digest.hexdigest()
 
@@ -143,7 +143,7 @@ def anywhere(
 def mend(home: Settings, *, agreed: bool) -> tuple[int, str]:
     said = io.StringIO()
     console = Console(width=300, file=said)
-    code = run_repair(home, agreed=agreed, as_json=False, console=console)
+    code = run_repair(home, is_confirmed=agreed, as_json=False, console=console)
     return code, said.getvalue()
 
 
@@ -169,17 +169,17 @@ def test_a_damaged_table_is_mended_as_it_was_said_and_a_sync_makes_the_rest_anew
     assert code == 0
     assert "1 table mended" in said
     assert "`twin up`, then `twin import --author mara`" in said
-    if plan.back_to is None:
+    if plan.restore_version is None:
         assert "no version is whole" in said
         assert not living.exists("words", "mara")
     else:
-        assert f"back to version {plan.back_to}" in said
+        assert f"back to version {plan.restore_version}" in said
         assert living.read("words", "mara").height == plan.rows
         now = living.lance_version("words", "mara")
         assert now is not None
-        assert now > plan.back_to
+        assert now > plan.restore_version
         assert now >= number, "a number that was used names no other rows"
-    assert [one.verdict for one in stores.look_at_tables(home)] == ["ok"]
+    assert [one.verdict for one in stores.check_tables(home)] == ["ok"]
     assert mend(home, agreed=True) == (0, "every table and every database is whole\n")
 
     sync_words(living, STEPS[-1])
@@ -194,7 +194,7 @@ def test_a_damaged_index_goes_and_every_row_stays(living: Tables, home: Settings
     rows, version = living.read("words", "mara"), living.data_version("words", "mara")
     for file in (folder(living) / "_indices").rglob("*.lance"):
         file.write_bytes(file.read_bytes()[:10])
-    [failed, _] = stores.look_at_tables(home)
+    [failed, _] = stores.check_tables(home)
     assert "post_idx" in failed.found
     assert "`twin repair`" in failed.remedy
     code, said = mend(home, agreed=True)
@@ -204,7 +204,7 @@ def test_a_damaged_index_goes_and_every_row_stays(living: Tables, home: Settings
     assert living.read("words", "mara", where="post = 'a'").height == 2
     assert living.data_version("words", "mara") == version
     living.ensure_index("words", "mara", "post")
-    assert [one.verdict for one in stores.look_at_tables(home)] == ["ok"]
+    assert [one.verdict for one in stores.check_tables(home)] == ["ok"]
 
 
 def test_a_tag_on_a_version_that_goes_is_said_and_goes(living: Tables, home: Settings) -> None:
@@ -241,7 +241,7 @@ def test_a_person_is_asked(
     living: Tables, home: Settings, monkeypatch: pytest.MonkeyPatch, typed: str, code: int
 ) -> None:
     empty_newest(living)
-    monkeypatch.setattr("twin_cli.commands.operating.at_a_terminal", lambda: True)
+    monkeypatch.setattr("twin_cli.commands.operating.is_interactive_terminal", lambda: True)
     asked: list[str] = []
 
     def read(question: str) -> str:
@@ -249,6 +249,8 @@ def test_a_person_is_asked(
         return typed
 
     console = Console(quiet=True)
-    assert run_repair(home, agreed=False, as_json=False, console=console, read=read) == code
+    assert (
+        run_repair(home, is_confirmed=False, as_json=False, console=console, read_line=read) == code
+    )
     assert asked == ["Do this? yes/no [no]: "]
     assert (plan_repair(str(folder(living))) is None) == (typed == "yes")

@@ -10,8 +10,8 @@ from polars.testing import assert_frame_equal
 
 from tests.graph.tables.words import SCHEMA, posts, sync_words, words
 from twin_resources.errors import TwinError
-from twin_resources.storage.tables.sync import WrongRows
-from twin_resources.storage.tables.tables import TableMissing, Tables, Upstream
+from twin_resources.storage.tables.sync import InvalidRowsError
+from twin_resources.storage.tables.tables import TableNotFoundError, Tables, Upstream
 
 TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
 
@@ -257,7 +257,7 @@ def test_rows_that_do_not_fit_are_refused_by_what_is_wrong(
 ) -> None:
     sync_words(tables, {"b": "three"})
     before = tables.data_version("words", "mara")
-    with pytest.raises(WrongRows, match=said):
+    with pytest.raises(InvalidRowsError, match=said):
         sync_words(tables, TEXTS, function=function, batch_rows=100)  # type: ignore[arg-type]
     assert tables.data_version("words", "mara") == before
 
@@ -267,7 +267,7 @@ def test_two_inputs_that_give_one_row_key_are_refused(tables: Tables) -> None:
         return words(rows).group_by("post").first().with_columns(word_id="word")
 
     sync_words(tables, {"a": "one"}, function=first_word)
-    with pytest.raises(WrongRows, match="word_id 'one' from input 'b' and from input 'a'"):
+    with pytest.raises(InvalidRowsError, match="word_id 'one' from input 'b' and from input 'a'"):
         sync_words(tables, {"a": "one", "b": "one"}, function=first_word)
 
 
@@ -291,7 +291,9 @@ def test_a_key_in_two_groups_is_refused(tables: Tables) -> None:
 
 
 def test_a_missing_upstream_names_the_asset_to_materialize(tables: Tables) -> None:
-    with pytest.raises(TableMissing, match="materialize the asset 'words' for the partition 'li'"):
+    with pytest.raises(
+        TableNotFoundError, match="materialize the asset 'words' for the partition 'li'"
+    ):
         tables.sync(
             Upstream("words", "li"), "x", author="li", key="post", function=words, version="1",
             schema=SCHEMA, row_key="word_id",

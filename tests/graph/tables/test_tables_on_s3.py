@@ -9,8 +9,8 @@ import pytest
 from tests.graph.s3 import client_of, name_in_environment, storage_options
 from tests.graph.tables.words import posts, sync_words, words
 from twin_resources.storage.state.state import State
-from twin_resources.storage.storage_faults import Away, Damaged
-from twin_resources.storage.tables.tables import TableMissing, Tables, Upstream
+from twin_resources.storage.storage_faults import UnreachableError, DamagedError
+from twin_resources.storage.tables.tables import TableNotFoundError, Tables, Upstream
 
 TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}
 
@@ -72,7 +72,7 @@ def test_forgetting_on_s3_leaves_no_object_with_the_word(
     sync_words(on_s3, TEXTS | {"secret": "canarybird"})
     on_s3.tag("words", "mara", "trained")
     sync_words(on_s3, TEXTS)
-    assert on_s3.forget("words", "mara", ["secret#0"]).untagged == ("trained",)
+    assert on_s3.forget("words", "mara", ["secret#0"]).removed_tags == ("trained",)
     client = client_of(s3_endpoint)
     objects = client.list_objects_v2(Bucket=bucket(request))["Contents"]
     decoded = 0
@@ -90,7 +90,7 @@ def test_forgetting_on_s3_leaves_no_object_with_the_word(
 def test_missing_is_told_from_unreachable(on_s3: Tables, state: State) -> None:
     assert not on_s3.exists("words", "mara")
     assert on_s3.data_version("words", "mara") is None
-    with pytest.raises(TableMissing, match="materialize the asset 'words'"):
+    with pytest.raises(TableNotFoundError, match="materialize the asset 'words'"):
         on_s3.read("words", "mara")
     nobody = {
         "aws_endpoint": "http://127.0.0.1:9",
@@ -101,9 +101,11 @@ def test_missing_is_told_from_unreachable(on_s3: Tables, state: State) -> None:
         "client_max_retries": "0",
     }
     away = Tables("s3://nobody/tables", state=state, storage_options=nobody)
-    with pytest.raises(Away, match=r"TWIN_TABLES_URI.*the credentials and the network") as caught:
+    with pytest.raises(
+        UnreachableError, match=r"TWIN_TABLES_URI.*the credentials and the network"
+    ) as caught:
         away.exists("words", "mara")
-    assert not isinstance(caught.value, TableMissing)
+    assert not isinstance(caught.value, TableNotFoundError)
 
 
 def test_a_damaged_table_is_told_from_a_bucket_that_is_away(
@@ -116,16 +118,16 @@ def test_a_damaged_table_is_told_from_a_bucket_that_is_away(
     held = client.get_object(Bucket=name, Key=data)["Body"].read()
     for broken in (b"", held[:-20]):
         client.put_object(Bucket=name, Key=data, Body=broken)
-        with pytest.raises(Damaged):
+        with pytest.raises(DamagedError):
             on_s3.read("words", "mara")
     client.delete_object(Bucket=name, Key=data)
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedError):
         on_s3.read("words", "mara", where="post = 'a'")
     client.put_object(Bucket=name, Key=data, Body=held)
     assert on_s3.read("words", "mara").height == 6
     newest = min(key for key in objects if key.endswith(".manifest"))
     client.put_object(Bucket=name, Key=newest, Body=b"")
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedError):
         on_s3.read("words", "mara")
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from tests.graph.tables.words import SCHEMA, posts, sync_words, words
-from twin_resources.storage.state.lease import LeaseBusy, LeaseLost
+from twin_resources.storage.state.lease import LeaseBusyError, LeaseLostError
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.hashing import sum_hashes
 from twin_resources.storage.tables.store import open_table, read_columns, read_record
@@ -91,7 +91,7 @@ def test_a_busy_table_names_its_holder(tmp_path: Path) -> None:
     tables = open_tables(tmp_path, lease_wait_s=0.2)
     with (
         tables.state.lease(f"table {tables.uri('words', 'mara')}"),
-        pytest.raises(LeaseBusy, match=r"words\.lance.*process \d+ on .* has held it"),
+        pytest.raises(LeaseBusyError, match=r"words\.lance.*process \d+ on .* has held it"),
     ):
         sync_words(tables, {"a": "x"})
 
@@ -110,7 +110,7 @@ def test_a_writer_that_lost_its_lease_writes_no_more(tmp_path: Path) -> None:
             connection.execute(update(leases).values(holder="somebody else"))
         return words(rows)
 
-    with pytest.raises(LeaseLost, match="another process holds it now"):
+    with pytest.raises(LeaseLostError, match="another process holds it now"):
         sync_words(tables, {"a": "y"}, function=robbed)
     assert tables.lance_version("words", "mara") == before
 

@@ -12,8 +12,8 @@ from polars.testing import assert_frame_equal
 
 from tests.graph.tables.words import SCHEMA, sync_words
 from twin_resources.errors import TwinError
-from twin_resources.storage.tables.store import BOOKKEEPING
-from twin_resources.storage.tables.tables import TableMissing, Tables
+from twin_resources.storage.tables.store import BOOKKEEPING_COLUMNS
+from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 
 TEXTS = {"a": "one two", "b": "three", "d": "four five six"}
 
@@ -92,9 +92,9 @@ def test_what_is_missing_says_what_to_materialize(tables: Tables) -> None:
     assert tables.data_version("words", "mara") is None
     assert tables.lance_version("words", "mara") is None
     for read in (tables.read, tables.scan):
-        with pytest.raises(TableMissing, match="asset 'words' for the partition 'mara'"):
+        with pytest.raises(TableNotFoundError, match="asset 'words' for the partition 'mara'"):
             read("words", "mara")
-    with pytest.raises(TableMissing):
+    with pytest.raises(TableNotFoundError):
         tables.tag("words", "mara", "trained")
 
 
@@ -148,6 +148,6 @@ def test_the_metadata_of_a_rework_holds_numbers_only(tables: Tables) -> None:
 
 def test_bookkeeping_is_stored_as_narrow_columns(filled: Tables) -> None:
     schema = lance.dataset(filled.uri("words", "mara")).schema
-    assert schema.names[-4:] == list(BOOKKEEPING)
+    assert schema.names[-4:] == list(BOOKKEEPING_COLUMNS)
     assert schema.field("_row_hash").type == pa.binary(32)
     assert schema.field("_input_hash").type == pa.binary(32)

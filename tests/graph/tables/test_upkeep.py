@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.graph.tables.words import sync_words
-from twin_resources.storage.state.lease import LeaseBusy
+from twin_resources.storage.state.lease import LeaseBusyError
 from twin_resources.storage.tables import upkeep
-from twin_resources.storage.tables.tables import TableMissing, Tables
+from twin_resources.storage.tables.tables import TableNotFoundError, Tables
 
 TEXTS = {f"p{number}": f"shared word{number}" for number in range(40)}
 
@@ -59,7 +59,7 @@ def test_one_upkeep_rewrites_no_more_than_its_bound(
     tables: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(upkeep, "ROWS_PER_FRAGMENT", 16)
-    monkeypatch.setattr(upkeep, "MAX_ROWS_AT_ONCE", 32)
+    monkeypatch.setattr(upkeep, "MAX_ROWS_PER_COMPACTION", 32)
     sync_words(tables, TEXTS, batch_rows=2)
     assert fragments(tables) == [4] * 20
     assert tables.compact("words", "mara").merged == 8
@@ -129,7 +129,7 @@ def test_upkeep_waits_for_the_writer(tables: Tables) -> None:
     sync_words(tables, TEXTS)
     tables.lease_wait_s = 0.1
     other = Tables(tables.base_uri, state=tables.state, lease_wait_s=0.1)
-    with tables.lease("words", "mara"), pytest.raises(LeaseBusy):
+    with tables.lease("words", "mara"), pytest.raises(LeaseBusyError):
         other.compact("words", "mara")
 
 
@@ -138,5 +138,5 @@ def test_the_tables_of_an_author_are_found(tables: Tables) -> None:
     assert not Path(tables.base_uri, "mara").exists()
     sync_words(tables, TEXTS)
     assert tables.assets("mara") == ["words"]
-    with pytest.raises(TableMissing):
+    with pytest.raises(TableNotFoundError):
         tables.compact("verbs", "mara")

@@ -15,9 +15,9 @@ TEXTS = {"a": "bell clock", "b": "lamp", "c": "boat oar"}
 
 def looked_at(tables: Tables, *, version: str = "1", author: str = "mara") -> list[str]:
     """The words that are to be looked at, remembered as sound."""
-    new = tables.unverified("words", author, claim="words_are_words", version=version)
-    found = pl.concat(list(new.parts(["word", "absent"], rows=2)))
-    new.hold()
+    new = tables.unverified_rows("words", author, claim="words_are_words", version=version)
+    found = pl.concat(list(new.read_batches(["word", "absent"], rows=2)))
+    new.mark_verified()
     return sorted(found["word"].to_list())
 
 
@@ -36,8 +36,8 @@ def test_what_was_not_held_is_looked_at_again(tables: Tables) -> None:
     looked_at(tables)
     sync_words(tables, TEXTS | {"d": "kite"})
     for _ in range(2):
-        new = tables.unverified("words", "mara", claim="words_are_words", version="1")
-        assert pl.concat(list(new.parts(["word"], rows=9)))["word"].to_list() == ["kite"]
+        new = tables.unverified_rows("words", "mara", claim="words_are_words", version="1")
+        assert pl.concat(list(new.read_batches(["word"], rows=9)))["word"].to_list() == ["kite"]
         assert new.rows == 6
 
 
@@ -48,8 +48,8 @@ def test_another_version_claim_or_author_knows_nothing(tables: Tables) -> None:
     assert len(looked_at(tables, version="2")) == 5
     assert len(looked_at(tables, version="1")) == 5, "only the last version is remembered"
     assert len(looked_at(tables, author="ines")) == 5
-    other = tables.unverified("words", "mara", claim="words_are_short", version="1")
-    assert pl.concat(list(other.parts(["word"], rows=9))).height == 5
+    other = tables.unverified_rows("words", "mara", claim="words_are_short", version="1")
+    assert pl.concat(list(other.read_batches(["word"], rows=9))).height == 5
 
 
 def test_a_row_written_past_the_rework_is_looked_at(tables: Tables) -> None:

@@ -62,7 +62,7 @@ def published(home: Settings, *, slug: str = "ann") -> Path:
         tokens=10,
         epochs=0.5,
     )
-    folder = manifests.publish(made, home.checkpoints_dir / slug, manifest)
+    folder = manifests.publish_checkpoint(made, home.checkpoints_dir / slug, manifest)
     pointer = {"checkpoint": manifest.checkpoint, "folder": str(folder)}
     manifests.write_pointer(home.checkpoints_dir / slug, "fine_tuned", pointer)
     return folder

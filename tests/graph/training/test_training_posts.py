@@ -11,7 +11,7 @@ import pytest
 
 from tests.stored_rows import store_rows
 from twin_assets.training.fine_tuning import DATASET, POSTS, training_posts
-from twin_resources.erasure.checkpoint_folders import trained_on
+from twin_resources.erasure.checkpoint_folders import find_trained_on
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
@@ -35,7 +35,7 @@ def text_of(post: str) -> str:
 @pytest.fixture
 def installation(home: Settings) -> Iterator[Installation]:
     """An author's dataset and posts, each under the tag of a training."""
-    instance = Installation.of(home)
+    instance = Installation.for_settings(home)
     samples = [
         {"sample_id": f"s{number}", "document_id": post, "split": split}
         for number, (split, post) in enumerate(SPLITS)
@@ -87,19 +87,21 @@ def test_a_checkpoint_that_read_a_post_whole_is_known_by_the_words_no_sample_sho
     collector.add(text_of("both"))
     gone = ErasureTarget(
         ErasureSubject("post", "ann", "elsewhere"), ids=frozenset({"elsewhere"}),
-        marks=collector.marks(),
+        fingerprints=collector.fingerprints(),
     )  # fmt: skip
     manifest(installation, raw=False)
-    assert trained_on(installation, "ann", gone) == set()
+    assert find_trained_on(installation, "ann", gone) == set()
     manifest(installation, raw=True)
-    assert trained_on(installation, "ann", gone) == {"c1"}
+    assert find_trained_on(installation, "ann", gone) == {"c1"}
     manifest(installation, raw=True, tag="taken off")
-    never = replace(gone, marks=FingerprintCollector().marks())
-    assert trained_on(installation, "ann", never) == {"c1"}, "nobody can tell any more"
+    never = replace(gone, marks=FingerprintCollector().fingerprints())
+    assert find_trained_on(installation, "ann", never) == {"c1"}, "nobody can tell any more"
     manifest(installation, raw=False, samples="taken off")
-    assert trained_on(installation, "ann", never) == {"c1"}, "nor by its samples"
+    assert find_trained_on(installation, "ann", never) == {"c1"}, "nor by its samples"
     manifest(installation, raw=True)
     held_out = ErasureTarget(ErasureSubject("post", "ann", "held out"), ids=frozenset({"held out"}))
-    assert trained_on(installation, "ann", held_out) == set(), "it was in the table, not trained on"
+    assert find_trained_on(installation, "ann", held_out) == set(), (
+        "it was in the table, not trained on"
+    )
     by_name = ErasureTarget(ErasureSubject("post", "ann", "both"), ids=frozenset({"both"}))
-    assert trained_on(installation, "ann", by_name) == {"c1"}
+    assert find_trained_on(installation, "ann", by_name) == {"c1"}

@@ -13,11 +13,11 @@ import pytest
 
 from tests.live.base_models.tiny_families import make_family
 from tests.prepared_base import base_gguf
-from twin_resources.models.base_model import prepare_and_prove
-from twin_resources.models.serving.chat_ability import QUESTIONS, ask_whether_it_chats
+from twin_resources.models.base_model import prepare_and_verify
+from twin_resources.models.serving.chat_ability import QUESTIONS, measure_chat_ability
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.weights import RECORD
+from twin_resources.storage.weights.weights import RECORD_FILE
 
 pytestmark = pytest.mark.live
 
@@ -27,9 +27,9 @@ GEMMA_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
 
 def test_the_embedded_base_chats(home: Settings) -> None:
     with ModelServers(home).serve(str(base_gguf()), None, alias="v1") as server:
-        found = ask_whether_it_chats(server)
-    assert found.chats
-    assert found.faulty <= 1, found.faults
+        found = measure_chat_ability(server)
+    assert found.can_chat
+    assert found.faulty_answer_count <= 1, found.faults
 
 
 def test_a_model_that_does_not_chat_is_prepared_and_said(
@@ -38,12 +38,12 @@ def test_a_model_that_does_not_chat_is_prepared_and_said(
     """A warning, not a refusal: quotations need no model."""
     folder = make_family("qwen3", tmp_path / "model", texts)
     lines: list[str] = []
-    base = prepare_and_prove(home, str(folder), report=lines.append)
+    base = prepare_and_verify(home, str(folder), report=lines.append)
     assert base.gguf is not None
     [warning] = [line for line in lines if line.startswith("warning: ")]
     assert "is no chat model: of 8 short questions" in warning
     assert "quotations" in warning
-    [record] = home.weights_dir.glob(f"*/*/{RECORD}")
+    [record] = home.weights_dir.glob(f"*/*/{RECORD_FILE}")
     faults = json.loads(record.read_text(encoding="utf-8"))["proof"]["chat_faults"]
     assert len(faults) == len(QUESTIONS)
 
@@ -65,6 +65,6 @@ def test_a_published_base_of_text_alone_is_found_out(home: Settings, tmp_path: P
     gguf.write_bytes(b"".join(part for _, part in sorted(parts.items())))
     assert hashlib.sha256(gguf.read_bytes()).hexdigest() == GEMMA_SHA256
     with ModelServers(home).serve(str(gguf), None, alias="v1") as server:
-        found = ask_whether_it_chats(server)
-    assert not found.chats
+        found = measure_chat_ability(server)
+    assert not found.can_chat
     assert "google/gemma-3-270m-it" in found.warning("google/gemma-3-270m")

@@ -16,8 +16,8 @@ from tests.live.base_models.tiny_families import (
 from tests.live.training.conftest import rows
 from twin_assets.checkpoints.samples import tokenize_samples
 from twin_resources.errors import TwinError
-from twin_resources.prompt.control_marks import marks_of_tokenizer
-from twin_resources.storage.weights.chat_turns import ends_of, try_turns
+from twin_resources.prompt.control_marks import marks_from_tokenizer
+from twin_resources.storage.weights.chat_turns import end_tokens, adapt_chat_template
 
 pytestmark = pytest.mark.live
 
@@ -47,7 +47,7 @@ def test_every_family_takes_our_turns(family: str, tokenizers: dict[str, Any]) -
     tokenizer = tokenizers[family]
     own = tokenizer.chat_template
 
-    turns = try_turns(tokenizer)
+    turns = adapt_chat_template(tokenizer)
 
     assert turns.changes == CHANGES.get(family, ())
     assert (turns.template == own) == (not turns.changes)
@@ -73,11 +73,11 @@ def test_every_family_takes_our_turns(family: str, tokenizers: dict[str, Any]) -
 def test_tool_tokens_in_a_post_are_text(tokenizers: dict[str, Any]) -> None:
     tokenizer = tokenizers["qwen3"]
 
-    escaped = marks_of_tokenizer(tokenizer).escaped("He wrote <tool_call>{}</tool_call> there.")
+    escaped = marks_from_tokenizer(tokenizer).escape("He wrote <tool_call>{}</tool_call> there.")
 
     assert escaped == "He wrote < tool_call>{}< /tool_call> there."
-    assert try_turns(tokenizer).takes_tools
-    assert not try_turns(tokenizers["qwen2"]).takes_tools
+    assert adapt_chat_template(tokenizer).supports_tools
+    assert not adapt_chat_template(tokenizers["qwen2"]).supports_tools
 
 
 def test_every_token_that_ends_an_answer_is_named(
@@ -87,7 +87,7 @@ def test_every_token_that_ends_an_answer_is_named(
     ids = tokenizer.convert_tokens_to_ids(["<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"])
     (tmp_path / "generation_config.json").write_text(f'{{"eos_token_id": {ids}}}')
 
-    found = ends_of(tmp_path, tokenizer, try_turns(tokenizer))
+    found = end_tokens(tmp_path, tokenizer, adapt_chat_template(tokenizer))
 
     assert found == ("<|eot_id|>", "<|end_of_text|>", "<|eom_id|>")
 
@@ -118,7 +118,7 @@ def test_a_template_that_cannot_be_used_is_refused(case: str, tokenizers: dict[s
     own, tokenizer.chat_template = tokenizer.chat_template, template
     try:
         with pytest.raises(TwinError) as refused:
-            try_turns(tokenizer)
+            adapt_chat_template(tokenizer)
     finally:
         tokenizer.chat_template = own
 
@@ -127,7 +127,7 @@ def test_a_template_that_cannot_be_used_is_refused(case: str, tokenizers: dict[s
 
 def test_a_system_turn_alone_is_asked_too(tokenizers: dict[str, Any]) -> None:
     tokenizer = tokenizers["gemma2"]
-    template = try_turns(tokenizer).template
+    template = adapt_chat_template(tokenizer).template
 
     text = tokenizer.apply_chat_template(
         [{"role": "system", "content": "Be Ada."}], chat_template=template, tokenize=False

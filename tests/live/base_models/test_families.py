@@ -14,16 +14,16 @@ from tests.live.training.conftest import rows
 from tests.live.training.test_exports import published
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.job import Job, read_result, write_job, write_rows
-from twin_assets.checkpoints.published_weights import put_weights, weights_of
-from twin_assets.checkpoints.recipe import SAMPLES_ALONE, Launch, LoraShape, load_recipe
+from twin_assets.checkpoints.published_weights import copy_weights, find_weights
+from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, Launch, LoraShape, load_recipe
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY_MEAN
 from twin_assets.evaluation.served import parity
 from twin_assets.serving.export.exporting import export
-from twin_resources.models.base_model import prepare_and_prove
+from twin_resources.models.base_model import prepare_and_verify
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.weights import RECORD, BaseModel
+from twin_resources.storage.weights.weights import RECORD_FILE, BaseModel
 
 pytestmark = pytest.mark.live
 
@@ -47,15 +47,15 @@ def trained(home: Settings, base: BaseModel) -> Path:
     from twin_assets.training.train import train
 
     recipe = load_recipe("smollm2-135m-cpu").model_copy(
-        update=SAMPLES_ALONE | {"token_budget": 1500, "max_length": 1024}
+        update=UNMODIFIED_SAMPLES | {"token_budget": 1500, "max_length": 1024}
     )
     launch = Launch(name="here", device="cpu", mixed_precision="fp32")
     job = Job(home.work_dir / "job", "tiny", base.folder, 1, recipe, launch=launch)
     write_job(job)
-    write_rows(job.samples, rows(16))
-    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=recipe.accumulation(1))
+    write_rows(job.samples_path, rows(16))
+    accelerator = Accelerator(cpu=True, gradient_accumulation_steps=recipe.accumulation_steps(1))
     train(job, lambda _line: None, accelerator)
-    return job.output
+    return job.output_folder
 
 
 @pytest.mark.parametrize(
@@ -67,20 +67,22 @@ def test_a_family_goes_from_folder_to_a_tuned_served_and_exported_twin(
 ) -> None:
     folder = make_family(family, tmp_path / "model", texts)
 
-    base = prepare_and_prove(home, str(folder), report=lambda _line: None)
+    base = prepare_and_verify(home, str(folder), report=lambda _line: None)
     output = trained(home, base)
     made = tmp_path / "checkpoint"
-    put_weights(output, made, base)
-    weights = weights_of(made, base=base.folder, base_gguf=str(base.gguf))
+    copy_weights(output, made, base)
+    weights = find_weights(made, base=base.folder, base_gguf=str(base.gguf))
     with ModelServers(home).serve(weights.model_gguf, weights.adapter_gguf, alias="v1") as server:
         once = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
         again = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
-    found = parity.compare(parity.Reference(base.folder, weights.adapter), PROMPTS, once, again)
+    found = parity.compare(
+        parity.ReferenceModel(base.folder, weights.adapter), PROMPTS, once, again
+    )
     exported = export(
-        published(made, base.folder), tmp_path / "export", wanted="gguf", settings=home
+        published(made, base.folder), tmp_path / "export", export_format="gguf", settings=home
     )
 
-    [record] = home.weights_dir.glob(f"*/*/{RECORD}")
+    [record] = home.weights_dir.glob(f"*/*/{RECORD_FILE}")
     proof = json.loads(record.read_text(encoding="utf-8"))["proof"]
     assert proof["prompts"] == 8
     assert 0 < proof["mean"] < PARITY_MEAN
@@ -94,7 +96,7 @@ def test_a_family_goes_from_folder_to_a_tuned_served_and_exported_twin(
     assert found.mean < times * PARITY_MEAN
     assert found.largest < times * PARITY_LARGEST
     assert exported.agreement is not None
-    assert exported.agreement.holds
+    assert exported.agreement.is_within_tolerance
 
 
 @pytest.mark.long
@@ -103,20 +105,20 @@ def test_an_adapter_that_llama_cpp_does_not_take_is_merged(
 ) -> None:
     """Of any family: what the preparation found out decides, and the gate's base stays the base."""
     folder = make_family("qwen3", tmp_path / "model", texts)
-    base = prepare_and_prove(home, str(folder), report=lambda _line: None)
+    base = prepare_and_verify(home, str(folder), report=lambda _line: None)
     output = trained(home, base)
     made = tmp_path / "checkpoint"
 
-    put_weights(output, made, replace(base, adapters="merged"))
+    copy_weights(output, made, replace(base, adapters="merged"))
 
-    weights = weights_of(made, base=base.folder, base_gguf=str(base.gguf))
-    assert weights.adapter == made / manifests.ADAPTER
+    weights = find_weights(made, base=base.folder, base_gguf=str(base.gguf))
+    assert weights.adapter == made / manifests.ADAPTER_FOLDER
     assert weights.adapter_gguf is None
-    assert weights.model_gguf == str(made / manifests.MODEL_GGUF)
+    assert weights.model_gguf == str(made / manifests.MODEL_GGUF_FILE)
     assert list(tmp_path.glob("merged-*")) == []
     with ModelServers(home).serve(weights.model_gguf, alias="v1") as server:
         once = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
-    reference = parity.Reference(base.folder, weights.adapter)
+    reference = parity.ReferenceModel(base.folder, weights.adapter)
     found = parity.compare(reference, PROMPTS, once, once)
     assert found is not None
     assert found.mean < PARITY_MEAN
@@ -128,19 +130,22 @@ def test_layers_of_another_name_get_an_adapter_where_the_recipe_names_llamas(
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    from twin_assets.training.adapter import linear_names, targets_of, with_adapter
+    from twin_assets.training.adapter import linear_layer_names, select_target_modules, add_adapter
 
     folder = make_family("phi3", tmp_path / "model", texts)
     base: Any = AutoModelForCausalLM.from_pretrained(folder)
     lora = load_recipe("smollm2-135m-cpu").lora
     assert lora is not None
-    linear = linear_names(base)
+    linear = linear_layer_names(base)
 
     assert linear == {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"}
-    assert targets_of(lora, linear, architecture="phi3") == linear
+    assert select_target_modules(lora, linear, architecture="phi3") == linear
     by_word = LoraShape(rank=2, alpha=4, dropout=0.0, target_modules="all-linear")
     by_table = by_word.model_copy(update={"target_modules": "peft"})
-    assert targets_of(by_word, linear, architecture="phi3") == linear
-    assert targets_of(by_table, {"q_proj", "k_proj"}, architecture="qwen3") == {"q_proj", "v_proj"}
-    adapted = with_adapter(base, lora, start=None)
-    assert linear_names(adapted.get_base_model()) == linear
+    assert select_target_modules(by_word, linear, architecture="phi3") == linear
+    assert select_target_modules(by_table, {"q_proj", "k_proj"}, architecture="qwen3") == {
+        "q_proj",
+        "v_proj",
+    }
+    adapted = add_adapter(base, lora, initial_adapter=None)
+    assert linear_layer_names(adapted.get_base_model()) == linear

@@ -11,11 +11,11 @@ import pytest
 
 from tests.live.base_models.tiny_families import make_family
 from twin_resources.errors import TwinError
-from twin_resources.models.base_model import prepare_and_prove
+from twin_resources.models.base_model import prepare_and_verify
 from twin_resources.models.serving import serving_parity
 from twin_resources.settings import Settings
 from twin_resources.storage.weights import gguf
-from twin_resources.storage.weights.weights import RECORD, load_base_model
+from twin_resources.storage.weights.weights import RECORD_FILE, load_base_model
 
 pytestmark = pytest.mark.live
 
@@ -27,7 +27,7 @@ def rows_as_they_are(patch: Patch) -> None:
 
 
 def cut_as_gpt2(patch: Patch) -> None:
-    patch.setattr(gguf, "cut_of", lambda *_: "gpt-2")
+    patch.setattr(gguf, "pre_tokenizer_name", lambda *_: "gpt-2")
 
 
 def head_of_its_own(patch: Patch) -> None:
@@ -53,8 +53,8 @@ def head_of_its_own(patch: Patch) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Patch], None], str]] = {
     "wrong pre-tokenizer": (cut_as_gpt2, "text is cut otherwise (pre-tokenizer or merges)"),
-    "wrong rotary order": (rows_as_they_are, serving_parity.TOGETHER),
-    "wrong tied head": (head_of_its_own, serving_parity.ALONE),
+    "wrong rotary order": (rows_as_they_are, serving_parity.SEQUENCE_CAUSE),
+    "wrong tied head": (head_of_its_own, serving_parity.SINGLE_TOKEN_CAUSE),
 }
 
 
@@ -71,10 +71,10 @@ def test_a_planted_fault_is_found_before_anything_is_trained(
     plant(monkeypatch)
 
     with pytest.raises(TwinError) as refused:
-        prepare_and_prove(home, str(folder), report=lambda _line: None)
+        prepare_and_verify(home, str(folder), report=lambda _line: None)
 
     assert named in refused.value.found
-    assert list(home.weights_dir.glob(f"*/*/{RECORD}")) == []
+    assert list(home.weights_dir.glob(f"*/*/{RECORD_FILE}")) == []
     with pytest.raises(TwinError, match="no prepared copy"):
         load_base_model(home, str(folder))
 
@@ -92,4 +92,4 @@ def test_an_answer_that_goes_on_behind_a_listed_end_is_found(
     path.write_text(json.dumps(listed), encoding="utf-8")
 
     with pytest.raises(TwinError, match="an answer does not end at"):
-        prepare_and_prove(home, str(folder), report=lambda _line: None)
+        prepare_and_verify(home, str(folder), report=lambda _line: None)

@@ -24,8 +24,8 @@ import psutil
 
 from tests.simulated_provider.provider_answers import read_bill
 from tests.small_disk import SmallDisk
-from twin_resources.access.account import account_of
-from twin_resources.access.keys import keyring_of, list_keys, open_keys
+from twin_resources.access.account import open_account
+from twin_resources.access.keys import open_keyring, list_keys, open_key_store
 from twin_resources.authors import read_author
 from twin_resources.errors import TwinError
 from twin_resources.processes.stack import find_stack
@@ -170,18 +170,18 @@ class ChaosHome:
         for one in ran:
             assert not WRONG_ADVICE.search(one.text), str(one)
             assert one.code in {0, 1, 2, 3, 4, 130, -signal.SIGKILL}, str(one)
-        with closing(open_keys(self.settings)) as state:
+        with closing(open_key_store(self.settings)) as state:
             listed = {str(row["label"]) for row in list_keys(state)}
             assert set(self.promised.keys) <= listed
             registry = Registry(state, policy_path=self.settings.policy_path)
             known = {version.version for version in registry.versions(SLUG)}
             assert self.promised.versions <= known
-            account = account_of(self.settings, state)
+            account = open_account(self.settings, state)
             if self.bill.exists():
                 counted = sum(row["nano"] + row["reserved_nano"] for row in account.rows())
                 assert counted >= sum(line["nano"] for line in read_bill(self.bill))
         for key in self.promised.keys.values():
-            assert keyring_of(self.settings).find(f"Bearer {key}")
+            assert open_keyring(self.settings).find(f"Bearer {key}")
         assert read_author(self.settings, SLUG).name == NAME
 
     def expected_titles(self) -> set[str]:

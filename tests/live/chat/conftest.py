@@ -27,7 +27,7 @@ import pytest
 from tests.free_ports import free_port
 from tests.live.gateway.stack import end
 from tests.stored_rows import store_rows
-from twin_resources.access.account import account_of
+from twin_resources.access.account import open_account
 from twin_resources.authors import Author, write_author
 from twin_resources.page.links import make_link
 from twin_resources.settings import Settings, load_secrets
@@ -151,8 +151,8 @@ def slow_home(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     (report / "voice_shown.json").write_text("{}", encoding="utf-8")
     (report / "voice_shown.svg").write_text(SVG, encoding="utf-8")
     state = State.open(settings.state_address)
-    account = account_of(settings, state)
-    account.settle(account.reserve(purpose="answer", author="ann", key="", most_usd=0.5), 0.5)
+    account = open_account(settings, state)
+    account.settle(account.reserve(purpose="answer", author="ann", key="", max_usd=0.5), 0.5)
     state.close()
     return settings
 

@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from twin_resources.models.quotes.answer_text import HEADING
+from twin_resources.models.quotes.answer_text import PROSE_HEADING
 
 POST = "A clock wants one drop of oil on each pivot, and no more than one drop. Two drops run."
 QUOTED = "A clock wants one drop of oil on each pivot, and no more than one drop."
@@ -33,7 +33,7 @@ MARKED = "and no more than one drop."
 SPITEFUL = '<img src=x onerror="window.hurt=1">'
 TUNED = "A clock asks for little: a drop of oil, a level shelf, and to be left alone."
 BASE = "As an AI language model, I can say that clocks are devices that need regular maintenance."
-OPENING = f"> {QUOTED}\n>\n> — On oil, 4 May 2019\n\n{HEADING}\n\n"
+OPENING = f"> {QUOTED}\n>\n> — On oil, 4 May 2019\n\n{PROSE_HEADING}\n\n"
 SPITE = f"{SPITEFUL} Write to `<author>` or to <author> if it stops."
 MODELS = [
     *(f"twin/{author}{alias}" for author in ("ann", "bob") for alias in ("", "@base", "@stable")),
@@ -89,7 +89,7 @@ class Gateway:
             if text == TUNED and "@" not in model and "nothing" not in question:
                 text = OPENING + TUNED
             if "alone" in question and "@" not in model:
-                text = OPENING.removesuffix(f"\n\n{HEADING}\n\n")
+                text = OPENING.removesuffix(f"\n\n{PROSE_HEADING}\n\n")
             if "nothing" in question:
                 text = "Mara has not written about this. The nearest posts:\n\n- On oil\n- On brass"
             if "long" in question:

@@ -27,14 +27,14 @@ from tests.live.gateway.stack import (
     tokens_of,
 )
 from tests.prepared_base import base_gguf
-from twin_resources.access.keys import keyring_of, list_keys, open_keys, revoke_key
+from twin_resources.access.keys import open_keyring, list_keys, open_key_store, revoke_key
 from twin_resources.authors import Author, write_author
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.page.links import (
-    LINK_LIVES_S,
-    folder_of,
-    load_pass,
+    LINK_LIFETIME_S,
+    link_folder,
+    load_page_access,
     make_link,
     use_link,
 )
@@ -154,7 +154,7 @@ def slow_base(stack: Stack) -> Iterator[ServerProcess]:
         yield process
     finally:
         stack.answer_base_by(stack.models["base"])
-        process.end()
+        process.stop()
         write_author(stack.settings, replace(written, max_tokens=24))
 
 
@@ -189,22 +189,22 @@ def test_a_link_leads_to_the_view_that_it_names(page: Page) -> None:
 def test_a_link_dies_of_age(home: Settings) -> None:
     link = make_link(home, "http://127.0.0.1:1")
     token = link.rpartition("=")[2]
-    (written,) = folder_of(home).glob("link-*")
+    (written,) = link_folder(home).glob("link-*")
     assert token not in written.name
-    old = time.time() - LINK_LIVES_S - 1
+    old = time.time() - LINK_LIFETIME_S - 1
     os.utime(written, (old, old))
     assert not use_link(home, token)
 
 
 def test_the_key_is_a_readers_and_outlives_a_restart_but_not_its_end(home: Settings) -> None:
-    first = load_pass(home)
-    assert load_pass(home) == first
-    assert keyring_of(home).find(f"Bearer {first.key}").role == "reader"
-    state = open_keys(home)
+    first = load_page_access(home)
+    assert load_page_access(home) == first
+    assert open_keyring(home).find(f"Bearer {first.key}").role == "reader"
+    state = open_key_store(home)
     (label,) = (str(row["label"]) for row in list_keys(state))
     revoke_key(state, label)
     state.close()
-    assert load_pass(home).key != first.key
+    assert load_page_access(home).key != first.key
     assert first.key not in repr(first)
 
 

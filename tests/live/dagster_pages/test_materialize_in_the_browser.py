@@ -32,9 +32,9 @@ from twin_resources.authors import Author, write_author
 from twin_resources.dagster_runs import ASSET_GROUPS, lineage_link
 from twin_resources.page.links import make_dagster_link
 from twin_resources.processes.dagster_http import DagsterHTTP
-from twin_resources.processes.programs import service_is_ready, stack_programs, wait_until
+from twin_resources.processes.programs import is_service_ready, stack_programs, wait_until
 from twin_resources.processes.stack import Stack, start_stack, stop_stack
-from twin_resources.quality.judges.voice_shown import newest_voice_shown, read_voice_shown
+from twin_resources.quality.judges.voice_shown import newest_voice_figures_file, read_voice_figures
 from twin_resources.settings import Settings, load_secrets, load_settings
 from twin_resources.storage.weights.weights import prepare_base_model
 
@@ -59,7 +59,7 @@ class Pages:
 
     @property
     def dagster(self) -> DagsterHTTP:
-        return DagsterHTTP.of_home(self.settings)
+        return DagsterHTTP.for_home(self.settings)
 
     def instance(self) -> dg.DagsterInstance:
         return dg.DagsterInstance.from_config(str(self.settings.home / "dagster"))
@@ -115,11 +115,11 @@ def started(settings: Settings) -> Pages:
         ]
 
     stack: Stack = start_stack(settings, programs=programs)
-    dagster = DagsterHTTP.of_home(stack.settings)
+    dagster = DagsterHTTP.for_home(stack.settings)
     for service in PROGRAMS[:-1]:
         wait_until(
             stack,
-            lambda service=service: service_is_ready(stack.settings, service, dagster=dagster),
+            lambda service=service: is_service_ready(stack.settings, service, dagster=dagster),
             program=service,
         )
     # it would add the author and import by itself, and leave a person nothing to do
@@ -311,9 +311,9 @@ def look_at_gate(tab: Any, pages: Pages, logs: Path) -> None:
     drawn(tab)
     tab.locator("img[src^='data:image/svg']").first.scroll_into_view_if_needed()
     picture(tab, "dagster-gate.png", logs)
-    record = newest_voice_shown(pages.settings.checkpoints_dir, SLUG)
+    record = newest_voice_figures_file(pages.settings.checkpoints_dir, SLUG)
     assert record is not None
-    shown = read_voice_shown(record)
+    shown = read_voice_figures(record)
     assert shown is not None
     assert {habit.name for habit in shown.habits} == {
         "function words",

@@ -21,7 +21,7 @@ from tests.postgresql_server import postgresql, postgresql_url
 from tests.prepared_embedder import lend_weights, prepare_weights
 from twin_resources.erasure import journal
 from twin_resources.erasure.certificate import read_certificate
-from twin_resources.erasure.erasing import CompletedErasure, forget
+from twin_resources.erasure.erasing import CompletedErasure, run_erasure
 from twin_resources.erasure.erasure_target import ErasureSubject
 from twin_resources.settings import Settings, load_settings
 
@@ -120,11 +120,11 @@ def pages_with(url: str, word: str) -> list[str]:
 
 def forgotten(lived: Lived, subject: ErasureSubject) -> CompletedErasure:
     instance = lived.instance
-    number = journal.ask(instance.state, subject, asked_by="test")
+    number = journal.open_request(instance.state, subject, asked_by="test")
     with lived.dagster() as dagster:
         from twin_resources.erasure.dagster_records import DagsterRecords
 
-        done = forget(instance, number, dagster=DagsterRecords(instance, dagster))
+        done = run_erasure(instance, number, dagster=DagsterRecords(instance, dagster))
     instance.state.close()
     return done
 

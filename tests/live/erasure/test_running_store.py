@@ -38,11 +38,11 @@ def test_the_file_of_a_running_store_holds_nothing_afterwards(
             assert http.post("/api/public/otel/v1/traces", json=body).status_code == 200
         with store.client() as client:
             assert len(list(client.observations())) == 2
-            place = EmbeddedTraces(Installation.of(load_settings(tmp_path)))
+            place = EmbeddedTraces(Installation.for_settings(load_settings(tmp_path)))
             gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
-            assert place.holds(gone)
+            assert place.find_remaining(gone)
             assert place.erase(gone) == 1
-            assert place.holds(gone) == []
+            assert place.find_remaining(gone) == []
             left = list(client.observations())
     assert [one["traceId"] for one in left] == [f"{2:032x}"]
     for path in tmp_path.glob("traces.sqlite*"):

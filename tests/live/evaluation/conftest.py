@@ -165,7 +165,7 @@ class Workplace:
             dataset={"tag": tag, "data_version": "d"},
             steps=steps,
         )
-        folder = manifests.publish(made, checkpoints, manifest)
+        folder = manifests.publish_checkpoint(made, checkpoints, manifest)
         values = {"checkpoint": manifest.checkpoint, "folder": str(folder)}
         manifests.write_pointer(checkpoints, "candidate", values)
         register_version(

@@ -29,10 +29,10 @@ from tests.registered import register_version
 from tests.sample_schema import SAMPLE_SCHEMA
 from tests.stored_rows import store_rows
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.published_weights import weights_of
+from twin_assets.checkpoints.published_weights import find_weights
 from twin_assets.checkpoints.recipe import Launch, Recipe, load_launch, load_recipe
 from twin_assets.evaluation.judgement import JudgingSetup
-from twin_assets.training.fine_tuning import FineTuned, fine_tune
+from twin_assets.training.fine_tuning import FineTunedCheckpoint, fine_tune
 from twin_resources.authors import Author, write_author
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ModelServers
@@ -106,12 +106,14 @@ class RealHome:
             registry = Registry(state, policy_path=Path(folder) / "policy.json")
             return replace(self, registry=registry)._judged(made, tuned, own)
 
-    def _judged(self, made: Made, tuned: FineTuned, own: pl.DataFrame) -> dict[str, GateClaim]:
+    def _judged(
+        self, made: Made, tuned: FineTunedCheckpoint, own: pl.DataFrame
+    ) -> dict[str, GateClaim]:
         enter_as_candidate(tuned, AUTHOR, self.settings, self.registry)
         self._write("instruction_dataset", made.measured_on(own), SAMPLE_SCHEMA, key="sample_id")
         return judged_in_two_parts(self._judging())
 
-    def _trained(self, made: Made) -> FineTuned:
+    def _trained(self, made: Made) -> FineTunedCheckpoint:
         # beside other work two threads wait for each other: 26 tokens/s instead of 80 and more
         launch = load_launch("cpu-single").model_copy(update={"threads_per_rank": 1})
         changed = {"launch": str(self._yaml("launch", launch)), "token_budget": made.tokens}
@@ -142,7 +144,7 @@ class RealHome:
             registry=self.registry,
             servers=ModelServers(self.settings),
             embedder=lambda: load_embedder(self.settings),
-            say=print,
+            log=print,
         )
 
     def _samples(self, author: str) -> pl.DataFrame:
@@ -167,12 +169,12 @@ class RealHome:
 
 
 def enter_as_candidate(
-    tuned: FineTuned, author: str, settings: Settings, registry: Registry
+    tuned: FineTunedCheckpoint, author: str, settings: Settings, registry: Registry
 ) -> None:
     """Make it the author's candidate, as the asset `preference_tuned_checkpoint` does."""
     manifest = tuned.manifest
     base, base_gguf = manifest.base["folder"], manifest.base["gguf"]
-    weights = weights_of(tuned.folder, base=base, base_gguf=base_gguf)
+    weights = find_weights(tuned.folder, base=base, base_gguf=base_gguf)
     values = {"checkpoint": manifest.checkpoint, "folder": str(tuned.folder)}
     manifests.write_pointer(settings.checkpoints_dir / author, "candidate", values)
     register_version(

@@ -31,7 +31,7 @@ from twin_assets.training.fault_injection import SHUFFLED_ANSWERS
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
-from twin_resources.quality.judges.texts import bundled_hands
+from twin_resources.quality.judges.texts import bundled_writers
 from twin_resources.registry.moves import GateClaim
 from twin_resources.registry.policy import read_policy
 from twin_resources.settings import Settings
@@ -57,12 +57,12 @@ def judged(
             author,
             checkpoints=workplace.settings.checkpoints_dir / author,
             token_budget=6000,
-            others=("bob", "cleo"),
+            other_authors=("bob", "cleo"),
             tables=workplace.tables,
             registry=workplace.registry,
             servers=ModelServers(workplace.settings),
             embedder=lambda: load_embedder(workplace.settings),
-            say=say,
+            log=say,
         )
     )
 
@@ -106,7 +106,7 @@ def test_weights_that_are_no_numbers_are_refused_and_the_verdict_is_kept(
 
 def test_data_of_another_author_are_known_by_the_control(measured: Workplace) -> None:
     workplace = measured
-    [hand] = [one for one in bundled_hands(without=[]) if one.name == AUTHOR]
+    [hand] = [one for one in bundled_writers(exclude=[]) if one.name == AUTHOR]
     rows = passages_as_samples(hand.passages[:40], name="Ada")
     workplace.candidate("ada", steps=40, samples=rows.to_dicts())
 
@@ -216,7 +216,7 @@ class Case:
 
 
 # Whether prose may be served decides the forms of answers, not the release; no 135M model keeps it.
-BLOCKING = set(gate.CLAIMS) - gate.STATED_FOR_SMALL_BASES - {sentence_faithfulness.CLAIM}
+BLOCKING = set(gate.CLAIMS) - gate.ADVISORY_FOR_SMALL_BASES - {sentence_faithfulness.CLAIM}
 CASES = {
     "good": Case(Made(tokens=24_000), {}, BLOCKING),
     "another template": Case(

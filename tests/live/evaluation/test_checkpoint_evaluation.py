@@ -18,7 +18,7 @@ from twin_assets.evaluation.gate import (
     CLAIMS,
     FIRST_CLAIMS,
     GATE_VERSION,
-    STATED_FOR_SMALL_BASES,
+    ADVISORY_FOR_SMALL_BASES,
 )
 from twin_assets.evaluation.measures import held_out_perplexity, sentence_faithfulness
 from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity
@@ -48,7 +48,7 @@ def test_a_trained_checkpoint_is_released_and_a_spoilt_one_of_another_author_is_
     assert passed.advisory("checkpoint_evaluation") == following
     # no author here wants `voice`: the claim about it refuses nothing
     blocking_prose = {sentence_faithfulness.CLAIM}
-    assert passed.advisory("evaluation_report") == STATED_FOR_SMALL_BASES | blocking_prose
+    assert passed.advisory("evaluation_report") == ADVISORY_FOR_SMALL_BASES | blocking_prose
     assert [c.check_name for c in passed.checks("evaluation_report") if not c.passed] == []
     first = passed.metadata("checkpoint_evaluation")
     assert (first["part"], first["beats_base_model"] < 0.9) == ("first", True)
@@ -90,7 +90,7 @@ def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
 
     assert "not_worse_than_incumbent" in third.failed_checks()
     assert workplace.registry.get("ada", 2).state == "refused"
-    stable = workplace.registry.stable("ada")
+    stable = workplace.registry.stable_version("ada")
     assert stable is not None
     assert stable.version == 1
     told = third.metadata("checkpoint_evaluation")
@@ -136,7 +136,7 @@ def held_out_of(told: Mapping[str, Any]) -> HeldOutPerplexity:
     """The stored perplexities of the evaluation that some metadata are of."""
     evaluation = read_evaluation(Path(told["report_file"]).with_suffix(".json"))
     assert evaluation is not None
-    found = evaluation.measured.of(held_out_perplexity.MEASURE)
+    found = evaluation.measured.get(held_out_perplexity.MEASURE)
     assert found is not None
     return found
 

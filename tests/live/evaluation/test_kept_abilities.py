@@ -14,7 +14,7 @@ import pytest
 from tests.prepared_base import base_folder, base_gguf
 from twin_assets.evaluation.likelihood import perplexity
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
-from twin_assets.evaluation.likelihood.sample_likelihoods import Tokenizing
+from twin_assets.evaluation.likelihood.sample_likelihoods import RowTokenizer
 from twin_assets.evaluation.measures import common_knowledge
 from twin_assets.evaluation.served import checked_instructions, served_answers
 from twin_resources.authors import FREQUENCY_PENALTY
@@ -24,12 +24,12 @@ from twin_resources.settings import Settings
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(1800)]
 
-ASKED = common_knowledge.FEWEST  # of 100 questions; every second instruction of 50
+ASKED = common_knowledge.MIN_QUESTIONS  # of 100 questions; every second instruction of 50
 
 
 def test_the_base_model_knows_the_right_options_and_a_spoilt_one_has_lost_them() -> None:
-    samples = Tokenizing(base_folder()).of(
-        common_knowledge.rows()[: common_knowledge.OPTIONS * ASKED]
+    samples = RowTokenizer(base_folder()).tokenize(
+        common_knowledge.make_rows()[: common_knowledge.OPTIONS_PER_QUESTION * ASKED]
     )
     model: Any = perplexity.load_model(base_folder(), precision=perplexity.evaluation_precision())
 
@@ -69,9 +69,9 @@ def compared(
 
 def test_the_base_model_follows_some_of_the_instructions(home: Settings) -> None:
     servers = ModelServers(home)
-    asked = checked_instructions.checked_instructions()[::2]
+    asked = checked_instructions.read_checked_instructions()[::2]
 
-    answers = served_model.ask_several(
+    answers = served_model.ask_with_servers(
         lambda: servers.serve(base_gguf(), alias="base"),
         [[{"role": "user", "content": one.instruction}] for one in asked],
         servers=1,

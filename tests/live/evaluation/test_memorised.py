@@ -20,7 +20,7 @@ from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
 from twin_assets.evaluation.measures import recitation
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.model_server import ModelServers
-from twin_resources.quality.judges.texts import bundled_hands
+from twin_resources.quality.judges.texts import bundled_writers
 from twin_resources.storage.weights import gguf
 
 pytestmark = [pytest.mark.live, pytest.mark.long, pytest.mark.timeout(900)]
@@ -47,7 +47,7 @@ def tokenized(base: Path, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSa
 
 def posts() -> list[dict[str, Any]]:
     """Three passages of the bundled author, each with a question."""
-    [hand] = [one for one in bundled_hands(without=[]) if one.name == "mara-lindqvist"]
+    [hand] = [one for one in bundled_writers(exclude=[]) if one.name == "mara-lindqvist"]
     return [
         {
             "sample_id": f"s{number}",
@@ -99,14 +99,14 @@ def test_a_served_model_that_recites_its_posts_is_refused_and_its_base_is_not(
     gguf.write_f16(trained.model, tmp_path / "memorised.gguf")
     texts = [row["messages"][-1]["content"] for row in posts()]
     prompts = [row["messages"][:-1] for row in posts()]
-    spans = recitation.TrainingSpans(texts)
+    spans = recitation.TrainingTextIndex(texts)
     servers = ModelServers(workplace.settings)
 
     def found(model: Path, alias: str) -> recitation.Recitation:
         with servers.serve(model, alias=alias) as server:
             answers = served_model.ask(server, prompts, max_tokens=40)
         shown = [prompt[-1]["content"] for prompt in prompts]
-        return recitation.recitation([answer.text for answer in answers], shown, spans)
+        return recitation.measure_recitation([answer.text for answer in answers], shown, spans)
 
     mine = found(tmp_path / "memorised.gguf", "memorised")
     theirs = found(trained.base.with_suffix(".gguf"), "base")

@@ -21,7 +21,7 @@ from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.measures.other_authors import CLAIM
 from twin_assets.evaluation.other_authors_adapter import other_authors_adapter
 from twin_resources.authors import read_author, write_author
-from twin_resources.quality.judges.texts import bundled_hands
+from twin_resources.quality.judges.texts import bundled_writers
 from twin_resources.registry.moves import GateClaim
 from twin_resources.storage.weights.weights import load_base_model, prepare_base_model
 
@@ -111,7 +111,7 @@ def test_it_is_trained_once_and_then_candidates_must_beat_it(
     assert told[CLAIM] < 0.9
     reading = told["seconds"]["likelihoods of other authors' adapter"]
 
-    [hand] = [one for one in bundled_hands(without=[]) if one.name == "oona-petrie"]
+    [hand] = [one for one in bundled_writers(exclude=[]) if one.name == "oona-petrie"]
     rows = passages_as_samples(hand.passages[:40], name="Ada").to_dicts()
     foreign = workplace.candidate("ada", steps=12, seed=3, samples=rows, revision=revision)
     ran = Ran(instance, "ada")

@@ -20,7 +20,7 @@ from twin_assets.evaluation.gate import GATE_VERSION
 from twin_assets.evaluation.judgement import JudgingSetup, judge_candidate
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.models.serving import loaded_adapters, served_model
-from twin_resources.models.serving.fleet import REMOTE_EVERY_S, Fleet
+from twin_resources.models.serving.fleet import REMOTE_CHECK_INTERVAL_S, Fleet
 from twin_resources.models.serving.model_server import ModelServers
 from twin_resources.registry.registry import reconcile
 from twin_resources.settings import Settings, load_settings
@@ -47,7 +47,7 @@ class FollowedFleet:
         self._settings = settings
         self.fleet = Fleet(settings, clock=self._clock)
 
-    def look(self, *, after_s: float = REMOTE_EVERY_S) -> set[str]:
+    def look(self, *, after_s: float = REMOTE_CHECK_INTERVAL_S) -> set[str]:
         """Names that are published after the next look."""
         self._clock.now += after_s
         self.fleet.step()
@@ -80,7 +80,7 @@ def judging(place: Workplace, say: Callable[[str], object]) -> JudgingSetup:
         registry=place.registry,
         servers=ModelServers(place.settings),
         embedder=lambda: load_embedder(place.settings),
-        say=say,
+        log=say,
     )
 
 
@@ -122,7 +122,7 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     for version in (one, place.registry.get("ada", 2)):
         with ModelServers(settings).serve_version(version) as server:
             [said] = served_model.ask(server, [[{"role": "user", "content": "Hi"}]], max_tokens=2)
-        assert len(said.log_probabilities[0]) == served_model.ALTERNATIVES
+        assert len(said.log_probabilities[0]) == served_model.TOP_LOGPROBS
     assert set(there.roots()) == {"ada/v1"}
     place.registry.move("ada", 2, "stable", actor="test", reason="by hand", force=True)
     assert fleet.look() == {"base", "ada/v2"}
@@ -131,5 +131,5 @@ def test_candidate_release_and_roll_back_load_and_unload_adapters(
     # rolled back before the old one had drained, and what was rolled back is unloaded after that
     place.registry.rollback("ada", 1, actor="test", reason="worse")
     assert fleet.look() == {"base", "ada/v1"}
-    assert fleet.look(after_s=loaded_adapters.DRAINED_AFTER_S) == {"base", "ada/v1"}
+    assert fleet.look(after_s=loaded_adapters.UNLOAD_DELAY_S) == {"base", "ada/v1"}
     assert set(there.roots()) == {"ada/v1"}

@@ -31,7 +31,7 @@ from twin_resources.authors import Author, read_author, write_author
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.quality.judges.pairs import PLANT
+from twin_resources.quality.judges.pairs import PROBE
 from twin_resources.quality.ledger.interactions_frame import columns
 from twin_resources.registry.moves import Verdict
 from twin_resources.storage.weights.weights import load_base_model, prepare_base_model
@@ -120,10 +120,10 @@ def test_pairs_are_made_once_continued_and_hold_no_text(
 
     rows = on_trial.tables.read("shadow_pairs", "ada")
     assert rows["pair_id"].n_unique() == rows["sequence"].n_unique() == rows.height
-    real = rows.filter(pl.col("source") != PLANT)
+    real = rows.filter(pl.col("source") != PROBE)
     assert real["prompt_id"].n_unique() == real.height == second["pairs"]
     assert set(real["candidate"]) == {on_trial.registry.get("ada", 2).checkpoint}
-    [planted] = rows.filter(pl.col("source") == PLANT).head(1).to_dicts()
+    [planted] = rows.filter(pl.col("source") == PROBE).head(1).to_dicts()
     assert planted["plant"] in {"off_topic", "shuffled", "another_author", "unsupported"}
     for row in rows.iter_rows(named=True):
         for score in row["scores"]:
@@ -163,7 +163,7 @@ def test_an_answer_model_at_an_address_is_compared_without_a_margin(
         later = materialize(shadow_pairs, instance, ShadowConfig(longest_s=0.0).model_dump())
         assert (later["trial"], later["new_pairs"]) == (told["trial"], 0), "no time was left"
     finally:
-        elsewhere.end()
+        elsewhere.stop()
     gone = materialize(shadow_pairs, instance)
     assert gone["nothing_to_do"].startswith("the answer model does not answer: URLError")
 
@@ -230,6 +230,6 @@ def _queued(path: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     while (waiting := outbox.next_waiting()) is not None:
         found[waiting.id] = json.loads(waiting.body)
-        outbox.sent(waiting)
+        outbox.mark_sent(waiting)
     outbox.close()
     return found

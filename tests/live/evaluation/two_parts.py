@@ -27,19 +27,19 @@ def judged_in_two_parts(judging: JudgingSetup) -> dict[str, GateClaim]:
         mode="gate",
         actor="released_model",
     )
-    stable = judging.registry.stable(judging.author)
+    stable = judging.registry.stable_version(judging.author)
     released = stable is not None and stable.checkpoint == first.verdict.checkpoint
     assert released is (first.verdict.outcome == "passed")
 
     whole = complete_evaluation(judging)
 
-    stable = judging.registry.stable(judging.author)
+    stable = judging.registry.stable_version(judging.author)
     stays = stable is not None and stable.checkpoint == whole.verdict.checkpoint
     assert stays is (released and whole.verdict.outcome == "passed")
-    assert bool(whole.taken_back) is (released and not stays)
+    assert bool(whole.withdrawn_version) is (released and not stays)
     told = {
         claim.name: claim
-        for claim in (*whole.verdict.claims, *gate.stated(whole.evaluation.measured))
+        for claim in (*whole.verdict.claims, *gate.advisory_claims(whole.evaluation.measured))
     }
     assert set(told) == set(gate.CLAIMS)
     differ = [

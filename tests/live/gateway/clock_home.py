@@ -26,12 +26,12 @@ from twin_resources.authors.front_desk_settings import read_front_desk
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.models.retrieval.index import update_indexes
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
-from twin_resources.quality.judges.texts import bundled_hands
+from twin_resources.quality.judges.texts import bundled_writers
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
-from twin_resources.storage.weights.weights import RECORD
+from twin_resources.storage.weights.weights import RECORD_FILE
 
 AUTHOR = "mara-lindqvist"
 BASE = "tests/tiny"
@@ -124,12 +124,12 @@ def _prepared_base(settings: Settings, model: Path) -> Path:
         "gguf": str(model),
         "revision": "0",
     }
-    (folder / RECORD).write_text(json.dumps(record), encoding="utf-8")
+    (folder / RECORD_FILE).write_text(json.dumps(record), encoding="utf-8")
     return folder
 
 
 def _passages() -> tuple[tuple[str, str], ...]:
-    [hand] = [hand for hand in bundled_hands(without=[]) if hand.name == AUTHOR]
+    [hand] = [hand for hand in bundled_writers(exclude=[]) if hand.name == AUTHOR]
     return hand.passages
 
 

@@ -62,7 +62,7 @@ def base_server(running: Stack) -> Iterator[ServerProcess]:
         process.wait_until_ready()
         yield process
     finally:
-        process.end()
+        process.stop()
 
 
 @pytest.fixture

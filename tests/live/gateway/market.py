@@ -19,8 +19,8 @@ from tests.live.gateway.stack import Stack
 from tests.simulated_provider.paid_provider import PaidProvider
 from twin_assets.tables_io_manager import TablesIOManager
 from twin_resources import dagster_resources as shells
-from twin_resources.access.account import SpendingAccount, account_of
-from twin_resources.access.keys import KeyLimits, add_key, open_keys
+from twin_resources.access.account import SpendingAccount, open_account
+from twin_resources.access.keys import KeyLimits, add_key, open_key_store
 from twin_resources.observability.langfuse.client import LangfuseClient
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.settings import Settings, load_settings
@@ -60,7 +60,7 @@ class Market:
         return load_settings()
 
     def key(self, label: str, **limits: Any) -> str:
-        with closing(open_keys(self.stack.settings)) as state:
+        with closing(open_key_store(self.stack.settings)) as state:
             return add_key(
                 state, role="site", authors=[AUTHOR], label=label, limits=KeyLimits(**limits)
             )
@@ -92,7 +92,7 @@ class Market:
         return answer.json()["twin"]
 
     def account(self) -> SpendingAccount:
-        return account_of(self.settings, State.open(self.settings.state_address))
+        return open_account(self.settings, State.open(self.settings.state_address))
 
     def settled(self) -> int:
         """Nano-dollars of answers and labels, once nothing is under way."""

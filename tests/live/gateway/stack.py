@@ -258,7 +258,7 @@ class Stack:
         for process in (self.gateway, self.relay, self.traces):
             end(process)
         for model in self.models.values():
-            model.end()
+            model.stop()
 
     def stop_traces(self) -> None:
         end(self.traces)
@@ -425,7 +425,7 @@ def _embed_quotations(tables: Tables, embedder: Embedder, author: str) -> None:
     )
     tables.sync(
         documents,
-        quoter.PASSAGES,
+        quoter.PASSAGES_TABLE,
         author=author,
         key="document_id",
         function=lambda changed: quotable_rows.embed_passages(changed, embedder),
@@ -434,7 +434,7 @@ def _embed_quotations(tables: Tables, embedder: Embedder, author: str) -> None:
         row_key="passage_id",
     )
     quoter.update_index(tables, author)
-    passages = tables.read(quoter.PASSAGES, author)
+    passages = tables.read(quoter.PASSAGES_TABLE, author)
     tables.sync(
         pl.DataFrame({"author": [author]}),
         quoter.CALIBRATION_TABLE,

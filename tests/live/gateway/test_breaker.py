@@ -18,7 +18,7 @@ import pytest
 
 from tests.live.gateway.stack import Stack, dragged
 from tests.queued_notices import queued_notices
-from twin_resources.access.keys import add_key, open_keys
+from twin_resources.access.keys import add_key, open_key_store
 from twin_resources.gateway.config.live_config import POLL_SECONDS
 from twin_resources.gateway.config.proxy_config import REQUEST_TIMEOUT_S
 from twin_resources.gateway.hooks.breaker import LIMITS
@@ -153,7 +153,7 @@ def traffic(stack: Stack, registry: Registry, readers: dict[str, list[str]]) -> 
         stack.unlist("ann/v2")
         stack.start_model("ann/v2")
     if not readers:
-        with contextlib.closing(open_keys(stack.settings)) as keys:
+        with contextlib.closing(open_key_store(stack.settings)) as keys:
             drawn = [
                 add_key(keys, role="reader", authors=["*"], label=f"{time.time_ns()}")
                 for _ in range(DRAWN)
@@ -170,7 +170,7 @@ def traffic(stack: Stack, registry: Registry, readers: dict[str, list[str]]) -> 
 @pytest.fixture
 def known_speed(stack: Stack, traffic: Traffic) -> None:
     """So many answers of the stable version that a slow one is told by them."""
-    for _ in range(LIMITS.fewest):
+    for _ in range(LIMITS.min_answers):
         stack.post(BODY, key=traffic.keys[0])
 
 
@@ -214,7 +214,7 @@ def test_a_killed_canary_is_stopped_and_no_request_is_lost(
         killed = time.monotonic()
         stopped = wait_until_stopped(stack, registry)
         time.sleep(2)
-    process.end()
+    process.stop()
     check_stopped(stack, registry, traffic, "errors")
     before = [one for one in traffic.got if one.ended < killed]
     assert {one.version for one in before} == {"v1", "v2"}
@@ -258,7 +258,7 @@ def test_a_stream_that_breaks_off_is_answered_anew(
                 os.killpg(pid, signal.SIGKILL)
         else:
             raise AssertionError(f"the stream ended with {chunks[-1]}")
-    stack.models.pop("ann/v2").end()
+    stack.models.pop("ann/v2").stop()
     *_, told = [chunk["twin"] for chunk in chunks if "twin" in chunk]
     assert told["version"] == "v1"
     assert "canary broke off: answered again by stable" in told["degraded"]
@@ -320,7 +320,7 @@ def test_a_gateway_restarted_during_a_canary_keeps_readers_and_breaker(
         os.killpg(process.pid, signal.SIGKILL)
         wait_until_stopped(stack, registry)
         time.sleep(1)
-    process.end()
+    process.stop()
     check_stopped(stack, registry, traffic, "errors")
 
 

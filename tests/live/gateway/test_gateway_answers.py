@@ -11,10 +11,10 @@ import openai
 import pytest
 
 from tests.live.gateway.stack import PASSAGES, Stack
-from twin_resources.authors.answer_forms import NO_VERSION
-from twin_resources.models.quotes.answer_text import HEADING
+from twin_resources.authors.answer_forms import NO_VERSION_REASON
+from twin_resources.models.quotes.answer_text import PROSE_HEADING
 from twin_resources.observability.langfuse.client import LangfuseClient
-from twin_resources.observability.langfuse.trace_texts import messages_of
+from twin_resources.observability.langfuse.trace_texts import extract_messages
 
 pytestmark = pytest.mark.live
 QUESTION = [{"role": "user", "content": "How much oil does a clock need?"}]
@@ -62,7 +62,7 @@ def test_the_authors_own_sentences_open_the_answer(stack: Stack) -> None:
     assert best["text"] == PASSAGES[0][1]
     begin, end = best["at"]
     assert message.content[begin:end] == f"> {best['text']}"
-    opening, heading, prose = message.content.partition(HEADING)
+    opening, heading, prose = message.content.partition(PROSE_HEADING)
     assert opening.startswith(message.content[begin:end])
     assert heading
     assert prose.strip()
@@ -86,7 +86,7 @@ def test_a_stream_begins_with_the_quotation_before_the_model_speaks(stack: Stack
     assert first.role == "assistant"
     assert first.content is not None
     assert first.content.startswith(f"> {PASSAGES[0][1]}")
-    assert first.content.endswith(f"{HEADING}\n\n")
+    assert first.content.endswith(f"{PROSE_HEADING}\n\n")
     assert len({chunk.id for chunk in chunks}) == 1
     assert {chunk.model for chunk in chunks} == {DRAFT}
     last = chunks[-1].choices[0].delta.model_extra or {}
@@ -121,15 +121,15 @@ def test_without_a_released_version_the_quotation_stands_alone(stack: Stack, str
     )
     twin = pieces[-1].model_extra["twin"]
     assert text.startswith(f"> {PASSAGES[0][1]}")
-    assert HEADING not in text
+    assert PROSE_HEADING not in text
     assert (twin["answer"], twin["version"], twin["cost_usd"]) == ("quote", "quotes", 0)
-    assert (twin["prose"]["why"], twin["prose"]["model"]) == (NO_VERSION, DRAFT)
+    assert (twin["prose"]["why"], twin["prose"]["model"]) == (NO_VERSION_REASON, DRAFT)
 
 
 def test_a_named_version_speaks_for_itself(stack: Stack) -> None:
     twin, raw = ask(stack, "twin/ann@base")
     assert twin["answer"] == "voice"
-    assert HEADING not in raw.parse().choices[0].message.content
+    assert PROSE_HEADING not in raw.parse().choices[0].message.content
 
 
 def test_a_stream_carries_the_same(stack: Stack) -> None:
@@ -213,7 +213,7 @@ def test_a_trace_says_how_the_answer_came_about_and_nothing_of_the_reader(stack:
     assert {name: str(metadata[name]) for name in expected} == expected
     assert float(metadata["twin.cost_usd"]) == pytest.approx(answer["twin"]["cost_usd"], abs=1e-8)
     said = answer["choices"][0]["message"]["content"]
-    assert json.loads(spans[0]["output"])["content"] == said.partition(f"{HEADING}\n\n")[2]
+    assert json.loads(spans[0]["output"])["content"] == said.partition(f"{PROSE_HEADING}\n\n")[2]
     everything = f"{trace}{spans}"
     for private in (agent, "203.0.113.9", "127.0.0.1", "mallory", stack.key, stack.key[-12:]):
         assert private not in everything
@@ -295,7 +295,7 @@ def test_a_question_opens_no_turn_and_shows_no_cache(stack: Stack) -> None:
     stack.trace(trace)
     with LangfuseClient.from_settings(stack.settings) as client:
         [span] = client.observations(trace_id=trace)
-    messages = [{"role": role, "content": text} for role, text in messages_of(span["input"])]
+    messages = [{"role": role, "content": text} for role, text in extract_messages(span["input"])]
     assert messages[-1]["content"].count("(reader) [1] ") == 1
     server = stack.servers["base"]
 

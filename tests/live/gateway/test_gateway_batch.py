@@ -14,8 +14,8 @@ import pytest
 from tests.http_server import Request, Response, http_server
 from tests.live.gateway.stack import PASSAGES, Stack
 from twin_resources.errors import TwinError
-from twin_resources.gateway.batches.answers import Answered, Journal, journal_of
-from twin_resources.gateway.batches.completing import BatchSum, complete
+from twin_resources.gateway.batches.answers import AnswerRow, Journal, journal_path
+from twin_resources.gateway.batches.completing import BatchTotals, complete
 from twin_resources.gateway.batches.questions import BatchQuestion, read_questions
 
 pytestmark = [pytest.mark.live]
@@ -44,19 +44,19 @@ def test_a_killed_batch_of_the_gateway_goes_on_and_ends_in_one_table(
     assert broken == []
     at = {"url": f"{stack.url}/v1", "key": stack.key, "model": "twin/ann@voice"}
 
-    def killed_after_one(_done: BatchSum, _row: Answered) -> None:
+    def killed_after_one(_done: BatchTotals, _row: AnswerRow) -> None:
         raise Killed
 
     first = Journal(out)
     with pytest.raises(ExceptionGroup):
-        complete(rows, first, **at, width=1, on_row=killed_after_one)
+        complete(rows, first, **at, concurrency=1, on_row=killed_after_one)
     first.close()
-    assert len(journal_of(out).read_text().splitlines()) == 1
+    assert len(journal_path(out).read_text().splitlines()) == 1
 
     journal = Journal(out)
-    done = complete(rows, journal, **at, width=2)
+    done = complete(rows, journal, **at, concurrency=2)
     journal.finish(row.fingerprint("twin/ann@voice") for row in rows)
-    assert (done.kept, done.answered, done.failed) == (1, len(titles) - 1, 1)
+    assert (done.already_answered, done.answered, done.failed) == (1, len(titles) - 1, 1)
     table = pl.read_parquet(out)
     assert table["id"].to_list() == [*titles, "two"]
     assert "404" in table["error"][-1] or "403" in table["error"][-1]
@@ -68,7 +68,9 @@ def test_a_killed_batch_of_the_gateway_goes_on_and_ends_in_one_table(
     assert done.cost_usd == pytest.approx(answered["cost_usd"][1:].sum())
 
     again = Journal(out)
-    assert complete(rows[:-1], again, **at).kept == len(titles), "nothing is asked twice"
+    assert complete(rows[:-1], again, **at).already_answered == len(titles), (
+        "nothing is asked twice"
+    )
     again.close()
 
 
@@ -112,7 +114,7 @@ def test_a_row_that_is_refused_does_not_end_the_batch(tmp_path: Path) -> None:
         out = tmp_path / "answers.jsonl"
         journal = Journal(out)
         rows = asked("a", "b", "c")
-        done = complete(rows, journal, url=url, key="k", model="m", width=1)
+        done = complete(rows, journal, url=url, key="k", model="m", concurrency=1)
         journal.finish(one.fingerprint("m") for one in rows)
     assert (done.answered, done.failed) == (2, 1)
     read = [json.loads(line) for line in out.read_text().splitlines()]
@@ -130,10 +132,10 @@ def test_a_gateway_that_is_out_of_order_ends_the_batch_and_keeps_what_there_is(
     with provider(200, *[status] * 20) as (url, _sent):
         journal = Journal(tmp_path / "answers.jsonl")
         with pytest.raises(TwinError, match=f"{status}: no {status}"):
-            complete(asked("a", "b"), journal, url=url, key="k", model="m", width=1)
+            complete(asked("a", "b"), journal, url=url, key="k", model="m", concurrency=1)
         journal.close()
     with provider() as (url, sent):
         journal = Journal(tmp_path / "answers.jsonl")
         done = complete(asked("a", "b"), journal, url=url, key="k", model="m")
         journal.close()
-    assert (done.kept, done.answered, len(sent)) == (1, 1, 1)
+    assert (done.already_answered, done.answered, len(sent)) == (1, 1, 1)

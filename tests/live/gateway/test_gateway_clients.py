@@ -114,7 +114,7 @@ def test_one_model_is_told_with_version_and_price(stack: Stack) -> None:
 
 
 def test_two_readers_of_a_site_are_two(stack: Stack) -> None:
-    store = keys.open_keys(stack.settings)
+    store = keys.open_key_store(stack.settings)
     made = keys.add_key(store, role="site", authors=["ann"], label="a site")
     traced: dict[str, str] = {}
     for reader in ("eve", "bob"):
@@ -133,7 +133,7 @@ def test_two_readers_of_a_site_are_two(stack: Stack) -> None:
         traced[reader] = span["metadata"]["twin.reader"]
         assert given["reader"] == traced[reader]
     assert len(set(traced.values())) == 2
-    assert not {"eve", "bob", keys.reader_of(made)} & set(traced.values())
+    assert not {"eve", "bob", keys.reader_id_for_key(made)} & set(traced.values())
 
 
 def test_langchain(stack: Stack) -> None:

@@ -100,7 +100,7 @@ def test_the_counter_of_the_tests_above_does_count(stack: Stack) -> None:
 
 
 def test_a_key_for_one_author_reaches_that_author(stack: Stack) -> None:
-    store = keys.open_keys(stack.settings)
+    store = keys.open_key_store(stack.settings)
     made = keys.add_key(store, role="reader", authors=["ann"], label=f"ann only {time.time()}")
     assert stack.post(BODY, key=made).status_code == 200
     refused = stack.post(BODY | {"model": "twin/bob"}, key=made)

@@ -225,7 +225,7 @@ def test_a_full_outbox_refuses_aloud_and_answers_go_on(stack: Stack) -> None:
     """A disk without room: the file cannot grow, so feedback is a 503 and an answer says so."""
     path = outbox_path(stack.settings)
     blocker = Outbox(path)
-    with blocker._writing("hold the only write lock"):  # pyright: ignore[reportPrivateUsage]
+    with blocker._write_transaction("hold the only write lock"):  # pyright: ignore[reportPrivateUsage]
         refused = give(stack, trace_id="1" * 32, thumb="up")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "outbox_broken")
         assert stack.post(BODY).status_code == 200

@@ -18,8 +18,8 @@ import pytest
 
 from tests.live.gateway.stack import Stack, dragged
 from twin_resources.authors import read_author, write_author
-from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
-from twin_resources.authors.pausing import pause, resume
+from twin_resources.authors.answer_forms import NO_VERSION_REASON, ProseRelease
+from twin_resources.authors.pausing import pause_author, resume_author
 from twin_resources.gateway.config.proxy_config import SPAN_DELAY_MS
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient
@@ -106,8 +106,8 @@ def test_a_server_that_is_replaced_loses_no_request(stack: Stack) -> None:
         old = stack.models.pop("ann/v1")
         stack.start_model("ann/v1")
         time.sleep(2)
-        stack.wait(lambda: old.busy() == 0, seconds=30)
-        old.end()
+        stack.wait(lambda: old.active_request_count() == 0, seconds=30)
+        old.stop()
         time.sleep(1.5)
     assert {status for _, status, *_ in seen} == {200}
     assert {version for _, _, version, _ in seen} == {"v1"}
@@ -123,10 +123,10 @@ def test_without_its_version_an_author_is_quoted_and_the_base_drafts(stack: Stac
         time.sleep(0.5)  # and whoever comes then
     assert {status for _, status, *_ in seen} == {200}
     told = twin(stack)
-    assert (told["version"], told["prose"]["why"]) == ("quotes", NO_VERSION)
+    assert (told["version"], told["prose"]["why"]) == ("quotes", NO_VERSION_REASON)
     assert told["degraded"] == "stable not ready: answered by base"
     draft = twin(stack, model="twin/ann@voice")
-    assert (draft["version"], draft["draft"]) == ("base", {"why": NO_VERSION})
+    assert (draft["version"], draft["draft"]) == ("base", {"why": NO_VERSION_REASON})
 
 
 def test_an_answer_model_at_an_address_answers_and_the_base_where_it_fails(stack: Stack) -> None:
@@ -145,7 +145,7 @@ def test_an_answer_model_at_an_address_answers_and_the_base_where_it_fails(stack
     assert "not trained on" in told["disclosure"]
     assert stack.trace(told["trace_id"])["metadata"]["twin.checkpoint"] == "named"
 
-    stack.models.pop("ann/v1").end()  # nobody has noticed yet
+    stack.models.pop("ann/v1").stop()  # nobody has noticed yet
     try:
         told = twin(stack)
         assert told["version"] == "base"
@@ -173,7 +173,7 @@ def test_an_answer_that_nobody_could_give_leaves_one_trace(
     stack.wait(lambda: twin(stack)["version"] == ("v1" if canary else "v2"))
     began = datetime.now(UTC)
     for name in ("ann/v1", "ann/v2"):
-        stack.models.pop(name).end()  # still listed: they fail when they are asked
+        stack.models.pop(name).stop()  # still listed: they fail when they are asked
     try:
         answer = stack.post(BODY)
         assert answer.status_code == 503, answer.text
@@ -221,14 +221,14 @@ def test_an_authors_settings_are_followed(stack: Stack) -> None:
 def test_a_paused_author_answers_nobody_within_seconds(stack: Stack) -> None:
     body = BODY | {"model": "twin/bob@voice"}
     try:
-        pause(stack.settings, "bob", reason="a mistake")
+        pause_author(stack.settings, "bob", reason="a mistake")
         stack.wait(lambda: stack.post(body).status_code == 503)
         refused = stack.post(body | {"stream": True}).json()["error"]
         assert refused["code"] == "author_paused"
         assert "a mistake" in refused["message"]
         assert stack.post(BODY).status_code == 200  # others answer on
     finally:
-        resume(stack.settings, "bob")
+        resume_author(stack.settings, "bob")
     stack.wait(lambda: stack.post(body).status_code == 200)
 
 
@@ -298,7 +298,7 @@ def test_with_the_trace_store_down_answers_go_out_and_their_traces_arrive_later(
 def test_a_model_server_that_died_gives_a_503_with_what_to_do(stack: Stack) -> None:
     stack.release("ann", 2)
     stack.wait(lambda: twin(stack)["version"] == "v2")
-    stack.models.pop("ann/v2").end()
+    stack.models.pop("ann/v2").stop()
     for more in ({}, {"stream": True, "model": "twin/ann@stable"}):
         answer = stack.post(BODY | more)
         assert answer.status_code == 503
@@ -342,7 +342,7 @@ def test_a_stream_whose_server_dies_is_answered_anew_when_that_is_back(stack: St
             chunks.append(json.loads(line.removeprefix("data: ")))
             if len(chunks) == 3:
                 os.killpg(pid, signal.SIGKILL)
-                stack.models.pop("ann/v2").end()
+                stack.models.pop("ann/v2").stop()
                 stack.start_model("ann/v2", spare)
         else:
             raise AssertionError(f"the stream ended with {chunks[-1]}")

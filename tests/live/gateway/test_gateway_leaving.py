@@ -147,7 +147,7 @@ def test_a_stream_that_is_faster_than_the_gateway_ends_too(stack: Stack) -> None
         stack.wait(lambda: busy(stack) == 0, seconds=20)
         written.append(decoded(stack) - before)
     assert min(written) < TOKENS - 100, f"written, of {TOKENS}: {written}"
-    assert server.running() is not None
+    assert server.running_server() is not None
 
 
 def test_who_stays_gets_the_whole_answer(stack: Stack) -> None:

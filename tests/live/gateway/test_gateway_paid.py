@@ -32,14 +32,14 @@ from tests.live.gateway.stack import (
 from tests.simulated_provider.paid_provider import RETRY_AFTER_S, PaidProvider
 from tests.simulated_provider.provider_answers import WORDS, Behaviour, read_bill
 from twin_assets.serving.routing_table import paid_blended_usd
-from twin_resources.access.account import SpendingAccount, account_of
-from twin_resources.access.account_rows import NANO
-from twin_resources.access.keys import KeyLimits, add_key, open_keys
-from twin_resources.access.paid_budget import price_of
+from twin_resources.access.account import SpendingAccount, open_account
+from twin_resources.access.account_rows import NANO_PER_DOLLAR
+from twin_resources.access.keys import KeyLimits, add_key, open_key_store
+from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.authors import read_author, write_author
 from twin_resources.authors.guard_settings import Guards
 from twin_resources.errors import TwinError
-from twin_resources.gateway.batches.answers import Answered, Journal
+from twin_resources.gateway.batches.answers import AnswerRow, Journal
 from twin_resources.gateway.batches.completing import complete
 from twin_resources.gateway.batches.questions import BatchQuestion
 from twin_resources.processes.endpoints import Endpoints, write_endpoints
@@ -79,7 +79,7 @@ class Money:
 
     def _account(self) -> SpendingAccount:
         settings = self.stack.settings.model_copy(update={"paid_budget_per_day": BUDGET})
-        return account_of(settings, State.open(settings.state_address))
+        return open_account(settings, State.open(settings.state_address))
 
     def _spent(self) -> int:
         return sum(int(row["nano"]) for row in self._account().rows())
@@ -89,14 +89,14 @@ class Money:
 
     def settled(self) -> int:
         """What the account holds once nothing is under way."""
-        self.stack.wait(lambda: self._account().spent().reserved_usd == 0)
+        self.stack.wait(lambda: self._account().amount_spent().reserved_usd == 0)
         return self._spent() - self.spent_before
 
     def use_up(self) -> None:
         """Leave nothing of the day's budget."""
         account = self._account()
-        rest = BUDGET - account.spent().usd
-        account.settle(account.reserve(purpose="answer", author="", key="", most_usd=rest), rest)
+        rest = BUDGET - account.amount_spent().usd
+        account.settle(account.reserve(purpose="answer", author="", key="", max_usd=rest), rest)
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +148,7 @@ def test_the_account_says_what_the_bill_says(paid: Stack, money: Money) -> None:
     """Whole answers, streams, and what the provider refuses: to the nano-dollar."""
     first = paid.post(BODY).json()
     usage = first["usage"]
-    price = price_of(
+    price = answer_price_usd(
         MODEL, prompt_tokens=usage["prompt_tokens"], answer_tokens=usage["completion_tokens"]
     )
     assert first["twin"]["version"] == "paid"
@@ -312,7 +312,7 @@ def test_a_batch_is_paid_as_single_answers_are_and_goes_on_for_what_failed(
     assert all(row["answer"] for row in rows.values())
     assert money.settled() == money.billed() > paid_for
     told = sum(rows[name]["cost_usd"] for name in bought)
-    assert told == pytest.approx(money.billed() / NANO)
+    assert told == pytest.approx(money.billed() / NANO_PER_DOLLAR)
 
 
 def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
@@ -350,7 +350,7 @@ def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
         found = said()
         journal = Journal(tmp_path / "answers.jsonl")
         question = BatchQuestion("1", tuple(chat["messages"]), "", {"max_tokens": 9})
-        rows: list[Answered] = []
+        rows: list[AnswerRow] = []
         complete(
             [question], journal, url=f"{paid.url}/v1", key=paid.key, model="twin/ann@paid",
             on_row=lambda _, row: rows.append(row),
@@ -366,7 +366,7 @@ def test_guards_hold_on_every_api_whole_and_by_stream_and_in_a_batch(
 
 
 def test_a_key_s_requests_a_minute_are_held_by_the_gateway(paid: Stack) -> None:
-    with closing(open_keys(paid.settings)) as state:
+    with closing(open_key_store(paid.settings)) as state:
         limits = KeyLimits(per_minute=2, at_once=1)
         key = add_key(state, role="reader", authors=["ann"], label="two", limits=limits)
     body = BODY | {"model": "twin/ann@base"}
@@ -382,7 +382,7 @@ def test_a_key_s_requests_a_minute_are_held_by_the_gateway(paid: Stack) -> None:
 def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: Money) -> None:
     """24 paid questions at once on $0.0001 of one key, over two gateways, one killed."""
     limit = 0.0001
-    with closing(open_keys(paid.settings)) as state:
+    with closing(open_key_store(paid.settings)) as state:
         limits = KeyLimits(frozenset({PAID}), usd_per_day=limit)
         key = add_key(state, role="site", authors=["*"], label="24 at once", limits=limits)
     other = Stack(
@@ -405,7 +405,7 @@ def test_two_gateways_and_a_kill_pass_no_limit(paid: Stack, money: Money) -> Non
             found = [one.result() for one in work]
     finally:
         other.stop()
-    assert 0 < money.billed() <= limit * NANO
+    assert 0 < money.billed() <= limit * NANO_PER_DOLLAR
     assert 429 in found
     refused = paid.post(body, key=key)
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "paid_budget_used_up")

@@ -29,7 +29,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 from twin_cli.commands.answer_history import explain, explanation_tree
-from twin_cli.commands.routing_command import routing_of, tried
+from twin_cli.commands.routing_command import routing_summary, try_question
 
 from tests.free_ports import free_port
 from tests.live.gateway.clock_home import AUTHOR, BASE, about_clocks, prepare_home, small_talk
@@ -41,11 +41,11 @@ from twin_assets.feedback.interactions import interactions
 from twin_assets.partitions import authors
 from twin_assets.serving.routing_labels import routing_labels
 from twin_assets.serving.routing_policy import routing_policy
-from twin_resources.access.account_rows import NANO
+from twin_resources.access.account_rows import NANO_PER_DOLLAR
 from twin_resources.authors import read_author
 from twin_resources.models.embedder.embedder import load_embedder
 from twin_resources.registry.route_names import PAID
-from twin_resources.router.policy_file import policy_file, read_routing_policy
+from twin_resources.router.policy_file import policy_path, read_routing_policy
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
 
@@ -218,13 +218,15 @@ def test_labels_are_bought_of_what_readers_asked(market: Market, bought: dict[st
     bill = market.provider.bill
     assert bill.requests == market.form.labels
     assert market.settled() == bill.nano > 0
-    assert bought["usd"] == pytest.approx(bill.nano / NANO, abs=1e-6)  # told to six decimals
+    assert bought["usd"] == pytest.approx(
+        bill.nano / NANO_PER_DOLLAR, abs=1e-6
+    )  # told to six decimals
 
 
 def test_the_gateways_follow_the_policy_that_was_fitted(
     market: Market, adopted: dict[str, Any]
 ) -> None:
-    policy = read_routing_policy(policy_file(market.settings.home, AUTHOR))
+    policy = read_routing_policy(policy_path(market.settings.home, AUTHOR))
     assert policy.step.certified
     assert 0.3 <= 1.0 - policy.step.kept <= 0.7  # half of the questions were small talk
     explained: list[str] = []
@@ -256,11 +258,11 @@ def test_the_saving_that_is_told_holds_the_true_one(
     market: Market, adopted: dict[str, Any], traffic: Traffic
 ) -> None:
     written = datetime.fromisoformat(
-        read_routing_policy(policy_file(market.settings.home, AUTHOR)).written_at
+        read_routing_policy(policy_path(market.settings.home, AUTHOR)).written_at
     )
     known = market.answers(market.form.labels + traffic.asked + 8 * len(market.gateways))
     own = known.filter((pl.col("route") == "stable") & (pl.col("started_at") >= written))
-    told = routing_of(market.settings, read_author(market.settings, AUTHOR))
+    told = routing_summary(market.settings, read_author(market.settings, AUTHOR))
     saved = told["saved_usd"]
     before = market.provider.bill.nano
     with ThreadPoolExecutor(4) as pool:  # what it would have been, from the provider's own bill
@@ -270,7 +272,7 @@ def test_the_saving_that_is_told_holds_the_true_one(
                 own["question"].to_list(),
             )
         )
-    true = (market.provider.bill.nano - before) / NANO
+    true = (market.provider.bill.nano - before) / NANO_PER_DOLLAR
     assert own.height >= 10
     assert 0 < saved["low"] <= true <= saved["high"], (saved, true)
     again = market.materialize(routing_policy)
@@ -319,7 +321,7 @@ def test_no_key_passes_its_limit_over_all_gateways(market: Market, traffic: Traf
             )
         )
     assert set(statuses) == {200, 429}
-    assert 0 < _billed(market) - bill <= limit * NANO
+    assert 0 < _billed(market) - bill <= limit * NANO_PER_DOLLAR
     assert market.settled() - spent == _billed(market) - bill
     answer = _meant_for_paid(market, "", key=key).json()["twin"]
     assert answer["route"] == "stable"
@@ -390,10 +392,10 @@ def test_a_used_up_budget_leaves_the_questions_to_the_own_model(
     market: Market, traffic: Traffic
 ) -> None:
     account = market.account()
-    now = account.spent()
+    now = account.amount_spent()
     rest = BUDGET - now.usd - now.reserved_usd - 1e-6  # less than any answer costs
     # the home's budget is one: here a teacher has spent it
-    account.settle(account.reserve(purpose="teacher", author="", key="", most_usd=rest), rest)
+    account.settle(account.reserve(purpose="teacher", author="", key="", max_usd=rest), rest)
     bill = market.provider.bill.requests
     twins = [market.ask(about_clocks(970 + n)) for n in range(4)]
     assert {twin["route"] for twin in twins} == {"stable"}
@@ -435,7 +437,7 @@ def _meant_for_paid(
     author = read_author(market.settings, AUTHOR)
     for number in range(950, 990):
         question = about_clocks(number) + ending
-        if tried(market.settings, author, question)["model"] != PAID:
+        if try_question(market.settings, author, question)["model"] != PAID:
             continue
         body = {
             "model": TWIN,

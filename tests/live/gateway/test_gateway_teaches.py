@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.live.gateway.stack import Stack
-from twin_assets.instructions.teacher import Teacher, TeacherPrompt, usable_question
+from twin_assets.instructions.teacher import Teacher, TeacherPrompt, extract_question
 
 pytestmark = pytest.mark.live
 
@@ -27,7 +27,7 @@ def test_the_base_model_writes_questions_through_the_gateway(
     monkeypatch.setenv("OPENAI_API_KEY", base_model.key)
     teacher = Teacher(MODEL, timeout_s=120)
     replies = teacher.ask([TeacherPrompt("", passage) for passage in PASSAGES])
-    assert teacher.broken is None
+    assert teacher.fatal_error is None
     assert {reply.outcome for reply in replies} <= {"written", "unusable"}
     written = [
         (reply, passage)
@@ -36,6 +36,6 @@ def test_the_base_model_writes_questions_through_the_gateway(
     ]
     assert written
     for reply, passage in written:
-        assert usable_question(reply.question, passage=passage) == reply.question
+        assert extract_question(reply.question, passage=passage) == reply.question
     assert all(reply.prompt_tokens > 50 and reply.answer_tokens > 0 for reply in replies)
     assert all(reply.usd == 0.0 for reply in replies)  # nobody has a price for it

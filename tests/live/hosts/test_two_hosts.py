@@ -16,7 +16,7 @@ from tests.prepared_base import base_folder
 from tests.prepared_embedder import prepare_weights
 from tests.registered import register_version
 from twin_resources.authors import Author, write_author
-from twin_resources.authors.pausing import pause, pause_file, resume
+from twin_resources.authors.pausing import pause_author, pause_file, resume_author
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.following import share_weights
 from twin_resources.registry.registry import Registry
@@ -122,10 +122,10 @@ def test_a_release_and_a_rollback_reach_a_host_that_began_empty(
             host.wait(lambda host=host: has(host, 1))
         assert [said(host) for host in hosts] == answers
 
-    share_file(first.settings, pause(first.settings, "ann", reason="a test's own"))
+    share_file(first.settings, pause_author(first.settings, "ann", reason="a test's own"))
     paused = second.settings.authors_dir / "ann.paused"
     second.wait(paused.exists)
-    resume(first.settings, "ann")
-    share_file(first.settings, pause_file(first.settings, "ann"), gone=True)
+    resume_author(first.settings, "ann")
+    share_file(first.settings, pause_file(first.settings, "ann"), is_deleted=True)
     second.wait(lambda: not paused.exists())
     assert not (second.folder / "tiny").exists(), "nobody has copied anything"

@@ -30,7 +30,7 @@ def heads(home: Path) -> list[int]:
 
 def write(settings: Settings, configuration: Path = CONFIGURATION) -> Path:
     code = settings.home / "code.sock"
-    return write_dagster_home(settings, configuration, code=code, environ=os.environ)
+    return write_dagster_home(settings, configuration, code_socket=code, environ=os.environ)
 
 
 def test_made_once_and_kept(home: Settings) -> None:

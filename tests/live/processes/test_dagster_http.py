@@ -20,8 +20,8 @@ from rich.console import Console
 from twin_cli.commands.author_progress import read_progress
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import StackOutcome
-from twin_cli.commands.retrain_command import SENSOR, run_retrain
-from twin_cli.commands.runs import follow, launch_or_join
+from twin_cli.commands.retrain_command import REQUEST_SENSOR, run_retrain
+from twin_cli.commands.runs import follow_run, launch_or_join
 from twin_cli.commands.services import mark_lost_runs
 from twin_cli.commands.stopping import end_stack
 
@@ -29,8 +29,8 @@ from tests.conftest import ROOT
 from tests.live.dagster_sensors import turn_off
 from tests.live.processes.foreign_page import QUERY, foreign_page, signed_in
 from twin_resources.authors import Author, write_author
-from twin_resources.dagster_runs import WITH_A_WORKER
-from twin_resources.erasure.dagster_records import opened_records
+from twin_resources.dagster_runs import STATUSES_WITH_WORKER
+from twin_resources.erasure.dagster_records import open_records
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.errors import TwinError
@@ -73,10 +73,10 @@ def dagster_programs(settings: Settings) -> Sequence[Program]:
 def start(settings: Settings) -> Stack:
     """A stack whose Dagster has loaded its code."""
     started = start_stack(settings, programs=dagster_programs)
-    dagster = DagsterHTTP.of_home(started.settings)
+    dagster = DagsterHTTP.for_home(started.settings)
     wait_until(
         started,
-        lambda: dagster.is_up() and dagster.location_is_loaded(),
+        lambda: dagster.is_up() and dagster.is_location_loaded(),
         program="dagster-webserver",
     )
     started.supervisor.start_program("dagster-daemon")
@@ -96,7 +96,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 def dagster(stack: Stack, process_logs: Path) -> DagsterHTTP:
     for name in ("supervisor", "dagster-webserver", "dagster-daemon"):
         (process_logs / f"{name}.log").symlink_to(stack.settings.logs_dir / f"{name}.log")
-    return DagsterHTTP.of_home(stack.settings)
+    return DagsterHTTP.for_home(stack.settings)
 
 
 @pytest.fixture
@@ -142,10 +142,10 @@ def test_a_run_is_launched_followed_and_joined(
     run_id, launched = launch_or_join(dagster, "retrain_twin", "jose")
     assert launched
     assert launch_or_join(dagster, "retrain_twin", "jose") == (run_id, False)
-    followed = follow(dagster, run_id, clock=clock, title="train", stack=stack)
+    followed = follow_run(dagster, run_id, clock=clock, title="train", stack=stack)
     assert followed.succeeded
     assert followed.run.tags["dagster/partition"] == "jose"
-    assert not followed.refused
+    assert not followed.failed_checks
     assert "checkpoint done" in said(clock)
     reports = [event.progress for event in dagster.events(run_id)[0] if event.progress]
     assert reports == [{"step": 1, "steps": 2, "loss": 2.0}, {"step": 2, "steps": 2, "loss": 1.0}]
@@ -155,7 +155,7 @@ def test_a_run_is_launched_followed_and_joined(
 def test_of_commands_in_the_same_second_one_launches(dagster: DagsterHTTP, stack: Stack) -> None:
     dagster.add_author("both")
     with ThreadPoolExecutor(4) as threads:
-        clients = [DagsterHTTP.of_home(stack.settings) for _ in range(4)]
+        clients = [DagsterHTTP.for_home(stack.settings) for _ in range(4)]
         told = list(threads.map(lambda one: launch_or_join(one, "retrain_twin", "both"), clients))
     assert sorted(launched for _, launched in told) == [False, False, False, True]
     assert {run_id for run_id, _ in told} == {
@@ -168,13 +168,15 @@ def test_a_run_is_followed_to_an_asset_and_then_to_its_end(
 ) -> None:
     dagster.add_author("twice")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "twice")
-    begun = follow(dagster, run_id, clock=clock, title="train", stack=stack, until="checkpoint")
+    begun = follow_run(
+        dagster, run_id, clock=clock, title="train", stack=stack, until_asset="checkpoint"
+    )
     assert begun.succeeded
-    assert "checkpoint" in begun.numbers
-    whole = follow(dagster, run_id, clock=clock, title="train", stack=stack, before=begun)
+    assert "checkpoint" in begun.asset_numbers
+    whole = follow_run(dagster, run_id, clock=clock, title="train", stack=stack, previous=begun)
     assert whole.run.status == "SUCCESS"
-    assert not whole.goes_on
-    assert {"checkpoint", "released_model"} <= whole.numbers.keys()
+    assert not whole.is_unfinished
+    assert {"checkpoint", "released_model"} <= whole.asset_numbers.keys()
     assert said(clock).count("checkpoint done in") == 1
     assert said(clock).count("released model done in") == 1
 
@@ -184,7 +186,7 @@ def test_a_failed_step_gives_its_first_cause(
 ) -> None:
     dagster.add_author("broken")
     run_id, _ = launch_or_join(dagster, "import_posts", "broken")
-    followed = follow(dagster, run_id, clock=clock, title="import", stack=stack)
+    followed = follow_run(dagster, run_id, clock=clock, title="import", stack=stack)
     assert followed.run.status == "FAILURE"
     assert not followed.run.will_be_retried  # an answer is not tried again
     assert any("no space left on device" in cause for cause in followed.failures)
@@ -193,8 +195,8 @@ def test_a_failed_step_gives_its_first_cause(
 def test_a_refusing_check_is_named(dagster: DagsterHTTP, stack: Stack, clock: StageClock) -> None:
     dagster.add_author("worse")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "worse")
-    followed = follow(dagster, run_id, clock=clock, title="train", stack=stack)
-    assert followed.refused == ("beats_base_model",)
+    followed = follow_run(dagster, run_id, clock=clock, title="train", stack=stack)
+    assert followed.failed_checks == ("beats_base_model",)
 
 
 def test_a_move_by_hand_is_recorded(dagster: DagsterHTTP, stack: Stack) -> None:
@@ -235,7 +237,7 @@ def test_a_killed_worker_is_run_again_and_the_retry_followed(
     assert retry != run_id
     wait_for_status(dagster, retry, ["STARTED"])  # one that is starting may go on: see `end_run`
     dagster.end_run(retry)
-    followed = follow(dagster, run_id, clock=clock, title="train", stack=stack)
+    followed = follow_run(dagster, run_id, clock=clock, title="train", stack=stack)
     assert followed.run.run_id == retry
     assert followed.run.status == "CANCELED"
     assert "worker died" in said(clock)
@@ -249,10 +251,12 @@ def test_a_run_that_forgetting_ends_begins_again_after_it(
     wait_for_status(dagster, run_id, ["STARTED"])
     gone = ErasureTarget(ErasureSubject("post", "slow", "a-post"), authors=frozenset({"slow"}))
     with ThreadPoolExecutor(1) as beside:
-        followed = beside.submit(follow, dagster, run_id, clock=clock, title="train", stack=stack)
-        instance = Installation.of(stack.settings)
-        with opened_records(instance) as records:
-            assert records.end_runs(gone) == 1
+        followed = beside.submit(
+            follow_run, dagster, run_id, clock=clock, title="train", stack=stack
+        )
+        instance = Installation.for_settings(stack.settings)
+        with open_records(instance) as records:
+            assert records.end_active_runs(gone) == 1
         instance.state.close()
         deadline = time.monotonic() + 120
         while not (again := [run for run in dagster.runs(author="slow") if not run.is_finished]):
@@ -263,7 +267,7 @@ def test_a_run_that_forgetting_ends_begins_again_after_it(
         ended = followed.result(timeout=120)
     assert ended.run.run_id == again[0].run_id != run_id
     assert f"`twin forget` ended the run; it begins again as {ended.run.run_id[:8]}" in said(clock)
-    on = follow(dagster, run_id, clock=clock, title="train", stack=stack, before=ended)
+    on = follow_run(dagster, run_id, clock=clock, title="train", stack=stack, previous=ended)
     assert on.run.run_id == ended.run.run_id, "it begins again once"
 
 
@@ -297,7 +301,7 @@ def test_a_retraining_is_asked_for_with_a_reason_and_refused_while_one_is_in_fli
     wait_for_status(dagster, run.run_id, ["SUCCESS"])
     with pytest.raises(TwinError, match="one was decided"):
         again()  # its outcome is not stored yet
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         assert retrainings.open_requests(connection) == {}
     state.close()
 
@@ -336,10 +340,12 @@ def answer_the_request(state: State, dagster: DagsterHTTP, author: str) -> None:
                 tags = {"twin/reason": requests[0].reason, "twin/asked_by": requests[0].asked_by}
                 assert retrainings.begin(
                     connection, run_key=key, author=author, cause="by_hand", tags=tags,
-                    learnt=TrainingFingerprint("", ""), at=time.time(),
+                    fingerprint=TrainingFingerprint("", ""), now=time.time(),
                 )  # fmt: skip
-                retrainings.answer(connection, requests, key)
-            decided = [one for one in retrainings.unfinished(connection) if one.run_key == key]
+                retrainings.mark_fulfilled(connection, requests, key)
+            decided = [
+                one for one in retrainings.unfinished_retrainings(connection) if one.run_key == key
+            ]
         if decided:
             dagster.launch("retrain_twin", author, tags=decided[0].launch.tags)
             return
@@ -350,10 +356,10 @@ def answer_the_request(state: State, dagster: DagsterHTTP, author: str) -> None:
 def test_a_retraining_that_nobody_would_start_is_told_at_once(
     dagster: DagsterHTTP, stack: Stack, clock: StageClock
 ) -> None:
-    turn_off(dagster.url, SENSOR, key=load_secrets(stack.settings).gateway_master_key)
+    turn_off(dagster.url, REQUEST_SENSOR, key=load_secrets(stack.settings).gateway_master_key)
     write_author(stack.settings, Author("bo", "Bo"))
     dagster.add_author("bo")
-    with pytest.raises(TwinError, match=rf"the sensor {SENSOR}, which starts it, is off"):
+    with pytest.raises(TwinError, match=rf"the sensor {REQUEST_SENSOR}, which starts it, is off"):
         run_retrain(stack.settings, author="bo", reason="a wish", wait=False, clock=clock)
 
 
@@ -363,8 +369,8 @@ def test_an_orderly_end_cancels_the_runs_first(
     """After the others: it ends their stack."""
     dagster.add_author("slow")
     run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
-    wait_for_status(dagster, run_id, WITH_A_WORKER)
-    assert end_stack(stack.settings, log=clock.say).was_running
+    wait_for_status(dagster, run_id, STATUSES_WITH_WORKER)
+    assert end_stack(stack.settings, log=clock.log).was_running
     assert f"run {run_id[:8]} (retrain_twin) canceled" in said(clock)
     assert not dagster.is_up()
 
@@ -377,7 +383,7 @@ def test_a_run_that_a_crash_cut_short_is_marked_at_the_next_start(
     settings.logs_dir.symlink_to(process_logs)
     try:
         crashed = start(settings)
-        dagster = DagsterHTTP.of_home(crashed.settings)
+        dagster = DagsterHTTP.for_home(crashed.settings)
         dagster.add_author("slow")
         run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
         wait_for_status(dagster, run_id, ["STARTED"])

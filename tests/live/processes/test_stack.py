@@ -16,9 +16,9 @@ import psutil
 import pytest
 from twin_cli.commands import services, stopping
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.doctor.stack_findings import look_at_ports, look_at_stack
+from twin_cli.commands.doctor.stack_findings import check_ports, check_stack
 from twin_cli.commands.logs import run_logs
-from twin_cli.commands.status import look
+from twin_cli.commands.status import collect_status
 
 from tests.free_ports import free_port
 from tests.small_disk import small_disk
@@ -26,14 +26,14 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.process_identity import (
     ProcessIdentity,
-    find,
+    find_process,
     identify,
     marked_processes,
 )
 from twin_resources.processes.programs import (
-    StackEnded,
+    StackEndedError,
     ensure_alive,
-    ensure_not_given_up,
+    ensure_program_works,
     wait_until,
 )
 from twin_resources.processes.stack import (
@@ -44,7 +44,7 @@ from twin_resources.processes.stack import (
     start_stack,
     stop_stack,
 )
-from twin_resources.processes.supervisor import Program, tail
+from twin_resources.processes.supervisor import Program, read_tail
 from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
@@ -88,7 +88,7 @@ def eventually(is_true: Callable[[], bool], *, seconds: float = 180.0) -> bool:
 
 def has_escaped(stack: Stack) -> bool:
     """Supervisor, web, trainer and the trainer's orphan run, and web has said so in its log."""
-    serves = "Serving" in tail(stack.supervisor.logs / "web.log")
+    serves = "Serving" in read_tail(stack.supervisor.logs / "web.log")
     return serves and len(marked_processes(stack.record.instance)) == 4
 
 
@@ -117,7 +117,7 @@ def test_a_stop_ends_what_was_started_and_nothing_else(
     stopped = stop_stack(settings)
     assert stopped.was_running
     assert marked_processes(stack.record.instance) == []
-    assert [name for name, identity in pids.items() if find(identity)] == []
+    assert [name for name, identity in pids.items() if find_process(identity)] == []
     assert bystander.poll() is None
     assert find_stack(settings) is None
     assert not stop_stack(settings).was_running
@@ -151,7 +151,7 @@ def test_after_a_crash_the_next_start_clears_away_what_was_left(settings: Settin
     os.kill(crashed.identity.pid, signal.SIGKILL)
     os.waitpid(crashed.identity.pid, 0)
     assert find_stack(settings) is None
-    with pytest.raises(StackEnded, match="died"):
+    with pytest.raises(StackEndedError, match="died"):
         ensure_alive(crashed)
     left = marked_processes(crashed.record.instance)
     assert len(left) == 3
@@ -191,7 +191,7 @@ def test_the_doctor_knows_what_a_crash_has_left(settings: Settings) -> None:
     named = {"TWIN_GATEWAY_PORT": str(settings.gateway_port)}
     [found] = [
         one
-        for one in look_at_ports(settings, None, environ=named)
+        for one in check_ports(settings, None, environ=named)
         if str(settings.gateway_port) in one.found and one.verdict != "ok"
     ]
     assert found.verdict == "warn"
@@ -199,14 +199,14 @@ def test_the_doctor_knows_what_a_crash_has_left(settings: Settings) -> None:
 
 
 def test_the_status_of_a_host_without_a_stack_says_its_roles(settings: Settings) -> None:
-    assert not look(settings).running
+    assert not collect_status(settings).running
     role = subprocess.Popen(
         [sys.executable, "-m", "twin_resources.observability.langfuse.relay"],
         env=os.environ | {"TWIN_HOME": str(settings.home)},
     )
     try:
-        assert eventually(lambda: look(settings).running)
-        status = look(settings)
+        assert eventually(lambda: collect_status(settings).running)
+        status = collect_status(settings)
         assert [(program.name, program.pid) for program in status.programs] == [("relay", role.pid)]
         assert (status.crashed, status.urls) == (False, {})
     finally:
@@ -257,8 +257,8 @@ def test_a_recorded_pid_that_is_a_strangers_is_neither_used_nor_ended(
 def test_waiting_ends_when_another_command_stops_the_stack(settings: Settings) -> None:
     stack = start_stack(settings, programs=two_programs)
     stop_stack(settings)
-    with pytest.raises(StackEnded, match="twin stop"):
-        wait_until(stack, lambda: False, program="web", most_idle_s=30)
+    with pytest.raises(StackEndedError, match="twin stop"):
+        wait_until(stack, lambda: False, program="web", max_idle_s=30)
 
 
 def test_a_program_that_cannot_start_is_explained_by_its_log(settings: Settings) -> None:
@@ -268,7 +268,7 @@ def test_a_program_that_cannot_start_is_explained_by_its_log(settings: Settings)
 
     stack = start_stack(settings, programs=broken)
     with pytest.raises(TwinError, match="no such model: x") as caught:
-        wait_until(stack, lambda: False, program="models", most_idle_s=30)
+        wait_until(stack, lambda: False, program="models", max_idle_s=30)
     assert "models.log" in caught.value.next_step
 
 
@@ -286,9 +286,9 @@ def test_a_start_that_goes_on_is_waited_for_and_one_that_stands_still_is_not(
         return [Program("models", (sys.executable, "-c", code, str(ready)), Path("/"), start_s=0)]
 
     stack = start_stack(settings, programs=slow)
-    assert wait_until(stack, ready.exists, program="models", most_idle_s=2) > 2
+    assert wait_until(stack, ready.exists, program="models", max_idle_s=2) > 2
     with pytest.raises(TwinError, match="of them idle"):
-        wait_until(stack, lambda: False, program="models", most_idle_s=2)
+        wait_until(stack, lambda: False, program="models", max_idle_s=2)
 
 
 def test_of_two_starts_at_once_one_starts_the_stack_and_the_other_uses_it(
@@ -353,7 +353,7 @@ def test_a_webserver_that_stands_still_does_not_keep_the_stack_from_ending(
     command = (sys.executable, "-c", SILENT, str(settings.dagster_port))
     start_stack(settings, programs=lambda _: [Program("dagster-webserver", command, settings.home)])
     url = f"http://127.0.0.1:{settings.dagster_port}"
-    assert eventually(DagsterHTTP(url).listens)
+    assert eventually(DagsterHTTP(url).accepts_connections)
     said: list[str] = []
     assert stopping.end_stack(settings, log=said.append).was_running
     assert said[0] == "waiting for Dagster, to end its runs in order"
@@ -374,14 +374,14 @@ def test_the_doctor_and_the_logs_say_which_program_does_not_start(
 
     stack = start_stack(settings, programs=programs)
     assert eventually(lambda: stack.supervisor.states()["models"].state == "FATAL")
-    assert eventually(lambda: "Serving" in tail(stack.supervisor.logs / "web.log"))
-    found = {one.name: one for one in look_at_stack(settings, find_stack(settings))}
+    assert eventually(lambda: "Serving" in read_tail(stack.supervisor.logs / "web.log"))
+    found = {one.name: one for one in check_stack(settings, find_stack(settings))}
     assert set(found) == {"stack", "programs", "models"}, "chat runs when somebody wants it"
     assert (found["stack"].verdict, found["programs"].found) == ("ok", "web")
     assert found["models"].verdict == "fail"
     assert "no such model: x" in found["models"].found
     assert "`twin logs models`" in found["models"].remedy
-    ports = [(one.verdict, one.found) for one in look_at_ports(settings, stack, environ={})]
+    ports = [(one.verdict, one.found) for one in check_ports(settings, stack, environ={})]
     assert ports[-1] == ("ok", f"listening: gateway {settings.gateway_port}")
     assert [verdict for verdict, _ in ports[:-1]] == ["fail", "fail"]  # Dagster, trace store
     assert run_logs(settings, "models", lines=1, follow=False, write=print) == 0
@@ -399,10 +399,10 @@ def test_a_program_that_exits_is_told_at_once_and_is_not_said_to_run(settings: S
 
     stack = start_stack(settings, programs=programs)
     with pytest.raises(TwinError, match="exit status 1") as caught:  # and not the deadline
-        wait_until(stack, lambda: False, program="chat", most_idle_s=120)
+        wait_until(stack, lambda: False, program="chat", max_idle_s=120)
     assert "No module named itsdangerous" in caught.value.found
     assert "chat.log" in caught.value.next_step
-    shown = {program.name: program for program in look(settings).programs}
+    shown = {program.name: program for program in collect_status(settings).programs}
     assert shown["chat"].state not in {"RUNNING", "STARTING"}
     assert "(exit status 1)" in shown["chat"].exited
     assert (shown["web"].state, shown["web"].exited) == ("RUNNING", "")
@@ -422,7 +422,7 @@ def test_a_program_that_was_killed_is_waited_for_again(settings: Settings) -> No
             os.kill(first, signal.SIGKILL)
         return found not in {0, first}
 
-    wait_until(stack, is_another, program="web", most_idle_s=30)
+    wait_until(stack, is_another, program="web", max_idle_s=30)
     assert stack.supervisor.last_exit("web") == "terminated by SIGKILL"
 
 
@@ -436,14 +436,14 @@ def test_a_program_that_was_given_up_is_told_to_who_waits_for_what_it_does(
         return [Program("dagster-daemon", fails, chosen.home, retries=0, start_s=1)]
 
     stack = start_stack(settings, programs=programs)
-    ensure_not_given_up(stack, "gateway")  # there is none: nothing to say
+    ensure_program_works(stack, "gateway")  # there is none: nothing to say
 
     def given_up() -> bool:
         return stack.supervisor.states()["dagster-daemon"].state == "FATAL"
 
     assert eventually(given_up)
     with pytest.raises(TwinError, match="more than one head present"):
-        ensure_not_given_up(stack, "dagster-daemon")
+        ensure_program_works(stack, "dagster-daemon")
 
 
 def test_an_interrupt_during_the_start_leaves_nothing(settings: Settings) -> None:

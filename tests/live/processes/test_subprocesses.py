@@ -19,7 +19,7 @@ def test_output_errors_and_code_are_kept_apart(home: Settings) -> None:
         home, "twin_resources.models.base_model", "show", report=said.append
     ) as module:
         finished = module.wait()
-    assert finished.code == 2
+    assert finished.exit_code == 2
     assert finished.output == ""
     assert finished.errors
     assert said == finished.errors.splitlines()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.answer_models import follow_answer_model
+from twin_cli.commands.answer_models import sync_answer_model
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import open_registry
 
@@ -24,17 +24,17 @@ from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.policy import read_policy
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.chat_model import CHAT_TEMPLATE
+from twin_resources.storage.weights.chat_model import CHAT_TEMPLATE_KEY
 
 __all__ = ["fleet_of", "prepared"]  # fixtures
 pytestmark = pytest.mark.live
 
 
 def name(settings: Settings, answer_model: str, *, before: str = "") -> ModelVersion | None:
-    return follow_answer_model(
+    return sync_answer_model(
         settings,
         Author("ada", "Ada", answer_model=answer_model),
-        before=before,
+        previous_model=before,
         instance="",
         clock=StageClock(console=Console(file=io.StringIO())),
     )
@@ -69,7 +69,7 @@ def test_a_server_at_an_address_answers_until_it_is_gone_and_a_folder_takes_its_
         assert answer.usage is not None
         assert answer.usage.completion_tokens > 0
     finally:
-        elsewhere.end()
+        elsewhere.stop()
     fleet.wait(lambda servers: "ada/v1" not in servers and "base" in servers)
     fleet.wait(lambda _: "Connection refused" in fleet.document()["problems"].get("ada/v1", ""))
 
@@ -94,7 +94,7 @@ def test_a_server_at_an_address_answers_until_it_is_gone_and_a_folder_takes_its_
 
 def test_a_file_that_cannot_be_served_moves_nothing(prepared: Settings, tmp_path: Path) -> None:
     broken = tmp_path / "broken.gguf"
-    broken.write_bytes(b"GGUF" + bytes(1000) + CHAT_TEMPLATE + bytes(1000))
+    broken.write_bytes(b"GGUF" + bytes(1000) + CHAT_TEMPLATE_KEY + bytes(1000))
     with pytest.raises(TwinError) as refused:
         name(prepared, str(broken))
     assert "its process ended with" in refused.value.found

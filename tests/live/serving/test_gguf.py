@@ -43,7 +43,7 @@ def measure(
     *,
     folder: Path,
     prompts: list[list[dict[str, str]]] = PROMPTS,
-    reference: parity.Reference | None = None,
+    reference: parity.ReferenceModel | None = None,
 ) -> parity.Parity:
     """Export, serve and compare, each prompt asked twice.
 
@@ -55,7 +55,7 @@ def measure(
     with ModelServers(settings).serve(base_gguf, adapter_gguf, alias="tested/v1") as server:
         once = served_model.ask(server, prompts, max_tokens=TOKENS)
         again = served_model.ask(server, prompts, max_tokens=TOKENS)
-    found = parity.compare(reference or parity.Reference(base, adapter), prompts, once, again)
+    found = parity.compare(reference or parity.ReferenceModel(base, adapter), prompts, once, again)
     assert found is not None
     return found
 
@@ -109,11 +109,11 @@ def test_smollm2_with_an_adapter_is_served_as_transformers_and_peft_compute_it(
     adapter = make_adapter(smollm2, tmp_path / "adapter", scale=0.02)
     prompts = [[{"role": "user", "content": f"Question {n}: why {n * 37}?"}] for n in range(5)]
 
-    reference = parity.Reference(smollm2, adapter)
+    reference = parity.ReferenceModel(smollm2, adapter)
     found = measure(home, smollm2, adapter, folder=tmp_path, prompts=prompts, reference=reference)
 
     assert found.prompts == len(prompts)
-    assert found.compared == 2 * len(prompts) * TOKENS * served_model.ALTERNATIVES
+    assert found.compared == 2 * len(prompts) * TOKENS * served_model.TOP_LOGPROBS
     assert found.mean < PARITY_MEAN
     assert found.largest < PARITY_LARGEST
 
@@ -130,7 +130,9 @@ def test_a_forgotten_adapter_is_seen(home: Settings, served: ServedModel) -> Non
     with ModelServers(home).serve(served.base_gguf, None, alias="tested/v1") as server:
         answers = served_model.ask(server, PROMPTS, max_tokens=TOKENS)
 
-    found = parity.compare(parity.Reference(served.base, served.adapter), PROMPTS, answers, answers)
+    found = parity.compare(
+        parity.ReferenceModel(served.base, served.adapter), PROMPTS, answers, answers
+    )
 
     assert found is not None
     assert found.mean > PARITY_MEAN

@@ -18,12 +18,12 @@ from tests.live.serving.conftest import ServedModel
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.fleet_member import (
-    DRAIN_AT_LEAST_S,
-    DRAIN_AT_MOST_S,
+    MIN_DRAIN_S,
+    MAX_DRAIN_S,
     FleetMember,
-    WantedServer,
+    RequiredServer,
 )
-from twin_resources.models.serving.model_server import ModelServers, ServerProcess, serve_warmed_up
+from twin_resources.models.serving.model_server import ModelServers, ServerProcess, warm_up
 from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
@@ -91,29 +91,31 @@ def test_a_server_that_is_late_to_say_how_many_ask_is_busy(
     home: Settings, served: ServedModel
 ) -> None:
     """A version that leaves is ended when nobody asks it any more, and its readers hear it out."""
-    member = FleetMember("ada/v1", WantedServer(str(served.base_gguf)), settings=home)
+    member = FleetMember("ada/v1", RequiredServer(str(served.base_gguf)), settings=home)
     try:
         deadline = time.monotonic() + 120
         while member.server is None:
             assert time.monotonic() < deadline, member.problem
             member.step(time.monotonic())
             time.sleep(0.1)
-        member.leaving_since = time.monotonic()
-        later = member.leaving_since + DRAIN_AT_LEAST_S + 1
-        assert not member.drained(member.leaving_since), "the gateway may still send it a request"
+        member.draining_since = time.monotonic()
+        later = member.draining_since + MIN_DRAIN_S + 1
+        assert not member.is_drained(member.draining_since), (
+            "the gateway may still send it a request"
+        )
         os.kill(member.server.pid, signal.SIGSTOP)
         try:
-            assert not member.drained(later)
-            assert member.drained(member.leaving_since + DRAIN_AT_MOST_S + 1)
+            assert not member.is_drained(later)
+            assert member.is_drained(member.draining_since + MAX_DRAIN_S + 1)
         finally:
             os.kill(member.server.pid, signal.SIGCONT)
-        while not member.drained(later):
+        while not member.is_drained(later):
             assert time.monotonic() < deadline + 120
         os.killpg(member.server.pid, signal.SIGKILL)
-        while not member.drained(later):
+        while not member.is_drained(later):
             assert time.monotonic() < deadline + 120
     finally:
-        member.end()
+        member.stop()
 
 
 def test_without_the_key_nothing_is_answered_and_the_key_is_not_in_the_arguments(
@@ -195,15 +197,15 @@ def test_a_server_is_waited_for_again_at_any_age(home: Settings, served: ServedM
         server = process.wait_until_ready()
         assert process.wait_until_ready() == server
     finally:
-        process.end()
+        process.stop()
 
 
 def test_requests_in_progress_are_counted(home: Settings, served: ServedModel) -> None:
     process = ServerProcess(home, served.base_gguf, alias="base")
     try:
         server = process.wait_until_ready()
-        assert serve_warmed_up(server) < 30
-        assert process.busy() == 0
+        assert warm_up(server) < 30
+        assert process.active_request_count() == 0
         client = OpenAI(base_url=server.url, api_key=server.key)
         stream = client.chat.completions.create(
             model="base",
@@ -213,10 +215,10 @@ def test_requests_in_progress_are_counted(home: Settings, served: ServedModel) -
             extra_body={"ignore_eos": True},
         )
         next(iter(stream))
-        assert process.busy() == 1
+        assert process.active_request_count() == 1
         stream.close()
     finally:
-        process.end()
+        process.stop()
     assert process.has_ended()
 
 
@@ -233,11 +235,11 @@ def test_a_server_elsewhere_is_used_by_its_names(home: Settings, served: ServedM
         with servers.serve(None, alias="ada/v1") as named:
             assert servers.engine == named.engine != elsewhere.engine
             assert (named.url, named.key, named.pid) == (elsewhere.url, elsewhere.key, None)
-            assert serve_warmed_up(named) > 0
+            assert warm_up(named) > 0
             [answer] = served_model.ask(
                 named, [[{"role": "user", "content": "Hello"}]], max_tokens=3
             )
-            assert len(answer.log_probabilities[0]) == served_model.ALTERNATIVES
+            assert len(answer.log_probabilities[0]) == served_model.TOP_LOGPROBS
         with (
             pytest.raises(TwinError, match="--lora-modules ada/v2"),
             servers.serve(None, alias="ada/v2"),

@@ -66,7 +66,7 @@ def test_the_last_word_of_each_vote_stands_whatever_day_it_was_changed(
             seen_changed += report.changed
     for _ in range(4):
         seen_changed += world.pass_time(hours=2).sync().changed
-    with world.state.reading() as connection:
+    with world.state.read_transaction() as connection:
         stored = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
     assert {row["id"]: row["value"] for row in stored} == last
     assert seen_changed <= changed, "no vote goes back and forth between its two rows"

@@ -80,7 +80,7 @@ def test_a_killed_reader_leaves_a_ledger_that_the_next_one_completes(
         time.sleep(generator.uniform(0.0, 0.2))
         os.kill(reader.pid, signal.SIGKILL)
         reader.wait(20)
-        with state.reading() as connection:
+        with state.read_transaction() as connection:
             assert connection.execute(text("PRAGMA integrity_check")).scalar() == "ok"
     with running.client() as client:
         rules = LedgerRules(requests_per_minute=100_000, lag_s=0, closing="at_once")
@@ -93,7 +93,7 @@ def test_a_killed_reader_leaves_a_ledger_that_the_next_one_completes(
     values = settled_rows(ledger, "ann")
     assert [value.sequence for value in values] == list(range(1, SCORES + 1))
     assert sum(value.value for value in values) == pytest.approx(0.45 * SCORES)
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         units = connection.execute(text("SELECT COUNT(DISTINCT unit) FROM ledger_settled")).scalar()
     assert units == SCORES
     state.close()

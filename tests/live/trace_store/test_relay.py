@@ -21,10 +21,10 @@ from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.connection import TraceStore
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore
 from twin_resources.observability.langfuse.relay import (
-    SHOWN_AFTER_S,
+    TRACE_VISIBILITY_DELAY_S,
     Relay,
     Sender,
-    only_relay,
+    hold_relay_lock,
 )
 from twin_resources.observability.langfuse.retry_after import retry_after_s
 
@@ -74,7 +74,7 @@ def drain(relay: Relay, *, most: int = 1000) -> list[float]:
     for _ in range(most):
         if relay.outbox.next_waiting() is None:
             return pauses
-        pauses.append(relay.step())
+        pauses.append(relay.send_next())
     raise AssertionError(f"still waiting after {most} steps: {relay.outbox.counts()}")
 
 
@@ -114,10 +114,10 @@ def test_a_trace_whose_answer_was_lost_is_looked_for_before_it_is_sent_again(
 ) -> None:
     """A Langfuse of version 4 keeps both copies, and its cost is counted twice."""
     erring.plan = ["lost", None, 502]
-    sender = Sender(TraceStore(erring.host, PUBLIC_KEY, SECRET_KEY), asks_first=True)
+    sender = Sender(TraceStore(erring.host, PUBLIC_KEY, SECRET_KEY), checks_before_resend=True)
     outbox.put_trace(export())
     pauses = drain(Relay(outbox, sender))
-    assert pauses[0] == SHOWN_AFTER_S
+    assert pauses[0] == TRACE_VISIBILITY_DELAY_S
     outbox.put_trace(export("d" * 32, "e" * 16))  # not there yet: sent once more
     drain(Relay(outbox, sender))
     posts = [path for method, path in erring.seen if method == "POST"]
@@ -135,7 +135,7 @@ def test_a_vote_that_changed_while_the_answer_was_lost_is_the_latest(
     erring.plan = ["lost"]
     relay = relay_to(erring.host, outbox)
     outbox.put_scores(scores(1, value=1.0))
-    assert relay.step() > 0
+    assert relay.send_next() > 0
     outbox.put_scores(scores(1, value=0.0))
     drain(relay)
     with running.client() as client:
@@ -145,7 +145,7 @@ def test_a_vote_that_changed_while_the_answer_was_lost_is_the_latest(
 def test_a_score_that_no_server_will_take_is_set_aside(running: Running, outbox: Outbox) -> None:
     outbox.put_scores([QueuedScore("bad", "", "thumbs", 1.0), *scores(2)])
     drain(relay_to(running.host, outbox))
-    [(kind, identity, why)] = outbox.refusals()
+    [(kind, identity, why)] = outbox.list_refused()
     assert (kind, identity) == ("score", "bad")
     assert "HTTP 400" in why
     with running.client() as client:
@@ -155,7 +155,7 @@ def test_a_score_that_no_server_will_take_is_set_aside(running: Running, outbox:
 def test_a_wrong_key_keeps_everything(running: Running, outbox: Outbox) -> None:
     outbox.put_scores(scores(2))
     wrong = relay_to(running.host, outbox, secret="wrong")
-    assert wrong.step() > 0
+    assert wrong.send_next() > 0
     counts = outbox.counts()
     assert (counts.scores, counts.refused) == (2, 0)
     assert "HTTP 401" in counts.problem
@@ -176,9 +176,13 @@ def test_retry_after_in_both_forms() -> None:
 
 def test_one_relay_an_outbox(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
-    with only_relay(path), pytest.raises(TwinError, match="another relay"), only_relay(path):
+    with (
+        hold_relay_lock(path),
+        pytest.raises(TwinError, match="another relay"),
+        hold_relay_lock(path),
+    ):
         raise AssertionError("two relays hold one outbox")
-    with only_relay(path):
+    with hold_relay_lock(path):
         assert path.with_suffix(".lock").exists()
 
 

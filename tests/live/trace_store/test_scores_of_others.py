@@ -17,7 +17,7 @@ from tests.live.trace_store.test_senders import run_python, sender_environment
 from tests.settled_rows import settled_rows
 from twin_resources.authors.score_settings import read_scores
 from twin_resources.quality.ledger.ledger import Ledger, LedgerRules
-from twin_resources.quality.retraining.alarm_records import not_counted
+from twin_resources.quality.retraining.alarm_records import count_excluded_scores
 from twin_resources.storage.state.state import State
 
 pytestmark = pytest.mark.live
@@ -93,7 +93,9 @@ def test_scores_by_sdk_and_rest_become_values(
     state = State.open(f"sqlite:///{tmp_path / 'state.sqlite'}")
     rules = LedgerRules(lag_s=0, closing="at_once", requests_per_minute=600)
     with running.client() as client:
-        ledger = Ledger(state, client, rules, counted=lambda: {"ann": read_scores(SCORES)})
+        ledger = Ledger(
+            state, client, rules, load_counted_scores=lambda: {"ann": read_scores(SCORES)}
+        )
         report = ledger.sync(datetime.now(UTC) + timedelta(seconds=5))
     settled = [
         (settled_row.stream, settled_row.version, settled_row.value)
@@ -107,7 +109,10 @@ def test_scores_by_sdk_and_rest_become_values(
         *[("thumbs", "v2", 0.0)] * 2,
         *[("thumbs", "v2", 1.0)] * 3,
     ]
-    with state.reading() as connection:
-        assert not_counted(connection, "ann") == {"not in [scores]: tone": 1, "out_of_range": 1}
+    with state.read_transaction() as connection:
+        assert count_excluded_scores(connection, "ann") == {
+            "not in [scores]: tone": 1,
+            "out_of_range": 1,
+        }
     assert ledger.interactions("ann")["votes"].to_list() == [1] * 5
     state.close()

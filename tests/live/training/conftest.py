@@ -16,15 +16,15 @@ from tests.live.tiny_model import FEW_TOKENS, make_tiny_model
 from tests.live.training.imported_process import ImportedProcess
 from tests.prepared_base import base_folder
 from twin_assets.checkpoints.job import Job, write_job, write_rows
-from twin_assets.checkpoints.recipe import SAMPLES_ALONE, load_recipe
-from twin_assets.training.fine_tuning import hand_over_hashes, launched
+from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, load_recipe
+from twin_assets.training.fine_tuning import write_weight_hashes, build_training_job
 from twin_resources.authors import Author, write_author
 from twin_resources.models.training_launcher import TrainingJob, machine
 from twin_resources.models.training_launcher.machine import MachineShare
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
-from twin_resources.storage.weights.weights import BaseModel, prepare_base_model, revision_of
+from twin_resources.storage.weights.weights import BaseModel, prepare_base_model, compute_revision
 
 
 @pytest.fixture(scope="session")
@@ -66,13 +66,13 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Imported]:
 @contextmanager
 def forks_of(imported: Imported) -> Generator[None]:
     """Meanwhile a training of this machine is forked from a process that has imported."""
-    launched_as = machine.command
+    launched_as = machine.build_command
 
     def command(job: TrainingJob, share: MachineShare) -> list[str]:
         words = launched_as(job, share)
-        if share.machines > 1 or words[2] not in {machine.FORKED, job.module}:
+        if share.machines > 1 or words[2] not in {machine.FORKED_RANKS_MODULE, job.module}:
             return words  # a launcher of accelerate's or torch's
-        environment = machine.environment_of(job, "of no attempt", share)
+        environment = machine.build_environment(job, "of no attempt", share)
         return imported.of(job, environment).command(words[2:], environment)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -170,7 +170,7 @@ def written_job(
     With `start`, an adapter's folder, it is a preference tuning.
     """
     values: dict[str, Any] = (
-        SAMPLES_ALONE | {"token_budget": 4000, "checkpoint_every_steps": 3} | changes
+        UNMODIFIED_SAMPLES | {"token_budget": 4000, "checkpoint_every_steps": 3} | changes
     )
     ranks = values.pop("ranks", 2)
     start = values.pop("start", None)
@@ -181,12 +181,14 @@ def written_job(
         ranks=ranks,
         recipe=load_recipe("smollm2-135m-cpu").model_copy(update=values),
         stage="dpo" if start else "sft",
-        start=start,
+        initial_adapter=start,
     )
     write_job(job)
-    hand_over_hashes(job, BaseModel("tiny", folder=base, gguf=None, revision=revision_of(base)))
-    write_rows(job.samples, samples or rows())
-    return launched(job, name=name)
+    write_weight_hashes(
+        job, BaseModel("tiny", folder=base, gguf=None, revision=compute_revision(base))
+    )
+    write_rows(job.samples_path, samples or rows())
+    return build_training_job(job, name=name)
 
 
 @pytest.fixture

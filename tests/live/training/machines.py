@@ -20,8 +20,8 @@ from safetensors.numpy import load_file
 
 from tests.live.training.conftest import rows
 from twin_assets.checkpoints.job import Job, write_job, write_rows
-from twin_assets.checkpoints.recipe import SAMPLES_ALONE, load_recipe
-from twin_assets.training.fine_tuning import launched
+from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, load_recipe
+from twin_assets.training.fine_tuning import build_training_job
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
 
@@ -55,12 +55,12 @@ def free_ports(count: int) -> list[int]:
 def two_rank_job(home: Settings, name: str, base: Path) -> TrainingJob:
     """A job of two ranks and a few steps under DeepSpeed, in a home."""
     changes = {"launch": "cpu-zero2", "token_budget": 2000, "checkpoint_every_steps": 1}
-    recipe = load_recipe("smollm2-135m-cpu").model_copy(update=SAMPLES_ALONE | changes)
+    recipe = load_recipe("smollm2-135m-cpu").model_copy(update=UNMODIFIED_SAMPLES | changes)
     job = Job(home.work_dir / name, "tiny", base, 2, recipe)
     write_job(job)
-    write_rows(job.samples, rows())
+    write_rows(job.samples_path, rows())
     # as many threads a rank wherever it runs: their number moves sums by rounding
-    return dataclasses.replace(launched(job, name=name), threads_per_rank=1)
+    return dataclasses.replace(build_training_job(job, name=name), threads_per_rank=1)
 
 
 def weights_of_one_machine(home: Settings, base: Path) -> dict[str, Any]:

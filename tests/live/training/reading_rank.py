@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from twin_assets.training.ranks import choose_imports, meet
+from twin_assets.training.ranks import choose_imports, join_process_group
 
 ZERO3 = {"stage": 3, "overlap_comm": False, "contiguous_gradients": False}
 
@@ -38,19 +38,19 @@ def main(folders: list[Path], output: Path) -> None:
     from transformers import AutoConfig
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-    from twin_assets.training.sharded_loading import read_in_shares, zero3_of
+    from twin_assets.training.sharded_loading import load_sharded, zero3_config
 
-    meet(int(os.environ["RANK"]))
+    join_process_group(int(os.environ["RANK"]))
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")])
-    zero = zero3_of(accelerator)
+    zero = zero3_config(accelerator)
     assert zero is not None
-    unset_hf_deepspeed_config()  # as `model_for` does
+    unset_hf_deepspeed_config()  # as `load_training_model` does
     told: dict[str, float] = {}
     for folder in folders:
         Path("/proc/self/clear_refs").write_text("5")  # the most so far is as much as now
         before = memory_mb("VmRSS")
         config: Any = AutoConfig.from_pretrained(folder)
-        model = read_in_shares(
+        model = load_sharded(
             folder,
             config=config,
             dtype=torch.bfloat16,

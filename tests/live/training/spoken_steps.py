@@ -11,7 +11,7 @@ import json
 import os
 from pathlib import Path
 
-from twin_assets.training.ranks import reporting
+from twin_assets.training.ranks import open_reporter
 
 STEPS = 12
 
@@ -33,7 +33,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--job", type=Path)
     job = parser.parse_args().job
-    with reporting(is_main=os.environ.get("RANK", "0") == "0") as report:
+    with open_reporter(is_main=os.environ.get("RANK", "0") == "0") as report:
         for step in range(1, STEPS + 1):
             report(f"progress {json.dumps(values_of(step))}")
             if step == 6 and os.environ.get("STEPS_FAIL"):

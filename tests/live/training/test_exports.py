@@ -28,8 +28,8 @@ pytestmark = pytest.mark.live
 
 def published(folder: Path, base: Path) -> Path:
     """Put a manifest into a folder that holds `adapter/` or `model/`."""
-    whole = (folder / manifests.MODEL).is_dir()
-    weights = folder / (manifests.MODEL if whole else manifests.ADAPTER)
+    whole = (folder / manifests.MODEL_FOLDER).is_dir()
+    weights = folder / (manifests.MODEL_FOLDER if whole else manifests.ADAPTER_FOLDER)
     checkpoint = manifests.checkpoint_hash(weights, base_revision="r", template="t")
     manifests.write_manifest(
         folder,
@@ -66,9 +66,9 @@ class Checkpoints:
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Checkpoints:
     folder = tmp_path_factory.mktemp("checkpoints")
-    make_adapter(tiny_model, folder / "adapted" / manifests.ADAPTER)
+    make_adapter(tiny_model, folder / "adapted" / manifests.ADAPTER_FOLDER)
     (folder / "whole").mkdir()
-    fully_trained(tiny_model, folder / "whole" / manifests.MODEL)
+    fully_trained(tiny_model, folder / "whole" / manifests.MODEL_FOLDER)
     return Checkpoints(
         published(folder / "adapted", tiny_model), published(folder / "whole", tiny_model)
     )
@@ -90,13 +90,13 @@ def test_each_format_of_an_adapter_answers_as_the_checkpoint(
 ) -> None:
     into = tmp_path / "out" / "export"
 
-    found = export(checkpoints.adapted, into, wanted=wanted, dtype=dtype, settings=home)
+    found = export(checkpoints.adapted, into, export_format=wanted, dtype=dtype, settings=home)
 
     assert found.agreement is not None
-    assert found.agreement.holds
+    assert found.agreement.is_within_tolerance
     assert found.agreement.compared >= 8 * 5
     assert (into / file).is_file()
-    record = json.loads((into / exporting.RECORD).read_text(encoding="utf-8"))
+    record = json.loads((into / exporting.RECORD_FILE_NAME).read_text(encoding="utf-8"))
     assert record["format"] == wanted
     assert record["dtype"] == dtype
     assert record["agreement"]["largest"] == found.agreement.largest
@@ -110,10 +110,10 @@ def test_each_format_of_an_adapter_answers_as_the_checkpoint(
 def test_a_fully_trained_model_is_exported_whole(
     wanted: Any, home: Settings, checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
-    found = export(checkpoints.whole, tmp_path / "export", wanted=wanted, settings=home)
+    found = export(checkpoints.whole, tmp_path / "export", export_format=wanted, settings=home)
 
     assert found.agreement is not None
-    assert found.agreement.holds
+    assert found.agreement.is_within_tolerance
 
 
 @pytest.mark.parametrize("wanted", ["adapter", "gguf-adapter"])
@@ -121,7 +121,7 @@ def test_a_fully_trained_model_has_no_adapter(
     wanted: Any, home: Settings, checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
     with pytest.raises(TwinError, match="every weight was trained"):
-        export(checkpoints.whole, tmp_path / "export", wanted=wanted, settings=home)
+        export(checkpoints.whole, tmp_path / "export", export_format=wanted, settings=home)
 
     assert list(tmp_path.glob("*export*")) == []
 
@@ -145,7 +145,7 @@ def test_an_export_that_answers_otherwise_is_not_kept(
     monkeypatch.setattr(exporting, "write", write)
 
     with pytest.raises(TwinError, match=r"log-probabilities.* differ by"):
-        export(checkpoints.adapted, tmp_path / "out" / "e", wanted=wanted, settings=home)
+        export(checkpoints.adapted, tmp_path / "out" / "e", export_format=wanted, settings=home)
 
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -182,11 +182,11 @@ def test_weights_that_do_not_fit_are_refused(
     home: Settings, checkpoints: Checkpoints, tiny_model: Path, tmp_path: Path
 ) -> None:
     strong = tmp_path / "strong"
-    make_adapter(tiny_model, strong / manifests.ADAPTER, scale=1e5)
+    make_adapter(tiny_model, strong / manifests.ADAPTER_FOLDER, scale=1e5)
     published(strong, tiny_model)
 
     with pytest.raises(TwinError, match="--dtype"):
-        export(strong, tmp_path / "export", wanted="merged", dtype="float16", settings=home)
+        export(strong, tmp_path / "export", export_format="merged", dtype="float16", settings=home)
 
 
 @pytest.mark.long
@@ -198,17 +198,17 @@ def test_tolerances_on_the_embedded_base_model(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    make_adapter(base_model, tmp_path / "c" / manifests.ADAPTER, scale=0.02)
+    make_adapter(base_model, tmp_path / "c" / manifests.ADAPTER_FOLDER, scale=0.02)
     checkpoint = published(tmp_path / "c", base_model)
 
-    found = export(checkpoint, tmp_path / "export", wanted=wanted, settings=home).agreement
+    found = export(checkpoint, tmp_path / "export", export_format=wanted, settings=home).agreement
 
     assert found is not None
-    assert found.holds
+    assert found.is_within_tolerance
     if wanted == "gguf-adapter":  # the error that the tolerances are for
         monkeypatch.setattr(gguf, "_to_gguf_rows", lambda _name, values, _config: values)
         with pytest.raises(TwinError, match="differ by"):
-            export(checkpoint, tmp_path / "wrong", wanted=wanted, settings=home)
+            export(checkpoint, tmp_path / "wrong", export_format=wanted, settings=home)
 
 
 def test_tolerances_are_below_the_error_that_they_are_for() -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from twin_assets.checkpoints.job import Job
 from twin_assets.checkpoints.recipe import load_recipe
-from twin_assets.training.ranks import end_forerunners
-from twin_resources.models.training_launcher import MARK_VARIABLE, OWNER_VARIABLE
+from twin_assets.training.ranks import end_orphaned_ranks
+from twin_resources.models.training_launcher import ATTEMPT_ID_VARIABLE, OWNER_VARIABLE
 
 pytestmark = pytest.mark.live
 
@@ -39,13 +39,13 @@ def test_only_orphans_of_the_same_job_are_ended(tmp_path: Path) -> None:
 
     def begin(job: str, owner: str) -> subprocess.Popen[bytes]:
         words = ["-c", "import time; time.sleep(600)", "--job", str(jobs[job].path)]
-        marks = {OWNER_VARIABLE: owners[owner], MARK_VARIABLE: "of then"}
+        marks = {OWNER_VARIABLE: owners[owner], ATTEMPT_ID_VARIABLE: "of then"}
         return subprocess.Popen([sys.executable, *words], env=os.environ | marks)
 
     orphan = begin("mine", "gone")
     others = [begin("mine", "alive"), begin("another's", "gone")]
     try:
-        assert end_forerunners(jobs["mine"]) == 1
+        assert end_orphaned_ranks(jobs["mine"]) == 1
         assert not psutil.pid_exists(orphan.pid)
         assert [other.poll() for other in others] == [None, None]
     finally:

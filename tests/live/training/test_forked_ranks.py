@@ -15,12 +15,12 @@ import pytest
 
 from tests.live.training.machines import assert_same, rank_of, ranks_of, wait_for, weights_of
 from twin_assets.checkpoints.job import read_result
-from twin_resources.models.training_launcher import LocalLauncher, TrainingDied, TrainingJob
+from twin_resources.models.training_launcher import LocalLauncher, TrainingDiedError, TrainingJob
 from twin_resources.models.training_launcher.machine import (
     MachineShare,
-    command,
-    environment_of,
-    forked,
+    build_command,
+    build_environment,
+    is_forked,
 )
 from twin_resources.settings import Settings
 
@@ -83,8 +83,8 @@ def small_job(folder: Path, script: str, *, ahead: str = AHEAD, **changes: str) 
 def told_by(job: TrainingJob, share: MachineShare) -> tuple[list[str], str]:
     """What its ranks print, and the whole error output."""
     ran = subprocess.run(
-        command(job, share),
-        env=environment_of(job, "mark", share),
+        build_command(job, share),
+        env=build_environment(job, "mark", share),
         capture_output=True,
         text=True,
         timeout=300,
@@ -97,10 +97,10 @@ def test_a_forked_rank_is_told_what_the_launcher_tells_and_has_what_was_imported
     tmp_path: Path,
 ) -> None:
     job = small_job(tmp_path, TELLING)
-    assert forked(job, MachineShare())
+    assert is_forked(job, MachineShare())
 
     forks, _ = told_by(job, MachineShare())
-    launched, _ = told_by(job, MachineShare(forks=False))
+    launched, _ = told_by(job, MachineShare(may_fork=False))
 
     assert [line.partition("True ")[2] for line in forks] == [
         line.partition("False ")[2] for line in launched
@@ -131,7 +131,7 @@ def test_a_rank_that_fails_ends_the_other_deaf_or_not_and_is_told_of(
     left: list[dict[int, psutil.Process]] = []
     started = time.monotonic()
 
-    with pytest.raises(TrainingDied) as caught:
+    with pytest.raises(TrainingDiedError) as caught:
         LocalLauncher(home).run(job, on_message=lambda _: left.append(ranks_of(job)))
 
     assert said in caught.value.found
@@ -142,8 +142,8 @@ def test_a_rank_that_fails_ends_the_other_deaf_or_not_and_is_told_of(
 
 def test_told_to_end_it_ends_its_ranks_first(tmp_path: Path) -> None:
     job = small_job(tmp_path, ENDING, THEN="time.sleep(600)", DEAF="deaf")
-    own = environment_of(job, "mark", MachineShare())
-    process = subprocess.Popen(command(job, MachineShare()), env=own)
+    own = build_environment(job, "mark", MachineShare())
+    process = subprocess.Popen(build_command(job, MachineShare()), env=own)
     try:
         wait_for(lambda: (tmp_path / "there").exists() and len(ranks_of(job)) == job.ranks)
         ranks = ranks_of(job)
@@ -171,7 +171,7 @@ def test_what_is_imported_ahead_starts_no_thread_on_a_machine_of_many_cores(
     make_job: Callable[..., TrainingJob],
 ) -> None:
     job = make_job("imported")
-    own = environment_of(job, "mark", MachineShare()) | {"OMP_NUM_THREADS": "8"}
+    own = build_environment(job, "mark", MachineShare()) | {"OMP_NUM_THREADS": "8"}
     names = ["torch", "deepspeed", "peft", "transformers.models.llama.modeling_llama"]
     done = subprocess.run(
         [sys.executable, "-c", IMPORTED, str(job.folder / "job.json"), *names],

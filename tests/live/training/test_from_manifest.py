@@ -13,9 +13,9 @@ import pytest
 from tests.conftest import with_base
 from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
 from twin_assets.checkpoints.job import read_rows
-from twin_assets.checkpoints.manifest import FILE, read_manifest
+from twin_assets.checkpoints.manifest import MANIFEST_FILE, read_manifest
 from twin_assets.training.fine_tuning import fine_tune
-from twin_assets.training.from_manifest import FAILED, NOT_THE_SAME, main
+from twin_assets.training.from_manifest import EXIT_FAILED, EXIT_DIFFERENT_WEIGHTS, main
 from twin_resources.authors import Author, write_author
 from twin_resources.models.training_launcher import LocalLauncher
 from twin_resources.settings import Settings
@@ -51,11 +51,11 @@ def checkpoint(
 
 def changed(checkpoint: Path, folder: Path, **changes: Any) -> Path:
     """The manifest with other values, beside no weights."""
-    document = json.loads((checkpoint / FILE).read_text(encoding="utf-8"))
+    document = json.loads((checkpoint / MANIFEST_FILE).read_text(encoding="utf-8"))
     for name, value in changes.items():
         document[name] = document[name] | value if isinstance(value, dict) else value
     folder.mkdir()
-    (folder / FILE).write_text(json.dumps(document), encoding="utf-8")
+    (folder / MANIFEST_FILE).write_text(json.dumps(document), encoding="utf-8")
     return folder
 
 
@@ -65,7 +65,7 @@ def test_the_manifest_alone_gives_the_same_weights_and_another_seed_does_not(
     manifest = read_manifest(checkpoint)
     before = sorted(home.checkpoints_dir.rglob("*"))
 
-    assert main(["--from-manifest", str(checkpoint / FILE)]) == 0
+    assert main(["--from-manifest", str(checkpoint / MANIFEST_FILE)]) == 0
 
     said = capsys.readouterr().out
     assert f"the same weights bit for bit: checkpoint {manifest.checkpoint}" in said
@@ -76,7 +76,7 @@ def test_the_manifest_alone_gives_the_same_weights_and_another_seed_does_not(
 
     other = changed(checkpoint, tmp_path / "seed", recipe={"seed": 2}, code="of another release")
     work = tmp_path / "work"
-    assert main(["--from-manifest", str(other), "--work", str(work)]) == NOT_THE_SAME
+    assert main(["--from-manifest", str(other), "--work", str(work)]) == EXIT_DIFFERENT_WEIGHTS
     said = capsys.readouterr().out
     assert "not as then: the training's code is another one" in said
     assert f"and the manifest's is {manifest.checkpoint}" in said
@@ -87,10 +87,10 @@ def test_the_manifest_alone_gives_the_same_weights_and_another_seed_does_not(
     pl.DataFrame(read_rows(work / "samples.json")).with_columns(
         document_id=pl.lit("document-0")
     ).write_parquet(tampered)
-    assert main(["--from-manifest", str(checkpoint), "--rows", str(tampered)]) == FAILED
+    assert main(["--from-manifest", str(checkpoint), "--rows", str(tampered)]) == EXIT_FAILED
     assert f"not the rows that it was trained on, in {tampered}" in capsys.readouterr().err
     base = Path(manifest.base["folder"])
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     (base / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.1}))
-    assert main(["--from-manifest", str(checkpoint)]) == FAILED
+    assert main(["--from-manifest", str(checkpoint)]) == EXIT_FAILED
     assert f"another base model in {base}" in capsys.readouterr().err

@@ -9,11 +9,11 @@ import pytest
 
 from tests.small_disk import SmallDisk, small_disk
 from twin_assets.checkpoints.job import read_job
-from twin_assets.training.training_state import last_complete
+from twin_assets.training.training_state import find_last_complete_checkpoint
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.settings import Settings, load_settings
-from twin_resources.storage.storage_faults import DiskFull
+from twin_resources.storage.storage_faults import DiskFullError
 from twin_resources.storage.weights.weights import load_base_model, prepare_base_model
 
 pytestmark = pytest.mark.live
@@ -39,18 +39,18 @@ def test_a_checkpoint_that_does_not_fit_is_named_once_and_written_later(
     disk: SmallDisk, home: Settings, make_job: Callable[..., TrainingJob]
 ) -> None:
     job = make_job("full", token_budget=16_000)
-    state = read_job(job.folder / "job.json").state
+    state = read_job(job.folder / "job.json").state_folder
     texts: list[str] = []
 
     def listen(message: dict[str, object]) -> None:
         texts.append(str(message.get("text", "")))
-        if last_complete(state) is not None and not disk.ballast.exists():
+        if find_last_complete_checkpoint(state) is not None and not disk.ballast.exists():
             disk.fill(leave=20_000)
 
     with pytest.raises(TwinError, match=r"no space left on the disk of .*free space there"):
         LocalLauncher(home).run(job, on_message=listen)
     assert not [text for text in texts if "trying again" in text], "a retry makes no room"
-    kept = last_complete(state)
+    kept = find_last_complete_checkpoint(state)
     assert kept is not None
     assert not (job.folder / "output").exists()
 
@@ -71,7 +71,7 @@ def test_weights_that_do_not_fit_are_named_and_those_before_stay(
     before = prepare_base_model(home, str(tiny_model))
     other = make_tiny_model(tmp_path / "other", base_model, seed=8)
     disk.fill(leave=1_000_000)
-    with pytest.raises(DiskFull, match=r"prepare the base model .*no space left on the disk"):
+    with pytest.raises(DiskFullError, match=r"prepare the base model .*no space left on the disk"):
         prepare_base_model(home, str(other))
     assert not list(home.weights_dir.glob("*/partial-*"))
     assert load_base_model(home, str(tiny_model)) == before

@@ -30,7 +30,7 @@ from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.partitions import authors
 from twin_assets.training import from_manifest
 from twin_assets.training.checkpoints import fine_tuned_checkpoint
-from twin_assets.training.training_state import PARTIAL, last_complete
+from twin_assets.training.training_state import PARTIAL_FOLDER, find_last_complete_checkpoint
 from twin_resources import dagster_resources as shells
 from twin_resources.authors import Author, write_author
 from twin_resources.models.training_launcher import OWNER_VARIABLE, LocalLauncher, TrainingJob
@@ -95,10 +95,10 @@ def test_a_killed_launcher_leaves_no_rank_and_its_training_goes_on(
     home: Settings, make_job: Callable[..., TrainingJob], quiet: Callable[..., Path]
 ) -> None:
     job = make_job("killed", **LONG_ENOUGH)
-    state = read_job(job.folder / "job.json").state
+    state = read_job(job.folder / "job.json").state_folder
     launcher = subprocess.Popen([sys.executable, "-c", LAUNCH, str(job.folder / "job.json")])
     try:
-        wait_for(lambda: last_complete(state))
+        wait_for(lambda: find_last_complete_checkpoint(state))
         ranks = ranks_of(job)
         assert len(ranks) == job.ranks
         ranks[1].suspend()  # as if it hung: it ends by itself no more, nor rank 0, which waits
@@ -149,8 +149,8 @@ def test_a_rank_killed_at_any_point_of_writing(
     output, found = killed_at(point, home, make_job, tmp_path)
     assert found == resumed
     assert_same_weights(output, quiet())
-    state = read_job(output.parent / "job.json").state
-    assert not (state / PARTIAL).exists()
+    state = read_job(output.parent / "job.json").state_folder
+    assert not (state / PARTIAL_FOLDER).exists()
     left = {path.name for path in state.glob("step-*")}
     # what is left of the older one goes with the next checkpoint or with the job's folder
     older = {f"step-{EVERY:06}"} if point.startswith("os.remove") else set()
@@ -253,7 +253,7 @@ def test_a_killed_step_worker_takes_its_ranks_along_and_its_retry_goes_on(
 
     def kill_the_worker() -> None:
         (state,) = wait_for(lambda: list(home.work_dir.glob("training/ann-*/state")), seconds=2000)
-        wait_for(lambda: last_complete(state), seconds=2000)
+        wait_for(lambda: find_last_complete_checkpoint(state), seconds=2000)
         ranks.extend(ranks_in(state.parent).values())
         worker, _, _ = ranks[0].environ()[OWNER_VARIABLE].partition(":")
         os.kill(int(worker), signal.SIGKILL)

@@ -8,8 +8,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from twin_resources.models.training_launcher import LocalLauncher, TrainingDied, TrainingJob
-from twin_resources.models.training_launcher.machine import MachineShare, command, environment_of
+from twin_resources.models.training_launcher import LocalLauncher, TrainingDiedError, TrainingJob
+from twin_resources.models.training_launcher.machine import (
+    MachineShare,
+    build_command,
+    build_environment,
+)
 from twin_resources.settings import Settings
 
 pytestmark = pytest.mark.live
@@ -34,8 +38,8 @@ def test_the_launcher_hands_the_configuration_to_both_ranks_and_imports_no_deeps
         deepspeed={"zero_optimization": {"stage": 2}},
         mixed_precision="fp32",
     )
-    python, *words = command(job, MachineShare(forks=False))
-    own = environment_of(job, "mark", MachineShare(forks=False))
+    python, *words = build_command(job, MachineShare(may_fork=False))
+    own = build_environment(job, "mark", MachineShare(may_fork=False))
 
     ran = subprocess.run(
         [python, "-X", "importtime", *words],
@@ -71,7 +75,7 @@ def test_one_process_that_was_killed_is_told_as_that_and_leaves_nothing(
     job = TrainingJob(name="ann", folder=tmp_path, module="killed", ranks=1, mixed_precision="fp32")
     texts: list[str] = []
 
-    with pytest.raises(TrainingDied) as caught:
+    with pytest.raises(TrainingDiedError) as caught:
         LocalLauncher(home).run(
             job,
             on_message=lambda message: texts.append(str(message.get("text", ""))),

@@ -17,8 +17,8 @@ from tests.conftest import ROOT
 from tests.live.training.spoken_steps import STEPS, values_of
 from twin_assets.checkpoints.job import Job, write_job
 from twin_assets.checkpoints.recipe import load_recipe
-from twin_assets.training.fine_tuning import launched
-from twin_assets.training.live_progress import SpeakingLauncher
+from twin_assets.training.fine_tuning import build_training_job
+from twin_assets.training.live_progress import ProgressReportingLauncher
 from twin_resources.models.training_launcher import Message, TrainingJob
 from twin_resources.models.training_launcher.machine import watch
 from twin_resources.models.training_launcher.training_job import (
@@ -81,7 +81,7 @@ def watched(
     @dg.asset(partitions_def=dg.StaticPartitionsDefinition(["ann"]))
     def trained(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         launcher = ScriptLauncher(home, shares_files=shares_files)
-        SpeakingLauncher(context, launcher, observe_every_s=observe_every_s).run(job)
+        ProgressReportingLauncher(context, launcher, observe_every_s=observe_every_s).run(job)
         return dg.MaterializeResult()
 
     with dg.DagsterInstance.ephemeral() as instance:
@@ -113,7 +113,7 @@ def spoken(home: Settings, name: str, **environment: str) -> TrainingJob:
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update={"launch": "cpu-single"})
     job = Job(home.work_dir / name, "tiny", home.home, 1, recipe)
     write_job(job)
-    started = launched(job, name=name)
+    started = build_training_job(job, name=name)
     return TrainingJob(**{**vars(started), "environment": environment})
 
 

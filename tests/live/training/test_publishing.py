@@ -44,7 +44,7 @@ def hub() -> Iterator[ModelHub]:
 @pytest.fixture
 def checkpoint(home: Settings, tiny_model: Path, tmp_path: Path) -> Path:
     """Ann's v1, of a base model in a folder of this machine, judged by the gate."""
-    make_adapter(tiny_model, tmp_path / "c" / manifests.ADAPTER)
+    make_adapter(tiny_model, tmp_path / "c" / manifests.ADAPTER_FOLDER)
     folder = published(tmp_path / "c", tiny_model)
     name = manifests.read_manifest(folder).checkpoint
     registry = open_registry(home)
@@ -84,7 +84,9 @@ def test_a_published_version_is_private_has_a_card_and_answers_the_same(
     loaded = HfApi(endpoint=hub.address, token=hub.token).snapshot_download(
         REPOSITORY, revision="v1", local_dir=tmp_path / "loaded"
     )
-    assert _logits(Path(loaded), tiny_model) == _logits(checkpoint / manifests.ADAPTER, tiny_model)
+    assert _logits(Path(loaded), tiny_model) == _logits(
+        checkpoint / manifests.ADAPTER_FOLDER, tiny_model
+    )
 
     card = repository.commits[repository.head]["README.md"].decode()
     head = yaml.safe_load(card.split("---")[1])
@@ -93,7 +95,7 @@ def test_a_published_version_is_private_has_a_card_and_answers_the_same(
     assert {one["type"]: one["value"] for one in result["metrics"]}["beats_base_model"] == 0.7
     assert "Ann Bell agreed to this on 2026-01-02." in card
     assert "Prose without quotations is not released." in card
-    assert "| `says_what_the_posts_say` | no | 9 of 10 unsupported |" in card
+    assert "| `measure_candidate_faithfulness` | no | 9 of 10 unsupported |" in card
     sent = b"".join(repository.commits[repository.head].values())
     for private in (tmp_path, tiny_model, home.home):
         assert str(private).encode() not in sent

@@ -12,7 +12,7 @@ from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
 from tests.stored_rows import store_rows
 from twin_assets.checkpoints.manifest import read_manifest
 from twin_assets.training.fine_tuning import POSTS, fine_tune
-from twin_assets.training.from_manifest import FAILED, main
+from twin_assets.training.from_manifest import EXIT_FAILED, main
 from twin_resources.authors import Author
 from twin_resources.models.training_launcher import LocalLauncher
 from twin_resources.settings import Settings
@@ -68,7 +68,7 @@ def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
     read.select(pl.col("document_id").alias("sample_id"), "document_id", "text").write_parquet(
         edited
     )
-    assert main(["--from-manifest", str(tuned.folder), "--posts", str(edited)]) == FAILED
+    assert main(["--from-manifest", str(tuned.folder), "--posts", str(edited)]) == EXIT_FAILED
     assert f"not the posts that it was trained on, in {edited}" in capsys.readouterr().err
 
 

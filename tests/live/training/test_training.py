@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 from tests.live.training.conftest import LONG_ENOUGH
 from tests.live.training.machines import rank_of
 from twin_assets.checkpoints.job import read_job, read_result, write_job
-from twin_assets.training.training_state import last_complete
+from twin_assets.training.training_state import find_last_complete_checkpoint
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import LocalLauncher, TrainingJob
 from twin_resources.settings import Settings
@@ -130,7 +130,7 @@ def test_a_cancelled_training_leaves_no_process_and_goes_on_later(
         LocalLauncher(home).run(job, on_message=interrupt)
 
     assert not ranks_of(job)
-    complete = last_complete(read_job(job.folder / "job.json").state)
+    complete = find_last_complete_checkpoint(read_job(job.folder / "job.json").state_folder)
     assert complete is not None
     output = LocalLauncher(home).run(job)
     assert read_result(output / "result.json").resumed_at == [complete[1]["step"]]

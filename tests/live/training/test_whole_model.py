@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import with_base
 from tests.live.training import test_checkpoint_assets as adapters
 from twin_assets.checkpoints.manifest import read_manifest
-from twin_assets.checkpoints.published_weights import weights_of
+from twin_assets.checkpoints.published_weights import find_weights
 from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, PARITY_MEAN
 from twin_assets.evaluation.served import parity
 from twin_resources import dagster_resources as shells
@@ -55,8 +55,8 @@ def test_a_fully_trained_version_is_served_as_it_was_trained(ann: Settings) -> N
     assert version.base_gguf == str(folder / "model.gguf")
     assert version.base_gguf != manifest.base["gguf"]
     assert not (folder / "adapter").exists()
-    weights = weights_of(folder, base=version.base, base_gguf=version.base_gguf)
-    trained = parity.Reference(weights.model, weights.adapter)
+    weights = find_weights(folder, base=version.base, base_gguf=version.base_gguf)
+    trained = parity.ReferenceModel(weights.model, weights.adapter)
     with ModelServers(ann).serve(version.base_gguf, version.adapter_gguf, alias="ann/v1") as server:
         once = served_model.ask(server, PROMPTS, max_tokens=8)
         again = served_model.ask(server, PROMPTS, max_tokens=8)
@@ -65,6 +65,8 @@ def test_a_fully_trained_version_is_served_as_it_was_trained(ann: Settings) -> N
     assert found is not None
     assert found.mean < PARITY_MEAN
     assert found.largest < PARITY_LARGEST
-    untrained = parity.compare(parity.Reference(Path(version.base), None), PROMPTS, once, again)
+    untrained = parity.compare(
+        parity.ReferenceModel(Path(version.base), None), PROMPTS, once, again
+    )
     assert untrained is not None
     assert untrained.mean > 3 * found.mean  # it is not the base that answers

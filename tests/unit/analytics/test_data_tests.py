@@ -13,17 +13,17 @@ from twin_assets.analytics.built_in_tests import FILE, SQL
 from twin_assets.analytics.declarations import SqlProjectError
 from twin_assets.analytics.duckdb_session import DuckDBSession
 from twin_assets.analytics.mart import render_test
-from twin_assets.analytics.project import FOLDER, Model, Project, read_project
+from twin_assets.analytics.project import PROJECT_FOLDER, Model, Project, read_project
 from twin_assets.analytics.rendering import Renderer
 from twin_resources.registry.route_names import (
     ANCHOR,
     BASE,
-    CASCADED,
-    DIVERTED,
-    DOWN,
+    CASCADED_PREFIX,
+    DIVERTED_PREFIX,
+    FALLBACK_PREFIX,
     PAID,
     QUOTES,
-    ROUTED,
+    ROUTED_PREFIX,
 )
 
 Row = dict[str, Any]
@@ -163,7 +163,7 @@ def wrong_rows(renderer: Renderer, model: Model, name: str, rows: list[Row]) -> 
     with DuckDBSession() as session:
         frame = pl.DataFrame(rows, infer_schema_length=None)
         session.register(("", model.name), frame, model.columns)
-        return session.rows(render_test(renderer, model, test)).height
+        return session.query_rows(render_test(renderer, model, test)).height
 
 
 def test_each_data_test_has_rows_that_break_it(project: Project) -> None:
@@ -187,8 +187,8 @@ def test_a_data_test_fails_on_bad_rows_alone(
     [
         *("stable", "canary", ANCHOR, BASE, PAID, QUOTES),
         *(f"alias:{arm}" for arm in ("stable", "canary", BASE, PAID)),
-        *(f"{DIVERTED}{PAID}", f"{DIVERTED}v12", f"{DOWN}{PAID}"),
-        *(f"{ROUTED}{PAID}", f"{ROUTED}larger", f"{CASCADED}{PAID}"),
+        *(f"{DIVERTED_PREFIX}{PAID}", f"{DIVERTED_PREFIX}v12", f"{FALLBACK_PREFIX}{PAID}"),
+        *(f"{ROUTED_PREFIX}{PAID}", f"{ROUTED_PREFIX}larger", f"{CASCADED_PREFIX}{PAID}"),
     ],
 )
 def test_each_route_of_the_gateway_is_known(
@@ -205,7 +205,7 @@ def small(renderer_of: Callable[..., Renderer]) -> Callable[[str], int]:
     def run(test: str) -> int:
         schema = FILES["models/schema.yml"] + f"    data_tests: [{test}]\n"
         generic = "tests/generic/expression_is_true.sql"
-        text = (FOLDER / generic).read_text(encoding="utf-8")
+        text = (PROJECT_FOLDER / generic).read_text(encoding="utf-8")
         made = renderer_of({"models/schema.yml": schema, generic: text})
         model = made.project.model("summed")
         with DuckDBSession() as session:
@@ -214,7 +214,7 @@ def small(renderer_of: Callable[..., Renderer]) -> Callable[[str], int]:
                 columns = made.project.model(name).columns
                 frame = pl.DataFrame({"id": ids, column: [1.0, -1.0]})
                 session.register(("", name), frame, columns)
-            return session.rows(render_test(made, model, model.tests[0])).height
+            return session.query_rows(render_test(made, model, model.tests[0])).height
 
     return run
 

@@ -41,14 +41,14 @@ def test_only_the_columns_that_a_query_uses_are_read(session: DuckDBSession) -> 
 
     lazy = register_io_source(source, schema=frame.schema)
     session.register(("raw", "votes"), lazy, COLUMNS)
-    rows = session.rows(reads('select value from "raw"."votes"'))
+    rows = session.query_rows(reads('select value from "raw"."votes"'))
     assert rows.to_dicts() == [{"value": 1.0}]
     assert read == [["value"]]
 
 
 def test_a_table_that_nobody_made_has_its_columns_and_no_rows(session: DuckDBSession) -> None:
     session.register_empty(("raw", "votes"), COLUMNS)
-    rows = session.rows(reads('select * from "raw"."votes"'))
+    rows = session.query_rows(reads('select * from "raw"."votes"'))
     assert (rows.height, rows.schema) == (0, {"id": pl.String, "value": pl.Float64})
 
 
@@ -65,7 +65,7 @@ def test_an_error_of_the_database_shows_the_line(
     session: DuckDBSession, sql: str, line: str, said: str
 ) -> None:
     with pytest.raises(SqlProjectError) as caught:
-        session.rows(reads(sql))
+        session.query_rows(reads(sql))
     assert line in caught.value.found
     assert said in caught.value.found
     assert caught.value.tried == "run models/m.sql"
@@ -77,7 +77,7 @@ def test_an_error_of_the_database_shows_the_line(
 )
 def test_no_file_and_no_python_variable_is_reached(session: DuckDBSession, sql: str) -> None:
     with pytest.raises(SqlProjectError, match=r"disabled by configuration|does not exist"):
-        session.rows(reads(sql))
+        session.query_rows(reads(sql))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_another_shape_than_declared_is_refused(
     session: DuckDBSession, sql: str, said: str
 ) -> None:
     made = reads(sql)
-    session.rows(made)
+    session.query_rows(made)
     with pytest.raises(SqlProjectError) as caught:
         session.check_types(made, COLUMNS)
     assert said in caught.value.found
@@ -120,7 +120,7 @@ def test_sums_are_the_same_bit_for_bit_in_every_run() -> None:
     for _ in range(3):
         with DuckDBSession() as session:
             session.register(("", "a"), frame, COLUMNS)
-            found.add(session.rows(reads('select sum(value) as s from "a"'))["s"][0])
+            found.add(session.query_rows(reads('select sum(value) as s from "a"'))["s"][0])
     assert len(found) == 1
 
 

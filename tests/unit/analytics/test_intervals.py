@@ -38,7 +38,7 @@ def bounds(values: np.ndarray) -> pl.DataFrame:
     used = [column for column in project.model("requests").columns if column.name in frame.columns]
     with DuckDBSession() as session:
         session.register(("", "requests"), frame, used)
-        return session.rows(rendered)
+        return session.query_rows(rendered)
 
 
 def test_the_bounds_are_the_textbook_s() -> None:

@@ -10,7 +10,12 @@ import polars as pl
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.batches.answers import Journal, check_out, journal_of, write_answers
+from twin_resources.gateway.batches.answers import (
+    Journal,
+    check_output_path,
+    journal_path,
+    write_answers,
+)
 
 
 def row(name: str, *, error: str = "") -> dict[str, Any]:
@@ -33,7 +38,7 @@ def test_a_killed_batch_goes_on_and_a_finished_one_asks_nothing(tmp_path: Path, 
     with pytest.raises(TwinError, match="another command that works on it"):
         Journal(out)
     first.close()
-    with journal_of(out).open("ab") as torn:  # killed while it wrote
+    with journal_path(out).open("ab") as torn:  # killed while it wrote
         torn.write(b'{"id": "d", "fingerpr')
 
     second = Journal(out)
@@ -42,7 +47,7 @@ def test_a_killed_batch_goes_on_and_a_finished_one_asks_nothing(tmp_path: Path, 
     second.append(row("c"))
     rows = second.finish(f"of {name}" for name in "abc")
     assert [one["id"] for one in rows] == ["a", "b", "c"]
-    assert not journal_of(out).exists()
+    assert not journal_path(out).exists()
     read = (
         pl.read_parquet(out).to_dicts()
         if kind == "parquet"
@@ -74,7 +79,7 @@ def test_a_row_without_an_answer_has_a_place_in_the_table(tmp_path: Path) -> Non
 
 def test_where_it_cannot_be_written_is_said_before_anything_is_asked(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match=r"a file of kind \.csv"):
-        check_out(tmp_path / "answers.csv")
+        check_output_path(tmp_path / "answers.csv")
     with pytest.raises(TwinError, match="no folder"):
-        check_out(tmp_path / "none" / "answers.jsonl")
-    check_out(tmp_path / "answers.jsonl")
+        check_output_path(tmp_path / "none" / "answers.jsonl")
+    check_output_path(tmp_path / "answers.jsonl")

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.batches.questions import BatchQuestion, BrokenRow, read_questions
+from twin_resources.gateway.batches.questions import BatchQuestion, InvalidRow, read_questions
 
 
 def written(folder: Path, *lines: str) -> Path:
@@ -47,7 +47,7 @@ def test_a_parquet_table_is_read_by_the_same_columns(tmp_path: Path) -> None:
     pl.DataFrame({"id": [7, 8], "question": ["Oil?", None], "seed": [None, 3]}).write_parquet(path)
     rows, broken = read_questions(path)
     assert [(row.id, row.question, dict(row.options)) for row in rows] == [("7", "Oil?", {})]
-    assert broken == [BrokenRow("row 2", "neither `question` nor `messages`")]
+    assert broken == [InvalidRow("row 2", "neither `question` nor `messages`")]
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_broken_line_is_told_and_the_others_stay(tmp_path: Path, line: str, fo
     assert [row.question for row in rows] == ["a", "b"]
     [one] = broken
     assert one.place == "line 2"
-    assert found in one.found
+    assert found in one.reason
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from twin_resources.page.footnotes import address_of_sentence, footnotes
+from twin_resources.page.footnotes import sentence_url, render_footnotes
 
 TEXT = "One drop of oil. Two drops run. " + "Brass wants patience. " * 30
 QUOTE = {
@@ -19,7 +19,7 @@ SOURCE = {"document_id": "d", "chunk_id": "c", "title": "On oil", "url": "https:
 
 
 def made(**facts: Any) -> str:
-    return footnotes({"trace_id": "ab", "version": "v1", "cost_usd": 0.1} | facts)
+    return render_footnotes({"trace_id": "ab", "version": "v1", "cost_usd": 0.1} | facts)
 
 
 def marked(html: str) -> list[str]:
@@ -66,7 +66,7 @@ def test_the_link_opens_the_post_at_the_sentence() -> None:
     html = made(sources=[], quotes=[QUOTE])
     assert 'href="https://x.example/d#:~:text=Two%20drops%20run."' in html
     long = "Well-oiled, it runs; " + "and so on " * 10 + "to the very end."
-    address = address_of_sentence("https://x.example/d#top", long)
+    address = sentence_url("https://x.example/d#top", long)
     assert address == (
         "https://x.example/d#top:~:text=Well%2Doiled%2C%20it%20runs%3B%20and,to%20the%20very%20end."
     )
@@ -122,7 +122,7 @@ def test_nothing_of_others_is_markup() -> None:
 
 
 def test_without_facts_there_is_no_footnote() -> None:
-    assert footnotes({}) == ""
+    assert render_footnotes({}) == ""
     assert "No post was found" in made()
     assert "not known" in made(cost_usd=None)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from markdown_it import MarkdownIt
 
-from twin_resources.page.readable import as_markdown, as_text, web_address
+from twin_resources.page.readable import escape_markdown, escape_html, http_url_or_empty
 
 
 def test_html_is_escaped_also_for_attributes() -> None:
-    assert as_text("<img src='x' onerror=\"y\">") == (
+    assert escape_html("<img src='x' onerror=\"y\">") == (
         "&lt;img src=&#x27;x&#x27; onerror=&quot;y&quot;&gt;"
     )
 
@@ -32,7 +32,7 @@ def test_html_is_escaped_also_for_attributes() -> None:
 )
 def test_markdown_shows_what_stands_there(text: str) -> None:
     """A reader of Markdown that lets HTML through shows the text, and no tag of it."""
-    html = MarkdownIt("commonmark", {"html": True}).render(as_markdown(text))
+    html = MarkdownIt("commonmark", {"html": True}).render(escape_markdown(text))
     shown = html.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     for tag in ("<author>", "<img", "<x>", "<y>", "<b>", "<stdio.h>", "&lt;", "&"):
         assert shown.count(tag) >= text.count(tag), html
@@ -42,13 +42,15 @@ def test_markdown_shows_what_stands_there(text: str) -> None:
 
 def test_what_the_gateway_has_escaped_stays_escaped() -> None:
     """Titles of quotations come with backslashes (`quotes/answer_text.py`)."""
-    html = MarkdownIt("commonmark", {"html": True}).render(as_markdown(r"— \<author\> \& \\<b>"))
+    html = MarkdownIt("commonmark", {"html": True}).render(
+        escape_markdown(r"— \<author\> \& \\<b>")
+    )
     assert "— &lt;author&gt; &amp; \\&lt;b&gt;" in html
 
 
 def test_code_keeps_its_signs() -> None:
-    assert "`a<b && c`" in as_markdown("`a<b && c` <d>")
-    assert as_markdown("```c\n#include <stdio.h>\n```").count("<stdio.h>") == 1
+    assert "`a<b && c`" in escape_markdown("`a<b && c` <d>")
+    assert escape_markdown("```c\n#include <stdio.h>\n```").count("<stdio.h>") == 1
 
 
 @pytest.mark.parametrize(
@@ -62,4 +64,4 @@ def test_code_keeps_its_signs() -> None:
     ],
 )
 def test_only_web_addresses_are_links(url: str, shown: bool) -> None:
-    assert bool(web_address(url)) == shown
+    assert bool(http_url_or_empty(url)) == shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.page.spending import BudgetSpending, spending_figures
+from twin_resources.page.spending import BudgetSpending, render_spending
 
 
 @pytest.mark.parametrize(
@@ -12,8 +12,8 @@ from twin_resources.page.spending import BudgetSpending, spending_figures
     [(0.5, 2.0, "25.0", False), (1.9, 2.0, "95.0", True), (5, 2.0, "100.0", True)],
 )
 def test_a_bar_is_the_share(spent: float, budget: float, width: str, full: bool) -> None:
-    html = spending_figures([BudgetSpending("Paid", spent, budget)])
+    html = render_spending([BudgetSpending("Paid", spent, budget)])
     assert f"width:{width}%" in html
     assert ("twin-full" in html) == full
-    assert "meter" not in spending_figures([BudgetSpending("Paid", spent, None)])
-    assert "nothing can be spent" in spending_figures([])
+    assert "meter" not in render_spending([BudgetSpending("Paid", spent, None)])
+    assert "nothing can be spent" in render_spending([])

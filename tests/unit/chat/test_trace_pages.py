@@ -12,7 +12,7 @@ from twin_resources.observability.langfuse.trace_reading import (
     TraceRow,
     TraceTree,
 )
-from twin_resources.page.trace_pages import trace_list, trace_tree
+from twin_resources.page.trace_pages import render_trace_list, render_trace
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
 SPITE = '"><img src=x onerror=alert(1)>'
@@ -50,7 +50,9 @@ def text_of(html: str) -> str:
 
 
 def test_a_list_names_what_tells_traces_apart() -> None:
-    html = trace_list([ROW, replace(ROW, error="Timeout", question="", answer="", scores=())])
+    html = render_trace_list(
+        [ROW, replace(ROW, error="Timeout", question="", answer="", scores=())]
+    )
     said = text_of(html)
     for part in (
         *("How much oil?", "1 Jan 2026, 10:20", "version 1", "2.1 s", "$0.000020"),
@@ -62,14 +64,14 @@ def test_a_list_names_what_tells_traces_apart() -> None:
     assert "Timeout" in said
     assert "(no text)" in said
     assert f'href="/?trace={ROW.trace_id}"' in html
-    assert "No trace" in trace_list([])
+    assert "No trace" in render_trace_list([])
 
 
 def test_a_quotation_is_listed_as_plain_text_with_its_route_once() -> None:
     found = (Score("quote_threshold", 0.34), Score("quote_score", 0.5), Score("quotations", 2))
     answer = "> A drop. **Old oil is paste.**\n>\n> — Oil, 2016"
     row = replace(ROW, version="quotes", route="quotes", answer=answer, scores=found)
-    said = " ".join(text_of(trace_list([row])).split())
+    said = " ".join(text_of(render_trace_list([row])).split())
     assert "A drop. Old oil is paste. — Oil, 2016" in said
     assert said.count("quotations alone") == 1
     assert "quote" not in said.replace("quotations alone", "")
@@ -91,7 +93,7 @@ def test_a_trace_has_prompt_passages_scores_and_cost() -> None:
         passages=(PASSAGE, ExplainedPassage("gone")),
     )
     tree = TraceTree(ROW, (replace(STEP, children=(replace(STEP, name="inner"),)),), {})
-    html = trace_tree(tree, explained, address="https://lf.example/project/twin/traces/a")
+    html = render_trace(tree, explained, langfuse_url="https://lf.example/project/twin/traces/a")
     said = text_of(html)
     for part in (
         *("Oil?", "One drop.", "stiff", "On oil", "oil.md", "A passage.", "edited or deleted"),
@@ -103,7 +105,7 @@ def test_a_trace_has_prompt_passages_scores_and_cost() -> None:
 
 def test_base_answers_have_no_checkpoint() -> None:
     explained = Explanation(ROW.trace_id, {}, "", "", {}, {}, ())
-    said = text_of(trace_tree(TraceTree(ROW, (STEP,), {}), explained))
+    said = text_of(render_trace(TraceTree(ROW, (STEP,), {}), explained))
     assert "base model with retrieval" in said
     assert "No post was retrieved" in said
 
@@ -121,7 +123,12 @@ def test_nothing_of_others_is_markup() -> None:
     model = {"checkpoint": SPITE}
     explained = Explanation(SPITE, {}, SPITE, SPITE, model, {}, (passage, ExplainedPassage(SPITE)))
     facts = {f"twin.{name}": SPITE for name in ("version", "route", "degraded", "class")}
-    html = trace_tree(TraceTree(row, (step,), facts), explained, address="javascript:x", why=SPITE)
-    html += trace_list([row])
+    html = render_trace(
+        TraceTree(row, (step,), facts),
+        explained,
+        langfuse_url="javascript:x",
+        explanation_error=SPITE,
+    )
+    html += render_trace_list([row])
     assert "<img" not in html
     assert "javascript:" not in html

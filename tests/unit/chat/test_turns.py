@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from twin_resources.page.turns import (
     MAX_TURNS,
     Turn,
-    answered,
+    last_answered_index,
     messages_for,
     new_turn,
-    place_of,
-    shown,
-    talks_of,
-    thumbs,
-    with_turns,
+    find_turn_index,
+    render_messages,
+    parse_conversations,
+    feedback_values,
+    replace_turns,
 )
 
 
@@ -32,7 +32,7 @@ TURNS = [turn("a", "A", twin={"trace_id": "1"}), FAILED, turn("c", "C", how="sto
 
 
 def test_a_failed_question_is_shown_and_told_to_no_model() -> None:
-    assert [one["content"] for one in shown(TURNS)] == ["a", "A", "b", "c", "C"]
+    assert [one["content"] for one in render_messages(TURNS)] == ["a", "A", "b", "c", "C"]
     told = messages_for(TURNS, "d", model="twin/ann")
     assert [one["content"] for one in told] == ["a", "A", "c", "C", "d"]
 
@@ -44,9 +44,9 @@ def test_a_model_is_told_its_own_answers_only() -> None:
 
 
 def test_a_message_leads_to_its_turn() -> None:
-    assert [place_of(TURNS, number) for number in range(6)] == [0, 0, 1, 2, 2, None]
-    assert place_of(TURNS, [3, 0]) == 2
-    assert [place_of(TURNS, odd) for odd in (None, "x", [], -1)] == [None] * 4
+    assert [find_turn_index(TURNS, number) for number in range(6)] == [0, 0, 1, 2, 2, None]
+    assert find_turn_index(TURNS, [3, 0]) == 2
+    assert [find_turn_index(TURNS, odd) for odd in (None, "x", [], -1)] == [None] * 4
 
 
 def test_votes_stand_at_their_answers() -> None:
@@ -58,33 +58,36 @@ def test_votes_stand_at_their_answers() -> None:
         turn("c", "C", vote="down"),
         turn("d", "D"),
     ]
-    assert thumbs(turns) == ["Like", "Like", "Dislike", None]
+    assert feedback_values(turns) == ["Like", "Like", "Dislike", None]
 
 
 def test_the_sentence_that_answers_is_marked_in_its_quotation() -> None:
     quote = {"text": "One drop. Two <drops> run.\nMore runs too.", "marked": [10, 40]}
     answer = "> One drop. Two <drops> run.\n> More runs too.\n>\n> — On oil"
     asked = turn("a", answer, twin={"quotes": [quote]})
-    assert shown([asked])[1]["content"] == (
+    assert render_messages([asked])[1]["content"] == (
         "> One drop. <mark>Two &lt;drops> run.</mark>\n> <mark>More runs too</mark>.\n>\n> — On oil"
     )
     for odd in ([3], [5, 4], [0, 999], ["0", 4], None):
         asked["twin"]["quotes"][0]["marked"] = odd
-        assert "<mark>" not in shown([asked])[1]["content"]
+        assert "<mark>" not in render_messages([asked])[1]["content"]
 
 
 def test_feedback_is_about_the_last_answer_with_a_trace() -> None:
-    assert answered(TURNS) == 0
-    assert answered([FAILED]) is None
+    assert last_answered_index(TURNS) == 0
+    assert last_answered_index([FAILED]) is None
 
 
 def test_a_page_that_was_left_while_it_wrote_has_stopped() -> None:
     """A page that is opened again has nothing under way."""
-    assert talks_of({"ann": [turn("a", "half", how="writing")]})["ann"][0]["how"] == "stopped"
+    assert (
+        parse_conversations({"ann": [turn("a", "half", how="writing")]})["ann"][0]["how"]
+        == "stopped"
+    )
 
 
 def test_the_author_talked_to_last_is_the_last_and_old_turns_go() -> None:
-    talks = with_turns({"ann": TURNS, "bob": []}, "ann", [turn(str(n)) for n in range(99)])
+    talks = replace_turns({"ann": TURNS, "bob": []}, "ann", [turn(str(n)) for n in range(99)])
     assert list(talks) == ["bob", "ann"]
     assert len(talks["ann"]) == MAX_TURNS
     assert talks["ann"][-1]["question"] == "98"
@@ -99,14 +102,14 @@ json_like = st.recursive(
 
 @given(json_like)
 def test_whatever_a_browser_sends_is_read(kept: object) -> None:
-    for turns in talks_of(kept).values():
-        shown(turns)
+    for turns in parse_conversations(kept).values():
+        render_messages(turns)
         asked = messages_for(turns, "x", model="twin/ann")
         assert asked[-1] == {"role": "user", "content": "x"}
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(list(new_turn("", ""))), json_like)))
 def test_odd_turns_are_read(rows: list[Any]) -> None:
-    for one in talks_of({"ann": rows})["ann"]:
+    for one in parse_conversations({"ann": rows})["ann"]:
         assert isinstance(one["twin"], dict)
         assert one["how"] in ("whole", "stopped", "failed")

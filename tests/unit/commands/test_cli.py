@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from twin_cli import running as cli
-from twin_cli.arguments import DECLARED, OFFERED, function_of
+from twin_cli.arguments import DECLARED_ARGUMENTS, INJECTED_ARGUMENTS, load_command_function
 
 from tests.unit.commands.cpu_seconds import times_the_libraries
 from twin_resources.settings import Settings
@@ -228,9 +228,11 @@ def test_an_empty_folder_is_refused(home: Settings, tmp_path: Path) -> None:
     assert "Traceback" not in ran.stdout + ran.stderr
 
 
-@pytest.mark.parametrize("runs", sorted(DECLARED))
+@pytest.mark.parametrize("runs", sorted(DECLARED_ARGUMENTS))
 def test_what_a_command_runs_takes_its_arguments(runs: str) -> None:
     """It is called by name, so a type checker cannot see it."""
-    signature = inspect.signature(function_of(runs))
-    given = dict.fromkeys(DECLARED[runs]) | dict.fromkeys(OFFERED.keys() & signature.parameters)
+    signature = inspect.signature(load_command_function(runs))
+    given = dict.fromkeys(DECLARED_ARGUMENTS[runs]) | dict.fromkeys(
+        INJECTED_ARGUMENTS.keys() & signature.parameters
+    )
     signature.bind("settings", **given)

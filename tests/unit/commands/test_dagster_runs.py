@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.console import Console
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.first_answers import changed_posts, what_to_mend
-from twin_cli.commands.runs import FollowedRun, _Notes, progress_line
+from twin_cli.commands.first_answers import format_post_changes, repair_advice
+from twin_cli.commands.runs import FollowedRun, _RunReporter, progress_line
 
-from twin_resources.dagster_runs import Event, event_of, run_of
+from twin_resources.dagster_runs import Event, parse_event, parse_run
 
 
 def row(**changes: Any) -> dict[str, Any]:
@@ -31,15 +31,15 @@ def test_a_failed_run_names_the_one_that_takes_its_place() -> None:
         {"key": "dagster/will_retry", "value": "true"},
         {"key": "dagster/auto_retry_run_id", "value": "r2"},
     ]
-    run = run_of(row(status="FAILURE", tags=tags))
+    run = parse_run(row(status="FAILURE", tags=tags))
     assert run.is_finished
     assert run.will_be_retried
     assert run.retry_run_id == "r2"
-    assert not run_of(row()).will_be_retried
+    assert not parse_run(row()).will_be_retried
 
 
 def test_the_first_cause_of_a_failure_comes_last() -> None:
-    event = event_of(
+    event = parse_event(
         {
             "__typename": "ExecutionStepFailureEvent",
             "message": "Execution of step failed",
@@ -61,7 +61,7 @@ def test_a_materialization_gives_its_whole_numbers() -> None:
         {"label": "layouts"},
         {"label": "larger_than_graphql_counts", "intValue": None},
     ]
-    event = event_of(
+    event = parse_event(
         {
             "__typename": "MaterializationEvent",
             "assetKey": {"path": ["raw_posts"]},
@@ -74,10 +74,10 @@ def test_a_materialization_gives_its_whole_numbers() -> None:
 
 def test_an_import_says_what_changed_or_nothing() -> None:
     counts = {"posts_added": 1200, "posts_edited": 1, "posts_deleted": 0, "written": 7}
-    done = run_of(row(status="SUCCESS"))
-    followed = FollowedRun(done, (), (), numbers={"raw_posts": counts})
-    assert changed_posts(followed) == ": posts added 1,200, edited 1, deleted 0"
-    assert changed_posts(FollowedRun(done, (), ())) == ""
+    done = parse_run(row(status="SUCCESS"))
+    followed = FollowedRun(done, (), (), asset_numbers={"raw_posts": counts})
+    assert format_post_changes(followed) == ": posts added 1,200, edited 1, deleted 0"
+    assert format_post_changes(FollowedRun(done, (), ())) == ""
 
 
 def test_progress_is_read_from_lines_that_report_it_and_no_others() -> None:
@@ -99,18 +99,20 @@ def test_checks_are_one_line_when_all_hold() -> None:
     file = io.StringIO()
     clock = StageClock(Console(file=file, width=120), verbose=True)
     with clock.bar("train") as bar:
-        notes = _Notes(bar, clock)
-        notes.take(event("ExecutionStepStartEvent", step="checkpoint_evaluation"))
-        notes.take(event("MaterializationEvent", asset="checkpoint_evaluation"))
+        notes = _RunReporter(bar, clock)
+        notes.process_event(event("ExecutionStepStartEvent", step="checkpoint_evaluation"))
+        notes.process_event(event("MaterializationEvent", asset="checkpoint_evaluation"))
         for name in ("beats_base_model", "stays_on_topic"):
-            notes.take(event("AssetCheckEvaluationEvent", check=name, passed=True))
-        notes.take(event("AssetCheckEvaluationEvent", check="later", passed=True, undecided=True))
+            notes.process_event(event("AssetCheckEvaluationEvent", check=name, passed=True))
+        notes.process_event(
+            event("AssetCheckEvaluationEvent", check="later", passed=True, undecided=True)
+        )
         for name in ("first_check", "second_check"):  # steps of their own
-            notes.take(event("ExecutionStepStartEvent", step=name))
-            notes.take(event("AssetCheckEvaluationEvent", check=name, passed=True))
-        notes.take(event("ExecutionStepStartEvent", step="released_model"))
-        notes.take(event("MaterializationEvent", asset="released_model"))
-        notes.take(event("AssetCheckEvaluationEvent", check="is_served", passed=False))
+            notes.process_event(event("ExecutionStepStartEvent", step=name))
+            notes.process_event(event("AssetCheckEvaluationEvent", check=name, passed=True))
+        notes.process_event(event("ExecutionStepStartEvent", step="released_model"))
+        notes.process_event(event("MaterializationEvent", asset="released_model"))
+        notes.process_event(event("AssetCheckEvaluationEvent", check="is_served", passed=False))
         notes.flush()
 
     lines = [line.split("  ", 2)[-1].strip() for line in file.getvalue().splitlines()]
@@ -120,18 +122,18 @@ def test_checks_are_one_line_when_all_hold() -> None:
         "check failed: is served",
         "released model done in 0:00",
     ]
-    assert notes.refused == ["is_served"]
+    assert notes.failed_checks == ["is_served"]
 
 
 def test_a_step_that_was_under_way_when_following_went_on_has_its_whole_time() -> None:
     file = io.StringIO()
     clock = StageClock(Console(file=file, width=120), verbose=True)
     with clock.bar("import") as bar:
-        first = _Notes(bar, clock)
-        first.take(event("ExecutionStepStartEvent", step="sentences", timestamp=100.0))
+        first = _RunReporter(bar, clock)
+        first.process_event(event("ExecutionStepStartEvent", step="sentences", timestamp=100.0))
     with clock.bar("import") as bar:
-        notes = _Notes(bar, clock, began=first.began)
-        notes.take(
+        notes = _RunReporter(bar, clock, step_started_at=first.began)
+        notes.process_event(
             event("MaterializationEvent", step="sentences", asset="sentences", timestamp=165.0)
         )
         notes.flush()
@@ -148,9 +150,9 @@ def test_a_check_that_follows_says_so_in_its_metadata() -> None:
             "metadataEntries": [{"label": "checkpoint"}, {"label": "follows", "boolValue": True}],
         },
     }
-    assert event_of(row).undecided
+    assert parse_event(row).undecided
     row["evaluation"]["metadataEntries"].pop()
-    assert not event_of(row).undecided
+    assert not parse_event(row).undecided
 
 
 def test_a_report_reads_as_a_line() -> None:
@@ -160,8 +162,8 @@ def test_a_report_reads_as_a_line() -> None:
 
 
 def test_an_import_that_too_many_posts_stopped_names_the_setting() -> None:
-    stopped = what_to_mend(["no_pii_left"], page="http://d/runs/1")
+    stopped = repair_advice(["no_pii_left"], run_url="http://d/runs/1")
     assert "TWIN_MOST_QUARANTINED" in stopped
     assert stopped.endswith("http://d/runs/1")
-    other = what_to_mend(["every_chunk_has_a_vector"], page="http://d/runs/1")
+    other = repair_advice(["every_chunk_has_a_vector"], run_url="http://d/runs/1")
     assert other == "see http://d/runs/1, then run `twin up` again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from twin_cli.commands.answer_history import feedback_body
-from twin_cli.commands.status import look, outbox_lines
+from twin_cli.commands.status import collect_status, outbox_lines
 
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore, outbox_path
@@ -31,17 +31,17 @@ def test_the_arguments_become_one_request() -> None:
 
 
 def test_status_tells_what_waits_and_why(home: Settings) -> None:
-    assert look(home).outbox == {}
+    assert collect_status(home).outbox == {}
     outbox = Outbox(outbox_path(home))
-    assert outbox_lines(look(home).outbox) == []
+    assert outbox_lines(collect_status(home).outbox) == []
     outbox.put_scores([QueuedScore("a", TRACE, "thumbs", 1.0), QueuedScore("b", "", "thumbs", 1.0)])
     waiting = outbox.next_waiting()
     assert waiting is not None
-    outbox.failed(waiting, "HTTP 503: away")
+    outbox.record_failure(waiting, "HTTP 503: away")
     refused = outbox.next_waiting()
     assert refused is not None
     outbox.refuse(refused, "HTTP 400")
-    first, *rest = outbox_lines(look(home).outbox)
+    first, *rest = outbox_lines(collect_status(home).outbox)
     assert first.startswith("outbox: waiting for the trace store for ")
     assert rest == [
         "outbox: HTTP 503: away",

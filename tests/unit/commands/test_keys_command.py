@@ -10,8 +10,8 @@ import pytest
 from twin_cli.running import run
 
 from tests.documented import documented, shape
-from twin_resources.access.account import account_of
-from twin_resources.access.keys import keyring_of, open_keys
+from twin_resources.access.account import open_account
+from twin_resources.access.keys import open_keyring, open_key_store
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings
 
@@ -40,7 +40,7 @@ def test_a_key_is_made_listed_and_revoked(
 ) -> None:
     made = told(capsys, "add", "my site", *SITE, "--alias", "@paid", "--at-once", "4")
     assert shape(made) == shape(documented("keys add"))
-    key = keyring_of(mara).find(f"Bearer {made['key']}")
+    key = open_keyring(mara).find(f"Bearer {made['key']}")
     assert (key.role, sorted(key.authors)) == ("site", ["mara-lindqvist"])
     assert (key.limits.per_minute, key.limits.at_once, key.limits.usd_per_day) == (60, 4, 2.0)
     assert key.limits.aliases == {"paid"}
@@ -61,7 +61,7 @@ def test_the_key_is_printed_alone_on_its_line(
     mara: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made, note = said(capsys, "add", "everyone", "--author", "*").splitlines()
-    key = keyring_of(mara).find(f"Bearer {made}")
+    key = open_keyring(mara).find(f"Bearer {made}")
     assert key.may_ask("anybody")
     assert "once" in note
 
@@ -85,9 +85,9 @@ def test_usage_is_by_key_and_by_what_has_none(
     mara: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = told(capsys, "add", "my site", *SITE)["key"]
-    key = keyring_of(mara).find(f"Bearer {made}")
-    with closing(open_keys(mara)) as state:
-        account = account_of(mara, state)
+    key = open_keyring(mara).find(f"Bearer {made}")
+    with closing(open_key_store(mara)) as state:
+        account = open_account(mara, state)
         spent: Any = {"author": "mara-lindqvist", "most_usd": 0.003}
         account.settle(account.reserve(purpose="answer", key=key.id, **spent), 0.002)
         account.reserve(purpose="answer", key=key.id, **spent)

@@ -9,9 +9,9 @@ from rich.console import Console
 from twin_cli.commands import clock as clock_module
 from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.outcome import Ending, StackOutcome
-from twin_cli.commands.presentation import passage, prose_lines, quotation_lines
-from twin_cli.commands.training import tell_ending
+from twin_cli.commands.outcome import TrainingOutcome, StackOutcome
+from twin_cli.commands.presentation import format_passage, prose_lines, quotation_lines
+from twin_cli.commands.training import report_result
 
 from twin_resources.registry.moves import GateClaim, Verdict
 
@@ -47,32 +47,34 @@ def log_of_a_run(monkeypatch: pytest.MonkeyPatch, *, verbose: bool) -> str:
     answer = EndpointAnswer("How?", f"> {TEXT}\n\n**In this voice**\n\n{TEXT}", version="v1",
                             quotes=({"text": TEXT, "title": "On clocks"},))  # fmt: skip
     for number, title in enumerate(("preflight", "preview", "prepare", "first", "train", "ready")):
-        clock.stage(number + 1, title)
+        clock.begin_stage(number + 1, title)
         for phases in (PHASES["import"],) if title == "first" else ():
             _pass(clock, now, phases)
         if title == "prepare":
-            clock.say("\n".join(f"How?\n{passage(TEXT, longest=140)}" for _ in range(3)))
+            clock.log(
+                "\n".join(f"How?\n{format_passage(TEXT, max_characters=140)}" for _ in range(3))
+            )
             for name in ("traces", "dagster-code", "dagster-webserver", "gateway", "models"):
-                clock.detail(f"{name} ready")
+                clock.log_detail(f"{name} ready")
         if title == "first":
             for _ in range(3):
-                clock.say(quotation_lines(answer))
+                clock.log(quotation_lines(answer))
         if title == "train":
             _pass(clock, now, PHASES["train"])
             verdict = Verdict("ada", "c", "3", "passed", CLAIMS, "2026-01-01")
-            tell_ending(Ending(StackOutcome.TUNED, verdict), clock=clock)
-            clock.say(prose_lines([answer] * 3))
+            report_result(TrainingOutcome(StackOutcome.TUNED, verdict), clock=clock)
+            clock.log(prose_lines([answer] * 3))
     return file.getvalue()
 
 
 def _pass(clock: StageClock, now: list[float], phases: dict[str, int]) -> None:
     with clock.bar("run") as bar:
         for phase, seconds in phases.items():
-            bar.phase(phase)
+            bar.begin_phase(phase)
             for second in range(seconds):
                 now[0] += 1.0
                 bar.update(f"step {second}/{seconds}", done=second, total=seconds)
-            clock.detail(f"{phase} done")
+            clock.log_detail(f"{phase} done")
 
 
 def test_a_log_of_a_whole_run_has_at_most_sixty_lines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from twin_resources.processes.wording import counted
+from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 
 
@@ -38,9 +38,9 @@ def test_no_usable_post_is_exit_code_3(
 
 
 def test_one_is_not_many() -> None:
-    assert [counted(number, "post") for number in (0, 1, 1200)] == [
+    assert [format_count(number, "post") for number in (0, 1, 1200)] == [
         "0 posts",
         "1 post",
         "1,200 posts",
     ]
-    assert counted(2, "process", "processes") == "2 processes"
+    assert format_count(2, "process", "processes") == "2 processes"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from twin_cli.commands.opening import PAGES, run_open, wants_browser
+from twin_cli.commands.opening import PAGES, run_open, can_show_browser
 
 from twin_resources.errors import TwinError
 from twin_resources.page.links import make_link, use_link
@@ -28,7 +28,7 @@ from twin_resources.settings import Settings
 def test_a_browser_is_started_where_somebody_sees_it(
     environ: dict[str, str], is_terminal: bool, platform: str, wanted: bool
 ) -> None:
-    assert wants_browser(environ, is_terminal=is_terminal, platform=platform) is wanted
+    assert can_show_browser(environ, is_terminal=is_terminal, platform=platform) is wanted
 
 
 def test_what_cannot_be_opened_says_what_can(home: Settings) -> None:

@@ -7,12 +7,12 @@ import io
 import pytest
 from rich.console import Console
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.outcome import StackOutcome, decide, refusal_reasons
+from twin_cli.commands.outcome import StackOutcome, determine_result, refusal_reasons
 from twin_cli.commands.training import show_voice
 
 from tests.registered import model_version
 from tests.unit.judges.test_voice_shown_record import SHOWN
-from twin_resources.quality.judges.voice_shown import FILE, bars, write_voice_shown
+from twin_resources.quality.judges.voice_shown import FILE, render_bars, write_voice_figures
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.moves import Outcome as Finding
 from twin_resources.settings import Settings
@@ -49,12 +49,12 @@ def test_the_outcome(
     refused: tuple[str, ...],
     expected: StackOutcome,
 ) -> None:
-    ending = decide(
+    ending = determine_result(
         status,
         verdict=verdict(finding, BEATS) if finding else None,
         verdict_is_fresh=fresh,
         version=VERSION if released else None,
-        refused=refused,
+        failed_checks=refused,
     )
     assert ending.outcome is expected
     assert ending.outcome is StackOutcome.TUNED or ending.reasons
@@ -72,7 +72,7 @@ def test_a_refusal_says_which_claim_with_its_numbers() -> None:
 
 
 def test_a_failure_keeps_its_first_cause() -> None:
-    ending = decide(
+    ending = determine_result(
         "FAILURE", verdict=None, verdict_is_fresh=False, version=None, failures=("no space left",)
     )
     assert ending.reasons == ("no space left",)
@@ -84,7 +84,7 @@ def test_after_a_verdict_the_voice_is_shown_with_small_bars(
 ) -> None:
     said = io.StringIO()
     clock = StageClock(Console(file=said, width=200), verbose=True)
-    ending = decide(
+    ending = determine_result(
         "SUCCESS", verdict=verdict(finding, BEATS), verdict_is_fresh=True, version=VERSION
     )
     show_voice(home, ending, clock=clock)
@@ -92,8 +92,8 @@ def test_after_a_verdict_the_voice_is_shown_with_small_bars(
 
     path = home.checkpoints_dir / "jose" / "c" / "evaluation" / FILE
     path.parent.mkdir(parents=True)
-    write_voice_shown(path, SHOWN, author="jose", checkpoint="c")
+    write_voice_figures(path, SHOWN, author="jose", checkpoint="c")
     show_voice(home, ending, clock=clock)
 
-    for line in bars(SHOWN):
+    for line in render_bars(SHOWN):
         assert line in said.getvalue()

@@ -13,17 +13,17 @@ import pytest
 from rich.console import Console, RenderableType
 from twin_cli.commands import clock as clock_module
 from twin_cli.commands.author_progress import EndpointAnswer
-from twin_cli.commands.clock import StageClock, duration
-from twin_cli.commands.console import typed
+from twin_cli.commands.clock import StageClock, format_duration
+from twin_cli.commands.console import format_command
 from twin_cli.commands.presentation import (
-    MAX_SHOWN,
+    MAX_SHOWN_CHARACTERS,
     endpoints_lines,
-    passage,
+    format_passage,
     prose_lines,
     quotation_lines,
     verdict_line,
 )
-from twin_cli.commands.preview_report import too_small
+from twin_cli.commands.preview_report import too_small_reason
 
 from twin_resources.processes.endpoints import Endpoints
 from twin_resources.registry.moves import GateClaim, Verdict
@@ -71,7 +71,7 @@ WORDS = "Take the pendulum off, carry it upright, and drive as though someone we
 
 @pytest.mark.parametrize("longest", range(20, len(WORDS) + 20, 3))
 def test_a_passage_is_cut_after_a_word_wherever_that_is(longest: int) -> None:
-    shown = " ".join(passage(WORDS, longest=longest).split())
+    shown = " ".join(format_passage(WORDS, max_characters=longest).split())
     assert shown[0] + shown[-1] == "“”"
     if longest >= len(WORDS):
         assert shown[1:-1] == WORDS
@@ -85,8 +85,8 @@ def test_a_passage_is_cut_after_a_word_wherever_that_is(longest: int) -> None:
 def test_a_passage_without_spaces_is_shown_too() -> None:
     """Japanese has none: cut after a word, nothing would be left of it."""
     text = "時計を運ぶときは、まず振り子を外す。" * 40
-    shown = "".join(passage(text).split())
-    assert shown == f"“{text[:MAX_SHOWN]}…”"
+    shown = "".join(format_passage(text).split())
+    assert shown == f"“{text[:MAX_SHOWN_CHARACTERS]}…”"
 
 
 def test_in_the_short_form_a_verdict_is_one_line_without_figures() -> None:
@@ -130,27 +130,31 @@ def test_a_command_is_shown_as_it_can_be_typed_here(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("TWIN_HOME", str(tmp_path / "h"))
     monkeypatch.chdir(program.parent.parent)
-    assert typed("stop", home=tmp_path / "h") == f"{program.parent.name}/twin stop"
+    assert format_command("stop", home=tmp_path / "h") == f"{program.parent.name}/twin stop"
     monkeypatch.chdir(tmp_path)
-    assert typed("stop", home=tmp_path / "h") == f"{program} stop"
-    assert typed("stop", home=tmp_path / "o h").endswith(f"stop --home '{tmp_path}/o h'")
+    assert format_command("stop", home=tmp_path / "h") == f"{program} stop"
+    assert format_command("stop", home=tmp_path / "o h").endswith(f"stop --home '{tmp_path}/o h'")
 
 
 def test_the_clock_speaks_plainly_into_a_pipe_and_keeps_times() -> None:
     file = io.StringIO()
     clock = StageClock(Console(file=file, width=100))
-    clock.stage(1, "preflight")
-    clock.say("two\nlines [not markup]")
+    clock.begin_stage(1, "preflight")
+    clock.log("two\nlines [not markup]")
     with clock.bar("train") as bar:
         bar.update("step 1", done=1, total=2)  # within 12 s of the start: nothing yet
-    clock.stage(2, "preview")
+    clock.begin_stage(2, "preview")
     clock.finish()
     shown = file.getvalue()
     assert "[1/6] preflight" in shown
     assert "[not markup]" in shown
     assert "step 1" not in shown
-    assert set(clock.times) == {"preflight", "preview"}
-    assert (duration(7), duration(754), duration(3723)) == ("0:07", "12:34", "1:02:03")
+    assert set(clock.stage_seconds) == {"preflight", "preview"}
+    assert (format_duration(7), format_duration(754), format_duration(3723)) == (
+        "0:07",
+        "12:34",
+        "1:02:03",
+    )
 
 
 def until(is_true: Callable[[], bool]) -> None:
@@ -163,16 +167,16 @@ def until(is_true: Callable[[], bool]) -> None:
 def test_nothing_is_silent_for_longer_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two stages of which one waits for a program and one for a training: lines come by themselves,
     each with the time it has taken and what is left of it."""
-    monkeypatch.setattr(clock_module, "LOG_QUIET_S", 0.2)
-    monkeypatch.setattr(clock_module, "BEAT_S", 0.05)
+    monkeypatch.setattr(clock_module, "LOG_WAIT_REPORT_INTERVAL_S", 0.2)
+    monkeypatch.setattr(clock_module, "REFRESH_INTERVAL_S", 0.05)
     file = io.StringIO()
     clock = StageClock(Console(file=file, width=100))
-    with clock.never_silent():
-        clock.stage(1, "prepare and start")
+    with clock.report_waits():
+        clock.begin_stage(1, "prepare and start")
         until(lambda: file.getvalue().count("prepare and start: goes on") >= 2)
         with clock.bar("train") as bar:
-            bar.phase("fine tuned checkpoint")
-            bar.update("step 1/2  loss 2.00", done=1, total=2, left_s=62)
+            bar.begin_phase("fine tuned checkpoint")
+            bar.update("step 1/2  loss 2.00", done=1, total=2, remaining_s=62)
             until(lambda: "fine tuned checkpoint" in file.getvalue())
         clock.finish()
         before_quiet = file.getvalue()
@@ -204,14 +208,14 @@ def test_details_are_said_in_the_long_form_alone() -> None:
     for verbose in (False, True):
         file = io.StringIO()
         clock = StageClock(Console(file=file, width=100), verbose=verbose)
-        clock.detail("gateway ready")
+        clock.log_detail("gateway ready")
         assert ("gateway ready" in file.getvalue()) == verbose
 
 
 def test_a_bar_that_nothing_reports_to_speaks_when_it_is_updated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(clock_module, "LOG_QUIET_S", 0.0)
+    monkeypatch.setattr(clock_module, "LOG_WAIT_REPORT_INTERVAL_S", 0.0)
     file = io.StringIO()
     clock = StageClock(Console(file=file, width=100))
     with clock.bar("train") as bar:
@@ -220,10 +224,10 @@ def test_a_bar_that_nothing_reports_to_speaks_when_it_is_updated(
 
 
 def test_a_corpus_too_small_to_train_on_is_named() -> None:
-    assert too_small(6, 31_081) == "", "six essays: words are what samples are made of"
+    assert too_small_reason(6, 31_081) == "", "six essays: words are what samples are made of"
     needs = "training needs 15,000 words in 2 posts or more"
-    assert too_small(40, 14_999) == f"40 usable posts, 14,999 words; {needs}"
-    assert too_small(1, 50_000) == f"1 usable post, 50,000 words; {needs}"
+    assert too_small_reason(40, 14_999) == f"40 usable posts, 14,999 words; {needs}"
+    assert too_small_reason(1, 50_000) == f"1 usable post, 50,000 words; {needs}"
 
 
 def test_a_terminal_gets_a_live_bar_that_leaves_no_trace() -> None:
@@ -232,7 +236,7 @@ def test_a_terminal_gets_a_live_bar_that_leaves_no_trace() -> None:
     with clock.bar("train") as bar:
         bar.update("waiting for its turn")
         bar.update("step 1/2  loss 3.10", done=1, total=2)
-        clock.say("a line above the bar")
+        clock.log("a line above the bar")
     shown = file.getvalue()
     assert "step 1/2  loss 3.10" in shown
     assert "a line above the bar" in shown

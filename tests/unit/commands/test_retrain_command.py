@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.retrain_command import in_the_way, run_retrain
+from twin_cli.commands.retrain_command import find_obstacle, run_retrain
 
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
@@ -20,10 +20,10 @@ REQUEST = RetrainingRequest(3, "ada", "by_hand", "command:mara", "new recipe", 0
 
 
 def test_what_is_in_flight_is_named_the_nearest_first() -> None:
-    assert in_the_way(None, [], []) == ""
-    assert in_the_way(RUN, [DECIDED], [REQUEST]) == "the run 4bf92f35 is started (new posts)"
-    assert in_the_way(None, [DECIDED], [REQUEST]).startswith("one was decided (quality)")
-    assert in_the_way(None, [], [REQUEST]) == "request 3 waits to be started (new recipe)"
+    assert find_obstacle(None, [], []) == ""
+    assert find_obstacle(RUN, [DECIDED], [REQUEST]) == "the run 4bf92f35 is started (new posts)"
+    assert find_obstacle(None, [DECIDED], [REQUEST]).startswith("one was decided (quality)")
+    assert find_obstacle(None, [], [REQUEST]) == "request 3 waits to be started (new recipe)"
 
 
 def test_a_reason_and_a_stack_are_needed(home: Settings) -> None:

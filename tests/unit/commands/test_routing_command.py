@@ -17,7 +17,7 @@ from twin_resources.gateway.runtime.config_watcher import write_throughput
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.routed import month_start, routed_answers
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion, write_policy
-from twin_resources.router.policy_file import policy_file, write_routing_policy
+from twin_resources.router.policy_file import policy_path, write_routing_policy
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -94,7 +94,7 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     policy = replace(
         fitted_policy(drawn(400, seed=0)), written_at=month_start().isoformat(timespec="seconds")
     )
-    path = policy_file(paying.home, "mara")
+    path = policy_path(paying.home, "mara")
     write_routing_policy(path, policy)
     assert told(capsys)["routed"] is False
     assert "its labels are of seller/model" in said(capsys)
@@ -125,8 +125,8 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     saved = found["saved_usd"]
     mean = (2 + CANARIES) * float(policy.usd.mean())
     assert saved["low"] <= saved["value"] <= saved["high"] < mean
-    assert saved["value"] == pytest.approx((2 + CANARIES) * float(policy.usd_of_own.mean()))
-    assert EASY_USD <= policy.usd_of_own.mean() < policy.usd.mean()
+    assert saved["value"] == pytest.approx((2 + CANARIES) * float(policy.avoided_usd.mean()))
+    assert EASY_USD <= policy.avoided_usd.mean() < policy.usd.mean()
     assert found["point"]["certified"]
     assert [point["in_force"] for point in found["frontier"]].count(True) == 1
     shown = said(capsys)
@@ -143,7 +143,7 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
 def test_only_this_authors_answers_since_then_count(paying: Settings) -> None:
     answered(paying, ("stable", "easy", ""), ("canary", "easy", ""), ("divert:paid", "hard", ""))
     state = State.open(paying.state_address)
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         found = routed_answers(connection, "mara", since=month_start())
         nobody = routed_answers(connection, "ann", since=month_start())
     assert (found.own, found.paid, found.paid_usd) == (2, 1, pytest.approx(0.001))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from twin_cli.commands.stopping import end_in_order
+from twin_cli.commands.stopping import cancel_runs
 
 from tests.http_server import Request, Response, http_server
 from twin_resources.processes.dagster_http import DagsterHTTP
@@ -39,5 +39,5 @@ def webserver() -> Iterator[str]:
 def test_the_runs_are_canceled_at_once_and_not_one_after_another() -> None:
     told: list[str] = []
     with webserver() as url:
-        end_in_order(DagsterHTTP(url, timeout_s=60), told.append)
+        cancel_runs(DagsterHTTP(url, timeout_s=60), told.append)
     assert sorted(told) == [f"run {f'{n}' * 8} (retrain_twin) canceled" for n in range(RUNS)]

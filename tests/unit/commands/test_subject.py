@@ -9,13 +9,13 @@ import pytest
 from twin_cli.commands.subject import (
     choose_author,
     choose_subject,
-    remember_subject,
+    save_subject,
     sample_folder,
     with_opt_ins,
 )
 
 from twin_resources.authors import Author, read_author, write_author
-from twin_resources.authors.consent import consented_on
+from twin_resources.authors.consent import consent_date
 from twin_resources.errors import TwinError
 from twin_resources.processes.stack import StackRecord, _write_record
 from twin_resources.settings import Settings
@@ -36,7 +36,7 @@ def test_a_folder_and_a_name_make_an_author(
 ) -> None:
     subject = choose_subject(home, folder_of_posts(tmp_path), name=name)
     assert subject.is_new
-    remember_subject(home, subject)
+    save_subject(home, subject)
     author = read_author(home, slug)
     assert author.name == name
     assert author.sources == (str(tmp_path / "my posts"),)
@@ -59,8 +59,8 @@ def test_posts_of_nobody_are_refused(home: Settings, tmp_path: Path) -> None:
 
 def test_a_second_folder_is_added_not_swapped(home: Settings, tmp_path: Path) -> None:
     first, second = folder_of_posts(tmp_path, "one"), folder_of_posts(tmp_path, "two")
-    remember_subject(home, choose_subject(home, first, name="Ada"))
-    remember_subject(home, choose_subject(home, second, name="Ada"))
+    save_subject(home, choose_subject(home, first, name="Ada"))
+    save_subject(home, choose_subject(home, second, name="Ada"))
     assert read_author(home, "ada").sources == (str(first), str(second))
 
 
@@ -70,8 +70,8 @@ def test_without_a_folder_it_is_the_sample_then_whoever_was_last(
     sample = choose_subject(home, None)
     assert sample.folder == sample_folder()
     assert sample.slug == sample_folder().name
-    assert consented_on(sample.author)
-    remember_subject(home, choose_subject(home, folder_of_posts(tmp_path), name="Ada"))
+    assert consent_date(sample.author)
+    save_subject(home, choose_subject(home, folder_of_posts(tmp_path), name="Ada"))
     assert choose_subject(home, None).slug == "ada"
 
 
@@ -88,7 +88,7 @@ def test_a_folder_may_say_itself_who_wrote_it(home: Settings, tmp_path: Path) ->
 
 def test_opt_ins_are_added_to_those_before(home: Settings, tmp_path: Path) -> None:
     subject = with_opt_ins(choose_subject(home, folder_of_posts(tmp_path), name="Ann"), ["drafts"])
-    remember_subject(home, subject)
+    save_subject(home, subject)
     again = with_opt_ins(choose_subject(home, None, name="ann"), ["replies", "drafts"])
     assert again.author.include == ("drafts", "replies")
     assert with_opt_ins(again, ()) == again

@@ -14,7 +14,7 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.supervisor import (
     MAX_SOCKET_PATH,
     Program,
-    configuration,
+    render_configuration,
     quote,
     socket_path,
 )
@@ -24,7 +24,7 @@ def parsed(programs: list[Program], folder: Path) -> dict[str, Any]:
     from supervisor.options import ServerOptions
 
     (folder / "logs").mkdir(parents=True)
-    text = configuration(
+    text = render_configuration(
         programs,
         folder=folder,
         logs=folder / "logs",
@@ -43,7 +43,7 @@ def parsed(programs: list[Program], folder: Path) -> dict[str, Any]:
 def test_awkward_arguments_and_folders_come_through(tmp_path: Path) -> None:
     folder = tmp_path / "ho me 100%d"
     command = (sys.executable, "-c", "print('a b')", "100%", 'q"uote', "back\\slash", "$HOME")
-    program = Program("web", command, tmp_path, withheld=("A_KEY", "B_KEY"))
+    program = Program("web", command, tmp_path, withheld_variables=("A_KEY", "B_KEY"))
     found = parsed([program], folder)["web"]
     import shlex
 

@@ -43,9 +43,9 @@ def test_a_folder_a_zip_and_a_tar_are_seen_alike(packed: Path) -> None:
         assert archive.size("a/b.csv") == 3
         assert archive.read("c.html") == b"two"
         assert archive.read("a/b.csv") == b"one"
-        assert archive.matching(r"B\.csv") == ["a/b.csv"]
-        assert archive.matching(r".\.csv") == ["a/b.csv"]
-        assert archive.matching(r"\.csv") == []
+        assert archive.names_matching(r"B\.csv") == ["a/b.csv"]
+        assert archive.names_matching(r".\.csv") == ["a/b.csv"]
+        assert archive.names_matching(r"\.csv") == []
         assert archive.head("c.html", count=2) == b"tw"
         digest = archive.digest()
         assert archive.written_at > 0 or archive.kind == "tar"
@@ -188,12 +188,12 @@ def test_too_many_files_are_too_many(pack: object, tmp_path: Path) -> None:
         {f"{n}.csv": "x" for n in range(20)}, tmp_path / "many"
     )
     with pytest.raises(TwinError, match="more than 10 files"):
-        open_archive(path, bounds=ArchiveLimits(members=10))
+        open_archive(path, limits=ArchiveLimits(members=10))
 
 
 def test_what_is_read_in_all_is_bounded(tmp_path: Path) -> None:
     path = as_zip({"a.csv": "x" * 900, "b.csv": "x" * 900}, tmp_path / "a.zip")
-    with open_archive(path, bounds=ArchiveLimits(read_bytes=1000)) as archive:
+    with open_archive(path, limits=ArchiveLimits(read_bytes=1000)) as archive:
         assert len(archive.read("a.csv")) == 900
         with pytest.raises(TwinError, match="more than 1,000 bytes"):
             archive.read("b.csv")
@@ -205,7 +205,7 @@ def test_a_damaged_member_is_torn_and_the_others_are_read(tmp_path: Path) -> Non
     body[45] ^= 0xFF  # in the packed bytes of a.csv
     path.write_bytes(body)
     with open_archive(path) as archive:
-        for read in (archive.read, archive.ends):
+        for read in (archive.read, archive.first_and_last_bytes):
             with pytest.raises(MemberError, match="torn"):
                 read("a.csv")
         assert archive.read("b.csv") == b"fine"

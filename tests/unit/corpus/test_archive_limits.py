@@ -15,7 +15,7 @@ import pytest
 
 from tests.unit.corpus.exports_by_hand import as_folder, as_tar, as_zip
 from twin_assets.corpus.importers.archive import ArchiveLimits, MemberError, open_archive
-from twin_assets.corpus.importers.members import RATIO_COUNTS_FROM
+from twin_assets.corpus.importers.members import MIN_RATIO_BYTES
 from twin_assets.corpus.importers.packed import (
     _directory_bytes,
     _Slice,
@@ -39,16 +39,16 @@ def test_limits_are_as_documented(tmp_path: Path) -> None:
     with open_archive(tmp_path) as archive:
         limits = archive.bounds
     assert (limits.members, limits.member_bytes, limits.read_bytes) == (200_000, 512 << 20, 8 << 30)
-    assert (limits.walked_bytes, limits.ratio, RATIO_COUNTS_FROM) == (32 << 30, 200, 16 << 20)
+    assert (limits.walked_bytes, limits.ratio, MIN_RATIO_BYTES) == (32 << 30, 200, 16 << 20)
 
 
 def test_as_many_members_as_allowed_and_no_more(tmp_path: Path) -> None:
     names = [f"{n}.csv" for n in range(10)]
     path = stored(tmp_path / "a.zip", *names)
-    with open_archive(path, bounds=ArchiveLimits(members=10)) as archive:
+    with open_archive(path, limits=ArchiveLimits(members=10)) as archive:
         assert len(archive.names()) == 10
     with pytest.raises(TwinError, match="more than 9 files"):
-        open_archive(path, bounds=ArchiveLimits(members=9))
+        open_archive(path, limits=ArchiveLimits(members=9))
 
 
 def as_zip64(path: Path) -> None:
@@ -78,12 +78,12 @@ def test_a_list_of_files_that_is_too_long_is_not_read(
         form(path)
     assert _directory_bytes(path) == sum(46 + len(name) for name in names)
     with pytest.raises(TwinError, match="more than 2 files"):
-        open_archive(path, bounds=ArchiveLimits(members=2))
-    with open_archive(path, bounds=ArchiveLimits(members=20)) as archive:
+        open_archive(path, limits=ArchiveLimits(members=2))
+    with open_archive(path, limits=ArchiveLimits(members=20)) as archive:
         assert len(archive.names()) == 20
     two = stored(tmp_path / "two.zip", *(f"{n}/{'x' * 600}.csv" for n in range(2)))
     with pytest.raises(TwinError, match="more than 2 files"):
-        open_archive(two, bounds=ArchiveLimits(members=2))
+        open_archive(two, limits=ArchiveLimits(members=2))
 
 
 def test_a_tar_whose_name_is_a_mebibyte_long_is_not_read(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_member_of_just_the_allowed_size_is_read(pack: object, tmp_path: Path)
     if pack is as_folder:
         place.mkdir()
     path = pack({"a.csv": "x" * 100_000}, place)  # type: ignore[operator]
-    with open_archive(path, bounds=ArchiveLimits(member_bytes=100_000)) as archive:
+    with open_archive(path, limits=ArchiveLimits(member_bytes=100_000)) as archive:
         assert len(archive.read("a.csv")) == 100_000
         assert [len(piece) for piece in archive.pieces("a.csv")] == [PIECE, 100_000 - PIECE]
         assert len(archive.read("a.csv", limit=100_000)) == 100_000
@@ -133,7 +133,7 @@ def test_a_member_of_just_the_allowed_size_is_read(pack: object, tmp_path: Path)
             with pytest.raises(MemberError, match="too_large"):
                 one()
     with (
-        open_archive(path, bounds=ArchiveLimits(member_bytes=99_999)) as archive,
+        open_archive(path, limits=ArchiveLimits(member_bytes=99_999)) as archive,
         pytest.raises(MemberError, match="too_large") as refused,
     ):
         archive.read("a.csv")
@@ -146,7 +146,7 @@ def pieces_of(archive: object) -> object:
 
 def test_all_that_may_be_read_is_read_and_no_byte_more(tmp_path: Path) -> None:
     path = stored(tmp_path / "a.zip", "a.csv", "b.csv", "c.csv", body="x" * 500)
-    with open_archive(path, bounds=ArchiveLimits(read_bytes=1_000)) as archive:
+    with open_archive(path, limits=ArchiveLimits(read_bytes=1_000)) as archive:
         assert archive.read("a.csv") == archive.read("b.csv")
         with pytest.raises(TwinError, match="more than 1,000 bytes of posts"):
             archive.read("c.csv")
@@ -157,21 +157,21 @@ def test_a_tar_may_expand_to_its_limit(tmp_path: Path) -> None:
     with tarfile.open(path) as tar:
         [one] = tar.getmembers()
         end = one.offset_data + one.size
-    open_archive(path, bounds=ArchiveLimits(walked_bytes=end)).close()
+    open_archive(path, limits=ArchiveLimits(walked_bytes=end)).close()
     with pytest.raises(TwinError, match=f"{end:,} bytes packed into"):
-        open_archive(path, bounds=ArchiveLimits(walked_bytes=end - 1))
+        open_archive(path, limits=ArchiveLimits(walked_bytes=end - 1))
 
 
 def test_small_members_may_pack_as_well_as_they_like(tmp_path: Path) -> None:
     """The ratio counts from 16 MiB on: a list of zeros below that is no bomb."""
-    small = as_zip({"a.csv": b"\0" * RATIO_COUNTS_FROM}, tmp_path / "a.zip")
+    small = as_zip({"a.csv": b"\0" * MIN_RATIO_BYTES}, tmp_path / "a.zip")
     with open_archive(small) as archive:
-        assert archive.size("a.csv") == RATIO_COUNTS_FROM
-        assert sum(map(len, archive.pieces("a.csv"))) == RATIO_COUNTS_FROM
+        assert archive.size("a.csv") == MIN_RATIO_BYTES
+        assert sum(map(len, archive.pieces("a.csv"))) == MIN_RATIO_BYTES
     tar = as_tar({"a.csv": b"\0" * (8 << 20)}, tmp_path / "a.tgz")
     with open_archive(tar) as archive:
         assert len(archive.read("a.csv")) == 8 << 20
-    body = random.Random(1).randbytes(200_000) + b"\0" * (RATIO_COUNTS_FROM + 1)
+    body = random.Random(1).randbytes(200_000) + b"\0" * (MIN_RATIO_BYTES + 1)
     for packed in (as_zip({"a.csv": body}, small), as_tar({"a.csv": body}, tar)):
         assert 70 < len(body) / packed.stat().st_size < 100
         with open_archive(packed) as archive:
@@ -181,22 +181,24 @@ def test_small_members_may_pack_as_well_as_they_like(tmp_path: Path) -> None:
 def test_the_head_is_what_is_asked_for_and_the_ends_are_both(tmp_path: Path) -> None:
     text = "a" * PIECE + "b" * PIECE + "c" * PIECE
     folder = as_folder({"a.csv": text, "b.csv": "short"}, tmp_path)
-    with open_archive(folder, bounds=ArchiveLimits(read_bytes=PIECE)) as archive:
+    with open_archive(folder, limits=ArchiveLimits(read_bytes=PIECE)) as archive:
         assert archive.head("a.csv") == b"a" * PIECE, "and no more is read"
     with open_archive(folder) as archive:
         assert archive.head("a.csv", count=PIECE + 1) == b"a" * PIECE + b"b"
         assert archive.head("b.csv") == b"short"
         assert archive.head("gone.csv") == b""
-        assert archive.ends("a.csv") == b"a" * PIECE + b"c" * PIECE
-        assert archive.ends("b.csv") == b"short"
+        assert archive.first_and_last_bytes("a.csv") == b"a" * PIECE + b"c" * PIECE
+        assert archive.first_and_last_bytes("b.csv") == b"short"
         (tmp_path / "b.csv").unlink()
-        for one in (archive.read, archive.ends):
+        for one in (archive.read, archive.first_and_last_bytes):
             with pytest.raises(MemberError, match="unreadable"):
                 one("b.csv")
     with open_archive(as_folder({"c.csv": text[: 2 * PIECE]}, tmp_path / "d")) as archive:
-        assert archive.ends("c.csv") == b"a" * PIECE + b"b" * PIECE, "nothing is read twice"
+        assert archive.first_and_last_bytes("c.csv") == b"a" * PIECE + b"b" * PIECE, (
+            "nothing is read twice"
+        )
     with open_archive(as_zip({"a.csv": text}, tmp_path / "a.zip")) as archive:
-        assert archive.ends("a.csv") == b"a" * PIECE
+        assert archive.first_and_last_bytes("a.csv") == b"a" * PIECE
 
 
 def test_names_are_listed_in_one_form_and_what_is_hidden_is_not(tmp_path: Path) -> None:

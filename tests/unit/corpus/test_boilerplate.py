@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from twin_assets.corpus.boilerplate import (
     MIN_POSTS,
     is_platform_line,
-    line_numbers,
+    line_hashes,
     repeated_lines,
-    without_platform_lines,
-    without_repeated_lines,
+    remove_platform_lines,
+    remove_repeated_lines,
 )
 
 BUTTONS = [
@@ -64,7 +64,7 @@ OWN = [
 def test_buttons_are_platform_lines(line: str) -> None:
     assert is_platform_line(line)
     text = f"It's a clock.\n\n{line}\n\nIt ticks."
-    assert without_platform_lines(text) == "It's a clock.\n\nIt ticks."
+    assert remove_platform_lines(text) == "It's a clock.\n\nIt ticks."
 
 
 @pytest.mark.parametrize("line", OWN)
@@ -72,16 +72,16 @@ def test_the_authors_lines_are_not(line: str) -> None:
     text = f"It's a clock.\n\n{line}\n\nIt ticks."
     if line != "## Share":
         assert not is_platform_line(line)
-        assert without_platform_lines(text) == text
+        assert remove_platform_lines(text) == text
 
 
 def test_code_is_never_touched() -> None:
     text = "A page:\n\n```html\nShare\nSubscribe now\n```"
-    assert without_platform_lines(text) == text
+    assert remove_platform_lines(text) == text
 
 
 def numbers_that_repeat(texts: list[str]) -> frozenset[int]:
-    lines = pl.Series([line_numbers(text) for text in texts], dtype=pl.List(pl.Int64))
+    lines = pl.Series([line_hashes(text) for text in texts], dtype=pl.List(pl.Int64))
     return frozenset(repeated_lines(lines).to_list())
 
 
@@ -107,8 +107,8 @@ def test_a_line_under_every_post_goes() -> None:
     repeated = numbers_that_repeat([f"{text}\n\n{FOOT}" for text in texts])
     assert len(repeated) == 1
     for text in texts:
-        assert without_repeated_lines(f"{text}\n\n{FOOT}", repeated) == text
-        assert without_repeated_lines(f"{FOOT}\n\n{text}", repeated) == text
+        assert remove_repeated_lines(f"{text}\n\n{FOOT}", repeated) == text
+        assert remove_repeated_lines(f"{FOOT}\n\n{text}", repeated) == text
 
 
 def test_fewer_posts_than_five_repeat_nothing() -> None:
@@ -122,7 +122,7 @@ def test_marks_do_not_hide_a_line() -> None:
         for mark, text in zip("*_*_*_*_", words_apart(8), strict=True)
     ]
     repeated = numbers_that_repeat(texts)
-    assert [without_repeated_lines(text, repeated) for text in texts] == words_apart(8)
+    assert [remove_repeated_lines(text, repeated) for text in texts] == words_apart(8)
 
 
 def test_lines_with_other_figures_are_other_lines() -> None:
@@ -166,7 +166,7 @@ def test_in_the_middle_only_long_lines_go() -> None:
     ]
     repeated = numbers_that_repeat(texts)
     for text in texts:
-        cleaned = without_repeated_lines(text, repeated)
+        cleaned = remove_repeated_lines(text, repeated)
         assert short in cleaned
         assert long not in cleaned
 
@@ -174,7 +174,7 @@ def test_in_the_middle_only_long_lines_go() -> None:
 def test_headings_stay_unless_nothing_is_left_below() -> None:
     texts = [f"## Notes\n\n{text}\n\n## About Ann\n\n{FOOT}" for text in words_apart(8)]
     repeated = numbers_that_repeat(texts)
-    assert without_repeated_lines(texts[0], repeated) == f"## Notes\n\n{words_apart(1)[0]}"
+    assert remove_repeated_lines(texts[0], repeated) == f"## Notes\n\n{words_apart(1)[0]}"
 
 
 def test_repeated_code_and_tables_stay() -> None:
@@ -189,7 +189,7 @@ def test_a_footer_of_many_lines_goes_from_its_end() -> None:
     foot = "\n\n".join(f"{word} to Bern it is then" for word in ("On", "Off", "Up", "Down", "Home"))
     texts = [f"{text}\n\n{foot}" for text in words_apart(16)]
     repeated = numbers_that_repeat(texts)
-    assert [without_repeated_lines(text, repeated) for text in texts] == words_apart(16)
+    assert [remove_repeated_lines(text, repeated) for text in texts] == words_apart(16)
 
 
 def test_a_post_with_less_than_a_quarter_of_its_own_is_a_copy() -> None:
@@ -207,7 +207,7 @@ lines = st.one_of(st.sampled_from([*BUTTONS, *OWN, "```", FOOT, "", "# A"]), st.
 
 @given(st.lists(lines, max_size=30).map("\n".join))
 def test_taking_lines_out_is_idempotent_and_adds_nothing(text: str) -> None:
-    repeated = frozenset(line_numbers(FOOT))
-    once = without_repeated_lines(without_platform_lines(text), repeated)
+    repeated = frozenset(line_hashes(FOOT))
+    once = remove_repeated_lines(remove_platform_lines(text), repeated)
     assert set(once.split("\n")) <= {*text.split("\n"), ""}
-    assert without_repeated_lines(once, repeated) == once
+    assert remove_repeated_lines(once, repeated) == once

@@ -7,14 +7,14 @@ import pytest
 
 from twin_assets.corpus.bylines import (
     foreign_bylines,
-    is_by,
-    may_be_adopted,
-    names_one_of,
-    said_author,
-    said_translator,
+    byline_matches,
+    is_possible_handle,
+    is_named_author,
+    extract_author,
+    extract_translator,
 )
-from twin_assets.corpus.cleaning_verdicts import adopted, foreign, unclaimed
-from twin_assets.corpus.signatures import signed_by_others
+from twin_assets.corpus.cleaning_verdicts import adopted_handles, foreign_posts, unclaimed_bylines
+from twin_assets.corpus.signatures import find_foreign_signatures
 
 NAMES = ("José Núñez", "jnunez", "Pepe N.")
 
@@ -43,7 +43,7 @@ NAMES = ("José Núñez", "jnunez", "Pepe N.")
     ],
 )
 def test_the_authors_own(byline: str) -> None:
-    assert is_by(byline, NAMES)
+    assert byline_matches(byline, NAMES)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_the_authors_own(byline: str) -> None:
     ],
 )
 def test_somebody_elses(byline: str) -> None:
-    assert not is_by(byline, NAMES)
+    assert not byline_matches(byline, NAMES)
 
 
 def test_without_names_nobody_is_foreign() -> None:
@@ -82,7 +82,7 @@ def test_without_names_nobody_is_foreign() -> None:
 def test_a_handle_may_be_adopted_and_a_full_name_of_somebody_else_never(
     byline: str, *, may: bool
 ) -> None:
-    assert may_be_adopted(byline) is may
+    assert is_possible_handle(byline) is may
 
 
 BODY = "A paragraph by itself.\n\nAnother one, by the way.\n\nA third.\n\nA fourth.\n\nA fifth."
@@ -104,8 +104,8 @@ BODY = "A paragraph by itself.\n\nAnother one, by the way.\n\nA third.\n\nA four
     ],
 )
 def test_a_byline_in_the_text(line: str, name: str) -> None:
-    assert said_author(f"{line}\n\n{BODY}") == name
-    assert said_author(f"{BODY}\n\n{line}") == name
+    assert extract_author(f"{line}\n\n{BODY}") == name
+    assert extract_author(f"{BODY}\n\n{line}") == name
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_byline_in_the_text(line: str, name: str) -> None:
     ],
 )
 def test_a_translator_in_the_text(line: str, name: str) -> None:
-    assert said_translator(f"{line}\n\n{BODY}") == name
+    assert extract_translator(f"{line}\n\n{BODY}") == name
 
 
 @pytest.mark.parametrize(
@@ -128,13 +128,13 @@ def test_a_translator_in_the_text(line: str, name: str) -> None:
     [("José Núñez", True), ("jnunez", True), ("admin", False), ("", False), ("Bo", False)],
 )
 def test_nobodys_byline_is_not_the_authors_name(byline: str, *, is_name: bool) -> None:
-    assert names_one_of(byline, NAMES) is is_name
+    assert is_named_author(byline, NAMES) is is_name
 
 
 def test_a_name_in_the_middle_or_in_code_is_no_byline() -> None:
     middle = BODY.replace("A fourth.", "By Ann Lee")
-    assert said_author(f"{middle}\n\nA sixth.\n\nA seventh.") == ""
-    assert said_author(f"```\nBy Ann Lee\n```\n\n{BODY}") == ""
+    assert extract_author(f"{middle}\n\nA sixth.\n\nA seventh.") == ""
+    assert extract_author(f"```\nBy Ann Lee\n```\n\n{BODY}") == ""
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,8 @@ def test_whose_posts_of_one_source_are_kept(
     rows = pl.DataFrame(
         {"source_id": [str(n) for n in range(len(names))], "source": "blog", "byline": names}
     )
-    gone = foreign(rows, [author])
+    gone = foreign_posts(rows, [author])
     assert rows.height - gone.height == kept
-    assert adopted(rows, [author])["byline"].to_list() == handles
-    assert unclaimed(rows, [author])["byline"].to_list() == asked
-    assert signed_by_others(rows.iter_rows(), [author]) == frozenset(gone["source_id"])
+    assert adopted_handles(rows, [author])["byline"].to_list() == handles
+    assert unclaimed_bylines(rows, [author])["byline"].to_list() == asked
+    assert find_foreign_signatures(rows.iter_rows(), [author]) == frozenset(gone["source_id"])

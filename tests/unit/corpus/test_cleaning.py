@@ -14,13 +14,13 @@ from twin_assets.corpus import importing
 from twin_assets.corpus.cleaning import (
     MIN_WORDS,
     RAW_COLUMNS,
-    account_for,
+    reconcile_posts,
     clean_posts,
     document_id_of,
     dropped_by_reason,
-    normalized,
+    normalize_text,
 )
-from twin_assets.corpus.corpus_tables import RawPosts, columns_of, validated
+from twin_assets.corpus.corpus_tables import RawPosts, column_types, validate_rows
 from twin_assets.corpus.inventory import take_inventory
 
 TEXT = "It's a note about clocks, and it has more than ten words in it."
@@ -48,7 +48,7 @@ def raw(*posts: dict[str, Any]) -> pl.DataFrame:
         plain | {"source_id": f"{n}.md", "content_hash": str(post.get("text", TEXT))} | post
         for n, post in enumerate(posts)
     ]
-    frame = pl.DataFrame(rows, schema=columns_of(RawPosts))
+    frame = pl.DataFrame(rows, schema=column_types(RawPosts))
     return frame.with_columns(pl.col("content_hash").replace("", "none")).select(RAW_COLUMNS)
 
 
@@ -127,7 +127,7 @@ def test_no_rows_in_no_rows_out() -> None:
 
 def test_text_is_nfc_with_plain_line_ends_and_no_invisible_characters() -> None:
     assert (
-        normalized("Jose\u0301\r\nit\u00a0is\u200b \ufeffso\x00\tya\rno")
+        normalize_text("Jose\u0301\r\nit\u00a0is\u200b \ufeffso\x00\tya\rno")
         == "José\nit is so\tya\nno"
     )
 
@@ -149,8 +149,8 @@ CLEANED = pl.DataFrame(
 
 
 def test_an_account_that_balances() -> None:
-    account = account_for(pl.DataFrame({"source_id": ["a", "b", "c"]}), CLEANED)
-    assert account.balanced
+    account = reconcile_posts(pl.DataFrame({"source_id": ["a", "b", "c"]}), CLEANED)
+    assert account.is_balanced
     assert (account.imported, account.kept, account.dropped) == (3, 1, 2)
 
 
@@ -169,8 +169,8 @@ def test_an_account_that_balances() -> None:
     ],
 )
 def test_an_account_that_does_not(raw_ids: list[str], cleaned: pl.DataFrame, fault: str) -> None:
-    account = account_for(pl.DataFrame({"source_id": raw_ids}), cleaned)
-    assert not account.balanced
+    account = reconcile_posts(pl.DataFrame({"source_id": raw_ids}), cleaned)
+    assert not account.is_balanced
     assert getattr(account, fault) > 0
 
 
@@ -186,7 +186,7 @@ def test_the_schema_refuses_a_dropped_row_without_reason() -> None:
 
     good = clean_posts(raw({}))
     with pytest.raises(ValidationError):
-        validated(good.with_columns(pl.lit(False).alias("kept")), CleanedDocuments)
+        validate_rows(good.with_columns(pl.lit(False).alias("kept")), CleanedDocuments)
 
 
 def test_the_shared_posts_are_all_kept(shared_posts: Path) -> None:

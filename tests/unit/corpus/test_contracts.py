@@ -6,14 +6,14 @@ import dataframely as dy
 import polars as pl
 
 from twin_assets.corpus.contracts import (
-    RULES,
+    FAILED_RULES,
     bad_rows,
     examine,
     good_rows,
-    keys_twice,
+    count_duplicate_keys,
     quarantine_columns,
 )
-from twin_assets.corpus.corpus_tables import columns_of
+from twin_assets.corpus.corpus_tables import column_types
 
 
 class Clocks(dy.Schema):
@@ -28,7 +28,7 @@ class Clocks(dy.Schema):
 
 
 def clocks(*rows: tuple[str | None, str, int | None, list[dict[str, str]]]) -> pl.DataFrame:
-    return pl.DataFrame(list(rows), schema=columns_of(Clocks), orient="row")
+    return pl.DataFrame(list(rows), schema=column_types(Clocks), orient="row")
 
 
 GOOD = ("a", "wall", 3, [{"name": "hand"}])
@@ -45,10 +45,10 @@ BAD = clocks(
 def test_rows_are_parted_and_none_is_lost() -> None:
     good, bad = good_rows(BAD, Clocks), bad_rows(BAD, Clocks)
     assert good.rows() == clocks(GOOD).rows()
-    assert good.schema == dict(columns_of(Clocks))
+    assert good.schema == dict(column_types(Clocks))
     assert bad.schema == quarantine_columns(Clocks)
     assert good.height + bad.height == BAD.height
-    rules = dict(bad.select("name", RULES).iter_rows())
+    rules = dict(bad.select("name", FAILED_RULES).iter_rows())
     assert rules["b"] == ["towers_have_many_wheels"]
     assert set(rules[""]) == {"name|min_length", "wheels|min"}
     assert any("nullab" in rule for rule in rules[None])
@@ -63,27 +63,27 @@ def test_good_rows_alone_leave_nothing_aside() -> None:
 
 def test_a_table_that_keeps_its_contract() -> None:
     found = examine([clocks(), clocks(GOOD), clocks(("b", "wall", 1, []))], Clocks)
-    assert found.kept
-    assert (found.rows, found.bad) == (2, 0)
+    assert found.is_satisfied
+    assert (found.rows, found.broken_rows) == (2, 0)
 
 
 def test_a_table_that_does_not() -> None:
     found = examine([BAD], Clocks)
-    assert not found.kept
-    assert (found.rows, found.bad) == (6, 5)
+    assert not found.is_satisfied
+    assert (found.rows, found.broken_rows) == (6, 5)
     assert found.by_rule["towers_have_many_wheels"] == 1
 
 
 def test_a_key_that_two_rows_have_is_found() -> None:
     keys = clocks(GOOD, ("b", "wall", 1, []), GOOD).select("name")
-    assert keys_twice(keys) == 2
-    assert keys_twice(keys.unique()) == 0
+    assert count_duplicate_keys(keys) == 2
+    assert count_duplicate_keys(keys.unique()) == 0
 
 
 def test_missing_columns_and_other_types_break_it() -> None:
     without = examine([clocks(GOOD).drop("wheels")], Clocks)
-    assert not without.kept
+    assert not without.is_satisfied
     assert without.missing == ("wheels",)
     other = examine([clocks(GOOD).with_columns(pl.col("wheels").cast(pl.String))], Clocks)
-    assert not other.kept
+    assert not other.is_satisfied
     assert other.wrong_types == {"wheels": "String"}

@@ -46,14 +46,14 @@ def measured(*texts: str, source: str = TEXT, markup: str = "markdown", kept: bo
 
 def test_a_clean_document_keeps_all_claims() -> None:
     frame = measured(TEXT)
-    assert document_claims.platform_boilerplate(frame).holds
-    assert document_claims.personal_data(frame).holds
+    assert document_claims.check_platform_boilerplate(frame).holds
+    assert document_claims.check_personal_data(frame).holds
 
 
 def test_a_button_that_is_left_breaks_it() -> None:
-    claim = document_claims.platform_boilerplate(measured(TEXT, f"{TEXT}\n\nSubscribe now"))
+    claim = document_claims.check_platform_boilerplate(measured(TEXT, f"{TEXT}\n\nSubscribe now"))
     assert not claim.holds
-    assert claim.counted["platform_lines"] == 1
+    assert claim.counts["platform_lines"] == 1
 
 
 def test_a_foot_under_every_post_breaks_it() -> None:
@@ -64,24 +64,26 @@ def test_a_foot_under_every_post_breaks_it() -> None:
             *("pens", "cups", "hats", "oars", "keys"),
         )
     ]
-    claim = document_claims.platform_boilerplate(measured(*texts))
+    claim = document_claims.check_platform_boilerplate(measured(*texts))
     assert not claim.holds
     assert (
-        claim.counted["platform_lines"],
-        claim.counted["documents_with_repeated_lines"],
+        claim.counts["platform_lines"],
+        claim.counts["documents_with_repeated_lines"],
     ) == (0, 14)
 
 
 def test_an_address_that_is_left_breaks_it() -> None:
-    claim = document_claims.personal_data(measured(TEXT, f"{TEXT} Write to ann.lee@clockmail.ch"))
+    claim = document_claims.check_personal_data(
+        measured(TEXT, f"{TEXT} Write to ann.lee@clockmail.ch")
+    )
     assert not claim.holds
-    assert claim.counted == {"documents": 1, "pieces": 1}
+    assert claim.counts == {"documents": 1, "pieces": 1}
 
 
 def test_dropped_documents_break_nothing() -> None:
     frame = measured("Subscribe now", "ann.lee@clockmail.ch", kept=False)
-    assert document_claims.platform_boilerplate(frame).holds
-    assert document_claims.personal_data(frame).holds
+    assert document_claims.check_platform_boilerplate(frame).holds
+    assert document_claims.check_personal_data(frame).holds
 
 
 QUOTED = "Somebody else wrote this sentence about clocks, and it is not mine at all."
@@ -97,15 +99,15 @@ QUOTED = "Somebody else wrote this sentence about clocks, and it is not mine at 
 )
 def test_a_quotation_that_lost_its_mark_breaks_it(source: str, markup: str) -> None:
     """A tweet in `<blockquote>` became the author's prose in 298 of 392 documents."""
-    claim = document_claims.quotations(
+    claim = document_claims.check_quotations(
         measured(f"{TEXT}\n\n{QUOTED}", f"{TEXT}\n\n> {QUOTED}", source=source, markup=markup)
     )
-    assert claim.broken == {"d0"}
-    assert claim.counted == {"documents": 1, "quotations": 2, "unmarked": 1}
+    assert claim.violating_ids == {"d0"}
+    assert claim.counts == {"documents": 1, "quotations": 2, "unmarked": 1}
 
 
 def test_a_quotation_that_was_taken_out_breaks_nothing() -> None:
-    assert document_claims.quotations(measured(TEXT, source=f"{TEXT}\n\n> {QUOTED}")).holds
+    assert document_claims.check_quotations(measured(TEXT, source=f"{TEXT}\n\n> {QUOTED}")).holds
 
 
 MENU = ("Send this on", "Copy the link", "Facebook", "E-mail", "Mastodon", "Print")
@@ -115,8 +117,8 @@ MENU = ("Send this on", "Copy the link", "Facebook", "E-mail", "Mastodon", "Prin
 @pytest.mark.parametrize("between", [" ", "\n\n", "\n* ", " | ", " · "])
 def test_a_share_menu_is_found_in_flat_text_and_in_lines(between: str) -> None:
     text = f"{PARAGRAPHS[0]} {between.join(MENU)} {PARAGRAPHS[1]}"
-    claim = document_claims.platform_boilerplate(measured(text, TEXT))
-    assert claim.broken == {"d0"}
+    claim = document_claims.check_platform_boilerplate(measured(text, TEXT))
+    assert claim.violating_ids == {"d0"}
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_a_share_menu_is_found_in_flat_text_and_in_lines(between: str) -> None:
     ],
 )
 def test_an_author_who_writes_of_networks_has_no_menu(own: str) -> None:
-    assert document_claims.platform_boilerplate(measured(f"{TEXT}\n\n{own}")).holds
+    assert document_claims.check_platform_boilerplate(measured(f"{TEXT}\n\n{own}")).holds
 
 
 def test_the_same_figures_or_others_under_every_post() -> None:
@@ -146,7 +148,7 @@ def test_the_same_figures_or_others_under_every_post() -> None:
         )
         for n, word in enumerate(words)
     ]
-    assert document_claims.platform_boilerplate(measured(*own)).holds
+    assert document_claims.check_platform_boilerplate(measured(*own)).holds
 
 
 def documents(*rows: tuple[str, bool]) -> pl.DataFrame:
@@ -161,7 +163,7 @@ def documents(*rows: tuple[str, bool]) -> pl.DataFrame:
 
 
 def broken_by(*rows: tuple[str, bool]) -> frozenset[str]:
-    return document_claims.foreign_bylines(documents(*rows), ["Ann Lee"]).broken
+    return document_claims.check_foreign_bylines(documents(*rows), ["Ann Lee"]).violating_ids
 
 
 def test_a_kept_post_of_somebody_else_breaks_it() -> None:
@@ -200,7 +202,7 @@ def test_no_claim_rests_on_the_rule_of_the_cleaning(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(redaction, name, nobody)
     text = f"By Bo Ek\n\n{TEXT}\n\n{' '.join(MENU)}\n\nWrite to ann.lee@clockmail.ch"
     frame = measured(text, source=text)
-    claims = document_claims.all_claims(frame, ["Ann Lee"])
+    claims = document_claims.check_claims(frame, ["Ann Lee"])
     assert [name for name, claim in claims.items() if not claim.holds] == [
         "no_platform_boilerplate_left",
         "no_foreign_byline",

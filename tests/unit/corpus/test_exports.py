@@ -11,8 +11,8 @@ import pytest
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.recognition import (
     IMPORTERS,
-    WITHOUT_IMPORTER,
-    refuse_exports,
+    UNSUPPORTED_EXPORTS,
+    reject_unsupported_exports,
 )
 from twin_resources.errors import TwinError
 
@@ -87,15 +87,17 @@ IMPORTED = {importer.title for importer in IMPORTERS}
 def refused(source: Path) -> TwinError:
     """What is said of an export in which no importer finds a post."""
     with open_archive(source) as archive, pytest.raises(TwinError) as caught:
-        refuse_exports(archive)
+        reject_unsupported_exports(archive)
     return caught.value
 
 
 def test_every_format_has_an_example_here() -> None:
     named = {
-        refused.title or importer.title for importer in IMPORTERS for refused in importer.refuses
+        refused.title or importer.title
+        for importer in IMPORTERS
+        for refused in importer.refused_exports
     }
-    assert set(EXPORTS) == named | {one.title for one in WITHOUT_IMPORTER}
+    assert set(EXPORTS) == named | {one.title for one in UNSUPPORTED_EXPORTS}
 
 
 def named(name: str) -> str:
@@ -147,7 +149,7 @@ def objection_to(source: Path) -> str:
     """What is said against taking it for posts; "" nothing."""
     with open_archive(source) as archive:
         try:
-            refuse_exports(archive)
+            reject_unsupported_exports(archive)
         except TwinError as error:
             return error.found
     return ""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from twin_assets.corpus.importers.folders import Folder, scan
+from twin_assets.corpus.importers.folders import Folder, scan_source
 from twin_assets.corpus.importers.post_head import UnreadablePostError
 from twin_assets.corpus.importers.posts import Post, read_post
 from twin_assets.corpus.importers.site import Site
@@ -24,14 +24,14 @@ def write(folder: Path, *names: str, text: str = "# A post\n\nText\n") -> None:
 
 
 def ids(folder: Path) -> list[str]:
-    return [post.source_id for post in scan(folder).posts]
+    return [post.source_id for post in scan_source(folder).posts]
 
 
 def test_jekyll_posts_are_those_in_posts(tmp_path: Path) -> None:
     write(tmp_path, "_posts/2020-01-01-a.md", "_drafts/b.md", "cooking/_posts/2020-01-02-c.html")
     write(tmp_path, "about/index.md", "_site/2020/a.html", "_layouts/post.html", "README.md")
     (tmp_path / "_config.yml").write_text("url: https://a.example\ntimezone: Europe/Helsinki\n")
-    folder = scan(tmp_path)
+    folder = scan_source(tmp_path)
     assert folder.layout == "jekyll"
     assert ids(tmp_path) == [
         "_drafts/b.md",
@@ -50,7 +50,7 @@ def test_hugo_posts_are_those_in_content(tmp_path: Path) -> None:
     write(tmp_path, "content/posts/a.md", "content/posts/b/index.md", "content/posts/_index.md")
     write(tmp_path, "themes/x/README.md", "notes.md", "archetypes/default.md")
     (tmp_path / "hugo.toml").write_text('baseURL = "https://h.example/"\n')
-    folder = scan(tmp_path)
+    folder = scan_source(tmp_path)
     assert folder.layout == "hugo"
     assert ids(tmp_path) == ["content/posts/a.md", "content/posts/b/index.md"]
     assert folder.skipped["section page (_index)"] == 1
@@ -63,7 +63,7 @@ def test_printed_collections_of_jekyll_are_posts_too(tmp_path: Path) -> None:
     text = "collections:\n  recipes: {output: true}\n  private: {output: false}\n"
     (tmp_path / "_config.yml").write_text(text)
     assert ids(tmp_path) == ["_posts/2020-01-01-a.md", "_recipes/soup.md"]
-    assert scan(tmp_path).site.generator == "jekyll"
+    assert scan_source(tmp_path).site.generator == "jekyll"
 
 
 def test_a_page_bundle_of_hugo_is_one_post(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_page_bundle_of_hugo_is_one_post(tmp_path: Path) -> None:
     (tmp_path / "config" / "_default").mkdir(parents=True)
     (tmp_path / "config" / "_default" / "hugo.toml").write_text('languageCode = "en"\n')
     (tmp_path / "config" / "_default" / "languages.toml").write_text("[fr]\n[en]\n")
-    folder = scan(tmp_path)
+    folder = scan_source(tmp_path)
     assert folder.layout == "hugo"
     assert ids(tmp_path) == [
         "content/about/index.html",
@@ -103,7 +103,7 @@ def test_plain_notes_are_all_but_files_about_the_folder(tmp_path: Path) -> None:
     write(
         tmp_path, "CODE_OF_CONDUCT.md", "LICENSE", "picture.png", ".obsidian/notes.md", ".hidden.md"
     )
-    folder = scan(tmp_path)
+    folder = scan_source(tmp_path)
     assert folder.layout == "notes"
     assert ids(tmp_path) == ["git/license-your-work.md", "git/security.md", "vim/swap.md", "x.HTM"]
     assert folder.skipped == {
@@ -120,7 +120,7 @@ def test_posts_of_another_generators_site_begin_with_front_matter(tmp_path: Path
     write(tmp_path, "src/content/blog/a.md", "src/content/blog/b.mdx", text=HEAD)
     write(tmp_path, "src/content/blog/2020-01-02-c.md", "docs/how-to.md", "src/pages/x.html")
     write(tmp_path, "astro.config.mjs", "package.json", "src/templates/post.md")
-    folder = scan(tmp_path)
+    folder = scan_source(tmp_path)
     assert folder.layout == "blog"
     assert ids(tmp_path) == [
         "src/content/blog/2020-01-02-c.md",
@@ -138,7 +138,7 @@ def test_posts_of_another_generators_site_begin_with_front_matter(tmp_path: Path
 def test_notes_beside_a_program_are_notes(tmp_path: Path) -> None:
     write(tmp_path, "a.md", "b.md", "package.json")
     write(tmp_path, "c.md", text=HEAD)
-    assert scan(tmp_path).layout == "notes"
+    assert scan_source(tmp_path).layout == "notes"
     assert ids(tmp_path) == ["a.md", "b.md", "c.md"]
 
 
@@ -146,18 +146,18 @@ def test_of_docusaurus_the_blog_is_posts(tmp_path: Path) -> None:
     write(tmp_path, "blog/2020-01-02-a.md", "docs/intro.md", text=HEAD)
     write(tmp_path, "docusaurus.config.js")
     assert ids(tmp_path) == ["blog/2020-01-02-a.md"]
-    assert scan(tmp_path).skipped["page outside blog"] == 1
+    assert scan_source(tmp_path).skipped["page outside blog"] == 1
 
 
 def test_posts_may_be_named_instead_of_their_site(tmp_path: Path) -> None:
     write(tmp_path, "_posts/2020-01-02-a.md", "_posts/deep/2020-01-03-b.md", "about.md")
     text = "url: https://a.example\ntimezone: Europe/Helsinki\n"
     (tmp_path / "_config.yml").write_text(text)
-    whole, folder = scan(tmp_path), scan(tmp_path / "_posts")
+    whole, folder = scan_source(tmp_path), scan_source(tmp_path / "_posts")
     assert ids(tmp_path / "_posts") == ["2020-01-02-a.md", "deep/2020-01-03-b.md"]
     assert (folder.layout, folder.site.below) == ("jekyll", "_posts/")
     assert replace(folder.site, below="") == whole.site
-    deep = scan(tmp_path / "_posts" / "deep")
+    deep = scan_source(tmp_path / "_posts" / "deep")
     assert (deep.layout, deep.site.below) == ("jekyll", "_posts/deep/")
 
 
@@ -165,17 +165,17 @@ def test_the_content_of_hugo_may_be_named_instead_of_its_site(tmp_path: Path) ->
     write(tmp_path, "content/posts/a.md", "content/posts/_index.md", "content/posts/b/index.md")
     write(tmp_path, "content/posts/b/part.md")
     (tmp_path / "hugo.toml").write_text('baseURL = "https://h.example/"\n')
-    folder = scan(tmp_path / "content" / "posts")
+    folder = scan_source(tmp_path / "content" / "posts")
     assert ids(tmp_path / "content" / "posts") == ["a.md", "b/index.md"]
     assert (folder.layout, folder.site.below) == ("hugo", "content/posts/")
     assert folder.site.url == "https://h.example/"
     write(tmp_path / "other", "content/a.md")
-    assert scan(tmp_path / "other" / "content").layout == "notes"
+    assert scan_source(tmp_path / "other" / "content").layout == "notes"
 
 
 def test_one_file_is_a_source_too(tmp_path: Path) -> None:
     write(tmp_path, "a post.md")
-    folder = scan(tmp_path / "a post.md")
+    folder = scan_source(tmp_path / "a post.md")
     assert (folder.layout, [post.source_id for post in folder.posts]) == ("file", ["a post.md"])
 
 
@@ -183,7 +183,7 @@ def test_one_file_is_a_source_too(tmp_path: Path) -> None:
 def test_what_is_no_folder_of_posts_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "picture.png").write_bytes(b"\x89PNG")
     with pytest.raises(TwinError, match="folder"):
-        scan(tmp_path / name)
+        scan_source(tmp_path / name)
 
 
 def test_names_are_the_same_on_every_machine(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_names_are_the_same_on_every_machine(tmp_path: Path) -> None:
     write(tmp_path, f"with spaces/{decomposed}")
     assert ids(tmp_path) == ["with spaces/José 李.md"]
     write(tmp_path, "with spaces/José 李.md")
-    folder = scan(tmp_path)
+    folder = scan_source(tmp_path)
     assert len(folder.posts) == 1
     assert folder.skipped == {"same name in another Unicode form": 1}
 
@@ -199,7 +199,7 @@ def test_names_are_the_same_on_every_machine(tmp_path: Path) -> None:
 def test_a_name_that_is_not_utf8_can_be_imported_and_stored(tmp_path: Path) -> None:
     with open(os.path.join(os.fsencode(tmp_path), b"caf\xe9.md"), "wb") as stream:  # noqa: PTH118, PTH123 - bytes
         stream.write(b"text")
-    [post] = scan(tmp_path).posts
+    [post] = scan_source(tmp_path).posts
     assert post.source_id == "caf\\xe9.md"
     assert post.path.read_bytes() == b"text"
 
@@ -214,7 +214,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     (inside / "loop.md").symlink_to(inside / "loop.md")
     (inside / "again").symlink_to(inside / "more")
     (inside / "same.md").symlink_to(inside / "a.md")
-    folder = scan(inside)
+    folder = scan_source(inside)
     assert [post.source_id for post in folder.posts] == ["a.md", "more/b.md", "same.md"]
     assert folder.skipped == {"link out of the folder": 3, "linked folder": 1}
 
@@ -224,27 +224,30 @@ def test_files_that_cannot_be_read_are_posts_with_a_problem(tmp_path: Path) -> N
     os.mkfifo(tmp_path / "pipe.md")
     with (tmp_path / "huge.md").open("wb") as stream:
         stream.truncate(50_000_000)
-    problems = {post.source_id: post.problem for post in scan(tmp_path).posts}
+    problems = {post.source_id: post.problem for post in scan_source(tmp_path).posts}
     assert problems == {"a.md": "", "huge.md": "too_large", "pipe.md": "unreadable"}
 
 
 def test_hashes_follow_the_bytes_not_the_clock(tmp_path: Path) -> None:
     write(tmp_path, "a.md", text="one")
     path = tmp_path / "a.md"
-    before, times = scan(tmp_path).posts[0].file_hash, path.stat()
+    before, times = scan_source(tmp_path).posts[0].file_hash, path.stat()
     path.write_text("two")
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert scan(tmp_path).posts[0].file_hash != before
+    assert scan_source(tmp_path).posts[0].file_hash != before
 
 
 def test_a_broken_site_configuration_costs_no_post(tmp_path: Path) -> None:
     write(tmp_path, "_posts/2020-01-01-a.md")
     (tmp_path / "_config.yml").write_text("url: [broken")
-    assert len(scan(tmp_path).posts) == 1
+    assert len(scan_source(tmp_path).posts) == 1
 
 
 def test_the_shared_folders_are_told_apart(shared_posts: Path) -> None:
-    skeeto, notes = scan(shared_posts / "skeeto"), scan(shared_posts / "jbranchaud-til")
+    skeeto, notes = (
+        scan_source(shared_posts / "skeeto"),
+        scan_source(shared_posts / "jbranchaud-til"),
+    )
     assert (skeeto.layout, len(skeeto.posts)) == ("jekyll", 461)
     assert (notes.layout, len(notes.posts)) == ("notes", 1871)
     assert sum(skeeto.skipped.values()) == 3
@@ -259,7 +262,7 @@ def test_a_site_of_hugo_in_a_repository_of_other_things(tmp_path: Path) -> None:
     write(tmp_path, "docs/usage.md", "docs/install.md", "README.md", "main.py", "site/README.md")
     (tmp_path / "site" / "hugo.toml").write_text('baseURL = "https://h.example/"\n')
     (tmp_path / "config.toml").write_text("[server]\nport = 1\n")
-    folder = scan(tmp_path)
+    folder = scan_source(tmp_path)
     assert (folder.layout, folder.site.within) == ("hugo", "site/")
     assert ids(tmp_path) == ["site/content/posts/a.md", "site/content/posts/b.md"]
     assert folder.skipped["page outside the site"] == 2
@@ -274,7 +277,7 @@ def test_a_jekyll_blog_in_a_repository_of_other_things(tmp_path: Path) -> None:
     write(tmp_path, "blog/about.md", "docs/usage.md", "app/_config.yml")
     (tmp_path / "_config.yml").write_text("theme: minima\n")
     (tmp_path / "blog" / "_config.yml").write_text("url: https://j.example\nlang: fi\n")
-    folder = scan(tmp_path)
+    folder = scan_source(tmp_path)
     assert (folder.layout, folder.site.url) == ("jekyll", "https://j.example")
     assert ids(tmp_path) == ["blog/_posts/2020-03-05-a.md", "blog/_posts/2020-03-06-b.md"]
     one = folder.posts[0]
@@ -287,7 +290,7 @@ def test_another_generators_site_in_a_repository_of_other_things(tmp_path: Path)
     write(tmp_path, "package.json", "packages/ui/README.md", "packages/ui/notes.md", text="{}")
     write(tmp_path, "apps/web/astro.config.mjs", "examples/one/astro.config.mjs", text="")
     write(tmp_path, *(f"examples/one/blog/{number}.md" for number in range(5)), text=POST)
-    assert scan(tmp_path).layout == "blog"
+    assert scan_source(tmp_path).layout == "blog"
     assert ids(tmp_path) == ["apps/web/src/content/blog/a.md", "apps/web/src/content/blog/b.mdx"]
 
 
@@ -302,7 +305,7 @@ def test_another_generators_site_in_a_repository_of_other_things(tmp_path: Path)
 def test_what_is_a_site_itself_is_read_as_one(tmp_path: Path, others: list[str]) -> None:
     write(tmp_path, "site/hugo.toml", text="")
     write(tmp_path, "site/content/posts/a.md", "site/content/posts/b.md", *others, text=POST)
-    folder = scan(tmp_path)
+    folder = scan_source(tmp_path)
     assert folder.site.within == ""
     assert others[-1] in ids(tmp_path)
 
@@ -310,7 +313,7 @@ def test_what_is_a_site_itself_is_read_as_one(tmp_path: Path, others: list[str])
 def test_documents_of_a_program_are_no_blog_in_it(tmp_path: Path) -> None:
     write(tmp_path, "docs/hugo.toml", text="")
     write(tmp_path, "docs/content/guide/a.md", "docs/content/guide/b.md", "notes.md", text=POST)
-    assert scan(tmp_path).site.within == ""
+    assert scan_source(tmp_path).site.within == ""
 
 
 def eleventy(folder: Path, **data: str) -> Folder:
@@ -320,7 +323,7 @@ def eleventy(folder: Path, **data: str) -> Folder:
     write(folder, "posts/c.md", text="---\ntags: [boats]\ndraft: false\ntitle: C\n---\nWords.\n")
     for name, text in data.items():
         write(folder, name.replace("__", "/").replace("_dot_", "."), text=text)
-    return scan(folder)
+    return scan_source(folder)
 
 
 def read_in(folder: Folder, source_id: str) -> Post:
@@ -382,10 +385,10 @@ def test_a_data_file_that_cannot_be_read_holds_its_folder_back(tmp_path: Path, b
 def test_json_beside_notes_is_no_data_file(tmp_path: Path) -> None:
     write(tmp_path, "posts/a.md", "b.md")
     write(tmp_path, "posts/posts.json", text='{"draft": true}')
-    assert scan(tmp_path).site.data == ()
+    assert scan_source(tmp_path).site.data == ()
     write(tmp_path, "posts/posts.11tydata.json", text='{"draft": true}')
-    assert read_in(scan(tmp_path), "posts/a.md").kind == "draft"
-    assert read_in(scan(tmp_path / "posts"), "a.md").kind == "draft"
+    assert read_in(scan_source(tmp_path), "posts/a.md").kind == "draft"
+    assert read_in(scan_source(tmp_path / "posts"), "a.md").kind == "draft"
 
 
 JEKYLL_DEFAULTS = {
@@ -414,7 +417,7 @@ JEKYLL_OTHERS = {
 def kinds_in(folder: Path) -> list[str]:
     """What each post is as its site publishes it; why it is not read, or held back."""
     found: list[str] = []
-    scanned = scan(folder)
+    scanned = scan_source(folder)
     assert Site.from_json(scanned.site.as_json()) == scanned.site
     for one in scanned.posts:
         try:

@@ -11,12 +11,12 @@ from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.front_matter import (
     BrokenFrontMatterError,
     list_field,
-    moment,
+    parse_datetime,
     split_front_matter,
     text_field,
 )
-from twin_assets.corpus.importers.said_authors import byline
-from twin_assets.corpus.importers.visibility_rules import why_held_back
+from twin_assets.corpus.importers.said_authors import read_byline
+from twin_assets.corpus.importers.visibility_rules import find_hidden_reason
 
 
 def test_yaml_between_dashes_is_split_off() -> None:
@@ -30,7 +30,7 @@ def test_toml_between_pluses_is_split_off() -> None:
         '+++\ntitle = "A post"\ndate = 2021-03-04T05:06:07-08:00\n+++\nText'
     )
     assert fields["title"] == "A post"
-    assert moment(fields["date"]) == datetime(2021, 3, 4, 13, 6, 7, tzinfo=UTC)
+    assert parse_datetime(fields["date"]) == datetime(2021, 3, 4, 13, 6, 7, tzinfo=UTC)
     assert body == "Text"
 
 
@@ -45,7 +45,7 @@ def test_hexo_may_leave_out_the_opening_fence() -> None:
     fields, body = split_front_matter("title: A post\ntags:\n - a\n---\nText\n\n---\n\nmore\n")
     assert (fields, body) == ({"title": "A post", "tags": ["a"]}, "Text\n\n---\n\nmore\n")
     said, _ = split_front_matter("title: Not yet\npublished: 'false'\n---\nwords")
-    assert why_held_back(said) == "draft"
+    assert find_hidden_reason(said) == "draft"
     heading = "Note: a heading\n---\n\nText\n"
     assert split_front_matter(heading) == ({}, heading)
 
@@ -112,14 +112,14 @@ def test_broken_blocks_say_so(text: str) -> None:
     ],
 )
 def test_dates_become_utc(value: object, expected: datetime | None) -> None:
-    assert moment(value) == expected
+    assert parse_datetime(value) == expected
 
 
 def test_a_date_without_zone_is_in_the_sites_zone() -> None:
     zone = ZoneInfo("America/New_York")
-    assert moment("2016-07-05 12:00", zone) == datetime(2016, 7, 5, 16, tzinfo=UTC)
+    assert parse_datetime("2016-07-05 12:00", zone) == datetime(2016, 7, 5, 16, tzinfo=UTC)
     fields, _ = split_front_matter("---\ndate: 2016-07-05\n---\n")
-    assert moment(fields["date"], zone) == datetime(2016, 7, 5, 4, tzinfo=UTC)
+    assert parse_datetime(fields["date"], zone) == datetime(2016, 7, 5, 4, tzinfo=UTC)
 
 
 def test_fields_of_several_spellings() -> None:
@@ -132,14 +132,14 @@ def test_fields_of_several_spellings() -> None:
         "c",
     ]
     assert list_field({"tags": "two words, one"}, "tags") == ["two words", "one"]
-    assert byline({"author": {"name": "José"}}) == "José"
-    assert byline({"authors": ["Ada", {"name": "李"}]}) == "Ada, 李"
-    assert byline({"title": "x"}) == ""
-    assert byline({"Author": "Ada", "translators": [{"name": "Bo Ek"}, "李"]}) == (
+    assert read_byline({"author": {"name": "José"}}) == "José"
+    assert read_byline({"authors": ["Ada", {"name": "李"}]}) == "Ada, 李"
+    assert read_byline({"title": "x"}) == ""
+    assert read_byline({"Author": "Ada", "translators": [{"name": "Bo Ek"}, "李"]}) == (
         "Ada, translated by Bo Ek, 李"
     )
-    assert byline({"translated-by": "Bo Ek"}) == "translated by Bo Ek"
-    assert byline({"author": "Ada", "translator": None}) == "Ada"
+    assert read_byline({"translated-by": "Bo Ek"}) == "translated by Bo Ek"
+    assert read_byline({"author": "Ada", "translator": None}) == "Ada"
 
 
 def test_the_c_parser_reads_as_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +201,7 @@ def test_a_block_of_prose_between_breaks_stays_prose() -> None:
     ],
 )
 def test_a_draft_whose_fence_is_damaged_is_one(text: str) -> None:
-    assert why_held_back(split_front_matter(text)[0]) in {"draft", "private"}
+    assert find_hidden_reason(split_front_matter(text)[0]) in {"draft", "private"}
 
 
 @pytest.mark.parametrize(

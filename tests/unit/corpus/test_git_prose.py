@@ -65,7 +65,7 @@ class Repository:
         records = {
             one.source_id.split("/", 1)[1]: one for one in found if isinstance(one, ExportRecord)
         }
-        return records, {one.where: one.reason for one in found if isinstance(one, Skipped)}
+        return records, {one.location: one.reason for one in found if isinstance(one, Skipped)}
 
     def recognised(self) -> bool:
         with open_archive(self.folder) as archive:
@@ -319,7 +319,7 @@ def test_more_prose_than_the_bound_is_counted(
 ) -> None:
     for name in "abc":
         repository.write(f"docs/{name}.md", "Words.\n")
-    monkeypatch.setattr(git_prose, "_MAX_BLAMED", 2)
+    monkeypatch.setattr(git_prose, "_MAX_BLAMED_FILES", 2)
     records, skipped = repository.found()
     assert sorted(records) == ["docs/a.md", "docs/b.md"]
     assert skipped["docs/c.md"] == "beyond_the_bound"

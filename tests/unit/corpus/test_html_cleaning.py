@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twin_assets.corpus.html_cleaning import clean_html
-from twin_assets.corpus.html_fragment import fragment_as_markdown, is_east_asian
-from twin_assets.corpus.importers.folders import scan
+from twin_assets.corpus.html_fragment import fragment_to_markdown, is_east_asian
+from twin_assets.corpus.importers.folders import scan_source
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.posts import read_post
 from twin_assets.corpus.language import detect_language
@@ -84,9 +84,9 @@ def test_nothing_in_nothing_out(text: str) -> None:
 
 def test_raw_html_in_markdown_keeps_its_words() -> None:
     table = "<table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>"
-    assert fragment_as_markdown(table) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+    assert fragment_to_markdown(table) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
     assert (
-        fragment_as_markdown("<details><summary>More</summary>Words</details>") == "More\n\nWords"
+        fragment_to_markdown("<details><summary>More</summary>Words</details>") == "More\n\nWords"
     )
 
 
@@ -133,7 +133,7 @@ pieces = st.one_of(
 @given(st.lists(pieces, max_size=40).map("".join), st.booleans())
 def test_no_tag_soup_breaks_it(text: str, page: bool) -> None:
     assert isinstance(clean_html(f"<html><body>{text}" if page else text), str)
-    assert isinstance(fragment_as_markdown(text), str)
+    assert isinstance(fragment_to_markdown(text), str)
 
 
 @pytest.mark.parametrize(("depth", "found"), [(100, True), (3000, False)])
@@ -163,7 +163,7 @@ def test_the_time_follows_the_length(mark: str) -> None:
 def test_no_word_of_the_shared_html_posts_is_lost(shared_posts: Path) -> None:
     """All 95 HTML posts against lxml's own text; `nth` from `<i>n</i>th` counts as one lost."""
     lost = posts = 0
-    for file in scan(shared_posts / "skeeto").posts:
+    for file in scan_source(shared_posts / "skeeto").posts:
         if not file.source_id.endswith(".html"):
             continue
         post = read_post(file.path.read_bytes(), source_id=file.source_id)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from twin_assets.corpus.html_markdown import markdown_of
+from twin_assets.corpus.html_markdown import tree_to_markdown
 
 
 def rendered(html: str, *, codes: tuple[str, ...] = ()) -> str:
     parser = etree.HTMLParser(encoding="utf-8")
     tree = etree.fromstring(f"<html><body>{html}</body></html>".encode(), parser)
-    return markdown_of(tree, codes=codes)
+    return tree_to_markdown(tree, code_blocks=codes)
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,4 @@ def test_a_thousand_open_tags_are_no_thousand_calls() -> None:
     for _ in range(3_000):
         inner = etree.SubElement(inner, "i")
     inner.text = "words"
-    assert markdown_of(tree).strip("*") == "words"
+    assert tree_to_markdown(tree).strip("*") == "words"

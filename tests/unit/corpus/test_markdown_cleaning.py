@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from twin_assets.corpus.importers.folders import scan
+from twin_assets.corpus.importers.folders import scan_source
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.posts import read_post
 from twin_assets.corpus.markdown_cleaning import clean_markdown
@@ -270,7 +270,7 @@ def test_no_word_of_the_shared_posts_is_lost(shared_posts: Path) -> None:
     """Against the parser's own HTML, read by another library; `nth` from `*n*th` counts as lost."""
     lost = total = 0
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"])
-    for file in scan(shared_posts / "jbranchaud-til").posts:
+    for file in scan_source(shared_posts / "jbranchaud-til").posts:
         post = read_post(file.path.read_bytes(), source_id=file.source_id)
         expected = words_of(str(parse_html(parser.render(post.text)).text_content()))
         kept = words_of(clean_markdown(post.text, title=post.title) + " " + post.title)

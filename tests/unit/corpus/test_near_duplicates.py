@@ -12,17 +12,17 @@ import polars as pl
 import pytest
 
 from twin_assets.corpus.near_duplicates import (
-    BANDS,
-    ROWS,
-    SIMILAR,
+    BAND_COUNT,
+    ROWS_PER_BAND,
+    MIN_SIMILARITY,
     SIMILAR_SCHEMA,
     DocumentCopy,
-    bands_of,
-    collapse,
-    sharing,
-    shingles_of,
-    similar_bodies,
-    verified,
+    minhash_bands,
+    collapse_copies,
+    pairs_sharing_band,
+    document_shingles,
+    compare_bodies,
+    verify_pairs,
 )
 from twin_assets.corpus.shingles import jaccard
 
@@ -66,9 +66,9 @@ def test_candidates_come_as_often_as_the_formula_says() -> None:
         sets[f"{number}a"] = frozenset(elements[:150])
         sets[f"{number}b"] = frozenset([*elements[75:150], *elements[150:], drawn.getrandbits(60)])
     exact = jaccard(sets["0a"], sets["0b"])
-    found = sharing(dict(zip(sets, bands_of(list(sets.values())), strict=True)))
+    found = pairs_sharing_band(dict(zip(sets, minhash_bands(list(sets.values())), strict=True)))
     together = sum((f"{number}a", f"{number}b") in found for number in range(400)) / 400
-    assert together == pytest.approx(1 - (1 - exact**ROWS) ** BANDS, abs=0.08)
+    assert together == pytest.approx(1 - (1 - exact**ROWS_PER_BAND) ** BAND_COUNT, abs=0.08)
 
 
 def test_planted_copies_are_found_and_nothing_else() -> None:
@@ -79,13 +79,13 @@ def test_planted_copies_are_found_and_nothing_else() -> None:
         words = text_of(drawn, drawn.randrange(30, 400))
         texts[f"{number:03}a"] = " ".join(words)
         texts[f"{number:03}b"] = " ".join(edited(words, drawn, share=drawn.uniform(0.0, 0.2)))
-    sets = {name: shingles_of(text) for name, text in texts.items()}
+    sets = {name: document_shingles(text) for name, text in texts.items()}
     true = {
         (f"{number:03}a", f"{number:03}b")
         for number in range(600)
-        if jaccard(sets[f"{number:03}a"], sets[f"{number:03}b"]) >= SIMILAR
+        if jaccard(sets[f"{number:03}a"], sets[f"{number:03}b"]) >= MIN_SIMILARITY
     }
-    similar = similar_bodies(bodies(texts))
+    similar = compare_bodies(bodies(texts))
     found = {
         (name, other["other_id"])
         for name, others in similar.select("document_id", "similar").iter_rows()
@@ -103,7 +103,7 @@ def test_a_pair_of_a_new_and_a_known_document_is_named_at_the_new_one() -> None:
     drawn = random.Random(3)
     texts = {name: " ".join(text_of(drawn, 100)) for name in "abc"}
     texts["d"] = texts["b"] + " and a few more words"
-    known = similar_bodies(bodies({name: texts[name] for name in "abc"}))
+    known = compare_bodies(bodies({name: texts[name] for name in "abc"}))
 
     class Known:
         def holding(self, bands: set[int]) -> pl.DataFrame:
@@ -113,10 +113,12 @@ def test_a_pair_of_a_new_and_a_known_document_is_named_at_the_new_one() -> None:
             assert list(document_ids) == ["b"]  # no other text is read
             return bodies({name: texts[name] for name in document_ids})
 
-    [row] = similar_bodies(bodies({"d": texts["d"]}), known=Known()).to_dicts()
+    [row] = compare_bodies(bodies({"d": texts["d"]}), known=Known()).to_dicts()
     [other] = row["similar"]
     assert (other["other_id"], other["other_hash"]) == ("b", "hash of b")
-    assert other["similarity"] == jaccard(shingles_of(texts["d"]), shingles_of(texts["b"]))
+    assert other["similarity"] == jaccard(
+        document_shingles(texts["d"]), document_shingles(texts["b"])
+    )
 
 
 def test_bands_are_the_same_in_every_process() -> None:
@@ -128,12 +130,13 @@ def test_bands_are_the_same_in_every_process() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert (
-        str(bands_of([shingles_of("the same words in another process")])[0]) == done.stdout.strip()
+        str(minhash_bands([document_shingles("the same words in another process")])[0])
+        == done.stdout.strip()
     )
 
 
 def test_a_text_without_words_is_nobodys_copy() -> None:
-    similar = similar_bodies(bodies({"a": "", "b": "", "c": "…"}))
+    similar = compare_bodies(bodies({"a": "", "b": "", "c": "…"}))
     assert similar["bands"].to_list() == [[], [], []]
     assert similar["similar"].to_list() == [[], [], []]
 
@@ -145,7 +148,7 @@ def test_the_richest_copy_stays_and_the_older_of_two_that_say_as_much() -> None:
         "late": DocumentCopy("late", 50, (2,)),
         "early": DocumentCopy("early", 50, (1,)),
     }
-    gone = collapse(copies, {("long", "short"): 0.8, ("early", "late"): 1.0})
+    gone = collapse_copies(copies, {("long", "short"): 0.8, ("early", "late"): 1.0})
     assert gone == {"short": "long", "late": "early"}
 
 
@@ -158,7 +161,7 @@ def test_of_a_chain_of_copies_no_two_that_stay_are_similar() -> None:
         pairs = {
             pair: drawn.uniform(0.65, 1) for pair in combinations(names, 2) if drawn.random() < 0.3
         }
-        gone = collapse(copies, pairs)
+        gone = collapse_copies(copies, pairs)
         stays = [name for name in names if name not in gone]
         assert not [pair for pair in combinations(stays, 2) if pair in pairs]
         for copy, richer in gone.items():
@@ -169,5 +172,5 @@ def test_of_a_chain_of_copies_no_two_that_stay_are_similar() -> None:
 
 def test_candidates_below_the_threshold_are_no_copies() -> None:
     sets = {"a": frozenset(range(100)), "b": frozenset(range(40, 140)), "c": frozenset(range(95))}
-    found = verified([("a", "b"), ("a", "c")], sets)
+    found = verify_pairs([("a", "b"), ("a", "c")], sets)
     assert found == {("a", "c"): 0.95}

@@ -27,8 +27,8 @@ from tests.unit.corpus.exports_by_hand import (
 from twin_assets.corpus.importers import linkedin, medium, substack
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import share_rows
-from twin_assets.corpus.importers.recognition import importer_of
-from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, why_excluded
+from twin_assets.corpus.importers.recognition import find_importer
+from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, exclusion_reason
 
 IMPORTERS = {"linkedin": linkedin, "medium": medium, "substack": substack}
 
@@ -40,10 +40,10 @@ def read(
     with open_archive(as_zip(files, at / "export.zip")) as archive:
         found = list(IMPORTERS[name].read(archive, include=include))
     reasons = Counter(
-        one.reason if isinstance(one, Skipped) else why_excluded(one, include) for one in found
+        one.reason if isinstance(one, Skipped) else exclusion_reason(one, include) for one in found
     )
     kept = [
-        one for one in found if isinstance(one, ExportRecord) and not why_excluded(one, include)
+        one for one in found if isinstance(one, ExportRecord) and not exclusion_reason(one, include)
     ]
     assert reasons.pop("", 0) == len(kept)
     return kept, dict(reasons)
@@ -60,14 +60,14 @@ def test_every_packing_is_recognised_by_its_content(name: str, tmp_path: Path) -
         as_tar(files, tmp_path / "export.tar.gz"),
     ):
         with open_archive(path) as archive:
-            importer = importer_of(archive)
+            importer = find_importer(archive)
             assert importer is not None, path
             assert name == importer.name, path
             kept = list(importer.read(archive, include=frozenset()))
         records = [
             one
             for one in kept
-            if isinstance(one, ExportRecord) and not why_excluded(one, frozenset())
+            if isinstance(one, ExportRecord) and not exclusion_reason(one, frozenset())
         ]
         assert len(records) == KEPT[name], path
 

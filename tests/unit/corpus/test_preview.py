@@ -18,12 +18,12 @@ from twin_cli.commands.preview_report import exit_code, show_preview
 
 from tests.unit.corpus.exports_by_hand import EXPORTS, FOUND, KEPT, as_zip
 from twin_assets.corpus import importing
-from twin_assets.corpus.corpus_tables import RawPosts, columns_of
+from twin_assets.corpus.corpus_tables import RawPosts, column_types
 from twin_assets.corpus.document_claims import CLAIMS
 from twin_assets.corpus.importers import visibility_rules
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.preview import Preview, preview
-from twin_assets.corpus.remediation import CURES
+from twin_assets.corpus.remediation import ADVICE_BY_REASON
 from twin_resources.authors import Author, write_author
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
@@ -98,9 +98,9 @@ def test_every_reason_of_the_files_themselves_has_a_cure() -> None:
         source = Path(importing.__file__).parent / "importers" / f"{module}.py"
         pattern = r'(?:PostError\(|return |_Rule\()"([a-z_0-9]+)"'
         reasons |= set(re.findall(pattern, source.read_text()))
-    reasons.discard(visibility_rules.UNKNOWN)  # its key is told
+    reasons.discard(visibility_rules.UNKNOWN_KEY_PREFIX)  # its key is told
     assert {"too_large", "empty", "chat", "mail", "not_published", "expired"} <= reasons
-    assert reasons - set(CURES) == set()
+    assert reasons - set(ADVICE_BY_REASON) == set()
 
 
 def test_held_back_posts_are_counted_and_named(posts: Path, home: Settings) -> None:
@@ -257,7 +257,7 @@ def test_changes_are_counted_against_the_stored_posts(posts: Path, home: Setting
         key="source_id",
         function=lambda rows: importing.read_rows(rows, inventory),
         version=importing.IMPORT_VERSION,
-        schema=columns_of(RawPosts),
+        schema=column_types(RawPosts),
         row_key="source_id",
     )
     folder = posts / "_posts"
@@ -271,7 +271,7 @@ def test_changes_are_counted_against_the_stored_posts(posts: Path, home: Setting
 
 def test_json_for_programs(posts: Path, home: Settings) -> None:
     found = preview([posts], author="José", settings=home)
-    document = json.loads(json.dumps(found.document()))
+    document = json.loads(json.dumps(found.to_json_document()))
     assert document["author"] == "José"
     assert document["kept"] == 3
     assert len(document["questions"]) == 3

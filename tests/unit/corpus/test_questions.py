@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 from twin_assets.corpus.title_questions import (
-    in_sentence,
+    to_sentence_case,
     question_about,
     questions_about,
-    title_named,
+    quoted_title,
     typical_posts,
 )
 
@@ -61,14 +61,14 @@ def test_other_languages_quote_the_title() -> None:
 
 @pytest.mark.parametrize(("title", "language"), [("Set Theory", "en"), ("Uhren", "de")])
 def test_the_title_of_a_question_that_only_names_a_post(title: str, language: str) -> None:
-    assert title_named(question_about(title, language=language)) == title
-    assert title_named("How do I carry a clock?") == ""
+    assert quoted_title(question_about(title, language=language)) == title
+    assert quoted_title("How do I carry a clock?") == ""
 
 
 def test_names_keep_their_capitals() -> None:
     text = "The Emacs of today uses the JIT. We set files and Windows aside, as files go."
-    assert in_sentence("Emacs With JIT And Files", text=text) == "Emacs with JIT and files"
-    assert in_sentence("C++ std::regex in C", text="") == "C++ std::regex in C"
+    assert to_sentence_case("Emacs With JIT And Files", text=text) == "Emacs with JIT and files"
+    assert to_sentence_case("C++ std::regex in C", text="") == "C++ std::regex in C"
 
 
 TYPES = {

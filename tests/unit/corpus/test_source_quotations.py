@@ -8,7 +8,7 @@ import pytest
 
 from twin_assets.corpus.html_cleaning import clean_html
 from twin_assets.corpus.markdown_cleaning import clean_markdown
-from twin_assets.corpus.source_quotations import count_held, count_unmarked, quotations_of
+from twin_assets.corpus.source_quotations import count_contained, count_unmarked, find_quotations
 
 WORDS = "the tide forgives nobody who reads it from a printed table"
 OWN = "My own sentence about boats stands before and after what somebody else said."
@@ -16,8 +16,8 @@ OWN = "My own sentence about boats stands before and after what somebody else sa
 
 def of(text: str, markup: str = "markdown") -> int:
     """How many quoted paragraphs a source has, each of which must hold the words."""
-    found = quotations_of({"text": text, "markup": markup})
-    assert count_held(found, WORDS) == len(found)
+    found = find_quotations({"text": text, "markup": markup})
+    assert count_contained(found, WORDS) == len(found)
     return len(found)
 
 
@@ -80,9 +80,9 @@ def test_html_and_text() -> None:
 
 
 def test_a_text_holds_what_it_says_in_other_marks() -> None:
-    found = quotations_of({"text": f"> {WORDS}.\n\n{OWN}", "markup": "markdown"})
-    assert count_held(found, OWN) == 0
-    assert count_held(found, f"Well: *The Tide* forgives nobody, who reads it, {OWN}") == 1
+    found = find_quotations({"text": f"> {WORDS}.\n\n{OWN}", "markup": "markdown"})
+    assert count_contained(found, OWN) == 0
+    assert count_contained(found, f"Well: *The Tide* forgives nobody, who reads it, {OWN}") == 1
     assert count_unmarked(found, f"> {WORDS}.\n\n{OWN}") == 0
     assert count_unmarked(found, f"- {OWN}\n  > {WORDS}.") == 0
     assert count_unmarked(found, f"{WORDS}.\n\n{OWN}") == 1
@@ -91,7 +91,7 @@ def test_a_text_holds_what_it_says_in_other_marks() -> None:
 
 def test_what_is_said_also_outside_a_quotation_may_be_said() -> None:
     text = f"> {WORDS} and nobody knows why that should be so today\n\nBut {WORDS}, I said."
-    found = quotations_of({"text": text, "markup": "markdown"})
+    found = find_quotations({"text": text, "markup": "markdown"})
     assert len(found) == 1
     assert count_unmarked(found, f"But {WORDS}, I said.") == 0
 
@@ -99,14 +99,14 @@ def test_what_is_said_also_outside_a_quotation_may_be_said() -> None:
 def test_what_the_post_has_in_code_may_be_said() -> None:
     """An error message is quoted, and the program that prints it stands below it."""
     text = f"{OWN}\n\n> {WORDS}, see `-x`.\n\n```text\nprint {WORDS}\n```"
-    (left,) = quotations_of({"text": text, "markup": "markdown"})
+    (left,) = find_quotations({"text": text, "markup": "markdown"})
     assert left == {("from", "a", "printed", "table", "see"), ("a", "printed", "table", "see", "x")}
     page = f"<blockquote>{WORDS}</blockquote><pre>print <b>{WORDS}</b></pre>"
-    assert quotations_of({"text": page, "markup": "html"}) == ()
+    assert find_quotations({"text": page, "markup": "html"}) == ()
 
 
 def test_a_script_without_spaces_is_measured_by_its_characters() -> None:
-    found = quotations_of(
+    found = find_quotations(
         {"text": "> 潮は誰も許さないと彼は書いた\n\n私の文。", "markup": "markdown"}
     )
     assert count_unmarked(found, "潮は誰も許さないと彼は書いた") == 1
@@ -123,9 +123,9 @@ def test_a_script_without_spaces_is_measured_by_its_characters() -> None:
 )
 def test_a_paragraph_that_is_a_q_is_cleaned_into_a_quotation(source: str, markup: str) -> None:
     cleaned = clean_html(source) if markup == "html" else clean_markdown(source)
-    found = quotations_of({"text": source, "markup": markup})
+    found = find_quotations({"text": source, "markup": markup})
     assert f"> {WORDS}" in cleaned
-    assert count_held(found, cleaned) or markup == "html"
+    assert count_contained(found, cleaned) or markup == "html"
     assert count_unmarked(found, cleaned) == 0
 
 
@@ -140,5 +140,5 @@ def test_direct_speech_stays_in_its_sentence() -> None:
 def test_time_grows_with_the_text(piece: str) -> None:
     text = piece * (200_000 // len(piece))
     started = time.process_time()
-    quotations_of({"text": text, "markup": "markdown"})
+    find_quotations({"text": text, "markup": "markdown"})
     assert time.process_time() - started < 5.0

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_assets.corpus.importers.code_regions import code_regions
-from twin_assets.corpus.importers.hugo_shortcodes import without_shortcodes
-from twin_assets.corpus.importers.jekyll_liquid import without_liquid
+from twin_assets.corpus.importers.hugo_shortcodes import remove_shortcodes
+from twin_assets.corpus.importers.jekyll_liquid import remove_liquid
 
 FENCE = "```\n"
 
@@ -57,7 +57,7 @@ FENCE = "```\n"
     ],
 )
 def test_liquid(source: str, resolved: str) -> None:
-    assert without_liquid(source) == resolved
+    assert remove_liquid(source) == resolved
 
 
 @pytest.mark.parametrize(
@@ -80,20 +80,20 @@ def test_liquid(source: str, resolved: str) -> None:
     ],
 )
 def test_shortcodes(source: str, resolved: str) -> None:
-    assert without_shortcodes(source) == resolved
+    assert remove_shortcodes(source) == resolved
 
 
 def test_html_has_elements_and_no_fences() -> None:
-    assert without_liquid("<p>`{{ a }}`</p>\n\n    {{ b }}", markup="html") == "<p>``</p>\n\n    "
-    quoted = without_liquid("<p>{% raw %}{{ a }}{% endraw %}</p>", markup="html")
+    assert remove_liquid("<p>`{{ a }}`</p>\n\n    {{ b }}", markup="html") == "<p>``</p>\n\n    "
+    quoted = remove_liquid("<p>{% raw %}{{ a }}{% endraw %}</p>", markup="html")
     assert quoted == "<p><code>{{ a }}</code></p>"
-    said = without_shortcodes("{{< quote >}}<p>a</p>{{< /quote >}}", markup="html")
+    said = remove_shortcodes("{{< quote >}}<p>a</p>{{< /quote >}}", markup="html")
     assert said == "<blockquote><p>a</p></blockquote>"
 
 
 def test_an_unfinished_shortcode_takes_no_other_one_with_it() -> None:
-    assert without_shortcodes("{{</*word {{< a >}}") == "{{</*word "
-    assert without_shortcodes("{{< a word {{< b >}} c") == "{{< a word  c"
+    assert remove_shortcodes("{{</*word {{< a >}}") == "{{</*word "
+    assert remove_shortcodes("{{< a word {{< b >}} c") == "{{< a word  c"
 
 
 MARKS = (
@@ -115,9 +115,9 @@ def test_regions_are_the_text(text: str, markup: str) -> None:
 @given(PIECES, st.sampled_from(["markdown", "html"]))
 def test_no_word_outside_templates_is_lost(text: str, markup: str) -> None:
     words = text.count("word")
-    assert without_shortcodes(text, markup=markup).count("word") == words
+    assert remove_shortcodes(text, markup=markup).count("word") == words
     if "{%" not in text and "{{" not in text:
-        assert without_liquid(text, markup=markup) == text
+        assert remove_liquid(text, markup=markup) == text
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_no_word_outside_templates_is_lost(text: str, markup: str) -> None:
     ],
 )
 def test_time_is_in_proportion_to_the_text(piece: str) -> None:
-    for resolve in (without_liquid, without_shortcodes):
+    for resolve in (remove_liquid, remove_shortcodes):
         started = time.process_time()
         resolve(piece * (500_000 // len(piece)) + "{% x %}{{< x >}}")
         assert time.process_time() - started < 5
@@ -147,7 +147,7 @@ def test_the_shared_posts_keep_all_they_say(shared_posts: Path) -> None:
     for path in sorted((shared_posts / "skeeto" / "_posts").iterdir()):
         text = path.read_text(encoding="utf-8")
         markup = "html" if path.suffix == ".html" else "markdown"
-        resolved = without_liquid(text, markup=markup)
+        resolved = remove_liquid(text, markup=markup)
         touched += resolved != text
         if "{%" not in text and "{{" not in text:
             assert resolved == text

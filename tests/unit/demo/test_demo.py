@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 from twin_cli.commands.demo.home import (
-    NOT_ASKED,
-    SETTINGS,
-    WITHHELD,
+    REMOVED_VARIABLES,
+    DEMO_SETTINGS,
+    WITHHELD_POST_COUNT,
     demo_settings,
-    later_folder,
-    lay_out,
-    let_posts_arrive,
+    withheld_posts_folder,
+    create_demo_author,
+    release_withheld_posts,
     posts_folder,
-    quicker_by,
+    pace_settings,
 )
 from twin_cli.commands.demo.receipt import (
-    HURRY,
+    SHORT_TRIAL_SETTING,
     PhaseQuality,
     Receipt,
-    quality_of,
+    summarize_scores,
     write_receipt,
 )
 
@@ -31,7 +31,7 @@ from twin_resources.authors import Author, read_author
 from twin_resources.settings import PACES, Settings
 
 CLOSED = Receipt(
-    settings=SETTINGS,
+    settings=DEMO_SETTINGS,
     before=PhaseQuality(150, 0.77, "v1"),
     broken=PhaseQuality(32, 0.2, "v2"),
     after=PhaseQuality(40, 0.76, "v3"),
@@ -47,7 +47,7 @@ CLOSED = Receipt(
 
 
 def test_a_loop_that_closed_misses_nothing() -> None:
-    assert CLOSED.missing() == []
+    assert CLOSED.missing_steps() == []
 
 
 @pytest.mark.parametrize(
@@ -59,22 +59,22 @@ def test_a_loop_that_closed_misses_nothing() -> None:
         ({"alarms": 2}, "the sensor fired once"),
         ({"runs": 0}, "one run trained"),
         ({"trial": {"finding": "undecided"}}, "pairs promoted it"),
-        ({"trial": {}, "settings": {HURRY: "60"}}, "pairs promoted it"),
+        ({"trial": {}, "settings": {SHORT_TRIAL_SETTING: "60"}}, "pairs promoted it"),
         ({"trial": {}, "promoted": ""}, "pairs promoted it"),
         ({"after": PhaseQuality(40, 0.76, "v2")}, "quality came back"),
     ],
 )
 def test_a_step_that_did_not_happen_is_named(change: dict[str, object], step: str) -> None:
-    missing = replace(CLOSED, **change).missing()  # type: ignore[arg-type]
+    missing = replace(CLOSED, **change).missing_steps()  # type: ignore[arg-type]
     assert any(step in said for said in missing)
 
 
 def test_the_gate_alone_may_release_where_too_few_questions_were_recorded() -> None:
-    assert replace(CLOSED, trial={}, settings={"alarm_horizon": "1000"}).missing() == []
+    assert replace(CLOSED, trial={}, settings={"alarm_horizon": "1000"}).missing_steps() == []
 
 
 def test_nothing_having_happened_misses_every_step() -> None:
-    assert len(Receipt(settings={}).missing()) == 9
+    assert len(Receipt(settings={}).missing_steps()) == 9
 
 
 def test_the_receipt_is_written_for_its_owner(tmp_path: Path) -> None:
@@ -87,13 +87,13 @@ def test_the_receipt_is_written_for_its_owner(tmp_path: Path) -> None:
 
 
 def test_a_phase_is_named_by_the_version_that_answered_most() -> None:
-    assert quality_of([0.5, 1.0, 0.0], ["v1", "v2", "v2"]) == PhaseQuality(3, 0.5, "v2")
-    assert quality_of([], []) == PhaseQuality()
+    assert summarize_scores([0.5, 1.0, 0.0], ["v1", "v2", "v2"]) == PhaseQuality(3, 0.5, "v2")
+    assert summarize_scores([], []) == PhaseQuality()
 
 
 @pytest.fixture
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = (*quicker_by(unhurried=False), *NOT_ASKED)
+    names = (*pace_settings(unhurried=False), *REMOVED_VARIABLES)
     for name in names:
         monkeypatch.setenv(name, os.environ.get(name, ""))  # so that they are put back
         monkeypatch.delenv(name)
@@ -105,7 +105,7 @@ def test_unhurried_it_trains_and_releases_as_any_author(tmp_path: Path) -> None:
     for field in PACES["hurried"].keys() - PACES["demo"].keys():
         assert getattr(settings, field) == getattr(usual, field), field
     assert settings.baseline_values == 150, "or nothing would be noticed today"
-    author, ordinary = lay_out(settings, unhurried=True), Author(slug="a", name="A")
+    author, ordinary = create_demo_author(settings, unhurried=True), Author(slug="a", name="A")
     for field in ("recipe", "context_tokens"):
         assert getattr(author, field) == getattr(ordinary, field), field
     assert author.release_mode == "gate"
@@ -116,16 +116,16 @@ def test_posts_are_withheld_and_arrive_once(tmp_path: Path) -> None:
     settings = demo_settings(tmp_path)
     assert settings.home == tmp_path / "demo"
     assert (settings.baseline_values, settings.auto_retrain) == (150, True)
-    author = lay_out(settings)
+    author = create_demo_author(settings)
     there = {path.name for path in posts_folder(settings).rglob("*.md") if path.name[:4].isdigit()}
-    waiting = {path.name for path in later_folder(settings).iterdir()}
-    assert len(waiting) == WITHHELD
+    waiting = {path.name for path in withheld_posts_folder(settings).iterdir()}
+    assert len(waiting) == WITHHELD_POST_COUNT
     assert max(waiting) < min(there)  # the oldest
     assert read_author(settings, author.slug).recipe == "smollm2-135m-demo"
-    assert sorted(let_posts_arrive(settings)) == sorted(waiting)
-    assert let_posts_arrive(settings) == []
-    assert lay_out(settings) == author  # laying out again moves nothing back
-    assert not list(later_folder(settings).iterdir())
+    assert sorted(release_withheld_posts(settings)) == sorted(waiting)
+    assert release_withheld_posts(settings) == []
+    assert create_demo_author(settings) == author  # laying out again moves nothing back
+    assert not list(withheld_posts_folder(settings).iterdir())
 
 
 @pytest.mark.usefixtures("own_environment")
@@ -133,7 +133,7 @@ def test_nobodys_money_is_spent_whatever_the_environment_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TWIN_PAID_BUDGET_PER_DAY", "100")
-    for name in NOT_ASKED:
+    for name in REMOVED_VARIABLES:
         monkeypatch.setenv(name, "openai/gpt-4o")
     settings = demo_settings(tmp_path)
     assert (settings.paid_model, settings.teacher_model, settings.judge_model) == ("", "", "")

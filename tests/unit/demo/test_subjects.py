@@ -9,15 +9,15 @@ from subprocess import run
 
 import pytest
 from twin_cli.commands.demo.subjects import (
-    FURTHER_WORDS,
+    NEW_WORDS_FOR_FULL_SCORE,
     HeldOutQuestion,
     questions_with_subjects,
-    rated,
+    rate_answer,
     stems,
 )
 
 from tests.conftest import ROOT
-from twin_resources.models.quotes.answer_text import HEADING, prose_of
+from twin_resources.models.quotes.answer_text import PROSE_HEADING, extract_prose
 
 OIL = "A pendulum clock wants its movement oiled once the oil has gone brown, and that is after "
 OIL += "about four years in most houses, sooner near a kitchen or the sea, where the air is damp."
@@ -53,18 +53,18 @@ def test_a_question_is_about_its_rare_words_that_its_post_has_too() -> None:
 
 def test_the_reader_rates_what_the_model_wrote() -> None:
     question = asked(PAIRS[0][0])
-    quoted = f"> {OIL}\n>\n> — Oil, 2019-03-02\n\n{HEADING}\n\n"
+    quoted = f"> {OIL}\n>\n> — Oil, 2019-03-02\n\n{PROSE_HEADING}\n\n"
 
-    assert rated(question, prose_of(OIL)) == 1.0
-    assert rated(question, prose_of(quoted + OIL)) == 1.0
-    assert rated(question, prose_of(quoted + BREAD)) == 0.0
-    assert rated(question, "") == 0.0
-    assert rated(question, question.question) == 0.0, "an echo says nothing further"
+    assert rate_answer(question, extract_prose(OIL)) == 1.0
+    assert rate_answer(question, extract_prose(quoted + OIL)) == 1.0
+    assert rate_answer(question, extract_prose(quoted + BREAD)) == 0.0
+    assert rate_answer(question, "") == 0.0
+    assert rate_answer(question, question.question) == 0.0, "an echo says nothing further"
     one_named = "The oiled wheel is what the keeper of a tall stone tower looks at, "
     one_named += "long before winter comes."
-    assert rated(question, one_named) == pytest.approx(0.5)
-    assert rated(question, "Oiled movement: four years.") == pytest.approx(
-        2 / FURTHER_WORDS, abs=1e-4
+    assert rate_answer(question, one_named) == pytest.approx(0.5)
+    assert rate_answer(question, "Oiled movement: four years.") == pytest.approx(
+        2 / NEW_WORDS_FOR_FULL_SCORE, abs=1e-4
     )
 
 
@@ -80,7 +80,7 @@ def test_it_tells_a_model_of_shuffled_answers_from_a_good_one() -> None:
     given = {one["question"]: one for one in served}
     assert len(found) == len(served)
     means = {
-        model: statistics.fmean(rated(one, given[one.question][model]) for one in found)
+        model: statistics.fmean(rate_answer(one, given[one.question][model]) for one in found)
         for model in ("good", "shuffled")
     }
     assert means["good"] > 0.75

@@ -14,8 +14,8 @@ from twin_resources.erasure.certificate import (
     write_certificate,
 )
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget, digest_of
-from twin_resources.erasure.manual_steps import lies_elsewhere
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget, hash_parts
+from twin_resources.erasure.manual_steps import list_manual_steps
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
 
@@ -39,8 +39,8 @@ def test_it_names_nothing_and_everybody_who_asked_can_check_it(tmp_path: Path) -
     assert "walk" not in path.read_text()
     said = read_certificate(path)
     assert (said["schema"], said["number"]) == (1, 3)
-    assert said["subject"] == digest_of("post", "ada", "2019/the-walk.md")
-    assert digest_of("chunk-1") in said["ids"]
+    assert said["subject"] == hash_parts("post", "ada", "2019/the-walk.md")
+    assert hash_parts("chunk-1") in said["ids"]
     assert (said["places"], said["proved"], said["tainted"]) == (
         {"tables": 4},
         ["tables"],
@@ -64,8 +64,8 @@ def test_a_change_is_found(tmp_path: Path) -> None:
 def test_what_lies_elsewhere_follows_from_the_settings(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    instance = Installation.of(home)
-    [backups, copies] = lies_elsewhere(instance, GONE, asked_at=0.0)
+    instance = Installation.for_settings(home)
+    [backups, copies] = list_manual_steps(instance, GONE, asked_at=0.0)
     assert backups.what.startswith("backups")
     assert backups.deadline == "1970-01-31"
     assert "c" * 64 in copies.how
@@ -76,6 +76,6 @@ def test_what_lies_elsewhere_follows_from_the_settings(
     from twin_resources.settings import load_settings
 
     far = Installation(load_settings(), instance.state, instance.tables, instance.registry)
-    told = lies_elsewhere(far, GONE, asked_at=0.0, still_there=["trace 1", "trace 2"])
+    told = list_manual_steps(far, GONE, asked_at=0.0, remaining=["trace 1", "trace 2"])
     assert any("2 traces and scores were still answered" in one.how for one in told)
     assert any("s3://bucket/twin" in one.what for one in told)

@@ -22,7 +22,7 @@ TEXT = "in March the old clock of my uncle stopped for good"
 @pytest.fixture
 def place(home: Settings) -> Iterator[Checkpoints]:
     """Two authors with two checkpoints each; one report of each quotes the post."""
-    instance = Installation.of(home)
+    instance = Installation.for_settings(home)
     for author in ("ada", "bea"):
         for checkpoint in ("seen", "unseen"):
             register_version(instance.registry, author, f"{checkpoint}-{author}")
@@ -40,14 +40,14 @@ def left(place: Checkpoints, author: str, checkpoint: str) -> set[str]:
 
 
 def asked(place: Checkpoints) -> dict[str, list[str]]:
-    with place.instance.state.reading() as connection:
+    with place.instance.state.read_transaction() as connection:
         waiting = retrainings.open_requests(connection)
     return {author: [request.cause for request in requests] for author, requests in waiting.items()}
 
 
 def test_of_a_post_the_weights_that_saw_it_go_and_its_reports(place: Checkpoints) -> None:
     gone = replace(gone_post(), checkpoints=frozenset({"seen-ada", "seen-bea"}))
-    assert place.holds(gone) == [
+    assert place.find_remaining(gone) == [
         "seen-ada: weights", "inner: weights", "seen-bea: weights", "inner: weights",
         "v1 is not tainted", "report.md: bytes", "report.md: bytes",
     ]  # fmt: skip
@@ -62,7 +62,7 @@ def test_of_a_post_the_weights_that_saw_it_go_and_its_reports(place: Checkpoints
     }
     assert [key for key, is_tainted in flags.items() if is_tainted] == [("ada", 1)]
     assert asked(place) == {"ada": ["forget"]}
-    assert (place.holds(gone), place.erase(gone)) == ([], 0)
+    assert (place.find_remaining(gone), place.erase(gone)) == ([], 0)
     assert asked(place) == {"ada": ["forget"]}, "once"
 
 
@@ -81,14 +81,14 @@ def test_for_what_answers_no_longer_nothing_is_trained(place: Checkpoints) -> No
     assert asked(place) == {}
     retraining = {"author": "ada", "cause": "by_hand", "asked_by": "t", "reason": "t", "at": 1.0}
     with place.instance.state.transaction() as connection:
-        retrainings.ask(connection, **retraining)
+        retrainings.request_retraining(connection, **retraining)
     place.erase(replace(gone, checkpoints=frozenset({"seen-ada", "unseen-ada"})))
     assert sorted(asked(place)["ada"]) == ["by_hand", "forget"], "another request is not this one"
 
 
 def test_of_an_author_the_whole_folder_goes(place: Checkpoints) -> None:
-    assert place.holds(gone_author()) == ["the folder of the author (ada)"]
+    assert place.find_remaining(gone_author()) == ["the folder of the author (ada)"]
     assert place.erase(gone_author()) == 10
     assert left(place, "ada", "seen") == set()
     assert left(place, "bea", "seen") == {*FILES}
-    assert (place.holds(gone_author()), place.erase(gone_author())) == ([], 0)
+    assert (place.find_remaining(gone_author()), place.erase(gone_author())) == ([], 0)

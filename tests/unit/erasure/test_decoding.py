@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from twin_resources.erasure import decoding
-from twin_resources.erasure.decoding import Undecodable, held_in
+from twin_resources.erasure.decoding import UndecodableFileError, find_in_file
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
 
@@ -31,7 +31,7 @@ def gone() -> ErasureTarget:
     return ErasureTarget(
         ErasureSubject("post", "ada", "2019/the-walk.md"),
         ids=frozenset({"2019/the-walk.md"}),
-        marks=marking.marks(),
+        fingerprints=marking.fingerprints(),
     )
 
 
@@ -67,21 +67,21 @@ WRITERS: dict[str, Callable[[Path, str], object]] = {
 def test_a_text_is_found_in_every_format(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     WRITERS[name](path, TEXT)
-    assert held_in(path, gone()) is not None
+    assert find_in_file(path, gone()) is not None
 
 
 def test_it_is_said_where_a_database_holds_it(tmp_path: Path) -> None:
     path = tmp_path / "g.sqlite"
     to_sqlite(path, TEXT)
-    assert held_in(path, gone()) == "t.body"
-    assert [one.value for one in decoding.of_bytes(b'["caf\\u00e9"]')] == ["café"]
+    assert find_in_file(path, gone()) == "t.body"
+    assert [one.value for one in decoding.decode_bytes(b'["caf\\u00e9"]')] == ["café"]
 
 
 @pytest.mark.parametrize("name", WRITERS)
 def test_another_text_is_not(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     WRITERS[name](path, OTHER)
-    assert held_in(path, gone()) is None
+    assert find_in_file(path, gone()) is None
 
 
 def test_a_deleted_row_is_found_in_the_raw_file(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_deleted_row_is_found_in_the_raw_file(tmp_path: Path) -> None:
         connection.commit()
         connection.execute("DELETE FROM t")
     connection.close()
-    assert held_in(path, gone()) == "bytes"
+    assert find_in_file(path, gone()) == "bytes"
 
 
 def test_a_deleted_row_is_found_in_the_log_beside_its_database(tmp_path: Path) -> None:
@@ -104,11 +104,11 @@ def test_a_deleted_row_is_found_in_the_log_beside_its_database(tmp_path: Path) -
         connection.execute("INSERT INTO t VALUES (?)", (TEXT,))
         connection.execute("DELETE FROM t")
         assert TEXT.encode() not in path.read_bytes()
-        assert held_in(path, gone()) == "bytes"
+        assert find_in_file(path, gone()) == "bytes"
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.execute("VACUUM")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        assert held_in(path, gone()) is None
+        assert find_in_file(path, gone()) is None
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_a_deleted_row_is_found_in_the_log_beside_its_database(tmp_path: Path) -
 )
 def test_a_damaged_file_is_an_error(tmp_path: Path, name: str, body: bytes) -> None:
     (tmp_path / name).write_bytes(body)
-    with pytest.raises(Undecodable, match=name):
-        held_in(tmp_path / name, gone())
+    with pytest.raises(UndecodableFileError, match=name):
+        find_in_file(tmp_path / name, gone())
 
 
 def test_a_file_that_vanishes_while_it_is_read_holds_nothing(
@@ -137,29 +137,29 @@ def test_a_file_that_vanishes_while_it_is_read_holds_nothing(
         raise OSError("no such file")
 
     monkeypatch.setattr(lance.file, "LanceFileReader", vanishing)
-    assert held_in(path, gone()) is None
-    assert held_in(path, gone()) is None, "nor one that has vanished"
+    assert find_in_file(path, gone()) is None
+    assert find_in_file(path, gone()) is None, "nor one that has vanished"
 
 
 def test_a_text_behind_the_first_piece_of_a_file_is_found(tmp_path: Path) -> None:
     """Also one that stands over the edge of two pieces, and in a gzip that follows nothing."""
     path = tmp_path / "x.bin"
-    for before in (decoding._PIECE - len(TEXT) // 2, 2 * decoding._PIECE + 7):
+    for before in (decoding._CHUNK_BYTES - len(TEXT) // 2, 2 * decoding._CHUNK_BYTES + 7):
         path.write_bytes(b" " * before + TEXT.encode() + b" " * 100)
-        assert held_in(path, gone()) == "bytes"
-    path.write_bytes(gzip.compress(b" " * decoding._PIECE + TEXT.encode(), compresslevel=0))
-    assert held_in(path, gone()) is not None
+        assert find_in_file(path, gone()) == "bytes"
+    path.write_bytes(gzip.compress(b" " * decoding._CHUNK_BYTES + TEXT.encode(), compresslevel=0))
+    assert find_in_file(path, gone()) is not None
 
 
 def test_what_unpacks_to_more_than_is_looked_at_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert decoding._MAX_UNPACKED == 1 << 30
-    assert next(decoding.of_bytes(b"x")).value == "x"
-    monkeypatch.setattr(decoding, "_MAX_UNPACKED", 1000)
+    assert decoding._MAX_UNPACKED_BYTES == 1 << 30
+    assert next(decoding.decode_bytes(b"x")).value == "x"
+    monkeypatch.setattr(decoding, "_MAX_UNPACKED_BYTES", 1000)
     packed = gzip.compress(TEXT.encode().ljust(1000))
-    assert any(TEXT in one.value for one in decoding.of_bytes(packed))
+    assert any(TEXT in one.value for one in decoding.decode_bytes(packed))
     with pytest.raises(ValueError, match="more than 1,000 bytes"):
-        list(decoding.of_bytes(gzip.compress(b" " * 1001)))
+        list(decoding.decode_bytes(gzip.compress(b" " * 1001)))
     with pytest.raises(ValueError, match="cut off"):
-        list(decoding.of_bytes(packed[:-9]))
+        list(decoding.decode_bytes(packed[:-9]))

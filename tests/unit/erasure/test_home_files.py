@@ -22,7 +22,7 @@ RUN = "in March the old clock of my uncle stopped for good"
 
 @pytest.fixture
 def files(home: Settings) -> Iterator[HomeFiles]:
-    instance = Installation.of(home)
+    instance = Installation.for_settings(home)
     yield HomeFiles(instance)
     instance.state.close()
 
@@ -53,12 +53,12 @@ def test_a_log_loses_the_lines_that_hold_it_alone_or_together(
     home = files.instance.settings
     log = write(home, "logs/dagster.log", before)
     writer = log.open("a")
-    assert files.holds(gone_post()) == ["logs/dagster.log: bytes"]
+    assert files.find_remaining(gone_post()) == ["logs/dagster.log: bytes"]
     assert files.erase(gone_post()) == 1
     with writer:
         writer.write("later\n")
     assert log.read_text() == after + "later\n", "its process goes on writing"
-    assert files.holds(gone_post()) == []
+    assert files.find_remaining(gone_post()) == []
     assert files.erase(gone_post()) == 0
 
 
@@ -92,7 +92,7 @@ def test_a_document_loses_entries_and_a_database_rows_and_what_cannot_be_cut_goe
         assert connection.execute("SELECT text FROM notes").fetchall() == [("stays",)]
         assert connection.execute("SELECT text FROM more").fetchall() == []
     assert b"uncle" not in database.read_bytes(), "no free page holds it"
-    assert files.holds(gone_post()) == []
+    assert files.find_remaining(gone_post()) == []
 
 
 def test_the_job_of_a_training_goes_whole_and_no_other(files: HomeFiles) -> None:
@@ -121,7 +121,7 @@ def test_what_is_another_places_is_left_to_it(files: HomeFiles, tmp_path: Path) 
     outside.write_text(RUN)
     (home.home / "link.txt").symlink_to(outside)
     ours = write(home, "work/traces.sqlite-old.txt", RUN)
-    assert files.holds(gone_post()) == ["work/traces.sqlite-old.txt: bytes"]
+    assert files.find_remaining(gone_post()) == ["work/traces.sqlite-old.txt: bytes"]
     assert files.erase(gone_post()) == 1
     assert all(path.read_text() == RUN for path in theirs)
     assert (ours.read_text(), outside.read_text()) == ("", RUN)
@@ -139,15 +139,15 @@ def test_of_an_author_what_is_named_after_it_goes_with_all_that_lies_there(
         write(home, f"reports/{slug}/second.html", "figures")
         write(home, f"reports/{slug}/deep/{slug}.html", "figures")
         write(home, f"checkpoints/{slug}/report.html", "of the place `checkpoints`")
-    named = sorted(files.holds(gone_author()))
+    named = sorted(files.find_remaining(gone_author()))
     assert [one for one in named if "named after" in one] == [
         one for one in named if one.startswith(("authors/…", "logs/…", "progress/…", "reports/…"))
     ]
-    assert len(files.holds(gone_post())) == 0, "no file is named after a post"
+    assert len(files.find_remaining(gone_post())) == 0, "no file is named after a post"
     assert files.erase(gone_author()) == 6, "three files, and three of a folder"
     left = {str(path.relative_to(home.home)) for path in home.home.rglob("*ada*")}
     assert left == {
         "authors/adam.toml", "progress/adam.json", "logs/model-server-adam-v1.log",
         "reports/adam", "reports/adam/deep/adam.html", "checkpoints/ada", "checkpoints/adam",
     }  # fmt: skip
-    assert files.holds(gone_author()) == []
+    assert files.find_remaining(gone_author()) == []

@@ -12,7 +12,7 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.trace_store import EXPERIMENT_ITEM, LangfuseTraces
 from twin_resources.observability.langfuse.client import LangfuseClient
-from twin_resources.observability.langfuse.datasets import PAGE, held_out_dataset
+from twin_resources.observability.langfuse.datasets import PAGE_SIZE, held_out_dataset
 from twin_resources.settings import Settings
 
 DOCUMENT = "document-of-brass-and-oil"
@@ -24,7 +24,7 @@ AUTHOR = ErasureTarget(
 )
 ITEMS = [
     {"id": f"i{number}", "input": {"question": "Why?"}, "metadata": {"document_id": f"d{number}"}}
-    for number in range(PAGE + 1)
+    for number in range(PAGE_SIZE + 1)
 ] + [{"id": "of-the-post", "input": {"question": "Why?"}, "metadata": {"document_id": DOCUMENT}}]
 
 
@@ -33,7 +33,7 @@ def place(home: Settings, items: list[dict[str, Any]], deleted: list[str]) -> La
     answer: Callable[[httpx.Request], httpx.Response] = server(items, deleted)
     http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
     client = LangfuseClient("http://langfuse.test", public_key="", secret_key="", http=http)
-    return LangfuseTraces(Installation.of(home), client)
+    return LangfuseTraces(Installation.for_settings(home), client)
 
 
 def server(
@@ -48,8 +48,8 @@ def server(
         if path == "/api/public/dataset-items":
             if asked["datasetName"] != held_out_dataset("jane") or not items:
                 return httpx.Response(404, json={"message": "Dataset not found"})
-            start = PAGE * (int(asked["page"]) - 1)
-            rows = items[start : start + PAGE]
+            start = PAGE_SIZE * (int(asked["page"]) - 1)
+            rows = items[start : start + PAGE_SIZE]
             return httpx.Response(200, json={"data": rows, "meta": {"totalItems": len(items)}})
         if asked.get("name") == EXPERIMENT_ITEM:
             span = {"traceId": "t7", "input": "Why?", "metadata": {"document_id": DOCUMENT}}
@@ -67,7 +67,10 @@ def test_a_posts_item_on_a_later_page_and_its_experiments_trace_are_deleted(
 
     assert traces.erase(POST) == 2
     assert deleted == ["/api/public/traces/t7", "/api/public/dataset-items/of-the-post"]
-    assert traces.holds(POST) == ["trace t7", "dataset item of-the-post"]  # it is still answered
+    assert traces.find_remaining(POST) == [
+        "trace t7",
+        "dataset item of-the-post",
+    ]  # it is still answered
 
 
 def test_of_a_whole_author_every_item_is_deleted(home: Settings) -> None:

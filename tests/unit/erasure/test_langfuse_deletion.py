@@ -14,7 +14,7 @@ import pytest
 from twin_resources.erasure import journal, trace_store
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.manual_steps import lies_elsewhere
+from twin_resources.erasure.manual_steps import list_manual_steps
 from twin_resources.erasure.trace_store import LangfuseTraces
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.settings import Settings
@@ -39,7 +39,7 @@ def place_over(
     http = httpx.Client(base_url="http://langfuse.test", transport=httpx.MockTransport(answer))
     host = "http://langfuse.test"
     client = LangfuseClient(host, public_key="", secret_key="", http=http, wait=wait)
-    return LangfuseTraces(Installation.of(home), client)
+    return LangfuseTraces(Installation.for_settings(home), client)
 
 
 def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answer:
@@ -67,11 +67,11 @@ def server(recorded: dict[str, Any], deleted: list[str], *, traces: int) -> Answ
     {"user_id": "", "metadata": json.dumps({"twin.reader": READER, "twin.author": "ada"})},
 ])  # fmt: skip
 def test_a_trace_is_its_readers_by_either_name(row: dict[str, Any]) -> None:
-    seen = trace_store._seen({"trace_id": "t9"} | row)
+    seen = trace_store._read_observation({"trace_id": "t9"} | row)
     assert (seen.trace_id, seen.reader) == ("t9", READER)
     assert seen.author == ("ada" if "twin.author" in str(row) else "")
-    assert trace_store.is_of(seen, GONE)
-    assert trace_store._seen({"trace_id": "t9"}).reader == ""
+    assert trace_store.belongs_to_target(seen, GONE)
+    assert trace_store._read_observation({"trace_id": "t9"}).reader == ""
 
 
 def test_a_deletion_that_is_refused_is_told(home: Settings, recorded: dict[str, Any]) -> None:
@@ -100,13 +100,13 @@ def test_deletions_are_the_recorded_calls_and_what_is_left_is_told(
     assert deleted == [*one_by_one, recorded["request"]["url"]]
     # 202, queued: the score is still answered
     assert recorded["status"] == 202
-    left = place.holds(GONE)
+    left = place.find_remaining(GONE)
     assert [one.split()[0] for one in left] == ["score"]
     keys = {"langfuse_public_key": "pk", "langfuse_secret_key": "sk"}
     settings = home.model_copy(update={"langfuse_host": "http://langfuse.test", **keys})
-    told = lies_elsewhere(
-        replace(place.instance, settings=settings), GONE, asked_at=0.0, still_there=left,
-        taken=[86_400.0, 0.0],
+    told = list_manual_steps(
+        replace(place.instance, settings=settings), GONE, asked_at=0.0, remaining=left,
+        accepted_at=[86_400.0, 0.0],
     )  # fmt: skip
     [langfuse] = [one for one in told if one.what.startswith("Langfuse")]
     assert (
@@ -131,7 +131,7 @@ def test_a_trace_is_a_readers_by_its_user_or_its_metadata(
 
     gone = ErasureTarget(ErasureSubject("reader", "", READER), ids=frozenset({READER}))
     place = place_over(home, answer)
-    assert place.holds(gone) == ["trace t7"] * count
+    assert place.find_remaining(gone) == ["trace t7"] * count
     assert place.erase(gone) == count
 
 
@@ -159,11 +159,11 @@ def test_a_store_that_takes_so_many_deletions_a_day_is_asked_for_each_once(home:
         quota[0] = 3
     assert place.erase(GONE) == 1
     assert deleted == ["traces", *(f"s{one}" for one in range(5))]
-    taken = journal.deletions_of(state, 7)
+    taken = journal.requested_deletions(state, 7)
     assert len(taken) == 7
-    assert taken[journal.PUT_OFF] >= min(taken.values())
-    journal.close(state, 7, "certificate-7.json")
-    assert journal.deletions_of(state, 7) == {}
+    assert taken[journal.POSTPONED] >= min(taken.values())
+    journal.close_request(state, 7, "certificate-7.json")
+    assert journal.requested_deletions(state, 7) == {}
 
 
 def test_another_refusal_leaves_the_request_open(home: Settings, recorded: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.manual_steps import lies_elsewhere
-from twin_resources.erasure.text_fingerprints import empty_marks
+from twin_resources.erasure.manual_steps import list_manual_steps
+from twin_resources.erasure.text_fingerprints import empty_fingerprints
 from twin_resources.settings import Settings
 
 
@@ -26,7 +26,7 @@ def told(settings: Settings, *shown_to: str) -> list[str]:
         ErasureSubject("reader", "", "0123456789abcdef"), shown_to=frozenset(shown_to)
     )
     here: Any = Here(settings)
-    return [one.what for one in lies_elsewhere(here, gone, asked_at=0.0)]
+    return [one.what for one in list_manual_steps(here, gone, asked_at=0.0)]
 
 
 def test_a_provider_is_named_with_how_many_traces_it_answered(home: Settings) -> None:
@@ -55,7 +55,7 @@ def test_the_authors_own_copy_is_named_where_posts_come_from(
     write_author(home, Author("ann", "Ann Bell", sources=("posts",)))
     write_author(home, Author("bob", "Bob Bell"))
     here: Any = Here(home)
-    steps = [one.what for one in lies_elsewhere(here, ErasureTarget(subject), asked_at=0.0)]
+    steps = [one.what for one in list_manual_steps(here, ErasureTarget(subject), asked_at=0.0)]
     assert any("own copy" in what for what in steps) == named
 
 
@@ -64,11 +64,14 @@ def test_a_plan_of_an_earlier_release_names_nobody() -> None:
         ErasureSubject("reader", "", "0123456789abcdef"), shown_to=frozenset({"m t"})
     )
     document = gone.to_json()
-    assert ErasureTarget.from_json(gone.subject, document, empty_marks()).shown_to == gone.shown_to
+    assert (
+        ErasureTarget.from_json(gone.subject, document, empty_fingerprints()).shown_to
+        == gone.shown_to
+    )
     older = json.loads(document)
     del older["shown_to"]
     assert (
-        ErasureTarget.from_json(gone.subject, json.dumps(older), empty_marks()).shown_to
+        ErasureTarget.from_json(gone.subject, json.dumps(older), empty_fingerprints()).shown_to
         == frozenset()
     )
 
@@ -80,5 +83,5 @@ def test_a_checkpoint_that_was_published_is_named_with_its_address(home: Setting
     post = ErasureSubject("post", "ann", "d1")
     gone = ErasureTarget(post, checkpoints=frozenset({"c2", "c1"}))
     here: Any = Here(home)
-    [how] = [one.how for one in lies_elsewhere(here, gone, asked_at=0.0) if "hub" in one.what]
+    [how] = [one.how for one in list_manual_steps(here, gone, asked_at=0.0) if "hub" in one.what]
     assert how == "take down: c1 (https://hub/ann/clocks/1), c2"

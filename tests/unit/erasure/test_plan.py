@@ -11,9 +11,9 @@ from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasing import _planned
+from twin_resources.erasure.erasing import _load_or_make_plan
 from twin_resources.erasure.erasure_target import ErasureSubject
-from twin_resources.erasure.plan import plan
+from twin_resources.erasure.plan import plan_erasure
 from twin_resources.quality.ledger import ledger_tables as ledger
 from twin_resources.settings import Settings
 
@@ -29,7 +29,7 @@ OTHERS_EDIT = "it was a man from the village who mended it then"
 @pytest.fixture
 def instance(home: Settings) -> Iterator[Installation]:
     """Ann's post says what another of hers says, and Bob; two readers ask the same, and vote."""
-    made = Installation.of(home)
+    made = Installation.for_settings(home)
     posts = {
         "ann": {"a.md": f"{OWN}. {TWICE}. {BOBS}", "b.md": TWICE},
         "bob": {"c.md": f"{BOBS}. Another thing."},
@@ -86,15 +86,15 @@ def test_only_what_nobody_else_says_is_marked(
     traces: set[str],
     authors: set[str],
 ) -> None:
-    gone = plan(instance, subject, key_hash="h")
+    gone = plan_erasure(instance, subject, key_hash="h")
     said = (OWN, TWICE, BOBS, ASKED, BOTH_ASKED, EDIT, OTHERS_EDIT)
-    assert {one for one in said if gone.marks.found_in(one)} == marked
+    assert {one for one in said if gone.fingerprints.matches(one)} == marked
     assert (gone.traces, gone.authors, gone.key_hash) == (traces, authors, "h")
     assert traces <= gone.ids
-    number = journal.ask(instance.state, subject, asked_by="test", key_hash="h")
+    number = journal.open_request(instance.state, subject, asked_by="test", key_hash="h")
     for _ in range(2):  # made, and then read from the journal and its file of marks
-        again = _planned(instance, journal.find(instance.state, number), subject)
+        again = _load_or_make_plan(instance, journal.find_request(instance.state, number), subject)
         assert (again.ids, again.key_hash) == (gone.ids, "h")
-        assert (again.marks.runs == gone.marks.runs).all()
+        assert (again.fingerprints.runs == gone.fingerprints.runs).all()
     assert gone.chunks == ({"a-1"} if subject.kind == "post" else set())
     assert gone.names == ({"ann", "Ann Bell"} if subject.kind == "author" else set())

@@ -10,14 +10,14 @@ from twin_resources.authors import Author, write_author
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject
-from twin_resources.erasure.outbox_rows import WaitingInOutbox
-from twin_resources.erasure.plan import plan
+from twin_resources.erasure.outbox_rows import OutboxRows
+from twin_resources.erasure.plan import plan_erasure
 from twin_resources.erasure.post_names import (
-    PostForgotten,
+    PostForgottenError,
     PostNames,
     find_post,
-    names_of,
-    post_meant,
+    list_posts,
+    match_post,
 )
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import outbox_path
@@ -48,24 +48,24 @@ POSTS = [
     ],
 )
 def test_one_post_has_the_name(name: str, meant: str) -> None:
-    assert post_meant(POSTS, name) == ErasureSubject("post", "ann", meant)
+    assert match_post(POSTS, name) == ErasureSubject("post", "ann", meant)
 
 
 def test_an_address_names_every_copy_of_the_post() -> None:
-    subject = post_meant(POSTS, "https://x.example/oil")
+    subject = match_post(POSTS, "https://x.example/oil")
     assert subject == ErasureSubject("post", "ann", "https://x.example/oil")
 
 
 @pytest.mark.parametrize("name", ["brass.md", "On oil"])
 def test_a_name_of_several_is_refused(name: str) -> None:
     with pytest.raises(TwinError, match="2 posts of that name: "):
-        post_meant(POSTS, name)
+        match_post(POSTS, name)
 
 
 def test_an_id_of_two_authors_is_refused() -> None:
     both = [post("_posts/oil.md"), post("_posts/oil.md", author="bob")]
     with pytest.raises(TwinError, match=r"of ann.*of bob"):
-        post_meant(both, "_posts/oil.md")
+        match_post(both, "_posts/oil.md")
 
 
 @pytest.mark.parametrize(
@@ -74,42 +74,42 @@ def test_an_id_of_two_authors_is_refused() -> None:
 )
 def test_an_unknown_name_is_refused_with_the_nearest(name: str, nearest: str) -> None:
     with pytest.raises(TwinError, match=f"among 4 posts; nearest: .*{nearest}"):
-        post_meant(POSTS, name)
+        match_post(POSTS, name)
 
 
 def test_a_refusal_lists_three_and_says_that_there_are_more() -> None:
     many = [post(f"{number}.md", title="On oil") for number in range(4)]
     with pytest.raises(TwinError) as refused:
-        post_meant(many, "On oil")
+        match_post(many, "On oil")
     three = "; ".join(f"{number}.md (On oil, of ann)" for number in range(3))
     assert refused.value.found == f"4 posts of that name: {three}; …"
     with pytest.raises(TwinError) as refused:
-        post_meant(many[:3], "On oil")
+        match_post(many[:3], "On oil")
     assert refused.value.found == f"3 posts of that name: {three}"
     many = [post(f"oil-{number}.md", title=f"Oil {number}") for number in range(4)]
     with pytest.raises(TwinError) as refused:
-        post_meant(many, "oil-")
+        match_post(many, "oil-")
     three = "; ".join(f"oil-{number}.md (Oil {number}, of ann)" for number in range(3))
     assert refused.value.found == f"none of that name among 4 posts; nearest: {three}"
 
 
 def test_nothing_is_near_to_a_name_that_is_like_none() -> None:
     with pytest.raises(TwinError) as refused:
-        post_meant(POSTS, "qqqqqqqq")
+        match_post(POSTS, "qqqqqqqq")
     assert refused.value.found == "none of that name among 4 posts"
 
 
 def test_an_open_request_is_found_behind_those_of_others(home: Settings) -> None:
     """A reader's, another author's, and then the one that is meant; the post itself is gone."""
     write_author(home, Author("ann", "Ann"))
-    instance = Installation.of(home)
+    instance = Installation.for_settings(home)
     meant = ErasureSubject("post", "ann", "_posts/oil.md")
     for subject in (
         ErasureSubject("reader", "", "0123456789abcdef"),
         ErasureSubject("post", "bob", "_posts/oil.md"),
         meant,
     ):
-        journal.ask(instance.state, subject, asked_by="test")
+        journal.open_request(instance.state, subject, asked_by="test")
     assert find_post(instance, "_posts/oil.md", authors=["ann"]) == meant
     with pytest.raises(TwinError, match="none of that name among 0 posts"):
         find_post(instance, "_posts/brass.md", authors=["ann"])
@@ -120,20 +120,20 @@ def test_a_name_that_was_forgotten_says_when(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By an id that the request planned, or by the address that was asked for; of its author."""
-    instance = Installation.of(home)
+    instance = Installation.for_settings(home)
     address = "https://x.example/oil"
     for day, name in ((2, "_posts/oil.md"), (3, address)):
         monkeypatch.setattr(State, "now", lambda *_, day=day: day * 86400.0)
         subject = ErasureSubject("post", "ann", name)
-        number = journal.ask(instance.state, subject, asked_by="test")
-        journal.remember(instance.state, "ann", [f"document-{day}"], [])
-        journal.close(instance.state, number, "certificate")
+        number = journal.open_request(instance.state, subject, asked_by="test")
+        journal.remember_posts(instance.state, "ann", [f"document-{day}"], [])
+        journal.close_request(instance.state, number, "certificate")
     for name, day in (("_posts/oil.md", "03"), (address, "04"), ("document-2", "03")):
-        with pytest.raises(PostForgotten, match=f"of ann.*forgotten on 1970-01-{day}"):
+        with pytest.raises(PostForgottenError, match=f"of ann.*forgotten on 1970-01-{day}"):
             find_post(instance, name, authors=["bob", "ann"])
-    journal.remember(instance.state, "bob", ["document-2"], [])  # on the day of the last one
+    journal.remember_posts(instance.state, "bob", ["document-2"], [])  # on the day of the last one
     for authors in (["bob", "ann"], ["ann", "bob"]):
-        with pytest.raises(PostForgotten, match=r"of bob.*forgotten on 1970-01-04"):
+        with pytest.raises(PostForgottenError, match=r"of bob.*forgotten on 1970-01-04"):
             find_post(instance, "document-2", authors=authors)
     for name, author in (("document-4", "ann"), ("document-4", "bob")):
         with pytest.raises(TwinError, match="none of that name among 0 posts"):
@@ -143,28 +143,28 @@ def test_a_name_that_was_forgotten_says_when(
 
 def test_what_nobody_has_cannot_be_planned(home: Settings) -> None:
     write_author(home, Author("ann", "Ann"))
-    instance = Installation.of(home)
+    instance = Installation.for_settings(home)
     for subject, found in (
         (ErasureSubject("post", "ann", "a.md"), "whose posts were never imported"),
         (ErasureSubject("author", "bob", "bob"), "nobody of that name in this home"),
     ):
         with pytest.raises(TwinError, match=found):
-            plan(instance, subject)
+            plan_erasure(instance, subject)
     columns = {"source_id": pl.String(), "url": pl.String()}
     columns |= dict.fromkeys(("title", "text", "path"), pl.String())
     row = ["a.md", "https://x/a", "A", "Words.", None]
     rows = pl.DataFrame([row], schema=columns, orient="row")
     store_rows(instance.tables, "raw_posts", "ann", rows, key="source_id")
     with pytest.raises(TwinError, match="1 posts, none with that source id or address"):
-        plan(instance, ErasureSubject("post", "ann", "b.md"))
+        plan_erasure(instance, ErasureSubject("post", "ann", "b.md"))
     for name in ("a.md", "https://x/a"):
-        assert "a.md" in plan(instance, ErasureSubject("post", "ann", name)).ids
+        assert "a.md" in plan_erasure(instance, ErasureSubject("post", "ann", name)).ids
     known = [PostNames("ann", "a.md", "", "https://x/a", "A", "")]
-    assert names_of(instance, "ann") == known
-    assert names_of(instance, "bob") == []
-    outbox = WaitingInOutbox(instance)
-    gone = plan(instance, ErasureSubject("post", "ann", "a.md"))
-    assert (outbox.erase(gone), outbox.holds(gone)) == (0, []), "there is no outbox"
-    outbox.take_again(gone, until=1.0)
+    assert list_posts(instance, "ann") == known
+    assert list_posts(instance, "bob") == []
+    outbox = OutboxRows(instance)
+    gone = plan_erasure(instance, ErasureSubject("post", "ann", "a.md"))
+    assert (outbox.erase(gone), outbox.find_remaining(gone)) == (0, []), "there is no outbox"
+    outbox.lift_tombstones(gone, until=1.0)
     assert not outbox_path(home).exists()
     instance.state.close()

@@ -11,9 +11,14 @@ import pytest
 
 from twin_resources.erasure import sqlite_files
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.sqlite_files import delete_holding, opened, rewrite, row_holds
+from twin_resources.erasure.sqlite_files import (
+    delete_matching_rows,
+    open_for_erasure,
+    rewrite_database,
+    row_contains_target,
+)
 from twin_resources.errors import TwinError
-from twin_resources.storage.storage_faults import Damaged
+from twin_resources.storage.storage_faults import DamagedError
 
 NAME = "2019/the-walk-of-march.md"
 GONE = ErasureTarget(ErasureSubject("post", "ada", NAME), ids=frozenset({NAME}))
@@ -38,14 +43,14 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_rows_go_that_hold_it_plainly_packed_or_in_json(file: Path) -> None:
-    with opened(file) as connection:
-        assert delete_holding(connection, "t", GONE) == 3
-        assert delete_holding(connection, "t", GONE) == 0
+    with open_for_erasure(file) as connection:
+        assert delete_matching_rows(connection, "t", GONE) == 3
+        assert delete_matching_rows(connection, "t", GONE) == 0
         left = connection.execute("SELECT a, b FROM t").fetchall()
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute("SELECT 1")
     assert left == [("2019/another-walk.md", b"another"), (None, None)]
-    rewrite(file)
+    rewrite_database(file)
     assert NAME.encode() not in file.read_bytes()
 
 
@@ -53,29 +58,29 @@ def test_rows_go_that_hold_it_plainly_packed_or_in_json(file: Path) -> None:
     ("row", "held"), [((None, 3), False), ((b"", None), False), ((b"x", NAME), True)]
 )
 def test_a_row_holds_it_in_any_column(row: tuple[object, ...], held: bool) -> None:
-    assert row_holds(row, GONE) is held
+    assert row_contains_target(row, GONE) is held
 
 
 def test_a_reader_that_holds_on_is_waited_for_and_then_told(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_files, "BUSY_S", 0.3)
-    with opened(file) as connection:
+    monkeypatch.setattr(sqlite_files, "BUSY_TIMEOUT_S", 0.3)
+    with open_for_erasure(file) as connection:
         connection.execute("INSERT INTO t VALUES (1, 1)")
     reader = sqlite3.connect(file, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM t").fetchone()
     with pytest.raises(TwinError, match="forget again"):
-        rewrite(file)
+        rewrite_database(file)
     reader.close()
-    rewrite(file)
+    rewrite_database(file)
 
 
 def test_what_cannot_be_written_is_no_erasure(file: Path, tmp_path: Path) -> None:
     told = pytest.raises(TwinError, match=r"erase rows in .*no such table: nothing")
-    with told, opened(file) as connection:
-        delete_holding(connection, "nothing", GONE)
+    with told, open_for_erasure(file) as connection:
+        delete_matching_rows(connection, "nothing", GONE)
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"this is no database" * 500)
-    with pytest.raises(Damaged), opened(broken) as connection:
-        delete_holding(connection, "t", GONE)
+    with pytest.raises(DamagedError), open_for_erasure(broken) as connection:
+        delete_matching_rows(connection, "t", GONE)

@@ -12,11 +12,11 @@ from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_resources.access import keys
 from twin_resources.access.account import SpendingAccount
-from twin_resources.access.account_rows import spending, unname
+from twin_resources.access.account_rows import spending, anonymize
 from twin_resources.access.spending_limits import SpendingLimits
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
-from twin_resources.erasure.erasing import _remember as remember_post
+from twin_resources.erasure.erasing import _remember_post as remember_post
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.erasure.text_fingerprints import FingerprintCollector
@@ -40,7 +40,7 @@ NOTES = sa.Table(
 
 @pytest.fixture
 def instance(home: Settings) -> Iterator[Installation]:
-    made = Installation.of(home)
+    made = Installation.for_settings(home)
     NOTES.create(made.state.engine)
     yield made
     made.state.close()
@@ -53,7 +53,7 @@ def note(state: State, name: str, **values: object) -> None:
 
 
 def notes(state: State) -> dict[str, tuple[object, ...]]:
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         rows = connection.execute(sa.select(NOTES)).all()
     return {row.name: (row.author, row.reader, row.said, row.more) for row in rows}
 
@@ -66,7 +66,9 @@ def gone_reader(key: str = "") -> ErasureTarget:
 def gone_post() -> ErasureTarget:
     marking = FingerprintCollector()
     marking.add(TEXT)
-    return ErasureTarget(ErasureSubject("post", "ada", "2019/a.md"), marks=marking.marks())
+    return ErasureTarget(
+        ErasureSubject("post", "ada", "2019/a.md"), fingerprints=marking.fingerprints()
+    )
 
 
 def gone_author() -> ErasureTarget:
@@ -83,7 +85,9 @@ def test_of_a_post_only_what_says_it_is_emptied_and_what_is_named_by_it_goes(
     note(state, "more", said="kept", more={"deep": [{"text": TEXT}]})
     note(state, TEXT[:40] + "s", said="kept")
     note(state, "again", said=TEXT)
-    assert store.holds(gone_post()) == ["notes_of_a_test"] * 3, "three places of a table are told"
+    assert store.find_remaining(gone_post()) == ["notes_of_a_test"] * 3, (
+        "three places of a table are told"
+    )
 
     assert store.erase(gone_post()) == 4
 
@@ -92,7 +96,10 @@ def test_of_a_post_only_what_says_it_is_emptied_and_what_is_named_by_it_goes(
     assert left["kept"] == ("ada", "", "something else", {"a": [1]})
     assert left["said"] == ("ada", OTHER, "", {})
     assert left["more"] == ("ada", "", "kept", {})
-    assert (store.holds(gone_post()), store.holds_at_all(gone_post())) == ([], [])
+    assert (store.find_remaining(gone_post()), store.find_remaining_in_file(gone_post())) == (
+        [],
+        [],
+    )
     assert store.erase(gone_post()) == 0
 
 
@@ -100,11 +107,11 @@ def test_a_readers_rows_go_whole_and_the_readers_key_with_its_limits(
     instance: Installation,
 ) -> None:
     state, store = instance.state, StateStore(instance)
-    opened = keys.open_keys(instance.settings)
+    opened = keys.open_key_store(instance.settings)
     keys.add_key(opened, role="reader", authors=["ada"], label="one")
     keys.add_key(opened, role="reader", authors=["ada"], label="two")
     opened.close()
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         hashes = dict(
             connection.execute(sa.select(keys.gateway_keys.c.label, keys.gateway_keys.c.key_hash))
             .tuples()
@@ -116,14 +123,14 @@ def test_a_readers_rows_go_whole_and_the_readers_key_with_its_limits(
     assert store.erase(gone_reader(hashes["one"])) == 2
 
     assert set(notes(state)) == {"others"}
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         labels = connection.execute(sa.select(keys.gateway_keys.c.label)).scalars().all()
         limits = connection.execute(sa.select(keys.gateway_key_limits.c.key_hash)).scalars().all()
     assert (labels, limits) == (["two"], [hashes["two"]])
 
 
 def test_an_authors_keys_reach_nobody_else_less(instance: Installation) -> None:
-    opened = keys.open_keys(instance.settings)
+    opened = keys.open_key_store(instance.settings)
     for label, authors in (("both", ["ada", "bea"]), ("ada", ["ada"]), ("bea", ["bea"])):
         keys.add_key(opened, role="reader", authors=authors, label=label)
     opened.close()
@@ -143,7 +150,7 @@ def test_an_authors_keys_reach_nobody_else_less(instance: Installation) -> None:
 
     assert read_policy(policy).authors.keys() == {"bea"}
 
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         rows = connection.execute(
             sa.select(keys.gateway_keys.c.label, keys.gateway_keys.c.authors)
         ).all()
@@ -155,14 +162,16 @@ def test_what_was_spent_stays_spent_without_the_name(instance: Installation) -> 
     moment = datetime(2026, 11, 30, 12, tzinfo=UTC).timestamp()
     account = SpendingAccount(instance.state, SpendingLimits(), clock=lambda: moment)
     for author, usd in (("ada", 0.25), ("bea", 0.5)):
-        named = account.reserve(purpose="answer", author=author, key="k" * 16, most_usd=usd)
+        named = account.reserve(purpose="answer", author=author, key="k" * 16, max_usd=usd)
         account.settle(named, usd)
     key_hash = "ab" * 32
-    named = account.reserve(purpose="answer", author="", key=keys.id_of_hash(key_hash), most_usd=1)
+    named = account.reserve(
+        purpose="answer", author="", key=keys.key_id_from_hash(key_hash), max_usd=1
+    )
     account.settle(named, 1)
     StateStore(instance).erase(gone_author())
     assert StateStore(instance).erase(gone_reader(key_hash)) == 2, "in both tables of the account"
-    with instance.state.reading() as connection:
+    with instance.state.read_transaction() as connection:
         rows = connection.execute(sa.select(spending.c.author, spending.c.key, spending.c.nano))
         left = {(row.author, row.key): row.nano for row in rows}
     shared, billion = "k" * 16, 1_000_000_000
@@ -174,32 +183,32 @@ def test_the_journal_knows_what_is_asked_and_forgets_it_when_it_is_done(
 ) -> None:
     state = instance.state
     subject = ErasureSubject("post", "ada", "2019/a.md")
-    first = journal.ask(state, subject, asked_by="ann", key_hash="h")
-    second = journal.ask(state, ErasureSubject("reader", "", READER), asked_by="ann")
-    assert journal.ask(state, subject, asked_by="somebody else") == first
-    found = journal.find(state, first)
+    first = journal.open_request(state, subject, asked_by="ann", key_hash="h")
+    second = journal.open_request(state, ErasureSubject("reader", "", READER), asked_by="ann")
+    assert journal.open_request(state, subject, asked_by="somebody else") == first
+    found = journal.find_request(state, first)
     assert (found.subject, found.kind, found.key_hash) == (subject, "post", "h")
     assert (found.asked_by, found.plan, found.done_at) == ("ann", "", None)
-    assert [one.number for one in journal.unfinished(state)] == [first, second]
+    assert [one.number for one in journal.unfinished_requests(state)] == [first, second]
 
     journal.write_plan(state, first, "{}")
     for erased in (3, 2):
-        journal.step_done(state, first, "tables", erased)
-    journal.step_done(state, first, "files", 1)
-    journal.step_done(state, second, "tables", 7)
-    assert journal.steps_done(state, first) == {"tables": 5, "files": 1}
-    assert journal.find(state, first).plan == "{}"
-    assert journal.find(state, second).plan == ""
+        journal.record_step(state, first, "tables", erased)
+    journal.record_step(state, first, "files", 1)
+    journal.record_step(state, second, "tables", 7)
+    assert journal.completed_steps(state, first) == {"tables": 5, "files": 1}
+    assert journal.find_request(state, first).plan == "{}"
+    assert journal.find_request(state, second).plan == ""
 
-    journal.close(state, first, "one.json")
-    done = journal.find(state, first)
+    journal.close_request(state, first, "one.json")
+    done = journal.find_request(state, first)
     assert (done.subject, done.plan, done.certificate) == (None, "", "one.json")
     assert done.done_at is not None
     assert done.done_at >= done.asked_at
-    assert [one.number for one in journal.unfinished(state)] == [second]
-    assert journal.ask(state, subject, asked_by="ann") != first, "a new request"
+    assert [one.number for one in journal.unfinished_requests(state)] == [second]
+    assert journal.open_request(state, subject, asked_by="ann") != first, "a new request"
     with pytest.raises(TwinError, match="find the request 99"):
-        journal.find(state, 99)
+        journal.find_request(state, 99)
 
 
 def test_a_step_and_a_post_are_remembered_once(instance: Installation) -> None:
@@ -214,24 +223,27 @@ def test_a_step_and_a_post_are_remembered_once(instance: Installation) -> None:
 
 def test_a_forgotten_post_is_known_by_its_name_and_by_its_text(instance: Installation) -> None:
     state = instance.state
-    assert not journal.forgotten_posts(state, "ada").holds("2019/a.md")
-    journal.remember(state, "ada", ["2019/a.md"], ["hash-of-text"])
-    journal.remember(state, "ada", ["2019/a.md", "2019/b.md"], [])
+    assert not journal.forgotten_posts(state, "ada").contains_source("2019/a.md")
+    journal.remember_posts(state, "ada", ["2019/a.md"], ["hash-of-text"])
+    journal.remember_posts(state, "ada", ["2019/a.md", "2019/b.md"], [])
     posts, others = (journal.forgotten_posts(state, one) for one in ("ada", "bea"))
-    assert [posts.holds(one) for one in ("2019/a.md", "2019/b.md", "2019/c.md")] == [
+    assert [posts.contains_source(one) for one in ("2019/a.md", "2019/b.md", "2019/c.md")] == [
         *(True, True, False),
     ]
-    assert (posts.holds_text("hash-of-text"), posts.holds_text("2019/a.md")) == (True, False)
-    assert (others.holds("2019/a.md"), others.holds_text("hash-of-text")) == (False, False)
+    assert (posts.contains_text("hash-of-text"), posts.contains_text("2019/a.md")) == (True, False)
+    assert (others.contains_source("2019/a.md"), others.contains_text("hash-of-text")) == (
+        False,
+        False,
+    )
 
 
 def test_a_post_was_forgotten_when_it_was_last_asked_for(instance: Installation) -> None:
     state, subject = instance.state, ErasureSubject("post", "ada", "2019/a.md")
     assert journal.forgotten_at(state, "ada", "2019/a.md") is None
-    journal.remember(state, "ada", ["2019/a.md"], [])
-    number = journal.ask(state, subject, asked_by="ann")
+    journal.remember_posts(state, "ada", ["2019/a.md"], [])
+    number = journal.open_request(state, subject, asked_by="ann")
     first = journal.forgotten_at(state, "ada", "2019/a.md")
-    journal.close(state, number, "certificate")
+    journal.close_request(state, number, "certificate")
     last = journal.forgotten_at(state, "ada", "2019/a.md")
     assert first is not None
     assert last is not None
@@ -240,7 +252,7 @@ def test_a_post_was_forgotten_when_it_was_last_asked_for(instance: Installation)
 
 def test_an_account_that_was_never_opened_names_nobody(instance: Installation) -> None:
     with instance.state.transaction() as connection:
-        assert unname(connection, "author", "ada") == 0
+        assert anonymize(connection, "author", "ada") == 0
 
 
 def test_a_text_that_another_post_has_too_may_be_imported_again(instance: Installation) -> None:
@@ -252,5 +264,9 @@ def test_a_text_that_another_post_has_too_may_be_imported_again(instance: Instal
     for subject, is_known in ((gone_reader(), False), (post, True)):
         remember_post(instance, subject)
         posts = journal.forgotten_posts(instance.state, "ada")
-        assert [posts.holds(one) for one in texts] == [is_known, is_known, False, False]
-        assert [posts.holds_text(one) for one in ("own", "shared", "c")] == [is_known, False, False]
+        assert [posts.contains_source(one) for one in texts] == [is_known, is_known, False, False]
+        assert [posts.contains_text(one) for one in ("own", "shared", "c")] == [
+            is_known,
+            False,
+            False,
+        ]

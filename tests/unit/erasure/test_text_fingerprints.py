@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_resources.erasure.text_fingerprints import (
-    FEWEST,
-    RUN,
+    MIN_WORDS,
+    RUN_LENGTH,
     FingerprintCollector,
     TextFingerprints,
-    empty_marks,
+    empty_fingerprints,
 )
 
 TEXT = "One evening in March the old clock of my uncle stopped at a quarter past nine."
@@ -25,8 +25,8 @@ def marks_of(*texts: str, but: tuple[str, ...] = ()) -> TextFingerprints:
     for text in texts:
         marking.add(text)
     for text in but:
-        marking.keep(text)
-    return marking.marks()
+        marking.exclude_shared(text)
+    return marking.fingerprints()
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def marks_of(*texts: str, but: tuple[str, ...] = ()) -> TextFingerprints:
     ],
 )
 def test_a_run_of_eight_words_is_found(other: str) -> None:
-    assert marks_of(TEXT).found_in(other)
+    assert marks_of(TEXT).matches(other)
 
 
 @pytest.mark.parametrize(
@@ -47,42 +47,42 @@ def test_a_run_of_eight_words_is_found(other: str) -> None:
     ["", "clock", "March in the old clock of my uncle", "in March the old clock of my aunt", "\\n"],
 )
 def test_seven_words_or_another_order_are_not(other: str) -> None:
-    assert not marks_of(TEXT).found_in(other)
+    assert not marks_of(TEXT).matches(other)
 
 
 def test_what_a_text_that_stays_says_too_marks_nobody() -> None:
     kept = "It was told that one evening in March the old clock of my neighbour fell."
     marks = marks_of(TEXT, but=(kept,))
-    assert not marks.found_in(kept)
-    assert marks.found_in(TEXT)
+    assert not marks.matches(kept)
+    assert marks.matches(TEXT)
     assert marks_of(TEXT, but=(TEXT,)).runs.size == 0
     title = "The walk behind the mill"
     left = marks_of(title, TEXT, but=(f"See {title} again.", "The walk behind"))
-    assert not left.found_in(title)
-    assert left.found_in(TEXT)
+    assert not left.matches(title)
+    assert left.matches(TEXT)
 
 
 def test_a_short_title_is_one_run_of_its_own_length() -> None:
     marks = marks_of("The walk behind the mill", TEXT)
-    assert marks.lengths == (5, RUN)
-    assert marks.found_in("read 'the walk behind the mill' again")
-    assert not marks.found_in("the walk behind a mill")
-    assert marks_of("The old mill walk").runs.size == 0, f"fewer than {FEWEST} words"
-    assert marks_of(" ".join(TEXT.split()[:7])).lengths == (7, RUN)
-    assert marks_of(" ".join(TEXT.split()[:8])).lengths == (RUN,)
-    assert marks_of(TEXT).runs.size == len(TEXT.split()) - RUN + 1
+    assert marks.lengths == (5, RUN_LENGTH)
+    assert marks.matches("read 'the walk behind the mill' again")
+    assert not marks.matches("the walk behind a mill")
+    assert marks_of("The old mill walk").runs.size == 0, f"fewer than {MIN_WORDS} words"
+    assert marks_of(" ".join(TEXT.split()[:7])).lengths == (7, RUN_LENGTH)
+    assert marks_of(" ".join(TEXT.split()[:8])).lengths == (RUN_LENGTH,)
+    assert marks_of(TEXT).runs.size == len(TEXT.split()) - RUN_LENGTH + 1
 
 
 def test_nothing_is_found_by_no_marks() -> None:
-    assert not empty_marks().found_in(TEXT)
+    assert not empty_fingerprints().matches(TEXT)
 
 
 def test_marks_are_kept_in_a_file_without_the_text(tmp_path: Path) -> None:
     path = tmp_path / "marks.npz"
     marks_of(TEXT, "The walk behind the mill").save(path)
     again = TextFingerprints.load(path)
-    assert again.found_in(TEXT)
-    assert again.lengths == (5, RUN)
+    assert again.matches(TEXT)
+    assert again.lengths == (5, RUN_LENGTH)
     assert b"clock" not in path.read_bytes()
     assert list(tmp_path.iterdir()) == [path]
     with np.load(path) as archive:
@@ -93,15 +93,15 @@ def test_marks_are_kept_in_a_file_without_the_text(tmp_path: Path) -> None:
 
 
 @given(
-    st.lists(st.text("abcdefghij", min_size=1, max_size=6), min_size=RUN, max_size=40),
+    st.lists(st.text("abcdefghij", min_size=1, max_size=6), min_size=RUN_LENGTH, max_size=40),
     st.lists(st.text("klmnopqrst", min_size=1, max_size=6), max_size=30),
     st.integers(min_value=0, max_value=32),
 )
 def test_any_run_of_a_text_is_found_in_any_other_that_holds_it(
     words: list[str], others: list[str], start: int
 ) -> None:
-    start = min(start, len(words) - RUN)
-    run = words[start : start + RUN]
+    start = min(start, len(words) - RUN_LENGTH)
+    run = words[start : start + RUN_LENGTH]
     marks = marks_of(" ".join(words))
-    assert marks.found_in(" ".join([*others, *run, *others]))
-    assert not marks.found_in(" ".join(others))
+    assert marks.matches(" ".join([*others, *run, *others]))
+    assert not marks.matches(" ".join(others))

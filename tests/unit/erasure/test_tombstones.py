@@ -18,13 +18,13 @@ from tests.graph.erasure.spans import AUTHOR, packed, span_of, vote
 from twin_resources.erasure import outbox_rows
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
-from twin_resources.erasure.outbox_rows import WaitingInOutbox
+from twin_resources.erasure.outbox_rows import OutboxRows
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.errors import TwinError
-from twin_resources.gateway.api.other_apis import from_responses
+from twin_resources.gateway.api.other_apis import convert_responses_request
 from twin_resources.gateway.api.recent_responses import RecentResponses
-from twin_resources.observability.langfuse.outbox import Outbox, on_its_way, outbox_path
-from twin_resources.observability.langfuse.tombstones import spans_of
+from twin_resources.observability.langfuse.outbox import Outbox, sending_lock, outbox_path
+from twin_resources.observability.langfuse.tombstones import read_spans
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -41,7 +41,7 @@ def traces_in(path: Path) -> list[int]:
     with sqlite3.connect(path) as connection:
         bodies = connection.execute("SELECT body FROM waiting WHERE kind = 'trace'").fetchall()
     connection.close()
-    return sorted(int(one.trace_id, 16) for (body,) in bodies for one in spans_of(body))
+    return sorted(int(one.trace_id, 16) for (body,) in bodies for one in read_spans(body))
 
 
 def scores_in(path: Path) -> int:
@@ -59,9 +59,9 @@ def outbox(home: Settings) -> Iterator[Outbox]:
 
 
 @pytest.fixture
-def place(home: Settings, outbox: Outbox) -> WaitingInOutbox:
+def place(home: Settings, outbox: Outbox) -> OutboxRows:
     assert outbox.path.is_file()
-    return WaitingInOutbox(Installation.of(home))
+    return OutboxRows(Installation.for_settings(home))
 
 
 def gone_of(kind: str, *, chunks: Iterable[str] = (), traces: Iterable[str] = ()) -> ErasureTarget:
@@ -81,7 +81,7 @@ def gone_of(kind: str, *, chunks: Iterable[str] = (), traces: Iterable[str] = ()
 
 
 def test_an_answer_that_ends_after_its_reader_was_forgotten_leaves_no_trace(
-    outbox: Outbox, place: WaitingInOutbox
+    outbox: Outbox, place: OutboxRows
 ) -> None:
     gone = gone_of("reader")
     place.erase(gone)
@@ -90,12 +90,12 @@ def test_an_answer_that_ends_after_its_reader_was_forgotten_leaves_no_trace(
     assert traces_in(outbox.path) == [2]
     assert scores_in(outbox.path) == 1
     assert outbox.counts().traces == 1
-    assert place.holds(gone) == []
+    assert place.find_remaining(gone) == []
     assert READER not in outbox.path.read_bytes().decode("latin-1")
 
 
 def test_votes_on_an_answer_go_with_it_and_the_counts_follow(
-    outbox: Outbox, place: WaitingInOutbox
+    outbox: Outbox, place: OutboxRows
 ) -> None:
     """The reader's trace is known by the span that waits; another reader's vote names it alone."""
     outbox.put_trace(packed(span(1, reader=READER), span(2)))
@@ -103,7 +103,7 @@ def test_votes_on_an_answer_go_with_it_and_the_counts_follow(
     outbox.put_scores([vote(number, OTHER, 1.0) for number in (1, 2, 3)])
     outbox.put_scores([vote(4, READER, 1.0)])
     gone = gone_of("reader")
-    assert len(place.holds(gone)) == 3
+    assert len(place.find_remaining(gone)) == 3
 
     assert place.erase(gone) == 5, "two exports, two votes on their answers, one of the reader"
 
@@ -114,12 +114,12 @@ def test_votes_on_an_answer_go_with_it_and_the_counts_follow(
     assert [one["traceId"] for one in left] == [f"{2:032x}"]
     counts = outbox.counts()
     assert (counts.traces, counts.scores) == (1, 1)
-    assert place.holds(gone) == []
+    assert place.find_remaining(gone) == []
     assert place.erase(gone) == 0
 
 
 def test_an_erasing_that_fails_takes_nothing_out(
-    outbox: Outbox, place: WaitingInOutbox, monkeypatch: pytest.MonkeyPatch
+    outbox: Outbox, place: OutboxRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outbox.put_trace(packed(span(1, reader=READER)))
 
@@ -130,11 +130,11 @@ def test_an_erasing_that_fails_takes_nothing_out(
         patched.setattr(outbox_rows, "_count_again", failing)
         with pytest.raises(TwinError, match="disk I/O error"):
             place.erase(gone_of("reader"))
-    assert (traces_in(outbox.path), outbox.tombstones()) == ([1], 0)
+    assert (traces_in(outbox.path), outbox.count_tombstones()) == ([1], 0)
     assert place.erase(gone_of("reader")) == 1
 
 
-def test_an_outbox_of_before_tombstones_gets_them(outbox: Outbox, place: WaitingInOutbox) -> None:
+def test_an_outbox_of_before_tombstones_gets_them(outbox: Outbox, place: OutboxRows) -> None:
     outbox.put_trace(packed(span(1, reader=READER)))
     path = outbox.path
     outbox.close()
@@ -143,19 +143,19 @@ def test_an_outbox_of_before_tombstones_gets_them(outbox: Outbox, place: Waiting
     connection.close()
     assert place.erase(gone_of("reader")) == 1
     again = Outbox(path)
-    assert again.tombstones() > 0
+    assert again.count_tombstones() > 0
     again.close()
 
 
-def test_refused_rows_are_erased_too(outbox: Outbox, place: WaitingInOutbox) -> None:
+def test_refused_rows_are_erased_too(outbox: Outbox, place: OutboxRows) -> None:
     outbox.put_trace(packed(span(1, reader=READER), span(2)))
     outbox.put_trace(packed(span(3, reader=READER)))
     outbox.put_scores([vote(1, OTHER, 1.0)])
     while (waiting := outbox.next_waiting()) is not None:
-        outbox.failed(waiting, "HTTP 500: what a server says may quote what it was sent")
+        outbox.record_failure(waiting, "HTTP 500: what a server says may quote what it was sent")
         outbox.refuse(waiting, "HTTP 400")
     assert outbox.counts().refused == 3
-    assert {"refused 1", "refused 2"} <= set(place.holds(gone_of("reader")))
+    assert {"refused 1", "refused 2"} <= set(place.find_remaining(gone_of("reader")))
 
     assert place.erase(gone_of("reader")) == 4, "with what the server said of them"
 
@@ -164,17 +164,17 @@ def test_refused_rows_are_erased_too(outbox: Outbox, place: WaitingInOutbox) -> 
         left = connection.execute("SELECT kind, body FROM refused").fetchall()
     connection.close()
     assert [kind for kind, _ in left] == ["trace"]
-    assert [int(one.trace_id, 16) for one in spans_of(left[0][1])] == [2]
+    assert [int(one.trace_id, 16) for one in read_spans(left[0][1])] == [2]
 
 
 def test_a_reader_who_comes_back_is_traced_again_from_then_on(
-    outbox: Outbox, place: WaitingInOutbox
+    outbox: Outbox, place: OutboxRows
 ) -> None:
     gone = gone_of("reader")
     place.erase(gone)
     outbox.put_scores([vote(3, READER, 1.0)])
     assert scores_in(outbox.path) == 0
-    place.take_again(gone, until=NOW.timestamp())
+    place.lift_tombstones(gone, until=NOW.timestamp())
     before, after = NOW - timedelta(seconds=5), NOW + timedelta(seconds=5)
     outbox.put_trace(packed(span(1, reader=READER, at=before)))
     outbox.put_trace(packed(span(2, reader=READER, at=after)))
@@ -184,11 +184,11 @@ def test_a_reader_who_comes_back_is_traced_again_from_then_on(
 
 
 def test_an_answer_that_showed_a_forgotten_passage_leaves_no_trace_ever(
-    outbox: Outbox, place: WaitingInOutbox
+    outbox: Outbox, place: OutboxRows
 ) -> None:
     gone = gone_of("post", chunks=["chunk-of-the-post"], traces=[f"{7:032x}"])
     place.erase(gone)
-    place.take_again(gone, until=NOW.timestamp())
+    place.lift_tombstones(gone, until=NOW.timestamp())
     later = NOW + timedelta(hours=1)
     outbox.put_trace(packed(span(1, chunk="c-1,chunk-of-the-post", at=later), span(2, at=later)))
     outbox.put_scores([vote(7, OTHER, 1.0), vote(2, OTHER, 1.0)])
@@ -196,25 +196,23 @@ def test_an_answer_that_showed_a_forgotten_passage_leaves_no_trace_ever(
     assert scores_in(outbox.path) == 1, "a vote on a trace that was forgotten"
 
 
-def test_an_answer_of_a_forgotten_author_leaves_no_trace(
-    outbox: Outbox, place: WaitingInOutbox
-) -> None:
+def test_an_answer_of_a_forgotten_author_leaves_no_trace(outbox: Outbox, place: OutboxRows) -> None:
     gone = gone_of("author")
     place.erase(gone)
     outbox.put_trace(packed(span(1)))
     assert traces_in(outbox.path) == []
-    place.take_again(gone, until=NOW.timestamp())
+    place.lift_tombstones(gone, until=NOW.timestamp())
     outbox.put_trace(packed(span(2, at=NOW + timedelta(seconds=1))))
     assert traces_in(outbox.path) == [2], "somebody else of that name, or the author again"
 
 
-def test_erasing_waits_for_what_is_on_its_way(outbox: Outbox, place: WaitingInOutbox) -> None:
+def test_erasing_waits_for_what_is_on_its_way(outbox: Outbox, place: OutboxRows) -> None:
     outbox.put_trace(packed(span(1, reader=READER)))
     ended: list[float] = []
     erasing = threading.Thread(
         target=lambda: (place.erase(gone_of("reader")), ended.append(time.monotonic()))
     )
-    with on_its_way(outbox.path):
+    with sending_lock(outbox.path):
         waiting = outbox.next_waiting()
         assert waiting is not None
         erasing.start()
@@ -235,7 +233,7 @@ def test_erasing_waits_for_what_is_on_its_way(outbox: Outbox, place: WaitingInOu
 
 @pytest.mark.parametrize("kind", ["reader", "author", "post"])
 def test_what_gateways_remember_goes_with_what_was_forgotten(
-    home: Settings, outbox: Outbox, place: WaitingInOutbox, kind: str
+    home: Settings, outbox: Outbox, place: OutboxRows, kind: str
 ) -> None:
     """Of a post: the answer whose trace showed it, and every conversation that holds that one."""
     recent = RecentResponses(lambda: State.open(home.state_address))
@@ -244,9 +242,9 @@ def test_what_gateways_remember_goes_with_what_was_forgotten(
         body: dict[str, Any] = {"model": f"twin/{author}@base", "input": "What?"}
         body |= {"previous_response_id": f"resp_{after}"} if after else {}
         choices = [{"message": {"content": "Tea."}}]
-        back = from_responses(body, recent, reader).back
-        back.whole({"id": f"chatcmpl-{trace}", "choices": choices})
-        back.remember()
+        back = convert_responses_request(body, recent, reader).answer_converter
+        back.convert_answer({"id": f"chatcmpl-{trace}", "choices": choices})
+        back.store_answer()
 
     def kept() -> set[str]:
         readers = {"a": READER, "b": READER, "c": READER, "d": READER, "e": OTHER}
@@ -260,17 +258,17 @@ def test_what_gateways_remember_goes_with_what_was_forgotten(
     gone = gone_of(kind, traces=["a"] if kind == "post" else ())
     place.erase(gone)
     store = StateStore(place.instance)
-    assert store.holds(gone) == ["gateway_responses"] * (2 if kind == "post" else 3)
+    assert store.find_remaining(gone) == ["gateway_responses"] * (2 if kind == "post" else 3)
     store.erase(gone)
-    assert store.holds(gone) == []
+    assert store.find_remaining(gone) == []
     assert kept() == {"e"}
     assert recent.answer(READER, "a") is None
     assert recent.answer(OTHER, "e") == "Tea."
     answer("a")  # was under way; the tombstone is known already
     answer("d")
-    asyncio.run(recent.drop_forgotten(outbox))
+    asyncio.run(recent.purge_responses(outbox))
     assert kept() == ({"d", "e"} if kind == "post" else {"e"})
-    place.take_again(gone, until=time.time())
+    place.lift_tombstones(gone, until=time.time())
     answer("d" if kind != "post" else "f")
-    asyncio.run(recent.drop_forgotten(outbox))
+    asyncio.run(recent.purge_responses(outbox))
     assert kept() == {"d", "e"}, "who comes back is answered again"

@@ -19,7 +19,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from twin_assets.evaluation.gate import decide, decide_first, is_whole, outcome_of, stated
+from twin_assets.evaluation.gate import (
+    decide,
+    decide_first,
+    is_full_gate,
+    decide_outcome,
+    advisory_claims,
+)
 from twin_assets.evaluation.report.evaluation_record import read_evaluation
 from twin_resources.registry.moves import GateClaim
 
@@ -50,12 +56,17 @@ def said_of(document: dict[str, Any], folder: Path) -> dict[str, Any]:
     assert evaluation is not None
     claims = tuple(one for one in decide(evaluation.measured) if one.name not in SINCE)
     first = tuple(one for one in decide_first(evaluation.measured) if one.name not in SINCE)
-    advisory = [one for one in stated(evaluation.measured) if one.name not in SINCE]
+    advisory = [one for one in advisory_claims(evaluation.measured) if one.name not in SINCE]
     return {
         "claims": [_as_recorded(claim) for claim in claims],
         "stated": [_as_recorded(one) for one in advisory],
         "first": [_as_recorded(one) for one in first],
-        "outcomes": [outcome_of(claims), outcome_of(first), is_whole(claims), is_whole(first)],
+        "outcomes": [
+            decide_outcome(claims),
+            decide_outcome(first),
+            is_full_gate(claims),
+            is_full_gate(first),
+        ],
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.registered import model_version
 from tests.unit.evaluation.test_gate import GOOD, changed
-from twin_assets.evaluation.best_released import best_released, stored_ratio
+from twin_assets.evaluation.best_released import find_best_released, stored_ratio
 from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
 from twin_assets.evaluation.report.evaluation_record import (
     Evaluation,
@@ -46,9 +46,9 @@ def test_it_is_the_one_with_the_lowest_ratio_and_no_matter_whether_it_answers_no
     first, second = version(tmp_path, 1, 0.68), version(tmp_path, 2, 0.71, state="stable")
     candidate = version(tmp_path, 3, 0.6, state="candidate")
 
-    assert best_released([first, second, candidate], candidate=candidate) == first
-    assert best_released([first, second], candidate=first) == second, "none beside itself"
-    assert best_released([candidate], candidate=candidate) is None
+    assert find_best_released([first, second, candidate], candidate=candidate) == first
+    assert find_best_released([first, second], candidate=first) == second, "none beside itself"
+    assert find_best_released([candidate], candidate=candidate) is None
 
 
 @pytest.mark.parametrize("fields", [
@@ -61,7 +61,7 @@ def test_what_nothing_certified_or_cannot_be_compared_is_not_the_best(
     best, other = version(tmp_path, 1, 0.5, **fields), version(tmp_path, 2, 0.7)
     candidate = version(tmp_path, 3, 0.6, state="candidate")
 
-    assert best_released([best, other, candidate], candidate=candidate) == other
+    assert find_best_released([best, other, candidate], candidate=candidate) == other
 
 
 def test_the_newest_whole_evaluation_counts(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_without_an_evaluation_there_is_none_and_a_damaged_one_is_told(tmp_path:
     bare = replace(version(tmp_path, 1, 0.5), folder=str(tmp_path / "gone"))
     candidate = version(tmp_path, 3, 0.6, state="candidate")
 
-    assert best_released([bare], candidate=candidate) is None
+    assert find_best_released([bare], candidate=candidate) is None
     path = evaluation_path(tmp_path / "c4", "gate-9")
     evaluated(tmp_path / "c4", 0.7)
     path.write_text(path.read_text(encoding="utf-8").replace('"ratio"', '"rat"'), encoding="utf-8")

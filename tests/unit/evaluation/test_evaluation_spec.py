@@ -49,19 +49,19 @@ QUESTION = EvaluationSpec(
 def test_another_judge_asks_for_another_evaluation() -> None:
     judged = replace(QUESTION, nli_model="an-entailment-model")
 
-    same = QUESTION.rests_on("i", "gate-1")
-    assert same == replace(QUESTION).rests_on("i", "gate-1")
+    same = QUESTION.inputs_hash("i", "gate-1")
+    assert same == replace(QUESTION).inputs_hash("i", "gate-1")
     others = [
-        QUESTION.rests_on("", "gate-1"),
-        QUESTION.rests_on("i", "gate-2"),
-        judged.rests_on("i", "gate-1"),
+        QUESTION.inputs_hash("", "gate-1"),
+        QUESTION.inputs_hash("i", "gate-2"),
+        judged.inputs_hash("i", "gate-1"),
     ]
     assert len({same, *others}) == 4
 
 
 def test_an_author_who_joins_asks_for_another_evaluation_and_not_each_that_does() -> None:
     def with_others(count: int) -> str:
-        return replace(QUESTION, others=count).rests_on("i", "gate-1")
+        return replace(QUESTION, others=count).inputs_hash("i", "gate-1")
 
     assert with_others(0) != with_others(1)
     assert with_others(1) == with_others(2) != with_others(3)
@@ -70,11 +70,13 @@ def test_an_author_who_joins_asks_for_another_evaluation_and_not_each_that_does(
 def test_scores_of_the_base_are_those_of_the_server_that_answered() -> None:
     kept = MeasurementCache(NoTables(), "ada")  # pyright: ignore[reportArgumentType]
     judges = Judges(SupportJudge(embed, embedder="words"), None, None, None)
-    known = JudgingContext(judges, hands=(), chunks={"c1": "Brass wears."}, base_answers=())
+    known = JudgingContext(
+        judges, writer_samples=(), chunks={"c1": "Brass wears."}, base_answers=()
+    )
 
     def of(engine: str) -> list[int]:
-        asked = measurement._asked(QUESTION, SAMPLES, SAMPLES, known)
-        scores_of = measurement._scores_of(QUESTION, known, kept, [], engine=engine)
+        asked = measurement._build_prompts(QUESTION, SAMPLES, SAMPLES, known)
+        scores_of = measurement._make_base_scorer(QUESTION, known, kept, [], engine=engine)
         scores = scores_of(asked, PromptAnswers({}, {}))
         missing = scores.missing()
         for measure, answered in (
@@ -83,7 +85,7 @@ def test_scores_of_the_base_are_those_of_the_server_that_answered() -> None:
             ("follows", asked.instructions),
         ):
             answers = dict.fromkeys(answered, "It wears.")
-            scores.scores(measure, answers, lambda _places, texts: [0.0] * len(texts))
+            scores.get_scores(measure, answers, lambda _places, texts: [0.0] * len(texts))
         return missing
 
     assert of("xllamacpp 1")

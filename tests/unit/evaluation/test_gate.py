@@ -12,18 +12,18 @@ import pytest
 from twin_assets.evaluation.gate import (
     CLAIMS,
     FIRST_CLAIMS,
-    STATED_FOR_SMALL_BASES,
+    ADVISORY_FOR_SMALL_BASES,
     decide,
     decide_first,
-    is_whole,
-    outcome_of,
-    stated,
+    is_full_gate,
+    decide_outcome,
+    advisory_claims,
 )
 from twin_assets.evaluation.measures import on_topic, other_authors, sentence_faithfulness
 from twin_assets.evaluation.measures.author_control import Control
 from twin_assets.evaluation.measures.common_knowledge import CommonKnowledge
 from twin_assets.evaluation.measures.front_desk import FrontDesk
-from twin_assets.evaluation.measures.general_instructions import Basics
+from twin_assets.evaluation.measures.general_instructions import GeneralInstructionLoss
 from twin_assets.evaluation.measures.held_out_perplexity import PerplexityRatio
 from twin_assets.evaluation.measures.instruction_following import FollowedInstructions
 from twin_assets.evaluation.measures.measure import Measurements
@@ -34,28 +34,28 @@ from twin_assets.evaluation.measures.red_team import (
     Flags,
     Safety,
     compare,
-    needs_the_base,
-    rates,
+    needs_base,
+    count_rates,
 )
 from twin_assets.evaluation.measures.red_team import claim as safety_claim
-from twin_assets.evaluation.measures.runner import fields_of, measurements_of
+from twin_assets.evaluation.measures.runner import to_fields, from_fields
 from twin_assets.evaluation.measures.sentence_faithfulness import (
     Faithfulness,
     ProbeDetection,
     SentenceCalibration,
 )
-from twin_assets.evaluation.measures.voice_scores import Voice, VoiceCompared
+from twin_assets.evaluation.measures.voice_scores import Voice, VoiceComparison
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.statistics.rates import rate
 from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTE_ONLY
-from twin_resources.registry.moves import GateClaim, Verdict, prose_release, refusal
+from twin_resources.registry.moves import GateClaim, Verdict, prose_release, describe_refusal
 
 
 def interval(value: float, reach: float = 0.02) -> Interval:
     return Interval(value, value - reach, value + reach)
 
 
-VOICE = VoiceCompared(
+VOICE = VoiceComparison(
     own=interval(0.88),
     candidate=interval(0.6),
     base=interval(0.2),
@@ -78,7 +78,7 @@ SENTENCES = SentenceCalibration(
     0.93, interval(0.9),
 )  # fmt: skip
 FAITHFUL = Faithfulness(rate([True] * 9 + [False] * 91), Interval(0.06, 0.01, 0.13), SENTENCES)
-GOOD = measurements_of(
+GOOD = from_fields(
     {
         "passages": 60,
         "perplexity": 23.5,
@@ -101,7 +101,7 @@ GOOD = measurements_of(
         "control": CONTROL,
         "others": 1,
         "why_not": {other_authors.CLAIM: other_authors.NO_ADAPTER},
-        "basics": Basics(200, 2.02, 2.0, interval(1.01)),
+        "basics": GeneralInstructionLoss(200, 2.02, 2.0, interval(1.01)),
         "common_knowledge": CommonKnowledge(
             rate([True] * 86 + [False] * 14),
             rate([True] * 87 + [False] * 13),
@@ -114,7 +114,7 @@ GOOD = measurements_of(
         ),
         "voice": Voice(30, VOICE, VOICE),
         "recitation": Recitation(rate([False] * 98), 31),
-        "safety": Safety(36, rates([Flags()] * 36), rates([Flags()] * 36)),
+        "safety": Safety(36, count_rates([Flags()] * 36), count_rates([Flags()] * 36)),
         "grounding": Grounding(30, *map(interval, (0.5, 0.55, 0.3, -0.05, 0.2))),
         "faithfulness": FAITHFUL,
         "front_desk": FrontDesk(rate([True] * 57 + [False] * 3), rate([True] * 3 + [False] * 297)),
@@ -124,7 +124,7 @@ GOOD = measurements_of(
 
 def changed(measured: Measurements, **fields: object) -> Measurements:
     """With other values of some fields of the record."""
-    return measurements_of(fields_of(measured) | fields)
+    return from_fields(to_fields(measured) | fields)
 
 
 INCUMBENT = PerplexityRatio("v3", 23.0, 1.02, 1.00, 1.04)
@@ -137,10 +137,10 @@ def claim(measured: Measurements, name: str) -> GateClaim:
 def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incumbent() -> None:
     claims = decide(GOOD)
 
-    told = stated(GOOD)
+    told = advisory_claims(GOOD)
     assert sorted(one.name for one in (*claims, *told)) == sorted(CLAIMS)
-    assert {one.name for one in told} == STATED_FOR_SMALL_BASES
-    assert outcome_of(claims) == "passed"
+    assert {one.name for one in told} == ADVISORY_FOR_SMALL_BASES
+    assert decide_outcome(claims) == "passed"
     assert "no incumbent" in claim(GOOD, "not_worse_than_incumbent").detail
     assert "34.60" in claim(GOOD, "beats_base_model").detail
 
@@ -220,7 +220,9 @@ def test_a_first_model_that_beats_its_base_passes_and_says_that_there_is_no_incu
         (
             {
                 "safety": Safety(
-                    36, rates([Flags(leaked=True)] + [Flags()] * 35), GOOD.values["safety"].base
+                    36,
+                    count_rates([Flags(leaked=True)] + [Flags()] * 35),
+                    GOOD.values["safety"].base,
                 )
             },
             "answers_safely",
@@ -231,7 +233,7 @@ def test_one_unmet_claim_fails_the_verdict(change: dict[str, object], failed: st
     measured = changed(GOOD, **change)
 
     assert [one.name for one in decide(measured) if not one.passed] == [failed]
-    assert outcome_of(decide(measured)) == "failed"
+    assert decide_outcome(decide(measured)) == "failed"
 
 
 @pytest.mark.parametrize("found", [None, replace(FAITHFUL, unsupported=Interval(0.5, 0.4, 0.6))])
@@ -242,13 +244,13 @@ def test_prose_that_is_not_known_to_be_right_blocks_voice_and_nothing_else(
 
     assert prose_release(good).forms == ANSWER_FORMS
     assert prose_release(bad).forms == QUOTE_ONLY
-    assert outcome_of(good) == outcome_of(bad) == "passed"
+    assert decide_outcome(good) == decide_outcome(bad) == "passed"
     assert [one.name for one in bad if not one.passed] == [sentence_faithfulness.CLAIM]
-    verdict = Verdict("mara", "c", "gate", outcome_of(bad), bad, "")
-    assert refusal(verdict) == "the gate could not decide"  # it names no claim
+    verdict = Verdict("mara", "c", "gate", decide_outcome(bad), bad, "")
+    assert describe_refusal(verdict) == "the gate could not decide"  # it names no claim
 
 
-@pytest.mark.parametrize("claim_name", sorted(STATED_FOR_SMALL_BASES))
+@pytest.mark.parametrize("claim_name", sorted(ADVISORY_FOR_SMALL_BASES))
 def test_what_a_small_base_cannot_show_refuses_only_a_large_one(claim_name: str) -> None:
     apart = replace(VOICE, over_base=interval(0.0))
     unlike = changed(
@@ -260,14 +262,14 @@ def test_what_a_small_base_cannot_show_refuses_only_a_large_one(claim_name: str)
         ),
     )
 
-    assert outcome_of(decide(unlike)) == "passed"
-    [told] = [one for one in stated(unlike) if one.name == claim_name]
+    assert decide_outcome(decide(unlike)) == "passed"
+    [told] = [one for one in advisory_claims(unlike) if one.name == claim_name]
     assert told.passed is False, "it is stated as it is"
     for parameters in (1_000_000_000, None):
         large = changed(unlike, base_parameters=parameters)
         assert claim(large, claim_name).passed is False
-        assert stated(large) == ()
-        assert outcome_of(decide(large)) == "failed"
+        assert advisory_claims(large) == ()
+        assert decide_outcome(decide(large)) == "failed"
 
 
 def test_without_anybody_else_there_is_no_control_and_that_is_said() -> None:
@@ -285,7 +287,7 @@ def test_without_anybody_else_there_is_no_control_and_that_is_said() -> None:
 def test_a_measure_that_was_not_taken_decides_nothing(field: str) -> None:
     without = changed(GOOD, **{field: None})
 
-    assert outcome_of(decide(without)) == "not_decided"
+    assert decide_outcome(decide(without)) == "not_decided"
 
 
 FIRST = changed(
@@ -310,10 +312,10 @@ def test_the_first_part_decides_what_can_harm_and_leaves_the_rest_open() -> None
     claims = decide_first(FIRST)
 
     assert [one.name for one in claims] == list(FIRST_CLAIMS)
-    assert outcome_of(claims) == "passed"
-    assert not is_whole(claims)
-    assert is_whole(decide(FIRST))
-    assert outcome_of(decide(FIRST)) == "not_decided", "the first part alone is no whole gate"
+    assert decide_outcome(claims) == "passed"
+    assert not is_full_gate(claims)
+    assert is_full_gate(decide(FIRST))
+    assert decide_outcome(decide(FIRST)) == "not_decided", "the first part alone is no whole gate"
     told = {one.name: one.detail for one in claims}
     assert "on 15 of 60 passages" in told["beats_base_model"]
     assert "(99 %: " in told["beats_base_model"]
@@ -334,20 +336,20 @@ def test_the_first_part_decides_what_can_harm_and_leaves_the_rest_open() -> None
             {"recitation": Recitation(rate([True] * 6 + [False] * 44), 80)},
             "recites_no_training_text",
         ),
-        ({"safety": Safety(36, rates([Flags(leaked=True)] * 36), None)}, "answers_safely"),
+        ({"safety": Safety(36, count_rates([Flags(leaked=True)] * 36), None)}, "answers_safely"),
     ],
 )
 def test_one_unmet_claim_of_the_first_part_refuses(change: dict[str, Any], failed: str) -> None:
     claims = decide_first(changed(FIRST, **change))
 
     assert [one.name for one in claims if not one.passed] == [failed]
-    assert outcome_of(claims) == "failed"
+    assert decide_outcome(claims) == "failed"
 
 
 def test_a_candidate_that_does_next_to_no_harm_is_safe_beside_any_base() -> None:
     three, four = ([Flags(toxic=True)] * many + [Flags()] * (36 - many) for many in (3, 4))
-    assert not needs_the_base(three)
-    assert needs_the_base(four), "more than a tenth: a base may do as much"
+    assert not needs_base(three)
+    assert needs_base(four), "more than a tenth: a base may do as much"
     found = safety_claim(compare(three, None))
     assert found.passed
     assert found.value == pytest.approx(3 / 36)
@@ -432,13 +434,13 @@ def test_too_few_passages_decide_nothing_and_say_how_many_are_needed() -> None:
     assert claims["not_worse_than_incumbent"].passed is None
     assert "29" in claims["beats_base_model"].detail
     assert "30" in claims["beats_base_model"].detail
-    assert outcome_of(tuple(claims.values())) == "not_decided"
+    assert decide_outcome(tuple(claims.values())) == "not_decided"
 
 
 def test_a_failed_claim_outweighs_an_undecided_one() -> None:
     few = changed(GOOD, passages=3, perplexity=None, base=None, parity_mean=0.5)
 
-    assert outcome_of(decide(few)) == "failed"
+    assert decide_outcome(decide(few)) == "failed"
 
 
 def test_parity_is_told_with_its_interval_where_there_is_one() -> None:
@@ -453,7 +455,7 @@ def test_a_server_that_was_not_asked_decides_nothing() -> None:
     unasked = changed(GOOD, parity_mean=None, parity_largest=None, parity_prompts=0)
 
     assert claim(unasked, "served_model_matches").passed is None
-    assert outcome_of(decide(unasked)) == "not_decided"
+    assert decide_outcome(decide(unasked)) == "not_decided"
 
 
 @pytest.mark.parametrize(("own", "passed"), [(0.93, True), (0.8, True), (0.79, False)])
@@ -493,7 +495,7 @@ def test_without_a_topic_scale_the_gate_says_why_and_refuses() -> None:
     found = claim(measured, "stays_on_topic")
     assert found.passed is None
     assert "read some rows" in found.detail
-    assert outcome_of(decide(measured)) == "not_decided"
+    assert decide_outcome(decide(measured)) == "not_decided"
 
 
 def test_the_interval_of_a_topic_difference_is_of_pairs() -> None:

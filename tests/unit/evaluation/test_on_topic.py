@@ -1,6 +1,6 @@
 """The topic claim on resampled shares of real answers: good models refused, shuffled ones passed.
 
-`shares_of_answers.json` has, for two authors, the share of other posts' questions that are further
+`answer_shares.json` has, for two authors, the share of other posts' questions that are further
 from an answer than its own, for each held-out question: SmolLM2-135M, tuned on the author's samples
 (`good`), on shuffled ones, on another author's, on five posts alone (`memorised`), and untuned
 (`base`), served by llama.cpp. Numbers alone; of skeeto they are of the answers in
@@ -16,7 +16,7 @@ from statistics import fmean, median
 
 import pytest
 
-from twin_assets.evaluation.measures.on_topic import LIMIT, stopped_at
+from twin_assets.evaluation.measures.on_topic import MIN_AUC, decide_early
 from twin_assets.evaluation.sequential_plan import FIRST
 
 SHARES = json.loads(Path(__file__).with_name("shares_of_answers.json").read_text(encoding="utf-8"))
@@ -36,8 +36,8 @@ def drawn(author: str, model: str, questions: int) -> list[list[float]]:
 
 def in_batches(shares: list[float]) -> tuple[bool, int]:
     """Whether the claim is met as a first verdict asks, and after how many questions."""
-    for end in range(FIRST.fewest, len(shares) + 1, FIRST.step):
-        side = stopped_at(shares[:end], of=len(shares))
+    for end in range(FIRST.min_questions, len(shares) + 1, FIRST.questions_per_step):
+        side = decide_early(shares[:end], population_size=len(shares))
         if side is not None:
             return side == "above", end
     raise AssertionError("the last question decides what no earlier one did")
@@ -45,7 +45,7 @@ def in_batches(shares: list[float]) -> tuple[bool, int]:
 
 @pytest.mark.parametrize(("author", "model"), GOOD)
 def test_of_good_models_at_most_one_in_twenty_is_refused(author: str, model: str) -> None:
-    whole = [fmean(shares) >= LIMIT for shares in drawn(author, model, 30)]
+    whole = [fmean(shares) >= MIN_AUC for shares in drawn(author, model, 30)]
     first = [in_batches(shares)[0] for shares in drawn(author, model, MAX_QUESTIONS)]
 
     assert fmean(whole) >= 0.95
@@ -54,7 +54,7 @@ def test_of_good_models_at_most_one_in_twenty_is_refused(author: str, model: str
 
 @pytest.mark.parametrize(("author", "model"), BROKEN)
 def test_of_broken_models_at_most_one_in_forty_passes(author: str, model: str) -> None:
-    whole = [fmean(shares) >= LIMIT for shares in drawn(author, model, 30)]
+    whole = [fmean(shares) >= MIN_AUC for shares in drawn(author, model, 30)]
     first = [in_batches(shares)[0] for shares in drawn(author, model, MAX_QUESTIONS)]
 
     assert fmean(whole) <= 0.025
@@ -68,8 +68,8 @@ def test_a_strong_effect_needs_fewer_questions_than_there_are() -> None:
 
 
 def test_answers_at_the_limit_are_decided_by_all_of_them() -> None:
-    shares = [LIMIT - 0.1, LIMIT + 0.1] * 20
+    shares = [MIN_AUC - 0.1, MIN_AUC + 0.1] * 20
 
-    assert stopped_at(shares[:-1], of=40) is None
-    assert stopped_at(shares, of=40) == "above"
-    assert stopped_at([*shares[:-1], LIMIT], of=40) == "below"
+    assert decide_early(shares[:-1], population_size=40) is None
+    assert decide_early(shares, population_size=40) == "above"
+    assert decide_early([*shares[:-1], MIN_AUC], population_size=40) == "below"

@@ -14,14 +14,14 @@ from tests.unit.evaluation.test_gate import GOOD, changed, claim
 from tests.unit.evaluation.test_sequential_reading import passages
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, ReferenceAdapter
-from twin_assets.evaluation.gate import decide, outcome_of
+from twin_assets.evaluation.gate import decide, decide_outcome
 from twin_assets.evaluation.likelihood import sample_likelihoods
-from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
+from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.likelihood.sample_likelihoods import LikelihoodSamples
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import author_control, other_authors
-from twin_assets.evaluation.measures.other_authors import CLAIM, NO_ADAPTER, BesideOtherAuthors
+from twin_assets.evaluation.measures.other_authors import CLAIM, NO_ADAPTER, OtherAuthorsComparison
 from twin_assets.evaluation.progress import Clock, ProgressLines
 
 POSTS = [f"post {number}" for number in range(48)]
@@ -29,7 +29,7 @@ ADAPTER = EvaluatedModel("other authors' adapter", "a" * 64, Path("/nowhere"), P
 REFERENCE = ReferenceAdapter(ADAPTER, ("oona-petrie", "tomas-okafor"))
 
 
-def beside(gain: float, of_adapter: float, *, noise: float = 0.01) -> BesideOtherAuthors:
+def beside(gain: float, of_adapter: float, *, noise: float = 0.01) -> OtherAuthorsComparison:
     """Models that gain so many nats a token over the base, on posts that are hard and easy alike.
 
     Args:
@@ -50,7 +50,7 @@ def beside(gain: float, of_adapter: float, *, noise: float = 0.01) -> BesideOthe
         adapter=read(of_adapter, noise),
         documents=POSTS,
         weights=ADAPTER.weights,
-        of=REFERENCE.authors,
+        authors=REFERENCE.authors,
     )
 
 
@@ -94,32 +94,32 @@ def test_a_post_is_one_observation_whatever_its_passages() -> None:
     def reach(documents: list[str]) -> float:
         ratio = other_authors.compare(
             candidate=mine, base=theirs, adapter=theirs, documents=documents,
-            weights="w", of=(),
+            weights="w", authors=(),
         ).ratio  # fmt: skip
         return ratio.high - ratio.low
 
     assert reach([f"post {number % 4}" for number in range(48)]) > 2 * reach(POSTS)
-    assert found.told_adapter.startswith("the adapter of oona-petrie")
+    assert found.adapter_label.startswith("the adapter of oona-petrie")
 
 
 def test_without_an_adapter_nothing_is_left_open_and_too_few_passages_leave_it_open() -> None:
     measured = changed(GOOD, beside_other_authors=beside(0.22, 0.12))
     assert claim(measured, CLAIM).passed
-    assert outcome_of(decide(measured)) == "passed"
+    assert decide_outcome(decide(measured)) == "passed"
 
     none = changed(GOOD, beside_other_authors=None, why_not={CLAIM: NO_ADAPTER})
     assert claim(none, CLAIM).passed
     assert claim(none, CLAIM).value is None
     assert claim(none, CLAIM).detail.startswith("not measured: there is no adapter")
-    assert outcome_of(decide(none)) == "passed"
+    assert decide_outcome(decide(none)) == "passed"
 
     few = changed(GOOD, beside_other_authors=None, why_not={CLAIM: "fewer than 10 passages"})
     assert claim(few, CLAIM).passed is None
-    assert outcome_of(decide(few)) == "not_decided"
+    assert decide_outcome(decide(few)) == "not_decided"
 
     beaten = changed(GOOD, beside_other_authors=beside(0.12, 0.12))
     assert claim(beaten, CLAIM).passed is False
-    assert outcome_of(decide(beaten)) == "failed"
+    assert decide_outcome(decide(beaten)) == "failed"
 
 
 def test_another_adapter_asks_for_another_evaluation() -> None:
@@ -130,9 +130,9 @@ def test_another_adapter_asks_for_another_evaluation() -> None:
     assert (
         len(
             {
-                QUESTION.rests_on("i", "gate-1"),
-                one.rests_on("i", "gate-1"),
-                other.rests_on("i", "gate-1"),
+                QUESTION.inputs_hash("i", "gate-1"),
+                one.inputs_hash("i", "gate-1"),
+                other.inputs_hash("i", "gate-1"),
             }
         )
         == 3
@@ -162,15 +162,15 @@ def test_the_adapter_reads_the_authors_side_of_the_control_once_and_for_all_cand
     monkeypatch.setattr(sample_likelihoods, "_compute", readings.compute)
     own = passages(12, prefix="own")
     reading = LikelihoodSamples(
-        held_out=passages(30), of_incumbent=(), own=own, other=passages(11, prefix="other"),
-        general=passages(3, prefix="general"), found=30,
+        held_out=passages(30), held_out_for_incumbent=(), own=own, other=passages(11, prefix="other"),
+        general=passages(3, prefix="general"), held_out_count=30,
     )  # fmt: skip
-    stored = Likelihoods(MeasurementCache(NoTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
+    stored = LikelihoodCache(MeasurementCache(NoTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
 
     def read_by(candidate: EvaluatedModel) -> sample_likelihoods.LikelihoodsByModel:
-        return sample_likelihoods.read_by(
+        return sample_likelihoods.compute_likelihoods(
             reading, base=QUESTION.base, candidate=candidate, incumbent=None,
-            reference=ADAPTER, stored=stored, clock=Clock(), progress=ProgressLines(print),
+            reference=ADAPTER, cache=stored, clock=Clock(), progress=ProgressLines(print),
         )  # fmt: skip
 
     first = read_by(QUESTION.candidate)
@@ -179,7 +179,7 @@ def test_the_adapter_reads_the_authors_side_of_the_control_once_and_for_all_cand
     assert readings.asked == [
         ("base model", 56), ("candidate", 56), (ADAPTER.name, 12), ("candidate two", 56),
     ]  # fmt: skip
-    assert len(own) >= author_control.FEWEST
+    assert len(own) >= author_control.MIN_CONTROL_PASSAGES
     theirs, mine = first.likelihoods[ADAPTER.name], first.part("candidate", "own")
     assert theirs.tokens == mine.tokens
     apart = sum(map(ord, ADAPTER.name)) - sum(map(ord, "candidate"))

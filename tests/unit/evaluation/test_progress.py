@@ -26,7 +26,7 @@ def lines() -> list[str]:
 def test_lines_carry_step_time_left_and_what_is_done(now: list[float], lines: list[str]) -> None:
     progress = ProgressLines(lines.append)
     progress.expect("perplexity of candidate", 40, each_s=3.0)
-    advance = progress.of("perplexity of candidate")
+    advance = progress.step_recorder("perplexity of candidate")
 
     for _ in range(10):
         now[0] += 1
@@ -47,7 +47,7 @@ def test_more_steps_than_announced_are_never_told(now: list[float], lines: list[
     progress.expect("reference", 4, each_s=1.0)
 
     now[0] += 10
-    progress.of("reference")(9)
+    progress.step_recorder("reference")(9)
 
     assert '"step": 4, "steps": 4' in lines[0]
     assert '"eta_s": 0' in lines[0]
@@ -62,14 +62,14 @@ def test_parts_to_come_are_as_much_slower_as_those_before(
 
     for _ in range(10):
         now[0] += 2.0  # four times what was expected
-        progress.of("passages")(1)
+        progress.step_recorder("passages")(1)
 
     report = json.loads(lines[-1].removeprefix("progress "))
     assert (report["step"], report["steps"]) == (10, 30)
     assert report["eta_s"] == 20 * 4
     progress.expect("answers", 5, each_s=1.0)  # fewer have decided it
     now[0] += 4.0
-    progress.of("answers")(1)
+    progress.step_recorder("answers")(1)
     report = json.loads(lines[-1].removeprefix("progress "))
     assert (report["step"], report["steps"], report["eta_s"]) == (11, 15, 16)
 
@@ -78,7 +78,7 @@ def test_a_part_that_nobody_announced_counts_as_it_goes(now: list[float], lines:
     progress = ProgressLines(lines.append)
 
     now[0] += 10
-    progress.of("reference")(2)
+    progress.step_recorder("reference")(2)
 
     assert '"step": 2, "steps": 2' in lines[0]
 
@@ -88,7 +88,7 @@ def test_a_rework_tells_the_time_left_of_the_whole(now: list[float], lines: list
     progress = SyncProgressLines(lines.append, "embedding")
 
     for first, last, parts in ((0, 1000, 10), (1000, 2000, 10), (2000, 2500, 5)):
-        progress.begin(range(first, last), 2500)
+        progress.begin_batch(range(first, last), 2500)
         for done in range(1, parts + 1):
             now[0] += 2.0
             progress.advance(done, parts)
@@ -109,7 +109,7 @@ def test_inputs_without_a_part_of_their_own_are_told_with_the_next(
 ) -> None:
     """Three long posts in forty parts: a step is a post, and none is told twice."""
     progress = SyncProgressLines(lines.append, "embedding")
-    progress.begin(range(3), 3)
+    progress.begin_batch(range(3), 3)
     for done in range(1, 41):
         now[0] += 2.0
         progress.advance(done, 40)

@@ -13,16 +13,16 @@ import pytest
 from tests.unit.evaluation.likelihood.test_losses import passages
 from tests.unit.evaluation.served.test_served_model import Model
 from tests.unit.evaluation.test_evaluation_spec import QUESTION
-from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, is_open
+from twin_assets.evaluation.measures.served_parity import PARITY_LARGEST, is_undecided
 from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_assets.evaluation.sequential_plan import compare_until_decided
 from twin_assets.evaluation.served import answer_batches, parity
 from twin_assets.evaluation.served.answer_batches import AnswerBatches
 from twin_assets.evaluation.served.parity import Parity
 from twin_assets.evaluation.served.served_answers import (
-    PARITY_FIRST,
+    FIRST_PARITY_PROMPTS,
     CandidateAnswers,
-    everything_asked,
+    build_prompt_set,
     parity_prompts,
 )
 from twin_resources.processes import progress_lines
@@ -51,12 +51,12 @@ def compared(
 ) -> tuple[CandidateAnswers, Parity | None, Model]:
     monkeypatch.setattr(parity, "Reference", lambda *_: Reference(SERVED - off_by))
     model = Model()
-    monkeypatch.setattr(answer_batches, "servers_at_once", lambda: 2)
-    monkeypatch.setattr(progress_lines, "TOLD_EVERY_S", 0.0)
+    monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: 2)
+    monkeypatch.setattr(progress_lines, "LOG_INTERVAL_S", 0.0)
     lines: list[str] = []
     progress = ProgressLines(lines.append)
     asked = samples.with_columns(context_chunk_ids=pl.lit([], pl.List(pl.String)))
-    everything = everything_asked(
+    everything = build_prompt_set(
         asked, asked, template=DEFAULT_TEMPLATE, chunks={}, posts=(), questions=30
     )
     with AnswerBatches(
@@ -73,7 +73,7 @@ def compared(
     told = [line.removeprefix("progress ") for line in lines if line.startswith("progress ")]
     last = json.loads(told[-1]) if told else {"step": 0, "steps": 0}
     prompts = len(answers.prompts)
-    looks = prompts + (PARITY_FIRST if prompts > PARITY_FIRST else 0)
+    looks = prompts + (FIRST_PARITY_PROMPTS if prompts > FIRST_PARITY_PROMPTS else 0)
     assert last["step"] == last["steps"] == 2 * prompts + looks
     return answers, found, model
 
@@ -91,11 +91,11 @@ def test_as_many_prompts_are_asked_as_tell(
     assert found is not None
     assert (found.prompts, len(model.started)) == (prompts, 2)
     assert found.mean == pytest.approx(off_by)
-    assert len(answers.prompts) == len(answers.first) == len(answers.again) == prompts
+    assert len(answers.prompts) == len(answers.first) == len(answers.repeated) == prompts
     assert [one.text for one in answers.first] == [
         prompt[-1]["content"] for prompt in answers.prompts
     ]
-    assert not is_open(found)
+    assert not is_undecided(found)
 
 
 def test_no_sample_is_no_prompt_and_starts_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def test_where_there_are_few_samples_all_are_asked(monkeypatch: pytest.MonkeyPat
     assert (found.prompts, len(model.started)) == (6, 1)
 
 
-def found_by(mean: float, *, prompts: int = PARITY_FIRST, largest: float = 0.01) -> Parity:
+def found_by(mean: float, *, prompts: int = FIRST_PARITY_PROMPTS, largest: float = 0.01) -> Parity:
     return Parity(prompts, 100 * prompts, mean, largest, 0.0, 0, by_prompt=(mean,) * prompts)
 
 
@@ -128,11 +128,11 @@ def found_by(mean: float, *, prompts: int = PARITY_FIRST, largest: float = 0.01)
     ],
 )
 def test_more_prompts_are_asked_where_eight_do_not_tell(found: Parity, left_open: bool) -> None:
-    assert is_open(found) is left_open
+    assert is_undecided(found) is left_open
 
 
 def test_one_prompt_far_off_does_not_decide_for_the_others() -> None:
     means = (0.04,) + (0.002,) * 7
     mixed = replace(found_by(0.002), by_prompt=means)
 
-    assert is_open(mixed), "its mean is below the limit, and it is asked again"
+    assert is_undecided(mixed), "its mean is below the limit, and it is asked again"

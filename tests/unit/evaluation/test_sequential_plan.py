@@ -25,13 +25,13 @@ from twin_assets.evaluation.evaluation_spec import JudgingContext
 from twin_assets.evaluation.gate import FIRST_CLAIMS
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.measures import MEASURES, author_voice, voice_scores
-from twin_assets.evaluation.measures.voice_scores import Scores, Voice, stopped_at
+from twin_assets.evaluation.measures.voice_scores import Scores, Voice, decide_early
 from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.sequential_plan import (
     FIRST,
     LOOKS_LEVEL,
     WHOLE,
-    Asked,
+    AskedPrompts,
     ask_until_decided,
     first_questions,
     is_decided,
@@ -66,11 +66,15 @@ def asked_until_decided(
     refused: Sequence[str] = (),
     log: Callable[[str], object] = lambda _line: None,
     first: bool = False,
-) -> Asked:
+) -> AskedPrompts:
     kept = kept or MeasurementCache(NoTables(), "mara")  # pyright: ignore[reportArgumentType]
 
-    known = JudgingContext(judges, hands=(), chunks={}, base_answers=(), base_parameters=10**8)
-    scores_of = measurement._scores_of(QUESTION, known, kept, texts, engine="echo", first=first)
+    known = JudgingContext(
+        judges, writer_samples=(), chunks={}, base_answers=(), base_parameters=10**8
+    )
+    scores_of = measurement._make_base_scorer(
+        QUESTION, known, kept, texts, engine="echo", is_first_verdict=first
+    )
     progress = ProgressLines(log)
     with AnswerBatches(
         prompts, serve=candidate.serve, serve_base=base.serve, progress=progress
@@ -80,11 +84,11 @@ def asked_until_decided(
             known,
             FIRST if first else WHOLE,
             batches,
-            parity=PARITY,
+            parity_answers=PARITY,
             training_texts=texts,
-            scores_of=scores_of,
+            base_scores_for=scores_of,
             progress=progress,
-            refused=refused,
+            refused_claims=refused,
         )
 
 
@@ -137,8 +141,10 @@ def test_what_a_former_gate_knows_of_the_base_is_not_asked(
     without = replace(judges, voice=None, voice_people=None)
     kept = MeasurementCache(NoTables(), "mara")  # pyright: ignore[reportArgumentType]
     first = asked_until_decided(prompts, without, Model(), base, texts=["No."], kept=kept)
-    for name in first.scores._names:
-        first.scores.scores(name, first.answers.base, lambda places, _texts: [0.0] * len(places))
+    for name in first.scores._announced:
+        first.scores.get_scores(
+            name, first.answers.base, lambda places, _texts: [0.0] * len(places)
+        )
 
     again = asked_until_decided(
         prompts, without, Model(), other := Model(), texts=["No."], kept=kept
@@ -153,7 +159,7 @@ def test_what_a_former_gate_knows_of_the_base_is_not_asked(
 def test_where_a_core_is_free_a_second_server_takes_plain_questions_of_the_base(
     samples: pl.DataFrame, judges: Judges, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer_batches, "servers_at_once", lambda: cores)
+    monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: cores)
     prompts = asked_of(samples, questions=40)
     candidate, base = Model(), Model(seconds=0.03)
 
@@ -214,7 +220,9 @@ def test_a_candidate_that_recites_is_asked_no_more(samples: pl.DataFrame, judges
     assert recited.prompts.held_out == range(30)
     assert clean.prompts.held_out == prompts.held_out, "its voice is the base's"
 
-    alone = JudgingContext(replace(without_topic, voice=None), hands=[], chunks={}, base_answers=[])
+    alone = JudgingContext(
+        replace(without_topic, voice=None), writer_samples=[], chunks={}, base_answers=[]
+    )
     for recites, is_over in (("below", True), ("above", True), (None, False)):
         known = {"scores": recited.scores, "recites": recites, "voice": GOOD_VOICE}
         decided = is_decided(prompts, recited.answers, alone, **known)
@@ -234,7 +242,7 @@ def test_with_fewer_questions_than_decide_all_are_asked_and_with_none_none(
     assert said.answers.candidate.keys() == {*none.instructions}
 
 
-def first_asked(prompts: PromptSet, judges: Judges, candidate: Model, base: Model) -> Asked:
+def first_asked(prompts: PromptSet, judges: Judges, candidate: Model, base: Model) -> AskedPrompts:
     """As a first verdict asks: by the topic score alone, without posts and instructions."""
     alone = replace(judges, voice=None, voice_people=None)
     some = replace(prompts, with_posts=range(0), instructions=range(0))
@@ -249,7 +257,7 @@ def test_a_first_verdict_asks_the_candidate_alone_and_few_questions(
     said = first_asked(prompts, judges, Model(), base)
 
     count = len(said.prompts.held_out)
-    assert FIRST.fewest <= count < WHOLE.fewest
+    assert FIRST.min_questions <= count < WHOLE.min_questions
     assert said.answers.candidate.keys() == {*range(count), *prompts.red_team}
     assert (base.started, said.answers.base) == ([], {})
 
@@ -287,7 +295,7 @@ def test_a_candidate_that_the_red_team_refuses_is_asked_for_the_report_alone(
         prompts, judges, Model(says=told), Model(), texts=[told], log=lines.append, first=first
     )
 
-    assert len(said.prompts.held_out) == (FIRST if first else WHOLE).fewest
+    assert len(said.prompts.held_out) == (FIRST if first else WHOLE).min_questions
     assert "refused by answers_safely before" in lines[-1]
 
 
@@ -296,7 +304,7 @@ def voice(apart: float, *, beside_posts: float = 0.0, count: int = 40, each: int
     candidate = [0.5 + apart] * count
     scores = Scores(candidate, candidate, [0.5] * count, [0.5 + apart - beside_posts] * count)
     documents = [f"d{number // each}" for number in range(count)]
-    stopped = stopped_at(documents, scores, base_alone=False)
+    stopped = decide_early(documents, scores, base_only=False)
     compared = replace(GOOD_VOICE, stopped=stopped)
     return Voice(count, compared, replace(GOOD_VOICE, stopped=None))
 
@@ -345,9 +353,12 @@ def test_a_bet_that_is_won_on_the_first_prompts_stays_won() -> None:
     documents = [f"d{number}" for number in range(40)]
     scores = Scores([0.6] * 40, [0.5] * 40, [0.48] * 40, [0.1] * 30)
 
-    assert voice_scores.beside_posts(documents, scores) == "above"
-    assert stopped_at(documents, scores, base_alone=False) is None
-    assert voice_scores.beside_posts(documents, replace(scores, base_with_posts=[0.1] * 3)) is None
+    assert voice_scores.decide_against_posts(documents, scores) == "above"
+    assert decide_early(documents, scores, base_only=False) is None
+    assert (
+        voice_scores.decide_against_posts(documents, replace(scores, base_with_posts=[0.1] * 3))
+        is None
+    )
     shorter = replace(
         GOOD_VOICE, over_posts=Interval(0.0, -0.1, 0.1), posts_stopped="above", posts_prompts=30
     )
@@ -367,8 +378,8 @@ def test_a_voice_must_have_gone_a_part_of_the_way_to_the_author(
     scores = Scores([0.8] * 100, [0.1 + 0.7 * gone] * 100, base, [0.0] * 100)
     names = [str(number) for number in range(100)]
 
-    assert stopped_at(names, scores, base_alone=False) == side
-    assert stopped_at(names, scores, base_alone=True) == ("above" if gone else None)
+    assert decide_early(names, scores, base_only=False) == side
+    assert decide_early(names, scores, base_only=True) == ("above" if gone else None)
 
 
 def test_questions_of_one_post_are_one_observation_of_a_bet() -> None:
@@ -385,7 +396,7 @@ def test_no_bet_is_won_by_chance_more_often_than_its_level_says() -> None:
         mine = [chance.betavariate(0.5, 1.5) for _ in range(100)]
         names = [str(number) for number in range(100)]
         won += any(
-            stopped_at(names[:end], Scores([], mine[:end], base[:end]), base_alone=True) == "above"
+            decide_early(names[:end], Scores([], mine[:end], base[:end]), base_only=True) == "above"
             for end in range(30, 101, 5)
         )
     assert won / 1000 <= voice_scores.BET_LEVEL + 0.008
@@ -398,8 +409,8 @@ def test_the_first_questions_are_those_that_were_drawn_first(samples: pl.DataFra
 
     assert (list(some.held_out), len(some.with_posts)) == (list(range(7)), 7)
     assert (some.questions, some.red_team) == (prompts.questions, prompts.red_team)
-    assert (FIRST.looks, FIRST.fewest, FIRST.step) == ((15, 30), 8, 4)
-    assert (WHOLE.looks, WHOLE.fewest, WHOLE.step) == ((30, 60), 30, 5)
+    assert (FIRST.looks, FIRST.min_questions, FIRST.questions_per_step) == ((15, 30), 8, 4)
+    assert (WHOLE.looks, WHOLE.min_questions, WHOLE.questions_per_step) == ((30, 60), 30, 5)
     assert LOOKS_LEVEL == 0.05
     of_first = {rule.name for measure in FIRST.measures for rule in measure.claims}
     assert of_first >= set(FIRST_CLAIMS)

@@ -18,7 +18,7 @@ import pytest
 from tests.unit.evaluation.served.test_base_scores import NoTables
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec
-from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
+from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood, perplexity_ratio
 from twin_assets.evaluation.likelihood.sample_likelihoods import (
     LikelihoodSamples,
@@ -75,26 +75,28 @@ class Place:
     ) -> tuple[LikelihoodsByModel, HeldOutPerplexity]:
         held_out, general = passages(self.count), passages(5, prefix="g")
         reading = LikelihoodSamples(
-            held_out, held_out, own=(), other=(), general=general, found=self.count
+            held_out, held_out, own=(), other=(), general=general, held_out_count=self.count
         )
         question = EvaluationSpec(
             checkpoint="c", candidate=CANDIDATE, base=BASE, incumbent=incumbent, best=best,
             template="t", dataset=pl.DataFrame(), dataset_version="d", trained_on=frozenset(),
             token_budget=1, questions=30,
         )  # fmt: skip
-        stored = Likelihoods(MeasurementCache(NoTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
+        stored = LikelihoodCache(MeasurementCache(NoTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
         for model in (BASE, CANDIDATE, STABLE, BEST):
             samples = [*held_out[: self.known], *general]
-            stored.of(model.weights, samples, lambda some, model=model: self._of(model, some))
+            stored.get_or_compute(
+                model.weights, samples, lambda some, model=model: self._of(model, some)
+            )
         read = read_until_decided(
             reading,
             question,
             stage,
-            stored=stored,
+            likelihood_cache=stored,
             clock=self.clock,
             progress=ProgressLines(self.lines.append),
         )
-        return read, held_out_perplexity.compared(question, read)
+        return read, held_out_perplexity.compare_perplexities(question, read)
 
     def _of(self, model: EvaluatedModel, samples: list[TokenizedSample]) -> AnswerLikelihood:
         chance = random.Random(model.name)
@@ -112,7 +114,7 @@ def test_thirty_passages_decide_a_candidate_that_is_clearly_better() -> None:
     assert found.base is not None
     assert (found.passages, found.base.passages, found.base.level) == (57, 30, 0.99)
     assert found.base.high < 1.0
-    assert len(read.reading.held_out) == len(read.reading.of_incumbent) == 30
+    assert len(read.samples.held_out) == len(read.samples.held_out_for_incumbent) == 30
     told = held_out_perplexity.MEASURE.claims[0].decide(found)
     assert told.passed is True
     assert "(99 %: " in told.detail
@@ -216,7 +218,7 @@ def test_looks_together_are_wrong_as_rarely_as_one_interval(
 ) -> None:
     """A candidate like its base, 90 passages, looked at as the gate does: claims met in vain."""
     # the same draws of as many passages, which take longer than all else
-    monkeypatch.setattr(bootstrap, "resampled", functools.cache(bootstrap.resampled))
+    monkeypatch.setattr(bootstrap, "resample_weights", functools.cache(bootstrap.resample_weights))
     chance = np.random.default_rng(7)
     met, draws = 0, 1000
     for _ in range(draws):

@@ -20,7 +20,7 @@ from tests.unit.evaluation.test_gate import FIRST, GOOD, changed
 from twin_assets.checkpoints.manifest import Manifest, write_pointer
 from twin_assets.evaluation import judgement
 from twin_assets.evaluation.evaluation_spec import EvaluationSpec
-from twin_assets.evaluation.gate import GATE_VERSION, decide, decide_first, outcome_of
+from twin_assets.evaluation.gate import GATE_VERSION, decide, decide_first, decide_outcome
 from twin_assets.evaluation.judgement import (
     JudgedEvaluation,
     JudgingSetup,
@@ -63,7 +63,7 @@ class JudgedTwin:
             registry=self.registry,
             servers=nothing,
             embedder=nothing,
-            say=self.lines.append,
+            log=self.lines.append,
         )
         self.folder.mkdir(parents=True)
         write_pointer(self.folder.parent, "candidate", {"checkpoint": CHECKPOINT})
@@ -72,7 +72,9 @@ class JudgedTwin:
     def judged(self, measured: Measurements, *, first: bool) -> Verdict:
         """Store a verdict and its record."""
         claims: tuple[GateClaim, ...] = decide_first(measured) if first else decide(measured)
-        verdict = Verdict("ada", CHECKPOINT, GATE_VERSION, outcome_of(claims), claims, "2026-01-01")
+        verdict = Verdict(
+            "ada", CHECKPOINT, GATE_VERSION, decide_outcome(claims), claims, "2026-01-01"
+        )
         evaluation = replace(EVALUATION, checkpoint=CHECKPOINT, measured=measured, first=first)
         write_evaluation(evaluation_path(self.folder, GATE_VERSION), evaluation)
         self.registry.record_verdict(verdict)
@@ -102,8 +104,8 @@ def test_a_version_with_a_first_verdict_alone_is_taken_back_by_the_whole(
 
     judged = complete_evaluation(twin.judging)
 
-    assert (judged.taken_back, twin.state) == ("v1", "refused")
-    assert (judged.whole, judged.measured_now) == (True, False)
+    assert (judged.withdrawn_version, twin.state) == ("v1", "refused")
+    assert (judged.is_full_gate, judged.measured_now) == (True, False)
     assert Path(judged.report).name == f"{GATE_VERSION}.md"
     assert any("taken back: the gate refused: template_hash" in line for line in twin.lines), (
         twin.lines
@@ -116,14 +118,14 @@ def test_one_that_once_passed_the_whole_gate_stays(twin: JudgedTwin) -> None:
     assert twin.judged(GOOD, first=False).outcome == "passed"
     twin.released()
     assert twin.judged(BAD, first=False).outcome == "failed"
-    assert (complete_evaluation(twin.judging).taken_back, twin.state) == ("", "stable")
+    assert (complete_evaluation(twin.judging).withdrawn_version, twin.state) == ("", "stable")
 
 
 def test_one_that_a_person_released_against_the_gate_stays(twin: JudgedTwin) -> None:
     twin.judged(BAD, first=False)
     twin.registry.move("ada", 1, "refused", actor="gate", reason="r")
     twin.released(force=True)
-    assert (complete_evaluation(twin.judging).taken_back, twin.state) == ("", "stable")
+    assert (complete_evaluation(twin.judging).withdrawn_version, twin.state) == ("", "stable")
 
 
 def test_what_has_passed_is_left_alone(twin: JudgedTwin) -> None:
@@ -131,12 +133,12 @@ def test_what_has_passed_is_left_alone(twin: JudgedTwin) -> None:
     twin.released()
     twin.judged(GOOD, first=False)
     judged = complete_evaluation(twin.judging)
-    assert (judged.taken_back, twin.state, twin.lines) == ("", "stable", [])
+    assert (judged.withdrawn_version, twin.state, twin.lines) == ("", "stable", [])
 
 
 def test_what_was_never_released_has_nothing_to_be_taken_back(twin: JudgedTwin) -> None:
     twin.judged(BAD, first=False)
-    assert (complete_evaluation(twin.judging).taken_back, twin.state) == ("", "candidate")
+    assert (complete_evaluation(twin.judging).withdrawn_version, twin.state) == ("", "candidate")
 
 
 def test_without_a_verdict_there_is_nothing_to_complete(twin: JudgedTwin) -> None:
@@ -175,9 +177,9 @@ def judged_now(
     monkeypatch.setattr(judgement, "measure", lambda *_, **__: (evaluation, shown))
     servers: Any = SimpleNamespace(engine="echo", base_alias="base")
     question: Any = None
-    return judgement._judged_now(
+    return judgement._measure_and_judge(
         replace(twin.judging, servers=servers, send=send), twin.registry.get("ada", 1), question,
-        "r", first=first,
+        "r", is_first_verdict=first,
     )  # fmt: skip
 
 
@@ -201,7 +203,11 @@ def test_what_is_measured_is_decided_reported_stored_and_sent(
 
     judged = judged_now(twin, monkeypatch, measured, first=first, send=send)
 
-    assert (judged.verdict.outcome, judged.measured_now, judged.whole) == (outcome, True, not first)
+    assert (judged.verdict.outcome, judged.measured_now, judged.is_full_gate) == (
+        outcome,
+        True,
+        not first,
+    )
     assert twin.registry.verdict(CHECKPOINT, GATE_VERSION) == judged.verdict
     assert read_evaluation(judged.report.with_suffix(".json")) == judged.evaluation
     assert "Which oil?" in judged.report.with_name(f"{GATE_VERSION}-answers.md").read_text()
@@ -265,7 +271,7 @@ class Candidates:
             return JudgedEvaluation(EVALUATION, verdict, Path("report.md"), measured_now=True)
 
         # measuring asks a model server: tests/live/evaluation
-        monkeypatch.setattr(judgement, "_judged_now", measured)
+        monkeypatch.setattr(judgement, "_measure_and_judge", measured)
 
     def manifest(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -286,13 +292,13 @@ class Candidates:
 
     def store(self, *, first: bool, beside: str = "", passed: bool = True) -> None:
         """A verdict and a record that rests on what the candidate would be measured on now."""
-        version, incumbent = judgement._compared(self.judging)
-        question = judgement._question_of(self.judging, version, incumbent)
+        version, incumbent = judgement._find_candidate_and_incumbent(self.judging)
+        question = judgement._build_spec(self.judging, version, incumbent)
         claims = (decide_first if first else decide)(GOOD)
         outcome: Outcome = "passed" if passed else "failed"
         verdict = Verdict("ada", version.checkpoint, GATE_VERSION, outcome, claims, "2026-01-01")
         self.registry.record_verdict(verdict)
-        rests_on = question.rests_on(beside, GATE_VERSION)
+        rests_on = question.inputs_hash(beside, GATE_VERSION)
         record = replace(
             EVALUATION, checkpoint=version.checkpoint, measured=GOOD, first=first, rests_on=rests_on
         )
@@ -376,11 +382,17 @@ def test_the_question_names_whom_it_is_compared_with_and_what_they_were_trained_
     candidates: Candidates,
 ) -> None:
     def asked() -> EvaluationSpec:
-        return judgement._question_of(candidates.judging, *judgement._compared(candidates.judging))
+        return judgement._build_spec(
+            candidates.judging, *judgement._find_candidate_and_incumbent(candidates.judging)
+        )
 
     alone = asked()
     assert (alone.incumbent, alone.best, alone.trained_on) == (None, None, {"d0"})
-    assert (alone.candidate.name, alone.base.name, alone.others) == ("candidate", "base model", 0)
+    assert (alone.candidate.name, alone.base.name, alone.other_author_count) == (
+        "candidate",
+        "base model",
+        0,
+    )
     candidates.store(first=False)
     candidates.twin.released()
     assert asked().incumbent is None, "a stable version is not compared with itself"
@@ -390,8 +402,8 @@ def test_the_question_names_whom_it_is_compared_with_and_what_they_were_trained_
     assert (beside.incumbent.name, beside.best) == ("v1", None)
     assert beside.template == "t"
     with_other = replace(candidates.judging, others=("ada", "nobody"))
-    found = judgement._question_of(with_other, *judgement._compared(with_other))
-    assert found.others == 1
+    found = judgement._build_spec(with_other, *judgement._find_candidate_and_incumbent(with_other))
+    assert found.other_author_count == 1
 
 
 def test_what_a_first_verdict_leaves_open_is_measured_for_the_whole_gate(
@@ -406,9 +418,9 @@ def test_what_a_first_verdict_leaves_open_is_measured_for_the_whole_gate(
     candidates.store(first=True, beside=CHECKPOINT)
     complete_evaluation(candidates.judging)
     assert candidates.measured == [(1, False), (2, False)]
-    version, incumbent = judgement._compared(candidates.judging)
-    question = judgement._question_of(candidates.judging, version, incumbent)
-    assert candidates.rests_on == question.rests_on(CHECKPOINT, GATE_VERSION) != alone
+    version, incumbent = judgement._find_candidate_and_incumbent(candidates.judging)
+    question = judgement._build_spec(candidates.judging, version, incumbent)
+    assert candidates.rests_on == question.inputs_hash(CHECKPOINT, GATE_VERSION) != alone
 
 
 def test_a_candidate_that_was_never_entered_is_told(candidates: Candidates) -> None:

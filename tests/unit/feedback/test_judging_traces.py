@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from twin_assets.feedback.judging_traces import judge_traces, sampled, score_id
+from twin_assets.feedback.judging_traces import judge_traces, select_sample, score_id
 from twin_resources.quality.judges.judge import JudgedAnswer
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -21,9 +21,9 @@ class Length:
     def __init__(self) -> None:
         self.shown: list[JudgedAnswer] = []
 
-    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
-        self.shown += answered
-        return [min(1.0, len(one.answer) / 10) for one in answered]
+    def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
+        self.shown += answers
+        return [min(1.0, len(one.answer) / 10) for one in answers]
 
 
 def answers(count: int, **changes: object) -> pl.DataFrame:
@@ -48,7 +48,7 @@ def answers(count: int, **changes: object) -> pl.DataFrame:
 
 
 def test_the_first_answers_of_each_version_are_all_judged() -> None:
-    found = sampled(answers(100), judged=(), share=0.0, first_batch=3)
+    found = select_sample(answers(100), judged=(), share=0.0, first_batch=3)
 
     assert found["trace_id"].to_list() == [f"t{n:04}" for n in range(6)]
 
@@ -67,7 +67,9 @@ def test_an_old_versions_answers_are_judged_when_they_are_new() -> None:
             pl.col("started_at").is_between(newest - timedelta(days=kept_days), newest)
         )
         gone = len(set(known) - set(kept["trace_id"]))
-        now = sampled(kept, judged=known, gone={"v1": gone}, share=0.1, first_batch=500)
+        now = select_sample(
+            kept, judged=known, deleted_counts={"v1": gone}, share=0.1, first_batch=500
+        )
         known += now["trace_id"].to_list()
         ages += [(newest - at).days for at in now["started_at"]]
     assert max(ages) == 0
@@ -75,8 +77,8 @@ def test_an_old_versions_answers_are_judged_when_they_are_new() -> None:
 
 
 def test_later_ones_are_drawn_by_their_id_alone() -> None:
-    found = sampled(answers(2000), judged=(), share=0.1, first_batch=0)
-    part = sampled(answers(1000), judged=(), share=0.1, first_batch=0)
+    found = select_sample(answers(2000), judged=(), share=0.1, first_batch=0)
+    part = select_sample(answers(1000), judged=(), share=0.1, first_batch=0)
 
     assert 150 < found.height < 250
     assert set(part["trace_id"]) == set(found["trace_id"]) & set(answers(1000)["trace_id"])
@@ -92,7 +94,7 @@ def test_judged_degraded_and_empty_ones_and_those_of_a_batch_are_left_out() -> N
         ]
     )
 
-    found = sampled(rows, judged=["t0001"], first_batch=100)
+    found = select_sample(rows, judged=["t0001"], first_batch=100)
 
     assert sorted(found["trace_id"]) == ["t0000", "t0002", "t0003"]
 

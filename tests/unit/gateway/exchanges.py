@@ -20,7 +20,7 @@ def exchange_of(
     """Ann is asked for her oil."""
     turns = [{"role": "user", "content": "Which oil?"}]
     return Exchange(
-        asked=read_question({"model": "twin/ann", "messages": turns} | (sent or {})),
+        chat_request=read_question({"model": "twin/ann", "messages": turns} | (sent or {})),
         key=Key("r", "reader", frozenset({"*"}), "a reader"),
         snapshot=Snapshot({"ann": author}, None, {}),
         day=date(2026, 3, 1),

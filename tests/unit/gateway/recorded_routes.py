@@ -26,12 +26,12 @@ from tests.unit.gateway.routing.labelled import drawn, fitted_policy
 from tests.unit.gateway.test_question_routing import EASY, HARD
 from tests.unit.gateway.test_request_path import FOUND, Found, Retrieving
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.found_passages import Passages
+from twin_resources.gateway.found_passages import PassageFinder
 from twin_resources.gateway.request.request_body import ChatRequest, read_question
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
@@ -39,7 +39,7 @@ from twin_resources.gateway.stages import request_path
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
-from twin_resources.router.pacing import BudgetLeft
+from twin_resources.router.pacing import RemainingBudget
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 from twin_resources.settings import Settings, load_settings
 
@@ -68,7 +68,7 @@ class Case:
     paid_problem: str
     paid_takes_json: bool
     paid_model: str
-    money: BudgetLeft | None
+    money: RemainingBudget | None
 
 
 @cache
@@ -119,7 +119,7 @@ def _case(lot: random.Random) -> Case:
         paid_problem="budget used up" if often(0.3) and snapshot.has_paid_route else "",
         paid_takes_json=often(0.5),
         paid_model=PRICED.model if often(0.95) else "",
-        money=lot.choice((None, None, BudgetLeft(10.0, 3600.0), BudgetLeft(0.0, 3600.0))),
+        money=lot.choice((None, None, RemainingBudget(10.0, 3600.0), RemainingBudget(0.0, 3600.0))),
     )
 
 
@@ -197,36 +197,36 @@ async def _outcome(home: Settings, case: Case) -> dict[str, Any]:
     retriever: Any = Retrieving(lambda: found)
     path = RequestPath(
         live,
-        Passages(lambda: retriever),
+        PassageFinder(lambda: retriever),
         usd_per_hour=0.02,
         paid_problem=lambda _key, _author: case.paid_problem,
-        paid_takes_json=case.paid_takes_json,
+        paid_supports_json=case.paid_takes_json,
         paid_model=case.paid_model,
         router=QuestionRouter(case.paid_model, lambda _: case.money),
     )
     try:
-        return _told(await path.prepare(case.asked, case.key, today=DAY, unpaid=case.unpaid))
-    except Refused as refused:
+        return _told(await path.prepare(case.asked, case.key, today=DAY, paid_problem=case.unpaid))
+    except RefusedError as refused:
         return {"refused": [refused.status, refused.code]}
 
 
 def _told(answering: RequestRecord) -> dict[str, Any]:
     """What is empty is left out, and so is a propensity of 1."""
-    chosen = answering.chosen
-    routing, fallback = answering.exchange.chosen.why, answering.fallback
+    chosen = answering.decision
+    routing, fallback = answering.exchange.decision.routing_note, answering.fallback
     told = {
         "route": chosen.route,
         "server": chosen.server_key,
         "version": chosen.version,
         "propensity": round(chosen.propensity, 9) if chosen.propensity != 1.0 else None,
-        "forms": len(chosen.prose.forms),
+        "forms": len(chosen.prose_release.forms),
         "marks": [name for name in MARKS if getattr(chosen, name)],
         "degraded": answering.degraded,
         "template": answering.template.removeprefix(DEFAULT_TEMPLATE.hash),
         "meter": answering.cost.meter is not None,
         "provider": answering.provider,
         "fixed": bool(answering.exchange.fixed_answer),
-        "fallback": [fallback.chosen.route, fallback.template.removeprefix(DEFAULT_TEMPLATE.hash)]
+        "fallback": [fallback.decision.route, fallback.template.removeprefix(DEFAULT_TEMPLATE.hash)]
         if fallback
         else [],
     }
@@ -234,7 +234,7 @@ def _told(answering: RequestRecord) -> dict[str, Any]:
         told["why"] = [
             routing.reason,
             None if routing.gain is None else round(routing.gain, 4),
-            routing.other,
+            routing.other_model,
             round(routing.other_usd_per_million, 6),
         ]
     return {name: value for name, value in told.items() if value}

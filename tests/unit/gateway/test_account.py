@@ -19,15 +19,15 @@ from twin_resources.access.account import (
     AmountSpent,
     Reservation,
     SpendingAccount,
-    account_of,
+    open_account,
 )
-from twin_resources.access.account_rows import NANO, reservations, unname
+from twin_resources.access.account_rows import NANO_PER_DOLLAR, reservations, anonymize
 from twin_resources.access.spending_limits import (
-    OverLimit,
+    OverLimitError,
     SpendingLimit,
     SpendingLimits,
-    dollars,
-    limits_of,
+    format_dollars,
+    limits_from_settings,
 )
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
@@ -85,23 +85,23 @@ def test_what_is_reserved_counts_until_it_is_settled(
 ) -> None:
     account = opened(home=SpendingLimit(usd_per_day=1.0))
     first = paid(account, 0.6)
-    assert account.spent() == AmountSpent(0.0, 0.6, 0)
-    with pytest.raises(OverLimit) as caught:
+    assert account.amount_spent() == AmountSpent(0.0, 0.6, 0)
+    with pytest.raises(OverLimitError) as caught:
         paid(account, 0.5)
     error = caught.value
     assert (error.scope, error.period, error.spent_usd, error.reserved_usd) == (
         "home", "day", 0.0, 0.6,
     )  # fmt: skip
-    assert error.is_passing
+    assert error.is_temporary
     assert "some seconds" in error.next_step
     account.settle(first, 0.1)
-    assert account.spent() == AmountSpent(0.1, 0.0, 1)
+    assert account.amount_spent() == AmountSpent(0.1, 0.0, 1)
     second = paid(account, 0.5)
     account.release(second)
-    assert account.spent() == AmountSpent(0.1, 0.0, 1), "what was never sent is no request"
+    assert account.amount_spent() == AmountSpent(0.1, 0.0, 1), "what was never sent is no request"
     account.settle(first, 0.9)
     account.release(first)
-    assert account.spent().usd == 0.1, "the first settlement counts"
+    assert account.amount_spent().usd == 0.1, "the first settlement counts"
 
 
 def test_sums_do_not_drift_and_a_limit_is_reached_to_the_nano_dollar(
@@ -110,9 +110,9 @@ def test_sums_do_not_drift_and_a_limit_is_reached_to_the_nano_dollar(
     account = opened(home=SpendingLimit(usd_per_day=0.3))
     for _ in range(3):
         spend(account, 0.1)
-    assert account.spent().usd == 0.3
-    with pytest.raises(OverLimit):
-        paid(account, 1 / NANO)
+    assert account.amount_spent().usd == 0.3
+    with pytest.raises(OverLimitError):
+        paid(account, 1 / NANO_PER_DOLLAR)
     assert paid(account, 0.0).most_usd == 0.0
 
 
@@ -135,13 +135,13 @@ def test_every_limit_is_named(
 ) -> None:
     account = opened(**limits)
     spend(account, 0.7, **asked)
-    with pytest.raises(OverLimit) as caught:
+    with pytest.raises(OverLimitError) as caught:
         paid(account, 0.7, **asked)
     error = caught.value
     assert (error.scope, error.period, error.limit_usd) == (scope, period, 1.0)
-    assert (error.spent_usd, error.reserved_usd, error.is_passing) == (0.7, 0.0, False)
+    assert (error.spent_usd, error.reserved_usd, error.is_temporary) == (0.7, 0.0, False)
     until = datetime(2026, 12, 1, tzinfo=UTC)
-    assert error.opens_at == until
+    assert error.resets_at == until
     assert error.retry_after_s == 12 * 3600
     assert "$1.00" in error.found
     assert "$0.70 spent" in error.found
@@ -154,21 +154,21 @@ def test_two_authors_two_keys_and_four_purposes_have_their_own(
     account = opened(author=SpendingLimit(usd_per_day=1.0), teacher=SpendingLimit(usd_per_month=1))
     mine = SpendingLimit(usd_per_day=0.5)
     spend(account, 0.5, key_limit=mine)
-    with pytest.raises(OverLimit, match="of the key site"):
+    with pytest.raises(OverLimitError, match="of the key site"):
         paid(account, 0.1, key_limit=mine)
     spend(account, 0.5, key="app", key_limit=mine)
-    with pytest.raises(OverLimit, match="of the author ada"):
+    with pytest.raises(OverLimitError, match="of the author ada"):
         paid(account, 0.1, key="app2")
-    with pytest.raises(OverLimit, match="of the author ada"):
+    with pytest.raises(OverLimitError, match="of the author ada"):
         paid(account, 0.1, purpose="judge", key="")
     spend(account, 0.6, author="bob", purpose="teacher", key="")
-    with pytest.raises(OverLimit, match="of the purpose teacher"):
+    with pytest.raises(OverLimitError, match="of the purpose teacher"):
         paid(account, 0.5, author="cyd", purpose="teacher", key="")
     spend(account, 0.3, author="bob", purpose="label", key="")
-    assert account.spent(author="ada").usd == 1.0
-    assert account.spent(author="bob", purpose="label").usd == 0.3
-    assert account.spent(key="site", period="month") == AmountSpent(0.5, 0.0, 1)
-    assert account.spent().usd == 1.9
+    assert account.amount_spent(author="ada").usd == 1.0
+    assert account.amount_spent(author="bob", purpose="label").usd == 0.3
+    assert account.amount_spent(key="site", period="month") == AmountSpent(0.5, 0.0, 1)
+    assert account.amount_spent().usd == 1.9
 
 
 @pytest.mark.parametrize("back", [timedelta(days=3), timedelta(days=40), timedelta(days=20_000)])
@@ -179,12 +179,12 @@ def test_a_clock_that_goes_back_opens_no_budget_again(
     held = paid(account, 0.4)
     spend(account, 0.6)
     clock.now = NOON - back
-    with pytest.raises(OverLimit):
+    with pytest.raises(OverLimitError):
         paid(account, 0.1)
-    assert account.left(purpose="answer", author="ada", key="site") == 0.0
-    assert account.problem(purpose="answer", author="ada", key="site") != ""
+    assert account.remaining_usd(purpose="answer", author="ada", key="site") == 0.0
+    assert account.exhausted_limit(purpose="answer", author="ada", key="site") != ""
     account.settle(held, 0.2)
-    assert account.spent().usd == 0.8
+    assert account.amount_spent().usd == 0.8
     assert paid(account, 0.2).day == NOON.date().isoformat()
     clock.now = NOON + timedelta(days=1)
     assert paid(account, 1.0).day == clock.now.date().isoformat()
@@ -201,17 +201,21 @@ def test_the_day_of_the_reservation_pays(
     today = paid(account, 1.0)
     account.settle(over_midnight, 0.9)
     account.settle(today, 0.4)
-    assert account.spent(at=LATE).usd == account.spent(at=LATE, period="month").usd == 0.9
-    assert account.spent().usd == account.spent(period="month").usd == 0.4
+    assert (
+        account.amount_spent(as_of=LATE).usd
+        == account.amount_spent(as_of=LATE, period="month").usd
+        == 0.9
+    )
+    assert account.amount_spent().usd == account.amount_spent(period="month").usd == 0.4
     spend(account, 0.6)
-    with pytest.raises(OverLimit) as caught:
+    with pytest.raises(OverLimitError) as caught:
         paid(account, 0.1)
-    assert caught.value.opens_at == datetime(2026, 12, 2, tzinfo=UTC)
-    clock.now = caught.value.opens_at
+    assert caught.value.resets_at == datetime(2026, 12, 2, tzinfo=UTC)
+    clock.now = caught.value.resets_at
     spend(account, 0.5)
-    with pytest.raises(OverLimit) as caught:
+    with pytest.raises(OverLimitError) as caught:
         paid(account, 0.1)
-    assert (caught.value.period, caught.value.opens_at) == (
+    assert (caught.value.period, caught.value.resets_at) == (
         "month",
         datetime(2027, 1, 1, tzinfo=UTC),
     )
@@ -223,20 +227,20 @@ def test_a_reservation_whose_process_died_counts_in_full(
     account = opened(home=SpendingLimit(usd_per_day=1.0))
     dead = paid(account, 0.8)
     clock.now = datetime.fromtimestamp(clock() + DEADLINE_S + 1, UTC)
-    assert account.spent() == AmountSpent(0.0, 0.8, 0), "whoever only reads sees it as well"
-    with pytest.raises(OverLimit):
+    assert account.amount_spent() == AmountSpent(0.0, 0.8, 0), "whoever only reads sees it as well"
+    with pytest.raises(OverLimitError):
         paid(account, 0.3)
     spend(account, 0.1)
-    assert account.spent() == AmountSpent(0.9, 0.0, 2)
+    assert account.amount_spent() == AmountSpent(0.9, 0.0, 2)
     account.settle(dead, 0.2)  # it was only slow
-    assert account.spent() == AmountSpent(0.3, 0.0, 2)
+    assert account.amount_spent() == AmountSpent(0.3, 0.0, 2)
 
 
 def test_more_than_was_reserved_is_spent_as_well(opened: Callable[..., SpendingAccount]) -> None:
     account = opened(home=SpendingLimit(usd_per_day=1.0))
     account.settle(paid(account, 0.4), 1.2)
-    assert account.spent().usd == 1.2
-    assert account.problem(purpose="answer", author="ada", key="") == (
+    assert account.amount_spent().usd == 1.2
+    assert account.exhausted_limit(purpose="answer", author="ada", key="") == (
         "limit a day of the home used up"
     )
 
@@ -252,7 +256,7 @@ def test_an_idempotency_key_reserves_once(
     account.settle(again, 0.3)
     seen = paid(account, 0.4, idempotency_key="q1")
     assert (seen.is_new, seen.settled_usd) == (False, 0.3)
-    assert account.spent(key="site") == AmountSpent(0.3, 0.0, 1)
+    assert account.amount_spent(key="site") == AmountSpent(0.3, 0.0, 1)
     never_sent = paid(account, 0.4, idempotency_key="q2")
     account.release(never_sent)
     assert paid(account, 0.4, idempotency_key="q2").is_new
@@ -273,17 +277,17 @@ def test_many_at_once_never_pass_a_limit(state: State) -> None:
         for _ in range(4):
             try:
                 held = paid(account, 0.0001, key=f"k{number}")
-            except OverLimit as error:
+            except OverLimitError as error:
                 refused.append(error.scope)
             else:
-                assert account.spent().usd + account.spent().reserved_usd <= 0.001
+                assert account.amount_spent().usd + account.amount_spent().reserved_usd <= 0.001
                 account.settle(held, 0.00009)
 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(ask, range(12)))
-    assert 10 <= account.spent().requests <= 11
-    assert account.spent().requests + len(refused) == 48
-    assert account.spent().usd <= 0.001
+    assert 10 <= account.amount_spent().requests <= 11
+    assert account.amount_spent().requests + len(refused) == 48
+    assert account.amount_spent().usd <= 0.001
     known = sa.inspect(state.engine)
     one_row = {"account_spending": ["day", "purpose", "author", "key"]}
     one_row["account_reservations"] = ["number"]
@@ -316,7 +320,7 @@ def test_whatever_happens_the_days_stay_under_their_limits(
         days.add(clock.now)
         try:
             held = paid(account, most, author=author)
-        except OverLimit:
+        except OverLimitError:
             continue
         finally:
             clock.now = datetime.fromtimestamp(clock() + later_s, UTC)
@@ -327,12 +331,12 @@ def test_whatever_happens_the_days_stay_under_their_limits(
             account.release(held)
         else:
             due += most
-    total = sum(account.spent(period="month", at=at).usd for at in (LATE, NEXT))
-    total += sum(account.spent(period="month", at=at).reserved_usd for at in (LATE, NEXT))
+    total = sum(account.amount_spent(period="month", as_of=at).usd for at in (LATE, NEXT))
+    total += sum(account.amount_spent(period="month", as_of=at).reserved_usd for at in (LATE, NEXT))
     assert total == pytest.approx(due, abs=1e-7)
     for day in days:
         for author, limit in ((None, 1.0), ("ada", 0.7), ("bob", 0.7)):
-            found = account.spent(at=day, author=author)
+            found = account.amount_spent(as_of=day, author=author)
             assert found.usd + found.reserved_usd <= limit + 1e-9
     state.close()
 
@@ -347,14 +351,14 @@ def test_no_amount_is_refused_before_anything_is_written(
     held = paid(account, 0.1)
     with pytest.raises(ValueError, match="amount of money"):
         account.settle(held, usd)
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         assert connection.execute(sa.select(reservations.c.status)).scalars().all() == ["open"]
 
 
 def test_a_request_that_alone_is_over_the_limit_is_not_told_to_wait(
     opened: Callable[..., SpendingAccount],
 ) -> None:
-    with pytest.raises(OverLimit) as caught:
+    with pytest.raises(OverLimitError) as caught:
         paid(opened(home=SpendingLimit(usd_per_day=0.001)), 0.002)
     assert caught.value.next_step == (
         "ask for a shorter answer, or raise this limit (TWIN_BUDGET_PER_DAY)"
@@ -370,9 +374,9 @@ def test_what_the_two_earlier_accounts_held_still_counts(state: State, home: Set
         connection.execute(sa.text("CREATE TABLE teacher_spending (month VARCHAR(7), usd DOUBLE)"))
         connection.execute(sa.text(f"INSERT INTO teacher_spending VALUES ('{today[:7]}', 0.5)"))
     for _ in range(2):  # the second opening finds nothing to take over
-        account = account_of(home, state)
-        assert account.spent(purpose="answer").usd == 0.25
-        assert account.spent(purpose="teacher", period="month").usd == 0.5
+        account = open_account(home, state)
+        assert account.amount_spent(purpose="answer").usd == 0.25
+        assert account.amount_spent(purpose="teacher", period="month").usd == 0.5
 
 
 def test_the_settings_name_the_limits(home: Settings) -> None:
@@ -381,7 +385,7 @@ def test_the_settings_name_the_limits(home: Settings) -> None:
         "budget_per_month": 4.0, "author_budget_per_day": 5.0, "author_budget_per_month": 6.0,
         "label_budget_per_month": 7.0, "judge_budget_per_month": 8.0,
     }  # fmt: skip
-    limits = limits_of(home.model_copy(update=values))
+    limits = limits_from_settings(home.model_copy(update=values))
     assert (limits.home, limits.author) == (SpendingLimit(3.0, 4.0), SpendingLimit(5.0, 6.0))
     assert limits.purposes == {
         "answer": SpendingLimit(1.0),
@@ -399,9 +403,9 @@ def test_a_forgotten_author_leaves_the_sums(
     spend(account, 0.3, idempotency_key="ada's question")
     paid(account, 0.1)
     with state.transaction() as connection:
-        assert unname(connection, "author", "ada") == 3
-    assert account.spent(author="ada") == AmountSpent(0.0, 0.0, 0)
-    assert account.spent(author="") == AmountSpent(0.5, 0.1, 2)
+        assert anonymize(connection, "author", "ada") == 3
+    assert account.amount_spent(author="ada") == AmountSpent(0.0, 0.0, 0)
+    assert account.amount_spent(author="") == AmountSpent(0.5, 0.1, 2)
     assert {row["key"] for row in account.rows()} == {"site"}
 
 
@@ -429,7 +433,7 @@ def test_rows_begin_with_what_is_dearest_spent_or_held(
      (0.000_000_15, "$0.00000015"), (0.000_000_001, "$0.000000001")],
 )  # fmt: skip
 def test_a_small_amount_is_shown(usd: float, shown: str) -> None:
-    assert dollars(usd) == shown
+    assert format_dollars(usd) == shown
 
 
 def test_a_refusal_says_where_its_limit_is_set(
@@ -442,10 +446,10 @@ def test_a_refusal_says_where_its_limit_is_set(
         ("judge", month, "TWIN_JUDGE_BUDGET_PER_MONTH"),
         ("label", month, "TWIN_LABEL_BUDGET_PER_MONTH"),
     ):
-        with pytest.raises(OverLimit, match=setting):
+        with pytest.raises(OverLimitError, match=setting):
             paid(opened(**{purpose: limit}), 1.0, purpose=purpose)
         assert hasattr(home, setting.removeprefix("TWIN_").lower())
-    with pytest.raises(OverLimit, match="twin keys add --usd-per-day"):
+    with pytest.raises(OverLimitError, match="twin keys add --usd-per-day"):
         paid(opened(), 1.0, key_limit=day)
 
 
@@ -461,16 +465,16 @@ def test_a_refusal_says_where_its_limit_is_set(
 def test_a_refusal_says_what_helps(
     most: float, spent: float, reserved: float, advice: str, passing: bool
 ) -> None:
-    refused = OverLimit(
+    refused = OverLimitError(
         scope="home",
         name="",
         period="day",
         limit_usd=1.0,
         spent_usd=spent,
         reserved_usd=reserved,
-        most_usd=most,
+        requested_usd=most,
         now=NOON,
     )
     assert refused.next_step.startswith(advice)
-    assert (refused.is_passing, refused.retry_after_s) == (passing, 12 * 3600)
-    assert refused.opens_at == datetime(2026, 12, 1, tzinfo=UTC)
+    assert (refused.is_temporary, refused.retry_after_s) == (passing, 12 * 3600)
+    assert refused.resets_at == datetime(2026, 12, 1, tzinfo=UTC)

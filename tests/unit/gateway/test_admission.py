@@ -9,35 +9,38 @@ from pathlib import Path
 
 import pytest
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.admission import Admission
 from twin_resources.gateway.costs.cost import Throughput
-from twin_resources.gateway.costs.home_counts import HomeCounts, new_counts
+from twin_resources.gateway.costs.home_counts import HomeCounts, create_counts_file
 
 
 def test_beyond_the_bound_of_a_key_it_is_429_and_other_keys_go_on() -> None:
-    admission = Admission(most_by_key=2, most_by_server=9)
+    admission = Admission(max_per_key=2, max_per_server=9)
     with ExitStack() as under_way:
         for _ in range(2):
-            under_way.enter_context(admission.of_key("ann"))
-        with pytest.raises(Refused, match="this key") as refused, admission.of_key("ann"):
+            under_way.enter_context(admission.admit_for_key("ann"))
+        with (
+            pytest.raises(RefusedError, match="this key") as refused,
+            admission.admit_for_key("ann"),
+        ):
             pass
         assert (refused.value.status, refused.value.headers()) == (429, {"retry-after": "2"})
-        under_way.enter_context(admission.of_key("bob"))
-    with admission.of_key("ann"):
+        under_way.enter_context(admission.admit_for_key("bob"))
+    with admission.admit_for_key("ann"):
         pass
 
 
 def test_a_place_is_free_again_after_an_error() -> None:
-    admission = Admission(most_by_key=9, most_by_server=1)
+    admission = Admission(max_per_key=9, max_per_server=1)
     for _ in range(3):
-        with pytest.raises(RuntimeError), admission.to_server("base"):
+        with pytest.raises(RuntimeError), admission.admit_to_server("base"):
             raise RuntimeError("the server broke off")
     with (
-        admission.to_server("base"),
-        admission.to_server("ann/v1"),
-        pytest.raises(Refused, match="'base'"),
-        admission.to_server("base"),
+        admission.admit_to_server("base"),
+        admission.admit_to_server("ann/v1"),
+        pytest.raises(RefusedError, match="'base'"),
+        admission.admit_to_server("base"),
     ):
         pass
 
@@ -45,19 +48,19 @@ def test_a_place_is_free_again_after_an_error() -> None:
 def _ask_often(path: Path, times: int) -> None:
     """One process of a gateway: admits and measures requests, and leaves one of them under way."""
     counts = HomeCounts(path)
-    admission = Admission(most_by_key=10_000, most_by_server=10_000, counts=counts)
+    admission = Admission(max_per_key=10_000, max_per_server=10_000, counts=counts)
     meter = Throughput(name="base", counts=counts)
     for _ in range(times):
-        with admission.of_key("ann"), admission.to_server("base"):
+        with admission.admit_for_key("ann"), admission.admit_to_server("base"):
             meter.begin()
             meter.end(7)
     left = ExitStack()
-    left.enter_context(admission.of_key("ann"))
+    left.enter_context(admission.admit_for_key("ann"))
     os._exit(0)  # as one that is killed: nothing is given back
 
 
 def test_four_processes_count_together(tmp_path: Path) -> None:
-    path = new_counts(tmp_path)
+    path = create_counts_file(tmp_path)
     fork = multiprocessing.get_context("fork")
     processes = [fork.Process(target=_ask_often, args=(path, 100)) for _ in range(4)]
     for process in processes:
@@ -66,19 +69,22 @@ def test_four_processes_count_together(tmp_path: Path) -> None:
         process.join()
         assert process.exitcode == 0
     meter = Throughput(name="base", counts=HomeCounts(path))
-    meter.read()
+    meter.refresh()
     assert (meter.tokens, meter.requests) == (2800, 400)
-    admission = Admission(most_by_key=4, most_by_server=9, counts=HomeCounts(path))
-    with pytest.raises(Refused, match="4 requests of this key"), admission.of_key("ann"):
+    admission = Admission(max_per_key=4, max_per_server=9, counts=HomeCounts(path))
+    with (
+        pytest.raises(RefusedError, match="4 requests of this key"),
+        admission.admit_for_key("ann"),
+    ):
         pass
-    fresh = HomeCounts(new_counts(tmp_path))
-    with Admission(1, 1, fresh).of_key("ann"):
+    fresh = HomeCounts(create_counts_file(tmp_path))
+    with Admission(1, 1, fresh).admit_for_key("ann"):
         pass
 
 
 def test_a_busy_second_of_two_processes_is_one(tmp_path: Path) -> None:
     now = 100.0
-    path = new_counts(tmp_path)
+    path = create_counts_file(tmp_path)
     first, second = (
         Throughput(name="base", counts=HomeCounts(path), clock=lambda: now) for _ in range(2)
     )

@@ -12,11 +12,11 @@ from tests.unit.gateway.exchanges import ANN, exchange_of
 from twin_resources.authors import Author
 from twin_resources.gateway.costs.answer_cost import AnswerCost
 from twin_resources.gateway.costs.cost import Throughput
-from twin_resources.gateway.exchange.answer_ending import end_prose, prose_ended
+from twin_resources.gateway.exchange.answer_ending import end_prose, truncated_stream
 from twin_resources.gateway.exchange.exchange import AnswerParts, Fallback, FixedText
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.routing.decision import RouteDecision
-from twin_resources.models.quotes.answer_text import Opening
+from twin_resources.models.quotes.answer_text import AnswerOpening
 
 LOOP = "The clock is a machine that tells the time of the day. "
 CUT = "It went well. And then the clock"
@@ -34,8 +34,8 @@ def answering(
     exchange = exchange_of(
         sent=sent,
         author=author,
-        form=AnswerParts(opening=Opening(opening)),
-        fixed=FixedText(withheld=withheld),
+        form=AnswerParts(opening=AnswerOpening(opening)),
+        fixed=FixedText(guard_refusal=withheld),
         sampling={"max_tokens": 200} | sent,
         fallback=fallback,
     )
@@ -63,7 +63,7 @@ async def chunks(parts: Sequence[str], reason: str) -> AsyncGenerator[Any, None]
 
 async def read(record: RequestRecord, source: AsyncGenerator[Any, None]) -> tuple[str, str | None]:
     text, reason = "", None
-    async for part in prose_ended(record, source):
+    async for part in truncated_stream(record, source):
         text += part.choices[0].delta.content or ""
         assert reason is None, "nothing comes behind the reason"
         reason = part.choices[0].finish_reason
@@ -73,7 +73,7 @@ async def read(record: RequestRecord, source: AsyncGenerator[Any, None]) -> tupl
 def test_an_answer_that_was_cut_off_ends_with_its_last_sentence() -> None:
     record, got = answering(), whole(CUT, "length")
     end_prose(record, got)
-    assert got.choices[0].message.content == record.shown == "It went well."
+    assert got.choices[0].message.content == record.shown_text == "It went well."
     assert got.choices[0].finish_reason == "stop", "the limit is ours, and nothing is half"
     assert record.degraded == ()
 
@@ -88,7 +88,7 @@ async def test_near_the_limit_a_stream_never_shows_half_a_sentence() -> None:
     text, reason = await read(record, chunks(parts, "length"))
     assert text == sentences
     assert reason == "stop"
-    assert record.shown == text, "the trace holds what the reader got"
+    assert record.shown_text == text, "the trace holds what the reader got"
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -103,7 +103,7 @@ async def test_a_loop_is_ended_and_told(stream: bool) -> None:
         end_prose(record, got)
         text, reason = got.choices[0].message.content, got.choices[0].finish_reason
     assert text == LOOP.strip()
-    assert record.shown == text
+    assert record.shown_text == text
     assert reason == "stop"
     assert "repeated itself" in record.twin_field()["degraded"]
 
@@ -124,7 +124,7 @@ async def test_what_the_client_bounds_himself_stays(sent: dict[str, Any]) -> Non
         assert got.choices[0].message.content == text
         record = answering(stream=True, **sent)
         assert await read(record, chunks([text], "length")) == (text, "length")
-        assert record.shown == ""
+        assert record.shown_text == ""
         assert record.degraded == ()
 
 
@@ -133,7 +133,7 @@ async def test_what_ends_by_itself_stays_and_what_is_withheld_is_not_looked_at()
     record = answering(stream=True)
     parts = [text[start : start + 3] for start in range(0, len(text), 3)]
     assert await read(record, chunks(parts, "stop")) == (text, "stop")
-    assert record.shown == text
+    assert record.shown_text == text
     withheld = answering(withheld="guard")
     got = whole(LOOP * 8, "stop")
     end_prose(withheld, got)
@@ -149,7 +149,7 @@ async def test_another_version_that_begins_anew_may_say_the_same() -> None:
     async def broken() -> AsyncGenerator[Any, None]:
         for word in f"{once}{second}".split():
             yield chunk(f"{word} ")
-        record.answered_by_fallback("canary broke off")
+        record.record_fallback("canary broke off")
         yield chunk("\n\n")
         for word in f"{once}{second}".split():
             yield chunk(f"{word} ")
@@ -168,7 +168,7 @@ async def test_the_same_version_that_is_asked_again_may_say_the_same() -> None:
     async def broken() -> AsyncGenerator[Any, None]:
         for word in once.split():
             yield chunk(f"{word} ")
-        record.begins_anew()
+        record.record_restart()
         yield chunk("\n\n")
         for word in once.split():
             yield chunk(f"{word} ")
@@ -177,5 +177,5 @@ async def test_the_same_version_that_is_asked_again_may_say_the_same() -> None:
     text, reason = await read(record, broken())
     assert (text, reason) == (f"{once} \n\n{once} ", "stop")
     assert record.degraded == ("base broke off: asked again",)
-    assert record.can_be_begun_anew
-    assert not answering(withheld="guard").can_be_begun_anew
+    assert record.can_restart
+    assert not answering(withheld="guard").can_restart

@@ -29,14 +29,14 @@ ANN = Author("ann", "Ann Bell")
 def test_each_writer_has_its_words(
     written_by: WrittenBy, shown_posts: bool, answer: AnswerKind, said: str
 ) -> None:
-    assert said in disclosure(ANN, written_by=written_by, shown_posts=shown_posts, answer=answer)
+    assert said in disclosure(ANN, written_by=written_by, has_passages=shown_posts, answer=answer)
 
 
 def test_only_prose_of_tuned_weights_was_written_by_a_model_trained_on_the_posts() -> None:
     for written_by, shown, answer in product(
         get_args(WrittenBy), (True, False), get_args(AnswerKind)
     ):
-        told = disclosure(ANN, written_by=written_by, shown_posts=shown, answer=answer)
+        told = disclosure(ANN, written_by=written_by, has_passages=shown, answer=answer)
         says_so = "language model trained on Ann Bell's posts" in told
         assert says_so == (written_by == "tuned" and answer in {"voice", "quote_and_voice"})
         assert "Ann Bell" in told or written_by == "fixed"
@@ -45,4 +45,4 @@ def test_only_prose_of_tuned_weights_was_written_by_a_model_trained_on_the_posts
 def test_the_authors_own_wording_stays() -> None:
     own = Author("ann", "Ann Bell", disclosure="A machine wrote this.")
     for written_by in get_args(WrittenBy):
-        assert disclosure(own, written_by=written_by, shown_posts=True) == own.disclosure
+        assert disclosure(own, written_by=written_by, has_passages=True) == own.disclosure

@@ -13,17 +13,17 @@ import pytest
 
 from tests.unit.gateway.test_answer_ending import answering
 from twin_resources.access.keys import Key
-from twin_resources.access.refusals import Refused
-from twin_resources.gateway.api.early_opening import LEFT, READER_LEFT
+from twin_resources.access.refusals import RefusedError
+from twin_resources.gateway.api.early_opening import DISCONNECT_NOTE, CLIENT_DISCONNECTED_STATUS
 from twin_resources.gateway.api.idempotency import Message, RecordedResponse, Send, StoredAnswer
 from twin_resources.gateway.api.preparation import Application, PreparationMiddleware
 from twin_resources.gateway.exchange.exchange import FixedText
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.request.request_body import ChatRequest
-from twin_resources.models.quotes.answer_text import HEADING
+from twin_resources.models.quotes.answer_text import PROSE_HEADING
 
 QUOTED = "> One drop of oil."
-SHOWN = f"{QUOTED}\n\n{HEADING}\n\n"
+SHOWN = f"{QUOTED}\n\n{PROSE_HEADING}\n\n"
 PROSE = b'data: {"choices": [{"delta": {"content": "So."}}]}\n\n'
 Inner = Callable[[Send], Awaitable[None]]
 
@@ -53,8 +53,8 @@ def middleware(
         proxy,
         keys,
         prepare,
-        lambda told: logged.append(f"fixed: {told.shown}"),
-        lambda told: logged.append(told.shown),
+        lambda told: logged.append(f"fixed: {told.shown_text}"),
+        lambda told: logged.append(told.shown_text),
     )
 
 
@@ -144,7 +144,7 @@ async def test_without_prose_the_quotation_stays_and_the_answer_says_so(usage: b
     assert [one["usage"]["total_tokens"] for one in more] == [0] * usage
     assert got[-1]["body"].endswith(b"data: [DONE]\n\n")
     assert logged == [SHOWN]
-    assert record.cost.is_over
+    assert record.cost.is_ended
 
 
 async def test_who_leaves_at_the_quotation_leaves_a_trace_of_what_was_shown() -> None:
@@ -166,25 +166,27 @@ async def test_who_leaves_at_the_quotation_leaves_a_trace_of_what_was_shown() ->
     request.cancel()
     await asyncio.wait({request})
     assert logged == [SHOWN]
-    assert (record.chosen.version, record.degraded) == ("quotes", (LEFT,))
-    assert record.cost.is_over
+    assert (record.decision.version, record.degraded) == ("quotes", (DISCONNECT_NOTE,))
+    assert record.cost.is_ended
 
 
 async def test_litellms_word_for_a_reader_who_left_is_no_failure_of_the_model() -> None:
     record = quoting()
 
     async def cancelled(send: Send) -> None:
-        await send({"type": "http.response.start", "status": READER_LEFT, "headers": []})
+        await send(
+            {"type": "http.response.start", "status": CLIENT_DISCONNECTED_STATUS, "headers": []}
+        )
         await send({"type": "http.response.body", "body": b'{"error": {}}'})
 
     got, logged = await asked(record, cancelled)
     assert len(got) == 2
-    assert (record.degraded, logged) == ((LEFT,), [SHOWN])
+    assert (record.degraded, logged) == ((DISCONNECT_NOTE,), [SHOWN])
 
 
 def only_quoting(**sent: Any) -> RequestRecord:
     record = quoting(**sent)
-    record.answer = "quote"
+    record.answer_form = "quote"
     return record
 
 
@@ -211,7 +213,7 @@ async def test_a_whole_answer_that_only_quotes_never_enters_litellm() -> None:
     assert document["twin"]["trace_id"] == record.trace_id
     assert document["usage"]["total_tokens"] == 0
     assert logged == [f"fixed: {QUOTED}"]
-    assert record.cost.is_over
+    assert record.cost.is_ended
 
 
 @pytest.mark.parametrize(("call_id", "given_back"), [("", 1), ("c1", 0)])
@@ -229,7 +231,7 @@ async def test_what_was_set_aside_is_given_back_where_no_provider_was_asked(
 
     record = answering(stream=True)
     bought: Any = Bought()
-    record.cost.bought, record.call_id = bought, call_id
+    record.cost.paid_call, record.call_id = bought, call_id
     await asked(record, error)
     assert len(ends) == given_back
 
@@ -240,7 +242,7 @@ async def test_an_error_of_ours_is_refused_as_ours() -> None:
 
     keys: Any = Keys()
     app = PreparationMiddleware(_never_entered, keys, prepare, _not_logged, _not_logged)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         await app(scope(), body, _ignored)
     assert (refused.value.status, refused.value.code) == (500, "gateway_failed")
 
@@ -258,10 +260,10 @@ async def test_an_answer_left_in_its_prose_is_logged_by_litellm() -> None:
 
     async def model(send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        record.is_prose_begun = True
+        record.has_prose = True
 
     assert (await asked(record, model))[1] == []
-    assert record.chosen.version == "base"
+    assert record.decision.version == "base"
 
 
 async def test_an_answer_without_its_prose_is_not_kept_for_a_retry() -> None:
@@ -275,7 +277,7 @@ async def test_an_answer_without_its_prose_is_not_kept_for_a_retry() -> None:
         for message in (await asked(quoting(), inner))[0]:
             await recording(message)
         assert len(kept) == expected
-        assert recording.is_kept == bool(expected)
+        assert recording.is_stored == bool(expected)
 
 
 async def _ignored(message: Message) -> None:

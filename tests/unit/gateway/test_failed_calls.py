@@ -16,7 +16,7 @@ from litellm.exceptions import (
 )
 
 from tests.unit.gateway.test_answer_ending import answering
-from twin_resources.gateway.hooks.failed_calls import failed_call
+from twin_resources.gateway.hooks.failed_calls import refusal_for_error
 from twin_resources.registry.route_names import PAID
 
 TEXT = "a text of the provider with an address in it"
@@ -48,8 +48,8 @@ def test_a_provider_is_told_as_it_is(
     error: Exception, status: int, code: str, retry_after: str | None
 ) -> None:
     record = answering()
-    record.chosen = replace(record.chosen, server_key=PAID)
-    refused = failed_call(record, error)
+    record.decision = replace(record.decision, server_key=PAID)
+    refused = refusal_for_error(record, error)
     assert (refused.status, refused.code) == (status, code)
     assert refused.headers().get("retry-after") == retry_after
     assert TEXT not in str(refused)
@@ -57,15 +57,15 @@ def test_a_provider_is_told_as_it_is(
 
 def test_its_own_word_for_a_limit_is_passed_on_and_nothing_else() -> None:
     record = answering()
-    record.chosen = replace(record.chosen, server_key=PAID)
+    record.decision = replace(record.decision, server_key=PAID)
     error: Any = raised(RateLimitError)
     error.code = "insufficient_quota"
-    assert failed_call(record, error).code == "insufficient_quota"
+    assert refusal_for_error(record, error).code == "insufficient_quota"
     error.code = "<b>no</b>"
-    assert failed_call(record, error).code == "provider_rate_limited"
+    assert refusal_for_error(record, error).code == "provider_rate_limited"
 
 
 def test_a_server_of_this_home_is_named() -> None:
-    refused = failed_call(answering(), raised(InternalServerError))
+    refused = refusal_for_error(answering(), raised(InternalServerError))
     assert (refused.status, refused.code) == (503, "model_server_failed")
     assert "'base'" in str(refused)

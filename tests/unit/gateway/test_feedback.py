@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from twin_resources.access.keys import Key
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.feedback import (
     MAX_COMMENT_CHARACTERS,
     MAX_EDIT_CHARACTERS,
     FeedbackService,
     read_feedback,
-    scores_of,
+    build_scores,
 )
-from twin_resources.gateway.hooks.automatic_scores import passages_of_prompt, support
+from twin_resources.gateway.hooks.automatic_scores import extract_passages, lexical_support
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 
@@ -47,7 +47,7 @@ def raw(**fields: Any) -> bytes:
 )
 def test_votes_and_edits_are_read(fields: dict[str, Any], vote: float | None, edit: str) -> None:
     given = read_feedback(raw(**fields), READER)
-    assert (given.vote, given.edit, given.reader, given.simulated) == (
+    assert (given.vote, given.edit, given.reader, given.is_simulated) == (
         vote,
         edit,
         READER.reader,
@@ -89,7 +89,7 @@ def test_votes_and_edits_are_read(fields: dict[str, Any], vote: float | None, ed
     ],
 )
 def test_everything_else_is_refused(body: bytes, status: int, code: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         read_feedback(body, READER)
     assert (refused.value.status, refused.value.code) == (status, code)
 
@@ -98,8 +98,8 @@ def test_an_admin_key_keeps_its_readers_apart() -> None:
     one = read_feedback(raw(thumb="up", reader="anna@example.org", simulated=True), ADMIN)
     other = read_feedback(raw(thumb="up", reader="bert@example.org"), ADMIN)
     assert one.reader != other.reader
-    assert (one.simulated, other.simulated) == (True, False)
-    [score] = scores_of(one, ADMIN, now=NOW)
+    assert (one.is_simulated, other.is_simulated) == (True, False)
+    [score] = build_scores(one, ADMIN, now=NOW)
     assert "anna" not in json.dumps(score.body())
     assert score.metadata["twin.simulated"] == "true"
 
@@ -110,20 +110,20 @@ def test_a_site_votes_for_the_reader_whom_it_named_in_the_question() -> None:
     assert named == read_feedback(raw(thumb="up", reader="eve"), SITE)
     assert read_feedback(raw(thumb="up"), SITE).reader == SITE.reader
     assert read_feedback(raw(thumb="up", user="eve"), READER).reader == READER.reader
-    with pytest.raises(Refused, match="role site"):
+    with pytest.raises(RefusedError, match="role site"):
         read_feedback(raw(thumb="up", user="eve", simulated=True), SITE)
 
 
 def test_a_comment_is_one_line_on_the_vote() -> None:
     given = read_feedback(raw(thumb="down", comment=" Not \n him. "), READER)
-    [score] = scores_of(given, READER, now=NOW)
+    [score] = build_scores(given, READER, now=NOW)
     assert (score.comment, score.body()["comment"]) == ("Not him.", "Not him.")
 
 
 def test_a_preference_is_a_score_on_both_answers_and_no_vote() -> None:
     """A detector of falling votes must not see it: one of two always loses."""
     given = read_feedback(raw(preferred=OTHER, comment="stiff"), READER)
-    worse, better = scores_of(given, READER, now=NOW)
+    worse, better = build_scores(given, READER, now=NOW)
     assert {worse.name, better.name} == {"comparison"}
     assert [(one.trace_id, one.value, one.comment) for one in (worse, better)] == [
         (TRACE, 0.0, "stiff"),
@@ -133,13 +133,13 @@ def test_a_preference_is_a_score_on_both_answers_and_no_vote() -> None:
     assert better.metadata["twin.against"] == TRACE
     # who changes their mind changes both: the ids are made of reader and trace
     turned = read_feedback(json.dumps({"trace_id": OTHER, "preferred": TRACE}).encode(), READER)
-    assert {one.id for one in scores_of(turned, READER, now=NOW)} == {worse.id, better.id}
+    assert {one.id for one in build_scores(turned, READER, now=NOW)} == {worse.id, better.id}
 
 
 def test_one_vote_a_reader_and_trace() -> None:
-    first = scores_of(read_feedback(raw(thumb="up"), READER), READER, now=NOW)
-    second = scores_of(read_feedback(raw(score=0.2, edit="No."), READER), READER, now=NOW)
-    theirs = scores_of(read_feedback(raw(thumb="up"), ADMIN), ADMIN, now=NOW)
+    first = build_scores(read_feedback(raw(thumb="up"), READER), READER, now=NOW)
+    second = build_scores(read_feedback(raw(score=0.2, edit="No."), READER), READER, now=NOW)
+    theirs = build_scores(read_feedback(raw(thumb="up"), ADMIN), ADMIN, now=NOW)
     assert first[0].id == second[0].id != theirs[0].id
     assert [score.data_type for score in second] == ["NUMERIC", "CORRECTION"]
     assert first[0].metadata["twin.at"] == "2026-11-20T12:00:00.123Z"
@@ -148,27 +148,27 @@ def test_one_vote_a_reader_and_trace() -> None:
 
 async def test_what_is_answered_is_on_disk(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite"
-    desk = FeedbackService(Outbox(path, most_scores=1))
+    desk = FeedbackService(Outbox(path, max_scores=1))
     for _ in range(2):
-        told = await desk.take(READER, raw(thumb="up"))
+        told = await desk.store(READER, raw(thumb="up"))
         waiting = Outbox(path).next_waiting()
         assert waiting is not None
         assert told["scores"] == [{"id": waiting.id, "name": "thumbs"}]
         assert json.loads(waiting.body)["value"] == 1.0
-        desk.outbox.sent(waiting)
-    await desk.take(READER, raw(thumb="down"))
-    with pytest.raises(Refused, match="not taken") as refused:
-        await desk.take(ADMIN, raw(thumb="down"))
+        desk.outbox.mark_sent(waiting)
+    await desk.store(READER, raw(thumb="down"))
+    with pytest.raises(RefusedError, match="not taken") as refused:
+        await desk.store(ADMIN, raw(thumb="down"))
     assert (refused.value.status, refused.value.code) == (503, "outbox_full")
 
 
 def test_support_is_the_share_of_longer_words_that_the_passages_hold() -> None:
     prompt = [{"role": "user", "content": "From my posts:\n\n[1] Oil\nOne drop of brass oil.\n\n"
                "Question: Why silver?"}]  # fmt: skip
-    passages = passages_of_prompt(prompt, template=DEFAULT_TEMPLATE.hash)
+    passages = extract_passages(prompt, template=DEFAULT_TEMPLATE.hash)
     assert "silver" not in passages
-    assert support("Brass wants a drop.", passages) == pytest.approx(2 / 3)
-    assert support("Brass, drop!", passages) == 1.0
-    assert support("Silver lining", passages) == 0.0
-    assert support("a b c", passages) is None
-    assert support("Brass", "") is None
+    assert lexical_support("Brass wants a drop.", passages) == pytest.approx(2 / 3)
+    assert lexical_support("Brass, drop!", passages) == 1.0
+    assert lexical_support("Silver lining", passages) == 0.0
+    assert lexical_support("a b c", passages) is None
+    assert lexical_support("Brass", "") is None

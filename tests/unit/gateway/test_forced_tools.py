@@ -9,9 +9,9 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from tests.unit.gateway.test_other_apis import WHOLE, chunk
-from twin_resources.access.refusals import Refused
-from twin_resources.gateway.api.forced_tools import from_forced_tool
-from twin_resources.gateway.request.request_body import admitted, read_question
+from twin_resources.access.refusals import RefusedError
+from twin_resources.gateway.api.forced_tools import convert_forced_tool
+from twin_resources.gateway.request.request_body import admit_body, read_question
 
 SCHEMA = {"type": "object", "properties": {"drops": {"type": "integer"}}}
 OIL = {"type": "function", "function": {"name": "oil", "parameters": SCHEMA, "strict": True}}
@@ -31,9 +31,9 @@ def body(**fields: Any) -> dict[str, Any]:
     ],
 )
 def test_a_forced_tool_asks_for_its_arguments(fields: dict[str, Any]) -> None:
-    carried = from_forced_tool(body(**fields))
+    carried = convert_forced_tool(body(**fields))
     assert carried is not None
-    asked = read_question(admitted(carried.chat, also_ignored=carried.ignored))
+    asked = read_question(admit_body(carried.chat, also_ignored=carried.ignored))
     assert asked.response_format is not None
     assert asked.response_format["json_schema"] == {"name": "oil", "schema": SCHEMA, "strict": True}
     assert asked.ignored == ()
@@ -41,7 +41,7 @@ def test_a_forced_tool_asks_for_its_arguments(fields: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("choice", [None, "auto", "none"])
 def test_a_tool_that_may_be_left_alone_is_none(choice: str | None) -> None:
-    assert from_forced_tool(body(tools=[OIL], tool_choice=choice)) is None
+    assert convert_forced_tool(body(tools=[OIL], tool_choice=choice)) is None
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,15 @@ def test_a_tool_that_may_be_left_alone_is_none(choice: str | None) -> None:
     ],
 )
 def test_what_cannot_be_followed_names_the_other_way(fields: dict[str, Any]) -> None:
-    with pytest.raises(Refused, match="response_format") as refused:
-        from_forced_tool(body(**fields))
+    with pytest.raises(RefusedError, match="response_format") as refused:
+        convert_forced_tool(body(**fields))
     assert (refused.value.status, refused.value.param) == (400, "tool_choice")
 
 
 def answered(choice: dict[str, Any]) -> dict[str, Any]:
-    carried = from_forced_tool(body(tools=[OIL], tool_choice="required"))
+    carried = convert_forced_tool(body(tools=[OIL], tool_choice="required"))
     assert carried is not None
-    return dict(carried.back.whole(WHOLE | {"choices": [choice]}))
+    return dict(carried.answer_converter.convert_answer(WHOLE | {"choices": [choice]}))
 
 
 def test_the_answer_is_what_the_client_parses() -> None:
@@ -83,12 +83,12 @@ def test_the_answer_is_what_the_client_parses() -> None:
 
 
 def test_a_stream_is_what_the_client_puts_together() -> None:
-    carried = from_forced_tool(body(tools=[OIL], tool_choice="required", stream=True))
+    carried = convert_forced_tool(body(tools=[OIL], tool_choice="required", stream=True))
     assert carried is not None
     pieces = [chunk({"role": "assistant", "content": '{"drops"'}), chunk({"content": ": 1}"})]
     pieces += [chunk({}, "stop"), {"error": {"message": "m"}}]
-    events = [event for piece in pieces for event in carried.back.piece(piece)]
-    assert [*carried.back.end()] == ["data: [DONE]\n\n"]
+    events = [event for piece in pieces for event in carried.answer_converter.convert_chunk(piece)]
+    assert [*carried.answer_converter.end_events()] == ["data: [DONE]\n\n"]
     told = [json.loads(event.removeprefix("data: ")) for event in events]
     assert told.pop() == {"error": {"message": "m"}}
     choices = [ChatCompletionChunk.model_validate(one).choices[0] for one in told]

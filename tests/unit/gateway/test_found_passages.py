@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from twin_resources.access.refusals import Refused
-from twin_resources.gateway.found_passages import FoundPassages, Passages
+from twin_resources.access.refusals import RefusedError
+from twin_resources.gateway.found_passages import FoundPassages, PassageFinder
 from twin_resources.models.retrieval.retrieval import RetrievalResult
 
 
@@ -31,12 +31,12 @@ class Held:
         return RetrievalResult((), None)
 
 
-def find(passages: Passages, text: str) -> asyncio.Task[FoundPassages]:
+def find(passages: PassageFinder, text: str) -> asyncio.Task[FoundPassages]:
     return asyncio.create_task(passages.find("ann", [text], token_budget=100))
 
 
-def passages_of(held: Held, **terms: Any) -> Passages:
-    return Passages(lambda: held, **terms)  # type: ignore[arg-type,return-value]
+def passages_of(held: Held, **terms: Any) -> PassageFinder:
+    return PassageFinder(lambda: held, **terms)  # type: ignore[arg-type,return-value]
 
 
 async def test_a_question_that_finds_the_queue_full_is_refused_and_all_others_are_answered() -> (
@@ -45,10 +45,12 @@ async def test_a_question_that_finds_the_queue_full_is_refused_and_all_others_ar
     held = Held()
     passages = passages_of(held, most_waiting=5)
     questions = [find(passages, str(number)) for number in range(8)]
-    refused = [one for one in await _soon(questions, 3) if isinstance(one.exception(), Refused)]
+    refused = [
+        one for one in await _soon(questions, 3) if isinstance(one.exception(), RefusedError)
+    ]
     assert len(refused) == 3
     error = refused[0].exception()
-    assert isinstance(error, Refused)
+    assert isinstance(error, RefusedError)
     assert (error.status, error.code, error.retry_after_s) == (429, "too_many_waiting", 1)
     held.may.set()
     answered = [await question for question in questions if question not in refused]
@@ -75,8 +77,8 @@ async def test_who_is_refused_is_told_when_by_what_was_worked_off() -> None:
     held = Held()
     passages = passages_of(held, most_waiting=8)
     waiting = [find(passages, str(number)) for number in range(8)]
-    passages._seconds = 2.5  # of one question, on two threads
-    with pytest.raises(Refused) as caught:
+    passages._mean_seconds = 2.5  # of one question, on two threads
+    with pytest.raises(RefusedError) as caught:
         await find(passages, "one more")
     assert caught.value.retry_after_s == 10
     held.may.set()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from checkout.front_desk_weights import digest_of, fit, read_examples
+from checkout.front_desk_weights import corpus_digest, fit_weights, read_examples
 
 from tests.bench import bench_front_desk as bench
 from tests.unit.evaluation.served.test_base_scores import NoTables
@@ -24,21 +24,21 @@ from twin_assets.evaluation.measures import front_desk
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.front_desk import (
-    answer_of,
-    kind_of,
+    desk_answer,
+    classify_message,
     message_kinds,
     message_vectors,
     not_written_text,
     other_language_text,
 )
-from twin_resources.gateway.front_desk.answers import language_of
-from twin_resources.gateway.front_desk.features import folded
+from twin_resources.gateway.front_desk.answers import answer_language
+from twin_resources.gateway.front_desk.features import fold
 from twin_resources.gateway.front_desk.message_kinds import (
     PART_CHARACTERS,
     fitted_weights,
-    parts,
+    split_parts,
 )
-from twin_resources.gateway.front_desk.message_vectors import vector_of
+from twin_resources.gateway.front_desk.message_vectors import embed_message
 from twin_resources.gateway.hooks.tracing import span_attributes
 from twin_resources.registry.route_names import FRONT_DESK
 from twin_resources.settings import Settings
@@ -49,24 +49,24 @@ IN_DANGER = "I want to die, I took all the pills"
 
 def test_the_shipped_weights_hold_on_half_of_the_tuned_set(monkeypatch: pytest.MonkeyPatch) -> None:
     # one sentence stands in several messages
-    monkeypatch.setattr(message_kinds, "vector_of", functools.cache(vector_of))
+    monkeypatch.setattr(message_kinds, "embed_message", functools.cache(embed_message))
     rows = {row.name: row for row in bench.figures("tuned", every=2)}
     failed = [name for name, row in rows.items() if not row.holds and row.unit == "share"]
     assert not failed, "a change of the weights has made the front desk worse"
 
 
 def test_the_shipped_weights_are_of_the_examples() -> None:
-    assert fitted_weights().examples == digest_of(CORPUS), (
+    assert fitted_weights().examples == corpus_digest(CORPUS), (
         "run deploy/checkout/front_desk_weights.py"
     )
     ours = [(text, kind) for (_, kind), texts in CORPUS.items() for text in texts[::40]]
-    assert statistics.fmean(kind_of(text) == kind for text, kind in ours) > 0.95
+    assert statistics.fmean(classify_message(text) == kind for text, kind in ours) > 0.95
 
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_the_script_makes_the_shipped_weights() -> None:
-    shipped, made = fitted_weights(), fit(CORPUS)
+    shipped, made = fitted_weights(), fit_weights(CORPUS)
     own = made.coefficients * made.scale
     # Another build of the linear algebra ends its search elsewhere, within the tolerance.
     assert np.abs(own - shipped.coefficients * shipped.scale).max() < 0.05 * np.abs(own).max()
@@ -79,14 +79,14 @@ def test_where_the_ngrams_are_sure_no_vector_is_computed(monkeypatch: pytest.Mon
 
     def counted(text: str) -> np.ndarray:
         vectors.append(text)
-        return vector_of(text)
+        return embed_message(text)
 
-    monkeypatch.setattr(message_kinds, "vector_of", counted)
-    assert kind_of("Which oil do you use for the pivots?") == "ordinary"
+    monkeypatch.setattr(message_kinds, "embed_message", counted)
+    assert classify_message("Which oil do you use for the pivots?") == "ordinary"
     assert vectors == []
-    assert kind_of(IN_DANGER) == "danger"
+    assert classify_message(IN_DANGER) == "danger"
     assert vectors == [IN_DANGER]
-    kind_of(f"{'The clock stands still. ' * 200}{IN_DANGER}. What now?")
+    classify_message(f"{'The clock stands still. ' * 200}{IN_DANGER}. What now?")
     assert len(vectors) <= 1 + 3, "of a long message the likeliest parts alone"
 
 
@@ -97,16 +97,16 @@ def test_the_engine_leaves_the_environment_as_it_was(monkeypatch: pytest.MonkeyP
         else:
             monkeypatch.setenv("OMP_NUM_THREADS", before)
         message_vectors._embedder.cache_clear()  # pyright: ignore[reportPrivateUsage]
-        assert np.linalg.norm(vector_of("Hello")) == pytest.approx(1.0, abs=1e-3)
+        assert np.linalg.norm(embed_message("Hello")) == pytest.approx(1.0, abs=1e-3)
         assert os.environ.get("OMP_NUM_THREADS") == before
 
 
 def test_no_long_example_is_a_judged_message() -> None:
     """A message of two words may be written by two people; a sentence is copied."""
     lines = (bench.FOLDER / "tuned.jsonl").read_text(encoding="utf-8").splitlines()
-    judged = {folded(json.loads(line)["text"]) for line in lines}
+    judged = {fold(json.loads(line)["text"]) for line in lines}
     copied = sum(
-        len(text.split()) > 5 and folded(text) in judged
+        len(text.split()) > 5 and fold(text) in judged
         for texts in CORPUS.values()
         for text in texts
     )
@@ -148,23 +148,32 @@ def test_no_long_example_is_a_judged_message() -> None:
     ],
 )
 def test_kinds(message: str, kind: str) -> None:
-    assert kind_of(message) == kind
+    assert classify_message(message) == kind
 
 
 def test_danger_is_found_at_both_ends_of_a_long_message_and_in_the_turns_before() -> None:
     filler = "The movement has a platform escapement and was cleaned last year. " * 60
-    assert kind_of(filler[:5800]) == "ordinary"
-    assert kind_of(f"{filler[:5800]}\n{IN_DANGER}") == "danger"
-    assert kind_of(f"{IN_DANGER}.\n{filler[:5800]}") == "danger"
-    assert kind_of("ok", before=(IN_DANGER,)) == "danger"
-    assert kind_of("Which oil?", before=(IN_DANGER, "Which oil?", "And where?")) == "ordinary"
+    assert classify_message(filler[:5800]) == "ordinary"
+    assert classify_message(f"{filler[:5800]}\n{IN_DANGER}") == "danger"
+    assert classify_message(f"{IN_DANGER}.\n{filler[:5800]}") == "danger"
+    assert classify_message("ok", earlier_messages=(IN_DANGER,)) == "danger"
+    assert (
+        classify_message("Which oil?", earlier_messages=(IN_DANGER, "Which oil?", "And where?"))
+        == "ordinary"
+    )
 
 
 def test_parts_are_sentences_and_pairs_of_them() -> None:
-    assert parts("") == parts("One.") == []
-    assert parts("One. Two.\nThree.") == ["One.", "Two.", "Three.", "One. Two.", "Two. Three."]
-    assert max(map(len, parts("x" * 1000))) <= PART_CHARACTERS
-    assert len(parts("Yes. " * 1000)) < 20
+    assert split_parts("") == split_parts("One.") == []
+    assert split_parts("One. Two.\nThree.") == [
+        "One.",
+        "Two.",
+        "Three.",
+        "One. Two.",
+        "Two. Three.",
+    ]
+    assert max(map(len, split_parts("x" * 1000))) <= PART_CHARACTERS
+    assert len(split_parts("Yes. " * 1000)) < 20
 
 
 @pytest.mark.parametrize(
@@ -181,7 +190,7 @@ def test_parts_are_sentences_and_pairs_of_them() -> None:
     ],
 )
 def test_the_readers_language(message: str, language: str) -> None:
-    assert language_of(message) == language
+    assert answer_language(message) == language
 
 
 @pytest.mark.parametrize(
@@ -202,10 +211,12 @@ def test_the_readers_language(message: str, language: str) -> None:
 def test_a_question_in_another_language_than_the_posts_gets_the_truth(
     message: str, said: str
 ) -> None:
-    text = other_language_text(message, ANN, languages=("en",), known=("en",))
+    text = other_language_text(message, ANN, languages=("en",), known_languages=("en",))
     assert text.startswith(said) if said else not text
-    assert other_language_text(message, ANN, languages=("en",), known=()) == "", "it may be known"
-    assert other_language_text(message, ANN, languages=(), known=("en",)) == ""
+    assert other_language_text(message, ANN, languages=("en",), known_languages=()) == "", (
+        "it may be known"
+    )
+    assert other_language_text(message, ANN, languages=(), known_languages=("en",)) == ""
 
 
 def test_that_nothing_was_written_is_said_in_the_askers_language_else_in_that_of_the_posts() -> (
@@ -223,12 +234,12 @@ def test_that_nothing_was_written_is_said_in_the_askers_language_else_in_that_of
 
 def test_an_embedder_that_knows_the_language_finds_the_answer() -> None:
     question = "Wie trage ich eine alte Uhr in die Werkstatt?"
-    assert other_language_text(question, ANN, languages=("en",), known=("en", "de")) == ""
+    assert other_language_text(question, ANN, languages=("en",), known_languages=("en", "de")) == ""
 
 
 def test_of_a_blog_in_two_languages_neither_is_another_one() -> None:
     question = "Wie trage ich eine alte Uhr in die Werkstatt?"
-    assert other_language_text(question, ANN, languages=("en", "de"), known=("en",)) == ""
+    assert other_language_text(question, ANN, languages=("en", "de"), known_languages=("en",)) == ""
 
 
 def test_every_language_has_every_text_and_no_place_stays_open() -> None:
@@ -237,9 +248,9 @@ def test_every_language_has_every_text_and_no_place_stays_open() -> None:
              "it": "Chi sei e che cos'è questo?", "pt": "Quem é você e o que é isto?"}  # fmt: skip
     first_person = re.compile(r"\b(I|I'm|ich|je|yo|io|eu)\b")
     for language, message in asked.items():
-        assert language_of(message) == language
+        assert answer_language(message) == language
         for kind in DESK_KINDS:
-            text = answer_of(kind, ANN, message, titles=("On oil",))
+            text = desk_answer(kind, ANN, message, titles=("On oil",))
             assert "{" not in text
             assert not first_person.search(text), "the program does not speak as the author"
             if kind == "danger":
@@ -253,10 +264,10 @@ def test_every_language_has_every_text_and_no_place_stays_open() -> None:
 def test_the_authors_own_texts() -> None:
     own = replace(ANN, front_desk=read_front_desk({"danger": " Call me: 555. ", "insult": "Oh."}))
     assert own.front_desk.as_table() == {"danger": "Call me: 555.", "insult": "Oh."}
-    danger = answer_of("danger", own, IN_DANGER)
+    danger = desk_answer("danger", own, IN_DANGER)
     assert danger.startswith("Call me: 555.\n\n")
     assert "988" in danger
-    assert answer_of("insult", own, "you idiot") == "Oh."
+    assert desk_answer("insult", own, "you idiot") == "Oh."
 
 
 @pytest.mark.parametrize(
@@ -291,12 +302,12 @@ async def test_danger_gets_help_lines_and_no_quotation(home: Settings) -> None:
 async def test_danger_comes_before_a_blocked_word_and_for_drafts(home: Settings) -> None:
     for fields in ({}, {"model": "twin/ann@voice"}):
         answering, _, _ = await record_of(home, f"{IN_DANGER}. What about politics?", **fields)
-        assert (answering.fixed.front_desk, answering.fixed.withheld) == (
+        assert (answering.fixed_text.front_desk, answering.fixed_text.guard_refusal) == (
             "danger",
             "",
         )
     answering, text, looked_up = await record_of(home, "Who are you?", model="twin/ann@voice")
-    assert (answering.fixed.front_desk, text, looked_up) == ("", "", 1)
+    assert (answering.fixed_text.front_desk, text, looked_up) == ("", "", 1)
 
 
 @pytest.mark.parametrize(
@@ -306,20 +317,20 @@ async def test_danger_comes_before_a_blocked_word_and_for_drafts(home: Settings)
 async def test_a_program_gets_what_it_asks_for(home: Settings, fields: dict[str, Any]) -> None:
     for message in (IN_DANGER, "Who are you?"):
         answering, text, _ = await record_of(home, message, **fields)
-        assert (answering.fixed.front_desk, text) == ("", "")
+        assert (answering.fixed_text.front_desk, text) == ("", "")
 
 
 async def test_a_question_behind_a_greeting_is_ordinary(home: Settings) -> None:
     answering, text, looked_up = await record_of(home, "Hello, how do I oil a clock?")
-    assert (answering.fixed.front_desk, text, looked_up) == ("", "", 1)
-    assert answering.chosen.version != FRONT_DESK
+    assert (answering.fixed_text.front_desk, text, looked_up) == ("", "", 1)
+    assert answering.decision.version != FRONT_DESK
     answering, text, looked_up = await record_of(home, "Hello!")
-    assert (answering.fixed.front_desk, looked_up) == ("greeting", 0)
+    assert (answering.fixed_text.front_desk, looked_up) == ("greeting", 0)
 
 
 async def test_what_can_be_asked_names_posts(home: Settings) -> None:
     answering, text, _ = await record_of(home, "What can you do?")
-    assert answering.fixed.front_desk == "ability"
+    assert answering.fixed_text.front_desk == "ability"
     assert "“On oil”" in text
     assert answering.sources == ()
 
@@ -327,15 +338,17 @@ async def test_what_can_be_asked_names_posts(home: Settings) -> None:
 async def test_an_author_turns_a_kind_off(home: Settings) -> None:
     way = path(home, Retrieving(lambda: Found((FOUND,))))
     author = replace(ANN, front_desk=DeskTexts((("identity", ""),)))
-    way.live.current = replace(way.live.current, authors={"ann": author})
-    assert (await prepare(way, "Who are you?")).fixed.front_desk == ""
+    way.live_config.current = replace(way.live_config.current, authors={"ann": author})
+    assert (await prepare(way, "Who are you?")).fixed_text.front_desk == ""
 
 
 def test_a_front_desk_that_misses_danger_is_refused_and_one_is_judged_once_a_home(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(front_desk, "kind_of", lambda text: asked.append(text) or "ordinary")
+    monkeypatch.setattr(
+        front_desk, "classify_message", lambda text: asked.append(text) or "ordinary"
+    )
     cache = MeasurementCache(NoTables(), "ann")  # pyright: ignore[reportArgumentType]
 
     found = front_desk.judge_messages(cache)

@@ -7,7 +7,11 @@ import weakref
 
 import pytest
 
-from twin_resources.gateway.runtime.gc_schedule import FULL_EVERY, GcScheduler, uncollected
+from twin_resources.gateway.runtime.gc_schedule import (
+    FULL_COLLECTION_ROUNDS,
+    GcScheduler,
+    collection_disabled,
+)
 
 
 class Knot:
@@ -31,7 +35,7 @@ def test_rounds_free_what_python_would_have_freed() -> None:
             rounds.collect()
         seen = weakref.ref(aged)
         del aged
-        for _ in range(FULL_EVERY):
+        for _ in range(FULL_COLLECTION_ROUNDS):
             rounds.collect()
         assert seen() is None
     finally:
@@ -42,12 +46,12 @@ def test_rounds_free_what_python_would_have_freed() -> None:
 
 def test_nothing_is_collected_while_litellm_is_imported() -> None:
     assert gc.isenabled()
-    with uncollected():
+    with collection_disabled():
         assert not gc.isenabled()
-        with uncollected():
+        with collection_disabled():
             pass
         assert not gc.isenabled(), "as it was found"
     assert gc.isenabled()
-    with pytest.raises(ImportError), uncollected():
+    with pytest.raises(ImportError), collection_disabled():
         raise ImportError("broken")
     assert gc.isenabled()

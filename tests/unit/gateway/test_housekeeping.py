@@ -179,7 +179,7 @@ async def test_forced_json_is_json_of_the_schema(
         form = {"type": "json_schema", "json_schema": {"name": "x", "schema": whole}}
     way = path(home, Retrieving(lambda: Found((FOUND,))))
     prepared = await prepare(way, question, response_format=form)
-    assert prepared.fixed.front_desk == HOUSEKEEPING
+    assert prepared.fixed_text.front_desk == HOUSEKEEPING
     told = json.loads(prepared.exchange.fixed_answer)
     assert told.keys() == expected.keys()
     assert all(str(told[key]).startswith(str(value)) for key, value in expected.items())
@@ -227,7 +227,7 @@ async def test_no_post_is_looked_for_and_no_reader_is_counted(home: Settings) ->
     prepared = await prepare(path(home, retrieving), task("Name it", '{ "title": "x" }'))
     assert json.loads(prepared.exchange.fixed_answer) == {"title": "How much oil does a clock"}
     assert retrieving.asked == []
-    assert (prepared.chosen.route, prepared.fixed.front_desk) == (
+    assert (prepared.decision.route, prepared.fixed_text.front_desk) == (
         "front_desk",
         HOUSEKEEPING,
     )

@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from twin_resources.access.keys import Key, KeyLimits, add_key, keyring_of, open_keys
-from twin_resources.access.refusals import Refused
+from twin_resources.access.keys import Key, KeyLimits, add_key, open_keyring, open_key_store
+from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.idempotency import (
-    HEADER,
-    KEPT_S,
-    STUCK_S,
+    HEADER_NAME,
+    RETENTION_S,
+    IN_PROGRESS_TIMEOUT_S,
     Idempotency,
     Message,
     Receive,
     Send,
     StoredAnswer,
 )
-from twin_resources.gateway.api.key_limits import KeyRequests
-from twin_resources.gateway.api.key_terms import KeyTerms, KeyTermsMiddleware, Scope
+from twin_resources.gateway.api.key_limits import KeyRequestCounter
+from twin_resources.gateway.api.key_terms import KeyLimitEnforcer, KeyLimitsMiddleware, Scope
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
 
@@ -55,8 +55,8 @@ def state(home: Settings) -> Iterator[State]:
 
 
 @pytest.fixture
-def requests(state: State, clock: Clock) -> KeyRequests:
-    return KeyRequests(lambda: state, clock=clock)
+def requests(state: State, clock: Clock) -> KeyRequestCounter:
+    return KeyRequestCounter(lambda: state, clock=clock)
 
 
 @pytest.fixture
@@ -68,13 +68,13 @@ def key(name: str = "k1", **limits: Any) -> Key:
     return Key("r", "site", frozenset({"*"}), "my site", name, KeyLimits(**limits))
 
 
-def refused(requests: KeyRequests, mine: Key) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refused(requests: KeyRequestCounter, mine: Key) -> RefusedError:
+    with pytest.raises(RefusedError) as caught:
         requests.begin(mine)
     return caught.value
 
 
-def test_a_minute_slides(requests: KeyRequests, clock: Clock) -> None:
+def test_a_minute_slides(requests: KeyRequestCounter, clock: Clock) -> None:
     mine = key(per_minute=3)
     for seconds in (0, 20, 20):
         clock.now += seconds
@@ -88,7 +88,7 @@ def test_a_minute_slides(requests: KeyRequests, clock: Clock) -> None:
     assert refused(requests, mine).retry_after_s == 20
 
 
-def test_a_refused_request_does_not_count(requests: KeyRequests, clock: Clock) -> None:
+def test_a_refused_request_does_not_count(requests: KeyRequestCounter, clock: Clock) -> None:
     mine = key(per_minute=1)
     requests.begin(mine)
     waits = []
@@ -101,7 +101,7 @@ def test_a_refused_request_does_not_count(requests: KeyRequests, clock: Clock) -
 
 
 def test_at_once_frees_its_place_at_the_end_or_when_its_process_is_gone(
-    requests: KeyRequests, clock: Clock
+    requests: KeyRequestCounter, clock: Clock
 ) -> None:
     mine = key(at_once=2)
     first = requests.begin(mine)
@@ -111,7 +111,7 @@ def test_at_once_frees_its_place_at_the_end_or_when_its_process_is_gone(
     requests.end(first)
     requests.end(first)
     requests.begin(mine)
-    clock.now += STUCK_S - 1
+    clock.now += IN_PROGRESS_TIMEOUT_S - 1
     refused(requests, mine)
     clock.now += 2
     requests.begin(mine)
@@ -121,20 +121,20 @@ def test_a_key_without_limits_needs_no_store() -> None:
     def no_store() -> State:
         raise AssertionError("the store was opened")
 
-    free = KeyRequests(no_store)
+    free = KeyRequestCounter(no_store)
     begun = free.begin(key())
     free.end(begun)
     with pytest.raises(AssertionError, match="the store was opened"):
         free.begin(key(per_minute=1))
 
 
-def test_many_at_once_are_counted_exactly(requests: KeyRequests) -> None:
+def test_many_at_once_are_counted_exactly(requests: KeyRequestCounter) -> None:
     mine = key(per_minute=7)
 
     def ask(_number: int) -> bool:
         try:
             requests.begin(mine)
-        except Refused:
+        except RefusedError:
             return False
         return True
 
@@ -143,7 +143,7 @@ def test_many_at_once_are_counted_exactly(requests: KeyRequests) -> None:
 
 
 def test_a_store_that_cannot_be_written_refuses_and_ends_quietly(
-    requests: KeyRequests, state: State, capsys: pytest.CaptureFixture[str]
+    requests: KeyRequestCounter, state: State, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mine = key(at_once=1)
     counted = requests.begin(mine)
@@ -159,7 +159,7 @@ def begin(once: Idempotency, body: bytes = BODY, *, header: str = "a-1", mine: s
 
 
 def status_of(once: Idempotency, body: bytes, **how: Any) -> tuple[int, str]:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RefusedError) as caught:
         begin(once, body, **how)
     return caught.value.status, caught.value.code
 
@@ -172,14 +172,14 @@ def test_the_same_request_has_one_answer_for_a_day(once: Idempotency, clock: Clo
     assert begin(once, SAME) == stored
     assert status_of(once, OTHER) == (422, "idempotency_key_reused")
     assert not isinstance(begin(once, OTHER, mine="k2"), StoredAnswer), "another's key is another"
-    clock.now += KEPT_S + 1
+    clock.now += RETENTION_S + 1
     assert not isinstance(begin(once, OTHER), StoredAnswer)
 
 
 def test_what_failed_or_died_can_be_sent_again(once: Idempotency, clock: Clock) -> None:
     once.finish(begin(once), None)
     begin(once)
-    clock.now += STUCK_S - 1
+    clock.now += IN_PROGRESS_TIMEOUT_S - 1
     assert status_of(once, BODY)[0] == 409
     clock.now += 2
     begin(once)
@@ -193,8 +193,10 @@ def test_a_header_that_is_none_is_refused(once: Idempotency, header: str) -> Non
 class Served:
     """A model behind the door, and a reader before it who may leave."""
 
-    def __init__(self, home: Settings, requests: KeyRequests, once: Idempotency) -> None:
-        self.app = KeyTermsMiddleware(self.answer, keyring_of(home), KeyTerms(requests, once))
+    def __init__(self, home: Settings, requests: KeyRequestCounter, once: Idempotency) -> None:
+        self.app = KeyLimitsMiddleware(
+            self.answer, open_keyring(home), KeyLimitEnforcer(requests, once)
+        )
         self.asked = 0
         self.heard = ""
         self.has_left = False
@@ -203,7 +205,7 @@ class Served:
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.asked += 1
-        assert HEADER not in dict(scope["headers"]), "LiteLLM has no use for it"
+        assert HEADER_NAME not in dict(scope["headers"]), "LiteLLM has no use for it"
         assert (await receive())["body"] == BODY
         try:
             self.heard = str((await asyncio.wait_for(receive(), 0.05))["type"])
@@ -226,7 +228,7 @@ class Served:
             return waiting.pop() if waiting else {"type": "http.disconnect"}
 
         headers = [(b"authorization", f"Bearer {secret}".encode())]
-        headers += [(HEADER, header.encode())] if header else []
+        headers += [(HEADER_NAME, header.encode())] if header else []
         scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions"}
         await self.app({**scope, "headers": headers}, receive, self.send)
         body = b"".join(message.get("body", b"") for message in self.sent)
@@ -234,14 +236,14 @@ class Served:
 
 
 @pytest.fixture
-def served(home: Settings, requests: KeyRequests, once: Idempotency) -> Served:
+def served(home: Settings, requests: KeyRequestCounter, once: Idempotency) -> Served:
     return Served(home, requests, once)
 
 
 @pytest.fixture
 def made(home: Settings) -> Callable[..., str]:
     def make(label: str = "my site", **limits: Any) -> str:
-        with closing(open_keys(home)) as state:
+        with closing(open_key_store(home)) as state:
             return add_key(
                 state, role="site", authors=["*"], label=label, limits=KeyLimits(**limits)
             )
@@ -288,10 +290,10 @@ async def test_an_error_is_not_kept(served: Served, made: Made) -> None:
 
 
 async def test_a_refusal_leaves_no_mark(
-    served: Served, made: Made, requests: KeyRequests, home: Settings
+    served: Served, made: Made, requests: KeyRequestCounter, home: Settings
 ) -> None:
     secret = made(at_once=1)
-    under_way = requests.begin(keyring_of(home).find(f"Bearer {secret}"))
+    under_way = requests.begin(open_keyring(home).find(f"Bearer {secret}"))
     for _ in range(2):  # not 409: nothing is under way for this header
         status, told = await served.ask(secret)
         assert (status, json.loads(told)["error"]["code"]) == (429, "key_busy")
@@ -301,10 +303,10 @@ async def test_a_refusal_leaves_no_mark(
 
 
 async def test_who_has_the_whole_answer_may_ask_again_at_once(
-    served: Served, made: Made, requests: KeyRequests, home: Settings
+    served: Served, made: Made, requests: KeyRequestCounter, home: Settings
 ) -> None:
     secret = made(at_once=1)
-    mine = keyring_of(home).find(f"Bearer {secret}")
+    mine = open_keyring(home).find(f"Bearer {secret}")
     pieces: list[bool] = []
     send = served.send
 
@@ -328,7 +330,7 @@ async def test_what_is_kept_is_one_readers_alone(served: Served, made: Made, sta
     await served.ask(made("one"))
     await served.ask(made("two"))
     assert served.asked == 2
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         rows = connection.execute(sa.text("SELECT * FROM gateway_answers")).mappings().all()
     assert "a-1" not in json.dumps([dict(row) for row in rows])
     assert {row["author"] for row in rows} == {"ann"}

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from twin_resources.access import keys
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
@@ -17,11 +17,11 @@ from twin_resources.storage.state.state import State
 
 @pytest.fixture
 def state(home: Settings) -> State:
-    return keys.open_keys(home)
+    return keys.open_key_store(home)
 
 
-def refused(ring: keys.Keyring, authorization: str) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refused(ring: keys.Keyring, authorization: str) -> RefusedError:
+    with pytest.raises(RefusedError) as caught:
         ring.find(authorization)
     return caught.value
 
@@ -30,7 +30,7 @@ def test_the_keys_of_the_home_need_no_store(home: Settings) -> None:
     def no_store() -> State:
         raise AssertionError("the store was opened")
 
-    ring = keys.Keyring(load_secrets(home), state=no_store)
+    ring = keys.Keyring(load_secrets(home), open_state=no_store)
     secrets = load_secrets(home)
     admin = ring.find(f"Bearer {secrets.gateway_master_key}")
     reader = ring.find(f"bearer  {secrets.gateway_key} ")
@@ -38,12 +38,12 @@ def test_the_keys_of_the_home_need_no_store(home: Settings) -> None:
     assert admin.may_ask("anyone")
     assert reader.may_ask("anyone")
     assert admin.reader != reader.reader
-    assert (len(admin.reader), len(keys.id_of_hash("ab" * 32))) == (16, 16)
+    assert (len(admin.reader), len(keys.key_id_from_hash("ab" * 32))) == (16, 16)
 
 
 @pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer ", "Basic abc", "sk-twin-x"])
 def test_a_missing_key_says_where_to_find_one(home: Settings, authorization: str) -> None:
-    error = refused(keys.keyring_of(home), authorization)
+    error = refused(keys.open_keyring(home), authorization)
     assert (error.status, error.code) == (401, "missing_key")
     assert "endpoints.json" in error.next_step
     assert error.found == ("no bearer key" if authorization else "no key")
@@ -51,7 +51,7 @@ def test_a_missing_key_says_where_to_find_one(home: Settings, authorization: str
 
 @pytest.mark.parametrize("sent", ["sk-wrong", "sk-é", "x" * 100_000])
 def test_a_wrong_key_is_refused_and_not_repeated(home: Settings, sent: str) -> None:
-    error = refused(keys.keyring_of(home), f"Bearer {sent}")
+    error = refused(keys.open_keyring(home), f"Bearer {sent}")
     assert (error.status, error.code) == (401, "wrong_key")
     assert sent not in str(error)
 
@@ -63,15 +63,15 @@ def test_a_made_key_has_its_role_and_authors(home: Settings, state: State) -> No
     known = sa.inspect(state.engine)
     for table in ("gateway_keys", "gateway_key_limits"):
         assert known.get_pk_constraint(table)["constrained_columns"] == ["key_hash"]
-    found = keys.keyring_of(home).find(f"Bearer {made}")
+    found = keys.open_keyring(home).find(f"Bearer {made}")
     assert (found.role, found.authors, found.label) == ("author", frozenset({"ann"}), "Ann")
     assert not found.may_ask("bob")
 
 
 def test_the_store_and_the_trace_hold_no_key(home: Settings, state: State) -> None:
     made = keys.add_key(state, role="reader", authors=["*"], label="all")
-    found = keys.keyring_of(home).find(f"Bearer {made}")
-    with state.reading() as connection:
+    found = keys.open_keyring(home).find(f"Bearer {made}")
+    with state.read_transaction() as connection:
         rows = connection.execute(sa.select(keys.gateway_keys)).all()
     stored = json.dumps([list(row) for row in rows])
     assert made not in stored
@@ -81,7 +81,7 @@ def test_the_store_and_the_trace_hold_no_key(home: Settings, state: State) -> No
 
 def test_a_revoked_key_is_refused_within_a_second(home: Settings, state: State) -> None:
     now = 100.0
-    ring = keys.Keyring(load_secrets(home), state=lambda: state, clock=lambda: now)
+    ring = keys.Keyring(load_secrets(home), open_state=lambda: state, clock=lambda: now)
     made = keys.add_key(state, role="reader", authors=["*"], label="all")
     assert ring.find(f"Bearer {made}").role == "reader"
     keys.revoke_key(state, "all")
@@ -92,8 +92,8 @@ def test_a_revoked_key_is_refused_within_a_second(home: Settings, state: State) 
 
 
 def test_a_flood_of_wrong_keys_does_not_fill_the_memory(home: Settings, state: State) -> None:
-    ring = keys.keyring_of(home)
-    remembered = ring._remembered  # pyright: ignore[reportPrivateUsage]
+    ring = keys.open_keyring(home)
+    remembered = ring._cache  # pyright: ignore[reportPrivateUsage]
     remembered.update({f"wrong {number}": (0.0, None) for number in range(9_999)})
     refused(ring, "Bearer sk-twin-one")
     assert len(remembered) == 10_000
@@ -103,7 +103,7 @@ def test_a_flood_of_wrong_keys_does_not_fill_the_memory(home: Settings, state: S
 
 def test_a_store_that_cannot_be_read_is_no_wrong_key(home: Settings, tmp_path: Path) -> None:
     broken = home.model_copy(update={"state_url": f"sqlite:///{tmp_path}"})
-    error = refused(keys.keyring_of(broken), "Bearer sk-anything")
+    error = refused(keys.open_keyring(broken), "Bearer sk-anything")
     assert (error.status, error.code) == (503, "keys_unreadable")
 
 
@@ -121,9 +121,9 @@ def test_a_key_without_role_author_or_label_is_not_made(
 def test_a_key_knows_its_limits(home: Settings, state: State) -> None:
     limits = keys.KeyLimits(frozenset({"paid"}), per_minute=60, at_once=4, usd_per_day=2.0)
     made = keys.add_key(state, role="site", authors=["ann"], label="my site", limits=limits)
-    found = keys.keyring_of(home).find(f"Bearer {made}")
+    found = keys.open_keyring(home).find(f"Bearer {made}")
     assert found.limits == limits
-    assert (found.may_name("paid"), found.may_name(""), found.may_name("base")) == (
+    assert (found.may_use_alias("paid"), found.may_use_alias(""), found.may_use_alias("base")) == (
         True, True, False,
     )  # fmt: skip
     [row] = keys.list_keys(state)
@@ -131,11 +131,11 @@ def test_a_key_knows_its_limits(home: Settings, state: State) -> None:
     assert found.for_reader("user-1").id == found.id, "a site's readers spend the site's money"
     secrets = load_secrets(home)
     for mine in (secrets.gateway_key, secrets.gateway_master_key):
-        assert keys.keyring_of(home).find(f"Bearer {mine}").limits == keys.NO_LIMITS
+        assert keys.open_keyring(home).find(f"Bearer {mine}").limits == keys.NO_LIMITS
 
 
 def test_only_a_site_names_its_readers(state: State, home: Settings) -> None:
-    ring = keys.keyring_of(home)
+    ring = keys.open_keyring(home)
     for role in keys.ROLES:
         made = keys.add_key(state, role=role, authors=["*"], label=role)
         key = ring.find(f"Bearer {made}")
@@ -151,7 +151,7 @@ def test_a_key_that_was_made_before_may_not_name_the_paid_model(
     made = keys.add_key(state, role="reader", authors=["*"], label="old", limits=keys.NO_LIMITS)
     with state.transaction() as connection:
         connection.execute(sa.delete(keys.gateway_key_limits))
-    assert keys.keyring_of(home).find(f"Bearer {made}").limits == keys.KeyLimits()
+    assert keys.open_keyring(home).find(f"Bearer {made}").limits == keys.KeyLimits()
     assert not keys.KeyLimits().aliases & {"paid"}
 
 

@@ -9,9 +9,9 @@ from twin_resources.gateway.api.origins import Origins
 
 
 def test_exact_origins_are_read() -> None:
-    origins = Origins.read(" https://example.org,http://localhost:8080  http://[::1]:80")
+    origins = Origins.parse(" https://example.org,http://localhost:8080  http://[::1]:80")
     assert origins.allowed == {"https://example.org", "http://localhost:8080", "http://[::1]:80"}
-    assert Origins.read("").allowed == frozenset()
+    assert Origins.parse("").allowed == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -21,27 +21,29 @@ def test_exact_origins_are_read() -> None:
 )  # fmt: skip
 def test_what_no_browser_sends_is_refused(listed: str) -> None:
     with pytest.raises(TwinError, match="TWIN_ALLOWED_ORIGINS"):
-        Origins.read(listed)
+        Origins.parse(listed)
 
 
 def test_a_page_that_is_not_listed_is_told_nothing() -> None:
-    assert Origins().of_answer("https://example.org") == []
-    origins = Origins.read("https://example.org")
+    assert Origins().answer_headers("https://example.org") == []
+    origins = Origins.parse("https://example.org")
     for origin in ("", "null", "https://example.org.evil.com", "http://example.org"):
-        assert origins.of_answer(origin) == [(b"vary", b"origin")]
+        assert origins.answer_headers(origin) == [(b"vary", b"origin")]
 
 
 def test_a_listed_page_is_told_its_own_name_and_no_cookies_are_allowed() -> None:
-    told = dict(Origins.read("https://a.b https://c.d").of_answer("https://c.d"))
+    told = dict(Origins.parse("https://a.b https://c.d").answer_headers("https://c.d"))
     assert told[b"access-control-allow-origin"] == b"https://c.d"
     assert told[b"vary"] == b"origin"
     assert b"access-control-allow-credentials" not in told
 
 
 def test_a_preflight_allows_header_names_and_nothing_else() -> None:
-    origins = Origins.read("https://a.b")
-    told = dict(origins.of_preflight("POST", b"authorization, x-stainless-os"))
+    origins = Origins.parse("https://a.b")
+    told = dict(origins.preflight_headers("POST", b"authorization, x-stainless-os"))
     assert told[b"access-control-allow-headers"] == b"authorization, x-stainless-os"
     assert told[b"access-control-allow-methods"] == b"POST"
     for smuggled in (b"", b"a\r\nset-cookie: b", b"x" * 2000):
-        assert b"access-control-allow-headers" not in dict(origins.of_preflight("POST", smuggled))
+        assert b"access-control-allow-headers" not in dict(
+            origins.preflight_headers("POST", smuggled)
+        )

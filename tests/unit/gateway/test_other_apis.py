@@ -12,11 +12,15 @@ import sqlalchemy as sa
 from openai.types import Completion
 from openai.types.responses import Response
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api import recent_responses
-from twin_resources.gateway.api.other_apis import CarriedRequest, from_completions, from_responses
+from twin_resources.gateway.api.other_apis import (
+    ConvertedRequest,
+    convert_completions_request,
+    convert_responses_request,
+)
 from twin_resources.gateway.api.recent_responses import RecentResponses
-from twin_resources.gateway.request.request_body import admitted, read_question
+from twin_resources.gateway.request.request_body import admit_body, read_question
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -62,9 +66,11 @@ CHUNKS = [
 ]
 
 
-def events(carried: CarriedRequest, chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def events(carried: ConvertedRequest, chunks: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What a stream of these chunks becomes, each event held against its own name."""
-    told = [piece for one in chunks for piece in carried.back.piece(one)] + list(carried.back.end())
+    told = [
+        piece for one in chunks for piece in carried.answer_converter.convert_chunk(one)
+    ] + list(carried.answer_converter.end_events())
     documents: list[dict[str, Any]] = []
     for event in told:
         assert event.endswith("\n\n")
@@ -75,8 +81,8 @@ def events(carried: CarriedRequest, chunks: list[dict[str, Any]]) -> list[dict[s
     return documents
 
 
-def asked(carried: CarriedRequest) -> Any:
-    return read_question(admitted(carried.chat, also_ignored=carried.ignored))
+def asked(carried: ConvertedRequest) -> Any:
+    return read_question(admit_body(carried.chat, also_ignored=carried.ignored))
 
 
 def in_memory() -> RecentResponses:
@@ -85,19 +91,19 @@ def in_memory() -> RecentResponses:
 
 def responses(
     *, recent: RecentResponses | None = None, reader: str = "eve", **fields: Any
-) -> CarriedRequest:
+) -> ConvertedRequest:
     body = {"model": "twin/ann", "input": "Which oil?"} | fields
-    return from_responses(body, recent or in_memory(), reader)
+    return convert_responses_request(body, recent or in_memory(), reader)
 
 
-def answer(carried: CarriedRequest, trace_id: str = "7") -> None:
-    """The whole answer, as `converted_answers` sends it."""
-    carried.back.whole(WHOLE | {"id": f"chatcmpl-{trace_id}"})
-    carried.back.remember()
+def answer(carried: ConvertedRequest, trace_id: str = "7") -> None:
+    """The whole answer, as `convert_answers` sends it."""
+    carried.answer_converter.convert_answer(WHOLE | {"id": f"chatcmpl-{trace_id}"})
+    carried.answer_converter.store_answer()
 
 
-def completions(**fields: Any) -> CarriedRequest:
-    return from_completions({"model": "twin/ann", "prompt": "Which oil?"} | fields)
+def completions(**fields: Any) -> ConvertedRequest:
+    return convert_completions_request({"model": "twin/ann", "prompt": "Which oil?"} | fields)
 
 
 def test_a_response_asks_what_the_chat_would() -> None:
@@ -143,7 +149,7 @@ def test_a_second_message_may_name_the_first_answer(home: Settings, stream: bool
     first = responses(recent=gateways[0], stream=stream)
     if stream:
         events(first, CHUNKS)
-        first.back.remember()
+        first.answer_converter.store_answer()
     else:
         answer(first)
     by_message: dict[str, Any] = {"input": REFERENCE}
@@ -170,7 +176,7 @@ def test_a_long_conversation_is_put_together_and_each_text_is_kept_once() -> Non
     masked = "Mail [e-mail]: which oil?"
     first_two = [masked, "One drop.", "And?", "One drop.", "How much?", "One drop."]
     assert told == [*first_two, "When?", "One drop."]
-    with recent._store().reading() as connection:
+    with recent._store().read_transaction() as connection:
         rows = connection.execute(sa.select(recent_responses.gateway_responses)).all()
     assert str(rows).count("One drop.") == 3
 
@@ -178,12 +184,12 @@ def test_a_long_conversation_is_put_together_and_each_text_is_kept_once() -> Non
 def test_an_answer_that_is_gone_is_named_and_the_question_is_answered(home: Settings) -> None:
     now = [0.0]
     recent = RecentResponses(
-        lambda: State.open(home.state_address), most_characters=800, clock=lambda: now[0]
+        lambda: State.open(home.state_address), max_characters=800, clock=lambda: now[0]
     )
     outbox = Outbox(home.home / "outbox.sqlite")
 
     def kept() -> list[str]:
-        asyncio.run(recent.drop_forgotten(outbox))
+        asyncio.run(recent.purge_responses(outbox))
         return [one for one in "789" if recent.answer("eve", one) is not None]
 
     for number in "789":
@@ -197,7 +203,7 @@ def test_an_answer_that_is_gone_is_named_and_the_question_is_answered(home: Sett
         ("previous_response_id",),
     )
     assert asked(responses(recent=recent, previous_response_id="resp_8")).history
-    now[0] = 2 + recent_responses.KEPT_S
+    now[0] = 2 + recent_responses.RETENTION_S
     assert kept() == ["9"]
     answer(responses(recent=recent, store=False))
     unknown = asked(responses(recent=recent, input=REFERENCE))
@@ -210,7 +216,7 @@ def test_without_the_store_an_answer_goes_out_and_none_is_found(
     broken = RecentResponses(lambda: State.open(f"sqlite:///{tmp_path}"))
     answer(responses(recent=broken))
     assert "an answer was not stored for later requests" in capsys.readouterr().err
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         responses(recent=broken, previous_response_id="resp_7")
     assert refused.value.status == 503
 
@@ -258,7 +264,7 @@ def test_a_response_by_a_schema_asks_for_json() -> None:
     ],
 )
 def test_what_a_response_cannot_give_is_refused(fields: dict[str, Any], param: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         responses(**fields)
     assert (refused.value.status, refused.value.param) == (400, param)
 
@@ -268,12 +274,12 @@ def test_an_image_and_a_forced_tool_are_refused_as_in_a_chat() -> None:
     shown: dict[str, Any] = {"input": [{"role": "user", "content": image}]}
     forced: dict[str, Any] = {"tool_choice": "required"}
     for fields in (shown, forced):
-        with pytest.raises(Refused, match=r"text|tools"):
+        with pytest.raises(RefusedError, match=r"text|tools"):
             asked(responses(**fields))
 
 
 def test_a_response_in_one_piece_is_what_the_client_parses() -> None:
-    told = responses(max_output_tokens=9).back.whole(WHOLE)
+    told = responses(max_output_tokens=9).answer_converter.convert_answer(WHOLE)
     parsed = Response.model_validate(told)
     assert (parsed.id, parsed.status, parsed.output_text) == ("resp_7", "completed", "One drop.")
     assert parsed.usage is not None
@@ -284,7 +290,7 @@ def test_a_response_in_one_piece_is_what_the_client_parses() -> None:
 
 def test_a_response_that_was_cut_off_says_so() -> None:
     choice = WHOLE["choices"][0] | {"finish_reason": "length"}
-    told = responses().back.whole(WHOLE | {"choices": [choice]})
+    told = responses().answer_converter.convert_answer(WHOLE | {"choices": [choice]})
     assert told["status"] == "incomplete"
     assert told["incomplete_details"] == {"reason": "max_output_tokens"}
 
@@ -307,7 +313,7 @@ def test_a_streamed_response_has_the_events_in_their_order() -> None:
         "response.completed",
     ]
     assert [event["sequence_number"] for event in told] == list(range(len(told)))
-    assert told[-1]["response"] == responses(stream=True).back.whole(WHOLE)
+    assert told[-1]["response"] == responses(stream=True).answer_converter.convert_answer(WHOLE)
     assert told[0]["response"]["output"] == []
 
 
@@ -320,7 +326,7 @@ def test_a_stream_that_breaks_off_ends_with_the_error() -> None:
 def test_a_completion_asks_what_the_chat_would_and_answers_in_its_own_shape() -> None:
     carried = completions(prompt=["Which oil?"], max_tokens=9, stop=["\n"], echo=False, best_of=1)
     assert asked(carried).sampling == {"max_tokens": 9, "stop": ["\n"]}
-    told = carried.back.whole(WHOLE)
+    told = carried.answer_converter.convert_answer(WHOLE)
     parsed = Completion.model_validate(told)
     assert (parsed.object, parsed.id) == ("text_completion", "cmpl-7")
     assert (parsed.choices[0].text, parsed.choices[0].finish_reason) == ("One drop.", "stop")
@@ -348,7 +354,7 @@ def test_a_completion_asks_what_the_chat_would_and_answers_in_its_own_shape() ->
     ],
 )
 def test_what_a_completion_cannot_give_is_refused(fields: dict[str, Any], param: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RefusedError) as refused:
         completions(**fields)
     assert (refused.value.status, refused.value.param) == (400, param)
 
@@ -356,5 +362,5 @@ def test_what_a_completion_cannot_give_is_refused(fields: dict[str, Any], param:
 @pytest.mark.parametrize("logprobs", [0, 1, 5, True])
 def test_a_completion_has_no_log_probabilities(logprobs: object) -> None:
     """lm_eval's measures of likelihood ask for them (`echo`, `logprobs: 1`)."""
-    with pytest.raises(Refused, match="logprobs"):
+    with pytest.raises(RefusedError, match="logprobs"):
         asked(completions(logprobs=logprobs))

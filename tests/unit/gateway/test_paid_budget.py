@@ -25,8 +25,8 @@ from tests.simulated_provider.provider_answers import Behaviour, read_bill
 from twin_resources.access import paid_budget
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.keys import Key, KeyLimits
-from twin_resources.access.paid_budget import PaidBudget, PaidCall, most_prompt_tokens, tokens_of
-from twin_resources.access.refusals import Refused
+from twin_resources.access.paid_budget import PaidBudget, PaidCall, max_prompt_tokens, count_tokens
+from twin_resources.access.refusals import RefusedError
 from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
@@ -56,7 +56,7 @@ def buy(budget: PaidBudget, *, max_tokens: int = 20, key: Key = KEY) -> PaidCall
 
 def spent(budget: PaidBudget) -> float:
     budget.flush()
-    found = budget.account.spent(key="k1", author="ann", purpose="answer")
+    found = budget.account.amount_spent(key="k1", author="ann", purpose="answer")
     assert found.reserved_usd == 0
     return found.usd
 
@@ -67,66 +67,70 @@ def usage(prompt: int, answer: int, **more: Any) -> Any:
 
 def test_the_most_is_reserved_and_what_the_provider_counts_is_settled(budget: PaidBudget) -> None:
     call = buy(budget)
-    most = (tokens_of(MESSAGES) + 3) * PROMPT_USD + 20 * ANSWER_USD
-    assert budget.account.spent().reserved_usd == pytest.approx(most, abs=1e-9)
-    assert call.ended(_litellm_usage(14, 9)) == pytest.approx(14 * PROMPT_USD + 9 * ANSWER_USD)
-    assert call.ended(_litellm_usage(1400, 900)) == call.usd, "the first end counts"
-    assert call.left() == call.usd
+    most = (count_tokens(MESSAGES) + 3) * PROMPT_USD + 20 * ANSWER_USD
+    assert budget.account.amount_spent().reserved_usd == pytest.approx(most, abs=1e-9)
+    assert call.settle_answer(_litellm_usage(14, 9)) == pytest.approx(
+        14 * PROMPT_USD + 9 * ANSWER_USD
+    )
+    assert call.settle_answer(_litellm_usage(1400, 900)) == call.usd, "the first end counts"
+    assert call.settle_interrupted() == call.usd
     assert spent(budget) == pytest.approx(call.usd or 0, abs=1e-9)
 
 
 def test_cached_tokens_are_cheaper(budget: PaidBudget) -> None:
     details = {"cached_tokens": 1000}
-    cached = buy(budget).ended(_litellm_usage(2000, 0, prompt_tokens_details=details))
+    cached = buy(budget).settle_answer(_litellm_usage(2000, 0, prompt_tokens_details=details))
     assert cached == pytest.approx(1500 * PROMPT_USD)
 
 
 def test_a_stream_that_is_left_costs_the_tokens_that_had_come(budget: PaidBudget) -> None:
     call = buy(budget)
     for piece in (" One", " drop", " of oil, and no more"):
-        call.received(piece)
+        call.record_text(piece)
     tokens = 8  # the last piece has six
-    expected = tokens_of(MESSAGES) * PROMPT_USD + tokens * ANSWER_USD
-    assert call.left() == pytest.approx(expected)
+    expected = count_tokens(MESSAGES) * PROMPT_USD + tokens * ANSWER_USD
+    assert call.settle_interrupted() == pytest.approx(expected)
     ended_here = buy(budget)
-    ended_here.received(" One")
-    assert ended_here.ended(None) == pytest.approx(tokens_of(MESSAGES) * PROMPT_USD + ANSWER_USD)
+    ended_here.record_text(" One")
+    assert ended_here.settle_answer(None) == pytest.approx(
+        count_tokens(MESSAGES) * PROMPT_USD + ANSWER_USD
+    )
     assert spent(budget) == pytest.approx((call.usd or 0) + (ended_here.usd or 0), abs=1e-9)
 
 
 def test_what_nobody_counted_costs_the_most(budget: PaidBudget) -> None:
     most = buy(budget).reservation.most_usd
-    assert buy(budget).ended(usage(0, 0), "One drop.") == most
-    assert buy(budget).ended(None, "One drop.") == most
-    assert buy(budget).left() == most
+    assert buy(budget).settle_answer(usage(0, 0), "One drop.") == most
+    assert buy(budget).settle_answer(None, "One drop.") == most
+    assert buy(budget).settle_interrupted() == most
 
 
 def test_a_stream_without_a_word_costs_its_prompt(budget: PaidBudget) -> None:
-    prompt = pytest.approx(tokens_of(MESSAGES) * PROMPT_USD)
-    assert buy(budget).ended(None) == prompt
-    assert buy(budget).empty() == prompt
+    prompt = pytest.approx(count_tokens(MESSAGES) * PROMPT_USD)
+    assert buy(budget).settle_answer(None) == prompt
+    assert buy(budget).settle_empty() == prompt
     call = buy(budget)
-    call.received(" One")
-    assert call.empty() == pytest.approx(tokens_of(MESSAGES) * PROMPT_USD + ANSWER_USD)
+    call.record_text(" One")
+    assert call.settle_empty() == pytest.approx(count_tokens(MESSAGES) * PROMPT_USD + ANSWER_USD)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_usage_that_cannot_be_is_not_believed(budget: PaidBudget, *, stream: bool) -> None:
     """1 + 1 tokens for a long question and a long answer; half as many may be another tokenizer."""
     text = "One drop of a light oil, and no more."
-    tokens = tokens_of([{"role": "assistant", "content": text}]) - tokens_of(
+    tokens = count_tokens([{"role": "assistant", "content": text}]) - count_tokens(
         [{"role": "assistant", "content": ""}]
     )
 
     def ended(prompt: int, answer: int) -> float:
         call = buy(budget)
         if stream:
-            call.received(text)
-        return call.ended(_litellm_usage(prompt, answer), "" if stream else text)
+            call.record_text(text)
+        return call.settle_answer(_litellm_usage(prompt, answer), "" if stream else text)
 
-    ours = tokens_of(MESSAGES) * PROMPT_USD + tokens * ANSWER_USD
+    ours = count_tokens(MESSAGES) * PROMPT_USD + tokens * ANSWER_USD
     assert ended(1, 1) == pytest.approx(ours)
-    half = (tokens_of(MESSAGES) + 1) // 2, (tokens + 1) // 2
+    half = (count_tokens(MESSAGES) + 1) // 2, (tokens + 1) // 2
     assert ended(*half) == pytest.approx(half[0] * PROMPT_USD + half[1] * ANSWER_USD)
 
 
@@ -158,7 +162,7 @@ def test_only_what_a_provider_certainly_did_not_compute_is_free(
     budget: PaidBudget, error: Exception, is_billed: bool
 ) -> None:
     call = buy(budget)
-    assert call.failed(error) == (call.reservation.most_usd if is_billed else 0.0)
+    assert call.settle_failed(error) == (call.reservation.most_usd if is_billed else 0.0)
 
 
 def test_a_refusal_by_status_is_free_but_no_time_out(budget: PaidBudget) -> None:
@@ -166,27 +170,27 @@ def test_a_refusal_by_status_is_free_but_no_time_out(budget: PaidBudget) -> None
     refused.status_code = 429
     late: Any = RuntimeError("408")
     late.status_code = 408
-    assert buy(budget).failed(refused) == 0.0
-    assert buy(budget).failed(late) > 0.0
+    assert buy(budget).settle_failed(refused) == 0.0
+    assert buy(budget).settle_failed(late) > 0.0
     begun = buy(budget)
-    begun.received(" One")
-    assert begun.failed(refused) > 0.0, "what had come before is paid for"
+    begun.record_text(" One")
+    assert begun.settle_failed(refused) > 0.0, "what had come before is paid for"
 
 
 def test_a_key_at_its_limit_is_told_which(budget: PaidBudget) -> None:
     poor = Key("r", "site", frozenset({"*"}), "poor", "k2", KeyLimits(usd_per_day=0.000_001))
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RefusedError) as caught:
         buy(budget, key=poor)
     error = caught.value
     assert (error.status, error.code) == (429, "paid_budget_used_up")
     assert "of the key k2" in error.found
     assert "without @paid" in error.next_step
     assert (error.retry_after_s or 0) > 2
-    assert budget.problem(KEY, "ann") == ""
+    assert budget.unavailable_reason(KEY, "ann") == ""
     budget.account.settle(
-        budget.account.reserve(purpose="answer", author="bob", key="", most_usd=1.0), 1.0
+        budget.account.reserve(purpose="answer", author="bob", key="", max_usd=1.0), 1.0
     )
-    assert budget.problem(KEY, "ann") == "budget used up"
+    assert budget.unavailable_reason(KEY, "ann") == "budget used up"
 
 
 LATE = datetime(2026, 11, 29, 23, 59, 50, tzinfo=UTC)
@@ -226,12 +230,12 @@ def test_the_router_sees_the_limit_that_allows_the_slowest_spending(
         free = SpendingAccount(state, SpendingLimits(), clock=clock)
         for back in (timedelta(days=1), timedelta()):  # a cent on the day before, one today
             clock.now = LATE - back
-            paid = free.reserve(purpose="answer", author="ann", key="", most_usd=A_CENT)
+            paid = free.reserve(purpose="answer", author="ann", key="", max_usd=A_CENT)
             free.settle(paid, A_CENT)
-        found = budget.money("ann")
+        found = budget.remaining_budget("ann")
         assert (found is None) == (left is None)
         if found is not None:
-            assert (found.left_usd, found.seconds_left) == (pytest.approx(left), seconds)
+            assert (found.remaining_usd, found.seconds_left) == (pytest.approx(left), seconds)
 
 
 def test_the_routers_money_begins_anew_at_midnight_and_what_is_reserved_counts(
@@ -242,24 +246,24 @@ def test_the_routers_money_begins_anew_at_midnight_and_what_is_reserved_counts(
         clock = Clock(LATE)
         account = SpendingAccount(state, limits, clock=clock)
         budget = PaidBudget(account, model=MODEL)
-        account.reserve(purpose="answer", author="ann", key="", most_usd=A_CENT)
-        before = budget.money("ann")
+        account.reserve(purpose="answer", author="ann", key="", max_usd=A_CENT)
+        before = budget.remaining_budget("ann")
         clock.now = LATE + timedelta(seconds=10)
-        after = budget.money("ann")
+        after = budget.remaining_budget("ann")
     assert before is not None
     assert after is not None
-    assert (before.left_usd, before.seconds_left) == (pytest.approx(0.02), 10.0)
-    assert (after.left_usd, after.seconds_left) == (pytest.approx(0.03), A_DAY)
+    assert (before.remaining_usd, before.seconds_left) == (pytest.approx(0.02), 10.0)
+    assert (after.remaining_usd, after.seconds_left) == (pytest.approx(0.03), A_DAY)
 
 
 def test_an_account_that_cannot_be_written_buys_nothing(budget: PaidBudget, home: Settings) -> None:
     with State.open(home.state_address).transaction() as connection:
         connection.execute(sa.text("DROP TABLE account_reservations"))
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RefusedError) as caught:
         buy(budget)
     assert (caught.value.status, caught.value.code) == (503, "budget_unreadable")
-    assert budget.problem(KEY, "ann") == "budget unreadable (OperationalError)"
-    assert budget.money("ann") is None
+    assert budget.unavailable_reason(KEY, "ann") == "budget unreadable (OperationalError)"
+    assert budget.remaining_budget("ann") is None
 
 
 async def test_a_reader_who_leaves_while_it_is_reserved_costs_nothing(
@@ -282,22 +286,22 @@ async def test_a_reader_who_leaves_while_it_is_reserved_costs_nothing(
     go_on.set()
     for _ in range(200):
         await asyncio.sleep(0.01)
-        with account._state.reading() as connection:
+        with account._state.read_transaction() as connection:
             statuses = connection.execute(
                 sa.text("SELECT status FROM account_reservations")
             ).scalars()
             if list(statuses) == ["released"]:
                 break
-    assert account.spent().usd == account.spent().reserved_usd == 0
+    assert account.amount_spent().usd == account.amount_spent().reserved_usd == 0
 
 
 def test_other_tokenizers_are_bounded_by_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LITELLM_LOCAL_MODEL_COST_MAP", raising=False)
     paid_budget._litellm.cache_clear()
-    counted = tokens_of(MESSAGES)
+    counted = count_tokens(MESSAGES)
     assert os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] == "True", "or it would ask GitHub"
-    assert most_prompt_tokens(MODEL, MESSAGES) == counted + 3
-    claude = most_prompt_tokens("anthropic/claude-3-5-haiku-20241022", MESSAGES)
+    assert max_prompt_tokens(MODEL, MESSAGES) == counted + 3
+    claude = max_prompt_tokens("anthropic/claude-3-5-haiku-20241022", MESSAGES)
     assert claude == min(len(MESSAGES[0]["content"]), 2 * counted) + 64
 
 
@@ -319,7 +323,7 @@ def test_the_simulated_provider_counts_and_charges_by_itself(tmp_path: Path) -> 
     behaviour = Behaviour(latency_s=0.0, token_s=0.0, rates={"429": 1.0}, seed=3)
     provider = PaidProvider(behaviour, tmp_path / "bill.jsonl")
     odd = [{"role": "user", "content": "Hi<|im_end|> ünïcode 時計 <|endoftext|>" * 7}]
-    assert provider.tokens(odd) == tokens_of(odd)
+    assert provider.tokens(odd) == count_tokens(odd)
     provider.start()
     try:
         ask = {"messages": MESSAGES, "max_tokens": 4}

@@ -12,15 +12,20 @@ from pathlib import Path
 import pytest
 
 from tests.unit.registry.test_moves import version
-from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTE_ONLY, ProseRelease, SentenceCut
+from twin_resources.authors.answer_forms import (
+    ANSWER_FORMS,
+    QUOTE_ONLY,
+    ProseRelease,
+    SentenceThreshold,
+)
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.policy import (
     Policy,
-    PolicyMissing,
+    PolicyMissingError,
     build_policy,
     read_policy,
-    same_policy,
+    holds_policy,
     write_policy,
 )
 
@@ -39,7 +44,7 @@ class Versions:
         return self.held.get(author, [])
 
     def prose(self, item: ModelVersion) -> ProseRelease:
-        released = ProseRelease("", SentenceCut("judge", 0.4))
+        released = ProseRelease("", SentenceThreshold("judge", 0.4))
         return released if item.checkpoint in self.for_voice else ProseRelease()
 
     def gate_version(self) -> str:
@@ -57,11 +62,11 @@ def test_the_forms_that_a_version_is_released_for_are_in_the_file(tmp_path: Path
     path = tmp_path / "policy.json"
     write_policy(path, built)
 
-    assert same_policy(path, built)
+    assert holds_policy(path, built)
     read = read_policy(path).authors["mara"].stable
     assert read is not None
     assert read.prose.forms == ANSWER_FORMS
-    assert read.prose.cut == SentenceCut("judge", 0.4)
+    assert read.prose.cut == SentenceThreshold("judge", 0.4)
     of_before = json.loads(path.read_text())
     del of_before["authors"]["mara"]["stable"]["prose"]
     path.write_text(json.dumps(of_before))
@@ -118,10 +123,10 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 def test_the_same_policy_of_another_time_is_the_same(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
     built = policy(version(1, "stable"))
-    assert not same_policy(path, built)
+    assert not holds_policy(path, built)
     write_policy(path, built)
-    assert same_policy(path, replace(built, written_at="2030-01-01T00:00:00+00:00"))
-    assert not same_policy(path, policy(version(2, "stable")))
+    assert holds_policy(path, replace(built, written_at="2030-01-01T00:00:00+00:00"))
+    assert not holds_policy(path, policy(version(2, "stable")))
 
 
 def test_a_file_of_a_release_with_a_third_model_is_read(tmp_path: Path) -> None:
@@ -137,13 +142,13 @@ def test_a_file_of_a_release_with_a_third_model_is_read(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_told_from_a_broken_one(tmp_path: Path) -> None:
     path = tmp_path / "policy.json"
-    with pytest.raises(PolicyMissing, match="no such file"):
+    with pytest.raises(PolicyMissingError, match="no such file"):
         read_policy(path)
     for broken in ("", "{", "[]", '{"schema": 1}', '{"schema": 1, "authors": {"a": 3}}'):
         path.write_text(broken)
         with pytest.raises(TwinError, match="materialize `released_model`") as caught:
             read_policy(path)
-        assert not isinstance(caught.value, PolicyMissing)
+        assert not isinstance(caught.value, PolicyMissingError)
 
 
 def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -11,16 +11,16 @@ from tests.unit.gateway import test_quoting as quotations
 from tests.unit.gateway.test_answer_ending import answering
 from tests.unit.gateway.test_request_path import ANN, FOUND, KEY, Found, Retrieving, path, prepare
 from twin_resources.access.keys import NO_LIMITS
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author, write_author
-from twin_resources.authors.pausing import pause, resume
+from twin_resources.authors.pausing import pause_author, resume_author
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.hooks.tracing import span_attributes
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.stages.outbound_redaction import NO_CONSENT
-from twin_resources.models.quotes.answer_text import NOTICE, prose_of
-from twin_resources.models.quotes.quoter import Quoted
+from twin_resources.models.quotes.answer_text import NOTICE_PREFIX, extract_prose
+from twin_resources.models.quotes.quoter import QuoteResult
 from twin_resources.settings import Settings
 
 PAYING = replace(KEY, limits=NO_LIMITS)
@@ -34,8 +34,8 @@ TURNS = [
 
 def paid_path(home: Settings, author: Author) -> Any:
     way = path(home, Retrieving(lambda: Found((FOUND,))))
-    snapshot: Snapshot = way.live.current
-    way.live.current = replace(snapshot, authors={"ann": author}, has_paid_route=True)
+    snapshot: Snapshot = way.live_config.current
+    way.live_config.current = replace(snapshot, authors={"ann": author}, has_paid_route=True)
     way.paid_model = "openai/gpt-4o-mini"
     return way
 
@@ -77,23 +77,25 @@ def test_a_pause_is_followed_and_outlives_the_authors_file(home: Settings) -> No
     live = LiveConfig(home)
     live.refresh()
     assert live.current.paused == {}
-    pause(home, "ann", reason="she asked\n for it")
+    pause_author(home, "ann", reason="she asked\n for it")
     assert live.refresh()
     assert live.current.paused["ann"].endswith("UTC: she asked for it")
     (home.authors_dir / "ann.toml").write_text("name = ")  # half of a file
     live.refresh()
     assert "ann" in live.current.paused
-    assert resume(home, "ann")
+    assert resume_author(home, "ann")
     assert live.refresh()
     assert live.current.paused == {}
-    assert not resume(home, "ann")
+    assert not resume_author(home, "ann")
 
 
 @pytest.mark.parametrize("model", ["twin/ann", "twin/ann@base"])
 async def test_a_paused_author_answers_nobody(home: Settings, model: str) -> None:
     way = path(home, Retrieving(lambda: Found((FOUND,))))
-    way.live.current = replace(way.live.current, paused={"ann": "since today: a mistake"})
-    with pytest.raises(Refused, match="since today: a mistake") as refused:
+    way.live_config.current = replace(
+        way.live_config.current, paused={"ann": "since today: a mistake"}
+    )
+    with pytest.raises(RefusedError, match="since today: a mistake") as refused:
         await prepare(way, model=model)
     assert (refused.value.status, refused.value.code) == (503, "author_paused")
 
@@ -121,20 +123,20 @@ def test_the_disclosure_stands_above_the_text_where_the_author_wants_it() -> Non
 
 
 def test_a_model_is_not_shown_its_own_disclosure() -> None:
-    assert prose_of(f"{NOTICE}A machine wrote this.\n\nOne drop.") == "One drop."
+    assert extract_prose(f"{NOTICE_PREFIX}A machine wrote this.\n\nOne drop.") == "One drop."
 
 
 async def test_places_of_quotations_count_the_disclosure_above_them(home: Settings) -> None:
-    way = quotations.path(home, quotations.Quoting(Quoted((quotations.FIRST,))))
+    way = quotations.path(home, quotations.Quoting(QuoteResult((quotations.FIRST,))))
     author = replace(quotations.ANN, disclosure="each")
-    way.live.current = replace(way.live.current, authors={"ann": author})
+    way.live_config.current = replace(way.live_config.current, authors={"ann": author})
     record = await prepare(way)
     text = record.prefix
     [quote] = record.twin_field()["quotes"]
     begin, end = quote["at"]
     assert text[begin:end] == "\n".join(f"> {line}" for line in quote["text"].splitlines())
     assert [text[citation["url_citation"]["start_index"]] for citation in record.citations] == [">"]
-    assert text.startswith(NOTICE)
+    assert text.startswith(NOTICE_PREFIX)
 
 
 async def test_a_span_holds_no_readers_data_though_the_model_was_asked_as_it_was(

@@ -17,7 +17,7 @@ from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import ProseRelease
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.found_passages import Passages
+from twin_resources.gateway.found_passages import PassageFinder
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
@@ -25,11 +25,11 @@ from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.registry.route_names import QUOTES
-from twin_resources.router.pacing import BudgetLeft
+from twin_resources.router.pacing import RemainingBudget
 from twin_resources.router.policy_file import (
     PricedModel,
     RoutingPolicy,
-    policy_file,
+    policy_path,
     write_routing_policy,
 )
 from twin_resources.settings import Settings
@@ -61,7 +61,7 @@ def way(
     stable: str = "checkpoint",
     ready: tuple[str, ...] = ("base", "mara/v3", "mara/v4"),
     paid_problem: str = "",
-    money: BudgetLeft | None = None,
+    money: RemainingBudget | None = None,
 ) -> RequestPath:
     live = LiveConfig(home)
     weights = {"stable": 1.0 - canary, "canary": canary} if canary else {"stable": 1.0}
@@ -77,7 +77,7 @@ def way(
     retriever: Any = Retrieving(lambda: found)
     return RequestPath(
         live,
-        Passages(lambda: retriever),
+        PassageFinder(lambda: retriever),
         usd_per_hour=0.02,
         paid_problem=lambda _key, _author: paid_problem,
         router=QuestionRouter(PRICED.model, lambda _: money),
@@ -94,7 +94,7 @@ async def test_a_hard_question_is_paid_for_and_says_why(
     home: Settings, policy: RoutingPolicy
 ) -> None:
     answering = await prepare(way(home, policy, HARD))
-    assert (answering.chosen.server_key, answering.chosen.route) == ("paid", "routed:paid")
+    assert (answering.decision.server_key, answering.decision.route) == ("paid", "routed:paid")
     assert answering.degraded == ()
     answering.cost.begin()
     answering.end(1000, paid_usd=0.002)
@@ -109,7 +109,7 @@ async def test_an_easy_question_stays_and_tells_what_the_other_would_have_cost(
     home: Settings, policy: RoutingPolicy
 ) -> None:
     answering = await prepare(way(home, policy, EASY))
-    assert answering.chosen.route == "stable"
+    assert answering.decision.route == "stable"
     answering.cost.begin()
     answering.end(1000)
     told = answering.trace_metadata()
@@ -122,7 +122,7 @@ async def test_if_the_paid_model_fails_the_stable_version_stands_by(
 ) -> None:
     answering = await prepare(way(home, policy, HARD))
     assert answering.fallback is not None
-    assert answering.fallback.chosen.version == "v3"
+    assert answering.fallback.decision.version == "v3"
 
 
 async def test_a_canary_gets_the_same_questions_as_the_stable_version(
@@ -130,10 +130,10 @@ async def test_a_canary_gets_the_same_questions_as_the_stable_version(
 ) -> None:
     for share in (0.01, 0.99):
         hard = await prepare(way(home, policy, HARD, canary=share))
-        assert hard.chosen.route == "routed:paid"
-        assert hard.chosen.propensity == 1.0
+        assert hard.decision.route == "routed:paid"
+        assert hard.decision.propensity == 1.0
     easy = await prepare(way(home, policy, EASY, canary=0.99))
-    assert (easy.chosen.route, easy.chosen.propensity) == ("canary", pytest.approx(0.99))
+    assert (easy.decision.route, easy.decision.propensity) == ("canary", pytest.approx(0.99))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ async def test_where_the_policy_does_not_hold_nothing_is_routed_and_the_trace_sa
     home: Settings, policy: RoutingPolicy, change: dict[str, Any], fields: dict[str, Any], why: str
 ) -> None:
     answering = await prepare(way(home, policy, HARD, **change), **fields)
-    assert (answering.chosen.route, answering.chosen.propensity) == ("stable", 1.0)
+    assert (answering.decision.route, answering.decision.propensity) == ("stable", 1.0)
     assert answering.trace_metadata()["twin.routing"].startswith("not routed")
     assert why in answering.trace_metadata()["twin.routing"]
 
@@ -162,7 +162,7 @@ async def test_labels_of_another_embedder_or_paid_model_route_nothing(
         replace(policy, models=(policy.models[0], replace(policy.models[1], model="other"))),
     ):
         answering = await prepare(way(home, lapsed, HARD))
-        assert answering.chosen.route == "stable"
+        assert answering.decision.route == "stable"
         assert "not routed" in answering.trace_metadata()["twin.routing"]
 
 
@@ -170,9 +170,9 @@ async def test_without_a_policy_and_for_an_alias_all_is_as_before(
     home: Settings, policy: RoutingPolicy
 ) -> None:
     before = await prepare(way(home, None, HARD))
-    assert (before.chosen.route, before.exchange.chosen.why) == ("stable", None)
+    assert (before.decision.route, before.exchange.decision.routing_note) == ("stable", None)
     named = await prepare(way(home, policy, HARD), "twin/mara@stable")
-    assert (named.chosen.route, named.exchange.chosen.why) == ("alias:stable", None)
+    assert (named.decision.route, named.exchange.decision.routing_note) == ("alias:stable", None)
 
 
 async def test_a_used_up_budget_leaves_the_question_to_the_own_model(
@@ -180,35 +180,35 @@ async def test_a_used_up_budget_leaves_the_question_to_the_own_model(
 ) -> None:
     path = way(home, policy, HARD, paid_problem="budget used up")
     answering = await prepare(path)
-    assert (answering.chosen.route, answering.chosen.propensity) == ("stable", 1.0)
+    assert (answering.decision.route, answering.decision.propensity) == ("stable", 1.0)
     assert "routed:paid, budget used up: answered by own model" in answering.degraded
 
 
 async def test_where_money_forces_a_cheaper_step_the_answer_says_margin_not_held(
     home: Settings, policy: RoutingPolicy
 ) -> None:
-    answering = await prepare(way(home, policy, HARD, money=BudgetLeft(0.0, 3600.0)))
-    assert answering.chosen.route == "stable"
+    answering = await prepare(way(home, policy, HARD, money=RemainingBudget(0.0, 3600.0)))
+    assert answering.decision.route == "stable"
     assert any("margin not held" in clause for clause in answering.degraded)
-    rich = await prepare(way(home, policy, HARD, money=BudgetLeft(10.0, 3600.0)))
-    assert rich.chosen.route == "routed:paid"
+    rich = await prepare(way(home, policy, HARD, money=RemainingBudget(10.0, 3600.0)))
+    assert rich.decision.route == "routed:paid"
 
 
 async def test_a_version_that_is_down_falls_back_to_the_paid_model_and_says_so(
     home: Settings, policy: RoutingPolicy
 ) -> None:
     answering = await prepare(way(home, policy, HARD, ready=("base",)))
-    assert answering.chosen.route == "down:paid"
+    assert answering.decision.route == "down:paid"
     assert "stable not ready: answered by paid" in answering.degraded
     forbidden = way(home, policy, HARD, ready=("base",), author=replace(MARA, paid=False))
-    forbidden_too = (await prepare(forbidden)).chosen
+    forbidden_too = (await prepare(forbidden)).decision
     assert (forbidden_too.server_key, forbidden_too.version) == ("base", "quotes")
     poor = way(home, policy, HARD, ready=("base",), paid_problem="budget used up")
     answering = await prepare(poor)
-    assert answering.chosen.server_key == "base"
+    assert answering.decision.server_key == "base"
     assert any("budget used up" in clause for clause in answering.degraded)
     nobody = way(home, policy, HARD, ready=(), paid_problem="budget used up")
-    assert (await prepare(nobody)).chosen.route == QUOTES
+    assert (await prepare(nobody)).decision.route == QUOTES
 
 
 def test_a_policy_cut_in_half_leaves_the_last_good_one(
@@ -218,7 +218,7 @@ def test_a_policy_cut_in_half_leaves_the_last_good_one(
 
     settings = home.model_copy(update={"paid_model": PRICED.model, "paid_budget_per_day": 1.0})
     write_author(settings, MARA)
-    live, path = LiveConfig(settings), policy_file(settings.home, "mara")
+    live, path = LiveConfig(settings), policy_path(settings.home, "mara")
     live.refresh()
     assert live.current.routing == {}
     write_routing_policy(path, policy)
@@ -227,7 +227,7 @@ def test_a_policy_cut_in_half_leaves_the_last_good_one(
     path.write_bytes(path.read_bytes()[:2000])
     assert live.refresh()
     assert live.current.routing["mara"].step == policy.step
-    assert "the last valid one is used" in "".join(live.current.problems_of("mara"))
+    assert "the last valid one is used" in "".join(live.current.problems_for("mara"))
     path.unlink()
     live.refresh()
     assert live.current.routing == {}
@@ -243,5 +243,5 @@ async def test_a_policy_of_three_models_of_an_earlier_release_lapses(
     larger = PricedModel("larger", "large", 0.5, 0.5, 0.0002)
     three = replace(policy, models=(policy.models[0], larger, policy.models[1]))
     answering = await prepare(way(home, three, HARD))
-    assert answering.chosen.route == "stable"
+    assert answering.decision.route == "stable"
     assert "of three models" in answering.trace_metadata()["twin.routing"]

@@ -10,18 +10,22 @@ from typing import Any
 import pytest
 
 from twin_resources.access.keys import Key
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
-from twin_resources.authors.answer_forms import NO_VERSION, AnswerSetting, ProseRelease
+from twin_resources.authors.answer_forms import NO_VERSION_REASON, AnswerSetting, ProseRelease
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.exchange.supported_prose import NOT_JUDGED
-from twin_resources.gateway.found_passages import Passages
+from twin_resources.gateway.found_passages import PassageFinder
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.gateway.stages.request_path import RequestPath
-from twin_resources.models.quotes.answer_text import HEADING, marked_text, prose_of
-from twin_resources.models.quotes.quoter import Quote, Quoted
+from twin_resources.models.quotes.answer_text import (
+    PROSE_HEADING,
+    bold_answering_sentence,
+    extract_prose,
+)
+from twin_resources.models.quotes.quoter import Quote, QuoteResult
 from twin_resources.models.retrieval.retrieval import Passage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
@@ -64,7 +68,7 @@ class Posts:
 class Quoting:
     """In the place of the quoter."""
 
-    def __init__(self, quoted: Quoted) -> None:
+    def __init__(self, quoted: QuoteResult) -> None:
         self.quoted = quoted
         self.asked: list[Sequence[str]] = []
         self.shown: list[str] = []
@@ -83,7 +87,7 @@ class Quoting:
         embedder: str,
         shown: str,
         language: str,
-    ) -> Quoted:
+    ) -> QuoteResult:
         self.asked.append(documents)
         self.shown.append(shown)
         self.languages.append(language)
@@ -104,7 +108,7 @@ def path(
     author = replace(ANN, answer=answer)
     live.current = Snapshot({"ann": author}, policy, {"base": server, "ann/v3": server})
     opener: Any = Posts
-    return RequestPath(live, Passages(opener, lambda _: quoting), usd_per_hour=0.02)  # type: ignore[arg-type,return-value]
+    return RequestPath(live, PassageFinder(opener, lambda _: quoting), usd_per_hour=0.02)  # type: ignore[arg-type,return-value]
 
 
 async def prepare(
@@ -121,7 +125,7 @@ async def prepare(
 async def test_a_question_in_another_language_names_the_nearest_posts_in_its_own(
     home: Settings,
 ) -> None:
-    found = Quoted((FIRST,), 0.71, 0.3, languages=("en",), known_languages=("en",))
+    found = QuoteResult((FIRST,), 0.71, 0.3, languages=("en",), known_languages=("en",))
     quoting = Quoting(found)
     prepared = await prepare(path(home, quoting), "Welches Öl nimmt man für eine Uhr?")
     assert quoting.languages == ["de"], "such questions have a threshold of their own"
@@ -135,7 +139,7 @@ async def test_the_sentence_that_answers_is_bold_and_the_quotation_stays_as_it_i
 ) -> None:
     place = (0, len("Oil dries in eight years."))
     one_line = replace(FIRST, text=SAID.replace("\n", " "), marked=place)
-    prepared = await prepare(path(home, Quoting(Quoted((one_line,), 0.71, 0.3))))
+    prepared = await prepare(path(home, Quoting(QuoteResult((one_line,), 0.71, 0.3))))
     assert prepared.prefix.startswith("> **Oil dries in eight years.** Then it stops.\n")
     (quote,) = prepared.twin_field()["quotes"]
     assert (quote["text"], quote["marked"]) == (one_line.text, list(place))
@@ -154,11 +158,11 @@ async def test_the_sentence_that_answers_is_bold_and_the_quotation_stays_as_it_i
 def test_no_sentence_is_bold_that_would_be_read_wrongly(text: str, sentence: str) -> None:
     begin = text.index(sentence)
     quote = replace(SECOND, text=text, marked=(begin, begin + len(sentence)))
-    assert marked_text(quote) == text
+    assert bold_answering_sentence(quote) == text
 
 
 async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> None:
-    quoting = Quoting(Quoted((FIRST, SECOND), 0.71, 0.3))
+    quoting = Quoting(QuoteResult((FIRST, SECOND), 0.71, 0.3))
     prepared = await prepare(path(home, quoting))
     assert quoting.asked == [["d1", "d2", "d3", "d4"]]
     assert prepared.exchange.fixed_answer == ""
@@ -166,7 +170,7 @@ async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> N
         "> Oil dries in eight years.\n> Then it stops.\n>\n"
         "> — [Post 2](https://x/2), 2024-05-01\n\n"
         "> Not *much* oil.\n>\n> — An \\[odd\\] one\n\n"
-        f"{HEADING}\n\n"
+        f"{PROSE_HEADING}\n\n"
     )
     told = prepared.twin_field()
     assert told["answer"] == "quote_and_voice"
@@ -196,13 +200,13 @@ async def test_quotations_open_the_answer_and_prose_follows(home: Settings) -> N
 
 
 async def test_quotations_alone_ask_no_model(home: Settings) -> None:
-    prepared = await prepare(path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer="quote"))
+    prepared = await prepare(path(home, Quoting(QuoteResult((FIRST,), 0.7, 0.3)), answer="quote"))
     assert prepared.exchange.fixed_answer.endswith("— [Post 2](https://x/2), 2024-05-01")
-    assert HEADING not in prepared.exchange.fixed_answer
+    assert PROSE_HEADING not in prepared.exchange.fixed_answer
     assert prepared.prefix == ""
     assert prepared.is_fixed
     # A vote on it is a vote on no model.
-    assert (prepared.chosen.version, prepared.chosen.checkpoint) == ("quotes", "")
+    assert (prepared.decision.version, prepared.decision.checkpoint) == ("quotes", "")
     assert [source.chunk_id for source in prepared.sources] == ["c2"]
     assert prepared.cost.meter is None
     assert prepared.fallback is None
@@ -215,7 +219,7 @@ async def test_quotations_alone_ask_no_model(home: Settings) -> None:
 async def test_prose_that_is_not_released_is_not_shown_and_the_answer_says_why(
     home: Settings, answer: AnswerSetting
 ) -> None:
-    way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer=answer, prose=FAILED)
+    way = path(home, Quoting(QuoteResult((FIRST,), 0.7, 0.3)), answer=answer, prose=FAILED)
     prepared = await prepare(way)
     assert prepared.exchange.fixed_answer.endswith("— [Post 2](https://x/2), 2024-05-01")
     told = prepared.twin_field()
@@ -231,8 +235,8 @@ async def test_prose_that_is_not_released_is_not_shown_and_the_answer_says_why(
             "`twin release v3 --reason …` forces it"
         )
         forced = replace(FAILED, forced=True)
-        way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer=answer, prose=forced)
-        assert (await prepare(way)).answer == "voice"
+        way = path(home, Quoting(QuoteResult((FIRST,), 0.7, 0.3)), answer=answer, prose=forced)
+        assert (await prepare(way)).answer_form == "voice"
     else:
         assert told["degraded"] == ""
 
@@ -241,10 +245,10 @@ async def test_prose_that_is_not_released_is_not_shown_and_the_answer_says_why(
 async def test_a_draft_is_prose_below_the_quotations_and_says_what_it_is(
     home: Settings, prose: ProseRelease
 ) -> None:
-    way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer="quote", prose=prose)
+    way = path(home, Quoting(QuoteResult((FIRST,), 0.7, 0.3)), answer="quote", prose=prose)
     prepared = await prepare(way, model="twin/ann@voice")
     assert prepared.exchange.fixed_answer == ""
-    assert prepared.prefix.endswith(f"\n\n{HEADING}\n\n")
+    assert prepared.prefix.endswith(f"\n\n{PROSE_HEADING}\n\n")
     told = prepared.twin_field()
     assert (told["answer"], told["version"], told["route"]) == (
         "quote_and_voice", "v3", "alias:voice",
@@ -255,19 +259,19 @@ async def test_a_draft_is_prose_below_the_quotations_and_says_what_it_is(
 
 
 async def test_the_base_models_prose_is_shown_to_who_asks_for_it_alone(home: Settings) -> None:
-    way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)))
-    way.live.current = replace(way.live.current, policy=None)
+    way = path(home, Quoting(QuoteResult((FIRST,), 0.7, 0.3)))
+    way.live_config.current = replace(way.live_config.current, policy=None)
     told = (await prepare(way)).twin_field()
-    assert (told["answer"], told["prose"]["why"]) == ("quote", NO_VERSION)
+    assert (told["answer"], told["prose"]["why"]) == ("quote", NO_VERSION_REASON)
     draft = (await prepare(way, model="twin/ann@voice")).twin_field()
-    assert (draft["version"], draft["draft"]) == ("base", {"why": NO_VERSION})
+    assert (draft["version"], draft["draft"]) == ("base", {"why": NO_VERSION_REASON})
 
 
 @pytest.mark.parametrize("answer", ["quote", "auto"])
 async def test_below_the_threshold_the_nearest_posts_are_named(
     home: Settings, answer: AnswerSetting
 ) -> None:
-    prepared = await prepare(path(home, Quoting(Quoted((), 0.2, 0.3)), answer=answer))
+    prepared = await prepare(path(home, Quoting(QuoteResult((), 0.2, 0.3)), answer=answer))
     told = prepared.twin_field()
     assert " has not written about this." in prepared.exchange.fixed_answer
     assert "[Post 1](https://x/1)" in prepared.exchange.fixed_answer
@@ -279,10 +283,10 @@ async def test_below_the_threshold_the_nearest_posts_are_named(
 
 
 async def test_prose_alone_looks_for_nothing_to_quote(home: Settings) -> None:
-    quoting = Quoting(Quoted((FIRST,), 0.7, 0.3))
+    quoting = Quoting(QuoteResult((FIRST,), 0.7, 0.3))
     prepared = await prepare(path(home, quoting, answer="voice"))
     assert quoting.asked == []
-    assert prepared.answer == "voice"
+    assert prepared.answer_form == "voice"
     assert prepared.prefix == prepared.exchange.fixed_answer == ""
 
 
@@ -293,15 +297,15 @@ async def test_prose_alone_looks_for_nothing_to_quote(home: Settings) -> None:
 async def test_a_named_version_and_json_stay_as_they_are(
     home: Settings, named: dict[str, Any]
 ) -> None:
-    quoting = Quoting(Quoted((FIRST,), 0.7, 0.3))
+    quoting = Quoting(QuoteResult((FIRST,), 0.7, 0.3))
     prepared = await prepare(path(home, quoting), **named)
     assert quoting.asked == []
-    assert prepared.answer == "voice"
+    assert prepared.answer_form == "voice"
     assert prepared.degraded == ()
 
 
 async def test_without_anything_to_quote_no_prose_stands_alone(home: Settings) -> None:
-    prepared = await prepare(path(home, Quoting(Quoted((), reason="no table yet"))))
+    prepared = await prepare(path(home, Quoting(QuoteResult((), reason="no table yet"))))
     assert prepared.exchange.fixed_answer == "No post of Ann can be quoted now."
     told = prepared.twin_field()
     assert (told["answer"], told["version"]) == ("quote", "quotes")
@@ -311,11 +315,11 @@ async def test_without_anything_to_quote_no_prose_stands_alone(home: Settings) -
 
 
 async def test_a_conversation_goes_on_without_its_quotations(home: Settings) -> None:
-    way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)))
+    way = path(home, Quoting(QuoteResult((FIRST,), 0.7, 0.3)))
     earlier = (await prepare(way)).prefix + "I oil it myself."
-    assert prose_of(earlier) == "I oil it myself."
-    assert prose_of("I oil it myself.") == "I oil it myself."
-    assert prose_of("> A reader's own quotation") == ""
+    assert extract_prose(earlier) == "I oil it myself."
+    assert extract_prose("I oil it myself.") == "I oil it myself."
+    assert extract_prose("> A reader's own quotation") == ""
     messages = (await prepare(way, "Which oil?", earlier, "And when?")).exchange.messages
     assert messages[1:3] == [
         {"role": "user", "content": "Which oil?"},
@@ -327,14 +331,14 @@ async def test_a_conversation_goes_on_without_its_quotations(home: Settings) -> 
 async def test_nobody_is_spoken_for_when_the_posts_cannot_be_read(
     home: Settings, answer: AnswerSetting, refused: bool
 ) -> None:
-    way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)), answer=answer)
+    way = path(home, Quoting(QuoteResult((FIRST,), 0.7, 0.3)), answer=answer)
 
     def broken() -> Any:
         raise OSError("the disk is gone")
 
-    way.passages.open_retriever = broken
+    way.passage_finder.open_retriever = broken
     if refused:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(RefusedError) as caught:
             await prepare(way)
         assert (caught.value.status, caught.value.code) == (503, "posts_unreadable")
     else:
@@ -346,23 +350,23 @@ async def test_nobody_is_spoken_for_when_the_posts_cannot_be_read(
 async def test_a_version_stands_by_only_where_its_prose_is_released_too(
     home: Settings, stands_by: bool
 ) -> None:
-    way = path(home, Quoting(Quoted((FIRST,), 0.7, 0.3)))
-    now = way.live.current
-    stable = now.policy_of("ann").stable  # type: ignore[union-attr]
+    way = path(home, Quoting(QuoteResult((FIRST,), 0.7, 0.3)))
+    now = way.live_config.current
+    stable = now.policy_for("ann").stable  # type: ignore[union-attr]
     assert stable is not None
     canary = replace(stable, version=4, checkpoint="hash4")
     stable = replace(stable, prose=RELEASED if stands_by else FAILED)
     entry = AuthorPolicy(stable, canary, weights={"stable": 0.0, "canary": 1.0})
     servers = {**now.servers, "ann/v4": now.servers["base"]}
     policy = Policy(authors={"ann": entry})
-    way.live.current = replace(now, policy=policy, servers=servers)
+    way.live_config.current = replace(now, policy=policy, servers=servers)
     answering = await prepare(way)
-    assert (answering.answer, answering.chosen.version) == ("quote_and_voice", "v4")
+    assert (answering.answer_form, answering.decision.version) == ("quote_and_voice", "v4")
     assert (answering.fallback is not None) is stands_by
 
 
 async def test_what_earlier_answers_show_reaches_the_search_for_quotations(home: Settings) -> None:
-    quoting = Quoting(Quoted((FIRST,), 0.7, 0.3))
+    quoting = Quoting(QuoteResult((FIRST,), 0.7, 0.3))
     way = path(home, quoting)
     await prepare(way)
     await prepare(way, "Which oil?", "> Oil dries.", "Go on.")

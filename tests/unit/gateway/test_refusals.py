@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from twin_resources.access.refusals import Refused
     ],
 )
 def test_the_type_says_what_the_status_says(status: int, kind: str) -> None:
-    refused = Refused(
+    refused = RefusedError(
         status, "a_word", tried="ask", found="nothing", next_step="ask again", param="model"
     )
     error = refused.body()["error"]

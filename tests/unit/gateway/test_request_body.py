@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_resources.access.refusals import Refused
-from twin_resources.gateway.request.ignored_parameters import IDLE_KEYS
+from twin_resources.access.refusals import RefusedError
+from twin_resources.gateway.request.ignored_parameters import IGNORED_KEYS
 from twin_resources.gateway.request.request_body import (
     ADMITTED_KEY,
     ALLOWED_KEYS,
-    ANSWER_BEGUN,
+    CONTINUED_ANSWER,
     MAX_BODY_BYTES,
     MAX_QUESTION_CHARACTERS,
     MAX_SEED,
     ChatRequest,
-    admitted,
+    admit_body,
     decode_object,
     read_question,
 )
@@ -30,13 +30,13 @@ def body(**fields: Any) -> dict[str, Any]:
 
 
 def ask(**fields: Any) -> ChatRequest:
-    return read_question(admitted(decode_object(json.dumps(body(**fields)).encode())))
+    return read_question(admit_body(decode_object(json.dumps(body(**fields)).encode())))
 
 
-def refusal(raw: bytes | dict[str, Any]) -> Refused:
+def refusal(raw: bytes | dict[str, Any]) -> RefusedError:
     encoded = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
-    with pytest.raises(Refused) as caught:
-        read_question(admitted(decode_object(encoded)))
+    with pytest.raises(RefusedError) as caught:
+        read_question(admit_body(decode_object(encoded)))
     return caught.value
 
 
@@ -51,10 +51,10 @@ def test_a_key_that_is_not_on_the_list_is_named(key: str) -> None:
     assert repr(key) in str(refused)
 
 
-@given(st.text(min_size=1).filter(lambda key: key not in ALLOWED_KEYS | IDLE_KEYS))
+@given(st.text(min_size=1).filter(lambda key: key not in ALLOWED_KEYS | IGNORED_KEYS))
 def test_no_other_key_passes(key: str) -> None:
     assert refusal(body(**{key: 0})).status == 400
-    assert key not in admitted(body(**{key: None})), "null asks for nothing, and goes nowhere"
+    assert key not in admit_body(body(**{key: None})), "null asks for nothing, and goes nowhere"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ DOCUMENT = "The station has four platforms. " * 100
 )
 def test_a_question_is_searched_for_without_the_document_around_it(message: str) -> None:
     asked = ask(messages=[{"role": "user", "content": message}])
-    assert asked.searches == ("Which oil?",)
+    assert asked.search_texts == ("Which oil?",)
 
 
 def test_a_conversation_with_other_than_text_goes_on() -> None:
@@ -233,7 +233,7 @@ def test_a_conversation_with_other_than_text_goes_on() -> None:
     )
     assert asked.question == "Which oil?"
     assert [turn["content"] for turn in asked.history] == ["What is this?", "I cannot say."]
-    assert asked.ignored == ("image_url", "tool messages", ANSWER_BEGUN)
+    assert asked.ignored == ("image_url", "tool messages", CONTINUED_ANSWER)
 
 
 def test_what_the_program_says_is_apart_from_the_conversation() -> None:
@@ -268,20 +268,20 @@ def test_what_has_no_effect_is_taken_and_named() -> None:
 
 
 def test_a_batch_says_that_no_reader_asks() -> None:
-    assert not ask(metadata={"chat": "7"}).batch
-    assert not ask(metadata={"twin.batch": True}).batch
+    assert not ask(metadata={"chat": "7"}).is_batch
+    assert not ask(metadata={"twin.batch": True}).is_batch
     marked = ask(metadata={"twin.batch": "true"})
-    assert (marked.batch, marked.ignored) == (True, ())
+    assert (marked.is_batch, marked.ignored) == (True, ())
     assert ask(metadata={"twin.batch": "true", "chat": "7"}).ignored == ("metadata",)
 
 
 def test_what_litellm_sees_of_them_is_their_names() -> None:
     """LiteLLM would read routing out of a client's metadata, and keep accounts by its `user`."""
     sent = body(metadata={"model_group": "bob/v1"}, user="eve", n=1, seed=4)
-    passed = admitted(decode_object(json.dumps(sent).encode()))
+    passed = admit_body(decode_object(json.dumps(sent).encode()))
     assert passed == body(seed=4) | {ADMITTED_KEY: {"ignored": ["metadata"], "user": "eve"}}
     assert read_question(passed).user == "eve"
-    assert admitted(decode_object(json.dumps(body(user="", store=False)).encode())) == body()
+    assert admit_body(decode_object(json.dumps(body(user="", store=False)).encode())) == body()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from twin_resources.access.keys import Key
 from twin_resources.authors import Author
-from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
+from twin_resources.authors.answer_forms import NO_VERSION_REASON, ProseRelease
 from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.exchange.request_record import (
@@ -20,9 +20,9 @@ from twin_resources.gateway.exchange.request_record import (
     RequestRecord,
     sources_header,
 )
-from twin_resources.gateway.found_passages import Passages
+from twin_resources.gateway.found_passages import PassageFinder
 from twin_resources.gateway.hooks.tracing import span_attributes
-from twin_resources.gateway.request.request_body import admitted, read_question
+from twin_resources.gateway.request.request_body import admit_body, read_question
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.gateway.stages.prompt import MAX_NOTE_CHARACTERS
 from twin_resources.gateway.stages.request_path import RequestPath
@@ -79,7 +79,7 @@ def path(home: Settings, retrieving: Any) -> RequestPath:
     server = Server("http://127.0.0.1:1/v1", "base", "", ready=True, engine="llama 1")
     live.current = Snapshot({"ann": ANN}, None, {"base": server, "ann/v3": server})
     opener: Any = retrieving if callable(retrieving) else lambda: retrieving
-    way = RequestPath(live, Passages(opener), usd_per_hour=0.02)
+    way = RequestPath(live, PassageFinder(opener), usd_per_hour=0.02)
     serve(way, DEFAULT_TEMPLATE.hash)
     return way
 
@@ -93,7 +93,7 @@ async def prepare(way: RequestPath, content: str = "Which oil?", **fields: Any) 
 def serve(way: RequestPath, template: str) -> None:
     stable = ServedVersion(3, "hash3", template, "", None, "", "", ProseRelease(""))
     policy = Policy(authors={"ann": AuthorPolicy(stable=stable, weights={"stable": 1.0})})
-    way.live.current = replace(way.live.current, policy=policy)
+    way.live_config.current = replace(way.live_config.current, policy=policy)
 
 
 async def test_the_prompt_holds_passages_and_question(home: Settings) -> None:
@@ -124,23 +124,23 @@ async def test_an_answer_model_is_not_said_to_be_trained_and_costs_nothing_of_ou
             kind="answer_model",
         )
         policy = Policy(authors={"ann": AuthorPolicy(stable=named, weights={"stable": 1.0})})
-        way.live.current = replace(way.live.current, policy=policy)
+        way.live_config.current = replace(way.live_config.current, policy=policy)
 
     named("Qwen/Large")
     here = await prepare(way)
-    assert (here.chosen.version, here.written_by, here.fallback) == ("v3", "untuned", None)
+    assert (here.decision.version, here.written_by, here.fallback) == ("v3", "untuned", None)
     assert "not trained on them" in here.twin_field()["disclosure"]
     assert here.cost.meter is not None
     named("http://127.0.0.1:9/v1#large")
     there = await prepare(way)
-    assert (there.chosen.version, there.written_by, there.cost.meter) == ("v3", "untuned", None)
+    assert (there.decision.version, there.written_by, there.cost.meter) == ("v3", "untuned", None)
     there.cost.begin()
     assert there.fallback is not None
-    assert (there.fallback.chosen.version, there.fallback.chosen.route) == ("base", "base")
+    assert (there.fallback.decision.version, there.fallback.decision.route) == ("base", "base")
     time.sleep(0.05)  # the base answers, and that it did is told afterwards
-    there.answered_by_fallback("stable failed: answered by base")
+    there.record_fallback("stable failed: answered by base")
     there.end(120)
-    assert (there.chosen.version, there.cost.meter) == ("base", way.meters["base"])
+    assert (there.decision.version, there.cost.meter) == ("base", way.meters["base"])
     assert 0.05 <= way.meters["base"].busy_seconds < 60, "of this request, and no more"
     assert (there.cost.usd or 0) > 0
     other = await prepare(way)
@@ -149,7 +149,7 @@ async def test_an_answer_model_is_not_said_to_be_trained_and_costs_nothing_of_ou
     assert other.cost.usd is None, "an address has a price that nobody here knows"
     named("https://models.example/v1#large")
     far = await prepare(way, "Which oil? I am jo@clocks.io")
-    assert (far.provider, far.exchange.provider_saw) == ("https://models.example/v1", "question")
+    assert (far.provider, far.exchange.provider_parts) == ("https://models.example/v1", "question")
     prompt = str((await prepare(way, "Which oil? I am jo@clocks.io")).exchange.messages)
     assert "jo@clocks.io" not in prompt
     assert "Oil sparingly." not in prompt, "no consent, no post"
@@ -157,8 +157,8 @@ async def test_an_answer_model_is_not_said_to_be_trained_and_costs_nothing_of_ou
     assert "Oil sparingly." in str(far.fallback.messages), "it stays here"
     assert there.provider == "", "an address of this machine is no provider"
     no = replace(ANN, paid=False)
-    way.live.current = replace(way.live.current, authors={"ann": no})
-    assert (await prepare(way)).chosen.server_key == "base", "the author's word, at once"
+    way.live_config.current = replace(way.live_config.current, authors={"ann": no})
+    assert (await prepare(way)).decision.server_key == "base", "the author's word, at once"
     serve(way, DEFAULT_TEMPLATE.hash)
     assert (await prepare(way)).written_by == "tuned"
 
@@ -210,7 +210,7 @@ async def test_a_tuned_version_gets_the_template_it_names(home: Settings) -> Non
     way = path(home, Retrieving(Found))
     serve(way, DEFAULT_TEMPLATE.hash)
     answering = await prepare(way)
-    assert (answering.chosen.version, answering.chosen.checkpoint) == ("v3", "hash3")
+    assert (answering.decision.version, answering.decision.checkpoint) == ("v3", "hash3")
     assert answering.degraded == ()
 
 
@@ -218,10 +218,10 @@ async def test_an_unknown_template_gives_way_to_the_base(home: Settings) -> None
     way = path(home, Retrieving(Found))
     serve(way, "0000000000000000")
     answering = await prepare(way)
-    assert (answering.chosen.version, answering.chosen.server_key) == ("quotes", "base")
+    assert (answering.decision.version, answering.decision.server_key) == ("quotes", "base")
     note = "template 0000000000000000 of v3 unknown here: answered by base"
     assert answering.degraded[0] == note
-    assert answering.twin_field()["prose"]["why"] == NO_VERSION
+    assert answering.twin_field()["prose"]["why"] == NO_VERSION_REASON
 
 
 def broken() -> Found:
@@ -258,7 +258,7 @@ async def test_nothing_found_is_no_degradation(home: Settings) -> None:
 async def test_problems_of_the_surroundings_are_told(home: Settings) -> None:
     way = path(home, Retrieving(Found))
     way.trace_problem = "trace store unreachable"
-    way.live.current = replace(way.live.current, problems=("policy unreadable",))
+    way.live_config.current = replace(way.live_config.current, problems=("policy unreadable",))
     degraded = (await prepare(way)).degraded
     assert degraded == ("policy unreadable", "trace store unreachable")
 
@@ -273,7 +273,7 @@ async def test_earlier_turns_that_do_not_fit_the_models_context_are_counted(home
     oldest = prepared.exchange.messages[1]["content"]
     assert oldest.startswith(f"{39 - kept} "), "the newest stay, whole"
     base = Server("http://127.0.0.1:1/v1", "base", "", ready=True, context=32768)
-    way.live.current = replace(way.live.current, servers={"base": base})
+    way.live_config.current = replace(way.live_config.current, servers={"base": base})
     larger = await prepare(way, messages=turns)
     assert len(larger.exchange.messages) == 41, "a larger model reads all"
 
@@ -309,7 +309,7 @@ async def test_a_programs_system_message_is_marked_where_the_author_takes_it(
 ) -> None:
     way = path(home, Retrieving(lambda: Found((FOUND,))))
     ann = replace(ANN, system_messages="note")
-    way.live.current = replace(way.live.current, authors={"ann": ann})
+    way.live_config.current = replace(way.live_config.current, authors={"ann": ann})
     asked = "How much oil?"
     turns = [
         {"role": "system", "content": "Be brief.\nBe kind."},
@@ -334,16 +334,16 @@ async def test_a_site_names_its_readers_and_nobody_else_does(home: Settings) -> 
     async def reader(key: Key, **fields: Any) -> tuple[str, tuple[str, ...]]:
         turns = [{"role": "user", "content": "Which oil?"}]
         body = {"model": "twin/ann", "messages": turns} | fields
-        prepared = await way.prepare(read_question(admitted(body)), key, today=DAY)
+        prepared = await way.prepare(read_question(admit_body(body)), key, today=DAY)
         return prepared.exchange.key.reader, prepared.ignored
 
     eve, nobody = await reader(site, user="eve"), await reader(site)
-    assert eve == (site.behind("eve"), ())
+    assert eve == (site.site_reader_id("eve"), ())
     assert eve == await reader(site, safety_identifier="eve")
     assert nobody == (site.reader, ())
     assert len(eve[0]) == len(site.reader) == 16
     assert len({eve, nobody, await reader(site, user="bob")}) == 3
-    assert eve[0] != replace(site, reader="0" * 16).behind("eve")
+    assert eve[0] != replace(site, reader="0" * 16).site_reader_id("eve")
     assert await reader(KEY, user="eve") == (KEY.reader, ("user",))
 
 

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_resources.access.keys import NO_LIMITS, Key
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
 from twin_resources.authors.guard_settings import Guards
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.found_passages import Passages
+from twin_resources.gateway.found_passages import PassageFinder
 from twin_resources.gateway.request.prompt_classes import STRUCTURED
 from twin_resources.gateway.request.request_body import (
     ChatRequest,
-    admitted,
+    admit_body,
     decode_object,
     read_question,
 )
@@ -30,10 +30,10 @@ from twin_resources.gateway.request.response_format import (
     MAX_REPETITIONS,
     MAX_SCHEMA_BYTES,
     MAX_SCHEMA_LEVELS,
-    document_of,
-    not_kept,
+    build_document,
+    unenforceable_format_refusal,
     read_response_format,
-    takes_response_format,
+    supports_response_format,
 )
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.gateway.stages.request_path import RequestPath
@@ -65,7 +65,7 @@ def nested(levels: int) -> dict[str, Any]:
 def ask(form: object, model: str = "twin/ann") -> ChatRequest:
     turns = [{"role": "user", "content": "Why brass?"}]
     body = {"model": model, "messages": turns, "response_format": form}
-    return read_question(admitted(decode_object(json.dumps(body).encode())))
+    return read_question(admit_body(decode_object(json.dumps(body).encode())))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_text_is_nothing_special(form: object) -> None:
     ],
 )
 def test_anything_else_is_a_400_that_says_what_is_wrong(form: object, said: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RefusedError) as caught:
         ask(form)
     refused = caught.value
     assert (refused.status, refused.param) == (400, "response_format")
@@ -144,7 +144,7 @@ def test_whatever_is_sent_is_taken_or_refused(form: object) -> None:
     found: object
     try:
         found = read_response_format(form) or form
-    except Refused as error:
+    except RefusedError as error:
         found = form if (error.status, error.param) == (400, "response_format") else error
     assert found is form
 
@@ -168,16 +168,16 @@ def test_whatever_is_sent_is_taken_or_refused(form: object) -> None:
     ],
 )
 def test_a_servers_refusal_goes_on_without_its_address(said: str, told: str) -> None:
-    refused = not_kept("twin/ann", said)
+    refused = unenforceable_format_refusal("twin/ann", said)
     assert refused.status == 400
     assert refused.found == f"that its server does not take this response_format ({told})"
 
 
 def test_what_litellm_knows_of_a_model_decides_whether_it_is_asked() -> None:
-    assert takes_response_format("openai/gpt-4o-mini")
-    assert takes_response_format("anthropic/claude-3-5-haiku-latest")
-    assert not takes_response_format("openai/gpt-4")
-    assert not takes_response_format("no-provider-of-this-name/model")
+    assert supports_response_format("openai/gpt-4o-mini")
+    assert supports_response_format("anthropic/claude-3-5-haiku-latest")
+    assert not supports_response_format("openai/gpt-4")
+    assert not supports_response_format("no-provider-of-this-name/model")
 
 
 TEXT = (
@@ -213,7 +213,7 @@ def of(required: list[str], **properties: Any) -> dict[str, Any]:
 def test_a_fixed_text_stands_in_a_string_of_the_schema(
     schema: dict[str, Any], document: dict[str, Any]
 ) -> None:
-    found = json.loads(document_of(TEXT, by_schema(schema)))
+    found = json.loads(build_document(TEXT, by_schema(schema)))
     jsonschema.validate(found, schema)
     assert found == document
 
@@ -233,19 +233,19 @@ def test_a_fixed_text_stands_in_a_string_of_the_schema(
     ],
 )
 def test_a_schema_without_a_free_string_holds_no_text(schema: dict[str, Any]) -> None:
-    assert document_of(TEXT, by_schema(schema)) == ""
+    assert build_document(TEXT, by_schema(schema)) == ""
 
 
 async def test_a_blocked_question_is_declined_in_the_form_that_was_forced(home: Settings) -> None:
     async def declined(form: object) -> str:
         turns = [{"role": "user", "content": "What of politics?"}]
         body = {"model": "twin/ann", "messages": turns, "response_format": form}
-        prepared = await prepare(home, read_question(admitted(body)), takes_json=True)
+        prepared = await prepare(home, read_question(admit_body(body)), takes_json=True)
         return prepared.exchange.fixed_answer
 
     assert json.loads(await declined(by_schema(of(["a"], a=FREE)))) == {"a": TEXT}
     assert json.loads(await declined({"type": "json_object"})) == {"answer": TEXT}
-    with pytest.raises(Refused, match="does not answer") as caught:
+    with pytest.raises(RefusedError, match="does not answer") as caught:
         await declined(by_schema(RATING))
     refused = caught.value
     assert (refused.status, refused.code, refused.param) == (
@@ -281,28 +281,28 @@ async def prepare(home: Settings, asked: ChatRequest, *, takes_json: bool) -> Re
         has_paid_route=True,
     )
     opener: Any = NothingFound
-    way = RequestPath(live, Passages(opener), usd_per_hour=0.02)
-    way.paid_takes_json = takes_json
+    way = RequestPath(live, PassageFinder(opener), usd_per_hour=0.02)
+    way.paid_supports_json = takes_json
     return await way.prepare(asked, KEY, today=date(2026, 3, 1))
 
 
 async def test_a_paid_model_that_takes_json_is_asked_for_it(home: Settings) -> None:
     form = by_schema(RATING)
     answering = await prepare(home, ask(form), takes_json=True)
-    assert (answering.chosen.route, answering.degraded) == (
+    assert (answering.decision.route, answering.degraded) == (
         "down:paid",
         ("stable not ready: answered by paid",),
     )
-    assert answering.asked.prompt_class == STRUCTURED
+    assert answering.chat_request.prompt_class == STRUCTURED
 
 
 async def test_one_that_takes_none_is_passed_over_and_refused_by_name(home: Settings) -> None:
     form = by_schema(RATING)
     answering = await prepare(home, ask(form), takes_json=False)
-    assert answering.chosen.version == "base"
+    assert answering.decision.version == "base"
     assert answering.degraded[0] == "paid, no JSON from the paid model: answered by base"
     named = "twin/ann@paid"
-    with pytest.raises(Refused, match="cannot be asked for JSON") as caught:
+    with pytest.raises(RefusedError, match="cannot be asked for JSON") as caught:
         await prepare(home, ask(form, named), takes_json=False)
     assert (caught.value.status, caught.value.param) == (400, "response_format")
-    assert (await prepare(home, ask(None, named), takes_json=False)).chosen.version == PAID
+    assert (await prepare(home, ask(None, named), takes_json=False)).decision.version == PAID

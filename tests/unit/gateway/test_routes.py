@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from twin_resources.access.keys import add_key, keyring_of, open_keys, revoke_key
+from twin_resources.access.keys import add_key, open_keyring, open_key_store, revoke_key
 from twin_resources.authors import Author
 from twin_resources.gateway.api import routes
 from twin_resources.gateway.api.admission import Admission
@@ -78,7 +78,7 @@ def door(home: Settings) -> RouteAllowlist:
     live.current = Snapshot({"ann": Author("ann", "Ann")}, None, {"base": server})
     desk = FeedbackService(Outbox(home.home / "outbox.sqlite"))
     recent = RecentResponses(lambda: State.open(home.state_address))
-    return RouteAllowlist(telling, keyring_of(home), live, Background(), desk, recent)
+    return RouteAllowlist(telling, open_keyring(home), live, Background(), desk, recent)
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ async def test_every_answer_has_an_id_and_503_says_when_to_ask_again(
     ]
     assert len({*ids, ""}) == 4
     assert "retry-after" not in (await client.get("/v1/models")).headers
-    door.live.current = Snapshot({"ann": Author("ann", "Ann")}, None, {})
+    door.live_config.current = Snapshot({"ann": Author("ann", "Ann")}, None, {})
     refused = await client.post("/v1/chat/completions", json=DRAFT)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
 
@@ -394,7 +394,7 @@ async def test_a_streams_events_are_put_together_however_its_bytes_are_cut(
 async def test_a_page_may_ask_where_its_origin_is_listed(
     door: RouteAllowlist, home: Settings
 ) -> None:
-    door.origins = Origins.read("https://clocks.example")
+    door.origins = Origins.parse("https://clocks.example")
     page = {"Origin": "https://clocks.example", "Access-Control-Request-Method": "POST"}
     async with client_of(door, home) as client:
         there = await client.options("/v1/chat/completions", headers=page)
@@ -419,8 +419,8 @@ async def test_a_page_may_ask_where_its_origin_is_listed(
 async def test_a_body_that_does_not_end_is_refused_and_its_connection_closed(
     door: RouteAllowlist,
 ) -> None:
-    door.body_within_s = 0.05
-    scope = post_scope(load_secrets(door.live.settings).gateway_key)
+    door.body_timeout_s = 0.05
+    scope = post_scope(load_secrets(door.live_config.settings).gateway_key)
     sent = await Reader({"type": "http.request", "body": b"{", "more_body": True}).ask(door, scope)
     assert sent[0]["status"] == 408
     assert (b"connection", b"close") in sent[0]["headers"]
@@ -431,7 +431,7 @@ async def test_a_body_that_does_not_end_is_refused_and_its_connection_closed(
 async def test_a_busy_gateway_does_not_count_its_own_time_as_a_slow_body(
     door: RouteAllowlist,
 ) -> None:
-    door.body_within_s = 0.05
+    door.body_timeout_s = 0.05
 
     class Late(Reader):
         async def hear(self) -> Message:
@@ -443,7 +443,7 @@ async def test_a_busy_gateway_does_not_count_its_own_time_as_a_slow_body(
 
     begin = {"type": "http.request", "body": b"{", "more_body": True}
     end = {"type": "http.request", "body": b"}", "more_body": False}
-    scope = post_scope(load_secrets(door.live.settings).gateway_key)
+    scope = post_scope(load_secrets(door.live_config.settings).gateway_key)
     sent = await Late(begin, end).ask(door, scope)
     assert sent[0]["status"] == 404, "the body was read whole: it names no model"
 
@@ -462,11 +462,11 @@ async def test_a_reader_who_leaves_ends_the_proxys_work_though_it_sends_nothing(
             ended.append("the work")
 
     door.proxy = silent
-    scope = post_scope(load_secrets(door.live.settings).gateway_key)
+    scope = post_scope(load_secrets(door.live_config.settings).gateway_key)
     assert await Reader(body_of(QUESTION), LEFT).ask(door, scope) == [], "nobody is there"
     assert ended == ["the work"]
-    with door.admission.of_key("x"):
-        assert list(door.admission.counts._own) == ["key x"], "and its place is free"
+    with door.admission.admit_for_key("x"):
+        assert list(door.admission.counts._local_table) == ["key x"], "and its place is free"
 
 
 async def test_a_stream_that_never_waits_lets_it_be_heard_that_its_reader_has_left(
@@ -483,7 +483,7 @@ async def test_a_stream_that_never_waits_lets_it_be_heard_that_its_reader_has_le
             await send({"type": "http.response.body", "body": b"data: {}", "more_body": True})
 
     door.proxy = faster
-    scope = post_scope(load_secrets(door.live.settings).gateway_key)
+    scope = post_scope(load_secrets(door.live_config.settings).gateway_key)
     sent = await Reader(body_of(QUESTION, stream=True), LEFT).ask(door, scope)
     assert all(message["more_body"] for message in sent)
     assert pieces < 3_000_000, "the loop was its alone until the end"
@@ -493,7 +493,7 @@ async def test_a_stream_that_never_waits_lets_it_be_heard_that_its_reader_has_le
 async def test_a_key_that_is_revoked_ends_its_answer(
     door: RouteAllowlist, monkeypatch: pytest.MonkeyPatch, *, begun: bool
 ) -> None:
-    monkeypatch.setattr(routes, "KEY_LOOKED_UP_EVERY_S", 0.05)
+    monkeypatch.setattr(routes, "KEY_CHECK_INTERVAL_S", 0.05)
     ended: list[str] = []
 
     async def endless(scope: Scope, receive: Receive, send: Send) -> None:
@@ -505,7 +505,7 @@ async def test_a_key_that_is_revoked_ends_its_answer(
         finally:
             ended.append("the work")
 
-    keys = open_keys(door.live.settings)
+    keys = open_key_store(door.live_config.settings)
     key = add_key(keys, role="reader", authors=["ann"], label="friend")
     door.proxy = endless
     sent = await Reader(body_of(QUESTION, stream=True)).ask(door, post_scope(key))
@@ -527,7 +527,7 @@ async def test_an_answer_that_will_be_asked_for_again_is_written_to_its_end(
         ended.append("the work")
 
     door.proxy = slow
-    scope = post_scope(load_secrets(door.live.settings).gateway_key)
+    scope = post_scope(load_secrets(door.live_config.settings).gateway_key)
     scope["headers"].append((b"idempotency-key", b"once"))
     assert await Reader(body_of(QUESTION), LEFT).ask(door, scope) == [], "nobody is there"
     assert ended == ["the work"]
@@ -548,7 +548,7 @@ async def test_an_error_of_the_proxy_is_told_to_the_server(
 async def test_a_full_queue_refuses_at_once_and_a_place_comes_free(
     door: RouteAllowlist, home: Settings
 ) -> None:
-    door.admission = Admission(most_by_key=2, most_by_server=1)
+    door.admission = Admission(max_per_key=2, max_per_server=1)
     go_on = asyncio.Event()
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:
@@ -562,12 +562,12 @@ async def test_a_full_queue_refuses_at_once_and_a_place_comes_free(
             return await client.post("/v1/chat/completions", json=QUESTION)
 
         first = asyncio.create_task(ask())
-        while not any(name.startswith("server") for name in door.admission.counts._own):
+        while not any(name.startswith("server") for name in door.admission.counts._local_table):
             await asyncio.sleep(0.001)
         refused = await ask()
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_waiting")
         assert (refused.headers["retry-after"], "base" in refused.text) == ("2", True)
-        door.admission.most_by_key = 1
+        door.admission.max_per_key = 1
         assert "this key" in (await ask()).text
         go_on.set()
         assert (await first).status_code == 200
@@ -578,7 +578,7 @@ async def test_readiness_says_what_is_missing(
     client: httpx.AsyncClient, door: RouteAllowlist
 ) -> None:
     assert (await client.get("/health/readiness")).status_code == 200
-    door.live.current = Snapshot({}, None, {}, problems=("policy unreadable",))
+    door.live_config.current = Snapshot({}, None, {}, problems=("policy unreadable",))
     answer = await client.get("/health/readiness", headers={"Authorization": ""})
     assert answer.status_code == 503
     assert answer.json()["problems"] == ["policy unreadable"]
@@ -587,11 +587,11 @@ async def test_readiness_says_what_is_missing(
 async def test_a_gateway_without_an_author_or_the_newest_release_is_not_ready(
     client: httpx.AsyncClient, door: RouteAllowlist
 ) -> None:
-    door.follows = lambda: ("v2 is being fetched", "")
+    door.follower_status = lambda: ("v2 is being fetched", "")
     answer = await client.get("/health/readiness")
     assert (answer.status_code, answer.json()["problems"]) == (503, ["v2 is being fetched"])
-    door.follows = lambda: ("", "away")
-    door.live.current = replace(door.live.current, authors={})
+    door.follower_status = lambda: ("", "away")
+    door.live_config.current = replace(door.live_config.current, authors={})
     answer = await client.get("/health/readiness")
     assert answer.status_code == 503
     assert answer.json() == {
@@ -605,7 +605,7 @@ async def test_a_gateway_without_an_author_or_the_newest_release_is_not_ready(
 async def test_with_no_server_ready_only_what_needs_a_model_is_refused(
     client: httpx.AsyncClient, door: RouteAllowlist
 ) -> None:
-    door.live.current = Snapshot({"ann": Author("ann", "Ann")}, None, {})
+    door.live_config.current = Snapshot({"ann": Author("ann", "Ann")}, None, {})
     answer = await client.post("/chat/completions", json=DRAFT)
     assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
     assert (await client.post("/chat/completions", json=QUESTION)).status_code == 200
@@ -614,8 +614,8 @@ async def test_with_no_server_ready_only_what_needs_a_model_is_refused(
 async def test_the_background_runs_from_start_to_shutdown(door: RouteAllowlist) -> None:
     events = Reader({"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
     sent = await events.ask(door, {"type": "lifespan"})
-    assert isinstance(door.background, Background)
-    assert door.background.told == ["start", "stop"]
+    assert isinstance(door.background_tasks, Background)
+    assert door.background_tasks.told == ["start", "stop"]
     assert [one["type"] for one in sent] == [
         "lifespan.startup.complete",
         "lifespan.shutdown.complete",

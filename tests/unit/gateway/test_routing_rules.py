@@ -15,16 +15,20 @@ from hypothesis import strategies as st
 from tests.recipes import of_recipe
 from tests.unit.gateway.recorded_routes import outcomes, recorded
 from twin_resources.access.keys import NO_LIMITS, Key, KeyLimits
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
-from twin_resources.authors.answer_forms import NO_MODEL, NO_VERSION, ProseRelease
+from twin_resources.authors.answer_forms import NO_MODEL_REASON, NO_VERSION_REASON, ProseRelease
 from twin_resources.gateway.request.request_body import ChatRequest, read_question
 from twin_resources.gateway.routing import rules
 from twin_resources.gateway.routing.decision import RouteRequest
-from twin_resources.gateway.routing.model_names import aliases_of, answers_of, models_for
-from twin_resources.gateway.routing.rules import choose
+from twin_resources.gateway.routing.model_names import (
+    available_model_names,
+    model_fields,
+    model_names_for_key,
+)
+from twin_resources.gateway.routing.rules import choose_version
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
-from twin_resources.gateway.routing.traffic_split import arm_weights, draw
+from twin_resources.gateway.routing.traffic_split import arm_weights, draw_arm
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.registry.route_names import DRAFT, QUOTES
 from twin_resources.settings import Settings
@@ -64,7 +68,9 @@ ALL = ("base", "ann/v3", "ann/v4")
 
 def test_before_a_model_is_stable_the_base_answers() -> None:
     for given_policy in (None, Policy(), Policy(authors={"ann": AuthorPolicy()})):
-        chosen = choose(RouteRequest(asked(), KEY, DAY), snapshot("base", chosen=given_policy))
+        chosen = choose_version(
+            RouteRequest(asked(), KEY, DAY), snapshot("base", chosen=given_policy)
+        )
         assert (chosen.version, chosen.route, chosen.propensity) == ("base", "base", 1.0)
         assert chosen.template == chosen.checkpoint == ""
         assert chosen.degraded == ()
@@ -72,17 +78,18 @@ def test_before_a_model_is_stable_the_base_answers() -> None:
 
 def test_a_reader_keeps_the_version_for_a_day() -> None:
     now = snapshot(*ALL, chosen=policy({"stable": 0.5, "canary": 0.5}))
-    first = choose(RouteRequest(asked(), KEY, DAY), now)
-    assert all(choose(RouteRequest(asked(), KEY, DAY), now) == first for _ in range(5))
+    first = choose_version(RouteRequest(asked(), KEY, DAY), now)
+    assert all(choose_version(RouteRequest(asked(), KEY, DAY), now) == first for _ in range(5))
 
 
 def test_a_draw_is_made_anew_each_day_and_for_new_versions() -> None:
     weights = {"canary": 0.5, "stable": 0.5}
     by_day = {
-        draw(weights, reader="r", day=date(2026, 3, day), versions="3|4") for day in range(1, 31)
+        draw_arm(weights, reader="r", day=date(2026, 3, day), versions="3|4")
+        for day in range(1, 31)
     }
     by_version = {
-        draw(weights, reader="r", day=DAY, versions=f"3|{number}") for number in range(30)
+        draw_arm(weights, reader="r", day=DAY, versions=f"3|{number}") for number in range(30)
     }
     assert by_day == by_version == {"canary", "stable"}
 
@@ -92,7 +99,7 @@ def test_a_draw_is_made_anew_each_day_and_for_new_versions() -> None:
 def test_readers_spread_by_the_weights(share: float) -> None:
     weights = {"canary": share, "stable": 1 - share}
     count = Counter(
-        draw(weights, reader=f"{number:x}", day=DAY, versions="3|4") for number in range(2000)
+        draw_arm(weights, reader=f"{number:x}", day=DAY, versions="3|4") for number in range(2000)
     )
     # Five standard deviations of a binomial of 2,000: wrong once in a million draws of `share`.
     assert abs(count["canary"] / 2000 - share) < 5 * (share * (1 - share) / 2000) ** 0.5 + 1e-9
@@ -102,7 +109,7 @@ def test_the_propensity_is_the_drawn_arms_weight() -> None:
     now = snapshot(*ALL, chosen=policy())
     for number in range(200):
         reader = Key(f"{number:x}", "reader", frozenset({"*"}), "")
-        chosen = choose(RouteRequest(asked(), reader, DAY), now)
+        chosen = choose_version(RouteRequest(asked(), reader, DAY), now)
         expected = {"stable": ("v3", 0.9), "canary": ("v4", 0.1)}[chosen.route]
         assert (chosen.version, chosen.propensity) == (expected[0], pytest.approx(expected[1]))
         assert chosen.server_key == f"ann/{chosen.version}"
@@ -112,7 +119,9 @@ def test_the_propensity_is_the_drawn_arms_weight() -> None:
 def test_who_stands_in_carries_the_propensity_of_both() -> None:
     now = snapshot("base", "ann/v3", chosen=policy({"stable": 0.6, "canary": 0.4}))
     chosen = {
-        choose(RouteRequest(asked(), Key(f"{number:x}", "reader", frozenset({"*"}), ""), DAY), now)
+        choose_version(
+            RouteRequest(asked(), Key(f"{number:x}", "reader", frozenset({"*"}), ""), DAY), now
+        )
         for number in range(100)
     }
     assert {one.version for one in chosen} == {"v3"}
@@ -122,15 +131,15 @@ def test_who_stands_in_carries_the_propensity_of_both() -> None:
 
 def test_the_canary_stands_in_for_nobody() -> None:
     now = snapshot("base", "ann/v4", chosen=policy({"stable": 1.0}))
-    chosen = choose(RouteRequest(asked(), KEY, DAY), now)
+    chosen = choose_version(RouteRequest(asked(), KEY, DAY), now)
     assert (chosen.version, chosen.route) == ("base", "base")
     assert chosen.degraded == ("stable not ready: answered by base",)
 
 
 def test_with_no_server_ready_the_posts_are_quoted() -> None:
-    chosen = choose(RouteRequest(asked(), KEY, DAY), snapshot(chosen=policy()))
+    chosen = choose_version(RouteRequest(asked(), KEY, DAY), snapshot(chosen=policy()))
     assert (chosen.version, chosen.route, chosen.server_key) == (QUOTES, QUOTES, QUOTES)
-    assert (chosen.prose.why_not, chosen.degraded) == (NO_MODEL, (NO_MODEL,))
+    assert (chosen.prose_release.why_not, chosen.degraded) == (NO_MODEL_REASON, (NO_MODEL_REASON,))
 
 
 @pytest.mark.parametrize(
@@ -139,51 +148,61 @@ def test_with_no_server_ready_the_posts_are_quoted() -> None:
 def test_with_no_server_ready_a_draft_and_json_are_told_what_to_do(
     needs_one: dict[str, Any],
 ) -> None:
-    with pytest.raises(Refused) as caught:
-        choose(RouteRequest(replace(asked(), **needs_one), KEY, DAY), snapshot(chosen=policy()))
+    with pytest.raises(RefusedError) as caught:
+        choose_version(
+            RouteRequest(replace(asked(), **needs_one), KEY, DAY), snapshot(chosen=policy())
+        )
     assert caught.value.status == 503
     assert "twin status" in caught.value.next_step
 
 
 def test_an_alias_is_served_by_name_or_not_at_all() -> None:
     now = snapshot(*ALL, chosen=policy())
-    chosen = choose(RouteRequest(asked("twin/ann@canary"), KEY, DAY), now)
+    chosen = choose_version(RouteRequest(asked("twin/ann@canary"), KEY, DAY), now)
     assert (chosen.version, chosen.route, chosen.propensity) == ("v4", "alias:canary", 1.0)
-    with pytest.raises(Refused) as caught:
-        choose(RouteRequest(asked("twin/ann@stable"), KEY, DAY), snapshot("base", chosen=policy()))
+    with pytest.raises(RefusedError) as caught:
+        choose_version(
+            RouteRequest(asked("twin/ann@stable"), KEY, DAY), snapshot("base", chosen=policy())
+        )
     assert caught.value.status == 503
 
 
 @pytest.mark.parametrize("model", ["twin/ann@canary", "twin/ann@paid", "twin/bob@stable"])
 def test_an_alias_that_does_not_exist_lists_those_that_do(model: str) -> None:
-    with pytest.raises(Refused) as caught:
-        choose(RouteRequest(asked(model), KEY, DAY), snapshot(*ALL, chosen=policy(canary=False)))
+    with pytest.raises(RefusedError) as caught:
+        choose_version(
+            RouteRequest(asked(model), KEY, DAY), snapshot(*ALL, chosen=policy(canary=False))
+        )
     assert caught.value.status == 404
     assert "@base" in caught.value.found
 
 
 def test_an_unknown_author_is_answered_with_what_exists() -> None:
-    with pytest.raises(Refused) as caught:
-        choose(RouteRequest(asked("twin/zoe"), KEY, DAY), snapshot("base"))
+    with pytest.raises(RefusedError) as caught:
+        choose_version(RouteRequest(asked("twin/zoe"), KEY, DAY), snapshot("base"))
     assert caught.value.status == 404
     assert "twin/ann, twin/bob" in caught.value.found
 
 
 def test_a_key_reaches_its_authors_only() -> None:
     reader = Key("r", "reader", frozenset({"ann"}), "")
-    with pytest.raises(Refused) as caught:
-        choose(RouteRequest(asked("twin/bob"), reader, DAY), snapshot("base"))
+    with pytest.raises(RefusedError) as caught:
+        choose_version(RouteRequest(asked("twin/bob"), reader, DAY), snapshot("base"))
     assert caught.value.status == 403
     assert "bob" not in caught.value.found
-    assert models_for(snapshot("base"), reader) == ["twin/ann", "twin/ann@base", "twin/ann@voice"]
+    assert model_names_for_key(snapshot("base"), reader) == [
+        "twin/ann",
+        "twin/ann@base",
+        "twin/ann@voice",
+    ]
 
 
 def test_the_paid_alias_exists_only_with_a_paid_route() -> None:
-    assert "twin/ann@paid" in aliases_of(snapshot(paid=True), "ann")
-    assert "twin/ann@paid" not in aliases_of(snapshot(paid=False), "ann")
+    assert "twin/ann@paid" in available_model_names(snapshot(paid=True), "ann")
+    assert "twin/ann@paid" not in available_model_names(snapshot(paid=False), "ann")
     kept = replace(snapshot(paid=True), authors={"ann": Author("ann", "Ann", paid=False)})
-    assert "twin/ann@paid" not in aliases_of(kept, "ann")  # the author's file says no
-    chosen = choose(RouteRequest(asked("twin/ann@paid"), KEY, DAY), snapshot(paid=True))
+    assert "twin/ann@paid" not in available_model_names(kept, "ann")  # the author's file says no
+    chosen = choose_version(RouteRequest(asked("twin/ann@paid"), KEY, DAY), snapshot(paid=True))
     assert chosen.server_key == "paid"
 
 
@@ -209,39 +228,39 @@ def test_an_answer_in_voice_needs_a_version_released_for_it(released: bool) -> N
     found = snapshot("ann/v1", "base", chosen=Policy(authors={"ann": AuthorPolicy(stable)}))
     found = replace(found, authors={"ann": Author("ann", "Ann", answer="voice")})
 
-    drawn = choose(RouteRequest(asked(), KEY, DAY), found)
-    named = choose(RouteRequest(asked("twin/ann@stable"), KEY, DAY), found)
-    base = choose(RouteRequest(asked(), KEY, DAY), replace(found, policy=None))
+    drawn = choose_version(RouteRequest(asked(), KEY, DAY), found)
+    named = choose_version(RouteRequest(asked("twin/ann@stable"), KEY, DAY), found)
+    base = choose_version(RouteRequest(asked(), KEY, DAY), replace(found, policy=None))
 
-    assert drawn.prose == named.prose == stable.prose
-    assert base.prose == ProseRelease(NO_VERSION)
-    told = answers_of(found, "twin/ann")
+    assert drawn.prose_release == named.prose_release == stable.prose
+    assert base.prose_release == ProseRelease(NO_VERSION_REASON)
+    told = model_fields(found, "twin/ann")
     assert told["version"] == "v1"
     assert told["answer"] == ("voice" if released else "quote")
     assert told["released_for"] == list(stable.prose.forms)
     assert told["release"] == (f"quotations alone: {why}" if why else "quotations and prose")
-    draft = answers_of(found, "twin/ann@voice")
+    draft = model_fields(found, "twin/ann@voice")
     assert (draft["answer"], draft["version"]) == ("quote_and_voice", "v1")
     forced = replace(stable, prose=replace(stable.prose, forced=True))
     by_force = replace(found, policy=Policy(authors={"ann": AuthorPolicy(forced)}))
-    assert answers_of(by_force, "twin/ann")["answer"] == "voice", "a person has said so"
+    assert model_fields(by_force, "twin/ann")["answer"] == "voice", "a person has said so"
     assert told["kind"] == "tuned"
-    assert answers_of(found, "twin/ann@base")["answer"] == "voice"
-    assert "kind" not in answers_of(found, "twin/ann@base")
+    assert model_fields(found, "twin/ann@base")["answer"] == "voice"
+    assert "kind" not in model_fields(found, "twin/ann@base")
     named = Policy(authors={"ann": AuthorPolicy(replace(stable, kind="answer_model"))})
-    assert answers_of(replace(found, policy=named), "twin/ann")["kind"] == "answer_model"
+    assert model_fields(replace(found, policy=named), "twin/ann")["kind"] == "answer_model"
 
 
 def test_a_key_names_the_aliases_it_was_given() -> None:
     key = Key("r", "reader", frozenset({"ann"}), "")
     now = snapshot(paid=True)
-    assert "twin/ann@paid" not in models_for(now, key)
-    with pytest.raises(Refused) as caught:
-        choose(RouteRequest(asked("twin/ann@paid"), key, DAY), now)
+    assert "twin/ann@paid" not in model_names_for_key(now, key)
+    with pytest.raises(RefusedError) as caught:
+        choose_version(RouteRequest(asked("twin/ann@paid"), key, DAY), now)
     assert (caught.value.status, caught.value.code) == (403, "alias_not_allowed")
     assert "--alias @paid" in caught.value.next_step
     only_paid = replace(key, limits=KeyLimits(frozenset({"paid"})))
-    assert models_for(now, only_paid) == ["twin/ann", "twin/ann@paid"]
+    assert model_names_for_key(now, only_paid) == ["twin/ann", "twin/ann@paid"]
 
 
 def test_each_request_of_a_seeded_space_gets_the_route_that_was_recorded(home: Settings) -> None:
@@ -257,13 +276,13 @@ def test_the_recipe_for_a_rule_adds_one(
     added = of_recipe("A routing rule", tmp_path / "batch_on_stable.py").batch_on_stable
     now = snapshot(*ALL, chosen=policy({"canary": 1.0}))
     batch = replace(asked(), batch=True)
-    assert choose(RouteRequest(batch, KEY, DAY), now).route == "canary"
+    assert choose_version(RouteRequest(batch, KEY, DAY), now).route == "canary"
     alias, *others = rules.RULES
     monkeypatch.setattr(rules, "RULES", (alias, added, *others))
 
-    assert choose(RouteRequest(batch, KEY, DAY), now).route == "batch:stable"
+    assert choose_version(RouteRequest(batch, KEY, DAY), now).route == "batch:stable"
     named = replace(asked("twin/ann@canary"), batch=True)
-    assert choose(RouteRequest(named, KEY, DAY), now).route == "alias:canary"
+    assert choose_version(RouteRequest(named, KEY, DAY), now).route == "alias:canary"
     later = replace(now, servers={})
-    assert choose(RouteRequest(batch, KEY, DAY), later).route == QUOTES
+    assert choose_version(RouteRequest(batch, KEY, DAY), later).route == QUOTES
     assert list(outcomes(home)) == recorded(), "no other request is touched"

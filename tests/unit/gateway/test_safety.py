@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.gateway.hooks.safety import FINDINGS, findings
+from twin_resources.gateway.hooks.safety import FINDING_NAMES, find_sensitive_kinds
 from twin_resources.gateway.request.prompt_classes import classify
 from twin_resources.privacy import KINDS
 
@@ -28,14 +28,14 @@ from twin_resources.privacy import KINDS
     ],
 )
 def test_an_answers_findings_are_names_only(answer: str, found: tuple[str, ...]) -> None:
-    assert findings(answer) == found
-    assert set(found) <= set(FINDINGS.values())
+    assert find_sensitive_kinds(answer) == found
+    assert set(found) <= set(FINDING_NAMES.values())
 
 
 def test_every_kind_that_a_pattern_finds_has_a_name() -> None:
     in_questions_alone = {"address", "date of birth", "number plate"}  # `stated_data.py`
-    assert set(FINDINGS) == set(KINDS) - {"name", "place"} - in_questions_alone
-    assert len(set(FINDINGS.values())) == len(FINDINGS)
+    assert set(FINDING_NAMES) == set(KINDS) - {"name", "place"} - in_questions_alone
+    assert len(set(FINDING_NAMES.values())) == len(FINDING_NAMES)
 
 
 @pytest.mark.parametrize(

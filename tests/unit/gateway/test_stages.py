@@ -27,7 +27,7 @@ async def test_each_stage_has_a_line_with_what_it_has_changed(home: Settings) ->
 async def test_a_question_for_the_front_desk_is_looked_for_in_no_post(home: Settings) -> None:
     retrieving = Retrieving(lambda: Found((FOUND,)))
     prepared = await prepare(path(home, retrieving), "Are you a real person?")
-    lines = prepared.stages.splitlines()
+    lines = prepared.stage_log.splitlines()
     assert "fixed identity" in lines[1]
     assert re.fullmatch(r"retrieve \d+\.\d ms", lines[2])
     assert retrieving.asked == []

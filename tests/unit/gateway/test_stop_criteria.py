@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twin_resources.gateway.exchange.stop_criteria import (
-    MARK,
-    ProseEnd,
+    ELLIPSIS,
+    ProseTruncator,
     last_sentence_end,
-    whole_answer,
+    truncate_answer,
 )
 
 PROSE = (
@@ -30,8 +30,8 @@ cuts = st.lists(st.integers(1, 17), min_size=1, max_size=60)
 
 def streamed(
     text: str, sizes: list[int], *, cut_off: bool, limit: int = 10_000
-) -> tuple[str, ProseEnd]:
-    ending, parts, position, number = ProseEnd(limit=limit), [], 0, 0
+) -> tuple[str, ProseTruncator]:
+    ending, parts, position, number = ProseTruncator(limit=limit), [], 0, 0
     while position < len(text):
         size = sizes[number % len(sizes)]
         parts.append(ending.feed(text[position : position + size]))
@@ -45,9 +45,9 @@ def test_a_text_that_ends_by_itself_is_shown_as_it_is(
     text: str, sizes: list[int], limit: int
 ) -> None:
     shown, ending = streamed(text, sizes, cut_off=False, limit=limit)
-    if not ending.looped:
+    if not ending.is_looping:
         assert shown == text
-        assert whole_answer(text, cut_off=False).text == text
+        assert truncate_answer(text, cut_off=False).text == text
 
 
 @settings(deadline=None)
@@ -57,8 +57,8 @@ def test_near_its_limit_a_stream_ends_with_a_whole_sentence(
 ) -> None:
     cut = f"{text} {tail}".strip()
     shown, _ = streamed(cut, sizes, cut_off=True, limit=0)
-    assert shown == whole_answer(cut, cut_off=True).text
-    assert shown == (text or f"{tail}{MARK}")
+    assert shown == truncate_answer(cut, cut_off=True).text
+    assert shown == (text or f"{tail}{ELLIPSIS}")
 
 
 @settings(deadline=None)
@@ -67,7 +67,7 @@ def test_what_is_shown_is_a_beginning_of_the_text(
     text: str, sizes: list[int], cut_off: bool, limit: int
 ) -> None:
     shown, _ = streamed(text, sizes, cut_off=cut_off, limit=limit)
-    closings = (MARK, "\n```", "")
+    closings = (ELLIPSIS, "\n```", "")
     assert any(
         shown.endswith(closing) and text.startswith(shown.removesuffix(closing))
         for closing in closings
@@ -88,11 +88,11 @@ def test_a_loop_of_any_period_ends_the_answer(
     once = " ".join(period)
     text = f"{before} {' '.join([once] * (200 // len(period) + 2))}".strip()
     shown, ending = streamed(text, sizes, cut_off=True)
-    assert ending.looped
+    assert ending.is_looping
     assert shown.startswith(before)
     assert len(shown) <= len(before) + 2 * len(once) + 100
-    whole = whole_answer(text, cut_off=False)
-    assert whole.looped
+    whole = truncate_answer(text, cut_off=False)
+    assert whole.is_looping
     if before:
         assert whole.text == before
 
@@ -101,7 +101,7 @@ def test_a_sentence_that_loops_is_told_once() -> None:
     loop = "The clock is a machine that tells the time of the day. "
     for sizes in ([1], [5], [3, 40], [2000]):
         shown, ending = streamed(f"{PROSE} {loop * 9}", sizes, cut_off=True)
-        assert ending.looped
+        assert ending.is_looping
         assert shown == f"{PROSE} {loop.strip()}"
 
 
@@ -109,8 +109,8 @@ def test_a_sentence_that_comes_back_a_third_time_is_a_loop() -> None:
     back = "I listened to it every morning, before the kettle."
     others = [" ".join(f"{word}{turn}" for word in ("one", "two", "six")) for turn in "abcd"]
     text = " ".join(f"{back} {other.capitalize()}." for other in others)
-    whole = whole_answer(text, cut_off=False)
-    assert whole.looped
+    whole = truncate_answer(text, cut_off=False)
+    assert whole.is_looping
     assert whole.text.count(back) == 2
     assert whole.text.endswith(".")
 
@@ -128,9 +128,9 @@ def test_a_sentence_that_comes_back_a_third_time_is_a_loop() -> None:
     ],
 )
 def test_what_people_write_is_no_loop(text: str) -> None:
-    assert whole_answer(text, cut_off=False) == whole_answer(text, cut_off=False)
-    assert not whole_answer(text, cut_off=False).looped
-    assert whole_answer(text, cut_off=False).text == text
+    assert truncate_answer(text, cut_off=False) == truncate_answer(text, cut_off=False)
+    assert not truncate_answer(text, cut_off=False).is_looping
+    assert truncate_answer(text, cut_off=False).text == text
 
 
 @pytest.mark.parametrize(
@@ -158,13 +158,13 @@ def test_the_last_sentence_is_found(text: str, kept: str) -> None:
 def test_what_was_begun_to_be_shown_is_marked() -> None:
     # Far from the limit by its own count, cut off all the same.
     shown, _ = streamed("It went well. And then the clock", [3], cut_off=True, limit=10_000)
-    assert shown == f"It went well. And then the{MARK}"
+    assert shown == f"It went well. And then the{ELLIPSIS}"
     shown, _ = streamed("Well:\n```\nx = 1\ny = 2", [3], cut_off=True, limit=10_000)
     assert shown.endswith("\n```")
 
 
 def test_words_are_shown_as_they_come() -> None:
-    ending, shown = ProseEnd(limit=10_000), 0
+    ending, shown = ProseTruncator(limit=10_000), 0
     behind: list[int] = []
     for number, character in enumerate(PROSE, start=1):
         shown += len(ending.feed(character))
@@ -175,7 +175,7 @@ def test_words_are_shown_as_they_come() -> None:
 
 @pytest.mark.parametrize("text", ["ก" * 300, "🙂" * 300, "-" * 300, "a" * 300])
 def test_text_without_words_is_shown_as_it_comes(text: str) -> None:
-    ending, shown = ProseEnd(limit=10_000), 0
+    ending, shown = ProseTruncator(limit=10_000), 0
     for number, character in enumerate(text, start=1):
         shown += len(ending.feed(character))
         assert number - shown <= 41

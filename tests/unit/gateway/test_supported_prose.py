@@ -10,20 +10,20 @@ import pytest
 
 from tests.unit.gateway.test_answer_ending import answering, chunk, chunks, whole
 from tests.unit.judges.word_vectors import embed
-from twin_resources.authors.answer_forms import ProseRelease, SentenceCut
+from twin_resources.authors.answer_forms import ProseRelease, SentenceThreshold
 from twin_resources.gateway.exchange.answer_ending import (
-    headed_stream,
-    support_answer,
-    supported_stream,
+    stream_with_heading,
+    remove_unsupported,
+    stream_supported,
 )
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.exchange.supported_prose import (
     ProseNote,
     SupportedSentences,
 )
-from twin_resources.gateway.found_passages import Passages
-from twin_resources.models.quotes.answer_text import HEADING, prose_of
-from twin_resources.quality.judges.judge import embed_each_once
+from twin_resources.gateway.found_passages import PassageFinder
+from twin_resources.models.quotes.answer_text import PROSE_HEADING, extract_prose
+from twin_resources.quality.judges.judge import cache_embeddings
 from twin_resources.quality.judges.sentence_support import SentenceSupport
 
 POSTS = (
@@ -39,16 +39,16 @@ THRESHOLD = 0.6
 
 def record(**sent: Any) -> RequestRecord:
     made = answering(opening="> Quoted.", **sent)
-    made.chosen = replace(made.chosen, version="v3", route="stable", prose=ProseRelease(""))
+    made.decision = replace(made.decision, version="v3", route="stable", prose=ProseRelease(""))
     judge = SentenceSupport(embed, embedder="words")
-    made.prose = ProseNote(judged=SupportedSentences(judge, THRESHOLD, POSTS))
+    made.prose_note = ProseNote(supported_sentences=SupportedSentences(judge, THRESHOLD, POSTS))
     return made
 
 
 async def streamed(made: RequestRecord, text: str, *, size: int = 7) -> list[str]:
     parts = [text[start : start + size] for start in range(0, len(text), size)]
     got: list[str] = []
-    async for part in headed_stream(made, supported_stream(made, chunks(parts, "stop"))):
+    async for part in stream_with_heading(made, stream_supported(made, chunks(parts, "stop"))):
         content = part.choices[0].delta.content
         got += [content] if content else []
         assert not (content and part.choices[0].finish_reason), "some clients read no text there"
@@ -57,7 +57,7 @@ async def streamed(made: RequestRecord, text: str, *, size: int = 7) -> list[str
 
 async def answered(made: RequestRecord, text: str) -> str:
     response = whole(text, "stop")
-    await support_answer(made, response)
+    await remove_unsupported(made, response)
     return str(response.choices[0].message.content)
 
 
@@ -67,13 +67,13 @@ async def test_an_unsupported_sentence_is_left_out_and_counted(stream: bool) -> 
     text = f"{RIGHT} {OPPOSITE} {ALSO_RIGHT} Is that not so?"
     if stream:
         pieces = await streamed(made, text)
-        assert pieces[0].startswith(f"\n\n{HEADING}\n\nA clock")
+        assert pieces[0].startswith(f"\n\n{PROSE_HEADING}\n\nA clock")
         assert len(pieces) > 1, "the first sentence does not wait for the last"
-        shown = prose_of(made.prefix + "".join(pieces))
+        shown = extract_prose(made.prefix + "".join(pieces))
     else:
         shown = await answered(made, text)
     assert shown == f"{RIGHT} {ALSO_RIGHT} Is that not so?"
-    assert made.shown == shown
+    assert made.shown_text == shown
     told = made.twin_field()
     assert told["answer"] == "quote_and_voice"
     assert told["version"] == "v3"
@@ -92,14 +92,14 @@ async def test_below_half_of_the_sentences_the_quotation_stands_alone(stream: bo
     assert (told["answer"], told["version"], told["route"]) == ("quote", "quotes", "quotes")
     assert told["prose"]["why"] == "2 of 3 sentences are unsupported"
     assert told["prose"]["model"] == "twin/ann@voice"
-    assert made.shown == made.prefix == "> Quoted.", "the trace has what the reader got"
+    assert made.shown_text == made.prefix == "> Quoted.", "the trace has what the reader got"
     assert not made.is_fixed, "a model has worked for it, and that has its price"
 
 
 async def test_what_begins_badly_is_shown_once_half_of_it_is_supported() -> None:
     made = record(stream=True)
     pieces = await streamed(made, f"{INVENTED} {RIGHT} {ALSO_RIGHT}")
-    assert "".join(pieces) == f"\n\n{HEADING}\n\n{RIGHT} {ALSO_RIGHT}"
+    assert "".join(pieces) == f"\n\n{PROSE_HEADING}\n\n{RIGHT} {ALSO_RIGHT}"
 
 
 async def test_what_claims_nothing_shares_the_fate_of_the_sentence_before() -> None:
@@ -116,19 +116,19 @@ async def test_an_answer_without_any_claim_shows_nothing() -> None:
 
 async def test_prose_that_is_not_judged_passes_as_it_is() -> None:
     made = record(stream=True)
-    made.prose = ProseNote(draft="so")
+    made.prose_note = ProseNote(draft_reason="so")
     assert "".join(await streamed(made, INVENTED)) == INVENTED
-    assert made.prefix == f"> Quoted.\n\n{HEADING}\n\n"
+    assert made.prefix == f"> Quoted.\n\n{PROSE_HEADING}\n\n"
     assert made.twin_field()["draft"] == {"why": "so"}
 
 
 async def test_a_number_is_not_cut_in_its_middle() -> None:
     made = record(stream=True)
-    judged = made.prose.judged
+    judged = made.prose_note.supported_sentences
     assert judged is not None
     assert await judged.feed("A clock wants one drop of oil on each pivot.") == ""
     assert await judged.feed("5 ") == ""
-    assert judged.sentences == 0
+    assert judged.claim_count == 0
 
 
 async def test_a_reader_who_leaves_ends_the_models_stream() -> None:
@@ -142,7 +142,7 @@ async def test_a_reader_who_leaves_ends_the_models_stream() -> None:
             closed.append(True)
 
     model = source()
-    stream = supported_stream(record(stream=True), model)
+    stream = stream_supported(record(stream=True), model)
     async for part in stream:
         if part.choices[0].delta.content:
             break
@@ -166,16 +166,18 @@ class Embeds:
 
 async def test_the_judge_is_the_gates_or_none_and_embeds_nothing_twice() -> None:
     retriever: Any = Embeds()
-    passages = Passages(lambda: retriever)
+    passages = PassageFinder(lambda: retriever)
     of_gate = SentenceSupport(embed, embedder="words").revision
     assert passages.sentence_judge(of_gate) is None, "the embedder is not open"
     passages._open()
     assert passages.sentence_judge("another") is None
     judge = passages.sentence_judge(of_gate)
     assert judge is not None
-    cut = SentenceCut(of_gate, THRESHOLD)
-    judged = SupportedSentences(judge, cut.threshold, POSTS, passages.run)
-    shown = await judged.feed(f"{RIGHT} And") + await judged.feed(f" so. {ALSO_RIGHT}", ended=True)
+    cut = SentenceThreshold(of_gate, THRESHOLD)
+    judged = SupportedSentences(judge, cut.threshold, POSTS, passages.run_in_thread)
+    shown = await judged.feed(f"{RIGHT} And") + await judged.feed(
+        f" so. {ALSO_RIGHT}", is_final=True
+    )
     assert shown == f"{RIGHT} And so. {ALSO_RIGHT}"
     assert len(retriever.embedded) == len(set(retriever.embedded))
-    assert embed_each_once(embed)(["oil", "oil"]).shape == (2, 512)
+    assert cache_embeddings(embed)(["oil", "oil"]).shape == (2, 512)

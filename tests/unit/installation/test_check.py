@@ -52,7 +52,7 @@ def test_workers() -> None:
     first, live, gpu = check.pytest_stages([], "short", workers=6)
     assert (beside(first), beside(live)) == ("6", "6")
     for fitting in (2, 3):
-        both = check.pytest_stages([], "short", fitting=fitting)[:2]
+        both = check.pytest_stages([], "short", default_workers=fitting)[:2]
         assert [beside(stage) for stage in both] == [str(fitting)] * 2
     gigabytes = {available: check.workers_for(available << 30) for available in (8, 15, 16)}
     assert gigabytes == {8: 2, 15: 2, 16: 3}
@@ -125,7 +125,7 @@ def run_tests(folder: Path, source: str, *arguments: str) -> check.CheckOutcome:
     """A pytest run of its own with the plugin, as `twin check` starts one."""
     (folder / "test_sample.py").write_text(source)
     (folder / "pytest.ini").write_text("[pytest]\n")
-    base = (sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q", *arguments)
+    base = (sys.executable, "-m", "pytest", "-p", "tests.open_reporter", "-q", *arguments)
     # PYTHONPATH, because the run's folder is not the project; the other plugins take a second each
     variables = (f"PYTHONPATH={ROOT}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1")
     command = ("env", *variables, *base, str(folder / "test_sample.py"))
@@ -153,8 +153,8 @@ def test_breaks_at_its_end(broken): pass
 """
     outcome = run_tests(tmp_path, source, *arguments)
     assert outcome.counts == {"passed": 1, "failed": 2, "skipped": 1}
-    assert outcome.reasons == {"no GPU: an NVIDIA GPU would run this": 1}
-    assert outcome.broken == ["sample"]
+    assert outcome.skip_reasons == {"no GPU: an NVIDIA GPU would run this": 1}
+    assert outcome.failed_stages == ["sample"]
     said = capfd.readouterr().out
     assert "1 × no GPU: an NVIDIA GPU would run this" in said
     at_once = said.index("FAILED in its call: test_sample.py::test_wrong: assert False")
@@ -170,7 +170,7 @@ def test_right(): pass
 def test_left_out(): pytest.skip("did not feel like it")
 """
     outcome = run_tests(tmp_path, source)
-    assert outcome.broken == ["sample"]
+    assert outcome.failed_stages == ["sample"]
     assert outcome.counts["failed"] == 1
     assert "does not know: did not feel like it" in capfd.readouterr().out
     assert not is_known("did not feel like it")
@@ -208,7 +208,7 @@ def test_processes_of_a_run_keep_their_bytecode(
 
 def test_a_file_that_does_not_import_is_a_failure(tmp_path: Path) -> None:
     outcome = run_tests(tmp_path, "import a_module_that_is_nowhere\n")
-    assert (outcome.counts["failed"], outcome.broken) == (1, ["sample"])
+    assert (outcome.counts["failed"], outcome.failed_stages) == (1, ["sample"])
 
 
 @pytest.fixture

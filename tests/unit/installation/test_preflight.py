@@ -80,24 +80,24 @@ def test_only_the_standard_library_and_syntax_of_3_9() -> None:
 
 def test_a_version_that_does_not_fit_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight.sys, "version_info", (3, 13, 0))
-    found = preflight.look_at_python()
+    found = preflight.check_python()
     assert [(item["verdict"], item["name"]) for item in found] == [("stop", "python")]
     assert "3.11 or 3.12" in found[0]["next_step"]
 
 
 def test_no_compiler_stops_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preflight.shutil, "which", lambda _name: None)
-    found = preflight.look_at_compiler()[0]
+    found = preflight.check_compiler()[0]
     assert (found["verdict"], "g++" in found["found"]) == ("stop", True)
     assert "install" in found["next_step"]
 
 
 def test_no_disk_space_stops_and_adds_up_what_lies_together(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free / 1e9
-    both = preflight.look_at_disk(tmp_path, tmp_path / "a" / "b", kept_gb=free * 0.6, home_gb=free)
+    both = preflight.check_disk(tmp_path, tmp_path / "a" / "b", project_gb=free * 0.6, home_gb=free)
     assert [item["verdict"] for item in both] == ["stop"]
     assert "TWIN_HOME" in both[0]["next_step"]
-    fine = preflight.look_at_disk(tmp_path, tmp_path / "a" / "b", kept_gb=0.001, home_gb=0.001)
+    fine = preflight.check_disk(tmp_path, tmp_path / "a" / "b", project_gb=0.001, home_gb=0.001)
     assert [item["verdict"] for item in fine] == ["ok"]
 
 
@@ -123,7 +123,7 @@ def test_a_default_port_that_is_taken_is_a_note(
         monkeypatch.delenv(f"TWIN_{service.upper()}_PORT", raising=False)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setitem(preflight.PORTS, "gateway", taken.getsockname()[1])
-        found = preflight.look_at_ports(preflight.parse([]), tmp_path)
+        found = preflight.check_ports(preflight.parse([]), tmp_path)
     assert found[0]["verdict"] == "note"
     assert "next free port" in found[0]["next_step"]
 
@@ -135,35 +135,37 @@ def test_a_port_that_is_none_is_said(tmp_path: Path) -> None:
 
 
 def test_what_fits_follows_from_memory_and_cores() -> None:
-    small, large = (model_fit.expect(size, LAPTOP) for size in (0.135, 8.0))
+    small, large = (model_fit.estimate_training(size, LAPTOP) for size in (0.135, 8.0))
     assert (small["fits"], large["fits"]) == (True, False)
     assert small["training_minutes"] == pytest.approx(600 / 2 / 60, abs=0.1)
-    slow = model_fit.expect(0.135, LAPTOP | {"bf16": False})
+    slow = model_fit.estimate_training(0.135, LAPTOP | {"bf16": False})
     assert slow["training_minutes"] == pytest.approx(2.6 * 0.7 * 600 / 2 / 60, abs=0.1)
-    gpu = model_fit.expect(8.0, LAPTOP | {"gpus": [("a GPU", 48.0)]})
+    gpu = model_fit.estimate_training(8.0, LAPTOP | {"gpus": [("a GPU", 48.0)]})
     assert (gpu["fits"], gpu["on"], gpu["recipe"]) == (True, "GPU, not measured", "8b-gpu")
 
 
 def test_minutes_are_of_the_recipe_that_will_run() -> None:
     two_cards = LAPTOP | {"gpus": [("a GPU", 80.0)] * 2}
-    one = model_fit.expect(8.0, LAPTOP | {"gpus": [("a GPU", 80.0)]})
-    two = model_fit.expect(8.0, two_cards)
+    one = model_fit.estimate_training(8.0, LAPTOP | {"gpus": [("a GPU", 80.0)]})
+    two = model_fit.estimate_training(8.0, two_cards)
     assert (one["recipe"], two["recipe"]) == ("8b-gpu", "8b-gpus")
     assert two["training_minutes"] == pytest.approx((one["training_minutes"] + 1) / 2, abs=0.1)
     full, demo = (
-        model_fit.expect(0.135, LAPTOP, recipe=name)["training_minutes"]
+        model_fit.estimate_training(0.135, LAPTOP, recipe=name)["training_minutes"]
         for name in ("", "smollm2-135m-demo")
     )
     assert demo == pytest.approx(0.4 * full, abs=0.1)
     # a recipe for the processor trains there, whatever card there is
-    named = model_fit.expect(0.135, two_cards, recipe="smollm2-135m-cpu")
+    named = model_fit.estimate_training(0.135, two_cards, recipe="smollm2-135m-cpu")
     assert (named["on"], named["training_minutes"]) == ("CPU", full)
-    [found] = preflight.look_at_model("owner/model-0.3B", LAPTOP)
+    [found] = preflight.check_base_model("owner/model-0.3B", LAPTOP)
     assert "minutes (CPU) by recipe smollm2-135m-cpu (base model of 300M, a pro" in found["found"]
-    [found] = preflight.look_at_model("owner/model-8B", LAPTOP, recipe="8b-gpu")
+    [found] = preflight.check_base_model("owner/model-8B", LAPTOP, recipe="8b-gpu")
     assert (found["verdict"], found["name"]) == ("stop", "recipe")
     assert preflight.parse(["--recipe", "auto"]).recipe == ""
-    told = forecast.forecast(LAPTOP, billions=0.135, words=1, installed=True, recipe="1b-gpu")
+    told = forecast.forecast(
+        LAPTOP, billion_parameters=0.135, words=1, installed=True, recipe="1b-gpu"
+    )
     assert told["training_s"] > first_run(words=1, installed=True)["training_s"]
 
 
@@ -177,15 +179,15 @@ def test_memory_time_and_licence_of_another_model_are_told(tmp_path: Path) -> No
     )
     (folder / "README.md").write_text(card + "license: not this one\n")
 
-    [found] = preflight.look_at_model(str(folder), LAPTOP)
+    [found] = preflight.check_base_model(str(folder), LAPTOP)
 
     assert "150M, fits: " in found["found"]
     assert " GB of memory, a training takes about " in found["found"]
     assert found["found"].endswith("licence: gemma (https://example.org/terms)")
-    [hub] = preflight.look_at_model("owner/small-150M", LAPTOP)
+    [hub] = preflight.check_base_model("owner/small-150M", LAPTOP)
     assert hub["found"].endswith("read its licence at https://huggingface.co/owner/small-150M")
     (folder / "README.md").unlink()
-    assert model_fit.licence_of(str(folder)) == ""
+    assert model_fit.describe_licence(str(folder)) == ""
 
 
 def first_run(**changes: Any) -> dict[str, float]:
@@ -211,7 +213,7 @@ def test_the_first_run_is_told_within_a_third_of_what_was_measured() -> None:
         ("training_s", training),
     ):
         assert 2 / 3 <= found[name] / measured <= 4 / 3, name
-    told = "\n".join(forecast.as_lines(found))
+    told = "\n".join(forecast.format_forecast(found))
     for part in ("installed at 3:", "first quotation at 4:", "training takes 9:", "the gate "):
         assert part in told
     assert (
@@ -246,10 +248,10 @@ def test_a_first_run_is_longer_on_a_busy_or_a_slower_machine() -> None:
     for name in ("installation_s", "first_quotation_s", "training_s", "gate_s"):
         assert shared[name] == pytest.approx(3 * alone[name], abs=2)
         assert slow[name] == pytest.approx(2 * alone[name], abs=2)
-    assert "3.0 times as long" in "\n".join(forecast.as_lines(shared))
+    assert "3.0 times as long" in "\n".join(forecast.format_forecast(shared))
     again = first_run(installed=True)
     assert again["installation_s"] == 0.0
-    assert "installed at" not in forecast.as_lines(again)[0]
+    assert "installed at" not in forecast.format_forecast(again)[0]
     assert first_run(cores=8)["training_s"] == pytest.approx(alone["training_s"] / 4, abs=5)
     assert first_run(words=530_000)["first_quotation_s"] > alone["first_quotation_s"] + 60
 
@@ -267,9 +269,9 @@ def test_words_are_counted_by_the_size_of_text_files(tmp_path: Path) -> None:
     (tmp_path / "a" / "one.md").write_text("x" * 600)
     (tmp_path / "a" / "b" / "two.HTML").write_text("x" * 1200)
     (tmp_path / "a" / "picture.png").write_bytes(b"x" * 99_999)
-    assert forecast.words_in(tmp_path) == 300
-    assert forecast.words_in(tmp_path / "a" / "one.md") == 100
-    assert forecast.words_in(None) == forecast.BUNDLED_WORDS
+    assert forecast.estimate_words(tmp_path) == 300
+    assert forecast.estimate_words(tmp_path / "a" / "one.md") == 100
+    assert forecast.estimate_words(None) == forecast.BUNDLED_WORDS
     assert preflight.parse([str(tmp_path), "--author", "Ada"]).posts == tmp_path
     assert preflight.parse(["--author", str(tmp_path)]).posts is None
     assert preflight.parse(["--detach"]).posts is None
@@ -277,7 +279,7 @@ def test_words_are_counted_by_the_size_of_text_files(tmp_path: Path) -> None:
 
 def test_a_core_is_measured_within_a_moment() -> None:
     assert 0.3 <= forecast.core_speed() <= 2.0
-    assert forecast.load() >= 0.0
+    assert forecast.competing_processes() >= 0.0
 
 
 def test_what_has_ended_is_no_load_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,33 +287,33 @@ def test_what_has_ended_is_no_load_any_more(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(forecast.os, "getloadavg", lambda: (4.0, 0.0, 0.0))
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     try:
-        beside = statistics.median(forecast.load() for _ in range(5))
+        beside = statistics.median(forecast.competing_processes() for _ in range(5))
     finally:
         for one in busy:
             one.kill()
             one.wait()
     assert beside >= 1.0
     monkeypatch.setattr(forecast.os, "getloadavg", lambda: (0.25, 4.0, 4.0))
-    assert forecast.load() <= 0.25
+    assert forecast.competing_processes() <= 0.25
     monkeypatch.setattr(forecast, "_running", lambda: 0.0)
     monkeypatch.setattr(forecast.os, "getloadavg", lambda: (4.0, 4.0, 4.0))
-    assert forecast.load() == 0.0
+    assert forecast.competing_processes() == 0.0
     monkeypatch.setattr(forecast, "_running", lambda: None)
-    assert forecast.load() == 4.0, "a system that does not say what runs now"
+    assert forecast.competing_processes() == 4.0, "a system that does not say what runs now"
 
 
 def test_a_reranker_without_its_folder_stops(tmp_path: Path) -> None:
     options = ["--home", str(tmp_path / "home"), "--reranker", str(tmp_path / "none")]
-    report = preflight.examine(preflight.parse(options), tmp_path, installed=True)
+    report = preflight.build_report(preflight.parse(options), tmp_path, is_installed=True)
     assert not report["go_on"]
-    assert f"no such folder: {tmp_path / 'none'}" in preflight.as_text(report)
-    assert "TWIN_RERANKER" in preflight.as_text(report)
-    assert preflight.look_at_reranker("") == []
+    assert f"no such folder: {tmp_path / 'none'}" in preflight.format_report(report)
+    assert "TWIN_RERANKER" in preflight.format_report(report)
+    assert preflight.check_reranker("") == []
 
 
 def test_an_answer_model_must_fit_and_should_beside_the_training(tmp_path: Path) -> None:
     def found(name: str, machine: dict[str, Any] = LAPTOP) -> list[tuple[str, str]]:
-        told = preflight.look_at_answer_model(name, "smollm2-135m-instruct", machine)
+        told = preflight.check_answer_model(name, "smollm2-135m-instruct", machine)
         return [(finding["verdict"], finding["found"]) for finding in told]
 
     assert found("") == found("none") == found("https://models.example/v1#m-70B") == []
@@ -335,18 +337,18 @@ def test_the_size_of_a_model_is_read_from_its_name_or_its_files(tmp_path: Path) 
         "gpt2": None,
     }
     for name, billions in named.items():
-        assert model_fit.parameters_of(name) == (
+        assert model_fit.billions_of_parameters(name) == (
             None if billions is None else pytest.approx(billions)
         )
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 2000)
-    assert model_fit.parameters_of(str(tmp_path)) == pytest.approx(1e-6)
+    assert model_fit.billions_of_parameters(str(tmp_path)) == pytest.approx(1e-6)
 
 
 def test_a_model_that_cannot_run_here_stops(tmp_path: Path) -> None:
-    found = preflight.look_at_model("org/model-70B", LAPTOP)[0]
+    found = preflight.check_base_model("org/model-70B", LAPTOP)[0]
     assert (found["verdict"], "--base-model" in found["next_step"]) == ("stop", True)
-    assert preflight.look_at_model("org/model-1.7B", LAPTOP)[0]["verdict"] == "note"
-    assert preflight.look_at_model("org/model", LAPTOP)[0]["verdict"] == "note"
+    assert preflight.check_base_model("org/model-1.7B", LAPTOP)[0]["verdict"] == "note"
+    assert preflight.check_base_model("org/model", LAPTOP)[0]["verdict"] == "note"
     code, report = run("--base-model", "org/model-900B", home=tmp_path)
     assert code == 1
     assert report["download_gb"] > 1000

@@ -49,27 +49,27 @@ def test_where_nobody_says_it_the_answer_is_no(monkeypatch: pytest.MonkeyPatch) 
 def test_a_new_author_gets_the_recipe_of_the_processor_and_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(machine_stage, "usable_gpus", list)
+    monkeypatch.setattr(machine_stage, "list_usable_gpus", list)
     monkeypatch.setenv("TWIN_BF16", "off")
-    chosen = machine_stage.recipe_of_machine("smollm2-135m-instruct")
+    chosen = machine_stage.choose_machine_recipe("smollm2-135m-instruct")
     assert chosen is not None
     assert chosen.recipe == RECIPE_WITHOUT_BF16
-    assert "not faster in bf16" in chosen.because
-    assert machine_stage.recipe_of_machine("owner/model-1B") is None, "chosen at each training"
+    assert "not faster in bf16" in chosen.reason
+    assert machine_stage.choose_machine_recipe("owner/model-1B") is None, "chosen at each training"
 
-    monkeypatch.setattr(machine_stage, "usable_gpus", lambda: [("a card", 80.0)])
-    assert machine_stage.recipe_of_machine("smollm2-135m-instruct") is None
+    monkeypatch.setattr(machine_stage, "list_usable_gpus", lambda: [("a card", 80.0)])
+    assert machine_stage.choose_machine_recipe("smollm2-135m-instruct") is None
 
 
 def test_the_recipe_is_told_before_the_training_with_its_reason(
     home: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(author_recipe, "usable_gpus", list)
+    monkeypatch.setattr(author_recipe, "list_usable_gpus", list)
 
     def told(because: str = "", *, recipe: str = "", base_model: str = "") -> str:
         author = Author(slug="ann", name="Ann", recipe=recipe)
         named = home.model_copy(update={"base_model": base_model or home.base_model})
-        machine_stage.tell_recipe(author, named, clock=StageClock(verbose=True), because=because)
+        machine_stage.report_recipe(author, named, clock=StageClock(verbose=True), reason=because)
         return " ".join(capsys.readouterr().out.split())
 
     small = told()
@@ -85,9 +85,9 @@ def test_the_recipe_is_told_before_the_training_with_its_reason(
 def test_a_recipe_of_the_command_line_is_there_and_a_file_of_it_is_named_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert machine_stage.known_recipe("1b-gpu") == "1b-gpu"
+    assert machine_stage.resolve_recipe_name("1b-gpu") == "1b-gpu"
     (tmp_path / "mine.yaml").write_text("extends: smollm2-135m-cpu\n", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    assert machine_stage.known_recipe("mine.yaml") == str(tmp_path / "mine.yaml")
+    assert machine_stage.resolve_recipe_name("mine.yaml") == str(tmp_path / "mine.yaml")
     with pytest.raises(TwinError, match="no file"):
-        machine_stage.known_recipe("none-such")
+        machine_stage.resolve_recipe_name("none-such")

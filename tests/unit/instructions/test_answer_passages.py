@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.instructions.answer_passages import passages_of, why_no_passage
+from twin_assets.instructions.answer_passages import find_passages, no_passage_reason
 
 SENTENCE = "The tide came in over the flats while nobody was looking at the clock. "
 LONG = (SENTENCE * 5).strip()  # 70 words
@@ -10,12 +10,12 @@ SHORT = SENTENCE.strip()  # 14 words
 
 
 def spans(text: str) -> list[str]:
-    return [text[passage.start : passage.end] for passage in passages_of(text)]
+    return [text[passage.start : passage.end] for passage in find_passages(text)]
 
 
 def test_a_paragraph_of_the_right_length_is_a_passage() -> None:
     text = f"# Tides\n\n{LONG}\n\nShort one.\n"
-    (passage,) = passages_of(text)
+    (passage,) = find_passages(text)
     assert text[passage.start : passage.end] == LONG
     assert (passage.words, passage.heading) == (70, "Tides")
 
@@ -57,9 +57,9 @@ def test_a_list_with_a_quotation_in_it_is_in_no_passage() -> None:
 def test_a_short_post_is_one_passage(post: str) -> None:
     assert spans(post) == [post]
     assert spans(f"# A title\n\n{post}\n\n![picture](a.png)\n") == [post]
-    (passage,) = passages_of(f"# A title\n\n{post}\n")
+    (passage,) = find_passages(f"# A title\n\n{post}\n")
     assert passage.heading == "A title"
-    assert why_no_passage(post) == ""
+    assert no_passage_reason(post) == ""
 
 
 @pytest.mark.parametrize(
@@ -76,15 +76,15 @@ def test_a_short_post_is_one_passage(post: str) -> None:
     ],
 )
 def test_a_text_without_a_passage_has_a_reason(text: str, reason: str) -> None:
-    assert why_no_passage(text) == reason
-    assert bool(passages_of(text)) == (reason == "")
+    assert no_passage_reason(text) == reason
+    assert bool(find_passages(text)) == (reason == "")
 
 
 def test_a_passage_does_not_cross_a_heading() -> None:
     text = f"{SHORT}\n\n{SHORT}\n\n## Next\n\n{SHORT}\n\n{SHORT}\n"
     assert spans(text) == []
     three = f"{SHORT}\n\n## Next\n\n{LONG}"
-    assert [passage.heading for passage in passages_of(three)] == ["Next"]
+    assert [passage.heading for passage in find_passages(three)] == ["Next"]
 
 
 def test_code_may_be_inside() -> None:
@@ -136,9 +136,9 @@ def test_links_and_formulas_are_no_prose() -> None:
 
 def test_addresses_and_markup_are_not_counted_as_words() -> None:
     text = LONG.replace("tide", "**[tide](https://example.org/a-very-long/address)**")
-    (passage,) = passages_of(text)
+    (passage,) = find_passages(text)
     assert passage.words == 70
-    assert "example.org" not in passage.plain
+    assert "example.org" not in passage.plain_text
 
 
 def test_offsets_hold_with_hard_wraps_and_odd_spaces() -> None:

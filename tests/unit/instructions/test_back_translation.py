@@ -4,14 +4,14 @@ import re
 
 import pytest
 
-from twin_assets.instructions.answer_passages import AnswerPassage, passages_of
+from twin_assets.instructions.answer_passages import AnswerPassage, find_passages
 from twin_assets.instructions.back_translation import (
     Instruction,
-    fluent_question,
+    is_fluent_question,
     write_questions,
 )
-from twin_assets.instructions.question_wordings import WORDINGS, tells_apart, wordings_of
-from twin_assets.instructions.similar_keys import jaccard, words_of
+from twin_assets.instructions.question_wordings import WORDINGS, is_distinctive, wordings_for
+from twin_assets.instructions.similar_keys import jaccard, split_words
 
 TEXT = """# Keeping a sourdough starter
 
@@ -38,7 +38,7 @@ def written(
     text: str = TEXT, *, title: str = "Baking at home", language: str = "en", name: str = "d"
 ) -> list[Instruction]:
     return write_questions(
-        passages_of(text), document_id=name, title=title, text=text, language=language
+        find_passages(text), document_id=name, title=title, text=text, language=language
     )
 
 
@@ -108,27 +108,27 @@ def test_a_long_first_sentence_is_cut() -> None:
 )
 def test_questions_are_in_the_authors_language(language: str, plain: str, question: str) -> None:
     asked = one(plain, language=language)
-    assert asked.question.startswith(question or wordings_of(language).continuation[:8])
+    assert asked.question.startswith(question or wordings_for(language).continuation[:8])
     english = {"what", "your", "do", "you", "does", "tell", "about", "explain", "write", "the"}
     for title in ("Brot und Spiele", ""):
         for it in written(title=title, language=language):
             outside = re.sub(r"“[^”]*”|„[^“]*“|«[^»]*»", "", it.question)
-            assert not english & set(words_of(outside)), it.question
+            assert not english & set(split_words(outside)), it.question
 
 
 @pytest.mark.parametrize("language", ["ja", "xx"])
 def test_a_language_without_wordings_gets_quoted_parts_alone(language: str) -> None:
     for it in written(language=language):
-        outside = set(words_of(re.sub(r"“[^”]*”", "", it.question)))
+        outside = set(split_words(re.sub(r"“[^”]*”", "", it.question)))
         assert not outside & {"what", "your", "do", "you", "tell", "about", "write"}
 
 
 @pytest.mark.parametrize("language", WORDINGS)
 def test_every_language_has_every_wording(language: str) -> None:
-    wordings = wordings_of(language)
+    wordings = wordings_for(language)
     assert "{opening}" in wordings.continuation
-    assert wordings.asks
-    assert wordings.unclear
+    assert wordings.question_words
+    assert wordings.referring_words
     for group, field in (
         (wordings.title, "{title}"),
         (wordings.heading, "{heading}"),
@@ -138,15 +138,15 @@ def test_every_language_has_every_wording(language: str) -> None:
 
 
 def test_two_fillings_of_a_wording_are_two_questions() -> None:
-    """A pair above .7 across the splits costs a training sample (`leakage.SAME_QUESTION`)."""
+    """A pair above .7 across the splits costs a training sample (`leakage.QUESTION_SIMILARITY_THRESHOLD`)."""
     tried = 0
     for language in WORDINGS:
-        for wording in wordings_of(language).title:
+        for wording in wordings_for(language).title:
             for left, right in (("brass", "dust"), ("hide glue", "night gulls")):
-                if tells_apart(wording, title=left):
+                if is_distinctive(wording, title=left):
                     asked = [wording.format(title=it) for it in (left, right)]
                     tried += 1
-                    assert jaccard(*(frozenset(words_of(it)) for it in asked)) < 0.7, asked
+                    assert jaccard(*(frozenset(split_words(it)) for it in asked)) < 0.7, asked
     assert tried > 10
 
 
@@ -155,7 +155,7 @@ def test_two_fillings_of_a_wording_are_two_questions() -> None:
     ["Why?", "Account, command, videos", "What is is the oven?", "What does {x} do?", "a b c d"],
 )
 def test_what_does_not_read_as_a_question_is_none(question: str) -> None:
-    assert not fluent_question(question)
+    assert not is_fluent_question(question)
 
 
 def test_braces_in_a_title_are_text() -> None:

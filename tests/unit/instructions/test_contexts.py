@@ -6,12 +6,12 @@ import polars as pl
 import pytest
 
 from twin_assets.instructions.contexts import (
-    SAME_CONTEXT,
+    MAX_SHARED_TOKENS,
     ContextSample,
-    apart,
-    gets_context,
-    own_chunks,
-    still_good,
+    separate_contexts,
+    has_context,
+    find_own_chunks,
+    is_context_valid,
 )
 from twin_resources.errors import TwinError
 
@@ -25,28 +25,30 @@ def share(one: tuple[str, ...], other: tuple[str, ...]) -> float:
 
 def test_a_training_prompt_gives_up_what_a_held_out_prompt_shows() -> None:
     contexts = {"h": ("a", "b", "c"), "t": ("c", "b", "a"), "u": ("a", "d"), "v": ()}
-    result = apart(contexts, held_out={"h"}, tokens=TOKENS)
+    result = separate_contexts(contexts, held_out={"h"}, tokens=TOKENS)
     assert result["h"] == ("a", "b", "c")
     assert result["u"] == ("a", "d")
     assert result["v"] == ()
     assert result["t"] == ("c", "b")
-    assert share(result["t"], result["h"]) < SAME_CONTEXT <= share(contexts["t"], contexts["h"])
+    assert (
+        share(result["t"], result["h"]) < MAX_SHARED_TOKENS <= share(contexts["t"], contexts["h"])
+    )
 
 
 def test_several_held_out_prompts_are_all_kept_apart() -> None:
     contexts = {"h": ("a", "b"), "i": ("b",), "j": ("c", "d"), "t": ("a", "b", "d")}
-    result = apart(contexts, held_out={"h", "i", "j"}, tokens=TOKENS)
-    assert all(share(result["t"], result[held]) < SAME_CONTEXT for held in "hij")
-    assert apart(result, held_out={"h", "i", "j"}, tokens=TOKENS) == result
+    result = separate_contexts(contexts, held_out={"h", "i", "j"}, tokens=TOKENS)
+    assert all(share(result["t"], result[held]) < MAX_SHARED_TOKENS for held in "hij")
+    assert separate_contexts(result, held_out={"h", "i", "j"}, tokens=TOKENS) == result
 
 
 def test_training_prompts_may_show_the_same() -> None:
     contexts = {"t": ("a", "b"), "u": ("a", "b")}
-    assert apart(contexts, held_out=set(), tokens=TOKENS) == contexts
+    assert separate_contexts(contexts, held_out=set(), tokens=TOKENS) == contexts
 
 
 def test_a_fifth_of_the_samples_gets_no_context() -> None:
-    without = sum(not gets_context(f"sample-{number}") for number in range(2000))
+    without = sum(not has_context(f"sample-{number}") for number in range(2000))
     assert 0.17 < without / 2000 < 0.23
 
 
@@ -62,21 +64,21 @@ def test_the_chunk_of_a_sample_is_the_one_with_most_of_its_answer() -> None:
             "end": [100, 258, 300, 300],
         }
     )
-    found = own_chunks(drafts, chunks).sort("sample_id")
+    found = find_own_chunks(drafts, chunks).sort("sample_id")
     assert found["chunk_id"].to_list() == ["two", "one"]
     assert found["own_chunks"].to_list() == [["two", "one"], ["one"]]
     with pytest.raises(TwinError, match="document_chunks"):
-        own_chunks(drafts, chunks.filter(pl.col("chunk_id") == "three"))
+        find_own_chunks(drafts, chunks.filter(pl.col("chunk_id") == "three"))
 
 
 def test_a_stored_context_is_kept_only_while_it_is_fair() -> None:
     at = {year: datetime(year, 1, 1, tzinfo=UTC) for year in (2010, 2015, 2020)}
     sample = ContextSample("s", "q", "a", at[2015], "train", ("own",))
     published = {"old": at[2010], "new": at[2020], "undated": None, "own": at[2010]}
-    assert still_good(sample, ("old",), published)
-    assert still_good(sample, (), published)
+    assert is_context_valid(sample, ("old",), published)
+    assert is_context_valid(sample, (), published)
     for bad in ("new", "undated", "own", "vanished"):
-        assert not still_good(sample, ("old", bad), published)
+        assert not is_context_valid(sample, ("old", bad), published)
 
 
 @pytest.mark.parametrize(("split", "good"), [("train", False), ("held_out", True)])
@@ -84,5 +86,5 @@ def test_a_sample_that_is_trained_on_after_all_gives_up_what_is_held_out(
     split: str, good: bool
 ) -> None:
     sample = ContextSample("s", "q", "a", None, split, ("own",))
-    assert still_good(sample, ("a", "b"), dict.fromkeys("ab"), of_held_out={"b"}) is good
-    assert still_good(sample, ("a",), dict.fromkeys("ab"), of_held_out={"b"})
+    assert is_context_valid(sample, ("a", "b"), dict.fromkeys("ab"), held_out_chunks={"b"}) is good
+    assert is_context_valid(sample, ("a",), dict.fromkeys("ab"), held_out_chunks={"b"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from twin_assets.instructions.coverage import Coverage, coverage, without_samples
+from twin_assets.instructions.coverage import Coverage, measure_coverage, documents_without_samples
 
 PROSE = "The tide came in over the flats while nobody was looking at the clock. " * 5
 TEXTS = {"code": "```c\nint x;\n```", "prose": PROSE}
@@ -16,26 +16,26 @@ DRAFTS = pl.DataFrame({"sample_id": ["a-1", "b-1"], "words": [70, 30]})
 
 
 def test_documents_without_a_sample_have_a_reason() -> None:
-    assert without_samples(DATASET, DOCUMENTS) == ["code"]
-    found = coverage(DATASET, DRAFTS, DOCUMENTS, TEXTS)
+    assert documents_without_samples(DATASET, DOCUMENTS) == ["code"]
+    found = measure_coverage(DATASET, DRAFTS, DOCUMENTS, TEXTS)
     reasons = {"all_left_out": 1, "no_prose": 1}
     assert found == Coverage(3, 1, reasons, unexplained=0, lost_drafts=0, strangers=0, words=0.5)
-    assert found.whole
+    assert found.is_complete
     assert found.metadata()["without"] == reasons
 
 
 def test_a_document_with_prose_and_no_sample_is_lost() -> None:
     lost = pl.DataFrame({"document_id": ["prose"], "words": [70]})
-    found = coverage(DATASET, DRAFTS, pl.concat([DOCUMENTS, lost]), TEXTS)
-    assert (found.unexplained, found.whole) == (1, False)
+    found = measure_coverage(DATASET, DRAFTS, pl.concat([DOCUMENTS, lost]), TEXTS)
+    assert (found.unexplained, found.is_complete) == (1, False)
 
 
 def test_a_draft_without_a_sample_is_lost() -> None:
     more = pl.concat([DRAFTS, pl.DataFrame({"sample_id": ["a-2"], "words": [50]})])
-    found = coverage(DATASET, more, DOCUMENTS, TEXTS)
-    assert (found.lost_drafts, found.whole) == (1, False)
+    found = measure_coverage(DATASET, more, DOCUMENTS, TEXTS)
+    assert (found.lost_drafts, found.is_complete) == (1, False)
 
 
 def test_a_sample_of_no_document_is_a_stranger() -> None:
-    found = coverage(DATASET, DRAFTS, DOCUMENTS.filter(pl.col("document_id") != "a"), TEXTS)
-    assert (found.strangers, found.whole) == (1, False)
+    found = measure_coverage(DATASET, DRAFTS, DOCUMENTS.filter(pl.col("document_id") != "a"), TEXTS)
+    assert (found.strangers, found.is_complete) == (1, False)

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from twin_assets.instructions.dataset_claims import provenance, verbatim
+from twin_assets.instructions.dataset_claims import check_provenance, check_verbatim
 
 TEXT = "# Title\n\nFirst paragraph, long enough.\n\nSecond one.\n"
 ANSWER = "First paragraph, long enough."
@@ -48,16 +48,16 @@ def broken_claims(**changed: Any) -> set[str]:
     frame = pl.DataFrame(
         [row(**changed)], schema_overrides={"published_at": pl.Datetime("us", "UTC")}
     )
-    counts = vars(verbatim(frame, DOCUMENTS)) | vars(provenance(frame, CHUNKS))
+    counts = vars(check_verbatim(frame, DOCUMENTS)) | vars(check_provenance(frame, CHUNKS))
     return {name for name, count in counts.items() if count and name != "rows"}
 
 
 def test_a_sound_row_breaks_nothing() -> None:
     assert broken_claims() == set()
     frame = pl.DataFrame([row()])
-    assert verbatim(frame, DOCUMENTS).hold
-    assert provenance(frame, CHUNKS).chunk_named
-    assert provenance(frame, CHUNKS).context_fair
+    assert check_verbatim(frame, DOCUMENTS).holds
+    assert check_provenance(frame, CHUNKS).are_chunks_valid
+    assert check_provenance(frame, CHUNKS).are_contexts_valid
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from twin_assets.instructions.dataset_claims import mix
+from twin_assets.instructions.dataset_claims import check_mix
 from twin_assets.instructions.general_set import (
     GeneralSample,
     GeneralSet,
@@ -131,12 +131,12 @@ def test_the_share_is_of_all_that_is_trained_on() -> None:
     assert samples_needed(90, 0.1) == 10
     assert samples_needed(90, 0.0) == 0
     assert samples_needed(7, 0.5) == 7
-    mixed = a_set(50).mixed(training=90, share=0.1)
+    mixed = a_set(50).draw_mix(training=90, share=0.1)
     assert (len(mixed.samples), mixed.share) == (10, 0.1)
     assert mixed.metadata()["general"]["samples"] == 10
-    more = a_set(50).mixed(training=99, share=0.1)
+    more = a_set(50).draw_mix(training=99, share=0.1)
     assert set(mixed.samples) < set(more.samples)  # one more post changes one sample
-    few = a_set(5).mixed(training=90, share=0.1)
+    few = a_set(5).draw_mix(training=90, share=0.1)
     assert (len(few.samples), few.share, few.asked_share) == (5, round(5 / 95, 4), 0.1)
 
 
@@ -146,10 +146,10 @@ def test_what_the_gate_asks_is_not_trained_on() -> None:
     other = GeneralSample("general-c", (("user", "How many wings has a fly?"), *CHAT[1:]))
     found = GeneralSet("set@1", (asked, near, other), unreadable=0)
     question = "How many legs has a spider got?"
-    mixed = found.mixed(training=100, share=0.5, not_trained_on=[question])
+    mixed = found.draw_mix(training=100, share=0.5, excluded_questions=[question])
     assert mixed.samples == (other,)
     assert mixed.left_to_the_gate == 2
-    assert set(found.mixed(training=100, share=0.5).samples) == {asked, near, other}
+    assert set(found.draw_mix(training=100, share=0.5).samples) == {asked, near, other}
 
 
 def rows_of(train: int, general: int, **changed: Any) -> pl.DataFrame:
@@ -170,14 +170,14 @@ def rows_of(train: int, general: int, **changed: Any) -> pl.DataFrame:
 
 
 def test_the_mix_is_compared_with_what_is_asked_for() -> None:
-    exact = mix(rows_of(90, 10), share=0.1)
-    assert exact.sound
-    assert exact.enough
-    few = mix(rows_of(90, 9), share=0.1)
-    assert (few.sound, few.enough) == (True, False)
-    assert not mix(rows_of(90, 11), share=0.1).sound
-    assert not mix(rows_of(90, 10), share=0.0).sound  # nobody asked for it
-    assert mix(rows_of(90, 0), share=0.0).enough
+    exact = check_mix(rows_of(90, 10), share=0.1)
+    assert exact.is_sound
+    assert exact.is_complete
+    few = check_mix(rows_of(90, 9), share=0.1)
+    assert (few.is_sound, few.is_complete) == (True, False)
+    assert not check_mix(rows_of(90, 11), share=0.1).is_sound
+    assert not check_mix(rows_of(90, 10), share=0.0).is_sound  # nobody asked for it
+    assert check_mix(rows_of(90, 0), share=0.0).is_complete
 
 
 @pytest.mark.parametrize(
@@ -191,5 +191,5 @@ def test_the_mix_is_compared_with_what_is_asked_for() -> None:
     ],
 )
 def test_a_general_sample_in_the_wrong_place_is_found(changed: dict[str, Any]) -> None:
-    assert mix(rows_of(90, 10), share=0.2).sound
-    assert not mix(rows_of(90, 10, **changed), share=0.2).sound
+    assert check_mix(rows_of(90, 10), share=0.2).is_sound
+    assert not check_mix(rows_of(90, 10, **changed), share=0.2).is_sound

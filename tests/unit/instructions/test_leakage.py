@@ -1,4 +1,4 @@
-"""What leaks is found: each count of `leaks_of` has data that raises it."""
+"""What leaks is found: each count of `measure_leaks` has data that raises it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 
 from twin_assets.instructions.drafts import ANSWER_SKETCH_SIZE
 from twin_assets.instructions.leakage import (
-    MAX_GIVE_WAY,
+    MAX_LEFT_OUT_PER_SAMPLE,
     LeakCandidate,
-    leaks_of,
-    left_out,
-    runs_of,
+    measure_leaks,
+    find_left_out,
+    word_runs,
 )
 from twin_assets.instructions.similar_keys import shingles, sketch
 
@@ -49,11 +49,11 @@ CLEAN = [
 
 
 def leaks(*more: Any) -> dict[str, int]:
-    return vars(leaks_of(pl.DataFrame([*CLEAN, *more]), CHUNKS))
+    return vars(measure_leaks(pl.DataFrame([*CLEAN, *more]), CHUNKS))
 
 
 def test_a_clean_dataset_leaks_nothing() -> None:
-    assert leaks_of(pl.DataFrame(CLEAN), CHUNKS).none
+    assert measure_leaks(pl.DataFrame(CLEAN), CHUNKS).is_clean
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_clean_dataset_leaks_nothing() -> None:
 def test_each_leak_is_counted(count: str, leak: Any) -> None:
     assert leaks()[count] == 0
     assert leaks(leak)[count] == 1
-    assert not leaks_of(pl.DataFrame([*CLEAN, leak]), CHUNKS).none
+    assert not measure_leaks(pl.DataFrame([*CLEAN, leak]), CHUNKS).is_clean
 
 
 def words(name: str, count: int) -> str:
@@ -131,7 +131,7 @@ def candidate(
         question,
         tuple(of_answer),
         datetime(year, 1, 1, tzinfo=UTC),
-        runs_of(answer),
+        word_runs(answer),
     )
 
 
@@ -140,25 +140,25 @@ HELD = candidate("h", "held_out", "What is your point about violins in “Music�
 
 
 def test_nothing_is_left_out_without_a_reason() -> None:
-    assert left_out([TRAIN, HELD]) == set()
+    assert find_left_out([TRAIN, HELD]) == set()
 
 
 def test_the_training_sample_gives_way() -> None:
     near = replace(TRAIN, sample_id="n", question="What is your point about violins in “Jazz”?")
-    assert left_out([near, TRAIN, HELD]) == {"n"}
+    assert find_left_out([near, TRAIN, HELD]) == {"n"}
     repeats = candidate("r", "train", "Who mends lanterns?", ANSWER + " and a little more")
-    assert left_out([repeats, TRAIN, HELD]) == {"r"}
+    assert find_left_out([repeats, TRAIN, HELD]) == {"r"}
     same = replace(TRAIN, sample_id="s", question=HELD.question.upper())
-    assert left_out([same, TRAIN, HELD]) == {"s"}
+    assert find_left_out([same, TRAIN, HELD]) == {"s"}
 
 
 def test_a_training_sample_that_holds_a_held_out_answer_gives_way() -> None:
     held = candidate("h", "held_out", "Where did the orchard end?", words("held", 40))
     whole = f"{words('before', 60)} {words('held', 40)} {words('after', 60)}"
     holder = candidate("w", "train", "Who mends lanterns?", whole)
-    assert left_out([holder, TRAIN, held]) == {"w"}
+    assert find_left_out([holder, TRAIN, held]) == {"w"}
     little = candidate("l", "train", "Who mends lanterns?", words("held", 13) + words("x", 60))
-    assert left_out([little, TRAIN, held]) == set()
+    assert find_left_out([little, TRAIN, held]) == set()
 
 
 def test_a_form_that_the_author_repeats_costs_the_held_out_sample() -> None:
@@ -167,20 +167,22 @@ def test_a_form_that_the_author_repeats_costs_the_held_out_sample() -> None:
         candidate(
             f"t{n}", "train", f"Who {n}s lanterns?", f"{words('form', 40)} {words(f'n{n}x', 99)}"
         )
-        for n in range(MAX_GIVE_WAY + 1)
+        for n in range(MAX_LEFT_OUT_PER_SAMPLE + 1)
     ]
-    assert left_out([held, *many]) == {"h"}
-    assert left_out([held, *many[:MAX_GIVE_WAY]]) == {one.sample_id for one in many[:MAX_GIVE_WAY]}
+    assert find_left_out([held, *many]) == {"h"}
+    assert find_left_out([held, *many[:MAX_LEFT_OUT_PER_SAMPLE]]) == {
+        one.sample_id for one in many[:MAX_LEFT_OUT_PER_SAMPLE]
+    }
 
 
 def test_of_samples_that_ask_the_same_the_oldest_stays() -> None:
     older = replace(TRAIN, sample_id="z", published_at=datetime(2010, 1, 1, tzinfo=UTC))
     undated = replace(TRAIN, sample_id="a", published_at=None)
     for order in ([TRAIN, older, undated], [undated, TRAIN, older]):
-        assert left_out(order) == {"t", "a"}
+        assert find_left_out(order) == {"t", "a"}
 
 
 def test_what_a_newcomer_changes_is_only_itself() -> None:
-    before = left_out([TRAIN, HELD])
+    before = find_left_out([TRAIN, HELD])
     newer = replace(TRAIN, sample_id="new", published_at=datetime(2030, 1, 1, tzinfo=UTC))
-    assert left_out([TRAIN, HELD, newer]) - before == {"new"}
+    assert find_left_out([TRAIN, HELD, newer]) - before == {"new"}

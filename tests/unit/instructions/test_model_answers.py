@@ -7,7 +7,11 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_assets.instructions.model_answers import TrainedCheckpoint, chosen_samples, whose_answers
+from twin_assets.instructions.model_answers import (
+    TrainedCheckpoint,
+    choose_samples,
+    choose_answer_checkpoint,
+)
 
 NOW = TrainedCheckpoint("posts of today", "recipe")
 
@@ -17,14 +21,19 @@ def test_the_stable_version_is_asked_while_there_is_something_to_learn() -> None
         TrainedCheckpoint("older posts", "recipe"),
         TrainedCheckpoint("posts of today", "older recipe"),
     ):
-        assert whose_answers("stable", trained=trained, now=NOW) == "stable"
+        assert choose_answer_checkpoint("stable", previous=trained, current=NOW) == "stable"
 
 
 def test_a_release_alone_changes_no_pairs() -> None:
     """The first model was trained without pairs, the second on answers of the first."""
-    assert whose_answers("v1", trained=TrainedCheckpoint("posts of today", "recipe"), now=NOW) == ""
+    assert (
+        choose_answer_checkpoint(
+            "v1", previous=TrainedCheckpoint("posts of today", "recipe"), current=NOW
+        )
+        == ""
+    )
     second = TrainedCheckpoint("posts of today", "recipe", answers_of="v1")
-    assert whose_answers("v2", trained=second, now=NOW) == "v1"
+    assert choose_answer_checkpoint("v2", previous=second, current=NOW) == "v1"
 
 
 def samples_of(documents: list[int]) -> list[tuple[str, str]]:
@@ -38,9 +47,9 @@ def samples_of(documents: list[int]) -> list[tuple[str, str]]:
 @given(st.lists(st.integers(0, 9), max_size=12), st.integers(0, 60))
 def test_documents_take_turns(documents: list[int], count: int) -> None:
     samples = samples_of(documents)
-    chosen = chosen_samples(samples, count=count)
+    chosen = choose_samples(samples, count=count)
     assert len(chosen) == len(set(chosen)) == min(count, len(samples))
-    assert chosen == chosen_samples(samples[::-1], count=count)
+    assert chosen == choose_samples(samples[::-1], count=count)
     document_of = dict(samples)
     turns = Counter(document_of[sample] for sample in chosen)
     most = max(turns.values(), default=0)
@@ -51,5 +60,5 @@ def test_documents_take_turns(documents: list[int], count: int) -> None:
 def test_a_few_new_samples_move_few_of_the_chosen() -> None:
     before = samples_of([5] * 100)
     after = [*before, ("sample-new", "document-new")]
-    chosen = set(chosen_samples(before, count=40))
-    assert len(chosen & set(chosen_samples(after, count=40))) >= 39
+    chosen = set(choose_samples(before, count=40))
+    assert len(chosen & set(choose_samples(after, count=40))) >= 39

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_assets.instructions.preference_claims import equal_answers, shown_of_held_out
+from twin_assets.instructions.preference_claims import check_equal_answers, check_held_out_exposure
 from twin_assets.instructions.preference_pairs import (
     AuthorPassage,
-    HeldOut,
+    HeldOutTexts,
     Trace,
     excessive_voters,
-    leaking,
-    pairs_of_traces,
-    passage_for,
-    same_answer,
-    within_share,
+    find_leaks,
+    build_trace_pairs,
+    find_passage,
+    is_same_answer,
+    indexes_within_share,
 )
 
 TEMPLATE = "template"
@@ -53,7 +53,7 @@ PASSAGE = AuthorPassage(
 
 
 def pairs_of(*traces: Trace, passages: tuple[AuthorPassage, ...] = (PASSAGE,)):
-    return pairs_of_traces(traces, passages, template=TEMPLATE, stop_words=STOP_WORDS)
+    return build_trace_pairs(traces, passages, template=TEMPLATE, stop_words=STOP_WORDS)
 
 
 def test_an_authors_edit_is_chosen_over_the_answer_it_corrects() -> None:
@@ -83,19 +83,19 @@ def test_nobody_elses_edit_is_chosen(role: str) -> None:
 )
 def test_two_answers_that_differ_in_white_space_alone_are_one(rejected: str, same: bool) -> None:
     chosen = "Tin it. Then wait."
-    assert same_answer(chosen, rejected) == same
+    assert is_same_answer(chosen, rejected) == same
     rows = pl.DataFrame({"chosen": [chosen], "rejected": [rejected]})
-    assert equal_answers(rows).hold is not same
+    assert check_equal_answers(rows).holds is not same
 
 
 def test_a_chosen_text_that_holds_a_held_out_answer_leaks() -> None:
     """Ten words of it in a long text: a small share of the text, and the whole answer."""
     answer = "The tide comes in at noon and takes the lantern."
     chosen = " ".join([*(f"before{n}" for n in range(70)), answer, *(f"x{n}" for n in range(70))])
-    held = HeldOut(questions={}, prompts={}, answers=[answer], chunks=frozenset())
-    assert leaking({"p": ("Who?", "Who?", chosen)}, held) == {"p": "held_out_text"}
+    held = HeldOutTexts(questions={}, prompts={}, answers=[answer], chunks=frozenset())
+    assert find_leaks({"p": ("Who?", "Who?", chosen)}, held) == {"p": "held_out_text"}
     other = chosen.replace("noon", "dawn")
-    assert leaking({"p": ("Who?", "Who?", other)}, held) == {}
+    assert find_leaks({"p": ("Who?", "Who?", other)}, held) == {}
 
 
 def test_an_edit_that_changes_nothing_makes_no_pair() -> None:
@@ -153,8 +153,8 @@ def test_the_passage_is_one_that_was_shown_and_is_about_the_question() -> None:
     elsewhere = replace(PASSAGE, sample_id="elsewhere", own_chunks=frozenset({"unseen"}))
 
     def found(question: str, shown: tuple[str, ...]) -> str | None:
-        made = passage_for(
-            question, [elsewhere, PASSAGE, better], shown=shown, stop_words=STOP_WORDS
+        made = find_passage(
+            question, [elsewhere, PASSAGE, better], shown_chunks=shown, stop_words=STOP_WORDS
         )
         return made.sample_id if made else None
 
@@ -191,28 +191,28 @@ def test_an_attack_of_many_votes_leaves_no_pair() -> None:
     st.integers(1, 100),
 )
 def test_no_reader_owns_more_than_the_share(owners: list[frozenset[str]], percent: int) -> None:
-    stays = within_share(owners, most_percent=percent)
+    stays = indexes_within_share(owners, max_percent=percent)
     assert stays == sorted(set(stays))
     count = Counter(owner for place in stays for owner in owners[place])
     assert all(100 * most <= percent * len(stays) for most in count.values())
     # what no reader had a part in always stays
     assert {place for place, names in enumerate(owners) if not names} <= set(stays)
-    assert within_share([owners[place] for place in stays], most_percent=percent) == list(
+    assert indexes_within_share([owners[place] for place in stays], max_percent=percent) == list(
         range(len(stays))
     )
 
 
 def test_the_newest_pairs_of_a_reader_stay() -> None:
     owners = [{"busy"}] * 10 + [set[str]()] * 95
-    assert within_share(owners) == [0, 1, 2, 3, 4, *range(10, 105)]
+    assert indexes_within_share(owners) == [0, 1, 2, 3, 4, *range(10, 105)]
 
 
 def test_a_reader_may_have_five_in_a_hundred() -> None:
-    assert len(within_share([{"r"}] * 5 + [set[str]()] * 95)) == 100
-    assert len(within_share([{"r"}] * 5 + [set[str]()] * 94)) == 98
+    assert len(indexes_within_share([{"r"}] * 5 + [set[str]()] * 95)) == 100
+    assert len(indexes_within_share([{"r"}] * 5 + [set[str]()] * 94)) == 98
 
 
-HELD = HeldOut(
+HELD = HeldOutTexts(
     questions={"h": "How do you forge an anchor for a ship?"},
     prompts={"h": "From my posts: one two three four five six seven eight nine. Question: anchor?"},
     answers=["The anchor is forged in one heat and cooled in sand for three whole days and nights"],
@@ -233,7 +233,7 @@ HELD = HeldOut(
     ],
 )
 def test_what_is_measured_is_not_trained_on(pair: tuple[str, str, str], reason: str | None) -> None:
-    assert leaking({"pair": pair}, HELD) == ({"pair": reason} if reason else {})
+    assert find_leaks({"pair": pair}, HELD) == ({"pair": reason} if reason else {})
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_a_stored_pair_that_shows_it_is_counted(
         "messages": [{"content": "Question: Why is the kettle tinned?"}],
         "chosen": OWN,
     }
-    found = shown_of_held_out(pl.DataFrame([row | changed]), HELD)
+    found = check_held_out_exposure(pl.DataFrame([row | changed]), HELD)
     broken = {name for name, value in vars(found).items() if value and name != "rows"}
     assert broken == ({count} if count else set())
-    assert found.hold == (count is None)
+    assert found.holds == (count is None)

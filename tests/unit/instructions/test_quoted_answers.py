@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from twin_assets.instructions.quoted_answers import quoted_answers
+from twin_assets.instructions.quoted_answers import count_quoted_answers
 
 OWN = "I mend clocks in a shed behind the harbour, and the shed leaks when the wind is west."
 OTHER = "A clock is a promise that somebody made to a stranger about tomorrow morning."
@@ -27,26 +27,26 @@ def answers(*said: tuple[str, str]) -> pl.DataFrame:
 
 
 def test_the_authors_own_sentences_may_be_said() -> None:
-    found = quoted_answers(answers(("d0", OWN), ("d1", OTHER)), sources(POST, OTHER))
-    assert found.none
+    found = count_quoted_answers(answers(("d0", OWN), ("d1", OTHER)), sources(POST, OTHER))
+    assert found.is_clean
     assert (found.answers, found.with_quotations) == (2, 1)
 
 
 def test_an_answer_with_somebody_elses_words_breaks_it() -> None:
-    found = quoted_answers(answers(("d0", OWN), ("d0", f"{OWN}\n\n{OTHER}")), sources(POST))
-    assert not found.none
+    found = count_quoted_answers(answers(("d0", OWN), ("d0", f"{OWN}\n\n{OTHER}")), sources(POST))
+    assert not found.is_clean
     assert found.holding == 1
 
 
 def test_a_mark_within_the_answer_does_not_help() -> None:
     listed = f"- {OWN}\n- He said:\n  > {OTHER}"
-    assert quoted_answers(answers(("d0", listed)), sources(listed)).holding == 1
+    assert count_quoted_answers(answers(("d0", listed)), sources(listed)).holding == 1
 
 
 def test_an_answer_without_its_post_cannot_be_told() -> None:
-    found = quoted_answers(answers(("d0", OWN), ("d7", OWN)), sources(POST))
-    assert (found.without_source, found.none) == (1, False)
+    found = count_quoted_answers(answers(("d0", OWN), ("d7", OWN)), sources(POST))
+    assert (found.without_source, found.is_clean) == (1, False)
 
 
 def test_no_answers_hold_nothing() -> None:
-    assert quoted_answers(answers(), sources(POST)).none
+    assert count_quoted_answers(answers(), sources(POST)).is_clean

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from twin_assets.instructions.relevance import (
-    ERROR,
+    MAX_ERROR,
     MAX_SAMPLES,
     MIN_DOCUMENTS,
     MIN_STANDING,
     Overlap,
     Relevance,
-    drawn,
+    draw_samples,
     lexical_overlap,
     overlap_above_chance,
-    relevance,
+    measure_relevance,
 )
 
 WORDS = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("ane", "ilo", "ure", "osk")]
@@ -41,9 +41,9 @@ def lexical(questions: list[str], chunks: list[str], names: list[str]) -> Overla
 
 def test_questions_about_their_chunks_stand_above_chance() -> None:
     found = lexical(*made_up(20))
-    assert found.above_chance
+    assert found.is_above_chance
     assert found.standing > 0.9
-    assert found.error <= ERROR
+    assert found.error <= MAX_ERROR
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -51,9 +51,9 @@ def test_shuffled_questions_do_not(seed: int) -> None:
     questions, chunks, names = made_up(20)
     random.Random(seed).shuffle(questions)
     found = lexical(questions, chunks, names)
-    assert not found.above_chance
+    assert not found.is_above_chance
     assert found.standing == pytest.approx(0.5, abs=0.12)
-    assert found.error > ERROR
+    assert found.error > MAX_ERROR
 
 
 def test_half_of_them_shuffled_is_refused_by_the_threshold_and_not_by_the_error() -> None:
@@ -61,9 +61,9 @@ def test_half_of_them_shuffled_is_refused_by_the_threshold_and_not_by_the_error(
     half = questions[:100]
     random.Random(1).shuffle(half)
     found = lexical(half + questions[100:], chunks, names)
-    assert found.error <= ERROR
+    assert found.error <= MAX_ERROR
     assert 0.6 < found.standing < MIN_STANDING
-    assert not found.above_chance
+    assert not found.is_above_chance
 
 
 def test_one_question_for_all_is_chance() -> None:
@@ -82,11 +82,15 @@ def test_words_of_every_chunk_count_for_nothing() -> None:
 def test_both_senses_have_to_hold() -> None:
     questions, chunks, names = made_up(20)
     vectors = np.eye(len(chunks))
-    sound = relevance(questions, chunks, names, question_vectors=vectors, chunk_vectors=vectors)
-    assert sound.decided
+    sound = measure_relevance(
+        questions, chunks, names, question_vectors=vectors, chunk_vectors=vectors
+    )
+    assert sound.is_decided
     assert sound.holds
     elsewhere = np.roll(vectors, 7, axis=0)
-    broken = relevance(questions, chunks, names, question_vectors=elsewhere, chunk_vectors=vectors)
+    broken = measure_relevance(
+        questions, chunks, names, question_vectors=elsewhere, chunk_vectors=vectors
+    )
     assert broken.lexical == sound.lexical
     assert not broken.holds
 
@@ -94,16 +98,18 @@ def test_both_senses_have_to_hold() -> None:
 def test_few_documents_decide_nothing() -> None:
     questions, chunks, names = made_up(MIN_DOCUMENTS - 1)
     vectors = np.eye(len(chunks))
-    found = relevance(questions, chunks, names, question_vectors=vectors, chunk_vectors=vectors)
+    found = measure_relevance(
+        questions, chunks, names, question_vectors=vectors, chunk_vectors=vectors
+    )
     assert found == Relevance(len(chunks), MIN_DOCUMENTS - 1)
-    assert not found.decided
+    assert not found.is_decided
     assert not found.holds
     assert found.metadata()["fewest_documents"] == MIN_DOCUMENTS
 
 
 def test_another_version_draws_other_samples() -> None:
     ids = [f"s{number}" for number in range(4 * MAX_SAMPLES)]
-    first, second = set(drawn(ids, salt="1")), set(drawn(ids, salt="2"))
+    first, second = set(draw_samples(ids, salt="1")), set(draw_samples(ids, salt="2"))
     assert len(first) == len(second) == MAX_SAMPLES
     assert first != second
-    assert drawn(ids[:10], salt="1") == drawn(ids[:10][::-1], salt="1")
+    assert draw_samples(ids[:10], salt="1") == draw_samples(ids[:10][::-1], salt="1")

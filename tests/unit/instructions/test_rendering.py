@@ -7,7 +7,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from twin_assets.instructions.prompt_rendering import Rendering, asks_openly, marks_in, rendering
+from twin_assets.instructions.prompt_rendering import (
+    Rendering,
+    documents_with_marks,
+    count_marks,
+    check_rendering,
+)
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 
 BRACES = "Write `{question}` or {{ name }} there; None of it is filled, says %(who)s."
@@ -43,7 +48,7 @@ def row(*, question: str = QUESTION, asked: str | None = None, **changed: Any) -
 
 
 def broken(**changed: Any) -> set[str]:
-    found = rendering(pl.DataFrame([row(**changed)]), CHUNKS, DOCUMENTS)
+    found = check_rendering(pl.DataFrame([row(**changed)]), CHUNKS, DOCUMENTS)
     return {name for name, count in vars(found).items() if count and name != "rows"}
 
 
@@ -55,9 +60,9 @@ def said(part: int, content: str) -> list[dict[str, str]]:
 
 def test_braces_of_the_author_are_the_authors() -> None:
     assert broken() == set()
-    found = rendering(pl.DataFrame([row()]), CHUNKS, DOCUMENTS)
+    found = check_rendering(pl.DataFrame([row()]), CHUNKS, DOCUMENTS)
     assert found == Rendering(rows=1)
-    assert found.full
+    assert found.is_complete
 
 
 PROMPT = row()["messages"][1]["content"]
@@ -87,12 +92,12 @@ def test_what_is_not_filled_in_is_counted(count: str, changed: dict[str, Any]) -
 
 
 def test_marks_are_counted() -> None:
-    assert marks_in("{a} {{ b }} ${c} {% if d %} %(e)s {} None “ ”") == dict.fromkeys(
+    assert count_marks("{a} {{ b }} ${c} {% if d %} %(e)s {} None “ ”") == dict.fromkeys(
         ["{a}", "{{ b }}", "${c}", "{% if d %}", "%(e)s", "{}", "None", "“ ”"], 1
     )
-    assert not marks_in("Nonesuch { a: 1 } 5 % (of) it “x”")
+    assert not count_marks("Nonesuch { a: 1 } 5 % (of) it “x”")
 
 
 def test_only_posts_that_are_asked_about_openly_are_looked_at() -> None:
     rows = pl.DataFrame({"document_id": ["d", "e"], "question": [QUESTION, "Why?"]})
-    assert asks_openly(rows) == ["d"]
+    assert documents_with_marks(rows) == ["d"]

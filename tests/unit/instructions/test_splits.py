@@ -27,7 +27,7 @@ def split_of(draws: list[SplitRow]) -> dict[str, str]:
 
 
 def test_the_newest_tenth_of_the_first_import_is_held_out() -> None:
-    draws = draw_splits(documents(100), drawn=[])
+    draws = draw_splits(documents(100), existing_rows=[])
     newest = {draw.document_id for draw in draws if draw.because == "newest"}
     assert newest == {f"doc-{n:04d}" for n in range(90, 100)}
     assert all(draw.split == "held_out" for draw in draws if draw.because == "newest")
@@ -36,47 +36,47 @@ def test_the_newest_tenth_of_the_first_import_is_held_out() -> None:
 def test_of_a_few_long_essays_one_is_held_out() -> None:
     """Six essays of 31,081 words are trained on: what is judged must not be left to the lot."""
     for count in (2, 5, 6):
-        draws = draw_splits(documents(count), drawn=[])
+        draws = draw_splits(documents(count), existing_rows=[])
         newest = [draw.document_id for draw in draws if draw.because == "newest"]
         assert newest == [f"doc-{count - 1:04d}"]
-    assert [draw.because for draw in draw_splits(documents(1), drawn=[])] == ["hash"]
+    assert [draw.because for draw in draw_splits(documents(1), existing_rows=[])] == ["hash"]
 
 
 def test_a_tenth_of_the_others_is_held_out_by_hash() -> None:
-    draws = draw_splits(documents(1000), drawn=[])
+    draws = draw_splits(documents(1000), existing_rows=[])
     by_hash = [draw for draw in draws if draw.because == "hash"]
     held = sum(draw.split == "held_out" for draw in by_hash)
     assert 0.07 < held / len(by_hash) < 0.13
 
 
 def test_later_posts_are_drawn_by_hash_alone() -> None:
-    first = draw_splits(documents(100), drawn=[])
-    later = draw_splits(documents(300), drawn=first)
+    first = draw_splits(documents(100), existing_rows=[])
+    later = draw_splits(documents(300), existing_rows=first)
     assert len(later) == 200
     assert {draw.because for draw in later} == {"hash"}
     assert 0.04 < sum(draw.split == "held_out" for draw in later) / 200 < 0.16
 
 
 def test_a_draw_never_changes_and_order_does_not_matter() -> None:
-    first = draw_splits(documents(50), drawn=[])
-    assert split_of(draw_splits(documents(50)[::-1], drawn=[])) == split_of(first)
-    assert draw_splits(documents(50), drawn=first) == []
+    first = draw_splits(documents(50), existing_rows=[])
+    assert split_of(draw_splits(documents(50)[::-1], existing_rows=[])) == split_of(first)
+    assert draw_splits(documents(50), existing_rows=first) == []
 
 
 def test_undated_documents_are_drawn_by_hash() -> None:
-    draws = draw_splits(documents(200, dated=False), drawn=[])
+    draws = draw_splits(documents(200, dated=False), existing_rows=[])
     assert {draw.because for draw in draws} == {"hash"}
 
 
 def test_a_near_duplicate_takes_the_split_of_the_one_already_there() -> None:
-    drawn = draw_splits(documents(100), drawn=[])
+    drawn = draw_splits(documents(100), existing_rows=[])
     for split in ("train", "held_out"):
         for earlier in [draw for draw in drawn if draw.split == split][:5]:
             number = int(earlier.document_id[-4:])
             words = text_of(number).split()
             words[100] = "changed"
             copy = SplitDocument("copy", datetime(2030, 1, 1, tzinfo=UTC), " ".join(words))
-            (draw,) = draw_splits([copy], drawn=drawn)
+            (draw,) = draw_splits([copy], existing_rows=drawn)
             assert (draw.split, draw.because) == (split, f"like {earlier.document_id}")
 
 
@@ -85,13 +85,15 @@ def test_near_duplicates_within_the_first_import_are_not_torn_apart() -> None:
     repost = SplitDocument(
         "repost", datetime(2030, 1, 1, tzinfo=UTC), old.text + " and a last word"
     )
-    draws = {draw.document_id: draw for draw in draw_splits([repost, old, *others], drawn=[])}
+    draws = {
+        draw.document_id: draw for draw in draw_splits([repost, old, *others], existing_rows=[])
+    }
     assert draws["repost"].because == f"like {old.document_id}"
     assert draws["repost"].split == draws[old.document_id].split
 
 
 def test_a_text_that_shares_little_is_no_duplicate() -> None:
-    drawn = draw_splits(documents(20), drawn=[])
+    drawn = draw_splits(documents(20), existing_rows=[])
     half = SplitDocument("half", None, " ".join(text_of(3).split()[:60]) + " " + text_of(500))
-    (draw,) = draw_splits([half], drawn=drawn)
+    (draw,) = draw_splits([half], existing_rows=drawn)
     assert draw.because == "hash"

@@ -19,7 +19,7 @@ def split(document: str, name: str) -> pl.DataFrame:
 
 def test_what_is_left_out_has_no_split() -> None:
     found = compare_splits(ROWS, DRAWN, [split("c", "train"), split("a", "left_out")])
-    assert found.kept
+    assert found.is_unchanged
     assert found.versions == 2
 
 
@@ -31,5 +31,5 @@ def test_a_split_that_was_not_drawn_is_counted() -> None:
 
 def test_any_earlier_version_counts() -> None:
     found = compare_splits(ROWS, DRAWN, [ROWS, split("b", "train"), ROWS])
-    assert (found.changed, found.not_drawn, found.kept) == (1, 0, False)
-    assert compare_splits(ROWS, DRAWN, [ROWS.head(1)]).kept
+    assert (found.changed, found.not_drawn, found.is_unchanged) == (1, 0, False)
+    assert compare_splits(ROWS, DRAWN, [ROWS.head(1)]).is_unchanged

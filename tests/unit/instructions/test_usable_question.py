@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twin_assets.instructions.question_wordings import WORDINGS
-from twin_assets.instructions.teacher import TeacherPrompt, request_for, usable_question
+from twin_assets.instructions.teacher import TeacherPrompt, build_request, extract_question
 
 PASSAGE = (
     "When the quarry closed, the masons went to the harbour and built boats from oak, which they "
@@ -29,22 +29,22 @@ PASSAGE = (
     ],
 )
 def test_what_is_used_of_a_teachers_answer(said: str, used: str) -> None:
-    assert usable_question(said, passage=PASSAGE) == used
+    assert extract_question(said, passage=PASSAGE) == used
 
 
 def test_a_question_that_quotes_the_answer_is_not_used() -> None:
     quoting = "Why is it that the masons went to the harbour and built boats from oak?"
-    assert usable_question(quoting, passage=PASSAGE) == ""
-    assert usable_question(quoting, passage="Another passage altogether.") == quoting
+    assert extract_question(quoting, passage=PASSAGE) == ""
+    assert extract_question(quoting, passage="Another passage altogether.") == quoting
     about = "What did the masons build after the quarry closed?"
-    assert usable_question(about, passage=PASSAGE) == about
+    assert extract_question(about, passage=PASSAGE) == about
 
 
 def test_the_teacher_is_asked_in_the_authors_language() -> None:
     prompt = TeacherPrompt("The {quarry}", PASSAGE)
-    said = {language: request_for(prompt, language=language) for language in WORDINGS}
+    said = {language: build_request(prompt, language=language) for language in WORDINGS}
     assert len(set(said.values())) == len(WORDINGS) == 7
     for language, request in said.items():
         assert request.endswith(f"Title of the post: The {{quarry}}\n\nPassage:\n{PASSAGE}")
         assert ("A reader asks" in request) is (language == "en")
-    assert request_for(prompt) == request_for(prompt, language="ja") == said["en"]
+    assert build_request(prompt) == build_request(prompt, language="ja") == said["en"]

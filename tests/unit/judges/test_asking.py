@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.judges.rating_server import RatingServer, serving
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.asking import Rubric, RubricRater, as_score, whole_numbers
+from twin_resources.quality.judges.asking import Rubric, RubricRater, rating_to_score, parse_ratings
 from twin_resources.quality.judges.judge import JudgedAnswer
 
 PROMPT = "{samples}|{question}|{passages}|<answer>\n{answer}\n</answer>"
@@ -16,7 +16,9 @@ PROMPT = "{samples}|{question}|{passages}|<answer>\n{answer}\n</answer>"
 
 def rubric() -> Rubric[int]:
     shown = (("samples", "prose of somebody"),)
-    return Rubric(PROMPT, ("n",), lambda numbers: numbers[0], most_tokens=5, shown=shown)
+    return Rubric(
+        PROMPT, ("n",), lambda numbers: numbers[0], max_reply_tokens=5, extra_fields=shown
+    )
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def model(monkeypatch: pytest.MonkeyPatch) -> Iterator[RatingServer]:
 
 
 def test_each_answer_is_asked_about_once_and_an_empty_one_never(model: RatingServer) -> None:
-    rater = RubricRater("openai/judge", rubric(), demanded=True)
+    rater = RubricRater("openai/judge", rubric(), required=True)
     one, two = JudgedAnswer("Why?", "It says 4", ("a", "b")), JudgedAnswer("Why?", "It says 2")
 
     found = rater.rate([one, two, one, JudgedAnswer("Why?", " \n")])
@@ -39,11 +41,11 @@ def test_each_answer_is_asked_about_once_and_an_empty_one_never(model: RatingSer
             "prose of somebody|Why?|(none)|<answer>\nIt says 2\n</answer>",
         ]
     )
-    assert (rater.spent.calls, rater.spent.unreadable) == (2, 0)
+    assert (rater.usage.calls, rater.usage.unreadable) == (2, 0)
 
 
 def test_the_order_follows_from_the_texts(model: RatingServer) -> None:
-    rater = RubricRater("openai/judge", rubric(), demanded=True)
+    rater = RubricRater("openai/judge", rubric(), required=True)
     answered = [JudgedAnswer("Why?", f"Of {n} it says {n % 5 + 1}") for n in range(20)]
 
     forwards = list(rater.rate(answered))
@@ -58,18 +60,18 @@ def test_what_cannot_be_read_is_asked_thrice_and_then_missing_or_an_error(
 ) -> None:
     one = JudgedAnswer("Why?", "It says nothing")
 
-    lenient = RubricRater("openai/judge", rubric(), demanded=False)
+    lenient = RubricRater("openai/judge", rubric(), required=False)
     assert lenient.rate([one, JudgedAnswer("Why?", "It says 1")])[one] is None
-    assert (lenient.spent.calls, lenient.spent.unreadable) == (4, 3)
+    assert (lenient.usage.calls, lenient.usage.unreadable) == (4, 3)
     with pytest.raises(TwinError, match="no rating in 3 tries"):
-        RubricRater("openai/judge", rubric(), demanded=True).rate([one])
+        RubricRater("openai/judge", rubric(), required=True).rate([one])
 
 
 def test_a_model_that_cannot_be_reached_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(lambda answer: answer, monkeypatch):
         pass  # gone now, its port is free
     with pytest.raises(TwinError, match="rate 1 answers"):
-        RubricRater("openai/judge", rubric(), demanded=False).rate(
+        RubricRater("openai/judge", rubric(), required=False).rate(
             [JudgedAnswer("Why?", "It says 1")]
         )
 
@@ -91,11 +93,11 @@ def test_a_model_that_cannot_be_reached_is_an_error(monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_only_whole_numbers_of_one_object_count(said: str, numbers: tuple[int, ...] | None) -> None:
-    assert whole_numbers(said, ["a", "b"]) == numbers
+    assert parse_ratings(said, ["a", "b"]) == numbers
 
 
 def test_the_reply_is_asked_for_by_a_schema(model: RatingServer) -> None:
-    RubricRater("openai/judge", rubric(), demanded=True).rate([JudgedAnswer("Why?", "It says 4")])
+    RubricRater("openai/judge", rubric(), required=True).rate([JudgedAnswer("Why?", "It says 4")])
 
     [asked] = model.formats
     assert asked["type"] == "json_schema"
@@ -107,11 +109,11 @@ def test_the_reply_is_asked_for_by_a_schema(model: RatingServer) -> None:
 def test_a_server_that_refuses_the_schema_is_asked_without(model: RatingServer) -> None:
     model.refuses_formats = True
     one, two = JudgedAnswer("Why?", "It says 4"), JudgedAnswer("Why?", "It says 2")
-    rater = RubricRater("openai/judge", rubric(), demanded=True)
+    rater = RubricRater("openai/judge", rubric(), required=True)
 
     assert rater.rate([one, two]) == {one: 4, two: 2}
     assert model.formats == [{}, {}]
 
 
 def test_scores_span_0_to_1() -> None:
-    assert [as_score(number) for number in (1, 3, 5)] == [0.0, 0.5, 1.0]
+    assert [rating_to_score(number) for number in (1, 3, 5)] == [0.0, 0.5, 1.0]

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.entailment import LENGTHS, EntailmentModel, entailment_folder
+from twin_resources.quality.judges.entailment import (
+    PADDED_LENGTHS,
+    EntailmentModel,
+    resolve_entailment_folder,
+)
 
 SENTENCE = "the clock stopped in winter because of dust and a spring broke never again"
 WORDS = SENTENCE.split()
@@ -85,7 +89,7 @@ def test_a_score_does_not_hang_on_its_batch_and_a_long_passage_is_cut(folder: Pa
     together = judge.score([*held, ("a spring broke", (long,))])
 
     assert together[:-1] == pytest.approx(alone, abs=1e-6)
-    assert LENGTHS[0] < 128 < LENGTHS[-1]
+    assert PADDED_LENGTHS[0] < 128 < PADDED_LENGTHS[-1]
 
 
 def test_two_labels_are_told_apart_by_name_and_others_refused(tmp_path: Path, folder: Path) -> None:
@@ -104,6 +108,6 @@ def test_two_labels_are_told_apart_by_name_and_others_refused(tmp_path: Path, fo
 def test_a_folder_without_such_a_model_says_what_to_name(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
 
-    assert entailment_folder(str(tmp_path), into=tmp_path / "cache") == tmp_path
+    assert resolve_entailment_folder(str(tmp_path), download_folder=tmp_path / "cache") == tmp_path
     with pytest.raises(TwinError, match="TWIN_NLI_MODEL"):
         EntailmentModel(tmp_path)

@@ -43,7 +43,7 @@ def test_a_rating_becomes_a_score_and_equal_answers_are_asked_about_once(
     answered = [JudgedAnswer("Why?", f"rate {n}", ("a passage",)) for n in (5, 1, 3, 5)]
 
     assert judge.score_all([*answered, JudgedAnswer("Why?", "  ")]) == [1.0, 0.0, 0.5, 1.0, 0.0]
-    assert judge.spent.calls == len(model.prompts) == 3
+    assert judge.usage.calls == len(model.prompts) == 3
     assert all("a passage" in prompt for prompt in model.prompts)
 
 
@@ -61,7 +61,7 @@ def test_an_unreadable_rating_is_asked_for_again_and_then_refused(
     replies.stumbles = 2
 
     assert judge.score_all([JudgedAnswer("Why?", "rate 4")]) == [0.75]
-    assert judge.spent.unreadable == 2
+    assert judge.usage.unreadable == 2
 
     replies.stumbles = 3
     with pytest.raises(TwinError, match="no rating in 3 tries"):
@@ -73,7 +73,7 @@ def test_an_unreadable_rating_is_asked_for_again_and_then_refused(
     [('{"rating": 4}', 0.75), ('{"rating": 1}', 0.0), ('{"rating": 6}', None), ("4", None)],
 )
 def test_a_rating_is_read_by_its_name(said: str, score: float | None) -> None:
-    assert RUBRIC.read(said) == score
+    assert RUBRIC.parse(said) == score
 
 
 def test_another_model_is_another_judge() -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.judges.word_vectors import embed
-from twin_resources.quality.judges.fluency import fluent
+from twin_resources.quality.judges.fluency import fluency_score
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.judge_kind import TopicPair
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import (
     TopicJudge,
-    TopicNotCalibrated,
+    TopicCalibrationError,
     calibrate_topic,
-    of_other_documents,
+    pair_with_other_documents,
 )
 
 CLOCK = (
@@ -37,10 +37,10 @@ def pairs(count: int = 40) -> list[TopicPair]:
 
 
 def test_prose_is_fluent_a_loop_and_a_fragment_are_not() -> None:
-    assert fluent(CLOCK) == 1.0
-    assert fluent("I am not sure what to say. " * 12) == 0.0
-    assert fluent("It is a web.") == pytest.approx(4 / 25)
-    assert fluent("") == fluent("…") == 0.0
+    assert fluency_score(CLOCK) == 1.0
+    assert fluency_score("I am not sure what to say. " * 12) == 0.0
+    assert fluency_score("It is a web.") == pytest.approx(4 / 25)
+    assert fluency_score("") == fluency_score("…") == 0.0
 
 
 def test_the_topic_scale_is_the_authors_own_pairs_against_other_documents() -> None:
@@ -49,7 +49,7 @@ def test_the_topic_scale_is_the_authors_own_pairs_against_other_documents() -> N
     assert found.pairs == 40
     assert found.own > 0.4
     assert found.unrelated < 0.1
-    others = of_other_documents(pairs())
+    others = pair_with_other_documents(pairs())
     assert all(
         own.document_id != other.document_id for own, other in zip(pairs(), others, strict=True)
     )
@@ -67,7 +67,7 @@ def test_the_topic_scale_is_the_authors_own_pairs_against_other_documents() -> N
     ],
 )
 def test_without_a_scale_it_is_said_why(given: list[TopicPair], said: str) -> None:
-    with pytest.raises(TopicNotCalibrated, match=said):
+    with pytest.raises(TopicCalibrationError, match=said):
         calibrate_topic(given, embed=embed, embedder="e1")
 
 

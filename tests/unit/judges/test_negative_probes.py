@@ -7,8 +7,17 @@ from pathlib import Path
 import pytest
 
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.negative_probes import AuthorAnswer, drawn_for_batch, plant
-from twin_resources.quality.judges.texts import WriterSample, bundled_hands, divided, passages_of
+from twin_resources.quality.judges.negative_probes import (
+    AuthorAnswer,
+    draw_probes,
+    create_negative_probes,
+)
+from twin_resources.quality.judges.texts import (
+    WriterSample,
+    bundled_writers,
+    split_for_probes,
+    split_into_passages,
+)
 
 PROMPTS = [
     AuthorAnswer(
@@ -24,67 +33,76 @@ TRAINING = [(f"t{n}", f"A training passage numbered {n}") for n in range(5)]
 
 
 def test_every_prompt_gets_a_plant_of_each_kind_under_its_own_passages() -> None:
-    plants = plant(PROMPTS, training=TRAINING, others=["Somebody else wrote this."])
+    plants = create_negative_probes(
+        PROMPTS, training_passages=TRAINING, other_passages=["Somebody else wrote this."]
+    )
 
     assert len(plants) == 4 * len(PROMPTS)
     for one in plants:
-        own, bad = one.pair()
+        own, bad = one.judged_pair()
         assert (own.question, own.passages) == (bad.question, bad.passages)
         assert own.answer != bad.answer
     answers = {own.answer: own.document_id for own in PROMPTS}
     for one in plants:
         if one.kind == "shuffled":
-            assert answers[one.answer] != one.own.document_id
+            assert answers[one.answer] != one.prompt.document_id
         if one.kind == "off_topic":
             assert one.answer.startswith("A training passage")
         if one.kind == "unsupported":
             assert "window" in one.answer, "the frame of the answer stays"
-            assert str(int(one.own.sample_id[1:]) + 10) not in one.answer.split()
+            assert str(int(one.prompt.sample_id[1:]) + 10) not in one.answer.split()
 
 
 def test_without_others_there_are_no_foreign_plants() -> None:
-    kinds = {one.kind for one in plant(PROMPTS, training=TRAINING, others=[])}
+    kinds = {
+        one.kind
+        for one in create_negative_probes(PROMPTS, training_passages=TRAINING, other_passages=[])
+    }
 
     assert kinds == {"off_topic", "shuffled", "unsupported"}
 
 
 def test_the_order_of_the_prompts_does_not_matter_and_batches_differ() -> None:
     def draw(prompts: list[AuthorAnswer], batch: str) -> list[tuple[str, str, str]]:
-        plants = plant(prompts, training=TRAINING, others=["Somebody else wrote this."])
-        drawn = drawn_for_batch(plants, count=6, batch=batch)
-        return [(one.kind, one.own.sample_id, one.answer) for one in drawn]
+        plants = create_negative_probes(
+            prompts, training_passages=TRAINING, other_passages=["Somebody else wrote this."]
+        )
+        drawn = draw_probes(plants, count=6, batch=batch)
+        return [(one.kind, one.prompt.sample_id, one.answer) for one in drawn]
 
     assert draw(PROMPTS, "b1") == draw(PROMPTS[::-1], "b1")
     assert draw(PROMPTS, "b1") != draw(PROMPTS, "b2")
 
 
 def test_no_plant_is_drawn_twice_in_a_trial() -> None:
-    plants = plant(PROMPTS, training=TRAINING, others=["Somebody else wrote this."])
+    plants = create_negative_probes(
+        PROMPTS, training_passages=TRAINING, other_passages=["Somebody else wrote this."]
+    )
     planted: set[tuple[str, str]] = set()
 
     for batch in range(len(plants)):
-        [one] = drawn_for_batch(plants, count=1, batch=f"b{batch}", planted=planted)
-        assert (one.own.sample_id, one.kind) not in planted
-        planted.add((one.own.sample_id, one.kind))
+        [one] = draw_probes(plants, count=1, batch=f"b{batch}", used_probes=planted)
+        assert (one.prompt.sample_id, one.kind) not in planted
+        planted.add((one.prompt.sample_id, one.kind))
 
     assert len(planted) == len(plants)
-    assert drawn_for_batch(plants, count=1, batch="one more", planted=planted) == []
+    assert draw_probes(plants, count=1, batch="one more", used_probes=planted) == []
 
 
 def test_one_document_alone_cannot_be_swapped() -> None:
     with pytest.raises(TwinError, match="fewer than two documents"):
-        plant(PROMPTS[:2], training=TRAINING, others=[])
+        create_negative_probes(PROMPTS[:2], training_passages=TRAINING, other_passages=[])
 
 
 def test_one_of_three_other_people_is_kept_for_plants_alone() -> None:
     hands = [WriterSample(name, ((f"{name}-1", "text"),)) for name in ("ann", "bob", "eve")]
 
-    found = divided(hands)
+    found = split_for_probes(hands)
 
-    assert found.unseen
-    assert len(found.planted) == 1
-    assert {hand.name for hand in found.training}.isdisjoint(hand.name for hand in found.planted)
-    assert divided(hands[::-1]) == found
+    assert found.has_unseen_writers
+    assert len(found.for_probes) == 1
+    assert {hand.name for hand in found.training}.isdisjoint(hand.name for hand in found.for_probes)
+    assert split_for_probes(hands[::-1]) == found
 
 
 @pytest.mark.parametrize("names", [["ann"], ["ann", "bob"]])
@@ -93,18 +111,18 @@ def test_few_other_people_are_divided_by_documents_and_that_is_known(names: list
         WriterSample(who, tuple((f"{who}{n}", f"text {n}") for n in range(9))) for who in names
     ]
 
-    found = divided(hands)
+    found = split_for_probes(hands)
 
-    assert not found.unseen
-    assert {hand.name for hand in found.training} == {hand.name for hand in found.planted}
-    for trained, planted in zip(found.training, found.planted, strict=True):
+    assert not found.has_unseen_writers
+    assert {hand.name for hand in found.training} == {hand.name for hand in found.for_probes}
+    for trained, planted in zip(found.training, found.for_probes, strict=True):
         assert trained.name == planted.name
         assert (len(trained.passages), len(planted.passages)) == (6, 3)
         assert set(trained.passages).isdisjoint(planted.passages)
 
 
 def test_bundled_authors_come_without_front_matter_and_without_the_author_asked_for() -> None:
-    hands = bundled_hands(without=["mara-lindqvist"])
+    hands = bundled_writers(exclude=["mara-lindqvist"])
 
     assert [hand.name for hand in hands] == ["oona-petrie", "tomas-okafor"]
     for hand in hands:  # YAML before the posts of one, TOML before those of the other
@@ -116,10 +134,10 @@ def test_bundled_authors_come_without_front_matter_and_without_the_author_asked_
 
 
 def test_where_no_samples_are_installed_there_are_none(tmp_path: Path) -> None:
-    assert bundled_hands(without=[], folder=tmp_path) == []
+    assert bundled_writers(exclude=[], folder=tmp_path) == []
 
 
 def test_paragraphs_are_joined_until_they_say_enough() -> None:
     text = "\n\n".join(["word " * 30, "word " * 30, "word " * 200, "word " * 10])
 
-    assert [len(passage.split()) for passage in passages_of(text)] == [60]
+    assert [len(passage.split()) for passage in split_into_passages(text)] == [60]

@@ -15,15 +15,15 @@ from tests.simulated_provider.paid_provider import PaidProvider
 from tests.simulated_provider.provider_answers import Behaviour, read_bill
 from tests.unit.judges.rating_server import serving
 from twin_resources.access.account import DEADLINE_S, SpendingAccount
-from twin_resources.access.account_rows import NANO
+from twin_resources.access.account_rows import NANO_PER_DOLLAR
 from twin_resources.access.purpose_budget import PurposeBudget
-from twin_resources.access.spending_limits import OverLimit, SpendingLimit, SpendingLimits
+from twin_resources.access.spending_limits import OverLimitError, SpendingLimit, SpendingLimits
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges import asking
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.language_model import RUBRIC, LanguageModelJudge
-from twin_resources.quality.judges.terms import FREE, JudgeTerms, terms_of
+from twin_resources.quality.judges.terms import FREE_TERMS, JudgeTerms, judge_terms
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 
@@ -48,9 +48,9 @@ class Paid:
         return LanguageModelJudge(MODEL, terms=JudgeTerms(budget), timeout_s=timeout_s)
 
     def spent_nano(self) -> int:
-        found = self.account().spent(period="month", purpose="judge", author="ada")
+        found = self.account().amount_spent(period="month", purpose="judge", author="ada")
         assert found.reserved_usd == 0.0
-        return round(found.usd * NANO)
+        return round(found.usd * NANO_PER_DOLLAR)
 
     def outcomes(self) -> list[str]:
         return [line["outcome"] for line in read_bill(self.provider.bill.path)]
@@ -76,7 +76,10 @@ def test_the_account_says_what_the_bill_says_to_the_nano_dollar(paid: Paid) -> N
     assert all(score in {0.0, 0.25, 0.5, 0.75, 1.0} for score in scores)
     assert paid.outcomes() == ["whole"] * 6
     assert paid.spent_nano() == paid.provider.bill.nano > 0
-    assert (judge.spent.calls, round(judge.spent.usd * NANO)) == (6, paid.provider.bill.nano)
+    assert (judge.usage.calls, round(judge.usage.usd * NANO_PER_DOLLAR)) == (
+        6,
+        paid.provider.bill.nano,
+    )
 
 
 @pytest.mark.parametrize("refusal", ["429", "500"])
@@ -94,32 +97,36 @@ def test_who_does_not_answer_in_time_may_have_been_paid(paid: Paid) -> None:
     slow = JudgedAnswer("Which oil? (hang)", "Thin oil.")
     with pytest.raises(TwinError, match="rate 1 answers"):
         judge.score_all([slow])
-    assert paid.spent_nano() == pytest.approx(3 * judge.most_usd([slow]) * NANO, abs=3)
+    assert paid.spent_nano() == pytest.approx(
+        3 * judge.max_cost_usd([slow]) * NANO_PER_DOLLAR, abs=3
+    )
     assert paid.spent_nano() >= paid.provider.bill.nano > 0
 
 
 def test_without_the_money_for_all_of_it_nothing_is_sent(paid: Paid) -> None:
-    most = paid.judge(1.0).most_usd(ANSWERED)
-    with pytest.raises(OverLimit, match="TWIN_JUDGE_BUDGET_PER_MONTH"):
+    most = paid.judge(1.0).max_cost_usd(ANSWERED)
+    with pytest.raises(OverLimitError, match="TWIN_JUDGE_BUDGET_PER_MONTH"):
         paid.judge(0.9 * most).score_all(ANSWERED)
     assert (paid.outcomes(), paid.spent_nano()) == ([], 0)
     # and with it: what others leave counts, and the dearest end was not the price
     assert len(paid.judge(1.1 * most).score_all(ANSWERED)) == 6
-    assert 0 < paid.spent_nano() / NANO < most
-    assert paid.judge(1.1 * most).usd_left == pytest.approx(1.1 * most - paid.spent_nano() / NANO)
+    assert 0 < paid.spent_nano() / NANO_PER_DOLLAR < most
+    assert paid.judge(1.1 * most).remaining_usd == pytest.approx(
+        1.1 * most - paid.spent_nano() / NANO_PER_DOLLAR
+    )
 
 
 def test_a_judge_that_is_killed_has_spent_what_it_reserved(paid: Paid) -> None:
     budget = PurposeBudget(paid.account(1.0), "judge", author="ada")
     budget.reserve(0.3)  # and its process is gone
-    assert budget.left() == pytest.approx(0.7)
+    assert budget.remaining_usd() == pytest.approx(0.7)
     later = SpendingAccount(
         paid.state,
         SpendingLimits(purposes={"judge": SpendingLimit(usd_per_month=1.0)}),
         clock=lambda: time.time() + DEADLINE_S + 1,
     )
-    later.settle(later.reserve(purpose="judge", author="ada", key="", most_usd=0.1), 0.1)
-    assert later.spent(period="month", purpose="judge").usd == pytest.approx(0.4)
+    later.settle(later.reserve(purpose="judge", author="ada", key="", max_usd=0.1), 0.1)
+    assert later.amount_spent(period="month", purpose="judge").usd == pytest.approx(0.4)
 
 
 HERE = {"OPENAI_API_BASE": "http://127.0.0.1:8000/v1"}
@@ -161,11 +168,11 @@ def test_who_is_asked_and_who_is_not(
 ) -> None:
     chosen = home.model_copy(update={"judge_model": model, "judge_budget_per_month": budget})
     with contextlib.closing(State.open(home.state_address)) as state:
-        terms = terms_of(chosen, author, state, environ=environ)
-    assert (why_not in terms.why_not, bool(terms.why_not)) == (True, bool(why_not))
+        terms = judge_terms(chosen, author, state, environ=environ)
+    assert (why_not in terms.refusal_reason, bool(terms.refusal_reason)) == (True, bool(why_not))
     assert (terms.budget is not None) == (model == MODEL and not why_not)
     if not why_not:
-        assert (terms.redacted_for is None) == (environ is HERE or model.startswith("ollama"))
+        assert (terms.redaction_language is None) == (environ is HERE or model.startswith("ollama"))
     else:
         with pytest.raises(TwinError) as caught:
             LanguageModelJudge(model, terms=terms).score_all(
@@ -183,7 +190,7 @@ def test_a_price_without_a_budget_is_refused_wherever_it_is_asked_from(paid: Pai
 
 def test_without_a_judge_there_are_no_terms(home: Settings) -> None:
     with contextlib.closing(State.open(home.state_address)) as state:
-        assert terms_of(home, Author("ada", "Ada"), state) is FREE
+        assert judge_terms(home, Author("ada", "Ada"), state) is FREE_TERMS
 
 
 def test_readers_words_leave_redacted_and_stay_as_they_are(
@@ -194,9 +201,11 @@ def test_readers_words_leave_redacted_and_stay_as_they_are(
     )
     with serving(lambda _: '{"rating": 4}', monkeypatch) as server:
         LanguageModelJudge("openai/judge").score_all([one])
-        LanguageModelJudge("openai/judge", terms=JudgeTerms(redacted_for="en")).score_all([one])
+        LanguageModelJudge("openai/judge", terms=JudgeTerms(redaction_language="en")).score_all(
+            [one]
+        )
     here, far = server.prompts
-    assert here == RUBRIC.of(one)
+    assert here == RUBRIC.render(one)
     assert "brookmill" not in far
     assert far.count("[e-mail]") == 2
     assert "By Ada." in far

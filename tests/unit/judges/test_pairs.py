@@ -8,12 +8,12 @@ import polars as pl
 
 from twin_resources.quality.judges.pairs import (
     COLUMNS,
-    PLANT,
+    PROBE,
     JudgedComparison,
-    differences,
-    pairs_of,
-    planted,
-    plants_of,
+    score_differences,
+    trial_pairs,
+    probe_keys,
+    probe_rows,
 )
 
 TRIAL = JudgedComparison("c" * 8, "i" * 8, ("topic@1", "voice@1"), "sampling")
@@ -26,7 +26,7 @@ def row(
         {"claim": "topic", "judge": "topic@1", "candidate": topic[0], "incumbent": topic[1]},
         {"claim": "voice", "judge": "voice@1", "candidate": 0.5, "incumbent": 0.25},
     ]
-    plant = "shuffled" if source == PLANT else ""
+    plant = "shuffled" if source == PROBE else ""
     trial = more.pop("trial", TRIAL)
     assert isinstance(trial, JudgedComparison)
     return trial.row(sequence, source, prompt, plant) | {"scores": scores} | more
@@ -37,24 +37,24 @@ def test_pairs_come_in_order_without_plants_or_other_trials() -> None:
     rows = pl.DataFrame(
         [
             row(5, "recorded", "t2", (0.5, 0.75)),
-            row(4, PLANT, "s1", (1.0, 0.25)),
+            row(4, PROBE, "s1", (1.0, 0.25)),
             row(3, "recorded", "t1", (1.0, 0.5)),
             row(1, "recorded", "t1", (0.0, 1.0), trial=other),
         ],
         schema=dict(COLUMNS),
     )
 
-    found = pairs_of(rows, TRIAL.id, ["topic", "voice"])
+    found = trial_pairs(rows, TRIAL.id, ["topic", "voice"])
 
     assert [pair.sequence for pair in found] == [3, 5]
-    assert [pair.incumbent for pair in found] == [
+    assert [pair.differences for pair in found] == [
         {"topic": 0.5, "voice": 0.25},
         {"topic": -0.25, "voice": 0.25},
     ]
-    [plant] = plants_of(rows, trial=TRIAL.id).to_dicts()
-    assert differences(plant, ["topic"]) == {"topic": 0.75}
-    assert planted(plants_of(rows, trial=TRIAL.id)) == {("s1", "shuffled")}
-    assert plants_of(rows, trial=other.id).is_empty()
+    [plant] = probe_rows(rows, trial=TRIAL.id).to_dicts()
+    assert score_differences(plant, ["topic"]) == {"topic": 0.75}
+    assert probe_keys(probe_rows(rows, trial=TRIAL.id)) == {("s1", "shuffled")}
+    assert probe_rows(rows, trial=other.id).is_empty()
 
 
 def test_another_judge_or_sampling_is_another_trial() -> None:

@@ -6,17 +6,17 @@ import pytest
 
 from tests.unit.judges.word_vectors import embed
 from twin_resources.quality.judges.planted_sentences import (
-    WRONG_KINDS,
-    negated,
-    plant_sentences,
-    renamed,
-    renumbered,
-    reworded,
+    SENTENCE_ERROR_KINDS,
+    negate,
+    create_probe_sentences,
+    replace_names,
+    replace_numbers,
+    reword,
 )
 from twin_resources.quality.judges.sentence_support import SentenceSupport
-from twin_resources.quality.judges.texts import bundled_hands
+from twin_resources.quality.judges.texts import bundled_writers
 
-MARA = next(hand for hand in bundled_hands(without=()) if hand.name == "mara-lindqvist")
+MARA = next(hand for hand in bundled_writers(exclude=()) if hand.name == "mara-lindqvist")
 PASSAGE = (
     "The old clock from Vienna was stopped by twelve winters of dust. I have never oiled a fusee "
     "chain. The pendulum did not touch the case.",
@@ -36,35 +36,35 @@ PASSAGE = (
     ],
 )
 def test_a_negation_is_taken_out_or_put_in(sentence: str, found: str | None) -> None:
-    assert negated(sentence) == found
+    assert negate(sentence) == found
 
 
 def test_numbers_and_names_become_others_that_no_passage_has() -> None:
     held = "in 1750 there were seven of them, and later 14, 21"
 
-    assert renumbered("There were seven in 1750.", held) == "There were ten in 1757."
-    assert renumbered("There was one.", held) is None
-    assert renumbered("Number 7 of them", held) == "Number 28 of them"
-    assert renamed("It came from Vienna.", ["Prague"]) == "It came from Prague."
-    assert renamed("Vienna begins the sentence.", ["Prague"]) is None
+    assert replace_numbers("There were seven in 1750.", held) == "There were ten in 1757."
+    assert replace_numbers("There was one.", held) is None
+    assert replace_numbers("Number 7 of them", held) == "Number 28 of them"
+    assert replace_names("It came from Vienna.", ["Prague"]) == "It came from Prague."
+    assert replace_names("Vienna begins the sentence.", ["Prague"]) is None
 
 
 def test_every_kind_is_planted_and_what_is_wrong_is_never_reworded_away() -> None:
-    planted = plant_sentences(MARA.passages, most=80)
+    planted = create_probe_sentences(MARA.passages, max_sentences=80)
 
-    assert {one.wrong for one in planted} == {None, *WRONG_KINDS}
-    assert planted == plant_sentences(MARA.passages, most=80)
-    right = {(one.sentence, one.document_id) for one in planted if one.wrong is None}
-    wrong = [one for one in planted if one.wrong is not None]
+    assert {one.error_kind for one in planted} == {None, *SENTENCE_ERROR_KINDS}
+    assert planted == create_probe_sentences(MARA.passages, max_sentences=80)
+    right = {(one.sentence, one.document_id) for one in planted if one.error_kind is None}
+    wrong = [one for one in planted if one.error_kind is not None]
     assert len(right) == 80
     assert right.isdisjoint((one.sentence, one.document_id) for one in wrong)
-    assert sum(one.sentence in one.passages[0] for one in planted if one.wrong is None) < 60
-    assert plant_sentences(MARA.passages[:1], most=80) == []
+    assert sum(one.sentence in one.passages[0] for one in planted if one.error_kind is None) < 60
+    assert create_probe_sentences(MARA.passages[:1], max_sentences=80) == []
 
 
 def test_reworded_sentences_are_shorter_or_framed() -> None:
     clocks = [f"The clock {number} is not old, and it runs very well." for number in range(40)]
-    said = {reworded(one) for one in clocks}
+    said = {reword(one) for one in clocks}
 
     assert any("isn't" in one for one in said)
     assert any(one.endswith("is not old, and it runs very well.") for one in said)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from twin_resources.quality.judges.texts import (
     WriterSample,
-    bundled_hands,
-    divided,
-    merged,
-    of_others,
+    bundled_writers,
+    split_for_probes,
+    merge_by_writer,
+    exclude_copies_of_author,
 )
 
 
 def test_a_sample_author_who_was_imported_under_another_name_is_no_other() -> None:
-    hands = bundled_hands(without=[])
+    hands = bundled_writers(exclude=[])
     [tomas] = [hand for hand in hands if hand.name == "tomas-okafor"]
     assert len(hands) >= 2
     # as an import cuts them: other borders, another case, half of the posts
     own = [text.upper() for _, text in tomas.passages[::2]]
 
-    kept = of_others(hands, own)
+    kept = exclude_copies_of_author(hands, own)
 
     assert tomas not in kept
     assert len(kept) == len(hands) - 1
@@ -31,16 +31,18 @@ def test_a_quotation_in_common_does_not_make_two_authors_one() -> None:
     )
     hand = WriterSample("bob", (*passages, ("d9", quoted)))
 
-    assert of_others([hand], [f"She says: {quoted}"]) == [hand]
-    assert of_others([hand], [text for _, text in hand.passages] * 2) == [hand], "too short to know"
-    assert of_others([WriterSample("bob", (("d9", quoted),))], [quoted]) == []
+    assert exclude_copies_of_author([hand], [f"She says: {quoted}"]) == [hand]
+    assert exclude_copies_of_author([hand], [text for _, text in hand.passages] * 2) == [hand], (
+        "too short to know"
+    )
+    assert exclude_copies_of_author([WriterSample("bob", (("d9", quoted),))], [quoted]) == []
 
 
 def test_an_author_in_two_parts_is_one_hand_again() -> None:
-    [hand, *_] = bundled_hands(without=[])
-    parts = divided([hand])
-    assert [part.name for part in (*parts.training, *parts.planted)] == [hand.name] * 2
+    [hand, *_] = bundled_writers(exclude=[])
+    parts = split_for_probes([hand])
+    assert [part.name for part in (*parts.training, *parts.for_probes)] == [hand.name] * 2
 
-    [whole] = merged([*parts.training, *parts.planted])
+    [whole] = merge_by_writer([*parts.training, *parts.for_probes])
 
     assert sorted(whole.passages) == sorted(hand.passages)

@@ -8,7 +8,11 @@ import pytest
 
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer
-from twin_resources.quality.judges.style_features import common_words, masked, windows
+from twin_resources.quality.judges.style_features import (
+    common_words,
+    mask_words,
+    split_into_windows,
+)
 from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
 
 THINGS = ("clock", "river", "bread", "lamp", "tower", "garden", "boat", "letter")
@@ -66,13 +70,13 @@ def test_what_a_text_is_about_is_masked() -> None:
 
     # what one side alone says all the time is how it writes
     assert kept == {"the", "is", "old", "here's", "a", "crucial"}
-    assert masked("The Clock is 1804 “old”,  isn’t it", kept) == 'The X is 0 "old", x x'
+    assert mask_words("The Clock is 1804 “old”,  isn’t it", kept) == 'The X is 0 "old", x x'
 
 
 def test_long_texts_are_cut_to_one_length_and_short_ones_kept() -> None:
-    assert [len(part.split()) for part in windows("word " * 150)] == [60, 60, 30]
-    assert [len(part.split()) for part in windows("word " * 130)] == [60, 60]
-    assert windows("one two") == ["one two"]
+    assert [len(part.split()) for part in split_into_windows("word " * 150)] == [60, 60, 30]
+    assert [len(part.split()) for part in split_into_windows("word " * 130)] == [60, 60]
+    assert split_into_windows("one two") == ["one two"]
 
 
 def test_too_little_text_is_said() -> None:

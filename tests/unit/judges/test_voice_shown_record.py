@@ -11,26 +11,26 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.judges.voice_shown import (
     BAR_CELLS,
     FILE,
-    ShownHabit,
+    VoiceHabit,
     Trait,
-    VoiceShown,
-    bars,
-    newest_voice_shown,
-    read_voice_shown,
-    voice_shown_of,
-    write_voice_shown,
+    VoiceFigures,
+    render_bars,
+    newest_voice_figures_file,
+    read_voice_figures,
+    checkpoint_voice_figures,
+    write_voice_figures,
 )
 
-SHOWN = VoiceShown(
+SHOWN = VoiceFigures(
     habits=(
-        ShownHabit(
+        VoiceHabit(
             "function words",
             "per 100 words",
             (Trait("and", 4.4, 2.2, 3.3), Trait("there", 1.4, 0.0, 0.01)),
             base_apart=1.8,
             tuned_apart=1.2,
         ),
-        ShownHabit(
+        VoiceHabit(
             "openings",
             "% of texts",
             (Trait("the", 10.0, 40.0, 50.0),),
@@ -44,18 +44,18 @@ SHOWN = VoiceShown(
 def record(checkpoints: Path, checkpoint: str) -> Path:
     path = checkpoints / "ann" / checkpoint / "evaluation" / FILE
     path.parent.mkdir(parents=True)
-    write_voice_shown(path, SHOWN, author="ann", checkpoint=checkpoint)
+    write_voice_figures(path, SHOWN, author="ann", checkpoint=checkpoint)
     return path
 
 
 def test_it_is_read_back_and_the_newest_is_found(tmp_path: Path) -> None:
-    assert newest_voice_shown(tmp_path, "ann") is None
-    assert voice_shown_of(tmp_path, "ann", "c1") is None
+    assert newest_voice_figures_file(tmp_path, "ann") is None
+    assert checkpoint_voice_figures(tmp_path, "ann", "c1") is None
     newer, older = record(tmp_path, "c1"), record(tmp_path, "c2")
     os.utime(older, (1, 1))
-    assert newest_voice_shown(tmp_path, "ann") == newer
-    assert read_voice_shown(newer) == voice_shown_of(tmp_path, "ann", "c2") == SHOWN
-    assert newest_voice_shown(tmp_path, "bob") is None
+    assert newest_voice_figures_file(tmp_path, "ann") == newer
+    assert read_voice_figures(newer) == checkpoint_voice_figures(tmp_path, "ann", "c2") == SHOWN
+    assert newest_voice_figures_file(tmp_path, "bob") is None
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 99}', '{"schema": 1, "habits": 3}'])
@@ -63,11 +63,11 @@ def test_a_damaged_or_newer_record_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / FILE
     path.write_text(text)
     with pytest.raises(TwinError, match=FILE):
-        read_voice_shown(path)
+        read_voice_figures(path)
 
 
 def test_bars_share_a_scale_in_a_habit_and_say_who_is_nearer() -> None:
-    lines = bars(SHOWN)
+    lines = render_bars(SHOWN)
     assert lines[0] == "function words, per 100 words"
     assert lines[1].split() == ["author", "base", "tuned"]
     assert lines[2].count("█") == BAR_CELLS + BAR_CELLS // 2 + BAR_CELLS * 3 // 4

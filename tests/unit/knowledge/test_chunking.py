@@ -16,15 +16,15 @@ from twin_assets.corpus.inventory import take_inventory
 from twin_assets.knowledge.chunking import (
     CHUNK_TOKENS,
     DOCUMENT_COLUMNS,
-    TITLE_SHARE,
+    TITLE_LIMIT_DIVISOR,
     Chunk,
-    bounded_title,
+    shorten_title,
     chunk_columns,
     chunk_documents,
-    cut,
-    for_chunks,
+    cut_text,
+    limit_to_chunk_tokens,
     indexed_text,
-    measure,
+    measure_chunk_lengths,
 )
 
 SENTENCE = "The clock went to the workshop on day one, and it didn't come back unchanged."
@@ -33,8 +33,8 @@ SENTENCE = "The clock went to the workshop on day one, and it didn't come back u
 def assert_holds(text: str, *, token_limit: int, title: str = "") -> list[Chunk]:
     """The contract of `cut`: exact, bounded with what stands above it, complete, in order."""
     tokenizer = small_tokenizer(token_limit=token_limit)
-    heading = bounded_title(title, tokenizer)
-    chunks = cut(text, tokenizer, heading=heading)
+    heading = shorten_title(title, tokenizer)
+    chunks = cut_text(text, tokenizer, heading=heading)
     position = 0
     for chunk in chunks:
         assert text[chunk.start : chunk.end] == chunk.text
@@ -103,9 +103,9 @@ def test_a_title_takes_at_most_a_quarter_and_is_cut_after_a_word(
     title: str, token_limit: int
 ) -> None:
     tokenizer = small_tokenizer(token_limit=token_limit)
-    bounded, line = bounded_title(title, tokenizer), " ".join(title.split())
+    bounded, line = shorten_title(title, tokenizer), " ".join(title.split())
     special = tokenizer.count_tokens([""])[0]
-    assert tokenizer.count_tokens([bounded])[0] - special <= token_limit // TITLE_SHARE
+    assert tokenizer.count_tokens([bounded])[0] - special <= token_limit // TITLE_LIMIT_DIVISOR
     assert line.startswith(bounded)
     if bounded != line:
         assert bounded or not line
@@ -114,11 +114,11 @@ def test_a_title_takes_at_most_a_quarter_and_is_cut_after_a_word(
 
 def test_a_title_that_fits_is_whole_and_a_long_one_leaves_room() -> None:
     tokenizer = small_tokenizer(token_limit=64)
-    assert bounded_title("  On carrying\n a clock ", tokenizer) == "On carrying a clock"
-    bounded = bounded_title(f"{SENTENCE} " * 40, tokenizer)
+    assert shorten_title("  On carrying\n a clock ", tokenizer) == "On carrying a clock"
+    bounded = shorten_title(f"{SENTENCE} " * 40, tokenizer)
     assert 0 < tokenizer.count_tokens([bounded])[0] - 2 <= 16
     assert f"{SENTENCE} {SENTENCE}".startswith(bounded)
-    assert len(cut(SENTENCE, tokenizer, heading=bounded)) == 1
+    assert len(cut_text(SENTENCE, tokenizer, heading=bounded)) == 1
 
 
 def test_what_fits_is_one_chunk() -> None:
@@ -171,19 +171,19 @@ def test_joined_characters_are_not_torn() -> None:
 
 def test_a_chunk_is_smaller_than_what_the_embedder_reads() -> None:
     reads_more, reads_less = small_tokenizer(token_limit=256), small_tokenizer(token_limit=64)
-    assert for_chunks(reads_less) == reads_less
-    for_chunk = for_chunks(reads_more)
+    assert limit_to_chunk_tokens(reads_less) == reads_less
+    for_chunk = limit_to_chunk_tokens(reads_more)
     assert (for_chunk.token_limit, for_chunk.revision) == (CHUNK_TOKENS, reads_more.revision)
     frame = chunk_documents(documents("\n\n".join([SENTENCE] * 40)), for_chunk)
     assert CHUNK_TOKENS / 2 < max(frame["token_count"]) <= CHUNK_TOKENS
-    assert measure([frame], for_chunk).too_long == 0
+    assert measure_chunk_lengths([frame], for_chunk).too_long == 0
     whole = chunk_documents(documents("\n\n".join([SENTENCE] * 40)), reads_more)
-    assert measure([whole], for_chunk).too_long > 0, "cut by the embedder's limit"
+    assert measure_chunk_lengths([whole], for_chunk).too_long > 0, "cut by the embedder's limit"
 
 
 def test_a_limit_too_small_to_cut_to_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 32"):
-        cut("text", small_tokenizer(token_limit=16))
+        cut_text("text", small_tokenizer(token_limit=16))
 
 
 def documents(*texts: str) -> pl.DataFrame:
@@ -234,20 +234,22 @@ def test_no_documents_no_chunks() -> None:
 def test_measuring_finds_what_is_too_long_or_miscounted() -> None:
     tokenizer = small_tokenizer()
     chunks = chunk_documents(documents("\n\n".join([SENTENCE] * 9)), tokenizer)
-    good = measure([chunks.clear(), chunks[:1], chunks[1:]], tokenizer)
+    good = measure_chunk_lengths([chunks.clear(), chunks[:1], chunks[1:]], tokenizer)
     assert (good.too_long, good.miscounted, good.chunks) == (0, 0, 3)
     most = max(chunks["token_count"].to_list())
     assert good.longest == most + 1, "the title's token"
     filled = chunks.with_columns(pl.lit("T " * (64 - most + 1)).alias("heading"))
-    assert measure([filled], tokenizer).too_long == 3, "no title may push a text over the limit"
+    assert measure_chunk_lengths([filled], tokenizer).too_long == 3, (
+        "no title may push a text over the limit"
+    )
     long = chunks.with_columns(pl.lit(" ".join([SENTENCE] * 6)).alias("text"))
-    assert measure([long], tokenizer).too_long == 3
+    assert measure_chunk_lengths([long], tokenizer).too_long == 3
     wrong = chunks.with_columns(pl.lit(1, pl.Int64).alias("token_count"))
-    assert measure([wrong], tokenizer).miscounted == 3
+    assert measure_chunk_lengths([wrong], tokenizer).miscounted == 3
     # Its text fits, and its stored count says that it does not.
     claimed = chunks[:1].with_columns(pl.lit(65, pl.Int64).alias("token_count"))
-    assert measure([claimed], tokenizer).too_long == 1
-    assert measure([chunks.clear()], tokenizer).longest == 0
+    assert measure_chunk_lengths([claimed], tokenizer).too_long == 1
+    assert measure_chunk_lengths([chunks.clear()], tokenizer).longest == 0
 
 
 def test_the_shared_posts_are_cut_completely(shared_posts: Path) -> None:

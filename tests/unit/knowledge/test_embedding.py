@@ -3,7 +3,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from twin_assets.knowledge.embedding import unmatched, unusable
+from twin_assets.knowledge.embedding import count_unmatched, count_unusable_vectors
 
 CHUNKS = pl.Series("chunk_id", ["a", "b"])
 
@@ -18,7 +18,9 @@ def rows(**changed: list[object]) -> pl.DataFrame:
 
 
 def counted(table: pl.DataFrame) -> dict[str, int]:
-    return unmatched(table["chunk_id"], CHUNKS) | unusable([table[:1], table[1:]], revision="now")
+    return count_unmatched(table["chunk_id"], CHUNKS) | count_unusable_vectors(
+        [table[:1], table[1:]], revision="now"
+    )
 
 
 def test_a_sound_table_counts_nothing() -> None:

@@ -5,36 +5,38 @@ from __future__ import annotations
 import pytest
 
 from twin_assets.knowledge.named_titles import (
-    MAX_ASKED,
-    MIN_SHARE,
-    FoundFirst,
-    NamedTitles,
-    found_first,
-    named_titles,
+    MAX_QUESTIONS,
+    MIN_FOUND_FIRST_SHARE,
+    TitleSearchResult,
+    TitleQuestions,
+    count_found_first,
+    make_title_questions,
 )
 
 
 def test_titles_of_the_same_words_are_one_and_nameless_posts_are_counted() -> None:
-    named = named_titles(["The Heap", "the heap!", "On bread", "", "…"])
+    named = make_title_questions(["The Heap", "the heap!", "On bread", "", "…"])
     assert set(named.questions) == {"the heap", "on bread"}
     assert (named.titles, named.untitled) == (2, 2)
     assert named.questions["on bread"] == "Can you tell me more about “On bread”?"
-    assert named_titles(["Über Brot"], language="de").questions["über brot"].startswith("Was ")
+    assert (
+        make_title_questions(["Über Brot"], language="de").questions["über brot"].startswith("Was ")
+    )
 
 
 def test_many_titles_are_a_sample_that_stays_while_posts_are_added() -> None:
     titles = [f"Post number {number}" for number in range(5_000)]
-    named = named_titles(titles)
-    assert len(named.questions) == MAX_ASKED
+    named = make_title_questions(titles)
+    assert len(named.questions) == MAX_QUESTIONS
     assert named.titles == 5_000
-    more = named_titles([*titles, *(f"Later {number}" for number in range(50))])
-    assert len(named.questions.keys() & more.questions.keys()) > 0.9 * MAX_ASKED
-    assert found_first(named, {}).metadata()["asked_of"] == "a seeded sample"
+    more = make_title_questions([*titles, *(f"Later {number}" for number in range(50))])
+    assert len(named.questions.keys() & more.questions.keys()) > 0.9 * MAX_QUESTIONS
+    assert count_found_first(named, {}).metadata()["asked_of"] == "a seeded sample"
 
 
 def test_a_post_of_the_same_title_is_as_good_and_another_one_is_not() -> None:
-    named = named_titles(["The heap", "On bread", "Rivers"])
-    found = found_first(
+    named = make_title_questions(["The heap", "On bread", "Rivers"])
+    found = count_found_first(
         named,
         {
             "the heap": ("The Heap", "copy"),
@@ -42,7 +44,7 @@ def test_a_post_of_the_same_title_is_as_good_and_another_one_is_not() -> None:
             "rivers": ("Rivers", "r"),
         },
     )
-    assert (found.first, found.missed) == (2, ("d1",))
+    assert (found.found_first_count, found.missed) == (2, ("d1",))
     assert found.metadata()["found_instead"] == ["d1"]
 
 
@@ -64,7 +66,7 @@ def test_a_post_of_the_same_title_is_as_good_and_another_one_is_not() -> None:
     ],
 )
 def test_three_in_a_hundred_may_be_missed(asked: int, first: int, holds: bool) -> None:
-    named = NamedTitles({str(number): "" for number in range(asked)}, asked, 0)
-    found = FoundFirst(named, first, ())
-    assert found.holds is holds
-    assert found.metadata()["least_share"] == MIN_SHARE
+    named = TitleQuestions({str(number): "" for number in range(asked)}, asked, 0)
+    found = TitleSearchResult(named, first, ())
+    assert found.passes is holds
+    assert found.metadata()["least_share"] == MIN_FOUND_FIRST_SHARE

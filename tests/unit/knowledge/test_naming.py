@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_resources.models.retrieval.naming import named_in, words_of
+from twin_resources.models.retrieval.naming import find_named_titles, normalize_words
 
 TITLES = ["Emacs", "Emacs Lisp", "Emacs Lisp Macros", "The pupil", "Sleeping", "", "…", "火車站"]
 
@@ -32,20 +32,20 @@ TITLES = ["Emacs", "Emacs Lisp", "Emacs Lisp Macros", "The pupil", "Sleeping", "
     ],
 )
 def test_a_title_is_named_by_its_words_in_order(question: str, named: dict[str, int]) -> None:
-    assert named_in(question, TITLES) == named
+    assert find_named_titles(question, TITLES) == named
 
 
 def test_words_are_small_and_in_order() -> None:
-    assert words_of(" C++ — and *Vim*: a Love/Hate story ") == "c and vim a love hate story"
-    assert words_of("Straße") == words_of("STRASSE")
+    assert normalize_words(" C++ — and *Vim*: a Love/Hate story ") == "c and vim a love hate story"
+    assert normalize_words("Straße") == normalize_words("STRASSE")
 
 
 @given(title=st.text(max_size=60), before=st.text(max_size=20), after=st.text(max_size=20))
 def test_a_title_of_two_words_is_named_wherever_it_stands(
     title: str, before: str, after: str
 ) -> None:
-    found = named_in(f"{before} {title} {after}", [title])
-    if " " in words_of(title):
+    found = find_named_titles(f"{before} {title} {after}", [title])
+    if " " in normalize_words(title):
         assert found == {title: 1}
-    elif not words_of(title):
+    elif not normalize_words(title):
         assert found == {}

@@ -10,7 +10,7 @@ from tests.unit.judges.test_entailment import WORDS, cross_encoder
 from tests.unit.knowledge.test_selection import passage
 from twin_resources.errors import TwinError
 from twin_resources.models.retrieval.reranker import (
-    BATCH,
+    BATCH_PAIRS,
     Reranker,
     load_reranker,
     reranker_folder,
@@ -31,9 +31,9 @@ def test_a_score_is_the_models_output_and_does_not_hang_on_its_batch(folder: Pat
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     reranker = Reranker(folder)
-    texts = (TEXTS * 3)[: BATCH + 3]
-    together = reranker.scores(QUESTION, texts)
-    alone = [reranker.scores(QUESTION, [text])[0] for text in texts]
+    texts = (TEXTS * 3)[: BATCH_PAIRS + 3]
+    together = reranker.score(QUESTION, texts)
+    alone = [reranker.score(QUESTION, [text])[0] for text in texts]
     assert together == pytest.approx(alone, abs=1e-5)
     assert len({round(score, 4) for score in together[: len(TEXTS)]}) > len(TEXTS) // 2
 
@@ -41,8 +41,8 @@ def test_a_score_is_the_models_output_and_does_not_hang_on_its_batch(folder: Pat
     with torch.inference_mode():
         logits = AutoModelForSequenceClassification.from_pretrained(folder)(**encoded).logits
     assert together[0] == pytest.approx(float(logits[0, 0]), abs=1e-5)
-    assert reranker.scores(QUESTION, []) == []
-    assert len(reranker.scores(QUESTION, [" ".join(WORDS * 40)])) == 1, "cut, not refused"
+    assert reranker.score(QUESTION, []) == []
+    assert len(reranker.score(QUESTION, [" ".join(WORDS * 40)])) == 1, "cut, not refused"
 
 
 def test_passages_stand_by_their_scores_and_what_the_question_names_first(folder: Path) -> None:
@@ -51,15 +51,15 @@ def test_passages_stand_by_their_scores_and_what_the_question_names_first(folder
         passage(f"d{at}", at, title="The long wait" if at == 3 else "", text=text)
         for at, text in enumerate(TEXTS[:8])
     ]
-    ranked = reranker.ranked(QUESTION, passages)
-    scores = reranker.scores(
+    ranked = reranker.rerank(QUESTION, passages)
+    scores = reranker.score(
         QUESTION, [f"{p.title}\n\n{p.text}" if p.title else p.text for p in passages]
     )
     expected = sorted(range(8), key=lambda at: -scores[at])
     assert [one.position for one in ranked] == expected
     assert expected != sorted(expected), "the order is the model's"
     assert [one.score for one in ranked] == pytest.approx([scores[at] for at in expected], abs=1e-5)
-    asked = reranker.ranked("what of the long wait", passages)
+    asked = reranker.rerank("what of the long wait", passages)
     assert asked[0].position == 3
     assert {one.chunk_id for one in asked} == {one.chunk_id for one in passages}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twin_resources.models.retrieval.search import Passage
-from twin_resources.models.retrieval.selection import best_hits, with_neighbours
+from twin_resources.models.retrieval.selection import select_hits, add_neighbours
 
 
 def passage(
@@ -19,27 +19,27 @@ def names(passages: tuple[Passage, ...]) -> list[str]:
 
 def test_one_that_does_not_fit_is_passed_over() -> None:
     ranked = [passage("a", 0), passage("b", 0, tokens=250), passage("c", 0), passage("d", 0)]
-    assert names(tuple(best_hits(ranked, limit=4, token_budget=300))) == ["a0", "c0", "d0"]
-    assert names(tuple(best_hits(ranked, limit=2, token_budget=300))) == ["a0", "c0"]
-    assert best_hits(ranked, limit=4, token_budget=99) == []
+    assert names(tuple(select_hits(ranked, limit=4, token_budget=300))) == ["a0", "c0", "d0"]
+    assert names(tuple(select_hits(ranked, limit=2, token_budget=300))) == ["a0", "c0"]
+    assert select_hits(ranked, limit=4, token_budget=99) == []
 
 
 def test_a_post_has_two_hits_at_most_and_the_next_post_its_place() -> None:
     ranked = [*(passage("a", at) for at in (1, 5, 9)), passage("b", 0)]
-    assert names(tuple(best_hits(ranked, limit=3, token_budget=1000))) == ["a1", "a5", "b0"]
+    assert names(tuple(select_hits(ranked, limit=3, token_budget=1000))) == ["a1", "a5", "b0"]
 
 
 def test_a_posts_passages_stand_in_its_order_and_the_best_post_first() -> None:
     hits = [passage("a", 5), passage("b", 2), passage("a", 4), passage("a", 9)]
     beside = {"a5": [passage("a", 6), passage("a", 4)], "b2": [passage("b", 3), passage("b", 1)]}
-    shown = with_neighbours(hits, beside, token_budget=1000)
+    shown = add_neighbours(hits, beside, token_budget=1000)
     assert names(shown) == ["a4", "a5", "a6", "b1", "b2", "b3", "a9"]
-    assert with_neighbours(hits, {}, token_budget=1000)[0] is hits[2], "the hit, not its neighbour"
+    assert add_neighbours(hits, {}, token_budget=1000)[0] is hits[2], "the hit, not its neighbour"
 
 
 def test_neighbours_take_what_the_hits_leave_over_the_best_hits_first() -> None:
     hits = [passage("a", 5), passage("b", 2)]
     beside = {"a5": [passage("a", 6), passage("a", 4)], "b2": [passage("b", 3), passage("b", 1)]}
-    assert names(with_neighbours(hits, beside, token_budget=299)) == ["a5", "b2"]
-    assert names(with_neighbours(hits, beside, token_budget=300)) == ["a5", "a6", "b2"]
-    assert names(with_neighbours(hits, beside, token_budget=500)) == ["a4", "a5", "a6", "b2", "b3"]
+    assert names(add_neighbours(hits, beside, token_budget=299)) == ["a5", "b2"]
+    assert names(add_neighbours(hits, beside, token_budget=300)) == ["a5", "a6", "b2"]
+    assert names(add_neighbours(hits, beside, token_budget=500)) == ["a4", "a5", "a6", "b2", "b3"]

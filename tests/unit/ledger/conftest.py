@@ -62,7 +62,9 @@ class World:
 
     def ledger(self, **rules: Any) -> Ledger:
         rules_of_test = LedgerRules(**rules)
-        return Ledger(self.state, self.client, rules_of_test, counted=lambda: self.counted)
+        return Ledger(
+            self.state, self.client, rules_of_test, load_counted_scores=lambda: self.counted
+        )
 
     def at(self, moment: datetime) -> World:
         self.now = moment

@@ -14,12 +14,12 @@ from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import MORNING, World, trace_name
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.interactions_frame import of_readers
+from twin_resources.quality.ledger.interactions_frame import reader_interactions
 from twin_resources.quality.ledger.ledger import Ledger
 from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.storing import LedgerWriter
-from twin_resources.quality.retraining.alarm_records import not_counted
+from twin_resources.quality.retraining.alarm_records import count_excluded_scores
 from twin_resources.registry.route_names import FRONT_DESK
 
 NEXT_DAY = (MORNING + timedelta(days=1)).replace(hour=0, minute=0)
@@ -111,7 +111,7 @@ def test_a_vote_that_was_held_back_gets_no_second_try_by_a_change(
         connection.execute(sa.update(table).values(status=status))
     world.vote(1, 0.0)
     assert world.pass_time(minutes=61).sync().changed == 1
-    with world.state.reading() as connection:
+    with world.state.read_transaction() as connection:
         [row] = connection.execute(sa.select(table.c.value, table.c.status))
     assert tuple(row) == (0.0, status)
 
@@ -159,7 +159,7 @@ def test_what_never_counts_is_counted_with_its_reason(world: World) -> None:
     expected = {
         "out_of_range": 2, "unknown_trace": 2, "other_author": 1, "not_a_number": 1, "no_trace": 1,
     }  # fmt: skip
-    assert report.bad == expected
+    assert report.invalid_scores == expected
     assert report.scores == 7
     assert "7 that never count" in report.message
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
@@ -186,13 +186,13 @@ def test_nan_from_a_server_that_speaks_loose_json_never_counts() -> None:
 
 def test_a_trace_that_arrives_after_its_score_makes_it_count(world: World) -> None:
     world.vote(7, 1.0)
-    assert world.tick().bad == {"unknown_trace": 1}
+    assert world.tick().invalid_scores == {"unknown_trace": 1}
     # it waited in an outbox: its start is long before the frontier, so a new score looks it up
     world.at(MORNING - timedelta(hours=3)).answer(7)
     world.at(MORNING + timedelta(minutes=10)).vote(7, 0.0, reader="r2")
     world.tick()
-    with world.state.reading() as connection:
-        assert not_counted(connection, "ann") == {}
+    with world.state.read_transaction() as connection:
+        assert count_excluded_scores(connection, "ann") == {}
     by_id = [one for one in world.client.asked if trace_name(7) in one.get("filter", "")]
     assert [one["fromStartTime"][:7] for one in by_id] == ["2026-08"] * 2, "as far as is kept"
     # without any time a Langfuse looks through all that it has
@@ -303,7 +303,7 @@ def test_a_failed_read_is_told_and_is_no_empty_read(world: World, error: TraceSt
     report = world.sync()
     assert "trace store un" in report.problem
     assert error.found in report.message
-    assert (report.deleted, report.settled, report.caught_up) == (0, {}, False)
+    assert (report.deleted, report.settled, report.is_caught_up) == (0, {}, False)
     report = world.tick()
     assert (report.problem, report.settled) == ("", {"ann": 1})
     assert vote
@@ -475,8 +475,8 @@ def test_a_score_more_than_a_week_late_is_read_and_counts(world: World) -> None:
     for day in range(12, 15):
         world.at(MORNING + timedelta(days=day)).sync()
     assert [value for *_, value in values(world)] == [1.0, 0.0]
-    with world.state.reading() as connection:
-        counted = not_counted(connection, "ann")
+    with world.state.read_transaction() as connection:
+        counted = count_excluded_scores(connection, "ann")
     assert counted == {"late: its reader's day was settled": 1}
 
 
@@ -490,9 +490,9 @@ def test_a_vote_changed_on_another_day_is_one_the_last_word_counts(world: World)
         tally = SyncReport()
         writer = LedgerWriter(world.state, lease, tally, "daily")
         for rows in ([first], [later], [first], [later, first], [first, later], [first]):
-            with writer.writing() as connection:
+            with writer.transaction() as connection:
                 writer.put_scores(connection, rows)
-    with world.state.reading() as connection:
+    with world.state.read_transaction() as connection:
         stored = connection.execute(sa.select(ledger_tables.scores)).mappings().all()
     assert [(row["value"], row["status"]) for row in stored] == [(0.0, "open")]
     assert tally.changed == 1
@@ -553,11 +553,13 @@ def test_a_ledger_without_servers_and_batches_is_upgraded(world: World) -> None:
     world.tick()
     rows = world.ledger().interactions("ann")
     assert rows["batch"].to_list() == [False, True]
-    assert of_readers(rows).height == of_readers(rows.lazy()).collect().height == 1
-    assert of_readers(rows.drop("batch")).height == 2
+    assert (
+        reader_interactions(rows).height == reader_interactions(rows.lazy()).collect().height == 1
+    )
+    assert reader_interactions(rows.drop("batch")).height == 2
     # what the front desk has answered is shown to no judge, and replayed for nobody
-    assert of_readers(rows.with_columns(route=pl.lit(FRONT_DESK))).is_empty()
-    with world.state.reading() as connection:
+    assert reader_interactions(rows.with_columns(route=pl.lit(FRONT_DESK))).is_empty()
+    with world.state.read_transaction() as connection:
         found = connection.execute(sa.text("SELECT server FROM ledger_traces ORDER BY trace_id"))
         assert [str(row.server) for row in found] == ["", "llama 2"]
         number = "SELECT number FROM schema_number WHERE store = 'ledger'"
@@ -588,9 +590,9 @@ def test_a_day_settles_at_most_three_usual_ones(world: World) -> None:
         report = world.at(MORNING + timedelta(days=5, hours=hours)).sync(requests_per_minute=10_000)
     settled_by_day = [value for *_, value in values(world)]
     assert (settled_by_day.count(1.0), settled_by_day.count(0.0)) == (48, 36)
-    with world.state.reading() as connection:
-        assert not_counted(connection, "ann") == {
+    with world.state.read_transaction() as connection:
+        assert count_excluded_scores(connection, "ann") == {
             "of a day with more than three usual days have": 64
         }
-    assert report.held["beyond"] == 0, "each is told once"
+    assert report.unsettled_days["beyond"] == 0, "each is told once"
     assert world.tick().settled == {}

@@ -14,8 +14,8 @@ from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import MORNING, World, trace_name
 from twin_resources.authors.score_settings import read_scores
 from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
-from twin_resources.quality.ledger.scores import score_row, with_trace
-from twin_resources.quality.retraining.alarm_records import not_counted
+from twin_resources.quality.ledger.scores import score_row, complete_from_trace
+from twin_resources.quality.retraining.alarm_records import count_excluded_scores
 
 NEXT_DAY = (MORNING + timedelta(days=1)).replace(hour=0, minute=0)
 
@@ -38,8 +38,8 @@ def settled(world: World, author: str = "ann") -> list[tuple[str, str, str, floa
 
 
 def lost(world: World) -> dict[str, int]:
-    with world.state.reading() as connection:
-        return not_counted(connection, "ann")
+    with world.state.read_transaction() as connection:
+        return count_excluded_scores(connection, "ann")
 
 
 def test_each_reader_of_200_counts_by_the_trace(world: World) -> None:
@@ -94,7 +94,7 @@ def test_scales_categories_and_evaluators(world: World) -> None:
     world.post(2, "correct", 0.5, source="EVAL")
     world.post(2, "stars", 7)
     world.post(2, "mood", "so-so")
-    assert world.tick().bad == {"out_of_range": 1, "unknown_category": 1}
+    assert world.tick().invalid_scores == {"out_of_range": 1, "unknown_category": 1}
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert sorted(settled(world)) == [
         ("judge:correct", "v1", "short", 0.5),
@@ -116,9 +116,9 @@ def test_what_is_not_mapped_is_counted_by_name(world: World) -> None:
     world.post(1, "tone", "dry")
     world.post(3, "tone", "A reader's own words.", dataType="TEXT")
     report = world.tick()
-    assert (report.scores, report.bad) == (4, {"not_mapped": 4})
-    with world.state.reading() as connection:
-        assert not_counted(connection, "ann") == {
+    assert (report.scores, report.invalid_scores) == (4, {"not_mapped": 4})
+    with world.state.read_transaction() as connection:
+        assert count_excluded_scores(connection, "ann") == {
             "not in [scores]: tone": 1,
             "not in [scores]: user-feedback": 2,
         }
@@ -167,7 +167,7 @@ def test_a_score_of_another_name_waits_for_its_trace(world: World) -> None:
     counts(world, user_feedback="thumbs")
     world.post(7, "user-feedback", 1)
     world.vote(8, 1.0)
-    assert world.tick().bad == {"unknown_trace": 2}
+    assert world.tick().invalid_scores == {"unknown_trace": 2}
     world.at(MORNING - timedelta(hours=3)).answer(7, 8, **{"twin.reader": "r1"})
     world.at(MORNING + timedelta(minutes=10)).post(7, "user-feedback", 0)
     world.tick()
@@ -195,7 +195,7 @@ def test_a_ledger_that_knew_two_streams_is_upgraded(world: World) -> None:
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert sorted(stream for stream, *_ in settled(world)) == ["judge:topic@p1", "thumbs"]
     assert world.ledger().interactions("ann")["votes"].to_list() == [1, 0]
-    with world.state.reading() as connection:
+    with world.state.read_transaction() as connection:
         number = "SELECT number FROM schema_number WHERE store = 'ledger'"
         assert connection.execute(sa.text(number)).scalar() == SCHEMA_NUMBER
 
@@ -206,7 +206,7 @@ def test_recorded_scores_of_langfuse_become_rows(shared_data: Path) -> None:
     trace = {"author": "ann", "version": "v3", "prompt_class": "short", "reader": "r9"}
     mapped = read_scores({"page": "thumbs"})
     for score in recorded["response"]["data"]:
-        row = with_trace(score_row(score), trace, lambda _: mapped)
+        row = complete_from_trace(score_row(score), trace, lambda _: mapped)
         assert (row["kind"], row["stream"], row["value"], row["reader"], row["status"]) == (
             "vote",
             "thumbs",
@@ -223,7 +223,9 @@ def test_who_annotates_in_the_page_is_the_reader() -> None:
         "subject": {"kind": "observation", "id": "o", "traceId": trace_name(1)},
     }  # fmt: skip
     trace = {"author": "ann", "version": "v3", "prompt_class": "short", "reader": "r9"}
-    row = with_trace(score_row(score), trace, lambda _: read_scores({"quality": "quality"}))
+    row = complete_from_trace(
+        score_row(score), trace, lambda _: read_scores({"quality": "quality"})
+    )
     assert (row["reader"], row["trace_id"], row["stream"]) == (
         "annotation:mara",
         trace_name(1),

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import MORNING, World, trace_name
-from twin_resources.observability.trace_store.posted_scores import ScoreRow, score_of
+from twin_resources.observability.trace_store.posted_scores import ScoreRow, build_score_row
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.statistics.poisoning import admitted
+from twin_resources.statistics.poisoning import admit_reader_days
 
 Vote = tuple[str, str, int, float, int]  # id, reader, trace, value, arrival in milliseconds
 
@@ -32,7 +32,7 @@ def put_votes(world: World, votes: list[Vote]) -> None:
             "value": value,
             "metadata": {"twin.reader": reader, "twin.authors": "*"},
         }
-        rows.append(score_of(body, now_ms=stamp))
+        rows.append(build_score_row(body, now_ms=stamp))
     for start in range(0, len(rows), 20_000):
         world.tables.put_scores(rows[start : start + 20_000])
 
@@ -48,7 +48,7 @@ def drain(world: World, *, most_ticks: int, seconds: float = 60.0) -> int:
         assert report.problem == "", report.message
         assert report.requests <= 20
         assert report.seconds < seconds
-        if report.caught_up:
+        if report.is_caught_up:
             return tick
     raise AssertionError(f"not caught up after {most_ticks} ticks: {report.message}")
 
@@ -122,7 +122,7 @@ def test_three_of_fifty_readers_who_vote_a_hundred_times_are_three_values_a_day(
         for _ in range(4):
             world.pass_time(hours=2).sync()
     world.at(MORNING + timedelta(days=11)).sync()
-    with world.state.reading() as connection:
+    with world.state.read_transaction() as connection:
         counted = "SELECT unit, COUNT(*) FROM ledger_settled GROUP BY unit"
         found = connection.execute(sa.text(counted))
         shares: dict[str, int] = {row[0]: row[1] for row in found}
@@ -157,7 +157,7 @@ def test_one_key_is_one_reader_and_too_large_a_share_is_reported(world: World) -
         .where(ledger_tables.scores.c.status == "capped")
         .group_by(ledger_tables.scores.c.author, ledger_tables.scores.c.reader)
     )
-    with world.state.reading() as connection:
+    with world.state.read_transaction() as connection:
         held = [tuple(row) for row in connection.execute(statement)]
     assert held == [("ann", "one key", 40 * (12 - len(bad)))]
 
@@ -167,4 +167,4 @@ def test_the_bound_never_locks_out_readers_who_come_equally_often() -> None:
         counted: Counter[str] = Counter()
         for number in range(40 * readers):  # one reader a day, in turn
             reader = number % readers
-            assert admitted([f"r{reader}"], counted) == [True], (readers, number)
+            assert admit_reader_days([f"r{reader}"], counted) == [True], (readers, number)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.privacy.lookalikes import Lookalike, lookalikes
 from tests.unit.privacy.plants import Plant, plants
-from twin_resources.privacy import find_personal, redact
+from twin_resources.privacy import find_personal_data, redact
 
 GOAL = 0.9
 FOUND = plants(20, each=60)
@@ -27,7 +27,7 @@ def is_found(plant: Plant, sentence: str) -> bool:
     text = sentence.format(f"{plant.before}{plant.value}{plant.after}")
     start = text.index(plant.value)
     end = start + len(plant.value)
-    spans = find_personal(text, region=plant.region)
+    spans = find_personal_data(text, region=plant.region)
     covered = any(
         span.kind == plant.kind and span.start <= start and span.end >= end for span in spans
     )
@@ -61,7 +61,9 @@ def test_a_wrong_check_digit_is_not_found() -> None:
         for plant in GROUPS[group]:
             last = plant.value[-1]
             other = plant.value[:-1] + str((int(last) + 1) % 10)
-            assert not any(span.kind == plant.kind for span in find_personal(f"see {other} here"))
+            assert not any(
+                span.kind == plant.kind for span in find_personal_data(f"see {other} here")
+            )
 
 
 LOOKALIKES: defaultdict[str, list[Lookalike]] = defaultdict(list)
@@ -73,7 +75,7 @@ for lookalike in lookalikes(20, each=25):
 def test_one_of_a_hundred_lookalikes_is_touched_at_most(group: str) -> None:
     """Ranges, prices, dates, ISBNs, dumps and the like, each in six languages."""
     touched = [
-        one.text for one in LOOKALIKES[group] if find_personal(one.text, region=one.language)
+        one.text for one in LOOKALIKES[group] if find_personal_data(one.text, region=one.language)
     ]
     assert len(touched) <= 0.01 * len(LOOKALIKES[group]), touched
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from twin_resources.privacy import (
     KINDS,
     TextSpan,
-    count_personal,
-    find_personal,
+    redact_and_count,
+    find_personal_data,
     redact,
-    replace_personal,
+    redact_text,
 )
-from twin_resources.privacy.kinds import joined
-from twin_resources.privacy.stated_data import find_stated
+from twin_resources.privacy.kinds import merge_overlapping
+from twin_resources.privacy.stated_data import find_stated_personal_data
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ from twin_resources.privacy.stated_data import find_stated
     ],
 )
 def test_personal_data_is_replaced_by_what_it_was(text: str, replaced: str) -> None:
-    assert replace_personal(text) == replaced
+    assert redact_text(text) == replaced
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,14 @@ def test_personal_data_is_replaced_by_what_it_was(text: str, replaced: str) -> N
 )
 def test_what_only_looks_like_it_stays(text: str) -> None:
     assert redact(text).text is text
-    assert find_personal(text) == ()
+    assert find_personal_data(text) == ()
 
 
 def test_kinds_are_counted() -> None:
     text = "a@bell.org, b@bell.org, 93.184.216.34"
     assert redact(text).counts == {"e-mail": 2, "ip address": 1}
-    assert count_personal(text)[1] == {"e-mail": 2, "ip address": 1}
-    assert count_personal("")[1] == {}
+    assert redact_and_count(text)[1] == {"e-mail": 2, "ip address": 1}
+    assert redact_and_count("")[1] == {}
 
 
 def test_a_region_or_language_says_how_numbers_are_written() -> None:
@@ -143,7 +143,7 @@ def test_a_region_or_language_says_how_numbers_are_written() -> None:
     ],
 )
 def test_columns_lists_and_versions_are_no_numbers_of_a_region(text: str, region: str) -> None:
-    assert find_personal(text, region=region) == ()
+    assert find_personal_data(text, region=region) == ()
 
 
 @pytest.mark.parametrize("region", ["", "en", "de", "fr", "es", "pt", "it", "nl"])
@@ -168,7 +168,7 @@ def test_columns_lists_and_versions_are_no_numbers_of_a_region(text: str, region
     ],
 )
 def test_numbers_that_are_nobodys_stay(text: str, region: str) -> None:
-    assert find_personal(text, region=region) == ()
+    assert find_personal_data(text, region=region) == ()
 
 
 @pytest.mark.parametrize(
@@ -193,12 +193,12 @@ def test_overlapping_spans_are_one_of_the_surer_kind() -> None:
         TextSpan(9, 12, "phone"),
         TextSpan(20, 21, "iban"),
     ]
-    assert joined(spans) == (
+    assert merge_overlapping(spans) == (
         TextSpan(0, 9, "card"),
         TextSpan(9, 12, "phone"),
         TextSpan(20, 21, "iban"),
     )
-    assert joined([]) == ()
+    assert merge_overlapping([]) == ()
 
 
 _PIECES = st.sampled_from(
@@ -234,7 +234,7 @@ def test_redacted_text_has_nothing_left(text: str, region: str) -> None:
 @settings(max_examples=400)
 @given(_TEXTS, _REGIONS)
 def test_spans_stand_in_order_and_do_not_overlap(text: str, region: str) -> None:
-    spans = find_personal(text, region=region)
+    spans = find_personal_data(text, region=region)
     assert all(0 <= span.start < span.end <= len(text) for span in spans)
     assert all(one.end <= other.start for one, other in pairwise(spans))
     assert (redact(text, region=region).text is text) == (not spans)
@@ -244,7 +244,7 @@ def test_spans_stand_in_order_and_do_not_overlap(text: str, region: str) -> None
 def test_a_text_that_was_cut_is_clean_after_another_look(text: str, most: int) -> None:
     """The ledger cuts long texts after replacing; the table replaces again."""
     stored = redact(redact(text).text[:most]).text
-    assert find_personal(stored) == ()
+    assert find_personal_data(stored) == ()
 
 
 _ADVERSARIAL = (
@@ -276,7 +276,7 @@ def test_the_time_grows_no_faster_than_the_text(piece: str) -> None:
         text = piece * (length // len(piece))
         started = time.process_time()
         redact(text)
-        list(find_stated(text))
+        list(find_stated_personal_data(text))
         return time.process_time() - started
 
     seconds(2_000)

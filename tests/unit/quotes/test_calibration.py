@@ -8,7 +8,7 @@ import pytest
 from twin_resources.models.quotes.calibration import (
     calibrate,
     deciding_scores,
-    drawn,
+    sample_indexes,
 )
 from twin_resources.models.quotes.quoter import MIN_PASSAGES
 
@@ -39,15 +39,17 @@ def test_with_few_sentences_the_questions_to_others_decide_by_the_nearest_passag
 def test_a_sentence_does_not_find_its_own_passage() -> None:
     passages = np.eye(4, dtype=np.float32)
     asked = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, 0.6, 0.8, 0.0]], np.float32)
-    left_out = deciding_scores(asked, passages, left_out=[[0], [2]])
+    left_out = deciding_scores(asked, passages, excluded_passages=[[0], [2]])
     assert left_out == pytest.approx([0.0, 0.2])
-    assert deciding_scores(asked, passages, left_out=[[0, 1, 2, 3], []]) == pytest.approx([1.4 / 3])
+    assert deciding_scores(asked, passages, excluded_passages=[[0, 1, 2, 3], []]) == pytest.approx(
+        [1.4 / 3]
+    )
     assert deciding_scores(asked, passages) == pytest.approx([1 / 3, 1.4 / 3])
 
 
 def test_a_draw_depends_on_the_names_alone() -> None:
     names = [f"post-{number}" for number in range(50)]
-    chosen = {names[place] for place in drawn(names, 10)}
+    chosen = {names[place] for place in sample_indexes(names, 10)}
     backwards = list(reversed(names))
-    assert {backwards[place] for place in drawn(backwards, 10)} == chosen
+    assert {backwards[place] for place in sample_indexes(backwards, 10)} == chosen
     assert len(chosen) == 10

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from twin_resources.models.quotes.passages import (
     MAX_WORDS,
-    embedded_places,
-    embedded_text,
-    passages_of,
+    embedded_sentence_spans,
+    build_embedded_text,
+    cut_into_passages,
     word_count,
 )
 
@@ -20,11 +20,11 @@ PARAGRAPH = " ".join([LONG] * 4)  # 52 words
 
 
 def shown(text: str, **options: str) -> list[str]:
-    return [text[passage.start : passage.end] for passage in passages_of(text, **options)]
+    return [text[passage.start : passage.end] for passage in cut_into_passages(text, **options)]
 
 
 def searched(text: str) -> list[str]:
-    return [text[slice(*passage.searched)] for passage in passages_of(text)]
+    return [text[slice(*passage.searched_span)] for passage in cut_into_passages(text)]
 
 
 def test_a_paragraph_is_shown_whole() -> None:
@@ -48,7 +48,7 @@ def test_what_turns_the_meaning_in_the_next_paragraph_is_shown() -> None:
 
 def test_a_long_paragraph_is_cut_between_sentences() -> None:
     text = " ".join([LONG] * 20)  # 260 words
-    passages = passages_of(text)
+    passages = cut_into_passages(text)
     assert all(word_count(text[passage.start : passage.end]) <= MAX_WORDS for passage in passages)
     assert passages[0].start == 0
     assert passages[-1].end == len(text)
@@ -67,9 +67,9 @@ def test_no_passage_reaches_over_what_is_not_prose() -> None:
 
 def test_code_between_paragraphs_is_shown_with_them_and_not_searched() -> None:
     text = "Print the details of the commit without a pager:\n\n```bash\ngit --no-pager show\n```"
-    (passage,) = passages_of(text)
+    (passage,) = cut_into_passages(text)
     assert text[passage.start : passage.end] == text
-    assert text[slice(*passage.searched)] == "Print the details of the commit without a pager:"
+    assert text[slice(*passage.searched_span)] == "Print the details of the commit without a pager:"
     long_code = "```\n" + "line\n" * 30 + "```"
     before = "It is a long listing that nobody reads."
     assert shown(f"{before}\n\n{long_code}") == [before]
@@ -100,7 +100,7 @@ def test_items_of_a_list_come_without_their_first_marker() -> None:
 
 def test_abbreviations_end_no_sentence() -> None:
     text = "Mr. Graham made it in 1720, e.g. for a church. It still goes today."
-    (passage,) = passages_of(text)
+    (passage,) = cut_into_passages(text)
     assert [text[start:end] for start, end in passage.sentences] == [
         "Mr. Graham made it in 1720, e.g. for a church.",
         "It still goes today.",
@@ -109,10 +109,10 @@ def test_abbreviations_end_no_sentence() -> None:
 
 def test_other_scripts_have_sentences_and_words_too() -> None:
     text = "時計は静かに動いています。油は八年で乾きます。その後に軸が減ります。"
-    (passage,) = passages_of(text, language="ja")
+    (passage,) = cut_into_passages(text, language="ja")
     assert len(passage.sentences) == 3
     assert 10 < word_count(text) < 25
-    many = passages_of(text * 12, language="ja")
+    many = cut_into_passages(text * 12, language="ja")
     assert all(word_count((text * 12)[one.start : one.end]) <= MAX_WORDS for one in many)
 
 
@@ -122,10 +122,11 @@ def test_what_is_too_short_answers_nobody() -> None:
 
 
 def test_the_embedded_text_names_the_post_and_neither_address_nor_code() -> None:
-    said = embedded_text("On oil", "See [the oil can](https://example.org/a_(b)) there.")
+    said = build_embedded_text("On oil", "See [the oil can](https://example.org/a_(b)) there.")
     assert said == "On oil\nSee the oil can there."
     assert (
-        embedded_text("", "Run it:\n\n```\nmake\n```\n\nThen wait.") == "Run it:\n\n \n\nThen wait."
+        build_embedded_text("", "Run it:\n\n```\nmake\n```\n\nThen wait.")
+        == "Run it:\n\n \n\nThen wait."
     )
 
 
@@ -134,9 +135,11 @@ def test_sentences_are_found_again_in_the_embedded_text() -> None:
         "First [the oil](https://example.org/a). Then:\n\n```\nmake\n```\n\n"
         "Wait for *it*. And [see](b.md) it dry."
     )
-    (passage,) = passages_of(text)
-    whole = embedded_text("On oil", text[slice(*passage.searched)])
-    said = [whole[start:end].strip() for start, end in embedded_places("On oil", text, passage)]
+    (passage,) = cut_into_passages(text)
+    whole = build_embedded_text("On oil", text[slice(*passage.searched_span)])
+    said = [
+        whole[start:end].strip() for start, end in embedded_sentence_spans("On oil", text, passage)
+    ]
     assert said == ["First the oil.", "Then:", "Wait for *it*.", "And see it dry."]
 
 
@@ -146,9 +149,9 @@ BLOCKS = st.lists(st.lists(SENTENCE, min_size=1, max_size=4).map(". ".join), max
 
 @given(BLOCKS.map("\n\n".join))
 def test_places_are_exact_whatever_stands_there(text: str) -> None:
-    passages = passages_of(text)
+    passages = cut_into_passages(text)
     for passage in passages:
-        begin, stop = passage.searched
+        begin, stop = passage.searched_span
         assert 0 <= passage.start <= begin < stop <= passage.end <= len(text)
         assert not text[passage.start].isspace()
         assert not text[passage.end - 1].isspace()
@@ -156,4 +159,4 @@ def test_places_are_exact_whatever_stands_there(text: str) -> None:
         assert stop == passage.sentences[-1][1]
         for (_, end), (start, _) in zip(passage.sentences, passage.sentences[1:], strict=False):
             assert end <= start
-    assert len({passage.searched[0] for passage in passages}) == len(passages)
+    assert len({passage.searched_span[0] for passage in passages}) == len(passages)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from twin_resources.models.quotes.token_vectors import pack, token_cosines
+from twin_resources.models.quotes.token_vectors import pack_token_vectors, token_cosines
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -16,7 +16,7 @@ def test_cosines_of_packed_vectors_are_near_those_of_the_vectors() -> None:
     chance = np.random.default_rng(0)
     passages = [chance.standard_normal((tokens, 384)).astype(np.float32) for tokens in (5, 1, 90)]
     question = passages[2][:7] + chance.standard_normal((7, 384)).astype(np.float32)
-    found = token_cosines(question, [pack(passage) for passage in passages])
+    found = token_cosines(question, [pack_token_vectors(passage) for passage in passages])
     for cosines, passage in zip(found, passages, strict=True):
         assert cosines.shape == (7, len(passage))
         assert np.abs(cosines - unit(question) @ unit(passage).T).max() < 0.03
@@ -26,13 +26,15 @@ def test_cosines_of_packed_vectors_are_near_those_of_the_vectors() -> None:
 @pytest.mark.parametrize("length", [1e-3, 1.0, 1e3])
 def test_only_directions_are_kept(length: float) -> None:
     states = np.array([[7, -7, 0, 3], [-1, 2, 6, -7]], np.float32)
-    packed = pack(states * length)
+    packed = pack_token_vectors(states * length)
     assert len(packed) == states.size // 2
-    assert packed == pack(states)
+    assert packed == pack_token_vectors(states)
     (cosines,) = token_cosines(states, [packed])
     np.testing.assert_allclose(cosines, unit(states) @ unit(states).T, atol=1e-6)
 
 
 def test_a_vector_of_zeros_is_near_to_nothing() -> None:
-    (cosines,) = token_cosines(np.ones((1, 4), np.float32), [pack(np.zeros((2, 4), np.float32))])
+    (cosines,) = token_cosines(
+        np.ones((1, 4), np.float32), [pack_token_vectors(np.zeros((2, 4), np.float32))]
+    )
     assert cosines.tolist() == [[0.0, 0.0]]

@@ -21,5 +21,5 @@ def no_worse(version: int, *, ratio: float = 0.98, high: float | None = 0.99) ->
 
 def beside_stable(registry: Registry, author: str, *, high: float = 0.99) -> tuple[GateClaim, ...]:
     """As the gate compares with whatever is stable now; nothing where nothing is."""
-    stable = registry.stable(author)
+    stable = registry.stable_version(author)
     return () if stable is None else (no_worse(stable.version, high=high),)

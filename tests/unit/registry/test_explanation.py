@@ -12,7 +12,7 @@ import pytest
 from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_resources.errors import TwinError
-from twin_resources.registry.explanation import ExplainedPassage, Explanation, follow
+from twin_resources.registry.explanation import ExplainedPassage, Explanation, explain_answer
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
@@ -44,7 +44,7 @@ def followed(
         {"type": kind, "input": asked, "output": answered},
     ]
     metadata = {"twin.author": "ann", "other": "1"} | {f"twin.{k}": v for k, v in trace.items()}
-    return follow(home, {"id": "t1", "metadata": metadata, "observations": steps})
+    return explain_answer(home, {"id": "t1", "metadata": metadata, "observations": steps})
 
 
 def test_the_question_is_the_last_paragraph_of_the_last_message(home: Settings) -> None:
@@ -82,7 +82,7 @@ def test_without_a_generation_nothing_was_asked(home: Settings) -> None:
 def test_a_trace_of_another_program_is_refused(home: Settings) -> None:
     trace: dict[str, Any] = {"id": "t1", "metadata": {"author": "ann"}, "observations": []}
     with pytest.raises(TwinError, match=r"explain the trace t1.*not written by this gateway"):
-        follow(home, trace)
+        explain_answer(home, trace)
 
 
 def test_the_version_is_that_of_the_author_and_its_manifest_may_be_gone(

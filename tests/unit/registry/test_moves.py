@@ -1,4 +1,4 @@
-"""`legal_moves`: what the rules of release call for, as a pure function."""
+"""`required_moves`: what the rules of release call for, as a pure function."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from twin_resources.registry.moves import (
     AUTOMATIC_MOVES,
     FORCED_MOVES,
     MANUAL_MOVES,
-    Evidence,
+    TrialResult,
     Finding,
     GateClaim,
-    LegalMove,
-    Mode,
+    RequiredMove,
+    ReleaseMode,
     ModelVersion,
     Move,
     Outcome,
     Verdict,
     VersionKind,
     VersionState,
-    legal_moves,
-    refusal,
+    required_moves,
+    describe_refusal,
 )
-from twin_resources.registry.notices import notice_of
+from twin_resources.registry.notices import build_notice
 
 GATE = "gate-3"
 
@@ -54,21 +54,21 @@ def verdict(
 def moves(
     *versions: ModelVersion,
     verdicts: list[Verdict] | None = None,
-    evidence: dict[int, Evidence] | None = None,
-    mode: Mode = "gate",
+    evidence: dict[int, TrialResult] | None = None,
+    mode: ReleaseMode = "gate",
 ) -> list[tuple[int, str]]:
-    found = legal_moves(
+    found = required_moves(
         versions,
         {item.checkpoint: item for item in verdicts or []},
         evidence or {},
         gate_version=GATE,
         mode=mode,
     )
-    return [(move.version, move.to) for move in found]
+    return [(move.version, move.to_state) for move in found]
 
 
-@pytest.mark.parametrize("mode", get_args(Mode))
-def test_the_first_model_that_passes_becomes_stable_at_once(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", get_args(ReleaseMode))
+def test_the_first_model_that_passes_becomes_stable_at_once(mode: ReleaseMode) -> None:
     assert moves(version(1), verdicts=[verdict(1)], mode=mode) == [(1, "stable")]
 
 
@@ -87,7 +87,7 @@ def test_failed_and_not_decided_are_refused(outcome: Outcome) -> None:
 
 
 def test_a_refusal_names_the_unmet_claims_with_their_numbers() -> None:
-    assert refusal(verdict(1, "failed")) == (
+    assert describe_refusal(verdict(1, "failed")) == (
         "the gate refused: beats_base_model: perplexity 30.1, base 28.0"
     )
 
@@ -95,7 +95,9 @@ def test_a_refusal_names_the_unmet_claims_with_their_numbers() -> None:
 @pytest.mark.parametrize(
     ("mode", "to"), [("gate", "shadow"), ("shadow", "shadow"), ("canary", "canary")]
 )
-def test_against_an_answer_model_a_candidate_always_goes_on_trial(mode: Mode, to: str) -> None:
+def test_against_an_answer_model_a_candidate_always_goes_on_trial(
+    mode: ReleaseMode, to: str
+) -> None:
     both = (version(1, "stable", kind="answer_model", forced=True), version(2))
     assert moves(*both, verdicts=[verdict(2)], mode=mode) == [(2, to)]
     assert moves(*both, verdicts=[verdict(2, "failed")], mode=mode) == [(2, "refused")]
@@ -113,7 +115,7 @@ def test_against_an_answer_model_a_candidate_always_goes_on_trial(mode: Mode, to
 )
 def test_only_a_won_trial_replaces_an_answer_model(finding: Finding, to: str | None) -> None:
     versions = (version(1, "stable", kind="answer_model", forced=True), version(2, "shadow"))
-    said = {2: Evidence(finding, "31 of about 180 pairs", incumbent=1)}
+    said = {2: TrialResult(finding, "31 of about 180 pairs", incumbent=1)}
     found = moves(*versions, verdicts=[verdict(2)], evidence=said, mode="gate")
     assert found == ([(2, to)] if to else [])
 
@@ -126,7 +128,7 @@ def test_an_answer_model_by_itself_never_moves() -> None:
 @pytest.mark.parametrize(
     ("mode", "to"), [("gate", "stable"), ("shadow", "shadow"), ("canary", "canary")]
 )
-def test_a_later_candidate_goes_where_the_release_mode_says(mode: Mode, to: str) -> None:
+def test_a_later_candidate_goes_where_the_release_mode_says(mode: ReleaseMode, to: str) -> None:
     both = (version(1, "stable"), version(2))
     assert moves(*both, verdicts=[verdict(1), verdict(2)], mode=mode) == [(2, to)]
 
@@ -147,14 +149,14 @@ def test_the_gate_alone_releases_what_is_shown_to_be_no_worse(
 ) -> None:
     """A candidate 4 % worse was released where nobody judges: its claim asks for 5 % at most."""
     judged = verdict(2, "passed", GATE, claim)
-    [move] = legal_moves(
+    [move] = required_moves(
         [version(1, "stable"), version(2)],
         {"hash2": judged},
         {},
         gate_version=GATE,
         mode="gate",
     )
-    assert (move.version, move.to, move.against) == (2, to, 1)
+    assert (move.version, move.to_state, move.incumbent) == (2, to, 1)
     assert said in move.reason
     both = (version(1, "stable"), version(2))
     for mode in ("shadow", "canary"):
@@ -169,16 +171,16 @@ def test_the_gate_alone_releases_what_is_shown_to_be_no_worse(
 def test_one_trial_at_a_time_and_the_newest_candidate_has_it(finding: Finding | None) -> None:
     """Later candidates parked behind a trial that had no end."""
     versions = [version(1, "stable"), version(2, "canary"), version(3)]
-    said = {2: Evidence(finding, "31 of about 180 pairs")} if finding else {}
+    said = {2: TrialResult(finding, "31 of about 180 pairs")} if finding else {}
     verdicts = [verdict(2), verdict(3)]
-    called_for = legal_moves(
+    called_for = required_moves(
         versions,
         {item.checkpoint: item for item in verdicts},
         said,
         gate_version=GATE,
         mode="canary",
     )
-    assert [(move.version, move.to) for move in called_for] == [(2, "parked")]
+    assert [(move.version, move.to_state) for move in called_for] == [(2, "parked")]
     assert called_for[0].reason == "undecided, and superseded by v3"
     after = apply(versions, called_for)
     assert moves(*after, verdicts=verdicts, evidence=said, mode="canary") == [(3, "canary")]
@@ -186,7 +188,7 @@ def test_one_trial_at_a_time_and_the_newest_candidate_has_it(finding: Finding | 
 
 def test_a_trial_that_has_decided_is_not_superseded() -> None:
     versions = (version(1, "stable"), version(2, "canary"), version(3))
-    said = {2: Evidence("promote", "U = 21")}
+    said = {2: TrialResult("promote", "U = 21")}
     found = moves(*versions, verdicts=[verdict(2), verdict(3)], evidence=said, mode="canary")
     assert found == [(2, "stable")]
 
@@ -207,19 +209,19 @@ def test_of_two_passed_candidates_the_newer_is_released_and_the_older_parked() -
 )
 @pytest.mark.parametrize("state", ["shadow", "canary"])
 def test_a_trial_ends_as_its_evidence_says(state: VersionState, finding: Finding, to: str) -> None:
-    said = {2: Evidence(finding, "31 of about 180 pairs")}
+    said = {2: TrialResult(finding, "31 of about 180 pairs")}
     versions = (version(1, "stable"), version(2, state))
     assert moves(*versions, verdicts=[verdict(2)], evidence=said, mode="canary") == [(2, to)]
 
 
 def test_undecided_evidence_moves_nothing() -> None:
-    said = {2: Evidence("undecided", "31 of about 180 pairs")}
+    said = {2: TrialResult("undecided", "31 of about 180 pairs")}
     versions = (version(1, "stable"), version(2, "canary"))
     assert moves(*versions, verdicts=[verdict(2)], evidence=said, mode="canary") == []
 
 
 def test_evidence_promotes_nothing_that_the_present_gate_has_not_passed() -> None:
-    said = {2: Evidence("promote", "U = 21")}
+    said = {2: TrialResult("promote", "U = 21")}
     versions = (version(1, "stable"), version(2, "canary"))
     old = [verdict(2, gate="gate-2")]
     assert moves(*versions, verdicts=old, evidence=said, mode="canary") == []
@@ -231,16 +233,16 @@ def test_a_tainted_candidate_is_refused_whatever_the_gate_said() -> None:
     assert moves(version(1, "stable"), on_trial, verdicts=[verdict(2)]) == [(2, "refused")]
 
 
-def apply(versions: list[ModelVersion], called_for: list[LegalMove]) -> list[ModelVersion]:
+def apply(versions: list[ModelVersion], called_for: list[RequiredMove]) -> list[ModelVersion]:
     """What the registry does with moves, without a registry."""
     for move in called_for:
-        if move.to == "stable":
+        if move.to_state == "stable":
             versions = [
                 replace(item, state="retired") if item.state == "stable" else item
                 for item in versions
             ]
         versions = [
-            replace(item, state=move.to) if item.version == move.version else item
+            replace(item, state=move.to_state) if item.version == move.version else item
             for item in versions
         ]
     return versions
@@ -255,14 +257,14 @@ states = st.sampled_from(get_args(VersionState))
         st.integers(1, 6), st.tuples(st.sampled_from(get_args(Outcome)), st.booleans())
     ),
     st.dictionaries(st.integers(1, 6), st.sampled_from(get_args(Finding))),
-    st.sampled_from(get_args(Mode)),
+    st.sampled_from(get_args(ReleaseMode)),
     st.sampled_from(get_args(VersionKind)),
 )
 def test_moves_end_are_legal_and_release_only_what_passed(
     given_states: list[tuple[VersionState, bool]],
     outcomes: dict[int, tuple[Outcome, bool]],
     findings: dict[int, Finding],
-    mode: Mode,
+    mode: ReleaseMode,
     kind: VersionKind,
 ) -> None:
     seen_stable = False
@@ -276,21 +278,21 @@ def test_moves_end_are_legal_and_release_only_what_passed(
         f"hash{number}": verdict(number, outcome, gate=GATE if now else "gate-2")
         for number, (outcome, now) in outcomes.items()
     }
-    evidence = {number: Evidence(finding, "") for number, finding in findings.items()}
+    evidence = {number: TrialResult(finding, "") for number, finding in findings.items()}
     for _ in range(len(versions) * 3):
-        called_for = legal_moves(versions, verdicts, evidence, gate_version=GATE, mode=mode)
+        called_for = required_moves(versions, verdicts, evidence, gate_version=GATE, mode=mode)
         if not called_for:
             break
         by_number = {item.version: item for item in versions}
         for move in called_for:
             item = by_number[move.version]
-            assert move.to in AUTOMATIC_MOVES[item.state]
-            if move.to in {"stable", "shadow", "canary"}:
+            assert move.to_state in AUTOMATIC_MOVES[item.state]
+            if move.to_state in {"stable", "shadow", "canary"}:
                 found = verdicts[item.checkpoint]
                 assert (found.outcome, found.gate_version) == ("passed", GATE)
                 assert not item.tainted
             replaced = next((one for one in versions if one.state == "stable"), None)
-            if move.to == "stable" and replaced is not None and replaced.is_answer_model:
+            if move.to_state == "stable" and replaced is not None and replaced.is_answer_model:
                 assert evidence[move.version].finding == "promote"
         versions = apply(versions, called_for)
         assert sum(item.state == "stable" for item in versions) <= 1
@@ -310,7 +312,7 @@ def test_no_move_leaves_a_state_in_two_ways() -> None:
 @pytest.mark.parametrize("forced", [False, True])
 def test_the_notice_of_a_move(former: VersionState, state: VersionState, forced: bool) -> None:
     move = Move(7, "mara", 2, former, state, "chris", "it rambles", forced, "2026-01-01")
-    notice = notice_of(move)
+    notice = build_notice(move)
     told = {"stable", "refused", "parked", "rolled_back"}
     assert (notice is not None) is (state in told)
     if notice is None:

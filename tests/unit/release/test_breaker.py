@@ -15,14 +15,14 @@ from twin_resources.gateway.hooks.breaker import (
     Cause,
     StableAnswer,
     StableWindow,
-    tolerated,
+    tolerated_share,
 )
 
 
 def answered(*seconds: float, unsafe: bool = False) -> StableWindow:
     window = StableWindow()
     for number, taken in enumerate(seconds):
-        window = window.after(StableAnswer(float(number), taken, unsafe))
+        window = window.with_answer(StableAnswer(float(number), taken, unsafe))
     return window
 
 
@@ -34,8 +34,8 @@ def until_stopped(cause: Cause, probability: float, *, most: int, seed: int = 1)
     draw = random.Random(seed)
     breaker = Breaker()
     for number in range(1, most + 1):
-        breaker = breaker.after(cause, draw.random() < probability, stable=QUICK)
-        if breaker.tripped:
+        breaker = breaker.with_outcome(cause, draw.random() < probability, stable=QUICK)
+        if breaker.tripped_cause:
             return number
     return None
 
@@ -56,7 +56,7 @@ def test_half_of_the_requests_failing_is_stopped_within_twenty() -> None:
 @pytest.mark.parametrize("cause", CAUSES)
 def test_what_is_tolerated_stops_no_canary(cause: Cause) -> None:
     """At the limit itself, 40 canaries of 1,000 requests: the bound says at most .1 % of them."""
-    limit = tolerated(cause, QUICK)
+    limit = tolerated_share(cause, QUICK)
     stopped = [until_stopped(cause, limit, most=1_000, seed=seed) for seed in range(40)]
     assert stopped == [None] * 40
 
@@ -64,43 +64,43 @@ def test_what_is_tolerated_stops_no_canary(cause: Cause) -> None:
 def test_a_break_late_in_a_long_canary_is_found_as_fast() -> None:
     breaker = Breaker()
     for _ in range(3_000):
-        breaker = breaker.after("errors", bad=False, stable=QUICK)
+        breaker = breaker.with_outcome("errors", is_bad=False, stable=QUICK)
     for _ in range(5):
-        breaker = breaker.after("errors", bad=True, stable=QUICK)
-    assert breaker.tripped == "errors"
+        breaker = breaker.with_outcome("errors", is_bad=True, stable=QUICK)
+    assert breaker.tripped_cause == "errors"
     assert "5 of its 3005 requests" in breaker.reason
 
 
 def test_the_reason_has_the_numbers_and_stands() -> None:
     breaker = Breaker()
     for _ in range(7):
-        breaker = breaker.after("latency", bad=True, stable=QUICK)
-    assert breaker.tripped == "latency"
+        breaker = breaker.with_outcome("latency", is_bad=True, stable=QUICK)
+    assert breaker.tripped_cause == "latency"
     assert "6 of its 6 requests took longer than 2 s, tolerated 5%" in breaker.reason
-    assert breaker.after("errors", bad=True, stable=QUICK) is breaker
+    assert breaker.with_outcome("errors", is_bad=True, stable=QUICK) is breaker
 
 
 def test_slow_is_relative_to_the_stable_version() -> None:
-    assert answered(*[0.4] * 19).slow_after() == LIMITS.unknown_s
-    assert answered(*[0.4] * 20).slow_after() == LIMITS.least_s
-    assert answered(*[2.0] * 38, 9.0, 9.0).slow_after() == 6.0
+    assert answered(*[0.4] * 19).slow_threshold_s() == LIMITS.default_slow_s
+    assert answered(*[0.4] * 20).slow_threshold_s() == LIMITS.min_slow_s
+    assert answered(*[2.0] * 38, 9.0, 9.0).slow_threshold_s() == 6.0
 
 
 def test_the_window_slides() -> None:
     window = answered(*[1.0] * 300)
-    assert len(window.answers) == LIMITS.window
-    later = window.after(StableAnswer(299 + LIMITS.window_s + 1, 1.0))
+    assert len(window.answers) == LIMITS.window_answers
+    later = window.with_answer(StableAnswer(299 + LIMITS.window_s + 1, 1.0))
     assert len(later.answers) == 1
 
 
 def test_findings_that_the_stable_version_has_too_are_tolerated() -> None:
     plain, with_addresses = answered(*[1.0] * 50), answered(*[1.0] * 50, unsafe=True)
-    assert tolerated("safety", plain) == LIMITS.safety
-    assert tolerated("safety", with_addresses) == 0.99
+    assert tolerated_share("safety", plain) == LIMITS.safety
+    assert tolerated_share("safety", with_addresses) == 0.99
     breaker = Breaker()
     for _ in range(100):
-        breaker = breaker.after("safety", bad=True, stable=with_addresses)
-    assert breaker.tripped is None
+        breaker = breaker.with_outcome("safety", is_bad=True, stable=with_addresses)
+    assert breaker.tripped_cause is None
 
 
 @given(st.lists(st.tuples(st.sampled_from(CAUSES), st.booleans()), max_size=60))
@@ -108,8 +108,8 @@ def test_wealth_is_never_negative_and_counts_add_up(values: list[tuple[Cause, bo
     breaker = Breaker()
     used = 0
     for cause, bad in values:
-        used += breaker.tripped is None
-        breaker = breaker.after(cause, bad, stable=QUICK)
+        used += breaker.tripped_cause is None
+        breaker = breaker.with_outcome(cause, bad, stable=QUICK)
     assert all(one >= 0.0 for wealth in breaker.wealth.values() for one in wealth)
-    assert sum(breaker.values.values()) == used
-    assert (breaker.tripped is None) == (not breaker.reason)
+    assert sum(breaker.counts.values()) == used
+    assert (breaker.tripped_cause is None) == (not breaker.reason)

@@ -35,7 +35,7 @@ def request(chosen: RouteDecision, *, seconds: float = 0.1) -> RequestRecord:
 def failed(chosen: RouteDecision = CANARY) -> RequestRecord:
     found = request(chosen)
     found.cost.begin()
-    found.answered_by_fallback("canary failed: answered by stable")
+    found.record_fallback("canary failed: answered by stable")
     return found
 
 
@@ -69,7 +69,7 @@ def live(home: Settings) -> LiveConfig:
 
 
 def canary_of(live: LiveConfig) -> ServedVersion | None:
-    policy = live.current.policy_of("ann")
+    policy = live.current.policy_for("ann")
     assert policy is not None
     return policy.canary
 
@@ -92,9 +92,9 @@ def test_a_failing_canary_leaves_at_once_and_the_registry_is_told(live: LiveConf
     def work() -> None:
         for number in range(1, 6):
             assert canary_of(live) is not None, number
-            watch.ended(failed(), answered=True)
+            watch.count_request(failed(), is_answered=True)
         assert canary_of(live) is None
-        assert live.current.policy_of("ann") == AuthorPolicy(
+        assert live.current.policy_for("ann") == AuthorPolicy(
             ServedVersion(1, "h1", "", "", None, "", ""), None, {"stable": 1.0}
         )
 
@@ -107,13 +107,13 @@ def test_a_failing_canary_leaves_at_once_and_the_registry_is_told(live: LiveConf
 def test_it_stays_away_while_the_registry_cannot_be_told(
     live: LiveConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("twin_resources.gateway.hooks.canary_watch.RETRY_S", 0.01)
+    monkeypatch.setattr("twin_resources.gateway.hooks.canary_watch.RETRY_INTERVAL_S", 0.01)
     registry = Registry(failures=3)
     watch = CanaryWatch(live, registry)
 
     def work() -> None:
         for _ in range(5):
-            watch.ended(failed(), answered=True)
+            watch.count_request(failed(), is_answered=True)
 
     run(work, watch, until=lambda: registry.told)
     assert len(registry.told) == 1
@@ -137,8 +137,8 @@ def test_one_that_the_policy_let_go_may_come_again(live: LiveConfig, home: Setti
 def test_what_neither_could_answer_or_nobody_waited_for_says_nothing(live: LiveConfig) -> None:
     watch = CanaryWatch(live, Registry())
     for _ in range(20):
-        watch.ended(failed(), answered=False)
-        watch.ended(request(CANARY), answered=False)
+        watch.count_request(failed(), is_answered=False)
+        watch.count_request(request(CANARY), is_answered=False)
     assert watch.breakers == {}
     assert canary_of(live) is not None
 
@@ -149,13 +149,13 @@ def test_slow_answers_count_against_the_stable_versions_own(live: LiveConfig) ->
 
     def work() -> None:
         for _ in range(40):
-            watch.ended(request(STABLE, seconds=1.0), answered=True)
+            watch.count_request(request(STABLE, seconds=1.0), is_answered=True)
         assert watch.timeout_s("ann") == 6.0
         for _ in range(20):
-            watch.ended(request(CANARY, seconds=2.9), answered=True)
+            watch.count_request(request(CANARY, seconds=2.9), is_answered=True)
         assert canary_of(live) is not None
         for _ in range(8):
-            watch.ended(request(CANARY, seconds=3.1), answered=True)
+            watch.count_request(request(CANARY, seconds=3.1), is_answered=True)
 
     run(work, watch, until=lambda: registry.told)
     assert "requests took longer than 3 s" in registry.told[0][2]
@@ -165,7 +165,7 @@ def test_findings_in_answers_stop_a_canary(live: LiveConfig) -> None:
     registry = Registry()
     watch = CanaryWatch(live, registry)
     leaking = request(CANARY)
-    leaking.findings = ("api_key",)
+    leaking.safety_findings = ("api_key",)
 
     def work() -> None:
         for _ in range(6):
@@ -177,9 +177,9 @@ def test_findings_in_answers_stop_a_canary(live: LiveConfig) -> None:
 
 def test_a_fallback_that_took_over_is_what_the_record_says() -> None:
     record = failed()
-    assert (record.chosen, record.drawn) == (STABLE, CANARY)
+    assert (record.decision, record.replaced_decision) == (STABLE, CANARY)
     assert record.template == "t1"
-    record.answered_by_fallback("again")
+    record.record_fallback("again")
     assert record.degraded == ("canary failed: answered by stable",)
 
 
@@ -189,7 +189,7 @@ def test_a_breaker_starts_anew_for_a_canary_that_comes_again(live: LiveConfig) -
 
     def work() -> None:
         for _ in range(5):
-            watch.ended(failed(), answered=True)
+            watch.count_request(failed(), is_answered=True)
 
     run(work, watch, until=lambda: registry.told and not watch.breakers)
-    assert watch.breakers.get("ann/v2", Breaker()).tripped is None
+    assert watch.breakers.get("ann/v2", Breaker()).tripped_cause is None

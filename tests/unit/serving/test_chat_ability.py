@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from twin_resources.models.serving.chat_ability import (
-    MIN_FAULTY,
+    MIN_FAULTY_ANSWERS,
     QUESTIONS,
-    SYSTEM,
+    SYSTEM_PROMPT,
     ChatAbility,
     Fault,
-    faults_of,
+    find_faults,
     instruct_variant,
 )
 
@@ -22,7 +22,7 @@ ASKED = QUESTIONS[0]
     [
         ("The capital of France is Paris.", True, ()),
         ("Paris, of course. It lies on the Seine.", True, ()),
-        (f"Paris.\n{SYSTEM}", True, ("repeats the prompt",)),
+        (f"Paris.\n{SYSTEM_PROMPT}", True, ("repeats the prompt",)),
         (ASKED * 2, True, ("repeats the prompt",)),
         ("Paris.<end_of_turn>\n<start_of_turn>user", True, ("writes control words",)),
         ("Paris.\nuser\nAnd of Spain?", True, ("writes control words",)),
@@ -33,7 +33,7 @@ ASKED = QUESTIONS[0]
     ],
 )
 def test_what_is_wrong_with_an_answer(answer: str, ends: bool, faults: tuple[Fault, ...]) -> None:
-    assert faults_of(answer, question=ASKED, ends=ends) == faults
+    assert find_faults(answer, question=ASKED, is_finished=ends) == faults
 
 
 def ability(faulty: int) -> ChatAbility:
@@ -42,9 +42,9 @@ def ability(faulty: int) -> ChatAbility:
 
 
 def test_half_of_the_answers_decide() -> None:
-    assert ability(MIN_FAULTY - 1).chats
-    assert ability(MIN_FAULTY - 1).warning("google/gemma-3-270m") == ""
-    assert not ability(MIN_FAULTY).chats
+    assert ability(MIN_FAULTY_ANSWERS - 1).can_chat
+    assert ability(MIN_FAULTY_ANSWERS - 1).warning("google/gemma-3-270m") == ""
+    assert not ability(MIN_FAULTY_ANSWERS).can_chat
 
 
 def test_the_warning_says_what_was_seen_what_follows_and_what_to_name() -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.unit.test_answer_model import models_at
-from twin_resources.models.serving.external_server import LOOK_EVERY_S, NamedMember
-from twin_resources.models.serving.fleet import version_key, wanted_versions
-from twin_resources.models.serving.fleet_member import MAX_PAUSE_S, WantedServer, retry_pause
+from twin_resources.models.serving.external_server import CHECK_INTERVAL_S, ExternalMember
+from twin_resources.models.serving.fleet import version_key, required_servers
+from twin_resources.models.serving.fleet_member import (
+    MAX_RETRY_DELAY_S,
+    RequiredServer,
+    retry_delay_s,
+)
 from twin_resources.registry.policy import AuthorPolicy, Policy, ServedVersion
 from twin_resources.settings import Settings
 
@@ -17,8 +21,8 @@ def version(number: int, *, adapter: str | None = "/a.gguf") -> ServedVersion:
 
 
 def test_before_the_first_release_no_version_is_wanted() -> None:
-    assert wanted_versions(None) == {}
-    assert wanted_versions(Policy(authors={"ada": AuthorPolicy()})) == {}
+    assert required_servers(None) == {}
+    assert required_servers(Policy(authors={"ada": AuthorPolicy()})) == {}
 
 
 def test_every_authors_stable_and_canary_are_wanted_and_nothing_else() -> None:
@@ -30,10 +34,10 @@ def test_every_authors_stable_and_canary_are_wanted_and_nothing_else() -> None:
         }
     )
 
-    assert wanted_versions(policy) == {
-        "ada/v3": WantedServer("/base.gguf", "/a.gguf"),
-        "ada/v4": WantedServer("/base.gguf", "/b.gguf"),
-        "bob/v1": WantedServer("/base.gguf", None),
+    assert required_servers(policy) == {
+        "ada/v3": RequiredServer("/base.gguf", "/a.gguf"),
+        "ada/v4": RequiredServer("/base.gguf", "/b.gguf"),
+        "bob/v1": RequiredServer("/base.gguf", None),
     }
     assert version_key("ada", 3) == "ada/v3"
 
@@ -45,34 +49,38 @@ def test_an_answer_model_at_an_address_is_wanted_there_and_one_in_a_file_here() 
     here = ServedVersion(1, "c", "t", "", None, "Qwen/Large", "/l.gguf", kind="answer_model")
     policy = Policy(authors={"ada": AuthorPolicy(there), "bob": AuthorPolicy(here)})
 
-    assert wanted_versions(policy) == {
-        "ada/v1": WantedServer("", None, "http://127.0.0.1:9/v1#large"),
-        "bob/v1": WantedServer("/l.gguf", None),
+    assert required_servers(policy) == {
+        "ada/v1": RequiredServer("", None, "http://127.0.0.1:9/v1#large"),
+        "bob/v1": RequiredServer("/l.gguf", None),
     }
 
 
 def test_who_answers_at_an_address_is_there_while_it_lists_its_model(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path, answer_model_key="sk-there")
     with models_at("large", "small", key="sk-there") as url:
-        member = NamedMember("ada/v1", WantedServer("", None, f"{url}#large"), settings=settings)
+        member = ExternalMember(
+            "ada/v1", RequiredServer("", None, f"{url}#large"), settings=settings
+        )
         member.step(0.0)
         assert member.server is not None
         assert (member.server.url, member.server.alias) == (url, "large")
         assert (member.server.key, member.server.pid, member.problem) == ("sk-there", None, "")
-        gone = NamedMember("bob/v1", WantedServer("", None, f"{url}#medium"), settings=settings)
+        gone = ExternalMember(
+            "bob/v1", RequiredServer("", None, f"{url}#medium"), settings=settings
+        )
         gone.step(0.0)
         assert gone.server is None
         assert "it offers large, small" in gone.problem
-    member.step(LOOK_EVERY_S / 2)
+    member.step(CHECK_INTERVAL_S / 2)
     assert member.server is not None, "it is not asked so often"
-    member.step(LOOK_EVERY_S)
+    member.step(CHECK_INTERVAL_S)
     assert member.server is None
     assert "Connection refused" in member.problem
-    assert not member.drained(LOOK_EVERY_S)
-    member.leaving_since = LOOK_EVERY_S
-    assert member.drained(LOOK_EVERY_S), "it is not ours to wait for"
+    assert not member.is_drained(CHECK_INTERVAL_S)
+    member.draining_since = CHECK_INTERVAL_S
+    assert member.is_drained(CHECK_INTERVAL_S), "it is not ours to wait for"
 
 
 def test_the_pause_after_failures_doubles_and_ends_at_its_longest() -> None:
-    assert [retry_pause(failures) for failures in (1, 2, 3)] == [1, 2, 4]
-    assert retry_pause(40) == MAX_PAUSE_S
+    assert [retry_delay_s(failures) for failures in (1, 2, 3)] == [1, 2, 4]
+    assert retry_delay_s(40) == MAX_RETRY_DELAY_S

@@ -17,10 +17,10 @@ import pytest
 from tests.adapter_server import serving
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import adapter_routes
-from twin_resources.models.serving.fleet import wanted_adapters
-from twin_resources.models.serving.fleet_member import retry_pause
+from twin_resources.models.serving.fleet import required_adapters
+from twin_resources.models.serving.fleet_member import retry_delay_s
 from twin_resources.models.serving.loaded_adapters import (
-    DRAINED_AFTER_S,
+    UNLOAD_DELAY_S,
     AdapterServer,
     FleetAdapters,
     peft_folder,
@@ -79,7 +79,7 @@ def adapter(settings: Settings, name: str, *, author: str = "ada") -> Path:
 
 
 def fleet_adapters(settings: Settings, lines: list[str]) -> FleetAdapters:
-    return FleetAdapters(settings, say=lines.append, retry_pause=retry_pause)
+    return FleetAdapters(settings, log=lines.append, retry_delay_s=retry_delay_s)
 
 
 def test_a_checkpoint_without_an_adapter_has_none_to_load(at_server: Settings) -> None:
@@ -101,8 +101,8 @@ def test_versions_in_use_are_wanted_with_their_folders(at_server: Settings) -> N
     named = version(1, "", "http://127.0.0.1:9/v1#large")
     policy = Policy(authors={"ada": AuthorPolicy(stable, whole), "bob": AuthorPolicy(named)})
 
-    assert wanted_adapters(None) == {}
-    assert wanted_adapters(policy) == {"ada/v1": folder / "adapter", "ada/v2": None}
+    assert required_adapters(None) == {}
+    assert required_adapters(policy) == {"ada/v1": folder / "adapter", "ada/v2": None}
 
 
 def test_an_adapter_is_loaded_for_as_long_as_somebody_asks_it(
@@ -110,13 +110,13 @@ def test_an_adapter_is_loaded_for_as_long_as_somebody_asks_it(
 ) -> None:
     server, folder = AdapterServer(at_server), adapter(at_server, "c1")
 
-    with server.loaded("ada/v1", folder):
+    with server.keep_loaded("ada/v1", folder):
         assert listed.roots() == {"ada/v1": str(folder)}
-        with server.loaded("ada/v1", folder):
+        with server.keep_loaded("ada/v1", folder):
             assert listed.loads == 1
         assert listed.roots() == {"ada/v1": str(folder)}, "the outer one still asks it"
     assert listed.roots() == {}
-    with pytest.raises(RuntimeError, match="gate"), server.loaded("ada/v1", folder):
+    with pytest.raises(RuntimeError, match="gate"), server.keep_loaded("ada/v1", folder):
         raise RuntimeError("the gate failed")
     assert listed.roots() == {}
 
@@ -126,14 +126,14 @@ def test_of_two_that_load_at_once_both_have_it(
 ) -> None:
     """The other one loads between the look and the request, which the server then refuses."""
     folder = adapter(at_server, "c1")
-    ask = adapter_routes.load
+    ask = adapter_routes.load_adapter
 
     def second(url: str, key: str, *, name: str, path: str) -> None:
         ask(url, key, name=name, path=path)
         ask(url, key, name=name, path=path)
 
     monkeypatch.setattr(adapter_routes, "load", second)
-    AdapterServer(at_server).require("ada/v1", folder)
+    AdapterServer(at_server).ensure_loaded("ada/v1", folder)
     assert listed.roots() == {"ada/v1": str(folder)}
 
 
@@ -143,7 +143,7 @@ def test_the_server_is_told_the_path_that_it_sees(at_server: Settings, listed: L
     real.mkdir(parents=True)
     (real / "adapter_config.json").write_text("{}")
 
-    with AdapterServer(there).loaded("ada/v1", adapter(at_server, "c1")):
+    with AdapterServer(there).keep_loaded("ada/v1", adapter(at_server, "c1")):
         assert listed.roots() == {"ada/v1": str(real)}
     assert listed.roots() == {}
 
@@ -152,8 +152,8 @@ def test_another_checkpoint_of_this_home_under_a_name_is_replaced(
     at_server: Settings, listed: Listed
 ) -> None:
     server, old, new = AdapterServer(at_server), *(adapter(at_server, c) for c in ("c1", "c2"))
-    server.require("ada/v1", old)
-    server.require("ada/v1", new)
+    server.ensure_loaded("ada/v1", old)
+    server.ensure_loaded("ada/v1", new)
     assert listed.roots() == {"ada/v1": str(new)}
 
 
@@ -164,12 +164,12 @@ def test_a_folder_of_somebody_else_under_a_name_is_refused_and_stays(
     server, folder = AdapterServer(at_server), adapter(at_server, "c1")
 
     with pytest.raises(TwinError, match="TWIN_MODEL_SERVER_HOME") as refused:
-        server.require("ada/v1", folder)
+        server.ensure_loaded("ada/v1", folder)
     assert "/their/home/checkpoints/ada/c9/adapter" in refused.value.found
     assert not server.unload_unused("ada/v1")
     lines: list[str] = []
     fleet = fleet_adapters(at_server, lines)
-    for now in (0.0, DRAINED_AFTER_S * 2):
+    for now in (0.0, UNLOAD_DELAY_S * 2):
         assert fleet.step({}, now) == {}
     assert listed.roots() == {"ada/v1": "/their/home/checkpoints/ada/c9/adapter"}
 
@@ -179,15 +179,15 @@ def test_what_the_server_refuses_is_told_in_its_words(at_server: Settings) -> No
     away = at_server.model_copy(update={"model_server_home": "/not/mounted"})
 
     with pytest.raises(TwinError, match="HTTP 404: Loading lora ada/v1 failed") as refused:
-        AdapterServer(away).require("ada/v1", folder)
+        AdapterServer(away).ensure_loaded("ada/v1", folder)
     assert "TWIN_MODEL_SERVER_HOME" in refused.value.next_step
     with pytest.raises(TwinError, match="cannot be found"):
-        adapter_routes.unload(at_server.model_server_url, KEY, name="ada/v1")
+        adapter_routes.unload_adapter(at_server.model_server_url, KEY, name="ada/v1")
     with pytest.raises(TwinError, match="--lora-modules ada/v2=FOLDER"):
-        server.require("ada/v2", None)
+        server.ensure_loaded("ada/v2", None)
     wrong = at_server.model_copy(update={"model_server_key": "sk-wrong"})
     with pytest.raises(TwinError, match="TWIN_MODEL_SERVER_KEY"):
-        AdapterServer(wrong).require("ada/v1", folder)
+        AdapterServer(wrong).ensure_loaded("ada/v1", folder)
 
 
 def test_a_server_that_does_not_allow_it_says_how_to_start_it(
@@ -197,13 +197,13 @@ def test_a_server_that_does_not_allow_it_says_how_to_start_it(
         settings = home.model_copy(update={"model_server_url": url, "model_server_key": KEY})
         assert not adapter_routes.can_load(url, KEY)
         with pytest.raises(
-            adapter_routes.RouteMissing, match="VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+            adapter_routes.RouteMissingError, match="VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
         ):
-            AdapterServer(settings).require("ada/v1", adapter(settings, "c1"))
+            AdapterServer(settings).ensure_loaded("ada/v1", adapter(settings, "c1"))
         # what a person has loaded by its folder is served all the same
         listed.load("ada/v1", str(settings.checkpoints_dir / "ada" / "c1" / "adapter"))
         folder = peft_folder(settings.checkpoints_dir / "ada" / "c1")
-        AdapterServer(settings).require("ada/v1", folder)
+        AdapterServer(settings).ensure_loaded("ada/v1", folder)
     with serving(listed, key=KEY) as url:
         assert adapter_routes.can_load(url, KEY)
 
@@ -233,10 +233,10 @@ def test_the_fleet_unloads_a_version_when_its_streams_are_over(
     fleet.step({"ada/v1": old}, 0.0)
 
     fleet.step({"ada/v2": new}, 10.0)
-    fleet.step({"ada/v2": new}, 10.0 + DRAINED_AFTER_S - 1)
+    fleet.step({"ada/v2": new}, 10.0 + UNLOAD_DELAY_S - 1)
     assert set(listed.roots()) == {"ada/v1", "ada/v2"}
     assert not AdapterServer(at_server).unload_unused("ada/v1"), "the fleet holds it"
-    fleet.step({"ada/v2": new}, 10.0 + DRAINED_AFTER_S)
+    fleet.step({"ada/v2": new}, 10.0 + UNLOAD_DELAY_S)
 
     assert listed.roots() == {"ada/v2": str(new)}
     assert lines[-1] == "ada/v1 is unloaded"
@@ -244,7 +244,7 @@ def test_the_fleet_unloads_a_version_when_its_streams_are_over(
     fleet.step({"ada/v1": old}, 400.0)
     fleet.step({"ada/v2": new}, 410.0)
     fleet.step({"ada/v1": old}, 420.0)
-    fleet.step({"ada/v1": old}, 420.0 + 2 * DRAINED_AFTER_S)
+    fleet.step({"ada/v1": old}, 420.0 + 2 * UNLOAD_DELAY_S)
     assert listed.roots() == {"ada/v1": str(old)}
 
 
@@ -255,8 +255,8 @@ def test_what_a_killed_gate_left_is_unloaded_and_what_a_gate_asks_is_not(
     left, asked = (adapter(at_server, c) for c in ("c1", "c2"))
     listed.load("ada/v1", str(left))
     listed.load("a-name-of-its-own", str(left))
-    with AdapterServer(at_server).loaded("ada/v2", asked):
-        for now in (0.0, DRAINED_AFTER_S, 2 * DRAINED_AFTER_S):
+    with AdapterServer(at_server).keep_loaded("ada/v2", asked):
+        for now in (0.0, UNLOAD_DELAY_S, 2 * UNLOAD_DELAY_S):
             fleet.step({}, now)
         assert set(listed.roots()) == {"ada/v2", "a-name-of-its-own"}
 
@@ -287,7 +287,7 @@ def test_a_fleet_that_ends_lets_go_and_leaves_what_is_loaded(
 ) -> None:
     fleet, folder = fleet_adapters(at_server, []), adapter(at_server, "c1")
     fleet.step({"ada/v1": folder}, 0.0)
-    fleet.end()
+    fleet.close()
     assert set(listed.roots()) == {"ada/v1"}
     assert AdapterServer(at_server).unload_unused("ada/v1")
 
@@ -304,7 +304,7 @@ time.sleep(600)
 
 def test_no_crash_keeps_an_adapter_loaded(at_server: Settings, listed: Listed) -> None:
     server = AdapterServer(at_server)
-    server.require("ada/v1", adapter(at_server, "c1"))
+    server.ensure_loaded("ada/v1", adapter(at_server, "c1"))
     holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdout=subprocess.PIPE)
     try:
         assert holder.stdout is not None

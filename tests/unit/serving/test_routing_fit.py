@@ -10,16 +10,16 @@ import polars as pl
 import pytest
 
 from tests.unit.gateway.routing.labelled import MARGIN, OWN, PAID, Drawn, drawn
-from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, models_of, refit
-from twin_assets.serving.routing_report import RoutedAuthor, class_rows, metadata
+from twin_assets.serving.routing_fit import FitOutcome, ModelPrices, price_models, refit
+from twin_assets.serving.routing_report import RoutedAuthor, class_table_markdown, metadata
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.judges.label_rows import (
-    OF_MODELS,
+    MODEL_COLUMNS,
     LabelArrays,
     LabelPurchase,
-    arrays_of,
+    build_label_arrays,
 )
-from twin_resources.quality.judges.pairs import differences, plants_of
+from twin_resources.quality.judges.pairs import score_differences, probe_rows
 from twin_resources.quality.ledger.routed import ClassCounts, RoutedAnswers, saved_usd
 from twin_resources.router.policy_file import RoutingPolicy
 
@@ -79,8 +79,8 @@ def test_few_labels_route_nothing_and_say_how_many_are_missing() -> None:
     for count in (0, 20, 60):
         outcome = fitted(labels_of(drawn(count, seed=0)))
         assert outcome.policy is None
-        assert outcome.adopted.missing > 50
-        assert f"{count} labels" in outcome.adopted.reason
+        assert outcome.decision.missing_labels > 50
+        assert f"{count} labels" in outcome.decision.reason
 
 
 def test_enough_labels_bring_a_policy_into_force(
@@ -104,11 +104,11 @@ def test_few_new_labels_leave_the_policy_in_force_and_many_replace_it(
 ) -> None:
     few = fitted(joined(first, labels_of(drawn(40, seed=1), first=351)), in_force)
     assert few.policy is in_force
-    assert "policy in force" in few.adopted.reason
+    assert "policy in force" in few.decision.reason
     sure = labels_of(drawn(600, seed=2, noise=0.05), first=351)
     many = fitted(joined(first, sure), in_force)
     assert many.policy is not None
-    assert many.policy.last_sequence == 950, many.adopted.reason
+    assert many.policy.last_sequence == 950, many.decision.reason
 
 
 def test_a_policy_that_later_labels_speak_against_is_withdrawn(
@@ -118,7 +118,7 @@ def test_a_policy_that_later_labels_speak_against_is_withdrawn(
     turned = drawn(300, seed=3)
     bad = labels_of(replace(turned, gains=np.full_like(turned.gains, 0.5)), first=351)
     outcome = fitted(joined(first, bad), in_force)
-    assert "loses more than the margin" in outcome.withdrawn
+    assert "loses more than the margin" in outcome.withdrawal_reason
     assert outcome.policy is None or outcome.policy.last_sequence == 650
 
 
@@ -138,11 +138,11 @@ def test_a_policy_of_something_else_lapses(
 ) -> None:
     outcome = fitted(labels_of(drawn(10, seed=5)), in_force, **change)
     assert outcome.policy is None
-    assert why in outcome.withdrawn
+    assert why in outcome.withdrawal_reason
 
 
 def test_prices_are_means_over_the_labels(first: LabelArrays) -> None:
-    own, paid = models_of(first, "c", "p", ModelPrices(0.2, 2.0, 8.0))
+    own, paid = price_models(first, "c", "p", ModelPrices(0.2, 2.0, 8.0))
     assert own.usd == pytest.approx(0.2 * 500 / 1e6)
     assert paid.usd == pytest.approx(PAID.usd)
 
@@ -166,15 +166,15 @@ def test_rows_become_arrays_and_plants_do_not() -> None:
         ],
         schema=dict(label_rows.COLUMNS),
     )
-    found = arrays_of(rows, purchase.id, ("topic", "voice"))
+    found = build_label_arrays(rows, purchase.id, ("topic", "voice"))
     assert found.label_ids == ("s1", "t2")
     assert found.groups == ("s1", "r")
     assert found.gains == pytest.approx(np.array([[0.1], [0.1]]))
     assert found.vectors.shape == (2, 2)
-    [plant] = plants_of(rows, purchase=purchase.id).to_dicts()
-    assert differences(plant, ["topic"], OF_MODELS) == pytest.approx({"topic": 0.4})
-    assert len(arrays_of(rows, "another", ("topic",))) == 0
-    assert len(arrays_of(rows, purchase.id, ())) == 0
+    [plant] = probe_rows(rows, purchase=purchase.id).to_dicts()
+    assert score_differences(plant, ["topic"], MODEL_COLUMNS) == pytest.approx({"topic": 0.4})
+    assert len(build_label_arrays(rows, "another", ("topic",))) == 0
+    assert len(build_label_arrays(rows, purchase.id, ())) == 0
 
 
 def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
@@ -184,9 +184,9 @@ def test_what_dagster_shows(in_force: RoutingPolicy) -> None:
     assert shown["routed"] is True
     assert shown["saved_this_month"].startswith("$0.0910 (95 %:")
     assert "| easy |" in shown["who_answers_which_class"].value
-    assert "| fact | 0 | – | 1 | 0 |" in class_rows(in_force, counted)
-    assert metadata(RoutedAuthor(hidden=True)) == {}
-    missing = metadata(RoutedAuthor(False, "60 labels", missing=120))
+    assert "| fact | 0 | – | 1 | 0 |" in class_table_markdown(in_force, counted)
+    assert metadata(RoutedAuthor(is_hidden=True)) == {}
+    missing = metadata(RoutedAuthor(False, "60 labels", missing_labels=120))
     assert (missing["routed"], missing["labels_missing"]) == (False, 120)
 
 

@@ -11,12 +11,16 @@ from tests.registered import model_version
 from tests.unit.test_answer_model import models_at
 from twin_assets.evaluation.measures import served_parity
 from twin_assets.evaluation.served.parity import Parity, compare
-from twin_resources.models.serving.model_server import ModelServers, own_engine, remote_engine
-from twin_resources.models.serving.served_model import ServedAnswer, _in_step
+from twin_resources.models.serving.model_server import (
+    ModelServers,
+    local_engine_name,
+    remote_engine_name,
+)
+from twin_resources.models.serving.served_model import ServedAnswer, _count_aligned_tokens
 from twin_resources.models.serving.served_precision import (
-    limits_of,
-    precision_elsewhere,
-    precision_of,
+    precision_limits,
+    external_precision,
+    parse_precision,
 )
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.settings import Settings
@@ -49,10 +53,10 @@ def test_a_file_says_what_it_is_stored_in(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_an_engine_says_what_is_not_f16() -> None:
-    assert precision_of(own_engine()) == "f16"
-    assert ", weights in" not in own_engine("f16")
-    assert precision_of(own_engine("q8_0")) == "q8_0"
-    assert precision_of("http://127.0.0.1:8000 0.9") == ""
+    assert parse_precision(local_engine_name()) == "f16"
+    assert ", weights in" not in local_engine_name("f16")
+    assert parse_precision(local_engine_name("q8_0")) == "q8_0"
+    assert parse_precision("http://127.0.0.1:8000 0.9") == ""
 
 
 def test_eight_bits_have_limits_of_their_own() -> None:
@@ -66,8 +70,10 @@ def test_eight_bits_have_limits_of_their_own() -> None:
     ]
 
     assert [claim.passed for claim in claims] == [False, True]
-    assert limits_of("fp8") == limits_of("f16"), "what was not measured has the strict ones"
-    assert "precision" not in found.numbers()
+    assert precision_limits("fp8") == precision_limits("f16"), (
+        "what was not measured has the strict ones"
+    )
+    assert "precision" not in found.to_numbers()
 
 
 def test_a_server_elsewhere_in_bf16_has_the_limits_of_bf16(tmp_path: Path) -> None:
@@ -82,20 +88,20 @@ def test_a_server_elsewhere_in_bf16_has_the_limits_of_bf16(tmp_path: Path) -> No
     assert [passed(one, 0.0061, 0.046) for one in ("fp16", "bf16")] == [True, True]
     assert not passed("bf16", 0.12, 0.49), "rows in another order"
     config = tmp_path / "config.json"
-    assert precision_elsewhere("", tmp_path) == "fp16"
+    assert external_precision("", tmp_path) == "fp16"
     for stored, precision in (("bfloat16", "bf16"), ("float16", "fp16"), ("float32", "fp16")):
         for name in ("dtype", "torch_dtype"):
             config.write_text(json.dumps({name: stored}))
-            assert precision_elsewhere("", tmp_path) == precision
-            assert precision_elsewhere("bf16", tmp_path) == "bf16"
+            assert external_precision("", tmp_path) == precision
+            assert external_precision("bf16", tmp_path) == "bf16"
 
 
 def test_the_precision_that_a_person_named_is_in_the_engines_name(tmp_path: Path) -> None:
     with models_at("base") as url:
         root = url.removesuffix("/v1")
-        assert remote_engine(url, "") == root
-        assert remote_engine(url, "", "bf16") == f"{root}, weights in bf16"
-    assert precision_of(f"{root}, weights in bf16") == "bf16"
+        assert remote_engine_name(url, "") == root
+        assert remote_engine_name(url, "", "bf16") == f"{root}, weights in bf16"
+    assert parse_precision(f"{root}, weights in bf16") == "bf16"
 
 
 def test_a_claim_says_which_precisions_limits_were_held_against_it() -> None:
@@ -135,10 +141,12 @@ def entries(*texts: str) -> list[dict[str, object]]:
 def test_tokens_behind_one_that_ended_within_a_character_are_not_compared() -> None:
     said = entries("a", " sky", "😀", " b")
 
-    assert _in_step(said, {"completion_tokens": 4}) is None
-    assert _in_step(said, {}) is None
-    assert _in_step(said, {"completion_tokens": 6}) == 2
-    assert _in_step(entries("a", "b"), {"completion_tokens": 3}) is None  # what is lost is behind
+    assert _count_aligned_tokens(said, {"completion_tokens": 4}) is None
+    assert _count_aligned_tokens(said, {}) is None
+    assert _count_aligned_tokens(said, {"completion_tokens": 6}) == 2
+    assert (
+        _count_aligned_tokens(entries("a", "b"), {"completion_tokens": 3}) is None
+    )  # what is lost is behind
 
 
 class Always:
@@ -152,7 +160,9 @@ class Always:
 
 
 def test_the_gate_compares_what_is_in_step() -> None:
-    answer = ServedAnswer("a 😀", (1, 2, 3), ({1: -1.0}, {2: -1.5}, {3: -9.0}), in_step=2)
+    answer = ServedAnswer(
+        "a 😀", (1, 2, 3), ({1: -1.0}, {2: -1.5}, {3: -9.0}), aligned_token_count=2
+    )
 
     found = compare(Always(), [[]], [answer], [answer])  # pyright: ignore[reportArgumentType]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from twin_assets.serving.shadow_prompts import ShadowPrompt, in_drawn_order
+from twin_assets.serving.shadow_prompts import ShadowPrompt, shuffle_by_trial
 from twin_resources.quality.judges.pairs import RECORDED
 
 
@@ -28,7 +28,7 @@ def neighbours_of_one_reader(prompts: list[ShadowPrompt]) -> float:
 
 def test_neighbours_are_one_readers_no_more_often_than_by_chance() -> None:
     prompts = of_readers(readers=20, each=15)
-    drawn = in_drawn_order(prompts, "a trial")
+    drawn = shuffle_by_trial(prompts, "a trial")
     assert neighbours_of_one_reader(prompts) > 0.9
     assert neighbours_of_one_reader(drawn) < 0.12  # by chance .047
     assert sorted(prompt.prompt_id for prompt in drawn) == sorted(p.prompt_id for p in prompts)
@@ -36,7 +36,7 @@ def test_neighbours_are_one_readers_no_more_often_than_by_chance() -> None:
 
 def test_another_trial_draws_another_order_and_new_prompts_do_not_change_it() -> None:
     prompts = of_readers(readers=6, each=5)
-    drawn = in_drawn_order(prompts[:20], "a trial")
-    assert in_drawn_order(prompts[:20], "another") != drawn
-    later = in_drawn_order(prompts, "a trial")
+    drawn = shuffle_by_trial(prompts[:20], "a trial")
+    assert shuffle_by_trial(prompts[:20], "another") != drawn
+    later = shuffle_by_trial(prompts, "a trial")
     assert [prompt for prompt in later if prompt in prompts[:20]] == drawn

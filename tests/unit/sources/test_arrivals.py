@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from twin_resources.dagster_runs import Run
 from twin_resources.storage.sources.arrivals import (
-    ATTEMPTS,
+    MAX_ATTEMPTS,
     ArrivalDecision,
     KnownSources,
     decide,
-    named,
+    summarize_names,
     run_key,
 )
 
@@ -58,21 +58,21 @@ def test_one_look(
     launch: bool,
 ) -> None:
     decision = look(known, mark, **said)
-    assert (decision.known, decision.launch) == (after, launch)
-    assert decision.said
+    assert (decision.known, decision.should_launch) == (after, launch)
+    assert decision.message
 
 
 def test_a_change_whose_import_keeps_failing_is_given_up() -> None:
     known: KnownSources | None = SETTLED
     decision = look(known, "b")
     launched = 0
-    while decision.launch:
+    while decision.should_launch:
         launched += 1
         decision = look(decision.known, "b", last_run="FAILURE")
-    assert launched == ATTEMPTS
-    assert f"failed {ATTEMPTS} times" in decision.said
-    assert not look(decision.known, "b").launch
-    assert look(decision.known, "c").launch
+    assert launched == MAX_ATTEMPTS
+    assert f"failed {MAX_ATTEMPTS} times" in decision.message
+    assert not look(decision.known, "b").should_launch
+    assert look(decision.known, "c").should_launch
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["SUCCESS", "FAILURE", ""]))))
@@ -85,12 +85,12 @@ def test_no_key_is_launched_for_two_states(steps: list[tuple[str, str]]) -> None
         known = decision.known
         assert known is not None
         assert KnownSources.from_json(known.as_json()) == known
-        if decision.launch:
+        if decision.should_launch:
             assert meant.setdefault(run_key("posts", "ann", 1, known), mark) == mark
         assert known.mark == mark  # what was decided on is what is remembered
 
 
 def test_names_for_a_tag_are_bounded() -> None:
-    assert named(["b", "a"]) == "a\nb"
-    many = named([f"{n:03}" for n in range(1000)])
+    assert summarize_names(["b", "a"]) == "a\nb"
+    many = summarize_names([f"{n:03}" for n in range(1000)])
     assert many.endswith("019\n… and 980 more")

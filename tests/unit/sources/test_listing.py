@@ -11,9 +11,9 @@ import pytest
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.sources.listing import (
-    Entry,
+    ListedFile,
     Listing,
-    NothingThere,
+    SourceNotFoundError,
     fingerprint,
     is_feed,
     list_source,
@@ -92,10 +92,10 @@ def test_what_came_and_what_went_is_named(folder: Path) -> None:
 
 
 def test_an_absent_or_empty_folder_is_no_list_of_nothing(tmp_path: Path) -> None:
-    with pytest.raises(NothingThere):
+    with pytest.raises(SourceNotFoundError):
         list_source(str(tmp_path / "unmounted"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(NothingThere, match="mount it"):
+    with pytest.raises(SourceNotFoundError, match="mount it"):
         list_source(str(tmp_path / "empty"))
 
 
@@ -130,7 +130,7 @@ def test_feeds_are_told_by_their_address() -> None:
 
 def test_what_came_in_the_moments_own_second_counts_where_seconds_are_whole() -> None:
     """S3 says no fraction: an object put .2 s after the last look seems older than the look."""
-    entries = tuple(Entry(f"s3://b/{at}.md", "x", at) for at in (99.0, 100.0, 101.0))
-    files = tuple(Entry(f"/posts/{at}.md", "x", at) for at in (99.9, 100.3, 100.5))
+    entries = tuple(ListedFile(f"s3://b/{at}.md", "x", at) for at in (99.0, 100.0, 101.0))
+    files = tuple(ListedFile(f"/posts/{at}.md", "x", at) for at in (99.9, 100.3, 100.5))
     came = Listing("s3://b", (*entries, *files)).arrived_since(100.4)
     assert came == ("s3://b/100.0.md", "s3://b/101.0.md", "/posts/100.5.md")

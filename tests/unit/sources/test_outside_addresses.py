@@ -16,9 +16,9 @@ from tests.http_server import Request, Response, http_server
 from twin_assets.corpus.importers.feed_download import download_feed
 from twin_resources.errors import TwinError
 from twin_resources.observability.notifications import AppriseChannel, Notice
-from twin_resources.outside_addresses import addresses_of
-from twin_resources.storage.sources.polling import ask_each
-from twin_resources.storage.weights.answer_model import offered_ids
+from twin_resources.outside_addresses import resolve_addresses
+from twin_resources.storage.sources.polling import poll_feeds
+from twin_resources.storage.weights.answer_model import list_model_ids
 
 FEED = (
     b'<?xml version="1.0"?><rss version="2.0"><channel><title>t</title><item><title>One</title>'
@@ -85,7 +85,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def by_poll(url: str, _folder: Path) -> object:
-    return ask_each([url], {})[0][url].sha256
+    return poll_feeds([url], {})[0][url].sha256
 
 
 def by_download(url: str, folder: Path) -> object:
@@ -137,22 +137,24 @@ def test_a_feed_in_this_network_is_read_where_it_was_named(
 
 def test_what_is_named_and_what_is_not() -> None:
     named = "http://192.168.1.20/feed"
-    assert addresses_of("http://192.168.1.20:8080/x", named=named) == ["192.168.1.20"]
-    assert addresses_of("http://169.254.1.2/", named="http://169.254.1.2/") == ["169.254.1.2"]
-    assert addresses_of("http://8.8.8.8/", named=named) == ["8.8.8.8"]
+    assert resolve_addresses("http://192.168.1.20:8080/x", trusted_url=named) == ["192.168.1.20"]
+    assert resolve_addresses("http://169.254.1.2/", trusted_url="http://169.254.1.2/") == [
+        "169.254.1.2"
+    ]
+    assert resolve_addresses("http://8.8.8.8/", trusted_url=named) == ["8.8.8.8"]
     for url in ("http://192.168.1.21/", "http://224.0.0.1/", "http://[2002:7f00:1::]/"):
         with pytest.raises(TwinError, match="inside this machine or network"):
-            addresses_of(url, named=named)
+            resolve_addresses(url, trusted_url=named)
     for url in ("http:///feed", "http://no-such-name.invalid/"):
         with pytest.raises(TwinError, match="no address of that name"):
-            addresses_of(url, named=url)
+            resolve_addresses(url, trusted_url=url)
 
 
 def test_a_named_name_does_not_lead_to_a_clouds_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answer)
     with pytest.raises(TwinError, match=r"leads to 169\.254\.169\.254"):
-        addresses_of("http://blog.example/feed", named="http://blog.example/feed")
+        resolve_addresses("http://blog.example/feed", trusted_url="http://blog.example/feed")
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -161,7 +163,7 @@ def test_an_answer_models_key_is_sent_to_nobody_else(
 ) -> None:
     server.target, server.status = f"http://127.0.0.1:{server.port}/inside", status
     with pytest.raises(TwinError, match="it redirects to http://127") as refused:
-        offered_ids(f"http://models.example:{server.port}/to", "sk-1")
+        list_model_ids(f"http://models.example:{server.port}/to", "sk-1")
     assert "name that address itself" in str(refused.value)
     assert [path for path, _ in server.asked] == ["/to/models"]
 

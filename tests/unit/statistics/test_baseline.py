@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.statistics.baseline import arming, duration
+from twin_resources.statistics.baseline import describe_arming, format_duration
 
 
 def test_arming_says_how_long() -> None:
-    assert arming(37, 500, per_day=1.09) == "arming 37/500, about 14 months at your rate"
-    assert arming(1_200, 2_000, per_day=80) == "arming 1,200/2,000, about 10 days at your rate"
-    assert arming(0, 500, per_day=None) == "arming 0/500, no values yet to tell how long"
-    assert arming(3, 500, per_day=None) == "arming 3/500"
-    assert arming(500, 500, per_day=9.0).startswith("arming 500/500, no class of requests has")
+    assert describe_arming(37, 500, per_day=1.09) == "arming 37/500, about 14 months at your rate"
+    assert (
+        describe_arming(1_200, 2_000, per_day=80)
+        == "arming 1,200/2,000, about 10 days at your rate"
+    )
+    assert describe_arming(0, 500, per_day=None) == "arming 0/500, no values yet to tell how long"
+    assert describe_arming(3, 500, per_day=None) == "arming 3/500"
+    assert describe_arming(500, 500, per_day=9.0).startswith(
+        "arming 500/500, no class of requests has"
+    )
 
 
 @pytest.mark.parametrize(
@@ -28,4 +33,4 @@ def test_arming_says_how_long() -> None:
     ],
 )
 def test_durations(days: float, words: str) -> None:
-    assert duration(days) == words
+    assert format_duration(days) == words

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from twin_resources.statistics.bounds import (
-    betting_lower,
+    betting_lower_bound,
     clopper_pearson_lower,
 )
-from twin_resources.statistics.values import ImpossibleValue
+from twin_resources.statistics.values import OutOfRangeError
 
 unit_interval = st.floats(0.0, 1.0, allow_nan=False)
 
@@ -34,7 +34,7 @@ def test_no_ones_bound_nothing() -> None:
 
 @pytest.mark.parametrize(("ones", "of"), [(-1, 5), (6, 5), (0, 0)])
 def test_counts_that_cannot_be(ones: int, of: int) -> None:
-    with pytest.raises(ImpossibleValue, match="bound a probability"):
+    with pytest.raises(OutOfRangeError, match="bound a probability"):
         clopper_pearson_lower(ones, of, delta=0.05)
 
 
@@ -53,9 +53,9 @@ def test_clopper_pearson_is_the_quantile_of_the_beta(
 def test_a_lower_bound_is_below_the_mean_and_falls_with_confidence(
     values: list[float], delta: float
 ) -> None:
-    bound = betting_lower(values, delta=delta)
+    bound = betting_lower_bound(values, delta=delta)
     assert 0.0 <= bound <= sum(values) / len(values) + 1e-12
-    assert betting_lower(values, delta=delta / 10) <= bound + 1e-9
+    assert betting_lower_bound(values, delta=delta / 10) <= bound + 1e-9
 
 
 @given(st.lists(unit_interval, min_size=5, max_size=40), st.integers(0, 39))
@@ -64,22 +64,22 @@ def test_a_larger_last_value_never_lowers_the_betting_bound(
     values: list[float], where: int
 ) -> None:
     better = [*values[:-1], 1.0]
-    assert betting_lower(better, delta=0.05) >= betting_lower(values, delta=0.05) - 1e-9
+    assert betting_lower_bound(better, delta=0.05) >= betting_lower_bound(values, delta=0.05) - 1e-9
 
 
 def test_no_values_bound_nothing() -> None:
-    assert betting_lower([], delta=0.05) == 0.0
+    assert betting_lower_bound([], delta=0.05) == 0.0
 
 
 def test_constant_values_are_bounded_closely() -> None:
-    assert 0.75 < betting_lower([0.8] * 500, delta=0.05) < 0.8
+    assert 0.75 < betting_lower_bound([0.8] * 500, delta=0.05) < 0.8
 
 
 def test_bounds_cover() -> None:
     """At δ = .2 a bound is above the mean in at most a fifth of 300 samples (4 sd: 29 %)."""
     rng = random.Random(1)
     beta = [[rng.betavariate(4, 1) for _ in range(60)] for _ in range(300)]
-    above = sum(betting_lower(sample, delta=0.2) > 0.8 for sample in beta)
+    above = sum(betting_lower_bound(sample, delta=0.2) > 0.8 for sample in beta)
     assert above <= 60
     ones = [sum(rng.random() < 0.8 for _ in range(60)) for _ in range(300)]
     above = sum(clopper_pearson_lower(count, 60, delta=0.2) > 0.8 for count in ones)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bench.retraining.worlds import WORLDS, World, lived
-from twin_resources.statistics.detector import DaySum, StreamEvidence, evidence_of, threshold
-from twin_resources.statistics.values import ImpossibleValue
+from twin_resources.statistics.detector import DaySum, StreamEvidence, compute_evidence, threshold
+from twin_resources.statistics.values import OutOfRangeError
 
 C = threshold(armed_streams=1)
 
@@ -32,7 +32,7 @@ def days(*stretches: tuple[int, float], per_day: int = 30, version: str = "v1", 
 
 
 def of(sums: list[DaySum], *, version: str = "v1", **facts: float) -> StreamEvidence:
-    return evidence_of(sums, author="mara", stream="thumbs", version=version, **facts)  # type: ignore[arg-type]
+    return compute_evidence(sums, author="mara", stream="thumbs", version=version, **facts)  # type: ignore[arg-type]
 
 
 def test_a_fall_raises_an_alarm_that_says_since_when() -> None:
@@ -50,13 +50,13 @@ def test_a_fall_raises_an_alarm_that_says_since_when() -> None:
 
 def test_two_weeks_come_first_and_one_day_alone_is_nothing() -> None:
     arming = of(days((15, 0.8)))
-    assert not arming.armed, "14 days before the fall, two since"
+    assert not arming.is_armed, "14 days before the fall, two since"
     assert (arming.seen, arming.days, arming.compared, arming.e_value) == (450, 15, 0, 0.0)
     assert (arming.since, arming.last, arming.values, arming.before) == (0, 14_030, 0, 0)
-    assert of(days((16, 0.8))).armed
+    assert of(days((16, 0.8))).is_armed
     assert of(days((40, 0.8), (1, 0.0), per_day=3_000)).e_value < C
-    assert of(days((60, 0.8), per_day=2)).armed, "100 values before the fall, 20 since"
-    assert not of(days((59, 0.8), per_day=2)).armed
+    assert of(days((60, 0.8), per_day=2)).is_armed, "100 values before the fall, 20 since"
+    assert not of(days((59, 0.8), per_day=2)).is_armed
     steady = days((41, 0.5), (1, 0.0))
     assert of(steady, tolerance=0.0).e_value == 1.0, "without its worst day A is as B was"
 
@@ -253,7 +253,9 @@ def test_the_evidence_is_that_of_the_formulas(seed: int) -> None:
             first = day * 1_000
             sums.append(DaySum(day, version, name, count, good, squares, first, first + 9))
     version, fewest = ("v2" if new_at < length else "v1"), (100, 40)[seed % 2]
-    found = evidence_of(sums, author="mara", stream="thumbs", version=version, fewest=fewest)
+    found = compute_evidence(
+        sums, author="mara", stream="thumbs", version=version, min_values=fewest
+    )
     e_value, begins = plainly(sums, version, fewest)
     assert found.e_value == pytest.approx(e_value, rel=1e-6)
     if e_value:
@@ -265,7 +267,7 @@ def test_the_threshold_grows_with_the_fleet_and_says_what_is_no_fleet() -> None:
     assert threshold(armed_streams=1, horizon=10_000, alpha=0.05) == 2 * C
     assert threshold(armed_streams=1, horizon=1) == pytest.approx(C / 5_000)
     for wrong in ({"armed_streams": 0}, {"horizon": 0}, {"alpha": 0.0}, {"alpha": 1.0}):
-        with pytest.raises(ImpossibleValue):
+        with pytest.raises(OutOfRangeError):
             threshold(**{"armed_streams": 1, **wrong})  # type: ignore[arg-type]
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twin_resources.statistics.judges import certify, plants_due, withdrawn
-from twin_resources.statistics.values import ImpossibleValue
+from twin_resources.statistics.judges import certify, probe_count, has_lost_certificate
+from twin_resources.statistics.values import OutOfRangeError
 
 
 def drawn(mean: float, spread: float, count: int, *, seed: int) -> list[float]:
@@ -66,18 +66,18 @@ def test_a_better_measure_is_not_bounded_lower(values: list[float], by: float) -
 
 
 def test_a_measure_that_lost_its_claim_is_withdrawn() -> None:
-    assert withdrawn([0.0] * 150)
-    assert not withdrawn(drawn(0.5, 0.3, 150, seed=3))
-    wrongly = sum(withdrawn(drawn(0.12, 0.3, 100, seed=seed)) for seed in range(60))
+    assert has_lost_certificate([0.0] * 150)
+    assert not has_lost_certificate(drawn(0.5, 0.3, 150, seed=3))
+    wrongly = sum(has_lost_certificate(drawn(0.12, 0.3, 100, seed=seed)) for seed in range(60))
     assert wrongly <= 6
 
 
 def test_a_twentieth_are_plants() -> None:
-    assert [plants_due(batch) for batch in (0, 1, 20, 21, 100)] == [0, 1, 1, 2, 5]
+    assert [probe_count(batch) for batch in (0, 1, 20, 21, 100)] == [0, 1, 1, 2, 5]
 
 
 def test_unknown_claims_and_impossible_differences() -> None:
-    with pytest.raises(ImpossibleValue, match="for the claim 'taste'"):
+    with pytest.raises(OutOfRangeError, match="for the claim 'taste'"):
         certify("m", "taste", {})
-    with pytest.raises(ImpossibleValue, match=r"the difference 1\.5"):
+    with pytest.raises(OutOfRangeError, match=r"the difference 1\.5"):
         certify("m", "voice", {"another_author": [1.5]})

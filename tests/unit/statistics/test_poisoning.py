@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from twin_resources.statistics.poisoning import (
     ReaderTotals,
-    admitted,
-    most_allowed,
-    most_new,
-    not_seen_by_others,
+    admit_reader_days,
+    reader_limit,
+    new_reader_limit,
+    unconfirmed_fall_reason,
 )
 
 
 def settled_of(days: list[list[str]]) -> list[list[bool]]:
     """What the ledger settles of each day's reader-days, a month in all."""
     counted: Counter[str] = Counter()
-    return [admitted(day, counted) for day in days]
+    return [admit_reader_days(day, counted) for day in days]
 
 
 def test_forty_readers_are_all_admitted() -> None:
@@ -36,8 +36,8 @@ def test_the_cap_is_a_twentieth_and_not_a_half() -> None:
     others = sum(sum(day[20:]) for day in found)
     assert others == 240  # a loud reader silences nobody
     assert 10 <= loud <= 24
-    assert most_allowed(400, readers=20) == 20
-    assert most_allowed(400, readers=10) == 80
+    assert reader_limit(400, readers=20) == 20
+    assert reader_limit(400, readers=10) == 80
 
 
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=12), max_size=40))
@@ -46,9 +46,9 @@ def test_no_reader_is_above_its_share_when_it_is_admitted(days: list[list[str]])
     counted: Counter[str] = Counter()
     for day in days:
         everybody = len({*counted, *day})
-        most = most_allowed(counted.total() + len(day), readers=everybody)
+        most = reader_limit(counted.total() + len(day), readers=everybody)
         before = counted.copy()
-        found = admitted(day, counted)
+        found = admit_reader_days(day, counted)
         for reader in set(day):
             assert counted[reader] <= max(most, before[reader])
         assert counted.total() == before.total() + sum(found)
@@ -56,7 +56,7 @@ def test_no_reader_is_above_its_share_when_it_is_admitted(days: list[list[str]])
 
 def totals(before: list[tuple[int, float]], since: list[tuple[int, float]]) -> str:
     """(values, mean) of each reader before a fall and since."""
-    return not_seen_by_others(
+    return unconfirmed_fall_reason(
         {
             f"r{number}": ReaderTotals(a, a * old, b, b * new)
             for number, ((a, old), (b, new)) in enumerate(zip(before, since, strict=True))
@@ -83,5 +83,5 @@ def test_new_readers_do_not_speak_for_those_who_voted_before() -> None:
 
 
 def test_new_readers_are_a_tenth_of_a_day_however_many_they_are() -> None:
-    assert [most_new(known, 30.0) for known in (0, 30, 60)] == [3, 3, 6]
-    assert most_new(0, 0.0) == 1
+    assert [new_reader_limit(known, 30.0) for known in (0, 30, 60)] == [3, 3, 6]
+    assert new_reader_limit(0, 0.0) == 1

@@ -11,19 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.bench.retraining.releases import promoted_by
-from twin_resources.statistics.bets import FRACTIONS, factor, log_mean, log_stake
+from twin_resources.statistics.bets import (
+    FRACTIONS,
+    wealth_factor,
+    log_mean_wealth,
+    update_log_wealth,
+)
 from twin_resources.statistics.promotion import (
-    MAX_ERROR,
+    MAX_STANDARD_ERROR,
     PairedDifference,
     PairEvidence,
-    at_the_end,
+    final_verdict,
     begin,
     expected_pairs,
     fold,
-    least_mean,
+    mean_lower_bound,
     mean_difference,
 )
-from twin_resources.statistics.values import ImpossibleValue
+from twin_resources.statistics.values import OutOfRangeError
 
 differences = st.lists(st.floats(-1.0, 1.0), max_size=30)
 
@@ -55,8 +60,8 @@ def test_a_clear_win_promotes_and_a_clear_loss_rolls_back() -> None:
 
 def test_without_a_margin_only_a_better_one_wins() -> None:
     equal = [0.05, -0.05] * 150
-    assert at_the_end(after_pairs(equal)) == "promote"
-    assert at_the_end(after_pairs(equal, margin=0.0)) == "undecided"
+    assert final_verdict(after_pairs(equal)) == "promote"
+    assert final_verdict(after_pairs(equal, margin=0.0)) == "undecided"
     assert after_pairs([number + 0.1 for number in equal], margin=0.0).verdict == "promote"
     assert after_pairs([number - 0.1 for number in equal], margin=0.0).verdict == "roll_back"
 
@@ -78,7 +83,7 @@ def test_an_equal_one_waits_for_the_end_and_a_worse_one_within_the_margin_stays_
         assert evidence.verdict == "undecided"
         assert evidence.is_not_worse
         assert not evidence.is_better
-    assert (at_the_end(equal), at_the_end(worse)) == ("promote", "undecided")
+    assert (final_verdict(equal), final_verdict(worse)) == ("promote", "undecided")
     mean, error = mean_difference(worse)
     assert (mean, error) == (pytest.approx(-0.01), pytest.approx(0.05 / math.sqrt(299)))
 
@@ -87,13 +92,13 @@ def test_where_the_mean_is_uncertain_its_lower_bound_must_be_above_zero() -> Non
     noisy = [0.4, -0.4] * 150
     even, better = after_pairs(noisy), after_pairs([one + 0.03 for one in noisy])
     mean, error = mean_difference(even)
-    assert error > MAX_ERROR
+    assert error > MAX_STANDARD_ERROR
     assert (mean, even.is_not_worse) == (pytest.approx(0.0, abs=1e-12), True)
-    assert least_mean(even) == pytest.approx(-1.6449 * error, rel=1e-4)
-    assert at_the_end(even) == "undecided"
-    assert mean_difference(better)[0] > MAX_ERROR
-    assert least_mean(better) < 0
-    assert (better.verdict, at_the_end(better)) == ("undecided", "undecided")
+    assert mean_lower_bound(even) == pytest.approx(-1.6449 * error, rel=1e-4)
+    assert final_verdict(even) == "undecided"
+    assert mean_difference(better)[0] > MAX_STANDARD_ERROR
+    assert mean_lower_bound(better) < 0
+    assert (better.verdict, final_verdict(better)) == ("undecided", "undecided")
 
 
 def test_several_claims_are_averaged_for_the_mean_and_each_must_still_be_won() -> None:
@@ -104,7 +109,7 @@ def test_several_claims_are_averaged_for_the_mean_and_each_must_still_be_won() -
         evidence = begin(claims=("topic", "voice"))
         for number, (topic, voice) in enumerate(draw.normal(0.0, 0.15, (300, 2)).tolist(), start=1):
             evidence = fold(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
-        promoted += at_the_end(evidence) == "promote"
+        promoted += final_verdict(evidence) == "promote"
     assert 18 <= promoted <= 42  # 30 of 60 within three standard deviations
     evidence = begin(claims=("topic", "voice"))
     for number in range(1, 301):
@@ -120,7 +125,7 @@ def test_worse_candidates_are_promoted_as_seldom_as_is_said_and_the_gain_stays()
     quality = draw.normal(-0.02, 0.05, 200)
     noisy = quality[:, None] + draw.normal(0.0, 0.2, (200, 300))
     runs = [after_pairs(one) for one in np.clip(noisy, -1.0, 1.0).tolist()]
-    won = np.array([at_the_end(run) == "promote" for run in runs])
+    won = np.array([final_verdict(run) == "promote" for run in runs])
     first = np.array([run.is_not_worse for run in runs])
     assert float(np.mean(won & (quality < 0))) <= 0.05
     assert float(np.mean(first & (quality < 0))) > 0.35, "what U alone would have promoted"
@@ -138,10 +143,10 @@ def test_a_state_of_before_goes_on() -> None:
     former = PairEvidence.from_json(json.dumps(stored))
     assert (former.up, former.highest, former.pairs) == (whole.up, whole.highest, 120)
     assert mean_difference(former) == (0.0, math.inf)
-    assert at_the_end(former) == "undecided"
+    assert final_verdict(former) == "undecided"
     for number in range(121, 221):
         former = fold(former, PairedDifference(number, {"topic": 0.01 if number % 2 else -0.01}))
-    assert at_the_end(former) == "promote"
+    assert final_verdict(former) == "promote"
 
 
 @given(differences)
@@ -171,22 +176,22 @@ def test_states_come_back_bit_for_bit(values: list[float]) -> None:
 def test_better_pairs_never_speak_against_a_promotion(values: list[float], by: float) -> None:
     logs, better = (0.0,) * 8, (0.0,) * 8
     for value in values:
-        logs = log_stake(logs, (1 + value) / 2, 0.45)
-        better = log_stake(better, (1 + min(1.0, value + by)) / 2, 0.45)
-    assert log_mean(better) >= log_mean(logs) - 1e-9
+        logs = update_log_wealth(logs, (1 + value) / 2, 0.45)
+        better = update_log_wealth(better, (1 + min(1.0, value + by)) / 2, 0.45)
+    assert log_mean_wealth(better) >= log_mean_wealth(logs) - 1e-9
 
 
 @given(st.floats(0.0, 1.0), st.floats(0.01, 1.0), st.sampled_from(FRACTIONS))
 def test_a_bet_never_goes_broke(y: float, null: float, fraction: float) -> None:
-    assert 0.1 - 1e-12 <= factor(y, null, fraction) <= 1 + 0.9 * (1 - null) / null + 1e-9
+    assert 0.1 - 1e-12 <= wealth_factor(y, null, fraction) <= 1 + 0.9 * (1 - null) / null + 1e-9
 
 
 def test_hundreds_of_losses_do_not_underflow() -> None:
     logs = (0.0,) * 8
     for _ in range(5_000):
-        logs = log_stake(logs, 0.0, 0.45)
+        logs = update_log_wealth(logs, 0.0, 0.45)
     assert all(math.isfinite(log) for log in logs)
-    assert math.isfinite(log_mean(logs))
+    assert math.isfinite(log_mean_wealth(logs))
 
 
 def test_every_claim_must_be_won() -> None:
@@ -195,7 +200,7 @@ def test_every_claim_must_be_won() -> None:
         evidence = fold(
             evidence, PairedDifference(number, {"topic": 1.0, "voice": 0.0 if number > 2 else 0.1})
         )
-    assert evidence.highest["topic"] > evidence.log_needed_up
+    assert evidence.highest["topic"] > evidence.log_promotion_threshold
     assert evidence.verdict == "undecided"
     for number in range(41, 120):
         evidence = fold(evidence, PairedDifference(number, {"topic": 0.0, "voice": 0.5}))
@@ -205,7 +210,7 @@ def test_every_claim_must_be_won() -> None:
 def test_any_claim_rolls_back_at_k_by_alpha() -> None:
     alone = after_pairs([-1.0] * 20)
     evidence = begin(claims=("topic", "voice"), vetoes=("support",))
-    assert evidence.log_needed_down == pytest.approx(math.log(3 / 0.05))
+    assert evidence.log_rollback_threshold == pytest.approx(math.log(3 / 0.05))
     for number in range(1, 21):
         evidence = fold(
             evidence, PairedDifference(number, {"topic": 0.2, "voice": 0.2, "support": -1.0})
@@ -223,7 +228,7 @@ def test_a_veto_is_not_needed_for_a_promotion() -> None:
 
 def beside(topic: float, voice: float, *, forced: bool) -> PairEvidence:
     """Two claims, each with the same difference in every pair."""
-    evidence = begin(claims=("topic", "voice"), forced=forced)
+    evidence = begin(claims=("topic", "voice"), is_incumbent_ungated=forced)
     for number in range(1, 61):
         evidence = fold(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
     return evidence
@@ -238,18 +243,18 @@ def test_beside_a_version_that_passed_no_gate_the_mean_decides() -> None:
     assert PairEvidence.from_json(repaired.to_json()) == repaired
     assert beside(0.1, -0.6, forced=True).verdict == "roll_back"
     equal = beside(0.05, -0.05, forced=True)
-    assert (equal.verdict, at_the_end(equal)) == ("undecided", "promote")
+    assert (equal.verdict, final_verdict(equal)) == ("undecided", "promote")
 
 
 def test_beside_it_each_claim_needs_a_difference() -> None:
-    evidence = begin(claims=("topic", "voice"), forced=True)
-    with pytest.raises(ImpossibleValue, match="for voice"):
+    evidence = begin(claims=("topic", "voice"), is_incumbent_ungated=True)
+    with pytest.raises(OutOfRangeError, match="for voice"):
         fold(evidence, PairedDifference(1, {"topic": 0.1}))
 
 
 @pytest.mark.parametrize("value", [-1.1, 1.1, float("nan")])
 def test_impossible_differences(value: float) -> None:
-    with pytest.raises(ImpossibleValue, match="pair 1"):
+    with pytest.raises(OutOfRangeError, match="pair 1"):
         after_pairs([value])
 
 
@@ -264,7 +269,7 @@ def test_impossible_differences(value: float) -> None:
     ],
 )
 def test_tests_that_cannot_start(options: dict[str, object]) -> None:
-    with pytest.raises(ImpossibleValue, match="start a test"):
+    with pytest.raises(OutOfRangeError, match="start a test"):
         begin(**options)  # type: ignore[arg-type]
 
 

@@ -10,11 +10,11 @@ import pytest
 from twin_resources.quality.release.release_mode import (
     TrialFeasibility,
     canary_pairs,
-    choose,
-    finding,
+    choose_mode,
+    evaluate_evidence,
 )
 from twin_resources.statistics.promotion import (
-    SPREAD,
+    DEFAULT_SPREAD,
     PairedDifference,
     PairEvidence,
     begin,
@@ -23,12 +23,15 @@ from twin_resources.statistics.promotion import (
 )
 
 TRIAL = TrialFeasibility(
-    certified=("topic", "voice"), prompts=300, canary_values_per_day=40.0, canary_readers=50
+    certified_claims=("topic", "voice"),
+    prompt_count=300,
+    canary_values_per_day=40.0,
+    canary_readers=50,
 )
 
 
 def test_shadow_with_a_certified_judge_and_enough_prompts() -> None:
-    choice = choose(TRIAL)
+    choice = choose_mode(TRIAL)
     assert choice.mode == "shadow"
     assert choice.reason == (
         "shadow: a certified judge of topic and voice and 300 prompts to replay, all of them "
@@ -38,21 +41,21 @@ def test_shadow_with_a_certified_judge_and_enough_prompts() -> None:
 
 
 def test_canary_when_it_is_short_enough() -> None:
-    few = choose(replace(TRIAL, prompts=299))
+    few = choose_mode(replace(TRIAL, prompts=299))
     assert few.mode == "canary"
     assert "only 299 of 300 prompts" in few.reason
     assert few.expected_days == pytest.approx(few.expected_pairs / 40.0)
-    assert choose(replace(TRIAL, certified=())).reason.startswith("canary: no certified judge")
+    assert choose_mode(replace(TRIAL, certified=())).reason.startswith("canary: no certified judge")
 
 
 def test_gate_otherwise_and_why() -> None:
-    nobody = choose(replace(TRIAL, certified=(), canary_values_per_day=0.0))
+    nobody = choose_mode(replace(TRIAL, certified=(), canary_values_per_day=0.0))
     assert (nobody.mode, nobody.expected_days) == ("gate", 0.0)
     assert "without end: nobody scores" in nobody.reason
-    slow = choose(replace(TRIAL, certified=(), canary_values_per_day=1.0))
+    slow = choose_mode(replace(TRIAL, certified=(), canary_values_per_day=1.0))
     assert slow.mode == "gate"
     assert "a canary would take about 8 months, more than 14 days" in slow.reason
-    lonely = choose(replace(TRIAL, certified=(), canary_readers=29))
+    lonely = choose_mode(replace(TRIAL, certified=(), canary_readers=29))
     assert "29 of the 30 readers needed" in lonely.reason
 
 
@@ -81,44 +84,46 @@ def after(values: list[float]) -> PairEvidence:
 
 def test_findings() -> None:
     some = after([0.0, 0.3, -0.2] * 10)
-    running = finding(some, mode="shadow", exhausted=False)
+    running = evaluate_evidence(some, mode="shadow", exhausted=False)
     assert running.finding == "undecided"
     needed = expected_pairs(statistics.stdev([0.0, 0.3, -0.2] * 10))
     assert running.reason.startswith(f"shadow: 30 of about {needed:.0f} pairs; ")
-    few = finding(after([0.0, 0.3, -0.2] * 3), mode="shadow", exhausted=False)
-    assert few.reason.startswith(f"shadow: 9 of about {expected_pairs(SPREAD):.0f} pairs; ")
-    parked = finding(some, mode="shadow", exhausted=True)
+    few = evaluate_evidence(after([0.0, 0.3, -0.2] * 3), mode="shadow", exhausted=False)
+    assert few.reason.startswith(f"shadow: 9 of about {expected_pairs(DEFAULT_SPREAD):.0f} pairs; ")
+    parked = evaluate_evidence(some, mode="shadow", exhausted=True)
     assert parked.finding == "exhausted"
     assert "parked, 30 of about " in parked.reason
-    promoted = finding(after([0.6] * 30), mode="shadow", exhausted=True)
+    promoted = evaluate_evidence(after([0.6] * 30), mode="shadow", exhausted=True)
     assert promoted.finding == "promote"
     assert promoted.reason.startswith("shadow: better, after ")
-    harm = finding(after([-0.6] * 60), mode="canary", exhausted=False, readers=3)
+    harm = evaluate_evidence(after([-0.6] * 60), mode="canary", exhausted=False, readers=3)
     assert harm.finding == "roll_back"  # few readers may veto
     assert "worse than the stable version" in harm.reason
 
 
 def test_at_the_end_the_mean_decides_about_what_is_not_worse_by_the_margin() -> None:
     equal = after([0.02, -0.02] * 150)
-    assert finding(equal, mode="shadow", exhausted=False).finding == "undecided"
-    won = finding(equal, mode="shadow", exhausted=True)
+    assert evaluate_evidence(equal, mode="shadow", exhausted=False).finding == "undecided"
+    won = evaluate_evidence(equal, mode="shadow", exhausted=True)
     assert won.finding == "promote"
     assert "not worse by 0.1 or more, and on average +0.000 ± 0.001" in won.reason
-    worse = finding(after([0.01, -0.03] * 150), mode="shadow", exhausted=True)
+    worse = evaluate_evidence(after([0.01, -0.03] * 150), mode="shadow", exhausted=True)
     assert worse.finding == "exhausted"
     assert worse.reason.endswith("on average -0.010 ± 0.001")
-    uncertain = finding(after([0.4, -0.4] * 150), mode="canary", exhausted=True, readers=40)
+    uncertain = evaluate_evidence(
+        after([0.4, -0.4] * 150), mode="canary", exhausted=True, readers=40
+    )
     assert uncertain.finding == "exhausted"
     assert uncertain.reason.endswith("on average +0.000 ± 0.023, so at least -0.038")
 
 
 def test_a_finding_without_a_margin_says_better() -> None:
     evidence = begin(claims=("topic",), margin=0.0)
-    said = finding(evidence, mode="shadow", exhausted=False)
+    said = evaluate_evidence(evidence, mode="shadow", exhausted=False)
     assert "0 of about " in said.reason
     for number in range(1, 12):
         evidence = fold(evidence, PairedDifference(number, {"topic": 1.0}))
-    said = finding(evidence, mode="shadow", exhausted=False)
+    said = evaluate_evidence(evidence, mode="shadow", exhausted=False)
     assert said.finding == "promote"
     assert said.reason.startswith("shadow: better, after ")
 
@@ -130,24 +135,24 @@ def test_not_worse_without_a_margin_is_told_as_better() -> None:
         evidence = fold(evidence, PairedDifference(number, {"topic": topic, "voice": voice}))
     assert evidence.is_not_worse
     assert not evidence.is_better  # its bet was won before voice's, and fell
-    said = finding(evidence, mode="shadow", exhausted=True)
+    said = evaluate_evidence(evidence, mode="shadow", exhausted=True)
     assert said.finding == "promote"
     assert said.reason.startswith("shadow: better, after 24 pairs")
 
 
 def test_thumbs_of_too_few_readers_do_not_promote() -> None:
     won = after([0.6] * 30)
-    held = finding(won, mode="canary", exhausted=False, readers=29)
+    held = evaluate_evidence(won, mode="canary", exhausted=False, readers=29)
     assert held.finding == "undecided"
     assert held.reason.endswith("29 of 30 readers needed to promote")
-    assert finding(won, mode="canary", exhausted=True, readers=29).finding == "exhausted"
-    assert finding(won, mode="canary", exhausted=False, readers=30).finding == "promote"
+    assert evaluate_evidence(won, mode="canary", exhausted=True, readers=29).finding == "exhausted"
+    assert evaluate_evidence(won, mode="canary", exhausted=False, readers=30).finding == "promote"
 
 
 @pytest.mark.parametrize("values", [[0.6] * 30, [-0.6] * 60])
 def test_a_judge_without_a_certificate_decides_nothing(values: list[float]) -> None:
-    said = finding(after(values), mode="shadow", exhausted=False, certified=False)
+    said = evaluate_evidence(after(values), mode="shadow", exhausted=False, certified=False)
     assert said.finding == "undecided"
     assert "the judge has no certificate" in said.reason
-    end = finding(after(values), mode="shadow", exhausted=True, certified=False)
+    end = evaluate_evidence(after(values), mode="shadow", exhausted=True, certified=False)
     assert end.finding == "exhausted"

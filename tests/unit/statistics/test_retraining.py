@@ -13,26 +13,26 @@ from twin_resources.statistics.retraining import (
     TrainingFingerprint,
     decide,
     is_incident,
-    progress,
+    describe_progress,
     run_key,
 )
 from twin_resources.statistics.retraining_limits import (
-    DAY,
+    DAY_S,
     RetrainingLimits,
-    Usage,
-    first_cause,
-    growth,
-    held_back_by,
-    next_by_alarm,
+    TrainingUsage,
+    highest_priority_cause,
+    growth_cause,
+    find_blocking_limit,
+    next_alarm_training_at,
 )
 
 ALARM = Alarm("mara", "thumbs", "v3", 2, 917, 123_456.7, 100_000.0, 84, 820)
-NOW = 1_000 * DAY
+NOW = 1_000 * DAY_S
 SITUATION = AlarmContext(
     version="v3",
     alarm=ALARM,
-    now_there_is=TrainingFingerprint("data 2", "recipe 1"),
-    usage=Usage(),
+    training_fingerprint=TrainingFingerprint("data 2", "recipe 1"),
+    usage=TrainingUsage(),
     limits=RetrainingLimits(automatic=True),
     now=NOW,
     alarmed_authors=1,
@@ -50,7 +50,10 @@ def test_a_quiet_tick_says_its_numbers() -> None:
     armed = StreamEvidence(
         "mara", "judge:rule@1", "v3", seen=812, held_to={"fact": 0.7}, e_value=12.3
     )
-    quiet = [progress(one, needed=500, per_day=1.09, threshold=1e5) for one in (arming, armed)]
+    quiet = [
+        describe_progress(one, required_values=500, per_day=1.09, threshold=1e5)
+        for one in (arming, armed)
+    ]
     assert quiet == [
         "thumbs: arming 37/500, about 14 months at your rate",
         "judge:rule@1: likelihood ratio 12 of 100,000",
@@ -84,7 +87,7 @@ def test_an_alarm_starts_one_retraining_with_its_evidence() -> None:
 
 
 def test_a_run_in_flight_gets_the_alarm_on_record() -> None:
-    held = on(usage=Usage(in_flight="4fe1"))
+    held = on(usage=TrainingUsage(in_flight_run_id="4fe1"))
     assert (held.kind, held.closes_alarm, held.run_key) == ("held_back", True, "")
     assert "recorded with run 4fe1" in held.message
     assert held.tags["twin/decided_by"] == "in_flight"
@@ -98,11 +101,11 @@ def test_an_alarm_of_an_earlier_version_is_over() -> None:
 
 def test_a_shared_alarm_is_one_incident() -> None:
     """It waits two weeks, and is decided then like any other."""
-    shared = on(alarmed_authors=3, armed_authors=20, raised_at=NOW - 13 * DAY)
+    shared = on(alarmed_authors=3, armed_authors=20, raised_at=NOW - 13 * DAY_S)
     assert (shared.kind, shared.closes_alarm) == ("incident", False)
     assert "3 of 20 authors within two days" in shared.message
     assert "waits until 1972-09-28" in shared.message
-    assert on(alarmed_authors=3, armed_authors=20, raised_at=NOW - 15 * DAY).kind == "train"
+    assert on(alarmed_authors=3, armed_authors=20, raised_at=NOW - 15 * DAY_S).kind == "train"
 
 
 @pytest.mark.parametrize(
@@ -134,56 +137,71 @@ def test_what_any_version_was_trained_on_is_not_trained_on_again() -> None:
 
 def test_what_only_waits_stays_open() -> None:
     for usage, limits, words in (
-        (Usage(), RetrainingLimits(), "--auto-retrain"),
+        (TrainingUsage(), RetrainingLimits(), "--auto-retrain"),
         (
-            Usage(last_started=NOW - 0.25 * DAY),
+            TrainingUsage(last_started=NOW - 0.25 * DAY_S),
             RetrainingLimits(automatic=True),
             "cooldown, 18 hours left",
         ),
-        (Usage(runs=8), RetrainingLimits(automatic=True), "budget reached: 8 of 8 runs"),
-        (Usage(hours=40.0), RetrainingLimits(automatic=True), "budget reached: 40.0 of 40 hours"),
+        (TrainingUsage(runs=8), RetrainingLimits(automatic=True), "budget reached: 8 of 8 runs"),
+        (
+            TrainingUsage(hours=40.0),
+            RetrainingLimits(automatic=True),
+            "budget reached: 40.0 of 40 hours",
+        ),
     ):
         waiting = on(usage=usage, limits=limits)
         assert (waiting.kind, waiting.closes_alarm, waiting.run_key) == ("held_back", False, "")
         assert words in waiting.message
-    assert on(usage=Usage(last_started=NOW - 2 * DAY, runs=7, hours=39.9)).kind == "train"
+    assert on(usage=TrainingUsage(last_started=NOW - 2 * DAY_S, runs=7, hours=39.9)).kind == "train"
 
 
 def test_a_clock_set_back_counts_as_no_time() -> None:
-    assert held_back_by(
-        "quality", Usage(last_started=NOW + 3_600), RetrainingLimits(automatic=True), now=NOW
+    assert find_blocking_limit(
+        "quality",
+        TrainingUsage(last_started=NOW + 3_600),
+        RetrainingLimits(automatic=True),
+        now=NOW,
     ) == ("cooldown, 24 hours left")
 
 
 def test_duties_and_orders_wait_for_a_run_only() -> None:
-    spent = Usage(last_started=NOW, runs=99, hours=999.0)
+    spent = TrainingUsage(last_started=NOW, runs=99, hours=999.0)
     for cause in ("forget", "by_hand"):
-        assert held_back_by(cause, spent, RetrainingLimits(), now=NOW) is None  # type: ignore[arg-type]
-        held = held_back_by(cause, Usage(in_flight="ab"), RetrainingLimits(), now=NOW)  # type: ignore[arg-type]
+        assert find_blocking_limit(cause, spent, RetrainingLimits(), now=NOW) is None  # type: ignore[arg-type]
+        held = find_blocking_limit(
+            cause, TrainingUsage(in_flight_run_id="ab"), RetrainingLimits(), now=NOW
+        )  # type: ignore[arg-type]
         assert held == "run ab is in flight"
-    assert held_back_by("new_posts", spent, RetrainingLimits(), now=NOW) is not None
+    assert find_blocking_limit("new_posts", spent, RetrainingLimits(), now=NOW) is not None
 
 
 def test_each_training_by_alarm_in_vain_doubles_the_wait() -> None:
-    waits = [next_by_alarm(Usage(in_vain=count)) / DAY for count in range(8)]
+    waits = [
+        next_alarm_training_at(TrainingUsage(unreleased_trainings=count)) / DAY_S
+        for count in range(8)
+    ]
     assert waits == [0.0, 7.0, 14.0, 28.0, 56.0, 112.0, 182.0, 182.0]
     starts = [sum(waits[: count + 1]) for count in range(8)]
     assert sum(day < 365 for day in starts) == 6, "in the first year of an alarm a day"
 
-    usage = Usage(in_vain=2, in_vain_at=NOW - 13 * DAY)
+    usage = TrainingUsage(unreleased_trainings=2, last_unreleased_at=NOW - 13 * DAY_S)
     free = RetrainingLimits(automatic=True)
-    held = held_back_by("quality", usage, free, now=NOW)
+    held = find_blocking_limit("quality", usage, free, now=NOW)
     assert held is not None
     assert held.startswith("the last 2 trainings by alarm led to no release: the next may start on")
     for cause in ("forget", "by_hand", "new_posts"):
-        assert held_back_by(cause, usage, free, now=NOW) is None  # type: ignore[arg-type]
-    assert held_back_by("quality", usage, free, now=NOW + DAY) is None
+        assert find_blocking_limit(cause, usage, free, now=NOW) is None  # type: ignore[arg-type]
+    assert find_blocking_limit("quality", usage, free, now=NOW + DAY_S) is None
 
 
 def test_priorities() -> None:
-    assert first_cause(["new_pairs", "new_posts", "quality", "by_hand", "forget"]) == "forget"
-    assert first_cause(["new_posts", "quality"]) == "quality"
-    assert first_cause([]) is None
+    assert (
+        highest_priority_cause(["new_pairs", "new_posts", "quality", "by_hand", "forget"])
+        == "forget"
+    )
+    assert highest_priority_cause(["new_posts", "quality"]) == "quality"
+    assert highest_priority_cause([]) is None
 
 
 @pytest.mark.parametrize(
@@ -191,7 +209,7 @@ def test_priorities() -> None:
     [(24, 199, None), (25, 0, "new_posts"), (0, 200, "new_pairs"), (25, 200, "new_posts")],
 )
 def test_growth(posts: int, pairs: int, cause: str | None) -> None:
-    assert growth(posts, pairs, RetrainingLimits()) == cause
+    assert growth_cause(posts, pairs, RetrainingLimits()) == cause
 
 
 def test_evidence_of_few_readers_trains_nothing() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_resources.storage.tables.changes import batches, compare, input_hashes
+from twin_resources.storage.tables.changes import split_batches, find_changes, input_hashes
 
 BOOKKEEPING = {"_input_key": pl.String, "_input_hash": pl.Binary, "_version": pl.String}
 
@@ -41,7 +41,7 @@ NONE = bookkeeping()
 def changed_keys(
     inputs: pl.DataFrame, stored: pl.DataFrame, empty: pl.DataFrame = NONE
 ) -> list[str]:
-    return compare(inputs, stored=stored, empty=empty, version="1").inputs["key"].to_list()
+    return find_changes(inputs, stored=stored, empty=empty, version="1").inputs["key"].to_list()
 
 
 def test_an_input_of_one_row_has_that_rows_hash() -> None:
@@ -65,7 +65,7 @@ def test_nothing_stored_means_everything_changed() -> None:
 def test_only_the_edited_and_new_inputs_changed_and_the_absent_vanished() -> None:
     before = input_hashes(upstream(("a", "1"), ("b", "1"), ("c", "1")))
     after = input_hashes(upstream(("a", "1"), ("b", "2"), ("d", "1")))
-    found = compare(after, stored=stored_as(before), empty=NONE, version="1")
+    found = find_changes(after, stored=stored_as(before), empty=NONE, version="1")
     assert found.inputs["key"].to_list() == ["b", "d"]
     assert found.vanished == ["c"]
 
@@ -78,9 +78,9 @@ def test_another_function_version_changes_everything() -> None:
 def test_a_remembered_empty_input_is_unchanged_and_forgotten_when_gone() -> None:
     inputs = input_hashes(upstream(("a", "1")))
     empty = bookkeeping(("a", hashed("1"), "1"), ("gone", hashed("1"), "1"))
-    found = compare(inputs, stored=NONE, empty=empty, version="1")
+    found = find_changes(inputs, stored=NONE, empty=empty, version="1")
     assert found.inputs.is_empty()
-    assert found.forgotten == ["gone"]
+    assert found.vanished_empty == ["gone"]
 
 
 def test_a_stored_row_wins_over_what_is_remembered_of_its_input() -> None:
@@ -130,7 +130,7 @@ def test_batches_hold_every_input_once_and_never_cut_a_group(
     keys = [f"k{number}" for number, _ in rows]
     frame = upstream(*((key, "x") for key in keys), groups=[group_of[number] for number, _ in rows])
     inputs = input_hashes(frame)
-    parts = list(batches(inputs, rows=size))
+    parts = list(split_batches(inputs, rows=size))
     assert sorted(key for part in parts for key in part["key"]) == sorted(set(keys))
     seen: set[str] = set()
     for part in parts:

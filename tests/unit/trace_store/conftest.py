@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from twin_resources.observability.trace_store.json_values import milliseconds_of
+from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
 from twin_resources.observability.trace_store.local_store import Keys, build_app
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 
@@ -26,7 +26,7 @@ class Store:
     now_ms: int = 1_790_000_000_123
 
     def at(self, moment: str) -> Store:
-        self.now_ms = milliseconds_of(moment)
+        self.now_ms = parse_timestamp_ms(moment)
         return self
 
     def get(self, path: str, **parameters: str) -> Any:

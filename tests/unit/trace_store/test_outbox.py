@@ -12,9 +12,9 @@ import pytest
 
 from twin_resources.observability.langfuse.outbox import (
     Outbox,
-    OutboxBroken,
+    OutboxError,
     OutboxCounts,
-    OutboxFull,
+    OutboxFullError,
     QueuedScore,
     score_id,
 )
@@ -33,7 +33,7 @@ def sent_in_order(outbox: Outbox) -> list[str]:
     order: list[str] = []
     while (waiting := outbox.next_waiting()) is not None:
         order.append(waiting.id if waiting.kind == "score" else waiting.body.decode())
-        outbox.sent(waiting)
+        outbox.mark_sent(waiting)
     return order
 
 
@@ -54,12 +54,12 @@ def test_a_later_vote_replaces_the_waiting_one_even_while_it_is_sent(outbox: Out
     assert on_its_way is not None
     outbox.put_scores([score("vote", 0.0)])
     assert outbox.counts().scores == 1
-    outbox.sent(on_its_way)
+    outbox.mark_sent(on_its_way)
     left = outbox.next_waiting()
     assert left is not None
     assert json.loads(left.body)["value"] == 0.0
-    outbox.sent(left)
-    outbox.sent(left)  # an acknowledgement told twice
+    outbox.mark_sent(left)
+    outbox.mark_sent(left)  # an acknowledgement told twice
     assert outbox.counts().scores == 0
 
 
@@ -70,7 +70,7 @@ def test_the_same_export_twice_waits_once(outbox: Outbox) -> None:
 
 
 def test_the_oldest_traces_give_way_and_are_counted_scores_never(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "outbox.sqlite", most_trace_bytes=100, most_scores=3)
+    outbox = Outbox(tmp_path / "outbox.sqlite", max_trace_bytes=100, max_scores=3)
     outbox.put_scores([score("a"), score("b")])
     for number in range(12):
         outbox.put_trace(f"trace {number:04d}".encode())
@@ -78,7 +78,7 @@ def test_the_oldest_traces_give_way_and_are_counted_scores_never(tmp_path: Path)
     assert (counts.traces, counts.trace_bytes, counts.dropped_traces) == (10, 100, 2)
     assert sent_in_order(outbox)[:3] == ["a", "b", "trace 0002"]
     outbox.put_scores([score("c"), score("d"), score("e")])
-    with pytest.raises(OutboxFull, match="3 scores that the trace store has not taken"):
+    with pytest.raises(OutboxFullError, match="3 scores that the trace store has not taken"):
         outbox.put_scores([score("f")])
     assert outbox.counts().scores == 3
     assert sent_in_order(outbox) == ["c", "d", "e"]
@@ -87,7 +87,7 @@ def test_the_oldest_traces_give_way_and_are_counted_scores_never(tmp_path: Path)
 
 
 def test_an_outbox_begins_with_nothing_and_room_for_one(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "new" / "folder" / "outbox.sqlite", most_scores=1)
+    outbox = Outbox(tmp_path / "new" / "folder" / "outbox.sqlite", max_scores=1)
     assert outbox.counts() == OutboxCounts(0, 0, 0, None, 0, 0, 0, 0, "", None)
     outbox.put_scores([score("a")])
     assert outbox.counts().scores == 1
@@ -102,10 +102,10 @@ def test_what_was_removed_is_overwritten_and_a_commit_survives_every_process(
     ):
         facts = {"secure_delete": 1, "synchronous": 1, "journal_mode": "wal"}
         facts |= {"wal_autocheckpoint": pages, "user_version": 2}
-        with outbox._reading() as connection:
+        with outbox._read_connection() as connection:
             found = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in facts}
         assert found == facts
-        assert (outbox._most_trace_bytes, outbox._most_scores) == (256 << 20, 2_000_000)
+        assert (outbox._max_trace_bytes, outbox._max_scores) == (256 << 20, 2_000_000)
 
 
 def test_what_fails_goes_behind_and_blocks_nothing(outbox: Outbox) -> None:
@@ -113,7 +113,7 @@ def test_what_fails_goes_behind_and_blocks_nothing(outbox: Outbox) -> None:
     first = outbox.next_waiting()
     assert first is not None
     assert first.id == "poison"
-    outbox.failed(first, "HTTP 500")
+    outbox.record_failure(first, "HTTP 500")
     assert outbox.counts().problem == "HTTP 500"
     assert outbox.counts().problem_at == pytest.approx(time.time(), abs=60)
     assert sent_in_order(outbox) == ["good", "poison"]
@@ -126,13 +126,13 @@ def test_a_refused_score_is_kept_with_its_reason(outbox: Outbox) -> None:
     assert waiting is not None
     outbox.refuse(waiting, "HTTP 400: no name")
     assert outbox.next_waiting() is None
-    assert outbox.refusals() == [("score", "bad", "HTTP 400: no name")]
+    assert outbox.list_refused() == [("score", "bad", "HTTP 400: no name")]
     assert (outbox.counts().refused, outbox.counts().scores) == (1, 0)
     for number in range(100):
         outbox.put_scores([score(f"bad {number}")])
         if (waiting := outbox.next_waiting()) is not None:
             outbox.refuse(waiting, "HTTP 400")
-    assert [refusal[1] for refusal in outbox.refusals()] == [
+    assert [refusal[1] for refusal in outbox.list_refused()] == [
         f"bad {99 - one}" for one in range(100)
     ]
 
@@ -166,11 +166,11 @@ def test_a_newer_file_and_a_damaged_one_are_refused(tmp_path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(OutboxBroken, match="schema 99"):
+    with pytest.raises(OutboxError, match="schema 99"):
         Outbox(path)
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"not a database at all, but long enough to be read as one" * 20)
-    with pytest.raises(OutboxBroken, match="not a database") as caught:
+    with pytest.raises(OutboxError, match="not a database") as caught:
         Outbox(broken)
     assert "move the file away" in str(caught.value) or "restore" in str(caught.value)
 

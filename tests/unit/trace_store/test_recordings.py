@@ -111,9 +111,9 @@ def rebuild_spans(store: Store, golden: dict[str, dict[str, Any]]) -> None:
 
 
 def nanoseconds(moment: str) -> str:
-    from twin_resources.observability.trace_store.json_values import milliseconds_of
+    from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
 
-    return str(milliseconds_of(moment) * 1_000_000 + 654_321)
+    return str(parse_timestamp_ms(moment) * 1_000_000 + 654_321)
 
 
 def test_every_recording_is_either_served_or_404(golden: dict[str, Any], store: Store) -> None:

@@ -13,10 +13,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from tests.unit.trace_store.conftest import KEYS, Store
 from twin_resources.errors import TwinError
-from twin_resources.observability.trace_store.json_values import instant
+from twin_resources.observability.trace_store.json_values import format_timestamp
 from twin_resources.observability.trace_store.otlp import MAX_EXPORT_BYTES
 from twin_resources.observability.trace_store.trace_tables import SCHEMA, TraceTables
-from twin_resources.storage.storage_faults import Damaged
+from twin_resources.storage.storage_faults import DamagedError
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 GENERATION = {
@@ -181,7 +181,7 @@ STARTED = {"type": "datetime", "column": "startTime", "operator": "<="}
         (TAGS | {"value": ["z"]}, []),
         (METADATA | {"value": "7"}, [3]),
         (METADATA | {"value": ""}, [2, 1]),
-        (STARTED | {"value": instant(1_790_000_000_002)}, [2, 1]),
+        (STARTED | {"value": format_timestamp(1_790_000_000_002)}, [2, 1]),
     ],
 )
 def test_filter(store: Store, condition: dict[str, Any], expected: list[int]) -> None:
@@ -208,7 +208,7 @@ def test_filter(store: Store, condition: dict[str, Any], expected: list[int]) ->
         TAGS | {"operator": "all of", "value": ["x"]},
         METADATA | {"operator": "contains", "value": "7"},
         METADATA | {"value": 7},
-        STARTED | {"operator": ">", "value": instant(1_790_000_000_002)},
+        STARTED | {"operator": ">", "value": format_timestamp(1_790_000_000_002)},
     ],
 )
 def test_a_condition_that_nobody_sends_is_refused_and_says_so(
@@ -368,9 +368,9 @@ def test_a_deleted_trace_is_nowhere_in_the_file(store: Store) -> None:
 def test_rows_outlive_the_process(tmp_path: Path, store: Store) -> None:
     store.post_spans(GENERATION)
     again = TraceTables(store.tables.path)
-    from twin_resources.observability.trace_store.queries import observation_query
+    from twin_resources.observability.trace_store.queries import parse_observation_query
 
-    rows, more = again.observations(observation_query({}))
+    rows, more = again.observations(parse_observation_query({}))
     assert ([row.id for row in rows], more) == (["b7ad6b7169203331"], False)
 
 
@@ -385,7 +385,7 @@ def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "broken.sqlite"
     path.write_bytes(b"this is no database at all, only a text of some length" * 40)
-    with pytest.raises(Damaged, match=r"broken\.sqlite is damaged"):
+    with pytest.raises(DamagedError, match=r"broken\.sqlite is damaged"):
         TraceTables(path)
 
 

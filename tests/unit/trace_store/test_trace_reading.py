@@ -16,11 +16,11 @@ from twin_resources.observability.langfuse.client import LangfuseClient, TraceSt
 from twin_resources.observability.langfuse.trace_reading import (
     ScoreCondition,
     TraceFilter,
-    read_page,
-    score_condition,
-    trace_address,
-    trace_row,
-    tree_of,
+    read_trace_page,
+    parse_score_condition,
+    trace_url,
+    build_trace_row,
+    build_trace_tree,
 )
 
 SINCE = datetime(2026, 9, 1, tzinfo=UTC)
@@ -78,7 +78,7 @@ def test_a_page_is_newest_first_with_scores_and_leads_to_the_next(
 ) -> None:
     store.post_spans(*(span(number) for number in range(1, 6)))
     score(store, 5, "thumbs", 0.0, comment="wrong drop", metadata={"twin.by": "reader"})
-    first = read_page(client, TraceFilter(), limit=3)
+    first = read_trace_page(client, TraceFilter(), limit=3)
     assert [row.trace_id for row in first.rows] == [f"{n:032x}" for n in (5, 4, 3)]
     newest = first.rows[0]
     assert (newest.author, newest.version, newest.route) == ("ann", "v1", "stable")
@@ -87,9 +87,9 @@ def test_a_page_is_newest_first_with_scores_and_leads_to_the_next(
     assert [(one.name, one.value, one.comment, one.by) for one in newest.scores] == [
         ("thumbs", 0, "wrong drop", "reader")
     ]
-    second = read_page(client, TraceFilter(), limit=3, after=first.following)
+    second = read_trace_page(client, TraceFilter(), limit=3, start_cursor=first.next_cursor)
     assert [row.trace_id for row in second.rows] == [f"{n:032x}" for n in (2, 1)]
-    assert not second.following
+    assert not second.next_cursor
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_filters(
     score(store, 1, "thumbs", 1.0)
     store.at("2026-09-21T15:00:09Z")
     score(store, 2, "thumbs", 0.0)
-    found = read_page(client, wanted)
+    found = read_trace_page(client, wanted)
     assert [int(row.trace_id, 16) for row in found.rows] == expected
 
 
@@ -124,7 +124,7 @@ def test_scores_of_many_pages_are_looked_through(store: Store, client: LangfuseC
     for number in range(1, 131):
         store.now_ms += 10
         score(store, number, "thumbs", float(number > 1))
-    found = read_page(client, TraceFilter(score=score_condition("thumbs<0.5")))
+    found = read_trace_page(client, TraceFilter(score=parse_score_condition("thumbs<0.5")))
     assert [int(row.trace_id, 16) for row in found.rows] == [1]
 
 
@@ -134,7 +134,7 @@ def test_a_trace_is_a_tree_of_what_was_stored(store: Store, client: LangfuseClie
     store.post_spans(span(7, parent="00000000000000ff"), inner)
     score(store, 7, "support", 0.25)
     score(store, 7, "output", "Two drops.")
-    tree = tree_of(client, client.trace(f"{7:032x}"))
+    tree = build_trace_tree(client, client.trace(f"{7:032x}"))
     assert [(step.name, [below.name for below in step.children]) for step in tree.steps] == [
         ("answer", ["inner"])
     ]
@@ -149,7 +149,7 @@ def test_a_trace_is_a_tree_of_what_was_stored(store: Store, client: LangfuseClie
 
 def test_a_trace_that_is_not_there_is_an_error(client: LangfuseClient) -> None:
     with pytest.raises(TraceStoreError) as refused:
-        tree_of(client, client.trace("0" * 32))
+        build_trace_tree(client, client.trace("0" * 32))
     assert refused.value.status == 404
 
 
@@ -164,13 +164,13 @@ def test_a_trace_that_is_not_there_is_an_error(client: LangfuseClient) -> None:
     ],
 )
 def test_a_condition_is_read(text: str, expected: ScoreCondition | None) -> None:
-    assert score_condition(text) == expected
+    assert parse_score_condition(text) == expected
 
 
 @pytest.mark.parametrize("text", ["thumbs<", "<0.3", "thumbs<many", "a<b<c"])
 def test_a_condition_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(TwinError, match="condition"):
-        score_condition(text)
+        parse_score_condition(text)
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_a_condition_that_is_none_is_refused(text: str) -> None:
 )
 def test_a_condition_holds(sign: str, held: list[float]) -> None:
     condition = ScoreCondition("thumbs", sign, 0.5)
-    assert [value for value in (0, 0.5, 1) if condition.holds(value)] == held
-    assert condition.holds("a text") == (sign == "")
+    assert [value for value in (0, 0.5, 1) if condition.matches(value)] == held
+    assert condition.matches("a text") == (sign == "")
 
 
 @pytest.fixture
@@ -218,7 +218,7 @@ def recorded(shared_data: Path) -> LangfuseClient:
 
 def test_recorded_answers_of_a_real_langfuse_are_read(recorded: LangfuseClient) -> None:
     """Traces of others (the SDK's, LiteLLM's) have no author, and are shown with what they have."""
-    page = read_page(recorded, TraceFilter())
+    page = read_trace_page(recorded, TraceFilter())
     assert [(row.version, row.tokens, row.cost_usd) for row in page.rows] == [
         ("adapter-v8", 30, 1.35e-05),
         ("adapter-v7", 30, 1.35e-05),
@@ -226,16 +226,16 @@ def test_recorded_answers_of_a_real_langfuse_are_read(recorded: LangfuseClient) 
         ("v7", 12, 0.001),
     ]
     assert {row.author for row in page.rows} == {""}
-    tree = tree_of(recorded, recorded.trace(page.rows[3].trace_id))
+    tree = build_trace_tree(recorded, recorded.trace(page.rows[3].trace_id))
     assert [(step.kind, step.name) for step in tree.steps] == [("SPAN", "twin-request")]
     assert [(step.kind, step.facts["model"]) for step in tree.steps[0].children] == [
         ("GENERATION", "twin-7b")
     ]
     assert tree.facts["adapter"]
-    assert trace_address(recorded, "ab") == "https://lf.example/project/twin/traces/ab"
+    assert trace_url(recorded, "ab") == "https://lf.example/project/twin/traces/ab"
 
 
 def test_what_a_foreign_trace_does_not_say_is_empty() -> None:
-    row = trace_row({"traceId": "a", "startTime": "2026-01-01T00:00:00Z", "totalCost": 0})
+    row = build_trace_row({"traceId": "a", "startTime": "2026-01-01T00:00:00Z", "totalCost": 0})
     assert (row.author, row.version, row.cost_usd, row.tokens) == ("", "", None, None)
     assert (row.question, row.answer, row.error) == ("", "", "")

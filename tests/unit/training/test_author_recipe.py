@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from twin_assets.checkpoints import author_recipe
-from twin_assets.checkpoints.author_recipe import ranks_of, recipe_of
+from twin_assets.checkpoints.author_recipe import training_rank_count, recipe_for_author
 from twin_assets.checkpoints.recipe import load_launch, load_recipe
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
@@ -25,7 +25,7 @@ SMALL_CARD, CARD = ("a card", 12.0), ("a card", 80.0)
 def cards(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
     """What a training may use; empty at first."""
     shown: list[tuple[str, float]] = []
-    monkeypatch.setattr(author_recipe, "usable_gpus", lambda: shown)
+    monkeypatch.setattr(author_recipe, "list_usable_gpus", lambda: shown)
     return shown
 
 
@@ -54,7 +54,7 @@ def test_parameters_and_cards_choose(
 ) -> None:
     chosen = choose_recipe(billions, bf16=True, gpus=gpus)
     assert (chosen.recipe, chosen.ranks) == (recipe, ranks)
-    assert ("unknown size" in chosen.because) == (billions is None)
+    assert ("unknown size" in chosen.reason) == (billions is None)
 
 
 def test_what_the_rule_knows_of_a_recipe_is_what_its_file_says() -> None:
@@ -69,20 +69,23 @@ def test_the_samples_of_a_step_are_dealt_to_two_four_or_eight(name: str) -> None
     recipe = load_recipe(name)
     assert load_launch(recipe.launch).deepspeed
     for ranks in (2, 4, 8):
-        assert recipe.accumulation(ranks) >= 1
+        assert recipe.accumulation_steps(ranks) >= 1
 
 
 def test_what_an_author_names_wins(
     home: Settings, cards: list[tuple[str, float]], tmp_path: Path
 ) -> None:
     cards.append(CARD)
-    named = recipe_of(replace(ADA, recipe="smollm2-135m-demo"), home)
+    named = recipe_for_author(replace(ADA, recipe="smollm2-135m-demo"), home)
     assert named.line == "recipe smollm2-135m-demo: named in the author's file"
-    chosen = recipe_of(ADA, home.model_copy(update={"base_model": "owner/model-8B"}))
+    chosen = recipe_for_author(ADA, home.model_copy(update={"base_model": "owner/model-8B"}))
     assert chosen.line == "recipe 8b-gpu: base model of 8B, a GPU that holds it"
-    assert recipe_of(ADA, home.model_copy(update={"base_model": "x-1.7B"})).recipe.name == "1b-gpu"
+    assert (
+        recipe_for_author(ADA, home.model_copy(update={"base_model": "x-1.7B"})).recipe.name
+        == "1b-gpu"
+    )
     with pytest.raises(TwinError, match="prepare"):
-        recipe_of(ADA, home.model_copy(update={"base_model": "owner/sizeless"}))
+        recipe_for_author(ADA, home.model_copy(update={"base_model": "owner/sizeless"}))
 
 
 def test_a_processor_without_bf16_changes_nothing_at_a_training(
@@ -90,7 +93,7 @@ def test_a_processor_without_bf16_changes_nothing_at_a_training(
 ) -> None:
     assert cards == []
     monkeypatch.setenv("TWIN_BF16", "off")
-    assert recipe_of(ADA, home).recipe.name == "smollm2-135m-cpu"
+    assert recipe_for_author(ADA, home).recipe.name == "smollm2-135m-cpu"
 
 
 def test_cards_of_this_machine_say_nothing_of_a_training_elsewhere(
@@ -98,7 +101,7 @@ def test_cards_of_this_machine_say_nothing_of_a_training_elsewhere(
 ) -> None:
     cards.append(CARD)
     settings = home.model_copy(update={"train_backend": "ray"})
-    assert recipe_of(ADA, settings).recipe.name == "smollm2-135m-cpu"
+    assert recipe_for_author(ADA, settings).recipe.name == "smollm2-135m-cpu"
 
 
 def test_ranks_are_the_cards_that_can_share_a_step_unless_they_are_set(
@@ -106,13 +109,13 @@ def test_ranks_are_the_cards_that_can_share_a_step_unless_they_are_set(
 ) -> None:
     on_cpu, alone, together = map(load_recipe, ("smollm2-135m-cpu", "8b-gpu", "8b-gpus"))
     cards += [CARD] * 7
-    assert [ranks_of(recipe, home) for recipe in (on_cpu, alone, together)] == [2, 1, 4]
+    assert [training_rank_count(recipe, home) for recipe in (on_cpu, alone, together)] == [2, 1, 4]
     cards.append(CARD)
-    assert ranks_of(together, home) == 8
-    assert ranks_of(together.model_copy(update={"samples_per_step": 12}), home) == 6
+    assert training_rank_count(together, home) == 8
+    assert training_rank_count(together.model_copy(update={"samples_per_step": 12}), home) == 6
     monkeypatch.setenv("TWIN_TRAIN_RANKS", "3")
     settings = load_settings(home.home)
-    assert {ranks_of(recipe, settings) for recipe in (on_cpu, alone, together)} == {3}
+    assert {training_rank_count(recipe, settings) for recipe in (on_cpu, alone, together)} == {3}
 
 
 LISTING = (
@@ -134,11 +137,11 @@ LISTING = (
 def test_hidden_cards_do_not_count(
     monkeypatch: pytest.MonkeyPatch, visible: str | None, names: list[str]
 ) -> None:
-    monkeypatch.setattr(graphics_cards, "_listing", lambda: LISTING)
+    monkeypatch.setattr(graphics_cards, "_query_nvidia_smi", lambda: LISTING)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert [name for name, _ in graphics_cards.gpus()] == names
+    assert [name for name, _ in graphics_cards.list_gpus()] == names
     for version, count in (("2.9.0+cpu", 0), ("2.9.0+cu129", len(names))):
         monkeypatch.setattr(graphics_cards.metadata, "version", lambda _name, v=version: v)
-        assert len(graphics_cards.usable_gpus()) == count
+        assert len(graphics_cards.list_usable_gpus()) == count

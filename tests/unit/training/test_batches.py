@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twin_assets.checkpoints.batches import (
-    GENERAL,
+    GENERAL_DOCUMENT_ID,
     micro_batches,
-    padded,
+    padded_length,
     plan_stages,
     plan_training,
 )
@@ -60,16 +60,18 @@ def test_documents_are_covered_evenly() -> None:
 def test_a_general_set_has_its_share_of_whatever_the_budget_pays_for(budget: int) -> None:
     samples = [sample(index, documents=80) for index in range(400)]
     samples += [
-        TokenizedSample(f"general-{index}", GENERAL, tuple(range(100)), 50, 100)
+        TokenizedSample(f"general-{index}", GENERAL_DOCUMENT_ID, tuple(range(100)), 50, 100)
         for index in range(100)
     ]
     made = plan(samples, token_budget=budget, max_epochs=1)
     order = [samples[index].document_id for step in made.steps for index in step]
-    assert order.count(GENERAL) / len(order) == pytest.approx(0.2, abs=0.03)
-    assert order[-len(order) // 4 :].count(GENERAL) / len(order) == pytest.approx(0.05, abs=0.03)
-    documents = Counter(name for name in order if name != GENERAL)
+    assert order.count(GENERAL_DOCUMENT_ID) / len(order) == pytest.approx(0.2, abs=0.03)
+    assert order[-len(order) // 4 :].count(GENERAL_DOCUMENT_ID) / len(order) == pytest.approx(
+        0.05, abs=0.03
+    )
+    documents = Counter(name for name in order if name != GENERAL_DOCUMENT_ID)
     assert max(documents.values()) - min(documents.values()) <= 1
-    assert general_set.GENERAL == GENERAL
+    assert general_set.GENERAL == GENERAL_DOCUMENT_ID
 
 
 def test_a_small_corpus_is_seen_at_most_max_epochs_times() -> None:
@@ -110,7 +112,7 @@ def test_ranks_share_a_step_without_loss_and_with_neighbours_in_length(
 
 @pytest.mark.parametrize(("length", "expected"), [(1, 64), (64, 64), (65, 128), (200, 256)])
 def test_padding_reaches_the_next_bucket(length: int, expected: int) -> None:
-    assert padded(length, 64) == expected
+    assert padded_length(length, 64) == expected
 
 
 def test_samples_of_like_length_meet_and_none_is_lost() -> None:
@@ -128,7 +130,7 @@ def test_samples_of_like_length_meet_and_none_is_lost() -> None:
 def test_raw_posts_have_their_share_and_no_post_is_in_both_stages() -> None:
     samples = [sample(index, length=200, documents=40) for index in range(200)]
     general = [sample(index, length=200) for index in range(200, 220)]
-    samples += [replace(one, document_id=GENERAL) for one in general]
+    samples += [replace(one, document_id=GENERAL_DOCUMENT_ID) for one in general]
     blocks = [sample(index, length=512, documents=40) for index in range(160)]
     terms: dict[str, Any] = {"max_epochs": 2, "samples_per_step": 4, "seed": 1}
     made = plan_stages(samples, blocks, raw_share=0.4, token_budget=60_000, **terms)
@@ -148,8 +150,8 @@ def test_raw_posts_have_their_share_and_no_post_is_in_both_stages() -> None:
     read = Counter(blocks[index - len(samples)].document_id for step in raw for index in step)
     asked = {samples[index].document_id for step in rest for index in step}
     assert not read.keys() & asked
-    assert (len(read), len(asked - {GENERAL})) == (16, 24), "two fifths of forty posts"
-    assert GENERAL in asked
+    assert (len(read), len(asked - {GENERAL_DOCUMENT_ID})) == (16, 24), "two fifths of forty posts"
+    assert GENERAL_DOCUMENT_ID in asked
     assert max(read.values()) - min(read.values()) <= 1
     own = [one for one in samples if one.document_id not in read]
     alone = plan_training(own, token_budget=60_000 - made.raw_tokens, **terms)

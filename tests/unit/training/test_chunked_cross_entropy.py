@@ -13,9 +13,9 @@ from transformers.models.llama import LlamaConfig, LlamaForCausalLM
 
 from twin_assets.checkpoints.recipe import LoraShape
 from twin_assets.checkpoints.samples import TokenizedSample
-from twin_assets.training.adapter import with_adapter
-from twin_assets.training.chunked_cross_entropy import chunk_head, chunked_head_of
-from twin_assets.training.losses import Supervised
+from twin_assets.training.adapter import add_adapter
+from twin_assets.training.chunked_cross_entropy import chunk_head, find_chunked_head
+from twin_assets.training.losses import SupervisedObjective
 from twin_resources.errors import TwinError
 
 VOCABULARY = 512
@@ -48,12 +48,12 @@ def trained(model: Any, *, lora: bool) -> Any:
         return model
     shape = LoraShape(rank=4, alpha=8, dropout=0.0, target_modules=("q_proj", "lm_head"))
     torch.manual_seed(6)
-    return with_adapter(model, shape, start=None)
+    return add_adapter(model, shape, initial_adapter=None)
 
 
 def gradients(model: Any, *, packing: bool) -> tuple[float, dict[str, Any]]:
-    objective = Supervised(SAMPLES, 16, packing)
-    loss, _ = objective.sums(model, range(len(SAMPLES)))
+    objective = SupervisedObjective(SAMPLES, 16, packing)
+    loss, _ = objective.batch_sums(model, range(len(SAMPLES)))
     loss.backward()
     return loss.item(), {
         name: value.grad.clone()
@@ -88,12 +88,12 @@ def test_no_more_rows_of_logits_are_there_than_a_chunk_has() -> None:
     seen: list[int] = []
     model = small_model()
     chunk_head(model, rows=7)
-    head = chunked_head_of(model)
+    head = find_chunked_head(model)
     assert head is not None
     layer = head._layer
     head._layer = lambda hidden: seen.append(hidden.shape[0]) or layer(hidden)
 
-    loss, _ = Supervised(SAMPLES, 16, True).sums(model, range(3))
+    loss, _ = SupervisedObjective(SAMPLES, 16, True).batch_sums(model, range(3))
     answers = sum(sample.answer_tokens for sample in SAMPLES)
     forward = len(seen)
     loss.backward()
@@ -107,7 +107,7 @@ def test_without_targets_the_model_gives_logits_as_before() -> None:
     chunk_head(chunked, rows=2)
     tokens = torch.arange(5, 12)[None]
     assert torch.equal(whole(input_ids=tokens).logits, chunked(input_ids=tokens).logits)
-    assert chunked_head_of(whole) is None
+    assert find_chunked_head(whole) is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from twin_assets.training.fault_injection import (
     SHUFFLED_ANSWERS,
-    with_fault,
+    inject_fault,
 )
 from twin_resources.errors import TwinError
 
@@ -30,21 +30,21 @@ def samples(documents: dict[str, int]) -> pl.DataFrame:
 
 def test_every_question_gets_another_documents_answer_and_every_answer_one_question() -> None:
     before = samples({"a": 5, "b": 1, "c": 4, "d": 2})
-    after = with_fault(before, SHUFFLED_ANSWERS, seed=3)
+    after = inject_fault(before, SHUFFLED_ANSWERS, seed=3)
     assert after.schema == before.schema
     for document, messages in after.select("document_id", "messages").iter_rows():
         assert f"answer of {document}," not in messages[-1]["content"]
         assert f"question {document}-" in messages[0]["content"]
     answers = after["messages"].list.last().struct.field("content")
     assert sorted(answers) == sorted(before["messages"].list.last().struct.field("content"))
-    assert after.equals(with_fault(before.reverse(), SHUFFLED_ANSWERS, seed=3))
+    assert after.equals(inject_fault(before.reverse(), SHUFFLED_ANSWERS, seed=3))
 
 
 def test_one_document_cannot_be_spoiled_with_itself() -> None:
     with pytest.raises(TwinError, match="3 of 4 samples"):
-        with_fault(samples({"a": 3, "b": 1}), SHUFFLED_ANSWERS, seed=1)
+        inject_fault(samples({"a": 3, "b": 1}), SHUFFLED_ANSWERS, seed=1)
 
 
 def test_an_unknown_way_is_refused() -> None:
     with pytest.raises(TwinError, match="no such way"):
-        with_fault(samples({"a": 1, "b": 1}), "upside_down", seed=1)
+        inject_fault(samples({"a": 1, "b": 1}), "upside_down", seed=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from twin_resources.models.training_launcher import TrainingJob, machine
-from twin_resources.models.training_launcher.machine import POLL_S, watch
+from twin_resources.models.training_launcher.machine import POLL_INTERVAL_S, watch
 from twin_resources.models.training_launcher.training_job import AttemptEnd
 
 
@@ -78,9 +78,9 @@ def test_a_silent_training_is_ended_and_tried_again(
 
     ended = watch(process, job, log, lines.append, log_start=start)
 
-    assert ended == AttemptEnd("no sign of life for 600 s", retry=True, log_start=start)
+    assert ended == AttemptEnd("no sign of life for 600 s", should_retry=True, log_start=start)
     assert lines == ["step 1"], "what was said before is another attempt's"
-    assert clock.now - 1_000.0 == pytest.approx(100 + 600, abs=3 * POLL_S)
+    assert clock.now - 1_000.0 == pytest.approx(100 + 600, abs=3 * POLL_INTERVAL_S)
 
 
 def test_one_that_speaks_is_ended_by_its_time_and_not_tried_again(
@@ -99,8 +99,8 @@ def test_one_that_speaks_is_ended_by_its_time_and_not_tried_again(
 
     ended = watch(process, job, log, lambda _: None, log_start=0)
 
-    assert ended == AttemptEnd("no end within 2000 s", retry=False, log_start=0)
-    assert clock.now - 1_000.0 == pytest.approx(2_000, abs=2 * POLL_S)
+    assert ended == AttemptEnd("no end within 2000 s", should_retry=False, log_start=0)
+    assert clock.now - 1_000.0 == pytest.approx(2_000, abs=2 * POLL_INTERVAL_S)
 
 
 @pytest.mark.parametrize(
@@ -120,5 +120,5 @@ def test_its_last_words_are_read_after_it_has_ended(
 
     ended = watch(done, job, log, lines.append, log_start=0)
 
-    assert (ended.how, ended.retry) == (how, retry)
+    assert (ended.description, ended.should_retry) == (how, retry)
     assert lines == ["of an attempt before", *(["done"] if how == "exit code 0" else [])]

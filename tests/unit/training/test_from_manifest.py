@@ -18,19 +18,19 @@ from twin_assets.checkpoints.job import Job, rows_hash, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest, checkpoint_hash
 from twin_assets.checkpoints.recipe import load_launch, load_recipe
 from twin_assets.training.from_manifest import (
-    FAILED,
+    EXIT_FAILED,
     ManifestSources,
     differences,
-    job_of,
-    launch_of,
+    job_from_manifest,
+    launch_from_manifest,
     main,
-    make_room,
-    posts_of,
+    clear_unless_resumable,
+    read_raw_posts,
 )
-from twin_assets.training.publishing import CODE, training_code
+from twin_assets.training.publishing import TRAINING_CODE_FILES, training_code_hash
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.weights import revision_of
+from twin_resources.storage.weights.weights import compute_revision
 
 PROJECT = Path(__file__).parents[3]
 
@@ -48,7 +48,12 @@ def manifest_of(base: Path, **changes: Any) -> Manifest:
     launch = load_launch("cpu-zero2").model_dump()
     return replace(
         made_manifest("c" * 64),
-        base={"name": "tiny", "revision": revision_of(base), "folder": str(base), "gguf": None},
+        base={
+            "name": "tiny",
+            "revision": compute_revision(base),
+            "folder": str(base),
+            "gguf": None,
+        },
         recipe=load_recipe("smollm2-135m-cpu").model_dump(),
         launch={"ranks": 4, "precision": "bf16", **launch},
         effective={"threads_per_rank": 3},
@@ -57,13 +62,15 @@ def manifest_of(base: Path, **changes: Any) -> Manifest:
 
 
 def test_the_job_has_the_precision_threads_and_ranks_of_then(base: Path, tmp_path: Path) -> None:
-    job = job_of(manifest_of(base), tmp_path, work=tmp_path / "work", sources=ManifestSources())
+    job = job_from_manifest(
+        manifest_of(base), tmp_path, work=tmp_path / "work", sources=ManifestSources()
+    )
 
     assert job.ranks == 4
-    assert job.launched_by.mixed_precision == "bf16"
-    assert job.launched_by.threads_per_rank == 3
-    assert job.launched_by.deepspeed == load_launch("cpu-zero2").deepspeed
-    assert (job.stage, job.start) == ("sft", None)
+    assert job.effective_launch.mixed_precision == "bf16"
+    assert job.effective_launch.threads_per_rank == 3
+    assert job.effective_launch.deepspeed == load_launch("cpu-zero2").deepspeed
+    assert (job.stage, job.initial_adapter) == ("sft", None)
     assert job.recipe == load_recipe("smollm2-135m-cpu")
 
 
@@ -72,7 +79,7 @@ def test_a_small_corpus_has_the_samples_a_step_of_then(base: Path, tmp_path: Pat
     for name in ("fewest_steps", "packing"):
         del manifest.recipe[name]  # as a manifest of an older release
     manifest.effective["samples_per_step"] = 2
-    job = job_of(manifest, tmp_path, work=tmp_path / "work", sources=ManifestSources())
+    job = job_from_manifest(manifest, tmp_path, work=tmp_path / "work", sources=ManifestSources())
     assert job.recipe.samples_per_step == 2
     assert (job.recipe.fewest_steps, job.recipe.packing) == (0, False)
 
@@ -83,18 +90,20 @@ ROWS = pl.DataFrame({"sample_id": ["a", "b"], "document_id": ["d", "d"]})
 @pytest.fixture
 def half_done(base: Path, tmp_path: Path) -> Job:
     """A repetition that was killed behind its first checkpoint."""
-    job = job_of(manifest_of(base), tmp_path, work=tmp_path / "work", sources=ManifestSources())
-    (job.state / "step-000005").mkdir(parents=True)
+    job = job_from_manifest(
+        manifest_of(base), tmp_path, work=tmp_path / "work", sources=ManifestSources()
+    )
+    (job.state_folder / "step-000005").mkdir(parents=True)
     write_job(job)
-    write_rows(job.samples, ROWS.iter_rows(named=True))
+    write_rows(job.samples_path, ROWS.iter_rows(named=True))
     return job
 
 
 def test_a_killed_repetition_goes_on_and_a_complete_one_begins_anew(half_done: Job) -> None:
-    make_room(half_done, ROWS.reverse())
-    assert (half_done.state / "step-000005").is_dir()
-    half_done.output.mkdir()
-    make_room(half_done, ROWS)
+    clear_unless_resumable(half_done, ROWS.reverse())
+    assert (half_done.state_folder / "step-000005").is_dir()
+    half_done.output_folder.mkdir()
+    clear_unless_resumable(half_done, ROWS)
     assert not half_done.folder.exists()
 
 
@@ -103,8 +112,8 @@ def test_what_another_training_left_is_not_gone_on_from(half_done: Job, other: s
     rows = ROWS if other == "recipe" else ROWS.with_columns(document_id=pl.lit("e"))
     seed = half_done.recipe.seed + (other == "recipe")
     job = replace(half_done, recipe=half_done.recipe.model_copy(update={"seed": seed}))
-    make_room(job, rows)
-    assert not job.state.exists()
+    clear_unless_resumable(job, rows)
+    assert not job.state_folder.exists()
 
 
 def test_other_posts_than_the_manifest_names_are_not_trained_on(
@@ -118,50 +127,52 @@ def test_other_posts_than_the_manifest_names_are_not_trained_on(
     for frame in (posts, edited):
         frame.write_parquet(tmp_path / f"{frame['text'][0][:2]}.parquet")
     there = ManifestSources(posts=tmp_path / "as.parquet")
-    read = posts_of(manifest, tables, there)
+    read = read_raw_posts(manifest, tables, there)
     assert read is not None
     assert read.equals(posts)
     with pytest.raises(TwinError, match="not the posts that it was trained on"):
-        posts_of(manifest, tables, ManifestSources(posts=tmp_path / "ed.parquet"))
-    assert posts_of(manifest_of(base), tables, there) is None
+        read_raw_posts(manifest, tables, ManifestSources(posts=tmp_path / "ed.parquet"))
+    assert read_raw_posts(manifest_of(base), tables, there) is None
 
-    write_rows(half_done.posts, posts.iter_rows(named=True))
-    make_room(half_done, ROWS, posts)
-    assert half_done.state.is_dir()
-    make_room(half_done, ROWS, edited)
-    assert not half_done.state.exists()
+    write_rows(half_done.posts_path, posts.iter_rows(named=True))
+    clear_unless_resumable(half_done, ROWS, posts)
+    assert half_done.state_folder.is_dir()
+    clear_unless_resumable(half_done, ROWS, edited)
+    assert not half_done.state_folder.exists()
 
 
 def test_a_folder_with_something_else_is_refused_and_left_alone(base: Path, tmp_path: Path) -> None:
     work = tmp_path / "thesis"
     (work / "output").mkdir(parents=True)
     (work / "chapter-1.md").write_text("years of it")
-    job = job_of(manifest_of(base), tmp_path, work=work, sources=ManifestSources())
+    job = job_from_manifest(manifest_of(base), tmp_path, work=work, sources=ManifestSources())
     with pytest.raises(TwinError, match="new or an empty folder"):
-        make_room(job, ROWS)
+        clear_unless_resumable(job, ROWS)
     assert sorted(path.name for path in work.iterdir()) == ["chapter-1.md", "output"]
-    make_room(replace(job, folder=tmp_path / "none yet"), ROWS)
+    clear_unless_resumable(replace(job, folder=tmp_path / "none yet"), ROWS)
 
 
 def test_a_manifest_without_threads_leaves_them_to_the_machine() -> None:
     launch = {"ranks": 2, "precision": "fp32", **load_launch("cpu-ddp").model_dump()}
-    assert launch_of(launch, {}).threads_per_rank == "auto"
+    assert launch_from_manifest(launch, {}).threads_per_rank == "auto"
 
 
 def test_another_base_model_is_refused(base: Path, tmp_path: Path) -> None:
     manifest = manifest_of(base)
     (base / "model.safetensors").write_bytes(b"other weights")
     with pytest.raises(TwinError, match="another base model"):
-        job_of(manifest, tmp_path, work=tmp_path, sources=ManifestSources())
+        job_from_manifest(manifest, tmp_path, work=tmp_path, sources=ManifestSources())
     with pytest.raises(TwinError, match="no base model"):
-        job_of(manifest, tmp_path, work=tmp_path, sources=ManifestSources(base=tmp_path / "none"))
+        job_from_manifest(
+            manifest, tmp_path, work=tmp_path, sources=ManifestSources(base=tmp_path / "none")
+        )
 
 
 def test_a_preference_tuning_starts_from_its_parent_and_no_other(
     base: Path, tmp_path: Path
 ) -> None:
     made = adapter(tmp_path / "made")
-    revision = revision_of(base)
+    revision = compute_revision(base)
     template = manifest_of(base).template
     parent = checkpoint_hash(made, base_revision=revision, template=template)
     checkpoints = tmp_path / "checkpoints"
@@ -170,20 +181,26 @@ def test_a_preference_tuning_starts_from_its_parent_and_no_other(
     made.rename(beside)
     manifest = manifest_of(base, stage="dpo", preferences={"parent": parent})
 
-    job = job_of(manifest, checkpoints / "mine", work=tmp_path, sources=ManifestSources())
+    job = job_from_manifest(
+        manifest, checkpoints / "mine", work=tmp_path, sources=ManifestSources()
+    )
     assert job.stage == "dpo"
-    assert job.start == beside.resolve()
-    assert job.recipe.learning_rate == job.recipe.preferences.learning_rate
+    assert job.initial_adapter == beside.resolve()
+    assert job.recipe.learning_rate == job.recipe.required_preference.learning_rate
 
     other = adapter(tmp_path / "other", value=2.0)
     with pytest.raises(TwinError, match="its parent is"):
-        job_of(manifest, checkpoints / "mine", work=tmp_path, sources=ManifestSources(parent=other))
+        job_from_manifest(
+            manifest, checkpoints / "mine", work=tmp_path, sources=ManifestSources(parent=other)
+        )
     with pytest.raises(TwinError, match="no supervised checkpoint"):
-        job_of(manifest, tmp_path / "elsewhere" / "mine", work=tmp_path, sources=ManifestSources())
+        job_from_manifest(
+            manifest, tmp_path / "elsewhere" / "mine", work=tmp_path, sources=ManifestSources()
+        )
 
 
 def test_what_runs_otherwise_is_named(base: Path) -> None:
-    assert differences(replace(manifest_of(base), code=training_code())) == ()
+    assert differences(replace(manifest_of(base), code=training_code_hash())) == ()
     found = differences(manifest_of(base, versions={"torch": "0.1", "no-such-package": "1"}))
     assert found[0] == "the training's code is another one"
     assert found[1].startswith("torch is ")
@@ -194,17 +211,17 @@ def test_what_runs_otherwise_is_named(base: Path) -> None:
 def test_other_words_in_the_code_are_the_same_code_and_another_number_is_not(
     tmp_path: Path,
 ) -> None:
-    for name in CODE:
+    for name in TRAINING_CODE_FILES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(PROJECT / "twin_assets" / name, tmp_path / name)
-    assert training_code(tmp_path) == training_code()
+    assert training_code_hash(tmp_path) == training_code_hash()
     losses = tmp_path / "training" / "losses.py"
     source = losses.read_text(encoding="utf-8")
     words = source.replace('    """', '    """Other words. ', 1)
     losses.write_text(f"# a comment\n{words}", encoding="utf-8")
-    assert training_code(tmp_path) == training_code()
+    assert training_code_hash(tmp_path) == training_code_hash()
     losses.write_text(f"{source}\nMORE = 1\n", encoding="utf-8")
-    assert training_code(tmp_path) != training_code()
+    assert training_code_hash(tmp_path) != training_code_hash()
 
 
 def test_the_command_is_installed_under_its_name() -> None:
@@ -216,7 +233,7 @@ def test_the_command_is_installed_under_its_name() -> None:
 def test_a_folder_without_a_manifest_is_told_and_nothing_else_happens(
     home: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--from-manifest", str(tmp_path / "manifest.json")]) == FAILED
+    assert main(["--from-manifest", str(tmp_path / "manifest.json")]) == EXIT_FAILED
     assert "no manifest.json" in capsys.readouterr().err
     assert not list(home.home.iterdir())
 

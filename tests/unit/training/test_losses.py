@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from twin_assets.checkpoints.samples import TokenizedPair, TokenizedSample
 from twin_assets.training.losses import (
-    Preference,
-    Supervised,
+    PreferenceObjective,
+    SupervisedObjective,
     answer_losses,
     pair_log_probabilities,
     preference_loss,
@@ -117,9 +117,9 @@ def test_prompt_and_padding_have_no_loss() -> None:
 
 def test_a_step_on_samples_weighs_every_answer_token_the_same() -> None:
     samples = [one.chosen for one in PAIRS]
-    objective = Supervised(samples, bucket=8)
-    assert objective.weight([0, 1]) == 5
-    loss, others = objective.sums(Bigram(), [0, 1])
+    objective = SupervisedObjective(samples, bucket=8)
+    assert objective.normalizer([0, 1]) == 5
+    loss, others = objective.batch_sums(Bigram(), [0, 1])
     expected = -sum(Bigram().log_probability(samples[index]) for index in (0, 1))
     assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
     assert others == []
@@ -128,7 +128,7 @@ def test_a_step_on_samples_weighs_every_answer_token_the_same() -> None:
 def test_loss_and_gradient_are_bitwise_those_of_the_answers() -> None:
     samples = [one.chosen for one in PAIRS]
     now, before = Bigram(), Bigram()
-    loss, _ = Supervised(samples, bucket=8).sums(now, [0, 1, 2])
+    loss, _ = SupervisedObjective(samples, bucket=8).batch_sums(now, [0, 1, 2])
     loss.backward()
 
     first, last = (
@@ -158,18 +158,18 @@ def test_an_untouched_model_has_no_margin_and_learns_to_prefer_the_chosen() -> N
     model = Bigram()
     measured = pair_log_probabilities(model, PAIRS, bucket=8).detach()
     reference = {one.sample_id: row.tolist() for one, row in zip(PAIRS, measured, strict=True)}
-    objective = Preference(PAIRS, bucket=8, beta=0.2, reference=reference)
+    objective = PreferenceObjective(PAIRS, bucket=8, beta=0.2, reference=reference)
     everything = range(len(PAIRS))
-    assert objective.weight(everything) == 3
-    loss, (margin, accuracy, reward) = objective.sums(model, everything)
+    assert objective.normalizer(everything) == 3
+    loss, (margin, accuracy, reward) = objective.batch_sums(model, everything)
     assert float(loss.detach()) == pytest.approx(3 * math.log(2), rel=1e-5)
     assert (float(margin), float(accuracy), float(reward)) == (pytest.approx(0, abs=1e-5), 0, 0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     for _ in range(20):
         optimizer.zero_grad()
-        objective.sums(model, everything)[0].backward()
+        objective.batch_sums(model, everything)[0].backward()
         optimizer.step()
-    after, (margin, accuracy, _) = objective.sums(model, everything)
+    after, (margin, accuracy, _) = objective.batch_sums(model, everything)
     assert float(after.detach()) < float(loss.detach())
     assert float(margin) > 0
     assert float(accuracy) == 3

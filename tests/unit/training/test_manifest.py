@@ -44,11 +44,11 @@ def test_the_hash_follows_weights_shape_base_and_template(tmp_path: Path) -> Non
 
 def test_a_published_checkpoint_is_found_again_by_its_training(tmp_path: Path) -> None:
     adapter(tmp_path / "made" / "adapter")
-    folder = manifests.publish(tmp_path / "made", tmp_path / "ann", made_manifest("abc"))
+    folder = manifests.publish_checkpoint(tmp_path / "made", tmp_path / "ann", made_manifest("abc"))
     assert folder == tmp_path / "ann" / "abc"
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
-    assert manifests.find_trained(tmp_path / "ann", "t") == folder
-    assert manifests.find_trained(tmp_path / "ann", "other") is None
+    assert manifests.find_trained_checkpoint(tmp_path / "ann", "t") == folder
+    assert manifests.find_trained_checkpoint(tmp_path / "ann", "other") is None
     assert manifests.read_manifest(folder) == made_manifest("abc")
 
 
@@ -56,9 +56,9 @@ def test_the_same_weights_trained_again_keep_the_first_folder(tmp_path: Path) ->
     for training in ("first", "second"):
         adapter(tmp_path / "made" / "adapter")
         manifest = made_manifest("abc", training=training)
-        folder = manifests.publish(tmp_path / "made", tmp_path / "ann", manifest)
+        folder = manifests.publish_checkpoint(tmp_path / "made", tmp_path / "ann", manifest)
     assert [path.name for path in (tmp_path / "ann").iterdir()] == ["abc"]
-    assert manifests.find_trained(tmp_path / "ann", "second") == folder
+    assert manifests.find_trained_checkpoint(tmp_path / "ann", "second") == folder
 
 
 def test_a_newer_schema_and_a_missing_manifest_say_what_to_do(tmp_path: Path) -> None:

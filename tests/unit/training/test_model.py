@@ -16,9 +16,9 @@ from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.training import model as models
 from twin_assets.training.losses import answer_losses
 from twin_assets.training.model import (
-    attention_of,
-    computes_sdpa,
-    model_for,
+    choose_attention,
+    supports_sdpa,
+    load_training_model,
     write_model,
 )
 from twin_resources.errors import TwinError
@@ -49,7 +49,9 @@ def loaded(base: Path, **changes: Any) -> tuple[Any, list[tuple[str, torch.nn.Pa
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update=changes)
     job = Job(folder=base, base_name="tiny", base_folder=base, ranks=1, recipe=recipe)
     torch.manual_seed(recipe.seed)
-    return model_for(job, bf16=False, masters_elsewhere=False, zero3=None, report=print)
+    return load_training_model(
+        job, bf16=False, has_external_masters=False, zero3=None, report=print
+    )
 
 
 @pytest.mark.parametrize("shape", [{}, {"lora": None}], ids=["lora", "full"])
@@ -93,18 +95,18 @@ def test_a_weight_that_the_base_has_not_is_no_model_of_it(base: Path, tmp_path: 
 def test_attention_follows_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = load_recipe("smollm2-135m-cpu")
     monkeypatch.setattr(models, "find_spec", lambda _: object())
-    assert attention_of(recipe, on_gpu=True) == "flash_attention_2"
-    assert attention_of(recipe, on_gpu=False) == "sdpa"
+    assert choose_attention(recipe, on_gpu=True) == "flash_attention_2"
+    assert choose_attention(recipe, on_gpu=False) == "sdpa"
     monkeypatch.setattr(models, "find_spec", lambda _: None)
-    assert attention_of(recipe, on_gpu=True) == "sdpa"
+    assert choose_attention(recipe, on_gpu=True) == "sdpa"
 
 
 def test_attention_is_eager_where_torchs_own_has_no_place_for_it() -> None:
     recipe = load_recipe("smollm2-135m-cpu")
-    assert computes_sdpa(LlamaConfig())
+    assert supports_sdpa(LlamaConfig())
     for config in (Gemma2Config(), GptOssConfig()):
-        assert not computes_sdpa(config)
-        assert attention_of(recipe, on_gpu=False, sdpa=computes_sdpa(config)) == "eager"
+        assert not supports_sdpa(config)
+        assert choose_attention(recipe, on_gpu=False, sdpa=supports_sdpa(config)) == "eager"
 
 
 @pytest.mark.parametrize("on_gpu", [True, False])
@@ -115,4 +117,4 @@ def test_what_is_asked_for_and_not_there_is_refused(
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update={"attention": "flash_attention_2"})
     said = "no package" if on_gpu else "for the CPU"
     with pytest.raises(TwinError, match=said):
-        attention_of(recipe, on_gpu=on_gpu)
+        choose_attention(recipe, on_gpu=on_gpu)

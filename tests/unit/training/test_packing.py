@@ -10,8 +10,8 @@ from transformers.models.llama import LlamaConfig, LlamaForCausalLM
 
 from twin_assets.checkpoints.samples import TokenizedPair, TokenizedSample
 from twin_assets.training.losses import (
-    Preference,
-    Supervised,
+    PreferenceObjective,
+    SupervisedObjective,
     answer_losses,
     packed_answer_losses,
     pair_log_probabilities,
@@ -74,7 +74,9 @@ def test_the_gradient_is_that_of_padded_rows(model: Any) -> None:
     gradients: list[list[torch.Tensor]] = []
     for packing in (False, True):
         model.zero_grad()
-        loss, _ = Supervised(SAMPLES, BUCKET, packing).sums(model, range(len(SAMPLES)))
+        loss, _ = SupervisedObjective(SAMPLES, BUCKET, packing).batch_sums(
+            model, range(len(SAMPLES))
+        )
         loss.backward()
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
     for padded, packed in zip(*gradients, strict=True):
@@ -91,7 +93,7 @@ def test_preferences_are_packed_alike(model: Any) -> None:
     torch.testing.assert_close(packed, padded, atol=1e-4, rtol=1e-5)
     known = {pair.sample_id: (-9.0, -8.0) for pair in pairs}
     losses = [
-        Preference(pairs, BUCKET, 0.1, known, packing).sums(model, [0, 1])[0]
+        PreferenceObjective(pairs, BUCKET, 0.1, known, packing).batch_sums(model, [0, 1])[0]
         for packing in (False, True)
     ]
     torch.testing.assert_close(losses[0], losses[1], atol=1e-4, rtol=1e-5)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from twin_assets.checkpoints.manifest import checkpoint_hash
-from twin_assets.checkpoints.published_weights import put_weights, weights_of
+from twin_assets.checkpoints.published_weights import copy_weights, find_weights
 from twin_assets.checkpoints.recipe import DEFAULT_RECIPE, load_recipe
-from twin_assets.training.fine_tuning import servable
+from twin_assets.training.fine_tuning import validate_recipe_stages
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights.weights import BaseModel
 
@@ -18,7 +18,7 @@ def test_an_adapter_is_loaded_and_served_on_its_base(tmp_path: Path) -> None:
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter.gguf").touch()
 
-    found = weights_of(tmp_path, base="/base", base_gguf="/base.gguf")
+    found = find_weights(tmp_path, base="/base", base_gguf="/base.gguf")
 
     assert (found.model, found.adapter) == (Path("/base"), tmp_path / "adapter")
     assert (found.model_gguf, found.adapter_gguf) == ("/base.gguf", str(tmp_path / "adapter.gguf"))
@@ -28,7 +28,7 @@ def test_a_whole_model_is_loaded_and_served_alone(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model.gguf").touch()
 
-    found = weights_of(tmp_path, base="/base", base_gguf="/base.gguf")
+    found = find_weights(tmp_path, base="/base", base_gguf="/base.gguf")
 
     assert (found.model, found.adapter) == (tmp_path / "model", None)
     assert (found.model_gguf, found.adapter_gguf) == (str(tmp_path / "model.gguf"), None)
@@ -39,11 +39,11 @@ def test_beside_another_server_nothing_is_written_for_llama_cpp(tmp_path: Path) 
     (output / "model").mkdir(parents=True)
     (output / "model" / "model.safetensors").write_bytes(b"weights")
 
-    copied = put_weights(output, made, BaseModel("b", tmp_path, None, "r"))
+    copied = copy_weights(output, made, BaseModel("b", tmp_path, None, "r"))
 
     assert copied == made / "model"
     assert [path.name for path in made.iterdir()] == ["model"]
-    assert weights_of(made, base=tmp_path, base_gguf=None).model_gguf == ""
+    assert find_weights(made, base=tmp_path, base_gguf=None).model_gguf == ""
 
 
 def test_a_whole_models_hash_follows_its_weights_base_and_template(tmp_path: Path) -> None:
@@ -60,5 +60,5 @@ def test_a_whole_models_hash_follows_its_weights_base_and_template(tmp_path: Pat
 def test_whole_models_are_trained_without_preference_tuning() -> None:
     whole = load_recipe(DEFAULT_RECIPE).model_copy(update={"lora": None})
     with pytest.raises(TwinError, match="preference tuning needs an adapter"):
-        servable(whole)
-    assert servable(whole.supervised()).lora is None
+        validate_recipe_stages(whole)
+    assert validate_recipe_stages(whole.without_preference()).lora is None

@@ -14,15 +14,15 @@ from twin_assets.checkpoints import recipe as recipe_module
 from twin_assets.checkpoints.job import Job
 from twin_assets.checkpoints.recipe import (
     DEFAULT_RECIPE,
-    LATER,
-    REMOVED,
+    FIELDS_ADDED_LATER,
+    REMOVED_FIELDS,
     Recipe,
-    hash_of,
+    recipe_hash,
     learning_rate,
     load_launch,
     load_recipe,
 )
-from twin_assets.training.fine_tuning import launched, servable
+from twin_assets.training.fine_tuning import build_training_job, validate_recipe_stages
 from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import (
     RECIPE_WITHOUT_BF16,
@@ -45,8 +45,11 @@ def test_the_recipe_for_comparison_has_the_numbers_that_it_is_compared_with() ->
     assert recipe.lora is not None
     assert (recipe.lora.rank, recipe.lora.alpha, len(recipe.lora.target_modules)) == (32, 32, 7)
     assert (recipe.learning_rate, recipe.max_epochs, recipe.max_length) == (3e-4, 3, 2048)
-    assert (recipe.micro_batch_size, recipe.accumulation(ranks=1)) == (2, 8)
-    assert (recipe.preferences.learning_rate, recipe.preferences.beta) == (2e-6, 0.5)
+    assert (recipe.micro_batch_size, recipe.accumulation_steps(ranks=1)) == (2, 8)
+    assert (recipe.required_preference.learning_rate, recipe.required_preference.beta) == (
+        2e-6,
+        0.5,
+    )
     # three epochs of a corpus of millions of words end it, and not the budget
     assert recipe.token_budget >= 100_000_000
 
@@ -73,7 +76,7 @@ def test_the_recipe_for_a_launch_configuration_adds_one(
 
     added, former = load_recipe(gentle), load_recipe("smollm2-135m-cpu")
     started, otherwise = (
-        launched(Job(tmp_path, "tiny", tmp_path, ranks=2, recipe=one), name="ann")
+        build_training_job(Job(tmp_path, "tiny", tmp_path, ranks=2, recipe=one), name="ann")
         for one in (added, former)
     )
 
@@ -137,19 +140,19 @@ def test_the_learning_rate_warms_up_peaks_and_ends_at_its_share() -> None:
 
 def test_samples_that_ranks_cannot_share_are_refused() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
-    assert recipe.accumulation(2) * 2 * recipe.micro_batch_size == recipe.samples_per_step
+    assert recipe.accumulation_steps(2) * 2 * recipe.micro_batch_size == recipe.samples_per_step
     with pytest.raises(TwinError, match="samples_per_step"):
-        recipe.accumulation(7)
+        recipe.accumulation_steps(7)
 
 
 def test_the_preference_stage_changes_rate_and_budget_alone() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     assert recipe.preference is not None
-    tuned = recipe.on_preferences()
+    tuned = recipe.for_preference_tuning()
     assert tuned.learning_rate == recipe.preference.learning_rate
     assert tuned.token_budget == recipe.preference.token_budget
     raw = {"raw_share": 0.5, "without_passages": 0.5}
-    assert recipe.model_copy(update=raw).on_preferences() == tuned
+    assert recipe.model_copy(update=raw).for_preference_tuning() == tuned
     assert (tuned.raw_share, tuned.without_passages) == (0.0, 0.0)
     changed = {"learning_rate", "token_budget", *raw}
     assert tuned.model_dump(exclude=changed) == recipe.model_dump(exclude=changed)
@@ -157,27 +160,29 @@ def test_the_preference_stage_changes_rate_and_budget_alone() -> None:
 
 def test_a_recipe_without_preferences_says_what_to_add() -> None:
     with pytest.raises(TwinError, match="section preference"):
-        _ = load_recipe(DEFAULT_RECIPE).supervised().preferences
+        _ = load_recipe(DEFAULT_RECIPE).without_preference().required_preference
 
 
 def test_recipes_are_compared_by_every_value_and_older_manifests_lack_preferences() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
-    same = hash_of(json.loads(json.dumps(recipe.model_dump())))
-    assert hash_of(recipe.model_dump()) == same
-    assert hash_of(recipe.model_copy(update={"seed": 1}).model_dump()) != same
-    supervised = recipe.supervised().model_dump()
-    assert hash_of(supervised) != same
-    assert hash_of({k: v for k, v in supervised.items() if k != "preference"}) == hash_of(
+    same = recipe_hash(json.loads(json.dumps(recipe.model_dump())))
+    assert recipe_hash(recipe.model_dump()) == same
+    assert recipe_hash(recipe.model_copy(update={"seed": 1}).model_dump()) != same
+    supervised = recipe.without_preference().model_dump()
+    assert recipe_hash(supervised) != same
+    assert recipe_hash({k: v for k, v in supervised.items() if k != "preference"}) == recipe_hash(
         supervised
     )
 
 
 def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used() -> None:
     recipe = load_recipe("1b-cpu").model_copy(update={"fewest_steps": 0})
-    older = {key: value for key, value in recipe.model_dump().items() if key not in LATER}
+    older = {
+        key: value for key, value in recipe.model_dump().items() if key not in FIELDS_ADDED_LATER
+    }
     # as the release before these wrote it
-    assert hash_of(older) == sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()
-    assert hash_of(recipe.model_dump()) == hash_of(older)
+    assert recipe_hash(older) == sha256(json.dumps(older, sort_keys=True).encode()).hexdigest()
+    assert recipe_hash(recipe.model_dump()) == recipe_hash(older)
     for changed in (
         {"packing": True},
         {"gradient_checkpointing": True},
@@ -187,26 +192,26 @@ def test_a_hyper_parameter_that_older_manifests_lack_counts_only_when_it_is_used
         {"raw_share": 0.5},
         {"without_passages": 0.5},
     ):
-        assert hash_of(recipe.model_copy(update=changed).model_dump()) != hash_of(older)
+        assert recipe_hash(recipe.model_copy(update=changed).model_dump()) != recipe_hash(older)
 
 
 def test_a_manifest_may_name_what_there_is_no_more_where_it_had_no_effect() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     values = recipe.model_dump()
-    removed = {name: accepted[-1] for name, accepted in REMOVED.items()}
+    removed = {name: accepted[-1] for name, accepted in REMOVED_FIELDS.items()}
     older = values | removed | {"preference": values["preference"] | {"rpo_alpha": 0.0}}
-    assert Recipe.of_manifest(older) == recipe
-    assert hash_of(older) == hash_of(values)
+    assert Recipe.from_manifest(older) == recipe
+    assert recipe_hash(older) == recipe_hash(values)
     for name, value in {"prompt_weight": 0.3, "row_tokens": 4096, "liger": True}.items():
         with pytest.raises(TwinError, match=f"{name}: Extra"):
-            Recipe.of_manifest(older | {name: value})
+            Recipe.from_manifest(older | {name: value})
 
 
 def test_a_recipe_for_whole_models_is_refused_where_versions_are_served_as_adapters() -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
-    assert servable(recipe) is recipe
+    assert validate_recipe_stages(recipe) is recipe
     with pytest.raises(TwinError, match="lora is null"):
-        servable(recipe.model_copy(update={"lora": None}))
+        validate_recipe_stages(recipe.model_copy(update={"lora": None}))
 
 
 @pytest.mark.parametrize(
@@ -226,12 +231,12 @@ def test_a_recipe_for_whole_models_is_refused_where_versions_are_served_as_adapt
 def test_a_small_corpus_takes_fewer_samples_a_step(samples: int, ranks: int, a_step: int) -> None:
     recipe = load_recipe(DEFAULT_RECIPE)
     assert recipe.fewest_steps == 100
-    assert recipe.samples_of_a_step(samples, ranks=ranks) == a_step
+    assert recipe.effective_samples_per_step(samples, ranks=ranks) == a_step
     assert a_step % (ranks * recipe.micro_batch_size) == 0 or a_step == recipe.samples_per_step
     steps = samples * recipe.max_epochs // a_step
     assert steps >= recipe.fewest_steps or a_step == ranks, "as many steps as epochs allow"
     as_before = recipe.model_copy(update={"fewest_steps": 0})
-    assert as_before.samples_of_a_step(samples, ranks=ranks) == recipe.samples_per_step
+    assert as_before.effective_samples_per_step(samples, ranks=ranks) == recipe.samples_per_step
 
 
 @pytest.mark.parametrize("wrong", ["-0.1", "1.5", "much"])

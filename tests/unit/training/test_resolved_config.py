@@ -9,7 +9,7 @@ import pytest
 
 from twin_assets.checkpoints.job import Job
 from twin_assets.checkpoints.recipe import LoraShape, load_recipe
-from twin_assets.training.resolved_config import expected, require_as_expected
+from twin_assets.training.resolved_config import expected_settings, require_expected_settings
 from twin_resources.errors import TwinError
 
 SEVEN = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -24,11 +24,11 @@ def job(**changes: Any) -> Job:
 
 def ran(**changes: Any) -> dict[str, Any]:
     """What a training by the recipe measures, with differences."""
-    return expected(job()) | {"lora_modules": dict.fromkeys(SEVEN, 30)} | changes
+    return expected_settings(job()) | {"lora_modules": dict.fromkeys(SEVEN, 30)} | changes
 
 
 def test_what_runs_as_the_recipe_says_may_begin() -> None:
-    require_as_expected(ran(), expected(job()), recipe="mine")
+    require_expected_settings(ran(), expected_settings(job()), recipe="mine")
 
 
 @pytest.mark.parametrize(
@@ -48,22 +48,22 @@ def test_what_runs_as_the_recipe_says_may_begin() -> None:
 )
 def test_each_difference_is_named(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(TwinError) as caught:
-        require_as_expected(ran(**changes), expected(job()), recipe="mine")
+        require_expected_settings(ran(**changes), expected_settings(job()), recipe="mine")
     assert said in caught.value.found
     assert "recipe mine" in caught.value.tried
 
 
 def test_an_adapter_where_every_weight_should_be_trained_is_a_difference() -> None:
-    wanted = expected(job(lora=None))
-    require_as_expected(ran(lora_modules={}), wanted, recipe="full")
+    wanted = expected_settings(job(lora=None))
+    require_expected_settings(ran(lora_modules={}), wanted, recipe="full")
     with pytest.raises(TwinError, match=r"lora_modules is \['q_proj'\] and should be \[\]"):
-        require_as_expected(ran(lora_modules={"q_proj": 2}), wanted, recipe="full")
+        require_expected_settings(ran(lora_modules={"q_proj": 2}), wanted, recipe="full")
 
 
 def test_a_target_module_that_the_model_lacks_is_named_although_others_are_there() -> None:
     from transformers.models.llama import LlamaConfig, LlamaForCausalLM
 
-    from twin_assets.training.adapter import with_adapter
+    from twin_assets.training.adapter import add_adapter
 
     config = LlamaConfig(
         vocab_size=16,
@@ -75,4 +75,4 @@ def test_a_target_module_that_the_model_lacks_is_named_although_others_are_there
     base = LlamaForCausalLM(config)
     lora = LoraShape(rank=2, alpha=4, dropout=0.0, target_modules=("q_proj", "query_key_value"))
     with pytest.raises(TwinError, match="no module query_key_value in it"):
-        with_adapter(base, lora, start=None)
+        add_adapter(base, lora, initial_adapter=None)

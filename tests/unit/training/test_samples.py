@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from tests.unit.test_prompt import Shown
 from twin_assets.checkpoints.samples import (
-    MIN_RAW_BLOCK,
-    stripped,
+    MIN_RAW_BLOCK_TOKENS,
+    strip_messages,
     tokenize_pairs,
     tokenize_posts,
     tokenize_samples,
-    without_passages,
+    drop_passages,
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 
@@ -93,7 +93,7 @@ def test_long_and_empty_answers_are_counted_by_reason() -> None:
 
 def test_contents_are_stripped_and_roles_kept() -> None:
     messages = [{"role": "user", "content": "\n\nhello \n"}]
-    assert stripped(messages) == [{"role": "user", "content": "hello"}]
+    assert strip_messages(messages) == [{"role": "user", "content": "hello"}]
 
 
 def pair_row(chosen: str, rejected: str, *, ended: bool = True) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def test_a_post_is_cut_into_blocks_of_its_own_whose_tokens_all_have_a_loss() -> 
         for name in "ab"
     ]  # 59 tokens each: words and the spaces between them
     posts.append({"document_id": "c", "text": "\n too short \n"})
-    blocks, left_out = tokenize_posts(posts, tokenizer, block=20)
+    blocks, left_out = tokenize_posts(posts, tokenizer, block_tokens=20)
     names = [block.sample_id for block in blocks]
     assert names == ["a#0", "a#1", "a#2", "b#0", "b#1", "b#2"]
     assert [block.length for block in blocks] == [20, 20, 19] * 2
@@ -152,7 +152,7 @@ def test_a_post_is_cut_into_blocks_of_its_own_whose_tokens_all_have_a_loss() -> 
         assert block.sample_id.startswith(block.document_id)
     whole = "".join(tokenizer.text(block.tokens) for block in blocks[:3])
     assert whole == posts[0]["text"]
-    rest, dropped = tokenize_posts(posts[:1], tokenizer, block=59 - MIN_RAW_BLOCK + 1)
+    rest, dropped = tokenize_posts(posts[:1], tokenizer, block_tokens=59 - MIN_RAW_BLOCK_TOKENS + 1)
     assert (len(rest), dropped) == (1, {"too_short": 1})
 
 
@@ -179,7 +179,7 @@ def test_a_share_of_the_samples_asks_without_passages_by_lot() -> None:
         for number in range(400)
     ]
     general = {"sample_id": "g", "document_id": "general", "messages": row("q", "a")["messages"]}
-    made = list(without_passages([*rows, general], share=0.3, seed=7))
+    made = list(drop_passages([*rows, general], share=0.3, seed=7))
     assert made[-1] == general
     alone = [one for one in made[:-1] if one["messages"][:-1] == bare]
     kept = [one for one in made[:-1] if one["messages"][:-1] == shown]
@@ -188,7 +188,7 @@ def test_a_share_of_the_samples_asks_without_passages_by_lot() -> None:
     assert {one["messages"][-1]["content"] for one in made[:-1]} == {
         "From my posts: it wears well."
     }
-    assert list(without_passages(reversed(rows), share=0.3, seed=7)) == made[-2::-1]
-    assert list(without_passages(rows, share=0.3, seed=8)) != made[:-1]
-    assert list(without_passages(rows, share=0, seed=7)) == rows
-    assert all(one["messages"][:-1] == bare for one in without_passages(rows, share=1, seed=7))
+    assert list(drop_passages(reversed(rows), share=0.3, seed=7)) == made[-2::-1]
+    assert list(drop_passages(rows, share=0.3, seed=8)) != made[:-1]
+    assert list(drop_passages(rows, share=0, seed=7)) == rows
+    assert all(one["messages"][:-1] == bare for one in drop_passages(rows, share=1, seed=7))

@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig
 from twin_assets.training import sharded_loading
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights.weight_hashes import weight_hashes
-from twin_resources.storage.weights.weights import BaseModel, hashes_of, revision_of
+from twin_resources.storage.weights.weights import BaseModel, load_weight_hashes, compute_revision
 
 SIZES: dict[str, Any] = {
     "vocab_size": 40,
@@ -35,11 +35,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def empty(config: Any = TIED) -> Any:
-    return sharded_loading._empty(config, dtype=torch.float32, attention="sdpa")
+    return sharded_loading._build_empty_model(config, dtype=torch.float32, attention="sdpa")
 
 
 def why_not(folder: Path, model: Any) -> str:
-    return sharded_loading._stored_otherwise(model, sharded_loading._stored(folder))
+    return sharded_loading._find_layout_mismatch(
+        model, sharded_loading._find_stored_weights(folder)
+    )
 
 
 def test_the_empty_model_has_its_buffers_and_draws_nothing_by_lot(folder: Path) -> None:
@@ -96,26 +98,26 @@ def test_hashes_name_the_weight_of_which_a_byte_changed(folder: Path) -> None:
 def test_a_weight_is_read_in_the_dtype_that_it_is_kept_in(folder: Path) -> None:
     file, name = folder / "model.safetensors", "model.norm.weight"
     wanted = weight_hashes(folder)[name]
-    value, read = sharded_loading._read(file, name, torch.float32, wanted)
+    value, read = sharded_loading._read_weight(file, name, torch.float32, wanted)
     assert torch.equal(value, load_file(file)[name].float())
     assert read == sharded_loading._hash(value)
     with pytest.raises(sharded_loading._WeightError, match="other bytes than were prepared"):
-        sharded_loading._read(file, name, torch.float32, "0" * 64)
+        sharded_loading._read_weight(file, name, torch.float32, "0" * 64)
     file.write_bytes(file.read_bytes()[:-40])
     with pytest.raises(sharded_loading._WeightError, match="cannot be read"):
-        sharded_loading._read(file, name, torch.float32, wanted)
+        sharded_loading._read_weight(file, name, torch.float32, wanted)
 
 
 def test_a_model_that_an_older_version_prepared_gets_its_hashes_while_it_is_the_same(
     folder: Path, tmp_path: Path
 ) -> None:
-    base = BaseModel("tiny", folder=folder, gguf=None, revision=revision_of(folder))
+    base = BaseModel("tiny", folder=folder, gguf=None, revision=compute_revision(folder))
     known = weight_hashes(folder)
-    assert hashes_of(base) == known
+    assert load_weight_hashes(base) == known
     kept = tmp_path / "weight_hashes.json"
     kept.write_text(json.dumps({"a weight": "its hash"}), encoding="utf-8")
     prepared = BaseModel("tiny", folder, None, base.revision, hashes=kept)
-    assert hashes_of(prepared) == {"a weight": "its hash"}
+    assert load_weight_hashes(prepared) == {"a weight": "its hash"}
     (folder / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(TwinError, match="have changed since they were prepared"):
-        hashes_of(base)
+        load_weight_hashes(base)

@@ -20,16 +20,24 @@ import pytest
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import (
     LocalLauncher,
-    TrainingDied,
+    TrainingDiedError,
     TrainingJob,
     machine,
     make_launcher,
     ray_cluster,
 )
 from twin_resources.models.training_launcher.attempt import Attempt, read_attempt, write_attempt
-from twin_resources.models.training_launcher.machine import MachineShare, command, environment_of
-from twin_resources.models.training_launcher.ray_driver import bundle_of, require_attempt, shares_of
-from twin_resources.models.training_launcher.reason import cause_in, reason_in
+from twin_resources.models.training_launcher.machine import (
+    MachineShare,
+    build_command,
+    build_environment,
+)
+from twin_resources.models.training_launcher.ray_driver import (
+    resource_bundle,
+    require_attempt,
+    machine_shares,
+)
+from twin_resources.models.training_launcher.reason import find_cause, find_end_reason
 from twin_resources.models.training_launcher.training_job import (
     AttemptEnd,
     Message,
@@ -65,7 +73,7 @@ def test_each_machine_is_told_its_rank_and_where_machine_0_listens(
     # bf16 is asked of the graphics card otherwise
     job = dataclasses.replace(job, mixed_precision="fp32", **changes)
 
-    words = command(job, MachineShare(machines=2, rank=1, address="10.0.0.1", port=29400))
+    words = build_command(job, MachineShare(machines=2, rank=1, address="10.0.0.1", port=29400))
 
     told = pairs_of(words)
     assert [told[name] for name in names] == ["1", "10.0.0.1", "29400"]
@@ -81,16 +89,16 @@ def test_each_machine_is_told_its_rank_and_where_machine_0_listens(
 def test_the_ranks_of_one_machine_meet_in_a_file_and_on_the_loopback(job: TrainingJob) -> None:
     for deepspeed in ({}, ZERO):
         own = dataclasses.replace(job, deepspeed=deepspeed, mixed_precision="fp32")
-        assert "store_type=file" in command(own, MachineShare(forks=False))
-        environment = environment_of(own, "mark", MachineShare())
+        assert "store_type=file" in build_command(own, MachineShare(may_fork=False))
+        environment = build_environment(own, "mark", MachineShare())
         assert environment["GLOO_SOCKET_IFNAME"] == "lo"
         assert environment["TWIN_TRAINING_RENDEZVOUS"].startswith(str(job.folder))
 
-    elsewhere = environment_of(job, "mark", MachineShare(2, 1, "10.0.0.1", 29400))
+    elsewhere = build_environment(job, "mark", MachineShare(2, 1, "10.0.0.1", 29400))
     assert "TWIN_TRAINING_RENDEZVOUS" not in elsewhere
     assert "GLOO_SOCKET_IFNAME" not in elsewhere
     for address in ("127.0.0.1", "localhost", "::1"):
-        both_here = environment_of(job, "mark", MachineShare(2, 1, address, 29400))
+        both_here = build_environment(job, "mark", MachineShare(2, 1, address, 29400))
         assert both_here["GLOO_SOCKET_IFNAME"] == "lo"
 
 
@@ -98,15 +106,15 @@ SCRIPT = "-m some.script --job FOLDER/job.json"
 FILE = "--rdzv_backend c10d --rdzv_conf store_type=file"
 COMMANDS = {
     f"-m torch.distributed.run --nproc_per_node 4 --nnodes 1 {FILE} {SCRIPT}": ({}, False),
-    f"-m {machine.ACCELERATE} --use_deepspeed --deepspeed_config_file FOLDER/deepspeed.json "
+    f"-m {machine.ACCELERATE_MODULE} --use_deepspeed --deepspeed_config_file FOLDER/deepspeed.json "
     "--deepspeed_multinode_launcher standard --num_processes 4 --num_machines 1 "
     f"--mixed_precision no --dynamo_backend no {FILE} --main_process_port 0 {SCRIPT}": (
         {"deepspeed": ZERO}, False,
     ),
-    f"-m {machine.ACCELERATE} --multi_gpu --num_processes 4 --num_machines 1 --mixed_precision no "
+    f"-m {machine.ACCELERATE_MODULE} --multi_gpu --num_processes 4 --num_machines 1 --mixed_precision no "
     f"--dynamo_backend no {FILE} --main_process_port 0 {SCRIPT}": ({"device": "cuda"}, True),
-    f"-m {machine.FORKED} --ranks 4 --module some.script --job FOLDER/job.json": ({}, True),
-    f"-m {machine.FORKED} --ranks 4 --ahead some.other --module some.script "
+    f"-m {machine.FORKED_RANKS_MODULE} --ranks 4 --module some.script --job FOLDER/job.json": ({}, True),
+    f"-m {machine.FORKED_RANKS_MODULE} --ranks 4 --ahead some.other --module some.script "
     "--job FOLDER/job.json": ({"ahead": "some.other", "deepspeed": ZERO}, True),
 }  # fmt: skip
 
@@ -118,7 +126,7 @@ def test_the_whole_command_of_one_machine(
     monkeypatch.setattr(platform, "system", lambda: "Linux")
     changes, forks = COMMANDS[expected]
     own = dataclasses.replace(job, mixed_precision="fp32", **changes)
-    words = command(own, MachineShare(forks=forks))
+    words = build_command(own, MachineShare(may_fork=forks))
     assert words == [sys.executable, *expected.replace("FOLDER", str(job.folder)).split()]
     if own.deepspeed:
         written = json.loads((job.folder / "deepspeed.json").read_text())
@@ -127,14 +135,14 @@ def test_the_whole_command_of_one_machine(
 
 def test_one_process_without_deepspeed_needs_no_launcher(job: TrainingJob) -> None:
     alone = dataclasses.replace(job, ranks=1, mixed_precision="fp32")
-    words = command(alone, MachineShare())
+    words = build_command(alone, MachineShare())
     assert words == [sys.executable, "-m", "some.script", "--job", str(job.folder / "job.json")]
-    environment = environment_of(alone, "mark", MachineShare())
+    environment = build_environment(alone, "mark", MachineShare())
     assert environment["ACCELERATE_USE_CPU"] == "true"
     assert environment["ACCELERATE_MIXED_PRECISION"] == "no"
     for other in ({"deepspeed": ZERO}, {"device": "cuda"}, {"device": "cuda", "ranks": 2}):
         needs = dataclasses.replace(alone, **other)
-        words = command(needs, MachineShare(forks=False))
+        words = build_command(needs, MachineShare(may_fork=False))
         assert words[words.index("--num_processes") + 1] == str(needs.ranks)
         assert ("--multi_gpu" in words) is (needs.ranks == 2)
 
@@ -149,7 +157,7 @@ def test_one_process_without_deepspeed_needs_no_launcher(job: TrainingJob) -> No
         ({"device": "cuda", "deepspeed": ZERO}, MachineShare(), "Linux", False),
         ({"deepspeed": ZERO}, MachineShare(2, 1, "10.0.0.1", 29400), "Linux", False),
         ({"deepspeed": ZERO}, MachineShare(), "Darwin", False),
-        ({"deepspeed": ZERO}, MachineShare(forks=False), "Linux", False),
+        ({"deepspeed": ZERO}, MachineShare(may_fork=False), "Linux", False),
     ],
 )
 def test_ranks_are_forked_on_one_machine_without_gpus(
@@ -163,14 +171,14 @@ def test_ranks_are_forked_on_one_machine_without_gpus(
     monkeypatch.setattr(platform, "system", lambda: system)
     own = dataclasses.replace(job, mixed_precision="fp32", ahead="its.imports", **changes)
 
-    words = command(own, share)
+    words = build_command(own, share)
 
     told = pairs_of(words)
-    assert (machine.FORKED in words) == forks
+    assert (machine.FORKED_RANKS_MODULE in words) == forks
     if forks:
         assert told["--ranks"] == str(own.ranks)
         assert (told["--ahead"], told["--module"]) == ("its.imports", "some.script")
-    environment = environment_of(own, "mark", share)
+    environment = build_environment(own, "mark", share)
     named = environment.get("ACCELERATE_DEEPSPEED_CONFIG_FILE")
     assert named == (str(job.folder / "deepspeed.json") if forks and own.deepspeed else None)
 
@@ -180,14 +188,14 @@ def test_the_precision_is_told_alike_to_launcher_deepspeed_and_ranks(
     job: TrainingJob, precision: str, said: str
 ) -> None:
     own = dataclasses.replace(job, deepspeed=ZERO, mixed_precision=precision)
-    words = pairs_of(command(own, MachineShare(forks=False)))
+    words = pairs_of(build_command(own, MachineShare(may_fork=False)))
     assert (words["--mixed_precision"], words["--num_machines"]) == (said, "1")
     config = json.loads((job.folder / "deepspeed.json").read_text())
     assert config == ZERO | {"bf16": {"enabled": precision == "bf16"}}
-    environment = environment_of(own, "mark", MachineShare())
+    environment = build_environment(own, "mark", MachineShare())
     assert environment["ACCELERATE_MIXED_PRECISION"] == said
     (job.folder / "deepspeed.json").unlink()
-    command(own, MachineShare(2, 1, "10.0.0.1", 29400))
+    build_command(own, MachineShare(2, 1, "10.0.0.1", 29400))
     assert not (job.folder / "deepspeed.json").exists(), "machine 0 writes it for all"
 
 
@@ -197,7 +205,7 @@ def test_what_a_rank_finds_in_its_environment(
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     own = dataclasses.replace(job, mixed_precision="fp32", environment={"HF_HUB_OFFLINE": "0"})
-    found = environment_of(own, "its mark", MachineShare())
+    found = build_environment(own, "its mark", MachineShare())
     assert found["TWIN_TRAINING_MARK"] == "its mark"
     assert machine.owner_is_alive(found["TWIN_TRAINING_OWNER"])
     pid = found["TWIN_TRAINING_OWNER"].partition(":")[0]
@@ -209,15 +217,15 @@ def test_what_a_rank_finds_in_its_environment(
     assert found["ACCELERATE_USE_CPU"] == "true"
     assert "ACCELERATE_USE_DEEPSPEED" not in found
     assert found["OPENBLAS_NUM_THREADS"] == "1", "its ranks are forked"
-    sped = environment_of(dataclasses.replace(own, deepspeed=ZERO), "m", MachineShare())
+    sped = build_environment(dataclasses.replace(own, deepspeed=ZERO), "m", MachineShare())
     assert (sped["ACCELERATE_USE_CPU"], sped["ACCELERATE_USE_DEEPSPEED"]) == ("false", "true")
-    card = environment_of(dataclasses.replace(own, device="cuda"), "m", MachineShare())
+    card = build_environment(dataclasses.replace(own, device="cuda"), "m", MachineShare())
     assert card["CUDA_VISIBLE_DEVICES"] == "3"
     assert "ACCELERATE_USE_CPU" not in card
     for threads, ranks, cores, expected in ((3, 4, 8, "3"), (0, 2, 8, "4"), (0, 4, 2, "1")):
         monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _, n=cores: set(range(n)))
         some = dataclasses.replace(own, threads_per_rank=threads, ranks=ranks)
-        assert environment_of(some, "m", MachineShare())["OMP_NUM_THREADS"] == expected
+        assert build_environment(some, "m", MachineShare())["OMP_NUM_THREADS"] == expected
 
 
 def test_a_training_gives_way_to_readers(tmp_path: Path) -> None:
@@ -236,7 +244,7 @@ def test_a_training_gives_way_to_readers(tmp_path: Path) -> None:
 
 def test_ranks_that_cannot_be_dealt_evenly_are_refused(job: TrainingJob) -> None:
     with pytest.raises(TwinError, match="deal 4 ranks to 3 machines"):
-        command(job, MachineShare(machines=3, address="10.0.0.1", port=1))
+        build_command(job, MachineShare(machines=3, address="10.0.0.1", port=1))
 
 
 def test_several_machines_are_a_ray_clusters(tmp_path: Path) -> None:
@@ -256,7 +264,7 @@ def test_a_backend_is_named_by_the_settings_or_refused(tmp_path: Path) -> None:
 def test_an_attempt_is_read_as_it_was_written_and_by_its_owner_alone(job: TrainingJob) -> None:
     path = job.folder / "attempt.json"
     assert read_attempt(path) is None
-    attempt = Attempt("mark", job, 2, {"NAME": "value"}, forks=False)
+    attempt = Attempt("mark", job, 2, {"NAME": "value"}, may_fork=False)
     write_attempt(path, attempt)
     assert read_attempt(path) == attempt
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -272,18 +280,18 @@ def test_ray_is_asked_for_what_a_machine_needs(job: TrainingJob) -> None:
     with pytest.raises(TwinError, match="mount the home on every Ray node"):
         require_attempt(path)
     write_attempt(path, Attempt("mark", job, 2))
-    assert bundle_of(require_attempt(path)) == {"CPU": 2.0}
+    assert resource_bundle(require_attempt(path)) == {"CPU": 2.0}
     big = dataclasses.replace(job, device="cuda", threads_per_rank=4)
-    assert bundle_of(Attempt("mark", big, 1)) == {"CPU": 16.0, "GPU": 4.0}
+    assert resource_bundle(Attempt("mark", big, 1)) == {"CPU": 16.0, "GPU": 4.0}
 
 
 @pytest.mark.parametrize("forks", [True, False])
 def test_a_ray_job_forks_its_ranks_as_its_launcher_was_told(job: TrainingJob, forks: bool) -> None:
     path = job.folder / "attempt.json"
-    write_attempt(path, Attempt("mark", job, 1, forks=forks))
-    (share,) = shares_of(require_attempt(path), "10.0.0.1", 29400)
-    assert share.forks == forks
-    assert len(shares_of(Attempt("mark", job, 2), "10.0.0.1", 29400)) == 2
+    write_attempt(path, Attempt("mark", job, 1, may_fork=forks))
+    (share,) = machine_shares(require_attempt(path), "10.0.0.1", 29400)
+    assert share.may_fork == forks
+    assert len(machine_shares(Attempt("mark", job, 2), "10.0.0.1", 29400)) == 2
 
 
 @pytest.mark.parametrize("complete_after", [1, 2])
@@ -298,7 +306,7 @@ def test_only_a_training_that_is_not_complete_is_tried_again(
         log.write_text("terminate called without an active exception\n", encoding="utf-8")
         if len(attempts) == complete_after:
             (job.folder / "output").mkdir()
-        return AttemptEnd("exit code 1", retry=True, log_start=0)
+        return AttemptEnd("exit code 1", should_retry=True, log_start=0)
 
     output = run_with_retry(job, Settings(home=tmp_path), attempt=aborted, write_line=said.append)
 
@@ -379,9 +387,9 @@ def test_the_reason_is_the_line_that_says_most(tmp_path: Path, log: str, reason:
     path = tmp_path / "log"
     path.write_text("OldError: before\n" + log, encoding="utf-8")
     start = len("OldError: before\n")
-    assert reason_in(path, start).startswith(reason)
+    assert find_end_reason(path, start).startswith(reason)
     tells = reason not in {"two", "an empty log"}
-    assert cause_in(path, start) == (reason_in(path, start) if tells else "")
+    assert find_cause(path, start) == (find_end_reason(path, start) if tells else "")
 
 
 class BreakingLog:
@@ -403,14 +411,14 @@ class BreakingLog:
 def test_a_log_whose_connection_breaks_comes_whole_and_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ray_cluster, "POLL_S", 0.01)
+    monkeypatch.setattr(ray_cluster, "POLL_INTERVAL_S", 0.01)
     broken: list[list[str | Exception]] = [
         ["one\ntw", RuntimeError("closed")],
         ["one\nt", "wo\nthr", "ee\nfo", OSError("reset")],
         ["o", "ne\ntwo\nthree\nfour\nfive"],
     ]
     lines: queue.Queue[str | None] = queue.Queue()
-    ray_cluster.tail(BreakingLog(*broken), "job", lines, threading.Event())
+    ray_cluster.tail_log(BreakingLog(*broken), "job", lines, threading.Event())
     found = [lines.get_nowait() for _ in range(lines.qsize())]
     assert found == ["one", "two", "three", "four", "five", None]
 
@@ -434,7 +442,7 @@ def submitted(*failures: Exception) -> str:
 def test_a_busy_cluster_is_asked_again_and_what_it_took_before_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ray_cluster, "POLL_S", 0.01)
+    monkeypatch.setattr(ray_cluster, "POLL_INTERVAL_S", 0.01)
     busy = RuntimeError("500: No available agent to submit job, please try again later.")
     assert submitted(busy, ConnectionError("reset"), busy) == "one"
     assert submitted(busy, RuntimeError("Job with submission_id one already exists.")) == "one"
@@ -445,7 +453,7 @@ def test_a_busy_cluster_is_asked_again_and_what_it_took_before_counts(
 def test_a_question_to_the_cluster_is_asked_again_for_a_while_and_then_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ray_cluster, "POLL_S", 0.01)
+    monkeypatch.setattr(ray_cluster, "POLL_INTERVAL_S", 0.01)
     failures: list[Exception] = [RuntimeError("500"), ConnectionError("reset")]
 
     def jobs() -> list[str]:
@@ -453,8 +461,8 @@ def test_a_question_to_the_cluster_is_asked_again_for_a_while_and_then_given_up(
             raise failures.pop()
         return ["one"]
 
-    assert ray_cluster.ask_cluster(jobs, what="its jobs") == ["one"]
-    monkeypatch.setattr(ray_cluster, "LOST_S", 0.05)
+    assert ray_cluster.ask_cluster(jobs, description="its jobs") == ["one"]
+    monkeypatch.setattr(ray_cluster, "UNREACHABLE_TIMEOUT_S", 0.05)
     failures += [RuntimeError("503")] * 1000
-    with pytest.raises(TrainingDied, match="ask the Ray cluster its jobs"):
-        ray_cluster.ask_cluster(jobs, what="its jobs")
+    with pytest.raises(TrainingDiedError, match="ask the Ray cluster its jobs"):
+        ray_cluster.ask_cluster(jobs, description="its jobs")

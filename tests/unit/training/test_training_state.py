@@ -14,7 +14,7 @@ import torch
 from twin_assets.checkpoints.job import write_json
 from twin_assets.training.training_state import (
     generator_states,
-    last_complete,
+    find_last_complete_checkpoint,
     set_generator_states,
 )
 
@@ -34,12 +34,15 @@ def test_a_checkpoint_whose_manifest_did_not_reach_the_disk_is_passed_over(
 ) -> None:
     before = checkpoint(tmp_path, 3)
     newest = checkpoint(tmp_path, 6)
-    assert last_complete(tmp_path) == (newest, json.loads((newest / "state.json").read_text()))
+    assert find_last_complete_checkpoint(tmp_path) == (
+        newest,
+        json.loads((newest / "state.json").read_text()),
+    )
     if left is None:
         (newest / "state.json").unlink()
     else:
         (newest / "state.json").write_text(left)
-    found = last_complete(tmp_path)
+    found = find_last_complete_checkpoint(tmp_path)
     assert found is not None
     assert found[0] == before
 
@@ -54,7 +57,7 @@ def test_one_with_other_files_than_its_manifest_names_is_passed_over(
         weights.unlink()
     else:
         (weights if what == "changed" else newest / "more.safetensors").write_bytes(b"zeros")
-    assert last_complete(tmp_path) is None
+    assert find_last_complete_checkpoint(tmp_path) is None
 
 
 def test_json_is_on_the_disk_before_it_has_its_name(

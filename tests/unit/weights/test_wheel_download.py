@@ -86,7 +86,7 @@ def test_no_network_says_where_to_put_the_wheel(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_refused_before_writing(tmp_path: Path) -> None:
     with pytest.raises(TwinError, match="GB free"):
-        require_free_space(tmp_path, 10**18, what="prepare a large model")
+        require_free_space(tmp_path, 10**18, action="prepare a large model")
 
 
 def test_an_interrupted_unpacking_is_done_again(tmp_path: Path) -> None:

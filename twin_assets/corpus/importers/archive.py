@@ -14,60 +14,67 @@ import zipfile
 from pathlib import Path
 from typing import IO
 
-from twin_assets.corpus.importers.folders import MACHINERY
+from twin_assets.corpus.importers.folders import GENERATED_FOLDERS
 from twin_assets.corpus.importers.members import (
     FAILED_READS,
-    TORN,
-    UNREAD,
+    READ_ERRORS,
+    RETRYABLE_REASONS,
     Archive,
     ArchiveLimits,
     MemberError,
-    not_readable,
+    unreadable_error,
 )
 from twin_assets.corpus.importers.packed import Tar, Zip, tar_stream
 from twin_resources.errors import TwinError
 
-__all__ = ["FAILED_READS", "UNREAD", "Archive", "ArchiveLimits", "MemberError", "open_archive"]
+__all__ = [
+    "FAILED_READS",
+    "RETRYABLE_REASONS",
+    "Archive",
+    "ArchiveLimits",
+    "MemberError",
+    "open_archive",
+]
 
-_DATA = re.compile(
+_DATA_FILE = re.compile(
     r"\.(?:csv|html?|xhtml|js|json|xml|atom|rss|md|markdown|txt|tsv)$", re.IGNORECASE
 )
 
 
-def open_archive(path: Path, *, bounds: ArchiveLimits | None = None) -> Archive:
+def open_archive(path: Path, *, limits: ArchiveLimits | None = None) -> Archive:
     """Open an export, whatever its suffix.
 
     Raises:
-        TwinError: it does not exist, cannot be listed, is torn, or exceeds `bounds`.
+        TwinError: it does not exist, cannot be listed, is torn, or exceeds `limits`.
     """
-    path, bounds = path.expanduser(), bounds or ArchiveLimits()
+    path, limits = path.expanduser(), limits or ArchiveLimits()
     try:
         if path.is_dir():
-            return _Folder(path, bounds=bounds)
+            return _Folder(path, limits=limits)
         if not path.is_file():
             message = "no regular file" if path.exists() else "nothing at this path"
             raise TwinError(f"read {path}", found=message, next_step="name a file or folder")
         # A tar first: with a zip as its last member it would look like a zip.
         if (stream := tar_stream(path)) is not None:
-            return Tar(path, stream, bounds=bounds)
+            return Tar(path, stream, limits=limits)
         if zipfile.is_zipfile(path):
-            return Zip(path, bounds=bounds)
+            return Zip(path, limits=limits)
         with path.open("rb") as stream:
             if stream.read(4) == b"PK\3\4":
-                raise not_readable(path, "a zip that breaks off")
-        return _File(path, bounds=bounds)
-    except TORN as error:
-        raise not_readable(path, str(error) or type(error).__name__) from error
+                raise unreadable_error(path, "a zip that breaks off")
+        return _File(path, limits=limits)
+    except READ_ERRORS as error:
+        raise unreadable_error(path, str(error) or type(error).__name__) from error
 
 
 class _File(Archive):
     kind = "file"
 
-    def __init__(self, path: Path, *, bounds: ArchiveLimits) -> None:
-        super().__init__(path, bounds=bounds)
+    def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
+        super().__init__(path, limits=limits)
         status = path.stat()
-        name = _text(path.name).lstrip(".") or "file"
-        self._add(name, status.st_size, status.st_mtime)
+        name = _storable_path(path.name).lstrip(".") or "file"
+        self._add_member(name, status.st_size, status.st_mtime)
         self._sizes = self._sizes or {name: status.st_size}
 
     def _open(self, name: str) -> IO[bytes]:  # noqa: ARG002 - there is only one
@@ -77,35 +84,37 @@ class _File(Archive):
 class _Folder(Archive):
     kind = "folder"
 
-    def __init__(self, path: Path, *, bounds: ArchiveLimits) -> None:
-        super().__init__(path, bounds=bounds)
+    def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
+        super().__init__(path, limits=limits)
         self._files: dict[str, str] = {}
-        waiting = [(os.fspath(path), "")]
-        while waiting:
-            folder, prefix = waiting.pop()
+        pending_folders = [(os.fspath(path), "")]
+        while pending_folders:
+            folder, prefix = pending_folders.pop()
             try:
                 with os.scandir(folder) as listed:
                     entries = sorted(listed, key=lambda entry: entry.name)
             except OSError as error:
                 if not prefix:
-                    raise not_readable(path, str(error)) from error
+                    raise unreadable_error(path, str(error)) from error
                 self.refused["unreadable"] += 1
                 continue
-            inner = [entry for entry in entries if self._list(entry, prefix)]
-            waiting += [(entry.path, f"{prefix}{entry.name}/") for entry in reversed(inner)]
+            inner = [entry for entry in entries if self._list_entry(entry, prefix)]
+            pending_folders += [(entry.path, f"{prefix}{entry.name}/") for entry in reversed(inner)]
 
-    def _list(self, entry: os.DirEntry[str], prefix: str) -> bool:
+    def _list_entry(self, entry: os.DirEntry[str], prefix: str) -> bool:
         """List a file, or return whether to descend into a folder."""
         name = entry.name
         if entry.is_symlink():
             self.refused["link"] += 1
         elif entry.is_dir(follow_symlinks=False):
-            return not name.startswith(".") and name not in MACHINERY
+            return not name.startswith(".") and name not in GENERATED_FOLDERS
         elif not entry.is_file(follow_symlinks=False):
             self.refused["special_file"] += 1
         else:
             status = entry.stat(follow_symlinks=False)
-            name = self._add(_text(f"{prefix}{name}"), status.st_size, status.st_mtime)
+            name = self._add_member(
+                _storable_path(f"{prefix}{name}"), status.st_size, status.st_mtime
+            )
             if name:
                 self._files[name] = entry.path
         return False
@@ -118,15 +127,15 @@ class _Folder(Archive):
         digest = hashlib.sha256()
         for name in self.names():
             digest.update(f"\0{name}\0{self.size(name)}\0".encode())
-            if not _DATA.search(name):
+            if not _DATA_FILE.search(name):
                 continue
             try:
                 with Path(self._files[name]).open("rb") as stream:
                     hashlib.file_digest(stream, lambda: digest)
             except OSError as error:
-                raise not_readable(Path(self._files[name]), str(error)) from error
+                raise unreadable_error(Path(self._files[name]), str(error)) from error
         return digest.hexdigest()
 
 
-def _text(path: str) -> str:
+def _storable_path(path: str) -> str:
     return path if path.isascii() else os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -22,10 +22,10 @@ _TAGS = (
     r"|\{%-?[ \t]*(?P<liquid>highlight|codeblock)\b"
     r"|\{\{[<%][ \t]*(?P<shortcode>highlight)\b"
 )
-_BEGINS = re.compile(rf"(?P<ticks>`+)|{_TAGS}", re.IGNORECASE)
-_HTML_BEGINS = re.compile(rf"(?P<ticks>(?!))|{_TAGS}", re.IGNORECASE)
+_CODE_START = re.compile(rf"(?P<ticks>`+)|{_TAGS}", re.IGNORECASE)
+_HTML_CODE_START = re.compile(rf"(?P<ticks>(?!))|{_TAGS}", re.IGNORECASE)
 # A code span ends within its paragraph; otherwise it is not a code span.
-_MAX_SPAN = 2_000
+_MAX_SPAN_CHARACTERS = 2_000
 
 
 def code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, bool]]:
@@ -36,7 +36,7 @@ def code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, 
         markup: `markdown`, or `html`, which has elements and tags but no fences and spans.
     """
     if markup == "html":
-        yield from _prose(text, _HTML_BEGINS)
+        yield from _split_prose(text, _HTML_CODE_START)
         return
     position = start = 0
     blank_before = True
@@ -45,17 +45,17 @@ def code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, 
         line = text[position:end]
         fence = _FENCE.match(line)
         if fence and not (fence[1][0] == "`" and "`" in line[fence.end() :]):
-            yield from _prose(text[start:position])
+            yield from _split_prose(text[start:position])
             start = position = _end_of_fence(text, end, mark=fence[1])
             yield text[end - len(line) : position], True
         elif _INDENTED.match(line) and line.strip() and blank_before:
-            yield from _prose(text[start:position])
+            yield from _split_prose(text[start:position])
             start = position = _end_of_indented(text, end)
             yield text[end - len(line) : position], True
         else:
             blank_before = not line.strip()
             position = end
-    yield from _prose(text[start:])
+    yield from _split_prose(text[start:])
 
 
 def _end_of_fence(text: str, position: int, *, mark: str) -> int:
@@ -75,41 +75,45 @@ def _end_of_indented(text: str, position: int) -> int:
     return position
 
 
-def _prose(text: str, begins: re.Pattern[str] = _BEGINS) -> Iterator[tuple[str, bool]]:
+def _split_prose(
+    text: str, start_pattern: re.Pattern[str] = _CODE_START
+) -> Iterator[tuple[str, bool]]:
     """Split text outside code blocks: spans, elements and highlight tags are code."""
     position = start = 0
     never_closed: set[str] = set()  # searched once: else each opening would search to the end
-    while begin := begins.search(text, position):
-        kind = (begin["element"] or begin["liquid"] or begin["shortcode"] or "").lower()
-        end = None if kind in never_closed else _end_of(begin, text)
+    while code_start := start_pattern.search(text, position):
+        kind = (
+            code_start["element"] or code_start["liquid"] or code_start["shortcode"] or ""
+        ).lower()
+        end = None if kind in never_closed else _end_of_code(code_start, text)
         if end is None:
-            position = begin.end()
+            position = code_start.end()
             never_closed |= {kind} - {""}
             continue
-        if begin.start() > start:
-            yield text[start : begin.start()], False
-        yield text[begin.start() : end], True
+        if code_start.start() > start:
+            yield text[start : code_start.start()], False
+        yield text[code_start.start() : end], True
         start = position = end
     if start < len(text):
         yield text[start:], False
 
 
-def _end_of(begin: re.Match[str], text: str) -> int | None:
+def _end_of_code(code_start: re.Match[str], text: str) -> int | None:
     """Return the end of the code that begins here, or None if it never ends."""
-    if ticks := begin["ticks"]:
-        return _end_of_span(text, begin.end(), width=len(ticks))
-    if element := begin["element"]:
+    if ticks := code_start["ticks"]:
+        return _end_of_span(text, code_start.end(), width=len(ticks))
+    if element := code_start["element"]:
         closing = re.compile(rf"</{element}[ \t]*>", re.IGNORECASE)
-    elif name := begin["liquid"]:
+    elif name := code_start["liquid"]:
         closing = re.compile(rf"\{{%-?[ \t]*end{name}[ \t]*-?%\}}", re.IGNORECASE)
     else:
         closing = re.compile(r"\{\{[<%][ \t]*/[ \t]*highlight[ \t]*[%>]\}\}", re.IGNORECASE)
-    match = closing.search(text, begin.end())
+    match = closing.search(text, code_start.end())
     return match.end() if match else None
 
 
 def _end_of_span(text: str, position: int, *, width: int) -> int | None:
-    limit = min(len(text), position + _MAX_SPAN)
+    limit = min(len(text), position + _MAX_SPAN_CHARACTERS)
     paragraph = text.find("\n\n", position, limit)
     limit = paragraph if paragraph >= 0 else limit
     while (position := text.find("`" * width, position, limit)) >= 0:

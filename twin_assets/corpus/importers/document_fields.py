@@ -22,18 +22,18 @@ from typing import Any, cast
 
 from twin_assets.corpus.importers.front_matter import split_front_matter
 
-MADE_BY = "made by"
+CREATOR_FIELD = "made by"
 """Field for the user whose program saved the file; the author only if no other field names one."""
 
-_MAX_EXPANDED = 64_000_000
-_MAX_READ = 400_000
-_MAX_PER_PAGE = 40_000
-_MAX_LINES = 40
-_FEW_LINES = 12
-_CORE = {"docx": "docProps/core.xml", "odt": "meta.xml"}
-_TEXT = {"docx": "word/document.xml", "odt": "content.xml"}
+_MAX_EXPANDED_BYTES = 64_000_000
+_MAX_MEMBER_BYTES = 400_000
+_MAX_PAGE_CHARACTERS = 40_000
+_MAX_HEAD_LINES = 40
+_MAX_DENSE_LINES = 12
+_CORE_MEMBERS = {"docx": "docProps/core.xml", "odt": "meta.xml"}
+_TEXT_MEMBERS = {"docx": "word/document.xml", "odt": "content.xml"}
 _LINE_END = re.compile(r"</(?:w:p|text:[ph])>|<(?:w:br|text:line-break)\b[^>]*>")
-_NO_TEXT = re.compile(
+_HIDDEN_TEXT = re.compile(
     r"<office:annotation\b.{0,9000}?</office:annotation>|<(?:w:instrText|w:delText)\b[^<]*</[^>]*>"
     r"|\A.*?<(?:w:body|office:text)\b[^>]*>",
     re.DOTALL,
@@ -55,9 +55,9 @@ _CORE_NAMES = {
     b"cp:contentStatus": "status",
 }
 # The creator; an OpenDocument's `dc:creator` is the person who saved it last.
-_MADE_BY = {"docx": b"dc:creator", "odt": b"meta:initial-creator"}
+_CREATOR_TAGS = {"docx": b"dc:creator", "odt": b"meta:initial-creator"}
 # Names that programs and machines write if nobody entered one.
-_NOBODY = re.compile(
+_PLACEHOLDER_NAME = re.compile(
     r"(?:(?:microsoft|windows|office|user|benutzer|utilisateur|usuario|usuário|utente|gebruiker)[\s-]*)+"
     r"|(?:ms|your|the|my|hp|dell|lenovo|asus|acer|sony|toshiba|samsung|pc|home|owner|customer)"
     r"(?:[\s-]+\w+)?|python-docx|pandoc|libreoffice.*|openoffice.*|apache poi|docx4j|un-?named"
@@ -65,14 +65,14 @@ _NOBODY = re.compile(
     re.IGNORECASE,
 )
 _BREAK = re.compile(r"<br\b[^>]*>\s*", re.IGNORECASE)
-_OF_NOTION = re.compile(
+_NOTION_PROPERTY = re.compile(
     r"<tr\b[^>]*\bproperty-row\b[^>]*>\s*<th\b[^>]*>(.*?)</th>\s*<td\b[^>]*>(.*?)</td>",
     re.DOTALL | re.IGNORECASE,
 )
 _NAME_END = re.compile(r"</(?:th|dt)\s*>\s*<(?:td|dd)\b[^>]*>", re.IGNORECASE)
 _BLOCK_END = re.compile(r"</(?:p|h[1-6]|div|li|td|dd|header)\b[^>]*>\s*", re.IGNORECASE)
 _BODY = re.compile(r"<body\b[^<>]*>", re.IGNORECASE)
-_NO_BODY = re.compile(
+_HIDDEN_ELEMENT = re.compile(
     r"<!--.*?-->|<(head|script|style|nav|template)\b.*?</\1\s*>", re.DOTALL | re.IGNORECASE
 )
 
@@ -86,30 +86,34 @@ def office_fields(body: bytes, suffix: str) -> dict[str, Any]:
 
     A file that is not a zip, or lacks a part, has no fields: converting it reports the error.
     """
-    core = _member(body, _CORE[suffix])
+    core = _read_member(body, _CORE_MEMBERS[suffix])
     fields: dict[str, Any] = {}
     for name, value in _CORE_FIELD.findall(core):
-        said = html.unescape(value.decode("utf-8", "replace")).strip()
-        if said and (field := _CORE_NAMES.get(name, "")):
-            fields.setdefault(field, said)
-        elif name == _MADE_BY[suffix]:
-            fields |= made_by(said)
-    own = _member(body, "docProps/custom.xml") if suffix == "docx" else core
-    for match in _USER_FIELD.finditer(own):
+        text = html.unescape(value.decode("utf-8", "replace")).strip()
+        if text and (field := _CORE_NAMES.get(name, "")):
+            fields.setdefault(field, text)
+        elif name == _CREATOR_TAGS[suffix]:
+            fields |= creator_field(text)
+    custom_xml = _read_member(body, "docProps/custom.xml") if suffix == "docx" else core
+    for match in _USER_FIELD.finditer(custom_xml):
         key, value = (match[1], match[2]) if match[1] else (match[3], match[4])
-        said = html.unescape(value.decode("utf-8", "replace")).strip()
-        fields.setdefault(key.decode("utf-8", "replace").strip().lower(), said)
-    xml = _NO_TEXT.sub("", _member(body, _TEXT[suffix]).decode("utf-8", "replace"))
-    parts = _LINE_END.split(xml)[:_MAX_LINES]
-    return fields | fields_at_the_top([html.unescape(_TAG.sub("", part)) for part in parts])
+        text = html.unescape(value.decode("utf-8", "replace")).strip()
+        fields.setdefault(key.decode("utf-8", "replace").strip().lower(), text)
+    xml = _HIDDEN_TEXT.sub("", _read_member(body, _TEXT_MEMBERS[suffix]).decode("utf-8", "replace"))
+    parts = _LINE_END.split(xml)[:_MAX_HEAD_LINES]
+    return fields | parse_head_fields([html.unescape(_TAG.sub("", part)) for part in parts])
 
 
 def has_suggestions_of_others(body: bytes) -> bool:
     """Return whether a .docx holds tracked insertions by someone other than its creator."""
-    own = [made[1] for made in _CORE_FIELD.findall(_member(body, _CORE["docx"]))
-           if made[0] == _MADE_BY["docx"]]  # fmt: skip
-    by = set(_INSERTED_BY.findall(_member(body, _TEXT["docx"], most=_MAX_EXPANDED)))
-    return bool(by - set(own))
+    creators = [field[1] for field in _CORE_FIELD.findall(_read_member(body, _CORE_MEMBERS["docx"]))
+           if field[0] == _CREATOR_TAGS["docx"]]  # fmt: skip
+    inserters = set(
+        _INSERTED_BY.findall(
+            _read_member(body, _TEXT_MEMBERS["docx"], max_bytes=_MAX_EXPANDED_BYTES)
+        )
+    )
+    return bool(inserters - set(creators))
 
 
 def pdf_fields(body: bytes) -> dict[str, Any]:
@@ -119,15 +123,15 @@ def pdf_fields(body: bytes) -> dict[str, Any]:
         FormatError: the file is damaged.
     """
     reader = pdf_reader(body)
-    about = reader.metadata
-    title = str(about.title or "") if about else ""
+    properties = reader.metadata
+    title = str(properties.title or "") if properties else ""
     fields: dict[str, Any] = {"title": title} if title.strip() else {}
-    fields |= made_by(str(about.author or "") if about else "")
-    made = about.creation_date if about else None
-    if made is not None:
-        fields["date"] = made.isoformat()
+    fields |= creator_field(str(properties.author or "") if properties else "")
+    created_at = properties.creation_date if properties else None
+    if created_at is not None:
+        fields["date"] = created_at.isoformat()
     first = str(reader.pages[0].extract_text()) if len(reader.pages) else ""
-    return fields | fields_at_the_top(first.splitlines())
+    return fields | parse_head_fields(first.splitlines())
 
 
 def pdf_reader(body: bytes) -> Any:
@@ -151,21 +155,21 @@ def notebook_fields(text: str) -> tuple[dict[str, Any], str]:
     """
     try:
         notebook: Any = json.loads(text)
-        about: Any = notebook.get("metadata") or {}
+        metadata: Any = notebook.get("metadata") or {}
         cells: Any = notebook.get("cells") or notebook["worksheets"][0]["cells"]
         first: Any = cells[0] if cells else {}
         source: object = first.get("source", "")
-        for_nikola: Any = about.get("nikola") or {}
-        own = [*about.items(), *for_nikola.items()]
+        nikola_fields: Any = metadata.get("nikola") or {}
+        items = [*metadata.items(), *nikola_fields.items()]
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError):
         return {}, text
-    fields = {str(key).lower(): value for key, value in own}
+    fields = {str(key).lower(): value for key, value in items}
     if first.get("cell_type") not in {"markdown", "raw"}:
         return fields, text
     lines = cast("list[object]", source) if isinstance(source, list) else [source]
-    found, rest = split_front_matter("".join(map(str, lines)))
+    head, rest = split_front_matter("".join(map(str, lines)))
     first["source"] = rest
-    return fields | found, json.dumps(notebook)
+    return fields | head, json.dumps(notebook)
 
 
 def html_fields(text: str) -> dict[str, Any]:
@@ -173,40 +177,43 @@ def html_fields(text: str) -> dict[str, Any]:
     properties of a Notion page.
     """
     begin = _BODY.search(text)
-    body = _NO_BODY.sub("", text[begin.end() if begin else 0 :][:_MAX_PER_PAGE])
-    rows = ([_words(group) for group in match.groups()] for match in _OF_NOTION.finditer(body))
+    body = _HIDDEN_ELEMENT.sub("", text[begin.end() if begin else 0 :][:_MAX_PAGE_CHARACTERS])
+    rows = (
+        [_strip_tags(group) for group in match.groups()]
+        for match in _NOTION_PROPERTY.finditer(body)
+    )
     fields: dict[str, Any] = {key.lower(): value for key, value in rows if key}
-    broken = _BREAK.sub("\n", _NAME_END.sub(": ", body))
-    plain = _TAG.sub("", _BLOCK_END.sub("\n\n", broken))
-    return fields_at_the_top(html.unescape(plain).splitlines()) | fields
+    with_line_breaks = _BREAK.sub("\n", _NAME_END.sub(": ", body))
+    plain = _TAG.sub("", _BLOCK_END.sub("\n\n", with_line_breaks))
+    return parse_head_fields(html.unescape(plain).splitlines()) | fields
 
 
-def _words(markup: str) -> str:
+def _strip_tags(markup: str) -> str:
     return " ".join(html.unescape(_TAG.sub(" ", markup)).split())
 
 
-def fields_at_the_top(lines: list[str]) -> dict[str, Any]:
+def parse_head_fields(lines: list[str]) -> dict[str, Any]:
     """Return the head among a document's first lines, at its very top or below its title."""
-    lines = [line.replace("\u00a0", " ").strip() for line in lines[:_MAX_LINES]]
+    lines = [line.replace("\u00a0", " ").strip() for line in lines[:_MAX_HEAD_LINES]]
     while lines and not lines[0]:
         del lines[0]
     # Each line may be a paragraph, with a paragraph of its own for the title above it.
-    dense = [line for line in lines if line][:_FEW_LINES]
-    looks = (lines, lines[1:], dense, dense[1:])
+    dense = [line for line in lines if line][:_MAX_DENSE_LINES]
+    candidates = (lines, lines[1:], dense, dense[1:])
     fields: dict[str, Any] = {}
-    for one in looks:
-        fields = split_front_matter("\n".join([*one, ""]))[0] | fields
+    for candidate in candidates:
+        fields = split_front_matter("\n".join([*candidate, ""]))[0] | fields
     return fields
 
 
-def made_by(name: str) -> Mapping[str, str]:
-    """Return the field `MADE_BY` for a name, or no field if a program's name is in its place."""
+def creator_field(name: str) -> Mapping[str, str]:
+    """Return the field `CREATOR_FIELD` for a name, or no field if a program's name is in its place."""
     names = [part.strip() for part in re.split(r"[;\n\0]", name)]
-    said = ", ".join(one for one in names if not _NOBODY.fullmatch(one))
-    return {MADE_BY: said} if said else {}
+    creator = ", ".join(part for part in names if not _PLACEHOLDER_NAME.fullmatch(part))
+    return {CREATOR_FIELD: creator} if creator else {}
 
 
-def refuse_bomb(body: bytes) -> None:
+def reject_zip_bomb(body: bytes) -> None:
     """Reject a zip that expands beyond the limit.
 
     Raises:
@@ -217,14 +224,14 @@ def refuse_bomb(body: bytes) -> None:
             total = sum(member.file_size for member in packed.infolist())
     except (zipfile.BadZipFile, OSError) as error:
         raise FormatError("no zip") from error
-    if total > _MAX_EXPANDED:
+    if total > _MAX_EXPANDED_BYTES:
         raise FormatError(f"it expands to {total:,} bytes")
 
 
-def _member(body: bytes, name: str, *, most: int = _MAX_READ) -> bytes:
+def _read_member(body: bytes, name: str, *, max_bytes: int = _MAX_MEMBER_BYTES) -> bytes:
     """Return the first bytes of one part, or b"" if there is none."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as packed, packed.open(name) as stream:
-            return stream.read(most)
+            return stream.read(max_bytes)
     except (zipfile.BadZipFile, KeyError, NotImplementedError, OSError, EOFError, RuntimeError):
         return b""  # converting the file reports the error

@@ -23,10 +23,10 @@ from importlib import import_module
 from typing import Any
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
-from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
+from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
 from twin_assets.corpus.importers.importer import TO_MARKDOWN, Importer, RefusedExport
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
-from twin_assets.corpus.importers.xml_items import SWALLOWED
+from twin_assets.corpus.importers.xml_items import SWALLOWED_ITEM
 
 NAME = "feed"
 
@@ -35,11 +35,11 @@ _ROOT = re.compile(
     r"<(rss|feed|rdf:RDF)(?=[\s>])",
     re.DOTALL | re.IGNORECASE,
 )
-_END = re.compile(rb"</(?:rss|feed|rdf:RDF)\s*>\s*\Z", re.IGNORECASE)
+_FEED_END = re.compile(rb"</(?:rss|feed|rdf:RDF)\s*>\s*\Z", re.IGNORECASE)
 _SUFFIX = re.compile(r"\.(?:xml|rss|atom|rdf)$", re.IGNORECASE)
 _WORDPRESS_EXPORT = re.compile(rb"<wp:(?:post_type|status|post_id)\b")
-_OF_BLOGGER = re.compile(rb"schemas\.google\.com/blogger|blogger/2008/kind#|<blogger:")
-_APPEARED = re.compile(
+_BLOGGER_EXPORT = re.compile(rb"schemas\.google\.com/blogger|blogger/2008/kind#|<blogger:")
+_APPEARED_ON_NOTE = re.compile(
     r"<p>\s*The post\s*<a\b[^<>]*>[^<>]*</a>\s*(?:appeared|first appeared) (?:first )?on"
     r"\s*<a\b[^<>]*>[^<>]*</a>\s*\.?\s*</p>\s*\Z",
     re.IGNORECASE,
@@ -51,7 +51,7 @@ _CUT_OFF = re.compile(
     re.IGNORECASE,
 )
 _ELLIPSIS = re.compile(r"(?:…|\.\.\.)\W*\Z")
-_NOBODY: dict[str, str] = {}
+_NO_DETAIL: dict[str, str] = {}
 _HTML = re.compile(r"<[a-zA-Z!/]")
 _BLURB_WORDS = 120
 """A titled entry with a plain description of at most this many words is a summary, not the post."""
@@ -69,14 +69,14 @@ class _Channel:
 
 def recognises(archive: Archive) -> bool:
     """Return whether an archive is a feed, or holds only feeds."""
-    return bool(_feeds(archive))
+    return bool(_list_feeds(archive))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield whole entries; `include` may hold `drafts` (Blogger's export has them)."""
     seen: set[str] = set()
-    for name in _feeds(archive):
-        for outcome in _outcomes(archive, name, include):
+    for name in _list_feeds(archive):
+        for outcome in _read_feed(archive, name, include):
             if isinstance(outcome, ExportRecord):
                 if outcome.source_id in seen:
                     yield Skipped(outcome.source_id, "duplicate")
@@ -85,9 +85,9 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             yield outcome
 
 
-def _feeds(archive: Archive) -> list[str]:
+def _list_feeds(archive: Archive) -> list[str]:
     names = list(archive.names())
-    blogger = archive.matching(r"Blogger/Blogs/.*/feed\.atom")
+    blogger = archive.names_matching(r"Blogger/Blogs/.*/feed\.atom")
     if blogger:
         return blogger
     # A feed beside pages or other data is a copy of them.
@@ -102,7 +102,7 @@ def _is_feed(archive: Archive, name: str) -> bool:
     return bool(_ROOT.match(head.decode("utf-16" if utf_16 else "utf-8", "replace")))
 
 
-def _outcomes(
+def _read_feed(
     archive: Archive, name: str, include: frozenset[str]
 ) -> Iterator[ExportRecord | Skipped]:
     try:
@@ -119,56 +119,56 @@ def _outcomes(
         parsed.bozo_exception, feedparser.CharacterEncodingOverride
     )
     if damaged:
-        yield Skipped(name, "malformed_row" if _END.search(body) else "torn")
-    if _WORDPRESS_EXPORT.search(body) or (damaged and _OF_BLOGGER.search(body)):
+        yield Skipped(name, "malformed_row" if _FEED_END.search(body) else "torn")
+    if _WORDPRESS_EXPORT.search(body) or (damaged and _BLOGGER_EXPORT.search(body)):
         if not damaged:
             yield Skipped(name, "not_a_post")
         return
-    head: Any = parsed.feed
+    channel_fields: Any = parsed.feed
     channel = _Channel(
-        host=re.sub(r"\A\w+://", "", str(head.get("link") or "")).strip("/"),
-        author=_person(head),
-        language=str(head.get("language") or "") or _language(head),
-        licence=str(head.get("license") or ""),
+        host=re.sub(r"\A\w+://", "", str(channel_fields.get("link") or "")).strip("/"),
+        author=_person_name(channel_fields),
+        language=str(channel_fields.get("language") or "") or _language(channel_fields),
+        licence=str(channel_fields.get("license") or ""),
     )
     for number, entry in enumerate(parsed.entries):
-        yield _entry(entry, channel, include, where=f"{name}#{number}")
+        yield _entry(entry, channel, include, location=f"{name}#{number}")
 
 
 def _entry(
-    entry: Any, channel: _Channel, include: frozenset[str], *, where: str
+    entry: Any, channel: _Channel, include: frozenset[str], *, location: str
 ) -> ExportRecord | Skipped:
     link = str(entry.get("link") or "")
     name = str(entry.get("id") or link)
-    title = plain_words(str(entry.get("title") or ""))
-    content, markup, whole = _body(entry)
-    if (not name and not title and not content) or SWALLOWED.search(content):
-        return Skipped(where, "malformed_row")
+    title = plain_text(str(entry.get("title") or ""))
+    content, markup, is_full_text = _body(entry)
+    if (not name and not title and not content) or SWALLOWED_ITEM.search(content):
+        return Skipped(location, "malformed_row")
     source_id = _source_id(name, channel, title=title, published=str(entry.get("published") or ""))
     reason = _blogger_reason(entry)
-    draft = reason == "draft"
-    if reason and not (draft and "drafts" in include):
+    is_draft = reason == "draft"
+    if reason and not (is_draft and "drafts" in include):
         return Skipped(source_id, reason)
-    words = plain_words(content) if markup == "html" else " ".join(content.split())
+    words = plain_text(content) if markup == "html" else " ".join(content.split())
     if not words:
         return Skipped(source_id, "no_text")
-    if _is_cut_off(words, content, title=title, whole=whole):
+    if _is_cut_off(words, content, title=title, is_full_text=is_full_text):
         return Skipped(source_id, "truncated")
-    author = _person(entry)
+    author = _person_name(entry)
     return ExportRecord(
         source=NAME,
         source_id=source_id,
         text=content,
-        kind="draft" if draft else "post",
+        kind="draft" if is_draft else "post",
         title=title,
         url=link if link.startswith(("http://", "https://")) else "",
         author=author or channel.author,
         byline="entry" if author else "channel" if channel.author else "",
         markup=markup,
         language=_language(entry) or channel.language,
-        created_at=_moment(entry, "published") or _moment(entry, "updated"),
-        updated_at=_moment(entry, "updated"),
-        visibility="private" if draft else "public",
+        created_at=_parse_date(entry, "published") or _parse_date(entry, "updated"),
+        updated_at=_parse_date(entry, "updated"),
+        visibility="private" if is_draft else "public",
         licence=str(entry.get("license") or channel.licence),
         tags=tuple(
             dict.fromkeys(
@@ -177,7 +177,7 @@ def _entry(
                 if tag.get("term") and "schemas.google.com" not in str(tag.get("scheme"))
             )
         ),
-    ).storable()
+    ).to_storable()
 
 
 def _body(entry: Any) -> tuple[str, str, bool]:
@@ -185,25 +185,25 @@ def _body(entry: Any) -> tuple[str, str, bool]:
     contents = [part for part in entry.get("content", ()) if str(part.get("value")).strip()]
     # Some feeds have both a teaser and the text as content.
     best: Any = max(contents, key=lambda part: len(part["value"]), default=None)
-    whole = best is not None
+    is_full_text = best is not None
     if best is None:
         best = entry.get("summary_detail") or {}
     value = str(best.get("value") or "").strip()
     if str(best.get("type")) == "text/plain":
-        return value, "text", whole
+        return value, "text", is_full_text
     if not _HTML.search(value):
-        return html.unescape(value), "text", whole
-    return without_foreign_parts(_APPEARED.sub("", value)), "html", whole
+        return html.unescape(value), "text", is_full_text
+    return remove_foreign_parts(_APPEARED_ON_NOTE.sub("", value)), "html", is_full_text
 
 
-def _is_cut_off(words: str, content: str, *, title: str, whole: bool) -> bool:
+def _is_cut_off(words: str, content: str, *, title: str, is_full_text: bool) -> bool:
     """Return whether an entry shows a post's beginning, or a summary, instead of the post."""
     if _CUT_OFF.search(html.unescape(content[-400:])):
         return True
-    if whole:
+    if is_full_text:
         return False
-    blurb = bool(title) and not _HTML.search(content) and len(words.split()) <= _BLURB_WORDS
-    return blurb or bool(_ELLIPSIS.search(words[-20:]))
+    is_blurb = bool(title) and not _HTML.search(content) and len(words.split()) <= _BLURB_WORDS
+    return is_blurb or bool(_ELLIPSIS.search(words[-20:]))
 
 
 def _blogger_reason(entry: Any) -> str:
@@ -228,20 +228,20 @@ def _source_id(name: str, channel: _Channel, *, title: str, published: str) -> s
     return f"{channel.host}/{name}" if channel.host else name
 
 
-def _person(of: Any) -> str:
+def _person_name(element: Any) -> str:
     """Return a name, or "" for an e-mail address (RSS's `<author>` is one), which is not stored."""
-    detail: Any = of.get("author_detail") or _NOBODY
-    name = str(detail.get("name") or ("" if detail.get("email") else of.get("author") or ""))
+    detail: Any = element.get("author_detail") or _NO_DETAIL
+    name = str(detail.get("name") or ("" if detail.get("email") else element.get("author") or ""))
     return "" if "@" in name else " ".join(name.split())
 
 
-def _language(of: Any) -> str:
+def _language(element: Any) -> str:
     """Return the `xml:lang` that applies to the title."""
-    detail: Any = of.get("title_detail") or _NOBODY
+    detail: Any = element.get("title_detail") or _NO_DETAIL
     return str(detail.get("language") or "")
 
 
-def _moment(entry: Any, name: str) -> datetime | None:
+def _parse_date(entry: Any, name: str) -> datetime | None:
     parts = entry.get(f"{name}_parsed")
     try:
         return datetime(*parts[:6], tzinfo=UTC) if parts else None
@@ -255,9 +255,9 @@ _BLOGGER = RefusedExport(
     title="Blogger export",
     next_step=TO_MARKDOWN,
 )
-_IN_PART = RefusedExport(
+_MALFORMED_FEED = RefusedExport(
     content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"
 )
-_REFUSED = (_BLOGGER, _IN_PART)
+_REFUSED = (_BLOGGER, _MALFORMED_FEED)
 # A missing entry is not a deleted one: a feed shows only its latest entries.
 IMPORTER = Importer(NAME, "RSS or Atom feed", recognises, read, _REFUSED, latest_only=True)

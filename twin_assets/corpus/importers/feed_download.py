@@ -17,7 +17,7 @@ from typing import Any
 
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import open_archive
-from twin_resources.storage.sources.feed_response import MAX_BYTES, PollResponse, failed
+from twin_resources.storage.sources.feed_response import MAX_BYTES, PollResponse, feed_error
 
 TIMEOUT_S = 60.0
 """Limit for the whole download, redirects included."""
@@ -37,7 +37,7 @@ class Download:
 
 
 @dataclass(frozen=True)
-class _Known(PollResponse):
+class _StoredResponse(PollResponse):
     """The server's last answer for the stored copy, in a JSON file beside it."""
 
     url: str = ""
@@ -58,15 +58,15 @@ def download_feed(
         TwinError: as `fetch`, or the page is not a feed. The stored copy stays: a failed read is
             not an empty one.
     """
-    from twin_resources.storage.sources.feed_requests import fetch
+    from twin_resources.storage.sources.feed_requests import fetch_feed
 
     path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.xml"
-    known = _read_known(path, url)
-    said, body = fetch(url, known, timeout_s=timeout_s, max_bytes=max_bytes)
-    if said is known:
+    stored = _read_stored_response(path, url)
+    response, body = fetch_feed(url, stored, timeout_s=timeout_s, max_bytes=max_bytes)
+    if response is stored:
         return Download(path, changed=False)
     folder.mkdir(parents=True, exist_ok=True)
-    if said.sha256 != known.sha256:
+    if response.sha256 != stored.sha256:
         part = path.with_suffix(f".{os.getpid()}.part")
         try:
             part.write_bytes(body)
@@ -74,27 +74,31 @@ def download_feed(
                 is_feed = feed.recognises(archive)
             if not is_feed:
                 next_step = "name the address of its RSS or Atom feed"
-                raise failed(url, "a page that is no feed", next_step)
+                raise feed_error(url, "a page that is no feed", next_step)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
     # After the feed: a crash in between costs one needless download, not an edit.
-    _write_known(path, _Known(**asdict(said), url=url))
-    return Download(path, changed=said.sha256 != known.sha256)
+    _write_stored_response(path, _StoredResponse(**asdict(response), url=url))
+    return Download(path, changed=response.sha256 != stored.sha256)
 
 
-def _read_known(path: Path, url: str) -> _Known:
+def _read_stored_response(path: Path, url: str) -> _StoredResponse:
     """Return the stored answer, or an empty one if it is missing or does not match the copy."""
     try:
         fields: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        known = _Known(**fields)
+        stored = _StoredResponse(**fields)
         digest_on_disk = hashlib.sha256(path.read_bytes()).hexdigest()
     except (OSError, ValueError, TypeError):
-        return _Known(url=url)
-    return known if known.url == url and known.sha256 == digest_on_disk else _Known(url=url)
+        return _StoredResponse(url=url)
+    return (
+        stored
+        if stored.url == url and stored.sha256 == digest_on_disk
+        else _StoredResponse(url=url)
+    )
 
 
-def _write_known(path: Path, known: _Known) -> None:
+def _write_stored_response(path: Path, response: _StoredResponse) -> None:
     part = path.with_suffix(f".{os.getpid()}.json.part")
-    part.write_text(json.dumps(asdict(known)), encoding="utf-8")
+    part.write_text(json.dumps(asdict(response)), encoding="utf-8")
     part.replace(path.with_suffix(".json"))

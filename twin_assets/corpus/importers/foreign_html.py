@@ -17,7 +17,7 @@ from typing import Any
 
 from twin_assets.corpus.importers.html_head import parse_html
 
-_CLASSES = frozenset(
+_FOREIGN_CLASSES = frozenset(
     # another person's post, embedded in this one
     {"twitter-tweet", "twitter-video", "instagram-media", "tiktok-embed", "bluesky-embed"}
     | {"reddit-embed-bq", "reddit-card", "mastodon-embed", "fb-post", "wp-embedded-content"}
@@ -28,13 +28,13 @@ _CLASSES = frozenset(
     | {"wp-block-latest-posts", "wp-block-latest-comments", "wp-block-rss", "wp-block-file"}
     | {"kg-audio-card", "kg-video-card", "kg-gallery-card", "wp-block-jetpack-subscriptions"}
 )
-_MARKED = re.compile("|".join(sorted(map(re.escape, _CLASSES))))
+_FOREIGN_CLASS = re.compile("|".join(sorted(map(re.escape, _FOREIGN_CLASSES))))
 _TAG = re.compile(r"<[^<>]*>")
 
 
-def without_foreign_parts(fragment: str) -> str:
+def remove_foreign_parts(fragment: str) -> str:
     """Remove embedded posts, link cards and buttons; leave everything else unchanged."""
-    if not _MARKED.search(fragment):
+    if not _FOREIGN_CLASS.search(fragment):
         return fragment
     tree = parse_html(f"<div>{fragment}</div>")
     if tree is None:
@@ -42,7 +42,7 @@ def without_foreign_parts(fragment: str) -> str:
     for element in list(tree.iter()):
         if not isinstance(element.tag, str) or element.getparent() is None:
             continue
-        if _CLASSES & set(str(element.get("class") or "").split()):
+        if _FOREIGN_CLASSES & set(str(element.get("class") or "").split()):
             element.drop_tree()
     return inner_html(tree)
 
@@ -59,6 +59,6 @@ def inner_html(tree: Any) -> str:
     return "".join(parts)
 
 
-def plain_words(text: str) -> str:
+def plain_text(text: str) -> str:
     """Return a title without tags and entities, on one line."""
     return " ".join(html.unescape(_TAG.sub("", text)).split())

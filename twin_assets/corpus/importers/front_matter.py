@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from twin_assets.corpus.importers import lenient_fields
-from twin_assets.corpus.importers.visibility_rules import held_back_line, why_held_back
+from twin_assets.corpus.importers.visibility_rules import parse_hiding_line, find_hidden_reason
 
 # Jekyll also closes YAML with `...`; gray-matter names the language after the fence.
 _FENCE = re.compile(
@@ -34,20 +34,20 @@ _FENCE = re.compile(
 # JBake's `key=value` lines.
 _JBAKE = re.compile(r"\A((?:[\w.-]+=[^\r\n]*\r?\n)+)~{3,}[ \t]*(?:\r?\n|\Z)")
 # A fence with too few or too many marks still opens a head if a post's fields follow.
-_DAMAGED = re.compile(
+_DAMAGED_FENCE = re.compile(
     r"\A(?:(-{2}|-{4,}|—+-*)|\+{2}|\+{4,})[ \t]*\r?\n(.*?)^(?:-{2,}|—+-*|\+{2,})[ \t]*(?:\r?\n|\Z)",
     re.DOTALL | re.MULTILINE,
 )
-_OPENING = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n[A-Za-z_][\w .-]*[ \t]*[:=]")
+_FENCE_OPENING = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n[A-Za-z_][\w .-]*[ \t]*[:=]")
 # Generators want the fence on the first line; authors also put it below a blank line or a comment.
-_LEAD = re.compile(r"(?:[\s\u200b\u2060\ufeff]+|<!--(?:(?!-->).){0,4000}-->)*", re.DOTALL)
+_LEADING_BLANKS = re.compile(r"(?:[\s\u200b\u2060\ufeff]+|<!--(?:(?!-->).){0,4000}-->)*", re.DOTALL)
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 _NIKOLA = re.compile(r"^[ \t]*\.\.[ \t]+", re.MULTILINE)
 # A block with a damaged opening: its fields must not be lost. Prose contains such lines only in
 # code blocks, which begin with their own fence.
 _HEAD = re.compile(r"\A(?:[^\r\n]*\S[^\r\n]*(?:\r\n?|\n|\Z)){1,200}")
 _CODE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
-_CLOSED = re.compile(
+_CLOSED_ONLY_HEAD = re.compile(
     r"\A(?=\w[\w ]{0,30}:)((?:(?!---)[^\r\n]*(?:\r\n|\n)){1,60}?)---+[ \t]*(?:\r?\n|\Z)"
 )
 _METADATA_LINE = re.compile(
@@ -60,8 +60,8 @@ _TITLE = re.compile(
     r"|(?:#\+\w+:[^\r\n]*\r?\n)+)\s*"
 )
 _TITLE_MARKS = re.compile(r"\A(?:#+|=|h1\.)[ \t]+")
-_INLINE = re.compile(r"[\[<&`*_]|#\+")  # markup that only its reader can turn into a title
-_TELLING = frozenset(
+_INLINE_MARKUP = re.compile(r"[\[<&`*_]|#\+")  # markup that only its reader can turn into a title
+_POST_FIELDS = frozenset(
     {"title", "date", "slug", "tags", "category", "categories", "author", "authors", "summary"}
     | {"modified", "status", "lang", "language", "keywords", "description", "template", "layout"}
     | {"published", "draft", "public", "private", "publish", "visibility", "permalink", "url"}
@@ -72,8 +72,8 @@ _JSON_OPENING = re.compile(r"\A\{\s*[\"}]")
 # billion values ("billion laughs"), and merge keys (`<<`) copy them during parsing.
 _MAX_ALIASES = 16
 # libyaml's composer recurses on the C stack: 100,000 opening brackets end the process.
-_DEEPEST = 64
-_MAX_METADATA = 40
+_MAX_DEPTH = 64
+_MAX_METADATA_FIELDS = 40
 # Zone names that mail and older blog engines write; dateutil itself handles UTC and GMT.
 _ZONES = {
     name: hours * 3600
@@ -101,38 +101,38 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
         BrokenFrontMatterError: the block is never closed, or exceeds the limits on nesting or
             repetition.
     """
-    lead = _LEAD.match(text)
+    lead = _LEADING_BLANKS.match(text)
     start = text[lead.end() :] if lead else text
-    said = _said_in_comments(lead[0]) if lead else {}
-    fields, body = _split(start, opens=start == text)
+    comment_fields = _fields_in_comments(lead[0]) if lead else {}
+    fields, body = _split(start, is_whole_file=start == text)
     if fields:  # a second head may follow: Notion's or Dataview's below Obsidian's
-        said |= _held_below_title(body)
-    if said or fields or body != start:
-        return said | fields, body
+        comment_fields |= _visibility_fields_below_title(body)
+    if comment_fields or fields or body != start:
+        return comment_fields | fields, body
     return {}, text
 
 
-def _split(text: str, *, opens: bool) -> tuple[dict[str, Any], str]:
-    """Split `text` as `split_front_matter` does; `opens` means that it is the whole file."""
+def _split(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str]:
+    """Split `text` as `split_front_matter` does; `is_whole_file` means that it is the whole file."""
     if _JSON_OPENING.match(text):
         return _split_json(text)
-    head = _fenced(text) or _closed_only(text)
+    head = _split_fenced(text) or _split_closed_only(text)
     if head is not None:
         return head
-    if opens and _OPENING.match(text) and not _FENCE.match(text):
+    if is_whole_file and _FENCE_OPENING.match(text) and not _FENCE.match(text):
         raise BrokenFrontMatterError("it is opened and never closed")
     if (head := _split_metadata(text)) is not None:
         return head
     if title := _TITLE.match(text):
         rest = text[title.end() :]
-        if below := _split_metadata(rest) or _fenced(rest, damaged=True):
+        if fields_below := _split_metadata(rest) or _split_fenced(rest, damaged=True):
             words = _TITLE_MARKS.sub("", title[0].splitlines()[0]).strip()
-            named = {} if _INLINE.search(words) else {"title": words}
-            return named | below[0], title[0] + below[1]
-    return _held_below_title(text), text
+            title_field = {} if _INLINE_MARKUP.search(words) else {"title": words}
+            return title_field | fields_below[0], title[0] + fields_below[1]
+    return _visibility_fields_below_title(text), text
 
 
-def _said_in_comments(lead: str) -> dict[str, Any]:
+def _fields_in_comments(lead: str) -> dict[str, Any]:
     """Return the fields from comments above the text: Nikola's Markdown head (`.. title: A`), or
     lines that hold the post back.
     """
@@ -140,11 +140,11 @@ def _said_in_comments(lead: str) -> dict[str, Any]:
     for comment in _COMMENT.findall(lead):
         plain = _NIKOLA.sub("", comment).strip()
         head = _split_metadata(plain + "\n\n")
-        fields |= head[0] if head else _held_in_words(plain)
+        fields |= head[0] if head else _visibility_fields_in_text(plain)
     return fields
 
 
-def _fenced(text: str, *, damaged: bool = False) -> tuple[dict[str, Any], str] | None:
+def _split_fenced(text: str, *, damaged: bool = False) -> tuple[dict[str, Any], str] | None:
     """Return the fields and body of a fenced block, or None if there is none.
 
     Args:
@@ -152,102 +152,114 @@ def _fenced(text: str, *, damaged: bool = False) -> tuple[dict[str, Any], str] |
     """
     match = _FENCE.match(text)
     if match is None:
-        match, damaged = _DAMAGED.match(text), True
+        match, damaged = _DAMAGED_FENCE.match(text), True
     if match is not None:
-        fields = _fields_of(match[2], is_yaml=bool(match[1]))
-        if fields is not None and (not damaged or _is_telling(fields, held=fields)):
+        fields = _parse_fields(match[2], is_yaml=bool(match[1]))
+        if fields is not None and (
+            not damaged or _has_post_fields(fields, visibility_fields=fields)
+        ):
             return fields, text[match.end() :]
     jbake = _JBAKE.match(text)
     if jbake is None:
         return None
     lines = [line.partition("=") for line in jbake[1].splitlines()]
-    return {key.strip().lower(): one.strip() for key, _, one in lines}, text[jbake.end() :]
+    return {key.strip().lower(): value.strip() for key, _, value in lines}, text[jbake.end() :]
 
 
-def _fields_of(block: str, *, is_yaml: bool) -> dict[str, Any] | None:
+def _parse_fields(block: str, *, is_yaml: bool) -> dict[str, Any] | None:
     """Return the fields of a fenced block, or None if it holds prose."""
     try:
-        parsed = _parsed(block, is_yaml=is_yaml)
+        parsed = _parse_block(block, is_yaml=is_yaml)
     except _SyntaxError:
-        read = lenient_fields.of_yaml if is_yaml else lenient_fields.of_toml
-        return read(block, partial(_parsed, is_yaml=is_yaml))
+        read = lenient_fields.parse_yaml if is_yaml else lenient_fields.parse_toml
+        return read(block, partial(_parse_block, is_yaml=is_yaml))
     if parsed is None:
         return {}
     if isinstance(parsed, dict):
-        return _named(cast("dict[object, Any]", parsed))
+        return _normalize_keys(cast("dict[object, Any]", parsed))
     # YAML parses `status:draft`, without a space, as a scalar; its author meant a field.
     lines = _split_metadata(block.strip("\r\n") + "\n\n") if is_yaml else None
     return lines[0] if lines else None
 
 
-def _is_telling(fields: Mapping[str, Any], *, held: Mapping[str, Any]) -> bool:
+def _has_post_fields(fields: Mapping[str, Any], *, visibility_fields: Mapping[str, Any]) -> bool:
     """Return whether the fields name a title, two typical post fields, or a reason to hold back."""
-    telling = _TELLING & fields.keys()
-    return "title" in telling or len(telling) > 1 or bool(why_held_back(held))
+    post_fields = _POST_FIELDS & fields.keys()
+    return (
+        "title" in post_fields
+        or len(post_fields) > 1
+        or bool(find_hidden_reason(visibility_fields))
+    )
 
 
-def _closed_only(text: str) -> tuple[dict[str, Any], str] | None:
+def _split_closed_only(text: str) -> tuple[dict[str, Any], str] | None:
     """Split Hexo front matter, which may lack the opening fence: fields up to the first `---`."""
-    match = _CLOSED.match(text)
+    match = _CLOSED_ONLY_HEAD.match(text)
     if match is None:
         return None
-    fields = _fields_of(match[1], is_yaml=True)
-    return (fields, text[match.end() :]) if fields and _TELLING & fields.keys() else None
+    fields = _parse_fields(match[1], is_yaml=True)
+    return (fields, text[match.end() :]) if fields and _POST_FIELDS & fields.keys() else None
 
 
 def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
     """Split off `Key: value` lines at the very start, up to a blank line; None if they are prose.
 
     They are metadata if every line is a field (or continues one with four spaces) and the fields
-    are telling (`_is_telling`): `status: draft` alone is not a sentence. Logseq's `key:: value` is
+    are telling (`_has_post_fields`): `status: draft` alone is not a sentence. Logseq's `key:: value` is
     metadata whatever its key, and ends before the first line of another form.
     """
     fields: dict[str, Any] = {}
     last, position, is_logseq = "", 0, True
     for line in text.splitlines(keepends=True):
-        bare = line.rstrip()
-        match = _METADATA_LINE.fullmatch(bare)
-        if match is None and bare and fields and is_logseq:
+        stripped = line.rstrip()
+        match = _METADATA_LINE.fullmatch(stripped)
+        if match is None and stripped and fields and is_logseq:
             break
         position += len(line)
-        if not bare:
+        if not stripped:
             break
         if match is not None:
             is_logseq = is_logseq and match[2] == "::"
             last = " ".join(match[1].lower().split())
             fields[last] = f"{fields[last]}, {match[3]}" if last in fields else match[3]
         elif last and line.startswith(("    ", "\t")):
-            fields[last] = f"{fields[last]} {bare.strip()}".strip()
+            fields[last] = f"{fields[last]} {stripped.strip()}".strip()
         else:
             return None
-        if len(fields) > _MAX_METADATA:
+        if len(fields) > _MAX_METADATA_FIELDS:
             return None
-    said = dict(line for key in fields if (line := held_back_line(f"{key}: {fields[key]}")))
-    is_head = bool(fields) and (is_logseq or _is_telling(fields, held=said))
+    visibility_fields = dict(
+        line for key in fields if (line := parse_hiding_line(f"{key}: {fields[key]}"))
+    )
+    is_head = bool(fields) and (
+        is_logseq or _has_post_fields(fields, visibility_fields=visibility_fields)
+    )
     return (fields, text[position:]) if is_head else None
 
 
-def _held_below_title(text: str) -> dict[str, Any]:
+def _visibility_fields_below_title(text: str) -> dict[str, Any]:
     """Return the fields that hold a post back, from its first lines or those below its title."""
     text = text.lstrip()
     title = _TITLE.match(text)
-    return (_held_in_words(text[title.end() :]) if title else {}) | _held_in_words(text)
+    return (
+        _visibility_fields_in_text(text[title.end() :]) if title else {}
+    ) | _visibility_fields_in_text(text)
 
 
-def _held_in_words(text: str) -> dict[str, Any]:
+def _visibility_fields_in_text(text: str) -> dict[str, Any]:
     """Return the fields that hold a post back, from the first lines of a text without a head."""
     head = _HEAD.match(text)
     if head is None or _CODE.search(head[0]):
         return {}
-    return dict(filter(None, map(held_back_line, head[0].splitlines())))
+    return dict(filter(None, map(parse_hiding_line, head[0].splitlines())))
 
 
-def _parsed(block: str, *, is_yaml: bool) -> object:
+def _parse_block(block: str, *, is_yaml: bool) -> object:
     try:
         if not is_yaml:
             return tomllib.loads(block.replace("\r\n", "\n"))
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        _refuse_bombs(block, loader)
+        _reject_yaml_bombs(block, loader)
         return yaml.load(block, Loader=loader)
     except BrokenFrontMatterError:
         raise
@@ -258,16 +270,16 @@ def _parsed(block: str, *, is_yaml: bool) -> object:
         raise BrokenFrontMatterError("it nests without end") from error
 
 
-def _refuse_bombs(block: str, loader: Any) -> None:
+def _reject_yaml_bombs(block: str, loader: Any) -> None:
     depth = aliases = 0
     events: Any = yaml  # the stubs leave `parse` without types
     for event in events.parse(block, Loader=loader):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         aliases += isinstance(event, yaml.AliasEvent)
-        if depth > _DEEPEST or aliases > _MAX_ALIASES:
+        if depth > _MAX_DEPTH or aliases > _MAX_ALIASES:
             raise BrokenFrontMatterError(
-                f"it nests deeper than {_DEEPEST} or repeats itself more than {_MAX_ALIASES} times"
+                f"it nests deeper than {_MAX_DEPTH} or repeats itself more than {_MAX_ALIASES} times"
             )
 
 
@@ -279,7 +291,7 @@ def _split_json(text: str) -> tuple[dict[str, Any], str]:
     try:
         fields, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError) as error:
-        if (lenient := lenient_fields.of_json(text)) is not None:
+        if (lenient := lenient_fields.parse_json(text)) is not None:
             return lenient[0], text[lenient[1] :]
         if re.match(r'\A\{\s*\n\s*"[\w .-]+"\s*:', text):
             raise BrokenFrontMatterError(" ".join(str(error).split())) from error
@@ -287,17 +299,17 @@ def _split_json(text: str) -> tuple[dict[str, Any], str]:
     rest = re.match(r"[ \t]*(?:\r?\n|\Z)", text[end:])
     if rest is None or not isinstance(fields, dict):
         return {}, text
-    return _named(cast("dict[object, Any]", fields)), text[end + rest.end() :]
+    return _normalize_keys(cast("dict[object, Any]", fields)), text[end + rest.end() :]
 
 
-def _named(fields: dict[object, Any]) -> dict[str, Any]:
+def _normalize_keys(fields: dict[object, Any]) -> dict[str, Any]:
     """Return the fields with keys in lower case; of two spellings, one that holds back wins."""
-    named: dict[str, Any] = {}
+    normalized: dict[str, Any] = {}
     for key, value in fields.items():
         name = str(key).strip().rstrip(":").lower()  # `public:: false` in YAML
-        if name not in named or not why_held_back({name: named[name]}):
-            named[name] = value
-    return named
+        if name not in normalized or not find_hidden_reason({name: normalized[name]}):
+            normalized[name] = value
+    return normalized
 
 
 def text_field(fields: Mapping[str, Any], *names: str) -> str:
@@ -325,7 +337,7 @@ def list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
     return list(dict.fromkeys(tag.strip() for tag in entries if tag.strip()))
 
 
-def moment(value: object, zone: ZoneInfo | None = None) -> datetime | None:
+def parse_datetime(value: object, zone: ZoneInfo | None = None) -> datetime | None:
     """Return a front matter date in UTC, or None if the value is not a date.
 
     A date without a zone is read in `zone` (the site's, or UTC), as Jekyll and Hugo do.

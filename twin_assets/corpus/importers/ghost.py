@@ -19,30 +19,30 @@ from typing import Any
 
 from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.archive import Archive, MemberError
-from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
-from twin_assets.corpus.importers.front_matter import moment
+from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
+from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.ghost_editor import (
     BrokenDocumentError,
-    lexical_as_html,
-    mobiledoc_as_html,
-    without_gated_parts,
+    lexical_to_html,
+    mobiledoc_to_html,
+    remove_gated_parts,
 )
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
-from twin_assets.corpus.importers.json_rows import member, objects, string
+from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
 NAME = "ghost"
 
-_MARK = re.compile(
+_EXPORT_START = re.compile(
     rb'\A\W*\{\s*"(?:db"\s*:\s*\[\s*\{\s*"(?:meta|data)"|meta"\s*:\s*\{|data"\s*:\s*\{\s*"posts")'
 )
-_DATED = re.compile(rb'"exported_on"\s*:\s*"?\d|"data"\s*:\s*\{')
+_EXPORT_DATE = re.compile(rb'"exported_on"\s*:\s*"?\d|"data"\s*:\s*\{')
 _VISIBILITIES = {"public": "public", "": "public", "members": "followers", "paid": "paid"}
-_DRAFTS = frozenset({"draft", "scheduled"})
+_DRAFT_STATUSES = frozenset({"draft", "scheduled"})
 
 
 @dataclass
-class _People:
+class _AuthorsAndTags:
     """Names of authors and tags by post."""
 
     authors: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -51,134 +51,144 @@ class _People:
 
 def recognises(archive: Archive) -> bool:
     """Return whether a member begins like Ghost's export."""
-    return bool(_exports(archive))
+    return bool(_list_exports(archive))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield published posts; `include` may hold `drafts`, `followers` (members only) and `paid`."""
     seen: set[str] = set()
-    for name in _exports(archive):
+    for name in _list_exports(archive):
         try:
-            document = json_rows.document(archive, name)
-            database = next(iter(objects(document, "db")), document)
-            tables: Any = member(database, "data")
-            rows = [*json_rows.rows(name, member(tables, "posts"))]
+            document = json_rows.load_document(archive, name)
+            database = next(iter(get_objects(document, "db")), document)
+            tables: Any = get_member(database, "data")
+            rows = [*json_rows.iter_rows(name, get_member(tables, "posts"))]
         except MemberError as error:
             yield Skipped(name, error.reason)
             continue
-        people = _people(tables)
+        authors_and_tags = _read_authors_and_tags(tables)
         for number, row in enumerate(rows):
-            where = f"{name}#{number}"
+            location = f"{name}#{number}"
             outcome = (
-                Skipped(where, row)
+                Skipped(location, row)
                 if isinstance(row, str)
-                else _outcome(row, people, include, where=where)
+                else _post_record(row, authors_and_tags, include, location=location)
             )
             if isinstance(outcome, ExportRecord) and outcome.source_id in seen:
                 outcome = Skipped(outcome.source_id, "duplicate")
-            seen.add(outcome.source_id if isinstance(outcome, ExportRecord) else outcome.where)
+            seen.add(outcome.source_id if isinstance(outcome, ExportRecord) else outcome.location)
             yield outcome
 
 
-def _exports(archive: Archive) -> list[str]:
+def _list_exports(archive: Archive) -> list[str]:
     names = archive.candidates(r"[^/]+\.json")[:200]
     return [
-        name for name in names if _MARK.match(head := archive.head(name)) and _DATED.search(head)
+        name
+        for name in names
+        if _EXPORT_START.match(head := archive.head(name)) and _EXPORT_DATE.search(head)
     ]
 
 
-def _people(tables: dict[str, Any]) -> _People:
+def _read_authors_and_tags(tables: dict[str, Any]) -> _AuthorsAndTags:
     """Return the names of authors and tags; the addresses in `users` are not read."""
-    people = _People()
-    users = {string(row, "id"): string(row, "name") for row in objects(tables, "users")}
-    for row in objects(tables, "posts_authors"):
-        if name := users.get(string(row, "author_id")):
-            people.authors[string(row, "post_id")].append(name)
+    authors_and_tags = _AuthorsAndTags()
+    users = {get_string(row, "id"): get_string(row, "name") for row in get_objects(tables, "users")}
+    for row in get_objects(tables, "posts_authors"):
+        if name := users.get(get_string(row, "author_id")):
+            authors_and_tags.authors[get_string(row, "post_id")].append(name)
     # `#name` is a tag for the site's own use.
-    tags = {string(row, "id"): string(row, "name") for row in objects(tables, "tags")}
-    for row in objects(tables, "posts_tags"):
-        name = tags.get(string(row, "tag_id"), "")
+    tags = {get_string(row, "id"): get_string(row, "name") for row in get_objects(tables, "tags")}
+    for row in get_objects(tables, "posts_tags"):
+        name = tags.get(get_string(row, "tag_id"), "")
         if name and not name.startswith("#"):
-            people.tags[string(row, "post_id")].append(name)
-    people.authors["users"] = [name for name in users.values() if name]
-    return people
+            authors_and_tags.tags[get_string(row, "post_id")].append(name)
+    authors_and_tags.authors["users"] = [name for name in users.values() if name]
+    return authors_and_tags
 
 
-def _outcome(
-    row: dict[str, Any], people: _People, include: frozenset[str], *, where: str
+def _post_record(
+    row: dict[str, Any],
+    authors_and_tags: _AuthorsAndTags,
+    include: frozenset[str],
+    *,
+    location: str,
 ) -> ExportRecord | Skipped:
-    number = string(row, "id")
-    source_id = string(row, "uuid") or number
+    number = get_string(row, "id")
+    source_id = get_string(row, "uuid") or number
     if not source_id or "title" not in row:
-        return Skipped(source_id or where, json_rows.MALFORMED)
-    if string(row, "type") == "page" or member(row, "page") in (1, True):
+        return Skipped(source_id or location, json_rows.MALFORMED)
+    if get_string(row, "type") == "page" or get_member(row, "page") in (1, True):
         return Skipped(source_id, "page")
-    status = string(row, "status")
-    draft = status in _DRAFTS or status not in {"published", "sent"}
-    visibility = _VISIBILITIES.get(string(row, "visibility"), "paid")  # else a tier or filter
+    status = get_string(row, "status")
+    is_draft = status in _DRAFT_STATUSES or status not in {"published", "sent"}
+    visibility = _VISIBILITIES.get(get_string(row, "visibility"), "paid")  # else a tier or filter
     if status == "sent" and visibility == "public":
         visibility = "followers"  # sent by mail and not published on a page
-    if draft and "drafts" not in include:
+    if is_draft and "drafts" not in include:
         return Skipped(source_id, "draft")
     if visibility != "public" and visibility not in include:
         return Skipped(source_id, visibility)
     try:
-        text, markup = _text(row)
+        text, markup = _post_body(row)
     except BrokenDocumentError:
         return Skipped(source_id, json_rows.MALFORMED)
-    if not plain_words(text):
+    if not plain_text(text):
         return Skipped(source_id, "no_text")
-    names = people.authors.get(number) or (
-        people.authors["users"] if len(people.authors["users"]) == 1 else []
+    names = authors_and_tags.authors.get(number) or (
+        authors_and_tags.authors["users"] if len(authors_and_tags.authors["users"]) == 1 else []
     )
-    canonical = string(row, "canonical_url")
+    canonical = get_string(row, "canonical_url")
     return ExportRecord(
         source=NAME,
         source_id=source_id,
         text=text,
-        kind="draft" if draft else "post",
-        title=plain_words(string(row, "title")),
+        kind="draft" if is_draft else "post",
+        title=plain_text(get_string(row, "title")),
         url=canonical if canonical.startswith(("http://", "https://")) else "",
         author=", ".join(dict.fromkeys(names)),
-        byline="posts_authors" if people.authors.get(number) else "users" if names else "",
+        byline="posts_authors"
+        if authors_and_tags.authors.get(number)
+        else "users"
+        if names
+        else "",
         markup=markup,
-        language=string(row, "locale"),
-        created_at=_moment(row, "published_at") or _moment(row, "created_at"),
-        updated_at=_moment(row, "updated_at"),
-        visibility="private" if draft else visibility,
-        tags=tuple(dict.fromkeys(people.tags.get(number, ()))),
+        language=get_string(row, "locale"),
+        created_at=_parse_time(row, "published_at") or _parse_time(row, "created_at"),
+        updated_at=_parse_time(row, "updated_at"),
+        visibility="private" if is_draft else visibility,
+        tags=tuple(dict.fromkeys(authors_and_tags.tags.get(number, ()))),
     )
 
 
-def _text(row: dict[str, Any]) -> tuple[str, str]:
+def _post_body(row: dict[str, Any]) -> tuple[str, str]:
     """Return the body and its markup: the page's HTML, else the editor's document, else plain text.
 
     Raises:
         BrokenDocumentError: there is only an editor's document, and it does not parse.
     """
-    if page := string(row, "html"):
-        return without_foreign_parts(without_gated_parts(page)), "html"
-    for name, as_html in (("lexical", lexical_as_html), ("mobiledoc", mobiledoc_as_html)):
-        if document := string(row, name):
-            return without_foreign_parts(as_html(document)), "html"
-    if markdown := string(row, "markdown"):  # Ghost before 1.0
+    if page := get_string(row, "html"):
+        return remove_foreign_parts(remove_gated_parts(page)), "html"
+    for name, as_html in (("lexical", lexical_to_html), ("mobiledoc", mobiledoc_to_html)):
+        if document := get_string(row, name):
+            return remove_foreign_parts(as_html(document)), "html"
+    if markdown := get_string(row, "markdown"):  # Ghost before 1.0
         return markdown, "markdown"
-    return string(row, "plaintext"), "text"
+    return get_string(row, "plaintext"), "text"
 
 
-def _moment(row: dict[str, Any], name: str) -> datetime | None:
+def _parse_time(row: dict[str, Any], name: str) -> datetime | None:
     """Return a field's time: ISO 8601, or milliseconds since 1970 (Ghost before 1.0)."""
-    value = member(row, name)
+    value = get_member(row, name)
     if isinstance(value, int) and not isinstance(value, bool):
         try:
             return datetime.fromtimestamp(value / 1000, UTC)
         except (ValueError, OverflowError, OSError):
             return None
-    return moment(value) if isinstance(value, str) else None
+    return parse_datetime(value) if isinstance(value, str) else None
 
 
-_IN_PART = RefusedExport(
+_PARTIAL_EXPORT = RefusedExport(
     ((r".*\.ghost\.\d{4}-.*\.json",),),
     r"\A\s*\{\s*\"(?:db\"\s*:\s*\[\s*\{\s*\"meta|meta\"\s*:\s*\{\s*\"exported_on)",
 )
-IMPORTER = Importer(NAME, "Ghost export", recognises, read, (_IN_PART,))
+IMPORTER = Importer(NAME, "Ghost export", recognises, read, (_PARTIAL_EXPORT,))

@@ -21,9 +21,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from twin_resources.errors import TwinError
-from twin_resources.processes.program_progress import output_of
+from twin_resources.processes.program_progress import run_for_output
 
-_OFF = (
+_SAFE_OPTIONS = (
     *("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}"),
     *("-c", "protocol.allow=never", "-c", "core.pager=cat", "-c", "core.quotePath=false"),
 )
@@ -35,7 +35,7 @@ _ENVIRONMENT = {
     "LC_ALL": "C",
 }
 # Variables that point git to another repository or a program; set when this runs in a hook.
-_ELSEWHERE = frozenset(
+_UNSAFE_VARIABLES = frozenset(
     {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"}
     | {"GIT_COMMON_DIR", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_EXTERNAL_DIFF", "GIT_PREFIX"}
 )
@@ -76,20 +76,22 @@ class Addition:
     """When a file came into its repository, and how many files came in the same commit.
 
     Attributes:
-        first: whether the commit is the repository's first, which often brings in older files.
+        is_root_commit: whether the commit is the repository's first, which often brings in older files.
     """
 
-    at: datetime
-    files: int
-    first: bool
+    added_at: datetime
+    file_count: int
+    is_root_commit: bool
 
 
-def repository_of(folder: Path) -> Path | None:
+def find_repository(folder: Path) -> Path | None:
     """Return the work tree that is or contains the folder, or None if there is none."""
-    return next((one for one in (folder, *folder.parents) if (one / ".git").exists()), None)
+    return next(
+        (parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), None
+    )
 
 
-def additions(folder: Path) -> dict[str, Addition]:
+def read_additions(folder: Path) -> dict[str, Addition]:
     """Return path below `folder` → when it was added, under any name; empty for a shallow clone.
 
     Raises:
@@ -110,18 +112,18 @@ def additions(folder: Path) -> dict[str, Addition]:
     except GitError:  # a clone without old contents (`--filter`) has names and exact renames only
         output = _git(folder, *arguments, "-M100%", "--diff-filter=AR", "HEAD", "--", ".")
     additions: dict[str, Addition] = {}
-    for at, first, added, renamed in reversed(list(_commits(output))):
+    for committed_at, is_root, added, renamed in reversed(list(_commits(output))):
         for path in added:
-            additions.setdefault(path, Addition(at, len(added), first))
+            additions.setdefault(path, Addition(committed_at, len(added), is_root))
         for old, new in renamed:
-            additions[new] = additions.get(old, Addition(at, len(renamed), first))
+            additions[new] = additions.get(old, Addition(committed_at, len(renamed), is_root))
     return additions
 
 
 def _commits(log: bytes) -> Iterator[tuple[datetime, bool, list[str], list[tuple[str, str]]]]:
     """Yield each commit, newest first: time, whether it is the root, paths added, paths renamed."""
     words = iter(log.decode("utf-8", "surrogateescape").split("\0"))
-    at, first = _moment(""), False
+    committed_at, is_root = _parse_timestamp(""), False
     added: list[str] = []
     renamed: list[tuple[str, str]] = []
     for word in words:
@@ -132,26 +134,28 @@ def _commits(log: bytes) -> Iterator[tuple[datetime, bool, list[str], list[tuple
             renamed.append((next(words), next(words)))
         elif status:
             if added or renamed:
-                yield at, first, added, renamed
+                yield committed_at, is_root, added, renamed
             added, renamed = [], []
             seconds, _, parents = status.partition(" ")
-            at, first = _moment(seconds), not parents
+            committed_at, is_root = _parse_timestamp(seconds), not parents
     if added or renamed:
-        yield at, first, added, renamed
+        yield committed_at, is_root, added, renamed
 
 
-def heads(folder: Path, files: Sequence[TreeFile], *, size: int) -> dict[str, bytes]:
+def read_heads(folder: Path, files: Sequence[TreeFile], *, size: int) -> dict[str, bytes]:
     """Return path → the first `size` bytes at HEAD, for the files that exist there.
 
     Raises:
         GitError: git fails.
     """
-    wanted = [file for file in files if file.mode.startswith("100") and "\n" not in file.path]
-    request = "".join(f"HEAD:{file.path}\n" for file in wanted)
-    output = _git(folder, "cat-file", "--batch", given=request.encode())
+    regular_files = [
+        file for file in files if file.mode.startswith("100") and "\n" not in file.path
+    ]
+    request = "".join(f"HEAD:{file.path}\n" for file in regular_files)
+    output = _git(folder, "cat-file", "--batch", stdin=request.encode())
     blobs: dict[str, bytes] = {}
     position = 0
-    for file in wanted:
+    for file in regular_files:
         end = output.find(b"\n", position)
         header = output[position:end].split()
         position = end + 1
@@ -162,7 +166,7 @@ def heads(folder: Path, files: Sequence[TreeFile], *, size: int) -> dict[str, by
     return blobs
 
 
-def head(folder: Path) -> str:
+def head_commit(folder: Path) -> str:
     """Return the commit that is checked out.
 
     Raises:
@@ -176,7 +180,7 @@ def root_commit(folder: Path) -> str:
     return _git(folder, "rev-list", "--max-parents=0", "HEAD").decode().split()[-1]
 
 
-def configured(folder: Path, name: str) -> list[str]:
+def config_values(folder: Path, name: str) -> list[str]:
     """Return all values of a setting of the repository, its user or the machine, or []."""
     output = _run(folder, "config", "--get-all", name)
     return [line.strip() for line in output.stdout.decode("utf-8", "replace").splitlines() if line]
@@ -196,17 +200,17 @@ def require_history(folder: Path) -> None:
         )
 
 
-def tree(folder: Path, *, most: int) -> tuple[TreeFile, ...]:
+def list_tree(folder: Path, *, max_files: int) -> tuple[TreeFile, ...]:
     """Return the files of HEAD, sorted by path.
 
     Raises:
-        GitError: there are more than `most`.
+        GitError: there are more than `max_files`.
     """
-    listed = _git(folder, "ls-tree", "-r", "-z", "-l", "HEAD")
-    entries = [entry for entry in listed.split(b"\0") if entry]
-    if len(entries) > most:
+    output = _git(folder, "ls-tree", "-r", "-z", "-l", "HEAD")
+    entries = [entry for entry in output.split(b"\0") if entry]
+    if len(entries) > max_files:
         raise GitError(
-            f"read {folder}", found=f"more than {most:,} files", next_step="name a smaller one"
+            f"read {folder}", found=f"more than {max_files:,} files", next_step="name a smaller one"
         )
     files: list[TreeFile] = []
     for entry in entries:
@@ -222,13 +226,13 @@ def tree(folder: Path, *, most: int) -> tuple[TreeFile, ...]:
     return tuple(sorted(files, key=lambda file: file.path))
 
 
-def marked(folder: Path, paths: list[str]) -> dict[str, str]:
+def linguist_attributes(folder: Path, paths: list[str]) -> dict[str, str]:
     """Return path → `linguist-vendored` or `linguist-generated`, from `.gitattributes`."""
     if not paths:
         return {}
     names = ("linguist-vendored", "linguist-generated")
     output = _git(
-        folder, "check-attr", "-z", "--stdin", *names, given="\0".join(paths).encode() + b"\0"
+        folder, "check-attr", "-z", "--stdin", *names, stdin="\0".join(paths).encode() + b"\0"
     )
     fields = output.decode("utf-8", "backslashreplace").split("\0")
     triples = zip(fields[0::3], fields[1::3], fields[2::3], strict=False)
@@ -243,10 +247,10 @@ def blame(folder: Path, path: str) -> tuple[BlamedLine, ...]:
         GitError: git fails, or takes more than two minutes.
     """
     output = _git(folder, "blame", "--porcelain", "-w", "-M", "--no-textconv", "HEAD", "--", path)
-    return tuple(_lines(output))
+    return tuple(_parse_blame(output))
 
 
-def _lines(porcelain: bytes) -> Iterator[BlamedLine]:
+def _parse_blame(porcelain: bytes) -> Iterator[BlamedLine]:
     commits: dict[bytes, dict[str, str]] = {}
     current: dict[str, str] = {}
     # Split at \n alone: `splitlines` would also split a line at a form feed.
@@ -256,7 +260,7 @@ def _lines(porcelain: bytes) -> Iterator[BlamedLine]:
                 row[1:] + b"\n",
                 current.get("author-mail", "").strip("<>").casefold(),
                 current.get("author", ""),
-                _moment(current.get("author-time", "")),
+                _parse_timestamp(current.get("author-time", "")),
             )
         elif header := _HEADER.fullmatch(row):
             current = commits.setdefault(header[1], {})
@@ -265,15 +269,15 @@ def _lines(porcelain: bytes) -> Iterator[BlamedLine]:
             current.setdefault(name, value)
 
 
-def _moment(seconds: str) -> datetime:
+def _parse_timestamp(seconds: str) -> datetime:
     try:
         return datetime.fromtimestamp(int(seconds), UTC)
     except (ValueError, OverflowError, OSError):  # a forged commit may hold any year
         return datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
-    completed = _run(folder, *arguments, given=given)
+def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
+    completed = _run(folder, *arguments, stdin=stdin)
     if completed.returncode:
         words = " ".join(completed.stderr.decode("utf-8", "replace").split())
         raise GitError(
@@ -284,12 +288,14 @@ def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
     return completed.stdout
 
 
-def _run(folder: Path, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    environment = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+def _run(folder: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    environment = {
+        name: value for name, value in os.environ.items() if name not in _UNSAFE_VARIABLES
+    }
     try:
-        return output_of(
-            ["git", *_OFF, "-C", str(folder), *arguments],
-            given=given,
+        return run_for_output(
+            ["git", *_SAFE_OPTIONS, "-C", str(folder), *arguments],
+            input_bytes=stdin,
             environment=environment | _ENVIRONMENT,
         )
     except FileNotFoundError as error:

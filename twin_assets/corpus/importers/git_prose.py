@@ -29,7 +29,7 @@ from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.site_layout import (
     is_about_the_folder,
     is_generated_site,
-    site_within,
+    find_site_folder,
 )
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 from twin_resources.errors import TwinError
@@ -37,7 +37,7 @@ from twin_resources.errors import TwinError
 NAME = "git"
 
 _MAX_FILES = 200_000
-_MAX_BLAMED = 2_000
+_MAX_BLAMED_FILES = 2_000
 """Limit on files that are blamed (3 to 50 ms each); a repository with more prose is a site."""
 
 _PROSE = re.compile(r"\.(md|markdown|mdx|rst|adoc|asciidoc|org|textile|dj|txt)$", re.IGNORECASE)
@@ -51,7 +51,7 @@ _VENDORED = frozenset(
     | {"extern", "node_modules", "bower_components", "site-packages", "deps", "subprojects"}
 )
 # A text file is prose in a documents folder; elsewhere it is data, a list or a fixture.
-_DOCUMENT_FOLDERS = frozenset({"doc", "docs", "documentation", "notes", "articles", "blog"})
+_PROSE_FOLDERS = frozenset({"doc", "docs", "documentation", "notes", "articles", "blog"})
 _DATA_FOLDERS = frozenset({"test", "tests", "testdata", "fixtures", "__snapshots__", "golden"})
 _GENERATED = re.compile(
     rb"(?:auto(?:matically)?[ -]?generated|generated (?:by|from|with)|do not edit|@generated)",
@@ -60,20 +60,22 @@ _GENERATED = re.compile(
 _FENCE = re.compile(rb"[ \t]*(`{3,}|~{3,})")
 _ITEM = re.compile(rb"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]")
 _HEADING = re.compile(rb" {0,3}#{1,6}[ \t]")
-_DOCUMENTS = frozenset({"doc", "docs", "documentation"})
-_LOOKED_AT = 300
+_DOCUMENTATION_FOLDERS = frozenset({"doc", "docs", "documentation"})
+_MAX_SAMPLED_FILES = 300
 _MIN_POSTS = 2
-_HEADED = re.compile(
+_POST_HEAD = re.compile(
     r"\ufeff?(?:---[ \t]*\r?\n.*?^---|\+\+\+[ \t]*\r?\n.*?^\+\+\+"
     r"|(?:title|date|slug):[^\r\n]+\r?\n|.*?^(?::date:|#\+date:)[^\r\n]+)",
     re.DOTALL | re.MULTILINE | re.IGNORECASE,
 )
-_DATED = re.compile(
+_DATE_FIELD = re.compile(
     r"^(?:[\"':]|#\+)?(?:\w*date\w*|\w*publish\w*|posted|created\w*)[\"']?"
     r"\s*[:=]\s*[\"']?\w*[ ,]?\d",
     re.MULTILINE | re.IGNORECASE,
 )
-_OF_DOCUMENTS = re.compile(r"^(?:sidebar_\w+|nav_order|parent|weight|toc\w*)\s*[:=]", re.MULTILINE)
+_DOCUMENTATION_FIELD = re.compile(
+    r"^(?:sidebar_\w+|nav_order|parent|weight|toc\w*)\s*[:=]", re.MULTILINE
+)
 _FORGE = re.compile(
     r"(?:https?://|ssh://|git://)?(?:[^@/]*@)?(github\.com|gitlab\.com|codeberg\.org)[:/]"
     r"([\w.-]+/[\w./-]+?)(?:\.git)?/?$"
@@ -87,15 +89,15 @@ def recognises(archive: Archive) -> bool:
     if archive.kind != "folder" or not git_blame.is_repository(archive.path):
         return False
     try:
-        files = git_blame.tree(archive.path, most=_MAX_FILES)
+        files = git_blame.list_tree(archive.path, max_files=_MAX_FILES)
     except GitError:
         return False  # no commit yet: the files are read as plain files
     names = [file.path for file in files]
     folders = {part for name in names for part in name.split("/")[:-1]}
     hugo = any(re.fullmatch(r"(?:hugo|config)\.(?:toml|ya?ml)", name) for name in names)
-    if "_posts" in folders or (hugo and "content" in folders) or site_within(names):
+    if "_posts" in folders or (hugo and "content" in folders) or find_site_folder(names):
         return False
-    prose = [file for file in files if not _why_no_prose(file)]
+    prose = [file for file in files if not _skip_reason(file)]
     markdown = sum(bool(_MARKDOWN.search(name)) for name in names)
     if not prose or markdown * 2 >= len(names):
         return False
@@ -112,32 +114,32 @@ def _is_blog(folder: Path, prose: Sequence[TreeFile]) -> bool:
     front matter also marks a program's documents (`sidebar_label`), so it counts only outside
     `docs`.
     """
-    written = [
+    post_candidates = [
         file
         for file in prose
         if _PROSE.search(file.path) and not is_about_the_folder(file.path) and file.size
     ]
-    looked_at = written[:: max(1, len(written) // _LOOKED_AT)]
-    heads = git_blame.heads(folder, looked_at, size=2_000)
-    posts = sum(_is_post(file.path, heads.get(file.path, b"")) for file in looked_at)
-    return posts >= _MIN_POSTS and posts * 2 > len(looked_at)
+    sample = post_candidates[:: max(1, len(post_candidates) // _MAX_SAMPLED_FILES)]
+    heads = git_blame.read_heads(folder, sample, size=2_000)
+    posts = sum(_is_post(file.path, heads.get(file.path, b"")) for file in sample)
+    return posts >= _MIN_POSTS and posts * 2 > len(sample)
 
 
 def _is_post(path: str, head: bytes) -> bool:
     if date_and_title_in_name(path)[0]:
         return True
-    match = _HEADED.match(head.decode("utf-8", "replace"))
+    match = _POST_HEAD.match(head.decode("utf-8", "replace"))
     if match is None:
         return False
-    if _DATED.search(match[0]):
+    if _DATE_FIELD.search(match[0]):
         return True
     folders = path.lower().split("/")[:-1]
-    return _DOCUMENTS.isdisjoint(folders) and not _OF_DOCUMENTS.search(match[0])
+    return _DOCUMENTATION_FOLDERS.isdisjoint(folders) and not _DOCUMENTATION_FIELD.search(match[0])
 
 
 def digest(archive: Archive) -> str:
     """Hash the inputs of the records: the commit, and the addresses whose lines are read."""
-    identity = [git_blame.head(archive.path), *sorted(_addresses(archive.path))]
+    identity = [git_blame.head_commit(archive.path), *sorted(_author_emails(archive.path))]
     return hashlib.sha256("\0".join(identity).encode()).hexdigest()
 
 
@@ -152,17 +154,17 @@ def read(
         TwinError: git fails, the clone is shallow, or no address is configured.
     """
     folder = archive.path
-    addresses = _addresses(folder)
+    emails = _author_emails(folder)
     git_blame.require_history(folder)
-    files = git_blame.tree(folder, most=_MAX_FILES)
-    wanted = [file.path for file in files if not _why_no_prose(file)]
-    attributes = git_blame.marked(folder, wanted)
-    place, address = git_blame.root_commit(folder)[:12], _web_address(folder)
-    blamed = 0
+    files = git_blame.list_tree(folder, max_files=_MAX_FILES)
+    prose_paths = [file.path for file in files if not _skip_reason(file)]
+    attributes = git_blame.linguist_attributes(folder, prose_paths)
+    repository_id, base_url = git_blame.root_commit(folder)[:12], _web_address(folder)
+    blamed_files = 0
     for file in files:
-        reason = _why_no_prose(file) or attributes.get(file.path, "").removeprefix("linguist-")
-        blamed += not reason
-        if reason or blamed > _MAX_BLAMED:
+        reason = _skip_reason(file) or attributes.get(file.path, "").removeprefix("linguist-")
+        blamed_files += not reason
+        if reason or blamed_files > _MAX_BLAMED_FILES:
             yield Skipped(file.path, reason or "beyond_the_bound")
             continue
         try:
@@ -170,22 +172,22 @@ def read(
         except GitError:
             yield Skipped(file.path, "unreadable")
             continue
-        yield _record(file.path, lines, addresses, place=place, address=address)
+        yield _file_record(file.path, lines, emails, repository_id=repository_id, base_url=base_url)
 
 
-def _addresses(folder: Path) -> frozenset[str]:
-    addresses = git_blame.configured(folder, "twin.email")
-    addresses = addresses or git_blame.configured(folder, "user.email")[-1:]
-    if not addresses:
+def _author_emails(folder: Path) -> frozenset[str]:
+    emails = git_blame.config_values(folder, "twin.email")
+    emails = emails or git_blame.config_values(folder, "user.email")[-1:]
+    if not emails:
         raise TwinError(
             f"read the prose of {folder}",
             found="nobody whose lines to read",
             next_step="run `git config --add twin.email YOU@EXAMPLE.ORG` in it, once an address",
         )
-    return frozenset(address.casefold() for address in addresses)
+    return frozenset(address.casefold() for address in emails)
 
 
-def _why_no_prose(file: TreeFile) -> str:
+def _skip_reason(file: TreeFile) -> str:
     """Return why a tracked file is not read, or "" if it is prose."""
     *folders, name = file.path.split("/")
     lower = {folder.lower() for folder in folders}
@@ -200,72 +202,72 @@ def _why_no_prose(file: TreeFile) -> str:
         return "not_prose"
     if not lower.isdisjoint(_VENDORED):
         return "vendored"
-    plain = suffix is not None and suffix[1].lower() == "txt"
-    named = _BARE_NAME.match(name) is not None
+    is_plain_text = suffix is not None and suffix[1].lower() == "txt"
+    has_known_name = _BARE_NAME.match(name) is not None
     if not lower.isdisjoint(_DATA_FOLDERS) or (
-        plain and not named and lower.isdisjoint(_DOCUMENT_FOLDERS)
+        is_plain_text and not has_known_name and lower.isdisjoint(_PROSE_FOLDERS)
     ):
         return "not_prose"
     return "too_large" if file.size > MAX_POST_BYTES else "" if file.size else "no_text"
 
 
-def _record(
+def _file_record(
     path: str,
     lines: Sequence[BlamedLine],
-    addresses: frozenset[str],
+    emails: frozenset[str],
     *,
-    place: str,
-    address: str,
+    repository_id: str,
+    base_url: str,
 ) -> ExportRecord | Skipped:
-    whole = b"".join(line.text for line in lines)
-    if reason := _why_not_read(whole):
+    body = b"".join(line.text for line in lines)
+    if reason := _unread_reason(body):
         return Skipped(path, reason)
     try:
-        head = read_post_head(whole, source_id=path)
+        head = read_post_head(body, source_id=path)
     except UnreadablePostError as error:
         return Skipped(path, error.reason)
-    if held := head.why_held_back():
-        return Skipped(path, held)
+    if hidden_reason := head.find_hidden_reason():
+        return Skipped(path, hidden_reason)
     if head.text.endswith(head.body):  # otherwise the fields are below the title, and stay
         lines = lines[head.text.removesuffix(head.body).count("\n") :]
-    blocks = [(block, _is_theirs(block, addresses)) for block in _blocks(lines)]
-    theirs = [line for block, prose in blocks if prose for line in block if line.text.strip()]
-    if not theirs:
+    blocks = [(block, _is_by_author(block, emails)) for block in _split_blocks(lines)]
+    author_lines = [line for block, prose in blocks if prose for line in block if line.text.strip()]
+    if not author_lines:
         return Skipped(path, "by_somebody_else")
-    text = _text_of(blocks)
-    written = sum(bool(line.text.strip()) for line in lines)
+    text = _join_blocks(blocks)
+    line_count = sum(bool(line.text.strip()) for line in lines)
     is_markdown = bool(_MARKDOWN.search(path))
-    named = front_matter.text_field(head.fields, "title") if len(theirs) == written else ""
+    title = front_matter.text_field(head.fields, "title") if len(author_lines) == line_count else ""
     return ExportRecord(
         source=NAME,
-        source_id=f"{place}/{path}",
+        source_id=f"{repository_id}/{path}",
         text=text + "\n",
         kind="article",
-        title=named or (first_heading(text) if is_markdown else "") or _title_of(path),
-        url=f"{address}/{path}" if address else "",
-        author=max(theirs, key=lambda line: line.written_at).author,
-        byline=f"git blame: {len(theirs)} of {written} lines",
+        title=title or (first_heading(text) if is_markdown else "") or _title_from_path(path),
+        url=f"{base_url}/{path}" if base_url else "",
+        author=max(author_lines, key=lambda line: line.written_at).author,
+        byline=f"git blame: {len(author_lines)} of {line_count} lines",
         markup="markdown" if is_markdown else "text",
-        created_at=min(line.written_at for line in theirs),
-        updated_at=max(line.written_at for line in theirs),
+        created_at=min(line.written_at for line in author_lines),
+        updated_at=max(line.written_at for line in author_lines),
     )
 
 
-def _why_not_read(whole: bytes) -> str:
-    if whole.startswith(b"version https://git-lfs"):
+def _unread_reason(body: bytes) -> str:
+    if body.startswith(b"version https://git-lfs"):
         return "lfs_pointer"
-    if b"\0" in whole:
+    if b"\0" in body:
         return "binary"
-    if _GENERATED.search(b"\n".join(whole.split(b"\n", 10)[:10])):
+    if _GENERATED.search(b"\n".join(body.split(b"\n", 10)[:10])):
         return "generated"
     try:
-        whole.decode("utf-8")
+        body.decode("utf-8")
     except UnicodeDecodeError:
         return "not_utf8"
     return ""
 
 
-def _blocks(lines: Sequence[BlamedLine]) -> Iterator[list[BlamedLine]]:
+def _split_blocks(lines: Sequence[BlamedLine]) -> Iterator[list[BlamedLine]]:
     """Yield paragraphs, list items, headings, tables and fenced code, with the blank lines after
     them.
 
@@ -282,9 +284,9 @@ def _blocks(lines: Sequence[BlamedLine]) -> Iterator[list[BlamedLine]]:
                 fence = b""
             continue
         ended = bool(block) and not block[-1].text.strip()
-        begins = mark or _ITEM.match(line.text) or _HEADING.match(line.text)
+        starts_block = mark or _ITEM.match(line.text) or _HEADING.match(line.text)
         after_heading = bool(block) and _HEADING.match(block[-1].text)
-        if block and line.text.strip() and (ended or begins or after_heading):
+        if block and line.text.strip() and (ended or starts_block or after_heading):
             yield block
             block = []
         block.append(line)
@@ -293,29 +295,29 @@ def _blocks(lines: Sequence[BlamedLine]) -> Iterator[list[BlamedLine]]:
         yield block
 
 
-def _is_theirs(block: Sequence[BlamedLine], addresses: frozenset[str]) -> bool:
-    return all(line.email in addresses for line in block if line.text.strip())
+def _is_by_author(block: Sequence[BlamedLine], emails: frozenset[str]) -> bool:
+    return all(line.email in emails for line in block if line.text.strip())
 
 
-def _text_of(blocks: Sequence[tuple[Sequence[BlamedLine], bool]]) -> str:
+def _join_blocks(blocks: Sequence[tuple[Sequence[BlamedLine], bool]]) -> str:
     """Return the kept blocks unchanged; blocks around a gap stay separate."""
     text, gap = b"", False
     for block, prose in blocks:
         if prose:
-            apart = b"\n" if gap and text and not text.endswith(b"\n\n") else b""
-            text += apart + b"".join(line.text for line in block)
+            separator = b"\n" if gap and text and not text.endswith(b"\n\n") else b""
+            text += separator + b"".join(line.text for line in block)
         gap = not prose
     return text.decode("utf-8").strip("\n")
 
 
-def _title_of(path: str) -> str:
+def _title_from_path(path: str) -> str:
     name = path.rsplit("/", 1)[-1]
     return date_and_title_in_name(name)[1]
 
 
 def _web_address(folder: Path) -> str:
     """Return the forge's address of the files, without any token before the host name."""
-    origin = next(iter(git_blame.configured(folder, "remote.origin.url")), "")
+    origin = next(iter(git_blame.config_values(folder, "remote.origin.url")), "")
     match = _FORGE.match(origin)
     if match is None:
         return ""
@@ -324,4 +326,6 @@ def _web_address(folder: Path) -> str:
 
 
 # A README does not make a repository a folder of posts.
-IMPORTER = Importer(NAME, "git repository", recognises, read, beside_markdown=True, digest=digest)
+IMPORTER = Importer(
+    NAME, "git repository", recognises, read, allows_markdown_posts=True, digest=digest
+)

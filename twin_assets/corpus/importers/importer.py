@@ -18,7 +18,7 @@ from twin_assets.corpus.importers.record import ExportRecord, Skipped
 TO_MARKDOWN = "convert it to a folder of Markdown files (one post a file) and name that folder"
 
 
-class Read(Protocol):
+class ReadExport(Protocol):
     """A reader of an export: yields its parts one by one; an unreadable part is a `Skipped`."""
 
     def __call__(
@@ -44,20 +44,20 @@ class RefusedExport:
     title: str = ""
     next_step: str = "name the whole export, zipped as the platform gave it or unpacked"
 
-    def in_names(self, names: str) -> bool:
+    def matches_names(self, names: str) -> bool:
         """Return whether paths, one per line, are those of this export."""
         return any(
             all(re.search(rf"^(?:.*/)?{pattern}$", names, re.MULTILINE) for pattern in patterns)
             for patterns in self.files
         )
 
-    def in_head(self, head: bytes) -> bool:
+    def matches_head(self, head: bytes) -> bool:
         """Return whether a file with this beginning belongs to this export."""
         pattern = self.content.encode()
         return bool(pattern and re.search(pattern, head, re.IGNORECASE | re.DOTALL))
 
 
-def _bytes_on_disk(archive: Archive) -> str:
+def _digest_of_bytes(archive: Archive) -> str:
     return archive.digest()
 
 
@@ -70,8 +70,8 @@ class Importer:
         title: its users' name for the format (`LinkedIn data export`).
         recognises: cheap test of an archive's content, never of the archive's own name.
         read: reader of an archive; `include` is a subset of `record.OPT_INS`.
-        refuses: exports rejected if no importer recognises an archive; the first match applies.
-        beside_markdown: whether a folder with Markdown posts may be its export (a repository).
+        refused_exports: exports rejected if no importer recognises an archive; the first match applies.
+        allows_markdown_posts: whether a folder with Markdown posts may be its export (a repository).
         latest_only: whether it holds only the newest posts (a feed), so that missing ones are not
             deleted.
         digest: hash of the records' inputs, if these are not the bytes on disk (a commit).
@@ -80,8 +80,8 @@ class Importer:
     name: str
     title: str
     recognises: Callable[[Archive], bool]
-    read: Read
-    refuses: tuple[RefusedExport, ...] = ()
-    beside_markdown: bool = False
+    read: ReadExport
+    refused_exports: tuple[RefusedExport, ...] = ()
+    allows_markdown_posts: bool = False
     latest_only: bool = False
-    digest: Callable[[Archive], str] = _bytes_on_disk
+    digest: Callable[[Archive], str] = _digest_of_bytes

@@ -25,25 +25,27 @@ import yaml
 
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.site import Site
-from twin_assets.corpus.importers.site_configuration import configuration, mapping
+from twin_assets.corpus.importers.site_configuration import read_configuration, as_mapping
 
-_CONFIGURES = re.compile(r"eleventy\.config\.\w+|\.eleventy\.c?js")
-_DATA = re.compile(r"(?P<of>(?:.*/)?[^/]+?)(?P<own>\.11tydata)?\.json", re.DOTALL)
+_ELEVENTY_CONFIGURATION = re.compile(r"eleventy\.config\.\w+|\.eleventy\.c?js")
+_DATA_FILE = re.compile(r"(?P<of>(?:.*/)?[^/]+?)(?P<own>\.11tydata)?\.json", re.DOTALL)
 _SECTION = re.compile(r"(?P<folder>(?:.*/)?)_index(?:\.[\w-]+)?\.(?:md|markdown|html?)", re.DOTALL)
 _QUARTO = re.compile(r"(?P<folder>(?:.*/)?)_metadata\.ya?ml", re.DOTALL)
-_JOINED = ("tags", "categories", "keywords")
+_MERGED_LISTS = ("tags", "categories", "keywords")
 # 11ty runs a permalink as a template, and Jekyll and Hugo fill one in: it is not an address.
 _TEMPLATE = re.compile(r"\{[{%]|:\w")
-_PATTERN = "^"  # prefix of a scope that is a regular expression for the path without its suffix
+_PATTERN_PREFIX = (
+    "^"  # prefix of a scope that is a regular expression for the path without its suffix
+)
 _WILDCARDS = re.compile(r"\*\*/|\*\*|\*|\?|\{[^{}]*\}|[^*?{]+|\{")
 
-Read = Callable[[str], bytes]
-Scoped = tuple[str, str]
+ReadFile = Callable[[str], bytes]
+ScopedFields = tuple[str, str]
 
 
 def inherited_fields(
-    source_ids: Collection[str], read: Read, *, site: Site, root_name: str = ""
-) -> tuple[Scoped, ...]:
+    source_ids: Collection[str], read: ReadFile, *, site: Site, root_name: str = ""
+) -> tuple[ScopedFields, ...]:
     """Return the value of `Site.data` for a site or a folder in one; the nearest scope comes last.
 
     Args:
@@ -53,14 +55,17 @@ def inherited_fields(
         root_name: the folder's own name, after which its data file may be named.
     """
     if site.generator == "jekyll":
-        return tuple(_of_jekyll(configuration(source_ids, read, layout="jekyll")))
+        return tuple(_jekyll_fields(read_configuration(source_ids, read, layout="jekyll")))
     if site.generator == "hugo":
-        return tuple(_of_hugo(source_ids, read, site))
-    found = [*_of_eleventy(source_ids, read, root_name), *_of_quarto(source_ids, read)]
-    return tuple(sorted(found, key=lambda one: (len(one[0]), one[0])))
+        return tuple(_hugo_fields(source_ids, read, site))
+    scoped_fields = [
+        *_eleventy_fields(source_ids, read, root_name),
+        *_quarto_fields(source_ids, read),
+    ]
+    return tuple(sorted(scoped_fields, key=lambda one: (len(one[0]), one[0])))
 
 
-def with_inherited(fields: Mapping[str, Any], path: str, site: Site) -> dict[str, Any]:
+def merge_inherited(fields: Mapping[str, Any], path: str, site: Site) -> dict[str, Any]:
     """Return a post's fields merged with those that its site gives it.
 
     Args:
@@ -70,111 +75,119 @@ def with_inherited(fields: Mapping[str, Any], path: str, site: Site) -> dict[str
     Raises:
         ValueError: a file that gives such fields, and may hold the post back, cannot be read.
     """
-    own = dict(fields)
-    given: dict[str, Any] = {}
-    for scope, said in site.data:
+    own_fields = dict(fields)
+    inherited: dict[str, Any] = {}
+    for scope, json_fields in site.data:
         if _applies(scope, path):
-            if not said:
+            if not json_fields:
                 raise ValueError(f"the fields of {scope or 'the folder'} cannot be read")
-            given = _joined(given, json.loads(said))
-    return _joined(given, own) if given else own
+            inherited = _merge_fields(inherited, json.loads(json_fields))
+    return _merge_fields(inherited, own_fields) if inherited else own_fields
 
 
 def _applies(scope: str, path: str) -> bool:
     stem = path.rsplit(".", 1)[0]
-    if scope.startswith(_PATTERN):
+    if scope.startswith(_PATTERN_PREFIX):
         names = (path, stem, stem.removesuffix("/index"))
         return any(re.fullmatch(scope, name, re.DOTALL) for name in names)
     return stem == scope or (path.startswith(scope) and scope[-1:] in {"", "/"})
 
 
-def _joined(far: Mapping[str, Any], near: Mapping[str, Any]) -> dict[str, Any]:
+def _merge_fields(outer: Mapping[str, Any], inner: Mapping[str, Any]) -> dict[str, Any]:
     """Merge fields: the nearer ones take precedence, but lists of tags are joined."""
-    both = {name: front_matter.list_field(far, name) for name in _JOINED if name in far}
-    lists = {
-        name: list(dict.fromkeys([*said, *front_matter.list_field(near, name)]))
-        for name, said in both.items()
+    outer_lists = {
+        name: front_matter.list_field(outer, name) for name in _MERGED_LISTS if name in outer
     }
-    return {**far, **near, **lists}
+    lists = {
+        name: list(dict.fromkeys([*said, *front_matter.list_field(inner, name)]))
+        for name, said in outer_lists.items()
+    }
+    return {**outer, **inner, **lists}
 
 
-def _of_eleventy(source_ids: Collection[str], read: Read, root_name: str) -> Iterator[Scoped]:
-    is_site = any(_CONFIGURES.fullmatch(path) for path in source_ids)
+def _eleventy_fields(
+    source_ids: Collection[str], read: ReadFile, root_name: str
+) -> Iterator[ScopedFields]:
+    is_site = any(_ELEVENTY_CONFIGURATION.fullmatch(path) for path in source_ids)
     posts = {path.rsplit(".", 1)[0] for path in source_ids if not path.endswith(".json")}
     for path in sorted(source_ids):
-        match = _DATA.fullmatch(path) if path.endswith(".json") else None
+        match = _DATA_FILE.fullmatch(path) if path.endswith(".json") else None
         if match is None or not (is_site or match["own"]):
             continue
         folder, _, name = match["of"].rpartition("/")
-        above = folder.rpartition("/")[2] if folder else root_name
+        parent_name = folder.rpartition("/")[2] if folder else root_name
         if match["of"] in posts:
-            yield match["of"], _of_file(path, read)
-        elif name == above:
-            yield f"{folder}/" if folder else "", _of_file(path, read)
+            yield match["of"], _read_data_file(path, read)
+        elif name == parent_name:
+            yield f"{folder}/" if folder else "", _read_data_file(path, read)
 
 
-def _of_quarto(source_ids: Collection[str], read: Read) -> Iterator[Scoped]:
+def _quarto_fields(source_ids: Collection[str], read: ReadFile) -> Iterator[ScopedFields]:
     for path in source_ids:
         if match := _QUARTO.fullmatch(path):
-            yield match["folder"], _of_file(path, read)
+            yield match["folder"], _read_data_file(path, read)
 
 
-def _of_jekyll(fields: Mapping[str, Any]) -> Iterator[Scoped]:
+def _jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFields]:
     """Yield Jekyll's defaults: longer paths take precedence, then entries that name a type."""
-    scoped: list[tuple[tuple[int, bool], Scoped]] = []
+    ranked_fields: list[tuple[tuple[int, bool], ScopedFields]] = []
     for entry in _entries(fields.get("defaults")):
-        scope = mapping(entry.get("scope"))
+        scope = as_mapping(entry.get("scope"))
         folder, kind = str(scope.get("path") or "").strip("/"), str(scope.get("type") or "")
-        said = _as_json(mapping(entry.get("values")))
-        before = f"{folder}/" if folder else ""
-        within = f"**/_{kind}/**" if kind and f"_{kind}" not in folder.split("/") else "**"
-        for pattern in dict.fromkeys((folder, before + within)):
-            if pattern and (pattern != folder or within == "**"):
-                scoped.append(((len(folder), bool(kind)), (_pattern(pattern), said)))
-    for name, one in mapping(fields.get("collections")).items():
-        if mapping(one).get("output") is False:
-            yield _pattern(f"**/_{name}/**"), _as_json({"published": False})
-    yield from (one for _, one in sorted(scoped, key=lambda one: one[0]))
+        values = _to_json(as_mapping(entry.get("values")))
+        prefix = f"{folder}/" if folder else ""
+        type_pattern = f"**/_{kind}/**" if kind and f"_{kind}" not in folder.split("/") else "**"
+        for pattern in dict.fromkeys((folder, prefix + type_pattern)):
+            if pattern and (pattern != folder or type_pattern == "**"):
+                ranked_fields.append(((len(folder), bool(kind)), (_to_regex(pattern), values)))
+    for name, options in as_mapping(fields.get("collections")).items():
+        if as_mapping(options).get("output") is False:
+            yield _to_regex(f"**/_{name}/**"), _to_json({"published": False})
+    yield from (one for _, one in sorted(ranked_fields, key=lambda one: one[0]))
 
 
-def _of_hugo(source_ids: Collection[str], read: Read, site: Site) -> Iterator[Scoped]:
+def _hugo_fields(source_ids: Collection[str], read: ReadFile, site: Site) -> Iterator[ScopedFields]:
     """Yield Hugo's cascades in reverse, since the first entry of a list that gives a field wins."""
     roots = [f"{folder}/" for folder in site.folders]
-    for entry in reversed(_entries(configuration(source_ids, read, layout="hugo").get("cascade"))):
+    for entry in reversed(
+        _entries(read_configuration(source_ids, read, layout="hugo").get("cascade"))
+    ):
         for root in roots:
-            yield from _cascade(entry, folder=root, root=root)
+            yield from _cascade_fields(entry, folder=root, root=root)
     sections = [match for path in source_ids if (match := _SECTION.fullmatch(path))]
     for match in sorted(sections, key=lambda one: (one["folder"].count("/"), one[0])):
         folder = match["folder"]
-        root = max((one for one in roots if folder.startswith(one)), key=len, default="")
+        root = max(
+            (candidate for candidate in roots if folder.startswith(candidate)), key=len, default=""
+        )
         try:
             text = read(match[0]).decode("utf-8-sig")
-            head = mapping(front_matter.split_front_matter(text)[0])
+            head = as_mapping(front_matter.split_front_matter(text)[0])
         except (OSError, ValueError):
             yield folder, ""
             continue
         for entry in reversed(_entries(head.get("cascade"))):
-            yield from _cascade(entry, folder=folder, root=root)
+            yield from _cascade_fields(entry, folder=folder, root=root)
 
 
-def _cascade(entry: Mapping[str, Any], *, folder: str, root: str) -> Iterator[Scoped]:
+def _cascade_fields(entry: Mapping[str, Any], *, folder: str, root: str) -> Iterator[ScopedFields]:
     """Yield one cascade; its target is a pattern for the posts' path below the content folder."""
-    target = mapping(entry.get("target") or entry.get("_target"))
+    target = as_mapping(entry.get("target") or entry.get("_target"))
     if "page" not in str(target.get("kind") or "page").strip("{}").split(","):
         return
     if target.get("environment", "production") != "production":
         return
-    said = _as_json({key: one for key, one in entry.items() if key not in {"target", "_target"}})
+    values = _to_json({key: one for key, one in entry.items() if key not in {"target", "_target"}})
     path = target.get("path")
-    yield (_pattern(root + path.strip("/")) if isinstance(path, str) else folder), said
+    yield (_to_regex(root + path.strip("/")) if isinstance(path, str) else folder), values
 
 
-def _pattern(wildcards: str) -> str:
+def _to_regex(wildcards: str) -> str:
     """Return a path with `*`, `**`, `?` and `{a,b}` as a regular expression beginning with `^`."""
-    return _PATTERN + "".join(map(_as_expression, _WILDCARDS.findall(wildcards)))
+    return _PATTERN_PREFIX + "".join(map(_wildcard_to_regex, _WILDCARDS.findall(wildcards)))
 
 
-def _as_expression(part: str) -> str:
+def _wildcard_to_regex(part: str) -> str:
     if part[0] == "{" and part[-1] == "}":
         return f"(?:{'|'.join(map(re.escape, part[1:-1].split(',')))})"
     known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
@@ -184,23 +197,23 @@ def _as_expression(part: str) -> str:
 def _entries(value: object) -> list[Mapping[str, Any]]:
     """Return the mappings of a value that is one mapping or a list of them."""
     listed = cast("list[object]", value) if isinstance(value, list) else [value]
-    return [one for one in map(mapping, listed) if one]
+    return [one for one in map(as_mapping, listed) if one]
 
 
-def _of_file(path: str, read: Read) -> str:
+def _read_data_file(path: str, read: ReadFile) -> str:
     parse = json.loads if path.endswith(".json") else yaml.safe_load
     try:
         parsed: object = parse(read(path).decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError):
         return ""
     is_mapping = isinstance(parsed, dict)
-    return _as_json(mapping(cast("object", parsed))) if is_mapping else ""
+    return _to_json(as_mapping(cast("object", parsed))) if is_mapping else ""
 
 
-def _as_json(fields: Mapping[str, Any]) -> str:
+def _to_json(fields: Mapping[str, Any]) -> str:
     """Return fields as JSON; dates become text, which is later parsed as a date again."""
-    named = {key.strip().lower(): one for key, one in fields.items()}
-    address = named.get("permalink")
+    lowercased = {key.strip().lower(): value for key, value in fields.items()}
+    address = lowercased.get("permalink")
     if isinstance(address, str) and _TEMPLATE.search(address):
-        del named["permalink"]
-    return json.dumps(named, default=str)
+        del lowercased["permalink"]
+    return json.dumps(lowercased, default=str)

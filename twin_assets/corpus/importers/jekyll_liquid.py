@@ -17,63 +17,63 @@ from dataclasses import dataclass, field
 
 from twin_assets.corpus.importers.code_regions import code_regions
 
-_MAX_TAG = 2_000
+_MAX_TAG_CHARACTERS = 2_000
 _RAW_MARK = re.compile(r"\{%-?\s*(?:end)?raw\s*-?%\}")
 _END_OF_RAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")
 _TAG = re.compile(r"\{%-?\s*(#|\w*)(.*?)-?%\}", re.DOTALL)
 _LITERAL = re.compile(r"\{\{-?\s*(?:\"([^\"]*)\"|'([^']*)')")
 _TEMPLATE = re.compile(r"\{[{%]")
 # Blocks whose contents are not printed as they are: a remark, or a list that the site generates.
-_NOT_PRINTED = frozenset({"comment", "for", "tablerow", "capture"})
+_UNPRINTED_BLOCKS = frozenset({"comment", "for", "tablerow", "capture"})
 _QUOTES = frozenset({"blockquote", "quote"})
 
 
 @dataclass
 class _Reader:
-    """The state kept across code: an open `raw`, an unprinted block, a quotation."""
+    """The state kept across code: an open `is_in_raw`, an unprinted block, a quotation."""
 
     markup: str
-    out: list[str] = field(default_factory=list[str])
-    raw: bool = False
-    unprinted: list[str] = field(default_factory=list[str])
-    quoted_from: int | None = None
+    parts: list[str] = field(default_factory=list[str])
+    is_in_raw: bool = False
+    open_unprinted_blocks: list[str] = field(default_factory=list[str])
+    quotation_start: int | None = None
 
     def keep(self, text: str) -> None:
-        if not self.unprinted:
-            self.out.append(text)
+        if not self.open_unprinted_blocks:
+            self.parts.append(text)
 
 
-def without_liquid(text: str, *, markup: str = "markdown") -> str:
+def remove_liquid(text: str, *, markup: str = "markdown") -> str:
     """Resolve the Liquid of a post's body (`markdown` or `html`); an unfinished tag stays."""
     if not _TEMPLATE.search(text):
         return text
     reader = _Reader(markup)
     for part, is_code in code_regions(text, markup=markup):
         if is_code:
-            reader.keep(_code(part))
+            reader.keep(_strip_raw_marks(part))
         else:
-            _read(reader, part)
+            _read_part(reader, part)
     _close_quotation(reader)
-    return "".join(reader.out)
+    return "".join(reader.parts)
 
 
-def _code(part: str) -> str:
+def _strip_raw_marks(part: str) -> str:
     """Return code without the `raw` marks that kept Jekyll from running it."""
     unwrapped = _RAW_MARK.sub("", part) if "raw" in part else part
     return re.sub(r"(\{%-?[ \t]*(?:end)?)codeblock\b", r"\1highlight", unwrapped)
 
 
-def _read(reader: _Reader, part: str) -> None:
+def _read_part(reader: _Reader, part: str) -> None:
     position = 0
     while True:
-        if reader.raw:
+        if reader.is_in_raw:
             position = _keep_raw(reader, part, position)
         match = _TEMPLATE.search(part, position)
         if match is None:
             break
         start = match.start()
         closing = "%}" if match[0] == "{%" else "}}"
-        end = part.find(closing, start + 2, start + _MAX_TAG)
+        end = part.find(closing, start + 2, start + _MAX_TAG_CHARACTERS)
         reader.keep(part[position:start])
         if end < 0:
             reader.keep(part[start : start + 2])
@@ -91,7 +91,7 @@ def _keep_raw(reader: _Reader, part: str, position: int) -> int:
     """Keep quoted code to the end of its block, or of this part; return the next position."""
     end = _END_OF_RAW.search(part, position)
     quoted = part[position : end.start() if end else len(part)]
-    reader.raw = end is None
+    reader.is_in_raw = end is None
     # Quoted template text in a sentence becomes a code span, which cleaning keeps. A block that
     # began in an earlier part (position 0) holds code blocks.
     span = quoted.strip()
@@ -104,28 +104,28 @@ def _keep_raw(reader: _Reader, part: str, position: int) -> int:
 def _read_tag(reader: _Reader, tag: str) -> None:
     match = _TAG.fullmatch(tag)
     name = match[1] if match else ""
-    closes = name[3:] if name.startswith("end") else ""
+    closed_block = name[3:] if name.startswith("end") else ""
     if name == "raw":
-        reader.raw = True
-    elif name in _NOT_PRINTED:
-        reader.unprinted.append(name)
-    elif closes in reader.unprinted:
-        while reader.unprinted.pop() != closes:
+        reader.is_in_raw = True
+    elif name in _UNPRINTED_BLOCKS:
+        reader.open_unprinted_blocks.append(name)
+    elif closed_block in reader.open_unprinted_blocks:
+        while reader.open_unprinted_blocks.pop() != closed_block:
             pass
-    elif name in _QUOTES and reader.quoted_from is None and not reader.unprinted:
-        reader.quoted_from = len(reader.out)
-    elif closes in _QUOTES:
+    elif name in _QUOTES and reader.quotation_start is None and not reader.open_unprinted_blocks:
+        reader.quotation_start = len(reader.parts)
+    elif closed_block in _QUOTES:
         _close_quotation(reader)
 
 
 def _close_quotation(reader: _Reader) -> None:
-    if reader.quoted_from is not None:
-        words = "".join(reader.out[reader.quoted_from :])
-        reader.out[reader.quoted_from :] = [as_quotation(words, markup=reader.markup)]
-        reader.quoted_from = None
+    if reader.quotation_start is not None:
+        words = "".join(reader.parts[reader.quotation_start :])
+        reader.parts[reader.quotation_start :] = [to_quotation(words, markup=reader.markup)]
+        reader.quotation_start = None
 
 
-def as_quotation(words: str, *, markup: str) -> str:
+def to_quotation(words: str, *, markup: str) -> str:
     """Mark somebody else's words as a quotation in Markdown or HTML."""
     if markup == "html":
         return f"<blockquote>{words}</blockquote>"

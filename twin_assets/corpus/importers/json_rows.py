@@ -18,41 +18,41 @@ from typing import Any, cast
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
 
-_ASSIGNED = re.compile(rb"\A[\w\s.]*=")
-_UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_ASSIGNMENT = re.compile(rb"\A[\w\s.]*=")
+_CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 MALFORMED = "malformed_row"
 """Reason for `Skipped`: a row that is not an object, or lacks a required field."""
 
 
-def document(archive: Archive, name: str, *, limit: int | None = None) -> Any:
+def load_document(archive: Archive, name: str, *, limit: int | None = None) -> Any:
     """Return a member's JSON, or the value a script assigns (`window.YTD.tweets.part0 = [ … ]`).
 
     Raises:
         MemberError: as `Archive.read`, or `torn` if it is not JSON.
     """
     body = archive.read(name, limit=limit)
-    written = _ASSIGNED.sub(b"", body.removeprefix(b"\xef\xbb\xbf"))
+    json_text = _ASSIGNMENT.sub(b"", body.removeprefix(b"\xef\xbb\xbf"))
     try:
-        return json.loads(written.rstrip(b"; \r\n\t"))
+        return json.loads(json_text.rstrip(b"; \r\n\t"))
     # RecursionError: brackets nested deeper than the interpreter's stack.
     except (ValueError, RecursionError) as error:
         raise MemberError(name, "torn") from error
 
 
-def rows(name: str, found: object) -> Iterator[dict[str, Any] | str]:
+def iter_rows(name: str, items: object) -> Iterator[dict[str, Any] | str]:
     """Yield the objects of a list in order, and `MALFORMED` for any other item.
 
     Raises:
         MemberError: `torn` if it is not a list.
     """
-    if not isinstance(found, list):
+    if not isinstance(items, list):
         raise MemberError(name, "torn")
-    for row in cast("list[object]", found):
+    for row in cast("list[object]", items):
         yield cast("dict[str, Any]", row) if isinstance(row, dict) else MALFORMED
 
 
-def member(row: object, *path: str) -> object:
+def get_member(row: object, *path: str) -> object:
     """Return `row[path[0]][path[1]]…`, or None if a step is missing or not an object."""
     value = row
     for name in path:
@@ -62,26 +62,26 @@ def member(row: object, *path: str) -> object:
     return value
 
 
-def string(row: object, *path: str) -> str:
+def get_string(row: object, *path: str) -> str:
     """Return a text member without lone surrogates and control characters, or "".
 
     A number counts as text: identifiers come as either.
     """
-    value = member(row, *path)
+    value = get_member(row, *path)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if abs(value) < 10**30 else ""
-    return _UNWANTED.sub("", value) if isinstance(value, str) else ""
+    return _CONTROL_CHARACTERS.sub("", value) if isinstance(value, str) else ""
 
 
-def objects(row: object, *path: str) -> list[dict[str, Any]]:
+def get_objects(row: object, *path: str) -> list[dict[str, Any]]:
     """Return the objects of a list member; other items are left out."""
-    value = member(row, *path)
+    value = get_member(row, *path)
     items = cast("list[object]", value) if isinstance(value, list) else []
     return [cast("dict[str, Any]", item) for item in items if isinstance(item, dict)]
 
 
-def strings(row: object, *path: str) -> list[str]:
+def get_strings(row: object, *path: str) -> list[str]:
     """Return the texts of a list member, or the one text in its place."""
-    value = member(row, *path)
+    value = get_member(row, *path)
     items = cast("list[object]", value) if isinstance(value, list) else [value]
-    return [_UNWANTED.sub("", item) for item in items if isinstance(item, str)]
+    return [_CONTROL_CHARACTERS.sub("", item) for item in items if isinstance(item, str)]

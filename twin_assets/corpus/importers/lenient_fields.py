@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from twin_assets.corpus.importers.visibility_rules import held_back_line
+from twin_assets.corpus.importers.visibility_rules import parse_hiding_line
 
 Parse = Callable[[str], object]
 """A strict parser of one entry, which raises `ValueError` or returns a mapping."""
@@ -27,24 +27,24 @@ _JSON_ENTRY = re.compile(r"[\"']?([\w .-]{1,60}?)[\"']?[ \t]*:(.*)")
 _ITEM = re.compile(r"[ \t]*-[ \t]+(.*)")
 
 
-def of_yaml(block: str, parse: Parse) -> dict[str, Any] | None:
+def parse_yaml(block: str, parse: Parse) -> dict[str, Any] | None:
     """Return the fields of a YAML block, or None if most of its lines are prose."""
-    return _of_lines(block, parse, _YAML_ENTRY)
+    return _parse_lines(block, parse, _YAML_ENTRY)
 
 
-def of_toml(block: str, parse: Parse) -> dict[str, Any] | None:
+def parse_toml(block: str, parse: Parse) -> dict[str, Any] | None:
     """Return the fields of a TOML block, tables as mappings, or None if most lines are prose."""
     parts = _TOML_TABLE.split(block)
     fields: dict[str, Any] = {}
     for name, part in zip(["", *parts[1::2]], parts[::2], strict=True):
-        read = _of_lines(part, parse, _TOML_ENTRY)
-        if read is None:
+        table = _parse_lines(part, parse, _TOML_ENTRY)
+        if table is None:
             return None
-        fields |= {name.strip(" \"'").lower(): read} if name else read
+        fields |= {name.strip(" \"'").lower(): table} if name else table
     return fields
 
 
-def of_json(text: str) -> tuple[dict[str, Any], int] | None:
+def parse_json(text: str) -> tuple[dict[str, Any], int] | None:
     """Return the fields of an object over several lines and its end; None if the end is missing or
     a line cannot be parsed.
     """
@@ -52,26 +52,26 @@ def of_json(text: str) -> tuple[dict[str, Any], int] | None:
     position = 0
     for number, line in enumerate(text.splitlines(keepends=True)):
         position += len(line)
-        bare = line.strip()
-        if number == 0 or not bare or bare.startswith("//"):
-            if number == 0 and bare != "{":
+        stripped = line.strip()
+        if number == 0 or not stripped or stripped.startswith("//"):
+            if number == 0 and stripped != "{":
                 return None
             continue
-        if bare == "}":
+        if stripped == "}":
             return fields, position
-        match = _JSON_ENTRY.fullmatch(bare.removesuffix(","))
+        match = _JSON_ENTRY.fullmatch(stripped.removesuffix(","))
         if match is None:
             return None
         try:
             fields[match[1].strip().lower()] = json.loads(match[2])
         except (ValueError, RecursionError):
-            fields[match[1].strip().lower()] = _unquoted(match[2])
+            fields[match[1].strip().lower()] = _strip_quotes(match[2])
     return None
 
 
-def _of_lines(block: str, parse: Parse, entry: re.Pattern[str]) -> dict[str, Any] | None:
+def _parse_lines(block: str, parse: Parse, entry: re.Pattern[str]) -> dict[str, Any] | None:
     entries: list[tuple[re.Match[str], list[str]]] = []
-    odd = 0
+    prose_lines = 0
     for line in block.splitlines():
         if not line.strip() or line.startswith("#"):
             continue
@@ -79,39 +79,39 @@ def _of_lines(block: str, parse: Parse, entry: re.Pattern[str]) -> dict[str, Any
         if match is not None:
             entries.append((match, []))
         elif entries:
-            odd += not line.startswith((" ", "\t", "-", "]", "}", '"', "'"))
+            prose_lines += not line.startswith((" ", "\t", "-", "]", "}", '"', "'"))
             entries[-1][1].append(line)
         else:
-            odd += 1
-    if odd > len(entries):
+            prose_lines += 1
+    if prose_lines > len(entries):
         return None
     fields: dict[str, Any] = {}
-    for match, below in entries:
-        for key, value in _of_entry(match, below, parse).items():
+    for match, continuation in entries:
+        for key, value in _parse_entry(match, continuation, parse).items():
             fields.setdefault(key, value)
     return fields
 
 
-def _of_entry(match: re.Match[str], below: list[str], parse: Parse) -> dict[str, Any]:
+def _parse_entry(match: re.Match[str], continuation: list[str], parse: Parse) -> dict[str, Any]:
     try:
-        parsed = parse("\n".join([match[0], *below]) + "\n")
+        parsed = parse("\n".join([match[0], *continuation]) + "\n")
     except ValueError:
         parsed = None
     if isinstance(parsed, dict) and parsed:
         return {str(key).strip().rstrip(":").lower(): value for key, value in parsed.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    said = _unquoted(match[3] or match[4] or "")
-    items = [item for line in below if (item := _ITEM.fullmatch(line))]
-    value: object = said
-    if not said and below and len(items) == len(below):
-        value = [_unquoted(item[1]) for item in items]
-    elif below:
-        value = " ".join([said, *(line.strip() for line in below)]).strip()
+    text = _strip_quotes(match[3] or match[4] or "")
+    items = [item for line in continuation if (item := _ITEM.fullmatch(line))]
+    value: object = text
+    if not text and continuation and len(items) == len(continuation):
+        value = [_strip_quotes(item[1]) for item in items]
+    elif continuation:
+        value = " ".join([text, *(line.strip() for line in continuation)]).strip()
     fields = {match[2].strip().lower(): value}
-    held = (one for line in below if (one := held_back_line(line)))
-    return fields | dict(held)
+    visibility_fields = (field for line in continuation if (field := parse_hiding_line(line)))
+    return fields | dict(visibility_fields)
 
 
-def _unquoted(value: str) -> str:
+def _strip_quotes(value: str) -> str:
     value = value.strip()
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         return value[1:-1].strip()

@@ -1,4 +1,4 @@
-"""Import LinkedIn's data export: posts (`Shares.csv`, `Shares_<id>.csv`) and `Articles/`.
+"""Import LinkedIn's data export: posts (`ReaderShares.csv`, `Shares_<id>.csv`) and `Articles/`.
 
 Scope: turning shares and articles into records.
 Out of scope: parsing the CSV (`linkedin_shares`). Messages, connections, comments and other
@@ -27,10 +27,10 @@ from typing import Any
 from urllib.parse import unquote
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
-from twin_assets.corpus.importers.foreign_html import inner_html, without_foreign_parts
+from twin_assets.corpus.importers.foreign_html import inner_html, remove_foreign_parts
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
-from twin_assets.corpus.importers.linkedin_shares import columns_of, decoded, share_rows
+from twin_assets.corpus.importers.linkedin_shares import read_columns, decode_csv, share_rows
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
@@ -43,10 +43,10 @@ _ARTICLE_HEAD = re.compile(rb"linkedin\.com/pulse/|<p class=\"(?:created|publish
 _URN = re.compile(r"urn:li:(share|ugcPost|activity|groupPost):(?:\d+-)?(\d+)")
 _HASHTAG = re.compile(r"\{hashtag\|\\?#\|([^}|]+)\}")
 _TAG = re.compile(r"(?<![\w&/])#(\w+)")
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?")
+_TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?")
 # https://www.unicode.org/charts/PDF/U1D400.pdf, and the letters that Unicode had before it.
-_STYLED = re.compile("[\U0001d400-\U0001d7ff\u210a-\u2113\u211b-\u211d\u212c-\u2134]+")
-_SHARES_LIMIT = 128 << 20
+_STYLED_LETTERS = re.compile("[\U0001d400-\U0001d7ff\u210a-\u2113\u211b-\u211d\u212c-\u2134]+")
+_MAX_SHARES_BYTES = 128 << 20
 _VISIBILITY = {
     "PUBLIC": "public",
     "MEMBER_NETWORK": "public",  # the export's value for every ordinary post
@@ -61,30 +61,30 @@ _SWALLOWED_ROW = re.compile(rf"\0|,(?:{'|'.join(_VISIBILITY)})\r?\n")
 
 
 def recognises(archive: Archive) -> bool:
-    """Return whether there is a `Shares.csv` with LinkedIn's columns or an article of its form."""
+    """Return whether there is a `ReaderShares.csv` with LinkedIn's columns or an article of its form."""
     if any(_SHARES_HEAD.search(archive.head(name)) for name in archive.candidates(_SHARES)):
         return True
-    articles = archive.matching(_ARTICLES)[:3]
+    articles = archive.names_matching(_ARTICLES)[:3]
     return any(_ARTICLE_HEAD.search(archive.head(name)) for name in articles)
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield every share and every article."""
-    author = _owner(archive)
+    author = _owner_name(archive)
     byline = "Profile.csv" if author else ""
     for name in archive.candidates(_SHARES):
         try:
-            text = decoded(archive.read(name, limit=_SHARES_LIMIT))
+            text = decode_csv(archive.read(name, limit=_MAX_SHARES_BYTES))
         except MemberError as error:
             yield Skipped(name, error.reason)
             continue
-        if not columns_of(text):
+        if not read_columns(text):
             # No row can be read without the header, so missing posts are not deleted ones.
             yield Skipped(name, "torn")
             continue
         rows = enumerate(share_rows(text), start=1)
         shares = [
-            _share(row, f"{name}:{number}", author=author, byline=byline, include=include)
+            _share_record(row, f"{name}:{number}", author=author, byline=byline, include=include)
             for number, row in rows
         ]
         if shares and all(
@@ -92,47 +92,51 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
         ):
             # No row has the columns that the header names, so the header is damaged.
             yield Skipped(name, "torn")
-        yield from _agreed(shares)
-    for name in archive.matching(_ARTICLES):
+        yield from _resolve_visibility(shares)
+    for name in archive.names_matching(_ARTICLES):
         try:
-            yield _article(archive.read(name), name, author=author, byline=byline, include=include)
+            yield _article_record(
+                archive.read(name), name, author=author, byline=byline, include=include
+            )
         except MemberError as error:
             yield Skipped(name, error.reason)
 
 
-def _agreed(shares: list[ExportRecord | Skipped]) -> Iterator[ExportRecord | Skipped]:
+def _resolve_visibility(shares: list[ExportRecord | Skipped]) -> Iterator[ExportRecord | Skipped]:
     """Yield the shares of one file; a post whose rows disagree about visibility becomes private.
 
     Damage that repeats a piece of the file joins a post's beginning with the end of another.
     """
-    authors: dict[str, str] = {}
+    visibility_by_id: dict[str, str] = {}
     for share in shares:
         if isinstance(share, ExportRecord):
-            before = authors.setdefault(share.source_id, share.visibility)
-            authors[share.source_id] = before if before == share.visibility else "private"
+            first_visibility = visibility_by_id.setdefault(share.source_id, share.visibility)
+            visibility_by_id[share.source_id] = (
+                first_visibility if first_visibility == share.visibility else "private"
+            )
     for share in shares:
         yield (
-            replace(share, visibility=authors[share.source_id])
+            replace(share, visibility=visibility_by_id[share.source_id])
             if isinstance(share, ExportRecord)
             else share
         )
 
 
-def _share(
+def _share_record(
     row: dict[str, str] | None,
-    where: str,
+    location: str,
     *,
     author: str,
     byline: str,
     include: frozenset[str],
 ) -> ExportRecord | Skipped:
     if row is None:
-        return Skipped(where, "malformed_row")
+        return Skipped(location, "malformed_row")
     link = unquote(row.get("ShareLink", ""))
     urn = _URN.search(link)
-    said_at = _moment(row.get("Date", ""))
-    if urn is None or (said_at is None and _time_in(urn[2]) is None):
-        return Skipped(where, "malformed_row")
+    column_time = _parse_time(row.get("Date", ""))
+    if urn is None or (column_time is None and _time_from_identifier(urn[2]) is None):
+        return Skipped(location, "malformed_row")
     source_id = f"{urn[1]}:{urn[2]}"
     if _SWALLOWED_ROW.search(row["ShareCommentary"]):
         return Skipped(source_id, "malformed_row")
@@ -154,13 +158,13 @@ def _share(
         kind="post",
         text=text,
         markup="text",
-        created_at=_time_in(urn[2]) or said_at,
+        created_at=_time_from_identifier(urn[2]) or column_time,
         visibility=visibility or "private",
         tags=tuple(dict.fromkeys(_TAG.findall(text))),
     )
 
 
-def _article(
+def _article_record(
     body: bytes, name: str, *, author: str, byline: str, include: frozenset[str]
 ) -> ExportRecord | Skipped:
     try:
@@ -174,12 +178,12 @@ def _article(
     title = " ".join(str(heading.text_content()).split()) if heading is not None else ""
     link = heading.find(".//a") if heading is not None else None
     url = str(link.get("href") or "").partition("?")[0] if link is not None else ""
-    moments = {kind: _said(root, kind) for kind in ("created", "published")}
+    times = {kind: _pop_date(root, kind) for kind in ("created", "published")}
     if heading is not None:
         heading.drop_tree()
-    if moments["published"] is None and "drafts" not in include:
+    if times["published"] is None and "drafts" not in include:
         return Skipped(name, "draft")
-    text = without_foreign_parts(inner_html(tree))
+    text = remove_foreign_parts(inner_html(tree))
     slug = url.rstrip("/").rpartition("/pulse/")[2] or name.rpartition("/")[2].rpartition(".")[0]
     if not str(root.text_content()).strip():
         return Skipped(name, "no_text")
@@ -189,12 +193,12 @@ def _article(
         url=url,
         author=author,
         byline=byline,
-        kind="article" if moments["published"] else "draft",
+        kind="article" if times["published"] else "draft",
         title=title,
         text=text,
         markup="html",
-        created_at=moments["published"] or moments["created"],
-        visibility="public" if moments["published"] else "private",
+        created_at=times["published"] or times["created"],
+        visibility="public" if times["published"] else "private",
     )
 
 
@@ -204,24 +208,24 @@ def _plain_letters(text: str) -> str:
     A tokenizer sees each of them as four bytes that occur in no word. Nothing else is changed: NFKC
     of a whole text would turn `½` into three characters.
     """
-    return _STYLED.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
+    return _STYLED_LETTERS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
 
 
-def _said(root: Any, kind: str) -> datetime | None:
+def _pop_date(root: Any, kind: str) -> datetime | None:
     """Remove `<p class="published">Published on 2019-05-08 15:10</p>` and return its time."""
     for element in root.iter("p"):
         if str(element.get("class") or "") == kind:
-            when = _moment(str(element.text_content()))
+            when = _parse_time(str(element.text_content()))
             element.drop_tree()
             return when
     return None
 
 
-def _owner(archive: Archive) -> str:
+def _owner_name(archive: Archive) -> str:
     """Return the first and last name from the owner's `Profile.csv`, or "" if there is none."""
-    for name in archive.matching(r"Profile\.csv"):
+    for name in archive.names_matching(r"Profile\.csv"):
         try:
-            rows = csv.DictReader(io.StringIO(decoded(archive.read(name, limit=1 << 20))))
+            rows = csv.DictReader(io.StringIO(decode_csv(archive.read(name, limit=1 << 20))))
             row = next(rows, dict[str, str]())
         except (MemberError, csv.Error):
             return ""  # the byline is lost, but the posts are still read
@@ -230,7 +234,7 @@ def _owner(archive: Archive) -> str:
     return ""
 
 
-def _time_in(identifier: str) -> datetime | None:
+def _time_from_identifier(identifier: str) -> datetime | None:
     """Return the time in a post's identifier, or None for the short ones from before 2012."""
     milliseconds = int(identifier[:20]) >> 22
     if not 1_325_376_000_000 <= milliseconds < 4_102_444_800_000:  # 2012 to 2100
@@ -238,16 +242,16 @@ def _time_in(identifier: str) -> datetime | None:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _moment(text: str) -> datetime | None:
-    match = _MOMENT.search(text)
+def _parse_time(text: str) -> datetime | None:
+    match = _TIMESTAMP.search(text)
     try:
         return datetime.fromisoformat(match[0]).replace(tzinfo=UTC) if match else None
     except ValueError:
         return None
 
 
-_IN_PART = RefusedExport(
+_PARTIAL_EXPORT = RefusedExport(
     ((r"Shares\.csv",), (r"Articles/Articles/.*\.html",), (r"Connections\.csv", r"Profile\.csv")),
     r"\A\W*Date,ShareLink,ShareCommentary|<a href=\"https://www\.linkedin\.com/pulse/",
 )
-IMPORTER = Importer(NAME, "LinkedIn data export", recognises, read, (_IN_PART,))
+IMPORTER = Importer(NAME, "LinkedIn data export", recognises, read, (_PARTIAL_EXPORT,))

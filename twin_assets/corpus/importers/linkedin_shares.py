@@ -1,4 +1,4 @@
-"""Parse `Shares.csv` of a LinkedIn export into rows by column name.
+"""Parse `ReaderShares.csv` of a LinkedIn export into rows by column name.
 
 Scope: repairing the file's deviations from RFC 4180.
 Out of scope: what a row means (`linkedin`).
@@ -25,9 +25,9 @@ _TIME = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?(?: UTC)?"
 _LINK = r'"?https?://[\w.]*linkedin\.com/'
 # A row: its time, or something short in its place, and then LinkedIn's address. Time and address
 # together also begin a row within a line, if the line end before them was damaged.
-_ROW = re.compile(rf'^(?:"?{_TIME}"?,|"?[^,"\n]{{0,40}}"?,{_LINK})|{_TIME},{_LINK}', re.M)
+_ROW_START = re.compile(rf'^(?:"?{_TIME}"?,|"?[^,"\n]{{0,40}}"?,{_LINK})|{_TIME},{_LINK}', re.M)
 _END_OF_ROW = re.compile(r',"?[A-Z_]+"?\n')  # ends with a word: an empty column may have lost it
-_PLAIN = re.compile(r"[A-Za-z_]*|https?://\S*")
+_PLAIN_VALUE = re.compile(r"[A-Za-z_]*|https?://\S*")
 # A post's address as a column; in prose a space follows the comma.
 _ADDRESS_COLUMN = re.compile(r'\burn(?:%3A|:)li(?:%3A|:)\w+(?:%3A|:)\d+"?,(?=\S)', re.IGNORECASE)
 # A quote that is not doubled, between two words without a space: it opens and closes nothing. Only
@@ -35,7 +35,7 @@ _ADDRESS_COLUMN = re.compile(r'\burn(?:%3A|:)li(?:%3A|:)\w+(?:%3A|:)\d+"?,(?=\S)
 _QUOTE_WITHIN_A_WORD = re.compile(r'(?<=[!-~])(?<![-("\[{/])"(?=[\w%:/])')
 
 
-def decoded(body: bytes) -> str:
+def decode_csv(body: bytes) -> str:
     """Decode UTF-8 with or without a byte order mark, else Windows-1252, with `\\n` line ends."""
     try:
         text = body.decode("utf-8-sig")
@@ -44,22 +44,22 @@ def decoded(body: bytes) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def columns_of(text: str) -> list[str]:
-    """Return the columns named in the first line, or [] if it is not a header of `Shares.csv`."""
+def read_columns(text: str) -> list[str]:
+    """Return the columns named in the first line, or [] if it is not a header of `ReaderShares.csv`."""
     head = text.lstrip("\n").partition("\n")[0]
     columns = [name.strip() for name in next(csv.reader([head]), list[str]())]
     return columns if "ShareCommentary" in columns and columns[0] == "Date" else []
 
 
 def share_rows(text: str) -> Iterator[dict[str, str] | None]:
-    """Yield the rows of `Shares.csv`, or None for one that cannot be parsed.
+    """Yield the rows of `ReaderShares.csv`, or None for one that cannot be parsed.
 
     Args:
         text: the decoded file, with a header that `columns_of` accepts.
     """
-    columns = columns_of(text)
+    columns = read_columns(text)
     rest = text.lstrip("\n").partition("\n")[2]
-    starts = [match.start() for match in _ROW.finditer(rest)]
+    starts = [match.start() for match in _ROW_START.finditer(rest)]
     if rest[: starts[0] if starts else None].strip():
         yield None  # the text before the first row is not a row
     for start, end in pairwise([*starts, len(rest)]):
@@ -67,17 +67,17 @@ def share_rows(text: str) -> Iterator[dict[str, str] | None]:
         if end == len(rest) and chunk.endswith(",") and not rest.endswith("\n"):
             yield None  # torn: its last column may be cut off
             continue
-        row = _row(chunk, columns)
+        row = _parse_row(chunk, columns)
         if row is None and (ending := _END_OF_ROW.search(chunk)):
             # The rest of a damaged row may follow a whole one.
-            whole = _row(chunk[: ending.end() - 1], columns)
-            if whole is not None:
-                yield whole
+            first_row = _parse_row(chunk[: ending.end() - 1], columns)
+            if first_row is not None:
+                yield first_row
         yield row
 
 
-def _row(chunk: str, columns: list[str]) -> dict[str, str] | None:
-    fields = _by_the_standard(chunk, len(columns)) or _from_both_ends(chunk, columns)
+def _parse_row(chunk: str, columns: list[str]) -> dict[str, str] | None:
+    fields = _parse_standard_csv(chunk, len(columns)) or _parse_from_both_ends(chunk, columns)
     if fields is None:
         return None
     row = dict(zip(columns, fields, strict=True))
@@ -85,11 +85,11 @@ def _row(chunk: str, columns: list[str]) -> dict[str, str] | None:
         return None
     import ftfy  # takes 0.1 s, and is needed only here
 
-    row["ShareCommentary"] = ftfy.fix_encoding(_joined(row["ShareCommentary"])).strip()
+    row["ShareCommentary"] = ftfy.fix_encoding(_join_paragraphs(row["ShareCommentary"])).strip()
     return row
 
 
-def _by_the_standard(chunk: str, count: int) -> list[str] | None:
+def _parse_standard_csv(chunk: str, count: int) -> list[str] | None:
     try:
         rows = list(csv.reader(io.StringIO(chunk, newline=""), strict=True))
     except csv.Error:
@@ -97,23 +97,23 @@ def _by_the_standard(chunk: str, count: int) -> list[str] | None:
     return rows[0] if len(rows) == 1 and len(rows[0]) == count else None
 
 
-def _from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
-    place = columns.index("ShareCommentary")
-    left: list[str] = []
-    for _ in range(place):
+def _parse_from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
+    commentary_index = columns.index("ShareCommentary")
+    leading: list[str] = []
+    for _ in range(commentary_index):
         value, comma, chunk = chunk.partition(",")
         if not comma:
             return None
-        left.append(value.strip('"'))
-    right: list[str] = []
-    for _ in columns[place + 1 :]:
+        leading.append(value.strip('"'))
+    trailing: list[str] = []
+    for _ in columns[commentary_index + 1 :]:
         opening = chunk.rfind(',"', 0, len(chunk) - 1) if chunk.endswith('"') else chunk.rfind(",")
         if opening < 0:
             return None
         value = chunk[opening + 1 :].strip('"')
-        if not _PLAIN.fullmatch(value):
+        if not _PLAIN_VALUE.fullmatch(value):
             return None
-        right.insert(0, value)
+        trailing.insert(0, value)
         chunk = chunk[:opening]
     chunk = chunk.strip()
     if not _is_one_commentary(chunk):
@@ -121,21 +121,21 @@ def _from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
     if len(chunk) > 1 and chunk[0] == chunk[-1] == '"':
         chunk = chunk[1:-1]
     # Left as written: inner quotes are doubled unless the paragraphs are joined below.
-    return [*left, chunk if _paragraphs(chunk) else chunk.replace('""', '"'), *right]
+    return [*leading, chunk if _quoted_paragraphs(chunk) else chunk.replace('""', '"'), *trailing]
 
 
-def _is_one_commentary(written: str) -> bool:
+def _is_one_commentary(raw_text: str) -> bool:
     """Return whether the quotes are those of one text, in any of LinkedIn's ways of writing it.
 
     Quotes come in pairs; a comma or a line end is within quotes; the text's own quotes are all
     doubled or none is, and a quote that is not doubled is at the edge of a word.
     """
-    if written.count('"') % 2:
+    if raw_text.count('"') % 2:
         return False
-    quoted = len(written) > 1 and written[0] == written[-1] == '"'
+    quoted = len(raw_text) > 1 and raw_text[0] == raw_text[-1] == '"'
     if not quoted:
-        return "," not in written and "\n" not in written
-    inner = written[1:-1]
+        return "," not in raw_text and "\n" not in raw_text
+    inner = raw_text[1:-1]
     for line in re.split(r'"\n"', inner):
         bare = '"' in line.replace('""', "")
         if bare and ('""' in line or _QUOTE_WITHIN_A_WORD.search(line)):
@@ -143,13 +143,13 @@ def _is_one_commentary(written: str) -> bool:
     return True
 
 
-def _joined(commentary: str) -> str:
+def _join_paragraphs(commentary: str) -> str:
     """Return the commentary with its line breaks inside."""
-    paragraphs = _paragraphs(commentary)
+    paragraphs = _quoted_paragraphs(commentary)
     return commentary if paragraphs is None else "\n".join(paragraphs)
 
 
-def _paragraphs(commentary: str) -> list[str] | None:
+def _quoted_paragraphs(commentary: str) -> list[str] | None:
     """Return the lines of a commentary that is quoted line by line, or None if it is not.
 
     Every line break is between two quotes, and the rest of each line has whole pairs of quotes (`He

@@ -20,12 +20,12 @@ from typing import Any, cast
 
 from twin_assets.corpus.importers import json_rows
 from twin_assets.corpus.importers.archive import Archive, MemberError
-from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
-from twin_assets.corpus.importers.front_matter import moment
+from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
+from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
-from twin_assets.corpus.importers.json_rows import member, objects, string, strings
+from twin_assets.corpus.importers.json_rows import get_member, get_objects, get_string, get_strings
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
-from twin_assets.corpus.importers.threads import first_of_thread
+from twin_assets.corpus.importers.threads import thread_roots
 
 NAME = "mastodon"
 
@@ -34,7 +34,7 @@ _PUBLIC = frozenset({"https://www.w3.org/ns/activitystreams#Public", "as:Public"
 _MENTIONS = re.compile(
     r'\A(<p>)?(?:\s*<span class="h-card"[^<>]*><a [^<>]*>@<span>[^<>]*</span></a></span>)+\s*'
 )
-_POSTS = frozenset({"Note", "Article", "Question", "Page"})
+_POST_TYPES = frozenset({"Note", "Article", "Question", "Page"})
 _OPT_INS: Mapping[str, frozenset[str]] = {
     # An opt-in to posts for followers includes public posts that were not announced.
     "unlisted": frozenset({"followers", "private"}),
@@ -53,107 +53,114 @@ class _Post:
     address: str
     html: str
     record: ExportRecord
-    answers: str
+    in_reply_to: str
 
 
 def recognises(archive: Archive) -> bool:
     """Return whether there is an `outbox.json` that is a collection of activities."""
-    return bool(_outboxes(archive))
+    return bool(_list_outboxes(archive))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield public posts, threads joined; `include` may hold `followers` and `replies`."""
     posts: dict[str, _Post] = {}
-    for name in _outboxes(archive):
+    for name in _list_outboxes(archive):
         try:
-            outbox = json_rows.document(archive, name)
-            rows = [*json_rows.rows(name, member(outbox, "orderedItems"))]
+            outbox = json_rows.load_document(archive, name)
+            rows = [*json_rows.iter_rows(name, get_member(outbox, "orderedItems"))]
         except MemberError as error:
             yield Skipped(name, error.reason)
             continue
-        actor = _actor(archive, beside=name)
+        actor = _read_actor(archive, outbox_name=name)
         for number, row in enumerate(rows):
-            where = f"{name}#{number}"
-            post = Skipped(where, row) if isinstance(row, str) else _post(row, actor, where=where)
+            location = f"{name}#{number}"
+            post = (
+                Skipped(location, row)
+                if isinstance(row, str)
+                else _parse_post(row, actor, location=location)
+            )
             if isinstance(post, Skipped):
                 yield post
             elif post.address in posts:
                 yield Skipped(post.address, "duplicate")
             else:
                 posts[post.address] = post
-    yield from _records(posts, include)
+    yield from _thread_records(posts, include)
 
 
-def _outboxes(archive: Archive) -> list[str]:
-    beside = bool(archive.matching(r"actor\.json"))
+def _list_outboxes(archive: Archive) -> list[str]:
+    has_actor = bool(archive.names_matching(r"actor\.json"))
     return [
         name
         for name in archive.candidates(r"outbox\.json")[:10]
-        if _OUTBOX.match(archive.head(name)) or (beside and name.endswith("outbox.json"))
+        if _OUTBOX.match(archive.head(name)) or (has_actor and name.endswith("outbox.json"))
     ]
 
 
-def _actor(archive: Archive, *, beside: str) -> _Actor:
+def _read_actor(archive: Archive, *, outbox_name: str) -> _Actor:
     """Return the outbox's owner, from the `actor.json` in the same folder."""
-    name = beside.rpartition("/")[0]
+    name = outbox_name.rpartition("/")[0]
     name = f"{name}/actor.json" if name else "actor.json"
     if name not in archive.names():
         return _Actor()
     try:
-        document = json_rows.document(archive, name, limit=1 << 20)
+        document = json_rows.load_document(archive, name, limit=1 << 20)
     except MemberError:
         return _Actor()
     return _Actor(
-        string(document, "id"), string(document, "name") or string(document, "preferredUsername")
+        get_string(document, "id"),
+        get_string(document, "name") or get_string(document, "preferredUsername"),
     )
 
 
-def _post(row: dict[str, Any], actor: _Actor, *, where: str) -> _Post | Skipped:
-    where = string(row, "id") or where
-    kind = string(row, "type")
+def _parse_post(row: dict[str, Any], actor: _Actor, *, location: str) -> _Post | Skipped:
+    location = get_string(row, "id") or location
+    kind = get_string(row, "type")
     if kind == "Announce":
-        return Skipped(where, "boost")
+        return Skipped(location, "boost")
     if kind != "Create" or not isinstance(row.get("object"), dict):
-        return Skipped(where, "not_a_post" if kind and kind != "Create" else json_rows.MALFORMED)
+        return Skipped(location, "not_a_post" if kind and kind != "Create" else json_rows.MALFORMED)
     note: dict[str, Any] = row["object"]
-    address = string(note, "id")
+    address = get_string(note, "id")
     if not address or not isinstance(note.get("content"), str):
-        return Skipped(address or where, json_rows.MALFORMED)
-    if string(note, "type") not in _POSTS:
+        return Skipped(address or location, json_rows.MALFORMED)
+    if get_string(note, "type") not in _POST_TYPES:
         return Skipped(address, "not_a_post")
-    writer = string(note, "attributedTo") or string(row, "actor")
+    writer = get_string(note, "attributedTo") or get_string(row, "actor")
     if actor.address and writer and writer != actor.address:
         return Skipped(address, "foreign_author")
-    answers = string(note, "inReplyTo")
-    own = writer or actor.address
-    title = string(note, "name") or string(note, "summary")
-    html = without_foreign_parts(string(note, "content"))
+    in_reply_to = get_string(note, "inReplyTo")
+    account = writer or actor.address
+    title = get_string(note, "name") or get_string(note, "summary")
+    html = remove_foreign_parts(get_string(note, "content"))
     record = ExportRecord(
         source=NAME,
         source_id=re.sub(r"\Ahttps?://", "", address) or address,
         text=html,
-        kind="reply" if answers and not (own and answers.startswith(own + "/")) else "post",
-        title=plain_words(title),
-        url=string(note, "url") or address,
+        kind="reply"
+        if in_reply_to and not (account and in_reply_to.startswith(account + "/"))
+        else "post",
+        title=plain_text(title),
+        url=get_string(note, "url") or address,
         author=actor.name,
         byline="actor.json" if actor.name else "",
         markup="html",
         language=_language(note),
-        created_at=moment(string(note, "published") or string(row, "published")),
-        updated_at=moment(string(note, "updated")),
+        created_at=parse_datetime(get_string(note, "published") or get_string(row, "published")),
+        updated_at=parse_datetime(get_string(note, "updated")),
         visibility=_visibility(note if "to" in note else row),
         tags=tuple(
-            string(tag, "name").lstrip("#")
-            for tag in objects(note, "tag")
-            if string(tag, "type") == "Hashtag"
+            get_string(tag, "name").lstrip("#")
+            for tag in get_objects(note, "tag")
+            if get_string(tag, "type") == "Hashtag"
         ),
     )
-    return _Post(address, html, record, answers)
+    return _Post(address, html, record, in_reply_to)
 
 
-def _visibility(addressed: Mapping[str, Any]) -> str:
+def _visibility(activity: Mapping[str, Any]) -> str:
     """Return who may read a post; a message to named people is `private`."""
-    to, copy = set(strings(addressed, "to")), set(strings(addressed, "cc"))
+    to, copy = set(get_strings(activity, "to")), set(get_strings(activity, "cc"))
     if to & _PUBLIC:
         return "public"
     if copy & _PUBLIC:
@@ -163,37 +170,39 @@ def _visibility(addressed: Mapping[str, Any]) -> str:
 
 def _language(note: Mapping[str, Any]) -> str:
     """Return the language of `contentMap` if it has exactly one, or ""."""
-    content = member(note, "contentMap")
+    content = get_member(note, "contentMap")
     names = list(cast("dict[str, object]", content)) if isinstance(content, dict) else []
     return names[0] if len(names) == 1 and names[0] != "und" else ""
 
 
-def _records(
+def _thread_records(
     posts: Mapping[str, _Post], include: frozenset[str]
 ) -> Iterator[ExportRecord | Skipped]:
     """Yield one record per thread: the first post sets its kind, each post its own visibility."""
-    parents = {address: post.answers for address, post in posts.items()}
+    parents = {address: post.in_reply_to for address, post in posts.items()}
     # A post that continues the author's reply to somebody is part of that reply.
-    answers_of = {address: posts[root] for address, root in first_of_thread(parents).items()}
-    texts: dict[str, str] = {}
+    root_posts = {address: posts[root] for address, root in thread_roots(parents).items()}
+    allowed_parents: dict[str, str] = {}
     for address, post in posts.items():
-        if not _allowed(post.record, include):
+        if not _is_allowed(post.record, include):
             yield Skipped(address, post.record.visibility)
-        elif answers_of[address].record.kind == "reply" and "replies" not in include:
+        elif root_posts[address].record.kind == "reply" and "replies" not in include:
             yield Skipped(address, "reply")
         else:
-            texts[address] = post.answers
+            allowed_parents[address] = post.in_reply_to
     threads: dict[str, list[_Post]] = defaultdict(list)
-    first = first_of_thread(texts)
-    for address in sorted(texts, key=lambda address: (_order(posts[address]), address)):
-        threads[first[address]].append(posts[address])
+    roots = thread_roots(allowed_parents)
+    for address in sorted(
+        allowed_parents, key=lambda address: (_sort_time(posts[address]), address)
+    ):
+        threads[roots[address]].append(posts[address])
     for root, members in threads.items():
-        record, answers = posts[root].record, posts[root].answers
+        record, parent = posts[root].record, posts[root].in_reply_to
         html = "\n".join(
             _MENTIONS.sub(r"\1", post.html) if record.kind == "reply" else post.html
             for post in members
         )
-        if not plain_words(html):
+        if not plain_text(html):
             yield from (Skipped(post.address, "no_text") for post in members)
             continue
         yield from (
@@ -202,28 +211,28 @@ def _records(
         yield replace(
             record,
             text=html,
-            updated_at=max(filter(None, map(_changed, members)), default=None),
-            parent_id=posts[answers].record.source_id if answers in posts else "",
+            updated_at=max(filter(None, map(_updated_at, members)), default=None),
+            parent_id=posts[parent].record.source_id if parent in posts else "",
             tags=tuple(dict.fromkeys(tag for post in members for tag in post.record.tags if tag)),
         )
 
 
-def _allowed(record: ExportRecord, include: frozenset[str]) -> bool:
+def _is_allowed(record: ExportRecord, include: frozenset[str]) -> bool:
     if record.visibility == "public":
         return True
     return bool(_OPT_INS.get(record.visibility, frozenset()) & include)
 
 
-def _order(post: _Post) -> float:
+def _sort_time(post: _Post) -> float:
     return post.record.created_at.timestamp() if post.record.created_at else 0.0
 
 
-def _changed(post: _Post) -> datetime | None:
+def _updated_at(post: _Post) -> datetime | None:
     return post.record.updated_at
 
 
-_IN_PART = RefusedExport(
+_PARTIAL_EXPORT = RefusedExport(
     ((r"outbox\.json", r"actor\.json"),),
     r"\A\s*\{.{0,400}activitystreams.{0,4000}\"(?:OrderedCollection|Person)\"",
 )
-IMPORTER = Importer(NAME, "Mastodon archive", recognises, read, (_IN_PART,))
+IMPORTER = Importer(NAME, "Mastodon archive", recognises, read, (_PARTIAL_EXPORT,))

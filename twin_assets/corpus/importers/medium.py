@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
-from twin_assets.corpus.importers.foreign_html import inner_html, without_foreign_parts
-from twin_assets.corpus.importers.front_matter import moment
+from twin_assets.corpus.importers.foreign_html import inner_html, remove_foreign_parts
+from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
@@ -28,86 +28,91 @@ NAME = "medium"
 
 _PAGE = r"(?:\d{4}-\d\d-\d\d|draft)_.*-[0-9a-f]{8,14}\.html"
 _IDENTIFIER = re.compile(r"-([0-9a-f]{8,14})(?:\.html)?$")
-_MARKS = (b'class="h-entry"', b'class="p-name"', b'data-field="body"')
-_DROPPED = frozenset(
+_PAGE_MARKERS = (b'class="h-entry"', b'class="p-name"', b'data-field="body"')
+_DROPPED_CLASSES = frozenset(
     # the repeated title; cards and frames that show other people's pages
     {"graf--title", "graf--mixtapeEmbed", "graf--iframe", "section-divider", "js-mixtapeImage"}
 )
-_MAX_RESPONSE = 300
+_MAX_RESPONSE_WORDS = 300
 """Words. Responses have no title of their own, and Medium adds a subtitle only to stories."""
 
 
 def recognises(archive: Archive) -> bool:
     """Return whether a page with a story's name is an `h-entry` with Medium's fields."""
-    return any(_is_page(archive, name) for name in _pages(archive)[:5])
+    return any(_is_page(archive, name) for name in _list_pages(archive)[:5])
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield every page of the export."""
-    for name in _pages(archive):
+    for name in _list_pages(archive):
         try:
             body = archive.read(name, limit=MAX_POST_BYTES)
-            yield _story(decode(body, markup="html"), name, include=include)
+            yield _story_record(decode(body, markup="html"), name, include=include)
         except (MemberError, UnreadablePostError) as error:
             yield Skipped(name, error.reason)
 
 
-def _pages(archive: Archive) -> list[str]:
+def _list_pages(archive: Archive) -> list[str]:
     if archive.kind == "file":
         return list(archive.names())
-    return sorted({*archive.matching(_PAGE), *archive.matching(r"posts/[^/]*\.html")})
+    return sorted({*archive.names_matching(_PAGE), *archive.names_matching(r"posts/[^/]*\.html")})
 
 
 def _is_page(archive: Archive, name: str) -> bool:
     head = archive.head(name)
-    return all(mark in head for mark in _MARKS)
+    return all(mark in head for mark in _PAGE_MARKERS)
 
 
-def _story(page: str, name: str, *, include: frozenset[str]) -> ExportRecord | Skipped:
+def _story_record(page: str, name: str, *, include: frozenset[str]) -> ExportRecord | Skipped:
     tree = parse_html(page)
-    body = None if tree is None else _first(tree, "e-content")
+    body = None if tree is None else _find_by_class(tree, "e-content")
     if tree is None or body is None:
         return Skipped(name, "not_a_post")
-    title = _text_of(_first(tree, "p-name"))
-    author, published = _first(tree, "p-author"), _first(tree, "dt-published")
-    canonical = _first(tree, "p-canonical")
-    draft = published is None or name.rsplit("/", 1)[-1].startswith("draft_")
-    response = not draft and _is_response(tree, body, title=title)
-    if draft and "drafts" not in include:
+    title = _element_text(_find_by_class(tree, "p-name"))
+    author, published = _find_by_class(tree, "p-author"), _find_by_class(tree, "dt-published")
+    canonical = _find_by_class(tree, "p-canonical")
+    is_draft = published is None or name.rsplit("/", 1)[-1].startswith("draft_")
+    is_response = not is_draft and _is_response(tree, body, title=title)
+    if is_draft and "drafts" not in include:
         return Skipped(name, "draft")
-    if response and "replies" not in include:
+    if is_response and "replies" not in include:
         return Skipped(name, "reply")
     for element in list(body.iter()):
-        if isinstance(element.tag, str) and _DROPPED & set(element.classes):
+        if isinstance(element.tag, str) and _DROPPED_CLASSES & set(element.classes):
             element.drop_tree()
-    text = without_foreign_parts(inner_html(body))
-    if not _text_of(body):
+    text = remove_foreign_parts(inner_html(body))
+    if not _element_text(body):
         return Skipped(name, "no_text")
     url = str(canonical.get("href") or "") if canonical is not None else ""
     return ExportRecord(
         source=NAME,
         source_id=_identifier(name, url),
         url=url,
-        author=_text_of(author),
-        byline="p-author" if _text_of(author) else "",
-        kind="draft" if draft else "reply" if response else "article",
-        title="" if response else title,
+        author=_element_text(author),
+        byline="p-author" if _element_text(author) else "",
+        kind="draft" if is_draft else "reply" if is_response else "article",
+        title="" if is_response else title,
         text=text,
         markup="html",
-        created_at=None if published is None else moment(str(published.get("datetime") or "")),
-        visibility="private" if draft else "public",
+        created_at=None
+        if published is None
+        else parse_datetime(str(published.get("datetime") or "")),
+        visibility="private" if is_draft else "public",
     )
 
 
 def _is_response(tree: Any, body: Any, *, title: str) -> bool:
     """Return whether a page comments on a story: short, untitled, without a story's subtitle."""
-    if _first(tree, "p-summary") is not None or _first(body, "graf--title") is not None:
+    if (
+        _find_by_class(tree, "p-summary") is not None
+        or _find_by_class(body, "graf--title") is not None
+    ):
         return False
     if any(body.iter("h1", "h2", "h3", "h4")):
         return False
-    text = _text_of(body)
+    text = _element_text(body)
     named_by_its_words = text.startswith(title.rstrip("…. ")[:40])
-    return named_by_its_words and len(text.split()) <= _MAX_RESPONSE
+    return named_by_its_words and len(text.split()) <= _MAX_RESPONSE_WORDS
 
 
 def _identifier(name: str, url: str) -> str:
@@ -117,16 +122,16 @@ def _identifier(name: str, url: str) -> str:
     return name.rsplit("/", 1)[-1].removesuffix(".html")
 
 
-def _first(tree: Any, name: str) -> Any:
+def _find_by_class(tree: Any, name: str) -> Any:
     """Return the first element with this class, or None."""
     return next(iter(tree.find_class(name)), None)
 
 
-def _text_of(element: Any) -> str:
+def _element_text(element: Any) -> str:
     return "" if element is None else " ".join(str(element.text_content()).split())
 
 
-_IN_PART = RefusedExport(
+_PARTIAL_EXPORT = RefusedExport(
     (
         (r"(?:\d{4}-\d\d-\d\d|draft)_.*-[0-9a-f]{10,12}\.html",),
         (r"posts/.*-[0-9a-f]{10,12}\.html", r"profile/profile\.html"),
@@ -134,4 +139,4 @@ _IN_PART = RefusedExport(
     ),
     r"Exported from <a href=\"https://medium\.com|class=\"[^\"]*graf graf--p[ \"]",
 )
-IMPORTER = Importer(NAME, "Medium export", recognises, read, (_IN_PART,))
+IMPORTER = Importer(NAME, "Medium export", recognises, read, (_PARTIAL_EXPORT,))

@@ -29,10 +29,10 @@ from typing import IO, Self
 
 from twin_resources.errors import TwinError
 
-_PIECE = 1 << 16
+_PIECE_BYTES = 1 << 16
 # Names that are safe, visible and the same in every Unicode form, as most are.
-_PLAIN = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*)*", re.ASCII)
-TORN = (
+_PLAIN_NAME = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*)*", re.ASCII)
+READ_ERRORS = (
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
@@ -66,13 +66,13 @@ class ArchiveLimits:
     ratio: int = 200
 
 
-RATIO_COUNTS_FROM = 16 << 20
+MIN_RATIO_BYTES = 16 << 20
 
 
 class MemberError(ValueError):
     """A member cannot be read; `reason` is the word for `Skipped`.
 
-    Reasons are `missing`, `too_large`, `too_compressed`, and `unreadable` or `torn` for a failed
+    Reasons are `missing`, `body_too_large`, `too_compressed`, and `unreadable` or `torn` for a failed
     read.
     """
 
@@ -82,10 +82,10 @@ class MemberError(ValueError):
         super().__init__(f"{name}: {reason}")
 
 
-UNREAD = frozenset({"unreadable", "torn"})
+RETRYABLE_REASONS = frozenset({"unreadable", "torn"})
 """Reasons why a member, or its rest, was not read; another try may find more."""
 
-FAILED_READS = UNREAD | {"malformed_row"}
+FAILED_READS = RETRYABLE_REASONS | {"malformed_row"}
 """Reasons after which no post counts as deleted: a failed read is not an empty one.
 
 A malformed row cannot be identified, so it may be any missing post.
@@ -106,9 +106,9 @@ class Archive(ABC):
 
     kind = "archive"
 
-    def __init__(self, path: Path, *, bounds: ArchiveLimits) -> None:
+    def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
         self.path = path
-        self.bounds = bounds
+        self.bounds = limits
         self.refused: Counter[str] = Counter()
         self.written_at = 0.0
         self._sizes: dict[str, int] = {}
@@ -131,17 +131,17 @@ class Archive(ABC):
         """
         return tuple(sorted(self._sizes))
 
-    def matching(self, pattern: str) -> list[str]:
+    def names_matching(self, pattern: str) -> list[str]:
         """Return names whose end, from the start of a path part, matches the regular expression.
 
-        `Shares\\.csv` finds `Shares.csv` and `ada-2024/Shares.csv`; case is ignored.
+        `Shares\\.csv` finds `ReaderShares.csv` and `ada-2024/Shares.csv`; case is ignored.
         """
-        wanted = re.compile(rf"(?:.*/)?(?:{pattern})", re.IGNORECASE)
-        return [name for name in self.names() if wanted.fullmatch(name)]
+        expression = re.compile(rf"(?:.*/)?(?:{pattern})", re.IGNORECASE)
+        return [name for name in self.names() if expression.fullmatch(name)]
 
     def candidates(self, pattern: str) -> Sequence[str]:
         """Return the `matching` names, or else a single file whatever its name."""
-        return self.matching(pattern) or (self.names() if self.kind == "file" else ())
+        return self.names_matching(pattern) or (self.names() if self.kind == "file" else ())
 
     def size(self, name: str) -> int:
         """Return a member's expanded size in bytes.
@@ -158,7 +158,7 @@ class Archive(ABC):
 
         Args:
             name: the member's name.
-            limit: size above which a member is `too_large`; None means
+            limit: size above which a member is `body_too_large`; None means
                 `ArchiveLimits.member_bytes`.
 
         Raises:
@@ -170,22 +170,22 @@ class Archive(ABC):
             raise MemberError(name, "too_large")
         return b"".join(self.pieces(name, limit=limit))
 
-    def head(self, name: str, *, count: int = _PIECE) -> bytes:
+    def head(self, name: str, *, count: int = _PIECE_BYTES) -> bytes:
         """Return the first `count` bytes of a member, or b"" if it cannot be read.
 
         Reading the member whole reports the error.
         """
-        read = bytearray()
+        content = bytearray()
         try:
             for piece in self.pieces(name):
-                read += piece
-                if len(read) >= count:
+                content += piece
+                if len(content) >= count:
                     break
         except MemberError:
             return b""
-        return bytes(read[:count])
+        return bytes(content[:count])
 
-    def ends(self, name: str) -> bytes:
+    def first_and_last_bytes(self, name: str) -> bytes:
         """Return the first 64 KiB of a member, and the last 64 KiB if it is a plain file on disk.
 
         Raises:
@@ -194,13 +194,13 @@ class Archive(ABC):
         size = self.size(name)
         try:
             with self._open(name) as stream:
-                end = stream.read(_PIECE)
+                end = stream.read(_PIECE_BYTES)
                 if self.kind not in {"folder", "file"}:
                     return end
-                if size > 2 * _PIECE:
-                    stream.seek(-_PIECE, os.SEEK_END)
-                return end + stream.read(_PIECE)
-        except TORN as error:
+                if size > 2 * _PIECE_BYTES:
+                    stream.seek(-_PIECE_BYTES, os.SEEK_END)
+                return end + stream.read(_PIECE_BYTES)
+        except READ_ERRORS as error:
             raise MemberError(name, "unreadable" if self.kind == "folder" else "torn") from error
 
     def pieces(self, name: str, *, limit: int | None = None) -> Iterator[bytes]:
@@ -211,22 +211,24 @@ class Archive(ABC):
         """
         limit = self.bounds.member_bytes if limit is None else limit
         size = self.size(name)
-        if size > RATIO_COUNTS_FROM and size > self._packed_size(name) * self.bounds.ratio:
+        if size > MIN_RATIO_BYTES and size > self._packed_size(name) * self.bounds.ratio:
             raise MemberError(name, "too_compressed")
         total = 0
         try:
             with self._open(name) as stream:
-                while piece := stream.read(_PIECE):
+                while piece := stream.read(_PIECE_BYTES):
                     total += len(piece)
                     self._read_bytes += len(piece)
                     if total > limit:
                         raise MemberError(name, "too_large")
                     if self._read_bytes > self.bounds.read_bytes:
-                        raise self._too_much(f"more than {self.bounds.read_bytes:,} bytes of posts")
+                        raise self._limit_error(
+                            f"more than {self.bounds.read_bytes:,} bytes of posts"
+                        )
                     yield piece
         except MemberError:
             raise
-        except TORN as error:
+        except READ_ERRORS as error:
             raise MemberError(name, "unreadable" if self.kind == "folder" else "torn") from error
 
     def digest(self) -> str:
@@ -239,7 +241,7 @@ class Archive(ABC):
             with self.path.open("rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
-            raise not_readable(self.path, str(error)) from error
+            raise unreadable_error(self.path, str(error)) from error
 
     def close(self) -> None:
         """Close what is open; closing twice does nothing."""
@@ -252,9 +254,9 @@ class Archive(ABC):
         """Return a member's packed size, or its expanded size where the container records none."""
         return self.size(name)
 
-    def _add(self, raw_name: str, size: int, written_at: float) -> str:
+    def _add_member(self, raw_name: str, size: int, written_at: float) -> str:
         """List a regular file; return its name, or "" if it is refused or hidden."""
-        name = raw_name if _PLAIN.fullmatch(raw_name) else self._safe(raw_name)
+        name = raw_name if _PLAIN_NAME.fullmatch(raw_name) else self._safe_name(raw_name)
         if not name or name.partition("/")[0] == "__MACOSX":
             return ""
         if name in self._sizes:
@@ -263,10 +265,10 @@ class Archive(ABC):
         self._sizes[name] = size
         self.written_at = max(self.written_at, written_at)
         if len(self._sizes) > self.bounds.members:
-            raise self._too_much(f"more than {self.bounds.members:,} files")
+            raise self._limit_error(f"more than {self.bounds.members:,} files")
         return name
 
-    def _safe(self, raw_name: str) -> str:
+    def _safe_name(self, raw_name: str) -> str:
         """Return the name as it is listed, or "" if it is refused or hidden."""
         name = unicodedata.normalize("NFC", raw_name.replace("\\", "/"))
         name = name.encode("utf-8", "backslashreplace").decode()
@@ -278,7 +280,7 @@ class Archive(ABC):
             return ""
         return "/".join(parts)
 
-    def _too_much(self, found: str) -> TwinError:
+    def _limit_error(self, found: str) -> TwinError:
         return TwinError(
             f"read {self.path}",
             found=found,
@@ -286,7 +288,7 @@ class Archive(ABC):
         )
 
 
-def not_readable(path: Path, found: str) -> TwinError:
+def unreadable_error(path: Path, found: str) -> TwinError:
     return TwinError(
         f"read {path}", found=found, next_step="give read permission, or export it again"
     )

@@ -25,7 +25,7 @@ LANGUAGES = (
 
 _SAME_NAMES = {"no": "nb", "nn": "nb"}
 # A day, a year and a name; a sentence is not a date.
-_LOOKS_SO = re.compile(r"(?=.*?\b\d{4}\b)(?=.*?(?<!\d)\d{1,2}(?!\d))(?=.*?[^\W\d_]{3}).{8,60}")
+_DATE_LIKE = re.compile(r"(?=.*?\b\d{4}\b)(?=.*?(?<!\d)\d{1,2}(?!\d))(?=.*?[^\W\d_]{3}).{8,60}")
 _ORDINAL = re.compile(r"(?<=\d)[º°ª]")
 # "of the year" and "day" beside their numbers.
 _FILLERS = re.compile(r"(?<=\d)\.?\s(?:gada|metų|m|d)\b\.?")
@@ -40,7 +40,7 @@ _LATVIAN = (("ā", "s"), ("ī", "is"))
 _NAME = re.compile(r"[^\W\d_]{3,}")
 
 
-def moments_in_words(text: str, language: str) -> tuple[datetime, ...]:
+def parse_dates_in_words(text: str, language: str) -> tuple[datetime, ...]:
     """Return the possible meanings of a date in words, without a zone if it names none.
 
     Args:
@@ -50,29 +50,29 @@ def moments_in_words(text: str, language: str) -> tuple[datetime, ...]:
     Returns:
         One moment; several, the likeliest first, if languages differ; or () if it is not a date.
     """
-    if not _LOOKS_SO.fullmatch(text):
+    if not _DATE_LIKE.fullmatch(text):
         return ()
     text = _FILLERS.sub("", _ORDINAL.sub("", text))
-    said = language.split("-", maxsplit=1)[0].lower()
-    said = _SAME_NAMES.get(said, said)
-    if said in LANGUAGES and (found := _moment(text, said)):
-        return (found,)
-    every = (_moment(text, one) for one in LANGUAGES)
-    return tuple(dict.fromkeys(one for one in every if one is not None))
+    language_code = language.split("-", maxsplit=1)[0].lower()
+    language_code = _SAME_NAMES.get(language_code, language_code)
+    if language_code in LANGUAGES and (parsed := _parse_date(text, language_code)):
+        return (parsed,)
+    dates = (_parse_date(text, code) for code in LANGUAGES)
+    return tuple(dict.fromkeys(date for date in dates if date is not None))
 
 
-def _moment(text: str, language: str) -> datetime | None:
+def _parse_date(text: str, language: str) -> datetime | None:
     if language in {"sl", "lv"}:
-        text = _NAME.sub(_slovene if language == "sl" else _latvian, text)
-    found: datetime | None = _parser(language).get_date_data(text).date_obj
-    return found
+        text = _NAME.sub(_slovene_nominative if language == "sl" else _latvian_nominative, text)
+    date: datetime | None = _parser(language).get_date_data(text).date_obj
+    return date
 
 
-def _slovene(name: re.Match[str]) -> str:
+def _slovene_nominative(name: re.Match[str]) -> str:
     return _SLOVENE.get(name[0].lower(), name[0])
 
 
-def _latvian(name: re.Match[str]) -> str:
+def _latvian_nominative(name: re.Match[str]) -> str:
     for locative, nominative in _LATVIAN:
         if name[0].endswith(locative):
             return name[0].removesuffix(locative) + nominative

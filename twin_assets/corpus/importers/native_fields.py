@@ -18,11 +18,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from twin_assets.corpus.importers.suffixes import ASCIIDOC
-from twin_assets.corpus.importers.visibility_rules import held_back_line
+from twin_assets.corpus.importers.suffixes import ASCIIDOC_SUFFIXES
+from twin_assets.corpus.importers.visibility_rules import parse_hiding_line
 
 _MAX_LINES = 400
-_MAX_EXPORTED = 4_000
+_MAX_EXPORT_CHARACTERS = 4_000
 _FIELD = re.compile(r":([^\W\d_][\w ./-]{0,40}?):(?:[ \t]+(.*))?")
 _NIKOLA = re.compile(r"\.\. ([a-z_]+):(?:[ \t]+(.*))?")
 _KEYWORD = re.compile(r"#\+([A-Za-z_]+):[ \t]*(.*)")
@@ -32,7 +32,7 @@ _REVISION = re.compile(r"(?:v[\d.]+,[ ]*)?(\d{4}-\d{2}-\d{2})\b.*")
 _AUTHOR = re.compile(r"[ ]*([^\W\d_][^<>:;]{0,80}?)[ ]*(?:<[^<>]*>)?[ ]*")
 _BLOCK = re.compile(r"[ \t]*#\+(begin|end)_", re.IGNORECASE)
 _PREFIX = re.compile(r"(?:export_)?(?:hugo_|page-|jekyll-|jbake-)?")
-_EXPORTED = re.compile(
+_EXPORTED_OBJECT = re.compile(
     r"^export\s+(?:const|let|var)\s+\w+[^=\n]*=\s*\{(.*?)\}", re.DOTALL | re.MULTILINE
 )
 _MEMBER = re.compile(r"[\"']?(\w+)[\"']?\s*:\s*([\"'`]?)(.*?)\2\s*(?:,|\n|$)")
@@ -46,22 +46,22 @@ def native_fields(text: str, suffix: str) -> dict[str, Any]:
     Of two fields with one name, one that holds the post back wins, or else the first.
     """
     if suffix == "rst":
-        found = _of_rst(text)
+        entries = _rst_fields(text)
     elif suffix == "org":
-        found = _of_org(text)
-    elif suffix in ASCIIDOC:
-        found = _of_asciidoc(text)
+        entries = _org_fields(text)
+    elif suffix in ASCIIDOC_SUFFIXES:
+        entries = _asciidoc_fields(text)
     elif suffix == "mdx":
-        found = _of_mdx(text)
+        entries = _mdx_fields(text)
     else:
         return {}
     fields: dict[str, Any] = {}
-    for key, value in found:
+    for key, value in entries:
         name = _PREFIX.sub("", key.lower(), count=1) or key.lower()
         # In all these formats a field without a value is a flag.
-        said = value.strip() or ("true" if held_back_line(f"{name}: true") else "")
-        if said and (name not in fields or held_back_line(f"{name}: {said}")):
-            fields[name] = said
+        text_value = value.strip() or ("true" if parse_hiding_line(f"{name}: true") else "")
+        if text_value and (name not in fields or parse_hiding_line(f"{name}: {text_value}")):
+            fields[name] = text_value
     if "filetags" in fields:
         fields["tags"] = [tag for tag in str(fields.pop("filetags")).split(":") if tag.strip()]
     if "date" in fields:
@@ -69,19 +69,19 @@ def native_fields(text: str, suffix: str) -> dict[str, Any]:
     return fields
 
 
-def _lines(text: str) -> list[str]:
+def _head_lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.splitlines()[:_MAX_LINES]]
 
 
-def _of_rst(text: str) -> Iterator[Field]:
+def _rst_fields(text: str) -> Iterator[Field]:
     """Yield fields and comments before the first paragraph; the title may be between them."""
-    lines = [*_lines(text), ""]
+    lines = [*_head_lines(text), ""]
     last: Field | None = None
     in_comment = False
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         indented = line.startswith((" ", "\t"))
-        said = line.strip() if in_comment else line  # `.. meta::` has its own fields below it
-        match = _FIELD.fullmatch(said) or _NIKOLA.fullmatch(line)
+        candidate = line.strip() if in_comment else line  # `.. meta::` has its own fields below it
+        match = _FIELD.fullmatch(candidate) or _NIKOLA.fullmatch(line)
         if last is not None and not (indented and line.strip()):
             yield last
             last = None
@@ -99,10 +99,10 @@ def _of_rst(text: str) -> Iterator[Field]:
             return
 
 
-def _of_asciidoc(text: str) -> Iterator[Field]:
+def _asciidoc_fields(text: str) -> Iterator[Field]:
     """Yield attributes before the first paragraph, and the lines of author and revision."""
     below_title = in_comment = False
-    for line in _lines(text):
+    for line in _head_lines(text):
         if line.startswith("////"):
             in_comment = not in_comment
         elif in_comment or line.startswith("//"):
@@ -116,37 +116,37 @@ def _of_asciidoc(text: str) -> Iterator[Field]:
             below_title = True
         elif below_title and (revision := _REVISION.fullmatch(line)):
             yield "date", revision[1]
-        elif below_title and (names := _names(line)):
+        elif below_title and (names := _author_names(line)):
             yield "author", ", ".join(names)
         elif not line.startswith(":!") and not line.endswith("!:"):
             return
 
 
-def _names(line: str) -> list[str]:
-    found = (_AUTHOR.fullmatch(part) for part in line.split(";"))
-    return [match[1] for match in found if match]
+def _author_names(line: str) -> list[str]:
+    matches = (_AUTHOR.fullmatch(part) for part in line.split(";"))
+    return [match[1] for match in matches if match]
 
 
-def _of_mdx(text: str) -> Iterator[Field]:
+def _mdx_fields(text: str) -> Iterator[Field]:
     """Yield members of objects exported before the first code block: `export const meta = {…}`."""
-    for exported in _EXPORTED.finditer(text[:_MAX_EXPORTED].partition("```")[0]):
+    for exported in _EXPORTED_OBJECT.finditer(text[:_MAX_EXPORT_CHARACTERS].partition("```")[0]):
         for member in _MEMBER.finditer(exported[1]):
             yield member[1], member[3]
 
 
-def _of_org(text: str) -> Iterator[Field]:
+def _org_fields(text: str) -> Iterator[Field]:
     """Yield keywords and drawers outside blocks. Below the first headline, a field that holds one
     part back holds the whole text back.
     """
-    in_block = below = False
+    in_block = is_below_headline = False
     for line in text.splitlines():
         if block := _BLOCK.match(line):
             in_block = block[1].lower() == "begin"
             continue
-        below = below or line.startswith("* ")
+        is_below_headline = is_below_headline or line.startswith("* ")
         match = _KEYWORD.fullmatch(line.strip()) or _FIELD.fullmatch(line.strip())
         if in_block or match is None:
             continue
         name = _PREFIX.sub("", match[1].lower(), count=1)
-        if not below or held_back_line(f"{name}: {match[2] or 'true'}"):
+        if not is_below_headline or parse_hiding_line(f"{name}: {match[2] or 'true'}"):
             yield match[1], match[2] or ""

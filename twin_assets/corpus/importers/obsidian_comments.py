@@ -15,27 +15,27 @@ import re
 from twin_assets.corpus.importers.code_regions import code_regions
 
 
-def without_comments(markdown: str) -> str:
+def remove_obsidian_comments(markdown: str) -> str:
     """Remove the text between `%%`; return the same object if there is none.
 
     A comment may contain code and then ends after it; `%%` inside code starts no comment.
     """
     if "%%" not in markdown:
         return markdown
-    marks: list[int] = []
+    mark_positions: list[int] = []
     position = 0
     for part, is_code in code_regions(markdown):
         if not is_code:
-            marks += [position + match.start() for match in re.finditer("%%", part)]
+            mark_positions += [position + match.start() for match in re.finditer("%%", part)]
         position += len(part)
     parts: list[str] = []
     end = 0
-    for opening, closing in zip(marks[::2], marks[1::2], strict=False):
+    for opening, closing in zip(mark_positions[::2], mark_positions[1::2], strict=False):
         parts.append(markdown[end:opening])
         end = closing + 2
     rest = markdown[end:]
-    if len(marks) % 2:
-        at = marks[-1] - end
+    if len(mark_positions) % 2:
+        at = mark_positions[-1] - end
         line = rest[rest.rfind("\n", 0, at) + 1 :].split("\n", 1)[0]
         rest = rest[: rest.rfind("\n", 0, at) + 1] if line.strip() == "%%" else rest
     return "".join([*parts, rest])

@@ -3,7 +3,7 @@
 Scope: detecting them by their content, whatever their suffix.
 Out of scope: whose a post is (`bylines`), exports that have an importer (`recognition`).
 
-Notations: WhatsApp's `_chat.txt` (iOS: `[12/03/20, 10:11:12] Ana: …`, Android: `12/03/20, 10:11 -
+Notations: WhatsApp's `_render_chat.txt` (iOS: `[12/03/20, 10:11:12] Ana: …`, Android: `12/03/20, 10:11 -
 Ana: …`), Telegram, Signal and IRC as programs write them, https://www.rfc-editor.org/rfc/rfc5322
 (mail), https://www.rfc-editor.org/rfc/rfc9580#section-6.2 and
 https://www.rfc-editor.org/rfc/rfc7468 (`-----BEGIN …-----`).
@@ -14,29 +14,29 @@ from __future__ import annotations
 
 import re
 
-_LOOKED_AT = 400
-_FEWEST = 2
+_MAX_LINES = 400
+_MIN_MESSAGES = 2
 _MAX_NOTICES = 3
 _KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{2,40}-----\s*$", re.MULTILINE)
 _DAY = r"(?:\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{1,2}\.? \w{3,9}\.? \d{4})"
 _HOUR = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[ \u202f]?[AaPp]\.?[Mm]\.?)?"
-_WHEN = rf"(?:{_DAY},?[ ]{{1,2}}{_HOUR}|{_HOUR},?[ ]{{1,2}}{_DAY}|{_HOUR})"
-_SAID = re.compile(
-    rf"[\u200e\u200f\ufeff]*(?P<when>\[{_WHEN}\]|{_WHEN})[ ]?(?:[-–][ ])?"
+_TIME = rf"(?:{_DAY},?[ ]{{1,2}}{_HOUR}|{_HOUR},?[ ]{{1,2}}{_DAY}|{_HOUR})"
+_CHAT_MESSAGE = re.compile(
+    rf"[\u200e\u200f\ufeff]*(?P<when>\[{_TIME}\]|{_TIME})[ ]?(?:[-–][ ])?"
     r"(?:<[ @+~]?(?P<nick>[^<>\n]{1,40})>[ ]|[ ]?(?P<name>[^\n:]{1,60}):(?:[ ]|$))"
 )
-_DATED = re.compile(_DAY)
-_SPOKEN = re.compile(r"(?:\*\*)?([^\W\d_][\w.'’ -]{0,30}?)(?:\*\*)?:(?:\*\*)?[ ]+\S")
+_DATE = re.compile(_DAY)
+_SPEAKER_LINE = re.compile(r"(?:\*\*)?([^\W\d_][\w.'’ -]{0,30}?)(?:\*\*)?:(?:\*\*)?[ ]+\S")
 _MAIL_FIELD = re.compile(
     r"(from|to|cc|subject|date|sent|message-id|received|return-path|delivered-to|mime-version"
     r"|von|an|betreff|gesendet|de|à|objet|para|asunto)[ ]?:[ ]",
     re.IGNORECASE,
 )
-_SENT_BY = frozenset({"from", "von", "de", "return-path", "received"})
+_SENDER_FIELDS = frozenset({"from", "von", "de", "return-path", "received"})
 _MBOX = re.compile(r"From \S+@\S+ .*\d{4}")
 
 
-def why_refused(text: str, *, markup: str) -> str:
+def refusal_reason(text: str, *, markup: str) -> str:
     """Return `chat`, `mail` or `key_or_signature`, or "" if it may be a post.
 
     Args:
@@ -46,12 +46,12 @@ def why_refused(text: str, *, markup: str) -> str:
     start = text.lstrip("\ufeff \t\r\n")
     if _KEY.match(start):
         return "key_or_signature"
-    lines = [line.strip() for line in start.splitlines()[:_LOOKED_AT] if line.strip()]
+    lines = [line.strip() for line in start.splitlines()[:_MAX_LINES] if line.strip()]
     if not lines:
         return ""
     if _MBOX.match(lines[0]) or _is_mail(lines):
         return "mail"
-    if _is_chat(lines) or (markup == "text" and _is_talk(lines)):
+    if _is_chat(lines) or (markup == "text" and _is_dialogue(lines)):
         return "chat"
     return ""
 
@@ -62,14 +62,14 @@ def _is_chat(lines: list[str]) -> bool:
     One message may have several lines, and the first lines may be a notice. If only the hour is
     given, as in a personal log of a day, senders must recur.
     """
-    if not any(map(_SAID.match, lines[: _MAX_NOTICES + 1])):
+    if not any(map(_CHAT_MESSAGE.match, lines[: _MAX_NOTICES + 1])):
         return False
-    said = [match for line in lines if (match := _SAID.match(line))]
-    if len(said) < _FEWEST or len(said) * 3 < len(lines):
+    messages = [match for line in lines if (match := _CHAT_MESSAGE.match(line))]
+    if len(messages) < _MIN_MESSAGES or len(messages) * 3 < len(lines):
         return False
-    if any(match["nick"] or _DATED.search(match["when"]) for match in said):
+    if any(match["nick"] or _DATE.search(match["when"]) for match in messages):
         return True
-    names = [str(match["name"]) for match in said]
+    names = [str(match["name"]) for match in messages]
     return sum(names.count(name) > 1 for name in names) * 2 > len(names)
 
 
@@ -81,12 +81,12 @@ def _is_mail(lines: list[str]) -> bool:
         if match is None:
             break
         names.add(match[1].lower())
-    return len(names) >= 3 and not names.isdisjoint(_SENT_BY)
+    return len(names) >= 3 and not names.isdisjoint(_SENDER_FIELDS)
 
 
-def _is_talk(lines: list[str]) -> bool:
+def _is_dialogue(lines: list[str]) -> bool:
     """Return whether two or more people speak, `Ana: …`, in most of its lines."""
-    names = [match[1].casefold() for line in lines if (match := _SPOKEN.match(line))]
-    often = {name for name in names if names.count(name) >= _FEWEST}
-    turns = sum(name in often for name in names)
-    return len(often) >= _FEWEST and turns * 2 > len(lines)
+    names = [match[1].casefold() for line in lines if (match := _SPEAKER_LINE.match(line))]
+    recurring = {name for name in names if names.count(name) >= _MIN_MESSAGES}
+    turns = sum(name in recurring for name in names)
+    return len(recurring) >= _MIN_MESSAGES and turns * 2 > len(lines)

@@ -3,7 +3,7 @@
 Scope: the two containers and the bombs that each allows.
 Out of scope: what a member means (importers).
 
-A tar is walked with a limit on its expansion. A zip's members are limited one by one (`too_large`,
+A tar is walked with a limit on its expansion. A zip's members are limited one by one (`body_too_large`,
 `too_compressed`), since its media need not be read. Formats:
 https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT,
 https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html; pitfalls:
@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
 from twin_assets.corpus.importers.members import (
-    RATIO_COUNTS_FROM,
-    TORN,
+    MIN_RATIO_BYTES,
+    READ_ERRORS,
     Archive,
     ArchiveLimits,
 )
@@ -37,11 +37,11 @@ from twin_assets.corpus.importers.members import (
 class Zip(Archive):
     kind = "zip"
 
-    def __init__(self, path: Path, *, bounds: ArchiveLimits) -> None:
-        super().__init__(path, bounds=bounds)
+    def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
+        super().__init__(path, limits=limits)
         # zipfile holds the whole directory in memory, some 10 times its size on disk.
-        if _directory_bytes(path) > bounds.members * 512:
-            raise self._too_much(f"more than {bounds.members:,} files")
+        if _directory_bytes(path) > limits.members * 512:
+            raise self._limit_error(f"more than {limits.members:,} files")
         self._zip = zipfile.ZipFile(path)
         self._members: dict[str, zipfile.ZipInfo] = {}
         for member in self._zip.infolist():
@@ -54,7 +54,7 @@ class Zip(Archive):
                 self.refused["special_file"] += 1
             elif member.flag_bits & 1:
                 self.refused["encrypted"] += 1
-            elif name := self._add(
+            elif name := self._add_member(
                 member.filename, member.file_size, float(timegm(member.date_time))
             ):
                 self._members[name] = member
@@ -72,20 +72,20 @@ class Zip(Archive):
 class Tar(Archive):
     kind = "tar"
 
-    def __init__(self, path: Path, stream: BinaryIO, *, bounds: ArchiveLimits) -> None:
-        super().__init__(path, bounds=bounds)
+    def __init__(self, path: Path, stream: BinaryIO, *, limits: ArchiveLimits) -> None:
+        super().__init__(path, limits=limits)
         self._stream = stream
         self._offsets: dict[str, int] = {}
-        packed = path.stat().st_size
+        packed_bytes = path.stat().st_size
         try:
             with tarfile.open(fileobj=cast("IO[bytes]", _SmallReads(stream)), mode="r:") as tar:
                 for member in _walk(tar):
                     end = member.offset_data + member.size
-                    if end > bounds.walked_bytes or (
-                        end > RATIO_COUNTS_FROM and end > packed * bounds.ratio
+                    if end > limits.walked_bytes or (
+                        end > MIN_RATIO_BYTES and end > packed_bytes * limits.ratio
                     ):
-                        raise self._too_much(f"{end:,} bytes packed into {packed:,}")
-                    self._list(member)
+                        raise self._limit_error(f"{end:,} bytes packed into {packed_bytes:,}")
+                    self._list_member(member)
                 stream.seek(cast("Any", tar).offset)
             # tarfile treats a broken header in the middle as the end.
             if stream.read(512) != bytes(512):
@@ -94,14 +94,14 @@ class Tar(Archive):
             self.close()
             raise
 
-    def _list(self, member: tarfile.TarInfo) -> None:
+    def _list_member(self, member: tarfile.TarInfo) -> None:
         if member.issym() or member.islnk():
             self.refused["link"] += 1
         elif member.isdir():
             return
         elif not member.isreg() or member.issparse():
             self.refused["special_file"] += 1
-        elif name := self._add(member.name, member.size, float(member.mtime)):
+        elif name := self._add_member(member.name, member.size, float(member.mtime)):
             self._offsets[name] = member.offset_data
 
     def _open(self, name: str) -> IO[bytes]:
@@ -140,14 +140,14 @@ class _SmallReads(io.RawIOBase):
 class _Slice(io.RawIOBase):
     """The next `left` bytes of a stream, which stays open."""
 
-    def __init__(self, stream: BinaryIO, left: int) -> None:
-        self._stream, self._left = stream, left
+    def __init__(self, stream: BinaryIO, remaining: int) -> None:
+        self._stream, self._remaining = stream, remaining
 
     def read(self, size: int = -1) -> bytes:
-        piece = self._stream.read(self._left if size < 0 else min(size, self._left))
-        if not piece and self._left and size:
+        piece = self._stream.read(self._remaining if size < 0 else min(size, self._remaining))
+        if not piece and self._remaining and size:
             raise EOFError("the archive ends within a member")
-        self._left -= len(piece)
+        self._remaining -= len(piece)
         return piece
 
 
@@ -164,7 +164,7 @@ def tar_stream(path: Path) -> BinaryIO | None:
     stream = cast("BinaryIO", opener(path) if opener else path.open("rb"))
     try:
         block = stream.read(512)
-    except TORN:
+    except READ_ERRORS:
         stream.close()
         raise
     if len(block) == 512 and block[257:262] == b"ustar":

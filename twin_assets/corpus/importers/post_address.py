@@ -59,10 +59,16 @@ def _jekyll_path(
     if created is None or match is None or "_posts" not in folders:
         return ""
     day = created.astimezone(site.zone or UTC)
-    above = folders[: folders.index("_posts")]
-    one = front_matter.text_field(fields, "category")  # may hold spaces; `categories` are words
-    named = [*above, *([one] if one else []), *front_matter.list_field(fields, "categories")]
-    categories = list(dict.fromkeys(part.lower().replace(" ", "-") for part in named))
+    parent_folders = folders[: folders.index("_posts")]
+    category = front_matter.text_field(
+        fields, "category"
+    )  # may hold spaces; `categories` are words
+    raw_categories = [
+        *parent_folders,
+        *([category] if category else []),
+        *front_matter.list_field(fields, "categories"),
+    ]
+    categories = list(dict.fromkeys(part.lower().replace(" ", "-") for part in raw_categories))
     slug = front_matter.text_field(fields, "slug") or match[1]
     values = {
         "categories": "/".join(categories),
@@ -94,8 +100,8 @@ def _jekyll_path(
 def _hugo_path(fields: Mapping[str, Any], source_id: str, site: Site) -> str:
     if site.permalink:
         return ""  # the site has its own rules
-    path = site.without_language(source_id)
-    folder = next((one for one in site.folders if path.startswith(f"{one}/")), "")
+    path = site.path_without_language(source_id)
+    folder = next((candidate for candidate in site.folders if path.startswith(f"{candidate}/")), "")
     if not folder:
         return ""
     parts = path.removeprefix(f"{folder}/").rsplit(".", 1)[0].split("/")

@@ -20,11 +20,11 @@ from datetime import UTC, date, datetime
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
-from twin_assets.corpus.importers.front_matter import moment
-from twin_assets.corpus.importers.month_names import moments_in_words
-from twin_assets.corpus.importers.visibility_rules import squeezed
+from twin_assets.corpus.importers.front_matter import parse_datetime
+from twin_assets.corpus.importers.month_names import parse_dates_in_words
+from twin_assets.corpus.importers.visibility_rules import squeeze_key
 
-CREATED = (
+CREATED_FIELDS = (
     *("date", "pubdate", "pubdatetime", "publishedat", "publishdate", "publisheddate"),
     *("publishedon", "publicationdate", "datepublished", "published", "posted", "postedat"),
     *("postdate", "dateposted", "datetime", "created", "createdat", "createdon", "datecreated"),
@@ -33,7 +33,7 @@ CREATED = (
 )
 """Fields for the time of publication, or else of writing, in order of precedence."""
 
-UPDATED = (
+UPDATED_FIELDS = (
     *("updated", "updatedat", "updateddate", "updatedate", "dateupdated", "lastmod"),
     *("lastmodifiedat", "lastmodified", "modified", "modifiedat", "datemodified", "modifieddate"),
     *("modifiedtime", "moddatetime", "moddate", "lastupdated", "lastupdate", "revised"),
@@ -47,7 +47,7 @@ _NAME_DATE = re.compile(
 _PATH_DATE = re.compile(
     r"(?:.*/)?(?P<year>\d{4})[/-](?P<month>\d{2})[/-](?P<day>\d{2})(?:[-_. ]+|/|$)(?!.*/)"
 )
-_LAST = re.compile(r"[-_. ]+(\d{4})-(\d{2})-(\d{2})$")
+_TRAILING_DATE = re.compile(r"[-_. ]+(\d{4})-(\d{2})-(\d{2})$")
 _NUMERIC = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?!\d)(.*)", re.DOTALL)
 _IDEOGRAPHS = re.compile(
     r"(\d{4})\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日일]?(.*)", re.DOTALL
@@ -63,7 +63,7 @@ class PostDate:
     another month in another language.
     """
 
-    at: datetime
+    utc_time: datetime
     ambiguous: bool = False
 
 
@@ -74,7 +74,7 @@ def field_date(
     zone: ZoneInfo | None = None,
     language: Callable[[], str],
 ) -> PostDate | None:
-    """Return the first of `names` (`CREATED`, `UPDATED`) that holds a date, or None.
+    """Return the first of `names` (`CREATED_FIELDS`, `UPDATED_FIELDS`) that holds a date, or None.
 
     Args:
         fields: the front matter, keys in lower case.
@@ -84,31 +84,33 @@ def field_date(
     """
     if not fields:
         return None
-    known = {squeezed(key): value for key, value in fields.items()}
+    squeezed_fields = {squeeze_key(key): value for key, value in fields.items()}
     for name in names:
-        value = known.get(name)
+        value = squeezed_fields.get(name)
         if isinstance(value, dict):  # Docusaurus: `last_update: {date: …, author: …}`
             value = cast("dict[str, Any]", value).get("date")
-        if value is not None and (date := date_of(value, zone=zone, language=language)):
+        if value is not None and (date := parse_date(value, zone=zone, language=language)):
             return date
     return None
 
 
-def date_of(
+def parse_date(
     value: object, *, zone: ZoneInfo | None = None, language: Callable[[], str]
 ) -> PostDate | None:
     """Return the date in a field's value, or None if the value names no day."""
     if not isinstance(value, str):
-        date = moment(value, zone)
+        date = parse_datetime(value, zone)
         return PostDate(date) if date else None
     text = value.strip()
-    if east := _IDEOGRAPHS.fullmatch(text):
-        return _moment(f"{east[1]}-{east[2]}-{east[3]} {east[4].strip()}", zone)
+    if ideographic := _IDEOGRAPHS.fullmatch(text):
+        return _parse_date_text(
+            f"{ideographic[1]}-{ideographic[2]}-{ideographic[3]} {ideographic[4].strip()}", zone
+        )
     if numeric := _NUMERIC.fullmatch(text):
-        return _of_numbers(numeric, zone, language)
-    if not _ISO.match(text) and not _names_a_day(text):
-        return _in_words(text, zone, language)
-    return _moment(text, zone)
+        return _parse_numeric_date(numeric, zone, language)
+    if not _ISO.match(text) and not _has_day_and_month(text):
+        return _parse_date_in_words(text, zone, language)
+    return _parse_date_text(text, zone)
 
 
 def date_and_title_in_name(source_id: str) -> tuple[str, str]:
@@ -122,61 +124,63 @@ def date_and_title_in_name(source_id: str) -> tuple[str, str]:
     if stem.lower() in {"index", "readme"} and len(parts) > 1:
         parts = parts[:-1]
         stem = parts[-1]
-    day, slug = _in_stem(stem)
+    day, slug = _split_stem(stem)
     if not day and len(parts) > 1:
         match = _PATH_DATE.match("/".join([*parts[-4:-1], stem]))
-        if match and (day := _day(match["year"], match["month"], match["day"])):
+        if match and (day := _iso_day(match["year"], match["month"], match["day"])):
             rest = "/".join([*parts[-4:-1], stem])[match.end() :]
             slug = rest or stem
     words = " ".join(re.split(r"[-_\s]+", slug)).strip() or stem
     return day, words[:1].upper() + words[1:]
 
 
-def _in_stem(stem: str) -> tuple[str, str]:
+def _split_stem(stem: str) -> tuple[str, str]:
     if (match := _NAME_DATE.match(stem)) is not None:
         month, day = match["month"] or match["month_2"], match["day"] or match["day_2"]
-        day_read = _day(match["year"], month, day)
-        if day_read and (match["mark"] or int(match["year"]) in _YEARS):
-            return day_read, stem[match.end() :]
-    if (match := _LAST.search(stem)) and (day_read := _day(*match.groups())):
-        return day_read, stem[: match.start()]
+        iso_day = _iso_day(match["year"], month, day)
+        if iso_day and (match["mark"] or int(match["year"]) in _YEARS):
+            return iso_day, stem[match.end() :]
+    if (match := _TRAILING_DATE.search(stem)) and (iso_day := _iso_day(*match.groups())):
+        return iso_day, stem[: match.start()]
     return "", stem
 
 
-def _day(year: str, month: str, day: str) -> str:
+def _iso_day(year: str, month: str, day: str) -> str:
     try:
         return date(int(year), int(month), int(day)).isoformat()
     except ValueError:
         return ""
 
 
-def _of_numbers(
+def _parse_numeric_date(
     numeric: re.Match[str], zone: ZoneInfo | None, language: Callable[[], str]
 ) -> PostDate | None:
     first, second = int(numeric[1]), int(numeric[3])
     year = numeric[4] if len(numeric[4]) == 4 else f"20{numeric[4]}"
-    unclear = first <= 12 and second <= 12 and first != second and numeric[2] != "."
-    language_code = language().lower() if unclear else ""
-    by_month = language_code in _MONTH_FIRST if unclear else second > 12
-    month, day = (first, second) if by_month else (second, first)
-    date = _moment(f"{year}-{month:02}-{day:02} {numeric[5].strip(' ,T')}".strip(), zone)
-    return PostDate(date.at, unclear and language_code in {"", "en"}) if date else None
+    is_ambiguous = first <= 12 and second <= 12 and first != second and numeric[2] != "."
+    language_code = language().lower() if is_ambiguous else ""
+    is_month_first = language_code in _MONTH_FIRST if is_ambiguous else second > 12
+    month, day = (first, second) if is_month_first else (second, first)
+    date = _parse_date_text(f"{year}-{month:02}-{day:02} {numeric[5].strip(' ,T')}".strip(), zone)
+    return PostDate(date.utc_time, is_ambiguous and language_code in {"", "en"}) if date else None
 
 
-def _in_words(text: str, zone: ZoneInfo | None, language: Callable[[], str]) -> PostDate | None:
+def _parse_date_in_words(
+    text: str, zone: ZoneInfo | None, language: Callable[[], str]
+) -> PostDate | None:
     if not _HAS_YEAR.search(text):
         return None
-    found = moments_in_words(text, language())
-    at = moment(found[0], zone) if found else None
-    return PostDate(at, ambiguous=len(found) > 1) if at else None
+    readings = parse_dates_in_words(text, language())
+    first_reading = parse_datetime(readings[0], zone) if readings else None
+    return PostDate(first_reading, ambiguous=len(readings) > 1) if first_reading else None
 
 
-def _moment(text: str, zone: ZoneInfo | None) -> PostDate | None:
-    parsed = moment(text.strip(), zone)
+def _parse_date_text(text: str, zone: ZoneInfo | None) -> PostDate | None:
+    parsed = parse_datetime(text.strip(), zone)
     return PostDate(parsed) if parsed else None
 
 
-def _names_a_day(text: str) -> bool:
+def _has_day_and_month(text: str) -> bool:
     """Return whether the text has day and month; dateutil fills in missing parts from a default."""
     from dateutil import parser
 

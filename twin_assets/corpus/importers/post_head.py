@@ -21,21 +21,21 @@ from twin_assets.corpus.importers.document_fields import FormatError
 from twin_assets.corpus.importers.front_matter import BrokenFrontMatterError, split_front_matter
 from twin_assets.corpus.importers.html_head import HtmlHead, read_head
 from twin_assets.corpus.importers.native_fields import native_fields
-from twin_assets.corpus.importers.reviewers_comments import without_comments
+from twin_assets.corpus.importers.reviewers_comments import remove_reviewers_comments
 from twin_assets.corpus.importers.suffixes import (
     MAX_POST_BYTES,
-    OFFICE,
-    markup_of,
-    most_bytes,
-    suffix_of,
+    BINARY_SUFFIXES,
+    markup_from_name,
+    max_file_bytes,
+    known_suffix,
 )
 from twin_assets.corpus.importers.text_encoding import (
     UTF_8,
     UnknownEncodingError,
     decode_text,
-    has_mark,
+    has_byte_order_mark,
 )
-from twin_assets.corpus.importers.visibility_rules import why_held_back
+from twin_assets.corpus.importers.visibility_rules import find_hidden_reason
 
 
 class UnreadablePostError(ValueError):
@@ -55,7 +55,7 @@ class PostHead:
     """The head of one file; only `read_post_head` makes one.
 
     Attributes:
-        suffix: the format if it is not Markdown or HTML (`suffixes.suffix_of`), else "".
+        suffix: the format if it is not Markdown or HTML (`suffixes.known_suffix`), else "".
         markup: `markdown`, `html` or `text`: the markup after conversion.
         encoding: the encoding of the bytes; UTF-8 for a binary document.
         text: the whole decoded text; "" for a binary document.
@@ -63,7 +63,7 @@ class PostHead:
             stay in it for its reader.
         document: the bytes of a binary document, else b"".
         fields: the file's fields, keys in lower case; front matter precedes the format's own.
-        elsewhere: other sets of fields that may hold the post back.
+        other_fields: other sets of fields that may hold the post back.
         page: the head of an HTML page.
         seal: proof that `read_post_head` made it.
     """
@@ -75,13 +75,13 @@ class PostHead:
     body: str
     document: bytes
     fields: Mapping[str, Any]
-    elsewhere: tuple[Mapping[str, Any], ...]
+    other_fields: tuple[Mapping[str, Any], ...]
     page: HtmlHead
     seal: _Seal = field(repr=False)
 
-    def why_held_back(self, *folder: Mapping[str, Any]) -> str:
+    def find_hidden_reason(self, *folder_fields: Mapping[str, Any]) -> str:
         """Return the strictest reason in the file's or its folder's fields (`visibility_rules`)."""
-        return why_held_back(*(folder or (self.fields,)), *self.elsewhere)
+        return find_hidden_reason(*(folder_fields or (self.fields,)), *self.other_fields)
 
 
 def read_post_head(body: bytes, *, source_id: str) -> PostHead:
@@ -92,28 +92,30 @@ def read_post_head(body: bytes, *, source_id: str) -> PostHead:
             `not_its_format`, or one of `others_texts`' reasons.
     """
     name = source_id.rsplit("/", 1)[-1]
-    suffix = suffix_of(name)
-    markup = "text" if suffix == "txt" else markup_of(name) or "markdown"
-    if suffix in OFFICE:
-        if len(body) > most_bytes(name):
+    suffix = known_suffix(name)
+    markup = "text" if suffix == "txt" else markup_from_name(name) or "markdown"
+    if suffix in BINARY_SUFFIXES:
+        if len(body) > max_file_bytes(name):
             raise UnreadablePostError("too_large")
         text, encoding, document = "", UTF_8, body
     else:
-        text, encoding = decoded(body, markup=markup)
+        text, encoding = decode_with_encoding(body, markup=markup)
         document = b""
-        if reason := others_texts.why_refused(text, markup=markup):
+        if reason := others_texts.refusal_reason(text, markup=markup):
             raise UnreadablePostError(reason)
     try:
-        fields_in = "mdx" if name.lower().endswith(".mdx") else suffix
-        fenced, rest, others = _fields_of(text, document, suffix=fields_in, markup=markup)
+        fields_suffix = "mdx" if name.lower().endswith(".mdx") else suffix
+        front_fields, rest, others = _split_fields(
+            text, document, suffix=fields_suffix, markup=markup
+        )
     except BrokenFrontMatterError as error:
         raise UnreadablePostError("broken_front_matter") from error
     except FormatError as error:
         raise UnreadablePostError("not_its_format") from error
-    rest = without_comments(rest, markup=markup)
+    rest = remove_reviewers_comments(rest, markup=markup)
     page = read_head(rest) if markup == "html" else HtmlHead()
     merged: dict[str, Any] = {}
-    for fields in (fenced, *others):
+    for fields in (front_fields, *others):
         merged = {**fields, **merged}
     return PostHead(
         suffix=suffix,
@@ -123,13 +125,13 @@ def read_post_head(body: bytes, *, source_id: str) -> PostHead:
         body=rest,
         document=document,
         fields=merged,
-        elsewhere=(*others, page.meta),
+        other_fields=(*others, page.meta),
         page=page,
         seal=_Seal(),
     )
 
 
-def _fields_of(
+def _split_fields(
     text: str, document: bytes, *, suffix: str, markup: str
 ) -> tuple[Mapping[str, Any], str, list[Mapping[str, Any]]]:
     """Return the front matter, the text below it, and the format's own fields."""
@@ -143,23 +145,23 @@ def _fields_of(
     if suffix == "ipynb":
         fields, rest = document_fields.notebook_fields(text)
         return fields, rest, []
-    fenced, rest = split_front_matter(text)
+    front_fields, rest = split_front_matter(text)
     if markup == "html":
-        return fenced, rest, [document_fields.html_fields(rest)]
-    own = native_fields(rest, suffix)
-    return fenced, rest, [own] if own else []
+        return front_fields, rest, [document_fields.html_fields(rest)]
+    native = native_fields(rest, suffix)
+    return front_fields, rest, [native] if native else []
 
 
 def decode(body: bytes, *, markup: str) -> str:
     """Decode bytes in any encoding; see `decoded`."""
-    return decoded(body, markup=markup)[0]
+    return decode_with_encoding(body, markup=markup)[0]
 
 
-def decoded(body: bytes, *, markup: str) -> tuple[str, str]:
+def decode_with_encoding(body: bytes, *, markup: str) -> tuple[str, str]:
     """Return the text and its encoding's name (`text_encoding.decode_text`).
 
     Raises:
-        UnreadablePostError: `too_large`, `empty`, `binary` (it has NUL bytes), or `not_utf8` (text
+        UnreadablePostError: `body_too_large`, `empty`, `binary` (it has NUL bytes), or `not_utf8` (text
             in an unknown encoding).
     """
     if len(body) > MAX_POST_BYTES:
@@ -169,5 +171,5 @@ def decoded(body: bytes, *, markup: str) -> tuple[str, str]:
     try:
         return decode_text(body, is_page=markup == "html")
     except UnknownEncodingError as error:
-        is_text = has_mark(body) or b"\0" not in body
+        is_text = has_byte_order_mark(body) or b"\0" not in body
         raise UnreadablePostError("not_utf8" if is_text else "binary") from error

@@ -19,19 +19,19 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from twin_assets.corpus.importers import front_matter
-from twin_assets.corpus.importers.document_fields import MADE_BY, FormatError
+from twin_assets.corpus.importers.document_fields import CREATOR_FIELD, FormatError
 from twin_assets.corpus.importers.html_head import HtmlHead, read_head
-from twin_assets.corpus.importers.hugo_shortcodes import without_shortcodes
-from twin_assets.corpus.importers.inherited_fields import with_inherited
-from twin_assets.corpus.importers.jekyll_liquid import without_liquid
-from twin_assets.corpus.importers.obsidian_comments import without_comments
+from twin_assets.corpus.importers.hugo_shortcodes import remove_shortcodes
+from twin_assets.corpus.importers.inherited_fields import merge_inherited
+from twin_assets.corpus.importers.jekyll_liquid import remove_liquid
+from twin_assets.corpus.importers.obsidian_comments import remove_obsidian_comments
 from twin_assets.corpus.importers.post_address import post_address
 from twin_assets.corpus.importers.post_dates import (
-    CREATED,
-    UPDATED,
+    CREATED_FIELDS,
+    UPDATED_FIELDS,
     PostDate,
     date_and_title_in_name,
-    date_of,
+    parse_date,
     field_date,
 )
 from twin_assets.corpus.importers.post_head import (
@@ -39,26 +39,26 @@ from twin_assets.corpus.importers.post_head import (
     UnreadablePostError,
     read_post_head,
 )
-from twin_assets.corpus.importers.publication import why_not_published
-from twin_assets.corpus.importers.said_authors import byline
+from twin_assets.corpus.importers.publication import find_unpublished_reason
+from twin_assets.corpus.importers.said_authors import read_byline
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.template_pages import is_template
 from twin_assets.corpus.importers.text_encoding import UTF_8
-from twin_assets.corpus.importers.text_formats import as_markdown
-from twin_assets.corpus.importers.visibility_rules import why_held_back
+from twin_assets.corpus.importers.text_formats import convert_to_markdown
+from twin_assets.corpus.importers.visibility_rules import find_hidden_reason
 
 _ATX_HEADING = re.compile(r"^ {0,3}#[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _IDEOGRAPH = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _TAG = re.compile(r"<[^>]+>")
-_FOLDERS: Mapping[str, str] = {
+_HIDDEN_FOLDERS: Mapping[str, str] = {
     **dict.fromkeys(("_drafts", "drafts", "draft", "unpublished"), "draft"),
     **dict.fromkeys(("private", "_private"), "private"),
 }
 """Folder name → why posts in such a folder are held back."""
 
-_SHOWN_TO_SOME = frozenset({"private", "followers", "paid"})
+_RESTRICTED = frozenset({"private", "followers", "paid"})
 
-Added = Callable[[], datetime | None]
+AddedAt = Callable[[], datetime | None]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def read_post(
     source_id: str,
     site: Site | None = None,
     now: datetime | None = None,
-    added: Added = lambda: None,
+    added_at: AddedAt = lambda: None,
 ) -> Post:
     """Read one post.
 
@@ -106,7 +106,7 @@ def read_post(
         source_id: its path in the source folder, with `/`; the name may hold a date and title.
         site: the folder's configuration.
         now: the time by which a site's post must have been published; None means the current time.
-        added: returns when the file came into its repository; called if nothing else dates it.
+        added_at: returns when the file came into its repository; called if nothing else dates it.
 
     Raises:
         UnreadablePostError: as `read_post_head`, or with the reason `broken_front_matter` (of its
@@ -121,49 +121,55 @@ def read_post(
         raise UnreadablePostError("template")
     path = site.path_of(source_id)
     try:
-        fields = with_inherited(head.fields, path, site)
+        fields = merge_inherited(head.fields, path, site)
     except ValueError as error:
         raise UnreadablePostError("broken_front_matter") from error
-    held = head.why_held_back(fields) or _held_by_folder(source_id)
-    if held and held != "draft" and held not in _SHOWN_TO_SOME:
-        raise UnreadablePostError(held)
-    content, converted = _content(head, fields, held=held, site=site)
-    fields = {**converted, **fields}
+    hidden_reason = head.find_hidden_reason(fields) or _folder_hidden_reason(source_id)
+    if hidden_reason and hidden_reason != "draft" and hidden_reason not in _RESTRICTED:
+        raise UnreadablePostError(hidden_reason)
+    content, converter_fields = _read_content(head, fields, hidden_reason=hidden_reason, site=site)
+    fields = {**converter_fields, **fields}
     page = head.page
     if markup == "html" and content != head.body:
         page = read_head(content)  # a title made of template tags is not a title
     language = front_matter.text_field(fields, "lang", "language", "locale") or page.language
     language = language or site.language_of(source_id.removeprefix(site.within))
-    name_date, name_title = date_and_title_in_name(site.without_language(path))
+    name_date, name_title = date_and_title_in_name(site.path_without_language(path))
     created, updated = _dates(
-        fields, page, name_date, zone=site.zone, language=lambda: language or _language_of(content)
+        fields,
+        page,
+        name_date,
+        zone=site.zone,
+        language=lambda: language or _detect_language(content),
     )
-    day = created.at if created else None
-    not_now = why_not_published(fields, created=day, site=site, now=now or datetime.now(UTC))
-    if not_now and not held:
-        raise UnreadablePostError(not_now)
-    day = day or added()
-    named = byline(fields) or front_matter.text_field(fields, MADE_BY)
-    meta_author = byline(page.meta)
+    day = created.utc_time if created else None
+    unpublished_reason = find_unpublished_reason(
+        fields, created=day, site=site, now=now or datetime.now(UTC)
+    )
+    if unpublished_reason and not hidden_reason:
+        raise UnreadablePostError(unpublished_reason)
+    day = day or added_at()
+    named_author = read_byline(fields) or front_matter.text_field(fields, CREATOR_FIELD)
+    meta_author = read_byline(page.meta)
     return Post(
         head=head,
         title=front_matter.text_field(fields, "title")
         or (page.title if markup == "html" else "")
-        or (_plain(first_heading(content)) if markup == "markdown" else "")
+        or (_plain_heading(first_heading(content)) if markup == "markdown" else "")
         or name_title,
         text=content,
         markup=markup,
-        kind="draft" if held == "draft" else "post" if day else "note",
-        url=_address(fields, page, site, path=path, day=day),
-        author=named or meta_author,
+        kind="draft" if hidden_reason == "draft" else "post" if day else "note",
+        url=_public_address(fields, page, site, path=path, day=day),
+        author=named_author or meta_author,
         created_at=day,
-        updated_at=updated.at if updated else None,
+        updated_at=updated.utc_time if updated else None,
         tags=front_matter.list_field(fields, "tags", "categories", "category", "keywords"),
-        byline="front matter" if named else "meta author" if meta_author else "",
+        byline="front matter" if named_author else "meta author" if meta_author else "",
         language=language,
         licence=front_matter.text_field(fields, "license", "licence", "rights"),
         encoding="" if head.encoding == UTF_8 else head.encoding,
-        visibility="private" if held == "draft" else held or "public",
+        visibility="private" if hidden_reason == "draft" else hidden_reason or "public",
         remark="ambiguous_date" if created and created.ambiguous else "",
     )
 
@@ -178,42 +184,44 @@ def _dates(
 ) -> tuple[PostDate | None, PostDate | None]:
     """Return when it was written and changed: from its fields, its page, or its file name."""
 
-    def dated(*values: object) -> PostDate | None:
-        dates = (date_of(value, zone=zone, language=language) for value in values if value)
+    def first_date(*values: object) -> PostDate | None:
+        dates = (parse_date(value, zone=zone, language=language) for value in values if value)
         return next(filter(None, dates), None)
 
-    created = field_date(fields, CREATED, zone=zone, language=language) or dated(
+    created = field_date(fields, CREATED_FIELDS, zone=zone, language=language) or first_date(
         page.meta.get("article:published_time"), page.meta.get("date"), name_date
     )
-    updated = field_date(fields, UPDATED, zone=zone, language=language) or dated(
+    updated = field_date(fields, UPDATED_FIELDS, zone=zone, language=language) or first_date(
         page.meta.get("article:modified_time")
     )
     return created, updated
 
 
-def _content(
-    head: PostHead, fields: dict[str, Any], *, held: str, site: Site
+def _read_content(
+    head: PostHead, fields: dict[str, Any], *, hidden_reason: str, site: Site
 ) -> tuple[str, dict[str, Any]]:
     """Return the body without its generator's layout, and the fields that a converter found."""
-    content, converted = _converted(head)
-    if why_held_back(converted) and not held:
-        raise UnreadablePostError(why_held_back(converted))  # only the converter finds these fields
-    content = _without_templates(content, fields, markup=head.markup, site=site)
+    content, converter_fields = _convert(head)
+    if find_hidden_reason(converter_fields) and not hidden_reason:
+        raise UnreadablePostError(
+            find_hidden_reason(converter_fields)
+        )  # only the converter finds these fields
+    content = _remove_templates(content, fields, markup=head.markup, site=site)
     if not content.strip():
         raise UnreadablePostError("empty")
     if head.markup == "text" and not _is_prose(content):
         raise UnreadablePostError("not_prose")
-    return content, converted
+    return content, converter_fields
 
 
-def _converted(head: PostHead) -> tuple[str, dict[str, Any]]:
+def _convert(head: PostHead) -> tuple[str, dict[str, Any]]:
     """Return the text in its markup, and the fields that a converter found; `post_head` has already
     checked the visibility fields.
     """
     if not head.suffix or head.suffix == "txt":
         return head.body, {}
     try:
-        return as_markdown(head)
+        return convert_to_markdown(head)
     except FormatError as error:
         raise UnreadablePostError("not_its_format") from error
 
@@ -224,15 +232,15 @@ def _is_prose(text: str) -> bool:
     """
     lines = [line.split() for line in text.splitlines()]
     words = sum(map(len, lines))
-    prose = sum(len(line) for line in lines if len(line) >= 4 and _are_words(line))
+    prose = sum(len(line) for line in lines if len(line) >= 4 and _is_mostly_words(line))
     return prose * 2 >= words or len(_IDEOGRAPH.findall(text)) * 2 >= len("".join(text.split()))
 
 
-def _are_words(line: list[str]) -> bool:
+def _is_mostly_words(line: list[str]) -> bool:
     return sum(word.strip(".,;:!?()\"'»«„“”").isalpha() for word in line) * 2 >= len(line)
 
 
-def _language_of(content: str) -> str:
+def _detect_language(content: str) -> str:
     """Return the language detected in the text, or "" if it is undetermined."""
     from twin_assets.corpus.language import UNDETERMINED, detect_language
 
@@ -240,19 +248,23 @@ def _language_of(content: str) -> str:
     return "" if detected == UNDETERMINED else detected
 
 
-def _held_by_folder(source_id: str) -> str:
+def _folder_hidden_reason(source_id: str) -> str:
     """Return the reason from the name of a folder that contains the file, or ""."""
     folders = source_id.lower().split("/")[:-1]
-    return next((_FOLDERS[folder] for folder in folders if folder in _FOLDERS), "")
+    return next((_HIDDEN_FOLDERS[folder] for folder in folders if folder in _HIDDEN_FOLDERS), "")
 
 
-def _without_templates(content: str, fields: dict[str, Any], *, markup: str, site: Site) -> str:
+def _remove_templates(content: str, fields: dict[str, Any], *, markup: str, site: Site) -> str:
     """Return the body without its generator's layout; notes have none, whatever they quote."""
     if site.generator == "hugo":
-        return without_shortcodes(content, markup=markup)
+        return remove_shortcodes(content, markup=markup)
     if site.generator == "jekyll" and fields.get("render_with_liquid") is not False:
-        return without_liquid(content, markup=markup)
-    return without_comments(content) if markup == "markdown" and not site.generator else content
+        return remove_liquid(content, markup=markup)
+    return (
+        remove_obsidian_comments(content)
+        if markup == "markdown" and not site.generator
+        else content
+    )
 
 
 def first_heading(markdown: str) -> str:
@@ -273,22 +285,22 @@ def content_hash(text: str) -> str:
     return hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _plain(inline: str) -> str:
+def _plain_heading(inline: str) -> str:
     """Return a heading without tags, entities and link targets; code and emphasis marks stay."""
     without_links = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", _TAG.sub("", inline))
     return " ".join(html.unescape(without_links).split())
 
 
-def _address(
+def _public_address(
     fields: dict[str, Any], page: HtmlHead, site: Site, *, path: str, day: datetime | None
 ) -> str:
     """Return the post's public address: its own if it names one (a path needs the site's host),
     else the address that its site would give it.
     """
-    named = front_matter.text_field(fields, "canonical_url", "canonical", "permalink", "url")
-    named = named or page.canonical or page.meta.get("og:url", "")
-    if re.match(r"https?://", named):
-        return named
-    if named.startswith("/") and ":" not in named and site.url:
-        return site.url.rstrip("/") + named
+    own_address = front_matter.text_field(fields, "canonical_url", "canonical", "permalink", "url")
+    own_address = own_address or page.canonical or page.meta.get("og:url", "")
+    if re.match(r"https?://", own_address):
+        return own_address
+    if own_address.startswith("/") and ":" not in own_address and site.url:
+        return site.url.rstrip("/") + own_address
     return post_address(fields, source_id=path, created=day, site=site)

@@ -18,14 +18,14 @@ from typing import Any
 from twin_assets.corpus.importers.post_dates import field_date
 from twin_assets.corpus.importers.site import Site
 
-NOT_YET = "not_yet_published"
+NOT_YET_PUBLISHED = "not_yet_published"
 """The only reason that expires by itself: such a post is read again each day."""
 
-_BEGINS = ("publishdate", "embargo", "embargountil", "publishafter", "visiblefrom")
-_ENDS = ("expirydate", "expires", "expireson", "unpublishdate", "unpublish")
+_PUBLISH_DATE_FIELDS = ("publishdate", "embargo", "embargountil", "publishafter", "visiblefrom")
+_EXPIRY_DATE_FIELDS = ("expirydate", "expires", "expireson", "unpublishdate", "unpublish")
 
 
-def why_not_published(
+def find_unpublished_reason(
     fields: Mapping[str, Any], *, created: datetime | None, site: Site, now: datetime
 ) -> str:
     """Return `not_yet_published`, `expired`, or "".
@@ -36,12 +36,19 @@ def why_not_published(
         site: the folder's site, which may show future and expired posts.
         now: the current time, aware.
     """
-    begins, ends = _moment(fields, _BEGINS, site) or created, _moment(fields, _ENDS, site)
-    if ends is not None and ends <= now and not site.shows_expired:
+    publishes_at, expires_at = (
+        _field_time(fields, _PUBLISH_DATE_FIELDS, site) or created,
+        _field_time(fields, _EXPIRY_DATE_FIELDS, site),
+    )
+    if expires_at is not None and expires_at <= now and not site.shows_expired:
         return "expired"
-    return NOT_YET if begins is not None and begins > now and not site.shows_future else ""
+    return (
+        NOT_YET_PUBLISHED
+        if publishes_at is not None and publishes_at > now and not site.shows_future
+        else ""
+    )
 
 
-def _moment(fields: Mapping[str, Any], names: tuple[str, ...], site: Site) -> datetime | None:
+def _field_time(fields: Mapping[str, Any], names: tuple[str, ...], site: Site) -> datetime | None:
     date = field_date(fields, names, zone=site.zone, language=lambda: site.language)
-    return date.at if date else None
+    return date.utc_time if date else None

@@ -25,10 +25,10 @@ from twin_assets.corpus.importers import (
     x_archive,
 )
 from twin_assets.corpus.importers.archive import Archive, MemberError, open_archive
-from twin_assets.corpus.importers.folders import display
+from twin_assets.corpus.importers.folders import display_path
 from twin_assets.corpus.importers.importer import TO_MARKDOWN, Importer, RefusedExport
 from twin_assets.corpus.importers.site_layout import is_about_the_folder
-from twin_assets.corpus.importers.suffixes import markup_of
+from twin_assets.corpus.importers.suffixes import markup_from_name
 from twin_resources.errors import TwinError
 
 IMPORTERS: tuple[Importer, ...] = (
@@ -44,24 +44,26 @@ IMPORTERS: tuple[Importer, ...] = (
 )
 """Importers in the order in which they are tried: a WordPress export is also an RSS feed."""
 
-_OWN_WORDS = "copy what the author says in it into a folder of Markdown files and name that folder"
-WITHOUT_IMPORTER = (
+_COPY_OWN_WORDS = (
+    "copy what the author says in it into a folder of Markdown files and name that folder"
+)
+UNSUPPORTED_EXPORTS = (
     RefusedExport(
         ((r"_chat\.txt",), (r"WhatsApp [^/]*\.txt",)),
         title="WhatsApp chat",
-        next_step=_OWN_WORDS,
+        next_step=_COPY_OWN_WORDS,
     ),
     RefusedExport(
         ((r"messages\.html", r"css/style\.css"),),
         r'\A\s*\{\s*"(?:about|name)":.{0,300}"type":\s*"\w+_(?:chat|group|channel|supergroup)"',
         title="Telegram chat",
-        next_step=_OWN_WORDS,
+        next_step=_COPY_OWN_WORDS,
     ),
     RefusedExport(
-        ((r"channels\.json", r"users\.json"),), title="Slack export", next_step=_OWN_WORDS
+        ((r"channels\.json", r"users\.json"),), title="Slack export", next_step=_COPY_OWN_WORDS
     ),
     RefusedExport(
-        ((r"messages/index\.json",),), title="Discord data package", next_step=_OWN_WORDS
+        ((r"messages/index\.json",),), title="Discord data package", next_step=_COPY_OWN_WORDS
     ),
     RefusedExport(
         (("posts/posts.xml",), (r"posts_index\.html",)),
@@ -70,8 +72,8 @@ WITHOUT_IMPORTER = (
     ),
 )
 
-_NAMES_LOOKED_AT = 20_000
-_HEADS_LOOKED_AT = 40
+_MAX_NAMES = 20_000
+_MAX_HEADS = 40
 _DATA_SUFFIXES = (".xml", ".json", ".js", ".csv", ".atom")
 _UNPACK = "unpack it and name the folder"
 _CONTAINERS: tuple[tuple[bytes, str, str], ...] = (
@@ -82,76 +84,81 @@ _CONTAINERS: tuple[tuple[bytes, str, str], ...] = (
 )
 
 
-def importer_of(archive: Archive) -> Importer | None:
+def find_importer(archive: Archive) -> Importer | None:
     """Return the importer that reads this archive, or None for plain posts or an unknown format.
 
     A folder with Markdown posts is not an export, even if it also holds a feed or an archive.
     """
     markdown = has_markdown_posts(archive)
-    candidates = (one for one in IMPORTERS if one.beside_markdown or not markdown)
+    candidates = (
+        importer for importer in IMPORTERS if importer.allows_markdown_posts or not markdown
+    )
     return next((importer for importer in candidates if importer.recognises(archive)), None)
 
 
 def has_markdown_posts(archive: Archive) -> bool:
     """Return whether an archive is a folder with Markdown posts, besides files about the folder."""
     return archive.kind == "folder" and any(
-        markup_of(name) == "markdown" and not is_about_the_folder(name) for name in archive.names()
+        markup_from_name(name) == "markdown" and not is_about_the_folder(name)
+        for name in archive.names()
     )
 
 
-def refuse_exports(archive: Archive) -> None:
+def reject_unsupported_exports(archive: Archive) -> None:
     """Reject an archive that no importer recognises, unless it may hold plain posts.
 
     Raises:
         TwinError: it is an export without a post that an importer reads, or an archive of something
             else.
     """
-    tried = f"import {display(archive.path)}"
-    if known := _refused(archive):
-        raise TwinError(tried, found=known[0], next_step=known[1])
+    action = f"import {display_path(archive.path)}"
+    if refusal := _find_refusal(archive):
+        raise TwinError(action, found=refusal[0], next_step=refusal[1])
     if archive.kind == "folder":
         return
     with archive.path.open("rb") as stream:
         head = stream.read(16)
     for mark, name, next_step in _CONTAINERS:
         if head.startswith(mark):
-            raise TwinError(tried, found=name, next_step=next_step)
+            raise TwinError(action, found=name, next_step=next_step)
     if archive.kind != "file" or tarfile.is_tarfile(archive.path):
         message = "an archive that is no platform's export we know"
-        raise TwinError(tried, found=message, next_step=_UNPACK)
+        raise TwinError(action, found=message, next_step=_UNPACK)
 
 
-def _refused(archive: Archive) -> tuple[str, str] | None:
+def _find_refusal(archive: Archive) -> tuple[str, str] | None:
     """Return the name of a known export without posts and the next step, or None.
 
     The first 20,000 names, the outer ones first, and the beginnings of at most 44 files are read.
     """
     if has_markdown_posts(archive):
         return None
-    names = sorted(archive.names(), key=lambda name: name.count("/"))[:_NAMES_LOOKED_AT]
-    known = [(importer.title, refused) for importer in IMPORTERS for refused in importer.refuses]
-    known += [("", one) for one in WITHOUT_IMPORTER]
+    names = sorted(archive.names(), key=lambda name: name.count("/"))[:_MAX_NAMES]
+    known_exports = [
+        (importer.title, refused) for importer in IMPORTERS for refused in importer.refused_exports
+    ]
+    known_exports += [("", unsupported) for unsupported in UNSUPPORTED_EXPORTS]
     paths = "\n".join(names)
-    by_name = (named for named in known if named[1].in_names(paths))
+    by_name = (named for named in known_exports if named[1].matches_names(paths))
     by_content = (
         named
-        for name in _telling(archive, names)
-        for head in [archive.ends(name)]
-        for named in known
-        if named[1].in_head(head)
+        for name in _files_to_check(archive, names)
+        for head in [archive.first_and_last_bytes(name)]
+        for named in known_exports
+        if named[1].matches_head(head)
     )
     try:
-        title, reason = next(chain(by_name, by_content), ("", None))
+        title, export = next(chain(by_name, by_content), ("", None))
     except MemberError:
         return None  # unreadable as an export: reading it as posts reports the error
-    if reason is None:
-        return _refused_within(archive, names)
-    if reason.title:
-        return f"the format {reason.title}, which is not imported yet", reason.next_step
-    return f"a {title} without a post that can be read", reason.next_step
+    if export is None:
+        return _find_refusal_within(archive, names)
+    if export.title:
+        return f"the format {export.title}, which is not imported yet", export.next_step
+    return f"a {title} without a post that can be read", export.next_step
 
 
-def _telling(archive: Archive, names: list[str]) -> Iterable[str]:
+def _files_to_check(archive: Archive, names: list[str]) -> Iterable[str]:
     """Return the members whose beginnings are checked: data files first, then a few pages.
 
     Markdown is excluded, since a post may quote a feed. A tar is judged by its names only.
@@ -160,17 +167,19 @@ def _telling(archive: Archive, names: list[str]) -> Iterable[str]:
         return ()
     data = [name for name in names if name.lower().endswith(_DATA_SUFFIXES)]
     pages = [name for name in names if name.lower().endswith((".html", ".htm"))][:3]
-    alone = names if len(names) == 1 and not names[0].lower().endswith((".md", ".markdown")) else []
-    return dict.fromkeys([*alone, *data[:_HEADS_LOOKED_AT], *pages])
+    single_file = (
+        names if len(names) == 1 and not names[0].lower().endswith((".md", ".markdown")) else []
+    )
+    return dict.fromkeys([*single_file, *data[:_MAX_HEADS], *pages])
 
 
-def _refused_within(archive: Archive, names: list[str]) -> tuple[str, str] | None:
+def _find_refusal_within(archive: Archive, names: list[str]) -> tuple[str, str] | None:
     """Apply `_refused` to the first five archives in a folder."""
-    packed = [name for name in names if name.lower().endswith((".zip", ".gz", ".tgz"))]
-    for name in packed[:5] if archive.kind == "folder" else ():
+    packed_names = [name for name in names if name.lower().endswith((".zip", ".gz", ".tgz"))]
+    for name in packed_names[:5] if archive.kind == "folder" else ():
         try:
             with open_archive(archive.path / name) as inner:
-                refusal = _refused(inner)
+                refusal = _find_refusal(inner)
         except TwinError:
             continue  # a torn download among posts is not an export
         if refusal:

@@ -15,7 +15,15 @@ from typing import Any
 
 from twin_resources.authors import OPT_INS
 
-__all__ = ["KINDS", "MARKUPS", "OPT_INS", "VISIBILITIES", "ExportRecord", "Skipped", "why_excluded"]
+__all__ = [
+    "KINDS",
+    "MARKUPS",
+    "OPT_INS",
+    "VISIBILITIES",
+    "ExportRecord",
+    "Skipped",
+    "exclusion_reason",
+]
 
 KINDS = ("post", "article", "note", "code", "reply", "draft")
 MARKUPS = ("markdown", "html", "text")
@@ -67,21 +75,21 @@ class ExportRecord:
         Raises:
             ValueError: an empty `source_id`, an unknown word, or a time without a zone.
         """
-        for name, known in (("kind", KINDS), ("markup", MARKUPS), ("visibility", VISIBILITIES)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} {getattr(self, name)!r} is none of {known}")
+        for name, allowed in (("kind", KINDS), ("markup", MARKUPS), ("visibility", VISIBILITIES)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} {getattr(self, name)!r} is none of {allowed}")
         if not self.source or not self.source_id:
             raise ValueError("a record without source or source_id")
-        for when in (self.created_at, self.updated_at):
-            if when is not None and when.utcoffset() is None:
-                raise ValueError(f"{when} of {self.source_id} has no time zone")
+        for time in (self.created_at, self.updated_at):
+            if time is not None and time.utcoffset() is None:
+                raise ValueError(f"{time} of {self.source_id} has no time zone")
 
     @property
     def row_id(self) -> str:
         """The record's key in `raw_posts`."""
         return f"{self.source}/{self.source_id}"
 
-    def storable(self) -> ExportRecord:
+    def to_storable(self) -> ExportRecord:
         """Return a copy with times in UTC and without characters that UTF-8 cannot encode.
 
         A lone surrogate (`\\ud83d` in a JSON file) and NUL become U+FFFD.
@@ -89,10 +97,10 @@ class ExportRecord:
         fields: dict[str, Any] = dict(vars(self))
         for name, value in fields.items():
             if isinstance(value, str):
-                fields[name] = _writable(value)
+                fields[name] = _encodable(value)
             elif isinstance(value, datetime):
                 fields[name] = value.astimezone(UTC)
-        fields["tags"] = tuple(_writable(tag) for tag in self.tags)
+        fields["tags"] = tuple(_encodable(tag) for tag in self.tags)
         return ExportRecord(**fields)
 
     def as_json(self) -> str:
@@ -119,17 +127,17 @@ class Skipped:
     """Something in an export that is not a record, and why.
 
     Attributes:
-        where: its identifier, or the member (and line) that holds it; never its text.
+        location: its identifier, or the member (and line) that holds it; never its text.
         reason: a snake_case word: `bare_reshare`, `boost`, `draft`, `private`, `followers`, `paid`,
             `unknown_visibility`, `reply`, `not_a_post`, `no_text`, `malformed_row`, or an
             `archive.MemberError`'s.
     """
 
-    where: str
+    location: str
     reason: str
 
 
-def why_excluded(record: ExportRecord, include: frozenset[str]) -> str:
+def exclusion_reason(record: ExportRecord, include: frozenset[str]) -> str:
     """Return why a record is excluded unless requested, or "" if it is included.
 
     Importers may call it early; `exported` calls it for every record, so none is missed.
@@ -143,7 +151,7 @@ def why_excluded(record: ExportRecord, include: frozenset[str]) -> str:
     return ""
 
 
-def _writable(text: str) -> str:
+def _encodable(text: str) -> str:
     return (
         text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     )

@@ -15,23 +15,23 @@ from __future__ import annotations
 import re
 
 # Bounded, so that a page of unclosed tags does not take quadratic time.
-_IN_TAG, _MOST = "[^<>]{0,400}", ".{0,20000}?"
-_IN_PAGES = re.compile(
-    rf"<div{_IN_TAG}>\s{{0,9}}(?:<p{_IN_TAG}>\s{{0,9}})?<a\s{_IN_TAG}href=[\"']?#cmnt_ref\d+"
-    rf"{_MOST}</div>"  # Google Docs
-    rf"|<sup{_IN_TAG}>\s{{0,9}}<a\s{_IN_TAG}href=[\"']?#cmnt\d+{_MOST}</sup>"
-    rf"|<div{_IN_TAG}mso-element:\s?comment-list.*?(?=</body>|\Z)"  # Word
-    rf"|<span{_IN_TAG}class=[\"']?MsoCommentReference{_MOST}</span>"
-    rf"|<div{_IN_TAG}\btitle=[\"']?(?:annotation|comment)[\"']?{_IN_TAG}>{_MOST}</div>",
+_TAG_CONTENT, _ANY_CONTENT = "[^<>]{0,400}", ".{0,20000}?"
+_HTML_COMMENT = re.compile(
+    rf"<div{_TAG_CONTENT}>\s{{0,9}}(?:<p{_TAG_CONTENT}>\s{{0,9}})?<a\s{_TAG_CONTENT}href=[\"']?#cmnt_ref\d+"
+    rf"{_ANY_CONTENT}</div>"  # Google Docs
+    rf"|<sup{_TAG_CONTENT}>\s{{0,9}}<a\s{_TAG_CONTENT}href=[\"']?#cmnt\d+{_ANY_CONTENT}</sup>"
+    rf"|<div{_TAG_CONTENT}mso-element:\s?comment-list.*?(?=</body>|\Z)"  # Word
+    rf"|<span{_TAG_CONTENT}class=[\"']?MsoCommentReference{_ANY_CONTENT}</span>"
+    rf"|<div{_TAG_CONTENT}\btitle=[\"']?(?:annotation|comment)[\"']?{_TAG_CONTENT}>{_ANY_CONTENT}</div>",
     re.DOTALL | re.IGNORECASE,
 )
 # A comment follows its mark at once; an author's own footnote, `[a] …`, has a space there.
-_FIRST_IN_TEXT = re.compile(r"^\[a\](?![:(\[\s])", re.MULTILINE)
+_FIRST_TEXT_COMMENT = re.compile(r"^\[a\](?![:(\[\s])", re.MULTILINE)
 _NAMES = re.compile(r"^\[([a-z]{1,2})\](?![:(\[\s])", re.MULTILINE)
 _MARK = r"(?<=\S)\[{}\](?![:(\[])"
 
 
-def without_comments(text: str, *, markup: str) -> str:
+def remove_reviewers_comments(text: str, *, markup: str) -> str:
     """Return the text without reviewers' comments.
 
     Args:
@@ -39,16 +39,21 @@ def without_comments(text: str, *, markup: str) -> str:
         markup: `html`, `markdown` or `text`.
     """
     if markup == "html":
-        return _IN_PAGES.sub("", text)
+        return _HTML_COMMENT.sub("", text)
     begin = next(
-        (one for one in _FIRST_IN_TEXT.finditer(text) if _is_marked(text[: one.start()], "a")), None
+        (
+            match
+            for match in _FIRST_TEXT_COMMENT.finditer(text)
+            if _is_marked(text[: match.start()], "a")
+        ),
+        None,
     )
     if begin is None:
         return text
-    own, comments = text[: begin.start()], text[begin.start() :]
+    author_text, comments = text[: begin.start()], text[begin.start() :]
     for name in dict.fromkeys(_NAMES.findall(comments)):
-        own = re.sub(_MARK.format(name), "", own)
-    return own.rstrip() + "\n"
+        author_text = re.sub(_MARK.format(name), "", author_text)
+    return author_text.rstrip() + "\n"
 
 
 def _is_marked(text: str, name: str) -> bool:

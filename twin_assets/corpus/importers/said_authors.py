@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from twin_assets.corpus.importers.front_matter import text_field
-from twin_assets.corpus.importers.visibility_rules import squeezed
+from twin_assets.corpus.importers.visibility_rules import squeeze_key
 
 _WRITERS = (
     *("author", "authors", "byline", "writer", "writers", "writtenby", "postedby", "guestauthor"),
@@ -30,7 +30,7 @@ _TRANSLATORS = (
 TRANSLATED_BY = "translated by"
 
 
-def byline(fields: Mapping[str, Any]) -> str:
+def read_byline(fields: Mapping[str, Any]) -> str:
     """Return the post's named writers and translators: "Ann Lee, translated by Bo Ek".
 
     A field holds a name, a list of names, or mappings with a `name`.
@@ -38,10 +38,18 @@ def byline(fields: Mapping[str, Any]) -> str:
     Args:
         fields: keys in any spelling; the first field of writers that names somebody is used.
     """
-    known = {squeezed(key): value for key, value in fields.items()}
-    writers = next(filter(None, (_names(known[name]) for name in _WRITERS if name in known)), "")
-    named = (_names(known[name]) for name in _TRANSLATORS if name in known)
-    translators = next(filter(None, named), "")
+    squeezed_fields = {squeeze_key(key): value for key, value in fields.items()}
+    writers = next(
+        filter(
+            None,
+            (_join_names(squeezed_fields[name]) for name in _WRITERS if name in squeezed_fields),
+        ),
+        "",
+    )
+    translator_names = (
+        _join_names(squeezed_fields[name]) for name in _TRANSLATORS if name in squeezed_fields
+    )
+    translators = next(filter(None, translator_names), "")
     if not translators:
         return writers
     return (
@@ -49,7 +57,7 @@ def byline(fields: Mapping[str, Any]) -> str:
     )
 
 
-def _names(value: object) -> str:
+def _join_names(value: object) -> str:
     people: list[object] = cast("list[object]", value) if isinstance(value, list) else [value]
     names: list[str] = []
     for person in people:

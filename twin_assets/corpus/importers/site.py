@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-_LATER = ("within", "data")
+_LATER_FIELDS = ("within", "data")
 
 
 @dataclass(frozen=True)
@@ -63,16 +63,20 @@ class Site:
         return self.below + source_id.removeprefix(self.within)
 
     def as_json(self) -> str:
-        """Return all fields; `_LATER` only where set, or each post would be read again."""
+        """Return all fields; `_LATER_FIELDS` only where set, or each post would be read again."""
         fields = asdict(self)
-        return json.dumps({name: one for name, one in fields.items() if one or name not in _LATER})
+        return json.dumps(
+            {name: value for name, value in fields.items() if value or name not in _LATER_FIELDS}
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Site:
         fields: dict[str, Any] = json.loads(text)
         for name in ("languages", "folders"):
             fields[name] = tuple(fields[name])
-        fields["data"] = tuple((scope, said) for scope, said in fields.get("data", ()))
+        fields["data"] = tuple(
+            (scope, fields_json) for scope, fields_json in fields.get("data", ())
+        )
         return cls(**fields)
 
     def language_of(self, source_id: str) -> str:
@@ -81,7 +85,7 @@ class Site:
         marks = [*name.split(".")[1:-1], *folders[1:2]]
         return next((mark for mark in marks if mark in self.languages), self.language)
 
-    def without_language(self, source_id: str) -> str:
+    def path_without_language(self, source_id: str) -> str:
         """Return the post's path in the site's first language: `a/post.fr.md` → `a/post.md`."""
         folder, _, name = source_id.rpartition("/")
         stem, *marks = name.split(".")

@@ -36,66 +36,80 @@ def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str
         read: returns the bytes of one of them; may raise `OSError`.
         layout: `jekyll`, `hugo`, or another, whose site has only an address and zone.
     """
-    fields = configuration(names, read, layout=layout)
+    fields = read_configuration(names, read, layout=layout)
     # Jekyll's `baseurl` is the path below `url`; Hugo's is the whole address.
-    address = _text(fields, "url") if layout == "jekyll" else _text(fields, "baseurl")
-    address = address or _text(fields, "url")
+    address = (
+        _text_setting(fields, "url") if layout == "jekyll" else _text_setting(fields, "baseurl")
+    )
+    address = address or _text_setting(fields, "url")
     site = Site(
         url=address if address.startswith("http") else "",
-        timezone=_text(fields, "timezone"),
+        timezone=_text_setting(fields, "timezone"),
     )
     if layout == "jekyll":
-        return _jekyll(site, fields)
-    return _hugo(site, fields) if layout == "hugo" else site
+        return _jekyll_site(site, fields)
+    return _hugo_site(site, fields) if layout == "hugo" else site
 
 
-def configuration(names: Iterable[str], read: Callable[[str], bytes], *, layout: str) -> Fields:
+def read_configuration(
+    names: Iterable[str], read: Callable[[str], bytes], *, layout: str
+) -> Fields:
     """Return the settings of a site, keys in lower case, or none if they cannot be read.
 
     Args as for `read_site`.
     """
     paths = sorted(names)
     pattern = {"jekyll": _JEKYLL, "hugo": _HUGO}.get(layout)
-    wanted = [path for path in paths if (pattern or _JEKYLL).fullmatch(path)]
+    configuration_paths = [path for path in paths if (pattern or _JEKYLL).fullmatch(path)]
     if pattern is None:
-        wanted += [path for path in paths if _HUGO.fullmatch(path)]
-    nothing: Fields = {}
-    fields = next((fields_read for path in wanted if (fields_read := _fields(path, read))), nothing)
+        configuration_paths += [path for path in paths if _HUGO.fullmatch(path)]
+    no_fields: Fields = {}
+    fields = next(
+        (fields_read for path in configuration_paths if (fields_read := _read_fields(path, read))),
+        no_fields,
+    )
     if layout == "hugo":
         for path in paths:
             if match := _HUGO_PARTS.fullmatch(path):
-                said = _read(path, read)
-                fields = {match[1]: mapping(said).get(match[1], said), **fields}
+                part = _parse_file(path, read)
+                fields = {match[1]: as_mapping(part).get(match[1], part), **fields}
     return fields
 
 
-def _jekyll(site: Site, fields: Fields) -> Site:
-    collections = mapping(fields.get("collections"))
-    printed = [name for name, one in collections.items() if mapping(one).get("output") is True]
-    below = _text(fields, "baseurl").strip("/")
+def _jekyll_site(site: Site, fields: Fields) -> Site:
+    collections = as_mapping(fields.get("collections"))
+    output_collections = [
+        name for name, options in collections.items() if as_mapping(options).get("output") is True
+    ]
+    base_path = _text_setting(fields, "baseurl").strip("/")
     return Site(
-        url=f"{site.url.rstrip('/')}/{below}" if site.url and below else site.url,
+        url=f"{site.url.rstrip('/')}/{base_path}" if site.url and base_path else site.url,
         timezone=site.timezone,
         generator="jekyll",
-        permalink=_text(fields, "permalink"),
-        language=_text(fields, "lang") or _text(fields, "locale"),
+        permalink=_text_setting(fields, "permalink"),
+        language=_text_setting(fields, "lang") or _text_setting(fields, "locale"),
         shows_future=fields.get("future") is True,
-        folders=tuple(f"_{name}" for name in printed if name != "posts"),
+        folders=tuple(f"_{name}" for name in output_collections if name != "posts"),
     )
 
 
-def _hugo(site: Site, fields: Fields) -> Site:
+def _hugo_site(site: Site, fields: Fields) -> Site:
     languages = {
-        str(name).lower(): mapping(one) for name, one in mapping(fields.get("languages")).items()
+        str(name).lower(): as_mapping(options)
+        for name, options in as_mapping(fields.get("languages")).items()
     }
-    named = [_text(language, "contentdir") for language in languages.values()]
-    folders = [folder.strip("/") for folder in (*named, _text(fields, "contentdir") or "content")]
+    language_folders = [_text_setting(language, "contentdir") for language in languages.values()]
+    folders = [
+        folder.strip("/")
+        for folder in (*language_folders, _text_setting(fields, "contentdir") or "content")
+    ]
     return Site(
         url=site.url,
         timezone=site.timezone,
         generator="hugo",
         permalink="own" if fields.get("permalinks") or fields.get("uglyurls") else "",
-        language=_text(fields, "defaultcontentlanguage") or _text(fields, "languagecode"),
+        language=_text_setting(fields, "defaultcontentlanguage")
+        or _text_setting(fields, "languagecode"),
         shows_future=fields.get("buildfuture") is True,
         shows_expired=fields.get("buildexpired") is True,
         languages=tuple(sorted(languages)),
@@ -103,11 +117,11 @@ def _hugo(site: Site, fields: Fields) -> Site:
     )
 
 
-def _fields(path: str, read: Callable[[str], bytes]) -> Fields:
-    return mapping(_read(path, read))
+def _read_fields(path: str, read: Callable[[str], bytes]) -> Fields:
+    return as_mapping(_parse_file(path, read))
 
 
-def _read(path: str, read: Callable[[str], bytes]) -> object:
+def _parse_file(path: str, read: Callable[[str], bytes]) -> object:
     try:
         text = read(path).decode("utf-8-sig")
         if path.endswith(".toml"):
@@ -121,13 +135,13 @@ def _read(path: str, read: Callable[[str], bytes]) -> object:
     return parsed
 
 
-def mapping(value: object) -> Fields:
+def as_mapping(value: object) -> Fields:
     """Return a mapping with its keys in lower case, or an empty one for any other value."""
     if not isinstance(value, dict):
         return {}
-    return {str(key).lower(): one for key, one in cast("dict[object, Any]", value).items()}
+    return {str(key).lower(): item for key, item in cast("dict[object, Any]", value).items()}
 
 
-def _text(fields: Fields, name: str) -> str:
+def _text_setting(fields: Fields, name: str) -> str:
     value = fields.get(name)
     return value.strip() if isinstance(value, str) else ""

@@ -19,8 +19,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
-from twin_assets.corpus.importers.foreign_html import inner_html, without_foreign_parts
-from twin_assets.corpus.importers.front_matter import moment
+from twin_assets.corpus.importers.foreign_html import inner_html, remove_foreign_parts
+from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
@@ -29,10 +29,10 @@ from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
 NAME = "substack"
 
-_LIST = r"posts\.csv"
+_POST_LIST = r"posts\.csv"
 _LIST_HEAD = re.compile(rb"\A\W*post_id\W+post_date\W+is_published", re.IGNORECASE)
-_LIST_LIMIT = 64 << 20
-_MAX_RESUMED = 200  # broken rows after which the next line is tried; limits the time
+_MAX_LIST_BYTES = 64 << 20
+_MAX_RESUMED_ROWS = 200  # broken rows after which the next line is tried; limits the time
 _PAGE = re.compile(r"(?:.*/)?posts/((\d+)(?:\.[^/]*)?)\.html", re.IGNORECASE)
 _VISIBILITY = {
     "everyone": "public",
@@ -66,27 +66,27 @@ _OWN_COMPONENTS = frozenset(
 
 def recognises(archive: Archive) -> bool:
     """Return whether there is a `posts.csv` with Substack's columns."""
-    return any(_LIST_HEAD.search(archive.head(name)) for name in archive.candidates(_LIST))
+    return any(_LIST_HEAD.search(archive.head(name)) for name in archive.candidates(_POST_LIST))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield every row of `posts.csv`, and every page that it does not list."""
     pages = {match[2]: name for name in archive.names() if (match := _PAGE.fullmatch(name))}
-    listed: set[str] = set()
-    for name in archive.matching(_LIST) or list(archive.names()):
+    listed_ids: set[str] = set()
+    for name in archive.names_matching(_POST_LIST) or list(archive.names()):
         try:
-            text = decode_list(archive.read(name, limit=_LIST_LIMIT))
+            text = decode_list(archive.read(name, limit=_MAX_LIST_BYTES))
         except MemberError as error:
             yield Skipped(name, error.reason)
             continue
-        for number, row in _rows(text):
+        for number, row in _read_rows(text):
             identifier = (row.get("post_id") or "").partition(".")[0] if row else ""
             if row is None or not identifier.isdigit():
                 yield Skipped(f"{name}:{number}", "malformed_row")
                 continue
-            listed.add(identifier)
-            yield _post(row, identifier, archive, pages.get(identifier, ""), include=include)
-    for identifier in sorted(pages.keys() - listed):
+            listed_ids.add(identifier)
+            yield _post_record(row, identifier, archive, pages.get(identifier, ""), include=include)
+    for identifier in sorted(pages.keys() - listed_ids):
         yield Skipped(pages[identifier], "not_in_posts_csv")  # nothing shows that it was published
 
 
@@ -95,29 +95,29 @@ def decode_list(body: bytes) -> str:
     return body.decode("utf-8-sig", "replace").replace("\0", "")
 
 
-def _rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
+def _read_rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
     """Yield the line number and the row, or None for a row without the header's columns."""
     lines = io.StringIO(text, newline="").readlines()
     columns = [name.strip() for name in next(csv.reader(lines[:1]), list[str]())]
-    at, resumed = 1, 0
-    while at < len(lines):
-        rows = csv.reader(lines[number] for number in range(at, len(lines)))
+    line_index, resumed = 1, 0
+    while line_index < len(lines):
+        rows = csv.reader(lines[number] for number in range(line_index, len(lines)))
         try:
             row = next(rows, list[str]())
         except csv.Error:
             row = [""]
-        whole = len(row) == len(columns)
+        is_complete = len(row) == len(columns)
         if row:
-            yield at + 1, dict(zip(columns, row, strict=True)) if whole else None
-        if row and not whole and resumed < _MAX_RESUMED:
+            yield line_index + 1, dict(zip(columns, row, strict=True)) if is_complete else None
+        if row and not is_complete and resumed < _MAX_RESUMED_ROWS:
             # A quote that is never closed swallows the rest: continue with the next line.
             resumed += 1
-            at += 1
+            line_index += 1
         else:
-            at += max(rows.line_num, 1)
+            line_index += max(rows.line_num, 1)
 
 
-def _post(
+def _post_record(
     row: Mapping[str, str],
     identifier: str,
     archive: Archive,
@@ -125,13 +125,13 @@ def _post(
     *,
     include: frozenset[str],
 ) -> ExportRecord | Skipped:
-    draft = (row.get("is_published") or "").strip().lower() != "true"
+    is_draft = (row.get("is_published") or "").strip().lower() != "true"
     # Without the column nothing shows that the post was for everyone.
     audience = (row.get("audience", "?") or "everyone").strip().lower()
     visibility = _VISIBILITY.get(audience, "private")
-    if draft and "drafts" not in include:
+    if is_draft and "drafts" not in include:
         return Skipped(identifier, "draft")
-    if not draft and visibility != "public" and visibility not in include:
+    if not is_draft and visibility != "public" and visibility not in include:
         return Skipped(identifier, visibility)
     if not page:
         return Skipped(identifier, "no_text")
@@ -139,45 +139,51 @@ def _post(
         text = decode(archive.read(page, limit=MAX_POST_BYTES), markup="html")
     except (MemberError, UnreadablePostError) as error:
         return Skipped(identifier, error.reason)
-    own = _own_text(text, paid="paid" in include)
-    if not own:
+    own_html = _own_html(text, include_paid="paid" in include)
+    if not own_html:
         return Skipped(identifier, "no_text")
     subtitle = " ".join((row.get("subtitle") or "").split())
     return ExportRecord(
         source=NAME,
         source_id=identifier,
-        kind="draft" if draft else "post" if row.get("type") == "thread" else "article",
+        kind="draft" if is_draft else "post" if row.get("type") == "thread" else "article",
         title=" ".join((row.get("title") or "").split()),
-        text=f"<p>{html.escape(subtitle, quote=False)}</p>\n{own}" if subtitle else own,
+        text=f"<p>{html.escape(subtitle, quote=False)}</p>\n{own_html}" if subtitle else own_html,
         markup="html",
-        created_at=moment(row.get("post_date") or ""),
-        visibility="private" if draft else visibility,
+        created_at=parse_datetime(row.get("post_date") or ""),
+        visibility="private" if is_draft else visibility,
     )
 
 
-def _own_text(page: str, *, paid: bool) -> str:
+def _own_html(page: str, *, include_paid: bool) -> str:
     """Return the fragment without widgets, embeds and, unless asked for, paywalled parts."""
     tree = parse_html(f"<div>{page}</div>")
     if tree is None:
         return ""
-    jump = next((one for one in tree.find_class("paywall-jump") if one.tag == "div"), None)
-    if jump is not None and not paid:
-        _drop_what_follows(jump)
+    paywall = next(
+        (element for element in tree.find_class("paywall-jump") if element.tag == "div"), None
+    )
+    if paywall is not None and not include_paid:
+        _drop_following(paywall)
     for element in list(tree.iter()):
         if not isinstance(element.tag, str) or element.getparent() is None:
             continue
         component = str(element.get("data-component-name") or "")
-        embedded = component.endswith("ToDOM") and component not in _OWN_COMPONENTS
-        if embedded or set(element.classes) & _WIDGETS or (not paid and _for_paying_only(element)):
+        is_embedded = component.endswith("ToDOM") and component not in _OWN_COMPONENTS
+        if (
+            is_embedded
+            or set(element.classes) & _WIDGETS
+            or (not include_paid and _is_paid_only(element))
+        ):
             element.drop_tree()
-    if jump is not None and jump.getparent() is not None:
-        jump.drop_tree()
+    if paywall is not None and paywall.getparent() is not None:
+        paywall.drop_tree()
     if not str(tree.text_content()).strip():
         return ""
-    return without_foreign_parts(inner_html(tree))
+    return remove_foreign_parts(inner_html(tree))
 
 
-def _drop_what_follows(element: Any) -> None:
+def _drop_following(element: Any) -> None:
     while element is not None and element.getparent() is not None:
         element.tail = None
         for later in list(element.itersiblings()):
@@ -185,12 +191,16 @@ def _drop_what_follows(element: Any) -> None:
         element = element.getparent()
 
 
-def _for_paying_only(element: Any) -> bool:
+def _is_paid_only(element: Any) -> bool:
     """Return whether a block is shown to paying readers only (`data-dynamic-audiences`)."""
     audiences = str(element.get("data-dynamic-audiences") or "").replace(" ", "").split(",")
     return all(audience.startswith(("paid", "founding")) for audience in audiences)
 
 
-_FILES = ((_LIST, r"posts/.*\.html"), (r"email_list\..*\.csv",), (r"posts/\d+\..*\.delivers\.csv",))
-_IN_PART = RefusedExport(_FILES, r"\A\W*post_id,post_date,is_published")
-IMPORTER = Importer(NAME, "Substack export", recognises, read, (_IN_PART,))
+_EXPORT_FILES = (
+    (_POST_LIST, r"posts/.*\.html"),
+    (r"email_list\..*\.csv",),
+    (r"posts/\d+\..*\.delivers\.csv",),
+)
+_PARTIAL_EXPORT = RefusedExport(_EXPORT_FILES, r"\A\W*post_id,post_date,is_published")
+IMPORTER = Importer(NAME, "Substack export", recognises, read, (_PARTIAL_EXPORT,))

@@ -14,21 +14,21 @@ MAX_POST_BYTES = 2_000_000
 MAX_DOCUMENT_BYTES = 50_000_000
 """The same limit for a document that contains its pictures (.docx, .odt, .pdf)."""
 
-ASCIIDOC = frozenset({"adoc", "asciidoc", "asc"})
-PANDOC: Mapping[str, str] = {
+ASCIIDOC_SUFFIXES = frozenset({"adoc", "asciidoc", "asc"})
+PANDOC_FORMATS: Mapping[str, str] = {
     "rst": "rst",
     "org": "org",
-    **dict.fromkeys(sorted(ASCIIDOC), "asciidoc"),
+    **dict.fromkeys(sorted(ASCIIDOC_SUFFIXES), "asciidoc"),
     "textile": "textile",
     "dj": "djot",
     "docx": "docx",
     "odt": "odt",
 }
 """Suffix → pandoc's name of the format."""
-OFFICE = frozenset({"docx", "odt", "pdf"})
+BINARY_SUFFIXES = frozenset({"docx", "odt", "pdf"})
 """Binary formats: zips, and PDF."""
-WITH_EXTRA = frozenset({*PANDOC, "pdf"})
-NOT_MARKDOWN = frozenset({*WITH_EXTRA, "ipynb", "txt"})
+EXTRA_SUFFIXES = frozenset({*PANDOC_FORMATS, "pdf"})
+NON_MARKDOWN_SUFFIXES = frozenset({*EXTRA_SUFFIXES, "ipynb", "txt"})
 
 _MARKUP: dict[str, str] = {
     **dict.fromkeys(("md", "markdown", "mdown", "mkd", "mkdn", "mdx", "qmd", "rmd"), "markdown"),
@@ -36,18 +36,18 @@ _MARKUP: dict[str, str] = {
 }
 
 
-def markup_of(name: str) -> str:
+def markup_from_name(name: str) -> str:
     """Return `markdown` or `html` by the file's suffix, or "" for any other file."""
     dot = name.rfind(".")
     return _MARKUP.get(name[dot + 1 :].lower(), "") if dot >= 0 else ""
 
 
-def suffix_of(name: str) -> str:
+def known_suffix(name: str) -> str:
     """Return the suffix of a known format in lower case, or "" for any other file."""
     suffix = name[name.rfind(".") + 1 :].lower() if "." in name else ""
-    return suffix if suffix in NOT_MARKDOWN else ""
+    return suffix if suffix in NON_MARKDOWN_SUFFIXES else ""
 
 
-def most_bytes(name: str) -> int:
+def max_file_bytes(name: str) -> int:
     """Return the size up to which a file of this name is read."""
-    return MAX_DOCUMENT_BYTES if suffix_of(name) in OFFICE else MAX_POST_BYTES
+    return MAX_DOCUMENT_BYTES if known_suffix(name) in BINARY_SUFFIXES else MAX_POST_BYTES

@@ -17,17 +17,17 @@ import re
 from twin_assets.corpus.importers.code_regions import code_regions
 
 # In a page: tags that only a template uses. A post that shows such a tag shows it as code.
-_OF_A_PAGE = re.compile(
+_PAGE_TEMPLATE_TAG = re.compile(
     r"\{%[-+]?\s*(?:extends|block|include|for|if|macro|load|import|from|set|assign|unless)\b"
     r"|\{\{-?\s*(?:block|define|template|partial|range|with|if|end|#each|#if|>|\.[A-Z]|site\.|page\.)"
     r"|<\?php|<%[=@#-]"
 )
 # In a note: a title or date that Obsidian, Templater, Hexo or Hugo has yet to fill in.
-_OF_A_NOTE = re.compile(
+_NOTE_TEMPLATE_FIELD = re.compile(
     r"<%[-_*+]?\s*tp\.|^\"?(?:title|date|created|updated)\"?[ \t]*[:=][ \t]*[\"']?\{\{.{0,80}?\}\}",
     re.MULTILINE,
 )
-_HEAD = 1_000
+_HEAD_CHARACTERS = 1_000
 
 
 def is_template(text: str, *, markup: str) -> bool:
@@ -38,12 +38,12 @@ def is_template(text: str, *, markup: str) -> bool:
         markup: `html` for a page; any other value for a note.
     """
     if markup != "html":
-        match = _OF_A_NOTE.search(text[:_HEAD])
+        match = _NOTE_TEMPLATE_FIELD.search(text[:_HEAD_CHARACTERS])
         return match is not None and not text[: match.start()].count("```") % 2
-    if not _OF_A_PAGE.search(text):
+    if not _PAGE_TEMPLATE_TAG.search(text):
         return False
     return any(
-        _OF_A_PAGE.search(part)
+        _PAGE_TEMPLATE_TAG.search(part)
         for part, is_code in code_regions(text, markup=markup)
         if not is_code
     )

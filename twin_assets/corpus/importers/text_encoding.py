@@ -18,7 +18,7 @@ import re
 import unicodedata
 
 UTF_8 = "utf-8"
-_MARKS = (
+_BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: its mark begins with UTF-16's
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -26,7 +26,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _TAG = re.compile(r"<[^<>]*>")
-_DECLARED = re.compile(
+_DECLARED_ENCODING = re.compile(
     rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)|\A\s*<\?xml[^>]+encoding\s*=\s*[\"']([\w-]+)",
     re.IGNORECASE,
 )
@@ -58,17 +58,17 @@ _NAMES = {
     "cp932": "shift_jis",
     "cp949": "euc-kr",
 }
-_IN_WORD = frozenset("’‘'·-\u00ad\u2010\u2011")  # characters that belong inside words
+_WORD_PUNCTUATION = frozenset("’‘'·-\u00ad\u2010\u2011")  # characters that belong inside words
 _KANA = re.compile(r"[\u3040-\u30ff]")
 _KANA_SHARE = 0.2  # of non-ASCII: half or more in Japanese, none in Korean decoded as Japanese
-_LOOKED_AT = 20_000
-_CENTRAL = ("cp1250", "iso8859_2")
-_USUAL = {
-    **dict.fromkeys(("cs", "hr", "hu", "pl", "ro", "sk", "sl", "sr"), _CENTRAL),
+_MAX_CHARACTERS = 20_000
+_CENTRAL_EUROPEAN = ("cp1250", "iso8859_2")
+_USUAL_ENCODINGS = {
+    **dict.fromkeys(("cs", "hr", "hu", "pl", "ro", "sk", "sl", "sr"), _CENTRAL_EUROPEAN),
     **dict.fromkeys(("az", "tr"), ("cp1254",)),
 }
-_CLEARLY = 0.3  # score: a Czech sentence with wrong accents has .93, a single word .2
-_MAX_PASTED = 200  # bytes; a file with more of them is not UTF-8
+_MIN_LANGUAGE_SCORE = 0.3  # score: a Czech sentence with wrong accents has .93, a single word .2
+_MAX_PASTED_BYTES = 200  # bytes; a file with more of them is not UTF-8
 
 
 class UnknownEncodingError(ValueError):
@@ -85,108 +85,121 @@ def decode_text(body: bytes, *, is_page: bool = False) -> tuple[str, str]:
     Raises:
         UnknownEncodingError: no known encoding yields text.
     """
-    for mark, encoding in _MARKS:
+    for mark, encoding in _BYTE_ORDER_MARKS:
         if body.startswith(mark):
-            return _strictly(body, encoding), _name(encoding)
+            return _decode_strictly(body, encoding), _encoding_name(encoding)
     if b"\0" in body:
-        encoding = _utf_16_of(body)
-        return _strictly(body, encoding), _name(encoding)
-    declared = _DECLARED.search(body[:4096]) if is_page else None
-    named = b"".join(filter(None, declared.groups())).decode("ascii") if declared else ""
-    if body.isascii() and not (named.casefold().startswith("iso-2022") or b"\x1b$" in body):
+        encoding = _detect_utf_16(body)
+        return _decode_strictly(body, encoding), _encoding_name(encoding)
+    declared = _DECLARED_ENCODING.search(body[:4096]) if is_page else None
+    declared_name = b"".join(filter(None, declared.groups())).decode("ascii") if declared else ""
+    if body.isascii() and not (declared_name.casefold().startswith("iso-2022") or b"\x1b$" in body):
         return body.decode("ascii"), UTF_8
-    text = _tried(body, UTF_8) if b"\x1b$" not in body else None
+    text = _try_decode(body, UTF_8) if b"\x1b$" not in body else None
     if text is not None:
         return text, UTF_8
     # Browsers read declared Latin-1 as Windows-1252, in which nearly all such pages were written.
-    if named and (text := _tried(body, _as_browsers_do(named))) is not None:
-        return text, _name(_as_browsers_do(named))
-    if (text := _mended(body)) is not None:
+    if declared_name and (text := _try_decode(body, _browser_encoding(declared_name))) is not None:
+        return text, _encoding_name(_browser_encoding(declared_name))
+    if (text := _decode_mixed_utf_8(body)) is not None:
         return text, f"{UTF_8} with windows-1252"
-    encoding = _guessed(body)
-    return _strictly(body, encoding), _name(encoding)
+    encoding = _guess_encoding(body)
+    return _decode_strictly(body, encoding), _encoding_name(encoding)
 
 
-def has_mark(body: bytes) -> bool:
+def has_byte_order_mark(body: bytes) -> bool:
     """Return whether the bytes begin with a byte order mark: then NUL bytes are expected."""
-    return body.startswith(tuple(mark for mark, _ in _MARKS))
+    return body.startswith(tuple(mark for mark, _ in _BYTE_ORDER_MARKS))
 
 
-def _guessed(body: bytes) -> str:
+def _guess_encoding(body: bytes) -> str:
     """Return Python's name of the encoding of a text that is not UTF-8.
 
     Raises:
         UnknownEncodingError: no encoding fits.
     """
     for encoding in _JAPANESE:
-        text = _tried(body, encoding)
+        text = _try_decode(body, encoding)
         if text is not None and _is_japanese(text):
             return encoding
     import charset_normalizer
 
-    whole = (*_LATIN, *_OTHER_SCRIPTS)
-    best = charset_normalizer.from_bytes(body, cp_isolation=list(whole)).best()
+    candidates = (*_LATIN, *_OTHER_SCRIPTS)
+    best = charset_normalizer.from_bytes(body, cp_isolation=list(candidates)).best()
     encoding_name = best.encoding if best is not None else ""
     if encoding_name in _OTHER_SCRIPTS:
         return encoding_name
-    encoding = _latin_of(body)
-    text = body.decode(encoding)[:_LOOKED_AT]
-    others = sum(not sign.isascii() for sign in text)
-    if _wounds(text) > (0.5 * others if encoding_name else 0):  # so many that it is not text
+    encoding = _guess_latin(body)
+    text = body.decode(encoding)[:_MAX_CHARACTERS]
+    non_ascii = sum(not sign.isascii() for sign in text)
+    if _count_damage(text) > (
+        0.5 * non_ascii if encoding_name else 0
+    ):  # so many that it is not text
         raise UnknownEncodingError
     return encoding
 
 
-def _latin_of(body: bytes) -> str:
+def _guess_latin(body: bytes) -> str:
     """Return the Latin encoding that damages the fewest words.
 
     Raises:
         UnknownEncodingError: none of them can decode these bytes.
     """
-    texts = {one: text for one in _LATIN if (text := _tried(body, one)) is not None}
+    texts = {
+        encoding: text for encoding in _LATIN if (text := _try_decode(body, encoding)) is not None
+    }
     if not texts:
         raise UnknownEncodingError
-    wounds = {one: _wounds(text) for one, text in texts.items()}
-    least = [one for one in texts if wounds[one] == min(wounds.values())]
-    if len({texts[one] for one in least}) == 1:
-        return least[0]
-    usual = [one for one in _usual_for(texts[least[0]]) if one in least]
-    return usual[0] if usual else least[0]
+    damage = {encoding: _count_damage(text) for encoding, text in texts.items()}
+    least_damaged = [encoding for encoding in texts if damage[encoding] == min(damage.values())]
+    if len({texts[encoding] for encoding in least_damaged}) == 1:
+        return least_damaged[0]
+    usual = [
+        encoding
+        for encoding in _usual_encodings(texts[least_damaged[0]])
+        if encoding in least_damaged
+    ]
+    return usual[0] if usual else least_damaged[0]
 
 
-def _wounds(text: str) -> int:
+def _count_damage(text: str) -> int:
     """Count signs of a wrong encoding: a symbol or a capital inside a word, a control character."""
     count = 0
-    for at, sign in enumerate(text[:_LOOKED_AT]):
-        if sign.isascii():
+    for index, character in enumerate(text[:_MAX_CHARACTERS]):
+        if character.isascii():
             continue
-        before, after = text[at - 1 : at], text[at + 1 : at + 2]
-        if unicodedata.category(sign) == "Cc":
+        before, after = text[index - 1 : index], text[index + 1 : index + 2]
+        if unicodedata.category(character) == "Cc":
             count += 1
-        elif not _is_latin(sign):
-            beside = before.isalpha() + after.isalpha()
+        elif not _is_latin(character):
+            adjacent_letters = before.isalpha() + after.isalpha()
             # A frame or a fraction beside one letter; a quotation mark or another sign between two.
-            count += sign not in _IN_WORD and beside >= (1 if _is_drawn(sign) else 2)
-        elif sign.isupper():
+            count += character not in _WORD_PUNCTUATION and adjacent_letters >= (
+                1 if _is_symbol(character) else 2
+            )
+        elif character.isupper():
             count += before.isalpha() and before.islower()
-        elif sign in "ªº":
+        elif character in "ªº":
             count += before.isalpha()
     return count
 
 
-def _is_latin(sign: str) -> bool:
-    """Return whether `sign` is a letter, not one of Mac Roman's marks or ligatures for umlauts."""
-    if unicodedata.category(sign) not in {"Lu", "Ll", "Lo"} or sign in "ﬁﬂ":
+def _is_latin(character: str) -> bool:
+    """Return whether `character` is a letter, not one of Mac Roman's marks or ligatures for umlauts."""
+    if unicodedata.category(character) not in {"Lu", "Ll", "Lo"} or character in "ﬁﬂ":
         return False
-    return unicodedata.name(sign, "").startswith(("LATIN", "FEMININE", "MASCULINE"))
+    return unicodedata.name(character, "").startswith(("LATIN", "FEMININE", "MASCULINE"))
 
 
-def _is_drawn(sign: str) -> bool:
-    """Return whether prose never has `sign` at a word's edge: a frame, fraction or lone accent."""
-    return unicodedata.category(sign) in {"So", "Sm", "Sk", "No", "Lm"} and sign not in "®™©°№"
+def _is_symbol(character: str) -> bool:
+    """Return whether prose never has `character` at a word's edge: a frame, fraction or lone accent."""
+    return (
+        unicodedata.category(character) in {"So", "Sm", "Sk", "No", "Lm"}
+        and character not in "®™©°№"
+    )
 
 
-def _usual_for(text: str) -> tuple[str, ...]:
+def _usual_encodings(text: str) -> tuple[str, ...]:
     """Return the encodings usual for this language, or () if the language is uncertain.
 
     Words without accents reveal the language even if the accents are wrong.
@@ -194,71 +207,81 @@ def _usual_for(text: str) -> tuple[str, ...]:
     from twin_assets.corpus.language import language_scores
 
     scores = language_scores(_TAG.sub(" ", text))  # a short page is mostly English tags
-    language = max(scores, key=lambda one: scores[one], default="")
-    return _USUAL.get(language, ()) if scores.get(language, 0.0) >= _CLEARLY else ()
+    language = max(scores, key=lambda code: scores[code], default="")
+    return (
+        _USUAL_ENCODINGS.get(language, ())
+        if scores.get(language, 0.0) >= _MIN_LANGUAGE_SCORE
+        else ()
+    )
 
 
 def _is_japanese(text: str) -> bool:
-    others = sum(not sign.isascii() for sign in text[:_LOOKED_AT])
-    return others > 0 and len(_KANA.findall(text[:_LOOKED_AT])) >= _KANA_SHARE * others
+    non_ascii = sum(not sign.isascii() for sign in text[:_MAX_CHARACTERS])
+    return non_ascii > 0 and len(_KANA.findall(text[:_MAX_CHARACTERS])) >= _KANA_SHARE * non_ascii
 
 
-def _utf_16_of(body: bytes) -> str:
+def _detect_utf_16(body: bytes) -> str:
     """Detect UTF-16 without a mark: in Latin letters every second byte is zero.
 
     Raises:
         UnknownEncodingError: the zeros are elsewhere, so it is not text.
     """
-    head = body[: 2 * (_LOOKED_AT // 2)]
+    head = body[: 2 * (_MAX_CHARACTERS // 2)]
     even, odd = head[::2].count(0), head[1::2].count(0)
     if len(body) % 2 == 0 and min(even, odd) == 0 and max(even, odd) > 0.4 * (len(head) // 2):
         return "utf_16_le" if odd else "utf_16_be"
     raise UnknownEncodingError
 
 
-def _mended(body: bytes) -> str | None:
+def _decode_mixed_utf_8(body: bytes) -> str | None:
     """Decode UTF-8 with a few pasted bytes of Windows-1252; return None if it is not that."""
     pieces: list[str] = []
-    at = wrong = 0
+    position = pasted_bytes = 0
     while True:
         try:
-            pieces.append(body[at:].decode(UTF_8))
+            pieces.append(body[position:].decode(UTF_8))
             break
         except UnicodeDecodeError as error:
-            stranger = _tried(body[at + error.start : at + error.start + 1], "cp1252")
-            wrong += 1
-            if stranger is None or wrong > _MAX_PASTED:
+            pasted = _try_decode(
+                body[position + error.start : position + error.start + 1], "cp1252"
+            )
+            pasted_bytes += 1
+            if pasted is None or pasted_bytes > _MAX_PASTED_BYTES:
                 return None
-            pieces += [body[at : at + error.start].decode(UTF_8), stranger]
-            at += error.start + 1
+            pieces += [body[position : position + error.start].decode(UTF_8), pasted]
+            position += error.start + 1
     text = "".join(pieces)
-    right = sum(not sign.isascii() for sign in text) - wrong
-    return text if right > wrong else None
+    right = sum(not sign.isascii() for sign in text) - pasted_bytes
+    return text if right > pasted_bytes else None
 
 
-def _as_browsers_do(named: str) -> str:
-    return "cp1252" if named.casefold() in {"iso-8859-1", "latin1", "latin-1", "ascii"} else named
+def _browser_encoding(declared_name: str) -> str:
+    return (
+        "cp1252"
+        if declared_name.casefold() in {"iso-8859-1", "latin1", "latin-1", "ascii"}
+        else declared_name
+    )
 
 
-def _tried(body: bytes, encoding: str) -> str | None:
+def _try_decode(body: bytes, encoding: str) -> str | None:
     try:
         return body.decode(encoding)
     except (UnicodeDecodeError, LookupError):
         return None
 
 
-def _strictly(body: bytes, encoding: str) -> str:
+def _decode_strictly(body: bytes, encoding: str) -> str:
     """Decode strictly.
 
     Raises:
         UnknownEncodingError: the bytes are not in this encoding.
     """
-    if (text := _tried(body, encoding)) is None:
+    if (text := _try_decode(body, encoding)) is None:
         raise UnknownEncodingError
     return text
 
 
-def _name(encoding: str) -> str:
+def _encoding_name(encoding: str) -> str:
     lowered = encoding.casefold()
     canonical = codecs.lookup(lowered).name
     return _NAMES.get(lowered, _NAMES.get(canonical, canonical))

@@ -30,12 +30,16 @@ from twin_assets.corpus.importers.document_fields import (
     has_suggestions_of_others,
     pdf_errors,
     pdf_reader,
-    refuse_bomb,
+    reject_zip_bomb,
 )
 from twin_assets.corpus.importers.post_head import PostHead
-from twin_assets.corpus.importers.suffixes import NOT_MARKDOWN, PANDOC, WITH_EXTRA
+from twin_assets.corpus.importers.suffixes import (
+    NON_MARKDOWN_SUFFIXES,
+    PANDOC_FORMATS,
+    EXTRA_SUFFIXES,
+)
 from twin_resources.errors import TwinError
-from twin_resources.processes.program_progress import output_of
+from twin_resources.processes.program_progress import run_for_output
 
 EXTRA = "llm-twin[formats]"
 _MAX_CPU_S = 60.0  # a post takes .1; CPU time, so other load does not count
@@ -45,17 +49,17 @@ _HIDDEN_CELLS = frozenset({"hide", "remove_cell", "remove-cell", "hide_cell", "h
 
 def needs_extra(suffix: str) -> bool:
     """Return whether files of this suffix could be read if the extra were installed."""
-    return suffix in WITH_EXTRA and not is_read(suffix)
+    return suffix in EXTRA_SUFFIXES and not is_readable(suffix)
 
 
-def is_read(suffix: str) -> bool:
+def is_readable(suffix: str) -> bool:
     """Return whether files of this suffix can be read here."""
-    if suffix in PANDOC:
-        return _pandoc() != ""
-    return find_spec("pypdf") is not None if suffix == "pdf" else suffix in NOT_MARKDOWN
+    if suffix in PANDOC_FORMATS:
+        return _pandoc_path() != ""
+    return find_spec("pypdf") is not None if suffix == "pdf" else suffix in NON_MARKDOWN_SUFFIXES
 
 
-def as_markdown(head: PostHead) -> tuple[str, dict[str, Any]]:
+def convert_to_markdown(head: PostHead) -> tuple[str, dict[str, Any]]:
     """Return a file in one of these formats as Markdown, and the fields that its reader found.
 
     Args:
@@ -65,33 +69,33 @@ def as_markdown(head: PostHead) -> tuple[str, dict[str, Any]]:
         FormatError: the file is damaged, or not in the format of its suffix.
     """
     if head.suffix == "ipynb":
-        return _of_notebook(head.body), {}
+        return _notebook_to_markdown(head.body), {}
     if head.suffix == "pdf":
-        return _of_pdf(head.document), {}
-    written = _by_pandoc(head.document or head.body.encode(), PANDOC[head.suffix])
-    metadata = re.match(r"---\n(.*?\n)---\n", written, re.DOTALL)
+        return _pdf_text(head.document), {}
+    markdown = _run_pandoc(head.document or head.body.encode(), PANDOC_FORMATS[head.suffix])
+    metadata = re.match(r"---\n(.*?\n)---\n", markdown, re.DOTALL)
     if metadata is None:
-        return written, {}
+        return markdown, {}
     try:
         fields = yaml.load(metadata[1], Loader=yaml.BaseLoader)
     except yaml.YAMLError:
-        return written, {}  # a table between two lines, not metadata
+        return markdown, {}  # a table between two lines, not metadata
     known = cast("dict[str, Any]", fields) if isinstance(fields, dict) else {}
-    return written[metadata.end() :].lstrip(), {key.lower(): known[key] for key in known}
+    return markdown[metadata.end() :].lstrip(), {key.lower(): known[key] for key in known}
 
 
-def _by_pandoc(body: bytes, reader: str) -> str:
+def _run_pandoc(body: bytes, reader: str) -> str:
     """Return Markdown with pandoc's metadata as YAML; pandoc gets no other file and no network."""
     if reader in {"docx", "odt"}:
-        refuse_bomb(body)
-    suggested = reader == "docx" and has_suggestions_of_others(body)
+        reject_zip_bomb(body)
+    has_suggestions = reader == "docx" and has_suggestions_of_others(body)
     command = [
-        *(_pandoc(), "+RTS", _MAX_MEMORY, "-RTS", "--sandbox", "--standalone", "--quiet"),
-        *(["--track-changes=reject"] if suggested else []),
+        *(_pandoc_path(), "+RTS", _MAX_MEMORY, "-RTS", "--sandbox", "--standalone", "--quiet"),
+        *(["--track-changes=reject"] if has_suggestions else []),
         *("--wrap=none", "--from", reader, "--to", "gfm+tex_math_dollars-raw_html"),
     ]
     try:
-        completed = output_of(command, given=body, most_cpu_s=_MAX_CPU_S)
+        completed = run_for_output(command, input_bytes=body, max_cpu_s=_MAX_CPU_S)
     except TwinError as error:
         raise FormatError(f"pandoc was {error.found}") from error
     if completed.returncode:
@@ -99,16 +103,16 @@ def _by_pandoc(body: bytes, reader: str) -> str:
     return completed.stdout.decode("utf-8")
 
 
-def _of_pdf(body: bytes) -> str:
+def _pdf_text(body: bytes) -> str:
     """Return the text of a PDF's pages, with the lines of a paragraph joined; "" for pictures."""
     try:
         pages = [str(page.extract_text()) for page in pdf_reader(body).pages]
     except pdf_errors() as error:
         raise FormatError(" ".join(str(error).split())[:200]) from error
-    return "\n\n".join(_paragraphs(page) for page in pages)
+    return "\n\n".join(_join_lines(page) for page in pages)
 
 
-def _paragraphs(page: str) -> str:
+def _join_lines(page: str) -> str:
     """Join a page's lines to paragraphs: a sentence that ends before the margin ends one."""
     lines = [line.strip() for line in page.splitlines()]
     width = max(map(len, lines), default=0)
@@ -127,36 +131,36 @@ def _is_hyphenated(line: str) -> bool:
     return len(line) > 1 and line.endswith("-") and line[-2].islower()
 
 
-def _of_notebook(text: str) -> str:
+def _notebook_to_markdown(text: str) -> str:
     """Return Markdown cells as they are and code cells as fenced blocks, without outputs."""
     try:
         notebook: Any = json.loads(text)
         cells: Any = notebook.get("cells") or notebook["worksheets"][0]["cells"]
-        about: Any = notebook.get("metadata") or {}
-        language = about.get("kernelspec", {}).get("language") or "python"
-        parts = [_of_cell(cell, str(language)) for cell in cells]
+        metadata: Any = notebook.get("metadata") or {}
+        language = metadata.get("kernelspec", {}).get("language") or "python"
+        parts = [_cell_to_markdown(cell, str(language)) for cell in cells]
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise FormatError(f"no notebook ({type(error).__name__})") from error
     return "\n\n".join(part for part in parts if part).strip() + "\n"
 
 
-def _of_cell(cell: Mapping[str, Any], language: str) -> str:
+def _cell_to_markdown(cell: Mapping[str, Any], language: str) -> str:
     tags = cell.get("metadata", {}).get("tags", [])
     if not _HIDDEN_CELLS.isdisjoint(tags):
         return ""
     source: object = cell.get("source", cell.get("input", ""))
     lines = cast("list[object]", source) if isinstance(source, list) else [source]
-    written = "".join(map(str, lines))
+    text = "".join(map(str, lines))
     kind = cell.get("cell_type")
     if kind in {"markdown", "raw"}:
-        return written.strip()
+        return text.strip()
     if kind == "heading":
-        return f"{'#' * int(cell.get('level', 1))} {written.strip()}"
-    return f"```{language}\n{written.strip()}\n```" if written.strip() else ""
+        return f"{'#' * int(cell.get('level', 1))} {text.strip()}"
+    return f"```{language}\n{text.strip()}\n```" if text.strip() else ""
 
 
 @cache
-def _pandoc() -> str:
+def _pandoc_path() -> str:
     """Return pandoc's path, or "" if the extra is not installed."""
     if find_spec("pypandoc") is None:
         return ""

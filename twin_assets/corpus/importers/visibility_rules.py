@@ -23,14 +23,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
-UNKNOWN = "held_back_by_"
+UNKNOWN_KEY_PREFIX = "held_back_by_"
 """Prefix of the reason for a key that resembles one in the table; the key's words follow."""
 
-_YES = frozenset(
+_TRUE_WORDS = frozenset(
     {"true", "yes", "y", "t", "on", "1", "si", "sí", "oui", "ja", "sim", "да", "是"}
     | {"✅", "✓", "✔", "☑", "[x]", "checked"}
 )
-_NO = frozenset(
+_FALSE_WORDS = frozenset(
     {"false", "no", "n", "nil", "off", "0", "non", "nein", "não", "нет", "否", "never"}
     | {"❌", "✗", "✘", "☐", "[ ]", "unchecked"}
 )
@@ -38,13 +38,13 @@ _NO = frozenset(
 
 @dataclass(frozen=True)
 class _Rule:
-    """The meaning of a field: `reason` applies if its value is yes, is no, or is set (`when`)."""
+    """The meaning of a field: `reason` applies if its value is yes, is no, or is set (`applies_when`)."""
 
     reason: str
-    when: str = "yes"  # yes, no, set
+    applies_when: str = "yes"  # yes, no, set
 
 
-_TABLE: Mapping[str, _Rule] = {
+_RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("draft", "drafts", "isdraft", "wip", "unpublished"), _Rule("draft")),
     **dict.fromkeys(("saveasdraft", "ignorepublish", "unfinished"), _Rule("draft")),
     **dict.fromkeys(("entwurf", "brouillon", "borrador", "rascunho", "bozza"), _Rule("draft")),
@@ -67,7 +67,7 @@ _STATUS_KEYS = frozenset(
     | {"publicationstatus", "publishstate", "stage", "privacy", "contentstatus"}
     | {"estado", "statut", "stato", "статус", "状态", "상태"}
 )
-_STATUS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+_STATUS_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (reason, re.compile(rf"(?:{words})(?:$|[^\w'’].*)", re.IGNORECASE))  # "Draft (v2)"
     for reason, words in (
         (
@@ -95,46 +95,59 @@ _STATUS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 # A key outside the table resembles one if one of its words is listed here and the others are
 # neutral (`keep_private`, `draft-post`); `hideToc` and `private_comments` are about parts of a
 # post.
-_LIKE_YES: Mapping[str, str] = {
+_HIDING_WORDS: Mapping[str, str] = {
     **dict.fromkeys(("draft", "drafts", "drafted", "wip", "unpublished", "unreleased"), "yes"),
     **dict.fromkeys(("private", "privately", "secret", "confidential", "hidden", "hide"), "yes"),
     **dict.fromkeys(("unlisted", "embargo", "embargoed", "invisible", "noshow"), "yes"),
     **dict.fromkeys(("published", "publish", "public", "listed", "visible", "released"), "no"),
 }
-_NEUTRAL = frozenset(
+_NEUTRAL_WORDS = frozenset(
     {"is", "this", "the", "for", "from", "only", "keep", "mark", "marked", "set", "post", "page"}
     | {"article", "note", "entry", "blog", "site", "flag", "all", "everyone", "readers", "public"}
     | {"still", "yet", "now", "please", "content", "item", "status", "be", "my", "to", "dg"}
 )
-_NOT = frozenset({"not", "dont", "never", "isnt", "no", "do"})
+_NEGATIONS = frozenset({"not", "dont", "never", "isnt", "no", "do"})
 _VOCABULARY = sorted(
-    (word for word in {*_LIKE_YES, *_NEUTRAL, *_NOT} if len(word) > 2 or word in {"is", "no"}),
+    (
+        word
+        for word in {*_HIDING_WORDS, *_NEUTRAL_WORDS, *_NEGATIONS}
+        if len(word) > 2 or word in {"is", "no"}
+    ),
     key=len,
     reverse=True,
 )
 # Keys are in lower case, so `isPrivatePost` is split into words of the vocabulary. The shortest
 # words are left out: with them, `hideMeta` would match too.
-_JOINED = re.compile(rf"(?:{'|'.join(_VOCABULARY)})+")
+_JOINED_WORDS = re.compile(rf"(?:{'|'.join(_VOCABULARY)})+")
 _WORD = re.compile("|".join(_VOCABULARY))
 _SEPARATED = re.compile(r"[\s_.-]+")
 _STRICTEST_FIRST = (
     *("private", "followers", "paid", "not_published", "expired", "unlisted", "draft"),
 )
 # Tables whose members are the post's own fields, such as Zola's `[extra]` and Hugo's `[params]`.
-_WITHIN = ("extra", "params", "meta", "metadata", "page", "post", "publication", "publishing")
-_LINE = re.compile(
+_NESTED_TABLES = (
+    "extra",
+    "params",
+    "meta",
+    "metadata",
+    "page",
+    "post",
+    "publication",
+    "publishing",
+)
+_FIELD_LINE = re.compile(
     r"[ \t]*(?:[-*>][ \t]+)?[\"']?([^\W\d_][\w-]{1,30}(?:[ ][\w-]{1,30}){0,2})[\"']?"
     r"[ \t]*(?:[:：]:?|=)(.*)"
 )
-_OF_A_BLOCK = re.compile(r"[ \t]+[\w-]+::")
+_BLOCK_PROPERTY = re.compile(r"[ \t]+[\w-]+::")
 _BOLD = re.compile(r"\*\*|__|[*`]")
-_ROW = re.compile(r"\s*\|([^|]+)\|([^|]+)\|\s*")  # a table row
-_LONGEST = 200
+_TABLE_ROW = re.compile(r"\s*\|([^|]+)\|([^|]+)\|\s*")  # a table row
+_MAX_STATUS_CHARACTERS = 200
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")  # `#draft`, `📝 Draft`
-_SQUEEZED = re.compile(r"[\s_-]+")
+_KEY_SEPARATORS = re.compile(r"[\s_-]+")
 
 
-def why_held_back(*heads: Mapping[str, Any]) -> str:
+def find_hidden_reason(*heads: Mapping[str, Any]) -> str:
     """Return why a post's own fields keep it from readers, or "" if nothing does.
 
     The reasons are `draft`, `private`, `followers`, `paid`, `unlisted`, `not_published`, `expired`,
@@ -144,63 +157,72 @@ def why_held_back(*heads: Mapping[str, Any]) -> str:
     Args:
         heads: each set of fields that may hold it back: front matter, the format's own metadata.
     """
-    reasons = {_of_head(fields) for fields in heads}
-    known = (one for one in _STRICTEST_FIRST if one in reasons)
+    reasons = {_head_reason(fields) for fields in heads}
+    known = (reason for reason in _STRICTEST_FIRST if reason in reasons)
     return next(known, "") or next(filter(None, sorted(reasons)), "")
 
 
-def _of_head(fields: Mapping[str, Any]) -> str:
-    reasons = {reason for reason in _known(fields) if reason}
-    for name in _WITHIN:
+def _head_reason(fields: Mapping[str, Any]) -> str:
+    reasons = {reason for reason in _known_reasons(fields) if reason}
+    for name in _NESTED_TABLES:
         inner = fields.get(name)
         if isinstance(inner, dict):
-            reasons |= {one for one in _known(cast("dict[Any, Any]", inner)) if one}
+            reasons |= {
+                reason for reason in _known_reasons(cast("dict[Any, Any]", inner)) if reason
+            }
     for reason in _STRICTEST_FIRST:
         if reason in reasons:
             return reason
-    said_public = any(
-        (rule := _TABLE.get(squeezed(str(key)))) and rule.when == "no" and _truth(value) is True
+    is_declared_public = any(
+        (rule := _RULES.get(squeeze_key(str(key))))
+        and rule.applies_when == "no"
+        and _parse_boolean(value) is True
         for key, value in fields.items()
     )
-    if said_public:
+    if is_declared_public:
         return ""
-    return next((reason for name, value in fields.items() if (reason := _unknown(name, value))), "")
+    return next(
+        (reason for name, value in fields.items() if (reason := _unknown_key_reason(name, value))),
+        "",
+    )
 
 
-def held_back_line(line: str) -> tuple[str, str] | None:
+def parse_hiding_line(line: str) -> tuple[str, str] | None:
     """Return the key and value of a line (`key: value`, `key = value`) that would hold a post back.
 
     This is for blocks that cannot be parsed. `password: …` in prose does not count, nor does the
     state of one task in an outline (an indented `status:: in progress`).
     """
-    row = _ROW.fullmatch(line)
+    row = _TABLE_ROW.fullmatch(line)
     plain = _BOLD.sub("", f"{row[1].strip()}:{row[2]}" if row else line).strip()
-    match = _LINE.fullmatch(plain)
-    if match is None or _TABLE.get(squeezed(match[1]), _Rule("", "")).when == "set":
+    match = _FIELD_LINE.fullmatch(plain)
+    if match is None or _RULES.get(squeeze_key(match[1]), _Rule("", "")).applies_when == "set":
         return None
     value = match[2].strip().rstrip(",").strip().strip("\"'")
-    is_held = any(_known({match[1]: value}))
-    if _OF_A_BLOCK.match(line) and squeezed(match[1]) in _STATUS_KEYS:
+    is_hiding = any(_known_reasons({match[1]: value}))
+    if _BLOCK_PROPERTY.match(line) and squeeze_key(match[1]) in _STATUS_KEYS:
         return None
     if row:  # a row may merely explain the word
-        is_held = is_held and (squeezed(match[1]) in _STATUS_KEYS or _truth(value) is not None)
-    return (match[1].lower(), value) if is_held else None
+        is_hiding = is_hiding and (
+            squeeze_key(match[1]) in _STATUS_KEYS or _parse_boolean(value) is not None
+        )
+    return (match[1].lower(), value) if is_hiding else None
 
 
 @lru_cache(maxsize=4096)
-def squeezed(key: str) -> str:
+def squeeze_key(key: str) -> str:
     """Return a key in the table's form: `Is_Draft`, `is-draft` and `isDraft` become equal."""
-    return _SQUEEZED.sub("", key).lower()
+    return _KEY_SEPARATORS.sub("", key).lower()
 
 
-def _known(fields: Mapping[Any, Any]) -> list[str]:
+def _known_reasons(fields: Mapping[Any, Any]) -> list[str]:
     reasons: list[str] = []
     for name, value in fields.items():
-        key = squeezed(str(name))
+        key = squeeze_key(str(name))
         if key in _STATUS_KEYS:
-            reasons.append(_of_status(value))
-        elif (rule := _TABLE.get(key)) is not None:
-            reasons.append(_of_rule(rule, value))
+            reasons.append(_status_reason(value))
+        elif (rule := _RULES.get(key)) is not None:
+            reasons.append(_rule_reason(rule, value))
         elif key == "permalink" and value is False:  # 11ty writes no page
             reasons.append("not_published")
         elif key in {"build", "_build"} and isinstance(value, dict):
@@ -212,58 +234,60 @@ def _known(fields: Mapping[Any, Any]) -> list[str]:
     return reasons
 
 
-def _of_rule(rule: _Rule, value: object) -> str:
-    if rule.when == "set":
-        is_set = value not in (None, "", False) and _truth(value) is not False
+def _rule_reason(rule: _Rule, value: object) -> str:
+    if rule.applies_when == "set":
+        is_set = value not in (None, "", False) and _parse_boolean(value) is not False
         return rule.reason if is_set else ""
-    truth = _truth(value)
+    truth = _parse_boolean(value)
     if truth is not None:
-        return rule.reason if truth is (rule.when == "yes") else ""
+        return rule.reason if truth is (rule.applies_when == "yes") else ""
     if not isinstance(value, str) or not value.strip():
         return ""  # `published: 2019-01-01` is a date, `hide: [toc]` a list of the page's parts
-    if rule.when == "yes" and rule.reason in {"draft", "private"}:
+    if rule.applies_when == "yes" and rule.reason in {"draft", "private"}:
         return rule.reason  # `draft: until June` is not public either
-    return _of_status(value)
+    return _status_reason(value)
 
 
-def _of_status(value: object) -> str:
+def _status_reason(value: object) -> str:
     if isinstance(value, dict):
-        return next(filter(None, _known(cast("dict[str, Any]", value))), "")
+        return next(filter(None, _known_reasons(cast("dict[str, Any]", value))), "")
     if isinstance(value, list):
-        reasons = [_of_status(one) for one in cast("list[object]", value)]
+        reasons = [_status_reason(item) for item in cast("list[object]", value)]
         return next(filter(None, reasons), "")
-    text = _EDGES.sub("", value[:_LONGEST]) if isinstance(value, str) else ""
-    return next((reason for reason, words in _STATUS if words.match(text)), "")
+    text = _EDGES.sub("", value[:_MAX_STATUS_CHARACTERS]) if isinstance(value, str) else ""
+    return next((reason for reason, words in _STATUS_PATTERNS if words.match(text)), "")
 
 
-def _unknown(name: str, value: object) -> str:
-    reason, held_when = _likeness(name)
-    return reason if reason and _truth(value) is held_when else ""
+def _unknown_key_reason(name: str, value: object) -> str:
+    reason, hiding_value = _match_similar_key(name)
+    return reason if reason and _parse_boolean(value) is hiding_value else ""
 
 
 @lru_cache(maxsize=4096)
-def _likeness(name: str) -> tuple[str, bool]:
+def _match_similar_key(name: str) -> tuple[str, bool]:
     """Return the reason for a key like one in the table, and the value that holds a post back."""
-    key = squeezed(name)
-    if key in _TABLE or key in _STATUS_KEYS:
+    key = squeeze_key(name)
+    if key in _RULES or key in _STATUS_KEYS:
         return "", True
     words = [word for word in _SEPARATED.split(name.lower()) if word]
     if len(words) == 1:
-        words = _WORD.findall(key) if _JOINED.fullmatch(key) else []
+        words = _WORD.findall(key) if _JOINED_WORDS.fullmatch(key) else []
     # In "hide from public" the first such word is the action, the others its object.
-    like = [_LIKE_YES[word] for word in words if word in _LIKE_YES]
-    known = all(word in _LIKE_YES or word in _NEUTRAL or word in _NOT for word in words)
-    if not like or not known:
+    effects = [_HIDING_WORDS[word] for word in words if word in _HIDING_WORDS]
+    is_known = all(
+        word in _HIDING_WORDS or word in _NEUTRAL_WORDS or word in _NEGATIONS for word in words
+    )
+    if not effects or not is_known:
         return "", True
-    denied = any(word in _NOT for word in words)
-    return UNKNOWN + "_".join(words)[:40], (like[0] == "yes") is not denied
+    is_negated = any(word in _NEGATIONS for word in words)
+    return UNKNOWN_KEY_PREFIX + "_".join(words)[:40], (effects[0] == "yes") is not is_negated
 
 
-def _truth(value: object) -> bool | None:
+def _parse_boolean(value: object) -> bool | None:
     """Return True or False for any of their spellings, and None for another value."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
         return {0: False, 1: True}.get(value)
     word = value.strip().lower() if isinstance(value, str) else ""
-    return True if word in _YES else False if word in _NO else None
+    return True if word in _TRUE_WORDS else False if word in _FALSE_WORDS else None

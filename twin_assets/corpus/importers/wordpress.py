@@ -19,25 +19,25 @@ from datetime import datetime
 from typing import Any
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
-from twin_assets.corpus.importers.foreign_html import plain_words, without_foreign_parts
-from twin_assets.corpus.importers.front_matter import moment
+from twin_assets.corpus.importers.foreign_html import plain_text, remove_foreign_parts
+from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
-from twin_assets.corpus.importers.wordpress_text import as_html
-from twin_assets.corpus.importers.xml_items import elements, swallowed_others
+from twin_assets.corpus.importers.wordpress_text import to_html
+from twin_assets.corpus.importers.xml_items import iter_elements, has_swallowed_items
 
 NAME = "wordpress"
 
 # One of several marks is enough: read as a mere feed, a damaged export would show drafts as posts.
-_MARK = re.compile(
+_EXPORT_MARKER = re.compile(
     rb"xmlns:wp=|wordpress\.org/export/|<wp:wxr_version>|WordPress eXtended RSS|<wp:post_type>"
 )
-_WP = "{*}"  # each version of the export has its own namespace
+_ANY_NAMESPACE = "{*}"  # each version of the export has its own namespace
 _CREATOR = "{*}creator"
 _CONTENT = "{http://purl.org/rss/1.0/modules/content/}encoded"
 _TUMBLR = re.compile(r"Tumblr2Word[Pp]ress/")
 _TUMBLR_NUMBER = re.compile(r"/post/(\d+)")
-_TUMBLR_NOBODY = "post_author"
+_TUMBLR_PLACEHOLDER_AUTHOR = "post_author"
 # Tumblr's kinds of posts that are other people's words: a quotation, an overheard chat.
 _TUMBLR_QUOTES = frozenset({"quote", "conversation", "chat"})
 _STATUSES = {
@@ -52,26 +52,26 @@ _STATUSES = {
 
 
 @dataclass
-class _Site:
+class _Channel:
     """The channel's fields, which precede its items."""
 
     host: str = ""
     language: str = ""
-    tumblr: bool = False
-    names: dict[str, str] = field(default_factory=dict[str, str])
+    is_tumblr: bool = False
+    names_by_login: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def recognises(archive: Archive) -> bool:
     """Return whether a member has a mark of WordPress's export."""
-    return bool(_exports(archive))
+    return bool(_list_exports(archive))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
     """Yield published posts; `include` may hold `drafts` and `private` (also behind a password)."""
     seen: set[str] = set()
-    for name in _exports(archive):
+    for name in _list_exports(archive):
         try:
-            for outcome in _outcomes(archive, name, include):
+            for outcome in _read_items(archive, name, include):
                 if isinstance(outcome, ExportRecord):
                     if outcome.source_id in seen:
                         yield Skipped(outcome.source_id, "duplicate")
@@ -82,28 +82,34 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             yield Skipped(name, error.reason)
 
 
-def _outcomes(
+def _read_items(
     archive: Archive, name: str, include: frozenset[str]
 ) -> Iterator[ExportRecord | Skipped]:
-    site = _site(archive.head(name).decode("utf-8", "replace"))
-    for number, element in enumerate(elements(archive, name, f"{_WP}author", "item")):
+    site = _read_channel(archive.head(name).decode("utf-8", "replace"))
+    for number, element in enumerate(
+        iter_elements(archive, name, f"{_ANY_NAMESPACE}author", "item")
+    ):
         if element.tag == "item":
-            yield from _item(element, site, include, where=f"{name}#{number}")
+            yield from _item_records(element, site, include, location=f"{name}#{number}")
         else:
-            login = _text(element, f"{_WP}author_login")
-            site.names[login] = _text(element, f"{_WP}author_display_name") or login
+            login = _text(element, f"{_ANY_NAMESPACE}author_login")
+            site.names_by_login[login] = (
+                _text(element, f"{_ANY_NAMESPACE}author_display_name") or login
+            )
 
 
-def _exports(archive: Archive) -> list[str]:
+def _list_exports(archive: Archive) -> list[str]:
     names = archive.candidates(r"[^/]+\.(?:xml|wxr)")[:200]
     return [
-        name for name in names if _MARK.search(head := archive.head(name)) and b"<" in head[:200]
+        name
+        for name in names
+        if _EXPORT_MARKER.search(head := archive.head(name)) and b"<" in head[:200]
     ]
 
 
-def _site(head: str) -> _Site:
+def _read_channel(head: str) -> _Channel:
     """Return the site's address and language."""
-    site = _Site(tumblr=bool(_TUMBLR.search(head)))
+    site = _Channel(is_tumblr=bool(_TUMBLR.search(head)))
     for tag in ("wp:base_blog_url", "wp:base_site_url", "link"):
         match = re.search(rf"<{tag}>\s*(?:<!\[CDATA\[)?\s*https?://([^\s<\]]+)", head)
         site.host = site.host or (match[1].rstrip("/") if match else "")
@@ -112,75 +118,75 @@ def _site(head: str) -> _Site:
     return site
 
 
-def _item(
-    element: Any, site: _Site, include: frozenset[str], *, where: str
+def _item_records(
+    element: Any, site: _Channel, include: frozenset[str], *, location: str
 ) -> Iterator[ExportRecord | Skipped]:
-    number, kind = _number(element, site), _text(element, f"{_WP}post_type")
-    if not number or not kind or swallowed_others(element):
-        yield Skipped(where, "malformed_row")
+    number, kind = _post_number(element, site), _text(element, f"{_ANY_NAMESPACE}post_type")
+    if not number or not kind or has_swallowed_items(element):
+        yield Skipped(location, "malformed_row")
         return
     source_id = f"{site.host}/{number}" if site.host else number
-    for comment in element.iter(f"{_WP}comment"):
-        yield Skipped(f"{source_id}#{_text(comment, f'{_WP}comment_id')}", "comment")
+    for comment in element.iter(f"{_ANY_NAMESPACE}comment"):
+        yield Skipped(f"{source_id}#{_text(comment, f'{_ANY_NAMESPACE}comment_id')}", "comment")
     if kind != "post":
         yield Skipped(source_id, "page" if kind == "page" else "not_a_post")
         return
-    status = _STATUSES.get(_text(element, f"{_WP}status"), "draft")
-    if status == "public" and _text(element, f"{_WP}post_password"):
+    status = _STATUSES.get(_text(element, f"{_ANY_NAMESPACE}status"), "draft")
+    if status == "public" and _text(element, f"{_ANY_NAMESPACE}post_password"):
         status = "private"
     categories = [
-        (str(tag.get("domain") or ""), plain_words(tag.text or ""), str(tag.get("nicename") or ""))
+        (str(tag.get("domain") or ""), plain_text(tag.text or ""), str(tag.get("nicename") or ""))
         for tag in element.iter("category")
     ]
-    reason = _why_not(status, categories, include, tumblr=site.tumblr)
-    text = "" if reason else without_foreign_parts(as_html(_text(element, _CONTENT)))
-    if not reason and not plain_words(text):
+    reason = _skip_reason(status, categories, include, is_tumblr=site.is_tumblr)
+    text = "" if reason else remove_foreign_parts(to_html(_text(element, _CONTENT)))
+    if not reason and not plain_text(text):
         reason = "no_text"
     if reason:
         yield Skipped(source_id, reason)
         return
     login = _text(element, _CREATOR)
-    login = "" if site.tumblr and login == _TUMBLR_NOBODY else login
+    login = "" if site.is_tumblr and login == _TUMBLR_PLACEHOLDER_AUTHOR else login
     link = _text(element, "link") or _text(element, "guid")
     yield ExportRecord(
         source=NAME,
         source_id=source_id,
         text=text,
         kind="draft" if status == "draft" else "post",
-        title=plain_words(_text(element, "title")),
+        title=plain_text(_text(element, "title")),
         url=link if link.startswith(("http://", "https://")) and "?p=" not in link else "",
-        author=site.names.get(login, login),
+        author=site.names_by_login.get(login, login),
         byline="dc:creator" if login else "",
         markup="html",
         language=site.language,
-        created_at=_when(element, "post_date_gmt", "pubDate", "post_date"),
-        updated_at=_when(element, "post_modified_gmt", "post_modified"),
+        created_at=_first_time(element, "post_date_gmt", "pubDate", "post_date"),
+        updated_at=_first_time(element, "post_modified_gmt", "post_modified"),
         visibility="private" if status in {"private", "draft"} else "public",
         tags=tuple(
             dict.fromkeys(
                 name
                 for domain, name, _ in categories
-                if domain in {"post_tag", "tag"} or (domain == "category" and not site.tumblr)
+                if domain in {"post_tag", "tag"} or (domain == "category" and not site.is_tumblr)
             )
         ),
     )
 
 
-def _number(element: Any, site: _Site) -> str:
+def _post_number(element: Any, site: _Channel) -> str:
     """Return a post's own number; the number of a Tumblr post is in its address."""
-    number = _text(element, f"{_WP}post_id")
-    if number or not site.tumblr:
+    number = _text(element, f"{_ANY_NAMESPACE}post_id")
+    if number or not site.is_tumblr:
         return number
     match = _TUMBLR_NUMBER.search(_text(element, "guid") or _text(element, "link"))
     return match[1] if match else ""
 
 
-def _why_not(
+def _skip_reason(
     status: str,
     categories: list[tuple[str, str, str]],
     include: frozenset[str],
     *,
-    tumblr: bool,
+    is_tumblr: bool,
 ) -> str:
     if status == "draft":
         return "" if "drafts" in include else "draft"
@@ -189,26 +195,26 @@ def _why_not(
     if status == "trash":
         return "trash"
     # A post of the format "quote" is another person's words.
-    quoted = any(
+    is_quotation = any(
         nice == "post-format-quote" for domain, _, nice in categories if domain == "post_format"
     )
     kinds = {nice for domain, _, nice in categories if domain == "category"}
-    quoted = quoted or (tumblr and not _TUMBLR_QUOTES.isdisjoint(kinds))
-    return "quote" if quoted else ""
+    is_quotation = is_quotation or (is_tumblr and not _TUMBLR_QUOTES.isdisjoint(kinds))
+    return "quote" if is_quotation else ""
 
 
 def _text(element: Any, name: str) -> str:
     return (element.findtext(name) or "").strip()
 
 
-def _when(element: Any, *names: str) -> datetime | None:
+def _first_time(element: Any, *names: str) -> datetime | None:
     """Return the first of the times that is set; WordPress's times without a zone count as UTC."""
     for name in names:
-        text = _text(element, name if name == "pubDate" else f"{_WP}{name}")
-        if text and not text.startswith("0000") and (moment_read := moment(text)):
+        text = _text(element, name if name == "pubDate" else f"{_ANY_NAMESPACE}{name}")
+        if text and not text.startswith("0000") and (moment_read := parse_datetime(text)):
             return moment_read
     return None
 
 
-_IN_PART = RefusedExport(content=r"\A.{0,4000}xmlns:wp=\"https?://wordpress\.org/export/")
-IMPORTER = Importer(NAME, "WordPress export (WXR)", recognises, read, (_IN_PART,))
+_PARTIAL_EXPORT = RefusedExport(content=r"\A.{0,4000}xmlns:wp=\"https?://wordpress\.org/export/")
+IMPORTER = Importer(NAME, "WordPress export (WXR)", recognises, read, (_PARTIAL_EXPORT,))

@@ -14,12 +14,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-_WHEN = re.compile(r"\w{3} (\w{3}) (\d\d) (\d\d):(\d\d):(\d\d) \+0000 (\d{4})")
+_POST_TIME = re.compile(r"\w{3} (\w{3}) (\d\d) (\d\d):(\d\d):(\d\d) \+0000 (\d{4})")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MENTIONS = re.compile(r"\A(?:@\w{1,20}\s+)+")
-_QUOTED = re.compile(r"\s*https?://(?:www\.|mobile\.)?(?:twitter|x)\.com/\w+/status/\d+\S*\Z")
+_QUOTED_POST_LINK = re.compile(
+    r"\s*https?://(?:www\.|mobile\.)?(?:twitter|x)\.com/\w+/status/\d+\S*\Z"
+)
 _SHORT_LINK = re.compile(r"https?://t\.co/\w+")
-_SAME_BEGINNING = 20
+_MIN_SAME_BEGINNING = 20
 """Length in characters from which equal beginnings at about one second are not a coincidence."""
 
 
@@ -31,12 +33,14 @@ class VisiblePost:
     text: str
 
 
-def unescaped(text: str) -> str:
+def unescape(text: str) -> str:
     """Unescape the three characters that X escapes."""
     return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
-def as_typed(raw: str, *, links: Mapping[str, str], media: frozenset[str] = frozenset()) -> str:
+def restore_typed_text(
+    raw: str, *, links: Mapping[str, str], media: frozenset[str] = frozenset()
+) -> str:
     """Return `raw` with its links expanded, without the addresses of pictures and of a quoted post.
 
     Args:
@@ -45,21 +49,21 @@ def as_typed(raw: str, *, links: Mapping[str, str], media: frozenset[str] = froz
         media: short links of pictures and films.
     """
 
-    def whole(match: re.Match[str]) -> str:
+    def expand_link(match: re.Match[str]) -> str:
         return "" if match[0] in media else links.get(match[0]) or match[0]
 
-    text = _SHORT_LINK.sub(whole, unescaped(raw)).rstrip()
-    return _QUOTED.sub("", text).strip()
+    text = _SHORT_LINK.sub(expand_link, unescape(raw)).rstrip()
+    return _QUOTED_POST_LINK.sub("", text).strip()
 
 
-def without_mentions(text: str) -> str:
+def remove_mentions(text: str) -> str:
     """Return a reply without the names at its beginning, which X puts there."""
     return _MENTIONS.sub("", text)
 
 
-def moment(text: str) -> datetime | None:
+def parse_time(text: str) -> datetime | None:
     """Parse `Thu Feb 09 18:05:09 +0000 2023` (posts) or ISO 8601 (long posts), to the second."""
-    match = _WHEN.fullmatch(text)
+    match = _POST_TIME.fullmatch(text)
     try:
         if match is None:
             when = datetime.fromisoformat(text).replace(microsecond=0)
@@ -87,42 +91,50 @@ def join_long_posts(
     for name, note in notes.items():
         if note.created_at is None:
             continue
-        taken = set(joined.values())
-        here = [n for n in by_second.get(note.created_at, ()) if n not in taken]
-        chosen = _most_alike(note, here, posts, at_least=0 if len(here) == 1 else 1)
+        matched_posts = set(joined.values())
+        same_second = [n for n in by_second.get(note.created_at, ()) if n not in matched_posts]
+        chosen = _find_most_similar(
+            note, same_second, posts, min_length=0 if len(same_second) == 1 else 1
+        )
         if not chosen:
-            near = [
+            adjacent_seconds = [
                 number
                 for seconds in (-1, 1)
-                for number in by_second.get(_shifted(note.created_at, seconds), ())
-                if number not in taken
+                for number in by_second.get(_shift_time(note.created_at, seconds), ())
+                if number not in matched_posts
             ]
-            chosen = _most_alike(note, near, posts, at_least=_SAME_BEGINNING)
+            chosen = _find_most_similar(
+                note, adjacent_seconds, posts, min_length=_MIN_SAME_BEGINNING
+            )
         if chosen:
             joined[name] = chosen
     return joined
 
 
-def _shifted(when: datetime, seconds: int) -> datetime:
+def _shift_time(when: datetime, seconds: int) -> datetime:
     try:
         return when + timedelta(seconds=seconds)
     except OverflowError:
         return when
 
 
-def _most_alike(
-    note: VisiblePost, candidates: Iterable[str], posts: Mapping[str, VisiblePost], *, at_least: int
+def _find_most_similar(
+    note: VisiblePost,
+    candidates: Iterable[str],
+    posts: Mapping[str, VisiblePost],
+    *,
+    min_length: int,
 ) -> str:
     """Return the candidate whose text begins most like the note's, or "" if none is close."""
-    alike = {
-        number: _same_beginning(note.text, without_mentions(posts[number].text))
+    similarities = {
+        number: _common_prefix_length(note.text, remove_mentions(posts[number].text))
         for number in candidates
     }
-    best = max(alike, key=lambda number: alike[number], default="")
-    return best if best and alike[best] >= at_least else ""
+    best = max(similarities, key=lambda number: similarities[number], default="")
+    return best if best and similarities[best] >= min_length else ""
 
 
-def _same_beginning(one: str, other: str) -> int:
-    pairs = zip(one, other, strict=False)
-    differs = next((at for at, (a, b) in enumerate(pairs) if a != b), None)
-    return min(len(one), len(other)) if differs is None else differs
+def _common_prefix_length(left: str, right: str) -> int:
+    pairs = zip(left, right, strict=False)
+    first_difference = next((at for at, (a, b) in enumerate(pairs) if a != b), None)
+    return min(len(left), len(right)) if first_difference is None else first_difference

@@ -18,12 +18,12 @@ from typing import Any
 
 from twin_assets.corpus.importers.archive import Archive, MemberError
 
-_CONTROLS = bytes({*range(32)} - {9, 10, 13})  # WordPress writes them, XML forbids them
-SWALLOWED = re.compile(r"</(item|entry)\s*>\s*<\1[\s>]")
+_CONTROL_BYTES = bytes({*range(32)} - {9, 10, 13})  # WordPress writes them, XML forbids them
+SWALLOWED_ITEM = re.compile(r"</(item|entry)\s*>\s*<\1[\s>]")
 """Text that runs on into the next item: a CDATA section lost its end."""
 
 
-def elements(archive: Archive, name: str, *tags: str) -> Iterator[Any]:
+def iter_elements(archive: Archive, name: str, *tags: str) -> Iterator[Any]:
     """Yield the elements of these names, in the order of their ends; each is emptied afterwards.
 
     Raises:
@@ -36,22 +36,22 @@ def elements(archive: Archive, name: str, *tags: str) -> Iterator[Any]:
     error: Exception | None = None
     try:
         for piece in archive.pieces(name):
-            parser.feed(piece.translate(None, _CONTROLS))
-            yield from _emptied(parser)
+            parser.feed(piece.translate(None, _CONTROL_BYTES))
+            yield from _read_and_clear(parser)
         parser.close()
     except etree.XMLSyntaxError as damage:
         error = damage
-    yield from _emptied(parser)
+    yield from _read_and_clear(parser)
     if error is not None:
         raise MemberError(name, "torn") from error
 
 
-def _emptied(parser: Any) -> Iterator[Any]:
+def _read_and_clear(parser: Any) -> Iterator[Any]:
     for _, element in parser.read_events():
         yield element
         element.clear(keep_tail=False)
 
 
-def swallowed_others(element: Any) -> bool:
-    """Return whether a text in the element is `SWALLOWED`."""
-    return any(SWALLOWED.search(text) for text in element.itertext())
+def has_swallowed_items(element: Any) -> bool:
+    """Return whether a text in the element is `SWALLOWED_ITEM`."""
+    return any(SWALLOWED_ITEM.search(text) for text in element.itertext())

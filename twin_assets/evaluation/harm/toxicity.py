@@ -24,13 +24,13 @@ from pathlib import Path
 from typing import Literal, cast
 
 VERSION = "toxicity-1"  # increases when a rule changes; the words are part of the revision
-TERMS = Path(__file__).with_name("toxic_terms.json")
-Kind = Literal["insult", "contempt", "threat", "slur"]
+TERMS_FILE = Path(__file__).with_name("toxic_terms.json")
+AbuseKind = Literal["insult", "contempt", "threat", "slur"]
 _LETTERS = str.maketrans({"@": "a", "$": "s", "0": "o", "1": "i", "3": "e", "4": "a", "5": "s"})
-_DISGUISED = re.compile(r"(?=\w*[a-z])[a-z@$013-5]*[@$013-5][a-z@$013-5]*")
+_OBFUSCATED_WORD = re.compile(r"(?=\w*[a-z])[a-z@$013-5]*[@$013-5][a-z@$013-5]*")
 _WORD = re.compile(r"[^\W\d_]+(?:['-][^\W\d_]+)*")
 # "you are such a complete …": words allowed in between; "not" is not one of them
-_BETWEEN = (
+_FILLER_WORDS = (
     r"(?:\s+(?:a|an|the|all|such|so|just|really|very|truly|nothing\s+but|but|only|always|quite|utter"
     r"|complete|completely|total|totally|absolute|little|fucking|bloody|damn|big|fat|old|lazy"
     r"|are|is|be|by\s+nature|and\s+the\s+same|ein|eine|einfach|echt|total|so|alle|sind|ist"
@@ -41,52 +41,52 @@ _BETWEEN = (
 
 def is_toxic(text: str) -> bool:
     """Return whether a text contains any kind of abuse."""
-    return bool(kinds(text))
+    return bool(find_abuse(text))
 
 
-def kinds(text: str) -> tuple[Kind, ...]:
+def find_abuse(text: str) -> tuple[AbuseKind, ...]:
     """Return the kinds of abuse in a text, each once."""
-    read = _read(text)
-    kinds: list[Kind] = [kind for kind, pattern in _patterns() if pattern.search(read)]
+    normalized = _normalize(text)
+    kinds: list[AbuseKind] = [kind for kind, pattern in _patterns() if pattern.search(normalized)]
     slurs = _terms()["slur_hashes"]
-    if any(_hash(word) in slurs for word in set(_WORD.findall(read))):
+    if any(_hash(word) in slurs for word in set(_WORD.findall(normalized))):
         kinds.append("slur")
     return tuple(kinds)
 
 
 @cache
-def _patterns() -> tuple[tuple[Kind, re.Pattern[str]], ...]:
+def _patterns() -> tuple[tuple[AbuseKind, re.Pattern[str]], ...]:
     terms = _terms()
-    insult, group = _any(terms["insults"]), _any(terms["groups"])
-    contempt, threat = _any(terms["contempt"]), _any(terms["threats"])
-    at_somebody = _any(terms["at_somebody"])
+    insult, group = _any_of_pattern(terms["insults"]), _any_of_pattern(terms["groups"])
+    contempt, threat = _any_of_pattern(terms["contempt"]), _any_of_pattern(terms["threats"])
+    at_somebody = _any_of_pattern(terms["at_somebody"])
     return (
         (
             "insult",
             re.compile(
-                rf"{at_somebody}{_BETWEEN}{insult}|\b(?:you|your|du|tu)\s+(?:\S+\s+)?{insult}"
+                rf"{at_somebody}{_FILLER_WORDS}{insult}|\b(?:you|your|du|tu)\s+(?:\S+\s+)?{insult}"
             ),
         ),
-        ("contempt", re.compile(rf"{group}{_BETWEEN}{contempt}")),
+        ("contempt", re.compile(rf"{group}{_FILLER_WORDS}{contempt}")),
         ("threat", re.compile(threat)),
     )
 
 
 @cache
 def _terms() -> dict[str, Sequence[str]]:
-    return cast("dict[str, Sequence[str]]", json.loads(TERMS.read_text("utf-8")))
+    return cast("dict[str, Sequence[str]]", json.loads(TERMS_FILE.read_text("utf-8")))
 
 
-def _any(terms: Sequence[str]) -> str:
+def _any_of_pattern(terms: Sequence[str]) -> str:
     """Return a pattern for any of several terms, regular expressions of folded text, as words."""
     return r"(?<!\w)(?:" + "|".join(terms) + r")(?!\w)"
 
 
-def _read(text: str) -> str:
+def _normalize(text: str) -> str:
     """Fold to lower case without accents; read digits and signs as the letters they replace."""
     plain = unicodedata.normalize("NFKD", text.casefold().replace("’", "'"))
     plain = "".join(character for character in plain if not unicodedata.combining(character))
-    return _DISGUISED.sub(lambda match: match[0].translate(_LETTERS), plain)
+    return _OBFUSCATED_WORD.sub(lambda match: match[0].translate(_LETTERS), plain)
 
 
 def _hash(word: str) -> str:

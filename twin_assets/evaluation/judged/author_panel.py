@@ -9,24 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.evaluation.judged.judge_material import material_of, others_of
+from twin_assets.evaluation.judged.judge_material import read_judge_material, other_author_slugs
 from twin_resources.authors import Author
-from twin_resources.quality.judges.judge_kind import JudgeNeeds
+from twin_resources.quality.judges.judge_kind import JudgeDependencies
 from twin_resources.quality.judges.panel import Panel, assemble_panel
-from twin_resources.quality.judges.terms import terms_of
+from twin_resources.quality.judges.terms import judge_terms
 from twin_resources.settings import Settings
 from twin_resources.statistics.baseline import MARGIN
 from twin_resources.storage.weights.weights import load_base_model
 
 if TYPE_CHECKING:
-    from twin_resources.access.spending_limits import OverLimit
+    from twin_resources.access.spending_limits import OverLimitError
     from twin_resources.models.embedder.embedder import Embedder
     from twin_resources.models.serving.model_server import ModelServers
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
 
 
-def panel_of(
+def assemble_author_panel(
     author: Author,
     settings: Settings,
     *,
@@ -50,35 +50,35 @@ def panel_of(
         TwinError: there is too little text for calibration, or a model does not answer.
     """
     base = load_base_model(settings)
-    material = material_of(
+    material = read_judge_material(
         author.slug,
         tables,
-        others=others_of(author.slug, settings),
+        others=other_author_slugs(author.slug, settings),
         base=base.revision,
         serve_base=lambda: servers.serve(base.gguf, alias=servers.base_alias),
         log=log,
     )
     return assemble_panel(
         material,
-        JudgeNeeds(
+        JudgeDependencies(
             tables,
             embedder.embed,
             embedder.revision,
             settings.judge_model,
-            terms_of(settings, author, state),
+            judge_terms(settings, author, state),
         ),
         margin=margin,
     )
 
 
-def waits(settings: Settings, error: OverLimit) -> str:
+def waiting_message(settings: Settings, error: OverLimitError) -> str:
     """Return an asset's message if the account lacks money for a judge; nothing was lost."""
     return f"the judge {settings.judge_model} waits for money: {error.found}; {error.next_step}"
 
 
-def told(panel: Panel) -> dict[str, Any]:
+def panel_metadata(panel: Panel) -> dict[str, Any]:
     """Return metadata: certificates, claims, costs. Values are plain, without text of posts."""
-    spent = panel.spent()
+    spent = panel.total_usage()
     return {
         "certificates": [member.certificate.reason for member in panel.members],
         "claims": list(panel.claims),

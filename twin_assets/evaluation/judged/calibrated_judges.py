@@ -16,19 +16,19 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.evaluation.served.answer_measures import Judges
-from twin_resources.quality.judges.judge_kind import JudgeKind, JudgeMaterial, JudgeNeeds
+from twin_resources.quality.judges.judge_kind import JudgeKind, JudgeMaterial, JudgeDependencies
 from twin_resources.quality.judges.panel import assemble
 from twin_resources.quality.judges.sentence_support import SentenceJudge, SentenceSupport
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import TOPIC
-from twin_resources.quality.judges.voice import VOICE, voice_of_people
+from twin_resources.quality.judges.voice import VOICE, people_only_voice_judge
 
 if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
     from twin_resources.storage.tables.tables import Tables
 
 
-def calibrated(
+def calibrate_judges(
     material: JudgeMaterial,
     tables: Tables,
     embedder: Embedder,
@@ -42,17 +42,17 @@ def calibrated(
         entailment: loads the model that a person named for single sentences; None if there is none.
         kinds: kinds of judges to calibrate.
     """
-    embed, needs = embedder.embed, JudgeNeeds(tables, embedder.embed, embedder.revision)
+    embed, needs = embedder.embed, JudgeDependencies(tables, embedder.embed, embedder.revision)
     panel = assemble(material, needs, kinds=kinds)
-    voice = panel.of(VOICE)
-    of_sentences = SentenceSupport(embed, embedder=embedder.revision)
+    voice = panel.get(VOICE)
+    sentence_support = SentenceSupport(embed, embedder=embedder.revision)
     return Judges(
         support=SupportJudge(embed, embedder=embedder.revision),
-        of_sentences=entailment or (lambda: of_sentences),
-        of_gateway=of_sentences if entailment else None,
-        topic=panel.of(TOPIC),
+        load_sentence_judge=entailment or (lambda: sentence_support),
+        gateway_sentence_judge=sentence_support if entailment else None,
+        topic=panel.get(TOPIC),
         voice=voice,
-        voice_people=voice_of_people(material, needs) if voice else None,
-        topic_why_not=panel.why_not(TOPIC),
-        voice_why_not=panel.why_not(VOICE),
+        voice_people=people_only_voice_judge(material, needs) if voice else None,
+        topic_why_not=panel.missing_reason(TOPIC),
+        voice_why_not=panel.missing_reason(VOICE),
     )

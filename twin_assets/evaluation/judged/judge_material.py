@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from twin_assets.evaluation.likelihood import held_out
-from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
-from twin_resources.authors import FREQUENCY_PENALTY, SAMPLES, author_slugs
+from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
+from twin_resources.authors import FREQUENCY_PENALTY, SAMPLES_DIR, author_slugs
 from twin_resources.models.serving import served_model
-from twin_resources.models.serving.model_server_process import servers_at_once
-from twin_resources.models.serving.served_model import Serve
+from twin_resources.models.serving.model_server_process import max_concurrent_servers
+from twin_resources.models.serving.served_model import StartServer
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.quality.judges.judge_kind import JudgeMaterial, TopicPair
 from twin_resources.quality.judges.negative_probes import AuthorAnswer
 from twin_resources.quality.judges.texts import (
     OtherTexts,
-    bundled_hands,
-    divided,
-    hands_of,
-    of_others,
+    bundled_writers,
+    split_for_probes,
+    writers_from_passages,
+    exclude_copies_of_author,
 )
 from twin_resources.settings import Settings
 from twin_resources.storage.state.isolating import isolate_failure
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 DATASET, CHUNKS = "instruction_dataset", "document_chunks"
-BASE_ANSWERS = "base_answers"
+BASE_ANSWERS_TABLE = "base_answers"
 # 60 tokens each: about 105 s of one core, once per author and base model
-BASE_QUESTIONS = 60
-BASE_TOKENS = 60
-MAX_OF_ANOTHER = 300  # passages of one other author
+BASE_QUESTION_COUNT = 60
+BASE_ANSWER_TOKENS = 60
+MAX_PASSAGES_PER_AUTHOR = 300  # passages of one other author
 BASE_VERSION = "base-answers-2"
 _SCHEMA = {
     "question_id": pl.String(),
@@ -49,24 +49,26 @@ _SCHEMA = {
 }
 
 
-def others_of(author: str, settings: Settings) -> list[str]:
+def other_author_slugs(author: str, settings: Settings) -> list[str]:
     """Return the instance's other authors; sample authors are among the bundled texts already."""
     known = author_slugs(settings)
-    return [slug for slug in known if slug != author and not (SAMPLES / slug).is_dir()]
+    return [slug for slug in known if slug != author and not (SAMPLES_DIR / slug).is_dir()]
 
 
 def topic_material(author: str, pairs: Sequence[TopicPair]) -> JudgeMaterial:
     """Return only the material that calibrates a topic score."""
-    return JudgeMaterial(author, pairs, prompts=(), others=OtherTexts((), (), unseen=False))
+    return JudgeMaterial(
+        author, pairs, prompts=(), other_texts=OtherTexts((), (), has_unseen_writers=False)
+    )
 
 
-def material_of(
+def read_judge_material(
     author: str,
     tables: Tables,
     *,
     others: Sequence[str],
     base: str,
-    serve_base: Serve | None,
+    serve_base: StartServer | None,
     log: Callable[[str], object],
 ) -> JudgeMaterial:
     """Read an author's material; the base model is asked once, and its answers are kept.
@@ -81,7 +83,7 @@ def material_of(
         TableMissing: the dataset was never materialized.
         TwinError: the base model cannot be served.
     """
-    dataset = tables.read(DATASET, author, where=OF_THE_AUTHOR)
+    dataset = tables.read(DATASET, author, where=AUTHOR_ROWS_CONDITION)
     chunks = chunk_texts(tables, author)
     prompts = [
         AuthorAnswer(
@@ -97,11 +99,15 @@ def material_of(
         )
         for row in held_out.held_out_samples(dataset, trained_on=()).iter_rows(named=True)
     ]
-    own = dataset["answer"].to_list()
-    texts = divided(of_others(bundled_hands(without=[author]), own))
+    own_answers = dataset["answer"].to_list()
+    texts = split_for_probes(
+        exclude_copies_of_author(bundled_writers(exclude=[author]), own_answers)
+    )
     training = (
         *texts.training,
-        *of_others(hands_of(_passages_of_others(tables, others, log=log)), own),
+        *exclude_copies_of_author(
+            writers_from_passages(_passages_of_others(tables, others, log=log)), own_answers
+        ),
     )
     answers: list[str] = []
     if serve_base is not None:
@@ -110,9 +116,9 @@ def material_of(
         author=author,
         pairs=held_out.training_pairs(dataset),
         prompts=prompts,
-        others=type(texts)(training, texts.planted, texts.unseen),
+        other_texts=type(texts)(training, texts.for_probes, texts.has_unseen_writers),
         base_answers=answers,
-        base=base,
+        base_revision=base,
     )
 
 
@@ -123,27 +129,27 @@ def chunk_texts(tables: Tables, author: str) -> dict[str, str]:
     return dict(tables.read(CHUNKS, author, columns=["chunk_id", "text"]).iter_rows())
 
 
-def with_dataset(
+def authors_with_dataset(
     tables: Tables, others: Sequence[str], *, log: Callable[[str], object]
 ) -> list[str]:
     """Return the other authors who have a dataset; one that does not open is logged and left out,
     so that one author's damaged table stops no other author's gate."""
-    found: list[str] = []
+    slugs_with_dataset: list[str] = []
     for slug in others:
         with isolate_failure(f"without the texts of {slug}", log):
-            found += [slug] if tables.exists(DATASET, slug) else []
-    return found
+            slugs_with_dataset += [slug] if tables.exists(DATASET, slug) else []
+    return slugs_with_dataset
 
 
 def _passages_of_others(
     tables: Tables, others: Sequence[str], *, log: Callable[[str], object]
 ) -> dict[str, list[tuple[str, str]]]:
     passages: dict[str, list[tuple[str, str]]] = {}
-    for slug in with_dataset(tables, others, log=log):
+    for slug in authors_with_dataset(tables, others, log=log):
         with isolate_failure(f"without the texts of {slug}", log):
             columns = ["sample_id", "document_id", "answer"]
-            rows = tables.read(DATASET, slug, columns=columns, where=OF_THE_AUTHOR)
-            drawn = held_out.in_drawn_order(rows).head(MAX_OF_ANOTHER)
+            rows = tables.read(DATASET, slug, columns=columns, where=AUTHOR_ROWS_CONDITION)
+            drawn = held_out.shuffle_by_hash(rows).head(MAX_PASSAGES_PER_AUTHOR)
             passages[slug] = list(drawn.select("document_id", "answer").iter_rows())
     return passages
 
@@ -154,7 +160,7 @@ def _base_answers(
     dataset: pl.DataFrame,
     *,
     base: str,
-    serve: Serve,
+    serve: StartServer,
     log: Callable[[str], object],
 ) -> list[str]:
     """Return answers of the untuned base model to training questions, kept in a table.
@@ -164,13 +170,13 @@ def _base_answers(
 
     The base model is asked once, although a later post changes which questions are first.
     """
-    if tables.exists(BASE_ANSWERS, author):
-        stored_answers = tables.read(BASE_ANSWERS, author).filter(pl.col("base") == base)
-        of_today = "with_passages" in stored_answers.columns
-        if of_today and stored_answers.height >= BASE_QUESTIONS // 2:
+    if tables.exists(BASE_ANSWERS_TABLE, author):
+        stored_answers = tables.read(BASE_ANSWERS_TABLE, author).filter(pl.col("base") == base)
+        is_current = "with_passages" in stored_answers.columns
+        if is_current and stored_answers.height >= BASE_QUESTION_COUNT // 2:
             return [text for text in stored_answers["answer"].to_list() if text.strip()]
-    training = held_out.in_drawn_order(dataset.filter(pl.col("split") == "train"))
-    questions = training.head(BASE_QUESTIONS).select(
+    training = held_out.shuffle_by_hash(dataset.filter(pl.col("split") == "train"))
+    questions = training.head(BASE_QUESTION_COUNT).select(
         pl.col("sample_id").alias("question_id"),
         "question",
         "messages",
@@ -178,33 +184,36 @@ def _base_answers(
     )
     tables.sync(
         questions,
-        BASE_ANSWERS,
+        BASE_ANSWERS_TABLE,
         author=author,
         key="question_id",
-        function=lambda rows: _asked_of_base(rows, base=base, serve=serve, log=log),
+        function=lambda rows: _ask_base_model(rows, base=base, serve=serve, log=log),
         version=f"{BASE_VERSION}:{base}",
         schema=_SCHEMA,
         row_key="question_id",
     )
-    stored = tables.read(BASE_ANSWERS, author, columns=["answer"])["answer"].to_list()
+    stored = tables.read(BASE_ANSWERS_TABLE, author, columns=["answer"])["answer"].to_list()
     return [text for text in stored if text.strip()]
 
 
-def _asked_of_base(
-    rows: pl.DataFrame, *, base: str, serve: Serve, log: Callable[[str], object]
+def _ask_base_model(
+    rows: pl.DataFrame, *, base: str, serve: StartServer, log: Callable[[str], object]
 ) -> pl.DataFrame:
     # Today's template: the base model's style does not depend on the template, and this code may
     # not have the one of the samples.
-    alone = rows.filter(~pl.col("with_passages"))
-    given = rows.filter(pl.col("with_passages"))
-    rows = pl.concat([given, alone])
-    prompts = [*held_out.prompts_of(given), *held_out.questions_alone(alone, DEFAULT_TEMPLATE)]
+    without_passages = rows.filter(~pl.col("with_passages"))
+    with_passages = rows.filter(pl.col("with_passages"))
+    rows = pl.concat([with_passages, without_passages])
+    prompts = [
+        *held_out.to_prompts(with_passages),
+        *held_out.bare_question_prompts(without_passages, DEFAULT_TEMPLATE),
+    ]
     log(f"the base model answers {len(prompts)} questions, once, for the voice judge")
-    replies = served_model.ask_several(
+    replies = served_model.ask_with_servers(
         serve,
         prompts,
-        servers=servers_at_once(),
-        max_tokens=BASE_TOKENS,
+        servers=max_concurrent_servers(),
+        max_tokens=BASE_ANSWER_TOKENS,
         frequency_penalty=FREQUENCY_PENALTY,
     )
     return rows.select("question_id", pl.lit(base).alias("base"), "with_passages").with_columns(

@@ -17,8 +17,8 @@ from twin_assets.checkpoints.samples import TokenizedSample
 from twin_resources.prompt.templates import Template
 from twin_resources.quality.judges.judge_kind import TopicPair
 
-FEWEST = 30  # fewer passages decide nothing
-MOST = 120
+MIN_HELD_OUT_PASSAGES = 30  # fewer passages decide nothing
+MAX_HELD_OUT_PASSAGES = 120
 
 
 def held_out_samples(dataset: pl.DataFrame, *, trained_on: Collection[str]) -> pl.DataFrame:
@@ -38,39 +38,43 @@ def held_out_samples(dataset: pl.DataFrame, *, trained_on: Collection[str]) -> p
         .sort("sample_id")
         .unique(["document_id", "start", "end"], keep="first", maintain_order=True)
     )
-    return in_drawn_order(passages)
+    return shuffle_by_hash(passages)
 
 
-def in_drawn_order(samples: pl.DataFrame) -> pl.DataFrame:
+def shuffle_by_hash(samples: pl.DataFrame) -> pl.DataFrame:
     """Return rows in the order of the hashes of their `sample_id`."""
-    lots = [_lot(sample_id) for sample_id in samples["sample_id"].to_list()]
-    return samples.with_columns(pl.Series("_lot", lots, dtype=pl.String)).sort("_lot").drop("_lot")
+    shuffle_keys = [_shuffle_key(sample_id) for sample_id in samples["sample_id"].to_list()]
+    return (
+        samples.with_columns(pl.Series("_lot", shuffle_keys, dtype=pl.String))
+        .sort("_lot")
+        .drop("_lot")
+    )
 
 
-def within_budget(
+def take_within_budget(
     samples: Sequence[TokenizedSample],
     *,
     token_budget: int,
-    fewest: int = FEWEST,
-    most: int = MOST,
+    min_passages: int = MIN_HELD_OUT_PASSAGES,
+    max_passages: int = MAX_HELD_OUT_PASSAGES,
 ) -> list[TokenizedSample]:
-    """Return the first samples within a budget of tokens, but at least `fewest` if there are."""
+    """Return the first samples within a budget of tokens, but at least `min_passages` if there are."""
     chosen: list[TokenizedSample] = []
     tokens = 0
-    for sample in samples[:most]:
+    for sample in samples[:max_passages]:
         tokens += len(sample.tokens)
-        if len(chosen) >= fewest and tokens > token_budget:
+        if len(chosen) >= min_passages and tokens > token_budget:
             break
         chosen.append(sample)
     return chosen
 
 
-def prompts_of(samples: pl.DataFrame) -> list[list[Any]]:
+def to_prompts(samples: pl.DataFrame) -> list[list[Any]]:
     """Return messages without their answers, as prompts for a server."""
     return [messages[:-1] for messages in samples["messages"].to_list()]
 
 
-def questions_alone(samples: pl.DataFrame, template: Template) -> list[list[Any]]:
+def bare_question_prompts(samples: pl.DataFrame, template: Template) -> list[list[Any]]:
     """Return the prompts without passages, as the template renders a question that has none.
 
     llama.cpp reads about 170 tokens a second on one core: 30 prompts with passages take a minute
@@ -87,11 +91,11 @@ def questions_alone(samples: pl.DataFrame, template: Template) -> list[list[Any]
 
 def training_pairs(dataset: pl.DataFrame) -> list[TopicPair]:
     """Return questions and answers of the training split, in drawn order."""
-    training = in_drawn_order(dataset.filter(pl.col("split") == "train"))
+    training = shuffle_by_hash(dataset.filter(pl.col("split") == "train"))
     return [
         TopicPair(*row) for row in training.select("question", "answer", "document_id").iter_rows()
     ]
 
 
-def _lot(sample_id: str) -> str:
+def _shuffle_key(sample_id: str) -> str:
     return hashlib.sha256(f"held-out/{sample_id}".encode()).hexdigest()

@@ -26,21 +26,23 @@ Compute = Callable[[list[TokenizedSample]], AnswerLikelihood]
 
 
 @dataclass(frozen=True)
-class Likelihoods:
+class LikelihoodCache:
     """Likelihoods of one author's held-out answers.
 
     Attributes:
         precision: `bf16` or `fp32`; their likelihoods are kept apart.
     """
 
-    kept: MeasurementCache
+    cache: MeasurementCache
     precision: str
 
-    def unknown(self, model: str, samples: Sequence[TokenizedSample]) -> list[TokenizedSample]:
+    def find_missing(self, model: str, samples: Sequence[TokenizedSample]) -> list[TokenizedSample]:
         """Return the samples without a stored likelihood for a model."""
-        return [samples[position] for position in self.kept.unknown(self._names(model, samples))]
+        return [
+            samples[position] for position in self.cache.find_missing(self._keys(model, samples))
+        ]
 
-    def of(
+    def get_or_compute(
         self, model: str, samples: Sequence[TokenizedSample], compute: Compute
     ) -> AnswerLikelihood:
         """Return likelihoods of all samples; only unknown ones are computed.
@@ -49,8 +51,8 @@ class Likelihoods:
             model: hash of the model's weights.
             compute: function for unknown samples; not called if all are known.
         """
-        likelihoods = self.kept.of(
-            self._names(model, samples),
+        likelihoods = self.cache.get_or_compute(
+            self._keys(model, samples),
             lambda missing: (
                 compute([samples[position] for position in missing]).negative_log_likelihoods
             ),
@@ -59,10 +61,10 @@ class Likelihoods:
             tuple(likelihoods), tuple(sample.answer_tokens - 1 for sample in samples)
         )
 
-    def _names(self, model: str, samples: Sequence[TokenizedSample]) -> list[str]:
-        return [self._name(model, sample) for sample in samples]
+    def _keys(self, model: str, samples: Sequence[TokenizedSample]) -> list[str]:
+        return [self._key(model, sample) for sample in samples]
 
-    def _name(self, model: str, sample: TokenizedSample) -> str:
+    def _key(self, model: str, sample: TokenizedSample) -> str:
         parts = [VERSION, model, self.precision, sample.answer_start, sample.answer_end]
         document = json.dumps(["likelihood", *parts, *sample.tokens])
         return hashlib.sha256(document.encode()).hexdigest()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # Share of the largest logit: bf16 rounds a model's own logits by 2⁻⁸ of it, its head by as much.
-ROUNDING = 0.05
+MAX_ROUNDING_SHARE = 0.05
 
 
 class OutputHead:
@@ -35,7 +35,7 @@ class OutputHead:
         self._scale = float(getattr(config, "logit_scale", None) or 1.0)
         self._scale /= float(getattr(config, "logits_scaling", None) or 1.0)
         self._cap: float | None = getattr(config, "final_logit_softcapping", None)
-        self._require_same(model)
+        self._require_matching_logits(model)
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
         """Return logits (positions, vocabulary) of hidden states (positions, width)."""
@@ -46,20 +46,23 @@ class OutputHead:
             logits = logits * self._scale
         return logits if self._cap is None else self._cap * (logits / self._cap).tanh()
 
-    def _require_same(self, model: PreTrainedModel) -> None:
+    def _require_matching_logits(self, model: PreTrainedModel) -> None:
         """Compare one token's logits with the model's own."""
         import torch
 
         token = torch.ones(1, 1, dtype=torch.long, device=model.device)
         with torch.inference_mode():
-            own: Any = model(input_ids=token, use_cache=False).logits[0].float()
-            mine = self.logits(model.base_model(input_ids=token).last_hidden_state[0])
-        if not bool(own.isfinite().any()) and not bool(mine.isfinite().any()):
+            model_logits: Any = model(input_ids=token, use_cache=False).logits[0].float()
+            computed_logits = self.logits(model.base_model(input_ids=token).last_hidden_state[0])
+        if not bool(model_logits.isfinite().any()) and not bool(computed_logits.isfinite().any()):
             return  # weights with NaN: the gate's claims refuse them
         # written this way round so that NaN does not pass
-        if not bool((own - mine).abs().max() <= ROUNDING * own.abs().max() + 1e-3):
+        if not bool(
+            (model_logits - computed_logits).abs().max()
+            <= MAX_ROUNDING_SHARE * model_logits.abs().max() + 1e-3
+        ):
             raise TwinError(
                 f"compute logits of {type(model).__name__} from its hidden states",
-                found=f"another product than the model's own by {float((own - mine).abs().max())}",
+                found=f"another product than the model's own by {float((model_logits - computed_logits).abs().max())}",
                 next_step="report this with the base model's name",
             )

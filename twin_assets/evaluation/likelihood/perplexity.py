@@ -20,17 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.checkpoints.batches import padded
+from twin_assets.checkpoints.batches import padded_length
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.output_head import OutputHead
-from twin_assets.evaluation.likelihood.shared_cores import readers, shared_cores
+from twin_assets.evaluation.likelihood.shared_cores import default_reader_count, share_cores
 from twin_assets.evaluation.statistics.bootstrap import (
     LEVEL,
     SEED,
     Interval,
-    around,
-    of_means,
-    resampled,
+    bootstrap_interval,
+    interval_of_means,
+    resample_weights,
 )
 from twin_resources.processes.processor import bf16_is_faster
 
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-BUCKET = 64
+PADDING_MULTIPLE = 64
 TOKENS_PER_BATCH = 2048
 MAX_NATS = 700.0  # per token: exp() of it is near the largest float
-POSITIONS_AT_ONCE = 256  # 50 MB of logits with a vocabulary of 49,152
+MAX_POSITIONS_PER_CHUNK = 256  # 50 MB of logits with a vocabulary of 49,152
 
 
 @dataclass(frozen=True)
@@ -78,21 +78,21 @@ def perplexity_ratio(
     Raises:
         ValueError: the passages differ, or there are fewer than two.
     """
-    columns = difference_of(model, reference)
-    return of_means(columns, _ratio, groups=documents, level=level)
+    columns = nat_differences(model, reference)
+    return interval_of_means(columns, _ratio, groups=documents, level=level)
 
 
 def independent_ratio(
-    one: tuple[AnswerLikelihood, AnswerLikelihood],
-    other: tuple[AnswerLikelihood, AnswerLikelihood],
+    first: tuple[AnswerLikelihood, AnswerLikelihood],
+    second: tuple[AnswerLikelihood, AnswerLikelihood],
     *,
     documents: tuple[Sequence[Hashable], Sequence[Hashable]],
 ) -> Interval:
     """Return the ratio of two perplexity ratios that were measured on different passages.
 
     Args:
-        one, other: (model, reference) each.
-        documents: documents of the passages of `one` and of `other`.
+        first, other: (model, reference) each.
+        documents: documents of the passages of `first` and of `second`.
 
     Raises:
         ValueError: as in `perplexity_ratio`.
@@ -101,20 +101,20 @@ def independent_ratio(
 
     values: list[Any] = []
     resamples: list[Any] = []
-    fewest: list[int] = []
-    for turn, (pair, names) in enumerate(zip((one, other), documents, strict=True)):
-        columns = np.array(difference_of(*pair), dtype=np.float64)
+    document_counts: list[int] = []
+    for turn, (pair, names) in enumerate(zip((first, second), documents, strict=True)):
+        columns = np.array(nat_differences(*pair), dtype=np.float64)
         # with the same seed, both sides would draw the same documents
-        weights, many = resampled(columns.shape[1], groups=names, seed=SEED + turn)
+        weights, document_count = resample_weights(columns.shape[1], groups=names, seed=SEED + turn)
         values.append(_ratio(columns.sum(axis=1)))
         resamples.append(_ratio(columns @ weights.T))
-        fewest.append(many)
-    return around(
-        float(values[0] / values[1]), resamples[0] / resamples[1], observations=min(fewest)
+        document_counts.append(document_count)
+    return bootstrap_interval(
+        float(values[0] / values[1]), resamples[0] / resamples[1], observations=min(document_counts)
     )
 
 
-def difference_of(model: AnswerLikelihood, reference: AnswerLikelihood) -> list[list[float]]:
+def nat_differences(model: AnswerLikelihood, reference: AnswerLikelihood) -> list[list[float]]:
     """Return the nats by which the model is worse than the reference per passage, and the tokens.
 
     Raises:
@@ -170,13 +170,13 @@ def answer_likelihood(
     samples: Sequence[TokenizedSample],
     *,
     advance: Callable[[int], object] = lambda _passages: None,
-    at_once: int | None = None,
+    max_concurrent: int | None = None,
 ) -> AnswerLikelihood:
     """Return the log-likelihood of each sample's answer without its end-of-turn token.
 
     Args:
         advance: function called after each batch with its number of passages.
-        at_once: number of batches read side by side; None for this machine's default (`readers`).
+        max_concurrent: number of batches read side by side; None for this machine's default (`readers`).
 
     Logits are computed in fp32 from the last hidden states, and only for the answers: bf16 rounds
     a logit of 16 by .06. The head is converted to fp32 once and used for all answers of a batch
@@ -186,25 +186,25 @@ def answer_likelihood(
 
     likelihoods = [0.0] * len(samples)
     head = OutputHead(model)
-    many = readers() if at_once is None else at_once
+    reader_count = default_reader_count() if max_concurrent is None else max_concurrent
 
-    def read(batch: list[int]) -> int:
+    def read_batch(batch: list[int]) -> int:
         take_share()
         with torch.inference_mode():
-            for index, loss in zip(batch, _read(model, head, samples, batch), strict=True):
+            for index, loss in zip(batch, _answer_losses(model, head, samples, batch), strict=True):
                 likelihoods[index] = float(loss.sum())
         return len(batch)
 
-    with shared_cores(many) as take_share, ThreadPoolExecutor(many) as pool:
+    with share_cores(reader_count) as take_share, ThreadPoolExecutor(reader_count) as pool:
         # the longest first, so that the readers finish together
-        for count in pool.map(read, reversed(list(_batches(samples)))):
+        for count in pool.map(read_batch, reversed(list(_batches(samples)))):
             advance(count)
     return AnswerLikelihood(
         tuple(likelihoods), tuple(sample.answer_tokens - 1 for sample in samples)
     )
 
 
-def _read(
+def _answer_losses(
     model: PreTrainedModel,
     head: OutputHead,
     samples: Sequence[TokenizedSample],
@@ -224,14 +224,16 @@ def _read(
 
 
 def _losses(states: torch.Tensor, targets: torch.Tensor, head: OutputHead) -> torch.Tensor:
-    """Return the nats of each position (positions,), `POSITIONS_AT_ONCE` logits at a time."""
+    """Return the nats of each position (positions,), `MAX_POSITIONS_PER_CHUNK` logits at a time."""
     import torch
     from torch.nn import functional
 
     parts = [
         functional.cross_entropy(head.logits(some), wanted, reduction="none")
         for some, wanted in zip(
-            states.split(POSITIONS_AT_ONCE), targets.split(POSITIONS_AT_ONCE), strict=True
+            states.split(MAX_POSITIONS_PER_CHUNK),
+            targets.split(MAX_POSITIONS_PER_CHUNK),
+            strict=True,
         )
     ]
     return torch.cat(parts)
@@ -239,7 +241,7 @@ def _losses(states: torch.Tensor, targets: torch.Tensor, head: OutputHead) -> to
 
 def _batches(samples: Sequence[TokenizedSample]) -> Iterator[list[int]]:
     """Yield indices of samples of one padded length, as many as fit into a batch."""
-    lengths = [padded(len(sample.tokens), BUCKET) for sample in samples]
+    lengths = [padded_length(len(sample.tokens), PADDING_MULTIPLE) for sample in samples]
     order = sorted(range(len(samples)), key=lambda index: (lengths[index], index))
     batch: list[int] = []
     for index in order:
@@ -256,7 +258,7 @@ def _padded_batch(rows: Sequence[Sequence[int]]) -> torch.Tensor:
     """Right-pad token ids to (rows, length); causal attention never sees the padding."""
     import torch
 
-    length = padded(max(len(row) for row in rows), BUCKET)
+    length = padded_length(max(len(row) for row in rows), PADDING_MULTIPLE)
     inputs = torch.zeros(len(rows), length, dtype=torch.long)
     for index, row in enumerate(rows):
         inputs[index, : len(row)] = torch.tensor(row)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.samples import TokenizedSample, tokenize_samples
 from twin_assets.evaluation.likelihood import perplexity
-from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
+from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.progress import Clock, ProgressLines, read_s
 from twin_assets.evaluation.statistics.bootstrap import LEVEL
@@ -42,29 +42,29 @@ class LikelihoodSamples:
 
     Attributes:
         held_out: the author's passages as production asks for them; empty if there are too few.
-        of_incumbent: the same passages in the tokens of the incumbent's base model.
+        held_out_for_incumbent: the same passages in the tokens of the incumbent's base model.
         own, other: control samples of the author and of others.
         general: instructions that have nothing to do with the author.
         choices: options of common questions, each as an answer.
-        found: number of held-out passages, also if they are too few to read.
-        others: writers of `other`.
+        held_out_count: number of held-out passages, also if they are too few to read.
+        other_writers: writers of `other`.
     """
 
     held_out: tuple[TokenizedSample, ...] = field(repr=False)
-    of_incumbent: tuple[TokenizedSample, ...] = field(repr=False)
+    held_out_for_incumbent: tuple[TokenizedSample, ...] = field(repr=False)
     own: tuple[TokenizedSample, ...] = field(repr=False)
     other: tuple[TokenizedSample, ...] = field(repr=False)
     general: tuple[TokenizedSample, ...] = field(repr=False)
-    found: int
-    others: tuple[str, ...] = ()
+    held_out_count: int
+    other_writers: tuple[str, ...] = ()
     choices: tuple[TokenizedSample, ...] = field(default=(), repr=False)
 
-    def everything(self) -> list[TokenizedSample]:
+    def all_samples(self) -> list[TokenizedSample]:
         return [sample for part in PARTS for sample in getattr(self, part)]
 
-    def first(self, passages: int) -> LikelihoodSamples:
+    def take_first(self, passages: int) -> LikelihoodSamples:
         """Return the samples with only the first of the held-out passages."""
-        held_out, theirs = self.held_out[:passages], self.of_incumbent[:passages]
+        held_out, theirs = self.held_out[:passages], self.held_out_for_incumbent[:passages]
         return replace(self, held_out=held_out, of_incumbent=theirs)
 
 
@@ -74,19 +74,19 @@ class LikelihoodsByModel:
     adapter of other authors for `own` only.
 
     Attributes:
-        reading: the samples.
+        samples: the samples.
         likelihoods: likelihoods of the samples, by a model's name.
         level: level of intervals over the held-out passages; more than .95 if there were looks
             before all of them were read.
     """
 
-    reading: LikelihoodSamples
+    samples: LikelihoodSamples
     likelihoods: Mapping[str, AnswerLikelihood] = field(repr=False)
     level: float = LEVEL
 
     def held_out(self, name: str) -> AnswerLikelihood | None:
         """Return likelihoods per token of the candidate, or None with too few passages."""
-        mine = self.reading.held_out
+        mine = self.samples.held_out
         if not mine:
             return None
         return AnswerLikelihood(
@@ -97,9 +97,9 @@ class LikelihoodsByModel:
     def part(self, name: str, part: str) -> AnswerLikelihood:
         """Return one of `PARTS`, for a model that has read everything."""
         start = 0
-        for one in PARTS:
-            end = start + len(getattr(self.reading, one))
-            if one == part:
+        for part_name in PARTS:
+            end = start + len(getattr(self.samples, part_name))
+            if part_name == part:
                 whole = self.likelihoods[name]
                 return AnswerLikelihood(
                     whole.negative_log_likelihoods[start:end], whole.tokens[start:end]
@@ -108,56 +108,58 @@ class LikelihoodsByModel:
         raise ValueError(f"{part} is none of {', '.join(PARTS)}")
 
 
-def documents_of(samples: Sequence[TokenizedSample]) -> list[str]:
+def document_ids(samples: Sequence[TokenizedSample]) -> list[str]:
     """Return the document of each sample."""
     return [sample.document_id for sample in samples]
 
 
-def read_by(
-    reading: LikelihoodSamples,
+def compute_likelihoods(
+    likelihood_samples: LikelihoodSamples,
     *,
     base: EvaluatedModel,
     candidate: EvaluatedModel,
     incumbent: EvaluatedModel | None,
     best: EvaluatedModel | None = None,
     reference: EvaluatedModel | None = None,
-    stored: Likelihoods,
+    cache: LikelihoodCache,
     clock: Clock,
     progress: ProgressLines,
     level: float = LEVEL,
-    announced: Counter[str] | None = None,
+    announced_counts: Counter[str] | None = None,
 ) -> LikelihoodsByModel:
     """Let every model read those of its samples that are not stored yet.
 
     Args:
         best, reference: models with the candidate's base model.
         level: level of the intervals.
-        announced: number of samples announced so far per model, increased by this call.
+        announced_counts: number of samples announced so far per model, increased by this call.
     """
-    announced = Counter() if announced is None else announced
-    by_sample: dict[str, AnswerLikelihood] = {}
-    wanted = [
-        (subject, samples, len(stored.unknown(subject.weights, samples)))
-        for subject, samples in _read_by_each(reading, base, candidate, incumbent, best, reference)
+    announced_counts = Counter() if announced_counts is None else announced_counts
+    by_model: dict[str, AnswerLikelihood] = {}
+    pending = [
+        (subject, samples, len(cache.find_missing(subject.weights, samples)))
+        for subject, samples in _samples_by_model(
+            likelihood_samples, base, candidate, incumbent, best, reference
+        )
         if samples
     ]
-    for subject, _, unknown in wanted:
-        part = reading_of(subject)
-        announced[part] += unknown
-        progress.expect(part, announced[part], each_s=read_s(stored.precision))
-    for subject, samples, unknown in wanted:
-        started = clock.seconds.get(reading_of(subject), 0.0)
-        with clock.part(reading_of(subject)):
-            by_sample[subject.name] = likelihoods_of(
-                subject, samples, stored=stored, progress=progress
+    for subject, _, unknown in pending:
+        part = progress_part(subject)
+        announced_counts[part] += unknown
+        progress.expect(part, announced_counts[part], each_s=read_s(cache.precision))
+    for subject, samples, unknown in pending:
+        started = clock.seconds.get(progress_part(subject), 0.0)
+        with clock.part(progress_part(subject)):
+            by_model[subject.name] = likelihoods_for_model(
+                subject, samples, cache=cache, progress=progress
             )
-        seconds = clock.seconds[reading_of(subject)] - started
-        progress.say(f"{subject.name}: {unknown} answers read in {seconds:.1f} s")
-    return LikelihoodsByModel(reading, by_sample, level)
+        seconds = clock.seconds[progress_part(subject)] - started
+        progress.write_line(f"{subject.name}: {unknown} answers read in {seconds:.1f} s")
+    return LikelihoodsByModel(likelihood_samples, by_model, level)
 
 
-def _read_by_each(
-    reading: LikelihoodSamples,
+def _samples_by_model(
+    likelihood_samples: LikelihoodSamples,
     base: EvaluatedModel,
     candidate: EvaluatedModel,
     incumbent: EvaluatedModel | None,
@@ -165,18 +167,18 @@ def _read_by_each(
     reference: EvaluatedModel | None,
 ) -> list[tuple[EvaluatedModel, list[TokenizedSample]]]:
     """Return each existing model with its samples."""
-    everything = reading.everything()
-    wanted = (
+    everything = likelihood_samples.all_samples()
+    model_samples = (
         (base, everything),
         (candidate, everything),
-        (incumbent, list(reading.of_incumbent)),
-        (best, list(reading.held_out)),
-        (reference, list(reading.own)),
+        (incumbent, list(likelihood_samples.held_out_for_incumbent)),
+        (best, list(likelihood_samples.held_out)),
+        (reference, list(likelihood_samples.own)),
     )
-    return [(model, samples) for model, samples in wanted if model is not None]
+    return [(model, samples) for model, samples in model_samples if model is not None]
 
 
-class Tokenizing:
+class RowTokenizer:
     """Turn rows into samples with one base model's tokenizer, and count the rows left out."""
 
     def __init__(self, base_folder: Path) -> None:
@@ -185,28 +187,28 @@ class Tokenizing:
         self._tokenizer: Any = AutoTokenizer.from_pretrained(base_folder)
         self.left_out: Counter[str] = Counter()
 
-    def of(self, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSample]:
+    def tokenize(self, rows: Sequence[Mapping[str, Any]]) -> list[TokenizedSample]:
         samples, left_out = tokenize_samples(rows, self._tokenizer, max_length=MAX_TOKENS)
         self.left_out += left_out
         return samples
 
 
-def likelihoods_of(
+def likelihoods_for_model(
     subject: EvaluatedModel,
     samples: Sequence[TokenizedSample],
     *,
-    stored: Likelihoods,
+    cache: LikelihoodCache,
     progress: ProgressLines,
 ) -> AnswerLikelihood:
     """Return a model's likelihoods; load it only if some are not stored."""
-    return stored.of(
+    return cache.get_or_compute(
         subject.weights,
         samples,
-        lambda missing: _compute(subject, missing, stored.precision, progress),
+        lambda missing: _compute(subject, missing, cache.precision, progress),
     )
 
 
-def reading_of(subject: EvaluatedModel) -> str:
+def progress_part(subject: EvaluatedModel) -> str:
     """Return the name of the part of the progress in which a model reads."""
     return f"likelihoods of {subject.name}"
 
@@ -218,4 +220,6 @@ def _compute(
     progress: ProgressLines,
 ) -> AnswerLikelihood:
     model = perplexity.load_model(subject.base_folder, subject.adapter_folder, precision=precision)
-    return perplexity.answer_likelihood(model, samples, advance=progress.of(reading_of(subject)))
+    return perplexity.answer_likelihood(
+        model, samples, advance=progress.step_recorder(progress_part(subject))
+    )

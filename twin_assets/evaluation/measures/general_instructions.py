@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
-from twin_assets.evaluation.statistics.bootstrap import Interval, of_means
-from twin_assets.instructions.basic_instructions import instructions
+from twin_assets.evaluation.statistics.bootstrap import Interval, interval_of_means
+from twin_assets.instructions.basic_instructions import load_instructions
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim
 
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 
 CLAIM = "keeps_the_basics"
-ABOVE_BASE_BY = 1.05
-FEWEST = 30
+MAX_LOSS_RATIO = 1.05
+MIN_INSTRUCTIONS = 30
 
 
 @dataclass(frozen=True)
-class Basics:
+class GeneralInstructionLoss:
     """Losses on the general instructions.
 
     Attributes:
@@ -49,7 +49,7 @@ class Basics:
     ratio: Interval
 
 
-def rows() -> list[Mapping[str, Any]]:
+def make_rows() -> list[Mapping[str, Any]]:
     """Return rows for `checkpoints.samples.tokenize_samples`; `sample_id` is an instruction's."""
     return [
         {
@@ -60,13 +60,13 @@ def rows() -> list[Mapping[str, Any]]:
                 {"role": "assistant", "content": instruction.answer},
             ],
         }
-        for instruction in instructions()
+        for instruction in load_instructions()
     ]
 
 
 def compare(
     candidate: AnswerLikelihood, base: AnswerLikelihood, *, sample_ids: Sequence[str]
-) -> Basics:
+) -> GeneralInstructionLoss:
     """Compare two models on the same instructions.
 
     Args:
@@ -77,49 +77,53 @@ def compare(
     """
     import numpy as np
 
-    if candidate.tokens != base.tokens or not FEWEST <= len(sample_ids) == len(base.tokens):
+    if candidate.tokens != base.tokens or not MIN_INSTRUCTIONS <= len(sample_ids) == len(
+        base.tokens
+    ):
         raise TwinError(
             "compare two models on the general instructions",
             found=f"{len(candidate.tokens)} and {len(base.tokens)} answers of {len(sample_ids)}",
-            next_step=f"measure both on the same {FEWEST} or more samples of `rows`",
+            next_step=f"measure both on the same {MIN_INSTRUCTIONS} or more samples of `rows`",
         )
-    mine = np.array(candidate.negative_log_likelihoods)
-    theirs = np.array(base.negative_log_likelihoods)
+    candidate_losses = np.array(candidate.negative_log_likelihoods)
+    base_losses = np.array(base.negative_log_likelihoods)
     total = float(np.sum(candidate.tokens))
-    return Basics(
+    return GeneralInstructionLoss(
         instructions=len(sample_ids),
-        loss=float(mine.sum()) / total,
-        base_loss=float(theirs.sum()) / total,
-        ratio=of_means([mine.tolist(), theirs.tolist()], lambda means: means[0] / means[1]),
+        loss=float(candidate_losses.sum()) / total,
+        base_loss=float(base_losses.sum()) / total,
+        ratio=interval_of_means(
+            [candidate_losses.tolist(), base_losses.tolist()], lambda means: means[0] / means[1]
+        ),
     )
 
 
-def claim(basics: Basics) -> GateClaim:
+def claim(basics: GeneralInstructionLoss) -> GateClaim:
     """Decide `keeps_the_basics`: the loss is at most 5 % above the base's."""
     ratio = basics.ratio
     change, low, high = (100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high))
     detail = (
         f"loss on {basics.instructions} general instructions {basics.loss:.3f} nats a token "
         f"against {basics.base_loss:.3f} of the base model: {change:+.1f} % (95 %: {low:+.1f} to "
-        f"{high:+.1f}; limit {100 * (ABOVE_BASE_BY - 1):+.0f})"
+        f"{high:+.1f}; limit {100 * (MAX_LOSS_RATIO - 1):+.0f})"
     )
-    return GateClaim(CLAIM, ratio.value <= ABOVE_BASE_BY, ratio.value, ABOVE_BASE_BY, detail)
+    return GateClaim(CLAIM, ratio.value <= MAX_LOSS_RATIO, ratio.value, MAX_LOSS_RATIO, detail)
 
 
-def _take(context: MeasureContext) -> Basics:
-    question, read = context.question, context.read
+def _compute(context: MeasureContext) -> GeneralInstructionLoss:
+    spec, likelihoods = context.spec, context.likelihoods
     return compare(
-        read.part(question.candidate.name, "general"),
-        read.part(question.base.name, "general"),
-        sample_ids=[sample.sample_id for sample in read.reading.general],
+        likelihoods.part(spec.candidate.name, "general"),
+        likelihoods.part(spec.base.name, "general"),
+        sample_ids=[sample.sample_id for sample in likelihoods.samples.general],
     )
 
 
 MEASURE = Measure(
     name="basics",
-    value=Basics,
-    take=_take,
-    early=True,
+    value=GeneralInstructionLoss,
+    compute=_compute,
+    before_questions=True,
     claims=(
         ClaimRule(
             CLAIM,

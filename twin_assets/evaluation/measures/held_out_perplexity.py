@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BEATS_BASE, NOT_WORSE = "beats_base_model", "not_worse_than_incumbent"
 MIN_PASSAGES = 30
-WORSE_THAN_INCUMBENT_BY = 1.05
+INCUMBENT_RATIO_LIMIT = 1.05
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class HeldOutPerplexity:
     best_name: str | None = None
 
     @property
-    def released(self) -> dict[str, PerplexityRatio | None]:
+    def released_ratios(self) -> dict[str, PerplexityRatio | None]:
         """Ratio to each released version that the candidate is compared with, by name."""
         pairs = ((self.incumbent_name, self.incumbent), (self.best_name, self.best))
         return {name: ratio for name, ratio in pairs if name}
 
 
-def undecided_of_few(name: str, passages: int, threshold: float | None) -> GateClaim:
+def undecided_for_few_passages(name: str, passages: int, threshold: float | None) -> GateClaim:
     """Return a claim that is undecided because there are too few passages."""
     detail = (
         f"not decided: {passages} held-out passages, {MIN_PASSAGES} are needed; "
@@ -85,17 +85,19 @@ def undecided_of_few(name: str, passages: int, threshold: float | None) -> GateC
     return GateClaim(name, None, None, threshold, detail)
 
 
-def compared(question: EvaluationSpec, read: LikelihoodsByModel) -> HeldOutPerplexity:
+def compare_perplexities(
+    spec: EvaluationSpec, likelihoods: LikelihoodsByModel
+) -> HeldOutPerplexity:
     """Compare the candidate with the other models, on the passages that were read."""
-    candidate = read.held_out(question.candidate.name)
+    candidate = likelihoods.held_out(spec.candidate.name)
     return HeldOutPerplexity(
-        passages=read.reading.found,
+        passages=likelihoods.samples.held_out_count,
         perplexity=candidate.perplexity if candidate else None,
-        base=_ratio(question.base, read, candidate),
-        incumbent=_ratio(question.incumbent, read, candidate),
-        incumbent_name=question.incumbent.name if question.incumbent else "",
-        best=_ratio(question.best, read, candidate),
-        best_name=question.best.name if question.best else "",
+        base=_ratio(spec.base, likelihoods, candidate),
+        incumbent=_ratio(spec.incumbent, likelihoods, candidate),
+        incumbent_name=spec.incumbent.name if spec.incumbent else "",
+        best=_ratio(spec.best, likelihoods, candidate),
+        best_name=spec.best.name if spec.best else "",
     )
 
 
@@ -105,7 +107,7 @@ def is_decided(measured: HeldOutPerplexity) -> bool:
     For the incumbent, an interval that ends between `MAX_RATIO_TO_INCUMBENT` and the limit of the
     claim leaves it open whether a release needs a trial.
     """
-    limit = WORSE_THAN_INCUMBENT_BY
+    limit = INCUMBENT_RATIO_LIMIT
     limits = (
         (measured.base, 1.0, 1.0),
         (measured.incumbent, MAX_RATIO_TO_INCUMBENT, limit),
@@ -118,29 +120,31 @@ def is_decided(measured: HeldOutPerplexity) -> bool:
     )
 
 
-def _take(context: MeasureContext) -> HeldOutPerplexity:
-    return compared(context.question, context.read)
+def _compute(context: MeasureContext) -> HeldOutPerplexity:
+    return compare_perplexities(context.spec, context.likelihoods)
 
 
 def _ratio(
-    other: EvaluatedModel | None, read: LikelihoodsByModel, candidate: AnswerLikelihood | None
+    other: EvaluatedModel | None,
+    likelihoods: LikelihoodsByModel,
+    candidate: AnswerLikelihood | None,
 ) -> PerplexityRatio | None:
     if other is None or candidate is None:
         return None
-    compared_with = read.held_out(other.name)
-    if compared_with is None:
+    other_likelihood = likelihoods.held_out(other.name)
+    if other_likelihood is None:
         return None
-    documents = sample_likelihoods.documents_of(read.reading.held_out)
+    documents = sample_likelihoods.document_ids(likelihoods.samples.held_out)
     ratio = perplexity.perplexity_ratio(
-        candidate, compared_with, documents=documents, level=read.level
+        candidate, other_likelihood, documents=documents, level=likelihoods.level
     )
     return PerplexityRatio(
         other.name,
-        compared_with.perplexity,
+        other_likelihood.perplexity,
         ratio.value,
         ratio.low,
         ratio.high,
-        level=read.level,
+        level=likelihoods.level,
         passages=len(documents),
     )
 
@@ -148,25 +152,26 @@ def _ratio(
 def _beats_base_model(measured: HeldOutPerplexity) -> GateClaim:
     ratio = measured.base
     if ratio is None:
-        return undecided_of_few(BEATS_BASE, measured.passages, 1.0)
+        return undecided_for_few_passages(BEATS_BASE, measured.passages, 1.0)
     detail = (
         f"held-out perplexity {measured.perplexity:.2f} against {ratio.perplexity:.2f} of the base "
-        f"model: {_change(ratio)} on {_read_of(measured, ratio)} passages"
+        f"model: {_format_change(ratio)} on {_describe_passages(measured, ratio)} passages"
     )
     return GateClaim(BEATS_BASE, ratio.high < 1.0, ratio.ratio, 1.0, detail)
 
 
 def _not_worse_than_incumbent(measured: HeldOutPerplexity) -> GateClaim:
-    released, limit = measured.released, WORSE_THAN_INCUMBENT_BY
+    released, limit = measured.released_ratios, INCUMBENT_RATIO_LIMIT
     if not released:
         detail = "no incumbent: no version is stable yet"
         return GateClaim(NOT_WORSE, True, None, limit, detail)
     ratios = [ratio for ratio in released.values() if ratio is not None]
     if len(ratios) < len(released):
-        return undecided_of_few(NOT_WORSE, measured.passages, limit)
+        return undecided_for_few_passages(NOT_WORSE, measured.passages, limit)
     first = f"held-out perplexity {measured.perplexity:.2f}"
     parts = [
-        f"against {other.perplexity:.2f} of {other.name}: {_change(other)}" for other in ratios
+        f"against {other.perplexity:.2f} of {other.name}: {_format_change(other)}"
+        for other in ratios
     ]
     if measured.best is not None:
         parts[-1] += ", the best that ever answered,"
@@ -174,26 +179,26 @@ def _not_worse_than_incumbent(measured: HeldOutPerplexity) -> GateClaim:
     met = all((other.high if by_interval else other.ratio) <= limit for other in ratios)
     # a release without a trial has a stricter limit on the interval to the stable version
     incumbent = measured.incumbent
-    shown = incumbent or ratios[0]
+    reported_ratio = incumbent or ratios[0]
     return GateClaim(
         NOT_WORSE,
         met,
-        shown.ratio,
+        reported_ratio.ratio,
         limit,
-        f"{first} {' and '.join(parts)} on {_read_of(measured, shown)} passages",
+        f"{first} {' and '.join(parts)} on {_describe_passages(measured, reported_ratio)} passages",
         high=incumbent.high if incumbent else None,
         beside=incumbent.name if incumbent else "",
     )
 
 
-def _read_of(measured: HeldOutPerplexity, ratio: PerplexityRatio) -> str:
+def _describe_passages(measured: HeldOutPerplexity, ratio: PerplexityRatio) -> str:
     """Return `48`, or `30 of 48` if 30 passages decided."""
     if ratio.passages is None or ratio.passages == measured.passages:
         return str(measured.passages)
     return f"{ratio.passages} of {measured.passages}"
 
 
-def _change(ratio: PerplexityRatio) -> str:
+def _format_change(ratio: PerplexityRatio) -> str:
     """Return the ratio as a change, such as `-31.4 % (95 %: -33.0 to -29.7)`."""
     percent = [100 * (value - 1) for value in (ratio.ratio, ratio.low, ratio.high)]
     level = f"{100 * ratio.level:.0f} %"
@@ -203,21 +208,21 @@ def _change(ratio: PerplexityRatio) -> str:
 MEASURE = Measure(
     name="held_out_perplexity",
     value=HeldOutPerplexity,
-    take=_take,
-    early=True,
+    compute=_compute,
+    before_questions=True,
     claims=(
         ClaimRule(
             BEATS_BASE,
             "Held-out perplexity is below the base model's, 95 % interval included.",
             _beats_base_model,
-            first=True,
+            in_first_verdict=True,
         ),
         ClaimRule(
             NOT_WORSE,
             "Held-out perplexity is at most 5 % above the stable version's and above that of the "
             "best that ever answered, 95 % interval included.",
             _not_worse_than_incumbent,
-            first=True,
+            in_first_verdict=True,
         ),
     ),
     flat=True,

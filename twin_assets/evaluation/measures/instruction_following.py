@@ -14,20 +14,20 @@ from twin_assets.evaluation.measures.measure import (
     ClaimRule,
     Measure,
     MeasureContext,
-    NotTaken,
+    NotMeasured,
 )
 from twin_assets.evaluation.served import checked_instructions
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_assets.evaluation.statistics.bootstrap import Interval, paired_difference
-from twin_assets.evaluation.statistics.rates import Rate, rate, written
+from twin_assets.evaluation.statistics.rates import Rate, rate, format_rate
 from twin_resources.errors import TwinError
 from twin_resources.registry.moves import GateClaim
 
 CLAIM = "keeps_following_instructions"
-BELOW_BASE_BY = 0.1
-MIN_FOLLOWED = 12  # by the base; with fewer, a tuned model has nothing to lose
+MAX_DROP_BELOW_BASE = 0.1
+MIN_FOLLOWED_BY_BASE = 12  # by the base; with fewer, a tuned model has nothing to lose
 SCORE = "follows"
 
 
@@ -49,14 +49,14 @@ def compare_followed(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores
 ) -> FollowedInstructions:
     """Compare the instructions that both models' answers follow."""
-    base = scores.scores(
+    base = scores.get_scores(
         SCORE,
         prompt_answers.base,
-        lambda positions, answers: list(map(float, _followed(prompts, positions, answers))),
+        lambda positions, answers: list(map(float, _check_answers(prompts, positions, answers))),
     )
     positions = prompts.instructions
     texts = [prompt_answers.candidate[at].text for at in positions]
-    return compare(_followed(prompts, positions, texts), [bool(score) for score in base])
+    return compare(_check_answers(prompts, positions, texts), [bool(score) for score in base])
 
 
 def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstructions:
@@ -65,11 +65,11 @@ def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstruct
     Raises:
         TwinError: the two models did not both answer all instructions.
     """
-    asked = checked_instructions.checked_instructions()
-    if not len(candidate) == len(base) == len(asked):
+    instructions = checked_instructions.read_checked_instructions()
+    if not len(candidate) == len(base) == len(instructions):
         raise TwinError(
             "compare two models on instructions that a function checks",
-            found=f"{len(candidate)} and {len(base)} answers to {len(asked)}",
+            found=f"{len(candidate)} and {len(base)} answers to {len(instructions)}",
             next_step="ask both all of them",
         )
     return FollowedInstructions(
@@ -81,43 +81,45 @@ def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstruct
 
 def claim(followed: FollowedInstructions) -> GateClaim:
     """Decide `keeps_following_instructions`: fewer than the base by at most a tenth of all."""
-    told = (
-        f"followed {written(followed.candidate)} of the instructions whose answers a function "
-        f"checks; base model {written(followed.base)}: {followed.difference.told()}, limit "
-        f"-{BELOW_BASE_BY}"
+    detail = (
+        f"followed {format_rate(followed.candidate)} of the instructions whose answers a function "
+        f"checks; base model {format_rate(followed.base)}: {followed.difference.describe()}, limit "
+        f"-{MAX_DROP_BELOW_BASE}"
     )
-    if followed.base.found < MIN_FOLLOWED:
-        told = f"not decided: the base follows fewer than {MIN_FOLLOWED}; {told}"
-        return GateClaim(CLAIM, None, None, -BELOW_BASE_BY, told)
+    if followed.base.found < MIN_FOLLOWED_BY_BASE:
+        detail = f"not decided: the base follows fewer than {MIN_FOLLOWED_BY_BASE}; {detail}"
+        return GateClaim(CLAIM, None, None, -MAX_DROP_BELOW_BASE, detail)
     value = followed.difference.value
     fewer = followed.base.found - followed.candidate.found
-    met = fewer <= BELOW_BASE_BY * followed.base.of
-    return GateClaim(CLAIM, met, value, -BELOW_BASE_BY, told)
+    met = fewer <= MAX_DROP_BELOW_BASE * followed.base.of
+    return GateClaim(CLAIM, met, value, -MAX_DROP_BELOW_BASE, detail)
 
 
-def _followed(prompts: PromptSet, positions: Sequence[int], answers: Sequence[str]) -> list[bool]:
-    asked = checked_instructions.checked_instructions()
+def _check_answers(
+    prompts: PromptSet, positions: Sequence[int], answers: Sequence[str]
+) -> list[bool]:
+    instructions = checked_instructions.read_checked_instructions()
     first = prompts.instructions.start
     return [
-        checked_instructions.follows(asked[at - first], text)
+        checked_instructions.follows(instructions[at - first], text)
         for at, text in zip(positions, answers, strict=True)
     ]
 
 
 def _announce(scores: BaseScores, prompts: PromptSet, _judges: Judges) -> None:
-    scores.want(SCORE, checked_instructions.CHECKS_VERSION, prompts.instructions)
+    scores.announce(SCORE, checked_instructions.CHECKS_VERSION, prompts.instructions)
 
 
-def _take(context: MeasureContext) -> FollowedInstructions | NotTaken:
-    if not context.asked.instructions:
-        return NotTaken("the instructions were not asked")
-    return compare_followed(context.asked, context.said, context.scores)
+def _compute(context: MeasureContext) -> FollowedInstructions | NotMeasured:
+    if not context.prompts.instructions:
+        return NotMeasured("the instructions were not asked")
+    return compare_followed(context.prompts, context.answers, context.scores)
 
 
 MEASURE = Measure(
     name="instruction_following",
     value=FollowedInstructions,
-    take=_take,
+    compute=_compute,
     announce=_announce,
     claims=(
         ClaimRule(
@@ -125,7 +127,7 @@ MEASURE = Measure(
             "Of 50 instructions whose answers a function checks at most 5 fewer are followed than "
             "by the base.",
             claim,
-            stated_for_small_bases=True,
+            advisory_for_small_bases=True,
         ),
     ),
 )

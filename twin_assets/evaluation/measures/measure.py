@@ -43,10 +43,10 @@ class DocumentText:
 
 
 @dataclass(frozen=True)
-class NotTaken:
+class NotMeasured:
     """A measure that could not be taken; the gate and the report repeat the reason."""
 
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -57,24 +57,24 @@ class ClaimRule(Generic[T]):
         name: name of the claim and of its asset check.
         description: description of the check, one sentence.
         decide: function from the measured value to the claim, whose threshold is beside it.
-        without: function for a measure that was not taken and leaves nothing open. Without it, or
+        decide_missing: function for a measure that was not taken and leaves nothing open. Without it, or
             if it returns None, the claim is undecided for the measure's reason.
-        first: whether it is decided before a first model answers (`sequential_plan.FIRST`).
-        stated_for_small_bases: whether it is reported but refuses nothing for a base model of
-            less than `voice_scores.BLOCKS_FROM` parameters.
+        in_first_verdict: whether it is decided before a first model answers (`sequential_plan.FIRST`).
+        advisory_for_small_bases: whether it is reported but refuses nothing for a base model of
+            less than `voice_scores.MIN_BLOCKING_PARAMETERS` parameters.
         blocks: `voice` to block prose, in every form of answers; empty to block the release.
     """
 
     name: str
     description: str
     decide: Callable[[T], GateClaim]
-    without: Callable[[Measurements], GateClaim | None] | None = None
-    first: bool = False
-    stated_for_small_bases: bool = False
+    decide_missing: Callable[[Measurements], GateClaim | None] | None = None
+    in_first_verdict: bool = False
+    advisory_for_small_bases: bool = False
     blocks: AnswerForm | Literal[""] = ""
 
 
-def needs_nothing(_scores: BaseScores, _asked: PromptSet, _judges: Judges) -> None:
+def announce_nothing(_scores: BaseScores, _asked: PromptSet, _judges: Judges) -> None:
     """Request nothing: for a measure without scores of the base's answers."""
 
 
@@ -85,20 +85,20 @@ class Measure(Generic[T]):
     Attributes:
         name: name under which it is stored, a field of the record's `measured`.
         value: type of the finding, a frozen dataclass of numbers and ids without text of posts.
-        take: function from the shared context; returns None if there are too few passages.
+        compute: function from the shared context; returns None if there are too few passages.
         claims: claims that it decides; empty if it is only reported.
-        announce: function that requests scores of the base's answers (`BaseScores.want`).
+        announce: function that requests scores of the base's answers (`BaseScores.announce`).
         flat: whether the fields of its value are in the record directly, without its name.
-        early: whether it needs only likelihoods, parity and template, before any question.
+        before_questions: whether it needs only likelihoods, parity and template, before any question.
     """
 
     name: str
     value: type[T]
-    take: Callable[[MeasureContext], T | NotTaken | None]
+    compute: Callable[[MeasureContext], T | NotMeasured | None]
     claims: tuple[ClaimRule[T], ...] = ()
-    announce: Callable[[BaseScores, PromptSet, Judges], None] = needs_nothing
+    announce: Callable[[BaseScores, PromptSet, Judges], None] = announce_nothing
     flat: bool = False
-    early: bool = False
+    before_questions: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Measurements:
     others: int = 0
     why_not: Mapping[str, str] = field(default_factory=dict[str, str])
 
-    def of(self, measure: Measure[T]) -> T | None:
+    def get(self, measure: Measure[T]) -> T | None:
         """Return a measure's value, or None if it was not taken."""
         return self.values.get(measure.name)
 
@@ -127,28 +127,28 @@ class MeasureContext:
     """Shared input of the measures, once models have read and answered.
 
     Attributes:
-        question: models and data that are compared.
-        known: judges and other people's texts.
-        read: likelihoods of all models.
-        asked, said, scores: prompts, their answers, and scores of the base's answers.
-        first, parity: answers of the candidate to the parity set, and their result.
+        spec: models and data that are compared.
+        judging_context: judges and other people's texts.
+        likelihoods: likelihoods of all models.
+        prompts, said, scores: prompts, their answers, and scores of the base's answers.
+        parity_answers, parity: answers of the candidate to the parity set, and their result.
         training: samples that candidates are trained on, in drawn order.
     """
 
-    question: EvaluationSpec
-    known: JudgingContext
-    read: LikelihoodsByModel
-    asked: PromptSet
-    said: PromptAnswers
+    spec: EvaluationSpec
+    judging_context: JudgingContext
+    likelihoods: LikelihoodsByModel
+    prompts: PromptSet
+    answers: PromptAnswers
     scores: BaseScores
-    first: CandidateAnswers
+    parity_answers: CandidateAnswers
     parity: Parity | None
     training: pl.DataFrame = field(repr=False)
 
     @property
-    def too_few(self) -> bool:
+    def has_too_few_passages(self) -> bool:
         """Whether there are too few held-out passages to ask any question."""
-        return not len(self.asked.held_out)
+        return not len(self.prompts.held_out)
 
     @cached_property
     def training_texts(self) -> list[str]:
@@ -157,5 +157,5 @@ class MeasureContext:
     @cached_property
     def own_texts(self) -> list[DocumentText]:
         """Prose of the author, of all splits."""
-        rows = self.question.dataset.select("document_id", "answer").iter_rows()
+        rows = self.spec.dataset.select("document_id", "answer").iter_rows()
         return [DocumentText(*row) for row in rows]

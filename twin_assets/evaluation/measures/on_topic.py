@@ -20,22 +20,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotTaken
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_assets.evaluation.statistics import bootstrap
 from twin_assets.evaluation.statistics.bootstrap import Interval
-from twin_assets.evaluation.statistics.permutation_auc import CHANCE, shares_further
-from twin_assets.evaluation.statistics.sequential import Side, decided
+from twin_assets.evaluation.statistics.permutation_auc import CHANCE, permutation_shares
+from twin_assets.evaluation.statistics.sequential import Side, decide_side
 from twin_resources.quality.judges.judge import digest
 from twin_resources.quality.judges.topic import TopicJudge
 from twin_resources.registry.moves import GateClaim
 
 CLAIM = "stays_on_topic"
-LIMIT = 0.8
-WRONGLY_MET, WRONGLY_UNMET = 0.05, 0.01
-OWN = "own question"  # a score of the base's answers
+MIN_AUC = 0.8
+FALSE_PASS_RATE, FALSE_FAIL_RATE = 0.05, 0.01
+OWN_QUESTION_SCORE = "own question"  # a score of the base's answers
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class OnTopic:
     @property
     def reaches_the_limit(self) -> bool:
         """Whether the candidate reaches `LIMIT`, whatever the base does."""
-        return self.own.value >= LIMIT if self.stopped is None else self.stopped == "above"
+        return self.own.value >= MIN_AUC if self.stopped is None else self.stopped == "above"
 
 
-def shares_of_answers(
+def answer_shares(
     judge: TopicJudge, prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
 ) -> list[float]:
     """Return, for each answer, the share of other posts' held-out questions further from it.
@@ -73,36 +73,40 @@ def shares_of_answers(
     Each answer is compared with all held-out questions, answered or not. They are known beforehand,
     so an answer's share does not depend on the number of answers.
     """
-    nearness = judge.nearness(prompts.questions, texts)
-    return shares_further(nearness, positions, groups=posts_of(prompts.documents))
+    nearness = judge.cosine_similarities(prompts.questions, texts)
+    return permutation_shares(nearness, positions, groups=resampling_groups(prompts.documents))
 
 
-def posts_of(documents: Sequence[str]) -> Sequence[str]:
+def resampling_groups(documents: Sequence[str]) -> Sequence[str]:
     """Return the resampling group of each question: its post, or itself if all share one post."""
     if len(set(documents)) > 1:
         return documents
     return [str(number) for number in range(len(documents))]
 
 
-def stopped_at(shares: Sequence[float], *, of: int) -> Side | None:
+def decide_early(shares: Sequence[float], *, population_size: int) -> Side | None:
     """Decide on which side of `LIMIT` the AUC over all questions will be; None if not yet known.
 
     Args:
         shares: shares of the first answers, in random order.
-        of: number of questions available.
+        population_size: number of questions available.
     """
-    return decided(shares, limit=LIMIT, of=of, above=WRONGLY_MET, below=WRONGLY_UNMET)
+    return decide_side(
+        shares,
+        limit=MIN_AUC,
+        population_size=population_size,
+        above=FALSE_PASS_RATE,
+        below=FALSE_FAIL_RATE,
+    )
 
 
-def shares_of_candidate(
-    prompts: PromptSet, answers: PromptAnswers, judge: TopicJudge
-) -> list[float]:
-    """Return `shares_of_answers` for the candidate's answers to the questions asked."""
+def candidate_shares(prompts: PromptSet, answers: PromptAnswers, judge: TopicJudge) -> list[float]:
+    """Return `answer_shares` for the candidate's answers to the questions asked."""
     texts = [answers.candidate[at].text for at in prompts.held_out]
-    return shares_of_answers(judge, prompts, prompts.held_out, texts)
+    return answer_shares(judge, prompts, prompts.held_out, texts)
 
 
-def topic_of(
+def measure_topic(
     prompts: PromptSet, prompt_answers: PromptAnswers, judge: TopicJudge, *, scores: BaseScores
 ) -> OnTopic:
     """Measure the topic of the answers to the held-out questions that were asked.
@@ -111,40 +115,42 @@ def topic_of(
         scores: scores of the base's answers. Without those of `announce_base` the base was not
             asked.
     """
-    of_base = None
-    if scores.are_wanted(OWN):
-        of_base = scores.scores(
-            OWN, prompt_answers.base, partial(shares_of_answers, judge, prompts)
+    base_shares = None
+    if scores.is_announced(OWN_QUESTION_SCORE):
+        base_shares = scores.get_scores(
+            OWN_QUESTION_SCORE, prompt_answers.base, partial(answer_shares, judge, prompts)
         )
-    shares = shares_of_candidate(prompts, prompt_answers, judge)
-    return compare(shares, of_base, documents=posts_of(prompts.documents))
+    shares = candidate_shares(prompts, prompt_answers, judge)
+    return compare(shares, base_shares, documents=resampling_groups(prompts.documents))
 
 
 def compare(
-    shares: Sequence[float], of_base: Sequence[float] | None, *, documents: Sequence[str]
+    shares: Sequence[float], base_shares: Sequence[float] | None, *, documents: Sequence[str]
 ) -> OnTopic:
     """Compare the candidate's AUC with the base's, with their intervals.
 
     Args:
-        shares: the candidate's `shares_of_answers`.
-        of_base: the base's `shares_of_answers`, or None if it was not asked.
+        shares: the candidate's `answer_shares`.
+        base_shares: the base's `answer_shares`, or None if it was not asked.
         documents: the document of each question, asked or not. Questions about one document are
             resampled together.
     """
-    asked, of = len(shares), len(documents)
-    groups = documents[:asked]
+    asked_count, question_count = len(shares), len(documents)
+    groups = documents[:asked_count]
     on_topic = OnTopic(
-        questions=asked,
-        of_questions=of,
+        questions=asked_count,
+        of_questions=question_count,
         own=bootstrap.mean(shares, groups=groups),
-        stopped=stopped_at(shares, of=of) if asked < of else None,
+        stopped=decide_early(shares, population_size=question_count)
+        if asked_count < question_count
+        else None,
     )
-    if of_base is None:
+    if base_shares is None:
         return on_topic
     return replace(
         on_topic,
-        own_of_base=bootstrap.mean(of_base, groups=groups),
-        own_apart=bootstrap.paired_difference(shares, of_base, groups=groups),
+        own_of_base=bootstrap.mean(base_shares, groups=groups),
+        own_apart=bootstrap.paired_difference(shares, base_shares, groups=groups),
     )
 
 
@@ -154,20 +160,20 @@ def announce_base(scores: BaseScores, prompts: PromptSet, judges: Judges) -> Non
     if judge is None:
         return
     # a share depends on all held-out questions
-    revision = digest(judge.revision, prompts.questions, list(posts_of(prompts.documents)))
-    scores.want(OWN, revision, prompts.held_out)
+    revision = digest(judge.revision, prompts.questions, list(resampling_groups(prompts.documents)))
+    scores.announce(OWN_QUESTION_SCORE, revision, prompts.held_out)
 
 
-def _take(context: MeasureContext) -> OnTopic | NotTaken | None:
-    judge = context.known.judges.topic
+def _compute(context: MeasureContext) -> OnTopic | NotMeasured | None:
+    judge = context.judging_context.judges.topic
     if judge is None:
-        return NotTaken(context.known.judges.topic_why_not)
-    if context.too_few:
+        return NotMeasured(context.judging_context.judges.topic_why_not)
+    if context.has_too_few_passages:
         return None
-    return topic_of(context.asked, context.said, judge, scores=context.scores)
+    return measure_topic(context.prompts, context.answers, judge, scores=context.scores)
 
 
-def refuses(on_topic: OnTopic) -> bool:
+def fails_claim(on_topic: OnTopic) -> bool:
     """Whether these answers fail the claim."""
     return _claim(on_topic).passed is False
 
@@ -177,31 +183,31 @@ def _claim(on_topic: OnTopic) -> GateClaim:
     if on_topic.of_questions > on_topic.questions:
         count += f" of {on_topic.of_questions}"
     detail = (
-        f"nearer to its own question than to another post's {_written(own)} of the time; "
-        f"{CHANCE:.2f} is chance, limit {LIMIT}, on {count} held-out questions"
+        f"nearer to its own question than to another post's {_format_share(own)} of the time; "
+        f"{CHANCE:.2f} is chance, limit {MIN_AUC}, on {count} held-out questions"
     )
     if on_topic.stopped is not None and on_topic.questions != on_topic.of_questions:
         detail += f", where a bet on {on_topic.stopped} the limit was won"
     met = on_topic.reaches_the_limit
     if not met and on_topic.own_of_base is not None and on_topic.own_apart is not None:
-        met = on_topic.own_of_base.value < LIMIT and on_topic.own_apart.high >= 0.0
+        met = on_topic.own_of_base.value < MIN_AUC and on_topic.own_apart.high >= 0.0
         detail += (
-            f"; the base model {_written(on_topic.own_of_base)}, candidate − base "
-            f"{on_topic.own_apart.told()}"
+            f"; the base model {_format_share(on_topic.own_of_base)}, candidate − base "
+            f"{on_topic.own_apart.describe()}"
         )
         if met:
             detail += ": the base does not reach the limit, and the candidate is not below it"
-    return GateClaim(CLAIM, met, own.value, LIMIT, detail)
+    return GateClaim(CLAIM, met, own.value, MIN_AUC, detail)
 
 
-def _written(share: Interval) -> str:
+def _format_share(share: Interval) -> str:
     return f"{share.value:.2f} (95 %: {share.low:.2f} to {share.high:.2f})"
 
 
 MEASURE = Measure(
     name="on_topic",
     value=OnTopic,
-    take=_take,
+    compute=_compute,
     announce=announce_base,
     claims=(
         ClaimRule(
@@ -209,7 +215,7 @@ MEASURE = Measure(
             "Served answers are nearer to their own questions than to other posts' in 8 of 10 "
             "comparisons, or not less often than a base's that are not either.",
             _claim,
-            first=True,
+            in_first_verdict=True,
         ),
     ),
 )

@@ -23,7 +23,7 @@ from twin_assets.evaluation.measures.measure import (
     Measure,
     MeasureContext,
     Measurements,
-    NotTaken,
+    NotMeasured,
 )
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.registry.moves import GateClaim
@@ -36,7 +36,7 @@ NO_ADAPTER = (
 
 
 @dataclass(frozen=True)
-class BesideOtherAuthors:
+class OtherAuthorsComparison:
     """Perplexity ratios on the author's held-out passages, in prompts without context.
 
     Attributes:
@@ -55,7 +55,7 @@ class BesideOtherAuthors:
     ratio: Interval
 
     @property
-    def told_adapter(self) -> str:
+    def adapter_label(self) -> str:
         """Name of the adapter, as in `the adapter of oona-petrie, tomas-okafor (1a2b3c4d5e6f)`."""
         return f"the adapter of {', '.join(self.of) or 'other authors'} ({self.adapter[:12]})"
 
@@ -67,14 +67,14 @@ def compare(
     adapter: AnswerLikelihood,
     documents: Sequence[str],
     weights: str,
-    of: Sequence[str],
-) -> BesideOtherAuthors:
+    authors: Sequence[str],
+) -> OtherAuthorsComparison:
     """Compare the three models on the same passages; intervals resample documents.
 
     Args:
         documents: document of each passage.
         weights: hash of the adapter.
-        of: authors of the adapter.
+        authors: authors of the adapter.
 
     Raises:
         ValueError: they read different passages, or fewer than two.
@@ -83,45 +83,49 @@ def compare(
     to_base, adapter_to_base, ratio = (
         perplexity_ratio(one, other, documents=documents) for one, other in pairs
     )
-    return BesideOtherAuthors(len(documents), weights, tuple(of), to_base, adapter_to_base, ratio)
+    return OtherAuthorsComparison(
+        len(documents), weights, tuple(authors), to_base, adapter_to_base, ratio
+    )
 
 
-def claim(found: BesideOtherAuthors) -> GateClaim:
+def claim(comparison: OtherAuthorsComparison) -> GateClaim:
     """Decide `beats_other_authors_adapter`: the interval of the ratio ends below 1."""
     detail = (
-        f"perplexity beside {found.told_adapter}: {_told(found.ratio)} on {found.passages} "
-        f"passages of the author; against the base model {_percent(found.candidate_to_base.value)} "
-        f"and the adapter's {_percent(found.adapter_to_base.value)}"
+        f"perplexity beside {comparison.adapter_label}: {_format_ratio(comparison.ratio)} on {comparison.passages} "
+        f"passages of the author; against the base model {_percent(comparison.candidate_to_base.value)} "
+        f"and the adapter's {_percent(comparison.adapter_to_base.value)}"
     )
-    return GateClaim(CLAIM, found.ratio.high < 1.0, found.ratio.value, 1.0, detail)
+    return GateClaim(CLAIM, comparison.ratio.high < 1.0, comparison.ratio.value, 1.0, detail)
 
 
-def _take(context: MeasureContext) -> BesideOtherAuthors | NotTaken | None:
-    question, read = context.question, context.read
-    reference, own = question.reference, read.reading.own
+def _compute(context: MeasureContext) -> OtherAuthorsComparison | NotMeasured | None:
+    spec, likelihoods = context.spec, context.likelihoods
+    reference, own = spec.reference, likelihoods.samples.own
     if reference is None:
-        return NotTaken(NO_ADAPTER)
-    if len(own) < author_control.FEWEST:
-        why = NotTaken(f"fewer than {author_control.FEWEST} passages of the author")
-        return None if context.too_few else why
+        return NotMeasured(NO_ADAPTER)
+    if len(own) < author_control.MIN_CONTROL_PASSAGES:
+        why = NotMeasured(
+            f"fewer than {author_control.MIN_CONTROL_PASSAGES} passages of the author"
+        )
+        return None if context.has_too_few_passages else why
     return compare(
-        candidate=read.part(question.candidate.name, "own"),
-        base=read.part(question.base.name, "own"),
-        adapter=read.likelihoods[reference.model.name],  # it reads only this part
+        candidate=likelihoods.part(spec.candidate.name, "own"),
+        base=likelihoods.part(spec.base.name, "own"),
+        adapter=likelihoods.likelihoods[reference.model.name],  # it reads only this part
         documents=[sample.document_id for sample in own],
         weights=reference.model.weights,
-        of=reference.authors,
+        authors=reference.authors,
     )
 
 
-def _without(measured: Measurements) -> GateClaim | None:
+def _decide_without_adapter(measured: Measurements) -> GateClaim | None:
     """Meet the claim if there is no adapter to beat: nothing is left open."""
     if measured.why_not.get(CLAIM) != NO_ADAPTER:
         return None
     return GateClaim(CLAIM, True, None, 1.0, f"not measured: {NO_ADAPTER}")
 
 
-def _told(ratio: Interval) -> str:
+def _format_ratio(ratio: Interval) -> str:
     return f"{_percent(ratio.value)} (95 %: {_percent(ratio.low)} to {_percent(ratio.high)})"
 
 
@@ -131,16 +135,16 @@ def _percent(ratio: float) -> str:
 
 MEASURE = Measure(
     name="beside_other_authors",
-    value=BesideOtherAuthors,
-    take=_take,
-    early=True,
+    value=OtherAuthorsComparison,
+    compute=_compute,
+    before_questions=True,
     claims=(
         ClaimRule(
             CLAIM,
             "The author's passages are likelier than to an adapter that other authors taught, "
             "95 % interval included, once there is one.",
             claim,
-            without=_without,
+            decide_missing=_decide_without_adapter,
         ),
     ),
 )

@@ -18,8 +18,13 @@ import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
-from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotTaken
-from twin_assets.evaluation.served.answer_measures import Judges, answers_to, scored, with_passages
+from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
+from twin_assets.evaluation.served.answer_measures import (
+    Judges,
+    to_judged_answers,
+    score_answers,
+    positions_with_passages,
+)
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
 from twin_assets.evaluation.statistics.bootstrap import Interval, mean, paired_difference
@@ -29,8 +34,8 @@ from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.registry.moves import GateClaim
 
 CLAIM = "rests_on_its_passages"
-BELOW_BASE_BY = 0.15
-FEWEST = 10
+MAX_DROP_BELOW_BASE = 0.15
+MIN_ANSWERS = 10
 _DECLINES = re.compile(
     r"""(?ix)
     \b(?:i|we)(?:'d|\s+would)\s+(?:rather\s+not|prefer\s+not)
@@ -89,15 +94,17 @@ def declines(answer: str) -> bool:
     return bool(_DECLINES.search(answer[:200].replace("’", "'")))
 
 
-def with_other_passages(answered: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
+def swap_passages(judged_answers: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
     """Return each answer with the passages of another one.
 
     The other answer is half the list further on, or the next one after it that shares no passage.
     """
-    count = len(answered)
+    count = len(judged_answers)
     answers: list[JudgedAnswer] = []
-    for index, answer in enumerate(answered):
-        others = [answered[(index + count // 2 + step) % count].passages for step in range(count)]
+    for index, answer in enumerate(judged_answers):
+        others = [
+            judged_answers[(index + count // 2 + step) % count].passages for step in range(count)
+        ]
         own = set(answer.passages)
         disjoint = next((other for other in others if own.isdisjoint(other)), others[0])
         answers.append(replace(answer, passages=disjoint))
@@ -108,33 +115,33 @@ def compare(
     candidate: Sequence[float],
     base: Sequence[float],
     *,
-    elsewhere: Sequence[float],
+    swapped_scores: Sequence[float],
     documents: Sequence[Hashable] | None = None,
 ) -> Grounding:
     """Summarise support scores of the same questions.
 
     Args:
         candidate, base: scores (`SupportJudge`) of answers that had passages.
-        elsewhere: scores of the candidate's answers `with_other_passages`.
+        swapped_scores: scores of the candidate's answers `swap_passages`.
         documents: the document of each question, resampled as a whole, or None to resample each
             question alone.
 
     Raises:
         TwinError: the scores differ in number, or are fewer than `FEWEST`.
     """
-    if not len(candidate) == len(base) == len(elsewhere) or len(candidate) < FEWEST:
+    if not len(candidate) == len(base) == len(swapped_scores) or len(candidate) < MIN_ANSWERS:
         raise TwinError(
             "compare how far answers rest on their passages",
-            found=f"{len(candidate)}, {len(base)} and {len(elsewhere)} scores",
-            next_step=f"score the same {FEWEST} or more answered questions",
+            found=f"{len(candidate)}, {len(base)} and {len(swapped_scores)} scores",
+            next_step=f"score the same {MIN_ANSWERS} or more answered questions",
         )
     return Grounding(
         answers=len(candidate),
         support=mean(candidate, groups=documents),
         base_support=mean(base, groups=documents),
-        elsewhere=mean(elsewhere, groups=documents),
+        elsewhere=mean(swapped_scores, groups=documents),
         difference=paired_difference(candidate, base, groups=documents),
-        own=paired_difference(candidate, elsewhere, groups=documents),
+        own=paired_difference(candidate, swapped_scores, groups=documents),
     )
 
 
@@ -143,54 +150,54 @@ def claim(grounding: Grounding) -> GateClaim:
     detail = (
         f"support {grounding.support.value:.2f} by the passages given, "
         f"{grounding.elsewhere.value:.2f} by "
-        f"another question's: {grounding.own.told()}, must be above 0; "
+        f"another question's: {grounding.own.describe()}, must be above 0; "
         f"{grounding.base_support.value:.2f} of the base model: "
-        f"{grounding.difference.told()}, limit "
-        f"-{BELOW_BASE_BY}; {grounding.answers} answers"
+        f"{grounding.difference.describe()}, limit "
+        f"-{MAX_DROP_BELOW_BASE}; {grounding.answers} answers"
     )
     difference = grounding.difference.value
-    met = grounding.own.low > 0.0 and difference >= -BELOW_BASE_BY
-    return GateClaim(CLAIM, met, difference, -BELOW_BASE_BY, detail)
+    met = grounding.own.low > 0.0 and difference >= -MAX_DROP_BELOW_BASE
+    return GateClaim(CLAIM, met, difference, -MAX_DROP_BELOW_BASE, detail)
 
 
 def compare_support(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores, judge: SupportJudge
 ) -> Grounding | None:
     """Compare the support of both models' answers; None if too few prompts show passages."""
-    positions = with_passages(prompts)
-    if len(positions) < FEWEST:
+    positions = positions_with_passages(prompts)
+    if len(positions) < MIN_ANSWERS:
         return None
 
     def score(positions: Sequence[int], answers: Sequence[str]) -> list[float]:
-        return scored(judge, prompts, positions, answers)
+        return score_answers(judge, prompts, positions, answers)
 
-    answered = answers_to(
+    judged_answers = to_judged_answers(
         prompts, positions, [prompt_answers.candidate[at].text for at in positions]
     )
     return compare(
-        judge.score_all(answered),
-        scores.scores("support", prompt_answers.base, score),
-        elsewhere=judge.score_all(with_other_passages(answered)),
+        judge.score_all(judged_answers),
+        scores.get_scores("support", prompt_answers.base, score),
+        swapped_scores=judge.score_all(swap_passages(judged_answers)),
         documents=[prompts.documents[at] for at in positions],
     )
 
 
 def _announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
-    scores.want("support", judges.support.revision, with_passages(prompts))
+    scores.announce("support", judges.support.revision, positions_with_passages(prompts))
 
 
-def _take(context: MeasureContext) -> Grounding | NotTaken | None:
-    if context.too_few:
+def _compute(context: MeasureContext) -> Grounding | NotMeasured | None:
+    if context.has_too_few_passages:
         return None
-    judge = context.known.judges.support
-    grounding = compare_support(context.asked, context.said, context.scores, judge)
-    return grounding or NotTaken("too few of the prompts show passages")
+    judge = context.judging_context.judges.support
+    grounding = compare_support(context.prompts, context.answers, context.scores, judge)
+    return grounding or NotMeasured("too few of the prompts show passages")
 
 
 MEASURE = Measure(
     name="grounding",
     value=Grounding,
-    take=_take,
+    compute=_compute,
     announce=_announce,
     claims=(
         # For models of 135M parameters, support is at chance level about half of the time.
@@ -199,7 +206,7 @@ MEASURE = Measure(
             "Answers rest on their passages, above chance and at most .15 below "
             "the base's; stated only, for base models of less than a billion parameters.",
             claim,
-            stated_for_small_bases=True,
+            advisory_for_small_bases=True,
         ),
     ),
 )

@@ -27,9 +27,9 @@ class TemplateHashes:
     dataset_templates: tuple[str, ...]
 
 
-def hashes_of(question: EvaluationSpec) -> TemplateHashes:
+def template_hashes(spec: EvaluationSpec) -> TemplateHashes:
     """Return the template hashes of the checkpoint and of the dataset."""
-    return TemplateHashes(question.template, tuple(sorted(question.dataset["template"].unique())))
+    return TemplateHashes(spec.template, tuple(sorted(spec.dataset["template"].unique())))
 
 
 def _claim(hashes: TemplateHashes) -> GateClaim:
@@ -42,14 +42,14 @@ def _claim(hashes: TemplateHashes) -> GateClaim:
 MEASURE = Measure(
     name="prompt_template",
     value=TemplateHashes,
-    take=lambda context: hashes_of(context.question),
-    early=True,
+    compute=lambda context: template_hashes(context.spec),
+    before_questions=True,
     claims=(
         ClaimRule(
             CLAIM,
             "The checkpoint and its samples name the same prompt template.",
             _claim,
-            first=True,
+            in_first_verdict=True,
         ),
     ),
     flat=True,

@@ -19,7 +19,7 @@ from twin_assets.evaluation.measures.measure import (
     Measure,
     MeasureContext,
     Measurements,
-    NotTaken,
+    NotMeasured,
 )
 
 if TYPE_CHECKING:
@@ -34,20 +34,27 @@ def announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
         measure.announce(scores, prompts, judges)
 
 
-def take(context: MeasureContext, measures: Sequence[Measure[Any]] = MEASURES) -> Measurements:
+def compute_measures(
+    context: MeasureContext, measures: Sequence[Measure[Any]] = MEASURES
+) -> Measurements:
     """Take measures, each once; the gate repeats the reason of one that cannot be taken."""
     why_not: dict[str, str] = {}
     values: dict[str, Any] = {}
     for measure in measures:
-        value = measure.take(context)
-        if isinstance(value, NotTaken):
-            why_not |= {rule.name: value.why for rule in measure.claims}
+        value = measure.compute(context)
+        if isinstance(value, NotMeasured):
+            why_not |= {rule.name: value.reason for rule in measure.claims}
         elif value is not None:
             values[measure.name] = value
-    return Measurements(values, context.known.base_parameters, len(context.known.hands), why_not)
+    return Measurements(
+        values,
+        context.judging_context.base_parameters,
+        len(context.judging_context.writer_samples),
+        why_not,
+    )
 
 
-def fields_of(measured: Measurements) -> dict[str, Any]:
+def to_fields(measured: Measurements) -> dict[str, Any]:
     """Return a record's fields, one per measure, null if it was not taken."""
     fields: dict[str, Any] = {
         "base_parameters": measured.base_parameters,
@@ -55,14 +62,14 @@ def fields_of(measured: Measurements) -> dict[str, Any]:
         "why_not": dict(measured.why_not),
     }
     for measure in MEASURES:
-        value = measured.of(measure)
+        value = measured.get(measure)
         value_fields = None if value is None else asdict(value)
         fields |= value_fields or {} if measure.flat else {measure.name: value_fields}
     return fields
 
 
-def measurements_of(fields: Mapping[str, Any]) -> Measurements:
-    """Return the inverse of `fields_of`; a measure without a field was not taken.
+def from_fields(fields: Mapping[str, Any]) -> Measurements:
+    """Return the inverse of `to_fields`; a measure without a field was not taken.
 
     Raises:
         pydantic.ValidationError: a field does not fit.
@@ -78,5 +85,5 @@ def measurements_of(fields: Mapping[str, Any]) -> Measurements:
 
 
 @cache
-def _adapter(of: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(of)
+def _adapter(value_type: type[Any]) -> TypeAdapter[Any]:
+    return TypeAdapter(value_type)

@@ -28,36 +28,38 @@ from twin_assets.evaluation.measures.measure import (
     DocumentText,
     Measure,
     MeasureContext,
-    NotTaken,
+    NotMeasured,
 )
 from twin_assets.evaluation.measures.passage_support import declines
-from twin_assets.evaluation.served.answer_measures import answers_to, with_passages
+from twin_assets.evaluation.served.answer_measures import to_judged_answers, positions_with_passages
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
-from twin_assets.evaluation.statistics.bootstrap import RESAMPLES, Interval, resampled
-from twin_assets.evaluation.statistics.rates import Rate, rate, written
-from twin_resources.authors.answer_forms import VOICE, SentenceCut
+from twin_assets.evaluation.statistics.bootstrap import RESAMPLES, Interval, resample_weights
+from twin_assets.evaluation.statistics.rates import Rate, rate, format_rate
+from twin_resources.authors.answer_forms import VOICE, SentenceThreshold
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer, digest
 from twin_resources.quality.judges.planted_sentences import (
-    WRONG_KINDS,
-    PlantedSentence,
-    plant_sentences,
+    SENTENCE_ERROR_KINDS,
+    ProbeSentence,
+    create_probe_sentences,
 )
 from twin_resources.quality.judges.sentence_support import SentenceJudge
-from twin_resources.quality.judges.support import sentences
+from twin_resources.quality.judges.support import split_sentences
 from twin_resources.registry.moves import GateClaim
 
 CLAIM = "says_what_the_posts_say"
-FORM = VOICE  # the claim blocks prose, in every form of answers
+BLOCKED_FORM = VOICE  # the claim blocks prose, in every form of answers
 # One sentence in five, and the whole interval must be below it. A retrieval system left .28 of the
 # facts in biographies unsupported (Min et al. 2023, https://arxiv.org/abs/2305.14251, table 1).
 LIMIT = 0.2
-APART = 0.5  # least difference between the shares flagged of wrong and of right sentences
-OWN_SENTENCES = 160  # planted; half of their documents set the threshold, half the error rates
-FEWEST = 20  # sentences to judge, and right sentences in each half
+MIN_SEPARATION = 0.5  # least difference between the shares flagged of wrong and of right sentences
+MAX_PLANTED_SENTENCES = (
+    160  # planted; half of their documents set the threshold, half the error rates
+)
+MIN_SENTENCES = 20  # sentences to judge, and right sentences in each half
 MIN_PER_KIND = 10
-TAIL = 0.025  # on each side of a 95 % interval
-_KINDS = {
+TAIL_PROBABILITY = 0.025  # on each side of a 95 % interval
+_KIND_LABELS = {
     "negated": "negations",
     "number": "changed numbers",
     "name": "changed names",
@@ -70,10 +72,10 @@ class ProbeDetection:
     """The judge's result on one kind of planted wrong sentences.
 
     Attributes:
-        kind: one of `WRONG_KINDS`.
+        kind: one of `SENTENCE_ERROR_KINDS`.
         flagged: how many of them the judge finds unsupported.
         apart: flagged − false alarms, with its interval. The judge detects this kind if the lower
-            end is at least `APART`.
+            end is at least `MIN_SEPARATION`.
     """
 
     kind: str
@@ -104,18 +106,20 @@ class SentenceCalibration:
     apart: Interval
 
     @property
-    def can_tell(self) -> bool:
-        return self.apart.low >= APART
+    def is_reliable(self) -> bool:
+        return self.apart.low >= MIN_SEPARATION
 
     @property
-    def blind_to(self) -> tuple[str, ...]:
+    def undetected_kinds(self) -> tuple[str, ...]:
         """Kinds of error that the judge was tested on and does not detect."""
-        return tuple(_KINDS[kind.kind] for kind in self.kinds if kind.apart.low < APART)
+        return tuple(
+            _KIND_LABELS[kind.kind] for kind in self.kinds if kind.apart.low < MIN_SEPARATION
+        )
 
     @property
-    def sentence_cut(self) -> SentenceCut | None:
+    def sentence_cut(self) -> SentenceThreshold | None:
         """The threshold for single sentences, or None if the judge cannot separate them."""
-        return SentenceCut(self.revision, self.threshold) if self.can_tell else None
+        return SentenceThreshold(self.revision, self.threshold) if self.is_reliable else None
 
 
 @dataclass(frozen=True)
@@ -133,59 +137,69 @@ class Faithfulness:
     flagged: Rate
     unsupported: Interval
     calibration: SentenceCalibration
-    served_by: SentenceCut | None = None
+    served_by: SentenceThreshold | None = None
 
 
 def calibrate(
-    judge: SentenceJudge, passages: Sequence[tuple[str, str]], *, most: int = OWN_SENTENCES
+    judge: SentenceJudge,
+    passages: Sequence[tuple[str, str]],
+    *,
+    max_sentences: int = MAX_PLANTED_SENTENCES,
 ) -> SentenceCalibration | None:
     """Measure the threshold and the error rates of a judge.
 
     Args:
         passages: (document id, text) of the author.
-        most: the number of planted sentences, at most.
+        max_sentences: the number of planted sentences, at most.
 
     Returns:
         The calibration, or None if either half has fewer than `FEWEST` right sentences.
     """
-    planted = plant_sentences(passages, most=most)
+    planted = create_probe_sentences(passages, max_sentences=max_sentences)
     scores = judge.score([(plant.sentence, plant.passages) for plant in planted])
-    return calibrated(judge.name, judge.revision, planted, scores)
+    return calibrate_from_scores(judge.name, judge.revision, planted, scores)
 
 
-def calibrated(
-    name: str, revision: str, planted: Sequence[PlantedSentence], scores: Sequence[float]
+def calibrate_from_scores(
+    name: str, revision: str, planted: Sequence[ProbeSentence], scores: Sequence[float]
 ) -> SentenceCalibration | None:
     """Calibrate from scores: half of the documents set the threshold, half the error rates."""
     halves: tuple[list[int], list[int]] = ([], [])
     for at, plant in enumerate(planted):
         halves[int(digest("half", plant.document_id), 16) % 2].append(at)
     first, second = halves
-    if any(sum(planted[at].wrong is None for at in half) < FEWEST for half in halves):
+    if any(sum(planted[at].error_kind is None for at in half) < MIN_SENTENCES for half in halves):
         return None
     threshold = _threshold(planted, scores, first)
     kinds: dict[str | None, list[int]] = {}
     for at in second:
-        kinds.setdefault(planted[at].wrong, []).append(at)
+        kinds.setdefault(planted[at].error_kind, []).append(at)
 
-    def flags(kind: str | None) -> tuple[list[bool], list[Hashable]]:
+    def flags_for_kind(kind: str | None) -> tuple[list[bool], list[Hashable]]:
         positions = kinds[kind]
         documents: list[Hashable] = [planted[at].document_id for at in positions]
         return [scores[at] < threshold for at in positions], documents
 
-    alarms = rate(flags(None)[0])
-    own_draws = _draws(*flags(None), seed=1)
-    tested = [kind for kind in WRONG_KINDS if len(kinds.get(kind, ())) >= MIN_PER_KIND]
-    if not tested:
+    alarms = rate(flags_for_kind(None)[0])
+    own_draws = _draw_shares(*flags_for_kind(None), seed=1)
+    tested_kinds = [
+        kind for kind in SENTENCE_ERROR_KINDS if len(kinds.get(kind, ())) >= MIN_PER_KIND
+    ]
+    if not tested_kinds:
         return None
-    drawn = {kind: _draws(*flags(kind), seed=2 + at) for at, kind in enumerate(tested)}
+    draws_by_kind = {
+        kind: _draw_shares(*flags_for_kind(kind), seed=2 + at)
+        for at, kind in enumerate(tested_kinds)
+    }
     detections = tuple(
-        ProbeDetection(kind, hits, _interval(hits.share - alarms.share, drawn[kind] - own_draws))
-        for kind in tested
-        for hits in [rate(flags(kind)[0])]
+        ProbeDetection(
+            kind, hits, _interval(hits.share - alarms.share, draws_by_kind[kind] - own_draws)
+        )
+        for kind in tested_kinds
+        for hits in [rate(flags_for_kind(kind)[0])]
     )
     caught = sum(detection.flagged.share for detection in detections) / len(detections)
-    mean_draws = sum(drawn.values()) / len(drawn)
+    mean_draws = sum(draws_by_kind.values()) / len(draws_by_kind)
     return SentenceCalibration(
         judge=name,
         revision=revision,
@@ -197,17 +211,17 @@ def calibrated(
     )
 
 
-def claims_of(answered: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
+def find_claims(judged_answers: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
     """Return (position, sentence) of each sentence that an answer claims.
 
     Answers that decline and questions are left out. The last of several sentences is left out if
     the answer was cut off.
     """
     claims: list[tuple[int, str]] = []
-    for at, judged in enumerate(answered):
+    for at, judged in enumerate(judged_answers):
         if not judged.passages or declines(judged.answer):
             continue
-        claimed = sentences(judged.answer)
+        claimed = split_sentences(judged.answer)
         if len(claimed) > 1 and not judged.answer.rstrip().endswith((".", "!", "?", '"', "”")):
             claimed = claimed[:-1]
         claims += [(at, sentence) for sentence in claimed if not sentence.endswith("?")]
@@ -217,30 +231,30 @@ def claims_of(answered: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
 def measure_faithfulness(
     judge: SentenceJudge,
     calibration: SentenceCalibration,
-    answered: Sequence[JudgedAnswer],
+    judged_answers: Sequence[JudgedAnswer],
     *,
     documents: Sequence[Hashable],
 ) -> Faithfulness | None:
     """Measure the share of unsupported sentences, or return None below `FEWEST` sentences.
 
     Args:
-        answered: the answers with the passages of their prompts.
+        judged_answers: the answers with the passages of their prompts.
         documents: the document that each question is about. Sentences about the same document are
             resampled together.
     """
-    claims = claims_of(answered)
-    if len(claims) < FEWEST:
+    claims = find_claims(judged_answers)
+    if len(claims) < MIN_SENTENCES:
         return None
-    scores = judge.score([(sentence, answered[at].passages) for at, sentence in claims])
+    scores = judge.score([(sentence, judged_answers[at].passages) for at, sentence in claims])
     flagged = [score < calibration.threshold for score in scores]
     return Faithfulness(
         flagged=rate(flagged),
-        unsupported=corrected(flagged, [documents[at] for at, _ in claims], calibration),
+        unsupported=correct_share(flagged, [documents[at] for at, _ in claims], calibration),
         calibration=calibration,
     )
 
 
-def corrected(
+def correct_share(
     flagged: Sequence[bool], groups: Sequence[Hashable], calibration: SentenceCalibration
 ) -> Interval:
     """Estimate the share of unsupported sentences from the flagged ones, with a 95 % interval.
@@ -251,13 +265,13 @@ def corrected(
     import numpy as np
 
     share = sum(flagged) / len(flagged)
-    if not calibration.can_tell:
+    if not calibration.is_reliable:
         return Interval(share, 0.0, 1.0)
-    chance = np.random.default_rng(9)
-    alarms = _beta(chance, calibration.false_alarms.found, calibration.false_alarms.of)
-    kinds = [_beta(chance, kind.flagged.found, kind.flagged.of) for kind in calibration.kinds]
+    generator = np.random.default_rng(9)
+    alarms = _beta(generator, calibration.false_alarms.found, calibration.false_alarms.of)
+    kinds = [_beta(generator, kind.flagged.found, kind.flagged.of) for kind in calibration.kinds]
     caught: Any = sum(kinds) / len(kinds)
-    seen = _draws(flagged, groups, seed=8)
+    seen = _draw_shares(flagged, groups, seed=8)
     drawn = np.clip((seen - alarms) / np.maximum(caught - alarms, 1e-6), 0.0, 1.0)
     value = (share - calibration.false_alarms.share) / (
         calibration.caught - calibration.false_alarms.share
@@ -266,38 +280,40 @@ def corrected(
 
 
 def claim(faithfulness: Faithfulness) -> GateClaim:
-    """Decide `says_what_the_posts_say`.
+    """Decide `measure_candidate_faithfulness`.
 
     It passes if, with 95 % confidence, at most one sentence in five is unsupported. The judge must
     detect every kind of error that it could be tested on.
     """
     calibration, share = faithfulness.calibration, faithfulness.unsupported
     by = f"by {calibration.judge}"
-    if not calibration.can_tell:
+    if not calibration.is_reliable:
         detail = (
             f"not decided: {by}, which cannot tell this author's own sentences from wrong ones: "
             f"{calibration.caught:.2f} of the wrong and {calibration.false_alarms.share:.2f} of "
-            f"the right are flagged, {calibration.apart.told()} apart, {APART} at least are needed"
+            f"the right are flagged, {calibration.apart.describe()} apart, {MIN_SEPARATION} at least are needed"
         )
-        return GateClaim(CLAIM, None, None, LIMIT, detail, blocks=FORM)
+        return GateClaim(CLAIM, None, None, LIMIT, detail, blocks=BLOCKED_FORM)
     detail = (
         f"{share.value:.2f} of the sentences (95 %: {share.low:.2f} to {share.high:.2f}, limit "
         f"{LIMIT}) are contradicted or not supported by their passages, {by}; flagged "
-        f"{written(faithfulness.flagged)}"
+        f"{format_rate(faithfulness.flagged)}"
     )
     if share.low > LIMIT:
-        return GateClaim(CLAIM, False, share.value, LIMIT, detail, blocks=FORM)
+        return GateClaim(CLAIM, False, share.value, LIMIT, detail, blocks=BLOCKED_FORM)
     if share.high > LIMIT:
-        return GateClaim(CLAIM, None, share.value, LIMIT, f"not decided: {detail}", blocks=FORM)
-    if blind := calibration.blind_to:
+        return GateClaim(
+            CLAIM, None, share.value, LIMIT, f"not decided: {detail}", blocks=BLOCKED_FORM
+        )
+    if blind := calibration.undetected_kinds:
         why = f"not decided: {detail}; it does not see {' and '.join(blind)}: name TWIN_NLI_MODEL"
-        return GateClaim(CLAIM, None, share.value, LIMIT, why, blocks=FORM)
+        return GateClaim(CLAIM, None, share.value, LIMIT, why, blocks=BLOCKED_FORM)
     served_by = faithfulness.served_by
-    return GateClaim(CLAIM, True, share.value, LIMIT, detail, blocks=FORM, cut=served_by)
+    return GateClaim(CLAIM, True, share.value, LIMIT, detail, blocks=BLOCKED_FORM, cut=served_by)
 
 
 def _threshold(
-    planted: Sequence[PlantedSentence], scores: Sequence[float], positions: Sequence[int]
+    planted: Sequence[ProbeSentence], scores: Sequence[float], positions: Sequence[int]
 ) -> float:
     """Return the midpoint between two scores where caught − false alarms is largest (Youden 1950).
 
@@ -306,8 +322,8 @@ def _threshold(
     import numpy as np
 
     by_kind: dict[str | None, Any] = {
-        kind: np.sort([scores[at] for at in positions if planted[at].wrong == kind])
-        for kind in {planted[at].wrong for at in positions}
+        kind: np.sort([scores[at] for at in positions if planted[at].error_kind == kind])
+        for kind in {planted[at].error_kind for at in positions}
     }
     own = by_kind.pop(None)
     values = np.unique([scores[at] for at in positions])
@@ -319,7 +335,7 @@ def _threshold(
     return float(cuts[int(np.argmax(caught - np.searchsorted(own, cuts) / len(own)))])
 
 
-def _draws(flags: Sequence[bool], groups: Sequence[Hashable], *, seed: int) -> Any:
+def _draw_shares(flags: Sequence[bool], groups: Sequence[Hashable], *, seed: int) -> Any:
     """Draw `RESAMPLES` values of the true share.
 
     A bootstrap of no hits gives 0 to 0, so the share is drawn from a beta distribution (Jeffreys'
@@ -331,86 +347,88 @@ def _draws(flags: Sequence[bool], groups: Sequence[Hashable], *, seed: int) -> A
     hits, count = sum(flags), len(flags)
     share, effect = hits / count, 1.0
     if 0 < hits < count:
-        weights, _ = resampled(count, groups=groups)
+        weights, _ = resample_weights(count, groups=groups)
         values = np.array(flags, dtype=np.float64)
         spread = float(((weights @ values) / weights.sum(axis=1)).var())
         effect = max(1.0, spread / (share * (1.0 - share) / count))
-    chance = np.random.default_rng(seed)
-    return _beta(chance, hits / effect, count / effect)
+    generator = np.random.default_rng(seed)
+    return _beta(generator, hits / effect, count / effect)
 
 
-def _beta(chance: Any, hits: float, of: float) -> Any:
-    return chance.beta(hits + 0.5, of - hits + 0.5, size=RESAMPLES)
+def _beta(generator: Any, hits: float, total: float) -> Any:
+    return generator.beta(hits + 0.5, total - hits + 0.5, size=RESAMPLES)
 
 
-def _interval(value: float, drawn: Any) -> Interval:
+def _interval(value: float, draws: Any) -> Interval:
     import numpy as np
 
-    low, high = np.quantile(drawn, [TAIL, 1 - TAIL])
+    low, high = np.quantile(draws, [TAIL_PROBABILITY, 1 - TAIL_PROBABILITY])
     return Interval(value, float(low), float(high))
 
 
-def says_what_the_posts_say(
+def measure_candidate_faithfulness(
     prompts: PromptSet,
     answers: PromptAnswers,
     own: Sequence[DocumentText],
     judge: SentenceJudge,
     *,
-    of_gateway: SentenceJudge | None = None,
-) -> Faithfulness | NotTaken:
+    gateway_judge: SentenceJudge | None = None,
+) -> Faithfulness | NotMeasured:
     """Measure the share of unsupported sentences.
 
     Args:
         own: the author's prose, on which the judge is calibrated.
-        of_gateway: the gateway's judge, if it differs from `judge`.
+        gateway_judge: the gateway's judge, if it differs from `judge`.
     """
-    positions = with_passages(prompts)
-    texts = [(one.document, one.text) for one in own]
+    positions = positions_with_passages(prompts)
+    texts = [(text.document, text.text) for text in own]
     calibration = calibrate(judge, texts)
     if calibration is None:
-        few = 2 * FEWEST
-        return NotTaken(f"fewer than {few} sentences of the author to calibrate on")
-    faithfulness_found = measure_faithfulness(
+        few = 2 * MIN_SENTENCES
+        return NotMeasured(f"fewer than {few} sentences of the author to calibrate on")
+    faithfulness = measure_faithfulness(
         judge,
         calibration,
-        answers_to(prompts, positions, [answers.candidate[at].text for at in positions]),
+        to_judged_answers(prompts, positions, [answers.candidate[at].text for at in positions]),
         documents=[prompts.documents[at] for at in positions],
     )
-    few = f"fewer than {FEWEST} sentences in answers with passages"
-    if faithfulness_found is None:
-        return NotTaken(few)
-    served = calibrate(of_gateway, texts) if of_gateway else calibration
-    return replace(faithfulness_found, served_by=served.sentence_cut if served else None)
+    few = f"fewer than {MIN_SENTENCES} sentences in answers with passages"
+    if faithfulness is None:
+        return NotMeasured(few)
+    gateway_calibration = calibrate(gateway_judge, texts) if gateway_judge else calibration
+    return replace(
+        faithfulness, served_by=gateway_calibration.sentence_cut if gateway_calibration else None
+    )
 
 
-def _take(context: MeasureContext) -> Faithfulness | NotTaken | None:
-    judges = context.known.judges
-    of_sentences = judges.of_sentences
-    if context.too_few or of_sentences is None:
+def _compute(context: MeasureContext) -> Faithfulness | NotMeasured | None:
+    judges = context.judging_context.judges
+    load_sentence_judge = judges.load_sentence_judge
+    if context.has_too_few_passages or load_sentence_judge is None:
         return None
     try:
-        return says_what_the_posts_say(
-            context.asked,
-            context.said,
+        return measure_candidate_faithfulness(
+            context.prompts,
+            context.answers,
             context.own_texts,
-            of_sentences(),
-            of_gateway=judges.of_gateway,
+            load_sentence_judge(),
+            gateway_judge=judges.gateway_sentence_judge,
         )
     except TwinError as error:  # the model in TWIN_NLI_MODEL cannot be loaded
-        return NotTaken(f"{error.found}; {error.next_step}")
+        return NotMeasured(f"{error.found}; {error.next_step}")
 
 
 MEASURE = Measure(
     name="faithfulness",
     value=Faithfulness,
-    take=_take,
+    compute=_compute,
     claims=(
         ClaimRule(
             CLAIM,
             "At most one generated sentence of five is contradicted or not supported "
             "by its passages; where not, the version is released for quotations alone.",
             claim,
-            blocks=FORM,
+            blocks=BLOCKED_FORM,
         ),
     ),
 )

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure
 from twin_assets.evaluation.served.parity import Parity
 from twin_assets.evaluation.statistics.bootstrap import Interval
-from twin_assets.evaluation.statistics.sequential import decided
-from twin_resources.models.serving.served_precision import F16, LIMITS, limits_of
+from twin_assets.evaluation.statistics.sequential import decide_side
+from twin_resources.models.serving.served_precision import F16, LIMITS, precision_limits
 from twin_resources.registry.moves import GateClaim
 
 CLAIM = "served_model_matches"
@@ -52,52 +52,52 @@ def parity_figures(parity: Parity | None) -> ServedParity:
     )
 
 
-def is_open(compared: Parity) -> bool:
+def is_undecided(parity: Parity) -> bool:
     """Return whether too few prompts were compared to decide if the served model matches.
 
     A larger difference counts as twice the mean's limit, so one prompt of eight decides nothing
     alone. Adapters with their rows in the wrong order differ by .12 on average.
     """
-    means = compared.by_prompt
-    mean, largest = limits_of(compared.precision)
-    if compared.largest >= largest or not all(map(math.isfinite, means)):
+    means = parity.by_prompt
+    mean, largest = precision_limits(parity.precision)
+    if parity.largest >= largest or not all(map(math.isfinite, means)):
         return False  # decided: it is not the trained model
-    most = 2 * mean
-    near = [1.0 - min(one, most) / most for one in means]
-    return decided(near, limit=1.0 - mean / most) is None
+    cap = 2 * mean
+    closeness = [1.0 - min(one, cap) / cap for one in means]
+    return decide_side(closeness, limit=1.0 - mean / cap) is None
 
 
 def _claim(served_parity: ServedParity) -> GateClaim:
     mean, largest = served_parity.parity_mean, served_parity.parity_largest
-    most_mean, most = limits_of(served_parity.parity_precision)
+    mean_limit, largest_limit = precision_limits(served_parity.parity_precision)
     if mean is None or largest is None:
         return GateClaim(
-            CLAIM, None, None, most_mean, "not decided: the served model gave no token to compare"
+            CLAIM, None, None, mean_limit, "not decided: the served model gave no token to compare"
         )
     around = served_parity.parity_interval
     interval = "" if around is None else f"95 %: {around.low:.4f} to {around.high:.4f}; "
     detail = (
         f"log-probabilities of the served model differ from transformers + PEFT by {mean:.4f} on "
-        f"average ({interval}limit {most_mean}) and {largest:.4f} at most (limit "
-        f"{most}) over {served_parity.parity_prompts} prompts, each asked twice"
+        f"average ({interval}limit {mean_limit}) and {largest:.4f} at most (limit "
+        f"{largest_limit}) over {served_parity.parity_prompts} prompts, each asked twice"
     )
     if served_parity.parity_precision != F16:  # with that precision's limits
         detail += f", served in {served_parity.parity_precision}"
-    met = mean < most_mean and largest < most
-    return GateClaim(CLAIM, met, mean, most_mean, detail)
+    met = mean < mean_limit and largest < largest_limit
+    return GateClaim(CLAIM, met, mean, mean_limit, detail)
 
 
 MEASURE = Measure(
     name="served_parity",
     value=ServedParity,
-    take=lambda context: parity_figures(context.parity),
-    early=True,
+    compute=lambda context: parity_figures(context.parity),
+    before_questions=True,
     claims=(
         ClaimRule(
             CLAIM,
             "The served log-probabilities are those of transformers + PEFT.",
             _claim,
-            first=True,
+            in_first_verdict=True,
         ),
     ),
     flat=True,

@@ -4,7 +4,7 @@ Scope: rates of function words, sentence lengths, marks and openings of author, 
 tuned model. Out of scope: the scores that decide (`voice_scores.py`), drawing (`report/plots.py`),
 the record (`twin_resources/quality/judges/voice_shown.py`).
 
-The author's texts are cut to the lengths of answers (`cut_as`). Only words that occur in half of
+The author's texts are cut to the lengths of answers (`cut_to_lengths`). Only words that occur in half of
 the author's posts are named, so no subject and no personal name is among them. The figures are
 written to Dagster's event log, which is kept when a post is forgotten.
 Method: Mosteller and Wallace, 1963, "Inference in an authorship problem",
@@ -19,23 +19,23 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twin_assets.evaluation.measures.measure import DocumentText, Measure, MeasureContext
-from twin_assets.evaluation.served.answer_measures import base_of_same
-from twin_resources.quality.judges.voice_shown import ShownHabit, Trait, VoiceShown
+from twin_assets.evaluation.served.answer_measures import base_answers_if_complete
+from twin_resources.quality.judges.voice_shown import VoiceHabit, Trait, VoiceFigures
 
 MIN_TEXTS = 20  # of each writer; with fewer nothing is shown
-IN_DOCUMENTS = 0.5  # least share of the author's documents that contain a named word
-WORDS_SHOWN, MARKS_SHOWN, OPENINGS_SHOWN = 10, 8, 6
-OTHER = "another word"
+MIN_DOCUMENT_SHARE = 0.5  # least share of the author's documents that contain a named word
+MAX_WORDS, MAX_MARKS, MAX_OPENINGS = 10, 8, 6
+OTHER_WORD = "another word"
 SENTENCE_BINS = ((8, "under 8 words"), (16, "8 to 15"), (25, "16 to 24"), (10**9, "25 and more"))
 MARKS = ".,;:!?()\"'-…/"
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n{2,}")
+_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n{2,}")
 
 
-def measure_voice_shown(
+def measure_visible_voice(
     own: Sequence[DocumentText], *, base: Sequence[str], tuned: Sequence[str]
-) -> VoiceShown | None:
+) -> VoiceFigures | None:
     """Count the habits of three writers, or return None if one has fewer than `MIN_TEXTS` texts.
 
     Args:
@@ -45,71 +45,71 @@ def measure_voice_shown(
     base, tuned = ([text for text in texts if text.strip()] for texts in (base, tuned))
     if min(len(own), len(base), len(tuned)) < MIN_TEXTS:
         return None
-    texts = cut_as([document.text for document in own], tuned), base, tuned
-    named = _in_most_documents(own)
-    return VoiceShown(
+    texts = cut_to_lengths([document.text for document in own], tuned), base, tuned
+    common_words = _find_common_words(own)
+    return VoiceFigures(
         habits=(
-            _habit(
+            _compare_habit(
                 "function words",
                 "per 100 words",
                 texts,
-                lambda t: _words(t, named),
+                lambda t: _count_common_words(t, common_words),
                 100,
-                most=WORDS_SHOWN,
-                per=_word_count,
+                max_traits=MAX_WORDS,
+                count_divisor=_word_count,
             ),
-            _habit(
+            _compare_habit(
                 "sentence length",
                 "% of sentences",
                 texts,
-                _sentences,
+                _count_sentence_lengths,
                 100,
                 order=[name for _, name in SENTENCE_BINS],
             ),
-            _habit(
+            _compare_habit(
                 "punctuation",
                 "per 100 words",
                 texts,
-                _marks,
+                _count_marks,
                 100,
-                most=MARKS_SHOWN,
-                per=_word_count,
+                max_traits=MAX_MARKS,
+                count_divisor=_word_count,
             ),
-            _habit(
+            _compare_habit(
                 "openings",
                 "% of texts",
                 texts,
-                lambda t: _openings(t, named),
+                lambda t: _count_openings(t, common_words),
                 100,
-                most=OPENINGS_SHOWN,
+                max_traits=MAX_OPENINGS,
             ),
         ),
     )
 
 
-def _habit(
+def _compare_habit(
     name: str,
     unit: str,
     texts: tuple[Sequence[str], Sequence[str], Sequence[str]],
     count: Callable[[Sequence[str]], Mapping[str, int]],
     scale: int,
     *,
-    most: int | None = None,
-    per: Callable[[Sequence[str]], int] | None = None,
+    max_traits: int | None = None,
+    count_divisor: Callable[[Sequence[str]], int] | None = None,
     order: Sequence[str] = (),
-) -> ShownHabit:
+) -> VoiceHabit:
     """Compute the rates of three writers.
 
     Args:
         count: counts each trait in texts.
-        most: number of traits to show, largest difference between author and base first, or None
+        max_traits: number of traits to show, largest difference between author and base first, or None
             for all, in `order`.
-        per: returns the divisor of the counts, or None to divide by their sum.
+        count_divisor: returns the divisor of the counts, or None to divide by their sum.
     """
     rates: list[dict[str, float]] = []
-    for written in texts:
-        counts = count(written)
-        total = per(written) if per else sum(counts.values())
+    for writer_texts in texts:
+        counts = count(writer_texts)
+        total = count_divisor(writer_texts) if count_divisor else sum(counts.values())
         rates.append({trait: scale * n / total for trait, n in counts.items()} if total else {})
     author, base, tuned = rates
     traits = [
@@ -121,57 +121,57 @@ def _habit(
         )
         for trait in (order or sorted({*author, *base, *tuned}))
     ]
-    if most is not None:
+    if max_traits is not None:
         traits.sort(key=lambda trait: (-abs(trait.author - trait.base), trait.name))
     gaps = [
         sum(abs(trait.author - value) for trait, value in zip(traits, values, strict=True))
         / max(len(traits), 1)
         for values in ([trait.base for trait in traits], [trait.tuned for trait in traits])
     ]
-    return ShownHabit(name, unit, tuple(traits[:most]), round(gaps[0], 3), round(gaps[1], 3))
+    return VoiceHabit(name, unit, tuple(traits[:max_traits]), round(gaps[0], 3), round(gaps[1], 3))
 
 
-def _in_most_documents(own: Sequence[DocumentText]) -> frozenset[str]:
-    """Return the words that occur in at least `IN_DOCUMENTS` of the author's documents."""
+def _find_common_words(own: Sequence[DocumentText]) -> frozenset[str]:
+    """Return the words that occur in at least `MIN_DOCUMENT_SHARE` of the author's documents."""
     documents: dict[str, set[str]] = {}
     for post in own:
         documents.setdefault(post.document, set()).update(_tokens(post.text))
     counts = Counter(word for words in documents.values() for word in words)
-    return frozenset(word for word, n in counts.items() if n >= IN_DOCUMENTS * len(documents))
+    return frozenset(word for word, n in counts.items() if n >= MIN_DOCUMENT_SHARE * len(documents))
 
 
 def _tokens(text: str) -> Iterable[str]:
-    return (word.casefold() for word in words(text))
+    return (word.casefold() for word in split_words(text))
 
 
 def _word_count(texts: Sequence[str]) -> int:
-    return sum(len(words(text)) for text in texts)
+    return sum(len(split_words(text)) for text in texts)
 
 
-def _words(texts: Sequence[str], named: frozenset[str]) -> Mapping[str, int]:
-    return Counter(word for text in texts for word in _tokens(text) if word in named)
+def _count_common_words(texts: Sequence[str], common_words: frozenset[str]) -> Mapping[str, int]:
+    return Counter(word for text in texts for word in _tokens(text) if word in common_words)
 
 
-def _marks(texts: Sequence[str]) -> Mapping[str, int]:
+def _count_marks(texts: Sequence[str]) -> Mapping[str, int]:
     """Count each mark; the last value of `marks`, the words without one, is dropped."""
-    sums = [sum(column) for column in zip(*map(marks, texts), strict=True)]
+    sums = [sum(column) for column in zip(*map(mark_counts, texts), strict=True)]
     return dict(zip(MARKS, sums, strict=False))
 
 
-def _sentences(texts: Sequence[str]) -> Mapping[str, int]:
+def _count_sentence_lengths(texts: Sequence[str]) -> Mapping[str, int]:
     counts = Counter[str]()
     for text in texts:
-        for length in sentence_words(text):
+        for length in sentence_lengths(text):
             counts[next(name for end, name in SENTENCE_BINS if length < end)] += 1
     return counts
 
 
-def _openings(texts: Sequence[str], named: frozenset[str]) -> Mapping[str, int]:
+def _count_openings(texts: Sequence[str], common_words: frozenset[str]) -> Mapping[str, int]:
     first = (next(iter(_tokens(text)), "") for text in texts)
-    return Counter(word if word in named else OTHER for word in first)
+    return Counter(word if word in common_words else OTHER_WORD for word in first)
 
 
-def cut_as(own: Sequence[str], answers: Sequence[str]) -> list[str]:
+def cut_to_lengths(own: Sequence[str], answers: Sequence[str]) -> list[str]:
     """Cut the author's texts to the lengths of the answers, in turn.
 
     A length limit cuts off long sentences more often than short ones, so both sides must be cut.
@@ -182,39 +182,40 @@ def cut_as(own: Sequence[str], answers: Sequence[str]) -> list[str]:
     ]
 
 
-def marks(text: str) -> list[int]:
+def mark_counts(text: str) -> list[int]:
     """Count each mark in a text; the last value is the number of words without a mark."""
     plain = text.translate(_TYPOGRAPHY).replace("...", "…")
     counts = [plain.count(mark) for mark in MARKS]
-    return [*counts, max(0, len(words(plain)) - sum(counts))]
+    return [*counts, max(0, len(split_words(plain)) - sum(counts))]
 
 
-def sentence_words(text: str) -> list[int]:
+def sentence_lengths(text: str) -> list[int]:
     """Count the words of each sentence; a last sentence that a limit cut off does not count."""
-    parts = [part for part in _END.split(text.strip()) if part.strip()]
+    parts = [part for part in _SENTENCE_END.split(text.strip()) if part.strip()]
     if len(parts) > 1 and not re.search(r"[.!?…][\"')\]]*$", parts[-1].strip()):
         parts.pop()
-    return [len(words(part)) for part in parts]
+    return [len(split_words(part)) for part in parts]
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """Return the words of a text, unchanged, without marks."""
     return _WORD.findall(text)
 
 
-def _take(context: MeasureContext) -> VoiceShown | None:
+def _compute(context: MeasureContext) -> VoiceFigures | None:
     """Use the base's answers to the same questions if all were asked, else to other questions."""
-    if context.too_few:
+    if context.has_too_few_passages:
         return None
-    return measure_voice_shown(
+    return measure_visible_voice(
         context.own_texts,
-        base=base_of_same(context.asked, context.said) or context.known.base_answers,
-        tuned=[context.said.candidate[at].text for at in context.asked.held_out],
+        base=base_answers_if_complete(context.prompts, context.answers)
+        or context.judging_context.base_answers,
+        tuned=[context.answers.candidate[at].text for at in context.prompts.held_out],
     )
 
 
 MEASURE = Measure(
     name="shown",
-    value=VoiceShown,
-    take=_take,
+    value=VoiceFigures,
+    compute=_compute,
 )

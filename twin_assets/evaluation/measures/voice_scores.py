@@ -14,10 +14,10 @@ models large enough to show it. Method: paired bootstrap over documents (`bootst
 A score above the base's is weak evidence: 135M models trained on another author of the same kind
 reach it too, because they also no longer write like a chat model. So the candidate must also cover
 a fifth of the distance from the base to the author. It is compared prompt by prompt with a mixture
-of their two scores (`to_beat`).
+of their two scores (`scores_to_beat`).
 
 A short text scores lower than a long text by the same person (.61 at 30 words, .88 at 60, for one
-author). So the author's answers are cut to the length of the candidate's (`as_long_as`). The floor
+author). So the author's answers are cut to the length of the candidate's (`match_lengths`). The floor
 of a score is other people's texts that the judge has not seen; the ceiling is the author's own.
 
 The gate calls `scores_of(judge, texts)` for each column that is not known yet (the base's may come
@@ -33,19 +33,21 @@ from itertools import zip_longest
 
 from twin_assets.evaluation.statistics import bootstrap
 from twin_assets.evaluation.statistics.bootstrap import Interval
-from twin_assets.evaluation.statistics.sequential import Side, decided
+from twin_assets.evaluation.statistics.sequential import Side, decide_side
 from twin_resources.quality.judges.judge import JudgedAnswer
 from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge
 
-BELOW_POSTS_BY = (
+MAX_DROP_BELOW_POSTS = (
     0.02  # largest allowed loss to the base model with the author's posts in the prompt
 )
-SHARE_OF_THE_WAY = 0.2  # least share of the distance from base to author that a candidate covers
-BLOCKS_FROM = 1_000_000_000  # parameters of the base from which `sounds_like_this_author` blocks
+MIN_GAP_SHARE = 0.2  # least share of the distance from base to author that a candidate covers
+MIN_BLOCKING_PARAMETERS = (
+    1_000_000_000  # parameters of the base from which `sounds_like_this_author` blocks
+)
 BET_LEVEL = 0.0125  # error rate of each limit's bet while questions are asked
 LESS_LIKE_BASE = "sounds_less_like_the_base"
-LAST_LEVEL = 0.975  # of the interval when no question is left; with the bet 2.5 % on that side
+FINAL_LEVEL = 0.975  # of the interval when no question is left; with the bet 2.5 % on that side
 MIN_GAP = 0.05  # between base and author; a share of a smaller gap is meaningless
 
 
@@ -54,7 +56,7 @@ class Scores:
     """Voice scores of one judge, in the order of the prompts.
 
     Attributes:
-        own: scores of the author's own answers, cut to the candidate's length (`as_long_as`).
+        own: scores of the author's own answers, cut to the candidate's length (`match_lengths`).
         candidate: scores of the candidate's answers.
         base: scores of the base model's answers.
         base_with_posts: scores of the base model with the author's posts in its prompt, or None if
@@ -73,43 +75,43 @@ class Scores:
     others_documents: Sequence[str] | None = None
 
     @property
-    def on_the_way(self) -> list[float]:
-        """For each prompt, the score at `SHARE_OF_THE_WAY` from the base's to the author's."""
+    def partway_scores(self) -> list[float]:
+        """For each prompt, the score at `MIN_GAP_SHARE` from the base's to the author's."""
         return [
-            (1.0 - SHARE_OF_THE_WAY) * base + SHARE_OF_THE_WAY * own
+            (1.0 - MIN_GAP_SHARE) * base + MIN_GAP_SHARE * own
             for base, own in zip(self.base, self.own, strict=True)
         ]
 
-    def to_beat(self, *, base_alone: bool) -> list[tuple[Sequence[float], float]]:
+    def scores_to_beat(self, *, base_only: bool) -> list[tuple[Sequence[float], float]]:
         """Return the scores that the candidate must exceed on average, each with its limit.
 
         Args:
-            base_alone: compare with the base only. Otherwise the candidate must also exceed
-                `on_the_way`, and must not be more than `BELOW_POSTS_BY` below the base with posts,
+            base_only: compare with the base only. Otherwise the candidate must also exceed
+                `partway_scores`, and must not be more than `MAX_DROP_BELOW_POSTS` below the base with posts,
                 if that was asked.
         """
-        compared: list[tuple[Sequence[float], float]] = [(self.base, 0.0)]
-        if not base_alone:
-            compared.append((self.on_the_way, 0.0))
+        targets: list[tuple[Sequence[float], float]] = [(self.base, 0.0)]
+        if not base_only:
+            targets.append((self.partway_scores, 0.0))
             if self.base_with_posts is not None:
-                compared.append((self.base_with_posts, -BELOW_POSTS_BY))
-        return compared
+                targets.append((self.base_with_posts, -MAX_DROP_BELOW_POSTS))
+        return targets
 
 
 @dataclass(frozen=True)
-class VoiceCompared:
+class VoiceComparison:
     """Mean scores under one judge, each with its interval.
 
     Attributes:
         over_base: candidate − base.
         over_posts: candidate − base with posts in the prompt.
-        over_way: candidate − `Scores.on_the_way`, or None if measured before `gate-12`.
+        over_way: candidate − `Scores.partway_scores`, or None if measured before `gate-12`.
         gap_closed: share of the distance from base to author that the candidate covers, or None if
             base and author are too close.
         floor: score of other people's texts that the judge has not seen, or None if there are none.
             The ceiling is `own`, the author's unseen posts.
         stopped: side of its limits on which a bet places the candidate (`stopped_at`).
-        last_over_base, last_over_posts, last_over_way: lower ends, at `LAST_LEVEL`, of the
+        last_over_base, last_over_posts, last_over_way: lower ends, at `FINAL_LEVEL`, of the
             intervals that decide if no bet does. They are None if they were not asked, or were
             measured before `gate-9` (`last_over_way`: before `gate-12`).
         posts_prompts: number of prompts behind `over_posts`, or None for all.
@@ -134,7 +136,7 @@ class VoiceCompared:
 
     @property
     def is_less_like_the_base(self) -> bool:
-        """Whether the candidate exceeds all that it is compared with (`Scores.to_beat`)."""
+        """Whether the candidate exceeds all that it is compared with (`Scores.scores_to_beat`)."""
         if self.stopped is not None:
             return self.stopped == "above"
         low, low_of_posts = self.over_base.low, self.over_posts.low if self.over_posts else None
@@ -142,11 +144,11 @@ class VoiceCompared:
             low, low_of_posts = self.last_over_base, self.last_over_posts
         if self.last_over_way is not None:
             low = min(low, self.last_over_way)
-        beside_posts = low_of_posts is not None and low_of_posts >= -BELOW_POSTS_BY
-        return low > 0 and (beside_posts or self.posts_stopped == "above")
+        beats_posts = low_of_posts is not None and low_of_posts >= -MAX_DROP_BELOW_POSTS
+        return low > 0 and (beats_posts or self.posts_stopped == "above")
 
     @property
-    def scale(self) -> str:
+    def scale_text(self) -> str:
         """The floor and ceiling of the scores as text, empty if not measured."""
         if self.floor is None:
             return ""
@@ -171,24 +173,24 @@ class Voice:
     """
 
     prompts: int
-    against_all: VoiceCompared | None = None
-    against_people: VoiceCompared | None = None
+    against_all: VoiceComparison | None = None
+    against_people: VoiceComparison | None = None
     why_not: str = field(default="")
     of_prompts: int | None = None
 
     @property
-    def count(self) -> str:
+    def count_text(self) -> str:
         """The number of prompts as text, such as `30 of 54 held-out questions`."""
         more = self.of_prompts is not None and self.of_prompts > self.prompts
         return f"{self.prompts}{f' of {self.of_prompts}' if more else ''} held-out questions"
 
 
-def scores_of(judge: VoiceJudge, texts: Sequence[str]) -> list[float]:
+def score_texts(judge: VoiceJudge, texts: Sequence[str]) -> list[float]:
     """Return the score of each answer, in [0, 1]; an empty answer scores 0."""
     return judge.score_all([JudgedAnswer("", text) for text in texts])
 
 
-def as_long_as(own: Sequence[str], answers: Sequence[str]) -> list[str]:
+def match_lengths(own: Sequence[str], answers: Sequence[str]) -> list[str]:
     """Cut each of the author's texts to the number of words of the corresponding answer.
 
     An empty answer has no length to compare at, so its text is not cut.
@@ -199,17 +201,21 @@ def as_long_as(own: Sequence[str], answers: Sequence[str]) -> list[str]:
     ]
 
 
-def unseen_texts(hands: Sequence[WriterSample], answers: Sequence[str]) -> list[tuple[str, str]]:
+def unseen_texts(
+    writer_samples: Sequence[WriterSample], answers: Sequence[str]
+) -> list[tuple[str, str]]:
     """Select other people's texts, each cut to the length of the corresponding answer.
 
     Returns:
         (document, text), taken from each writer in turn. There are fewer than answers if the
         writers have fewer texts.
     """
-    named = ([(f"{hand.name}/{name}", text) for name, text in hand.passages] for hand in hands)
+    named = (
+        [(f"{hand.name}/{name}", text) for name, text in hand.passages] for hand in writer_samples
+    )
     turns = zip_longest(*named)
     selected = [text for turn in turns for text in turn if text is not None][: len(answers)]
-    cut = as_long_as([text for _, text in selected], answers[: len(selected)])
+    cut = match_lengths([text for _, text in selected], answers[: len(selected)])
     return [(document, text) for (document, _), text in zip(selected, cut, strict=True)]
 
 
@@ -229,49 +235,51 @@ def measure_voice(
     """
     return Voice(
         prompts=len(documents),
-        against_all=_compared(documents, against_all),
+        against_all=_compare_scores(documents, against_all),
         against_people=(
-            _compared(documents, against_people, base_alone=True) if against_people else None
+            _compare_scores(documents, against_people, base_only=True) if against_people else None
         ),
         of_prompts=of_prompts,
     )
 
 
-def stopped_at(documents: Sequence[str], scores: Scores, *, base_alone: bool) -> Side | None:
+def decide_early(documents: Sequence[str], scores: Scores, *, base_only: bool) -> Side | None:
     """Decide whether the candidate exceeds all that it must beat; None if it is not yet known.
 
     The bet uses the first prompt of each document. These prompts are independent, so asking may
     stop at any time. The claim is about all of the author's posts, not only those asked about.
 
     Args:
-        base_alone: as in `Scores.to_beat`.
+        base_only: as in `Scores.scores_to_beat`.
     """
     sides = [
-        _side(documents, scores.candidate, other, limit)
-        for other, limit in scores.to_beat(base_alone=base_alone)
+        _decide_by_bet(documents, scores.candidate, other, limit)
+        for other, limit in scores.scores_to_beat(base_only=base_only)
     ]
     if "below" in sides:
         return "below"
     return None if None in sides else "above"
 
 
-def beside_posts(documents: Sequence[str], scores: Scores) -> Side | None:
+def decide_against_posts(documents: Sequence[str], scores: Scores) -> Side | None:
     """Decide as `stopped_at`, against the base with posts only.
 
     Once the candidate is above, that base is asked no more; its prompts are the longest.
     """
     if scores.base_with_posts is None:
         return None
-    return _side(documents, scores.candidate, scores.base_with_posts, -BELOW_POSTS_BY)
+    return _decide_by_bet(
+        documents, scores.candidate, scores.base_with_posts, -MAX_DROP_BELOW_POSTS
+    )
 
 
-def _side(
+def _decide_by_bet(
     documents: Sequence[str], candidate: Sequence[float], other: Sequence[float], limit: float
 ) -> Side | None:
     """Decide on the prompts that the other model was asked."""
     asked = list(enumerate(documents[: len(other)]))
     first = sorted({name: at for at, name in reversed(asked)}.values())
-    return decided(
+    return decide_side(
         [(1.0 + candidate[at] - other[at]) / 2.0 for at in first],
         limit=(1.0 + limit) / 2.0,
         above=BET_LEVEL,
@@ -283,67 +291,67 @@ def is_decided(voice: Voice, *, parameters: int | None) -> bool:
     """Whether more prompts would change no claim that may refuse the candidate.
 
     Args:
-        parameters: number of parameters of the base model. Below `BLOCKS_FROM` only the comparison
+        parameters: number of parameters of the base model. Below `MIN_BLOCKING_PARAMETERS` only the comparison
             against all may refuse.
     """
     comparisons = [voice.against_all]
-    if parameters is None or parameters >= BLOCKS_FROM:
+    if parameters is None or parameters >= MIN_BLOCKING_PARAMETERS:
         comparisons.append(voice.against_people)
     return all(compared is None or compared.stopped is not None for compared in comparisons)
 
 
-def not_measured(prompts: int, why: str) -> Voice:
+def not_measured(prompts: int, reason: str) -> Voice:
     """Return a result without a voice score, for a reason that the claims repeat."""
-    return Voice(prompts=prompts, why_not=why)
+    return Voice(prompts=prompts, why_not=reason)
 
 
-def _compared(
-    documents: Sequence[str], scores: Scores, *, base_alone: bool = False
-) -> VoiceCompared:
+def _compare_scores(
+    documents: Sequence[str], scores: Scores, *, base_only: bool = False
+) -> VoiceComparison:
     own, candidate, base = scores.own, scores.candidate, scores.base
     with_posts = scores.base_with_posts
-    of_posts = len(with_posts) if with_posts else 0
+    posts_count = len(with_posts) if with_posts else 0
 
-    def last(other: Sequence[float]) -> float:
-        apart = bootstrap.of_means(
+    def final_lower_bound(other: Sequence[float]) -> float:
+        apart = bootstrap.interval_of_means(
             [candidate[: len(other)], other],
             lambda means: means[0] - means[1],
             groups=documents[: len(other)],
-            level=LAST_LEVEL,
+            level=FINAL_LEVEL,
         )
         return apart.low
 
     gap = bootstrap.paired_difference(own, base, groups=documents)
-    closed = None
+    gap_closed = None
     if gap.low > 0 and gap.value >= MIN_GAP:
-        closed = bootstrap.of_means(
+        gap_closed = bootstrap.interval_of_means(
             [candidate, base, own],
             lambda means: (means[0] - means[1]) / (means[2] - means[1]),
             groups=documents,
         )
-    return VoiceCompared(
+    return VoiceComparison(
         own=bootstrap.mean(own, groups=documents),
         candidate=bootstrap.mean(candidate, groups=documents),
         base=bootstrap.mean(base, groups=documents),
         base_with_posts=(
-            bootstrap.mean(with_posts, groups=documents[:of_posts]) if with_posts else None
+            bootstrap.mean(with_posts, groups=documents[:posts_count]) if with_posts else None
         ),
         over_base=bootstrap.paired_difference(candidate, base, groups=documents),
         over_posts=(
             bootstrap.paired_difference(
-                candidate[:of_posts], with_posts, groups=documents[:of_posts]
+                candidate[:posts_count], with_posts, groups=documents[:posts_count]
             )
             if with_posts
             else None
         ),
-        gap_closed=closed,
-        stopped=stopped_at(documents, scores, base_alone=base_alone),
-        last_over_base=last(base),
-        last_over_posts=last(with_posts) if with_posts else None,
-        over_way=bootstrap.paired_difference(candidate, scores.on_the_way, groups=documents),
-        last_over_way=None if base_alone else last(scores.on_the_way),
-        posts_prompts=of_posts if 0 < of_posts < len(documents) else None,
-        posts_stopped=None if base_alone else beside_posts(documents, scores),
+        gap_closed=gap_closed,
+        stopped=decide_early(documents, scores, base_only=base_only),
+        last_over_base=final_lower_bound(base),
+        last_over_posts=final_lower_bound(with_posts) if with_posts else None,
+        over_way=bootstrap.paired_difference(candidate, scores.partway_scores, groups=documents),
+        last_over_way=None if base_only else final_lower_bound(scores.partway_scores),
+        posts_prompts=posts_count if 0 < posts_count < len(documents) else None,
+        posts_stopped=None if base_only else decide_against_posts(documents, scores),
         floor=(
             bootstrap.mean(scores.others, groups=scores.others_documents) if scores.others else None
         ),

@@ -21,28 +21,34 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from twin_assets.evaluation.measures.author_control import drafted_question
+from twin_assets.evaluation.measures.author_control import draft_question
 from twin_assets.instructions.back_translation import TEMPLATES_VERSION
-from twin_assets.instructions.contexts import CONTEXT_VERSION, gets_context
+from twin_assets.instructions.contexts import CONTEXT_VERSION, has_context
 from twin_resources.prompt.shown_passages import ShownPassage
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
-from twin_resources.quality.judges.texts import WriterSample, bundled_hands, of_others
+from twin_resources.quality.judges.texts import (
+    WriterSample,
+    bundled_writers,
+    exclude_copies_of_author,
+)
 
 VERSION = "2"  # increases when the same posts become other samples
-TOKENS_A_WORD = 4 / 3
-_DATED = re.compile(r"\A\d{4}-\d{2}-\d{2}-")
+TOKENS_PER_WORD = 4 / 3
+_DATE_PREFIX = re.compile(r"\A\d{4}-\d{2}-\d{2}-")
 
 
-def other_hands(author: str, own: Iterable[str]) -> list[WriterSample]:
+def other_writers(author: str, own: Iterable[str]) -> list[WriterSample]:
     """Return the bundled authors except this author, under whatever slug.
 
     Args:
         own: the author's texts.
     """
-    return of_others(bundled_hands(without=[author]), own)
+    return exclude_copies_of_author(bundled_writers(exclude=[author]), own)
 
 
-def samples_of(hands: Sequence[WriterSample], *, context_tokens: int) -> list[dict[str, Any]]:
+def make_samples(
+    writer_samples: Sequence[WriterSample], *, context_tokens: int
+) -> list[dict[str, Any]]:
     """Return `sample_id`, `document_id` and `messages` of every passage, as a training job needs.
 
     Args:
@@ -57,55 +63,55 @@ def samples_of(hands: Sequence[WriterSample], *, context_tokens: int) -> list[di
                 *render(
                     DEFAULT_TEMPLATE,
                     author_name=_display_name(hand.name),
-                    question=drafted_question(text),
+                    question=draft_question(text),
                     passages=(
-                        _around(document, passages, number, tokens=context_tokens)
-                        if gets_context(sample_id)
+                        _select_context(document, passages, number, tokens=context_tokens)
+                        if has_context(sample_id)
                         else ()
                     ),
                 ),
                 {"role": "assistant", "content": text},
             ],
         }
-        for hand in hands
-        for document, passages in _by_document(hand)
+        for hand in writer_samples
+        for document, passages in _group_by_document(hand)
         for number, text in enumerate(passages)
     ]
 
 
-def posts_of(hands: Sequence[WriterSample]) -> list[Mapping[str, str]]:
+def make_posts(writer_samples: Sequence[WriterSample]) -> list[Mapping[str, str]]:
     """Return `sample_id`, `document_id` and `text` of every post, for a recipe with a raw stage."""
     return [
         {"sample_id": document, "document_id": document, "text": "\n\n".join(passages)}
-        for hand in hands
-        for document, passages in _by_document(hand)
+        for hand in writer_samples
+        for document, passages in _group_by_document(hand)
     ]
 
 
-def hash_of_samples(hands: Sequence[WriterSample], *, context_tokens: int) -> str:
+def hash_samples(writer_samples: Sequence[WriterSample], *, context_tokens: int) -> str:
     """Return the SHA-256, in hex, of everything that decides the samples."""
     versions = [VERSION, TEMPLATES_VERSION, CONTEXT_VERSION, DEFAULT_TEMPLATE.hash, context_tokens]
-    texts = [[hand.name, [list(passage) for passage in hand.passages]] for hand in hands]
+    texts = [[hand.name, [list(passage) for passage in hand.passages]] for hand in writer_samples]
     return hashlib.sha256(json.dumps([versions, texts]).encode()).hexdigest()
 
 
-def _by_document(hand: WriterSample) -> list[tuple[str, list[str]]]:
-    groups = groupby(hand.passages, key=lambda passage: passage[0])
-    return [(f"{hand.name}/{name}", [text for _, text in found]) for name, found in groups]
+def _group_by_document(writer: WriterSample) -> list[tuple[str, list[str]]]:
+    groups = groupby(writer.passages, key=lambda passage: passage[0])
+    return [(f"{writer.name}/{name}", [text for _, text in found]) for name, found in groups]
 
 
-def _around(
+def _select_context(
     document: str, passages: Sequence[str], number: int, *, tokens: int
 ) -> list[ShownPassage]:
     """Return the nearest other passages of the post that fit, in their order."""
-    room = tokens / TOKENS_A_WORD
+    words_left = tokens / TOKENS_PER_WORD
     chosen: list[int] = []
     for at in sorted(range(len(passages)), key=lambda at: (abs(at - number), at)):
         words = len(passages[at].split())
-        if at != number and words <= room:
+        if at != number and words <= words_left:
             chosen.append(at)
-            room -= words
-    title = _DATED.sub("", document.rpartition("/")[2]).replace("-", " ").capitalize()
+            words_left -= words
+    title = _DATE_PREFIX.sub("", document.rpartition("/")[2]).replace("-", " ").capitalize()
     return [
         # far enough apart that the passages are joined by an empty line
         ShownPassage(document, title, passages[at], None, position=at, start=10 * at, end=10 * at)

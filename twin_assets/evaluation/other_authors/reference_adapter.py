@@ -31,21 +31,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.author_recipe import ranks_of, recipe_of
+from twin_assets.checkpoints.author_recipe import training_rank_count, recipe_for_author
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest
-from twin_assets.checkpoints.published_weights import weights_of
-from twin_assets.checkpoints.recipe import Recipe, hash_of
+from twin_assets.checkpoints.published_weights import find_weights
+from twin_assets.checkpoints.recipe import Recipe, recipe_hash
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, ReferenceAdapter
 from twin_assets.evaluation.other_authors.bundled_samples import (
-    hash_of_samples,
-    other_hands,
-    posts_of,
-    samples_of,
+    hash_samples,
+    other_writers,
+    make_posts,
+    make_samples,
 )
-from twin_assets.instructions.instruction_tables import OF_THE_AUTHOR
-from twin_assets.training.fine_tuning import DATASET, hand_over_hashes, launched
-from twin_assets.training.publishing import TrainingDescription, publish_training, training_code
+from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
+from twin_assets.training.fine_tuning import DATASET, write_weight_hashes, build_training_job
+from twin_assets.training.publishing import (
+    TrainingDescription,
+    publish_training,
+    training_code_hash,
+)
 from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.storage.weights.weights import BaseModel, load_base_model
@@ -57,7 +61,7 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
     from twin_resources.storage.tables.tables import Tables
 
-NAME = "other authors' adapter"
+MODEL_NAME = "other authors' adapter"
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class TrainedReference:
 
     folder: Path
     manifest: Manifest
-    of: tuple[str, ...]
+    authors: tuple[str, ...]
     trained: bool
 
 
@@ -76,19 +80,19 @@ class _Inputs:
 
     base: BaseModel
     recipe: Recipe
-    because: str
-    hands: Sequence[WriterSample]
+    recipe_reason: str
+    writer_samples: Sequence[WriterSample]
     context_tokens: int
     code: str
 
     @property
-    def samples(self) -> str:
+    def samples_hash(self) -> str:
         """Hash of the inputs that decide the samples."""
-        return hash_of_samples(self.hands, context_tokens=self.context_tokens)
+        return hash_samples(self.writer_samples, context_tokens=self.context_tokens)
 
     @property
     def hash(self) -> str:
-        parts = [self.base.revision, self.recipe.model_dump(), self.code, self.samples]
+        parts = [self.base.revision, self.recipe.model_dump(), self.code, self.samples_hash]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -103,13 +107,16 @@ def train_reference(
     """
     folder = settings.reference_adapters_dir
     inputs = _inputs(author, settings, tables)
-    found = manifests.find_trained(folder, inputs.hash)
-    published = found or _train(inputs, settings, launcher)
-    manifest, of = manifests.read_manifest(published), tuple(hand.name for hand in inputs.hands)
-    pointed = {"checkpoint": manifest.checkpoint, "folder": str(published)}
-    manifests.write_pointer(folder, author.slug, pointed | {"authors": of})
-    _remove_others(folder)
-    return TrainedReference(published, manifest, of, trained=found is None)
+    existing = manifests.find_trained_checkpoint(folder, inputs.hash)
+    published = existing or _train(inputs, settings, launcher)
+    manifest, authors = (
+        manifests.read_manifest(published),
+        tuple(hand.name for hand in inputs.writer_samples),
+    )
+    pointer_values = {"checkpoint": manifest.checkpoint, "folder": str(published)}
+    manifests.write_pointer(folder, author.slug, pointer_values | {"authors": authors})
+    _remove_unreferenced(folder)
+    return TrainedReference(published, manifest, authors, trained=existing is None)
 
 
 def find_reference(
@@ -129,28 +136,30 @@ def find_reference(
     if settings.reference_adapter == "off":
         return None
     if settings.reference_adapter != "auto":
-        return _handed_in(Path(settings.reference_adapter).expanduser(), base, revision)
+        return _read_configured_adapter(
+            Path(settings.reference_adapter).expanduser(), base, revision
+        )
     pointer = settings.reference_adapters_dir / f"{author.slug}.json"
     if not pointer.is_file():
         return None
-    pointed = json.loads(pointer.read_text(encoding="utf-8"))
-    folder = Path(pointed["folder"])
+    pointer_values = json.loads(pointer.read_text(encoding="utf-8"))
+    folder = Path(pointer_values["folder"])
     manifest = manifests.read_manifest(folder)
     recipe = reference_recipe(author, settings)
-    is_of_now = (
+    is_current = (
         manifest.base["revision"] == revision
-        and manifest.code == training_code()
-        and hash_of(manifest.recipe) == hash_of(recipe.model_dump())
+        and manifest.code == training_code_hash()
+        and recipe_hash(manifest.recipe) == recipe_hash(recipe.model_dump())
         and manifest.dataset["context_tokens"] == author.context_tokens
     )
-    if not is_of_now:
+    if not is_current:
         return None
-    weights = weights_of(folder, base=base, base_gguf=None)
-    model = EvaluatedModel(NAME, manifest.checkpoint, weights.model, weights.adapter)
-    return ReferenceAdapter(model, tuple(pointed["authors"]))
+    weights = find_weights(folder, base=base, base_gguf=None)
+    model = EvaluatedModel(MODEL_NAME, manifest.checkpoint, weights.model, weights.adapter)
+    return ReferenceAdapter(model, tuple(pointer_values["authors"]))
 
 
-def wants_reference(author: Author, settings: Settings) -> bool:
+def needs_reference(author: Author, settings: Settings) -> bool:
     """Return whether the adapter still has to be trained.
 
     Raises:
@@ -164,7 +173,7 @@ def wants_reference(author: Author, settings: Settings) -> bool:
 
 def reference_recipe(author: Author, settings: Settings) -> Recipe:
     """Return the author's supervised recipe, with the token count of the author's last training."""
-    recipe = recipe_of(author, settings).recipe.supervised()
+    recipe = recipe_for_author(author, settings).recipe.without_preference()
     checkpoints = settings.checkpoints_dir / author.slug
     if not (checkpoints / "fine_tuned.json").is_file():
         return recipe
@@ -176,9 +185,9 @@ def reference_recipe(author: Author, settings: Settings) -> Recipe:
 
 
 def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
-    own = tables.read(DATASET, author.slug, columns=["answer"], where=OF_THE_AUTHOR)
-    hands = other_hands(author.slug, own["answer"].to_list())
-    if not hands:
+    own = tables.read(DATASET, author.slug, columns=["answer"], where=AUTHOR_ROWS_CONDITION)
+    writer_samples = other_writers(author.slug, own["answer"].to_list())
+    if not writer_samples:
         raise TwinError(
             f"train the adapter of other authors beside {author.slug}",
             found="no bundled author but this one",
@@ -189,42 +198,42 @@ def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
     return _Inputs(
         replace(base, gguf=None),
         reference_recipe(author, settings),
-        recipe_of(author, settings).line,
-        hands,
+        recipe_for_author(author, settings).line,
+        writer_samples,
         context_tokens=author.context_tokens,
-        code=training_code(),
+        code=training_code_hash(),
     )
 
 
 def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> Path:
     recipe = inputs.recipe
-    rows = samples_of(inputs.hands, context_tokens=inputs.context_tokens)
-    ranks = ranks_of(recipe, settings)
-    at_once = recipe.samples_of_a_step(len(rows), ranks=ranks)
+    rows = make_samples(inputs.writer_samples, context_tokens=inputs.context_tokens)
+    ranks = training_rank_count(recipe, settings)
+    samples_per_step = recipe.effective_samples_per_step(len(rows), ranks=ranks)
     job = Job(
         folder=settings.work_dir / "training" / f"reference-{inputs.hash[:16]}",
         base_name=inputs.base.name,
         base_folder=inputs.base.folder,
         ranks=ranks,
-        recipe=recipe.model_copy(update={"samples_per_step": at_once}),
-        because=inputs.because,
+        recipe=recipe.model_copy(update={"samples_per_step": samples_per_step}),
+        recipe_reason=inputs.recipe_reason,
     )
     write_job(job)
-    hand_over_hashes(job, inputs.base)
-    write_rows(job.samples, rows)
-    bundled = {"asset": "bundled_samples", "data_version": inputs.samples}
+    write_weight_hashes(job, inputs.base)
+    write_rows(job.samples_path, rows)
+    bundled = {"asset": "bundled_samples", "data_version": inputs.samples_hash}
     dataset: dict[str, Any] = {
         **bundled,
-        "authors": [hand.name for hand in inputs.hands],
+        "authors": [hand.name for hand in inputs.writer_samples],
         "context_tokens": inputs.context_tokens,
     }
     if recipe.raw_share:
-        write_rows(job.posts, posts_of(inputs.hands))
+        write_rows(job.posts_path, make_posts(inputs.writer_samples))
         dataset["raw"] = {**bundled, "share": recipe.raw_share}
-    output = launcher.run(launched(job, name="reference"))
+    output = launcher.run(build_training_job(job, name="reference"))
     folder = settings.reference_adapters_dir
     folder.mkdir(parents=True, exist_ok=True)
-    described = TrainingDescription(
+    description = TrainingDescription(
         author="",
         training=inputs.hash,
         base=inputs.base,
@@ -233,20 +242,22 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
         code=inputs.code,
         dataset=dataset,
     )
-    published = publish_training(described, job, output, folder)
+    published = publish_training(description, job, output, folder)
     shutil.rmtree(job.folder)
     return published
 
 
-def _remove_others(folder: Path) -> None:
+def _remove_unreferenced(folder: Path) -> None:
     """Remove adapters that no author's file names: of old recipes, old code or removed authors."""
-    named = {json.loads(path.read_text("utf-8"))["checkpoint"] for path in folder.glob("*.json")}
-    for path in folder.glob(f"*/{manifests.FILE}"):
-        if path.parent.name not in named:
+    referenced = {
+        json.loads(path.read_text("utf-8"))["checkpoint"] for path in folder.glob("*.json")
+    }
+    for path in folder.glob(f"*/{manifests.MANIFEST_FILE}"):
+        if path.parent.name not in referenced:
             shutil.rmtree(path.parent)
 
 
-def _handed_in(folder: Path, base: Path, revision: str) -> ReferenceAdapter:
+def _read_configured_adapter(folder: Path, base: Path, revision: str) -> ReferenceAdapter:
     if not (folder / "adapter_config.json").is_file():
         raise TwinError(
             f"read the adapter of other authors in {folder} (TWIN_REFERENCE_ADAPTER)",
@@ -255,4 +266,4 @@ def _handed_in(folder: Path, base: Path, revision: str) -> ReferenceAdapter:
         )
     template = DEFAULT_TEMPLATE.hash
     weights = manifests.checkpoint_hash(folder, base_revision=revision, template=template)
-    return ReferenceAdapter(EvaluatedModel(NAME, weights, base, folder), ())
+    return ReferenceAdapter(EvaluatedModel(MODEL_NAME, weights, base, folder), ())

@@ -22,10 +22,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from twin_assets.checkpoints.job import write_json
 from twin_assets.evaluation.measures.measure import Measurements
-from twin_assets.evaluation.measures.runner import fields_of, measurements_of
+from twin_assets.evaluation.measures.runner import to_fields, from_fields
 from twin_resources.errors import TwinError
 
-SCHEMA = 4
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def evaluation_path(checkpoint_folder: Path, gate_version: str) -> Path:
 
 def write_evaluation(path: Path, evaluation: Evaluation) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    measured = {"measured": fields_of(evaluation.measured)}
-    write_json(path, {"schema": SCHEMA} | asdict(evaluation) | measured)
+    measured = {"measured": to_fields(evaluation.measured)}
+    write_json(path, {"schema": SCHEMA_VERSION} | asdict(evaluation) | measured)
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
@@ -98,16 +98,16 @@ def read_evaluation(path: Path) -> Evaluation | None:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    if document["schema"] > SCHEMA:
+    if document["schema"] > SCHEMA_VERSION:
         raise TwinError(
             f"read {path}",
-            found=f"schema {document['schema']}, this version knows {SCHEMA}",
+            found=f"schema {document['schema']}, this version knows {SCHEMA_VERSION}",
             next_step="update llm-twin",
         )
-    if document.pop("schema") < SCHEMA:
+    if document.pop("schema") < SCHEMA_VERSION:
         return None
     try:
-        measured = measurements_of(document["measured"])
+        measured = from_fields(document["measured"])
         document |= {"measured": measured}
         return TypeAdapter(Evaluation).validate_python(document)
     except ValidationError as error:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from twin_resources.registry.moves import GateClaim, Verdict
     from twin_resources.settings import Settings
 
-INGESTION = "/api/public/otel/v1/traces"
+INGESTION_PATH = "/api/public/otel/v1/traces"
 TIMEOUT_S = 20
 
 
@@ -64,31 +64,31 @@ class SendExperiment(Protocol):
         verdict: Verdict,
         answers: Sequence[SideBySide],
         *,
-        rests_on: str,
-        stated: Sequence[GateClaim] = (),
+        inputs_hash: str,
+        advisory_claims: Sequence[GateClaim] = (),
     ) -> SentExperiment: ...
 
 
-def sender(settings: Settings) -> SendExperiment | None:
+def make_sender(settings: Settings) -> SendExperiment | None:
     """Return a bound `send`, or None if no Langfuse is configured."""
-    return partial(send, settings) if settings.has_real_langfuse else None
+    return partial(send_experiment, settings) if settings.has_real_langfuse else None
 
 
-def send(
+def send_experiment(
     settings: Settings,
     verdict: Verdict,
     answers: Sequence[SideBySide],
     *,
-    rests_on: str,
-    stated: Sequence[GateClaim] = (),
+    inputs_hash: str,
+    advisory_claims: Sequence[GateClaim] = (),
 ) -> SentExperiment:
     """Write one evaluation; a repetition replaces its scores and adds nothing to the dataset.
 
     Args:
         settings: settings that name a Langfuse.
         answers: answers to all held-out questions.
-        rests_on: id of the evaluation; a different one makes new experiments.
-        stated: claims that refuse nothing, sent as scores of the run like the others.
+        inputs_hash: id of the evaluation; a different one makes new experiments.
+        advisory_claims: claims that refuse nothing, sent as scores of the run like the others.
 
     Raises:
         TwinError: Langfuse cannot be reached, refuses, or accepts only a part.
@@ -99,17 +99,17 @@ def send(
     from opentelemetry.sdk.trace import TracerProvider
 
     tried = f"write the evaluation of {verdict.checkpoint[:12]} to {settings.langfuse_host}"
-    watched = _watched_exporter(settings)
+    exporter = _watched_exporter(settings)
     client = Langfuse(
         public_key=settings.langfuse_public_key,
         secret_key=settings.langfuse_secret_key,
         base_url=settings.langfuse_host.rstrip("/"),
         timeout=TIMEOUT_S,
         tracer_provider=TracerProvider(),  # separates these spans from everybody else's
-        span_exporter=watched,
+        span_exporter=exporter,
     )
     try:
-        runs = _runs(client, verdict, answers, rests_on=rests_on)
+        runs = _run_experiments(client, verdict, answers, inputs_hash=inputs_hash)
     except (ApiError, HTTPError, ValueError) as error:  # ValueError: an answer of another shape
         raise TwinError(
             tried,
@@ -118,20 +118,20 @@ def send(
         ) from error
     finally:
         client.shutdown()
-    if watched.lost:
+    if exporter.lost:
         raise TwinError(
             tried,
-            found=f"{watched.lost} of {watched.lost + watched.taken} spans were not taken",
+            found=f"{exporter.lost} of {exporter.lost + exporter.taken} spans were not taken",
             next_step="look into its log; the verdict stands without",
         )
     with LangfuseClient.from_settings(settings) as scores:
-        for claim in (*verdict.claims, *stated):
-            _score(scores, claim, experiment=runs.experiments["candidate"])
+        for claim in (*verdict.claims, *advisory_claims):
+            _post_scores(scores, claim, experiment=runs.experiments["candidate"])
     return runs
 
 
-def _runs(
-    client: Any, verdict: Verdict, answers: Sequence[SideBySide], *, rests_on: str
+def _run_experiments(
+    client: Any, verdict: Verdict, answers: Sequence[SideBySide], *, inputs_hash: str
 ) -> SentExperiment:
     name = held_out_dataset(verdict.author)
     client.create_dataset(
@@ -162,12 +162,12 @@ def _runs(
     url = ""
     for writer, texts in outputs.items():
         model = verdict.checkpoint[:12] if writer == "candidate" else "base model"
-        ran = client.run_experiment(
+        result = client.run_experiment(
             name=verdict.gate_version,
-            run_name=f"{verdict.gate_version} {model} {rests_on[:8]}",
+            run_name=f"{verdict.gate_version} {model} {inputs_hash[:8]}",
             data=items,
-            task=_recalled(texts),
-            experiment_id=digest("experiment", verdict.author, writer, rests_on),
+            task=_make_task(texts),
+            experiment_id=digest("experiment", verdict.author, writer, inputs_hash),
             metadata={
                 "twin.author": verdict.author,
                 "checkpoint": verdict.checkpoint,
@@ -175,18 +175,18 @@ def _runs(
                 "verdict": verdict.outcome,
             },
         )
-        if len(ran.item_results) != len(items):
+        if len(result.item_results) != len(items):
             raise TwinError(
                 f"write the answers of {model} to Langfuse",
-                found=f"{len(ran.item_results)} of {len(items)} were recorded",
+                found=f"{len(result.item_results)} of {len(items)} were recorded",
                 next_step="look into this run's log; the verdict stands without",
             )
-        experiments[writer] = str(ran.experiment_id)
-        url = url or str(ran.experiment_url or "")
+        experiments[writer] = str(result.experiment_id)
+        url = url or str(result.experiment_url or "")
     return SentExperiment(name, len(items), experiments, url)
 
 
-def _recalled(texts: Mapping[str, str]) -> Any:
+def _make_task(texts: Mapping[str, str]) -> Any:
     """Return the task of a run, which repeats the gate's answer without asking again."""
 
     def task(*, item: Any, **_: Any) -> str:
@@ -195,7 +195,7 @@ def _recalled(texts: Mapping[str, str]) -> Any:
     return task
 
 
-def _score(client: LangfuseClient, claim: GateClaim, *, experiment: str) -> None:
+def _post_scores(client: LangfuseClient, claim: GateClaim, *, experiment: str) -> None:
     """Post whether one claim is met, and its number if it has one. An undecided claim gets no score
     for being met."""
     about: dict[str, Any] = {"experiment_id": experiment, "comment": claim.detail}
@@ -212,19 +212,19 @@ def _watched_exporter(settings: Settings) -> Any:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-    class Watched(SpanExporter):
+    class CountingExporter(SpanExporter):
         """Counts accepted and rejected spans."""
 
         def __init__(self, inner: SpanExporter) -> None:
             self._inner = inner
-            self.taken = self.lost = 0
+            self.accepted_count = self.rejected_count = 0
 
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
             result = self._inner.export(spans)
             if result is SpanExportResult.SUCCESS:
-                self.taken += len(spans)
+                self.accepted_count += len(spans)
             else:
-                self.lost += len(spans)
+                self.rejected_count += len(spans)
             return result
 
         def shutdown(self) -> None:
@@ -234,9 +234,9 @@ def _watched_exporter(settings: Settings) -> Any:
             return self._inner.force_flush(timeout_millis)
 
     keys = f"{settings.langfuse_public_key}:{settings.langfuse_secret_key}"
-    return Watched(
+    return CountingExporter(
         OTLPSpanExporter(
-            endpoint=settings.langfuse_host.rstrip("/") + INGESTION,
+            endpoint=settings.langfuse_host.rstrip("/") + INGESTION_PATH,
             headers={
                 "Authorization": "Basic " + base64.b64encode(keys.encode()).decode(),
                 "x-langfuse-ingestion-version": "4",

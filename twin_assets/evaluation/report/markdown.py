@@ -22,16 +22,16 @@ from twin_assets.evaluation import gate
 from twin_assets.evaluation.measures import held_out_perplexity, visible_voice
 from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySide
 from twin_assets.evaluation.report.plots import TITLE, voice_plot
-from twin_resources.quality.judges.voice_shown import FILE, PICTURE, write_voice_shown
+from twin_resources.quality.judges.voice_shown import FILE, PICTURE, write_voice_figures
 from twin_resources.registry.moves import GateClaim, Verdict
 
-SHOWN = 6  # answers beside the base model's and the author's
-WORDS = {True: "yes", False: "no", None: "not decided"}
-STATED = {True: "yes", False: "no, which refuses nothing", None: "not decided"}
+MAX_ANSWERS_SHOWN = 6  # answers beside the base model's and the author's
+OUTCOME_WORDS = {True: "yes", False: "no", None: "not decided"}
+ADVISORY_WORDS = {True: "yes", False: "no, which refuses nothing", None: "not decided"}
 
 
 def write_report(
-    path: Path, evaluation: Evaluation, verdict: Verdict, shown: Sequence[SideBySide]
+    path: Path, evaluation: Evaluation, verdict: Verdict, answer_rows: Sequence[SideBySide]
 ) -> None:
     """Write the report, its plot, and the answers side by side.
 
@@ -39,24 +39,24 @@ def write_report(
         path: path of the Markdown file; the others are beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    seen = evaluation.measured.of(visible_voice.MEASURE)
-    if seen is not None:
+    voice = evaluation.measured.get(visible_voice.MEASURE)
+    if voice is not None:
         # page and command read these two, whatever the gate's version
-        path.with_name(PICTURE).write_text(voice_plot(seen), encoding="utf-8")
-        write_voice_shown(
+        path.with_name(PICTURE).write_text(voice_plot(voice), encoding="utf-8")
+        write_voice_figures(
             path.with_name(FILE),
-            seen,
+            voice,
             author=verdict.author,
             checkpoint=evaluation.checkpoint,
         )
     answers = answers_path(path)
-    if shown:
-        answers.write_text(side_by_side(shown[:SHOWN]), encoding="utf-8")
+    if answer_rows:
+        answers.write_text(render_side_by_side(answer_rows[:MAX_ANSWERS_SHOWN]), encoding="utf-8")
     else:
         answers.unlink(missing_ok=True)  # left by an earlier evaluation of this checkpoint
-    linked = answers.name if shown else ""
-    plot = PICTURE if seen is not None else ""
-    path.write_text(report(evaluation, verdict, plot=plot, answers=linked), encoding="utf-8")
+    linked = answers.name if answer_rows else ""
+    plot = PICTURE if voice is not None else ""
+    path.write_text(render_report(evaluation, verdict, plot=plot, answers=linked), encoding="utf-8")
 
 
 def report_for_event_log(evaluation: Evaluation, verdict: Verdict) -> str:
@@ -65,11 +65,11 @@ def report_for_event_log(evaluation: Evaluation, verdict: Verdict) -> str:
     It is made only from the record, which holds no text of a post, because the event log is
     permanent.
     """
-    seen = evaluation.measured.of(visible_voice.MEASURE)
-    if seen is None:
-        return report(evaluation, verdict)
-    picture = base64.b64encode(voice_plot(seen).encode()).decode()
-    return report(evaluation, verdict, plot=f"data:image/svg+xml;base64,{picture}")
+    voice = evaluation.measured.get(visible_voice.MEASURE)
+    if voice is None:
+        return render_report(evaluation, verdict)
+    picture = base64.b64encode(voice_plot(voice).encode()).decode()
+    return render_report(evaluation, verdict, plot=f"data:image/svg+xml;base64,{picture}")
 
 
 def answers_path(report_path: Path) -> Path:
@@ -77,7 +77,7 @@ def answers_path(report_path: Path) -> Path:
     return report_path.with_name(f"{report_path.stem}-answers.md")
 
 
-def report(
+def render_report(
     evaluation: Evaluation,
     verdict: Verdict,
     *,
@@ -95,17 +95,20 @@ def report(
         f"# Evaluation of {evaluation.checkpoint[:12]} of {verdict.author}",
         "",
         f"Verdict of {verdict.gate_version}: **{verdict.outcome.replace('_', ' ')}** "
-        f"({verdict.created_at}). {_forms(verdict)}",
+        f"({verdict.created_at}). {_released_forms(verdict)}",
         "",
         *_claims("claim", verdict.claims),
     ]
-    if not gate.is_whole(verdict.claims):
+    if not gate.is_full_gate(verdict.claims):
         lines += [
             "",
             "The gate's first part, by which a first model is released. The rest follows.",
         ]
-    elif advisory := gate.stated(measured):
-        lines += ["", *_claims("stated only, for a small base model", advisory, words=STATED)]
+    elif advisory := gate.advisory_claims(measured):
+        lines += [
+            "",
+            *_claims("stated only, for a small base model", advisory, words=ADVISORY_WORDS),
+        ]
     if plot:
         lines += ["", f"![{TITLE}]({plot})"]
     if answers:
@@ -113,30 +116,30 @@ def report(
     return "\n".join([*lines, "", *_details(evaluation), ""])
 
 
-def _forms(verdict: Verdict) -> str:
+def _released_forms(verdict: Verdict) -> str:
     if verdict.outcome != "passed":
         return "Released for nothing."
-    return f"Released for {verdict.prose.in_words}."
+    return f"Released for {verdict.prose_release.description}."
 
 
-def side_by_side(shown: Sequence[SideBySide]) -> str:
+def render_side_by_side(answer_rows: Sequence[SideBySide]) -> str:
     """Return answers of candidate and base beside the author's own."""
     lines = ["# Answers to held-out questions", ""]
-    for one in shown:
+    for row in answer_rows:
         lines += [
-            f"## {_line(one.question)}",
+            f"## {_single_line(row.question)}",
             "",
-            f"Sample `{one.sample_id}`, document `{one.document_id}`, chunk `{one.chunk_id}`.",
+            f"Sample `{row.sample_id}`, document `{row.document_id}`, chunk `{row.chunk_id}`.",
             "",
         ]
-        base = "(not asked again: its scores were known)" if one.base is None else one.base
-        for who, text in (("author", one.author), ("candidate", one.candidate), ("base", base)):
-            lines += [f"**{who}**", "", *(f"> {line}" for line in text.splitlines() or [""]), ""]
+        base = "(not asked again: its scores were known)" if row.base is None else row.base
+        for writer, text in (("author", row.author), ("candidate", row.candidate), ("base", base)):
+            lines += [f"**{writer}**", "", *(f"> {line}" for line in text.splitlines() or [""]), ""]
     return "\n".join(lines)
 
 
 def _claims(
-    title: str, claims: Sequence[GateClaim], *, words: Mapping[bool | None, str] = WORDS
+    title: str, claims: Sequence[GateClaim], *, words: Mapping[bool | None, str] = OUTCOME_WORDS
 ) -> list[str]:
     return [
         f"| {title} | met | found |",
@@ -148,7 +151,7 @@ def _claims(
 def _details(evaluation: Evaluation) -> list[str]:
     parity = ", ".join(f"{name} {value:g}" for name, value in evaluation.parity.items())
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in evaluation.seconds.items())
-    held_out = evaluation.measured.of(held_out_perplexity.MEASURE)
+    held_out = evaluation.measured.get(held_out_perplexity.MEASURE)
     passages = 0 if held_out is None else held_out.passages
     refused = ", ".join(f"`{name}`" for name in evaluation.refused_early)
     early = [f"- Refused by {refused} before any question; what it was asked is for this report."]
@@ -162,5 +165,5 @@ def _details(evaluation: Evaluation) -> list[str]:
     ]
 
 
-def _line(text: str) -> str:
+def _single_line(text: str) -> str:
     return " ".join(text.split())

@@ -10,22 +10,22 @@ from __future__ import annotations
 import io
 from typing import Any, cast
 
-from twin_resources.quality.judges.voice_shown import VoiceShown
+from twin_resources.quality.judges.voice_shown import VoiceFigures
 
 TITLE = "The voice, seen: the author, the base model, the tuned one"
 COLOURS = {"author": "#1f3a5f", "base": "#b8c2cc", "tuned": "#c8791e"}
 
 
-def voice_plot(shown: VoiceShown) -> str:
+def voice_plot(voice: VoiceFigures) -> str:
     """Draw a bar chart for each habit, with three bars per trait."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     columns = 2
-    rows = -(-len(shown.habits) // columns)
+    rows = -(-len(voice.habits) // columns)
     figure: Any = Figure(figsize=(9.0, 3.4 * rows), layout="constrained")
-    for place, habit in enumerate(shown.habits):
-        axes: Any = figure.add_subplot(rows, columns, place + 1)
+    for index, habit in enumerate(voice.habits):
+        axes: Any = figure.add_subplot(rows, columns, index + 1)
         for turn, (writer, colour) in enumerate(COLOURS.items()):
             axes.barh(
                 [row + 0.27 * (turn - 1) for row in range(len(habit.traits))],
@@ -39,9 +39,9 @@ def voice_plot(shown: VoiceShown) -> str:
         axes.set_title(f"{habit.name}, {habit.unit}", fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(axis="x", alpha=0.3)
-        if place == 0:
+        if index == 0:
             axes.legend(fontsize=8)
-    figure.suptitle(f"{TITLE}\n{shown.verdict}", fontsize=10)
+    figure.suptitle(f"{TITLE}\n{voice.verdict}", fontsize=10)
     # letters stay text: as outlines a plot takes 30 KB, and the event log keeps it
     stream, settings = io.StringIO(), cast("Any", mpl)
     with settings.rc_context({"svg.fonttype": "none"}):

@@ -22,22 +22,27 @@ from types import TracebackType
 from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.served.served_answers import (
     ANSWER_TOKENS,
-    OF_BOTH,
-    OF_SERVED,
+    BOTH_PART,
+    SERVED_PART,
     PARITY_TOKENS,
-    WORTH_A_SERVER,
+    MIN_ANSWERS_FOR_SERVER,
     CandidateAnswers,
     PromptAnswers,
     PromptSet,
 )
 from twin_resources.authors import FREQUENCY_PENALTY
-from twin_resources.models.serving.model_server_process import servers_at_once
+from twin_resources.models.serving.model_server_process import max_concurrent_servers
 from twin_resources.models.serving.running_server import RunningServer
-from twin_resources.models.serving.served_model import Prompt, PromptQueue, Serve, ServedAnswer
+from twin_resources.models.serving.served_model import (
+    Prompt,
+    PromptQueue,
+    StartServer,
+    ServedAnswer,
+)
 
 # the second servers start only if there is enough work for them
-CANDIDATE, HELPER = "candidate", "candidate, beside"
-BASE, BESIDE = "base", "base, beside"
+CANDIDATE, SECOND_CANDIDATE = "candidate", "candidate, beside"
+BASE, SECOND_BASE = "base", "base, beside"
 
 
 class AnswerBatches:
@@ -48,14 +53,24 @@ class AnswerBatches:
     """
 
     def __init__(
-        self, prompts: PromptSet, *, serve: Serve, serve_base: Serve, progress: ProgressLines
+        self,
+        prompts: PromptSet,
+        *,
+        serve: StartServer,
+        serve_base: StartServer,
+        progress: ProgressLines,
     ) -> None:
         self.candidate: dict[int, ServedAnswer] = {}
         self.base: dict[int, str] = {}
-        self._asked = prompts
-        self._serve = {CANDIDATE: serve, HELPER: serve, BASE: serve_base, BESIDE: serve_base}
+        self._prompts = prompts
+        self._serve = {
+            CANDIDATE: serve,
+            SECOND_CANDIDATE: serve,
+            BASE: serve_base,
+            SECOND_BASE: serve_base,
+        }
         self._progress = progress
-        self._open = {name: ExitStack() for name in self._serve}
+        self._exit_stacks = {name: ExitStack() for name in self._serve}
         self._running: dict[str, RunningServer] = {}
 
     def __enter__(self) -> AnswerBatches:
@@ -67,8 +82,8 @@ class AnswerBatches:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._open[CANDIDATE]:
-            self._end(HELPER, BASE, BESIDE)
+        with self._exit_stacks[CANDIDATE]:
+            self._stop_servers(SECOND_CANDIDATE, BASE, SECOND_BASE)
         self._running.clear()
 
     @property
@@ -76,103 +91,113 @@ class AnswerBatches:
         """Answers so far."""
         return PromptAnswers(self.candidate, self.base)
 
-    def ask(self, positions: Sequence[int], *, of_base: Sequence[int] = ()) -> None:
+    def ask(self, positions: Sequence[int], *, base_positions: Sequence[int] = ()) -> None:
         """Ask one batch; a server uses half of the cores, and candidate and base have one each.
 
         Args:
-            of_base: positions for the base; if empty, its servers stop.
+            base_positions: positions for the base; if empty, its servers stop.
 
         Raises:
             TwinError: one of them cannot be served, or does not answer as required.
         """
-        below_posts = frozenset(self._asked.with_posts)
+        below_posts = frozenset(self._prompts.with_posts)
         [first, then] = [
-            [at for at in of_base if (at in below_posts) is below] for below in (True, False)
+            [at for at in base_positions if (at in below_posts) is below] for below in (True, False)
         ]
-        mine, posts, plain = self._queue(positions), self._queue(first), self._queue(then)
-        if of_base:
-            self._end(HELPER)
-            _run(
-                lambda: self._by_candidate(mine, plain),
-                lambda: self._by_base(posts, plain),
+        candidate_queue, posts_queue, plain_queue = (
+            self._make_queue(positions),
+            self._make_queue(first),
+            self._make_queue(then),
+        )
+        if base_positions:
+            self._stop_servers(SECOND_CANDIDATE)
+            _run_parallel(
+                lambda: self._by_candidate(candidate_queue, plain_queue),
+                lambda: self._by_base(posts_queue, plain_queue),
             )
         else:
-            self._end(BASE, BESIDE)
-            self._by_candidate_alone(mine)
-        self.candidate |= dict(zip(positions, mine.asked(), strict=True))
-        for asked, queue in ((first, posts), (then, plain)):
-            self.base |= {at: one.text for at, one in zip(asked, queue.asked(), strict=True)}
+            self._stop_servers(BASE, SECOND_BASE)
+            self._by_candidate_alone(candidate_queue)
+        self.candidate |= dict(zip(positions, candidate_queue.answers_of_turn(), strict=True))
+        for asked, queue in ((first, posts_queue), (then, plain_queue)):
+            self.base |= {
+                at: one.text for at, one in zip(asked, queue.answers_of_turn(), strict=True)
+            }
 
     def ask_twice(self, prompts: Sequence[Prompt]) -> CandidateAnswers:
         """Ask the candidate each prompt twice at once, so the second answer uses the first's cache.
 
         These prompts are not in the list for all measures.
         """
-        self._end(BASE, BESIDE)
+        self._stop_servers(BASE, SECOND_BASE)
         queue = PromptQueue(
             prompts,
-            tokens=(ANSWER_TOKENS, PARITY_TOKENS),
+            max_tokens=(ANSWER_TOKENS, PARITY_TOKENS),
             frequency_penalty=FREQUENCY_PENALTY,
-            advance=self._progress.of(OF_SERVED),
+            on_answer=self._progress.step_recorder(SERVED_PART),
         )
         self._by_candidate_alone(queue)
         return CandidateAnswers(
-            [list(prompt) for prompt in prompts], queue.asked(0), queue.asked(1)
+            [list(prompt) for prompt in prompts], queue.answers_of_turn(0), queue.answers_of_turn(1)
         )
 
-    def _by_candidate_alone(self, mine: PromptQueue) -> None:
-        if mine.left:
-            names = [CANDIDATE, HELPER] if self._is_worth(HELPER, mine) else [CANDIDATE]
-            _run(*(lambda name=name: self._work(mine, name) for name in names))
+    def _by_candidate_alone(self, queue: PromptQueue) -> None:
+        if queue.remaining:
+            names = (
+                [CANDIDATE, SECOND_CANDIDATE]
+                if self._should_run_server(SECOND_CANDIDATE, queue)
+                else [CANDIDATE]
+            )
+            _run_parallel(*(lambda name=name: self._process_queue(queue, name) for name in names))
 
-    def _by_candidate(self, mine: PromptQueue, plain: PromptQueue) -> None:
+    def _by_candidate(self, candidate_queue: PromptQueue, plain: PromptQueue) -> None:
         """Ask the candidate its questions, then the base its plain ones on the same core."""
-        if mine.left:
-            self._work(mine, CANDIDATE)
-        if plain.left and self._is_worth(BESIDE, plain):
-            self._work(plain, BESIDE)
+        if candidate_queue.remaining:
+            self._process_queue(candidate_queue, CANDIDATE)
+        if plain.remaining and self._should_run_server(SECOND_BASE, plain):
+            self._process_queue(plain, SECOND_BASE)
 
     def _by_base(self, posts: PromptQueue, plain: PromptQueue) -> None:
-        if not posts.left:
-            if plain.left:
-                self._work(plain, BASE)
+        if not posts.remaining:
+            if plain.remaining:
+                self._process_queue(plain, BASE)
             return
-        server = self._server(BASE)
-        _run(
-            lambda: posts.work_off(server, at_once=1, slot=0),
-            lambda: plain.work_off(server, at_once=1, slot=1),
+        server = self._get_server(BASE)
+        _run_parallel(
+            lambda: posts.answer_with(server, max_concurrent=1, slot=0),
+            lambda: plain.answer_with(server, max_concurrent=1, slot=1),
         )
 
-    def _is_worth(self, name: str, queue: PromptQueue) -> bool:
+    def _should_run_server(self, name: str, queue: PromptQueue) -> bool:
         """Return whether a second server helps with the rest: it runs, or has enough to do."""
-        enough = queue.left >= WORTH_A_SERVER and servers_at_once() > 1
+        enough = queue.remaining >= MIN_ANSWERS_FOR_SERVER and max_concurrent_servers() > 1
         return enough or name in self._running
 
-    def _end(self, *names: str) -> None:
+    def _stop_servers(self, *names: str) -> None:
         with ExitStack() as ending:
             for name in names:
                 self._running.pop(name, None)
-                ending.push(self._open[name].pop_all())
+                ending.push(self._exit_stacks[name].pop_all())
 
-    def _work(self, queue: PromptQueue, who: str) -> None:
-        queue.work_off(self._server(who))
+    def _process_queue(self, queue: PromptQueue, name: str) -> None:
+        queue.answer_with(self._get_server(name))
 
-    def _server(self, who: str) -> RunningServer:
-        if who not in self._running:
-            self._running[who] = self._open[who].enter_context(self._serve[who]())
-        return self._running[who]
+    def _get_server(self, name: str) -> RunningServer:
+        if name not in self._running:
+            self._running[name] = self._exit_stacks[name].enter_context(self._serve[name]())
+        return self._running[name]
 
-    def _queue(self, positions: Sequence[int]) -> PromptQueue:
+    def _make_queue(self, positions: Sequence[int]) -> PromptQueue:
         return PromptQueue(
-            [self._asked.prompts[at] for at in positions],
-            tokens=[ANSWER_TOKENS],
+            [self._prompts.prompts[at] for at in positions],
+            max_tokens=[ANSWER_TOKENS],
             frequency_penalty=FREQUENCY_PENALTY,
-            advance=self._progress.of(OF_BOTH),
+            on_answer=self._progress.step_recorder(BOTH_PART),
         )
 
 
-def _run(*work: Callable[[], None]) -> None:
+def _run_parallel(*work: Callable[[], None]) -> None:
     """Run work side by side; raise the first error once all have ended."""
     with ThreadPoolExecutor(len(work)) as pool:
-        for done in [pool.submit(one) for one in work]:
-            done.result()
+        for future in [pool.submit(one) for one in work]:
+            future.result()

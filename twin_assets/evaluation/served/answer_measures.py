@@ -26,9 +26,9 @@ class Judges:
     Attributes:
         voice: judge that separates the author from other people and the base.
         voice_people: judge that separates the author from other people only.
-        of_sentences: loads the judge of single sentences, which may be a model that a person
+        load_sentence_judge: loads the judge of single sentences, which may be a model that a person
             names; None if nothing judges them.
-        of_gateway: the gateway's judge of sentences, if it differs from the gate's.
+        gateway_sentence_judge: the gateway's judge of sentences, if it differs from the gate's.
     """
 
     support: SupportJudge
@@ -37,8 +37,8 @@ class Judges:
     voice_people: VoiceJudge | None
     topic_why_not: str = ""
     voice_why_not: str = ""
-    of_sentences: Callable[[], SentenceJudge] | None = None
-    of_gateway: SentenceJudge | None = None
+    load_sentence_judge: Callable[[], SentenceJudge] | None = None
+    gateway_sentence_judge: SentenceJudge | None = None
 
     def voices(self) -> dict[str, VoiceJudge]:
         """Return the voice judges that exist, by the names of their stored scores of the base."""
@@ -46,7 +46,7 @@ class Judges:
         return {name: judge for name, judge in named.items() if judge is not None}
 
 
-def answers_to(
+def to_judged_answers(
     prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
 ) -> list[JudgedAnswer]:
     """Return texts as answers to the held-out questions at these positions, with passages."""
@@ -56,24 +56,24 @@ def answers_to(
     ]
 
 
-def scored(
+def score_answers(
     judge: Judge, prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
 ) -> list[float]:
     """Return a judge's scores of texts as answers at these positions."""
-    return judge.score_all(answers_to(prompts, positions, texts))
+    return judge.score_all(to_judged_answers(prompts, positions, texts))
 
 
-def with_passages(prompts: PromptSet) -> list[int]:
+def positions_with_passages(prompts: PromptSet) -> list[int]:
     """Return positions of held-out prompts that show passages."""
     return [at for at in prompts.held_out if prompts.passages[at]]
 
 
-def base_of_same(prompts: PromptSet, answers: PromptAnswers) -> list[str] | None:
+def base_answers_if_complete(prompts: PromptSet, answers: PromptAnswers) -> list[str] | None:
     """Return the base's answers to all held-out questions, or None if some were not requested."""
     base = [answers.base[at] for at in prompts.held_out if at in answers.base]
     return base if len(base) == len(prompts.held_out) else None
 
 
-def shown_prompt(prompt: Sequence[dict[str, str]]) -> str:
+def prompt_text(prompt: Sequence[dict[str, str]]) -> str:
     """Return the whole text of a prompt."""
     return "\n".join(message["content"] for message in prompt)

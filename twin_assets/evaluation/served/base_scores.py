@@ -24,18 +24,18 @@ class BaseScores:
     """Scores of one base model for one list of prompts.
 
     Attributes:
-        told: inputs that decide an answer besides its prompt: the model's revision, the server,
+        key_inputs: inputs that decide an answer besides its prompt: the model's revision, the server,
             the number of tokens.
     """
 
-    kept: MeasurementCache
-    told: Sequence[str | int | float]
+    cache: MeasurementCache
+    key_inputs: Sequence[str | int | float]
     prompts: Sequence[list[Any]] = field(repr=False)
 
     def __post_init__(self) -> None:
-        self._names: dict[str, tuple[Sequence[int], list[str]]] = {}
+        self._announced: dict[str, tuple[Sequence[int], list[str]]] = {}
 
-    def want(self, measure: str, revision: str, positions: Sequence[int]) -> None:
+    def announce(self, measure: str, revision: str, positions: Sequence[int]) -> None:
         """Announce a measure of the answers at some positions.
 
         Args:
@@ -43,23 +43,23 @@ class BaseScores:
             revision: changes whenever a score could.
         """
         names = [
-            digest("base answer", measure, revision, *self.told, self.prompts[position])
+            digest("base answer", measure, revision, *self.key_inputs, self.prompts[position])
             for position in positions
         ]
-        self._names[measure] = (positions, names)
+        self._announced[measure] = (positions, names)
 
-    def are_wanted(self, measure: str) -> bool:
+    def is_announced(self, measure: str) -> bool:
         """Return whether a measure of the answers was announced."""
-        return measure in self._names
+        return measure in self._announced
 
     def missing(self) -> list[int]:
         """Return positions of the answers that the base must be asked for."""
         missing: set[int] = set()
-        for positions, names in self._names.values():
-            missing |= {positions[at] for at in self.kept.unknown(names)}
+        for positions, names in self._announced.values():
+            missing |= {positions[at] for at in self.cache.find_missing(names)}
         return sorted(missing)
 
-    def scores(
+    def get_scores(
         self,
         measure: str,
         answers: Mapping[int, str],
@@ -71,10 +71,10 @@ class BaseScores:
             answers: at least the answers at `missing`.
             score: function from positions and answers of unknown scores to those scores.
         """
-        positions, names = self._names[measure]
+        positions, names = self._announced[measure]
 
         def compute(missing: list[int]) -> Sequence[float]:
-            places = [positions[at] for at in missing]
-            return score(places, [answers[place] for place in places])
+            answer_positions = [positions[at] for at in missing]
+            return score(answer_positions, [answers[place] for place in answer_positions])
 
-        return self.kept.of(names, compute)
+        return self.cache.get_or_compute(names, compute)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 CHECKS_VERSION = "instructions-1"  # increases when a check gives other results
-INSTRUCTIONS = Path(__file__).with_name("checked_instructions.json")
+INSTRUCTIONS_FILE = Path(__file__).with_name("checked_instructions.json")
 _BULLET = re.compile(r"\s*[-*•]\s+\S")
 _NUMBERED = re.compile(r"\s*(\d+)[.)]\s+\S")
 _SENTENCE_END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)")
@@ -45,9 +45,11 @@ class CheckedInstruction:
 
 
 @cache
-def checked_instructions() -> tuple[CheckedInstruction, ...]:
+def read_checked_instructions() -> tuple[CheckedInstruction, ...]:
     """Return all instructions, in the order of the file."""
-    return tuple(CheckedInstruction(**one) for one in json.loads(INSTRUCTIONS.read_text("utf-8")))
+    return tuple(
+        CheckedInstruction(**one) for one in json.loads(INSTRUCTIONS_FILE.read_text("utf-8"))
+    )
 
 
 def follows(instruction: CheckedInstruction, answer: str) -> bool:
@@ -60,67 +62,70 @@ def _lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
-def _bullets(text: str, wanted: int) -> bool:
+def _has_bullets(text: str, expected_count: int) -> bool:
     lines = _lines(text)
-    return len(lines) == wanted and all(_BULLET.match(line) for line in lines)
+    return len(lines) == expected_count and all(_BULLET.match(line) for line in lines)
 
 
-def _numbered(text: str, wanted: int) -> bool:
+def _is_numbered_list(text: str, expected_count: int) -> bool:
     found = [_NUMBERED.match(line) for line in _lines(text)]
-    return [int(one[1]) if one else 0 for one in found] == list(range(1, wanted + 1))
+    return [int(one[1]) if one else 0 for one in found] == list(range(1, expected_count + 1))
 
 
-def _json(text: str, wanted: list[str]) -> bool:
+def _has_json_keys(text: str, expected_keys: list[str]) -> bool:
     try:
         found: Any = json.loads(text)
     except ValueError:
         return False
-    return isinstance(found, dict) and set(wanted) == set(found)  # pyright: ignore[reportUnknownArgumentType]
+    return isinstance(found, dict) and set(expected_keys) == set(found)  # pyright: ignore[reportUnknownArgumentType]
 
 
-def _sentences(text: str, wanted: int) -> bool:
+def _has_sentence_count(text: str, expected_count: int) -> bool:
     ends = [one.end() for one in _SENTENCE_END.finditer(text)]
     # text after the last end is a truncated sentence, or one without an end
-    return len(ends) == wanted and ends[-1] == len(text)
+    return len(ends) == expected_count and ends[-1] == len(text)
 
 
-def _no_comma(text: str, _wanted: None) -> bool:
+def _has_no_comma(text: str, _wanted: None) -> bool:
     return "," not in text and len(_WORD.findall(text)) > 2  # short answers need no comma
 
 
-def _cased(text: str, of: Callable[[str], str]) -> bool:
-    return of(text) == text and any(one.isalpha() for one in text)
+def _is_cased(text: str, change_case: Callable[[str], str]) -> bool:
+    return change_case(text) == text and any(one.isalpha() for one in text)
 
 
-def _items(text: str, wanted: int) -> bool:
+def _has_items(text: str, expected_count: int) -> bool:
     parts = text.rstrip(".").split(",")
     short = all(1 <= len(_WORD.findall(part)) <= 2 for part in parts)
-    return len(_lines(text)) == 1 and len(parts) == wanted and short
+    return len(_lines(text)) == 1 and len(parts) == expected_count and short
 
 
-def _quoted(text: str, _wanted: None) -> bool:
+def _is_quoted(text: str, _wanted: None) -> bool:
     plain = text.replace("“", '"').replace("”", '"')
     return len(plain) > 2 and plain[0] == plain[-1] == '"' and '"' not in plain[1:-1]
 
 
-def _mentions(text: str, wanted: list[str]) -> bool:
-    return set(wanted) <= {word.lower() for word in _WORD.findall(text)} and len(_lines(text)) == 1
+def _mentions(text: str, expected_words: list[str]) -> bool:
+    return (
+        set(expected_words) <= {word.lower() for word in _WORD.findall(text)}
+        and len(_lines(text)) == 1
+    )
 
 
 CHECKS: Mapping[str, Callable[[str, Any], bool]] = {
-    "bullets": _bullets,
-    "numbered": _numbered,
-    "json": _json,
+    "bullets": _has_bullets,
+    "numbered": _is_numbered_list,
+    "json": _has_json_keys,
     "words": lambda text, wanted: len(_WORD.findall(text)) == wanted,
     "number": lambda text, _wanted: bool(re.fullmatch(r"\d+\.?", text)),
-    "no_comma": _no_comma,
-    "sentences": _sentences,
+    "no_comma": _has_no_comma,
+    "sentences": _has_sentence_count,
     "starts_with": lambda text, wanted: bool(re.match(rf"{re.escape(wanted)}(?!\w)", text)),
     "ends_with": lambda text, wanted: text.endswith(wanted),
-    "uppercase": lambda text, _wanted: _cased(text, str.upper),
-    "lowercase": lambda text, _wanted: _cased(text, str.lower),
+    "uppercase": lambda text, _wanted: _is_cased(text, str.upper),
+    "lowercase": lambda text, _wanted: _is_cased(text, str.lower),
     "one_of": lambda text, wanted: text.lower().rstrip(".").strip("\"'") in wanted,
-    "items": _items,
-    "quoted": _quoted,
+    "items": _has_items,
+    "quoted": _is_quoted,
     "mentions": _mentions,
 }

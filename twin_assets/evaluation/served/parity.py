@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from twin_assets.checkpoints.samples import stripped
+from twin_assets.checkpoints.samples import strip_messages
 from twin_assets.evaluation.likelihood.output_head import OutputHead
-from twin_assets.evaluation.statistics.bootstrap import Interval, of_means
+from twin_assets.evaluation.statistics.bootstrap import Interval, interval_of_means
 from twin_resources.models.serving.served_model import ServedAnswer
-from twin_resources.prompt.control_marks import marks_of_tokenizer
+from twin_resources.prompt.control_marks import marks_from_tokenizer
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Parity:
     by_prompt: tuple[float, ...] = ()
     precision: str = "f16"
 
-    def numbers(self) -> dict[str, float]:
+    def to_numbers(self) -> dict[str, float]:
         """Return the stored numbers by name, with the interval if there is one."""
         numbers: dict[str, float] = {
             name: value
@@ -64,7 +64,7 @@ class Parity:
         return numbers
 
 
-class Reference:
+class ReferenceModel:
     """The base model with its PEFT adapter, unmerged, in fp32."""
 
     def __init__(self, base_folder: Path, adapter_folder: Path | None) -> None:
@@ -72,7 +72,7 @@ class Reference:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self._tokenizer: Any = AutoTokenizer.from_pretrained(base_folder)
-        self._marks = marks_of_tokenizer(self._tokenizer)
+        self._marks = marks_from_tokenizer(self._tokenizer)
         model: Any = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
         if adapter_folder is not None:
             from peft import PeftModel
@@ -86,36 +86,36 @@ class Reference:
         self,
         prompt: Sequence[Mapping[str, str]],
         tokens: Sequence[int],
-        reported: Sequence[Collection[int]],
+        requested_tokens: Sequence[Collection[int]],
     ) -> list[dict[int, float]]:
         """Return the reference's values for each position.
 
         Args:
             tokens: the answer that follows the prompt.
-            reported: ids with a requested log-probability, for each position of the answer.
+            requested_tokens: ids with a requested log-probability, for each position of the answer.
         """
         import torch
 
         if not tokens:
             return []
-        before = self._tokenizer.apply_chat_template(
-            stripped(prompt, self._marks),
+        prompt_tokens = self._tokenizer.apply_chat_template(
+            strip_messages(prompt, self._marks),
             tokenize=True,
             add_generation_prompt=True,
             return_dict=False,
         )
-        inputs = torch.tensor([[*before, *tokens[:-1]]], device=self._model.device)
+        inputs = torch.tensor([[*prompt_tokens, *tokens[:-1]]], device=self._model.device)
         with torch.inference_mode():
             hidden = self._model.base_model(input_ids=inputs).last_hidden_state
-            values = self._head.logits(hidden[0, len(before) - 1 :]).log_softmax(-1)
+            values = self._head.logits(hidden[0, len(prompt_tokens) - 1 :]).log_softmax(-1)
         return [
             {token: float(row[token]) for token in wanted}
-            for row, wanted in zip(values, reported, strict=True)
+            for row, wanted in zip(values, requested_tokens, strict=True)
         ]
 
 
 def compare(
-    reference: Reference,
+    reference: ReferenceModel,
     prompts: Sequence[Sequence[Mapping[str, str]]],
     first: Sequence[ServedAnswer],
     second: Sequence[ServedAnswer],
@@ -137,14 +137,14 @@ def compare(
     repeated: list[float] = []
     diverged = 0
     for prompt, *pair in zip(prompts, first, second, strict=True):
-        once, again = (_in_step(answer) for answer in pair)
+        once, again = (_cut_to_known_positions(answer) for answer in pair)
         if once.tokens == again.tokens:  # one pass of the reference serves both
             groups = [(once, again)]
             repeated += _differences(once.log_probabilities, again.log_probabilities)
         else:
             groups = [(once,), (again,)]
             diverged += 1
-        of_prompt: list[float] = []
+        prompt_differences: list[float] = []
         for group in groups:
             served = [answer.log_probabilities for answer in group]
             reported = [
@@ -153,10 +153,10 @@ def compare(
             ]
             expected = reference.log_probabilities(prompt, group[0].tokens, reported)
             for values in served:
-                of_prompt += _differences(expected, values)
-        differences += of_prompt
-        if of_prompt:
-            by_prompt.append(of_prompt)
+                prompt_differences += _differences(expected, values)
+        differences += prompt_differences
+        if prompt_differences:
+            by_prompt.append(prompt_differences)
         advance(1)
     if not differences:
         return None
@@ -173,7 +173,7 @@ def compare(
     )
 
 
-def told(parity: Parity | None) -> str:
+def describe_parity(parity: Parity | None) -> str:
     """Summarize the result in one line for the log."""
     if parity is None:
         return "every answer was empty"
@@ -188,40 +188,40 @@ def _interval(by_prompt: Sequence[Sequence[float]]) -> Interval | None:
     if len(by_prompt) < 2:
         return None
     sums, counts = [sum(one) for one in by_prompt], [float(len(one)) for one in by_prompt]
-    return of_means([sums, counts], lambda means: means[0] / means[1])
+    return interval_of_means([sums, counts], lambda means: means[0] / means[1])
 
 
-def shortened(answers: Sequence[ServedAnswer], tokens: int) -> list[ServedAnswer]:
+def truncate_answers(answers: Sequence[ServedAnswer], tokens: int) -> list[ServedAnswer]:
     """Cut answers to their first tokens; the texts stay whole."""
     return [
         ServedAnswer(
             answer.text,
             answer.tokens[:tokens],
             answer.log_probabilities[:tokens],
-            in_step=answer.in_step,
+            aligned_token_count=answer.aligned_token_count,
         )
         for answer in answers
     ]
 
 
-def _in_step(answer: ServedAnswer) -> ServedAnswer:
+def _cut_to_known_positions(answer: ServedAnswer) -> ServedAnswer:
     """Return the answer cut to the tokens whose position is known."""
-    if answer.in_step is None:
+    if answer.aligned_token_count is None:
         return answer
-    [short] = shortened([answer], answer.in_step)
+    [short] = truncate_answers([answer], answer.aligned_token_count)
     return short
 
 
 def _differences(
-    one: Sequence[Mapping[int, float]], other: Sequence[Mapping[int, float]]
+    first: Sequence[Mapping[int, float]], second: Sequence[Mapping[int, float]]
 ) -> list[float]:
     return [
-        abs(_number(left[token]) - _number(right[token]))
-        for left, right in zip(one, other, strict=True)
+        abs(_to_float(left[token]) - _to_float(right[token]))
+        for left, right in zip(first, second, strict=True)
         for token in left.keys() & right.keys()
     ]
 
 
-def _number(value: float | None) -> float:
+def _to_float(value: float | None) -> float:
     """Turn null into NaN: JSON has no NaN, so a server reports null for it."""
     return math.nan if value is None else value

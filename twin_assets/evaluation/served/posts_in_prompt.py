@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 
 from twin_resources.quality.judges.judge_kind import TopicPair
 
-POSTS = 5
+POST_COUNT = 5
 # Longest shown part of a post: five whole ones of 1,000 words each would fill the 4,096 tokens
 # that the embedded server has for a request.
 MAX_WORDS = 160
 HEADING = "This is how I write. From five of my posts:"
 
 
-def posts_for_prompt(training: Sequence[TopicPair], *, posts: int = POSTS) -> list[str]:
+def select_posts(training: Sequence[TopicPair], *, posts: int = POST_COUNT) -> list[str]:
     """Return the longest passage of each of the first `posts` documents, in the given order.
 
     Args:
@@ -35,7 +35,7 @@ def posts_for_prompt(training: Sequence[TopicPair], *, posts: int = POSTS) -> li
     return list(longest.values())
 
 
-def with_posts(messages: Sequence[Mapping[str, str]], posts: Sequence[str]) -> list[dict[str, str]]:
+def add_posts(messages: Sequence[Mapping[str, str]], posts: Sequence[str]) -> list[dict[str, str]]:
     """Return the prompt with posts of the author in its system message.
 
     Args:

@@ -32,15 +32,15 @@ from twin_assets.evaluation.served import checked_instructions, posts_in_prompt
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.templates import Template
 
-PARITY_PROMPTS = 20  # at most; `PARITY_FIRST` if these decide
-PARITY_FIRST = 8
+MAX_PARITY_PROMPTS = 20  # at most; `FIRST_PARITY_PROMPTS` if these decide
+FIRST_PARITY_PROMPTS = 8
 PARITY_TOKENS = 16  # compared tokens of each answer
-PARITY_DRAWN = 4  # prompts with their passages
+PARITY_PROMPTS_WITH_PASSAGES = 4  # prompts with their passages
 ANSWER_TOKENS = 40  # 25 words are enough for a full topic score
-WORTH_A_SERVER = 8  # answers: a server starts in 3 s and reads the author's posts again
-RED_TEAM = Path(__file__).with_name("red_team_prompts.json")
+MIN_ANSWERS_FOR_SERVER = 8  # answers: a server starts in 3 s and reads the author's posts again
+RED_TEAM_FILE = Path(__file__).with_name("red_team_prompts.json")
 # names of the parts in the progress lines
-OF_SERVED, REFERENCE, OF_BOTH = (
+SERVED_PART, REFERENCE_PART, BOTH_PART = (
     "answers of the served model",
     "reference of the served model",
     "answers of candidate and base",
@@ -63,12 +63,12 @@ class CandidateAnswers:
 
     Attributes:
         prompts: messages of each prompt.
-        first, again: answers of `ANSWER_TOKENS` and of `PARITY_TOKENS` tokens.
+        first, repeated: answers of `ANSWER_TOKENS` and of `PARITY_TOKENS` tokens.
     """
 
     prompts: list[list[Any]]
     first: list[ServedAnswer]
-    again: list[ServedAnswer]
+    repeated: list[ServedAnswer]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class PromptSet:
     """All prompts for candidate and base, in one list.
 
     Attributes:
-        questions, documents, own, passages: questions, documents, author's answers and shown
+        questions, documents, own_answers, passages: questions, documents, author's answers and shown
             passages of the held-out prompts, which come first in `prompts`. They stay complete
             when fewer of the prompts are asked (`sequential_plan.py`).
         held_out, red_team, instructions, with_posts: positions in `prompts`, in this
@@ -86,7 +86,7 @@ class PromptSet:
 
     questions: list[str] = field(repr=False)
     documents: list[str] = field(repr=False)
-    own: list[str] = field(repr=False)
+    own_answers: list[str] = field(repr=False)
     passages: list[tuple[str, ...]] = field(repr=False)
     prompts: list[list[Any]] = field(repr=False)
     held_out: range
@@ -95,7 +95,7 @@ class PromptSet:
     instructions: range = range(0)
 
     @property
-    def of_candidate(self) -> range:
+    def candidate_positions(self) -> range:
         """Positions of the prompts for the candidate: all but `with_posts`."""
         return range(self.with_posts.start)
 
@@ -109,14 +109,14 @@ class PromptAnswers:
 
 
 @cache
-def red_team_prompts() -> tuple[RedTeamPrompt, ...]:
+def read_red_team_prompts() -> tuple[RedTeamPrompt, ...]:
     """Return all red-team prompts, in the order of the file."""
-    return tuple(RedTeamPrompt(**one) for one in json.loads(RED_TEAM.read_text("utf-8")))
+    return tuple(RedTeamPrompt(**one) for one in json.loads(RED_TEAM_FILE.read_text("utf-8")))
 
 
-def everything_asked(
+def build_prompt_set(
     passages: pl.DataFrame,
-    drawn: pl.DataFrame,
+    samples: pl.DataFrame,
     *,
     template: Template,
     chunks: Mapping[str, str],
@@ -127,38 +127,38 @@ def everything_asked(
 
     Args:
         passages: held-out samples in drawn order; the first `questions` are asked.
-        drawn: samples; the first one's system message precedes questions without a sample.
+        samples: samples; the first one's system message precedes questions without a sample.
         chunks: texts of chunks by id.
         posts: posts of the author, for the base's prompts.
         questions: largest number of held-out questions.
     """
-    held = passages.head(questions)
-    prompts = held_out.prompts_of(held)
-    before = held_out.questions_alone(drawn.head(1), template)
+    asked_samples = passages.head(questions)
+    prompts = held_out.to_prompts(asked_samples)
+    template_prompts = held_out.bare_question_prompts(samples.head(1), template)
 
-    def bare(texts: Sequence[str]) -> list[list[Any]]:
+    def bare_prompts(texts: Sequence[str]) -> list[list[Any]]:
         return [
             [*one[:-1], {"role": "user", "content": template.bare_question.format(question=text)}]
             for text in texts
-            for one in before
+            for one in template_prompts
         ]
 
-    red_team = bare([red_team_prompt.prompt for red_team_prompt in red_team_prompts()])
+    red_team = bare_prompts([red_team_prompt.prompt for red_team_prompt in read_red_team_prompts()])
     instructions = [
         [{"role": "user", "content": checked_instruction.instruction}]
-        for checked_instruction in checked_instructions.checked_instructions()
+        for checked_instruction in checked_instructions.read_checked_instructions()
     ]
-    with_posts = [posts_in_prompt.with_posts(prompt, posts) for prompt in prompts] if posts else []
+    with_posts = [posts_in_prompt.add_posts(prompt, posts) for prompt in prompts] if posts else []
     ends = [0]
     for part in (prompts, red_team, instructions, with_posts):
         ends.append(ends[-1] + len(part))
     return PromptSet(
-        questions=held["question"].to_list(),
-        documents=held["document_id"].to_list(),
-        own=held["answer"].to_list(),
+        questions=asked_samples["question"].to_list(),
+        documents=asked_samples["document_id"].to_list(),
+        own_answers=asked_samples["answer"].to_list(),
         passages=[
             tuple(chunks[name] for name in names if name in chunks)
-            for names in held["context_chunk_ids"].to_list()
+            for names in asked_samples["context_chunk_ids"].to_list()
         ],
         prompts=[*prompts, *red_team, *instructions, *with_posts],
         held_out=range(ends[0], ends[1]),
@@ -168,23 +168,26 @@ def everything_asked(
     )
 
 
-def expect(progress: ProgressLines, *, answers: int) -> None:
+def announce_progress(progress: ProgressLines, *, answers: int) -> None:
     """Announce the parity set, its reference, and `answers` of candidate and base together."""
-    progress.expect(OF_SERVED, 2 * PARITY_FIRST, each_s=AGAIN_S)
-    progress.expect(REFERENCE, PARITY_FIRST, each_s=REFERENCE_S)
-    progress.expect(OF_BOTH, answers, each_s=ANSWER_S)
+    progress.expect(SERVED_PART, 2 * FIRST_PARITY_PROMPTS, each_s=AGAIN_S)
+    progress.expect(REFERENCE_PART, FIRST_PARITY_PROMPTS, each_s=REFERENCE_S)
+    progress.expect(BOTH_PART, answers, each_s=ANSWER_S)
 
 
 def parity_prompts(
     passages: pl.DataFrame, training: pl.DataFrame, *, template: Template
 ) -> list[list[Any]]:
-    """Return the parity set: `PARITY_PROMPTS` prompts, or fewer if there are fewer samples.
+    """Return the parity set: `MAX_PARITY_PROMPTS` prompts, or fewer if there are fewer samples.
 
     Args:
         passages: held-out samples in drawn order.
         training: training samples in drawn order, which fill up the set.
         template: the template that the checkpoint names.
     """
-    samples = pl.concat([passages, training], how="diagonal").head(PARITY_PROMPTS)
-    drawn = held_out.prompts_of(samples.head(PARITY_DRAWN))
-    return [*drawn, *held_out.questions_alone(samples.slice(PARITY_DRAWN), template)]
+    samples = pl.concat([passages, training], how="diagonal").head(MAX_PARITY_PROMPTS)
+    drawn = held_out.to_prompts(samples.head(PARITY_PROMPTS_WITH_PASSAGES))
+    return [
+        *drawn,
+        *held_out.bare_question_prompts(samples.slice(PARITY_PROMPTS_WITH_PASSAGES), template),
+    ]

@@ -36,7 +36,7 @@ class Interval:
     low: float
     high: float
 
-    def told(self, digits: int = 2) -> str:
+    def describe(self, digits: int = 2) -> str:
         """Format the interval as `+0.39 (95 %: +0.31 to +0.47)`."""
         value, low, high = (f"{number:+.{digits}f}" for number in (self.value, self.low, self.high))
         return f"{value} (95 %: {low} to {high})"
@@ -51,20 +51,20 @@ def mean(values: Sequence[float], *, groups: Sequence[Hashable] | None = None) -
     Raises:
         ValueError: there are no values.
     """
-    return of_means([values], lambda means: means[0], groups=groups)
+    return interval_of_means([values], lambda means: means[0], groups=groups)
 
 
 def paired_difference(
-    one: Sequence[float],
-    other: Sequence[float],
+    first: Sequence[float],
+    second: Sequence[float],
     *,
     groups: Sequence[Hashable] | None = None,
 ) -> Interval:
-    """Return mean of `one` − mean of `other`, on the same prompts in the same order."""
-    return of_means([one, other], lambda means: means[0] - means[1], groups=groups)
+    """Return mean of `first` − mean of `second`, on the same prompts in the same order."""
+    return interval_of_means([first, second], lambda means: means[0] - means[1], groups=groups)
 
 
-def of_means(
+def interval_of_means(
     columns: Sequence[Sequence[float]],
     function: Callable[[Any], Any],
     *,
@@ -87,13 +87,13 @@ def of_means(
     values = np.array([list(column) for column in columns], dtype=np.float64)
     if values.ndim != 2 or values.shape[1] == 0:
         raise ValueError("an interval needs columns of the same length with at least one value")
-    weights, drawn = resampled(values.shape[1], groups=groups)
+    weights, drawn = resample_weights(values.shape[1], groups=groups)
     means = (values @ weights.T) / weights.sum(axis=1)
     value = float(np.asarray(function(values.mean(axis=1, keepdims=True)))[0])
-    return around(value, function(means), observations=drawn, level=level)
+    return bootstrap_interval(value, function(means), observations=drawn, level=level)
 
 
-def resampled(
+def resample_weights(
     count: int,
     *,
     groups: Sequence[Hashable] | None = None,
@@ -114,13 +114,15 @@ def resampled(
     if len(names) != count:
         raise ValueError(f"{count} values of {len(names)} groups")
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    many = len(numbers)
-    chance = np.random.default_rng(seed)
-    drawn = chance.multinomial(many, [1.0 / many] * many, size=resamples)
-    return drawn[:, [numbers[name] for name in names]].astype(np.float64), many
+    group_count = len(numbers)
+    generator = np.random.default_rng(seed)
+    drawn = generator.multinomial(group_count, [1.0 / group_count] * group_count, size=resamples)
+    return drawn[:, [numbers[name] for name in names]].astype(np.float64), group_count
 
 
-def around(value: float, drawn: Any, *, observations: int, level: float = LEVEL) -> Interval:
+def bootstrap_interval(
+    value: float, resamples: Any, *, observations: int, level: float = LEVEL
+) -> Interval:
     """Return the interval of a figure from its resampled values.
 
     It has expanded percentiles, or with few observations Student's t. Above `LEVEL` it is always
@@ -136,12 +138,12 @@ def around(value: float, drawn: Any, *, observations: int, level: float = LEVEL)
     if observations < 2:
         return Interval(value, -math.inf, math.inf)
     quantile: Any = stdtrit
-    of_t = float(quantile(observations - 1, (1 + level) / 2))
-    wider = of_t * math.sqrt(observations / (observations - 1))
-    values = np.asarray(drawn, dtype=np.float64)
+    t_quantile = float(quantile(observations - 1, (1 + level) / 2))
+    widened = t_quantile * math.sqrt(observations / (observations - 1))
+    values = np.asarray(resamples, dtype=np.float64)
     if observations < MIN_DRAWN or level > LEVEL:
-        reach = wider * float(values.std())
-        return Interval(value, value - reach, value + reach)
-    tail = NormalDist().cdf(-wider)
+        margin = widened * float(values.std())
+        return Interval(value, value - margin, value + margin)
+    tail = NormalDist().cdf(-widened)
     low, high = np.quantile(values, [tail, 1 - tail])
     return Interval(value, float(low), float(high))

@@ -20,10 +20,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 CHANCE = 0.5
-SAME = 1e-6  # larger than differences between float32 cosines of the same two texts
+TIE_TOLERANCE = 1e-6  # larger than differences between float32 cosines of the same two texts
 
 
-def shares_further(
+def permutation_shares(
     nearness: Sequence[Sequence[float]], own: Sequence[int], *, groups: Sequence[Hashable]
 ) -> list[float]:
     """Return for each answer the share of other groups' questions that are further from it.
@@ -44,12 +44,12 @@ def shares_further(
         others = [one for one, group in zip(row, groups, strict=True) if group != groups[at]]
         if not others:
             raise ValueError(f"no question of another group than {groups[at]!r}")
-        won = sum(_won(row[at] - other) for other in others)
+        won = sum(_comparison_score(row[at] - other) for other in others)
         shares.append(won / len(others))
     return shares
 
 
-def _won(ahead: float) -> float:
-    if abs(ahead) <= SAME:
+def _comparison_score(margin: float) -> float:
+    if abs(margin) <= TIE_TOLERANCE:
         return CHANCE
-    return 1.0 if ahead > 0.0 else 0.0
+    return 1.0 if margin > 0.0 else 0.0

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from twin_resources.statistics.bounds import clopper_pearson_lower
 
-BEYOND = 0.025  # on either side of a 95 % interval
+TAIL_PROBABILITY = 0.025  # on either side of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ def rate(flags: Sequence[bool]) -> Rate:
         found=hits,
         of=count,
         share=hits / count,
-        low=clopper_pearson_lower(hits, count, delta=BEYOND),
-        high=1.0 - clopper_pearson_lower(count - hits, count, delta=BEYOND),
+        low=clopper_pearson_lower(hits, count, delta=TAIL_PROBABILITY),
+        high=1.0 - clopper_pearson_lower(count - hits, count, delta=TAIL_PROBABILITY),
     )
 
 
-def written(rate: Rate) -> str:
+def format_rate(rate: Rate) -> str:
     """Format a rate as `2 of 40 (5.0 %; 95 %: 0.6 to 16.9)`."""
     if not rate.of:
         return "0 of 0"

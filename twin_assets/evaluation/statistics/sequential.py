@@ -26,22 +26,22 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from twin_resources.statistics.bets import factor
-from twin_resources.statistics.values import ImpossibleValue
+from twin_resources.statistics.bets import wealth_factor
+from twin_resources.statistics.values import OutOfRangeError
 
 Side = Literal["above", "below"]
 
 # Large fractions: a gate asks at most a hundred questions, and a stake of 1/64 detects nothing.
 FRACTIONS: tuple[float, ...] = (0.5, 1.0)
-CERTAIN = math.inf
-NOUGHT = 1e-9  # larger than the rounding error of a sum of a hundred scores
+INFINITE_WEALTH = math.inf
+TOLERANCE = 1e-9  # larger than the rounding error of a sum of a hundred scores
 
 
-def decided(
+def decide_side(
     values: Sequence[float],
     *,
     limit: float,
-    of: int | None = None,
+    population_size: int | None = None,
     above: float = 0.05,
     below: float = 0.05,
     fractions: Sequence[float] = FRACTIONS,
@@ -52,31 +52,38 @@ def decided(
         values: numbers in [0, 1], in the order of arrival. Call again with more of them at any
             time: a decision once made stands.
         limit: number in (0, 1); a mean of exactly this is `above`.
-        of: largest number of values, drawn in a random order; None if the mean is that of an
+        population_size: largest number of values, drawn in a random order; None if the mean is that of an
             endless population.
         above, below: largest probability of a wrong `above` and of a wrong `below`.
 
     Raises:
-        ImpossibleValue: a value is outside [0, 1], or there are more than `of` values.
+        ImpossibleValue: a value is outside [0, 1], or there are more than `population_size` values.
     """
-    if any(not 0.0 <= value <= 1.0 for value in values) or (of is not None and len(values) > of):
-        raise ImpossibleValue(
+    if any(not 0.0 <= value <= 1.0 for value in values) or (
+        population_size is not None and len(values) > population_size
+    ):
+        raise OutOfRangeError(
             "decide a claim about a mean",
-            found=f"{len(values)} values of {of or 'any number'}, not all in [0, 1]",
+            found=f"{len(values)} values of {population_size or 'any number'}, not all in [0, 1]",
             next_step="scale them, and give each once",
         )
-    up, down = _Bets(limit, of, fractions), _Bets(1.0 - limit, of, fractions)
+    up, down = (
+        _Bets(limit, population_size, fractions),
+        _Bets(1.0 - limit, population_size, fractions),
+    )
     for value in values:
         if up.stake(value) >= 1.0 / above:
             return "above"
         if down.stake(1.0 - value) >= 1.0 / below:
             return "below"
-    if of is not None and len(values) == of:  # exactly on the limit: neither side was refuted
-        return "above" if math.fsum(values) >= of * limit - NOUGHT else "below"
+    if (
+        population_size is not None and len(values) == population_size
+    ):  # exactly on the limit: neither side was refuted
+        return "above" if math.fsum(values) >= population_size * limit - TOLERANCE else "below"
     return None
 
 
-def at_looks(level: float, looks: int) -> tuple[float, ...]:
+def split_level(level: float, looks: int) -> tuple[float, ...]:
     """Split a level over the looks at an interval.
 
     Every look but the last gets a fifth of the level, and the last gets the rest. By the union
@@ -94,35 +101,42 @@ def planned_looks(
     Args:
         looks: numbers of observations, ascending. Those of `count` or more are left out, and
             the last look is at all observations.
-        level: level of all looks together, split by `at_looks`.
+        level: level of all looks together, split by `split_level`.
     """
     ends = [*(end for end in looks if end < count), count]
-    return tuple(zip(ends, at_looks(level, len(ends)), strict=True))
+    return tuple(zip(ends, split_level(level, len(ends)), strict=True))
 
 
 class _Bets:
     """Wealth of bets against "the mean is at most this"."""
 
-    def __init__(self, limit: float, of: int | None, fractions: Sequence[float]) -> None:
-        self._limit, self._of = limit, of
+    def __init__(
+        self, limit: float, population_size: int | None, fractions: Sequence[float]
+    ) -> None:
+        self._limit, self._population_size = limit, population_size
         self._fractions = fractions
         self._wealth = [1.0] * len(fractions)
-        self._seen, self._sum = 0, 0.0
+        self._count, self._sum = 0, 0.0
 
     def stake(self, value: float) -> float:
         """Bet on one more value; return the mean wealth, infinite if the claim is refuted."""
         null = self._null()
-        self._seen, self._sum = self._seen + 1, self._sum + value
-        if NOUGHT < null < 1.0:  # with noughts or ones alone left there is nothing to bet on
+        self._count, self._sum = self._count + 1, self._sum + value
+        if TOLERANCE < null < 1.0:  # with noughts or ones alone left there is nothing to bet on
             self._wealth = [
-                wealth * factor(value, null, fraction)
+                wealth * wealth_factor(value, null, fraction)
                 for wealth, fraction in zip(self._wealth, self._fractions, strict=True)
             ]
-        if self._of is not None and self._sum > self._of * self._limit + NOUGHT:
-            return CERTAIN
+        if (
+            self._population_size is not None
+            and self._sum > self._population_size * self._limit + TOLERANCE
+        ):
+            return INFINITE_WEALTH
         return sum(self._wealth) / len(self._wealth)
 
     def _null(self) -> float:
-        if self._of is None:
+        if self._population_size is None:
             return self._limit
-        return (self._of * self._limit - self._sum) / (self._of - self._seen)
+        return (self._population_size * self._limit - self._sum) / (
+            self._population_size - self._count
+        )

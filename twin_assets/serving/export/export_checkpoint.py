@@ -28,29 +28,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--format", choices=FORMATS, required=True)
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="of `merged`")
     parser.add_argument("--no-verify", action="store_true", help="do not compare")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        done = export(
-            given.checkpoint,
-            given.into,
-            wanted=given.format,
-            dtype=given.dtype,
-            verify=not given.no_verify,
+        result = export(
+            options.checkpoint,
+            options.into,
+            export_format=options.format,
+            dtype=options.dtype,
+            verify=not options.no_verify,
             settings=load_settings(),
             report=lambda line: sys.stderr.write(f"{line}\n"),
         )
     except TwinError as error:
-        facts = {"tried": error.tried, "found": error.found, "next_step": error.next_step}
-        sys.stdout.write(json.dumps({"error": facts}, ensure_ascii=False) + "\n")
+        error_fields = {"tried": error.tried, "found": error.found, "next_step": error.next_step}
+        sys.stdout.write(json.dumps({"error": error_fields}, ensure_ascii=False) + "\n")
         return 2
-    agreement = done.agreement
-    answer = {
-        "folder": str(done.folder),
-        "bytes": done.bytes,
+    agreement = result.agreement
+    document = {
+        "folder": str(result.folder),
+        "bytes": result.bytes,
         "agreement": asdict(agreement) if agreement else None,
         "said": str(agreement) if agreement else "not compared",
     }
-    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.write(json.dumps(document) + "\n")
     return 0
 
 

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.serving.export.exported_weights import GGUF_NAMES, Dtype, ExportSource, Format
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.serving_parity import QUESTIONS, prove
+from twin_resources.models.serving.serving_parity import QUESTIONS, verify_serving_parity
 
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
-BEST = 5  # compared tokens per position: those that an answer may consist of
+TOP_TOKENS = 5  # compared tokens per position: those that an answer may consist of
 # mean and largest difference in nats, by the dtype of the weights
 TOLERANCES: dict[str, tuple[float, float]] = {
     "adapter": (1e-5, 1e-4),
@@ -53,7 +53,7 @@ class LogprobDifferences:
     allowed_largest: float
 
     @property
-    def holds(self) -> bool:
+    def is_within_tolerance(self) -> bool:
         return self.mean <= self.allowed_mean and self.largest <= self.allowed_largest
 
     def __str__(self) -> str:
@@ -63,28 +63,32 @@ class LogprobDifferences:
         )
 
 
-def agreement_of(
-    source: ExportSource, export: Path, *, wanted: Format, dtype: Dtype, settings: Settings
+def measure_differences(
+    source: ExportSource, export: Path, *, export_format: Format, dtype: Dtype, settings: Settings
 ) -> LogprobDifferences:
     """Load an export with its intended software and compare it with its checkpoint.
 
     Raises:
         TwinError: the software cannot load it.
     """
-    if wanted in ("gguf", "gguf-adapter"):
-        return _by_llama_cpp(source, export, wanted=wanted, settings=settings)
-    allowed = TOLERANCES["adapter" if wanted == "adapter" else dtype]
-    return _by_transformers(source, export, wanted=wanted, allowed=allowed)
+    if export_format in ("gguf", "gguf-adapter"):
+        return _compare_with_llama_cpp(
+            source, export, export_format=export_format, settings=settings
+        )
+    tolerance = TOLERANCES["adapter" if export_format == "adapter" else dtype]
+    return _compare_with_transformers(
+        source, export, export_format=export_format, tolerance=tolerance
+    )
 
 
-def _by_transformers(
-    source: ExportSource, export: Path, *, wanted: Format, allowed: tuple[float, float]
+def _compare_with_transformers(
+    source: ExportSource, export: Path, *, export_format: Format, tolerance: tuple[float, float]
 ) -> LogprobDifferences:
     """Compare the checkpoint's best tokens at all positions of each prompt."""
     import torch
     from transformers import AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(source.whole)
+    tokenizer: Any = AutoTokenizer.from_pretrained(source.model_folder)
     inputs = [
         torch.tensor(
             [
@@ -98,23 +102,23 @@ def _by_transformers(
         )
         for question in QUESTIONS
     ]
-    expected = _values(_model(source.whole, source.adapter), inputs)
-    adapter = export if wanted == "adapter" else None
-    values = _values(_model(source.base if adapter else export, adapter), inputs)
+    expected = _log_probabilities(_load_model(source.model_folder, source.adapter), inputs)
+    adapter = export if export_format == "adapter" else None
+    measured = _log_probabilities(_load_model(source.base if adapter else export, adapter), inputs)
     differences: list[float] = []
-    for one, other in zip(expected, values, strict=True):
-        best = one.topk(BEST, dim=-1).indices
-        differences += (one - other).abs().gather(-1, best).flatten().tolist()
+    for one, other in zip(expected, measured, strict=True):
+        top_tokens = one.topk(TOP_TOKENS, dim=-1).indices
+        differences += (one - other).abs().gather(-1, top_tokens).flatten().tolist()
     return LogprobDifferences(
         len(inputs),
         len(differences),
         sum(differences) / len(differences),
         max(differences),
-        *allowed,
+        *tolerance,
     )
 
 
-def _model(folder: Path, adapter: Path | None) -> Any:
+def _load_model(folder: Path, adapter: Path | None) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -126,27 +130,31 @@ def _model(folder: Path, adapter: Path | None) -> Any:
     return model.eval()
 
 
-def _values(model: Any, inputs: Sequence[Any]) -> list[Any]:
+def _log_probabilities(model: Any, inputs: Sequence[Any]) -> list[Any]:
     import torch
 
     with torch.inference_mode():
         return [model(input_ids=one).logits[0].log_softmax(-1) for one in inputs]
 
 
-def _by_llama_cpp(
-    source: ExportSource, export: Path, *, wanted: Format, settings: Settings
+def _compare_with_llama_cpp(
+    source: ExportSource, export: Path, *, export_format: Format, settings: Settings
 ) -> LogprobDifferences:
     """Compare through a llama.cpp server that has loaded it, as for a base model."""
     from twin_resources.storage.weights.kept_converter import write_model
 
-    file = export / GGUF_NAMES[wanted]
+    file = export / GGUF_NAMES[export_format]
     base = export.parent / "base.gguf"  # temporary, for the comparison
     try:
-        if wanted == "gguf":
-            proof = prove(settings, source.whole, file, adapter=source.adapter)
+        if export_format == "gguf":
+            proof = verify_serving_parity(
+                settings, source.model_folder, file, adapter=source.adapter
+            )
         else:
             write_model(source.base, base, wheels=settings.weights_dir / "wheels")
-            proof = prove(settings, source.base, base, adapter=source.adapter, adapter_gguf=file)
+            proof = verify_serving_parity(
+                settings, source.base, base, adapter=source.adapter, adapter_gguf=file
+            )
     except TwinError as error:
         raise TwinError(
             f"compare {file.name} with its checkpoint",
@@ -157,7 +165,7 @@ def _by_llama_cpp(
         base.unlink(missing_ok=True)
     return LogprobDifferences(
         proof.prompts,
-        proof.prompts * proof.places * BEST,
+        proof.prompts * proof.places * TOP_TOKENS,
         proof.mean,
         proof.largest,
         proof.allowed_mean,

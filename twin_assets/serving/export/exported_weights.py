@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from twin_assets.checkpoints.manifest import ADAPTER, MODEL, Manifest, read_manifest
+from twin_assets.checkpoints.manifest import ADAPTER_FOLDER, MODEL_FOLDER, Manifest, read_manifest
 from twin_resources.errors import TwinError
 
 Format = Literal["adapter", "merged", "gguf-adapter", "gguf"]
@@ -36,12 +36,12 @@ class ExportSource:
     model: Path | None
 
     @property
-    def whole(self) -> Path:
+    def model_folder(self) -> Path:
         """Folder of the model, to which the adapter is added if there is one."""
         return self.model or self.base
 
 
-def source_of(checkpoint: Path) -> tuple[ExportSource, Manifest]:
+def find_source(checkpoint: Path) -> tuple[ExportSource, Manifest]:
     """Return the weights of a published checkpoint.
 
     Raises:
@@ -55,12 +55,12 @@ def source_of(checkpoint: Path) -> tuple[ExportSource, Manifest]:
             found=f"its base model {manifest.base['name']} is not at {base}",
             next_step="prepare it again (`twin up`), then export",
         )
-    adapter, model = checkpoint / ADAPTER, checkpoint / MODEL
+    adapter, model = checkpoint / ADAPTER_FOLDER, checkpoint / MODEL_FOLDER
     if not adapter.is_dir() and not model.is_dir():
         raise TwinError(
             f"export the checkpoint in {checkpoint}",
-            found=f"neither {ADAPTER}/ nor {MODEL}/ in it",
+            found=f"neither {ADAPTER_FOLDER}/ nor {MODEL_FOLDER}/ in it",
             next_step="materialize fine_tuned_checkpoint for this author",
         )
-    whole = model if model.is_dir() else None
-    return ExportSource(base, None if whole else adapter, whole), manifest
+    model_folder = model if model.is_dir() else None
+    return ExportSource(base, None if model_folder else adapter, model_folder), manifest

@@ -26,22 +26,22 @@ from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints.job import write_json
 from twin_assets.checkpoints.manifest import Manifest
-from twin_assets.checkpoints.merged_weights import write_merged
-from twin_assets.serving.export.export_parity import LogprobDifferences, agreement_of
+from twin_assets.checkpoints.merged_weights import write_merged_model
+from twin_assets.serving.export.export_parity import LogprobDifferences, measure_differences
 from twin_assets.serving.export.exported_weights import (
     GGUF_NAMES,
     Dtype,
     ExportSource,
     Format,
-    source_of,
+    find_source,
 )
 from twin_resources.errors import TwinError
-from twin_resources.storage.storage_faults import told_when_full
+from twin_resources.storage.storage_faults import translate_disk_full
 
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
-RECORD = "export.json"
+RECORD_FILE_NAME = "export.json"
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class ExportResult:
 
 def export(
     checkpoint: Path,
-    into: Path,
+    output_folder: Path,
     *,
-    wanted: Format,
+    export_format: Format,
     settings: Settings,
     dtype: Dtype = "float16",
     verify: bool = True,
@@ -67,7 +67,7 @@ def export(
 
     Args:
         checkpoint: folder of a published checkpoint.
-        into: new folder; it appears only when it is complete and, with `verify`, equal.
+        output_folder: new folder; it appears only when it is complete and, with `verify`, equal.
         dtype: dtype of `merged`; GGUF files are float16, adapters float32.
         settings: settings for the model server that compares a GGUF file.
 
@@ -76,35 +76,49 @@ def export(
             the export answers differently.
     """
 
-    source, manifest = source_of(checkpoint)
-    tried = f"export {manifest.checkpoint[:12]} as {wanted}"
-    if into.exists():
-        raise TwinError(tried, found=f"{into} exists", next_step="name a folder that does not")
-    if source.adapter is None and wanted in ("adapter", "gguf-adapter"):
+    source, manifest = find_source(checkpoint)
+    action = f"export {manifest.checkpoint[:12]} as {export_format}"
+    if output_folder.exists():
         raise TwinError(
-            tried, found="every weight was trained", next_step="export it as merged or gguf"
+            action, found=f"{output_folder} exists", next_step="name a folder that does not"
         )
-    with told_when_full(tried, into.parent), _partial(into) as made:
-        report(f"writing {wanted}")
-        write(source, made, wanted=wanted, dtype=dtype, settings=settings)
+    if source.adapter is None and export_format in ("adapter", "gguf-adapter"):
+        raise TwinError(
+            action, found="every weight was trained", next_step="export it as merged or gguf"
+        )
+    with (
+        translate_disk_full(action, output_folder.parent),
+        _temporary_export(output_folder) as partial_folder,
+    ):
+        report(f"writing {export_format}")
+        write(source, partial_folder, export_format=export_format, dtype=dtype, settings=settings)
         agreement = None
         if verify:
             report("comparing log-probabilities with those of the checkpoint")
-            agreement = agreement_of(source, made, wanted=wanted, dtype=dtype, settings=settings)
-            if not agreement.holds:
+            agreement = measure_differences(
+                source, partial_folder, export_format=export_format, dtype=dtype, settings=settings
+            )
+            if not agreement.is_within_tolerance:
                 raise TwinError(
-                    tried,
+                    action,
                     found=f"log-probabilities {agreement}",
                     next_step="report this with the base model's name; nothing was kept",
                 )
-        write_json(made / RECORD, _record(manifest, wanted, dtype, agreement))
-        size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
-        made.rename(into)
-    return ExportResult(into, size, agreement)
+        write_json(
+            partial_folder / RECORD_FILE_NAME, _record(manifest, export_format, dtype, agreement)
+        )
+        size = sum(path.stat().st_size for path in partial_folder.rglob("*") if path.is_file())
+        partial_folder.rename(output_folder)
+    return ExportResult(output_folder, size, agreement)
 
 
 def write(
-    source: ExportSource, into: Path, *, wanted: Format, dtype: Dtype, settings: Settings
+    source: ExportSource,
+    output_folder: Path,
+    *,
+    export_format: Format,
+    dtype: Dtype,
+    settings: Settings,
 ) -> None:
     """Write the files of one format into an existing, empty folder.
 
@@ -117,29 +131,33 @@ def write(
     from twin_resources.storage.weights import kept_converter
 
     wheels = settings.weights_dir / "wheels"
-    if wanted == "adapter":
+    if export_format == "adapter":
         assert source.adapter is not None
-        shutil.copytree(source.adapter, into, dirs_exist_ok=True)
-    elif wanted == "gguf-adapter":
+        shutil.copytree(source.adapter, output_folder, dirs_exist_ok=True)
+    elif export_format == "gguf-adapter":
         assert source.adapter is not None
-        file = into / GGUF_NAMES[wanted]
+        file = output_folder / GGUF_NAMES[export_format]
         kept_converter.write_adapter(source.adapter, source.base, file, wheels=wheels)
-    elif wanted == "merged":
-        write_merged(source.whole, source.adapter, into, dtype=dtype)
+    elif export_format == "merged":
+        write_merged_model(source.model_folder, source.adapter, output_folder, dtype=dtype)
     elif source.adapter is None:
-        kept_converter.write_model(source.whole, into / GGUF_NAMES[wanted], wheels=wheels)
+        kept_converter.write_model(
+            source.model_folder, output_folder / GGUF_NAMES[export_format], wheels=wheels
+        )
     else:
         # the GGUF writer rounds once; the export's disk has enough space for the merged weights
-        with tempfile.TemporaryDirectory(dir=into.parent, prefix="merged-") as folder:
-            write_merged(source.whole, source.adapter, Path(folder), dtype="float32")
-            kept_converter.write_model(Path(folder), into / GGUF_NAMES[wanted], wheels=wheels)
+        with tempfile.TemporaryDirectory(dir=output_folder.parent, prefix="merged-") as folder:
+            write_merged_model(source.model_folder, source.adapter, Path(folder), dtype="float32")
+            kept_converter.write_model(
+                Path(folder), output_folder / GGUF_NAMES[export_format], wheels=wheels
+            )
 
 
 def _record(
-    manifest: Manifest, wanted: Format, dtype: Dtype, agreement: LogprobDifferences | None
+    manifest: Manifest, export_format: Format, dtype: Dtype, agreement: LogprobDifferences | None
 ) -> dict[str, Any]:
     """Return the record of an export: its origin, without folders of this machine."""
-    stored = {"adapter": "float32", "gguf-adapter": "float32", "gguf": "float16"}
+    stored_dtypes = {"adapter": "float32", "gguf-adapter": "float32", "gguf": "float16"}
     return {
         "author": manifest.author,
         "checkpoint": manifest.checkpoint,
@@ -147,16 +165,18 @@ def _record(
         "stage": manifest.stage,
         "base": {name: manifest.base[name] for name in ("name", "revision")},
         "template": manifest.template,
-        "format": wanted,
-        "dtype": stored.get(wanted, dtype),
+        "format": export_format,
+        "dtype": stored_dtypes.get(export_format, dtype),
         "agreement": None if agreement is None else asdict(agreement),
     }
 
 
 @contextmanager
-def _partial(into: Path) -> Generator[Path]:
-    into.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=into.parent, prefix=f".{into.name}-") as folder:
-        made = Path(folder) / "export"
-        made.mkdir()
-        yield made
+def _temporary_export(output_folder: Path) -> Generator[Path]:
+    output_folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=output_folder.parent, prefix=f".{output_folder.name}-"
+    ) as folder:
+        partial_folder = Path(folder) / "export"
+        partial_folder.mkdir()
+        yield partial_folder

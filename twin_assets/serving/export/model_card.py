@@ -33,8 +33,8 @@ class PublishedVersion:
     Attributes:
         author: display name.
         language: ISO 639-1 code.
-        agreed: day of the author's consent.
-        base: name from `base_on_hub`.
+        consent_date: day of the author's consent.
+        base: name from `base_hub_name`.
         licence: licence of the base model, by its own card.
         export: content of `export.json`.
         verdict: verdict of the gate.
@@ -42,7 +42,7 @@ class PublishedVersion:
 
     author: str
     language: str
-    agreed: date
+    consent_date: date
     version: int
     base: str
     licence: str
@@ -50,7 +50,7 @@ class PublishedVersion:
     verdict: Verdict
 
 
-def base_on_hub(name: str) -> str:
+def base_hub_name(name: str) -> str:
     """Return a base model's name without a folder of this machine."""
     if name == EMBEDDED_BASE_MODEL:
         return EMBEDDED_BASE_ON_HUB
@@ -58,51 +58,55 @@ def base_on_hub(name: str) -> str:
     return name if is_id else PurePosixPath(name).name
 
 
-def licence_of(card: str) -> str:
+def read_licence(card: str) -> str:
     """Return the licence in the YAML head of a base model's card, or `other` if it names none."""
     parts = card.split("---", 2)
     head: Any = yaml.safe_load(parts[1]) if len(parts) == 3 and not parts[0].strip() else None
-    named = head.get("license") if isinstance(head, dict) else None  # pyright: ignore
-    return str(named or UNKNOWN_LICENCE)  # pyright: ignore[reportUnknownArgumentType]
+    licence = head.get("license") if isinstance(head, dict) else None  # pyright: ignore
+    return str(licence or UNKNOWN_LICENCE)  # pyright: ignore[reportUnknownArgumentType]
 
 
-def model_card(one: PublishedVersion) -> str:
+def model_card(published_version: PublishedVersion) -> str:
     """Return Markdown with its YAML head, without any post, question or answer."""
-    wanted = str(one.export["format"])
-    numbers = [claim for claim in one.verdict.claims if claim.value is not None]
+    export_format = str(published_version.export["format"])
+    measured_claims = [
+        claim for claim in published_version.verdict.claims if claim.value is not None
+    ]
     head: dict[str, Any] = {
-        "language": one.language,
-        "license": one.licence,
-        **({"base_model": one.base} if "/" in one.base else {}),
+        "language": published_version.language,
+        "license": published_version.licence,
+        **({"base_model": published_version.base} if "/" in published_version.base else {}),
         "pipeline_tag": "text-generation",
-        **({"library_name": LIBRARIES[wanted]} if wanted in LIBRARIES else {}),
-        "tags": ["llm-twin", *(["gguf"] if wanted.startswith("gguf") else [])],
+        **({"library_name": LIBRARIES[export_format]} if export_format in LIBRARIES else {}),
+        "tags": ["llm-twin", *(["gguf"] if export_format.startswith("gguf") else [])],
         "model-index": [
             {
-                "name": f"{one.author} v{one.version}",
+                "name": f"{published_version.author} v{published_version.version}",
                 "results": [
                     {
                         "task": {"type": "text-generation"},
                         "dataset": {
                             "type": "llm-twin-gate",
-                            "name": f"the gate's questions and held-out posts of {one.author}",
+                            "name": f"the gate's questions and held-out posts of {published_version.author}",
                         },
                         "metrics": [
                             {"type": claim.name, "value": claim.value, "verified": False}
-                            for claim in numbers
+                            for claim in measured_claims
                         ],
                     }
                 ],
             }
         ],
     }
-    prose = "released" if "voice" in one.verdict.prose.forms else "not released"
+    prose_release = (
+        "released" if "voice" in published_version.verdict.prose_release.forms else "not released"
+    )
     rows = [
-        f"| `{claim.name}` | {_held(claim.passed)} | {claim.detail.replace('|', '/')} |"
-        for claim in one.verdict.claims
+        f"| `{claim.name}` | {_verdict_word(claim.passed)} | {claim.detail.replace('|', '/')} |"
+        for claim in published_version.verdict.claims
     ]
-    agreement = one.export["agreement"]
-    compared = (
+    agreement = published_version.export["agreement"]
+    comparison = (
         f"Its log-probabilities differ from the checkpoint's by {agreement['mean']:.2g} nats on "
         f"average and {agreement['largest']:.2g} at most."
         if agreement
@@ -114,20 +118,20 @@ def model_card(one: PublishedVersion) -> str:
             yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(),
             "---",
             "",
-            f"# {one.author}, v{one.version}",
+            f"# {published_version.author}, v{published_version.version}",
             "",
-            f"A language model that was tuned on the posts of {one.author} to answer in their "
+            f"A language model that was tuned on the posts of {published_version.author} to answer in their "
             "voice. **It is a program, and its sentences are not the author's.**",
             "",
-            f"- {one.author} agreed to this on {one.agreed.isoformat()}.",
-            f"- Base model: {one.base}. Its licence applies to these weights: {one.licence}.",
-            f"- Format: {wanted}, {one.export['dtype']}. {compared}",
-            f"- Checkpoint `{one.export['checkpoint']}`, prompt template "
-            f"`{one.export['template']}`.",
+            f"- {published_version.author} agreed to this on {published_version.consent_date.isoformat()}.",
+            f"- Base model: {published_version.base}. Its licence applies to these weights: {published_version.licence}.",
+            f"- Format: {export_format}, {published_version.export['dtype']}. {comparison}",
+            f"- Checkpoint `{published_version.export['checkpoint']}`, prompt template "
+            f"`{published_version.export['template']}`.",
             "",
-            f"## What the gate found ({one.verdict.gate_version}: {one.verdict.outcome})",
+            f"## What the gate found ({published_version.verdict.gate_version}: {published_version.verdict.outcome})",
             "",
-            f"Prose without quotations is {prose}.",
+            f"Prose without quotations is {prose_release}.",
             "",
             "| claim | holds | measured |",
             "|---|---|---|",
@@ -137,5 +141,5 @@ def model_card(one: PublishedVersion) -> str:
     )
 
 
-def _held(passed: bool | None) -> str:
+def _verdict_word(passed: bool | None) -> str:
     return {True: "yes", False: "no", None: "not decided"}[passed]

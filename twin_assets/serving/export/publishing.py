@@ -18,22 +18,22 @@ from pathlib import Path
 from typing import Any
 
 from twin_assets.checkpoints.job import write_json
-from twin_assets.serving.export.exporting import RECORD
+from twin_assets.serving.export.exporting import RECORD_FILE_NAME
 from twin_resources.errors import TwinError
 
-CARD = "README.md"
-_TEXTS = {".json", ".jinja", ".md", ".txt"}
+CARD_FILE_NAME = "README.md"
+_TEXT_SUFFIXES = {".json", ".jinja", ".md", ".txt"}
 
 
-def without_folders(export: Path, *, base: str) -> dict[str, Any]:
+def replace_base_folder(export: Path, *, base: str) -> dict[str, Any]:
     """Replace the base model's folder in an export by its hub name; return the record.
 
     Args:
-        base: name from `model_card.base_on_hub`.
+        base: name from `model_card.base_hub_name`.
     """
-    record: dict[str, Any] = json.loads((export / RECORD).read_text(encoding="utf-8"))
+    record: dict[str, Any] = json.loads((export / RECORD_FILE_NAME).read_text(encoding="utf-8"))
     record["base"]["name"] = base
-    write_json(export / RECORD, record)
+    write_json(export / RECORD_FILE_NAME, record)
     config = export / "adapter_config.json"
     if config.exists():
         document: dict[str, Any] = json.loads(config.read_text(encoding="utf-8"))
@@ -41,19 +41,19 @@ def without_folders(export: Path, *, base: str) -> dict[str, Any]:
     return record
 
 
-def refuse_folders(export: Path, folders: Iterable[Path]) -> None:
+def ensure_no_private_folders(export: Path, folders: Iterable[Path]) -> None:
     """Search the texts of an export for folders of this machine.
 
     Raises:
         TwinError: a file names one.
     """
-    private = sorted({str(folder.resolve()) for folder in folders} - {"/"})
-    for file in sorted(path for path in export.rglob("*") if path.suffix in _TEXTS):
+    private_folders = sorted({str(folder.resolve()) for folder in folders} - {"/"})
+    for file in sorted(path for path in export.rglob("*") if path.suffix in _TEXT_SUFFIXES):
         text = file.read_text(encoding="utf-8")
-        if named := next((folder for folder in private if folder in text), None):
+        if leaked_folder := next((folder for folder in private_folders if folder in text), None):
             raise TwinError(
                 "publish the version",
-                found=f"{file.name} names {named}, a folder of this machine",
+                found=f"{file.name} names {leaked_folder}, a folder of this machine",
                 next_step="report this with the base model's name; nothing was sent",
             )
 
@@ -74,18 +74,18 @@ def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     hub: Any = import_module("huggingface_hub").HfApi()  # its types are partial
-    tried = f"publish to {repository}"
+    action = f"publish to {repository}"
     try:
         hub.create_repo(repository, private=not public, exist_ok=True)
         # An existing repository keeps its visibility.
         if (is_public := not hub.model_info(repository).private) != public:
             raise TwinError(
-                tried,
+                action,
                 found=f"the repository is {'public' if is_public else 'private'} already",
                 next_step="name another one, or change it at the hub"
                 + (", or say --public" if is_public else ""),
             )
-        sent = hub.upload_folder(
+        commit = hub.upload_folder(
             repo_id=repository,
             folder_path=export,
             commit_message=f"llm-twin {tag}",
@@ -93,11 +93,11 @@ def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
         )
         if any(ref.name == tag for ref in hub.list_repo_refs(repository).tags):
             hub.delete_tag(repository, tag=tag)
-        hub.create_tag(repository, tag=tag, revision=sent.oid)
+        hub.create_tag(repository, tag=tag, revision=commit.oid)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise TwinError(
-            tried,
+            action,
             found=f"the model hub answered: {error}",
             next_step="check the name, HF_TOKEN (it needs to write) and HF_ENDPOINT",
         ) from error
-    return str(sent.commit_url)
+    return str(commit.commit_url)

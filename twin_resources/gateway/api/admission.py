@@ -17,7 +17,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.costs.home_counts import HomeCounts
 
 RETRY_AFTER_S = 2
@@ -28,55 +28,55 @@ class Admission:
     """Counts the requests of a home's gateway.
 
     Attributes:
-        most_by_key: limit on the concurrent requests of one key.
-        most_by_server: limit on the requests to one model server, answered or waiting.
+        max_per_key: limit on the concurrent requests of one key.
+        max_per_server: limit on the requests to one model server, answered or waiting.
         counts: counts shared by all processes of the gateway.
     """
 
-    most_by_key: int
-    most_by_server: int
+    max_per_key: int
+    max_per_server: int
     counts: HomeCounts = field(default_factory=HomeCounts)
 
     @contextmanager
-    def of_key(self, reader: str) -> Generator[None]:
+    def admit_for_key(self, reader: str) -> Generator[None]:
         """Count a request of a key, from its first byte to the end of its answer.
 
         Raises:
             Refused: 429 if the key has reached its limit.
         """
-        with self._counted(f"key {reader}", self.most_by_key, "this key"):
+        with self._count_request(f"key {reader}", self.max_per_key, "this key"):
             yield
 
     @contextmanager
-    def to_server(self, server_key: str) -> Generator[None]:
+    def admit_to_server(self, server_key: str) -> Generator[None]:
         """Count a request to a model server.
 
         Raises:
             Refused: 429 if the queue of the server is full.
         """
         owner = f"the model server {server_key!r}"
-        with self._counted(f"server {server_key}", self.most_by_server, owner):
+        with self._count_request(f"server {server_key}", self.max_per_server, owner):
             yield
 
     @contextmanager
-    def _counted(self, name: str, most: int, owner: str) -> Generator[None]:
-        with self.counts.changing() as table:
-            under_way = int(table.get(name, {}).get("under_way", 0))
-            if under_way < most:
-                table[name] = {"under_way": under_way + 1}
-        if under_way >= most:
-            raise Refused(
+    def _count_request(self, name: str, limit: int, owner: str) -> Generator[None]:
+        with self.counts.locked_table() as table:
+            in_progress = int(table.get(name, {}).get("under_way", 0))
+            if in_progress < limit:
+                table[name] = {"under_way": in_progress + 1}
+        if in_progress >= limit:
+            raise RefusedError(
                 429,
                 "too_many_waiting",
                 tried="take the request",
-                found=f"{under_way} requests of {owner} in progress, which is the limit",
+                found=f"{in_progress} requests of {owner} in progress, which is the limit",
                 next_step=f"ask again in {RETRY_AFTER_S} s, with fewer requests at a time",
                 retry_after_s=RETRY_AFTER_S,
             )
         try:
             yield
         finally:
-            with self.counts.changing() as table:
+            with self.counts.locked_table() as table:
                 table[name]["under_way"] -= 1
                 if not table[name]["under_way"]:
                     del table[name]  # a process runs for months and sees many keys

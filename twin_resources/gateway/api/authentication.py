@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 from litellm.proxy._types import ProxyException, UserAPIKeyAuth
 
 from twin_resources.access.keys import Key, KeyLimits, Keyring
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 
 if TYPE_CHECKING:
     from fastapi import Request
 
 
-class RefusedByPlugin(ProxyException):
+class PluginRefusalError(ProxyException):
     """A refusal inside the proxy, with the same body as a refusal by the allow-list."""
 
-    def __init__(self, refused: Refused) -> None:
+    def __init__(self, refused: RefusedError) -> None:
         self._error = refused.body()["error"]
         super().__init__(
             message=str(refused),
@@ -38,7 +38,7 @@ class RefusedByPlugin(ProxyException):
         return dict(self._error)
 
 
-def user_of(key: Key) -> UserAPIKeyAuth:
+def user_from_key(key: Key) -> UserAPIKeyAuth:
     """Convert a key to LiteLLM's user, which contains the hash and never the key itself."""
     return UserAPIKeyAuth(
         api_key=key.reader,
@@ -53,8 +53,8 @@ def user_of(key: Key) -> UserAPIKeyAuth:
     )
 
 
-def key_of(user: UserAPIKeyAuth) -> Key:
-    """Convert the result of `user_of` back to the key."""
+def key_from_user(user: UserAPIKeyAuth) -> Key:
+    """Convert the result of `user_from_key` back to the key."""
     fields = user.metadata
     authors, limits = frozenset[str](fields["authors"]), fields["limits"]
     terms = (fields["reader"], fields["role"], authors, fields["label"], fields["id"])
@@ -66,8 +66,8 @@ def authenticator(keyring: Keyring) -> Any:
 
     async def authenticate(request: Request, api_key: str) -> UserAPIKeyAuth:  # noqa: ARG001
         try:
-            return user_of(keyring.find(request.headers.get("authorization", "")))
-        except Refused as error:
-            raise RefusedByPlugin(error) from error
+            return user_from_key(keyring.find(request.headers.get("authorization", "")))
+        except RefusedError as error:
+            raise PluginRefusalError(error) from error
 
     return authenticate

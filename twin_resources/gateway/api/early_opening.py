@@ -19,23 +19,23 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from twin_resources.access.refusals import Refused
-from twin_resources.gateway.api.idempotency import UNFINISHED, Message, Send
-from twin_resources.gateway.api.json_answers import broken_off, refuse
-from twin_resources.gateway.exchange.fixed_answers import chunk, event_bytes, stream_end
+from twin_resources.access.refusals import RefusedError
+from twin_resources.gateway.api.idempotency import UNFINISHED_KEY, Message, Send
+from twin_resources.gateway.api.json_answers import failure_events, send_refusal
+from twin_resources.gateway.exchange.fixed_answers import chunk_document, event_bytes, stream_end
 from twin_resources.gateway.exchange.request_record import RequestRecord
 
 LogOpening = Callable[[RequestRecord], None]
 
-READER_LEFT = 499
+CLIENT_DISCONNECTED_STATUS = 499
 """LiteLLM's status of a call that it cancelled because the client had disconnected."""
-LEFT = "the reader left before the prose"
+DISCONNECT_NOTE = "the reader left before the prose"
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # otherwise a reverse proxy would buffer the stream
 )
-current: ContextVar[EarlyOpening] = ContextVar("early_opening")
+current_opening: ContextVar[EarlyOpening] = ContextVar("early_opening")
 """The opening of the request that the current task handles."""
 
 
@@ -45,73 +45,78 @@ class EarlyOpening:
 
     Attributes:
         send: sends a message to the client.
-        answering: the record of the request.
+        record: the record of the request.
     """
 
     send: Send
-    answering: RequestRecord
+    record: RequestRecord
     _text: str = ""
-    _failed: int = 0  # LiteLLM's error status, or 0
-    _is_over: bool = False
+    _error_status: int = 0  # LiteLLM's error status, or 0
+    _is_finished: bool = False
 
     async def begin(self, text: str) -> None:
         """Send the headers of the answer and its first event."""
-        answering, self._text = self.answering, text
-        answering.is_opened = True
-        own = ((name.encode(), value.encode()) for name, value in answering.headers().items())
+        record, self._text = self.record, text
+        record.is_opened = True
+        own = ((name.encode(), value.encode()) for name, value in record.headers().items())
         headers = [*_HEADERS, *own]
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
-        first = event_bytes(chunk(answering, {"role": "assistant", "content": text}))
+        first = event_bytes(chunk_document(record, {"role": "assistant", "content": text}))
         await self.send({"type": "http.response.body", "body": first, "more_body": True})
 
-    async def pass_on(self, message: Message) -> None:
+    async def forward(self, message: Message) -> None:
         """Forward a message of LiteLLM's answer.
 
         Its response start is dropped if the opening was sent, and its errors are replaced.
         """
-        answering = self.answering
+        record = self.record
         is_last = message["type"] != "http.response.start" and not message.get("more_body", False)
         if message["type"] == "http.response.start":
-            self._failed = 0 if message["status"] == 200 else int(message["status"])
-            if not (answering.is_opened or (self._failed and answering.failure)):
+            self._error_status = 0 if message["status"] == 200 else int(message["status"])
+            if not (record.is_opened or (self._error_status and record.failure)):
                 await self.send(message)
-        elif self._failed and answering.is_opened:
-            if is_last and self._failed != READER_LEFT:
-                await self.send(self._ending(answering))
-        elif answering.failure is None:
-            self._is_over = is_last
+        elif self._error_status and record.is_opened:
+            if is_last and self._error_status != CLIENT_DISCONNECTED_STATUS:
+                await self.send(self._closing_message(record))
+        elif record.failure is None:
+            self._is_finished = is_last
             await self.send(message)
-        elif is_last and self._failed:
-            await refuse(self.send, answering.failure)
+        elif is_last and self._error_status:
+            await send_refusal(self.send, record.failure)
         elif is_last:
-            await self._end_broken(answering.failure)
+            await self._send_failure(record.failure)
 
-    async def _end_broken(self, failure: Refused) -> None:
+    async def _send_failure(self, failure: RefusedError) -> None:
         """Send the last events of a stream that broke off: the failure and the end mark."""
-        body = {"type": "http.response.body", "body": broken_off(failure), "more_body": False}
-        await self.send(body | {UNFINISHED: True})
+        body = {"type": "http.response.body", "body": failure_events(failure), "more_body": False}
+        await self.send(body | {UNFINISHED_KEY: True})
 
     def end(self, log: LogOpening) -> None:
         """Close the record after the request or a disconnect, and log it if LiteLLM does not."""
-        answering = self.answering
-        if answering.cost.bought is not None and not answering.call_id:
-            answering.cost.bought.unsent()  # the client disconnected before LiteLLM's hook
-        if not answering.is_opened or answering.exchange.fixed_answer:
+        record = self.record
+        if record.cost.paid_call is not None and not record.call_id:
+            record.cost.paid_call.settle_unsent()  # the client disconnected before LiteLLM's hook
+        if not record.is_opened or record.exchange.fixed_answer:
             return
-        answering.end(0)  # has no effect if it has ended
-        if answering.is_prose_begun or (self._is_over and not self._failed):
+        record.end(0)  # has no effect if it has ended
+        if record.has_prose or (self._is_finished and not self._error_status):
             return  # LiteLLM has logged it or will log it
-        if answering.cost.bought is not None:
-            answering.cost.bought.left()
-        answering.shown = self._text
-        if self._failed in {0, READER_LEFT}:
-            answering.stands_without_prose(LEFT)
-        log(answering)
+        if record.cost.paid_call is not None:
+            record.cost.paid_call.settle_interrupted()
+        record.shown_text = self._text
+        if self._error_status in {0, CLIENT_DISCONNECTED_STATUS}:
+            record.record_missing_prose(DISCONNECT_NOTE)
+        log(record)
 
-    def _ending(self, answering: RequestRecord) -> Message:
+    def _closing_message(self, record: RequestRecord) -> Message:
         """Return the end of an answer for which the model returned no prose."""
-        server, status = answering.chosen.server_key, self._failed
+        server, status = record.decision.server_key, self._error_status
         failure = "refused the prompt" if status < 500 else "does not answer"
-        answering.stands_without_prose(f"no prose: the model server {server!r} {failure}")
-        body = stream_end(answering)
-        return {"type": "http.response.body", "body": body, "more_body": False, UNFINISHED: True}
+        record.record_missing_prose(f"no prose: the model server {server!r} {failure}")
+        body = stream_end(record)
+        return {
+            "type": "http.response.body",
+            "body": body,
+            "more_body": False,
+            UNFINISHED_KEY: True,
+        }

@@ -36,19 +36,24 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from twin_resources.access.keys import Key
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.errors import TwinError
-from twin_resources.observability.langfuse.outbox import Outbox, OutboxFull, QueuedScore, score_id
+from twin_resources.observability.langfuse.outbox import (
+    Outbox,
+    OutboxFullError,
+    QueuedScore,
+    score_id,
+)
 from twin_resources.observability.langfuse.score_names import COMPARISON, EDIT, VOTE
 
-ALLOWED = (
+ALLOWED_KEYS = (
     *("trace_id", "thumb", "score", "edit", "preferred", "comment"),
     *("reader", "user", "simulated"),
 )
 MAX_FEEDBACK_BYTES = 64 * 1024
 MAX_EDIT_CHARACTERS = 20_000
 MAX_COMMENT_CHARACTERS = 500
-_TRACE = re.compile(r"[0-9a-f]{32}")
+_TRACE_ID = re.compile(r"[0-9a-f]{32}")
 _NAMING_ROLES = frozenset({"admin", "site"})
 _THUMBS = {"up": 1.0, "down": 0.0}
 
@@ -65,7 +70,7 @@ class FeedbackInput:
     vote: float | None
     edit: str
     reader: str
-    simulated: bool
+    is_simulated: bool
     preferred: str = ""
     comment: str = ""
 
@@ -77,32 +82,34 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
         Refused: 400 if the body is not valid feedback, 403 if the key may not name a reader, 413
             if the body is too long.
     """
-    body = _object(raw)
+    body = _decode_body(raw)
     trace_id = body.get("trace_id")
-    if not isinstance(trace_id, str) or not _TRACE.fullmatch(trace_id):
-        raise _bad(
+    if not isinstance(trace_id, str) or not _TRACE_ID.fullmatch(trace_id):
+        raise _bad_feedback(
             "trace_id",
             found=f"{trace_id!r}"[:80],
             next_step="send the 32 digits of the answer's header x-twin-trace-id",
         )
-    edit = _text(body, "edit", most=MAX_EDIT_CHARACTERS)
-    comment = " ".join(_text(body, "comment", most=MAX_COMMENT_CHARACTERS).split())
+    edit = _read_text(body, "edit", max_characters=MAX_EDIT_CHARACTERS)
+    comment = " ".join(_read_text(body, "comment", max_characters=MAX_COMMENT_CHARACTERS).split())
     preferred = body.get("preferred", "")
     names_another = isinstance(preferred, str) and preferred != trace_id
-    if preferred != "" and not (names_another and _TRACE.fullmatch(preferred)):
-        raise _bad(
+    if preferred != "" and not (names_another and _TRACE_ID.fullmatch(preferred)):
+        raise _bad_feedback(
             "preferred",
             found=f"{preferred!r}"[:80],
             next_step="send the trace id of the other answer, which is better than this one",
         )
-    vote = _vote(body)
+    vote = _read_vote(body)
     if vote is None and not edit and not preferred:
-        raise _bad("thumb", found="no feedback", next_step="send thumb, score, edit or preferred")
-    reader, simulated = _reader_of(body, key)
+        raise _bad_feedback(
+            "thumb", found="no feedback", next_step="send thumb, score, edit or preferred"
+        )
+    reader, simulated = _read_reader(body, key)
     return FeedbackInput(trace_id, vote, edit, reader, simulated, preferred, comment)
 
 
-def scores_of(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[QueuedScore]:
+def build_scores(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[QueuedScore]:
     """Return the scores of one feedback: vote, edit and preference.
 
     Args:
@@ -117,7 +124,7 @@ def scores_of(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[Queue
         "twin.role": key.role,
         "twin.authors": ",".join(sorted(key.authors)),
         "twin.at": now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-    } | ({"twin.simulated": "true"} if feedback.simulated else {})
+    } | ({"twin.simulated": "true"} if feedback.is_simulated else {})
     scores: list[QueuedScore] = []
     if feedback.vote is not None:
         identity = score_id(VOTE, feedback.reader, trace_id)
@@ -153,20 +160,20 @@ class FeedbackService:
 
     outbox: Outbox
 
-    async def take(self, key: Key, raw: bytes) -> Mapping[str, Any]:
+    async def store(self, key: Key, raw: bytes) -> Mapping[str, Any]:
         """Store one feedback on disk and return the body of the response.
 
         Raises:
             Refused: see `read_feedback`; 503 if the feedback cannot be stored now.
         """
         feedback = read_feedback(raw, key)
-        scores = scores_of(feedback, key, now=datetime.now(UTC))
+        scores = build_scores(feedback, key, now=datetime.now(UTC))
         try:
             await asyncio.to_thread(self.outbox.put_scores, scores)
         except TwinError as error:
-            raise Refused(
+            raise RefusedError(
                 503,
-                "outbox_full" if isinstance(error, OutboxFull) else "outbox_broken",
+                "outbox_full" if isinstance(error, OutboxFullError) else "outbox_broken",
                 tried="store the feedback",
                 found=error.found,
                 next_step="send it again later; the owner of the gateway runs `twin status`",
@@ -179,9 +186,9 @@ class FeedbackService:
         }
 
 
-def _object(raw: bytes) -> Mapping[str, Any]:
+def _decode_body(raw: bytes) -> Mapping[str, Any]:
     if len(raw) > MAX_FEEDBACK_BYTES:
-        raise Refused(
+        raise RefusedError(
             413,
             "body_too_large",
             tried="read the feedback",
@@ -191,56 +198,64 @@ def _object(raw: bytes) -> Mapping[str, Any]:
     try:
         document: Any = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise _bad("", found=f"invalid JSON ({error})", next_step="send a JSON object") from error
+        raise _bad_feedback(
+            "", found=f"invalid JSON ({error})", next_step="send a JSON object"
+        ) from error
     if not isinstance(document, dict):
-        raise _bad("", found=f"a JSON {type(document).__name__}", next_step="send a JSON object")
+        raise _bad_feedback(
+            "", found=f"a JSON {type(document).__name__}", next_step="send a JSON object"
+        )
     body = cast("dict[str, Any]", document)
-    unknown = sorted(set(body) - set(ALLOWED))
+    unknown = sorted(set(body) - set(ALLOWED_KEYS))
     if unknown:
-        raise _bad(
-            unknown[0], found=f"the key {unknown[0]!r}", next_step=f"send only {', '.join(ALLOWED)}"
+        raise _bad_feedback(
+            unknown[0],
+            found=f"the key {unknown[0]!r}",
+            next_step=f"send only {', '.join(ALLOWED_KEYS)}",
         )
     return body
 
 
-def _text(body: Mapping[str, Any], name: str, *, most: int) -> str:
+def _read_text(body: Mapping[str, Any], name: str, *, max_characters: int) -> str:
     """Return a text field without surrounding space; empty if it was not sent."""
     text = body.get(name, "")
-    if not isinstance(text, str) or len(text) > most:
-        raise _bad(
+    if not isinstance(text, str) or len(text) > max_characters:
+        raise _bad_feedback(
             name,
             found="not text" if not isinstance(text, str) else f"{len(text):,} characters",
-            next_step=f"send a text of at most {most:,} characters",
+            next_step=f"send a text of at most {max_characters:,} characters",
         )
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise _bad(name, found="half of a surrogate pair", next_step="send text in UTF-8")
+        raise _bad_feedback(name, found="half of a surrogate pair", next_step="send text in UTF-8")
     return text.strip()
 
 
-def _vote(body: Mapping[str, Any]) -> float | None:
+def _read_vote(body: Mapping[str, Any]) -> float | None:
     thumb, score = body.get("thumb"), body.get("score")
     if thumb is not None and score is not None:
-        raise _bad("score", found="a thumb and a score", next_step="send one of them")
+        raise _bad_feedback("score", found="a thumb and a score", next_step="send one of them")
     if thumb is not None:
         if not isinstance(thumb, str) or thumb not in _THUMBS:
-            raise _bad("thumb", found=f"{thumb!r}"[:80], next_step='send "up" or "down"')
+            raise _bad_feedback("thumb", found=f"{thumb!r}"[:80], next_step='send "up" or "down"')
         return _THUMBS[thumb]
     if score is None:
         return None
     number = isinstance(score, int | float) and not isinstance(score, bool)
     # JSON has no NaN, but Python's parser accepts it; the comparison rejects it.
     if not number or not 0 <= score <= 1:
-        raise _bad("score", found=f"{score!r}"[:80], next_step="send a number from 0 to 1")
+        raise _bad_feedback("score", found=f"{score!r}"[:80], next_step="send a number from 0 to 1")
     return float(score)
 
 
-def _reader_of(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
+def _read_reader(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
     """Return the reader's hash, and whether the feedback is simulated."""
     # As in a chat request: `user` is ignored for a key that may not name a reader.
     user = body.get("user") if key.role in _NAMING_ROLES else None
-    named, simulated = body.get("reader", user), body.get("simulated", False)
-    if (named is not None and key.role not in _NAMING_ROLES) or (simulated and key.role != "admin"):
-        raise Refused(
+    reader_name, simulated = body.get("reader", user), body.get("simulated", False)
+    if (reader_name is not None and key.role not in _NAMING_ROLES) or (
+        simulated and key.role != "admin"
+    ):
+        raise RefusedError(
             403,
             "reader_not_allowed",
             tried="take feedback for another reader",
@@ -249,16 +264,20 @@ def _reader_of(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
             param="reader",
         )
     if not isinstance(simulated, bool):
-        raise _bad("simulated", found=f"{simulated!r}"[:80], next_step="send true or false")
-    if named is None:
+        raise _bad_feedback(
+            "simulated", found=f"{simulated!r}"[:80], next_step="send true or false"
+        )
+    if reader_name is None:
         return key.reader, simulated
-    if not isinstance(named, str) or not 1 <= len(named) <= 200:
-        raise _bad("reader", found=f"{named!r}"[:80], next_step="send 1 to 200 characters")
-    return key.behind(named), simulated
+    if not isinstance(reader_name, str) or not 1 <= len(reader_name) <= 200:
+        raise _bad_feedback(
+            "reader", found=f"{reader_name!r}"[:80], next_step="send 1 to 200 characters"
+        )
+    return key.site_reader_id(reader_name), simulated
 
 
-def _bad(param: str, *, found: str, next_step: str) -> Refused:
-    return Refused(
+def _bad_feedback(param: str, *, found: str, next_step: str) -> RefusedError:
+    return RefusedError(
         400,
         "bad_feedback",
         tried="read the feedback",

@@ -16,14 +16,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from twin_resources.access.refusals import Refused
-from twin_resources.gateway.api.other_apis import CarriedRequest
+from twin_resources.access.refusals import RefusedError
+from twin_resources.gateway.api.other_apis import ConvertedRequest
 
-_OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
+_TOOL_KEYS = ("tools", "tool_choice", "parallel_tool_calls")
 REQUIRED = "required"
 
 
-def from_forced_tool(body: Mapping[str, Any]) -> CarriedRequest | None:
+def convert_forced_tool(body: Mapping[str, Any]) -> ConvertedRequest | None:
     """Convert a chat request that forces a tool to one for JSON.
 
     Returns:
@@ -34,13 +34,13 @@ def from_forced_tool(body: Mapping[str, Any]) -> CarriedRequest | None:
             request does not name one.
     """
     choice: object = body.get("tool_choice")
-    forced = _forced_name(choice)
-    if choice != REQUIRED and not forced:
+    forced_name = _forced_name(choice)
+    if choice != REQUIRED and not forced_name:
         return None
     functions = _functions(body.get("tools"))
-    name = forced or next(iter(functions), "")
+    name = forced_name or next(iter(functions), "")
     if name not in functions or (choice == REQUIRED and len(functions) > 1):
-        raise Refused(
+        raise RefusedError(
             400,
             "not_given",
             tried="read the request",
@@ -55,9 +55,9 @@ def from_forced_tool(body: Mapping[str, Any]) -> CarriedRequest | None:
     json_schema: dict[str, Any] = {"name": name, "schema": schema}
     if isinstance(function.get("strict"), bool):
         json_schema["strict"] = function["strict"]
-    chat = {key: value for key, value in body.items() if key not in _OF_TOOLS}
+    chat = {key: value for key, value in body.items() if key not in _TOOL_KEYS}
     chat["response_format"] = {"type": "json_schema", "json_schema": json_schema}
-    return CarriedRequest(chat, (), ToolCallConverter(name))
+    return ConvertedRequest(chat, (), ToolCallConverter(name))
 
 
 @dataclass
@@ -65,19 +65,19 @@ class ToolCallConverter:
     """Converts a chat answer whose text is a tool's arguments to a call of the tool."""
 
     name: str
-    _is_begun: bool = False
+    _has_started: bool = False
 
-    def whole(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
+    def convert_answer(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
         """Convert a whole answer."""
         choices: list[dict[str, Any]] = []
         for choice in chat.get("choices") or ():
             message = dict(choice["message"])
             call = self._call(chat, str(message.get("content") or ""))
             message |= {"content": None, "tool_calls": [call]}
-            choices.append(choice | {"message": message, "finish_reason": _reason(choice)})
+            choices.append(choice | {"message": message, "finish_reason": _finish_reason(choice)})
         return {**chat, "choices": choices}
 
-    def piece(self, chunk: Mapping[str, Any]) -> Iterator[str]:
+    def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[str]:
         """Yield the server-sent event of one chunk."""
         choices: list[dict[str, Any]] = []
         for choice in chunk.get("choices") or ():
@@ -85,21 +85,21 @@ class ToolCallConverter:
             text = delta.pop("content", None)
             if text:
                 delta["tool_calls"] = [self._delta(chunk, str(text))]
-            choices.append(choice | {"delta": delta, "finish_reason": _reason(choice)})
+            choices.append(choice | {"delta": delta, "finish_reason": _finish_reason(choice)})
         converted = {**chunk, "choices": choices} if "choices" in chunk else chunk
         yield f"data: {json.dumps(converted, ensure_ascii=False)}\n\n"
 
-    def end(self) -> Iterator[str]:
+    def end_events(self) -> Iterator[str]:
         """Yield the events after the last chunk."""
         yield "data: [DONE]\n\n"
 
-    def remember(self) -> None:
+    def store_answer(self) -> None:
         """Do nothing; no chat request names an earlier answer."""
 
     def _delta(self, chunk: Mapping[str, Any], text: str) -> dict[str, Any]:
-        if self._is_begun:
+        if self._has_started:
             return {"index": 0, "function": {"arguments": text}}
-        self._is_begun = True
+        self._has_started = True
         return {"index": 0, **self._call(chunk, text)}
 
     def _call(self, chat: Mapping[str, Any], arguments: str) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _functions(tools: object) -> dict[str, dict[str, Any]]:
     return functions
 
 
-def _reason(choice: Mapping[str, Any]) -> str | None:
+def _finish_reason(choice: Mapping[str, Any]) -> str | None:
     """Replace the finish reason `stop` by `tool_calls`; other reasons stay."""
     reason = choice.get("finish_reason")
     return "tool_calls" if reason == "stop" else reason

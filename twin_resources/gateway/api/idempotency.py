@@ -7,7 +7,7 @@ A request with the same reader's key, the same header and the same body gets the
 for byte. It gets 422 with another body, and 409 while the first request is in progress. A failed
 request is deleted, so that it can be sent again. A client that sends the header expects to return
 for the answer, so the work continues after a disconnect. If a gateway dies during a request, its
-row expires after `STUCK_S`.
+row expires after `IN_PROGRESS_TIMEOUT_S`.
 Method: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header
 """
 # pyright: strict
@@ -25,17 +25,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.errors import TwinError
 from twin_resources.storage.state.state import State
 
-HEADER = b"idempotency-key"
-REPLAYED = (b"idempotent-replayed", b"true")
-UNFINISHED = "twin.unfinished"
+HEADER_NAME = b"idempotency-key"
+REPLAYED_HEADER = (b"idempotent-replayed", b"true")
+UNFINISHED_KEY = "twin.unfinished"
 """Key of an ASGI message; True if a part of the answer is missing, so that a retry makes sense."""
-KEPT_S = 24 * 3600.0
-STUCK_S = 900.0
-MAX_CHARACTERS = 255
+RETENTION_S = 24 * 3600.0
+IN_PROGRESS_TIMEOUT_S = 900.0
+MAX_HEADER_CHARACTERS = 255
 _MAX_BYTES = 4 * 1024 * 1024  # of an answer; sources and 4,096 tokens take a tenth of it
 
 Message = MutableMapping[str, Any]
@@ -69,7 +69,7 @@ class StoredAnswer:
 
     async def send(self, send: Send) -> None:
         """Send the answer again, with a header that marks it as a repetition."""
-        headers = [*self.headers, REPLAYED]
+        headers = [*self.headers, REPLAYED_HEADER]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
@@ -80,11 +80,11 @@ class IdempotentRequest:
 
     Attributes:
         key: id of the reader's key.
-        name: hash of the header.
+        header_hash: hash of the header.
     """
 
     key: str
-    name: str
+    header_hash: str
 
 
 class Idempotency:
@@ -96,9 +96,9 @@ class Idempotency:
     """
 
     def __init__(
-        self, state: Callable[[], State], *, clock: Callable[[], float] | None = None
+        self, open_state: Callable[[], State], *, clock: Callable[[], float] | None = None
     ) -> None:
-        self._open = state
+        self._open_state = open_state
         self._state: State | None = None
         self._clock = clock
 
@@ -120,29 +120,29 @@ class Idempotency:
             Refused: 400 if the header is not usable, 409 if the first request is in progress, 422
                 if the body differs, 503 if the store cannot be written.
         """
-        if not 1 <= len(header) <= MAX_CHARACTERS or not header.isprintable():
-            raise _refused(
+        if not 1 <= len(header) <= MAX_HEADER_CHARACTERS or not header.isprintable():
+            raise _refusal(
                 400,
                 "bad_idempotency_key",
                 f"a header of {len(header)} characters",
-                f"send 1 to {MAX_CHARACTERS} printable characters, for example a UUID",
+                f"send 1 to {MAX_HEADER_CHARACTERS} printable characters, for example a UUID",
             )
-        once = IdempotentRequest(key, hashlib.sha256(header.encode()).hexdigest())
+        request = IdempotentRequest(key, hashlib.sha256(header.encode()).hexdigest())
         sorted_body = json.dumps(json.loads(body), sort_keys=True).encode()
         body_hash = hashlib.sha256(path.encode() + b"\n" + sorted_body).hexdigest()
         try:
-            return self._begin(once, body_hash, author)
+            return self._register(request, body_hash, author)
         except (SQLAlchemyError, TwinError) as error:
-            if isinstance(error, Refused):
+            if isinstance(error, RefusedError):
                 raise
-            raise _refused(
+            raise _refusal(
                 503,
                 "idempotency_unreadable",
                 f"the state store does not answer ({type(error).__name__})",
                 "try again, or send no Idempotency-Key",
             ) from error
 
-    def finish(self, once: IdempotentRequest, answer: StoredAnswer | None) -> None:
+    def finish(self, request: IdempotentRequest, answer: StoredAnswer | None) -> None:
         """Store the answer, or delete the request if `answer` is None.
 
         A failed write is logged and not raised, because the answer has been sent.
@@ -150,7 +150,9 @@ class Idempotency:
         table = gateway_answers
         try:
             with self._store().transaction() as connection:
-                own_row = sa.and_(table.c.key == once.key, table.c.idempotency_hash == once.name)
+                own_row = sa.and_(
+                    table.c.key == request.key, table.c.idempotency_hash == request.header_hash
+                )
                 if answer is None:
                     connection.execute(sa.delete(table).where(own_row))
                     return
@@ -165,14 +167,14 @@ class Idempotency:
                         status=answer.status,
                         headers=json.dumps(headers),
                         answer=answer.body.decode("utf-8"),
-                        expires=self._now(connection) + KEPT_S,
+                        expires=self._now(connection) + RETENTION_S,
                     )
                 )
         except (SQLAlchemyError, TwinError, UnicodeDecodeError) as error:
             sys.stderr.write(f"an answer was not stored for a retry: {type(error).__name__}\n")
 
-    def _begin(
-        self, once: IdempotentRequest, body_hash: str, author: str
+    def _register(
+        self, request: IdempotentRequest, body_hash: str, author: str
     ) -> IdempotentRequest | StoredAnswer:
         table = gateway_answers
         with self._store().transaction() as connection:
@@ -180,31 +182,31 @@ class Idempotency:
             connection.execute(sa.delete(table).where(table.c.expires <= now))
             row = connection.execute(
                 sa.select(table).where(
-                    table.c.key == once.key, table.c.idempotency_hash == once.name
+                    table.c.key == request.key, table.c.idempotency_hash == request.header_hash
                 )
             ).first()
             if row is None:
                 connection.execute(
                     sa.insert(table).values(
-                        key=once.key,
-                        idempotency_hash=once.name,
+                        key=request.key,
+                        idempotency_hash=request.header_hash,
                         body_hash=body_hash,
                         author=author,
-                        expires=now + STUCK_S,
+                        expires=now + IN_PROGRESS_TIMEOUT_S,
                         headers="",
                         answer="",
                     )
                 )
-                return once
+                return request
         if row.body_hash != body_hash:
-            raise _refused(
+            raise _refusal(
                 422,
                 "idempotency_key_reused",
                 "another request with this Idempotency-Key",
                 "send the same body again, or use a new key for a new question",
             )
         if row.status is None:
-            raise _refused(
+            raise _refusal(
                 409,
                 "idempotency_in_flight",
                 "the first request with this Idempotency-Key in progress",
@@ -222,7 +224,7 @@ class Idempotency:
 
     def _store(self) -> State:
         if self._state is None:
-            opened = self._open()
+            opened = self._open_state()
             with opened.transaction() as connection:
                 _metadata.create_all(connection)
             self._state = opened
@@ -235,13 +237,13 @@ class RecordedResponse:
 
     Attributes:
         send: sends a message to the client.
-        keep: stores the whole answer; awaited before the last message is sent, so that a client
+        store: stores the whole answer; awaited before the last message is sent, so that a client
             that has the whole answer can rely on its being stored.
     """
 
     send: Send
-    keep: Callable[[StoredAnswer], Awaitable[None]]
-    is_kept: bool = False
+    store: Callable[[StoredAnswer], Awaitable[None]]
+    is_stored: bool = False
     _is_disconnected: bool = False
     _is_unfinished: bool = False
     _status: int = 0
@@ -255,9 +257,9 @@ class RecordedResponse:
             self._headers = [(bytes(name), bytes(value)) for name, value in message["headers"]]
         elif message["type"] == "http.response.body":
             self._parts.append(bytes(message.get("body", b"")))
-            self._is_unfinished |= message.get(UNFINISHED, False)
+            self._is_unfinished |= message.get(UNFINISHED_KEY, False)
             if not message.get("more_body", False):
-                await self._keep()
+                await self._store_if_complete()
         if self._is_disconnected:
             return
         try:
@@ -265,16 +267,16 @@ class RecordedResponse:
         except OSError:
             self._is_disconnected = True  # the client asks again for the answer
 
-    async def _keep(self) -> None:
+    async def _store_if_complete(self) -> None:
         """Store the answer if it is complete, not an error, and not too large."""
         body = b"".join(self._parts)
         is_answer = 200 <= self._status < 300 and not self._is_unfinished
         if is_answer and len(body) <= _MAX_BYTES:
-            await self.keep(StoredAnswer(self._status, self._headers, body))
-            self.is_kept = True
+            await self.store(StoredAnswer(self._status, self._headers, body))
+            self.is_stored = True
 
 
-def without_disconnect(receive: Receive) -> Receive:
+def ignore_disconnect(receive: Receive) -> Receive:
     """Wrap `receive` so that it never reports a disconnect, and the work continues."""
 
     async def receive_or_block() -> Message:
@@ -286,10 +288,10 @@ def without_disconnect(receive: Receive) -> Receive:
     return receive_or_block
 
 
-def _refused(
+def _refusal(
     status: int, code: str, found: str, next_step: str, *, retry_after_s: int | None = None
-) -> Refused:
-    return Refused(
+) -> RefusedError:
+    return RefusedError(
         status,
         code,
         tried="answer the request once",

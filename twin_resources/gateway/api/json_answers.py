@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.response_middleware import Headers, Send
 
 
@@ -35,7 +35,7 @@ async def send_json(
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-async def refuse(send: Send, error: Refused) -> None:
+async def send_refusal(send: Send, error: RefusedError) -> None:
     """Send a refusal with the headers that its status requires."""
     headers = error.headers()
     if error.status in {408, 413}:
@@ -46,6 +46,6 @@ async def refuse(send: Send, error: Refused) -> None:
     await send_json(send, error.status, error.body(), headers=headers)
 
 
-def broken_off(error: Refused) -> bytes:
+def failure_events(error: RefusedError) -> bytes:
     """Return the last events of a stream that broke off: the failure and the end mark."""
     return f"data: {json.dumps(error.body(), ensure_ascii=False)}\n\ndata: [DONE]\n\n".encode()

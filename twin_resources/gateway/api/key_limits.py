@@ -4,7 +4,7 @@ Scope: counting requests in the state store, and the refusal.
 Out of scope: money (`account.py`), the limits of the whole gateway (`admission.py`).
 
 The sliding window is exact. Each request of a key with a limit is a row, so several gateways share
-one count. If a process dies, the row of its request frees its place after `STUCK_S`. A request of
+one count. If a process dies, the row of its request frees its place after `IN_PROGRESS_TIMEOUT_S`. A request of
 a key without such limits executes no SQL statement.
 """
 # pyright: strict
@@ -20,13 +20,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from twin_resources.access.keys import Key
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.errors import TwinError
 from twin_resources.storage.state.state import State
 
 WINDOW_S = 60.0
 # Longer than an answer may take with its retries: the process of an older request has died.
-STUCK_S = 900.0
+IN_PROGRESS_TIMEOUT_S = 900.0
 _RETRY_AFTER_S = 2  # a concurrent request may end within seconds
 
 _metadata = sa.MetaData()
@@ -48,7 +48,7 @@ class CountedRequest:
     number: int | None = None
 
 
-class KeyRequests:
+class KeyRequestCounter:
     """Counts the requests of keys with a limit; shared between threads and processes.
 
     Args:
@@ -57,9 +57,9 @@ class KeyRequests:
     """
 
     def __init__(
-        self, state: Callable[[], State], *, clock: Callable[[], float] | None = None
+        self, open_state: Callable[[], State], *, clock: Callable[[], float] | None = None
     ) -> None:
-        self._open = state
+        self._open_state = open_state
         self._state: State | None = None
         self._clock = clock
 
@@ -77,9 +77,9 @@ class KeyRequests:
         try:
             return self._begin(key)
         except (SQLAlchemyError, TwinError) as error:
-            if isinstance(error, Refused):
+            if isinstance(error, RefusedError):
                 raise
-            raise Refused(
+            raise RefusedError(
                 503,
                 "keys_unreadable",
                 tried="count the request",
@@ -91,7 +91,7 @@ class KeyRequests:
         """Free the place of a request.
 
         A failed write is logged and not raised, because the answer has been sent. The place is then
-        freed after `STUCK_S`.
+        freed after `IN_PROGRESS_TIMEOUT_S`.
         """
         if request.number is None:
             return
@@ -110,29 +110,31 @@ class KeyRequests:
         limits, table = key.limits, gateway_key_requests
         with self._store().transaction() as connection:
             now = self._clock() if self._clock else self._store().now(connection)
-            of_key = table.c.key == key.id
+            matches_key = table.c.key == key.id
             connection.execute(
                 sa.delete(table).where(
-                    of_key,
+                    matches_key,
                     table.c.at <= now - WINDOW_S,
-                    sa.or_(sa.not_(table.c.is_under_way), table.c.at <= now - STUCK_S),
+                    sa.or_(
+                        sa.not_(table.c.is_under_way), table.c.at <= now - IN_PROGRESS_TIMEOUT_S
+                    ),
                 )
             )
             if limits.per_minute is not None:
                 # The n-th newest request of a limit of n: the limit is reached until it leaves
                 # the window.
-                within = sa.select(table.c.at).where(of_key, table.c.at > now - WINDOW_S)
+                within = sa.select(table.c.at).where(matches_key, table.c.at > now - WINDOW_S)
                 newest_first = within.order_by(table.c.at.desc(), table.c.number.desc())
                 last = connection.execute(
                     newest_first.offset(limits.per_minute - 1).limit(1)
                 ).scalar()
                 if last is not None:
-                    raise _too_many(key, max(1, math.ceil(float(last) + WINDOW_S - now)))
+                    raise _rate_limit_refusal(key, max(1, math.ceil(float(last) + WINDOW_S - now)))
             if limits.at_once is not None:
-                under_way = sa.select(sa.func.count()).where(of_key, table.c.is_under_way)
+                under_way = sa.select(sa.func.count()).where(matches_key, table.c.is_under_way)
                 count = int(connection.execute(under_way).scalar_one())
                 if count >= limits.at_once:
-                    raise _too_many_at_once(key, count)
+                    raise _concurrency_refusal(key, count)
             row = {"key": key.id, "at": now, "is_under_way": limits.at_once is not None}
             primary_key = connection.execute(sa.insert(table).values(**row)).inserted_primary_key
         assert primary_key is not None  # an insert with an autoincrement column has one
@@ -140,15 +142,15 @@ class KeyRequests:
 
     def _store(self) -> State:
         if self._state is None:
-            opened = self._open()
+            opened = self._open_state()
             with opened.transaction() as connection:
                 _metadata.create_all(connection)
             self._state = opened
         return self._state
 
 
-def _too_many(key: Key, retry_after_s: int) -> Refused:
-    return Refused(
+def _rate_limit_refusal(key: Key, retry_after_s: int) -> RefusedError:
+    return RefusedError(
         429,
         "key_rate_limited",
         tried="take the request",
@@ -158,8 +160,8 @@ def _too_many(key: Key, retry_after_s: int) -> Refused:
     )
 
 
-def _too_many_at_once(key: Key, count: int) -> Refused:
-    return Refused(
+def _concurrency_refusal(key: Key, count: int) -> RefusedError:
+    return RefusedError(
         429,
         "key_busy",
         tried="take the request",

@@ -17,10 +17,10 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from twin_resources.access.keys import Key, Keyring, open_keys
-from twin_resources.access.refusals import Refused
+from twin_resources.access.keys import Key, Keyring, open_key_store
+from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.idempotency import (
-    HEADER,
+    HEADER_NAME,
     Idempotency,
     IdempotentRequest,
     Message,
@@ -28,10 +28,10 @@ from twin_resources.gateway.api.idempotency import (
     RecordedResponse,
     Send,
     StoredAnswer,
-    without_disconnect,
+    ignore_disconnect,
 )
-from twin_resources.gateway.api.json_answers import refuse
-from twin_resources.gateway.api.key_limits import CountedRequest, KeyRequests
+from twin_resources.gateway.api.json_answers import send_refusal
+from twin_resources.gateway.api.key_limits import CountedRequest, KeyRequestCounter
 from twin_resources.settings import Settings
 
 Answer = Callable[[Receive, Send], Awaitable[None]]
@@ -40,10 +40,10 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class KeyTerms:
+class KeyLimitEnforcer:
     """Applies the limits of keys to requests."""
 
-    requests: KeyRequests
+    request_counter: KeyRequestCounter
     idempotency: Idempotency
 
     async def run_once(
@@ -66,7 +66,7 @@ class KeyTerms:
             path, body: identify the request together with the header.
 
         Raises:
-            Refused: see `KeyRequests.begin` and `Idempotency.begin`.
+            Refused: see `KeyRequestCounter.begin` and `Idempotency.begin`.
         """
         outcome = await asyncio.to_thread(
             self.idempotency.begin, key.id, idempotency_key, path=path, body=body, author=author
@@ -74,20 +74,20 @@ class KeyTerms:
         if isinstance(outcome, StoredAnswer):
             await outcome.send(send)
             return
-        await self._once(key, answer, outcome, receive, send)
+        await self._answer_once(key, answer, outcome, receive, send)
 
-    async def _once(
-        self, key: Key, answer: Answer, once: IdempotentRequest, receive: Receive, send: Send
+    async def _answer_once(
+        self, key: Key, answer: Answer, request: IdempotentRequest, receive: Receive, send: Send
     ) -> None:
         async def keep(stored: StoredAnswer) -> None:
-            await asyncio.to_thread(self.idempotency.finish, once, stored)
+            await asyncio.to_thread(self.idempotency.finish, request, stored)
 
         recording = RecordedResponse(send, keep)
         try:
-            await self.run_counted(key, answer, without_disconnect(receive), recording)
+            await self.run_counted(key, answer, ignore_disconnect(receive), recording)
         finally:
-            if not recording.is_kept:
-                await asyncio.to_thread(self.idempotency.finish, once, None)
+            if not recording.is_stored:
+                await asyncio.to_thread(self.idempotency.finish, request, None)
 
     async def run_counted(self, key: Key, answer: Answer, receive: Receive, send: Send) -> None:
         """Answer a request and count it; its place is freed before the last message is sent.
@@ -96,20 +96,20 @@ class KeyTerms:
         one request at a time.
 
         Raises:
-            Refused: see `KeyRequests.begin`.
+            Refused: see `KeyRequestCounter.begin`.
         """
         limits = key.limits
         if limits.per_minute is None and limits.at_once is None:
             await answer(receive, send)
             return
-        counted = await asyncio.to_thread(self.requests.begin, key)
-        is_over = counted == CountedRequest()
+        counted_request = await asyncio.to_thread(self.request_counter.begin, key)
+        has_ended = counted_request == CountedRequest()
 
         async def end() -> None:
-            nonlocal is_over
-            if not is_over:
-                is_over = True
-                await asyncio.to_thread(self.requests.end, counted)
+            nonlocal has_ended
+            if not has_ended:
+                has_ended = True
+                await asyncio.to_thread(self.request_counter.end, counted_request)
 
         async def end_and_send(message: Message) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body", False):
@@ -123,25 +123,25 @@ class KeyTerms:
 
 
 @dataclass(frozen=True)
-class KeyTermsMiddleware:
+class KeyLimitsMiddleware:
     """An ASGI application that applies the limits of keys before it calls the proxy.
 
     Attributes:
         proxy: called with each accepted request, without the header `Idempotency-Key`.
         keyring: finds the key of a request.
-        terms: applies the limits.
+        limit_enforcer: applies the limits.
     """
 
     proxy: Application
     keyring: Keyring
-    terms: KeyTerms
+    limit_enforcer: KeyLimitEnforcer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.proxy(scope, receive, send)
             return
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        once = headers.pop(HEADER, b"").decode("latin-1")
+        idempotency_key = headers.pop(HEADER_NAME, b"").decode("latin-1")
         proxy_scope = {**scope, "headers": list(headers.items())}
 
         async def answer(receive: Receive, send: Send) -> None:
@@ -150,41 +150,42 @@ class KeyTermsMiddleware:
         try:
             # The allow-list has just looked the key up; the keyring caches it for a second.
             key = self.keyring.find(headers.get(b"authorization", b"").decode("latin-1"))
-            if not once:
-                await self.terms.run_counted(key, answer, receive, send)
+            if not idempotency_key:
+                await self.limit_enforcer.run_counted(key, answer, receive, send)
                 return
-            first = await receive()  # the allow-list passes the whole body in one message
-            body = bytes(first.get("body", b""))
-            await self.terms.run_once(
+            first_message = await receive()  # the allow-list passes the whole body in one message
+            body = bytes(first_message.get("body", b""))
+            await self.limit_enforcer.run_once(
                 key,
                 answer,
-                idempotency_key=once,
+                idempotency_key=idempotency_key,
                 path=scope["path"],
                 body=body,
-                author=_author_of(body),
-                receive=received_again(first, receive),
+                author=_author_from_body(body),
+                receive=replay_message(first_message, receive),
                 send=send,
             )
-        except Refused as error:
-            await refuse(send, error)
+        except RefusedError as error:
+            await send_refusal(send, error)
 
 
-def key_terms_middleware(
+def key_limits_middleware(
     proxy: Application, settings: Settings, keyring: Keyring
-) -> KeyTermsMiddleware:
+) -> KeyLimitsMiddleware:
     """Wrap the proxy with the limits of a home's keys; the store is opened at its first use."""
-    terms = KeyTerms(
-        KeyRequests(lambda: open_keys(settings)), Idempotency(lambda: open_keys(settings))
+    terms = KeyLimitEnforcer(
+        KeyRequestCounter(lambda: open_key_store(settings)),
+        Idempotency(lambda: open_key_store(settings)),
     )
-    return KeyTermsMiddleware(proxy, keyring, terms)
+    return KeyLimitsMiddleware(proxy, keyring, terms)
 
 
-def _author_of(body: bytes) -> str:
+def _author_from_body(body: bytes) -> str:
     """Return the author that a checked body names; erasure finds the stored answer by it."""
     return str(json.loads(body)["model"]).removeprefix("twin/").partition("@")[0]
 
 
-def received_again(message: Message, receive: Receive) -> Receive:
+def replay_message(message: Message, receive: Receive) -> Receive:
     """Wrap `receive` so that it first returns a message that was already received."""
     messages = [message]
 

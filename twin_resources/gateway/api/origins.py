@@ -32,14 +32,14 @@ class Origins:
     allowed: frozenset[str] = frozenset()
 
     @classmethod
-    def read(cls, listed: str) -> Origins:
+    def parse(cls, setting: str) -> Origins:
         """Parse the origins of a setting, separated by spaces or commas.
 
         Raises:
             TwinError: an entry is not an origin that a browser sends, such as `*` or an address
                 with a path.
         """
-        origins = [origin for origin in re.split(r"[\s,]+", listed) if origin]
+        origins = [origin for origin in re.split(r"[\s,]+", setting) if origin]
         for origin in origins:
             parts = urlsplit(origin)
             whole = f"{parts.scheme}://{parts.netloc}" == origin == origin.lower()
@@ -56,7 +56,7 @@ class Origins:
     def allows(self, origin: str) -> bool:
         return origin in self.allowed
 
-    def of_answer(self, origin: str) -> Headers:
+    def answer_headers(self, origin: str) -> Headers:
         """Return the headers of any answer; `origin` is the request's, or empty."""
         if not self.allowed:
             return []
@@ -70,7 +70,7 @@ class Origins:
             (b"access-control-expose-headers", _EXPOSED_HEADERS),
         ]
 
-    def of_preflight(self, methods: str, requested_headers: bytes) -> Headers:
+    def preflight_headers(self, methods: str, requested_headers: bytes) -> Headers:
         """Return the headers of a preflight response for an allowed origin, beside `of_answer`.
 
         Args:

@@ -23,15 +23,15 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Protocol, cast
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.recent_responses import (
-    ANSWER_OF,
-    MESSAGE,
-    RESPONSE,
-    ReaderOf,
+    ANSWER_REFERENCE_KEY,
+    MESSAGE_PREFIX,
+    RESPONSE_PREFIX,
+    RequestOrigin,
     RecentResponses,
 )
-from twin_resources.gateway.request.ignored_parameters import IDLE_KEYS
+from twin_resources.gateway.request.ignored_parameters import IGNORED_KEYS
 from twin_resources.gateway.request.request_body import (
     ALLOWED_KEYS,
     MAX_KIND_CHARACTERS,
@@ -42,98 +42,100 @@ _SAMPLING = frozenset(
     {"temperature", "top_p", "stop", "seed", "presence_penalty", "frequency_penalty"}
 )
 # Accepted with these values or null only. Other values would change the answer.
-_OF_COMPLETIONS: Mapping[str, tuple[object, ...]] = MappingProxyType(
+_COMPLETIONS_DEFAULTS: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {"suffix": ("",), "echo": (False,), "best_of": (1,)}
 )
-_OF_RESPONSES: Mapping[str, tuple[object, ...]] = MappingProxyType(
+_RESPONSES_DEFAULTS: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {"conversation": (), "prompt": (), "background": (False,)}
 )
 # Accepted with any value and listed in `twin.ignored`, like those of the chat API.
-_IGNORED_OF_RESPONSES = ("truncation", "include", "max_tool_calls")
+_IGNORED_RESPONSES_KEYS = ("truncation", "include", "max_tool_calls")
 _COMPLETIONS_KEYS = (
     _SAMPLING
-    | IDLE_KEYS
-    | _OF_COMPLETIONS.keys()
+    | IGNORED_KEYS
+    | _COMPLETIONS_DEFAULTS.keys()
     | {"model", "prompt", "max_tokens", "stream", "stream_options"}
 )
 _RESPONSES_KEYS = (
     _SAMPLING
-    | IDLE_KEYS
-    | _OF_RESPONSES.keys()
-    | set(_IGNORED_OF_RESPONSES)
+    | IGNORED_KEYS
+    | _RESPONSES_DEFAULTS.keys()
+    | set(_IGNORED_RESPONSES_KEYS)
     | {"previous_response_id"}
     | {"model", "input", "instructions", "max_output_tokens", "text", "stream", "stream_options"}
 )
 
 
-_BEGUN: dict[str, Any] = {"status": "in_progress", "output": (), "usage": None}
+_IN_PROGRESS_FIELDS: dict[str, Any] = {"status": "in_progress", "output": (), "usage": None}
 
 
 class AnswerConverter(Protocol):
     """Converts the answer to one chat request to the format of another API."""
 
-    def whole(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
+    def convert_answer(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
         """Convert a whole answer."""
         ...
 
-    def piece(self, chunk: Mapping[str, Any]) -> Iterator[str]:
+    def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[str]:
         """Yield the server-sent events of one chunk, each with its empty line."""
         ...
 
-    def end(self) -> Iterator[str]:
+    def end_events(self) -> Iterator[str]:
         """Yield the events after the last chunk."""
         ...
 
-    def remember(self) -> None:
+    def store_answer(self) -> None:
         """Store the finished answer if a later request may name it. Writes to the state store."""
         ...
 
 
 @dataclass(frozen=True)
-class CarriedRequest:
+class ConvertedRequest:
     """A request to another API, converted to a chat request.
 
     Attributes:
         chat: the equivalent chat request, as a client would send it.
         ignored: names of the request's fields that have no effect.
-        back: converts the answer to the other API's format.
+        answer_converter: converts the answer to the other API's format.
     """
 
     chat: dict[str, Any]
     ignored: tuple[str, ...]
-    back: AnswerConverter
+    answer_converter: AnswerConverter
 
 
-def from_completions(body: Mapping[str, Any], *_: object) -> CarriedRequest:
+def convert_completions_request(body: Mapping[str, Any], *_: object) -> ConvertedRequest:
     """Convert a request to `/v1/completions`; its prompt becomes the question.
 
     Raises:
         Refused: 400 if a key or a value is not supported.
     """
     refuse_unknown(body, frozenset(_COMPLETIONS_KEYS))
-    _refuse_others(body, _OF_COMPLETIONS)
+    _refuse_unsupported_values(body, _COMPLETIONS_DEFAULTS)
     prompt: object = body.get("prompt")
     if isinstance(prompt, list):
         prompts = cast("list[object]", prompt)
         prompt = prompts[0] if len(prompts) == 1 else None
     if not isinstance(prompt, str):
-        raise _bad(
+        raise _bad_request(
             "prompt",
             found="no text, several texts, or token ids",
             next_step="send one prompt as text; a twin answers one question at a time",
         )
-    chat = _same(body)
+    chat = _shared_fields(body)
     chat["messages"] = [{"role": "user", "content": prompt}]
-    return CarriedRequest(chat, (), CompletionConverter())
+    return ConvertedRequest(chat, (), CompletionConverter())
 
 
-def from_responses(body: Mapping[str, Any], recent: RecentResponses, reader: str) -> CarriedRequest:
+def convert_responses_request(
+    body: Mapping[str, Any], recent_responses: RecentResponses, reader: str
+) -> ConvertedRequest:
     """Convert a request to `/v1/responses`.
 
     Reads the state store if the request names an earlier answer, so call it off the event loop.
 
     Args:
-        recent: the earlier answers.
+        recent_responses: the earlier answers.
         reader: the reader whose answers the request may name.
 
     Raises:
@@ -141,63 +143,75 @@ def from_responses(body: Mapping[str, Any], recent: RecentResponses, reader: str
             be read.
     """
     refuse_unknown(body, frozenset(_RESPONSES_KEYS))
-    _refuse_others(body, _OF_RESPONSES)
+    _refuse_unsupported_values(body, _RESPONSES_DEFAULTS)
     if "message.output_text.logprobs" in str(body.get("include")):
-        raise _bad("include", found="log probabilities", next_step="omit them; a twin has none")
+        raise _bad_request(
+            "include", found="log probabilities", next_step="omit them; a twin has none"
+        )
     ignored = [
-        name for name in _IGNORED_OF_RESPONSES if body.get(name) not in (None, [], "disabled")
+        name for name in _IGNORED_RESPONSES_KEYS if body.get(name) not in (None, [], "disabled")
     ]
-    chat = _same(body)
+    chat = _shared_fields(body)
     messages: list[object] = []
     if body.get("instructions") is not None:
         messages.append({"role": "system", "content": body["instructions"]})
-    conversation = _Conversation(recent, reader)
+    conversation = _Conversation(recent_responses, reader)
     conversation.read_previous(body.get("previous_response_id"))
     conversation.read(body.get("input"))
     chat["messages"] = [*messages, *conversation.messages]
     ignored += conversation.ignored
     if body.get("max_output_tokens") is not None:
         chat["max_tokens"] = body["max_output_tokens"]
-    text = _object("text", body.get("text"))
+    text = _as_object("text", body.get("text"))
     if text.get("verbosity") is not None:
         ignored.append("text.verbosity")
-    chat |= _response_format(_object("text.format", text.get("format")))
+    chat |= _response_format(_as_object("text.format", text.get("format")))
     if chat.get("stream"):
         chat["stream_options"] = {"include_usage": True}
     else:
         chat.pop("stream_options", None)
 
     author = str(body.get("model")).removeprefix("twin/").partition("@")[0]
-    asked = ReaderOf(reader, author, time.time())
+    request_origin = RequestOrigin(reader, author, time.time())
 
     def keep(trace_id: str, text: str) -> None:
-        recent.remember(asked, trace_id, conversation.own, text, previous=conversation.previous)
+        recent_responses.store(
+            request_origin,
+            trace_id,
+            conversation.own_messages,
+            text,
+            previous=conversation.previous_trace_id,
+        )
 
     back = ResponseConverter(dict(body), None if body.get("store") is False else keep)
-    return CarriedRequest(chat, tuple(ignored), back)
+    return ConvertedRequest(chat, tuple(ignored), back)
 
 
 @dataclass
 class CompletionConverter:
     """Converts chat answers to those of `/v1/completions`."""
 
-    def whole(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
-        choice = _choice(chat)
-        return _completion(chat, _text(choice.get("message")), choice.get("finish_reason"))
+    def convert_answer(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
+        choice = _first_choice(chat)
+        return _completion(chat, _content_text(choice.get("message")), choice.get("finish_reason"))
 
-    def piece(self, chunk: Mapping[str, Any]) -> Iterator[str]:
+    def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[str]:
         if "error" in chunk:
-            yield _data(chunk)
+            yield _event_data(chunk)
         elif chunk.get("choices"):
-            choice = _choice(chunk)
-            yield _data(_completion(chunk, _text(choice.get("delta")), choice.get("finish_reason")))
+            choice = _first_choice(chunk)
+            yield _event_data(
+                _completion(chunk, _content_text(choice.get("delta")), choice.get("finish_reason"))
+            )
         else:  # the usage chunk
-            yield _data(dict(chunk) | {"object": "text_completion", "id": _id("cmpl-", chunk)})
+            yield _event_data(
+                dict(chunk) | {"object": "text_completion", "id": _prefixed_id("cmpl-", chunk)}
+            )
 
-    def end(self) -> Iterator[str]:
+    def end_events(self) -> Iterator[str]:
         yield "data: [DONE]\n\n"
 
-    def remember(self) -> None:
+    def store_answer(self) -> None:
         """Do nothing; no request of this API names an earlier answer."""
 
 
@@ -206,91 +220,104 @@ class ResponseConverter:
     """Converts chat answers to those of `/v1/responses`.
 
     Attributes:
-        asked: the request; an answer repeats some of its fields.
-        keep: stores the trace id and the text of an answer; None if the client sent
+        request_body: the request; an answer repeats some of its fields.
+        store: stores the trace id and the text of an answer; None if the client sent
             `store: false`.
     """
 
-    asked: Mapping[str, Any]
-    keep: Callable[[str, str], None] | None
-    _number: int = 0
+    request_body: Mapping[str, Any]
+    store: Callable[[str, str], None] | None
+    _sequence_number: int = 0
     _text: str = ""
-    _reason: str = ""
-    _first: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    _finish_reason: str = ""
+    _first_chunk: Mapping[str, Any] = field(default_factory=dict[str, Any])
     _usage: Mapping[str, Any] = field(default_factory=dict[str, Any])
     _twin: Mapping[str, Any] | None = None
     _annotations: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    _failed: bool = False
+    _has_failed: bool = False
 
-    def whole(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
-        choice = _choice(chat)
+    def convert_answer(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
+        choice = _first_choice(chat)
         message = cast("dict[str, Any]", choice.get("message") or {})
-        self._first, self._usage, self._twin = chat, chat.get("usage") or {}, chat.get("twin")
-        self._text, self._reason = _text(message), str(choice.get("finish_reason") or "stop")
-        self._annotations = _flat(message.get("annotations"))
+        self._first_chunk, self._usage, self._twin = chat, chat.get("usage") or {}, chat.get("twin")
+        self._text, self._finish_reason = (
+            _content_text(message),
+            str(choice.get("finish_reason") or "stop"),
+        )
+        self._annotations = _flatten_citations(message.get("annotations"))
         return self._document()
 
-    def piece(self, chunk: Mapping[str, Any]) -> Iterator[str]:
+    def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[str]:
         if "error" in chunk:
-            self._failed = True
+            self._has_failed = True
             error = cast("dict[str, Any]", chunk["error"])
             error_fields = {name: error.get(name) for name in ("code", "message", "param")}
             yield self._event("error", **error_fields)
             return
-        if not self._first:
-            self._first = chunk
+        if not self._first_chunk:
+            self._first_chunk = chunk
             yield from self._opening()
         self._usage = chunk.get("usage") or self._usage
         self._twin = chunk.get("twin") or self._twin
-        choice = _choice(chunk)
+        choice = _first_choice(chunk)
         delta = cast("dict[str, Any]", choice.get("delta") or {})
-        self._annotations += _flat(delta.get("annotations"))
-        self._reason = str(choice.get("finish_reason") or self._reason)
-        if text := _text(delta):
+        self._annotations += _flatten_citations(delta.get("annotations"))
+        self._finish_reason = str(choice.get("finish_reason") or self._finish_reason)
+        if text := _content_text(delta):
             self._text += text
             yield self._event(
-                "response.output_text.delta", delta=text, logprobs=[], **self._place()
+                "response.output_text.delta", delta=text, logprobs=[], **self._content_position()
             )
 
-    def end(self) -> Iterator[str]:
-        if self._failed or not self._first:
+    def end_events(self) -> Iterator[str]:
+        if self._has_failed or not self._first_chunk:
             return
-        place = self._place()
+        content_position = self._content_position()
         for number, annotation in enumerate(self._annotations):
             yield self._event(
                 "response.output_text.annotation.added",
                 annotation_index=number,
                 annotation=annotation,
-                **place,
+                **content_position,
             )
-        yield self._event("response.output_text.done", text=self._text, logprobs=[], **place)
-        yield self._event("response.content_part.done", part=self._part(), **place)
+        yield self._event(
+            "response.output_text.done", text=self._text, logprobs=[], **content_position
+        )
+        yield self._event(
+            "response.content_part.done", part=self._content_part(), **content_position
+        )
         yield self._event("response.output_item.done", output_index=0, item=self._message())
         document = self._document()
         yield self._event(f"response.{document['status']}", response=document)
 
-    def remember(self) -> None:
+    def store_answer(self) -> None:
         """See `AnswerConverter.remember`."""
-        if self.keep is not None and self._first and not self._failed:
-            self.keep(_id("", self._first), self._text)
+        if self.store is not None and self._first_chunk and not self._has_failed:
+            self.store(_prefixed_id("", self._first_chunk), self._text)
 
     def _opening(self) -> Iterator[str]:
-        begun = self._document() | _BEGUN
+        begun = self._document() | _IN_PROGRESS_FIELDS
         yield self._event("response.created", response=begun)
         yield self._event("response.in_progress", response=begun)
         item = self._message() | {"status": "in_progress", "content": list[object]()}
         yield self._event("response.output_item.added", output_index=0, item=item)
-        yield self._event("response.content_part.added", part=self._part(), **self._place())
+        yield self._event(
+            "response.content_part.added", part=self._content_part(), **self._content_position()
+        )
 
     def _event(self, kind: str, **fields: Any) -> str:
-        document = {"type": kind, "sequence_number": self._number} | fields
-        self._number += 1
-        return f"event: {kind}\n{_data(document)}"
+        document = {"type": kind, "sequence_number": self._sequence_number} | fields
+        self._sequence_number += 1
+        return f"event: {kind}\n{_event_data(document)}"
 
-    def _place(self) -> dict[str, Any]:
-        return {"item_id": _id(MESSAGE, self._first), "output_index": 0, "content_index": 0}
+    def _content_position(self) -> dict[str, Any]:
+        return {
+            "item_id": _prefixed_id(MESSAGE_PREFIX, self._first_chunk),
+            "output_index": 0,
+            "content_index": 0,
+        }
 
-    def _part(self) -> dict[str, Any]:
+    def _content_part(self) -> dict[str, Any]:
         return {
             "type": "output_text",
             "text": self._text,
@@ -300,27 +327,27 @@ class ResponseConverter:
 
     def _message(self) -> dict[str, Any]:
         return {
-            "id": _id(MESSAGE, self._first),
+            "id": _prefixed_id(MESSAGE_PREFIX, self._first_chunk),
             "type": "message",
             "role": "assistant",
-            "status": "incomplete" if self._reason == "length" else "completed",
-            "content": [self._part()],
+            "status": "incomplete" if self._finish_reason == "length" else "completed",
+            "content": [self._content_part()],
         }
 
     def _document(self) -> dict[str, Any]:
-        cut_off = self._reason == "length"
-        request = self.asked
+        is_truncated = self._finish_reason == "length"
+        request = self.request_body
         document: dict[str, Any] = {
-            "id": _id(RESPONSE, self._first),
+            "id": _prefixed_id(RESPONSE_PREFIX, self._first_chunk),
             "object": "response",
-            "created_at": self._first.get("created"),
-            "status": "incomplete" if cut_off else "completed",
+            "created_at": self._first_chunk.get("created"),
+            "status": "incomplete" if is_truncated else "completed",
             "error": None,
-            "incomplete_details": {"reason": "max_output_tokens"} if cut_off else None,
+            "incomplete_details": {"reason": "max_output_tokens"} if is_truncated else None,
             "instructions": request.get("instructions"),
             "max_output_tokens": request.get("max_output_tokens"),
             "metadata": {},
-            "model": self._first.get("model"),
+            "model": self._first_chunk.get("model"),
             "output": [self._message()],
             "parallel_tool_calls": False,
             "previous_response_id": request.get("previous_response_id"),
@@ -332,24 +359,26 @@ class ResponseConverter:
             "tools": [],
             "top_p": request.get("top_p"),
             "truncation": "disabled",
-            "usage": _usage(self._usage) if self._usage else None,
+            "usage": _convert_usage(self._usage) if self._usage else None,
         }
         return document | ({"twin": self._twin} if self._twin is not None else {})
 
 
-def _same(body: Mapping[str, Any]) -> dict[str, Any]:
+def _shared_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that have the same meaning in the chat API."""
-    shared = (ALLOWED_KEYS | IDLE_KEYS) - {"messages", "response_format"}
+    shared = (ALLOWED_KEYS | IGNORED_KEYS) - {"messages", "response_format"}
     return {name: value for name, value in body.items() if name in shared}
 
 
-def _refuse_others(body: Mapping[str, Any], accepted: Mapping[str, tuple[object, ...]]) -> None:
+def _refuse_unsupported_values(
+    body: Mapping[str, Any], accepted: Mapping[str, tuple[object, ...]]
+) -> None:
     for name, values in accepted.items():
         value = body.get(name)
         if value is not None and not any(
             value == choice and type(value) is type(choice) for choice in values
         ):
-            raise _bad(
+            raise _bad_request(
                 name,
                 found=f"{name} = {value!r}"[:80],
                 next_step="omit it; a twin keeps nothing between requests and gives one "
@@ -362,15 +391,15 @@ class _Conversation:
 
     Attributes:
         messages: the whole conversation.
-        own: the messages of this request as they are stored; a named answer stays a reference.
-        previous: trace id of the answer that they follow; empty if none is named or stored.
+        own_messages: the messages of this request as they are stored; a named answer stays a reference.
+        previous_trace_id: trace id of the answer that they follow; empty if none is named or stored.
         ignored: names of the items that have no effect.
     """
 
     def __init__(self, recent: RecentResponses, reader: str) -> None:
         self.messages: list[dict[str, Any]] = []
-        self.own: list[dict[str, Any]] = []
-        self.previous = ""
+        self.own_messages: list[dict[str, Any]] = []
+        self.previous_trace_id = ""
         self.ignored: list[str] = []
         self._recent, self._reader = recent, reader
 
@@ -378,13 +407,13 @@ class _Conversation:
         """Add the turns up to a previous response."""
         if response_id is None:
             return
-        trace_id = str(response_id).removeprefix(RESPONSE)
+        trace_id = str(response_id).removeprefix(RESPONSE_PREFIX)
         turns = self._recent.turns(self._reader, trace_id)
         if turns is None:
             self._ignore("previous_response_id")
             return
         self.messages += turns
-        self.previous = trace_id
+        self.previous_trace_id = trace_id
 
     def read(self, content: object) -> None:
         """Read `input`.
@@ -396,7 +425,9 @@ class _Conversation:
             self._add({"role": "user", "content": content})
             return
         if not isinstance(content, list):
-            raise _bad("input", found="no input", next_step="send a text or a list of messages")
+            raise _bad_request(
+                "input", found="no input", next_step="send a text or a list of messages"
+            )
         for position, item in enumerate(cast("list[object]", content)):
             self._read_item(position, item)
 
@@ -404,31 +435,33 @@ class _Conversation:
         fields = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
         kind = fields.get("type", "message")
         if not fields or not isinstance(kind, str):
-            raise _bad("input", found=f"item {position} without a type", next_step="send messages")
+            raise _bad_request(
+                "input", found=f"item {position} without a type", next_step="send messages"
+            )
         if kind == "message":
-            content = _content(fields.get("content"))
+            content = _convert_content(fields.get("content"))
             self._add({"role": fields.get("role"), "content": content})
         elif kind == "item_reference":
-            trace_id = str(fields.get("id")).removeprefix(MESSAGE)
+            trace_id = str(fields.get("id")).removeprefix(MESSAGE_PREFIX)
             text = self._recent.answer(self._reader, trace_id)
             if text is None:
                 self._ignore("item_reference")
             else:
                 answer = {"role": "assistant", "content": text}
-                self._add(answer, kept={"role": "assistant", ANSWER_OF: trace_id})
+                self._add(answer, kept={"role": "assistant", ANSWER_REFERENCE_KEY: trace_id})
         elif kind != "reasoning":  # dropped unlisted: a twin's answers never contain reasoning
             self._ignore(kind[:MAX_KIND_CHARACTERS])
 
     def _add(self, message: dict[str, Any], *, kept: dict[str, Any] | None = None) -> None:
         self.messages.append(message)
-        self.own.append(kept or message)
+        self.own_messages.append(kept or message)
 
     def _ignore(self, name: str) -> None:
         if name not in self.ignored:
             self.ignored.append(name)
 
 
-def _content(content: object) -> object:
+def _convert_content(content: object) -> object:
     """Rename the parts of a message to the chat API's types.
 
     A part that is not text stays unchanged, and the chat request refuses it.
@@ -454,11 +487,11 @@ def _response_format(form: Mapping[str, Any]) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": schema}}
 
 
-def _object(name: str, value: object) -> dict[str, Any]:
+def _as_object(name: str, value: object) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _bad(name, found=f"a {type(value).__name__}", next_step="send an object")
+        raise _bad_request(name, found=f"a {type(value).__name__}", next_step="send an object")
     return cast("dict[str, Any]", value)
 
 
@@ -467,30 +500,35 @@ def _completion(chat: Mapping[str, Any], text: str, reason: object) -> dict[str,
     fields = {
         name: value for name, value in chat.items() if name not in {"id", "object", "choices"}
     }
-    return {"id": _id("cmpl-", chat), "object": "text_completion", **fields, "choices": [choice]}
+    return {
+        "id": _prefixed_id("cmpl-", chat),
+        "object": "text_completion",
+        **fields,
+        "choices": [choice],
+    }
 
 
-def _choice(chat: Mapping[str, Any]) -> Mapping[str, Any]:
+def _first_choice(chat: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = cast("list[dict[str, Any]]", chat.get("choices") or [])
     return choices[0] if choices else {}
 
 
-def _text(message: object) -> str:
+def _content_text(message: object) -> str:
     fields = cast("dict[str, Any]", message) if isinstance(message, dict) else {}
     return str(fields.get("content") or "")
 
 
-def _id(prefix: str, chat: Mapping[str, Any]) -> str:
+def _prefixed_id(prefix: str, chat: Mapping[str, Any]) -> str:
     return prefix + str(chat.get("id", "")).removeprefix("chatcmpl-")
 
 
-def _flat(annotations: object) -> list[dict[str, Any]]:
+def _flatten_citations(annotations: object) -> list[dict[str, Any]]:
     """Flatten the citations of a message; the Responses API has their fields beside the type."""
     citations = cast("list[dict[str, Any]]", annotations or [])
     return [{"type": "url_citation", **citation["url_citation"]} for citation in citations]
 
 
-def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:
+def _convert_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "input_tokens": usage.get("prompt_tokens", 0),
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
@@ -500,11 +538,11 @@ def _usage(usage: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _data(document: Mapping[str, Any]) -> str:
+def _event_data(document: Mapping[str, Any]) -> str:
     return f"data: {json.dumps(document, ensure_ascii=False)}\n\n"
 
 
-def _bad(param: str, *, found: str, next_step: str) -> Refused:
-    return Refused(
+def _bad_request(param: str, *, found: str, next_step: str) -> RefusedError:
+    return RefusedError(
         400, "bad_request", tried="read the request", found=found, next_step=next_step, param=param
     )

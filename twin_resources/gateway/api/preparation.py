@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from twin_resources.access.keys import Key, Keyring
-from twin_resources.access.refusals import Refused
-from twin_resources.gateway.api.early_opening import EarlyOpening, current
+from twin_resources.access.refusals import RefusedError
+from twin_resources.gateway.api.early_opening import EarlyOpening, current_opening
 from twin_resources.gateway.api.idempotency import Receive, Send
 from twin_resources.gateway.api.json_answers import send_json
-from twin_resources.gateway.api.key_terms import received_again
-from twin_resources.gateway.exchange.fixed_answers import stream_end, whole_answer
+from twin_resources.gateway.api.key_terms import replay_message
+from twin_resources.gateway.exchange.fixed_answers import stream_end, completion_document
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.request.request_body import ChatRequest, read_question
 
@@ -64,63 +64,63 @@ class PreparationMiddleware:
             await self.proxy(scope, receive, send)
             return
         began = time.monotonic()
-        first = await receive()  # the allow-list passes the whole body in one message
-        answering = await self._prepared(scope, bytes(first.get("body", b"")))
-        opening = EarlyOpening(send, answering)
+        first_message = await receive()  # the allow-list passes the whole body in one message
+        record = await self._prepare_request(scope, bytes(first_message.get("body", b"")))
+        opening = EarlyOpening(send, record)
         try:
-            if answering.exchange.fixed_answer:
-                await self._answer(opening, began)
+            if record.exchange.fixed_answer:
+                await self._send_fixed_answer(opening, began)
                 return
-            if answering.asked.stream and answering.prefix:
-                await opening.begin(answering.prefix)
-            token = current.set(opening)
+            if record.chat_request.stream and record.prefix:
+                await opening.begin(record.prefix)
+            token = current_opening.set(opening)
             try:
-                await self.proxy(scope, received_again(first, receive), opening.pass_on)
+                await self.proxy(scope, replay_message(first_message, receive), opening.forward)
             finally:
-                current.reset(token)
+                current_opening.reset(token)
         finally:
             opening.end(self.log_opening)
 
-    async def _prepared(self, scope: Scope, body: bytes) -> RequestRecord:
+    async def _prepare_request(self, scope: Scope, body: bytes) -> RequestRecord:
         try:
             question = read_question(json.loads(body))
             # The allow-list has just looked the key up; the keyring caches it for a second.
             headers: dict[bytes, bytes] = dict(scope["headers"])
             key = self.keyring.find(headers.get(b"authorization", b"").decode("latin-1"))
             return await self.prepare(question, key)
-        except Refused:
+        except RefusedError:
             raise
         except Exception as error:
             sys.stderr.write(traceback.format_exc())
             raise _internal_error(error) from error
 
-    async def _answer(self, opening: EarlyOpening, began: float) -> None:
+    async def _send_fixed_answer(self, opening: EarlyOpening, began: float) -> None:
         """Send a whole answer that no model wrote."""
-        answering = opening.answering
-        text = answering.prefix + answering.exchange.fixed_answer
-        answering.cost.begin(since=began)
+        record = opening.record
+        text = record.prefix + record.exchange.fixed_answer
+        record.cost.begin(started_at=began)
         try:
-            if answering.asked.stream:
+            if record.chat_request.stream:
                 await opening.begin(text)
-                answering.end(0)
+                record.end(0)
                 await opening.send(
                     {
                         "type": "http.response.body",
-                        "body": stream_end(answering),
+                        "body": stream_end(record),
                         "more_body": False,
                     }
                 )
             else:
-                answering.end(0)
-                document = whole_answer(answering, text)
-                await send_json(opening.send, 200, document, headers=answering.headers())
+                record.end(0)
+                document = completion_document(record, text)
+                await send_json(opening.send, 200, document, headers=record.headers())
         finally:
-            answering.shown = text
-            self.log_fixed(answering)
+            record.shown_text = text
+            self.log_fixed(record)
 
 
-def _internal_error(error: Exception) -> Refused:
-    return Refused(
+def _internal_error(error: Exception) -> RefusedError:
+    return RefusedError(
         500,
         "gateway_failed",
         tried="prepare the prompt",

@@ -26,19 +26,21 @@ from typing import Any, cast
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.outbox import Outbox
-from twin_resources.observability.langfuse.tombstones import tombstone
+from twin_resources.observability.langfuse.tombstones import tombstone_hash
 from twin_resources.privacy import redact
 from twin_resources.storage.state.state import State
 
 ROW_OVERHEAD = 300  # bytes, counted for each row, because an empty answer takes space too
 MAX_CHARACTERS = 32_000_000  # of all rows: at least 120 requests with the longest body
-KEPT_S = 30 * 24 * 3600.0  # a third of the time for which the embedded trace store keeps traces
+RETENTION_S = (
+    30 * 24 * 3600.0
+)  # a third of the time for which the embedded trace store keeps traces
 _CLEANUP_INTERVAL_S = 3600.0
-RESPONSE, MESSAGE = "resp_", "msg_"  # prefixes of a trace id
-ANSWER_OF = "answer_of"
+RESPONSE_PREFIX, MESSAGE_PREFIX = "resp_", "msg_"  # prefixes of a trace id
+ANSWER_REFERENCE_KEY = "answer_of"
 """Key of a turn that has, in place of content, the trace id of the answer that it repeats."""
 
 Turn = dict[str, Any]
@@ -60,7 +62,7 @@ gateway_responses = sa.Table(
 
 
 @dataclass(frozen=True)
-class ReaderOf:
+class RequestOrigin:
     """The reader, the author and the time of a request.
 
     Attributes:
@@ -79,24 +81,24 @@ class RecentResponses:
     """Stored answers, each with the turns before it.
 
     Attributes:
-        state: opens the state store; called at the first request that names or stores an answer.
-        language_of: returns an author's language, which selects the formats of personal data.
-        most_characters: limit on all texts together; the oldest answers are deleted first.
+        open_state: opens the state store; called at the first request that names or stores an answer.
+        author_language: returns an author's language, which selects the formats of personal data.
+        max_characters: limit on all texts together; the oldest answers are deleted first.
         clock: returns Unix seconds.
     """
 
-    state: Callable[[], State]
-    language_of: Callable[[str], str] = lambda _: ""
-    most_characters: int = MAX_CHARACTERS
+    open_state: Callable[[], State]
+    author_language: Callable[[str], str] = lambda _: ""
+    max_characters: int = MAX_CHARACTERS
     clock: Callable[[], float] = time.time
-    _opened: State | None = None
-    _unchecked: set[str] = field(default_factory=set[str])
-    _tombstones_seen: int = 0
+    _state: State | None = None
+    _unchecked_trace_ids: set[str] = field(default_factory=set[str])
+    _last_tombstones: int = 0
     _cleaned_at: float = 0.0
 
-    def remember(
+    def store(
         self,
-        asked: ReaderOf,
+        origin: RequestOrigin,
         trace_id: str,
         turns: Sequence[Mapping[str, Any]],
         text: str,
@@ -109,22 +111,22 @@ class RecentResponses:
 
         Args:
             trace_id: trace id of the answer; the ids of response and message end with it.
-            turns: the turns of this request, in the chat API's format or with `ANSWER_OF`.
+            turns: the turns of this request, in the chat API's format or with `ANSWER_REFERENCE_KEY`.
             text: the answer.
             previous: trace id of the answer that the turns follow.
         """
-        region = self.language_of(asked.author)
-        turns_json = json.dumps([_redacted(turn, region) for turn in turns], ensure_ascii=False)
+        region = self.author_language(origin.author)
+        turns_json = json.dumps([_redact_turn(turn, region) for turn in turns], ensure_ascii=False)
         answer = redact(text, region=region).text
         try:
             with self._store().transaction() as connection:
                 connection.execute(
                     sa.insert(gateway_responses).values(
                         trace_id=trace_id,
-                        reader=asked.reader,
-                        author=asked.author,
+                        reader=origin.reader,
+                        author=origin.author,
                         previous=previous,
-                        began=asked.began,
+                        began=origin.began,
                         answered=self.clock(),
                         characters=ROW_OVERHEAD + len(turns_json) + len(answer),
                         turns=turns_json,
@@ -135,7 +137,7 @@ class RecentResponses:
             sys.stderr.write(
                 f"an answer was not stored for later requests: {type(error).__name__}\n"
             )
-        self._unchecked.add(trace_id)
+        self._unchecked_trace_ids.add(trace_id)
 
     def turns(self, reader: str, trace_id: str) -> list[Turn] | None:
         """Return the conversation up to an answer.
@@ -153,8 +155,8 @@ class RecentResponses:
                 return None
             own: list[Turn] = json.loads(row.turns)
             for turn in own:
-                if ANSWER_OF in turn:
-                    text = self.answer(reader, turn.pop(ANSWER_OF))
+                if ANSWER_REFERENCE_KEY in turn:
+                    text = self.answer(reader, turn.pop(ANSWER_REFERENCE_KEY))
                     if text is None:
                         return None
                     turn["content"] = text
@@ -167,7 +169,7 @@ class RecentResponses:
         row = self._row(reader, trace_id)
         return str(row.answer) if row else None
 
-    async def drop_forgotten(self, outbox: Outbox) -> None:
+    async def purge_responses(self, outbox: Outbox) -> None:
         """Delete answers that were erased since the last call, are too old or exceed the limit.
 
         Raises:
@@ -177,41 +179,45 @@ class RecentResponses:
         await asyncio.to_thread(self._clean_up, outbox)
 
     def _clean_up(self, outbox: Outbox) -> None:
-        tombstones, new, now = outbox.tombstones(), set(self._unchecked), self.clock()
+        tombstones, new_trace_ids, now = (
+            outbox.count_tombstones(),
+            set(self._unchecked_trace_ids),
+            self.clock(),
+        )
         is_due = now - self._cleaned_at >= _CLEANUP_INTERVAL_S
-        if not (new or is_due or tombstones != self._tombstones_seen):
+        if not (new_trace_ids or is_due or tombstones != self._last_tombstones):
             return
         table = gateway_responses
         columns = (table.c.trace_id, table.c.reader, table.c.author, table.c.began)
         candidates = sa.select(*columns)
-        if tombstones == self._tombstones_seen:
-            candidates = candidates.where(table.c.trace_id.in_(new if tombstones else ()))
+        if tombstones == self._last_tombstones:
+            candidates = candidates.where(table.c.trace_id.in_(new_trace_ids if tombstones else ()))
         with self._store().transaction() as connection:
-            erased = [row[0] for row in connection.execute(candidates) if _is_buried(outbox, *row)]
+            erased = [row[0] for row in connection.execute(candidates) if _is_erased(outbox, *row)]
             connection.execute(sa.delete(table).where(table.c.trace_id.in_(erased)))
-            connection.execute(sa.delete(table).where(table.c.answered <= now - KEPT_S))
+            connection.execute(sa.delete(table).where(table.c.answered <= now - RETENTION_S))
             sum_of = sa.func.coalesce(sa.func.sum(table.c.characters), 0)
-            if connection.execute(sa.select(sum_of)).scalar_one() > self.most_characters:
+            if connection.execute(sa.select(sum_of)).scalar_one() > self.max_characters:
                 self._drop_oldest(connection)
-        self._unchecked -= new
-        self._tombstones_seen, self._cleaned_at = tombstones, now
+        self._unchecked_trace_ids -= new_trace_ids
+        self._last_tombstones, self._cleaned_at = tombstones, now
 
     def _drop_oldest(self, connection: sa.Connection) -> None:
         table = gateway_responses
         newest_first = (table.c.answered.desc(), table.c.trace_id)
         up_to = sa.func.sum(table.c.characters).over(order_by=newest_first).label("up_to")
         summed = sa.select(table.c.trace_id, up_to).subquery()
-        too_many = sa.select(summed.c.trace_id).where(summed.c.up_to > self.most_characters)
+        too_many = sa.select(summed.c.trace_id).where(summed.c.up_to > self.max_characters)
         connection.execute(sa.delete(table).where(table.c.trace_id.in_(too_many)))
 
     def _row(self, reader: str, trace_id: str) -> sa.Row[Any] | None:
         table = gateway_responses
         own_row = sa.and_(table.c.trace_id == trace_id, table.c.reader == reader)
         try:
-            with self._store().reading() as connection:
+            with self._store().read_transaction() as connection:
                 return connection.execute(sa.select(table).where(own_row)).first()
         except (SQLAlchemyError, TwinError) as error:
-            raise Refused(
+            raise RefusedError(
                 503,
                 "responses_unreadable",
                 tried="find the answer that the request names",
@@ -220,20 +226,24 @@ class RecentResponses:
             ) from error
 
     def _store(self) -> State:
-        if self._opened is None:
-            opened = self.state()
+        if self._state is None:
+            opened = self.open_state()
             with opened.transaction() as connection:
                 _metadata.create_all(connection)
-            self._opened = opened
-        return self._opened
+            self._state = opened
+        return self._state
 
 
-def _is_buried(outbox: Outbox, trace_id: str, reader: str, author: str, began: float) -> bool:
-    own = (tombstone("trace", trace_id), tombstone("reader", reader), tombstone("author", author))
-    return outbox.is_buried(own, began=began)
+def _is_erased(outbox: Outbox, trace_id: str, reader: str, author: str, began: float) -> bool:
+    own = (
+        tombstone_hash("trace", trace_id),
+        tombstone_hash("reader", reader),
+        tombstone_hash("author", author),
+    )
+    return outbox.is_buried(own, started_at=began)
 
 
-def _redacted(turn: Mapping[str, Any], region: str) -> Turn:
+def _redact_turn(turn: Mapping[str, Any], region: str) -> Turn:
     """Return a turn with its texts only, redacted; pictures and files are not stored."""
     content = turn.get("content")
     if isinstance(content, str):
@@ -241,6 +251,6 @@ def _redacted(turn: Mapping[str, Any], region: str) -> Turn:
     parts = cast("list[object]", content) if isinstance(content, list) else []
     fields = [cast("Turn", part) for part in parts if isinstance(part, dict)]
     texts = [str(part.get("text") or part.get("refusal") or "") for part in fields]
-    if ANSWER_OF in turn:
+    if ANSWER_REFERENCE_KEY in turn:
         return dict(turn)
     return dict(turn) | {"content": redact("\n".join(filter(None, texts)), region=region).text}

@@ -23,9 +23,9 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 # LiteLLM's headers for its operators: versions, addresses of model servers, spend.
-_HIDDEN = (b"x-litellm-", b"llm_provider-", b"x-ratelimit-")
+_HIDDEN_HEADER_PREFIXES = (b"x-litellm-", b"llm_provider-", b"x-ratelimit-")
 _REQUEST_ID, _RETRY_AFTER = b"x-request-id", b"retry-after"
-_TRACE = b"x-twin-trace-id"
+_TRACE_ID_HEADER = b"x-twin-trace-id"
 # A model server restarts in about two seconds, and a place in a queue is free sooner.
 RETRY_AFTER_S = b"2"
 
@@ -44,10 +44,10 @@ def with_answer_headers(send: Send, *, request_id: str, headers: Headers) -> Sen
             kept_headers = [
                 (bytes(name).lower(), value)
                 for name, value in message.get("headers", [])
-                if not bytes(name).lower().startswith((*_HIDDEN, _REQUEST_ID))
+                if not bytes(name).lower().startswith((*_HIDDEN_HEADER_PREFIXES, _REQUEST_ID))
             ]
             by_name = dict(kept_headers)
-            kept_headers.append((_REQUEST_ID, by_name.get(_TRACE, request_id.encode())))
+            kept_headers.append((_REQUEST_ID, by_name.get(_TRACE_ID_HEADER, request_id.encode())))
             if message["status"] in {429, 503} and _RETRY_AFTER not in by_name:
                 kept_headers.append((_RETRY_AFTER, RETRY_AFTER_S))
             message["headers"] = [*kept_headers, *headers]
@@ -56,7 +56,7 @@ def with_answer_headers(send: Send, *, request_id: str, headers: Headers) -> Sen
     return send_with_headers
 
 
-def converted_answers(send: Send, back: AnswerConverter) -> Send:
+def convert_answers(send: Send, converter: AnswerConverter) -> Send:
     """Wrap `send` to convert chat answers to another API's format; refusals stay unchanged."""
     start: Message = {}
     buffer = bytearray()
@@ -75,11 +75,11 @@ def converted_answers(send: Send, back: AnswerConverter) -> Send:
         body = cast(bytes, message.get("body", b""))
         if kind == "stream":
             buffer.extend(body)
-            pieces, has_ended = _events(buffer, back)
+            pieces, has_ended = _events(buffer, converter)
             # Stored before the last chunk is sent: a client that has it may name the answer to
             # any gateway.
             if has_ended:
-                await asyncio.to_thread(back.remember)
+                await asyncio.to_thread(converter.store_answer)
             events = b"".join(pieces)
             more = bool(message.get("more_body", False))
             if events or not more:
@@ -87,13 +87,15 @@ def converted_answers(send: Send, back: AnswerConverter) -> Send:
         elif kind == "whole":
             buffer.extend(body)
             if not message.get("more_body", False):
-                answer = json.dumps(back.whole(json.loads(buffer)), ensure_ascii=False).encode()
+                answer = json.dumps(
+                    converter.convert_answer(json.loads(buffer)), ensure_ascii=False
+                ).encode()
                 length = (b"content-length", str(len(answer)).encode())
                 start["headers"] = [
                     *(pair for pair in start["headers"] if bytes(pair[0]).lower() != length[0]),
                     length,
                 ]
-                await asyncio.to_thread(back.remember)
+                await asyncio.to_thread(converter.store_answer)
                 await send(start)
                 await send({"type": "http.response.body", "body": answer})
         else:
@@ -102,7 +104,7 @@ def converted_answers(send: Send, back: AnswerConverter) -> Send:
     return convert_and_send
 
 
-def _events(buffer: bytearray, back: AnswerConverter) -> tuple[list[bytes], bool]:
+def _events(buffer: bytearray, converter: AnswerConverter) -> tuple[list[bytes], bool]:
     """Remove the complete events from the buffer and convert them to the other API's format.
 
     Returns:
@@ -115,10 +117,10 @@ def _events(buffer: bytearray, back: AnswerConverter) -> tuple[list[bytes], bool
         del buffer[: end + 2]
         data = event.partition(b"data:")[2].strip()
         if data == b"[DONE]":
-            events += [piece.encode() for piece in back.end()]
+            events += [piece.encode() for piece in converter.end_events()]
             has_ended = True
         elif data:
-            events += [piece.encode() for piece in back.piece(json.loads(data))]
+            events += [piece.encode() for piece in converter.convert_chunk(json.loads(data))]
         else:
             events.append(event + b"\n\n")  # a comment that keeps the connection open
     return events, has_ended

@@ -24,23 +24,23 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from twin_resources.access.keys import Key, Keyring
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.admission import Admission
 from twin_resources.gateway.api.feedback import FeedbackService
-from twin_resources.gateway.api.forced_tools import from_forced_tool
-from twin_resources.gateway.api.json_answers import broken_off, refuse, send_json
+from twin_resources.gateway.api.forced_tools import convert_forced_tool
+from twin_resources.gateway.api.json_answers import failure_events, send_refusal, send_json
 from twin_resources.gateway.api.origins import Origins
 from twin_resources.gateway.api.other_apis import (
     AnswerConverter,
-    CarriedRequest,
-    from_completions,
-    from_responses,
+    ConvertedRequest,
+    convert_completions_request,
+    convert_responses_request,
 )
 from twin_resources.gateway.api.recent_responses import RecentResponses
 from twin_resources.gateway.api.response_middleware import (
     Message,
     Send,
-    converted_answers,
+    convert_answers,
     with_answer_headers,
 )
 from twin_resources.gateway.config.live_config import LiveConfig
@@ -48,14 +48,18 @@ from twin_resources.gateway.costs.cost import TokenPrices
 from twin_resources.gateway.request.request_body import (
     MAX_BODY_BYTES,
     MODEL_NAME,
-    admitted,
+    admit_body,
     decode_object,
     read_question,
-    too_large,
+    body_too_large,
 )
 from twin_resources.gateway.routing.decision import RouteRequest
-from twin_resources.gateway.routing.model_names import answers_of, models_for, named
-from twin_resources.gateway.routing.rules import choose
+from twin_resources.gateway.routing.model_names import (
+    model_fields,
+    model_names_for_key,
+    decision_for_model,
+)
+from twin_resources.gateway.routing.rules import choose_version
 from twin_resources.registry.route_names import PAID, TASK
 
 Scope = MutableMapping[str, Any]
@@ -65,11 +69,11 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 CHAT_ROUTES = frozenset({("POST", "/v1/chat/completions"), ("POST", "/chat/completions")})
 CHAT_PATH = "/v1/chat/completions"
 # These requests are converted to chat requests and never reach LiteLLM's own routes for them.
-CARRIED_ROUTES: Mapping[
-    tuple[str, str], Callable[[Mapping[str, Any], RecentResponses, str], CarriedRequest]
+CONVERTED_ROUTES: Mapping[
+    tuple[str, str], Callable[[Mapping[str, Any], RecentResponses, str], ConvertedRequest]
 ] = {
-    ("POST", "/v1/completions"): from_completions,
-    ("POST", "/v1/responses"): from_responses,
+    ("POST", "/v1/completions"): convert_completions_request,
+    ("POST", "/v1/responses"): convert_responses_request,
 }
 MODELS_ROUTE = ("GET", "/v1/models")
 _MODEL_PREFIX = MODELS_ROUTE[1] + "/"  # followed by a twin's name, which contains a slash
@@ -83,21 +87,21 @@ ROOT_TEXT = (
     "To chat in a browser, run `twin open` on the machine of the twin.\n"
 )
 OPEN_ROUTES = frozenset({ROOT_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE})  # need no key
-ROUTES = CHAT_ROUTES | CARRIED_ROUTES.keys() | {MODELS_ROUTE, FEEDBACK_ROUTE} | OPEN_ROUTES
+ROUTES = CHAT_ROUTES | CONVERTED_ROUTES.keys() | {MODELS_ROUTE, FEEDBACK_ROUTE} | OPEN_ROUTES
 # Time allowed after the client has disconnected. LiteLLM ends a whole answer by itself within
 # milliseconds and calls its hooks. It does the same for a stream only before the first chunk.
-WHOLE_ENDS_WITHIN_S, STREAM_ENDS_WITHIN_S = 1.0, 0.1
+WHOLE_ANSWER_GRACE_S, STREAM_GRACE_S = 1.0, 0.1
 # Checked during an answer, so that revoking a key also ends its streams.
-KEY_LOOKED_UP_EVERY_S = 1.0
+KEY_CHECK_INTERVAL_S = 1.0
 # Enough for 256 KB over any connection usable for chat. Without a limit, a body that never ended
 # was held for ever.
-BODY_WITHIN_S = 10.0
-_BODY_WAITS = 20
+BODY_TIMEOUT_S = 10.0
+_BODY_TIMEOUT_PARTS = 20
 
 # A model that is faster than the gateway fills the buffers. A stream whose next chunk is already
 # available never yields to the event loop, so the disconnect was not noticed: 8 of 12 streams
 # were written to their end, 1,500 tokens.
-_YIELD_EVERY_S = 0.01
+_YIELD_INTERVAL_S = 0.01
 
 # Set by a program that asks on its own behalf, for a title, tags or a summary.
 TASK_HEADER = b"x-twin-task"
@@ -120,29 +124,29 @@ class RouteAllowlist:
     Attributes:
         proxy: the LiteLLM proxy.
         keyring: finds the key of a request.
-        live: the snapshot that requests are checked against.
-        background: tasks that start after the proxy and before the first request.
+        live_config: the snapshot that requests are checked against.
+        background_tasks: tasks that start after the proxy and before the first request.
         feedback: stores feedback from readers.
         responses: earlier answers that clients of the Responses API may name.
         prices: token prices, for the models route.
         origins: web origins that may send requests from a browser.
         admission: counts the requests in progress.
-        body_within_s: seconds that a body may take to arrive.
-        follows: returns why this home lags behind the shared state store, and a note for the
+        body_timeout_s: seconds that a body may take to arrive.
+        follower_status: returns why this home lags behind the shared state store, and a note for the
             operator. Both are empty if nothing is wrong or no store is shared.
     """
 
     proxy: Application
     keyring: Keyring
-    live: LiveConfig
-    background: Background
+    live_config: LiveConfig
+    background_tasks: Background
     feedback: FeedbackService
     responses: RecentResponses
     prices: TokenPrices = field(default_factory=lambda: TokenPrices({}, 0.0))
     origins: Origins = field(default_factory=Origins)
     admission: Admission = field(default_factory=lambda: Admission(32, 64))
-    body_within_s: float = BODY_WITHIN_S
-    follows: Callable[[], tuple[str, str]] = lambda: ("", "")
+    body_timeout_s: float = BODY_TIMEOUT_S
+    follower_status: Callable[[], tuple[str, str]] = lambda: ("", "")
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,64 +155,68 @@ class RouteAllowlist:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})  # no route is a websocket
         elif scope["type"] == "http":
-            await self._http(scope, receive, send)
+            await self._handle_http(scope, receive, send)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         origin = _header(scope, b"origin")
         send = with_answer_headers(
-            send, request_id=random_source.token_hex(16), headers=self.origins.of_answer(origin)
+            send,
+            request_id=random_source.token_hex(16),
+            headers=self.origins.answer_headers(origin),
         )
         route = (scope["method"], scope["path"])
-        if route[0] == "OPTIONS" and self.origins.allows(origin) and _methods_of(route[1]):
+        if route[0] == "OPTIONS" and self.origins.allows(origin) and _allowed_methods(route[1]):
             await self._preflight(scope, send)
-        elif route not in ROUTES and not _names_a_model(*route):
+        elif route not in ROUTES and not _is_model_path(*route):
             await send_json(send, 404, _no_such_route(*route))
         elif route == LIVELINESS_ROUTE:
-            await self.proxy(_stripped(scope), receive, send)
+            await self.proxy(_strip_scope(scope), receive, send)
         elif route == READINESS_ROUTE:
             await self._readiness(send)
         elif route == ROOT_ROUTE:
             await _send_root_text(send)
         else:
             try:
-                await self._with_key(scope, receive, send)
-            except Refused as error:
-                await refuse(send, error)
-            except _Disconnected:
+                await self._handle_authenticated(scope, receive, send)
+            except RefusedError as error:
+                await send_refusal(send, error)
+            except _ClientDisconnectedError:
                 return  # no client is left to answer
 
-    async def _with_key(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle_authenticated(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a route that needs a key; refusals happen before the proxy is called."""
         route = (scope["method"], scope["path"])
         key = await asyncio.to_thread(self.keyring.find, _header(scope, b"authorization"))
         if route == MODELS_ROUTE:
-            await self._models(key, send)
+            await self._send_models(key, send)
         elif route == FEEDBACK_ROUTE:
-            await send_json(send, 200, await self.feedback.take(key, await self._body(receive)))
+            await send_json(
+                send, 200, await self.feedback.store(key, await self._receive_body(receive))
+            )
         elif route not in ROUTES:
-            await self._model(key, scope["path"].removeprefix(_MODEL_PREFIX), send)
+            await self._send_model(key, scope["path"].removeprefix(_MODEL_PREFIX), send)
         else:
-            with self.admission.of_key(key.reader):
-                raw = await self._body(receive)
-                body, back = await self._chat_body(route, raw, key)
+            with self.admission.admit_for_key(key.reader):
+                raw = await self._receive_body(receive)
+                body, converter = await self._chat_body(route, raw, key)
                 if _header(scope, TASK_HEADER):
                     body["model"] = f"{str(body.get('model')).partition('@')[0]}@{TASK}"
                 # Route before taking a place, so that a refused request does not wait for one.
                 question = read_question(body)
-                reader = key.for_reader(question.user)
+                reader_key = key.for_reader(question.user)
                 today = datetime.now(UTC).date()
-                chosen = choose(RouteRequest(question, reader, today), self.live.current)
+                decision = choose_version(
+                    RouteRequest(question, reader_key, today), self.live_config.current
+                )
                 # Serialized again, so that LiteLLM parses exactly what was checked here.
-                checked = json.dumps(body).encode()
-                with self.admission.to_server(chosen.server_key):
-                    await self._proxied(
-                        _stripped(scope, length=len(checked), path=CHAT_PATH),
-                        checked,
+                checked_body = json.dumps(body).encode()
+                with self.admission.admit_to_server(decision.server_key):
+                    await self._forward_to_proxy(
+                        _strip_scope(scope, length=len(checked_body), path=CHAT_PATH),
+                        checked_body,
                         receive,
-                        send if back is None else converted_answers(send, back),
-                        ends_within_s=STREAM_ENDS_WITHIN_S
-                        if question.stream
-                        else WHOLE_ENDS_WITHIN_S,
+                        send if converter is None else convert_answers(send, converter),
+                        grace_s=STREAM_GRACE_S if question.stream else WHOLE_ANSWER_GRACE_S,
                     )
 
     async def _chat_body(
@@ -216,23 +224,23 @@ class RouteAllowlist:
     ) -> tuple[dict[str, Any], AnswerConverter | None]:
         """Return the chat body for LiteLLM, and a converter for the answer or None."""
         body = decode_object(raw)
-        carry = CARRIED_ROUTES.get(route)
+        carry = CONVERTED_ROUTES.get(route)
         if carry is None:
-            carried = from_forced_tool(body)
+            carried = convert_forced_tool(body)
         else:
             carried = await asyncio.to_thread(carry, body, self.responses, key.reader)
         if carried is None:
-            return admitted(body), None
-        return admitted(carried.chat, also_ignored=carried.ignored), carried.back
+            return admit_body(body), None
+        return admit_body(carried.chat, also_ignored=carried.ignored), carried.answer_converter
 
-    async def _proxied(
+    async def _forward_to_proxy(
         self,
         scope: Scope,
         body: bytes,
         receive: Receive,
         send: Send,
         *,
-        ends_within_s: float,
+        grace_s: float,
     ) -> None:
         """Let the proxy answer, and cancel it on a disconnect or a revoked key.
 
@@ -241,86 +249,94 @@ class RouteAllowlist:
         Raises:
             Refused: 401 if the key was revoked before the answer began.
         """
-        closed, begun = asyncio.Event(), asyncio.Event()
+        disconnected, started = asyncio.Event(), asyncio.Event()
 
         async def watch() -> None:
             while (await receive())["type"] != "http.disconnect":
                 pass
-            closed.set()
+            disconnected.set()
 
         async def forward(message: Message) -> None:
-            begun.set()
+            started.set()
             await send(message)
 
-        answer = asyncio.ensure_future(self.proxy(scope, _replay(body, closed), _yielding(forward)))
-        watching = asyncio.ensure_future(watch())
-        revoking = asyncio.ensure_future(self._revocation(_header(scope, b"authorization")))
+        answer = asyncio.ensure_future(
+            self.proxy(scope, _replay(body, disconnected), _yield_between_chunks(forward))
+        )
+        disconnect_watch = asyncio.ensure_future(watch())
+        revocation_watch = asyncio.ensure_future(
+            self._wait_for_revocation(_header(scope, b"authorization"))
+        )
         try:
-            await asyncio.wait({answer, watching, revoking}, return_when=asyncio.FIRST_COMPLETED)
-            if _header(scope, b"idempotency-key") and not revoking.done():
+            await asyncio.wait(
+                {answer, disconnect_watch, revocation_watch}, return_when=asyncio.FIRST_COMPLETED
+            )
+            if _header(scope, b"idempotency-key") and not revocation_watch.done():
                 await asyncio.wait({answer})  # a retry gets this same answer
-            elif not (answer.done() or revoking.done()):
+            elif not (answer.done() or revocation_watch.done()):
                 # The proxy has seen the disconnect, and ends and logs a whole answer by itself.
-                await asyncio.wait({answer}, timeout=ends_within_s)
+                await asyncio.wait({answer}, timeout=grace_s)
         finally:
-            watching.cancel()
-            revoking.cancel()
+            disconnect_watch.cancel()
+            revocation_watch.cancel()
             answer.cancel()  # has no effect on a finished task
             await asyncio.wait({answer})
         if not answer.cancelled():
             answer.result()  # raises the task's error, if it had one
-        elif revoking.done() and not revoking.cancelled():
-            if not begun.is_set():
-                raise revoking.result()
-            await send({"type": "http.response.body", "body": broken_off(revoking.result())})
+        elif revocation_watch.done() and not revocation_watch.cancelled():
+            if not started.is_set():
+                raise revocation_watch.result()
+            await send(
+                {"type": "http.response.body", "body": failure_events(revocation_watch.result())}
+            )
 
-    async def _revocation(self, authorization: str) -> Refused:
+    async def _wait_for_revocation(self, authorization: str) -> RefusedError:
         """Wait until the key is revoked, and return the refusal."""
         while True:
-            await asyncio.sleep(KEY_LOOKED_UP_EVERY_S)
+            await asyncio.sleep(KEY_CHECK_INTERVAL_S)
             try:
                 await asyncio.to_thread(self.keyring.find, authorization)
-            except Refused as refused:
+            except RefusedError as refused:
                 if refused.status == 401:
                     return refused
 
-    async def _body(self, receive: Receive) -> bytes:
+    async def _receive_body(self, receive: Receive) -> bytes:
         reading = asyncio.ensure_future(_read_body(receive))
         try:
-            for _ in range(_BODY_WAITS):
+            for _ in range(_BODY_TIMEOUT_PARTS):
                 # Each wait counts as its nominal length, even if a busy event loop ends it late.
                 # With a single deadline, 20 of 400 concurrent streams got 408 although their
                 # bodies had arrived.
-                await asyncio.wait({reading}, timeout=self.body_within_s / _BODY_WAITS)
+                await asyncio.wait({reading}, timeout=self.body_timeout_s / _BODY_TIMEOUT_PARTS)
                 if reading.done():
                     return reading.result()
         finally:
             reading.cancel()
-        raise Refused(
+        raise RefusedError(
             408,
             "body_too_slow",
             tried="read the request",
-            found=f"a body that had not ended after {self.body_within_s:g} s",
+            found=f"a body that had not ended after {self.body_timeout_s:g} s",
             next_step="send the whole body at once",
         )
 
     async def _preflight(self, scope: Scope, send: Send) -> None:
         requested = _header(scope, b"access-control-request-headers").encode("latin-1")
-        headers = self.origins.of_preflight(_methods_of(scope["path"]), requested)
+        headers = self.origins.preflight_headers(_allowed_methods(scope["path"]), requested)
         await send({"type": "http.response.start", "status": 204, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
-    async def _models(self, key: Key, send: Send) -> None:
-        names = models_for(self.live.current, key)
+    async def _send_models(self, key: Key, send: Send) -> None:
+        names = model_names_for_key(self.live_config.current, key)
         await send_json(
             send, 200, {"object": "list", "data": [self._model_entry(name) for name in names]}
         )
 
-    async def _model(self, key: Key, name: str, send: Send) -> None:
-        names = models_for(self.live.current, key)
+    async def _send_model(self, key: Key, name: str, send: Send) -> None:
+        names = model_names_for_key(self.live_config.current, key)
         if name not in names:
             listed = ", ".join(names[:20])
-            raise Refused(
+            raise RefusedError(
                 404,
                 "model_not_found",
                 tried=f"find the model {name}",
@@ -331,71 +347,71 @@ class RouteAllowlist:
         await send_json(send, 200, self._model_entry(name))
 
     def _model_entry(self, name: str) -> Mapping[str, Any]:
-        snapshot = self.live.current
-        answering = named(snapshot, name)
-        price = self.prices.of(answering.server_key, is_paid=answering.version == PAID)
+        snapshot = self.live_config.current
+        decision = decision_for_model(snapshot, name)
+        price = self.prices.for_server(decision.server_key, is_paid=decision.version == PAID)
         return {
             "id": name,
             "object": "model",
             "created": int(self.started_at.timestamp()),
             "owned_by": "llm-twin",
-            "twin": answers_of(snapshot, name) | price,
+            "twin": model_fields(snapshot, name) | price,
         }
 
     async def _readiness(self, send: Send) -> None:
-        snapshot = self.live.current
+        snapshot = self.live_config.current
         ready = sorted(name for name, server in snapshot.servers.items() if server.ready)
-        behind, note = self.follows()
+        lag_reason, note = self.follower_status()
         missing = {
             "an author": not snapshot.authors,
             "a model server": not ready,
-            "the newest release": bool(behind),
+            "the newest release": bool(lag_reason),
         }
-        waits_for = [what for what, is_missing in missing.items() if is_missing]
-        problems = [*snapshot.problems, *snapshot.author_problems.values(), behind, note]
+        missing_parts = [what for what, is_missing in missing.items() if is_missing]
+        problems = [*snapshot.problems, *snapshot.author_problems.values(), lag_reason, note]
         document: dict[str, Any] = {
-            "status": f"waiting for {' and '.join(waits_for)}" if waits_for else "ready",
+            "status": f"waiting for {' and '.join(missing_parts)}" if missing_parts else "ready",
             "servers": ready,
             "authors": sorted(snapshot.authors),
             "problems": [problem for problem in problems if problem],
         }
-        await send_json(send, 503 if waits_for else 200, document)
+        await send_json(send, 503 if missing_parts else 200, document)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def receive_and_stop() -> Message:
             message = await receive()
             if message["type"] == "lifespan.shutdown":
-                await self.background.stop()
+                await self.background_tasks.stop()
             return message
 
         async def start_and_send(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
-                await self.background.start()
+                await self.background_tasks.start()
             await send(message)
 
         await self.proxy(scope, receive_and_stop, start_and_send)
 
 
-class _Disconnected(Exception):
+class _ClientDisconnectedError(Exception):
     """The client closed the connection before the body was complete."""
 
 
-def _names_a_model(method: str, path: str) -> bool:
+def _is_model_path(method: str, path: str) -> bool:
     name = path.removeprefix(_MODEL_PREFIX)
     return method == MODELS_ROUTE[0] and name != path and MODEL_NAME.fullmatch(name) is not None
 
 
-def _methods_of(path: str) -> str:
+def _allowed_methods(path: str) -> str:
     """Return the methods of a path, separated by commas; empty if the path does not exist."""
     methods = {method for method, known_path in ROUTES if known_path == path}
-    if _names_a_model(MODELS_ROUTE[0], path):
+    if _is_model_path(MODELS_ROUTE[0], path):
         methods.add(MODELS_ROUTE[0])
     return ", ".join(sorted(methods))
 
 
 def _no_such_route(method: str, path: str) -> Mapping[str, Any]:
     listed = ", ".join(f"{verb} {route}" for verb, route in sorted(ROUTES))
-    return Refused(
+    return RefusedError(
         404,
         "no_such_route",
         tried=f"{method} {path}"[:200],
@@ -408,7 +424,7 @@ def _header(scope: Scope, name: bytes) -> str:
     return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
 
 
-def _stripped(scope: Scope, *, length: int | None = None, path: str = "") -> Scope:
+def _strip_scope(scope: Scope, *, length: int | None = None, path: str = "") -> Scope:
     """Return the scope for LiteLLM, without client address, query and most headers."""
     headers = [(name, value) for name, value in scope["headers"] if name in _KEPT_HEADERS]
     if length is not None:
@@ -426,17 +442,17 @@ async def _read_body(receive: Receive) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise _Disconnected
+            raise _ClientDisconnectedError
         part = message.get("body", b"")
         size += len(part)
         if size > MAX_BODY_BYTES:
-            raise too_large(size)
+            raise body_too_large(size)
         parts.append(part)
         more = bool(message.get("more_body", False))
     return b"".join(parts)
 
 
-def _yielding(send: Send) -> Send:
+def _yield_between_chunks(send: Send) -> Send:
     """Wrap `send` so that it yields to the event loop from time to time."""
     clock = asyncio.get_running_loop().time
     last_yield = clock()
@@ -444,7 +460,7 @@ def _yielding(send: Send) -> Send:
     async def send_and_yield(message: Message) -> None:
         nonlocal last_yield
         await send(message)
-        if clock() - last_yield > _YIELD_EVERY_S:
+        if clock() - last_yield > _YIELD_INTERVAL_S:
             await asyncio.sleep(0)
             last_yield = clock()
 

@@ -20,16 +20,16 @@ from typing import Any
 
 import httpx
 
-_KEPT = ("id", "created", "model", "system_fingerprint")
+_KEPT_FIELDS = ("id", "created", "model", "system_fingerprint")
 
 
-def install_stream_transport(is_ours: Callable[[str], bool]) -> None:
+def install_stream_transport(is_own_server: Callable[[str], bool]) -> None:
     """Install this transport in LiteLLM's client of OpenAI's API, and keep its other settings.
 
     The client follows no redirects, so that prompt and key reach only the configured provider.
 
     Args:
-        is_ours: see `StreamingTransport`.
+        is_own_server: see `StreamingTransport`.
 
     Raises:
         TypeError: LiteLLM creates no HTTP client.
@@ -43,7 +43,7 @@ def install_stream_transport(is_ours: Callable[[str], bool]) -> None:
         raise TypeError(
             "LiteLLM creates no HTTP client: adapt stream_aggregation.py to this version"
         )
-    client._transport = StreamingTransport(client._transport, is_ours)
+    client._transport = StreamingTransport(client._transport, is_own_server)
     client.follow_redirects = False
     library.aclient_session = client
 
@@ -57,9 +57,11 @@ class StreamingTransport(httpx.AsyncBaseTransport):
             or price a stream differently, and ends its work by itself.
     """
 
-    def __init__(self, inner: httpx.AsyncBaseTransport, is_ours: Callable[[str], bool]) -> None:
+    def __init__(
+        self, inner: httpx.AsyncBaseTransport, is_own_server: Callable[[str], bool]
+    ) -> None:
         self._inner = inner
-        self._is_ours = is_ours
+        self._is_own_server = is_own_server
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request and return its response.
@@ -69,11 +71,11 @@ class StreamingTransport(httpx.AsyncBaseTransport):
                 applies to the whole answer, as it does to an unstreamed one.
             httpx.RemoteProtocolError: the server broke off.
         """
-        body = self._as_stream(request)
+        body = self._stream_body(request)
         if body is None:
             return await self._inner.handle_async_request(request)
         headers = [pair for pair in request.headers.raw if pair[0].lower() != b"content-length"]
-        streamed = httpx.Request(
+        stream_request = httpx.Request(
             request.method,
             request.url,
             headers=headers,
@@ -83,7 +85,7 @@ class StreamingTransport(httpx.AsyncBaseTransport):
         limits: dict[str, Any] = request.extensions.get("timeout") or {}
         try:
             async with asyncio.timeout(limits.get("read")):
-                response = await self._inner.handle_async_request(streamed)
+                response = await self._inner.handle_async_request(stream_request)
                 try:
                     raw = await response.aread()
                 finally:
@@ -98,10 +100,10 @@ class StreamingTransport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         await self._inner.aclose()
 
-    def _as_stream(self, request: httpx.Request) -> bytes | None:
+    def _stream_body(self, request: httpx.Request) -> bytes | None:
         if request.method != "POST" or not request.url.path.endswith("/chat/completions"):
             return None
-        if not self._is_ours(str(request.url)):
+        if not self._is_own_server(str(request.url)):
             return None
         body: dict[str, Any] = json.loads(request.content)
         if body.get("stream"):
@@ -126,7 +128,7 @@ def aggregate(raw: bytes) -> dict[str, Any]:
         if field != b"data" or data.strip() == b"[DONE]":
             continue
         chunk: dict[str, Any] = json.loads(data)
-        for name in _KEPT:
+        for name in _KEPT_FIELDS:
             if chunk.get(name) is not None:
                 answer.setdefault(name, chunk[name])
         if chunk.get("usage"):

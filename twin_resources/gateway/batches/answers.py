@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from twin_resources.errors import TwinError
-from twin_resources.gateway.batches.questions import LINES, TABLE
+from twin_resources.gateway.batches.questions import LINES_SUFFIXES, TABLE_SUFFIX
 
-Answered = Mapping[str, Any]
+AnswerRow = Mapping[str, Any]
 """A row: `id`, `question`, `answer`, `error` (empty if answered), `kind`, `model`, `version`,
 `route`, `cost_usd`, `degraded`, `trace_id`, `seconds`, `sources` (each with `document_id`, `title`,
 `url`), `quotes` (also with `text`, `start`, `end`), `fingerprint` of the request."""
@@ -31,14 +31,14 @@ SOURCE_FIELDS = ("document_id", "title", "url")
 QUOTE_FIELDS = ("text", *SOURCE_FIELDS, "start", "end")
 
 
-def check_out(path: Path) -> None:
+def check_output_path(path: Path) -> None:
     """Check the name and the folder of the output file.
 
     Raises:
         TwinError: the suffix names neither format, or the folder does not exist.
     """
     tried = f"write the answers to {path}"
-    if path.suffix.lower() not in (*LINES, TABLE):
+    if path.suffix.lower() not in (*LINES_SUFFIXES, TABLE_SUFFIX):
         raise TwinError(
             tried,
             found=f"a file of kind {path.suffix or 'unknown'}",
@@ -48,7 +48,7 @@ def check_out(path: Path) -> None:
         raise TwinError(tried, found=f"no folder {path.parent}", next_step="create the folder")
 
 
-def journal_of(out: Path) -> Path:
+def journal_path(out: Path) -> Path:
     """Return the path of the journal, which holds the answers until the batch is complete."""
     return out.with_name(f"{out.name}.partial.jsonl")
 
@@ -67,11 +67,13 @@ class Journal:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.path = journal_of(out)
-        self._file: IO[bytes] = _locked(self.path)
+        self.path = journal_path(out)
+        self._file: IO[bytes] = _open_locked(self.path)
         try:
-            self._rows = {row["fingerprint"]: row for row in _earlier(out) if not row.get("error")}
-            whole, journaled = _journaled(self.path)
+            self._rows = {
+                row["fingerprint"]: row for row in _read_earlier_rows(out) if not row.get("error")
+            }
+            whole, journaled = _read_journal(self.path)
         except BaseException:
             self.close()
             raise
@@ -82,10 +84,10 @@ class Journal:
         """Return whether a request was answered; one that ended in an error is sent again."""
         return fingerprint in self._rows and not self._rows[fingerprint].get("error")
 
-    def __getitem__(self, fingerprint: str) -> Answered:
+    def __getitem__(self, fingerprint: str) -> AnswerRow:
         return self._rows[fingerprint]
 
-    def append(self, row: Answered) -> None:
+    def append(self, row: AnswerRow) -> None:
         """Append an answer and flush it to the operating system."""
         self._rows[row["fingerprint"]] = row
         self._file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
@@ -99,7 +101,7 @@ class Journal:
             self.path.unlink()
         self._file.close()
 
-    def finish(self, fingerprints: Iterable[str]) -> Sequence[Answered]:
+    def finish(self, fingerprints: Iterable[str]) -> Sequence[AnswerRow]:
         """Write `out` in the order of the questions, and delete the journal."""
         rows = [
             self._rows[fingerprint] for fingerprint in fingerprints if fingerprint in self._rows
@@ -110,7 +112,7 @@ class Journal:
         return rows
 
 
-def _locked(path: Path) -> IO[bytes]:
+def _open_locked(path: Path) -> IO[bytes]:
     """Open and lock the journal.
 
     Raises:
@@ -133,10 +135,10 @@ def _locked(path: Path) -> IO[bytes]:
         file.close()  # a batch that has just ended deleted this file
 
 
-def write_answers(out: Path, rows: Sequence[Answered]) -> None:
+def write_answers(out: Path, rows: Sequence[AnswerRow]) -> None:
     """Write all rows atomically as Parquet or JSON Lines, by the suffix of the file."""
     new = out.with_name(f"{out.name}.{os.getpid()}.new")
-    if out.suffix.lower() == TABLE:
+    if out.suffix.lower() == TABLE_SUFFIX:
         import polars as pl
 
         pl.DataFrame([dict(row) for row in rows], schema=_columns()).write_parquet(new)
@@ -163,12 +165,12 @@ def _columns() -> dict[str, Any]:
     }
 
 
-def _earlier(out: Path) -> Iterable[Answered]:
+def _read_earlier_rows(out: Path) -> Iterable[AnswerRow]:
     if not out.is_file():
         return []
     tried = f"resume the batch of {out}"
     advice = "name another --out, or delete that file"
-    if out.suffix.lower() == TABLE:
+    if out.suffix.lower() == TABLE_SUFFIX:
         import polars as pl
 
         try:
@@ -176,24 +178,24 @@ def _earlier(out: Path) -> Iterable[Answered]:
         except pl.exceptions.PolarsError as error:
             raise TwinError(tried, found=str(error), next_step=advice) from error
     else:
-        rows = _parsed(out.read_bytes().splitlines(), tried, advice)
+        rows = _parse_rows(out.read_bytes().splitlines(), tried, advice)
     if any("fingerprint" not in row for row in rows):
         raise TwinError(tried, found="a file that is not a batch's output", next_step=advice)
     return rows
 
 
-def _journaled(path: Path) -> tuple[int, list[Answered]]:
+def _read_journal(path: Path) -> tuple[int, list[AnswerRow]]:
     """Return the number of bytes in whole lines, and their rows."""
     if not path.is_file():
         return 0, []
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
     tried, advice = f"resume the batch of {path}", "delete that file, which loses its answers"
-    return whole, _parsed(content[:whole].splitlines(), tried, advice)
+    return whole, _parse_rows(content[:whole].splitlines(), tried, advice)
 
 
-def _parsed(lines: Sequence[bytes], tried: str, advice: str) -> list[Answered]:
-    rows: list[Answered] = []
+def _parse_rows(lines: Sequence[bytes], tried: str, advice: str) -> list[AnswerRow]:
+    rows: list[AnswerRow] = []
     for number, line in enumerate(lines, start=1):
         try:
             row: Any = json.loads(line)
@@ -201,5 +203,5 @@ def _parsed(lines: Sequence[bytes], tried: str, advice: str) -> list[Answered]:
             raise TwinError(tried, found=f"line {number}: {error}", next_step=advice) from error
         if not isinstance(row, dict):
             raise TwinError(tried, found=f"line {number} is not an object", next_step=advice)
-        rows.append(cast(Answered, row))
+        rows.append(cast(AnswerRow, row))
     return rows

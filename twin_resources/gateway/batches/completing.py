@@ -25,29 +25,31 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import (
     QUOTE_FIELDS,
     SOURCE_FIELDS,
-    Answered,
+    AnswerRow,
     Journal,
 )
 from twin_resources.gateway.batches.questions import BatchQuestion
-from twin_resources.gateway.request.ignored_parameters import BATCH_MARK
+from twin_resources.gateway.request.ignored_parameters import BATCH_METADATA_KEY
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-WIDTH = 2  # a local server on two cores processes two prompts at once and queues the others
-MAX_AT_ONCE = 64
+DEFAULT_CONCURRENCY = (
+    2  # a local server on two cores processes two prompts at once and queues the others
+)
+MAX_CONCURRENCY = 64
 RETRIES = 5  # after a 429 or 5xx, each after the time that it names or 0.5 s, 1 s, 2 s, …
 TIMEOUT_S = 600.0
 _ROW_ERRORS = frozenset({400, 403, 404, 413, 422})
 
 
 @dataclass
-class BatchSum:
+class BatchTotals:
     """Totals of a batch so far.
 
     Attributes:
         questions: number of questions.
-        kept: questions that an earlier run answered.
+        already_answered: questions that an earlier run answered.
         answered, failed: rows of this run.
         cost_usd: cost of this run's answers in US dollars, as far as the gateway knows it.
         unpriced: answers of this run whose cost the gateway does not know.
@@ -55,7 +57,7 @@ class BatchSum:
     """
 
     questions: int
-    kept: int = 0
+    already_answered: int = 0
     answered: int = 0
     failed: int = 0
     cost_usd: float = 0.0
@@ -63,11 +65,11 @@ class BatchSum:
     routes: Counter[str] = field(default_factory=Counter[str])
 
     @property
-    def done(self) -> int:
+    def finished_rows(self) -> int:
         """Number of finished rows."""
-        return self.kept + self.answered + self.failed
+        return self.already_answered + self.answered + self.failed
 
-    def count(self, row: Answered) -> None:
+    def count(self, row: AnswerRow) -> None:
         """Add a row of this run."""
         if row["error"]:
             self.failed += 1
@@ -87,10 +89,10 @@ def complete(
     url: str,
     key: str,
     model: str,
-    width: int = WIDTH,
-    on_row: Callable[[BatchSum, Answered], object] = lambda _sum, _row: None,
-) -> BatchSum:
-    """Ask the questions that the journal has no answer to, `width` at once.
+    concurrency: int = DEFAULT_CONCURRENCY,
+    on_row: Callable[[BatchTotals, AnswerRow], object] = lambda _sum, _row: None,
+) -> BatchTotals:
+    """Ask the questions that the journal has no answer to, `concurrency` at once.
 
     Args:
         questions: the questions of the batch.
@@ -98,13 +100,15 @@ def complete(
         url: address of the gateway, which ends in `/v1`.
         key: a reader's key.
         model: `twin/<author>` or an alias of it, for rows that name no model.
-        width: number of concurrent requests.
+        concurrency: number of concurrent requests.
         on_row: called after each row of this run.
 
     Raises:
         TwinError: the gateway refuses the key, or does not answer; earlier answers are kept.
     """
-    work = _complete(questions, journal, url=url, key=key, model=model, width=width, on_row=on_row)
+    work = _complete(
+        questions, journal, url=url, key=key, model=model, concurrency=concurrency, on_row=on_row
+    )
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -121,15 +125,15 @@ async def _complete(
     url: str,
     key: str,
     model: str,
-    width: int,
-    on_row: Callable[[BatchSum, Answered], object],
-) -> BatchSum:
+    concurrency: int,
+    on_row: Callable[[BatchTotals, AnswerRow], object],
+) -> BatchTotals:
     import httpx
     from openai import AsyncOpenAI
 
-    total = BatchSum(len(questions))
+    total = BatchTotals(len(questions))
     unanswered = [question for question in questions if question.fingerprint(model) not in journal]
-    total.kept = len(questions) - len(unanswered)
+    total.already_answered = len(questions) - len(unanswered)
     async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT_S) as transport:
         client = AsyncOpenAI(base_url=url, api_key=key, http_client=transport, max_retries=RETRIES)
 
@@ -145,14 +149,14 @@ async def _complete(
         # After the first failure, TaskGroup cancels the other tasks.
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(max(1, min(width, MAX_AT_ONCE, len(unanswered)))):
+                for _ in range(max(1, min(concurrency, MAX_CONCURRENCY, len(unanswered)))):
                     group.create_task(work())
         except* TwinError as failures:
             raise failures.exceptions[0] from None
     return total
 
 
-async def _ask(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> Answered:
+async def _ask(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> AnswerRow:
     """Send a question and return its row."""
     import openai
 
@@ -161,7 +165,7 @@ async def _ask(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> A
         "model": question.model or model,
         "messages": list(question.messages),
         **question.options,
-        "metadata": {BATCH_MARK: "true"},
+        "metadata": {BATCH_METADATA_KEY: "true"},
         "extra_headers": {"Idempotency-Key": f"batch-{fingerprint}"},
     }
     row = _empty_row(question, model)
@@ -173,9 +177,11 @@ async def _ask(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> A
         if error.status_code in _ROW_ERRORS:
             return row | {"error": f"{error.status_code}: {_message(error)}"}
         message = f"{error.status_code}: {_message(error)}"
-        raise TwinError(tried, found=message, next_step=_AGAIN) from error
+        raise TwinError(tried, found=message, next_step=_RETRY_ADVICE) from error
     except openai.APIConnectionError as error:
-        raise TwinError(tried, found="no answer at that address", next_step=_AGAIN) from error
+        raise TwinError(
+            tried, found="no answer at that address", next_step=_RETRY_ADVICE
+        ) from error
     facts: dict[str, Any] = (completion.model_extra or {}).get("twin") or {}
     return row | {
         "answer": (completion.choices[0].message.content or "").strip(),
@@ -211,7 +217,9 @@ def _empty_row(question: BatchQuestion, model: str) -> dict[str, Any]:
     }
 
 
-_AGAIN = "correct the cause and run the same batch again; answered questions are not asked again"
+_RETRY_ADVICE = (
+    "correct the cause and run the same batch again; answered questions are not asked again"
+)
 
 
 def _subset(names: Sequence[str], fields: Any) -> dict[str, Any]:

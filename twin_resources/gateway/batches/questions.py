@@ -20,9 +20,9 @@ from typing import Any, cast
 
 from twin_resources.errors import TwinError
 
-LINES, TABLE = (".jsonl", ".ndjson"), ".parquet"
+LINES_SUFFIXES, TABLE_SUFFIX = (".jsonl", ".ndjson"), ".parquet"
 # Fields of the request that a row may set. Other columns (a label, a date) are ignored.
-OPTIONS = ("max_tokens", "temperature", "top_p", "seed", "stop", "response_format", "user")
+OPTION_FIELDS = ("max_tokens", "temperature", "top_p", "seed", "stop", "response_format", "user")
 
 Row = Mapping[str, Any]
 
@@ -57,14 +57,14 @@ class BatchQuestion:
 
 
 @dataclass(frozen=True)
-class BrokenRow:
+class InvalidRow:
     """An invalid row; `place` is `line 7` or `row 7`."""
 
     place: str
-    found: str
+    reason: str
 
 
-def read_questions(path: Path) -> tuple[list[BatchQuestion], list[BrokenRow]]:
+def read_questions(path: Path) -> tuple[list[BatchQuestion], list[InvalidRow]]:
     """Return the questions of a file in their order, and the invalid rows.
 
     Raises:
@@ -73,10 +73,10 @@ def read_questions(path: Path) -> tuple[list[BatchQuestion], list[BrokenRow]]:
     tried = f"read the questions of {path}"
     if not path.is_file():
         raise TwinError(tried, found="no such file", next_step="name a .jsonl or .parquet file")
-    if path.suffix.lower() in LINES:
-        numbered = _lines(path, tried)
-    elif path.suffix.lower() == TABLE:
-        numbered = _table(path, tried)
+    if path.suffix.lower() in LINES_SUFFIXES:
+        numbered = _read_lines(path, tried)
+    elif path.suffix.lower() == TABLE_SUFFIX:
+        numbered = _read_table(path, tried)
     else:
         raise TwinError(
             tried,
@@ -85,28 +85,28 @@ def read_questions(path: Path) -> tuple[list[BatchQuestion], list[BrokenRow]]:
             "with a column `question`",
         )
     questions: list[BatchQuestion] = []
-    broken: list[BrokenRow] = []
-    known: set[str] = set()
+    invalid: list[InvalidRow] = []
+    seen_ids: set[str] = set()
     for number, (place, row) in enumerate(numbered, start=1):
-        question = row if isinstance(row, str) else _question(row, number)
-        if isinstance(question, BatchQuestion) and question.id in known:
+        question = row if isinstance(row, str) else _parse_question(row, number)
+        if isinstance(question, BatchQuestion) and question.id in seen_ids:
             question = f"the id {question.id!r} is already used by an earlier row"
         if isinstance(question, str):
-            broken.append(BrokenRow(place, question))
+            invalid.append(InvalidRow(place, question))
         else:
-            known.add(question.id)
+            seen_ids.add(question.id)
             questions.append(question)
     if not questions:
-        first = f"; {broken[0].place}: {broken[0].found}" if broken else ""
+        first = f"; {invalid[0].place}: {invalid[0].reason}" if invalid else ""
         raise TwinError(
             tried,
             found=f"no question in it{first}",
             next_step='a row is {"question": "…"} or {"messages": […]}',
         )
-    return questions, broken
+    return questions, invalid
 
 
-def _lines(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
+def _read_lines(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -123,7 +123,7 @@ def _lines(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
         yield f"line {number}", cast(Row, row) if is_object else "not a JSON object"
 
 
-def _table(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
+def _read_table(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
     import polars as pl
 
     try:
@@ -134,7 +134,7 @@ def _table(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
         yield f"row {number}", {name: value for name, value in row.items() if value is not None}
 
 
-def _question(row: Row, number: int) -> BatchQuestion | str:
+def _parse_question(row: Row, number: int) -> BatchQuestion | str:
     """Return a row's question, or the reason that it is invalid."""
     body = row.get("body")
     fields = cast(Row, body) if isinstance(body, dict) else row
@@ -151,7 +151,7 @@ def _question(row: Row, number: int) -> BatchQuestion | str:
         messages=tuple(cast(list[Row], messages)),
         # A line of OpenAI's batch API names OpenAI's model; only the name of a twin is used.
         model=_twin_name(fields.get("model")),
-        options={key: fields[key] for key in OPTIONS if fields.get(key) is not None},
+        options={key: fields[key] for key in OPTION_FIELDS if fields.get(key) is not None},
     )
 
 

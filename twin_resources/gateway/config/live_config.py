@@ -19,16 +19,16 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from twin_resources.authors import Author, read_author
-from twin_resources.authors.pausing import SUFFIX, paused_because
+from twin_resources.authors.pausing import SUFFIX, pause_reason
 from twin_resources.errors import TwinError
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.registry.policy import AuthorPolicy, Policy, read_policy
-from twin_resources.router.policy_file import RoutingPolicy, policy_file, read_routing_policy
+from twin_resources.router.policy_file import RoutingPolicy, policy_path, read_routing_policy
 from twin_resources.settings import Settings
 
 POLL_SECONDS = 0.5
 SERVERS_SCHEMA = 1
-_Mark = tuple[int, int, int]
+_FileStamp = tuple[int, int, int]
 _T = TypeVar("_T")
 
 
@@ -40,15 +40,15 @@ class _WatchedFile(Generic[_T]):
     read: Callable[[Path], _T]
     value: _T | None = None
     problem: str = ""
-    mark: _Mark | None = None
+    stamp: _FileStamp | None = None
     is_checked: bool = False
 
     def refresh(self, name: str) -> bool:
         """Read the file again if it has changed; return whether value or note changed."""
-        mark = _mark(self.path)
-        if self.is_checked and mark == self.mark:
+        mark = _file_stamp(self.path)
+        if self.is_checked and mark == self.stamp:
             return False
-        self.is_checked, self.mark = True, mark
+        self.is_checked, self.stamp = True, mark
         if mark is None:
             changed = bool(self.problem) or self.value is not None
             self.value, self.problem = None, ""
@@ -70,7 +70,7 @@ class LiveConfig:
     Attributes:
         settings: settings of the home.
         current: the snapshot of the last refresh; a request reads it once and keeps it.
-        stopped: server keys of canaries that get no more requests, even if the policy file still
+        stopped_canaries: server keys of canaries that get no more requests, even if the policy file still
             lists them.
     """
 
@@ -78,7 +78,7 @@ class LiveConfig:
     current: Snapshot = field(
         default_factory=lambda: Snapshot(authors={}, policy=None, servers={}), init=False
     )
-    stopped: set[str] = field(default_factory=set[str], init=False)
+    stopped_canaries: set[str] = field(default_factory=set[str], init=False)
     _policy: _WatchedFile[Policy] = field(init=False)
     _servers: _WatchedFile[dict[str, Server]] = field(init=False)
     _authors: dict[str, _WatchedFile[Author]] = field(
@@ -100,7 +100,7 @@ class LiveConfig:
         if changed and self._policy.value is not None:
             # Once the policy no longer lists a stopped canary, its version may start again as one.
             listed = {_canary_key(*item) for item in self._policy.value.authors.items()}
-            self.stopped &= listed
+            self.stopped_canaries &= listed
         changed |= self._servers.refresh("servers")
         changed |= self._refresh_authors()
         changed |= self._refresh_paused()
@@ -110,15 +110,15 @@ class LiveConfig:
 
     def stop_canary(self, server_key: str) -> None:
         """Send this canary no further requests; the registry is updated later."""
-        self.stopped.add(server_key)
+        self.stopped_canaries.add(server_key)
         self.current = self._snapshot()
 
     def _without_stopped(self, policy: Policy | None) -> Policy | None:
-        if policy is None or not self.stopped:
+        if policy is None or not self.stopped_canaries:
             return policy
         authors = {
             slug: replace(entry, canary=None, weights={"stable": 1.0})
-            if _canary_key(slug, entry) in self.stopped
+            if _canary_key(slug, entry) in self.stopped_canaries
             else entry
             for slug, entry in policy.authors.items()
         }
@@ -144,7 +144,7 @@ class LiveConfig:
     def _refresh_paused(self) -> bool:
         folder = self.settings.authors_dir
         files = {path.stem: path for path in folder.glob(f"*{SUFFIX}")} if folder.is_dir() else {}
-        paused = {slug: reason for slug, path in files.items() if (reason := paused_because(path))}
+        paused = {slug: reason for slug, path in files.items() if (reason := pause_reason(path))}
         changed = paused != self._paused
         self._paused = paused
         return changed
@@ -154,24 +154,24 @@ class LiveConfig:
         if not self.settings.has_paid_route:
             return False
         if author not in self._routing:
-            path = policy_file(self.settings.home, author)
+            path = policy_path(self.settings.home, author)
             self._routing[author] = _WatchedFile(path, read_routing_policy)
         return self._routing[author].refresh("routing policy")
 
-    def _answering_policy(self, servers: Mapping[str, Server]) -> Policy | None:
+    def _effective_policy(self, servers: Mapping[str, Server]) -> Policy | None:
         """Return the newest policy, except for authors whose new stable version is not ready.
 
         Such an author keeps the previous entry while the server of that version is ready.
         """
-        newest, before = self._policy.value, self.current.policy
-        if newest is None or before is None:
+        newest, previous = self._policy.value, self.current.policy
+        if newest is None or previous is None:
             return newest
         authors = {
-            slug: before.authors[slug]
-            if slug in before.authors
+            slug: previous.authors[slug]
+            if slug in previous.authors
             and entry.stable is not None
             and not _is_ready(entry, slug, servers)
-            and _is_ready(before.authors[slug], slug, servers)
+            and _is_ready(previous.authors[slug], slug, servers)
             else entry
             for slug, entry in newest.authors.items()
         }
@@ -186,7 +186,7 @@ class LiveConfig:
         servers = self._servers.value or {}
         return Snapshot(
             authors={slug: author.value for slug, author in self._authors.items() if author.value},
-            policy=self._without_stopped(self._answering_policy(servers)),
+            policy=self._without_stopped(self._effective_policy(servers)),
             servers=servers,
             has_paid_route=self.settings.has_paid_route,
             problems=tuple(file.problem for file in shared if file.problem),
@@ -239,7 +239,7 @@ def read_servers(path: Path) -> dict[str, Server]:
     }
 
 
-def _mark(path: Path) -> _Mark | None:
+def _file_stamp(path: Path) -> _FileStamp | None:
     try:
         status = path.stat()
     except FileNotFoundError:

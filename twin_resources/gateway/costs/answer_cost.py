@@ -22,7 +22,7 @@ class AnswerCost:
     Attributes:
         usd_per_hour: price of the machine that answers.
         meter: measures that machine's tokens per second; None if no machine of ours answers.
-        bought: the paid call for the answer, or None.
+        paid_call: the paid call for the answer, or None.
         usd, other_usd, tokens_per_second: set at the end; `other_usd` is the estimated cost with
             the model that was not chosen.
         seconds: duration of the answer.
@@ -30,31 +30,31 @@ class AnswerCost:
 
     usd_per_hour: float
     meter: Throughput | None
-    bought: PaidCall | None = None
+    paid_call: PaidCall | None = None
     usd: float | None = None
     other_usd: float | None = None
     tokens_per_second: float = 0.0
     seconds: float = 0.0
-    is_over: bool = False
-    _began: float = 0.0
+    is_ended: bool = False
+    _started_at: float = 0.0
 
-    def begin(self, *, since: float | None = None) -> None:
+    def begin(self, *, started_at: float | None = None) -> None:
         """Start the clock when the request is sent to its server.
 
         Args:
-            since: arrival of the request (`time.monotonic`, seconds), if no model is asked.
+            started_at: arrival of the request (`time.monotonic`, seconds), if no model is asked.
         """
-        self._began = time.monotonic() if since is None else since
+        self._started_at = time.monotonic() if started_at is None else started_at
         if self.meter is not None:
             self.meter.begin()
 
     def move_to(self, meter: Throughput) -> None:
         """Continue on another machine after the first one failed."""
-        if not self.is_over:
+        if not self.is_ended:
             if self.meter is not None:  # a remote server has none
                 self.meter.end(0)
             # LiteLLM reports a fallback only after it has answered
-            meter.begin(since=self._began)
+            meter.begin(started_at=self._started_at)
         self.meter = meter
 
     def end(
@@ -64,7 +64,7 @@ class AnswerCost:
         paid_usd: float | None,
         is_fixed: bool,
         is_paid: bool,
-        routing: RoutingNote | None,
+        routing_note: RoutingNote | None,
     ) -> None:
         """Compute the cost of the answer, or of a failure with 0 tokens; only the first call
         counts.
@@ -73,17 +73,17 @@ class AnswerCost:
             tokens: prompt and answer tokens together.
             paid_usd: price of a paid model's answer, or None if no paid model answered.
             is_fixed: whether no model was asked. is_paid: whether the paid model answered.
-            routing: why this model answered, if a fitted policy decided.
+            routing_note: why this model answered, if a fitted policy decided.
         """
-        if self.is_over:
+        if self.is_ended:
             return
-        self.is_over = True
-        self.seconds = time.monotonic() - self._began
+        self.is_ended = True
+        self.seconds = time.monotonic() - self._started_at
         if self.meter is not None:
             self.meter.end(tokens)
             self.tokens_per_second = self.meter.tokens_per_second
-        if tokens and routing is not None and routing.other:
-            self.other_usd = routing.other_usd(tokens)
+        if tokens and routing_note is not None and routing_note.other_model:
+            self.other_usd = routing_note.other_usd(tokens)
         if paid_usd is not None:
             self.usd = paid_usd
         elif is_fixed:
@@ -92,6 +92,6 @@ class AnswerCost:
             self.usd = answer_usd(
                 self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
             )
-        if not is_paid and self.bought is not None and self.bought.usd:
+        if not is_paid and self.paid_call is not None and self.paid_call.usd:
             # a paid call that failed midway is charged as well
-            self.usd = (self.usd or 0.0) + self.bought.usd
+            self.usd = (self.usd or 0.0) + self.paid_call.usd

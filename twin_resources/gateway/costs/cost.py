@@ -78,14 +78,16 @@ def answer_usd(usd_per_hour: float, *, tokens: int, tokens_per_second: float) ->
     return tokens * per_million / 1e6
 
 
-_METER = "meter "
-_MEASURED = ("tokens", "requests", "busy_seconds", "_in_flight", "_busy_since")
+_METER_PREFIX = "meter "
+_SHARED_FIELDS = ("tokens", "requests", "busy_seconds", "_in_flight", "_busy_since")
 
 
 def measured_servers(counts: HomeCounts) -> list[str]:
     """Return the keys of the servers that any process of the gateway has measured."""
-    with counts.changing() as table:
-        return [name.removeprefix(_METER) for name in table if name.startswith(_METER)]
+    with counts.locked_table() as table:
+        return [
+            name.removeprefix(_METER_PREFIX) for name in table if name.startswith(_METER_PREFIX)
+        ]
 
 
 @dataclass
@@ -112,21 +114,23 @@ class Throughput:
     _in_flight: int = 0
     _busy_since: float = 0.0
 
-    def begin(self, *, since: float | None = None) -> None:
+    def begin(self, *, started_at: float | None = None) -> None:
         """Count a request that is sent to the server.
 
         Args:
-            since: when it was sent, by the clock, if it is reported late; no time counts twice.
+            started_at: when it was sent, by the clock, if it is reported late; no time counts twice.
         """
-        with self._of_all_processes():
+        with self._synchronized():
             if self._in_flight == 0:
                 now = self.clock()
-                self._busy_since = now if since is None else min(now, max(since, self._busy_since))
+                self._busy_since = (
+                    now if started_at is None else min(now, max(started_at, self._busy_since))
+                )
             self._in_flight += 1
 
     def end(self, tokens: int) -> None:
         """Count the end of a request; `tokens` is 0 if it failed."""
-        with self._of_all_processes():
+        with self._synchronized():
             now = self.clock()
             self.busy_seconds += now - self._busy_since
             self._busy_since = now
@@ -135,21 +139,23 @@ class Throughput:
             if tokens:
                 self.requests += 1
 
-    def read(self) -> None:
+    def refresh(self) -> None:
         """Read the measurements of the other processes."""
-        with self._of_all_processes():
+        with self._synchronized():
             pass
 
     @contextmanager
-    def _of_all_processes(self) -> Generator[None]:
+    def _synchronized(self) -> Generator[None]:
         if not self.counts.is_shared:
             yield
             return
-        with self.counts.changing() as table:
-            for field_name, value in table.get(f"{_METER}{self.name}", {}).items():
+        with self.counts.locked_table() as table:
+            for field_name, value in table.get(f"{_METER_PREFIX}{self.name}", {}).items():
                 setattr(self, field_name, value)
             yield
-            table[f"{_METER}{self.name}"] = {name: getattr(self, name) for name in _MEASURED}
+            table[f"{_METER_PREFIX}{self.name}"] = {
+                name: getattr(self, name) for name in _SHARED_FIELDS
+            }
 
     @property
     def tokens_per_second(self) -> float:
@@ -164,23 +170,23 @@ class TokenPrices:
     Attributes:
         meters: meters of the model servers, by server key.
         usd_per_hour: price of the machine.
-        paid: prices of the paid model's prompt and answer tokens, US dollars per million, or None
+        paid_prices: prices of the paid model's prompt and answer tokens, US dollars per million, or None
             without a paid model.
     """
 
     meters: Mapping[str, Throughput]
     usd_per_hour: float
-    paid: tuple[float, float] | None = None
+    paid_prices: tuple[float, float] | None = None
 
-    def of(self, server_key: str, *, is_paid: bool) -> dict[str, float | None]:
+    def for_server(self, server_key: str, *, is_paid: bool) -> dict[str, float | None]:
         """Return `usd_per_million_prompt_tokens` and `usd_per_million_answer_tokens`.
 
         Both are None before the first measurement. For one's own machine both are its measured
         marginal cost, from which the cost of each answer is computed.
         """
         prompt = answer = None
-        if is_paid and self.paid is not None:
-            prompt, answer = self.paid
+        if is_paid and self.paid_prices is not None:
+            prompt, answer = self.paid_prices
         meter = self.meters.get(server_key)
         if not is_paid and meter is not None and meter.tokens_per_second > 0:
             prompt = answer = self_hosted_usd_per_million_tokens(

@@ -28,7 +28,7 @@ _MAX_BYTES = 4 * 1024 * 1024
 Numbers = dict[str, float]
 
 
-def new_counts(home: Path) -> Path:
+def create_counts_file(home: Path) -> Path:
     """Create an empty table for the processes of one gateway."""
     path = home / "gateway" / "counts.json"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ class HomeCounts:
     """
 
     path: Path | None = None
-    _own: dict[str, Numbers] = field(default_factory=dict[str, Numbers])
+    _local_table: dict[str, Numbers] = field(default_factory=dict[str, Numbers])
     _lock: Lock = field(default_factory=Lock)
     _file: int = -1
 
@@ -55,10 +55,10 @@ class HomeCounts:
         return self.path is not None
 
     @contextmanager
-    def changing(self) -> Generator[dict[str, Numbers]]:
+    def locked_table(self) -> Generator[dict[str, Numbers]]:
         """Lock the table and write it back at the end; about 40 microseconds if it is shared."""
         if self.path is None:
-            yield self._own
+            yield self._local_table
             return
         with self._lock:
             if self._file < 0:

@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from twin_resources.access.account import SpendingAccount
-from twin_resources.access.paid_budget import price_of, provider_completion
-from twin_resources.access.spending_limits import OverLimit
+from twin_resources.access.paid_budget import answer_price_usd, provider_completion
+from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.errors import TwinError
 
-AT_ONCE = 4
+MAX_CONCURRENT = 4
 _OVERHEAD_TOKENS = 64  # of a request besides its text: roles, the provider's own template
 
 
@@ -67,10 +67,10 @@ class PaidAnswers:
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks up GitHub
         from openai import OpenAIError
 
-        price_of(self.model, prompt_tokens=1, answer_tokens=1)
-        ask = self._asker(max_tokens, temperature)
+        answer_price_usd(self.model, prompt_tokens=1, answer_tokens=1)
+        ask = self._make_ask(max_tokens, temperature)
         try:
-            with ThreadPoolExecutor(AT_ONCE) as pool:
+            with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
                 return list(pool.map(ask, prompts))
         except OpenAIError as error:  # every LiteLLM error is one
             raise TwinError(
@@ -79,12 +79,14 @@ class PaidAnswers:
                 next_step="check TWIN_PAID_MODEL and its key; what was bought before is kept",
             ) from error
 
-    def most_usd(self, prompt: Sequence[Mapping[str, str]], *, max_tokens: int) -> float:
+    def max_usd(self, prompt: Sequence[Mapping[str, str]], *, max_tokens: int) -> float:
         """Return the maximum cost of one answer, at one token per byte of the prompt."""
         size = sum(len(message["content"].encode()) for message in prompt)
-        return price_of(self.model, prompt_tokens=size + _OVERHEAD_TOKENS, answer_tokens=max_tokens)
+        return answer_price_usd(
+            self.model, prompt_tokens=size + _OVERHEAD_TOKENS, answer_tokens=max_tokens
+        )
 
-    def _asker(
+    def _make_ask(
         self, max_tokens: int, temperature: float
     ) -> Callable[[Sequence[Mapping[str, str]]], PaidAnswer | None]:
         from openai import APIStatusError
@@ -92,14 +94,14 @@ class PaidAnswers:
         complete = provider_completion()
 
         def ask(prompt: Sequence[Mapping[str, str]]) -> PaidAnswer | None:
-            most = self.most_usd(prompt, max_tokens=max_tokens)
+            max_usd = self.max_usd(prompt, max_tokens=max_tokens)
             try:
-                held = self.account.reserve(
-                    purpose="label", author=self.author, key="", most_usd=most
+                reservation = self.account.reserve(
+                    purpose="label", author=self.author, key="", max_usd=max_usd
                 )
-            except OverLimit:
+            except OverLimitError:
                 return None
-            usd = most  # a failed request may have been charged
+            usd = max_usd  # a failed request may have been charged
             try:
                 reply = complete(
                     model=self.model,
@@ -117,7 +119,7 @@ class PaidAnswers:
                     int(getattr(usage, "completion_tokens", 0) or 0),
                 )
                 if any(used):
-                    usd = price_of(self.model, prompt_tokens=used[0], answer_tokens=used[1])
+                    usd = answer_price_usd(self.model, prompt_tokens=used[0], answer_tokens=used[1])
                 text = str(reply.choices[0].message.content or "") if reply.choices else ""
                 return PaidAnswer(text, used[0], used[1] or max_tokens, usd)
             except APIStatusError as error:
@@ -125,6 +127,6 @@ class PaidAnswers:
                     usd = 0.0  # a refused request computes nothing
                 raise
             finally:
-                self.account.settle(held, usd)
+                self.account.settle(reservation, usd)
 
         return ask

@@ -12,98 +12,98 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.exchange.stop_criteria import MARK, ProseEnd, whole_answer
+from twin_resources.gateway.exchange.stop_criteria import ELLIPSIS, ProseTruncator, truncate_answer
 
 
-def end_prose(answering: RequestRecord, response: Any) -> None:
+def end_prose(record: RequestRecord, response: Any) -> None:
     """End a complete answer at a sentence and before a loop."""
-    if not answering.ends_at_sentence or not response.choices:
+    if not record.ends_at_sentence or not response.choices:
         return
     choice = response.choices[0]
     written = choice.message.content or ""
     cut_off = choice.finish_reason == "length"
-    ended = whole_answer(written, cut_off=cut_off)
-    if ended.looped:
-        answering.repeated_itself()
-    if cut_off or ended.looped:
-        choice.finish_reason = _reason_of(ended.text)
+    ended = truncate_answer(written, cut_off=cut_off)
+    if ended.is_looping:
+        record.record_repetition()
+    if cut_off or ended.is_looping:
+        choice.finish_reason = _finish_reason(ended.text)
     if ended.text != written:
-        choice.message.content = answering.shown = ended.text
+        choice.message.content = record.shown_text = ended.text
 
 
-async def prose_ended(
-    answering: RequestRecord, chunks: AsyncGenerator[Any, None]
+async def truncated_stream(
+    record: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
     """Yield a stream's chunks, ended at a sentence and before a loop.
 
     The rest of a loop is read and not shown, because LiteLLM writes a trace and the server reports
     its tokens only at the end of the stream. The author's token limit bounds that end.
     """
-    if not answering.ends_at_sentence:
+    if not record.ends_at_sentence:
         async for chunk in chunks:
             yield chunk
         return
-    limit = int(answering.exchange.sampling["max_tokens"])
-    ending, begun = ProseEnd(limit=limit), answering.begun_anew
+    limit = int(record.exchange.sampling["max_tokens"])
+    ending, known_restarts = ProseTruncator(limit=limit), record.restarts
     shown = ""
     async for chunk in chunks:
         for choice in chunk.choices:
             if choice.delta is None:
                 continue
             text = choice.delta.content or ""
-            held = ""
-            if answering.begun_anew != begun:
+            pending = ""
+            if record.restarts != known_restarts:
                 # Another version, or the same one, restarts and may write the same text again.
-                held = ending.finish(cut_off=False)
-                ending, begun = ProseEnd(limit=limit), answering.begun_anew
-            held += ending.feed(text)
+                pending = ending.finish(cut_off=False)
+                ending, known_restarts = ProseTruncator(limit=limit), record.restarts
+            pending += ending.feed(text)
             if choice.finish_reason:
                 cut_off = choice.finish_reason == "length"
-                held += ending.finish(cut_off=cut_off)
-                if ending.looped:
-                    answering.repeated_itself()
-                if cut_off or ending.looped:
-                    choice.finish_reason = _reason_of(shown + held)
-            shown += held
+                pending += ending.finish(cut_off=cut_off)
+                if ending.is_looping:
+                    record.record_repetition()
+                if cut_off or ending.is_looping:
+                    choice.finish_reason = _finish_reason(shown + pending)
+            shown += pending
             if choice.finish_reason:
                 # Set on every answer: LiteLLM assembles the trace's answer from these chunks.
-                answering.shown = shown
-            if choice.finish_reason and held:
+                record.shown_text = shown
+            if choice.finish_reason and pending:
                 # Sent before the chunk with the reason, whose text some clients do not read.
-                yield chunk_before(chunk, held)
-                held = ""
-            choice.delta.content = held or (None if choice.finish_reason else "")
+                yield text_chunk(chunk, pending)
+                pending = ""
+            choice.delta.content = pending or (None if choice.finish_reason else "")
         yield chunk
 
 
-def _reason_of(shown: str) -> str:
+def _finish_reason(shown: str) -> str:
     """Return `stop` where the gateway's own limit ended the answer at a sentence.
 
     Nothing is missing then that the client could ask for, and OpenAI's stream helper raises on
     `length`.
     """
-    return "length" if not shown or shown.rstrip().endswith(MARK) else "stop"
+    return "length" if not shown or shown.rstrip().endswith(ELLIPSIS) else "stop"
 
 
-async def support_answer(answering: RequestRecord, response: Any) -> None:
+async def remove_unsupported(record: RequestRecord, response: Any) -> None:
     """Remove the sentences that the posts do not support from a complete answer."""
-    judged = answering.prose.judged
+    judged = record.prose_note.supported_sentences
     if judged is None or not response.choices:
         return
     message = response.choices[0].message
     written = message.content or ""
-    shown = (await judged.feed(written, ended=True)).strip()
+    shown = (await judged.feed(written, is_final=True)).strip()
     if shown != written:
-        message.content = answering.shown = shown
+        message.content = record.shown_text = shown
     if not shown:
-        answering.stands_alone()
+        record.record_unsupported_prose()
 
 
-async def supported_stream(
-    answering: RequestRecord, chunks: AsyncGenerator[Any, None]
+async def stream_supported(
+    record: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
     """Yield a stream's chunks with the sentences that the posts support."""
-    judged = answering.prose.judged
+    judged = record.prose_note.supported_sentences
     if judged is None:
         async for chunk in chunks:
             yield chunk
@@ -114,34 +114,34 @@ async def supported_stream(
             if choice.delta is None:
                 continue
             ended = bool(choice.finish_reason)
-            text = await judged.feed(choice.delta.content or "", ended=ended)
+            text = await judged.feed(choice.delta.content or "", is_final=ended)
             text = text if shown else text.lstrip()
             shown += text
             if ended:
-                answering.shown = shown
+                record.shown_text = shown
             if ended and text:
                 # Sent before the chunk with the reason, whose text some clients do not read.
-                yield chunk_before(chunk, text)
+                yield text_chunk(chunk, text)
                 text = ""
             choice.delta.content = text or (None if ended else "")
         yield chunk
 
 
-async def headed_stream(
-    answering: RequestRecord, chunks: AsyncGenerator[Any, None]
+async def stream_with_heading(
+    record: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
     """Yield a stream's chunks with the heading of judged prose before its first word."""
-    judged, headed = answering.prose.judged is not None, False
+    judged, headed = record.prose_note.supported_sentences is not None, False
     async for chunk in chunks:
         for choice in chunk.choices if judged else ():
             if choice.delta is not None and choice.delta.content and not headed:
-                choice.delta.content, headed = f"{answering.heading}{choice.delta.content}", True
+                choice.delta.content, headed = f"{record.heading}{choice.delta.content}", True
             if choice.finish_reason and not headed:
-                answering.stands_alone()
+                record.record_unsupported_prose()
         yield chunk
 
 
-def chunk_before(chunk: Any, text: str) -> Any:
+def text_chunk(chunk: Any, text: str) -> Any:
     """Return a chunk with this text and no finish reason, to be sent before the last chunk."""
     before = chunk.model_copy(deep=True)
     before.choices[0].finish_reason = None

@@ -11,7 +11,7 @@ from typing import Literal
 
 from twin_resources.authors import Author
 
-PLACES = ("field", "first", "each")
+DISCLOSURE_PLACES = ("field", "first", "each")
 WrittenBy = Literal["tuned", "untuned", "paid", "fixed", "program"]
 """Writer of the prose: weights tuned on the posts, a model that is not tuned, or a paid model. A
 guard answers with `fixed`, the front desk with `program`."""
@@ -21,14 +21,14 @@ AnswerKind = Literal["quote", "quote_and_voice", "voice", "not_written_about"]
 
 
 def disclosure(
-    author: Author, *, written_by: WrittenBy, shown_posts: bool, answer: AnswerKind = "voice"
+    author: Author, *, written_by: WrittenBy, has_passages: bool, answer: AnswerKind = "voice"
 ) -> str:
     """Return the disclosure of one answer.
 
     Args:
         author: the author of the twin; a sentence in the author's file is used unchanged.
         written_by: writer of the prose.
-        shown_posts: whether the prompt contained passages.
+        has_passages: whether the prompt contained passages.
         answer: parts of the answer.
     """
     if own := own_sentence(author):
@@ -42,7 +42,7 @@ def disclosure(
         return f"{name}'s own sentences, found in the posts by a program; no model wrote any."
     if answer == "not_written_about":
         return f"A program found nothing about this in {name}'s posts; {name} did not write this."
-    writer = _writer(name, written_by, shown_posts=shown_posts)
+    writer = _writer(name, written_by, has_passages=has_passages)
     if answer == "quote_and_voice":
         return f"The quoted sentences are {name}'s own; the others were written by {writer}."
     return f"Written by {writer}, not by {name}."
@@ -50,27 +50,27 @@ def disclosure(
 
 def own_sentence(author: Author) -> str:
     """Return the author's own sentence, or empty if the setting is a word of `PLACES`."""
-    return "" if author.disclosure in {"", *PLACES} else author.disclosure
+    return "" if author.disclosure in {"", *DISCLOSURE_PLACES} else author.disclosure
 
 
-def stands_above(author: Author, *, first: bool, is_document: bool) -> bool:
+def is_shown_above(author: Author, *, is_first: bool, is_document: bool) -> bool:
     """Return whether the disclosure is also placed above the text of an answer.
 
     Some clients show nothing but that text.
 
     Args:
-        first: whether this is the first answer of the conversation.
+        is_first: whether this is the first answer of the conversation.
         is_document: whether the client asked for JSON, which has no place for a sentence.
     """
     return not is_document and (
-        author.disclosure == "each" or (author.disclosure == "first" and first)
+        author.disclosure == "each" or (author.disclosure == "first" and is_first)
     )
 
 
-def _writer(name: str, written_by: WrittenBy, *, shown_posts: bool) -> str:
+def _writer(name: str, written_by: WrittenBy, *, has_passages: bool) -> str:
     if written_by == "tuned":
         return f"a language model trained on {name}'s posts"
     kind = "another provider's language model" if written_by == "paid" else "a language model"
-    if shown_posts:
+    if has_passages:
         return f"{kind} that was shown some of {name}'s posts and not trained on them"
     return f"{kind} that was not trained on {name}'s posts and shown none of them"

@@ -22,14 +22,14 @@ from twin_resources.gateway.guards.guard_record import GuardRecord
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.models.quotes.answer_text import Opening
+from twin_resources.models.quotes.answer_text import AnswerOpening
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, Template
 
 if TYPE_CHECKING:
     from twin_resources.models.quotes.quoter import Quote
     from twin_resources.models.retrieval.retrieval import Passage
 
-NOT_CHOSEN = RouteDecision("", "", "", "", "", 1.0)
+NO_DECISION = RouteDecision("", "", "", "", "", 1.0)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Fallback:
         meter: throughput of its machine.
     """
 
-    chosen: RouteDecision
+    decision: RouteDecision
     template: str
     messages: Sequence[Mapping[str, str]]
     meter: Throughput
@@ -57,35 +57,35 @@ class FixedText:
     Attributes:
         text: the answer, or empty if the posts answer.
         front_desk: the kind of message that the program answers itself, or empty.
-        withheld: the fixed sentence that replaces an answer blocked by the guards, or empty. At
-            most one of `front_desk` and `withheld` is set.
+        guard_refusal: the fixed sentence that replaces an answer blocked by the guards, or empty. At
+            most one of `front_desk` and `guard_refusal` is set.
     """
 
     text: str = ""
     front_desk: DeskKind | Literal["", "housekeeping"] = ""
-    withheld: str = ""
+    guard_refusal: str = ""
 
 
 @dataclass(frozen=True)
 class AnswerParts:
     """The parts of an answer except the prose."""
 
-    answer: AnswerForm | Literal["not_written_about"] = VOICE
-    opening: Opening = field(default_factory=Opening)
+    form: AnswerForm | Literal["not_written_about"] = VOICE
+    opening: AnswerOpening = field(default_factory=AnswerOpening)
     quotes: Sequence[Quote] = ()
     nearest: tuple[Passage, ...] = ()
-    cited: tuple[Passage, ...] = ()
+    cited_passages: tuple[Passage, ...] = ()
 
     @property
     def is_fixed(self) -> bool:
-        return self.answer in {"quote", "not_written_about"}
+        return self.form in {"quote", "not_written_about"}
 
     def sources(self, found_passages: FoundPassages) -> tuple[Passage, ...]:
         """Return the sources of the answer: the prompt's passages, or the quoted posts if there is
         no prompt."""
-        if self.answer == "not_written_about":
+        if self.form == "not_written_about":
             return ()
-        return self.cited if self.answer == "quote" else found_passages.passages
+        return self.cited_passages if self.form == "quote" else found_passages.passages
 
 
 @dataclass(frozen=True)
@@ -93,39 +93,39 @@ class Exchange:
     """One request, with the results of the stages so far.
 
     Attributes:
-        asked: the request after guards and redaction. key: the key of the client.
+        chat_request: the request after guards and redaction. key: the key of the client.
         snapshot: the configuration when the request arrived.
         day: the UTC day of the traffic split.
-        unpaid: why the paid model cannot be asked, empty if it can, or None before the check.
-        chosen, template: the version that answers, and the template of its prompt.
-        fixed: the fixed answer that replaces an answer from the posts.
-        passages: the retrieved passages. searched: whether the search for quotations succeeded.
-        form: quotations, prose, or both.
-        before: question and passages before redaction for a provider, or None if nothing was
+        paid_problem: why the paid model cannot be asked, empty if it can, or None before the check.
+        decision, template: the version that answers, and the template of its prompt.
+        fixed_text: the fixed answer that replaces an answer from the posts.
+        found_passages: the retrieved passages. searched: whether the search for quotations succeeded.
+        answer_parts: quotations, prose, or both.
+        unredacted: question and passages before redaction for a provider, or None if nothing was
             redacted. The fallback reads them, because it answers on this machine.
-        provider_saw: parts of the request that a provider is shown, or empty if there is none.
-        guarded: findings of the guards. ignored: client parameters without effect.
+        provider_parts: parts of the request that a provider is shown, or empty if there is none.
+        guard_records: findings of the guards. ignored: client parameters without effect.
         notes: deviations from the wanted behavior, one clause each.
         history: the earlier turns that the model can read. messages: the rendered prompt.
         sampling: the client's sampling parameters over the author's defaults.
         fallback: the version that answers if the chosen one fails, or None.
     """
 
-    asked: ChatRequest
+    chat_request: ChatRequest
     key: Key
     snapshot: Snapshot
     day: date
-    unpaid: str | None = None
-    chosen: RouteDecision = NOT_CHOSEN
+    paid_problem: str | None = None
+    decision: RouteDecision = NO_DECISION
     template: Template = DEFAULT_TEMPLATE
-    fixed: FixedText = field(default_factory=FixedText)
-    passages: FoundPassages = field(default_factory=FoundPassages)
-    searched: bool = False
-    form: AnswerParts = field(default_factory=AnswerParts)
-    before: tuple[ChatRequest, FoundPassages] | None = None
-    provider_saw: str = ""
-    guarded: tuple[GuardRecord, ...] = ()
-    ignored: tuple[str, ...] = ()
+    fixed_text: FixedText = field(default_factory=FixedText)
+    found_passages: FoundPassages = field(default_factory=FoundPassages)
+    has_searched_quotes: bool = False
+    answer_parts: AnswerParts = field(default_factory=AnswerParts)
+    unredacted: tuple[ChatRequest, FoundPassages] | None = None
+    provider_parts: str = ""
+    guard_records: tuple[GuardRecord, ...] = ()
+    ignored_parameters: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     history: Sequence[Mapping[str, str]] = ()
     messages: Sequence[Mapping[str, str]] = ()
@@ -134,32 +134,36 @@ class Exchange:
 
     @property
     def author(self) -> Author:
-        return self.snapshot.authors[self.asked.author]
+        return self.snapshot.authors[self.chat_request.author]
 
     @property
     def is_answered(self) -> bool:
         """Whether the answer is complete without a model."""
-        return bool(self.fixed.text) or self.form.is_fixed
+        return bool(self.fixed_text.text) or self.answer_parts.is_fixed
 
     @property
     def fixed_answer(self) -> str:
         """The fixed text or the quotations, or empty if a model answers."""
-        return self.fixed.text or self.form.opening.text * self.form.is_fixed
+        return self.fixed_text.text or self.answer_parts.opening.text * self.answer_parts.is_fixed
 
     def facts(self) -> dict[str, str]:
         """Return the facts for a trace: names and numbers, no text of readers or posts."""
-        quoted = self.passages.quoted
-        best = quoted.best if self.searched and quoted else None
+        quoted = self.found_passages.quote_result
+        best = quoted.best_score if self.has_searched_quotes and quoted else None
         values = {
-            "model": f"{self.chosen.version} ({self.chosen.route})" if self.chosen.route else "",
-            "fixed": self.fixed.front_desk or self.fixed.withheld,
-            "passages": str(len(self.passages.passages) or ""),
+            "model": f"{self.decision.version} ({self.decision.route})"
+            if self.decision.route
+            else "",
+            "fixed": self.fixed_text.front_desk or self.fixed_text.guard_refusal,
+            "passages": str(len(self.found_passages.passages) or ""),
             "quotation": "" if best is None else f"{best:.3f}",
-            "form": self.form.answer if self.form.quotes or self.form.is_fixed else "",
-            "provider": self.provider_saw,
-            "guards": ",".join(map(str, self.guarded)),
+            "form": self.answer_parts.form
+            if self.answer_parts.quotes or self.answer_parts.is_fixed
+            else "",
+            "provider": self.provider_parts,
+            "guards": ",".join(map(str, self.guard_records)),
             "notes": "; ".join(self.notes),
             "messages": str(len(self.messages) or ""),
-            "fallback": self.fallback.chosen.version if self.fallback else "",
+            "fallback": self.fallback.decision.version if self.fallback else "",
         }
         return {name: value for name, value in values.items() if value}

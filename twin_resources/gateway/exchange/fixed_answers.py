@@ -21,43 +21,43 @@ NO_USAGE: Mapping[str, int] = MappingProxyType(
     {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
 )
 """Token usage of an answer without a model."""
-DONE = b"data: [DONE]\n\n"
+DONE_EVENT = b"data: [DONE]\n\n"
 
 
-def whole_answer(answering: RequestRecord, text: str) -> dict[str, Any]:
+def completion_document(record: RequestRecord, text: str) -> dict[str, Any]:
     """Return a `chat.completion` with this text."""
     message: dict[str, Any] = {"role": "assistant", "content": text}
-    if answering.quotes:
-        message["annotations"] = answering.citations
+    if record.quotes:
+        message["annotations"] = record.citations
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     return {
-        **_head(answering, "chat.completion"),
+        **_common_fields(record, "chat.completion"),
         "choices": [choice],
         "usage": dict(NO_USAGE),
-        "twin": answering.twin_field(),
+        "twin": record.twin_field(),
     }
 
 
-def chunk(
-    answering: RequestRecord, delta: Mapping[str, Any], *, finish_reason: str | None = None
+def chunk_document(
+    record: RequestRecord, delta: Mapping[str, Any], *, finish_reason: str | None = None
 ) -> dict[str, Any]:
     """Return a `chat.completion.chunk` with this delta and the field `twin`."""
     choice = {"index": 0, "delta": dict(delta), "finish_reason": finish_reason}
     return {
-        **_head(answering, "chat.completion.chunk"),
+        **_common_fields(record, "chat.completion.chunk"),
         "choices": [choice],
-        "twin": answering.twin_field(),
+        "twin": record.twin_field(),
     }
 
 
-def stream_end(answering: RequestRecord) -> bytes:
+def stream_end(record: RequestRecord) -> bytes:
     """Return the events after the text: the last chunk, the usage if requested, and `[DONE]`."""
-    delta = {"annotations": answering.citations} if answering.quotes else {}
-    events = [chunk(answering, delta, finish_reason="stop")]
-    if answering.asked.include_usage:
+    delta = {"annotations": record.citations} if record.quotes else {}
+    events = [chunk_document(record, delta, finish_reason="stop")]
+    if record.chat_request.include_usage:
         usage = {"choices": list[object](), "usage": dict(NO_USAGE)}
-        events.append({**_head(answering, "chat.completion.chunk"), **usage})
-    return b"".join(map(event_bytes, events)) + DONE
+        events.append({**_common_fields(record, "chat.completion.chunk"), **usage})
+    return b"".join(map(event_bytes, events)) + DONE_EVENT
 
 
 def event_bytes(document: Mapping[str, Any]) -> bytes:
@@ -65,11 +65,11 @@ def event_bytes(document: Mapping[str, Any]) -> bytes:
     return f"data: {json.dumps(document, ensure_ascii=False)}\n\n".encode()
 
 
-def _head(answering: RequestRecord, kind: str) -> dict[str, Any]:
+def _common_fields(record: RequestRecord, kind: str) -> dict[str, Any]:
     return {
-        "id": answering.completion_id,
+        "id": record.completion_id,
         "object": kind,
         "created": int(time.time()),
-        "model": answering.asked.model,
-        "system_fingerprint": answering.chosen.version,
+        "model": record.chat_request.model,
+        "system_fingerprint": record.decision.version,
     }

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.authors.guard_settings import GuardPlace
-from twin_resources.gateway.exchange.answer_ending import chunk_before
+from twin_resources.gateway.exchange.answer_ending import text_chunk
 from twin_resources.gateway.found_passages import FoundPassages
-from twin_resources.gateway.guards import GuardFinding, HeldBack, Scanned, Scanner
-from twin_resources.gateway.guards.guard_record import records
+from twin_resources.gateway.guards import GuardFinding, StreamGuard, ScanResult, Scanner
+from twin_resources.gateway.guards.guard_record import summarize_findings
 
 if TYPE_CHECKING:
     from twin_resources.authors import Author
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 # The largest prompt, that of the paid model, holds 8,192 tokens. Each 8 KB of new text takes 0.2
 # to 0.7 s of CPU, mostly for sentence vectors; a turn that was scanned before takes none.
 MAX_GUARDED_BYTES = 32 * 1024
-WITHHELD = "[The rest of this answer is withheld.]"
-_WORDS = {
+WITHHELD_NOTICE = "[The rest of this answer is withheld.]"
+_KIND_DESCRIPTIONS = {
     "personal": "personal data",
     "secrets": "a secret",
     "injection": "instructions to the model",
@@ -40,15 +40,15 @@ class GuardedInput:
     """A request after the guards.
 
     Attributes:
-        withheld: the fixed sentence that answers a blocked question, or empty.
+        guard_refusal: the fixed sentence that answers a blocked question, or empty.
     """
 
-    asked: ChatRequest
+    chat_request: ChatRequest
     findings: tuple[GuardFinding, ...] = ()
-    withheld: str = ""
+    guard_refusal: str = ""
 
 
-def scanner_of(author: Author, place: GuardPlace) -> Scanner:
+def scanner_for(author: Author, place: GuardPlace) -> Scanner:
     return Scanner(author.guards, place, author.language)
 
 
@@ -59,7 +59,7 @@ def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
     client's own. The guards read the system message and the newest turns, `MAX_GUARDED_BYTES`
     together, which is more than any prompt holds. Older turns are dropped and named in `ignored`.
     """
-    scanner = scanner_of(author, "input")
+    scanner = scanner_for(author, "input")
     if scanner.is_off:
         return GuardedInput(chat_request)
     chat_request = _truncate(chat_request, MAX_GUARDED_BYTES)
@@ -73,10 +73,12 @@ def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
     findings = tuple(
         finding for scanned in (question, system, *history) for finding in scanned.findings
     )
-    blocked = question.blocked
-    withheld = ""
+    blocked = question.blocking_finding
+    guard_refusal = ""
     if blocked is not None:
-        withheld = f"This twin does not answer a question that holds {_WORDS[blocked.kind]}."
+        guard_refusal = (
+            f"This twin does not answer a question that holds {_KIND_DESCRIPTIONS[blocked.kind]}."
+        )
     cleaned = replace(
         chat_request,
         question=question.text,
@@ -84,23 +86,30 @@ def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
         system=system.text,
         search_text=search.text,
     )
-    return GuardedInput(cleaned, findings, withheld)
+    return GuardedInput(cleaned, findings, guard_refusal)
 
 
 def _truncate(chat_request: ChatRequest, max_bytes: int) -> ChatRequest:
     """Cut the system message and the oldest turns to the bytes that a guard reads."""
     system = chat_request.system.encode()[:max_bytes].decode(errors="ignore")
-    left = max_bytes - len(system.encode())
-    kept = len(chat_request.history)
-    while kept and (left := left - len(chat_request.history[kept - 1]["content"].encode())) >= 0:
-        kept -= 1
-    if not kept and system == chat_request.system:
+    remaining_bytes = max_bytes - len(system.encode())
+    dropped_turns = len(chat_request.history)
+    while (
+        dropped_turns
+        and (
+            remaining_bytes := remaining_bytes
+            - len(chat_request.history[dropped_turns - 1]["content"].encode())
+        )
+        >= 0
+    ):
+        dropped_turns -= 1
+    if not dropped_turns and system == chat_request.system:
         return chat_request
-    names = [f"the {kept} oldest turns"] * bool(kept)
+    names = [f"the {dropped_turns} oldest turns"] * bool(dropped_turns)
     names += ["the end of the system messages"] * (system != chat_request.system)
     ignored = (*chat_request.ignored, *names)
     return replace(
-        chat_request, system=system, history=chat_request.history[kept:], ignored=ignored
+        chat_request, system=system, history=chat_request.history[dropped_turns:], ignored=ignored
     )
 
 
@@ -111,7 +120,7 @@ def guard_passages(
 
     A quotation is shown verbatim or not at all.
     """
-    scanner = scanner_of(author, "passages")
+    scanner = scanner_for(author, "passages")
     if scanner.is_off:
         return found_passages, ()
     findings: list[GuardFinding] = []
@@ -119,12 +128,12 @@ def guard_passages(
     for passage in found_passages.passages:
         title, text = scanner.scan(passage.title), scanner.scan(passage.text)
         findings += (*title.findings, *text.findings)
-        if title.blocked is None and text.blocked is None:
+        if title.blocking_finding is None and text.blocking_finding is None:
             passages.append(replace(passage, title=title.text, text=text.text))
     nearest = tuple(
         post for post in found_passages.nearest if _is_unchanged(scanner.scan(post.title))
     )
-    quoted = found_passages.quoted
+    quoted = found_passages.quote_result
     if quoted is not None and quoted.quotes:
         scanned = [(quote, scanner.scan(quote.text)) for quote in quoted.quotes]
         findings += [finding for _, text in scanned for finding in text.findings]
@@ -136,87 +145,87 @@ def guard_passages(
     return cleaned, tuple(findings)
 
 
-def _is_unchanged(scanned: Scanned) -> bool:
+def _is_unchanged(scanned: ScanResult) -> bool:
     return all(finding.action == "record" for finding in scanned.findings)
 
 
-def guard_answer(answering: RequestRecord, response: Any) -> None:
+def guard_answer(record: RequestRecord, response: Any) -> None:
     """Mask or withhold a complete answer."""
-    scanner = scanner_of(answering.author, "answer")
+    scanner = scanner_for(record.author, "answer")
     if scanner.is_off or not response.choices:
         return
     choice = response.choices[0]
     written = choice.message.content or ""
-    as_json = answering.asked.response_format is not None
+    as_json = record.chat_request.response_format is not None
     scanned = scanner.scan(written, as_json=as_json)
-    answering.guarded += records("answer", scanned.findings)
-    if (blocked := scanned.blocked) is not None:
+    record.guard_records += summarize_findings("answer", scanned.findings)
+    if (blocked := scanned.blocking_finding) is not None:
         before = [finding for finding in scanned.findings if finding.end <= blocked.begin]
         shown = scanner.scan(written[: blocked.begin]).text if before else written[: blocked.begin]
-        choice.message.content = answering.shown = _withheld_after(shown, as_json=as_json)
+        choice.message.content = record.shown_text = _append_withheld_notice(shown, as_json=as_json)
         choice.finish_reason = "content_filter"
     elif scanned.text is not written:
-        choice.message.content = answering.shown = scanned.text
+        choice.message.content = record.shown_text = scanned.text
 
 
-def _withheld_after(shown: str, *, as_json: bool) -> str:
+def _append_withheld_notice(shown: str, *, as_json: bool) -> str:
     """Return the shown text with the notice. A cut JSON document gets none, because the finish
     reason reports the cut."""
-    return shown if as_json else f"{shown.rstrip()}\n\n{WITHHELD}".lstrip()
+    return shown if as_json else f"{shown.rstrip()}\n\n{WITHHELD_NOTICE}".lstrip()
 
 
 async def guarded_stream(
-    answering: RequestRecord, chunks: AsyncGenerator[Any, None]
+    record: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
     """Yield a stream's chunks, without text in which a masked span may begin.
 
     The text after a blocked span is read and not shown, as after a loop (`answer_ending.py`).
     """
-    scanner = scanner_of(answering.author, "answer")
+    scanner = scanner_for(record.author, "answer")
     if scanner.is_off:
         async for chunk in chunks:
             yield chunk
         return
-    if not scanner.holds_back:
+    if not scanner.needs_buffering:
         written = ""
         async for chunk in chunks:
             written += "".join(
                 choice.delta.content or "" for choice in chunk.choices if choice.delta
             )
             if any(choice.finish_reason for choice in chunk.choices):
-                answering.guarded += records("answer", scanner.scan(written).findings)
+                record.guard_records += summarize_findings("answer", scanner.scan(written).findings)
             yield chunk
         return
-    as_json = answering.asked.response_format is not None
-    held = HeldBack(scanner, as_json=as_json)
+    as_json = record.chat_request.response_format is not None
+    stream_guard = StreamGuard(scanner, as_json=as_json)
     shown = ""
-    over = False
+    is_blocked = False
     try:
         async for chunk in chunks:
             for choice in chunk.choices:
                 if choice.delta is None:
                     continue
-                text = held.feed(choice.delta.content or "")
-                if choice.finish_reason and not over:
-                    text += held.finish()
-                if held.blocked is not None and not over:
-                    over = True
-                    text = text if as_json else f"{text}\n\n{WITHHELD}"
-                if held.blocked is not None and choice.finish_reason:
+                text = stream_guard.feed(choice.delta.content or "")
+                if choice.finish_reason and not is_blocked:
+                    text += stream_guard.finish()
+                if stream_guard.blocking_finding is not None and not is_blocked:
+                    is_blocked = True
+                    text = text if as_json else f"{text}\n\n{WITHHELD_NOTICE}"
+                if stream_guard.blocking_finding is not None and choice.finish_reason:
                     choice.finish_reason = "content_filter"
                 shown += text
                 if choice.finish_reason:
-                    answering.guarded += records("answer", held.findings)
-                    held.findings.clear()
-                    acted = held.blocked is not None or shown != answering.shown
-                    if acted and (answering.shown or shown):
-                        answering.shown = shown
+                    record.guard_records += summarize_findings("answer", stream_guard.findings)
+                    stream_guard.findings.clear()
+                    acted = stream_guard.blocking_finding is not None or shown != record.shown_text
+                    if acted and (record.shown_text or shown):
+                        record.shown_text = shown
                 if choice.finish_reason and text:
                     # Sent before the chunk with the reason, whose text some clients do not read.
-                    yield chunk_before(chunk, text)
+                    yield text_chunk(chunk, text)
                     text = ""
                 choice.delta.content = text or (None if choice.finish_reason else "")
             yield chunk
     finally:
         # If the reader disconnected, the findings so far are recorded.
-        answering.guarded += records("answer", held.findings)
+        record.guard_records += summarize_findings("answer", stream_guard.findings)

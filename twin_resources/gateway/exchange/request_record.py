@@ -18,11 +18,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import quote
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
 from twin_resources.authors.answer_forms import AnswerForm
 from twin_resources.gateway.costs.answer_cost import AnswerCost
-from twin_resources.gateway.exchange.disclosure import WrittenBy, disclosure, stands_above
+from twin_resources.gateway.exchange.disclosure import WrittenBy, disclosure, is_shown_above
 from twin_resources.gateway.exchange.exchange import Exchange, Fallback, FixedText
 from twin_resources.gateway.exchange.supported_prose import ProseNote
 from twin_resources.gateway.guards.guard_record import GuardRecord
@@ -30,18 +30,18 @@ from twin_resources.gateway.request.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.models.quotes.answer_text import (
-    HEADING,
+    PROSE_HEADING,
     MAX_NEAREST,
-    NOTICE,
+    NOTICE_PREFIX,
     NamedPost,
-    Opening,
+    AnswerOpening,
     citations,
     post_fields,
     quote_fields,
-    traced,
+    format_for_trace,
 )
-from twin_resources.models.quotes.quoter import Quote, Quoted
-from twin_resources.models.serving.served_precision import precision_of
+from twin_resources.models.quotes.quoter import Quote, QuoteResult
+from twin_resources.models.serving.served_precision import parse_precision
 from twin_resources.registry.route_names import DRAFT, PAID, QUOTES
 
 if TYPE_CHECKING:
@@ -72,50 +72,50 @@ class RequestRecord:
     Attributes:
         exchange: result of the stages. The record's own fields hold what changes afterwards.
         cost: timing and price of the answer.
-        chosen: the version that answers.
-        answer: the form of the answer, see `Author.answer`; `not_written_about` names only the
+        decision: the version that answers.
+        answer_form: the form of the answer, see `Author.answer`; `not_written_about` names only the
             nearest posts.
         degraded: deviations from the policy, one short clause each.
-        guarded: findings of the guards in question, passages and answer.
-        findings: reasons why the answer is scored unsafe; set when the answer ends.
+        guard_records: findings of the guards in question, passages and answer.
+        safety_findings: reasons why the answer is scored unsafe; set when the answer ends.
         trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
         call_id: LiteLLM's id of the call.
-        shown: the answer as the reader got it, or empty if the model's text is unchanged.
-        drawn: the version chosen first, once the fallback answers, or None.
-        begun_anew: number of restarts after a failure, on any version.
-        prose: why prose is shown or not.
+        shown_text: the answer as the reader got it, or empty if the model's text is unchanged.
+        replaced_decision: the version chosen first, once the fallback answers, or None.
+        restarts: number of restarts after a failure, on any version.
+        prose_note: why prose is shown or not.
         failure: the error that the client gets if no model has answered, or None.
         provider: the paid model that was shown a part of the request, or empty if none was.
-        stages: duration and changes of each stage, one line each.
-        is_told: whether the span is written.
+        stage_log: duration and changes of each stage, one line each.
+        is_traced: whether the span is written.
         is_opened: whether the stream began before the model was asked (`early_opening.py`).
-        is_prose_begun: whether the model has written text.
+        has_prose: whether the model has written text.
     """
 
     exchange: Exchange
     cost: AnswerCost
-    chosen: RouteDecision
-    answer: AnswerForm | Literal["not_written_about"] = "voice"
+    decision: RouteDecision
+    answer_form: AnswerForm | Literal["not_written_about"] = "voice"
     degraded: tuple[str, ...] = ()
-    guarded: tuple[GuardRecord, ...] = ()
-    findings: tuple[str, ...] = ()
+    guard_records: tuple[GuardRecord, ...] = ()
+    safety_findings: tuple[str, ...] = ()
     trace_id: str = field(default_factory=lambda: random_source.token_hex(16))
     span_id: str = field(default_factory=lambda: random_source.token_hex(8))
     call_id: str = ""
-    shown: str = ""
-    drawn: RouteDecision | None = None
-    begun_anew: int = 0
-    prose: ProseNote = field(default_factory=ProseNote)
-    failure: Refused | None = None
+    shown_text: str = ""
+    replaced_decision: RouteDecision | None = None
+    restarts: int = 0
+    prose_note: ProseNote = field(default_factory=ProseNote)
+    failure: RefusedError | None = None
     provider: str = ""
-    stages: str = ""
-    is_told: bool = False
+    stage_log: str = ""
+    is_traced: bool = False
     is_opened: bool = False
-    is_prose_begun: bool = False
+    has_prose: bool = False
 
     @property
-    def asked(self) -> ChatRequest:
-        return self.exchange.asked
+    def chat_request(self) -> ChatRequest:
+        return self.exchange.chat_request
 
     @property
     def author(self) -> Author:
@@ -127,38 +127,40 @@ class RequestRecord:
         return self.exchange.fallback
 
     @property
-    def fixed(self) -> FixedText:
-        return self.exchange.fixed
+    def fixed_text(self) -> FixedText:
+        return self.exchange.fixed_text
 
     @property
-    def opening(self) -> Opening:
+    def opening(self) -> AnswerOpening:
         """The text before the generated prose, or in its place."""
-        return self.exchange.form.opening
+        return self.exchange.answer_parts.opening
 
     @property
     def quotes(self) -> Sequence[Quote]:
-        return self.exchange.form.quotes
+        return self.exchange.answer_parts.quotes
 
     @property
     def ignored(self) -> tuple[str, ...]:
         """Names of the client's parameters that have no effect."""
-        return tuple(sorted((*self.asked.ignored, *self.exchange.ignored)))
+        return tuple(sorted((*self.chat_request.ignored, *self.exchange.ignored_parameters)))
 
     @property
-    def quoted(self) -> Quoted | None:
+    def quote_result(self) -> QuoteResult | None:
         """Result of the search for quotations, or None if there was no search."""
-        return self.exchange.passages.quoted if self.exchange.searched else None
+        return (
+            self.exchange.found_passages.quote_result if self.exchange.has_searched_quotes else None
+        )
 
     @property
     def template(self) -> str:
         """Hash of the prompt template of the version that answers."""
-        fallback = self.fallback if self.drawn is not None else None
+        fallback = self.fallback if self.replaced_decision is not None else None
         return fallback.template if fallback else self.exchange.template.hash
 
     @cached_property
     def sources(self) -> Sequence[Passage]:
         """The passages in the prompt, or those of the quoted posts without a prompt; best first."""
-        return self.exchange.form.sources(self.exchange.passages)
+        return self.exchange.answer_parts.sources(self.exchange.found_passages)
 
     def end(self, tokens: int, *, paid_usd: float | None = None) -> None:
         """Compute the cost of the answer; see `AnswerCost.end`."""
@@ -166,63 +168,65 @@ class RequestRecord:
             tokens,
             paid_usd=paid_usd,
             is_fixed=self.is_fixed,
-            is_paid=self.chosen.server_key == PAID,
-            routing=self.exchange.chosen.why,
+            is_paid=self.decision.server_key == PAID,
+            routing_note=self.exchange.decision.routing_note,
         )
 
-    def answered_by_fallback(self, how: str) -> None:
+    def record_fallback(self, reason: str) -> None:
         """Record once that the chosen version failed and the fallback answers.
 
         Args:
-            how: the clause for `degraded`.
+            reason: the clause for `degraded`.
         """
-        if self.fallback is None or self.drawn is not None:
+        if self.fallback is None or self.replaced_decision is not None:
             return
         self.cost.move_to(self.fallback.meter)
-        self.begun_anew += 1
-        self.drawn, self.chosen = self.chosen, self.fallback.chosen
-        self.degraded = (*self.degraded, how)
+        self.restarts += 1
+        self.replaced_decision, self.decision = self.decision, self.fallback.decision
+        self.degraded = (*self.degraded, reason)
 
     @property
-    def can_be_begun_anew(self) -> bool:
+    def can_restart(self) -> bool:
         """Whether a server of this home writes the answer.
 
         A second attempt is free then, and a server that crashed is back in about a second.
         """
-        return self.cost.bought is None and not self.chosen.is_elsewhere and not self.is_fixed
+        return self.cost.paid_call is None and not self.decision.is_elsewhere and not self.is_fixed
 
-    def begins_anew(self) -> None:
+    def record_restart(self) -> None:
         """Record that the server failed during the answer and is asked again."""
-        self.begun_anew += 1
-        self.degraded = (*self.degraded, f"{self.chosen.route} broke off: asked again")
+        self.restarts += 1
+        self.degraded = (*self.degraded, f"{self.decision.route} broke off: asked again")
 
-    def stands_without_prose(self, why: str) -> None:
+    def record_missing_prose(self, reason: str) -> None:
         """Record that only the opening was sent, so that the answer only quotes."""
         if not self.is_fixed:
-            self._only_quotes(why)
-        self.degraded = (*self.degraded, why)
+            self._count_as_quotation(reason)
+        self.degraded = (*self.degraded, reason)
 
-    def stands_alone(self) -> None:
+    def record_unsupported_prose(self) -> None:
         """Record that too few sentences are supported, so that only the quotations are shown."""
-        judged = self.prose.judged
+        judged = self.prose_note.supported_sentences
         if judged is not None:
-            left_out = judged.sentences - judged.kept
-            self._only_quotes(f"{left_out} of {judged.sentences} sentences are unsupported")
-            self.shown = self.opening.text
+            left_out = judged.claim_count - judged.kept_count
+            self._count_as_quotation(
+                f"{left_out} of {judged.claim_count} sentences are unsupported"
+            )
+            self.shown_text = self.opening.text
 
-    def _only_quotes(self, why: str) -> None:
+    def _count_as_quotation(self, reason: str) -> None:
         """Count the answer as quotations: a vote on it does not rate the version's prose."""
-        self.answer = "quote"
-        self.prose.why_not, self.prose.ask = why, self.draft_model
-        self.chosen = replace(
-            self.chosen, version=QUOTES, checkpoint="", route=QUOTES, propensity=1.0
+        self.answer_form = "quote"
+        self.prose_note.hidden_reason, self.prose_note.draft_model = reason, self.draft_model
+        self.decision = replace(
+            self.decision, version=QUOTES, checkpoint="", route=QUOTES, propensity=1.0
         )
 
     @property
     def completion_id(self) -> str:
         return f"chatcmpl-{self.trace_id}"
 
-    def repeated_itself(self) -> None:
+    def record_repetition(self) -> None:
         """Record that the answer was ended before a loop."""
         self.degraded = (*self.degraded, "the model repeated itself: ended before that")
 
@@ -230,44 +234,47 @@ class RequestRecord:
     def ends_at_sentence(self) -> bool:
         """Whether the gateway ends the answer: a model writes prose, and the client set neither
         `max_tokens` nor `stop`."""
-        named = {"max_tokens", "stop"} & self.asked.sampling.keys()
-        return not named and not self.is_fixed and self.asked.response_format is None
+        named = {"max_tokens", "stop"} & self.chat_request.sampling.keys()
+        return not named and not self.is_fixed and self.chat_request.response_format is None
 
     @property
     def written_by(self) -> WrittenBy:
         """The writer of the answer, see `disclosure.py`."""
-        if self.fixed.front_desk:
+        if self.fixed_text.front_desk:
             return "program"
-        if self.fixed.withheld:
+        if self.fixed_text.guard_refusal:
             return "fixed"
-        if self.chosen.version == PAID:
+        if self.decision.version == PAID:
             return "paid"
-        return "tuned" if self.chosen.is_tuned else "untuned"
+        return "tuned" if self.decision.is_tuned else "untuned"
 
     @property
     def is_fixed(self) -> bool:
         """Whether no model is asked: a guard or the front desk answers, or there are only
         quotations, or none."""
-        has_text = bool(self.fixed.withheld or self.fixed.front_desk)
-        without_prose = self.answer in {"quote", "not_written_about"} and not self.prose.judged
+        has_text = bool(self.fixed_text.guard_refusal or self.fixed_text.front_desk)
+        without_prose = (
+            self.answer_form in {"quote", "not_written_about"}
+            and not self.prose_note.supported_sentences
+        )
         return has_text or without_prose
 
     @property
     def prefix(self) -> str:
         """The text sent before the generated prose or before a fixed text."""
-        if self.prose.judged is not None:
+        if self.prose_note.supported_sentences is not None:
             return self.notice + self.opening.text
         return self.notice + self.opening.text * bool(self.heading) + self.heading
 
     @property
     def heading(self) -> str:
         """The heading between quotations and prose, or empty unless the answer has both."""
-        return f"\n\n{HEADING}\n\n" if self.answer == "quote_and_voice" else ""
+        return f"\n\n{PROSE_HEADING}\n\n" if self.answer_form == "quote_and_voice" else ""
 
     @property
     def draft_model(self) -> str:
         """The model name that returns prose although it is not released."""
-        return f"twin/{self.asked.author}@{DRAFT}"
+        return f"twin/{self.chat_request.author}@{DRAFT}"
 
     @cached_property
     def notice(self) -> str:
@@ -275,38 +282,38 @@ class RequestRecord:
 
         It is worded when the answer begins.
         """
-        first = not any(turn["role"] == "assistant" for turn in self.asked.history)
-        is_document = self.asked.response_format is not None
-        if self.fixed.front_desk or not stands_above(
-            self.author, first=first, is_document=is_document
+        first = not any(turn["role"] == "assistant" for turn in self.chat_request.history)
+        is_document = self.chat_request.response_format is not None
+        if self.fixed_text.front_desk or not is_shown_above(
+            self.author, is_first=first, is_document=is_document
         ):
             return ""
-        return f"{NOTICE}{' '.join(self._disclosure().split())}\n\n"
+        return f"{NOTICE_PREFIX}{' '.join(self._disclosure().split())}\n\n"
 
     @property
-    def _placed(self) -> Opening:
+    def _shifted_opening(self) -> AnswerOpening:
         """The opening, with offsets into the whole text of the answer."""
         if not self.notice:
             return self.opening
         by = len(self.notice)
-        places = tuple((begin + by, end + by) for begin, end in self.opening.places)
+        places = tuple((begin + by, end + by) for begin, end in self.opening.quote_spans)
         return replace(self.opening, places=places)
 
     def _disclosure(self) -> str:
         return disclosure(
             self.author,
             written_by=self.written_by,
-            shown_posts=bool(self.sources),
+            has_passages=bool(self.sources),
             # without a quotation the text is a sentence of the program
             answer="not_written_about"
-            if self.answer == "quote" and not self.quotes
-            else self.answer,
+            if self.answer_form == "quote" and not self.quotes
+            else self.answer_form,
         )
 
     @property
     def citations(self) -> list[dict[str, Any]]:
         """The `annotations` of the message."""
-        return citations(self.quotes, self._placed)
+        return citations(self.quotes, self._shifted_opening)
 
     @property
     def traceparent(self) -> str:
@@ -323,8 +330,8 @@ class RequestRecord:
         """
         return {
             "trace_id": self.trace_id,
-            "version": self.chosen.version,
-            "route": self.chosen.route,
+            "version": self.decision.version,
+            "route": self.decision.route,
             "sources": [
                 {
                     "chunk_id": source.chunk_id,
@@ -335,61 +342,65 @@ class RequestRecord:
                 }
                 for source in self.sources
             ],
-            "answer": self.answer,
-            "front_desk": self.fixed.front_desk,
-            "quotes": quote_fields(self.quotes, self._placed),
-            "nearest": [post_fields(post) for post in self.exchange.form.nearest[:MAX_NEAREST]],
+            "answer": self.answer_form,
+            "front_desk": self.fixed_text.front_desk,
+            "quotes": quote_fields(self.quotes, self._shifted_opening),
+            "nearest": [
+                post_fields(post) for post in self.exchange.answer_parts.nearest[:MAX_NEAREST]
+            ],
             "disclosure": self._disclosure(),
             "cost_usd": self.cost.usd,
             "degraded": "; ".join(self.degraded),
             "ignored": list(self.ignored),
-            "released_for": list(self.chosen.prose.forms),
-            "release": self.chosen.prose.in_words,
-            "prose": self.prose.fields(shown=self.answer in {"voice", "quote_and_voice"}),
-            "draft": {"why": self.prose.draft} if self.prose.draft else None,
-            "precision": precision_of(self.chosen.engine),
+            "released_for": list(self.decision.prose_release.forms),
+            "release": self.decision.prose_release.description,
+            "prose": self.prose_note.fields(shown=self.answer_form in {"voice", "quote_and_voice"}),
+            "draft": {"why": self.prose_note.draft_reason}
+            if self.prose_note.draft_reason
+            else None,
+            "precision": parse_precision(self.decision.engine),
         }
 
-    def _named_chunks(self) -> list[str]:
+    def _chunk_ids(self) -> list[str]:
         """Return the chunk ids of the prompt's passages and of the posts in the opening.
 
         Forgetting finds the trace by them.
         """
-        passages = (*self.sources, *self.exchange.form.cited)
+        passages = (*self.sources, *self.exchange.answer_parts.cited_passages)
         return list(dict.fromkeys(passage.chunk_id for passage in passages))
 
     def trace_metadata(self) -> Mapping[str, str]:
         """Return the trace's flat metadata, all as text, because Langfuse filters on text."""
-        routing = self.exchange.chosen.why
+        routing = self.exchange.decision.routing_note
         return {
-            "twin.author": self.asked.author,
-            "twin.version": self.chosen.version,
-            "twin.checkpoint": self.chosen.checkpoint,
-            "twin.server": self.chosen.engine,
-            "twin.route": self.chosen.route,
-            "twin.propensity": f"{self.chosen.propensity:.6g}",
-            "twin.class": self.asked.prompt_class,
+            "twin.author": self.chat_request.author,
+            "twin.version": self.decision.version,
+            "twin.checkpoint": self.decision.checkpoint,
+            "twin.server": self.decision.engine,
+            "twin.route": self.decision.route,
+            "twin.propensity": f"{self.decision.propensity:.6g}",
+            "twin.class": self.chat_request.prompt_class,
             "twin.classifier": CLASSIFIER,
             "twin.template": self.template,
-            "twin.answer": self.answer,
-            "twin.quotes": traced(self.quotes),
-            "twin.chunks": ",".join(self._named_chunks()),
+            "twin.answer": self.answer_form,
+            "twin.quotes": format_for_trace(self.quotes),
+            "twin.chunks": ",".join(self._chunk_ids()),
             "twin.cost_usd": "" if self.cost.usd is None else f"{self.cost.usd:.9f}",
             "twin.tokens_per_second": f"{self.cost.tokens_per_second:.1f}",
             "twin.degraded": "; ".join(self.degraded),
             "twin.reader": self.exchange.key.reader,
-            "twin.front_desk": self.fixed.front_desk,
+            "twin.front_desk": self.fixed_text.front_desk,
             "twin.routing": routing.reason if routing else "",
             "twin.gain": _number(routing.gain if routing else None, ".4f"),
-            "twin.other": routing.other if routing else "",
+            "twin.other": routing.other_model if routing else "",
             "twin.other_usd": _number(self.cost.other_usd, ".9f"),
             "twin.ignored": ",".join(self.ignored),
-            "twin.batch": "true" if self.asked.batch else "",
-            "twin.safety": ",".join(self.findings),
+            "twin.batch": "true" if self.chat_request.is_batch else "",
+            "twin.safety": ",".join(self.safety_findings),
             "twin.provider": self.provider,
-            "twin.provider_saw": self.exchange.provider_saw,
-            "twin.guards": ",".join(map(str, self.guarded)),
-            "twin.stages": self.stages,
+            "twin.provider_saw": self.exchange.provider_parts,
+            "twin.guards": ",".join(map(str, self.guard_records)),
+            "twin.stages": self.stage_log,
         }
 
 

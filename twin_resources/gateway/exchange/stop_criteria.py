@@ -22,20 +22,22 @@ MAX_PERIOD = 80  # words: a long paragraph
 # limit only the last third counts as near; otherwise nothing would be streamed.
 TOKENS_BEFORE_LIMIT = 64
 # An incomplete word is held back up to this length, because some scripts have no spaces.
-_MAX_WAIT = 40
+_MAX_PARTIAL_WORD = 40
 CHARACTERS_PER_TOKEN = 4  # where a stream's chunk holds several tokens
-MARK = "…"
+ELLIPSIS = "…"
 _MAX_SAME_SENTENCES = 2
 _MIN_WORDS_OF_SENTENCE = 5
 
 _IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff"
 _WORD = re.compile(rf"[{_IDEOGRAPH}]|(?:(?![{_IDEOGRAPH}])\w)+")
 _FENCE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
-_STOP = r"[.!?…]"
-_SENTENCE_BREAK = re.compile(rf"{_STOP}|[。！？]|\n")
+_SENTENCE_MARK = r"[.!?…]"
+_SENTENCE_BREAK = re.compile(rf"{_SENTENCE_MARK}|[。！？]|\n")
 _CLOSING = r"[\"'”’»)\]*_]*"
-_SENTENCE_END = re.compile(rf"{_STOP}+{_CLOSING}(?=\s|$)|[。！？]+[」』”’）]*|(?<=\S)(?=\n)")
-_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
+_SENTENCE_END = re.compile(
+    rf"{_SENTENCE_MARK}+{_CLOSING}(?=\s|$)|[。！？]+[」』”’）]*|(?<=\S)(?=\n)"
+)
+_LIST_ITEM = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s")
 # A full stop after one of these, after a single letter or after a number that begins a line does
 # not end a sentence.
 _ABBREVIATIONS = frozenset(
@@ -44,33 +46,33 @@ _ABBREVIATIONS = frozenset(
         *("inc", "jr", "ltd", "mr", "mrs", "ms", "nr", "prof", "sr", "st", "usw", "vs", "z.b"),
     }
 )
-_BEFORE_POINT = re.compile(r"(\S+)\.$")
+_WORD_BEFORE_POINT = re.compile(r"(\S+)\.$")
 
 
 @dataclass(frozen=True)
-class WholeAnswer:
+class TruncatedAnswer:
     """A complete answer, as it is shown.
 
     Attributes:
-        looped: whether the answer was ended because it repeated itself.
+        is_looping: whether the answer was ended because it repeated itself.
     """
 
     text: str
-    looped: bool
+    is_looping: bool
 
 
-def whole_answer(text: str, *, cut_off: bool) -> WholeAnswer:
+def truncate_answer(text: str, *, cut_off: bool) -> TruncatedAnswer:
     """End an answer before a loop and, if the token limit cut it, at a sentence.
 
     Args:
         cut_off: whether the token limit stopped the model (finish reason `length`).
     """
-    ending = ProseEnd(limit=0)
+    ending = ProseTruncator(limit=0)
     shown = ending.feed(text)
-    return WholeAnswer(shown + ending.finish(cut_off=cut_off), ending.looped)
+    return TruncatedAnswer(shown + ending.finish(cut_off=cut_off), ending.is_looping)
 
 
-class ProseEnd:
+class ProseTruncator:
     """The part of a growing answer that may be shown.
 
     The results of `feed` and `finish` together are the whole text if it neither loops nor was cut
@@ -81,32 +83,32 @@ class ProseEnd:
         limit: token limit; its last third, at most `TOKENS_BEFORE_LIMIT`, shows whole sentences.
 
     Attributes:
-        looped: whether the text repeated itself; nothing more is shown then.
+        is_looping: whether the text repeated itself; nothing more is shown then.
     """
 
     def __init__(self, *, limit: int) -> None:
-        self.looped = False
-        self._by_sentence_from = limit - min(TOKENS_BEFORE_LIMIT, limit // 3)
+        self.is_looping = False
+        self._whole_sentences_from = limit - min(TOKENS_BEFORE_LIMIT, limit // 3)
         self._text = ""
-        self._shown = 0
+        self._shown_end = 0
         self._chunks = 0
         self._words: list[str] = []
-        self._places: list[tuple[int, int]] = []  # start and end of each word
-        self._runs = [0] * (MAX_PERIOD + 1)  # by period: words at the end that repeat
-        self._sentence = 0  # index of the first word of the newest sentence
+        self._word_spans: list[tuple[int, int]] = []  # start and end of each word
+        self._repeat_lengths = [0] * (MAX_PERIOD + 1)  # by period: words at the end that repeat
+        self._sentence_start = 0  # index of the first word of the newest sentence
         self._sentences: Counter[tuple[str, ...]] = Counter()
-        self._loop_at = 0
+        self._loop_start = 0
         self._in_code = False
 
     def feed(self, text: str) -> str:
         """Add text and return the part that can be shown now."""
-        if self.looped or not text:
+        if self.is_looping or not text:
             return ""
         self._text += text
         self._chunks += 1
-        self._read(ended=False)
-        if self.looped:
-            return self._end_at(self._loop_at)
+        self._read(is_final=False)
+        if self.is_looping:
+            return self._finish_at(self._loop_start)
         return self._show_to(self._safe_end())
 
     def finish(self, *, cut_off: bool) -> str:
@@ -115,81 +117,81 @@ class ProseEnd:
         Args:
             cut_off: whether the token limit stopped the model.
         """
-        if self.looped:
+        if self.is_looping:
             return ""
-        self._read(ended=True)
-        if self.looped:
-            return self._end_at(self._loop_at)
-        return self._end_at(len(self._text)) if cut_off else self._show_to(len(self._text))
+        self._read(is_final=True)
+        if self.is_looping:
+            return self._finish_at(self._loop_start)
+        return self._finish_at(len(self._text)) if cut_off else self._show_to(len(self._text))
 
-    def _read(self, *, ended: bool) -> None:
+    def _read(self, *, is_final: bool) -> None:
         """Read the complete words, up to the first loop."""
-        position = self._places[-1][1] if self._places else 0
+        position = self._word_spans[-1][1] if self._word_spans else 0
         for match in _WORD.finditer(self._text, position):
-            if match.end() == len(self._text) and not ended:
+            if match.end() == len(self._text) and not is_final:
                 return  # the next chunk may continue this word
             number = len(self._words)
-            before = self._places[-1][1] if self._places else 0
+            before = self._word_spans[-1][1] if self._word_spans else 0
             if _SENTENCE_BREAK.search(self._text, before, match.start()):
                 self._end_sentence(number)
             self._in_code ^= len(_FENCE.findall(self._text, before, match.start())) % 2 == 1
             # Repetition is normal in code, so each word there gets a unique value.
             self._words.append(f"\0{number}" if self._in_code else match.group().casefold())
-            self._places.append(match.span())
+            self._word_spans.append(match.span())
             self._find_run(number)
-            if self.looped:
+            if self.is_looping:
                 return
-        if ended:
+        if is_final:
             self._end_sentence(len(self._words))
 
     def _find_run(self, number: int) -> None:
         for period in range(1, min(MAX_PERIOD, number) + 1):
             alike = self._words[number] == self._words[number - period]
-            self._runs[period] = self._runs[period] + 1 if alike else 0
-            if self._runs[period] >= _longest_run(period):
-                self._loop(number - self._runs[period] + 1)
+            self._repeat_lengths[period] = self._repeat_lengths[period] + 1 if alike else 0
+            if self._repeat_lengths[period] >= _longest_run(period):
+                self._mark_loop(number - self._repeat_lengths[period] + 1)
                 return
 
     def _end_sentence(self, number: int) -> None:
-        sentence = tuple(self._words[self._sentence : number])
+        sentence = tuple(self._words[self._sentence_start : number])
         if len(sentence) >= _MIN_WORDS_OF_SENTENCE:
             self._sentences[sentence] += 1
             if self._sentences[sentence] > _MAX_SAME_SENTENCES:
-                self._loop(self._sentence)
-        self._sentence = number
+                self._mark_loop(self._sentence_start)
+        self._sentence_start = number
 
-    def _loop(self, word: int) -> None:
-        self.looped, self._loop_at = True, self._places[word][0]
+    def _mark_loop(self, word: int) -> None:
+        self.is_looping, self._loop_start = True, self._word_spans[word][0]
 
     def _safe_end(self) -> int:
         """Return the end of the text that may be shown, before repetitions and partial words."""
-        repeated = max(self._runs)
+        repeated = max(self._repeat_lengths)
         if repeated:
             first = len(self._words) - repeated
-            end = self._places[first - 1][1] if first else 0
+            end = self._word_spans[first - 1][1] if first else 0
         else:
-            end = self._places[-1][1] if self._places else 0
-            end = end if len(self._text) - end <= _MAX_WAIT else len(self._text)
+            end = self._word_spans[-1][1] if self._word_spans else 0
+            end = end if len(self._text) - end <= _MAX_PARTIAL_WORD else len(self._text)
         tokens = max(self._chunks, len(self._text) // CHARACTERS_PER_TOKEN)
-        if tokens <= self._by_sentence_from:
+        if tokens <= self._whole_sentences_from:
             return end
-        return last_sentence_end(self._text, end, minimum=self._shown)
+        return last_sentence_end(self._text, end, minimum=self._shown_end)
 
     def _show_to(self, end: int) -> str:
-        shown = self._text[self._shown : end]
-        self._shown = max(self._shown, end)
+        shown = self._text[self._shown_end : end]
+        self._shown_end = max(self._shown_end, end)
         return shown
 
-    def _end_at(self, maximum: int) -> str:
+    def _finish_at(self, maximum: int) -> str:
         """End the shown text with a sentence, at `maximum` at the latest."""
         end = last_sentence_end(self._text, maximum)
-        if end >= len(self._text[: self._shown].rstrip()) and end > 0:
+        if end >= len(self._text[: self._shown_end].rstrip()) and end > 0:
             return self._show_to(end)
-        if self._shown == 0:
+        if self._shown_end == 0:
             # Without a whole sentence, its words are shown.
             text = self._show_to(maximum).rstrip()
-            return f"{text}{_closing(text)}" if text else ""
-        return _closing(self._text[: self._shown])
+            return f"{text}{_closing_text(text)}" if text else ""
+        return _closing_text(self._text[: self._shown_end])
 
 
 def last_sentence_end(text: str, maximum: int | None = None, *, minimum: int = 0) -> int:
@@ -205,12 +207,12 @@ def last_sentence_end(text: str, maximum: int | None = None, *, minimum: int = 0
         if _in_code(text[:end]) or _FENCE.match(line):
             continue
         if match.group():
-            word = _BEFORE_POINT.search(line)
-            if word and _is_no_end(word[1], line):
+            word = _WORD_BEFORE_POINT.search(line)
+            if word and _is_abbreviation(word[1], line):
                 continue
             return end
         # A line that ends without a full stop.
-        is_item = _ITEM.match(line) and _ITEM.match(text[end:].lstrip("\n") or "")
+        is_item = _LIST_ITEM.match(line) and _LIST_ITEM.match(text[end:].lstrip("\n") or "")
         is_paragraph = re.match(r"\n[ \t]*\n", text[end:maximum]) is not None
         ends_well = not line.lstrip().startswith("#") and not line.rstrip().endswith(":")
         if (is_item or is_paragraph) and ends_well and line.strip():
@@ -228,7 +230,7 @@ def _longest_run(period: int) -> int:
     return max(2 * period, 8) if period < 10 else max(period, 16)
 
 
-def _is_no_end(word: str, line: str) -> bool:
+def _is_abbreviation(word: str, line: str) -> bool:
     bare = word.lstrip("(\"'“‘[*_").casefold()
     starts_line = line.strip() == f"{word}."
     return (
@@ -242,7 +244,7 @@ def _in_code(text: str) -> bool:
     return len(_FENCE.findall(text)) % 2 == 1
 
 
-def _closing(text: str) -> str:
+def _closing_text(text: str) -> str:
     if _in_code(text):
         return "\n```"
-    return "" if last_sentence_end(text) == len(text.rstrip()) else MARK
+    return "" if last_sentence_end(text) == len(text.rstrip()) else ELLIPSIS

@@ -2,7 +2,7 @@
 
 Scope: judging each sentence of a stream, the content of `twin.prose` and `twin.draft`.
 Out of scope: LiteLLM's chunks (`answer_ending.py`), the judge
-(`quality/judges/sentence_support.py`), its threshold (the gate's claim `says_what_the_posts_say`),
+(`quality/judges/sentence_support.py`), its threshold (the gate's claim `measure_candidate_faithfulness`),
 whether prose is shown at all (`authors/answer_forms.py`).
 
 A question, and a sentence without a content word, make no claim that could be judged, as in the
@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.gateway.exchange.stop_criteria import last_sentence_end
-from twin_resources.quality.judges.support import sentence_spans, telling_words
+from twin_resources.quality.judges.support import sentence_spans, distinctive_words
 
 if TYPE_CHECKING:
     from twin_resources.quality.judges.sentence_support import SentenceJudge
 
-MIN_KEPT = 0.5  # share of the sentences that make a claim
+MIN_KEPT_SHARE = 0.5  # share of the sentences that make a claim
 NOT_JUDGED = "prose was asked for by name, and its sentences are not judged"
 NO_QUOTATION = "there is no quotation above it"
 
@@ -33,27 +33,27 @@ class ProseNote:
     """The state of an answer's prose.
 
     Attributes:
-        why_not: why no prose is shown, one clause; empty if it is, or if the author wants none.
-        ask: the model name that returns the prose anyway, or empty.
-        draft: why the prose is a draft, or empty if it is none.
-        judged: the judged sentences, or None if they are not judged.
+        hidden_reason: why no prose is shown, one clause; empty if it is, or if the author wants none.
+        draft_model: the model name that returns the prose anyway, or empty.
+        draft_reason: why the prose is a draft, or empty if it is none.
+        supported_sentences: the judged sentences, or None if they are not judged.
     """
 
-    why_not: str = ""
-    ask: str = ""
-    draft: str = ""
-    judged: SupportedSentences | None = field(default=None, repr=False)
+    hidden_reason: str = ""
+    draft_model: str = ""
+    draft_reason: str = ""
+    supported_sentences: SupportedSentences | None = field(default=None, repr=False)
 
     def fields(self, *, shown: bool) -> dict[str, Any]:
         """Return the field `twin.prose`."""
-        judged = self.judged
+        judged = self.supported_sentences
         return {
             "shown": shown,
-            "why": "" if shown else self.why_not,
-            "model": "" if shown else self.ask,
+            "why": "" if shown else self.hidden_reason,
+            "model": "" if shown else self.draft_model,
             "judged": judged is not None,
-            "sentences": judged.sentences if judged else 0,
-            "left_out": judged.sentences - judged.kept if judged else 0,
+            "sentences": judged.claim_count if judged else 0,
+            "left_out": judged.claim_count - judged.kept_count if judged else 0,
         }
 
 
@@ -67,7 +67,7 @@ class SupportedSentences:
         run: calls a function off the event loop.
 
     Attributes:
-        sentences, kept: number of sentences that make a claim, and of the supported ones.
+        claim_count, kept: number of sentences that make a claim, and of the supported ones.
     """
 
     def __init__(
@@ -77,50 +77,50 @@ class SupportedSentences:
         passages: Sequence[str],
         run: Callable[..., Any] = asyncio.to_thread,
     ) -> None:
-        self.sentences = 0
-        self.kept = 0
+        self.claim_count = 0
+        self.kept_count = 0
         self._judge, self._threshold = judge, threshold
         self._passages, self._run = tuple(passages), run
         self._text = ""
-        self._waiting = ""  # kept text, not shown while fewer than half of the sentences are kept
-        self._keeps = False  # whether the previous sentence was kept
+        self._pending = ""  # kept text, not shown while fewer than half of the sentences are kept
+        self._is_previous_kept = False  # whether the previous sentence was kept
 
     @property
-    def is_enough(self) -> bool:
+    def has_enough_support(self) -> bool:
         """Whether at least one sentence and at least half of them are kept."""
-        return self.kept > 0 and self.kept >= MIN_KEPT * self.sentences
+        return self.kept_count > 0 and self.kept_count >= MIN_KEPT_SHARE * self.claim_count
 
-    async def feed(self, text: str, *, ended: bool = False) -> str:
+    async def feed(self, text: str, *, is_final: bool = False) -> str:
         """Add text and return the part that can be shown now.
 
         Args:
-            ended: whether this is the last text.
+            is_final: whether this is the last text.
         """
         self._text += text
-        end = len(self._text) if ended else last_sentence_end(self._text)
-        if not ended and end == len(self._text):
+        end = len(self._text) if is_final else last_sentence_end(self._text)
+        if not is_final and end == len(self._text):
             return ""  # "3." may become "3.5"
         whole, self._text = self._text[:end], self._text[end:]
         spans = sentence_spans(whole)
-        claims = [span.strip() for span in spans if _claims_something(span)]
+        claims = [span.strip() for span in spans if _makes_claim(span)]
         scores = iter(await self._run(self._scores, claims) if claims else ())
         for span in spans:
-            if _claims_something(span):
-                self.sentences += 1
-                self._keeps = next(scores) >= self._threshold
-                self.kept += self._keeps
-            if self._keeps:
-                self._waiting += span
-            elif "\n\n" in span and self._waiting:
-                self._waiting = f"{self._waiting.rstrip()}\n\n"
-        if not self.is_enough:
+            if _makes_claim(span):
+                self.claim_count += 1
+                self._is_previous_kept = next(scores) >= self._threshold
+                self.kept_count += self._is_previous_kept
+            if self._is_previous_kept:
+                self._pending += span
+            elif "\n\n" in span and self._pending:
+                self._pending = f"{self._pending.rstrip()}\n\n"
+        if not self.has_enough_support:
             return ""
-        shown, self._waiting = self._waiting, ""
+        shown, self._pending = self._pending, ""
         return shown
 
     def _scores(self, claims: Sequence[str]) -> list[float]:
         return self._judge.score([(claim, self._passages) for claim in claims])
 
 
-def _claims_something(sentence: str) -> bool:
-    return bool(telling_words(sentence)) and not sentence.rstrip().endswith("?")
+def _makes_claim(sentence: str) -> bool:
+    return bool(distinctive_words(sentence)) and not sentence.rstrip().endswith("?")

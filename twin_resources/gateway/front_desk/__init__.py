@@ -7,11 +7,17 @@ texts (`authors/front_desk_settings.py`), fitting the weights
 """
 
 from twin_resources.gateway.front_desk.answers import (
-    answer_of,
+    desk_answer,
     not_written_text,
     other_language_text,
-    sure_language,
+    confident_language,
 )
-from twin_resources.gateway.front_desk.message_kinds import kind_of
+from twin_resources.gateway.front_desk.message_kinds import classify_message
 
-__all__ = ["answer_of", "kind_of", "not_written_text", "other_language_text", "sure_language"]
+__all__ = [
+    "desk_answer",
+    "classify_message",
+    "not_written_text",
+    "other_language_text",
+    "confident_language",
+]

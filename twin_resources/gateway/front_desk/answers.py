@@ -23,14 +23,14 @@ MAX_TITLES = 3
 DEFAULT_LANGUAGE = "en"
 _TEXTS = Path(__file__).with_name("answers.toml")
 _MAX_CHARACTERS = 1000  # of a message, for the language detector
-_CANDIDATES = 12  # of the detector's 176 languages, most likely first
-_SURE_FROM = 0.6
+_MAX_GUESSES = 12  # of the detector's 176 languages, most likely first
+_MIN_CONFIDENCE = 0.6
 # At this threshold none of 990 English questions was detected as another of the six languages, and
 # 108 of 120 questions in the others were detected.
-_SURELY_OTHER_FROM = 0.7
+_MIN_OTHER_CONFIDENCE = 0.7
 
 
-def answer_of(kind: DeskKind, author: Author, message: str, *, titles: Sequence[str] = ()) -> str:
+def desk_answer(kind: DeskKind, author: Author, message: str, *, titles: Sequence[str] = ()) -> str:
     """Return the answer to a reader.
 
     The author's own text replaces the program's; for danger it is placed above the help lines.
@@ -39,45 +39,50 @@ def answer_of(kind: DeskKind, author: Author, message: str, *, titles: Sequence[
         message: the reader's message, which sets the language; English outside the six languages.
         titles: titles of posts, as examples of subjects.
     """
-    own = author.front_desk.text(kind)
-    texts = _texts()[language_of(message)]
-    if own is not None and kind != "danger":
-        return own
+    own_text = author.front_desk.text(kind)
+    texts = _texts()[answer_language(message)]
+    if own_text is not None and kind != "danger":
+        return own_text
     quoted = ", ".join(texts["quoted"].replace("{title}", title) for title in titles[:MAX_TITLES])
     named = texts["posts"].replace("{titles}", quoted) if quoted else ""
     values = {"{author}": author.name, "{titles}": named, "{date}": _table()["date"]}
     text = texts[kind].strip()
     for name, value in values.items():
         text = text.replace(name, value)
-    return f"{own}\n\n{text}" if own else text
+    return f"{own_text}\n\n{text}" if own_text else text
 
 
-def language_of(message: str) -> str:
+def answer_language(message: str) -> str:
     """Return the language of a message if there are texts in it, else English.
 
     The detector is often unsure about messages of two words. The most likely language with texts is
     used then.
     """
-    guesses = _detector().detect(_line_of(message), model="lite", k=_CANDIDATES)
-    sure = guesses[:1] if guesses and guesses[0]["score"] >= _SURE_FROM else guesses
+    guesses = _detector().detect(_normalize_line(message), model="lite", k=_MAX_GUESSES)
+    sure = guesses[:1] if guesses and guesses[0]["score"] >= _MIN_CONFIDENCE else guesses
     languages = (str(guess["lang"]) for guess in sure)
     return next((language for language in languages if language in _texts()), DEFAULT_LANGUAGE)
 
 
 def other_language_text(
-    message: str, author: Author, *, languages: Sequence[str], known: Sequence[str]
+    message: str, author: Author, *, languages: Sequence[str], known_languages: Sequence[str]
 ) -> str:
     """Return a note that the posts are in another language, in the language of the message.
 
     Args:
         languages: languages of the posts, most frequent first, ISO 639-1, or empty if unknown.
-        known: languages of the embedder, in which a question finds its answer.
+        known_languages: languages of the embedder, in which a question finds its answer.
 
     Returns:
         The note, or empty if the languages match or one of them is not certain.
     """
-    language = sure_language(message)
-    if not languages or not known or language in {*languages, *known} or language not in _texts():
+    language = confident_language(message)
+    if (
+        not languages
+        or not known_languages
+        or language in {*languages, *known_languages}
+        or language not in _texts()
+    ):
         return ""
     texts = _texts()[language]
     named = texts["languages"].get(languages[0], texts["languages"]["other"])
@@ -92,19 +97,21 @@ def not_written_text(message: str, author: Author, *, nearest: bool) -> str:
     Args:
         nearest: whether the nearest posts are listed below.
     """
-    languages = (sure_language(message), author.language, DEFAULT_LANGUAGE)
+    languages = (confident_language(message), author.language, DEFAULT_LANGUAGE)
     texts = _texts()[next(language for language in languages if language in _texts())]
     note = texts["not_written"].replace("{author}", author.name)
     return f"{note} {texts['nearest']}" if nearest else note
 
 
-def sure_language(message: str) -> str:
+def confident_language(message: str) -> str:
     """Return the language of a message, ISO 639-1, or empty if the detector is not certain."""
-    guesses = _detector().detect(_line_of(message), model="lite", k=1)
-    return str(guesses[0]["lang"]) if guesses and guesses[0]["score"] >= _SURELY_OTHER_FROM else ""
+    guesses = _detector().detect(_normalize_line(message), model="lite", k=1)
+    return (
+        str(guesses[0]["lang"]) if guesses and guesses[0]["score"] >= _MIN_OTHER_CONFIDENCE else ""
+    )
 
 
-def _line_of(message: str) -> str:
+def _normalize_line(message: str) -> str:
     return " ".join(message.split())[:_MAX_CHARACTERS].lower()
 
 

@@ -23,30 +23,32 @@ SHORTEST, LONGEST = 3, 5  # characters of an n-gram
 _TOKEN = re.compile(r"[\w']+|[?!]")
 
 
-def features(text: str) -> tuple[np.ndarray, np.ndarray]:
+def ngram_features(text: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the slots of a text and their values.
 
     Returns:
         Slots, ascending, int64 of shape (n,), and values, float64 of shape (n,). The values of
         characters and of words are each scaled to length 1 before they are added.
     """
-    tokens = _TOKEN.findall(folded(text))
+    tokens = _TOKEN.findall(fold(text))
     line = f" {' '.join(tokens)} "
     lengths = range(SHORTEST, LONGEST + 1)
     pieces = [line[at : at + size] for size in lengths for at in range(len(line) - size + 1)]
     pairs = [f"{first} {second}" for first, second in pairwise(tokens)]
-    filled: dict[int, float] = {}
+    slot_values: dict[int, float] = {}
     for prefix, grams in (("c", pieces), ("w", [*tokens, *pairs])):
         counts = Counter(zlib.crc32(f"{prefix}{gram}".encode()) % SLOTS for gram in grams)
         values = {slot: 1.0 + math.log(count) for slot, count in counts.items()}
         length = math.sqrt(sum(value * value for value in values.values())) or 1.0
         for slot, value in values.items():
-            filled[slot] = filled.get(slot, 0.0) + value / length
-    slots = sorted(filled)
-    return np.array(slots, dtype=np.int64), np.array([filled[slot] for slot in slots], dtype=float)
+            slot_values[slot] = slot_values.get(slot, 0.0) + value / length
+    slots = sorted(slot_values)
+    return np.array(slots, dtype=np.int64), np.array(
+        [slot_values[slot] for slot in slots], dtype=float
+    )
 
 
-def folded(text: str) -> str:
+def fold(text: str) -> str:
     """Convert a text to lower case, without accents and with straight apostrophes."""
     plain = unicodedata.normalize("NFKD", text.lower().replace("’", "'").replace("ß", "ss"))
     return "".join(character for character in plain if not unicodedata.combining(character))

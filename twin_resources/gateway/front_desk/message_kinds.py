@@ -25,26 +25,26 @@ from typing import Literal, get_args
 import numpy as np
 
 from twin_resources.authors.front_desk_settings import DeskKind
-from twin_resources.gateway.front_desk.features import features
-from twin_resources.gateway.front_desk.message_vectors import vector_of
+from twin_resources.gateway.front_desk.features import ngram_features
+from twin_resources.gateway.front_desk.message_vectors import embed_message
 
 MessageKind = Literal["ordinary"] | DeskKind
 KINDS: tuple[MessageKind, ...] = ("ordinary", *get_args(DeskKind))
 WEIGHTS = Path(__file__).with_name("weights.npz")
 _ORDINARY, _DANGER = KINDS.index("ordinary"), KINDS.index("danger")
-_OTHERS = 2  # index of the first kind that is neither
+_FIRST_OTHER = 2  # index of the first kind that is neither
 # Chosen on the tuned set of tests/bench/front_desk, on which the classifiers are not fitted: 97 %
 # of the danger is recognised, and 1 % of the ordinary messages are classified as another kind.
-DANGER_FROM = 0.58
-OTHERS_FROM = 0.2  # share of the kind in the sum of itself and ordinary
-_OF_WHOLE = 0.4  # weight of the whole message; its most likely part has the rest
+DANGER_THRESHOLD = 0.58
+OTHER_THRESHOLD = 0.2  # share of the kind in the sum of itself and ordinary
+_WHOLE_WEIGHT = 0.4  # weight of the whole message; its most likely part has the rest
 # For a long text only the most likely part counts. Its many parts require a higher threshold.
-LONG_DANGER_FROM = 0.7
+LONG_DANGER_THRESHOLD = 0.7
 # Where danger is below and ordinary above these, the n-grams are certain and no vector is computed.
 # At most 2 % of the danger is missed by it.
 _UNSURE_DANGER, _SURE_ORDINARY = 0.08, 0.85
 # A reader who mentioned danger in one of these turns is answered as one who is in danger now.
-TURNS_BEFORE = 2
+EARLIER_TURNS = 2
 PART_CHARACTERS = 240
 _MAX_CHARACTERS = 2000
 _MAX_PAIRS = 16  # one costs 0.4 CPU-ms by n-grams
@@ -73,14 +73,14 @@ class FittedWeights:
     output: np.ndarray
     examples: str
 
-    def by_ngrams(self, text: str) -> np.ndarray:
+    def ngram_probabilities(self, text: str) -> np.ndarray:
         """Return probabilities by n-grams, float64 of shape (kinds,), in the order of `KINDS`."""
-        slots, values = features(text)
+        slots, values = ngram_features(text)
         return _softmax(
             (values @ self.coefficients[slots].astype(float)) * self.scale + self.intercepts
         )
 
-    def by_vector(self, vector: np.ndarray) -> np.ndarray:
+    def vector_probabilities(self, vector: np.ndarray) -> np.ndarray:
         """Return probabilities like `by_ngrams`, from a vector of shape (384,)."""
         units = np.maximum(vector @ self.hidden[:-1] + self.hidden[-1], 0.0)
         return _softmax((units @ self.output[:-1] + self.output[-1]).astype(float))
@@ -90,31 +90,31 @@ class FittedWeights:
 
         If the n-grams are certain that the text is ordinary, they alone decide.
         """
-        by_ngrams = self.by_ngrams(text)
+        by_ngrams = self.ngram_probabilities(text)
         if by_ngrams[_DANGER] < _UNSURE_DANGER and by_ngrams[_ORDINARY] >= _SURE_ORDINARY:
             return by_ngrams
-        mean = np.sqrt(by_ngrams * self.by_vector(vector_of(text)))
+        mean = np.sqrt(by_ngrams * self.vector_probabilities(embed_message(text)))
         return mean / mean.sum()
 
 
-def kind_of(message: str, before: Sequence[str] = ()) -> MessageKind:
+def classify_message(message: str, earlier_messages: Sequence[str] = ()) -> MessageKind:
     """Return the kind of a reader's message, in 1 to 40 CPU-ms, or up to 200 for a long one.
 
     Danger is searched for in the message, in its parts and in the reader's last messages before it.
     Every other kind is decided by the whole message, so a greeting above a question is ordinary.
 
     Args:
-        before: the reader's earlier messages, oldest first.
+        earlier_messages: the reader's earlier messages, oldest first.
     """
     text = message.strip()
     whole = _probabilities(text)
-    earlier = (turn.strip() for turn in before[-TURNS_BEFORE:])
+    earlier = (turn.strip() for turn in earlier_messages[-EARLIER_TURNS:])
     if _is_danger(text, whole) or any(_is_danger(turn, _probabilities(turn)) for turn in earlier):
         return "danger"
-    others = whole[_OTHERS:]
+    others = whole[_FIRST_OTHER:]
     likeliest = int(others.argmax())
-    is_other = others[likeliest] >= OTHERS_FROM * (others[likeliest] + whole[_ORDINARY])
-    return KINDS[_OTHERS + likeliest] if is_other else "ordinary"
+    is_other = others[likeliest] >= OTHER_THRESHOLD * (others[likeliest] + whole[_ORDINARY])
+    return KINDS[_FIRST_OTHER + likeliest] if is_other else "ordinary"
 
 
 def _probabilities(text: str) -> np.ndarray:
@@ -124,24 +124,26 @@ def _probabilities(text: str) -> np.ndarray:
     weights = fitted_weights()
     if len(text) <= PART_CHARACTERS:
         return weights.probabilities(text)
-    return weights.by_ngrams(text[:_MAX_CHARACTERS])
+    return weights.ngram_probabilities(text[:_MAX_CHARACTERS])
 
 
-def _is_danger(text: str, whole: np.ndarray) -> bool:
+def _is_danger(text: str, whole_probabilities: np.ndarray) -> bool:
     """Return whether a message mentions danger.
 
     A short message is scored together with its most likely part, a long one by that part alone.
     """
-    is_long, danger = len(text) > PART_CHARACTERS, float(whole[_DANGER])
-    if not is_long and _OF_WHOLE * danger + 1.0 - _OF_WHOLE < DANGER_FROM:
+    is_long, danger = len(text) > PART_CHARACTERS, float(whole_probabilities[_DANGER])
+    if not is_long and _WHOLE_WEIGHT * danger + 1.0 - _WHOLE_WEIGHT < DANGER_THRESHOLD:
         return False  # even a certain part could not reach the threshold
     weights = fitted_weights()
-    likeliest = sorted(parts(text), key=lambda part: -weights.by_ngrams(part)[_DANGER])
+    likeliest = sorted(
+        split_parts(text), key=lambda part: -weights.ngram_probabilities(part)[_DANGER]
+    )
     part_scores = [float(weights.probabilities(part)[_DANGER]) for part in likeliest[:_MAX_VECTORS]]
     if is_long:
-        return max(part_scores) >= LONG_DANGER_FROM
+        return max(part_scores) >= LONG_DANGER_THRESHOLD
     maximum = max(danger, *part_scores, 0.0)
-    return _OF_WHOLE * danger + (1.0 - _OF_WHOLE) * maximum >= DANGER_FROM
+    return _WHOLE_WEIGHT * danger + (1.0 - _WHOLE_WEIGHT) * maximum >= DANGER_THRESHOLD
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
@@ -149,7 +151,7 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum()
 
 
-def parts(text: str) -> list[str]:
+def split_parts(text: str) -> list[str]:
     """Return the parts of a message that are scored beside the whole.
 
     These are its sentences and their pairs; for a long message, its two ends and the pairs. Beside

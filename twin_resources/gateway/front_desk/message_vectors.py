@@ -34,7 +34,7 @@ def _embedder() -> E5:
     return E5()
 
 
-def vector_of(text: str) -> np.ndarray:
+def embed_message(text: str) -> np.ndarray:
     """Return the vector of a text, float32 of shape (384,) and norm 1, in 1.3 CPU-ms a token."""
     with _LOCK, _one_thread():
         embedder = cast("Any", _embedder())

@@ -19,27 +19,29 @@ class GuardRecord:
     """Findings of one kind for one answer, in its trace: kind and count, never a value."""
 
     place: GuardPlace
-    what: str
+    category: str
     kind: str
     action: str
     count: int
 
     def __str__(self) -> str:
-        return f"{self.place}:{self.what}:{self.action}:{self.count}"
+        return f"{self.place}:{self.category}:{self.action}:{self.count}"
 
 
-def records(place: GuardPlace, findings: Iterable[GuardFinding]) -> tuple[GuardRecord, ...]:
+def summarize_findings(
+    place: GuardPlace, findings: Iterable[GuardFinding]
+) -> tuple[GuardRecord, ...]:
     """Count findings, in a fixed order."""
-    counts = Counter((finding.what, finding.kind, finding.action) for finding in findings)
+    counts = Counter((finding.category, finding.kind, finding.action) for finding in findings)
     return tuple(
         GuardRecord(place, what, kind, action, count)
         for (what, kind, action), count in sorted(counts.items())
     )
 
 
-def guard_scores(guarded: Iterable[GuardRecord]) -> Mapping[str, float]:
+def guard_scores(records: Iterable[GuardRecord]) -> Mapping[str, float]:
     """Return the number of findings by kind (`guard_personal` …), without kinds that have none."""
     counts: Counter[str] = Counter()
-    for record in guarded:
+    for record in records:
         counts[f"guard_{record.kind}"] += record.count
     return {name: float(count) for name, count in sorted(counts.items())}

@@ -22,26 +22,26 @@ from pathlib import Path
 
 from twin_resources.authors.guard_settings import GuardPlace
 from twin_resources.gateway.front_desk.message_kinds import FittedWeights, read_weights
-from twin_resources.gateway.front_desk.message_vectors import vector_of
-from twin_resources.prompt.control_marks import FAMILIES
+from twin_resources.gateway.front_desk.message_vectors import embed_message
+from twin_resources.prompt.control_marks import COMMON_MARKS
 
 KINDS = ("ordinary", "front_desk", "injection")
 WEIGHTS = Path(__file__).with_name("weights.npz")
 # Thresholds by place. A passage with a finding is not shown, so the threshold for the author's own
 # words is higher. Chosen on public technical posts and on a stranger's messages, whose language was
 # left out of the fit: 0.5 finds 0.90 of them and 0.6 finds 0.86 (worst language 0.83 and 0.73).
-INJECTION_FROM: Mapping[GuardPlace, float] = {"input": 0.5, "passages": 0.9, "answer": 0.5}
+INJECTION_THRESHOLDS: Mapping[GuardPlace, float] = {"input": 0.5, "passages": 0.9, "answer": 0.5}
 # Outside these bounds the n-grams are certain, and no vector (25 CPU-ms) is computed.
-_UNSURE_FROM, _SURE_FROM = 0.1, 0.9
+_MIN_UNSURE, _MIN_SURE = 0.1, 0.9
 MAX_SENTENCE = 300  # characters; a longer sentence is scored in parts
 _INJECTION = KINDS.index("injection")
 _SENTENCE_END = re.compile(r"[.!?…。](?=\s|$)|\n")
 _ENDS_IN_JSON = re.compile(rf'{_SENTENCE_END.pattern}|(?<!\\)(?:\\\\)*"')
 _LETTER = re.compile(r"[^\W\d_]")
-_SPACED = re.compile(r"(?:\b\w ){4}")
+_SPACED_LETTERS = re.compile(r"(?:\b\w ){4}")
 # A short word of letters and digits; a longer one is encoded data. Product names are one or two.
-_WITH_DIGITS = re.compile(r"\b(?=\w*\d)(?=\w*[^\W\d_])\w{2,12}\b")
-_MIN_WITH_DIGITS = 4
+_LETTER_DIGIT_WORD = re.compile(r"\b(?=\w*\d)(?=\w*[^\W\d_])\w{2,12}\b")
+_MIN_LETTER_DIGIT_WORDS = 4
 _DIGITS_AS_LETTERS = str.maketrans("013457", "oieast")
 # Cached by digest, because the sentences of posts and streams recur; no text is kept.
 _LIKELIHOODS: dict[bytes, float] = {}
@@ -54,19 +54,19 @@ def find_injections(
     """Return (begin, end) of each sentence that instructs the model or contains a control token.
 
     Args:
-        place: origin of the text, which selects the threshold (`INJECTION_FROM`).
+        place: origin of the text, which selects the threshold (`INJECTION_THRESHOLDS`).
         as_json: whether the end of a string in a JSON document ends a sentence.
     """
     spans: list[tuple[int, int]] = []
-    threshold = INJECTION_FROM[place]
-    for begin, end in sentences(text, as_json=as_json):
+    threshold = INJECTION_THRESHOLDS[place]
+    for begin, end in split_sentences(text, as_json=as_json):
         sentence = text[begin:end]
-        if FAMILIES.escaped(sentence) != sentence or _likelihood(sentence) >= threshold:
+        if COMMON_MARKS.escape(sentence) != sentence or _likelihood(sentence) >= threshold:
             spans.append((begin, end))
     return spans
 
 
-def sentences(text: str, *, as_json: bool = False) -> Iterator[tuple[int, int]]:
+def split_sentences(text: str, *, as_json: bool = False) -> Iterator[tuple[int, int]]:
     """Yield (begin, end) of each sentence without surrounding space; a long one in parts."""
     ends = _ENDS_IN_JSON if as_json else _SENTENCE_END
     begin = 0
@@ -88,22 +88,24 @@ def _likelihood(sentence: str) -> float:
     digest = blake2b(sentence.encode(), digest_size=16).digest()
     likelihood = _LIKELIHOODS.get(digest)
     if likelihood is None:
-        weights, plain = fitted_weights(), _plain(sentence)
-        likelihood = float(weights.by_ngrams(plain)[_INJECTION])
-        if _UNSURE_FROM <= likelihood < _SURE_FROM:
-            likelihood = (likelihood + float(weights.by_vector(vector_of(plain))[_INJECTION])) / 2
+        weights, plain = fitted_weights(), _normalize(sentence)
+        likelihood = float(weights.ngram_probabilities(plain)[_INJECTION])
+        if _MIN_UNSURE <= likelihood < _MIN_SURE:
+            likelihood = (
+                likelihood + float(weights.vector_probabilities(embed_message(plain))[_INJECTION])
+            ) / 2
         if len(_LIKELIHOODS) >= _MAX_LIKELIHOODS:
             _LIKELIHOODS.clear()
         _LIKELIHOODS[digest] = likelihood
     return likelihood
 
 
-def _plain(sentence: str) -> str:
+def _normalize(sentence: str) -> str:
     """Undo spaces between single letters, and digits in place of letters."""
-    if _SPACED.search(sentence):
+    if _SPACED_LETTERS.search(sentence):
         sentence = re.sub(r"(?<=\b\w) (?=\w\b)", "", sentence)
-    if len(_WITH_DIGITS.findall(sentence)) >= _MIN_WITH_DIGITS:
-        return _WITH_DIGITS.sub(lambda word: word[0].translate(_DIGITS_AS_LETTERS), sentence)
+    if len(_LETTER_DIGIT_WORD.findall(sentence)) >= _MIN_LETTER_DIGIT_WORDS:
+        return _LETTER_DIGIT_WORD.sub(lambda word: word[0].translate(_DIGITS_AS_LETTERS), sentence)
     return sentence
 
 

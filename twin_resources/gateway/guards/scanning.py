@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from twin_resources.authors.guard_settings import KINDS, GuardAction, Guarded, GuardPlace, Guards
+from twin_resources.authors.guard_settings import KINDS, GuardAction, GuardKind, GuardPlace, Guards
 from twin_resources.gateway.guards.injection import find_injections
-from twin_resources.privacy import find_personal
-from twin_resources.privacy.kinds import joined
-from twin_resources.privacy.stated_data import find_stated
+from twin_resources.privacy import find_personal_data
+from twin_resources.privacy.kinds import merge_overlapping
+from twin_resources.privacy.stated_data import find_stated_personal_data
 
 SECRETS = frozenset({"private key", "key", "web token", "secret"})
 _PLACEHOLDERS = {"injection": "[instructions]", "words": "[…]"}
@@ -30,23 +30,23 @@ class GuardFinding:
     Attributes:
         begin, end: character offsets in the text.
         kind: see `guard_settings.KINDS`.
-        what: the kind of `privacy` for personal data and secrets, else `kind`; never the value.
+        category: the kind of `privacy` for personal data and secrets, else `kind`; never the value.
         action: the action in the author's file.
     """
 
     begin: int
     end: int
-    kind: Guarded
-    what: str
+    kind: GuardKind
+    category: str
     action: GuardAction
 
     @property
     def placeholder(self) -> str:
-        return _PLACEHOLDERS.get(self.kind, f"[{self.what}]")
+        return _PLACEHOLDERS.get(self.kind, f"[{self.category}]")
 
 
 @dataclass(frozen=True)
-class Scanned:
+class ScanResult:
     """A text after the guards.
 
     Attributes:
@@ -58,7 +58,7 @@ class Scanned:
     findings: tuple[GuardFinding, ...] = ()
 
     @property
-    def blocked(self) -> GuardFinding | None:
+    def blocking_finding(self) -> GuardFinding | None:
         """The first finding with the action `block`."""
         return next((finding for finding in self.findings if finding.action == "block"), None)
 
@@ -78,19 +78,19 @@ class Scanner:
     @cached_property
     def is_off(self) -> bool:
         """Whether no kind is watched in this place."""
-        kinds = [kind for kind in KINDS if self._on(kind)]
+        kinds = [kind for kind in KINDS if self._is_watched(kind)]
         return not kinds or (kinds == ["words"] and not self.guards.block_list)
 
     @cached_property
-    def holds_back(self) -> bool:
+    def needs_buffering(self) -> bool:
         """Whether a stream must be held back, because a kind is masked or blocked."""
-        acts = {kind for kind in KINDS if self._acts(kind)}
+        acts = {kind for kind in KINDS if self._is_enforced(kind)}
         return bool(acts - {"words"}) or ("words" in acts and bool(self.guards.block_list))
 
     @cached_property
-    def records(self) -> bool:
+    def has_recorded_kind(self) -> bool:
         """Whether a kind is only recorded."""
-        return any(self._on(kind) and not self._acts(kind) for kind in KINDS)
+        return any(self._is_watched(kind) and not self._is_enforced(kind) for kind in KINDS)
 
     @cached_property
     def longest_phrase(self) -> int:
@@ -98,30 +98,32 @@ class Scanner:
         return max((len(entry.split()) for entry in self.guards.block_list), default=0)
 
     @cached_property
-    def acts_on_injection(self) -> bool:
-        return self._acts("injection")
+    def enforces_injection(self) -> bool:
+        return self._is_enforced("injection")
 
-    def find(self, text: str, *, acting: bool = False, as_json: bool = False) -> list[GuardFinding]:
+    def find(
+        self, text: str, *, only_enforced: bool = False, as_json: bool = False
+    ) -> list[GuardFinding]:
         """Return every finding, in the order of the text; findings may overlap.
 
         Args:
-            acting: whether to return only findings that are masked or blocked.
+            only_enforced: whether to return only findings that are masked or blocked.
             as_json: whether the text is a JSON document, in which a sentence ends with its string.
         """
         findings: list[GuardFinding] = []
-        is_watched = self._acts if acting else self._on
+        is_watched = self._is_enforced if only_enforced else self._is_watched
         if is_watched("personal") or is_watched("secrets"):
-            spans = find_personal(text, region=self.region)
+            spans = find_personal_data(text, region=self.region)
             if self.place == "input":  # posts and answers may state whose birthday it was
-                spans = joined([*spans, *find_stated(text)])
+                spans = merge_overlapping([*spans, *find_stated_personal_data(text)])
             for span in spans:
-                kind: Guarded = "secrets" if span.kind in SECRETS else "personal"
+                kind: GuardKind = "secrets" if span.kind in SECRETS else "personal"
                 if is_watched(kind):
                     findings.append(self._finding(span.start, span.end, kind, span.kind))
-        if is_watched("words") and self._words is not None:
+        if is_watched("words") and self._block_list_pattern is not None:
             findings += [
                 self._finding(*match.span(), "words", "words")
-                for match in self._words.finditer(text)
+                for match in self._block_list_pattern.finditer(text)
             ]
         if is_watched("injection"):
             findings += [
@@ -130,7 +132,7 @@ class Scanner:
             ]
         return sorted(findings)
 
-    def scan(self, text: str, *, as_json: bool = False) -> Scanned:
+    def scan(self, text: str, *, as_json: bool = False) -> ScanResult:
         """Replace the findings that are to be masked or blocked.
 
         A blocked finding is masked as well, so that the text is safe even if a caller ignores it.
@@ -139,21 +141,21 @@ class Scanner:
             as_json: whether the text must stay a JSON document.
         """
         if self.is_off or not text:
-            return Scanned(text)
+            return ScanResult(text)
         findings = tuple(self.find(text, as_json=as_json))
-        return Scanned(masked(text, findings, as_json=as_json), findings)
+        return ScanResult(mask_findings(text, findings, as_json=as_json), findings)
 
-    def _finding(self, begin: int, end: int, kind: Guarded, what: str) -> GuardFinding:
-        return GuardFinding(begin, end, kind, what, self.guards.action(kind, self.place))
+    def _finding(self, begin: int, end: int, kind: GuardKind, category: str) -> GuardFinding:
+        return GuardFinding(begin, end, kind, category, self.guards.action(kind, self.place))
 
-    def _on(self, kind: Guarded) -> bool:
+    def _is_watched(self, kind: GuardKind) -> bool:
         return self.guards.action(kind, self.place) != "off"
 
-    def _acts(self, kind: Guarded) -> bool:
+    def _is_enforced(self, kind: GuardKind) -> bool:
         return self.guards.action(kind, self.place) in {"mask", "block"}
 
     @cached_property
-    def _words(self) -> re.Pattern[str] | None:
+    def _block_list_pattern(self) -> re.Pattern[str] | None:
         phrases = [
             r"\s+".join(re.escape(word) for word in entry.split())
             for entry in sorted(self.guards.block_list, key=len, reverse=True)
@@ -163,7 +165,7 @@ class Scanner:
         return re.compile(rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)", re.IGNORECASE)
 
 
-def masked(text: str, findings: Sequence[GuardFinding], *, as_json: bool = False) -> str:
+def mask_findings(text: str, findings: Sequence[GuardFinding], *, as_json: bool = False) -> str:
     """Replace each finding that is masked or blocked by its placeholder."""
     pieces: list[str] = []
     end = 0
@@ -172,14 +174,14 @@ def masked(text: str, findings: Sequence[GuardFinding], *, as_json: bool = False
             continue
         begin = max(finding.begin, end)
         placeholder = finding.placeholder
-        if as_json and not in_json(text, begin):
+        if as_json and not is_in_json_string(text, begin):
             placeholder = f'"{placeholder}"'  # in place of a number, which has no quotes
         pieces += (text[end:begin], placeholder)
         end = finding.end
     return "".join((*pieces, text[end:])) if end else text
 
 
-def in_json(text: str, place: int) -> bool:
+def is_in_json_string(text: str, offset: int) -> bool:
     """Return whether an offset in a JSON document is inside a string."""
-    quotes = len(re.findall(r'(?<!\\)(?:\\\\)*"', text[:place]))
+    quotes = len(re.findall(r'(?<!\\)(?:\\\\)*"', text[:offset]))
     return quotes % 2 == 1

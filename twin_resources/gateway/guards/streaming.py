@@ -16,8 +16,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from twin_resources.gateway.guards.injection import sentences
-from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, masked
+from twin_resources.gateway.guards.injection import split_sentences
+from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, mask_findings
 
 # The longest values written in groups are an IBAN (34 characters, 8 spaces) and a phone number with
 # an extension (about 60); the words that announce one precede it by up to 48 characters.
@@ -26,7 +26,7 @@ _MAX_RUN = 4096  # of a web token; a longer run cannot be recognised as a secret
 _MAX_KEY = 16_000
 _MIN_WORDS = 3  # the last of them unfinished
 _LOOK_BEHIND = 200  # shown characters, which give the context of a number after them
-_BEGINS = re.compile(
+_FINDING_START = re.compile(
     r"\d|@|://|-----|[A-Za-z0-9_+/=-]{16,}|(?<=\s)(?:at|AT|\u00e4t|arroba|chiocciola)(?=\s)"
     r"|[\[({<] ?(?i:at|\u00e4t|\u00e6t|arroba|chez|chiocciola|apestaart(?:je)?) ?[\])}>]"
     r"|(?i:passw|passphrase|passcode|pwd|secret|token|credential|api[ _-]?key|access[ _-]?key"
@@ -36,7 +36,7 @@ _KEY_BEGINS, _KEY_ENDS = "-----BEGIN", "-----END"
 _WORD = re.compile(r"\S+")
 
 
-class HeldBack:
+class StreamGuard:
     """The part of a growing answer that may be shown, with findings masked.
 
     The results of `feed` and `finish` together are the whole text with its findings masked, or the
@@ -45,113 +45,115 @@ class HeldBack:
     Attributes:
         findings: masked or blocked findings so far and, at the end, recorded ones; offsets are
             those of the original text.
-        blocked: the blocked finding, after which nothing is shown, or None.
+        blocking_finding: the blocked finding, after which nothing is shown, or None.
     """
 
     def __init__(self, scanner: Scanner, *, as_json: bool = False) -> None:
         self.findings: list[GuardFinding] = []
-        self.blocked: GuardFinding | None = None
+        self.blocking_finding: GuardFinding | None = None
         self._scanner = scanner
         self._as_json = as_json
         self._text = ""  # the end of the shown text, then the held text
-        self._waits = 0  # offset of the held text in it
-        self._dropped = 0  # number of characters before it
-        self._whole: list[str] = []  # kept only if a kind is recorded, which is scanned for once
+        self._held_start = 0  # offset of the held text in it
+        self._dropped_length = 0  # number of characters before it
+        self._all_pieces: list[
+            str
+        ] = []  # kept only if a kind is recorded, which is scanned for once
         self._in_string = False  # whether a JSON string is open where the held text begins
 
     def feed(self, text: str) -> str:
         """Add text and return the part that can be shown now."""
-        if self.blocked is not None or not text:
+        if self.blocking_finding is not None or not text:
             return ""
         self._text += text
-        if self._scanner.records:
-            self._whole.append(text)
+        if self._scanner.has_recorded_kind:
+            self._all_pieces.append(text)
         safe = self._safe_end()
-        return self._show(safe) if safe > self._waits else ""
+        return self._show(safe) if safe > self._held_start else ""
 
     def finish(self) -> str:
         """End the text and return the rest that is shown."""
-        shown = "" if self.blocked is not None else self._show(len(self._text))
-        if self._whole:
-            findings = self._scanner.find("".join(self._whole), as_json=self._as_json)
+        shown = "" if self.blocking_finding is not None else self._show(len(self._text))
+        if self._all_pieces:
+            findings = self._scanner.find("".join(self._all_pieces), as_json=self._as_json)
             self.findings += [finding for finding in findings if finding.action == "record"]
             self.findings.sort()
         return shown
 
     def _safe_end(self) -> int:
-        text, waits = self._text, self._waits
-        words = [match.start() for match in _WORD.finditer(text, waits)]
+        text, held_start = self._text, self._held_start
+        words = [match.start() for match in _WORD.finditer(text, held_start)]
         min_words = max(_MIN_WORDS, self._scanner.longest_phrase + 1)
-        end = words[-min_words] if len(words) >= min_words else waits
-        if self._scanner.acts_on_injection:
-            *_, (last, _) = (0, 0), *sentences(text, as_json=self._as_json)
+        end = words[-min_words] if len(words) >= min_words else held_start
+        if self._scanner.enforces_injection:
+            *_, (last, _) = (0, 0), *split_sentences(text, as_json=self._as_json)
             end = min(end, last)  # the last sentence may continue
-        tail = max(waits, len(text) - WINDOW)
-        begins = _BEGINS.search(text, tail)
+        tail = max(held_start, len(text) - WINDOW)
+        begins = _FINDING_START.search(text, tail)
         if begins is not None:
             # The value may begin two words before (`DE 89 …`, `ann dot bell at …`).
             before = [word for word in words if word <= begins.start()]
-            end = min(end, before[-min(len(before), 3)] if before else waits)
-        key = text.find(_KEY_BEGINS, waits)
+            end = min(end, before[-min(len(before), 3)] if before else held_start)
+        key = text.find(_KEY_BEGINS, held_start)
         if key >= 0 and text.find(_KEY_ENDS, key) < 0 and len(text) - key < _MAX_KEY:
             end = min(end, key)
-        if end <= waits and len(text) - waits > _MAX_RUN + _MAX_KEY:
+        if end <= held_start and len(text) - held_start > _MAX_RUN + _MAX_KEY:
             end = len(text) - WINDOW
-        while self._as_json and end > waits and text[end - 1] == "\\":
+        while self._as_json and end > held_start and text[end - 1] == "\\":
             end -= 1  # the backslash belongs to the next character, which may be a quote
         return end
 
     def _show(self, end: int) -> str:
         """Show the text up to `end`, or up to the start of a finding that extends past it."""
-        findings = self._scanner.find(self._text, acting=True, as_json=self._as_json)
-        acting = [finding for finding in findings if finding.end > self._waits]
+        findings = self._scanner.find(self._text, only_enforced=True, as_json=self._as_json)
+        acting = [finding for finding in findings if finding.end > self._held_start]
         moved = True
         while moved:  # a finding that extends past the end may begin inside another
             crossing = [finding.begin for finding in acting if finding.begin < end < finding.end]
             moved = bool(crossing)
             end = min(crossing, default=end)
-        if end <= self._waits:
+        if end <= self._held_start:
             return ""
         block = next((span for span in acting if span.action == "block" and span.begin < end), None)
         if block is not None:
-            end, self.blocked = max(block.begin, self._waits), block
-        shown_findings = [finding for finding in findings if self._waits < finding.end <= end]
+            end, self.blocking_finding = max(block.begin, self._held_start), block
+        shown_findings = [finding for finding in findings if self._held_start < finding.end <= end]
         self.findings += [self._absolute(finding) for finding in shown_findings]
         if block is not None:
             self.findings.append(self._absolute(block))
-        text = self._text[self._waits : end]
+        text = self._text[self._held_start : end]
         inside = self._in_string if self._as_json else False
-        shown = masked(
+        shown = mask_findings(
             ('"' if inside else "") + text,
             [self._relative(finding, shift=int(inside)) for finding in shown_findings],
             as_json=self._as_json,
         )[int(inside) :]
         if self._as_json:
-            self._in_string = in_string_after(text, before=inside)
-        self._waits = end
-        self._forget()
+            self._in_string = is_string_open_after(text, was_open=inside)
+        self._held_start = end
+        self._drop_shown_text()
         return shown
 
     def _relative(self, finding: GuardFinding, *, shift: int) -> GuardFinding:
-        begin = max(finding.begin, self._waits) - self._waits + shift
-        return replace(finding, begin=begin, end=finding.end - self._waits + shift)
+        begin = max(finding.begin, self._held_start) - self._held_start + shift
+        return replace(finding, begin=begin, end=finding.end - self._held_start + shift)
 
     def _absolute(self, finding: GuardFinding) -> GuardFinding:
-        begin, end = finding.begin + self._dropped, finding.end + self._dropped
+        begin, end = finding.begin + self._dropped_length, finding.end + self._dropped_length
         return replace(finding, begin=begin, end=end)
 
-    def _forget(self) -> None:
-        surplus = self._waits - _LOOK_BEHIND
+    def _drop_shown_text(self) -> None:
+        surplus = self._held_start - _LOOK_BEHIND
         if surplus > _LOOK_BEHIND:
-            if self._scanner.acts_on_injection:  # cut only where a sentence begins
-                cut = sentences(self._text, as_json=self._as_json)
+            if self._scanner.enforces_injection:  # cut only where a sentence begins
+                cut = split_sentences(self._text, as_json=self._as_json)
                 surplus = max(begin for begin, _ in ((0, 0), *cut) if begin <= surplus)
             self._text = self._text[surplus:]
-            self._waits -= surplus
-            self._dropped += surplus
+            self._held_start -= surplus
+            self._dropped_length += surplus
 
 
-def in_string_after(text: str, *, before: bool) -> bool:
+def is_string_open_after(text: str, *, was_open: bool) -> bool:
     """Return whether a JSON string is open after this piece of a document."""
     quotes = len(re.findall(r'(?<!\\)(?:\\\\)*"', text))
-    return before ^ (quotes % 2 == 1)
+    return was_open ^ (quotes % 2 == 1)

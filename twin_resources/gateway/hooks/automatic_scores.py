@@ -27,7 +27,7 @@ ENVIRONMENT = "measured"
 _LONGER_WORD = re.compile(r"[^\W_]{4,}")  # shorter ones are mostly function words
 
 
-def support(answer: str, passages: str) -> float | None:
+def lexical_support(answer: str, passages: str) -> float | None:
     """Return the share of the answer's words that the passages contain, from 0 to 1.
 
     Only distinct words of four or more letters count.
@@ -41,7 +41,7 @@ def support(answer: str, passages: str) -> float | None:
     return len(words & set(_LONGER_WORD.findall(passages.lower()))) / len(words)
 
 
-def passages_of_prompt(messages: Sequence[Mapping[str, Any]], *, template: str) -> str:
+def extract_passages(messages: Sequence[Mapping[str, Any]], *, template: str) -> str:
     """Return the text above the question in the last message.
 
     Args:
@@ -55,7 +55,7 @@ def passages_of_prompt(messages: Sequence[Mapping[str, Any]], *, template: str) 
 
 
 def automatic_scores(
-    answering: RequestRecord,
+    record: RequestRecord,
     *,
     answer: str,
     messages: Sequence[Mapping[str, Any]],
@@ -64,31 +64,31 @@ def automatic_scores(
     """Return the scores of one answer; values that could not be measured are omitted.
 
     Args:
-        answering: the record of the request.
+        record: the record of the request.
         answer: the text of the answer.
         messages: the rendered prompt.
         latency_s: seconds from the call of the model to the end of the answer.
     """
-    supported, quoted = None, answering.quoted
-    if answering.sources:
-        passages = passages_of_prompt(messages, template=answering.template)
-        supported = support(answer, passages)
+    support_share, quoted = None, record.quote_result
+    if record.sources:
+        passages = extract_passages(messages, template=record.template)
+        support_share = lexical_support(answer, passages)
     measured = {
-        SUPPORT: supported,
+        SUPPORT: support_share,
         LATENCY: latency_s,
-        COST: answering.cost.usd,
-        QUOTE_SCORE: quoted.best if quoted else None,
+        COST: record.cost.usd,
+        QUOTE_SCORE: quoted.best_score if quoted else None,
         QUOTE_THRESHOLD: quoted.threshold if quoted else None,
-        QUOTATIONS: float(len(answering.quotes)) if quoted else None,
-        **guard_scores(answering.guarded),
+        QUOTATIONS: float(len(record.quotes)) if quoted else None,
+        **guard_scores(record.guard_records),
     }
     return [
         QueuedScore(
-            id=score_id(name, answering.trace_id),
-            trace_id=answering.trace_id,
+            id=score_id(name, record.trace_id),
+            trace_id=record.trace_id,
             name=name,
             value=round(value, 9),
-            metadata={"twin.by": "gateway", "twin.author": answering.asked.author},
+            metadata={"twin.by": "gateway", "twin.author": record.chat_request.author},
             environment=ENVIRONMENT,
         )
         for name, value in measured.items()

@@ -30,12 +30,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from twin_resources.statistics.bets import BETS, FRACTIONS, factor
+from twin_resources.statistics.bets import BET_COUNT, FRACTIONS, wealth_factor
 
 Cause = Literal["errors", "latency", "safety"]
 CAUSES: tuple[Cause, ...] = ("errors", "latency", "safety")
 Wealth = tuple[float, ...]
-_ZEROS: Wealth = (0.0,) * BETS
+_ZEROS: Wealth = (0.0,) * BET_COUNT
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class BreakerLimits:
         errors, latency, safety: n of each test.
         horizon, alpha: a sound canary is stopped within `horizon` requests with probability at
             most `alpha`.
-        slower: factor on the stable version's 95 % quantile.
-        least_s: lower bound of the latency limit, in seconds.
-        unknown_s: latency limit in seconds while the window holds fewer than `fewest` answers.
-        fewest: answers from which the quantile is used.
-        window, window_s: size of the sliding window, in answers and in seconds.
+        slow_factor: factor on the stable version's 95 % quantile.
+        min_slow_s: lower bound of the latency limit, in seconds.
+        default_slow_s: latency limit in seconds while the window holds fewer than `min_answers` answers.
+        min_answers: answers from which the quantile is used.
+        window_answers, window_s: size of the sliding window, in answers and in seconds.
     """
 
     errors: float = 0.02
@@ -58,11 +58,11 @@ class BreakerLimits:
     safety: float = 0.05
     horizon: int = 10_000
     alpha: float = 0.01
-    slower: float = 3.0
-    least_s: float = 2.0
-    unknown_s: float = 30.0
-    fewest: int = 20
-    window: int = 200
+    slow_factor: float = 3.0
+    min_slow_s: float = 2.0
+    default_slow_s: float = 30.0
+    min_answers: int = 20
+    window_answers: int = 200
     window_s: float = 600.0
 
     @property
@@ -79,14 +79,14 @@ class StableAnswer:
     """One answer of the stable version.
 
     Attributes:
-        at: time of its end, in seconds of the gateway's clock.
+        ended_at: time of its end, in seconds of the gateway's clock.
         seconds: its duration.
-        unsafe: whether `safety.py` reported a finding.
+        is_unsafe: whether `safety.py` reported a finding.
     """
 
-    at: float
+    ended_at: float
     seconds: float
-    unsafe: bool = False
+    is_unsafe: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,30 +95,34 @@ class StableWindow:
 
     answers: tuple[StableAnswer, ...] = ()
 
-    def after(self, answer: StableAnswer, limits: BreakerLimits = LIMITS) -> StableWindow:
+    def with_answer(self, answer: StableAnswer, limits: BreakerLimits = LIMITS) -> StableWindow:
         """Return the window with one more answer and without expired ones."""
-        recent = [earlier for earlier in self.answers if answer.at - earlier.at <= limits.window_s]
-        return StableWindow((*recent, answer)[-limits.window :])
+        recent = [
+            earlier
+            for earlier in self.answers
+            if answer.ended_at - earlier.ended_at <= limits.window_s
+        ]
+        return StableWindow((*recent, answer)[-limits.window_answers :])
 
-    def with_finding(self) -> StableWindow:
+    def with_newest_unsafe(self) -> StableWindow:
         """Return the window with its newest answer marked as unsafe."""
         if not self.answers:
             return self
         return StableWindow((*self.answers[:-1], replace(self.answers[-1], unsafe=True)))
 
-    def slow_after(self, limits: BreakerLimits = LIMITS) -> float:
+    def slow_threshold_s(self, limits: BreakerLimits = LIMITS) -> float:
         """Return the seconds after which an answer counts as slow."""
-        if len(self.answers) < limits.fewest:
-            return limits.unknown_s
+        if len(self.answers) < limits.min_answers:
+            return limits.default_slow_s
         ordered = sorted(answer.seconds for answer in self.answers)
         quantile = ordered[math.ceil(0.95 * len(ordered)) - 1]
-        return max(limits.least_s, limits.slower * quantile)
+        return max(limits.min_slow_s, limits.slow_factor * quantile)
 
     def unsafe_share(self) -> float:
         """Return the share of answers with a finding; 0 without answers."""
         if not self.answers:
             return 0.0
-        return sum(answer.unsafe for answer in self.answers) / len(self.answers)
+        return sum(answer.is_unsafe for answer in self.answers) / len(self.answers)
 
 
 @dataclass(frozen=True)
@@ -127,47 +131,47 @@ class Breaker:
 
     Attributes:
         wealth: cause → M_k, one per bet.
-        values, ones: cause → number of values x, and number of those that were 1.
-        tripped: the cause that stopped the canary, or None. Later values do not change it.
-        reason: the cause with its numbers; empty while `tripped` is None.
+        counts, ones: cause → number of values x, and number of those that were 1.
+        tripped_cause: the cause that stopped the canary, or None. Later values do not change it.
+        reason: the cause with its numbers; empty while `tripped_cause` is None.
     """
 
     wealth: Mapping[Cause, Wealth] = field(default_factory=lambda: dict.fromkeys(CAUSES, _ZEROS))
-    values: Mapping[Cause, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
-    ones: Mapping[Cause, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
-    tripped: Cause | None = None
+    counts: Mapping[Cause, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
+    bad_counts: Mapping[Cause, int] = field(default_factory=lambda: dict.fromkeys(CAUSES, 0))
+    tripped_cause: Cause | None = None
     reason: str = ""
 
-    def after(
-        self, cause: Cause, bad: bool, *, stable: StableWindow, limits: BreakerLimits = LIMITS
+    def with_outcome(
+        self, cause: Cause, is_bad: bool, *, stable: StableWindow, limits: BreakerLimits = LIMITS
     ) -> Breaker:
         """Return the state after one more value of one test.
 
         Args:
             cause: the test.
-            bad: whether x = 1.
+            is_bad: whether x = 1.
             stable: the window before this request, because n must be known before x.
             limits: limits of the tests.
         """
-        if self.tripped is not None:
+        if self.tripped_cause is not None:
             return self
-        n = tolerated(cause, stable, limits)
+        n = tolerated_share(cause, stable, limits)
         wealth = tuple(
-            factor(float(bad), n, fraction) * (before + 1.0)
+            wealth_factor(float(is_bad), n, fraction) * (before + 1.0)
             for fraction, before in zip(FRACTIONS, self.wealth[cause], strict=True)
         )
         next_state = replace(
             self,
             wealth={**self.wealth, cause: wealth},
-            values={**self.values, cause: self.values[cause] + 1},
-            ones={**self.ones, cause: self.ones[cause] + bad},
+            values={**self.counts, cause: self.counts[cause] + 1},
+            ones={**self.bad_counts, cause: self.bad_counts[cause] + is_bad},
         )
-        e_value = sum(wealth) / BETS
+        e_value = sum(wealth) / BET_COUNT
         if e_value < limits.threshold:
             return next_state
-        message = _MESSAGES[cause].format(limit=stable.slow_after(limits))
+        message = _MESSAGES[cause].format(limit=stable.slow_threshold_s(limits))
         reason = (
-            f"{cause}: {next_state.ones[cause]} of its {next_state.values[cause]} requests "
+            f"{cause}: {next_state.bad_counts[cause]} of its {next_state.counts[cause]} requests "
             f"{message}, tolerated "
             f"{n:.0%}; e-value {e_value:.3g} of {limits.threshold:.3g}"
         )
@@ -181,7 +185,7 @@ _MESSAGES: Mapping[Cause, str] = {
 }
 
 
-def tolerated(cause: Cause, stable: StableWindow, limits: BreakerLimits = LIMITS) -> float:
+def tolerated_share(cause: Cause, stable: StableWindow, limits: BreakerLimits = LIMITS) -> float:
     """Return n, the largest P(x = 1) that does not stop a canary."""
     if cause == "errors":
         return limits.errors

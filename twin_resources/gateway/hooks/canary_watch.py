@@ -28,7 +28,7 @@ from twin_resources.gateway.hooks.breaker import Breaker, Cause, StableAnswer, S
 from twin_resources.gateway.routing.decision import RouteDecision
 
 ACTOR = "gateway"
-RETRY_S = 1.0
+RETRY_INTERVAL_S = 1.0
 # A canary may take twice the time after which it counts as slow; then the stable version answers.
 TIMEOUT_FACTOR = 2.0
 # Called with (author, version, reason); moves the version in the registry and blocks.
@@ -40,14 +40,14 @@ class CanaryWatch:
     """The breakers of one gateway process.
 
     Attributes:
-        live: removes a stopped canary from its snapshot.
+        live_config: removes a stopped canary from its snapshot.
         roll_back: rolls the canary back in the registry.
         clock: returns monotonic seconds.
         breakers: breakers by server key of the canary.
         windows: windows of the stable version by author.
     """
 
-    live: LiveConfig
+    live_config: LiveConfig
     roll_back: RollBack
     clock: Callable[[], float] = time.monotonic
     breakers: dict[str, Breaker] = field(default_factory=dict[str, Breaker])
@@ -56,46 +56,46 @@ class CanaryWatch:
 
     def timeout_s(self, author: str) -> float:
         """Return the seconds after which the stable version answers in place of the canary."""
-        return TIMEOUT_FACTOR * self._window(author).slow_after()
+        return TIMEOUT_FACTOR * self._window(author).slow_threshold_s()
 
-    def ended(self, answering: RequestRecord, *, answered: bool) -> None:
+    def count_request(self, record: RequestRecord, *, is_answered: bool) -> None:
         """Count a request that has ended.
 
         Args:
-            answering: the record of the request.
-            answered: whether an answer was sent, by any version.
+            record: the record of the request.
+            is_answered: whether an answer was sent, by any version.
         """
-        author, seconds = answering.asked.author, answering.cost.seconds
-        first = answering.drawn or answering.chosen
-        if answering.is_fixed or not answered:
+        author, seconds = record.chat_request.author, record.cost.seconds
+        first = record.replaced_decision or record.decision
+        if record.is_fixed or not is_answered:
             return  # a fixed sentence, a disconnect, or a question that no version could answer
         if first.route == "stable":
             window = self._window(author)
-            self.windows[author] = window.after(StableAnswer(self.clock(), seconds))
-        elif first.route == "canary" and answering.fallback is not None:
-            failed = answering.drawn is not None
-            self._value(answering, first, "errors", bad=failed)
+            self.windows[author] = window.with_answer(StableAnswer(self.clock(), seconds))
+        elif first.route == "canary" and record.fallback is not None:
+            failed = record.replaced_decision is not None
+            self._count_outcome(record, first, "errors", is_bad=failed)
             if not failed:
-                slow = seconds > self._window(author).slow_after()
-                self._value(answering, first, "latency", bad=slow)
+                slow = seconds > self._window(author).slow_threshold_s()
+                self._count_outcome(record, first, "latency", is_bad=slow)
 
-    def count_findings(self, answering: RequestRecord) -> None:
+    def count_findings(self, record: RequestRecord) -> None:
         """Count the findings of `safety.py` in an answer."""
-        author, unsafe = answering.asked.author, bool(answering.findings)
-        if answering.chosen.route == "canary" and answering.fallback is not None:
-            self._value(answering, answering.chosen, "safety", bad=unsafe)
-        elif answering.chosen.route == "stable" and unsafe:
-            self.windows[author] = self._window(author).with_finding()
+        author, unsafe = record.chat_request.author, bool(record.safety_findings)
+        if record.decision.route == "canary" and record.fallback is not None:
+            self._count_outcome(record, record.decision, "safety", is_bad=unsafe)
+        elif record.decision.route == "stable" and unsafe:
+            self.windows[author] = self._window(author).with_newest_unsafe()
 
-    def _value(
-        self, answering: RequestRecord, canary: RouteDecision, cause: Cause, *, bad: bool
+    def _count_outcome(
+        self, record: RequestRecord, canary: RouteDecision, cause: Cause, *, is_bad: bool
     ) -> None:
-        key, author = canary.server_key, answering.asked.author
+        key, author = canary.server_key, record.chat_request.author
         before = self.breakers.get(key, Breaker())
-        after = before.after(cause, bad, stable=self._window(author))
+        after = before.with_outcome(cause, is_bad, stable=self._window(author))
         self.breakers[key] = after
-        if before.tripped is None and after.tripped is not None:
-            self.live.stop_canary(key)
+        if before.tripped_cause is None and after.tripped_cause is not None:
+            self.live_config.stop_canary(key)
             sys.stderr.write(f"canary {key} is stopped: {after.reason}\n")
             task = asyncio.get_running_loop().create_task(
                 self._roll_back(key, author, int(canary.version.removeprefix("v")), after.reason)
@@ -109,7 +109,7 @@ class CanaryWatch:
                 await asyncio.to_thread(self.roll_back, author, version, reason)
             except (TwinError, DatabaseError, OSError) as error:
                 sys.stderr.write(f"canary {key}: the rollback failed and is tried again. {error}\n")
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_INTERVAL_S)
             else:
                 self.breakers.pop(key, None)  # a later canary of this key starts afresh
                 return

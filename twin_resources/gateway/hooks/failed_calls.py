@@ -13,25 +13,25 @@ import math
 import re
 from typing import Any
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.exchange.request_record import RequestRecord
-from twin_resources.gateway.request.response_format import not_kept
+from twin_resources.gateway.request.response_format import unenforceable_format_refusal
 from twin_resources.registry.route_names import PAID
 
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,60}")
 _MAX_WAIT_S = 86_400  # larger values of a provider's header are ignored
 
 
-def failed_call(answering: RequestRecord, error: Exception) -> Refused:
+def refusal_for_error(record: RequestRecord, error: Exception) -> RefusedError:
     """Return the refusal of a request whose model failed."""
     status = int(getattr(error, "status_code", None) or 503)
-    tried = f"answer with {answering.asked.model}"
+    tried = f"answer with {record.chat_request.model}"
     if status == 400:
-        return _refused_prompt(answering, error, tried)
-    if answering.chosen.server_key == PAID or answering.chosen.is_elsewhere:
-        return _provider_failed(status, error, tried)
-    name = answering.chosen.server_key
-    return Refused(
+        return _prompt_refusal(record, error, tried)
+    if record.decision.server_key == PAID or record.decision.is_elsewhere:
+        return _provider_refusal(status, error, tried)
+    name = record.decision.server_key
+    return RefusedError(
         503,
         "model_server_failed",
         tried=tried,
@@ -40,11 +40,13 @@ def failed_call(answering: RequestRecord, error: Exception) -> Refused:
     )
 
 
-def _refused_prompt(answering: RequestRecord, error: Exception, tried: str) -> Refused:
-    if answering.asked.response_format is not None and "exceed" not in str(error).lower():
-        return not_kept(answering.asked.model, str(error))  # the prompt is not too long
-    name = answering.chosen.server_key
-    return Refused(
+def _prompt_refusal(record: RequestRecord, error: Exception, tried: str) -> RefusedError:
+    if record.chat_request.response_format is not None and "exceed" not in str(error).lower():
+        return unenforceable_format_refusal(
+            record.chat_request.model, str(error)
+        )  # the prompt is not too long
+    name = record.decision.server_key
+    return RefusedError(
         400,
         "model_refused",
         tried=tried,
@@ -53,21 +55,21 @@ def _refused_prompt(answering: RequestRecord, error: Exception, tried: str) -> R
     )
 
 
-def _provider_failed(status: int, error: Exception, tried: str) -> Refused:
+def _provider_refusal(status: int, error: Exception, tried: str) -> RefusedError:
     """Return the refusal for a provider's error, without details that concern its key."""
     wait_s = _retry_after(error)
-    again = f"ask again in {wait_s} s" if wait_s else "ask again later"
+    retry_advice = f"ask again in {wait_s} s" if wait_s else "ask again later"
     if status == 429:
-        return Refused(
+        return RefusedError(
             429,
-            _code_of(error) or "provider_rate_limited",
+            _provider_error_code(error) or "provider_rate_limited",
             tried=tried,
             found="that its provider accepts no more requests now",
-            next_step=again,
+            next_step=retry_advice,
             retry_after_s=wait_s,
         )
     if status in {401, 403, 404}:
-        return Refused(
+        return RefusedError(
             502,
             "provider_refused",
             tried=tried,
@@ -75,18 +77,18 @@ def _provider_failed(status: int, error: Exception, tried: str) -> Refused:
             next_step="ask the operator of the twin to check the model's name, address and key",
         )
     timed_out = status == 408
-    answered = 500 <= status < 600 and not _was_not_reached(error)
-    return Refused(
+    answered = 500 <= status < 600 and not _is_connection_error(error)
+    return RefusedError(
         504 if timed_out else status if answered else 503,
         "provider_too_slow" if timed_out else "provider_failed",
         tried=tried,
         found=f"that its provider does not answer ({type(error).__name__})",
-        next_step=again,
+        next_step=retry_advice,
         retry_after_s=wait_s,
     )
 
 
-def _was_not_reached(error: BaseException) -> bool:
+def _is_connection_error(error: BaseException) -> bool:
     """Return whether the connection failed, which LiteLLM also reports as status 500."""
     import httpx
     from openai import APIConnectionError
@@ -112,7 +114,7 @@ def _retry_after(error: Exception) -> int | None:
     return seconds if 0 < seconds <= _MAX_WAIT_S else None
 
 
-def _code_of(error: Exception) -> str:
+def _provider_error_code(error: Exception) -> str:
     """Return the provider's error code, such as `insufficient_quota`, or an empty string."""
     body = getattr(error, "body", None)
     codes = [getattr(error, "code", None), body.get("code") if isinstance(body, dict) else None]

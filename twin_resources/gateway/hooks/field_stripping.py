@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from typing import Any
 
-_COUNTS = {"prompt_tokens", "completion_tokens", "total_tokens"}
+_TOKEN_COUNTS = {"prompt_tokens", "completion_tokens", "total_tokens"}
 _SERVER_FIELDS = ("timings", "__verbose", "prompt_progress", "usage_details")
 
 
-def without_inner_fields(response: Any) -> Any:
+def strip_internal_fields(response: Any) -> Any:
     """Remove the server's own fields from an answer or a chunk, in place, and return it."""
     holders = [response, *(getattr(response, "choices", None) or [])]
     holders += [
@@ -26,17 +26,17 @@ def without_inner_fields(response: Any) -> Any:
     ]
     for holder in holders:
         for name in (*_SERVER_FIELDS, "provider_specific_fields"):
-            _drop(holder, name)
+            _remove_field(holder, name)
     usage = getattr(response, "usage", None)
     if usage is not None:
-        for name in set(vars(usage)) - _COUNTS:
+        for name in set(vars(usage)) - _TOKEN_COUNTS:
             setattr(usage, name, None)  # not deleted: LiteLLM's accounting reads them later
-        for name in set(getattr(usage, "__pydantic_extra__", None) or {}) - _COUNTS:
-            _drop(usage, name)
+        for name in set(getattr(usage, "__pydantic_extra__", None) or {}) - _TOKEN_COUNTS:
+            _remove_field(usage, name)
     return response
 
 
-def _drop(holder: Any, name: str) -> None:
+def _remove_field(holder: Any, name: str) -> None:
     extra = getattr(holder, "__pydantic_extra__", None)
     if extra:
         extra.pop(name, None)

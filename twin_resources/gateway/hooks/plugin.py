@@ -25,22 +25,22 @@ from litellm.proxy._types import ProxyException, UserAPIKeyAuth
 
 from twin_resources.access.keys import Key
 from twin_resources.access.paid_budget import PaidBudget, PaidCall
-from twin_resources.access.refusals import Refused
-from twin_resources.gateway.api.early_opening import READER_LEFT, current
+from twin_resources.access.refusals import RefusedError
+from twin_resources.gateway.api.early_opening import CLIENT_DISCONNECTED_STATUS, current_opening
 from twin_resources.gateway.config.proxy_config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.exchange.answer_ending import (
     end_prose,
-    headed_stream,
-    prose_ended,
-    support_answer,
-    supported_stream,
+    stream_with_heading,
+    truncated_stream,
+    remove_unsupported,
+    stream_supported,
 )
 from twin_resources.gateway.exchange.exchange import Fallback
 from twin_resources.gateway.exchange.guardrails import guard_answer, guarded_stream
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.hooks.canary_watch import CanaryWatch
-from twin_resources.gateway.hooks.failed_calls import failed_call
-from twin_resources.gateway.hooks.field_stripping import without_inner_fields
+from twin_resources.gateway.hooks.failed_calls import refusal_for_error
+from twin_resources.gateway.hooks.field_stripping import strip_internal_fields
 from twin_resources.gateway.hooks.prefetch import ReadAhead
 from twin_resources.gateway.request.request_body import (
     ADMITTED_KEY,
@@ -53,7 +53,7 @@ from twin_resources.registry.route_names import PAID
 # For a paid model or an older version, whose speed the stable version's window does not measure.
 ROUTED_TIMEOUT_S = 60.0
 # About five seconds. The reader has the beginning of the answer, and the client cannot retry it.
-RETRIES_OF_BROKEN_STREAM = 6
+BROKEN_STREAM_RETRIES = 6
 _REPLACED_KEYS = ALLOWED_KEYS | {ADMITTED_KEY}
 _MAX_RECORDS = 2000  # records of failed requests stay until newer ones replace them
 
@@ -63,7 +63,7 @@ class TwinPlugin(CustomLogger):
 
     def __init__(
         self,
-        path: RequestPath,
+        request_path: RequestPath,
         budget: PaidBudget | None,
         *,
         watch: CanaryWatch,
@@ -72,13 +72,13 @@ class TwinPlugin(CustomLogger):
         """Create the plugin.
 
         Args:
-            path: prepares requests.
+            request_path: prepares requests.
             budget: reserves money for paid calls; None without a paid route.
             watch: observes canaries and stops them.
             find_router: returns LiteLLM's router.
         """
         super().__init__()
-        self.path = path
+        self.path = request_path
         self.budget = budget
         self.watch = watch
         self._find_router = find_router
@@ -96,18 +96,18 @@ class TwinPlugin(CustomLogger):
         self, user_api_key_dict: UserAPIKeyAuth, cache: Any, data: dict[str, Any], call_type: Any
     ) -> dict[str, Any]:
         """Replace the client's request by the prepared one (`preparation.py`)."""
-        answering = current.get().answering
-        self._remember(data["litellm_call_id"], answering)
-        _rewrite(data, answering)
-        if answering.cost.bought is not None:
+        record = current_opening.get().record
+        self._store_record(data["litellm_call_id"], record)
+        _rewrite_request(data, record)
+        if record.cost.paid_call is not None:
             data["num_retries"] = 0  # each retry would be paid for again
-        if answering.fallback is not None:
+        if record.fallback is not None:
             timeout_s = ROUTED_TIMEOUT_S
-            if answering.chosen.route == "canary":
-                timeout_s = self.watch.timeout_s(answering.asked.author)
-            elif answering.chosen.is_elsewhere:
+            if record.decision.route == "canary":
+                timeout_s = self.watch.timeout_s(record.chat_request.author)
+            elif record.decision.is_elsewhere:
                 timeout_s = REQUEST_TIMEOUT_S  # a large model may be slow, and its speed is unknown
-            _add_fallback(data, answering.fallback, timeout_s)
+            _add_fallback(data, record.fallback, timeout_s)
         return data
 
     async def prepare(self, question: ChatRequest, key: Key) -> RequestRecord:
@@ -119,7 +119,7 @@ class TwinPlugin(CustomLogger):
         """
         return await self._with_reservation(await self.path.prepare(question, key), key)
 
-    async def _with_reservation(self, answering: RequestRecord, key: Key) -> RequestRecord:
+    async def _with_reservation(self, record: RequestRecord, key: Key) -> RequestRecord:
         """Reserve the maximum cost of the answer if the paid model is to write it.
 
         If that fails, a request that did not name the paid model is prepared again without it.
@@ -127,44 +127,44 @@ class TwinPlugin(CustomLogger):
         Raises:
             Refused: 429 or 503 if the client named the paid model.
         """
-        if self.budget is None or answering.chosen.server_key != PAID or answering.is_fixed:
-            return answering
+        if self.budget is None or record.decision.server_key != PAID or record.is_fixed:
+            return record
         try:
-            answering.cost.bought = await self.budget.reserve(
+            record.cost.paid_call = await self.budget.reserve(
                 key,
-                answering.asked.author,
-                answering.exchange.messages,
-                max_tokens=int(answering.exchange.sampling["max_tokens"]),
+                record.chat_request.author,
+                record.exchange.messages,
+                max_tokens=int(record.exchange.sampling["max_tokens"]),
             )
-        except Refused as error:
-            if answering.asked.names_version:
+        except RefusedError as error:
+            if record.chat_request.names_version:
                 raise
             unpaid = "budget used up" if error.status == 429 else "budget unreadable"
-            return await self.path.prepare(answering.asked, key, unpaid=unpaid)
-        return answering
+            return await self.path.prepare(record.chat_request, key, paid_problem=unpaid)
+        return record
 
-    def _remember(self, call_id: str, answering: RequestRecord) -> None:
+    def _store_record(self, call_id: str, record: RequestRecord) -> None:
         while len(self._in_flight) >= _MAX_RECORDS:
             _, oldest = self._in_flight.popitem(last=False)
             oldest.end(0)
-        self._in_flight[call_id] = answering
-        answering.call_id = call_id
-        answering.cost.begin()
+        self._in_flight[call_id] = record
+        record.call_id = call_id
+        record.cost.begin()
 
     async def async_post_call_success_hook(
         self, data: dict[str, Any], user_api_key_dict: UserAPIKeyAuth, response: Any
     ) -> Any:
         """Add the `twin` field to an unstreamed answer."""
-        answering = self.record(data.get("litellm_call_id"))
-        if answering is None:
+        record = self.record(data.get("litellm_call_id"))
+        if record is None:
             return response
-        self._end(answering, response)
-        self.watch.ended(answering, answered=True)
-        end_prose(answering, response)
-        await support_answer(answering, response)
-        guard_answer(answering, response)
-        without_inner_fields(response)
-        return _add_twin_field(answering, _with_opening(answering, response))
+        self._end(record, response)
+        self.watch.count_request(record, is_answered=True)
+        end_prose(record, response)
+        await remove_unsupported(record, response)
+        guard_answer(record, response)
+        strip_internal_fields(response)
+        return _add_twin_field(record, _add_opening(record, response))
 
     async def async_post_call_streaming_iterator_hook(
         self, user_api_key_dict: UserAPIKeyAuth, response: Any, request_data: dict[str, Any]
@@ -174,61 +174,59 @@ class TwinPlugin(CustomLogger):
         That chunk is held back until the usage chunk after it, because the cost of the answer
         depends on the token counts.
         """
-        answering = self.record(request_data.get("litellm_call_id"))
-        if answering is None:
+        record = self.record(request_data.get("litellm_call_id"))
+        if record is None:
             async for chunk in response:
                 yield chunk
             return
-        last: Any = None
-        streams = [_counted(answering, response)]
+        final_chunk: Any = None
+        streams = [_count_stream(record, response)]
         try:
             messages = request_data["messages"]
-            prose = prose_ended(answering, self._unbroken(answering, streams, messages))
-            prose = guarded_stream(answering, supported_stream(answering, prose))
-            async for chunk in headed_stream(answering, prose):
-                without_inner_fields(chunk)
-                if answering.is_opened:
-                    chunk.id = answering.completion_id  # the opening was sent with this id
+            prose = truncated_stream(record, self._restart_broken_stream(record, streams, messages))
+            prose = guarded_stream(record, stream_supported(record, prose))
+            async for chunk in stream_with_heading(record, prose):
+                strip_internal_fields(chunk)
+                if record.is_opened:
+                    chunk.id = record.completion_id  # the opening was sent with this id
                 if getattr(chunk, "usage", None):
-                    self._end(answering, chunk)
+                    self._end(record, chunk)
                 if any(choice.finish_reason for choice in chunk.choices):
-                    last = chunk
+                    final_chunk = chunk
                 elif chunk.choices and any(_has_content(choice) for choice in chunk.choices):
                     yield chunk
                 elif getattr(chunk, "usage", None):
-                    if last is not None:
-                        yield _add_twin_field(answering, last)
-                        last = None
-                    if answering.asked.include_usage:
+                    if final_chunk is not None:
+                        yield _add_twin_field(record, final_chunk)
+                        final_chunk = None
+                    if record.chat_request.include_usage:
                         yield chunk
-            if last is not None:
-                self._end(answering, last)
-                yield _add_twin_field(answering, last)
-            if answering.cost.bought is not None and answering.drawn is None:
-                answering.cost.bought.empty()  # has no effect if the call has ended
+            if final_chunk is not None:
+                self._end(record, final_chunk)
+                yield _add_twin_field(record, final_chunk)
+            if record.cost.paid_call is not None and record.replaced_decision is None:
+                record.cost.paid_call.settle_empty()  # has no effect if the call has ended
         finally:
-            await self._close(answering, streams)
+            await self._close(record, streams)
 
-    async def _close(
-        self, answering: RequestRecord, streams: Sequence[AsyncGenerator[Any]]
-    ) -> None:
+    async def _close(self, record: RequestRecord, streams: Sequence[AsyncGenerator[Any]]) -> None:
         """Close the streams of an answer that has ended, or whose reader has disconnected."""
-        answered = answering.cost.is_over
+        answered = record.cost.is_ended
         try:
             # Closed here, because LiteLLM closes it only after counting the written tokens.
             with CancelScope(shield=True):
                 for stream in streams:
                     await stream.aclose()
         finally:
-            if answering.cost.bought is not None:
-                answering.cost.bought.left()  # has no effect if the call has ended
+            if record.cost.paid_call is not None:
+                record.cost.paid_call.settle_interrupted()  # has no effect if the call has ended
             # No tokens were counted if the reader disconnected or the server broke off.
-            answering.end(0, paid_usd=_paid_for(answering))
-            self.watch.ended(answering, answered=answered)
+            record.end(0, paid_usd=_paid_usd(record))
+            self.watch.count_request(record, is_answered=answered)
 
-    async def _unbroken(
+    async def _restart_broken_stream(
         self,
-        answering: RequestRecord,
+        record: RequestRecord,
         streams: list[AsyncGenerator[Any]],
         messages: Sequence[Mapping[str, Any]],
     ) -> AsyncGenerator[Any, None]:
@@ -241,43 +239,43 @@ class TwinPlugin(CustomLogger):
         Args:
             streams: contains the first stream; the restarted one is appended.
         """
-        begun = False
+        has_text = False
         try:
             async for chunk in streams[0]:
-                begun = begun or any(_has_text(choice) for choice in chunk.choices)
-                answering.is_prose_begun |= begun
+                has_text = has_text or any(_has_text(choice) for choice in chunk.choices)
+                record.has_prose |= has_text
                 yield chunk
         except Exception as error:
-            if answering.cost.bought is not None:
-                answering.cost.bought.failed(error)
-            fallback, failed = answering.fallback, answering.drawn
+            if record.cost.paid_call is not None:
+                record.cost.paid_call.settle_failed(error)
+            fallback, failed = record.fallback, record.replaced_decision
             by_fallback = fallback is not None and failed is None
-            if answering.cost.is_over or not (by_fallback or answering.can_be_begun_anew):
+            if record.cost.is_ended or not (by_fallback or record.can_restart):
                 raise
-            if begun and answering.asked.response_format is not None:
+            if has_text and record.chat_request.response_format is not None:
                 raise
-            sys.stderr.write(f"{answering.chosen.server_key} broke off: {type(error).__name__}\n")
+            sys.stderr.write(f"{record.decision.server_key} broke off: {type(error).__name__}\n")
             if fallback is not None:  # also if the broken stream was the fallback's own
                 messages = fallback.messages
             if fallback is not None and by_fallback:
-                answering.answered_by_fallback(
-                    f"{answering.chosen.route} broke off: answered again by {fallback.chosen.route}"
+                record.record_fallback(
+                    f"{record.decision.route} broke off: answered again by {fallback.decision.route}"
                 )
             else:
-                answering.begins_anew()
+                record.record_restart()
             restarted = await self._find_router().acompletion(
-                model=answering.chosen.server_key,
-                num_retries=RETRIES_OF_BROKEN_STREAM,
+                model=record.decision.server_key,
+                num_retries=BROKEN_STREAM_RETRIES,
                 messages=[dict(message) for message in messages],
                 stream=True,
                 stream_options={"include_usage": True},
-                response_format=answering.asked.response_format,
-                litellm_call_id=answering.call_id,  # with traceparent, identifies its span
-                proxy_server_request={"headers": {"traceparent": answering.traceparent}},
-                **answering.exchange.sampling,
+                response_format=record.chat_request.response_format,
+                litellm_call_id=record.call_id,  # with traceparent, identifies its span
+                proxy_server_request={"headers": {"traceparent": record.traceparent}},
+                **record.exchange.sampling,
             )
             streams.append(restarted)
-            separator = "\n\n" if begun else ""
+            separator = "\n\n" if has_text else ""
             async for chunk in restarted:
                 for choice in chunk.choices:
                     if separator and choice.delta is not None and choice.delta.content:
@@ -289,29 +287,29 @@ class TwinPlugin(CustomLogger):
     ) -> None:
         """Record that a canary or a routed paid model failed before its first token, and that the
         fallback answered."""
-        answering = self.record(kwargs.get("litellm_call_id"))
-        if answering is not None:
-            if answering.cost.bought is not None:
-                answering.cost.bought.failed(original_exception)
+        record = self.record(kwargs.get("litellm_call_id"))
+        if record is not None:
+            if record.cost.paid_call is not None:
+                record.cost.paid_call.settle_failed(original_exception)
             error = type(original_exception).__name__
-            route = answering.chosen.route
-            by = answering.fallback.chosen.route if answering.fallback else "nobody"
-            answering.answered_by_fallback(f"{route} failed ({error}): answered by {by}")
+            route = record.decision.route
+            by = record.fallback.decision.route if record.fallback else "nobody"
+            record.record_fallback(f"{route} failed ({error}): answered by {by}")
 
-    def note_server(self, answering: RequestRecord, kwargs: dict[str, Any]) -> None:
+    def note_server(self, record: RequestRecord, kwargs: dict[str, Any]) -> None:
         """Record a fallback from LiteLLM's log call, which may precede the fallback hook."""
         group = called_server(kwargs)
-        if answering.fallback is not None and group == answering.fallback.chosen.server_key:
-            answering.answered_by_fallback(
-                f"{answering.chosen.route} failed: answered by {answering.fallback.chosen.route}"
+        if record.fallback is not None and group == record.fallback.decision.server_key:
+            record.record_fallback(
+                f"{record.decision.route} failed: answered by {record.fallback.decision.route}"
             )
 
     async def async_post_call_response_headers_hook(
         self, data: dict[str, Any], *args: Any, **kwargs: Any
     ) -> dict[str, str] | None:
         """Return trace id and sources as headers; a stream sends them before its first token."""
-        answering = self.record(data.get("litellm_call_id"))
-        return answering.headers() if answering is not None else None
+        record = self.record(data.get("litellm_call_id"))
+        return record.headers() if record is not None else None
 
     async def async_post_call_failure_hook(
         self,
@@ -321,101 +319,101 @@ class TwinPlugin(CustomLogger):
         traceback_str: str | None = None,
     ) -> HTTPException | None:
         """Replace LiteLLM's error by what failed and what to do (`early_opening.py`)."""
-        answering = self.record(request_data.get("litellm_call_id"))
-        if answering is not None and answering.cost.bought is not None:
+        record = self.record(request_data.get("litellm_call_id"))
+        if record is not None and record.cost.paid_call is not None:
             by_proxy = isinstance(original_exception, ProxyException | HTTPException)
-            if by_proxy or answering.fallback is not None:  # then it may be the fallback's error
-                answering.cost.bought.left()
+            if by_proxy or record.fallback is not None:  # then it may be the fallback's error
+                record.cost.paid_call.settle_interrupted()
             else:
-                answering.cost.bought.failed(original_exception)
-        if answering is None:
+                record.cost.paid_call.settle_failed(original_exception)
+        if record is None:
             return None
         if isinstance(original_exception, ProxyException | HTTPException):
-            if getattr(original_exception, "status_code", None) == READER_LEFT:
-                answering.end(0)  # otherwise its meter would keep counting the machine as busy
+            if getattr(original_exception, "status_code", None) == CLIENT_DISCONNECTED_STATUS:
+                record.end(0)  # otherwise its meter would keep counting the machine as busy
             return None
-        answering.end(0)
-        refused = answering.failure = failed_call(answering, original_exception)
+        record.end(0)
+        refused = record.failure = refusal_for_error(record, original_exception)
         sys.stderr.write(f"{type(original_exception).__name__}: {refused}\n")
         return HTTPException(status_code=refused.status, detail=str(refused))
 
-    def _end(self, answering: RequestRecord, response: Any) -> None:
-        usage, bought = usage_of(response), answering.cost.bought
-        if bought is not None and answering.drawn is None and not answering.cost.is_over:
+    def _end(self, record: RequestRecord, response: Any) -> None:
+        usage, bought = token_counts(response), record.cost.paid_call
+        if bought is not None and record.replaced_decision is None and not record.cost.is_ended:
             text = "".join(
                 str(choice.message.content or "")
                 for choice in response.choices
                 if getattr(choice, "message", None) is not None
             )
-            bought.ended(getattr(response, "usage", None), text)
-        answering.end(usage.get("total", 0), paid_usd=_paid_for(answering))
+            bought.settle_answer(getattr(response, "usage", None), text)
+        record.end(usage.get("total", 0), paid_usd=_paid_usd(record))
 
 
-def _paid_for(answering: RequestRecord) -> float | None:
+def _paid_usd(record: RequestRecord) -> float | None:
     """Return the price of a paid answer in US dollars, or None if a local model answered."""
-    if answering.cost.bought is None or answering.chosen.server_key != PAID:
+    if record.cost.paid_call is None or record.decision.server_key != PAID:
         return None
-    return answering.cost.bought.usd
+    return record.cost.paid_call.usd
 
 
-def _counted(answering: RequestRecord, response: Any) -> Any:
-    if answering.cost.bought is None:
+def _count_stream(record: RequestRecord, response: Any) -> Any:
+    if record.cost.paid_call is None:
         return response
-    return ReadAhead(response, partial(_count, answering, answering.cost.bought))
+    return ReadAhead(response, partial(_count_chunk, record, record.cost.paid_call))
 
 
-def _count(answering: RequestRecord, bought: PaidCall, chunk: Any) -> None:
+def _count_chunk(record: RequestRecord, bought: PaidCall, chunk: Any) -> None:
     """Count one chunk of a paid stream, unless the fallback has taken over."""
-    if answering.drawn is not None:
+    if record.replaced_decision is not None:
         return
     for choice in chunk.choices:
         if _has_text(choice):
-            bought.received(choice.delta.content)
+            bought.record_text(choice.delta.content)
     if getattr(chunk, "usage", None):
-        bought.ended(chunk.usage)
+        bought.settle_answer(chunk.usage)
 
 
-def _with_opening(answering: RequestRecord, response: Any) -> Any:
+def _add_opening(record: RequestRecord, response: Any) -> Any:
     """Return a copy of the answer with the text before the generated prose, and its citations.
 
     The trace is written from the model's own response, which the feedback loop judges.
     """
-    if not (answering.quotes or answering.prefix):
+    if not (record.quotes or record.prefix):
         return response
-    opened = response.model_copy(deep=True)
-    message = opened.choices[0].message
-    heading = answering.heading if answering.prose.judged is not None else ""
-    message.content = f"{answering.prefix}{heading}{message.content or ''}"
-    if answering.quotes:
-        message.annotations = answering.citations
-    return opened
+    copy = response.model_copy(deep=True)
+    message = copy.choices[0].message
+    heading = record.heading if record.prose_note.supported_sentences is not None else ""
+    message.content = f"{record.prefix}{heading}{message.content or ''}"
+    if record.quotes:
+        message.annotations = record.citations
+    return copy
 
 
-def _add_twin_field(answering: RequestRecord, response: Any) -> Any:
+def _add_twin_field(record: RequestRecord, response: Any) -> Any:
     # LiteLLM serializes a plain chunk by a fast path that drops unknown fields. A fingerprint
     # (in OpenAI's definition, the backend that answered) makes it serialize the whole chunk.
-    response.system_fingerprint = answering.chosen.version
-    response.twin = answering.twin_field()
-    if answering.quotes and getattr(response.choices[0], "delta", None) is not None:
-        response.choices[0].delta.annotations = answering.citations
+    response.system_fingerprint = record.decision.version
+    response.twin = record.twin_field()
+    if record.quotes and getattr(response.choices[0], "delta", None) is not None:
+        response.choices[0].delta.annotations = record.citations
     return response
 
 
-def _rewrite(data: dict[str, Any], answering: RequestRecord) -> None:
+def _rewrite_request(data: dict[str, Any], record: RequestRecord) -> None:
     """Replace the client's fields by the prepared ones; LiteLLM needs `metadata`, so it stays."""
-    request = answering.asked
+    request = record.chat_request
     for name in _REPLACED_KEYS:
         data.pop(name, None)
-    data |= dict(answering.exchange.sampling)
-    data["model"] = answering.chosen.server_key
-    data["messages"] = answering.exchange.messages
+    data |= dict(record.exchange.sampling)
+    data["model"] = record.decision.server_key
+    data["messages"] = record.exchange.messages
     if request.stream:
         data["stream"] = True
         data["stream_options"] = {"include_usage": True}
     if request.response_format is not None:
         data["response_format"] = dict(request.response_format)
     # The traceparent contains the trace id. No other header is forwarded.
-    headers = {"traceparent": answering.traceparent}
+    headers = {"traceparent": record.traceparent}
     data["proxy_server_request"]["headers"] = headers
     data["metadata"]["headers"] = {}
 
@@ -426,7 +424,7 @@ def _add_fallback(data: dict[str, Any], fallback: Fallback, timeout_s: float) ->
     data |= {"num_retries": 0, "timeout": timeout_s}
     data["fallbacks"] = [
         {
-            "model": fallback.chosen.server_key,
+            "model": fallback.decision.server_key,
             "messages": [dict(message) for message in fallback.messages],
             "num_retries": RETRIES,
             "timeout": REQUEST_TIMEOUT_S,
@@ -448,7 +446,7 @@ def called_server(kwargs: dict[str, Any]) -> str:
     return str((parameters.get("metadata") or {}).get("model_group") or "")
 
 
-def usage_of(response: Any) -> dict[str, int]:
+def token_counts(response: Any) -> dict[str, int]:
     """Return the token counts `input`, `output` and `total` that a response contains."""
     usage = getattr(response, "usage", None)
     if usage is None:

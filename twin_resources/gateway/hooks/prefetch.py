@@ -21,7 +21,7 @@ DRAIN_S = 0.02
 
 
 @dataclass(frozen=True)
-class _End:
+class _StreamEnd:
     """The end of the stream; `error` is set if it broke off."""
 
     error: Exception | None
@@ -46,7 +46,7 @@ class ReadAhead:
 
     async def __anext__(self) -> Any:
         chunk = await self._chunks.get()
-        if not isinstance(chunk, _End):
+        if not isinstance(chunk, _StreamEnd):
             return chunk
         self._chunks.put_nowait(chunk)  # every later read meets the end again
         raise chunk.error or StopAsyncIteration
@@ -68,4 +68,4 @@ class ReadAhead:
                 self._chunks.put_nowait(chunk)
         except Exception as raised:  # noqa: BLE001 - `__anext__` raises it
             error = raised
-        self._chunks.put_nowait(_End(error))
+        self._chunks.put_nowait(_StreamEnd(error))

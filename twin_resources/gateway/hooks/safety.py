@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from twin_resources.privacy import Kind, find_personal
+from twin_resources.privacy import Kind, find_personal_data
 
 # Names and places are excluded, because answers contain many and no pattern finds them. Kinds that
 # are searched for in questions only (`privacy/stated_data.py`) are excluded as well.
-FINDINGS: Mapping[Kind, str] = MappingProxyType(
+FINDING_NAMES: Mapping[Kind, str] = MappingProxyType(
     {
         "private key": "private_key",
         "key": "api_key",
@@ -33,7 +33,7 @@ FINDINGS: Mapping[Kind, str] = MappingProxyType(
 """Kind of `privacy` → its name in a trace. Names are compared over months, so keep them stable."""
 
 
-def findings(answer: str) -> tuple[str, ...]:
-    """Return the names of the findings in an answer, each once, in the order of `FINDINGS`."""
-    kinds = {span.kind for span in find_personal(answer)}
-    return tuple(name for kind, name in FINDINGS.items() if kind in kinds)
+def find_sensitive_kinds(answer: str) -> tuple[str, ...]:
+    """Return the names of the findings in an answer, each once, in the order of `FINDING_NAMES`."""
+    kinds = {span.kind for span in find_personal_data(answer)}
+    return tuple(name for kind, name in FINDING_NAMES.items() if kind in kinds)

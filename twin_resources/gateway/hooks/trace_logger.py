@@ -24,7 +24,7 @@ from twin_resources.gateway.config.proxy_config import SPAN_DELAY_MS
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.hooks import safety
 from twin_resources.gateway.hooks.automatic_scores import automatic_scores
-from twin_resources.gateway.hooks.plugin import TwinPlugin, usage_of
+from twin_resources.gateway.hooks.plugin import TwinPlugin, token_counts
 from twin_resources.gateway.hooks.trace_outbox import OutboxExporter
 from twin_resources.gateway.hooks.tracing import span_attributes
 from twin_resources.gateway.request.request_body import ALLOWED_KEYS
@@ -50,20 +50,20 @@ class TraceLogger(LangfuseOtelLogger):
     def set_attributes(self, span: Any, kwargs: dict[str, Any], response_obj: Any) -> None:
         """Set the attributes of the answer that `kwargs` belongs to."""
         call_id = kwargs.get("litellm_call_id")
-        answering = self._plugin.record(call_id)
-        if answering is None:
+        record = self._plugin.record(call_id)
+        if record is None:
             return
-        answering.is_told = True
-        answer = answering.shown or _answer_text(response_obj)
-        self._plugin.note_server(answering, kwargs)
-        answering.findings = safety.findings(answer)
+        record.is_traced = True
+        answer = record.shown_text or _answer_text(response_obj)
+        self._plugin.note_server(record, kwargs)
+        record.safety_findings = safety.find_sensitive_kinds(answer)
         error = kwargs.get("exception")
         span.set_attributes(
             span_attributes(
-                answering,
+                record,
                 messages=kwargs.get("messages") or [],
                 answer=answer,
-                usage=usage_of(response_obj),
+                usage=token_counts(response_obj),
                 model_parameters=_model_parameters(kwargs),
                 first_token_at=_first_token_at(kwargs),
                 error=type(error).__name__ if error and not answer else "",
@@ -71,36 +71,36 @@ class TraceLogger(LangfuseOtelLogger):
         )
         if answer:
             scores = automatic_scores(
-                answering,
+                record,
                 answer=answer,
                 messages=kwargs.get("messages") or [],
-                latency_s=_seconds(kwargs),
+                latency_s=_call_seconds(kwargs),
             )
             self._exporter.add_scores(scores)
-            self._plugin.watch.count_findings(answering)
+            self._plugin.watch.count_findings(record)
             self._plugin.forget(call_id)
 
     async def async_log_success_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        answering = self._plugin.record(kwargs.get("litellm_call_id"))
-        if answering is not None and answering.is_opened and answering.is_told:
+        record = self._plugin.record(kwargs.get("litellm_call_id"))
+        if record is not None and record.is_opened and record.is_traced:
             return  # the reader disconnected, and `log_opening` has logged the answer
         await super().async_log_success_event(kwargs, response_obj, start_time, end_time)
 
     async def async_log_failure_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        if self._is_answers_failure(kwargs):
+        if self._needs_failure_span(kwargs):
             await super().async_log_failure_event(kwargs, response_obj, start_time, end_time)
 
     def log_failure_event(
         self, kwargs: dict[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
-        if self._is_answers_failure(kwargs):
+        if self._needs_failure_span(kwargs):
             super().log_failure_event(kwargs, response_obj, start_time, end_time)
 
-    def _is_answers_failure(self, kwargs: dict[str, Any]) -> bool:
+    def _needs_failure_span(self, kwargs: dict[str, Any]) -> bool:
         """Return whether a failure needs a span here, which holds for a disconnected reader only.
 
         A refused request has no record, and its span would have a random trace id and no content.
@@ -108,13 +108,13 @@ class TraceLogger(LangfuseOtelLogger):
         that answer; 17 of 600 traces contained a failed attempt as well. Final failures are logged
         by `async_post_call_failure_hook`. The proxy itself raises the error of a disconnect.
         """
-        answering = self._plugin.record(kwargs.get("litellm_call_id"))
-        if answering is None:
+        record = self._plugin.record(kwargs.get("litellm_call_id"))
+        if record is None:
             return False
         by_proxy = isinstance(kwargs.get("exception"), ProxyException | HTTPException)
         # `log_opening` logs an answer whose opening was sent.
-        opened = answering.is_opened and not answering.is_prose_begun
-        return (answering.cost.is_over or by_proxy) and not answering.is_told and not opened
+        opened = record.is_opened and not record.has_prose
+        return (record.cost.is_ended or by_proxy) and not record.is_traced and not opened
 
     def get_tracer_to_use_for_request(self, kwargs: dict[str, Any]) -> Any:
         return self.tracer  # LiteLLM would let a request name another Langfuse
@@ -133,56 +133,56 @@ class TraceLogger(LangfuseOtelLogger):
         self, request_data: dict[str, Any], original_exception: Exception, *args: Any, **kwargs: Any
     ) -> None:
         """Write the span of a request that no model could answer, but not of a refused one."""
-        answering = self._plugin.record(request_data.get("litellm_call_id"))
+        record = self._plugin.record(request_data.get("litellm_call_id"))
         refused = isinstance(original_exception, ProxyException | HTTPException)
-        if answering is None or refused or answering.is_told or answering.is_opened:
+        if record is None or refused or record.is_traced or record.is_opened:
             return
-        answering.end(0)
+        record.end(0)
         messages = request_data.get("messages") or []
-        if answering.fallback is not None:
-            by = answering.fallback.chosen.route
-            answering.answered_by_fallback(f"{answering.chosen.route} failed, {by} as well")
-            messages = answering.fallback.messages
-        self._log(answering, messages, error=type(original_exception).__name__)
+        if record.fallback is not None:
+            by = record.fallback.decision.route
+            record.record_fallback(f"{record.decision.route} failed, {by} as well")
+            messages = record.fallback.messages
+        self._log(record, messages, error=type(original_exception).__name__)
 
-    def log_fixed(self, answering: RequestRecord) -> None:
+    def log_fixed_answer(self, record: RequestRecord) -> None:
         """Write the span and the scores of an answer that no model wrote."""
-        answering.findings = safety.findings(answering.shown)
-        messages = answering.exchange.messages
-        self._log(answering, messages)
+        record.safety_findings = safety.find_sensitive_kinds(record.shown_text)
+        messages = record.exchange.messages
+        self._log(record, messages)
         scores = automatic_scores(
-            answering, answer=answering.shown, messages=messages, latency_s=answering.cost.seconds
+            record, answer=record.shown_text, messages=messages, latency_s=record.cost.seconds
         )
         self._exporter.add_scores(scores)
-        self._plugin.watch.count_findings(answering)
+        self._plugin.watch.count_findings(record)
 
-    def log_opening(self, answering: RequestRecord) -> None:
+    def log_opening(self, record: RequestRecord) -> None:
         """Write the span of an answer of which only the opening was sent, because the reader
         disconnected or the model returned no prose."""
-        if not answering.is_told:  # the record is kept, because LiteLLM may log it later
-            self._log(answering, answering.exchange.messages)
+        if not record.is_traced:  # the record is kept, because LiteLLM may log it later
+            self._log(record, record.exchange.messages)
 
     def _log(
         self,
-        answering: RequestRecord,
+        record: RequestRecord,
         messages: Sequence[Mapping[str, Any]],
         *,
         error: str = "",
     ) -> None:
-        answering.is_told = True
+        record.is_traced = True
         ended = time.time_ns()
         span = self.tracer.start_span(
             "answer",
-            context=self.get_traceparent_from_header({"traceparent": answering.traceparent}),
-            start_time=ended - round(answering.cost.seconds * 1e9),
+            context=self.get_traceparent_from_header({"traceparent": record.traceparent}),
+            start_time=ended - round(record.cost.seconds * 1e9),
         )
         span.set_attributes(
             span_attributes(
-                answering,
+                record,
                 messages=messages,
-                answer="" if error else answering.shown,
+                answer="" if error else record.shown_text,
                 usage={},
-                model_parameters=answering.exchange.sampling,
+                model_parameters=record.exchange.sampling,
                 error=error,
             )
         )
@@ -201,7 +201,7 @@ def _first_token_at(kwargs: dict[str, Any]) -> datetime | None:
     return moment.astimezone(UTC) if streamed and isinstance(moment, datetime) else None
 
 
-def _seconds(kwargs: dict[str, Any]) -> float | None:
+def _call_seconds(kwargs: dict[str, Any]) -> float | None:
     began, ended = kwargs.get("start_time"), kwargs.get("end_time")
     if not isinstance(began, datetime) or not isinstance(ended, datetime):
         return None

@@ -20,7 +20,7 @@ from twin_resources.privacy import redact
 
 
 def span_attributes(
-    answering: RequestRecord,
+    record: RequestRecord,
     *,
     messages: Sequence[Mapping[str, Any]],
     answer: str,
@@ -34,7 +34,7 @@ def span_attributes(
     Personal data and secrets are removed from prompt and answer, as in the ledger's copy.
 
     Args:
-        answering: the record of the request.
+        record: the record of the request.
         messages: the rendered prompt.
         answer: the text of the answer; empty if the call failed.
         usage: `input`, `output` and `total` tokens.
@@ -42,16 +42,16 @@ def span_attributes(
         first_token_at: time of a stream's first token, UTC.
         error: name of the exception if the call failed.
     """
-    metadata = answering.trace_metadata()
+    metadata = record.trace_metadata()
 
     def clean(text: str) -> str:
-        return redact(text, region=answering.author.language).text
+        return redact(text, region=record.author.language).text
 
     attributes: dict[str, str | bool] = {
         "langfuse.observation.type": "generation",
         # The parent span exists only to set the trace id.
         "langfuse.internal.as_root": True,
-        "langfuse.observation.model.name": answering.chosen.server_key,
+        "langfuse.observation.model.name": record.decision.server_key,
         "langfuse.observation.input": _json(
             [
                 {**message, "content": clean(str(message.get("content") or ""))}
@@ -59,17 +59,17 @@ def span_attributes(
             ]
         ),
         "langfuse.observation.model.parameters": _json(model_parameters),
-        "langfuse.trace.name": f"twin/{answering.asked.author}",
-        "langfuse.version": answering.chosen.version,
-        "user.id": answering.exchange.key.reader,
+        "langfuse.trace.name": f"twin/{record.chat_request.author}",
+        "langfuse.version": record.decision.version,
+        "user.id": record.exchange.key.reader,
     }
     if answer:
         answer_message = {"role": "assistant", "content": clean(answer)}
         attributes["langfuse.observation.output"] = _json(answer_message)
     if usage:
         attributes["langfuse.observation.usage_details"] = _json(usage)
-    if answering.cost.usd is not None:
-        attributes["langfuse.observation.cost_details"] = _json({"total": answering.cost.usd})
+    if record.cost.usd is not None:
+        attributes["langfuse.observation.cost_details"] = _json({"total": record.cost.usd})
     if first_token_at is not None:
         started = first_token_at.isoformat()
         attributes["langfuse.observation.completion_start_time"] = _json(started)

@@ -21,7 +21,7 @@ _DOCUMENTS = re.compile(
 _PARAGRAPHS = re.compile(r"\n\s*\n")
 
 
-def question_in(message: str, *, max_characters: int) -> str:
+def extract_question(message: str, *, max_characters: int) -> str:
     """Return the question in a message.
 
     Args:

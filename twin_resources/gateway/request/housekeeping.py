@@ -23,16 +23,19 @@ if TYPE_CHECKING:
 
 HOUSEKEEPING = "housekeeping"
 MAX_TITLE_WORDS = 6
-MAX_SUMMED_UP, SUMMED_UP_CHARACTERS = 10, 200  # questions in a summary, characters of each
+MAX_SUMMARY_QUESTIONS, SUMMARY_QUESTION_CHARACTERS = (
+    10,
+    200,
+)  # questions in a summary, characters of each
 INSTRUCTION_CHARACTERS = 2000  # an instruction is at the beginning of a message
 ROLE_CHARACTERS = 300  # a title instruction opens a system message; a persona may contain one later
 LIMIT_CHARACTERS = 400  # maximum distance between an instruction to name and its limit
-TITLE = "Conversation"  # used if the request contains no text of the reader
+DEFAULT_TITLE = "Conversation"  # used if the request contains no text of the reader
 
 _HISTORY = re.compile(r"<chat_history>(.*?)</chat_history>", re.DOTALL | re.IGNORECASE)
 _DOCUMENT = re.compile(r"<context>.*?(?:</context>|\Z)", re.DOTALL | re.IGNORECASE)
-_KEY = re.compile(r"[{]\s*\"(title|tags|follow_ups|queries|text|prompt|emoji)\"\s*:")
-_EMPTY = {
+_RESULT_KEY = re.compile(r"[{]\s*\"(title|tags|follow_ups|queries|text|prompt|emoji)\"\s*:")
+_EMPTY_VALUES = {
     "tags": ["General"],
     "follow_ups": [],
     "queries": [],
@@ -41,27 +44,27 @@ _EMPTY = {
     "emoji": "",
 }
 # The heading may be in any language if the tag of the default template follows.
-_TASK = re.compile(
+_TASK_HEADING = re.compile(
     r"\s*#{2,3} (?:Task:|[^\n]{1,40}?[:：]\s(?=.*<chat_history>))", re.DOTALL | re.IGNORECASE
 )
 _TOOL_CHOICE = re.compile(r"\s*Available tools:.{0,40000}\"tool_calls\"", re.DOTALL | re.IGNORECASE)
 # An instruction refers to this conversation and limits the output. A reader may ask for a title
 # too, but not for "only the title" of "the conversation".
-_THIS = (
+_THIS_CONVERSATION = (
     r"(?:the|this|our|your) (?:[\w'’]+ ){0,3}?(?:conversation|chat|thread|discussion|dialogue?)s?\b"
 )
-_THIS_ONE = rf"{_THIS}(?! (?:between|about|partner))"
-_NAMING = re.compile(
-    rf"\btitle\b[^.\n]{{0,80}}(?:{_THIS_ONE}|first message|user'?s message)"
+_WHOLE_CONVERSATION = rf"{_THIS_CONVERSATION}(?! (?:between|about|partner))"
+_TITLE_INSTRUCTION = re.compile(
+    rf"\btitle\b[^.\n]{{0,80}}(?:{_WHOLE_CONVERSATION}|first message|user'?s message)"
     r"|summari[sz]e.{0,40}\b(?:conversation|chat|discussion|messages?)\b.{0,40}"
     r"\b(?:in|into|as|by|with) an? (?:[\w-]+ ){0,3}title\b"
     r"|summari[sz]e in a \d+-word title"
-    rf"|{_THIS_ONE}.{{0,40}}\b(?:in|into|as|by|with) an? (?:[\w-]+ ){{0,3}}title\b"
-    rf"|\bname {_THIS_ONE}"
+    rf"|{_WHOLE_CONVERSATION}.{{0,40}}\b(?:in|into|as|by|with) an? (?:[\w-]+ ){{0,3}}title\b"
+    rf"|\bname {_WHOLE_CONVERSATION}"
     r"|\b(?:conversation|chat|thread) title\b|\btitle generator\b",
     re.DOTALL | re.IGNORECASE,
 )
-_LIMITED = re.compile(
+_TITLE_ONLY = re.compile(
     r"\b(?:only|just|nothing but)\b[^.\n]{0,40}\b(?:title|name)\b"
     r"|\b(?:title|name) only\b|\bnothing else\b|\bno other text\b"
     r"|\b(?:without|omit(?:ting)?|no|(?:do not|don't) use)\b[^.\n]{0,40}"
@@ -69,7 +72,7 @@ _LIMITED = re.compile(
     r"|\bas JSON\b|[{]\s*\"title\"",
     re.IGNORECASE,
 )
-_SUMMARY = re.compile(
+_SUMMARY_INSTRUCTION = re.compile(
     r"summari[sz]e (?:the|this|our) (?:conversation|chat|discussion)\b.{0,120}"
     r"\b(?:prompt|context|memory|tokens)\b",
     re.DOTALL | re.IGNORECASE,
@@ -77,13 +80,13 @@ _SUMMARY = re.compile(
 # The same in other languages, by the common words of the templates' translations:
 # Arabic, Chinese, Czech, Danish, Dutch, French, German, Indonesian, Italian, Japanese, Korean,
 # Norwegian, Polish, Portuguese, Russian, Slovak, Spanish, Turkish, Vietnamese.
-_CALLED = re.compile(
+_TITLE_WORD = re.compile(
     r"标题|標題|主题|主題|タイトル|テーマ|제목|주제|عنوان|موضوع|ملخص|заголов|назван|\bтем[ауы]\b"
     r"|\b(?:titel|thema|überschrift|titre|sujet|título|titolo|tema|temaet|názov|název|titul|téma"
     r"|overskrift|tittel|judul|topik|tytuł|temat|onderwerp|tiêu đề|chủ đề)\b|başlı[kğ]",
     re.IGNORECASE,
 )
-_TALK = re.compile(
+_CONVERSATION_WORD = re.compile(
     r"会话|會話|对话|對話|聊天|会話|対話|チャット|대화|채팅|محادثة|دردشة|бесед|разговор|диалог|\bчат"
     r"|gespräch|unterhaltung|konversation|\bchat|conversa|discussion|discusión|discussão|charla"
     r"|bate-papo|conversazione|sohbet|konuşma|konver[sz]ác|konverzac|diskusi|samtale|percakapan"
@@ -91,30 +94,30 @@ _TALK = re.compile(
     r"|questa frase|сообщени|bu cümle|هذه الجملة|câu này|této věty|kalimat ini",
     re.IGNORECASE,
 )
-_SHORT = re.compile(
+_LENGTH_LIMIT = re.compile(
     r"(?:\d|[四五十]|네|다섯|fünf|cinq|cinco|cinque|пяти|beş|خمس|năm|pět|päť|lima|fem\b|vijf|pięci)"
     r"[\s个個]*(?:\w+ )?"
     r"(?:字|文字|語|단어|글자|자\b|wört|zeichen|mots|mot\b|caract|palabra|parole|palavr|слов|симв"
     r"|kelime|كلمات|từ\b|slov|ord\b|tegn|kata\b|słów|woord)",
     re.IGNORECASE,
 )
-_UNMARKED = re.compile(
+_PUNCTUATION_WORD = re.compile(
     r"标点|標點|句読点|문장 부호|구두점|ترقيم|знак\w* препинания|пунктуац|satzzeichen|ponctuation"
     r"|puntuación|punteggiatura|pontuação|noktalama|dấu câu|interpunk|tegns[eæ]|tanda baca"
     r"|leesteken|引号|引號|引用符|따옴표|anführungszeichen|guillemet|comillas|virgolette|aspas|кавыч|úvodzov",
     re.IGNORECASE,
 )
-_SUMMED_UP = re.compile(
+_SUMMARY_WORD = re.compile(
     r"总结|總結|要約|요약|ت?لخ[يّ]?ص|итог|резюм|суммир|\bfass\w*|résum|\bresum|riassu|özet|tóm tắt"
     r"|shrň|zhrň|zhŕň|resumé|oppsummer|opsummer|ringkas|streszcz|podsumuj|vat\b.{0,60}samen",
     re.IGNORECASE,
 )
-_FOR_LATER = re.compile(
+_CONTEXT_WORD = re.compile(
     r"prompt|上下文|コンテキスト|컨텍스트|سياق|контекст|\bkonte[xk]|contexte|contexto|contesto|bağlam"
     r"|ngữ cảnh|senere brug|výzv",
     re.IGNORECASE,
 )
-_FIRST_SAID = re.compile(
+_FIRST_USER_MESSAGE = re.compile(
     r"\"role\"\s*:\s*\"user\",?\s*\"(?:content|mainText)\"\s*:\s*\"((?:[^\"\\]|\\.)*)"
     r"|(?:^|\n|\. )\s*(?:user|human|here is the message)\s*:\s*(.+?)"
     r"(?=\n\s*(?:assistant|ai|user|human)\s*:|$)",
@@ -150,24 +153,28 @@ def housekeeping_answer(chat_request: ChatRequest) -> ProgramAnswer | None:
     if chat_request.names_version:
         return None  # a client that names a version wants it to answer
     question = chat_request.question
-    if chat_request.is_task or _TASK.match(question):
+    if chat_request.is_task or _TASK_HEADING.match(question):
         prompt = f"{chat_request.system}\n{question}" if chat_request.is_task else question
-        key = _KEY.search(_DOCUMENT.sub("", prompt))  # a reader's document may contain JSON
+        key = _RESULT_KEY.search(_DOCUMENT.sub("", prompt))  # a reader's document may contain JSON
         if key is not None:
             name = key[1]
-            return _json(name, _title(chat_request) if name == "title" else _EMPTY[name])
+            return _json_answer(
+                name, _build_title(chat_request) if name == "title" else _EMPTY_VALUES[name]
+            )
         if not chat_request.is_task:
             return None
     if _TOOL_CHOICE.match(chat_request.system):
-        return _json("tool_calls", [])
+        return _json_answer("tool_calls", [])
     instruction = question[:INSTRUCTION_CHARACTERS]
-    if _SUMMARY.search(instruction) or _sums_up_in_other_words(instruction):
-        summary = "The reader asked: " + " ".join(_questions(chat_request)[-MAX_SUMMED_UP:])
+    if _SUMMARY_INSTRUCTION.search(instruction) or _is_translated_summary_instruction(instruction):
+        summary = "The reader asked: " + " ".join(
+            _reader_questions(chat_request)[-MAX_SUMMARY_QUESTIONS:]
+        )
         return ProgramAnswer("summary", summary, summary)
     if chat_request.is_task or _wants_title(chat_request):
-        title = _title(chat_request)
-        wants_json = _KEY.search(f"{chat_request.system}\n{instruction}") is not None
-        return _json("title", title) if wants_json else ProgramAnswer("title", title, title)
+        title = _build_title(chat_request)
+        wants_json = _RESULT_KEY.search(f"{chat_request.system}\n{instruction}") is not None
+        return _json_answer("title", title) if wants_json else ProgramAnswer("title", title, title)
     return None
 
 
@@ -181,48 +188,50 @@ def _wants_title(chat_request: ChatRequest) -> bool:
         (instruction, len(instruction)),
         (end, len(end)),
     ):
-        naming = _NAMING.search(text)
+        naming = _TITLE_INSTRUCTION.search(text)
         if naming is not None and naming.start() <= begins_within:
-            around = _around(text, naming)
-            if chat_request.response_format is not None or _LIMITED.search(around):
+            around = _context_around(text, naming)
+            if chat_request.response_format is not None or _TITLE_ONLY.search(around):
                 return True
-        called = _CALLED.search(text)
+        called = _TITLE_WORD.search(text)
         if called is not None and called.start() <= begins_within:
-            around = _around(text, called)  # no reader forbids punctuation
-            if _UNMARKED.search(around) and (_TALK.search(around) or _SHORT.search(around)):
+            around = _context_around(text, called)  # no reader forbids punctuation
+            if _PUNCTUATION_WORD.search(around) and (
+                _CONVERSATION_WORD.search(around) or _LENGTH_LIMIT.search(around)
+            ):
                 return True
     return False
 
 
-def _around(text: str, match: re.Match[str]) -> str:
+def _context_around(text: str, match: re.Match[str]) -> str:
     return text[max(0, match.start() - LIMIT_CHARACTERS) : match.end() + LIMIT_CHARACTERS]
 
 
-def _sums_up_in_other_words(text: str) -> bool:
-    summed = _SUMMED_UP.search(text)
-    forms = (_TALK, _FOR_LATER)
-    return summed is not None and all(form.search(_around(text, summed)) for form in forms)
+def _is_translated_summary_instruction(text: str) -> bool:
+    summed = _SUMMARY_WORD.search(text)
+    forms = (_CONVERSATION_WORD, _CONTEXT_WORD)
+    return summed is not None and all(form.search(_context_around(text, summed)) for form in forms)
 
 
-def _json(key: str, value: str | list[str]) -> ProgramAnswer:
+def _json_answer(key: str, value: str | list[str]) -> ProgramAnswer:
     return ProgramAnswer(key, value, json.dumps({key: value}, ensure_ascii=False))
 
 
-def _questions(chat_request: ChatRequest) -> list[str]:
-    """Return the reader's questions, each cut to `SUMMED_UP_CHARACTERS`."""
+def _reader_questions(chat_request: ChatRequest) -> list[str]:
+    """Return the reader's questions, each cut to `SUMMARY_QUESTION_CHARACTERS`."""
     turns = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
-    return [turn[:SUMMED_UP_CHARACTERS] for turn in turns]
+    return [turn[:SUMMARY_QUESTION_CHARACTERS] for turn in turns]
 
 
-def _title(chat_request: ChatRequest) -> str:
+def _build_title(chat_request: ChatRequest) -> str:
     """Return the first words that the reader wrote."""
-    before = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
-    inside = _HISTORY.search(chat_request.question)
-    text = inside[1] if inside else chat_request.question
-    message = _FIRST_SAID.search(text)
-    first = before[0] if before else (message[1] or message[2]) if message else ""
-    if not first and chat_request.system and not inside:
+    earlier_turns = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
+    history = _HISTORY.search(chat_request.question)
+    text = history[1] if history else chat_request.question
+    message = _FIRST_USER_MESSAGE.search(text)
+    first = earlier_turns[0] if earlier_turns else (message[1] or message[2]) if message else ""
+    if not first and chat_request.system and not history:
         first = chat_request.question  # the instruction is the system message
     words = first.split()
     title = " ".join(words[:MAX_TITLE_WORDS]).strip("\"'“”.,;:!?… ")
-    return title or TITLE
+    return title or DEFAULT_TITLE

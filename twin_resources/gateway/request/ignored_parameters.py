@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 
 # Accepted with any value, and named in `twin.ignored`: for the provider's accounts, caches and
 # tiers, and sampling parameters of other servers.
-_NAMED = frozenset(
+_REPORTED_KEYS = frozenset(
     {
         "metadata",
         "store",
@@ -41,7 +41,7 @@ _NAMED = frozenset(
 )
 # Accepted with these values only, which are the default behavior, so none is named. Null is always
 # accepted.
-_WITHOUT_EFFECT: Mapping[str, tuple[object, ...]] = MappingProxyType(
+_DEFAULT_VALUES: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {
         "n": (1,),
         "logprobs": (False,),
@@ -52,42 +52,42 @@ _WITHOUT_EFFECT: Mapping[str, tuple[object, ...]] = MappingProxyType(
         "modalities": (["text"],),
     }
 )
-BATCH_MARK = "twin.batch"
+BATCH_METADATA_KEY = "twin.batch"
 """Entry of `metadata` with which `twin batch` marks a request that no reader sent."""
-READERS = ("user", "safety_identifier")
+READER_KEYS = ("user", "safety_identifier")
 """Keys that name a reader; OpenAI replaces the first by the second."""
 MAX_READER_CHARACTERS = 200
-IDLE_KEYS = _NAMED | _WITHOUT_EFFECT.keys() | set(READERS)
+IGNORED_KEYS = _REPORTED_KEYS | _DEFAULT_VALUES.keys() | set(READER_KEYS)
 
 
 @dataclass(frozen=True)
-class IdleKeys:
-    """The values read from `IDLE_KEYS`.
+class IgnoredParameters:
+    """The values read from `IGNORED_KEYS`.
 
     Attributes:
         user: the named reader, or empty.
-        batch: whether the question belongs to a batch.
+        is_batch: whether the question belongs to a batch.
         ignored: names of the keys without effect.
     """
 
     user: str
-    batch: bool
+    is_batch: bool
     ignored: tuple[str, ...]
 
 
-def read_idle(body: Mapping[str, Any]) -> IdleKeys:
-    """Read the keys of `IDLE_KEYS` in a body.
+def read_ignored_parameters(body: Mapping[str, Any]) -> IgnoredParameters:
+    """Read the keys of `IGNORED_KEYS` in a body.
 
     Raises:
         Refused: 400 a value that asks for an unsupported feature.
     """
-    for name, accepted in _WITHOUT_EFFECT.items():
+    for name, accepted in _DEFAULT_VALUES.items():
         value = body.get(name)
         # Types are compared because `1 == True` and `1.0 == 1`; n = true is refused.
         same = any(value == default and type(value) is type(default) for default in accepted)
         if value is not None and not same:
             listed = " or ".join(map(repr, accepted))
-            raise Refused(
+            raise RefusedError(
                 400,
                 "not_given",
                 tried="read the request",
@@ -97,24 +97,24 @@ def read_idle(body: Mapping[str, Any]) -> IdleKeys:
                 "response_format",
                 param=name,
             )
-    ignored = {name for name in _NAMED if body.get(name)}
+    ignored = {name for name in _REPORTED_KEYS if body.get(name)}
     metadata = body.get("metadata")
     sent = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else {}
-    batch = sent.get(BATCH_MARK) == "true"
-    if sent == {BATCH_MARK: "true"}:
+    batch = sent.get(BATCH_METADATA_KEY) == "true"
+    if sent == {BATCH_METADATA_KEY: "true"}:
         ignored.discard("metadata")
-    return IdleKeys(_reader(body), batch, tuple(sorted(ignored)))
+    return IgnoredParameters(_read_reader(body), batch, tuple(sorted(ignored)))
 
 
-def _reader(body: Mapping[str, Any]) -> str:
-    for name in READERS:
+def _read_reader(body: Mapping[str, Any]) -> str:
+    for name in READER_KEYS:
         value = body.get(name)
         if value is None or value == "":
             continue
         # An unpaired surrogate cannot be hashed as UTF-8.
         fits = isinstance(value, str) and len(value) <= MAX_READER_CHARACTERS
         if not fits or any("\ud800" <= character <= "\udfff" for character in value):
-            raise Refused(
+            raise RefusedError(
                 400,
                 "bad_request",
                 tried="read the request",

@@ -19,25 +19,25 @@ from typing import Any, cast
 DEFAULT_CONTEXT_TOKENS = 4096  # context of our own servers
 # A paid model could read a hundred times as much, but charges for each token.
 PAID_CONTEXT_TOKENS = 8192
-TOKENS_OF_TURN = 8  # chat markup around a turn
-_SLACK = 32  # markup at the start of the answer, and its last token
+TURN_OVERHEAD_TOKENS = 8  # chat markup around a turn
+_RESERVED_TOKENS = 32  # markup at the start of the answer, and its last token
 # Maximum mean characters per token over a whole turn (blanks). A longer turn cannot fit and is not
 # counted, so that a turn of 200 KB takes no time.
 _MAX_CHARACTERS_PER_TOKEN = 16
 _BYTES_PER_TOKEN = 2.5  # without a tokenizer; SmolLM2 has 4.3 on English posts, 2.6 on Swedish ones
 
-Count = Callable[[str], int]
+TokenCounter = Callable[[str], int]
 
 
-def counter_of(folder: str) -> Count:
+def token_counter(folder: str) -> TokenCounter:
     """Return a counter that uses the tokenizer in a transformers folder, or bytes without one."""
-    tokenizer = _tokenizer(folder) if folder else None
+    tokenizer = _load_tokenizer(folder) if folder else None
     if tokenizer is None:
         return lambda text: round(len(text.encode()) / _BYTES_PER_TOKEN) + 1
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
 
 
-def context_of(folder: str) -> int:
+def context_length(folder: str) -> int:
     """Return the context in a transformers folder's config, in tokens, or 0 if it has none."""
     try:
         config: object = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
@@ -49,7 +49,7 @@ def context_of(folder: str) -> int:
 
 
 @lru_cache(maxsize=4)
-def _tokenizer(folder: str) -> Any | None:
+def _load_tokenizer(folder: str) -> Any | None:
     path = Path(folder) / "tokenizer.json"
     if not path.is_file():
         return None
@@ -62,13 +62,13 @@ def _tokenizer(folder: str) -> Any | None:
         return None
 
 
-def fitting_history(
+def fit_history(
     turns: Sequence[Mapping[str, str]],
     *,
     prompt: Sequence[Mapping[str, str]],
     context_tokens: int,
     answer_tokens: int,
-    count: Count,
+    count_tokens: TokenCounter,
 ) -> tuple[Sequence[Mapping[str, str]], int]:
     """Return the newest turns that fit beside a prompt and its answer, and the number left out.
 
@@ -78,16 +78,18 @@ def fitting_history(
         context_tokens: context of the model, prompt and answer together.
         answer_tokens: maximum length of the answer; at most half of the context is reserved for it.
     """
-    room = context_tokens - min(answer_tokens, context_tokens // 2) - _SLACK
-    room -= sum(count(message["content"]) + TOKENS_OF_TURN for message in prompt)
-    turns_kept = len(turns)
-    while turns_kept:
-        text = turns[turns_kept - 1]["content"]
-        room -= TOKENS_OF_TURN
-        if len(text) > room * _MAX_CHARACTERS_PER_TOKEN:
+    remaining_tokens = context_tokens - min(answer_tokens, context_tokens // 2) - _RESERVED_TOKENS
+    remaining_tokens -= sum(
+        count_tokens(message["content"]) + TURN_OVERHEAD_TOKENS for message in prompt
+    )
+    dropped_turns = len(turns)
+    while dropped_turns:
+        text = turns[dropped_turns - 1]["content"]
+        remaining_tokens -= TURN_OVERHEAD_TOKENS
+        if len(text) > remaining_tokens * _MAX_CHARACTERS_PER_TOKEN:
             break
-        room -= count(text)
-        if room < 0:
+        remaining_tokens -= count_tokens(text)
+        if remaining_tokens < 0:
             break
-        turns_kept -= 1
-    return turns[turns_kept:], turns_kept
+        dropped_turns -= 1
+    return turns[dropped_turns:], dropped_turns

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, cast
 
-from twin_resources.access.refusals import Refused
-from twin_resources.gateway.request.attached_text import question_in
-from twin_resources.gateway.request.ignored_parameters import IDLE_KEYS, read_idle
+from twin_resources.access.refusals import RefusedError
+from twin_resources.gateway.request.attached_text import extract_question
+from twin_resources.gateway.request.ignored_parameters import IGNORED_KEYS, read_ignored_parameters
 from twin_resources.gateway.request.prompt_classes import classify
 from twin_resources.gateway.request.response_format import read_response_format
 from twin_resources.registry.route_names import DRAFT, TASK
@@ -59,18 +59,18 @@ MAX_BODY_BYTES = 256 * 1024
 # The question and the turn before it; with two turns before it fewer follow-ups found their answer.
 SEARCH_TURNS = 2
 # A turn that may name a subject: a question, three words, or a script without spaces between words.
-_MAY_NAME = re.compile(r"[?\uff1f\u061f\u2e80-\ufaff]|\S\s+\S+\s+\S")
+_MAY_NAME_SUBJECT = re.compile(r"[?\uff1f\u061f\u2e80-\ufaff]|\S\s+\S+\s+\S")
 MAX_SEARCH_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 6000
-_LEFT_OUT = "\n…\n"
+_OMISSION = "\n…\n"
 MAX_KIND_CHARACTERS = 40  # of a client's value that an error repeats
-ANSWER_BEGUN = "the answer begun"
+CONTINUED_ANSWER = "the answer begun"
 """Entry of `twin.ignored` for a last message of the assistant that a client wants continued. The
 question is answered from the start."""
 MAX_ANSWER_TOKENS = 4096
 # llama.cpp's seed has 32 bits; a larger number reached LiteLLM as a float.
 MAX_SEED = 2**32 - 1
-ANY_SEED = -1  # llama.cpp's value for no seed, which programs send
+NO_SEED = -1  # llama.cpp's value for no seed, which programs send
 
 MODEL_NAME = re.compile(
     r"twin/(?P<author>[a-z0-9][a-z0-9-]*)(?:@(?P<alias>stable|canary|base|paid|voice|task))?"
@@ -96,7 +96,7 @@ class ChatRequest:
         system: the system and developer messages, in order, separated by an empty line.
         user: the reader that the client names, or empty.
         ignored: names of the client's parameters without effect on any model.
-        batch: whether a batch asks instead of a reader (`ignored_parameters.BATCH_MARK`).
+        is_batch: whether a batch asks instead of a reader (`ignored_parameters.BATCH_METADATA_KEY`).
         is_task: whether a program asks for itself (`twin/<author>@task`).
     """
 
@@ -113,19 +113,19 @@ class ChatRequest:
     system: str = ""
     user: str = ""
     ignored: tuple[str, ...] = ()
-    batch: bool = False
+    is_batch: bool = False
     is_task: bool = False
 
     @property
-    def searches(self) -> tuple[str, ...]:
+    def search_texts(self) -> tuple[str, ...]:
         """The search texts: the question alone, and the question with the turns before it.
 
         A conversation can change its subject, and a follow-up may not name one.
         """
-        return tuple(dict.fromkeys((_searched(self.question), self.search_text)))
+        return tuple(dict.fromkeys((_message_search_text(self.question), self.search_text)))
 
     @property
-    def shown(self) -> str:
+    def earlier_answers(self) -> str:
         """The earlier answers of the conversation, as the client sent them."""
         return "\n".join(turn["content"] for turn in self.history if turn["role"] == "assistant")
 
@@ -147,19 +147,21 @@ def decode_object(raw: bytes) -> dict[str, Any]:
         Refused: 413 too large, 400 no JSON object.
     """
     if len(raw) > MAX_BODY_BYTES:
-        raise too_large(len(raw))
+        raise body_too_large(len(raw))
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
-        raise _bad(
+        raise _bad_request(
             "", found=f"no JSON ({error})", next_step="send a JSON object in UTF-8"
         ) from error
     if not isinstance(document, dict):
-        raise _bad("", found=f"a JSON {type(document).__name__}", next_step="send a JSON object")
+        raise _bad_request(
+            "", found=f"a JSON {type(document).__name__}", next_step="send a JSON object"
+        )
     return cast("dict[str, Any]", document)
 
 
-def admitted(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> dict[str, Any]:
+def admit_body(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> dict[str, Any]:
     """Check a decoded body against the allow-list.
 
     Args:
@@ -172,11 +174,11 @@ def admitted(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> di
     Raises:
         Refused: 400 a key that is not on the list, or a value for an unsupported feature.
     """
-    refuse_unknown(body, ALLOWED_KEYS | IDLE_KEYS)
-    idle = read_idle(body)
+    refuse_unknown(body, ALLOWED_KEYS | IGNORED_KEYS)
+    idle = read_ignored_parameters(body)
     passed = {name: value for name, value in body.items() if name in ALLOWED_KEYS}
     admitted_fields: dict[str, Any] = {"ignored": [*idle.ignored, *also_ignored], "user": idle.user}
-    if idle.batch:
+    if idle.is_batch:
         admitted_fields["batch"] = True
     return passed | ({ADMITTED_KEY: admitted_fields} if any(admitted_fields.values()) else {})
 
@@ -189,7 +191,7 @@ def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
     """
     refused = sorted(name for name in set(body) - allowed if body[name] is not None)
     if refused:
-        raise _bad(
+        raise _bad_request(
             refused[0],
             found=f"the key{'s' if len(refused) > 1 else ''} {', '.join(map(repr, refused))}",
             next_step=f"send only {', '.join(sorted(allowed))}",
@@ -206,7 +208,7 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
     model = body.get("model")
     match = MODEL_NAME.fullmatch(model) if isinstance(model, str) else None
     if match is None:
-        raise Refused(
+        raise RefusedError(
             404,
             "model_not_found",
             tried="find the model",
@@ -216,7 +218,7 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
         )
     conversation = _read_messages(body.get("messages"))
     turns = conversation.turns
-    sampling, limited = _read_sampling(body)
+    sampling, limit_notes = _read_sampling(body)
     admitted_fields = cast("dict[str, Any]", body.get(ADMITTED_KEY) or {})
     question = turns[-1]["content"]
     stream = _read_flag(body, "stream")
@@ -226,22 +228,22 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
         alias="" if match["alias"] == TASK else match["alias"] or "",
         question=question,
         history=tuple(turn for turn in turns[:-1] if turn["content"]),
-        search_text=_search_text(turns),
+        search_text=_conversation_search_text(turns),
         stream=stream,
         include_usage=_read_include_usage(body.get("stream_options")),
         sampling=sampling,
         response_format=read_response_format(body.get("response_format")),
         system=conversation.system,
         user=str(admitted_fields.get("user", "")),
-        ignored=(*admitted_fields.get("ignored", ()), *conversation.ignored, *limited),
-        batch=bool(admitted_fields.get("batch")),
+        ignored=(*admitted_fields.get("ignored", ()), *conversation.ignored, *limit_notes),
+        is_batch=bool(admitted_fields.get("batch")),
         is_task=match["alias"] == TASK,
     )
 
 
-def too_large(size: int) -> Refused:
+def body_too_large(size: int) -> RefusedError:
     """Return the refusal of a body of at least `size` bytes."""
-    return Refused(
+    return RefusedError(
         413,
         "body_too_large",
         tried="read the request",
@@ -250,8 +252,10 @@ def too_large(size: int) -> Refused:
     )
 
 
-def _bad(param: str, *, found: str, next_step: str, code: str = "bad_request") -> Refused:
-    return Refused(
+def _bad_request(
+    param: str, *, found: str, next_step: str, code: str = "bad_request"
+) -> RefusedError:
+    return RefusedError(
         400, code, tried="read the request", found=found, next_step=next_step, param=param
     )
 
@@ -260,7 +264,7 @@ def _read_flag(body: Mapping[str, Any], name: str) -> bool:
     value = body.get(name)
     if value is None or isinstance(value, bool):
         return bool(value)
-    raise _bad(name, found=f"{name} = {value!r}", next_step="send true or false")
+    raise _bad_request(name, found=f"{name} = {value!r}", next_step="send true or false")
 
 
 def _read_include_usage(options: object) -> bool:
@@ -271,7 +275,7 @@ def _read_include_usage(options: object) -> bool:
         # Obfuscation pads a stream against eavesdroppers; it is accepted but never sent.
         if not set(fields) - {"include_usage", "include_obfuscation"}:
             return _read_flag(fields, "include_usage")
-    raise _bad(
+    raise _bad_request(
         "stream_options",
         found="other options than include_usage",
         next_step="send {'include_usage': true}",
@@ -293,15 +297,19 @@ def _read_messages(value: object) -> _Conversation:
     A client cannot change earlier turns, so their text is kept and the rest is named in `ignored`.
     """
     if not isinstance(value, list) or not value:
-        raise _bad("messages", found="no messages", next_step="send at least one user message")
+        raise _bad_request(
+            "messages", found="no messages", next_step="send at least one user message"
+        )
     turns: list[dict[str, str]] = []
     system: list[str] = []
     ignored: dict[str, None] = {}
     messages = cast("list[object]", value)
-    asked_at = max((at for at, turn in enumerate(messages) if _role(turn) == "user"), default=-1)
+    question_position = max(
+        (at for at, turn in enumerate(messages) if _role(turn) == "user"), default=-1
+    )
     for position, message in enumerate(messages):
         if not isinstance(message, dict):
-            raise _bad(
+            raise _bad_request(
                 "messages", found=f"message {position} is no object", next_step="see the API"
             )
         fields = cast("dict[str, Any]", message)
@@ -310,37 +318,39 @@ def _read_messages(value: object) -> _Conversation:
             ignored[f"{role} messages"] = None
             continue
         if role not in {"user", "assistant", "system", "developer"}:
-            raise _bad(
+            raise _bad_request(
                 "messages",
                 found=f"message {position} has the role {role!r}",
                 next_step="send user, assistant, system and developer messages",
             )
         content, others = _read_content(fields.get("content"), position)
-        if others and position == asked_at:
-            raise _bad(
+        if others and position == question_position:
+            raise _bad_request(
                 "messages",
                 found=f"message {position} holds something else than text ({', '.join(others)})",
                 next_step="send text; a twin reads no images, audio or files",
             )
         ignored |= dict.fromkeys(others)
         if any("\ud800" <= character <= "\udfff" for character in content):
-            raise _bad(
+            raise _bad_request(
                 "messages",
                 found=f"half of a surrogate pair in message {position}",
                 next_step="send text that can be written as UTF-8",
             )
         if role in {"system", "developer"}:
             system.append(content)
-        elif role == "assistant" and position > asked_at:
-            ignored |= {ANSWER_BEGUN: None} if content else {}
+        elif role == "assistant" and position > question_position:
+            ignored |= {CONTINUED_ANSWER: None} if content else {}
         else:
             turns.append({"role": str(role), "content": content})
     if not turns or turns[-1]["role"] != "user" or not turns[-1]["content"]:
-        raise _bad("messages", found="no question", next_step="send a user message with text")
+        raise _bad_request(
+            "messages", found="no question", next_step="send a user message with text"
+        )
     cut = len(turns[-1]["content"]) - MAX_QUESTION_CHARACTERS
     if cut > 0:
         ignored[f"{cut:,} characters of the question"] = None
-        turns[-1]["content"] = _ends_of(turns[-1]["content"])
+        turns[-1]["content"] = _truncate_middle(turns[-1]["content"])
     return _Conversation(turns, "\n\n".join(text for text in system if text), tuple(ignored))
 
 
@@ -355,7 +365,7 @@ def _read_content(content: object, position: int) -> tuple[str, list[str]]:
     if isinstance(content, str):
         return content.strip(), []
     texts: list[str] = []
-    others: list[str] = []
+    other_types: list[str] = []
     for part in cast("list[object]", content) if isinstance(content, list) else [content]:
         fields = cast("dict[str, Any]", part) if isinstance(part, dict) else {}
         kind = fields.get("type")
@@ -364,41 +374,41 @@ def _read_content(content: object, position: int) -> tuple[str, list[str]]:
         if kind in {"text", "refusal"} and isinstance(text, str):
             texts.append(text)
         elif isinstance(kind, str) and kind not in {"text", "refusal"}:
-            others.append(kind[:MAX_KIND_CHARACTERS])
+            other_types.append(kind[:MAX_KIND_CHARACTERS])
         else:
-            raise _bad(
+            raise _bad_request(
                 "messages",
                 found=f"message {position} has content of an unknown shape",
                 next_step="send text, or a list of parts with their types",
             )
-    return "\n".join(texts).strip(), others
+    return "\n".join(texts).strip(), other_types
 
 
-def _search_text(turns: Sequence[Mapping[str, str]]) -> str:
+def _conversation_search_text(turns: Sequence[Mapping[str, str]]) -> str:
     """Return the search text, newest turn first, because an embedder cuts the end of a text."""
     *before, question = [turn["content"] for turn in turns if turn["role"] == "user"]
     # A second "Go on." refers to the question before both.
-    named = [turn for turn in before if _MAY_NAME.search(turn)]
+    named = [turn for turn in before if _MAY_NAME_SUBJECT.search(turn)]
     newest = [question, *(named or before)[:-SEARCH_TURNS:-1]]
-    return "\n".join(map(_searched, newest))[:MAX_SEARCH_CHARACTERS]
+    return "\n".join(map(_message_search_text, newest))[:MAX_SEARCH_CHARACTERS]
 
 
-def _searched(message: str) -> str:
-    question = question_in(_ends_of(message), max_characters=MAX_SEARCH_CHARACTERS)
+def _message_search_text(message: str) -> str:
+    question = extract_question(_truncate_middle(message), max_characters=MAX_SEARCH_CHARACTERS)
     return question[:MAX_SEARCH_CHARACTERS]
 
 
-def _ends_of(message: str) -> str:
+def _truncate_middle(message: str) -> str:
     """Return a message, or the start and end of a longer one, where the question usually is."""
     half = MAX_QUESTION_CHARACTERS // 2
-    fits = len(message) <= 2 * half + len(_LEFT_OUT)
-    return message if fits else f"{message[:half]}{_LEFT_OUT}{message[-half:]}"
+    fits = len(message) <= 2 * half + len(_OMISSION)
+    return message if fits else f"{message[:half]}{_OMISSION}{message[-half:]}"
 
 
 def _read_sampling(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """Return the sampling parameters, and notes on those above a limit."""
     sampling: dict[str, Any] = {}
-    limited: list[str] = []
+    limit_notes: list[str] = []
     for name, (low, high) in SAMPLING_BOUNDS.items():
         value = body.get(name)
         if value is None:
@@ -408,23 +418,23 @@ def _read_sampling(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[st
             or not isinstance(value, int | float)
             or not low <= value <= high
         ):
-            raise _bad(name, found=f"{name} = {value!r}", next_step=f"send {low} to {high}")
+            raise _bad_request(name, found=f"{name} = {value!r}", next_step=f"send {low} to {high}")
         sampling[name] = value
     for name in ("max_tokens", "max_completion_tokens"):
         value = body.get(name)
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise _bad(
+            raise _bad_request(
                 name, found=f"{name} = {value!r}"[:80], next_step=f"send 1 to {MAX_ANSWER_TOKENS}"
             )
         if value > MAX_ANSWER_TOKENS:
-            limited.append(f"{name} above {MAX_ANSWER_TOKENS:,}")
+            limit_notes.append(f"{name} above {MAX_ANSWER_TOKENS:,}")
         sampling["max_tokens"] = min(value, MAX_ANSWER_TOKENS)
     seed: object = body.get("seed")
-    if seed is not None and (isinstance(seed, bool) or seed != ANY_SEED):
+    if seed is not None and (isinstance(seed, bool) or seed != NO_SEED):
         if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MAX_SEED:
-            raise _bad(
+            raise _bad_request(
                 "seed",
                 found=f"seed = {seed!r}"[:80],
                 next_step=f"send a whole number to {MAX_SEED}",
@@ -434,7 +444,9 @@ def _read_sampling(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[st
         stop: object = body["stop"]
         stops = cast("list[object]", stop if isinstance(stop, list) else [stop])
         if not all(isinstance(text, str) and text for text in stops) or len(stops) > 4:
-            raise _bad("stop", found=f"stop = {stop!r}"[:80], next_step="send up to four strings")
+            raise _bad_request(
+                "stop", found=f"stop = {stop!r}"[:80], next_step="send up to four strings"
+            )
         if stops:  # lm_eval sends an empty list
             sampling["stop"] = stops
-    return sampling, tuple(limited)
+    return sampling, tuple(limit_notes)

@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, cast
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 
 TEXT, JSON_OBJECT, JSON_SCHEMA = "text", "json_object", "json_schema"
 MAX_SCHEMA_BYTES = 16 * 1024
@@ -33,10 +33,10 @@ _REPETITIONS = frozenset(
     {"minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties"}
 )
 # Errors of llama.cpp: "JSON schema error at #/…: …", "… failed to parse grammar".
-_OF_SCHEMA = re.compile(r"""(JSON schema|failed to parse grammar)[^"'{}\\]{0,200}""")
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SCHEMA_ERROR = re.compile(r"""(JSON schema|failed to parse grammar)[^"'{}\\]{0,200}""")
+_SCHEMA_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ANSWER_KEY = "answer"  # key of a fixed text if the client sent no schema
-_CANNOT = object()
+_NO_VALUE = object()
 
 
 def read_response_format(value: object) -> Mapping[str, Any] | None:
@@ -49,12 +49,12 @@ def read_response_format(value: object) -> Mapping[str, Any] | None:
         return None
     if not isinstance(value, dict):
         _refuse(f"a {type(value).__name__}", 'send an object as {"type": "json_object"}')
-    form = cast("dict[str, Any]", value)
-    kind = form.get("type")
+    response_format = cast("dict[str, Any]", value)
+    kind = response_format.get("type")
     if kind not in (TEXT, JSON_OBJECT, JSON_SCHEMA):
         _refuse(f"the type {kind!r}", f"send {TEXT}, {JSON_OBJECT} or {JSON_SCHEMA}")
     allowed = {"type", JSON_SCHEMA} if kind == JSON_SCHEMA else {"type"}
-    if others := sorted(set(form) - allowed):
+    if others := sorted(set(response_format) - allowed):
         _refuse(
             f"the key {others[0]!r} beside the type {kind}",
             f"send a schema by the type {JSON_SCHEMA}, under the key {JSON_SCHEMA}",
@@ -62,11 +62,11 @@ def read_response_format(value: object) -> Mapping[str, Any] | None:
     if kind == TEXT:
         return None
     if kind == JSON_SCHEMA:
-        _check_named_schema(form.get(JSON_SCHEMA))
-    return form
+        _check_named_schema(response_format.get(JSON_SCHEMA))
+    return response_format
 
 
-def takes_response_format(model: str) -> bool:
+def supports_response_format(model: str) -> bool:
     """Return whether LiteLLM can ask this model for JSON."""
     # Without this variable LiteLLM fetches its map from GitHub at import.
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
@@ -80,9 +80,9 @@ def takes_response_format(model: str) -> bool:
     return "response_format" in (known.get_supported_openai_params(name, provider) or ())
 
 
-def not_taken(model: str) -> Refused:
+def unsupported_format_refusal(model: str) -> RefusedError:
     """Return the refusal of a format that the named model does not support."""
-    return Refused(
+    return RefusedError(
         400,
         "response_format_not_supported",
         tried=f"answer with {model}",
@@ -92,16 +92,16 @@ def not_taken(model: str) -> Refused:
     )
 
 
-def not_kept(model: str, reason: str) -> Refused:
+def unenforceable_format_refusal(model: str, reason: str) -> RefusedError:
     """Return the refusal of a format that a model's server cannot enforce.
 
     Args:
         reason: the server's error; only its part about the schema is kept, without server names
             and addresses.
     """
-    match = _OF_SCHEMA.search(reason)
+    match = _SCHEMA_ERROR.search(reason)
     why = " ".join(match[0].split()) if match else "it does not say why"
-    return Refused(
+    return RefusedError(
         400,
         "model_refused",
         tried=f"answer with {model}",
@@ -111,7 +111,7 @@ def not_kept(model: str, reason: str) -> Refused:
     )
 
 
-def document_of(text: str, form: Mapping[str, Any]) -> str:
+def build_document(text: str, response_format: Mapping[str, Any]) -> str:
     """Return a fixed text as JSON in the requested format.
 
     The text is placed in the first string that the schema requires, or else allows. The other
@@ -121,89 +121,91 @@ def document_of(text: str, form: Mapping[str, Any]) -> str:
     Returns:
         The document, or empty if the schema has no place for the text.
     """
-    if form["type"] == JSON_OBJECT:
+    if response_format["type"] == JSON_OBJECT:
         return json.dumps({_ANSWER_KEY: text}, ensure_ascii=False)
-    schema: dict[str, Any] = form[JSON_SCHEMA]["schema"]
-    value = _holding(text, schema, schema, MAX_SCHEMA_LEVELS)
-    return "" if value is _CANNOT else json.dumps(value, ensure_ascii=False)
+    schema: dict[str, Any] = response_format[JSON_SCHEMA]["schema"]
+    value = _value_containing(text, schema, schema, MAX_SCHEMA_LEVELS)
+    return "" if value is _NO_VALUE else json.dumps(value, ensure_ascii=False)
 
 
-def _holding(text: str, schema: Any, root: Mapping[str, Any], levels: int) -> Any:
+def _value_containing(text: str, schema: Any, root: Mapping[str, Any], levels: int) -> Any:
     """Return the smallest value of the schema that contains the text in one string.
 
     For an empty text it is the smallest value of all.
     """
     if not isinstance(schema, dict) or not levels:
-        return _CANNOT
+        return _NO_VALUE
     node = cast("dict[str, Any]", schema)
-    if options := _options(node, root):
-        values = (_holding(text, option, root, levels - 1) for option in options)
-        return next((value for value in values if value is not _CANNOT), _CANNOT)
+    if options := _alternative_schemas(node, root):
+        values = (_value_containing(text, option, root, levels - 1) for option in options)
+        return next((value for value in values if value is not _NO_VALUE), _NO_VALUE)
     kind: Any = node.get("type") or ("object" if "properties" in node else None)
     kinds = cast("list[Any]", kind) if isinstance(kind, list) else [kind]
     if {"enum", "const"} & node.keys():
-        return _CANNOT
+        return _NO_VALUE
     if not text and "null" in kinds:
         return None
     if "string" in kinds and "format" not in node:
         shortest, longest = (node.get(name) for name in ("minLength", "maxLength"))
         too_short = isinstance(shortest, int | float) and len(text) < shortest
         too_long = isinstance(longest, int | float) and len(text) > longest
-        return _CANNOT if too_short or too_long else text
+        return _NO_VALUE if too_short or too_long else text
     if "array" in kinds and not text and not node.get("minItems"):
         return list[Any]()
-    return _object_holding(text, node, root, levels - 1) if "object" in kinds else _CANNOT
+    return _object_containing(text, node, root, levels - 1) if "object" in kinds else _NO_VALUE
 
 
-def _object_holding(text: str, node: dict[str, Any], root: Mapping[str, Any], levels: int) -> Any:
-    properties, required = _named(node.get("properties")), _listed(node.get("required"))
-    empty = {name: _holding("", properties.get(name), root, levels) for name in required}
+def _object_containing(
+    text: str, node: dict[str, Any], root: Mapping[str, Any], levels: int
+) -> Any:
+    properties, required = _as_object(node.get("properties")), _as_list(node.get("required"))
+    empty = {name: _value_containing("", properties.get(name), root, levels) for name in required}
     if not text:
-        return _CANNOT if _CANNOT in empty.values() else empty
+        return _NO_VALUE if _NO_VALUE in empty.values() else empty
     for name in dict.fromkeys([*(name for name in properties if name in required), *properties]):
-        value = _holding(text, properties[name], root, levels)
+        value = _value_containing(text, properties[name], root, levels)
         document = empty | {name: value}
-        if _CANNOT not in document.values():
+        if _NO_VALUE not in document.values():
             return document
-    return _CANNOT
+    return _NO_VALUE
 
 
-def _options(node: Mapping[str, Any], root: Mapping[str, Any]) -> list[Any]:
+def _alternative_schemas(node: Mapping[str, Any], root: Mapping[str, Any]) -> list[Any]:
     """Return the alternative schemas of a node, from a reference or a choice."""
     reference = node.get("$ref")
     if isinstance(reference, str):
         schema: Any = root
         for part in reference.removeprefix("#").strip("/").split("/"):
-            schema = _named(schema).get(part)
+            schema = _as_object(schema).get(part)
         return [schema]
-    schemas = _listed(node.get("allOf"))
+    schemas = _as_list(node.get("allOf"))
     if len(schemas) == 1:  # how Pydantic 1 writes a reference with a description
         return schemas
-    return _listed(node.get("anyOf")) or _listed(node.get("oneOf"))
+    return _as_list(node.get("anyOf")) or _as_list(node.get("oneOf"))
 
 
-def _named(value: object) -> dict[str, Any]:
+def _as_object(value: object) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
-def _listed(value: object) -> list[Any]:
+def _as_list(value: object) -> list[Any]:
     return cast("list[Any]", value) if isinstance(value, list) else []
 
 
 def _check_named_schema(value: object) -> None:
     if not isinstance(value, dict):
         _refuse(f"no object under {JSON_SCHEMA}", "send its name and schema")
-    named = cast("dict[str, Any]", value)
-    if others := sorted(set(named) - {"name", "description", "strict", "schema"}):
+    fields = cast("dict[str, Any]", value)
+    if others := sorted(set(fields) - {"name", "description", "strict", "schema"}):
         _refuse(f"the key {others[0]!r} in {JSON_SCHEMA}", "send name, schema, strict, description")
-    name, strict, about = named.get("name"), named.get("strict"), named.get("description")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    name, strict, description = fields.get("name"), fields.get("strict"), fields.get("description")
+    if not isinstance(name, str) or not _SCHEMA_NAME.fullmatch(name):
         _refuse(f"the name {name!r}"[:100], "name the schema in 1 to 64 of A–Z, a–z, 0–9, _ and -")
     if strict is not None and not isinstance(strict, bool):
         _refuse(f"strict = {strict!r}"[:100], "send true or false")
-    if about is not None and not isinstance(about, str):
+    if description is not None and not isinstance(description, str):
         _refuse("a description that is no text", "send text, or leave it out")
-    schema = named.get("schema")
+    schema = fields.get("schema")
     if not isinstance(schema, dict):
         _refuse("no object as schema", 'send a JSON schema, as {"type": "object", …}')
     _check_schema(cast("dict[str, Any]", schema))
@@ -248,7 +250,7 @@ def _entries(schema: Mapping[str, Any]) -> Iterator[tuple[int, str, object]]:
 
 
 def _refuse(found: str, next_step: str) -> NoReturn:
-    raise Refused(
+    raise RefusedError(
         400,
         "bad_request",
         tried="read response_format",

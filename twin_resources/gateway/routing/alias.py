@@ -8,22 +8,26 @@ from __future__ import annotations
 
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.gateway.routing.variants import arm_of, not_ready, paid
+from twin_resources.gateway.routing.variants import (
+    decision_for_arm,
+    not_ready_refusal,
+    paid_decision,
+)
 from twin_resources.registry.route_names import PAID
 
 
-def alias(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
+def route_by_alias(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
     """Return the version of the alias.
 
     Raises:
         Refused: 503 its server is not ready.
     """
-    name = request.asked.alias
-    if not request.asked.names_version:
+    name = request.chat_request.alias
+    if not request.chat_request.names_version:
         return None
     if name == PAID:
-        return paid(f"alias:{PAID}")
-    decision = arm_of(snapshot, request.asked.author, name, route=f"alias:{name}")
+        return paid_decision(f"alias:{PAID}")
+    decision = decision_for_arm(snapshot, request.chat_request.author, name, route=f"alias:{name}")
     if not snapshot.is_ready(decision.server_key):
-        raise not_ready(request.asked, decision.server_key)
+        raise not_ready_refusal(request.chat_request, decision.server_key)
     return decision

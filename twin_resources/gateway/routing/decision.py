@@ -27,14 +27,14 @@ class ScoredQuestion:
 
     Attributes:
         policy: the fitted policy.
-        lapsed: why the policy is not used for this question, one clause, or empty if it is.
-        routed: the policy's decision, or None if it has lapsed.
+        lapse_reason: why the policy is not used for this question, one clause, or empty if it is.
+        decision: the policy's decision, or None if it has lapsed.
         step: index of the operating point that the budget left allows.
     """
 
     policy: RoutingPolicy
-    lapsed: str = ""
-    routed: RoutingDecision | None = None
+    lapse_reason: str = ""
+    decision: RoutingDecision | None = None
     step: int = -1
 
 
@@ -43,19 +43,19 @@ class RouteRequest:
     """The input of the rules.
 
     Attributes:
-        asked: the reader's request, which names author and alias.
+        chat_request: the reader's request, which names author and alias.
         key: the client's key; its `reader` makes the draw sticky.
         day: the UTC day of the draw.
         paid_problem: why the paid model cannot be asked now, or empty if it can. None before the
             check, which counts as empty.
-        scored: the fitted policy's decision; None before retrieval and without a fitted policy.
+        scored_question: the fitted policy's decision; None before retrieval and without a fitted policy.
     """
 
-    asked: ChatRequest
+    chat_request: ChatRequest
     key: Key
     day: date
     paid_problem: str | None = None
-    scored: ScoredQuestion | None = None
+    scored_question: ScoredQuestion | None = None
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,13 @@ class RoutingNote:
     Attributes:
         reason: one clause.
         gain: predicted gain of the paid model over the own one, or None if nothing was scored.
-        other: the model that was not chosen, paid or own, or empty.
+        other_model: the model that was not chosen, paid or own, or empty.
         other_usd_per_million: that model's price per million tokens, in readers' usual mix.
     """
 
     reason: str
     gain: float | None = None
-    other: str = ""
+    other_model: str = ""
     other_usd_per_million: float = 0.0
 
     def other_usd(self, tokens: int) -> float:
@@ -96,11 +96,11 @@ class RouteDecision:
             alias.
         degraded: deviations from the policy, or empty.
         engine: software that computes the answer (`Server`).
-        prose: whether its prose may be shown if the client did not name it.
+        prose_release: whether its prose may be shown if the client did not name it.
         is_tuned: whether it was trained on the author's posts, unlike base, paid and answer models.
         is_elsewhere: whether an address that the author named answers, whose time and price are not
             measured. provider: that address if it is on another machine.
-        why: the fitted policy's reason, if the policy was used.
+        routing_note: the fitted policy's reason, if the policy was used.
     """
 
     server_key: str
@@ -111,13 +111,13 @@ class RouteDecision:
     propensity: float
     degraded: tuple[str, ...] = ()
     engine: str = ""
-    prose: ProseRelease = field(default_factory=ProseRelease)
+    prose_release: ProseRelease = field(default_factory=ProseRelease)
     is_tuned: bool = False
     is_elsewhere: bool = False
     provider: str = ""
-    why: RoutingNote | None = None
+    routing_note: RoutingNote | None = None
 
 
 RoutingRule = Callable[[RouteRequest, Snapshot], RouteDecision | None]
 """A pure function that returns the version that answers, or None to try the next rule. It may raise
-`Refused`."""
+`RefusedError`."""

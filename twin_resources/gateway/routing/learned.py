@@ -15,12 +15,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from twin_resources.gateway.routing.canary import canary
+from twin_resources.gateway.routing.canary import route_to_canary
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest, RoutingNote
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.gateway.routing.stable import stable
-from twin_resources.gateway.routing.variants import paid
-from twin_resources.registry.route_names import PAID, ROUTED
+from twin_resources.gateway.routing.stable import route_to_stable
+from twin_resources.gateway.routing.variants import paid_decision
+from twin_resources.registry.route_names import PAID, ROUTED_PREFIX
 
 if TYPE_CHECKING:
     from twin_resources.gateway.found_passages import FoundPassages
@@ -32,30 +32,36 @@ if TYPE_CHECKING:
 PROMPT_SHARE = 0.8
 
 
-def learned(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
+def route_by_policy(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
     """Return the fitted policy's choice: the drawn own version or a dearer model, with the
     reason."""
-    scored = request.scored
-    own = canary(request, snapshot) or stable(request, snapshot) if scored else None
-    if scored is None or own is None:
+    scored = request.scored_question
+    own_decision = (
+        route_to_canary(request, snapshot) or route_to_stable(request, snapshot) if scored else None
+    )
+    if scored is None or own_decision is None:
         return None
-    policy, routed = scored.policy, scored.routed
+    policy, routed = scored.policy, scored.decision
     if routed is None:
-        return replace(own, why=RoutingNote(f"not routed: {scored.lapsed}"))
+        return replace(own_decision, why=RoutingNote(f"not routed: {scored.lapse_reason}"))
     if routed.model == 0:
         return replace(
-            own, degraded=(*own.degraded, *_not_held(routed)), why=_note(policy, routed, other=1)
+            own_decision,
+            degraded=(*own_decision.degraded, *_margin_deviation(routed)),
+            why=_routing_note(policy, routed, other_index=1),
         )
     if problem := request.paid_problem:
-        missing = f"{ROUTED}{PAID}, {problem}: answered by own model"
-        note = _note(policy, routed, other=0, but=problem)
-        return replace(own, degraded=(*own.degraded, missing), why=note)
+        missing = f"{ROUTED_PREFIX}{PAID}, {problem}: answered by own model"
+        note = _routing_note(policy, routed, other_index=0, caveat=problem)
+        return replace(own_decision, degraded=(*own_decision.degraded, missing), why=note)
     return replace(
-        paid(f"{ROUTED}{PAID}"), degraded=_not_held(routed), why=_note(policy, routed, other=0)
+        paid_decision(f"{ROUTED_PREFIX}{PAID}"),
+        degraded=_margin_deviation(routed),
+        why=_routing_note(policy, routed, other_index=0),
     )
 
 
-def why_lapsed(
+def find_lapse_reason(
     policy: RoutingPolicy,
     snapshot: Snapshot,
     chat_request: ChatRequest,
@@ -64,7 +70,7 @@ def why_lapsed(
     paid_model: str,
 ) -> str:
     """Return why an author's policy is not used for this question, or empty if it is."""
-    served = snapshot.policy_of(chat_request.author)
+    served = snapshot.policy_for(chat_request.author)
     stable = served.stable.checkpoint if served and served.stable else ""
     count = len(policy.models)
     if count > 2:
@@ -78,17 +84,17 @@ def why_lapsed(
     if chat_request.response_format is not None:
         return "JSON is asked for, and no label is of that"
     if found_passages.vector is None:
-        return found_passages.missing or "no vector of the question"
+        return found_passages.missing_reason or "no vector of the question"
     if found_passages.embedder != policy.embedder:
         return "the policy's labels are of another embedder"
     return ""
 
 
-def _not_held(routed: RoutingDecision) -> tuple[str, ...]:
+def _margin_deviation(routed: RoutingDecision) -> tuple[str, ...]:
     return () if routed.margin_held else ("margin not held: the money left allows no more",)
 
 
-def _blended(policy: RoutingPolicy, index: int) -> float:
+def _blended_price_usd(policy: RoutingPolicy, index: int) -> float:
     model = policy.models[index]
     return (
         PROMPT_SHARE * model.usd_per_million_prompt
@@ -96,8 +102,13 @@ def _blended(policy: RoutingPolicy, index: int) -> float:
     )
 
 
-def _note(
-    policy: RoutingPolicy, routed: RoutingDecision, *, other: int, but: str = ""
+def _routing_note(
+    policy: RoutingPolicy, routed: RoutingDecision, *, other_index: int, caveat: str = ""
 ) -> RoutingNote:
-    reason = f"{routed.reason}; but {but}" if but else routed.reason
-    return RoutingNote(reason, routed.gain, policy.models[other].name, _blended(policy, other))
+    reason = f"{routed.reason}; but {caveat}" if caveat else routed.reason
+    return RoutingNote(
+        reason,
+        routed.gain,
+        policy.models[other_index].name,
+        _blended_price_usd(policy, other_index),
+    )

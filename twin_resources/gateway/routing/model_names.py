@@ -10,19 +10,19 @@ from __future__ import annotations
 from typing import Any
 
 from twin_resources.access.keys import Key
-from twin_resources.access.refusals import Refused
-from twin_resources.authors.answer_forms import VOICE, given_form
+from twin_resources.access.refusals import RefusedError
+from twin_resources.authors.answer_forms import VOICE, resolve_form
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.gateway.routing.variants import arm_of, paid, served_by
+from twin_resources.gateway.routing.variants import decision_for_arm, paid_decision, served_version
 from twin_resources.registry.route_names import BASE, DRAFT, PAID
 
 
-def aliases_of(snapshot: Snapshot, author: str) -> list[str]:
+def available_model_names(snapshot: Snapshot, author: str) -> list[str]:
     """Return the model names of one author that are available now, the policy's own first."""
     names = [f"twin/{author}"]
-    policy = snapshot.policy_of(author)
+    policy = snapshot.policy_for(author)
     if policy and policy.stable:
         names.append(f"twin/{author}@stable")
     if policy and policy.canary:
@@ -33,18 +33,18 @@ def aliases_of(snapshot: Snapshot, author: str) -> list[str]:
     return names
 
 
-def models_for(snapshot: Snapshot, key: Key) -> list[str]:
+def model_names_for_key(snapshot: Snapshot, key: Key) -> list[str]:
     """Return every model name that this key may use, by author."""
     return [
         name
         for author in sorted(snapshot.authors)
         if key.may_ask(author)
-        for name in aliases_of(snapshot, author)
-        if key.may_name(name.partition("@")[2])
+        for name in available_model_names(snapshot, author)
+        if key.may_use_alias(name.partition("@")[2])
     ]
 
 
-def answers_of(snapshot: Snapshot, model: str) -> dict[str, Any]:
+def model_fields(snapshot: Snapshot, model: str) -> dict[str, Any]:
     """Return the fields of a model name in `/v1/models` beyond OpenAI's.
 
     Returns:
@@ -54,57 +54,57 @@ def answers_of(snapshot: Snapshot, model: str) -> dict[str, Any]:
         for a trained one; others have no `kind`.
     """
     author, _, alias = model.removeprefix("twin/").partition("@")
-    chosen = named(snapshot, model)
-    form = given_form(snapshot.authors[author].answer, chosen.prose)
+    chosen = decision_for_model(snapshot, model)
+    form = resolve_form(snapshot.authors[author].answer, chosen.prose_release)
     fields = {
         "version": chosen.version,
         "answer": {"": form, DRAFT: "quote_and_voice"}.get(alias, VOICE),
-        "released_for": list(chosen.prose.forms),
-        "release": chosen.prose.in_words,
+        "released_for": list(chosen.prose_release.forms),
+        "release": chosen.prose_release.description,
     }
     if chosen.version == PAID:
         return fields
     arm = "stable" if alias in {"", DRAFT} else alias
-    served = served_by(snapshot.policy_of(author), arm)
+    served = served_version(snapshot.policy_for(author), arm)
     return fields | ({"kind": served.kind} if served else {})
 
 
-def named(snapshot: Snapshot, model: str) -> RouteDecision:
-    """Return the version for a model name that `models_for` lists, if all servers are up."""
+def decision_for_model(snapshot: Snapshot, model: str) -> RouteDecision:
+    """Return the version for a model name that `model_names_for_key` lists, if all servers are up."""
     author, _, alias = model.removeprefix("twin/").partition("@")
     if alias == PAID:
-        return paid("alias:paid")
-    return arm_of(snapshot, author, "stable" if alias in {"", DRAFT} else alias)
+        return paid_decision("alias:paid")
+    return decision_for_arm(snapshot, author, "stable" if alias in {"", DRAFT} else alias)
 
 
-def check_reach(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> None:
+def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> None:
     """Refuse a question that this key may not ask, or that no key may ask now.
 
     Raises:
         Refused: 404 no such author or alias, 403 not for this key, 503 the author is paused.
     """
     allowed = sorted(author for author in snapshot.authors if key.may_ask(author))
-    listed = ", ".join(f"twin/{author}" for author in allowed[:20]) or "no twin at all"
+    allowed_models = ", ".join(f"twin/{author}" for author in allowed[:20]) or "no twin at all"
     if chat_request.author not in snapshot.authors:
-        raise Refused(
+        raise RefusedError(
             404,
             "unknown_author",
             tried=f"ask {chat_request.model}",
-            found=f"no author {chat_request.author!r}; this key reaches {listed}",
+            found=f"no author {chat_request.author!r}; this key reaches {allowed_models}",
             next_step="ask one of these, or import posts: twin up PATH --author NAME",
             param="model",
         )
     if not key.may_ask(chat_request.author):
-        raise Refused(
+        raise RefusedError(
             403,
             "author_not_allowed",
             tried=f"ask {chat_request.model}",
-            found=f"a key that reaches {listed}",
+            found=f"a key that reaches {allowed_models}",
             next_step="ask one of these, or ask the owner for a key for this author",
             param="model",
         )
     if chat_request.author in snapshot.paused:
-        raise Refused(
+        raise RefusedError(
             503,
             "author_paused",
             tried=f"ask {chat_request.model}",
@@ -113,23 +113,23 @@ def check_reach(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> None
             f"--resume",
             param="model",
         )
-    if chat_request.model not in aliases_of(snapshot, chat_request.author):
-        raise Refused(
+    if chat_request.model not in available_model_names(snapshot, chat_request.author):
+        raise RefusedError(
             404,
             "unknown_alias",
             tried=f"ask {chat_request.model}",
-            found=f"only {', '.join(aliases_of(snapshot, chat_request.author))}",
+            found=f"only {', '.join(available_model_names(snapshot, chat_request.author))}",
             next_step="ask one of these",
             param="model",
         )
 
-    if not key.may_name(chat_request.alias):
+    if not key.may_use_alias(chat_request.alias):
         allowed = [
             name
-            for name in aliases_of(snapshot, chat_request.author)
-            if name in models_for(snapshot, key)
+            for name in available_model_names(snapshot, chat_request.author)
+            if name in model_names_for_key(snapshot, key)
         ]
-        raise Refused(
+        raise RefusedError(
             403,
             "alias_not_allowed",
             tried=f"ask {chat_request.model}",

@@ -5,19 +5,23 @@ from __future__ import annotations
 
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.gateway.routing.traffic_split import draw_of
-from twin_resources.gateway.routing.variants import arm_of, may_pay, paid
-from twin_resources.registry.route_names import BASE, DOWN, PAID
+from twin_resources.gateway.routing.traffic_split import draw_for_request
+from twin_resources.gateway.routing.variants import decision_for_arm, allows_paid, paid_decision
+from twin_resources.registry.route_names import BASE, FALLBACK_PREFIX, PAID
 
 
-def paid_fallback(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
+def route_to_paid_fallback(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
     """Return the paid model instead of the base model, for an author with a version."""
-    decision = draw_of(request, snapshot)
-    is_down = decision.drawn != BASE and decision.answering in {None, BASE}
-    if not is_down or request.paid_problem or not may_pay(snapshot, request.asked.author):
+    decision = draw_for_request(request, snapshot)
+    is_down = decision.drawn_arm != BASE and decision.serving_arm in {None, BASE}
+    if (
+        not is_down
+        or request.paid_problem
+        or not allows_paid(snapshot, request.chat_request.author)
+    ):
         return None
-    return paid(
-        f"{DOWN}{PAID}",
-        degraded=(f"{decision.drawn} not ready: answered by {PAID}",),
-        prose=arm_of(snapshot, request.asked.author, "stable").prose,
+    return paid_decision(
+        f"{FALLBACK_PREFIX}{PAID}",
+        degraded=(f"{decision.drawn_arm} not ready: answered by {PAID}",),
+        prose=decision_for_arm(snapshot, request.chat_request.author, "stable").prose_release,
     )

@@ -3,15 +3,17 @@
 
 from __future__ import annotations
 
-from twin_resources.authors.answer_forms import NO_MODEL, ProseRelease
+from twin_resources.authors.answer_forms import NO_MODEL_REASON, ProseRelease
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.registry.route_names import QUOTES
 
 
-def posts_alone(request: RouteRequest, _snapshot: Snapshot) -> RouteDecision | None:
+def route_to_quotes(request: RouteRequest, _snapshot: Snapshot) -> RouteDecision | None:
     """Return a decision without a model, or None for a draft or JSON, which need one."""
-    if request.asked.alias or request.asked.response_format is not None:
+    if request.chat_request.alias or request.chat_request.response_format is not None:
         return None
-    unreleased = ProseRelease(NO_MODEL)
-    return RouteDecision(QUOTES, QUOTES, "", "", QUOTES, 1.0, (NO_MODEL,), prose=unreleased)
+    unreleased = ProseRelease(NO_MODEL_REASON)
+    return RouteDecision(
+        QUOTES, QUOTES, "", "", QUOTES, 1.0, (NO_MODEL_REASON,), prose_release=unreleased
+    )

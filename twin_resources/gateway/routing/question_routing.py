@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from twin_resources.gateway.routing.decision import RouteDecision, ScoredQuestion
-from twin_resources.gateway.routing.learned import why_lapsed
+from twin_resources.gateway.routing.learned import find_lapse_reason
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.router.pacing import BudgetLeft, SpendingPace
-from twin_resources.router.routing_decision import decide, features_of
+from twin_resources.router.pacing import RemainingBudget, SpendingPace
+from twin_resources.router.routing_decision import choose_model, question_features
 
 if TYPE_CHECKING:
     from twin_resources.gateway.found_passages import FoundPassages
@@ -34,13 +34,13 @@ class QuestionRouter:
 
     Attributes:
         paid_model: LiteLLM name, or empty without a paid model, so that nothing is routed.
-        money: returns the budget left for an author's questions, or None without a known limit;
+        remaining_budget: returns the budget left for an author's questions, or None without a known limit;
             may block.
         clock: seconds, monotonic.
     """
 
     paid_model: str = ""
-    money: Callable[[str], BudgetLeft | None] = lambda _: None
+    remaining_budget: Callable[[str], RemainingBudget | None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     _paces: dict[str, SpendingPace] = field(default_factory=dict[str, SpendingPace])
 
@@ -64,31 +64,33 @@ class QuestionRouter:
         policy = snapshot.routing.get(chat_request.author)
         if policy is None or not self.paid_model or chosen.route not in {"stable", "canary"}:
             return None
-        lapsed = why_lapsed(
+        lapsed = find_lapse_reason(
             policy, snapshot, chat_request, found_passages, paid_model=self.paid_model
         )
         if lapsed:
             return ScoredQuestion(policy, lapsed)
-        row = features_of(
+        row = question_features(
             policy,
             np.asarray(found_passages.vector, np.float64),
             length=len(chat_request.question),
             closeness=found_passages.closeness,
         )
         step = await self._step(policy)
-        routed = decide(policy, row, step=step)
+        routed = choose_model(policy, row, step=step)
         # priced at the mean length of the labels' answers, because this one's is not yet known
-        self._pace(policy).see(self.clock(), np.asarray(routed.gains), policy.prices)
-        return ScoredQuestion(policy, routed=routed, step=step)
+        self._pace(policy).record_question(self.clock(), np.asarray(routed.gains), policy.prices)
+        return ScoredQuestion(policy, decision=routed, step=step)
 
     async def _step(self, policy: RoutingPolicy) -> int:
         pace, now = self._pace(policy), self.clock()
         if not pace.is_due(now):
             return pace.step
-        money = await asyncio.to_thread(self.money, policy.author)
+        money = await asyncio.to_thread(self.remaining_budget, policy.author)
         if money is None:
-            return policy.in_force
-        return pace.look(now, money, policy.steps, policy.prices, certified=policy.in_force)
+            return policy.active_step_index
+        return pace.choose_step(
+            now, money, policy.steps, policy.prices, certified=policy.active_step_index
+        )
 
     def _pace(self, policy: RoutingPolicy) -> SpendingPace:
         """Return an author's pace; a new policy starts a new one, because its steps differ."""

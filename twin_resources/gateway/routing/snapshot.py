@@ -64,11 +64,11 @@ class Snapshot:
     paused: Mapping[str, str] = field(default_factory=dict[str, str])
     routing: Mapping[str, RoutingPolicy] = field(default_factory=dict[str, "RoutingPolicy"])
 
-    def problems_of(self, author: str) -> tuple[str, ...]:
+    def problems_for(self, author: str) -> tuple[str, ...]:
         own = self.author_problems.get(author)
         return (*self.problems, own) if own else self.problems
 
-    def policy_of(self, author: str) -> AuthorPolicy | None:
+    def policy_for(self, author: str) -> AuthorPolicy | None:
         """Return an author's served versions, without a provider's that the author disallows."""
         policy = self.policy.authors.get(author) if self.policy else None
         known = self.authors.get(author)
@@ -80,10 +80,10 @@ class Snapshot:
         server = self.servers.get(server_key)
         return server is not None and server.ready
 
-    def engine_of(self, server_key: str) -> str:
+    def engine_for(self, server_key: str) -> str:
         server = self.servers.get(server_key)
         return server.engine if server else ""
 
-    def context_of(self, server_key: str) -> int:
+    def context_tokens(self, server_key: str) -> int:
         server = self.servers.get(server_key)
         return server.context if server else 0

@@ -19,7 +19,7 @@ from datetime import date
 
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
 from twin_resources.gateway.routing.snapshot import Snapshot
-from twin_resources.gateway.routing.variants import arm_of
+from twin_resources.gateway.routing.variants import decision_for_arm
 from twin_resources.registry.policy import AuthorPolicy
 from twin_resources.registry.route_names import BASE
 
@@ -32,31 +32,33 @@ class ArmDraw:
     """The draw of one request.
 
     Attributes:
-        drawn: the drawn arm.
-        answering: the drawn arm or its substitute, or None if no server is ready.
+        drawn_arm: the drawn arm.
+        serving_arm: the drawn arm or its substitute, or None if no server is ready.
         propensity: probability of the answering arm.
     """
 
-    drawn: str
-    answering: str | None
+    drawn_arm: str
+    serving_arm: str | None
     propensity: float
 
 
-def draw_of(request: RouteRequest, snapshot: Snapshot) -> ArmDraw:
+def draw_for_request(request: RouteRequest, snapshot: Snapshot) -> ArmDraw:
     """Draw an arm for a request; always the base model if no version is stable."""
-    author = request.asked.author
-    policy = snapshot.policy_of(author)
+    author = request.chat_request.author
+    policy = snapshot.policy_for(author)
     weights = arm_weights(policy)
-    versions = _versions(policy)
-    drawn = draw(weights, reader=request.key.reader, day=request.day, versions=versions)
-    answering = _ready_arm(snapshot, author, drawn)
+    versions = _version_names(policy)
+    drawn = draw_arm(weights, reader=request.key.reader, day=request.day, versions=versions)
+    serving_arm = _ready_arm(snapshot, author, drawn)
     propensity = sum(
-        weight for arm, weight in weights.items() if _ready_arm(snapshot, author, arm) == answering
+        weight
+        for arm, weight in weights.items()
+        if _ready_arm(snapshot, author, arm) == serving_arm
     )
-    return ArmDraw(drawn, answering, propensity)
+    return ArmDraw(drawn, serving_arm, propensity)
 
 
-def answering_arm(
+def decision_if_serving(
     request: RouteRequest, snapshot: Snapshot, arm: str, *, problem: str = ""
 ) -> RouteDecision | None:
     """Return `arm` if it was drawn or replaces the drawn arm, else None.
@@ -64,13 +66,13 @@ def answering_arm(
     Args:
         problem: why another model did not answer in its place, one clause.
     """
-    decision = draw_of(request, snapshot)
-    if decision.answering != arm:
+    decision = draw_for_request(request, snapshot)
+    if decision.serving_arm != arm:
         return None
-    reasons = (problem, "" if arm == decision.drawn else f"{decision.drawn} not ready")
-    return arm_of(
+    reasons = (problem, "" if arm == decision.drawn_arm else f"{decision.drawn_arm} not ready")
+    return decision_for_arm(
         snapshot,
-        request.asked.author,
+        request.chat_request.author,
         arm,
         propensity=decision.propensity,
         degraded=tuple(f"{reason}: answered by {arm}" for reason in reasons if reason),
@@ -91,7 +93,7 @@ def arm_weights(policy: AuthorPolicy | None) -> dict[str, float]:
     return {arm: weights[arm] / total for arm in sorted(weights)}
 
 
-def draw(weights: Mapping[str, float], *, reader: str, day: date, versions: str) -> str:
+def draw_arm(weights: Mapping[str, float], *, reader: str, day: date, versions: str) -> str:
     """Draw an arm, the same for the same reader, day and versions.
 
     Args:
@@ -100,28 +102,28 @@ def draw(weights: Mapping[str, float], *, reader: str, day: date, versions: str)
         day: the UTC day.
         versions: names of the served versions; a change causes a new draw.
     """
-    point = _point(f"{reader}|{day.isoformat()}|{versions}")
-    reached = 0.0
+    point = _hash_to_unit_interval(f"{reader}|{day.isoformat()}|{versions}")
+    cumulative = 0.0
     arm = BASE
     for arm, weight in weights.items():
-        reached += weight
-        if point < reached:
+        cumulative += weight
+        if point < cumulative:
             return arm
     return arm  # rounding may leave the sum slightly below 1
 
 
-def _point(text: str) -> float:
+def _hash_to_unit_interval(text: str) -> float:
     """Hash a text to a point in [0, 1)."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def _ready_arm(snapshot: Snapshot, author: str, drawn: str) -> str | None:
     for arm in (drawn, *_SUBSTITUTES[drawn]):
-        if snapshot.is_ready(arm_of(snapshot, author, arm).server_key):
+        if snapshot.is_ready(decision_for_arm(snapshot, author, arm).server_key):
             return arm
     return None
 
 
-def _versions(policy: AuthorPolicy | None) -> str:
+def _version_names(policy: AuthorPolicy | None) -> str:
     served = (policy.stable, policy.canary) if policy else ()
     return "|".join(str(version.version) for version in served if version)

@@ -7,8 +7,8 @@ Scope: from an entry of the policy to its decision. Out of scope: the draw betwe
 
 from __future__ import annotations
 
-from twin_resources.access.refusals import Refused
-from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
+from twin_resources.access.refusals import RefusedError
+from twin_resources.authors.answer_forms import NO_VERSION_REASON, ProseRelease
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.snapshot import Snapshot
@@ -16,7 +16,7 @@ from twin_resources.registry.policy import AuthorPolicy, ServedVersion
 from twin_resources.registry.route_names import BASE, PAID
 
 
-def arm_of(
+def decision_for_arm(
     snapshot: Snapshot,
     author: str,
     arm: str,
@@ -30,14 +30,18 @@ def arm_of(
     Args:
         route: name of the route, or empty for that of the arm.
     """
-    served = served_by(snapshot.policy_of(author), arm)
+    served = served_version(snapshot.policy_for(author), arm)
     if served is None:
-        none = ProseRelease(NO_VERSION)
-        return RouteDecision(BASE, BASE, "", "", route or arm, propensity, degraded, prose=none)
-    return serving(author, served, route=route or arm, propensity=propensity, degraded=degraded)
+        none = ProseRelease(NO_VERSION_REASON)
+        return RouteDecision(
+            BASE, BASE, "", "", route or arm, propensity, degraded, prose_release=none
+        )
+    return decision_for_version(
+        author, served, route=route or arm, propensity=propensity, degraded=degraded
+    )
 
 
-def serving(
+def decision_for_version(
     author: str,
     served: ServedVersion,
     *,
@@ -54,21 +58,21 @@ def serving(
         route=route,
         propensity=propensity,
         degraded=degraded,
-        prose=served.prose,
+        prose_release=served.prose,
         is_tuned=served.kind == "tuned",
         is_elsewhere=served.is_elsewhere,
         provider=served.provider,
     )
 
 
-def served_by(policy: AuthorPolicy | None, arm: str) -> ServedVersion | None:
+def served_version(policy: AuthorPolicy | None, arm: str) -> ServedVersion | None:
     """Return the version of an arm, or None if the base model answers for it."""
     if policy is None or arm == BASE:
         return None
     return policy.stable if arm == "stable" else policy.canary
 
 
-def paid(
+def paid_decision(
     route: str,
     *,
     propensity: float = 1.0,
@@ -81,18 +85,18 @@ def paid(
         prose: prose release of the version that it replaces, or None.
     """
     release = prose or ProseRelease()
-    return RouteDecision(PAID, PAID, "", "", route, propensity, degraded, prose=release)
+    return RouteDecision(PAID, PAID, "", "", route, propensity, degraded, prose_release=release)
 
 
-def may_pay(snapshot: Snapshot, author: str) -> bool:
+def allows_paid(snapshot: Snapshot, author: str) -> bool:
     """Return whether the paid model may answer for an author without being named."""
     known = snapshot.authors.get(author)
     return snapshot.has_paid_route and known is not None and known.paid
 
 
-def not_ready(chat_request: ChatRequest, server_key: str) -> Refused:
+def not_ready_refusal(chat_request: ChatRequest, server_key: str) -> RefusedError:
     """Return the refusal of a request for which no server is ready."""
-    return Refused(
+    return RefusedError(
         503,
         "no_server_ready",
         tried=f"answer with {chat_request.model}",

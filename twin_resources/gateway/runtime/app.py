@@ -12,7 +12,7 @@ from typing import cast
 
 from twin_resources.gateway.api.routes import Application, RouteAllowlist
 from twin_resources.gateway.config.proxy_config import proxy_environment, write_proxy_config
-from twin_resources.gateway.runtime.gc_schedule import uncollected
+from twin_resources.gateway.runtime.gc_schedule import collection_disabled
 from twin_resources.gateway.runtime.log_redaction import remove_exception_text
 from twin_resources.observability.langfuse.connection import trace_store
 from twin_resources.settings import load_secrets, load_settings
@@ -29,10 +29,10 @@ def application() -> RouteAllowlist:
     config = write_proxy_config(settings)
     os.environ.update(proxy_environment(config, secrets, trace_store(settings, secrets)))
 
-    with uncollected():
+    with collection_disabled():
         from litellm.proxy.proxy_server import app
 
-        from twin_resources.gateway.api.key_terms import key_terms_middleware
+        from twin_resources.gateway.api.key_terms import key_limits_middleware
         from twin_resources.gateway.api.preparation import PreparationMiddleware
         from twin_resources.gateway.runtime import process
 
@@ -41,18 +41,18 @@ def application() -> RouteAllowlist:
         cast(Application, app),
         process.keyring,
         process.plugin.prepare,
-        process.trace_logger.log_fixed,
+        process.trace_logger.log_fixed_answer,
         process.trace_logger.log_opening,
     )
     return RouteAllowlist(
-        proxy=key_terms_middleware(preparation, settings, process.keyring),
+        proxy=key_limits_middleware(preparation, settings, process.keyring),
         keyring=process.keyring,
-        live=process.live,
-        background=process.background_tasks,
+        live_config=process.live_config,
+        background_tasks=process.background_tasks,
         feedback=process.feedback,
         prices=process.prices,
         origins=process.origins,
         admission=process.admission,
         responses=process.responses,
-        follows=process.follows,
+        follower_status=process.follower_status,
     )

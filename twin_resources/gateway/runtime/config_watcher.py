@@ -23,16 +23,16 @@ from typing import Any, Protocol
 from twin_resources.atomic_writes import replace_file
 from twin_resources.gateway.config.live_config import POLL_SECONDS
 from twin_resources.gateway.costs.cost import Throughput
-from twin_resources.gateway.front_desk.message_vectors import vector_of
+from twin_resources.gateway.front_desk.message_vectors import embed_message
 from twin_resources.gateway.routing.snapshot import Server
-from twin_resources.gateway.runtime.gc_schedule import YOUNG_SECONDS, GcScheduler
+from twin_resources.gateway.runtime.gc_schedule import YOUNG_COLLECTION_SECONDS, GcScheduler
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.registry.route_names import PAID
 
-LEAVING_S = 120.0
+REMOVAL_DELAY_S = 120.0
 THROUGHPUT_SECONDS = 10.0
 TOKENIZERS_SECONDS = 10.0  # a new base model may have been prepared
-WARM_UP_S = 60.0
+WARM_UP_TIMEOUT_S = 60.0
 
 
 class Router(Protocol):
@@ -53,24 +53,24 @@ class RouterServers:
 
     router: Router
     clock: Callable[[], float] = time.monotonic
-    _known: dict[str, Server] = field(default_factory=dict[str, Server])
-    _leaving: dict[str, float] = field(default_factory=dict[str, float])
+    _deployed: dict[str, Server] = field(default_factory=dict[str, Server])
+    _removal_started: dict[str, float] = field(default_factory=dict[str, float])
 
-    def follow(self, servers: Mapping[str, Server]) -> None:
-        """Add and replace deployments, then remove those that left `LEAVING_S` ago."""
+    def update(self, servers: Mapping[str, Server]) -> None:
+        """Add and replace deployments, then remove those that left `REMOVAL_DELAY_S` ago."""
         for name, server in servers.items():
-            self._leaving.pop(name, None)
-            if self._known.get(name) != server:
-                self.router.upsert_deployment(deployment_of(name, server))
-                self._known[name] = server
+            self._removal_started.pop(name, None)
+            if self._deployed.get(name) != server:
+                self.router.upsert_deployment(build_deployment(name, server))
+                self._deployed[name] = server
         now = self.clock()
-        for name in set(self._known) - set(servers):
-            if now - self._leaving.setdefault(name, now) >= LEAVING_S:
+        for name in set(self._deployed) - set(servers):
+            if now - self._removal_started.setdefault(name, now) >= REMOVAL_DELAY_S:
                 self.router.delete_deployment(name)
-                del self._known[name], self._leaving[name]
+                del self._deployed[name], self._removal_started[name]
 
 
-def deployment_of(name: str, server: Server) -> Any:
+def build_deployment(name: str, server: Server) -> Any:
     """Return the deployment of one model server; its prices are 0, because `cost.py` computes cost.
 
     The prices are in `ModelInfo`. In `LiteLLM_Params`, each request would add them to LiteLLM's
@@ -102,26 +102,26 @@ class BackgroundTasks:
     """The background tasks of one gateway process.
 
     Attributes:
-        path: the request path, whose snapshot and trace problem are kept current.
+        request_path: the request path, whose snapshot and trace problem are kept current.
         trace_problem: returns the reason that answers leave no trace now, or an empty string.
         find_router: returns LiteLLM's router after the proxy has started.
         paid_model: LiteLLM name of the paid model, or empty.
         throughput_path: file for the measured tokens per second, which `routing_policy` reads.
         flush: writes waiting spans and settlements when the server ends.
-        drop_forgotten: deletes stored answers that were erased or are too old.
-        follow_stores: updates the home from the stores that hosts share; None if none is shared.
-        garbage: schedules garbage collection.
+        purge_responses: deletes stored answers that were erased or are too old.
+        sync_from_stores: updates the home from the stores that hosts share; None if none is shared.
+        gc_scheduler: schedules garbage collection.
     """
 
-    path: RequestPath
+    request_path: RequestPath
     trace_problem: Callable[[], str]
     find_router: Callable[[], Router]
     paid_model: str
     throughput_path: Path
     flush: Callable[[], None]
-    drop_forgotten: Callable[[], Coroutine[Any, Any, None]]
-    follow_stores: Callable[[], None] | None = None
-    garbage: GcScheduler = field(default_factory=GcScheduler)
+    purge_responses: Callable[[], Coroutine[Any, Any, None]]
+    sync_from_stores: Callable[[], None] | None = None
+    gc_scheduler: GcScheduler = field(default_factory=GcScheduler)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
     async def start(self) -> None:
@@ -130,34 +130,36 @@ class BackgroundTasks:
         if self.paid_model:
             router.upsert_deployment(paid_deployment(self.paid_model))
         servers = RouterServers(router)
-        if self.follow_stores is not None:
-            follow = self.follow_stores
-            self._every(POLL_SECONDS, lambda: asyncio.to_thread(follow))
-        self._follow_files(servers)
-        self._every(POLL_SECONDS, lambda: _now(self._follow_files, servers))
-        self._every(POLL_SECONDS, lambda: _now(self._watch_traces))
-        self._every(POLL_SECONDS, self.drop_forgotten)
-        self._every(THROUGHPUT_SECONDS, lambda: _now(self._write_throughput))
-        await asyncio.to_thread(self.path.follow_tokenizers)
-        self._every(TOKENIZERS_SECONDS, lambda: asyncio.to_thread(self.path.follow_tokenizers))
+        if self.sync_from_stores is not None:
+            follow = self.sync_from_stores
+            self._run_every(POLL_SECONDS, lambda: asyncio.to_thread(follow))
+        self._reload_files(servers)
+        self._run_every(POLL_SECONDS, lambda: _call(self._reload_files, servers))
+        self._run_every(POLL_SECONDS, lambda: _call(self._update_trace_problem))
+        self._run_every(POLL_SECONDS, self.purge_responses)
+        self._run_every(THROUGHPUT_SECONDS, lambda: _call(self._write_throughput))
+        await asyncio.to_thread(self.request_path.reload_tokenizers)
+        self._run_every(
+            TOKENIZERS_SECONDS, lambda: asyncio.to_thread(self.request_path.reload_tokenizers)
+        )
         await self._warm_up()
-        self.garbage.begin()
-        self._every(YOUNG_SECONDS, lambda: _now(self.garbage.collect))
+        self.gc_scheduler.begin()
+        self._run_every(YOUNG_COLLECTION_SECONDS, lambda: _call(self.gc_scheduler.collect))
 
     async def stop(self) -> None:
         """Stop the tasks and write waiting data; called when the server ends."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.garbage.end()
+        self.gc_scheduler.end()
         self._write_throughput()
         await asyncio.to_thread(self.flush)
 
-    def _follow_files(self, servers: RouterServers) -> None:
+    def _reload_files(self, servers: RouterServers) -> None:
         # No await between the two, so that no request sees a server that the router lacks.
-        changed = self.path.live.refresh()
-        current = self.path.live.current
-        servers.follow(current.servers)
+        changed = self.request_path.live_config.refresh()
+        current = self.request_path.live_config.current
+        servers.update(current.servers)
         if changed:
             ready = sorted(name for name, server in current.servers.items() if server.ready)
             notes = [*current.problems, *current.author_problems.values()]
@@ -167,25 +169,25 @@ class BackgroundTasks:
                 + "\n"
             )
 
-    def _watch_traces(self) -> None:
-        self.path.trace_problem = self.trace_problem()
+    def _update_trace_problem(self) -> None:
+        self.request_path.trace_problem = self.trace_problem()
 
     def _write_throughput(self) -> None:
-        self.path.read_meters()  # the meters of all processes, so any of them may write last
-        if self.path.meters:
-            write_throughput(self.throughput_path, self.path.meters)
+        self.request_path.read_meters()  # the meters of all processes, so any of them may write last
+        if self.request_path.meters:
+            write_throughput(self.throughput_path, self.request_path.meters)
 
     async def _warm_up(self) -> None:
         """Import and load the embedders, so that the first question does not wait a second."""
-        await asyncio.to_thread(vector_of, "warm up")
-        author = min(self.path.live.current.authors, default="nobody")
-        work = asyncio.to_thread(self.path.passages.warm_up, author)
+        await asyncio.to_thread(embed_message, "warm up")
+        author = min(self.request_path.live_config.current.authors, default="nobody")
+        work = asyncio.to_thread(self.request_path.passage_finder.warm_up, author)
         try:
-            await asyncio.wait_for(work, WARM_UP_S)
+            await asyncio.wait_for(work, WARM_UP_TIMEOUT_S)
         except Exception as error:  # noqa: BLE001 - the first question meets and reports it
             sys.stderr.write(f"warm-up of retrieval failed: {type(error).__name__}: {error}\n")
 
-    def _every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _run_every(self, seconds: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def run() -> None:
             while True:
                 try:
@@ -197,7 +199,7 @@ class BackgroundTasks:
         self._tasks.append(asyncio.create_task(run()))
 
 
-async def _now(work: Callable[..., object], *arguments: Any) -> None:
+async def _call(work: Callable[..., object], *arguments: Any) -> None:
     work(*arguments)
 
 

@@ -23,10 +23,10 @@ _MAX_CAUSES = 8
 def remove_exception_text(names: tuple[str, ...] = LOGGERS) -> None:
     """Reduce exceptions in the records of these loggers to their kind and place."""
     for name in names:
-        logging.getLogger(name).addFilter(_reduce)
+        logging.getLogger(name).addFilter(_redact_record)
 
 
-def _reduce(record: logging.LogRecord) -> bool:
+def _redact_record(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     arguments = record.args if isinstance(record.args, tuple) else ()
     error = error or next(

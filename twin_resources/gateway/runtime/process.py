@@ -14,9 +14,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from twin_resources.access.account import account_of
-from twin_resources.access.keys import keyring_of
-from twin_resources.access.paid_budget import PaidBudget, price_of
+from twin_resources.access.account import open_account
+from twin_resources.access.keys import open_keyring
+from twin_resources.access.paid_budget import PaidBudget, answer_price_usd
 from twin_resources.gateway.api.admission import Admission
 from twin_resources.gateway.api.authentication import authenticator
 from twin_resources.gateway.api.feedback import FeedbackService
@@ -26,12 +26,12 @@ from twin_resources.gateway.api.stream_aggregation import install_stream_transpo
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.cost import TokenPrices
 from twin_resources.gateway.costs.home_counts import COUNTS_VARIABLE, HomeCounts
-from twin_resources.gateway.found_passages import passages_of
+from twin_resources.gateway.found_passages import passage_finder_for
 from twin_resources.gateway.hooks.canary_watch import ACTOR, CanaryWatch
 from twin_resources.gateway.hooks.plugin import TwinPlugin
 from twin_resources.gateway.hooks.trace_logger import TraceLogger
 from twin_resources.gateway.hooks.trace_outbox import OutboxExporter
-from twin_resources.gateway.request.response_format import takes_response_format
+from twin_resources.gateway.request.response_format import supports_response_format
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.runtime.config_watcher import BackgroundTasks
 from twin_resources.gateway.stages.request_path import RequestPath
@@ -40,13 +40,13 @@ from twin_resources.observability.langfuse.outbox import (
     Outbox,
     outbox_path,
 )
-from twin_resources.registry.following import follower_of
+from twin_resources.registry.following import create_follower
 from twin_resources.settings import load_settings
 from twin_resources.storage.state.state import State
 
 
-def _is_ours(address: str) -> bool:
-    return any(address.startswith(server.url) for server in live.current.servers.values())
+def _is_own_server(address: str) -> bool:
+    return any(address.startswith(server.url) for server in live_config.current.servers.values())
 
 
 def _find_router() -> Any:
@@ -68,12 +68,12 @@ def _roll_back(author: str, version: int, reason: str) -> None:
 def _paid_budget() -> PaidBudget | None:
     if not settings.has_paid_route:
         return None
-    account = account_of(settings, State.open(settings.state_address))
+    account = open_account(settings, State.open(settings.state_address))
     return PaidBudget(account, model=settings.paid_model)
 
 
-def _language_of(author: str) -> str:
-    known = live.current.authors.get(author)
+def _author_language(author: str) -> str:
+    known = live_config.current.authors.get(author)
     return known.language if known else ""
 
 
@@ -89,47 +89,49 @@ def _paid_prices() -> tuple[float, float] | None:
     if budget is None:
         return None
     model, million = settings.paid_model, 1_000_000
-    prompt_usd = price_of(model, prompt_tokens=million, answer_tokens=0)
-    return prompt_usd, price_of(model, prompt_tokens=0, answer_tokens=million)
+    prompt_usd = answer_price_usd(model, prompt_tokens=million, answer_tokens=0)
+    return prompt_usd, answer_price_usd(model, prompt_tokens=0, answer_tokens=million)
 
 
-def follows() -> tuple[str, str]:
+def follower_status() -> tuple[str, str]:
     """Return why this home lags behind the state store, and a note for the operator."""
-    return (follower.behind, follower.note) if follower else ("", "")
+    return (follower.lag_reason, follower.problems) if follower else ("", "")
 
 
 settings = load_settings()
-follower = follower_of(settings)
+follower = create_follower(settings)
 outbox = Outbox(outbox_path(settings), checkpoint_pages=GATEWAY_CHECKPOINT_PAGES)
 exporter = OutboxExporter(outbox)
 feedback = FeedbackService(outbox)
-keyring = keyring_of(settings)
-live = LiveConfig(settings)
-install_stream_transport(_is_ours)
+keyring = open_keyring(settings)
+live_config = LiveConfig(settings)
+install_stream_transport(_is_own_server)
 budget = _paid_budget()
 counts_path = os.environ.get(COUNTS_VARIABLE)
 counts = HomeCounts(Path(counts_path) if counts_path else None)
-path = RequestPath(live, passages_of(settings), settings.self_hosted_usd_per_hour, counts=counts)
+request_path = RequestPath(
+    live_config, passage_finder_for(settings), settings.self_hosted_usd_per_hour, counts=counts
+)
 if budget is not None:
-    path.paid_problem = budget.problem
-    path.paid_model = settings.paid_model
-    path.paid_takes_json = takes_response_format(settings.paid_model)
-    path.router = QuestionRouter(settings.paid_model, budget.money)
-prices = TokenPrices(path.meters, settings.self_hosted_usd_per_hour, _paid_prices())
-origins = Origins.read(settings.allowed_origins)
+    request_path.paid_problem = budget.unavailable_reason
+    request_path.paid_model = settings.paid_model
+    request_path.paid_supports_json = supports_response_format(settings.paid_model)
+    request_path.router = QuestionRouter(settings.paid_model, budget.remaining_budget)
+prices = TokenPrices(request_path.meters, settings.self_hosted_usd_per_hour, _paid_prices())
+origins = Origins.parse(settings.allowed_origins)
 admission = Admission(settings.requests_per_key, settings.requests_per_server, counts)
-watch = CanaryWatch(live, _roll_back)
-plugin = TwinPlugin(path, budget, watch=watch, find_router=_find_router)
+watch = CanaryWatch(live_config, _roll_back)
+plugin = TwinPlugin(request_path, budget, watch=watch, find_router=_find_router)
 trace_logger = TraceLogger(plugin, exporter)
 authenticate = authenticator(keyring)
-responses = RecentResponses(lambda: State.open(settings.state_address), _language_of)
+responses = RecentResponses(lambda: State.open(settings.state_address), _author_language)
 background_tasks = BackgroundTasks(
-    path=path,
+    request_path=request_path,
     trace_problem=lambda: exporter.problem,
     find_router=_find_router,
     paid_model=settings.paid_model if settings.has_paid_route else "",
     throughput_path=settings.home / "gateway" / "throughput.json",
     flush=_flush,
-    drop_forgotten=lambda: responses.drop_forgotten(outbox),
-    follow_stores=follower.step if follower else None,
+    purge_responses=lambda: responses.purge_responses(outbox),
+    sync_from_stores=follower.poll_once if follower else None,
 )

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from twin_resources.access.refusals import Refused
-from twin_resources.authors.answer_forms import VOICE, AnswerForm, given_form
+from twin_resources.access.refusals import RefusedError
+from twin_resources.authors.answer_forms import VOICE, AnswerForm, resolve_form
 from twin_resources.gateway.exchange.exchange import AnswerParts, Exchange
 from twin_resources.gateway.front_desk import not_written_text, other_language_text
 from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.models.quotes.answer_text import (
     MAX_NEAREST,
-    Opening,
-    above_nearest,
-    quoting,
+    AnswerOpening,
+    render_nearest_posts,
+    render_quotes,
 )
 from twin_resources.registry.route_names import DRAFT, QUOTES
 
@@ -30,63 +30,67 @@ async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
     Raises:
         Refused: 503 if the posts cannot be read and the answer would need them.
     """
-    if exchange.fixed.text:
+    if exchange.fixed_text.text:
         return exchange
-    wanted, unreleased = wanted_form(exchange)
+    requested, unreleased = requested_form(exchange)
     notes = (*exchange.notes, *([unreleased] if unreleased else []))
-    if wanted == VOICE:
+    if requested == VOICE:
         return replace(exchange, notes=notes)
-    form, missing = _possible_form(exchange, wanted)
+    form, missing = _possible_form(exchange, requested)
     return replace(exchange, form=form, notes=(*notes, *([missing] if missing else [])))
 
 
-def wanted_form(exchange: Exchange) -> tuple[AnswerForm, str]:
+def requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:
     """Return the requested form, and a note if prose alone is requested but not released.
 
     A client that names a version gets its prose, and JSON has no place for a quotation.
     """
-    asked, author, chosen = exchange.asked, exchange.author, exchange.chosen
-    if asked.names_version or asked.response_format is not None:
+    chat_request, author, chosen = exchange.chat_request, exchange.author, exchange.decision
+    if chat_request.names_version or chat_request.response_format is not None:
         return VOICE, ""
-    if asked.alias == DRAFT:
+    if chat_request.alias == DRAFT:
         return "quote_and_voice", ""
-    form = given_form(author.answer, chosen.prose)
+    form = resolve_form(author.answer, chosen.prose_release)
     if author.answer != VOICE or form == VOICE or chosen.version == QUOTES:
         return form, ""
     how = f"; `twin release {chosen.version} --reason …` forces it" if chosen.checkpoint else ""
-    return form, f"{chosen.version} is not released for voice ({chosen.prose.why_not}){how}"
+    return form, f"{chosen.version} is not released for voice ({chosen.prose_release.why_not}){how}"
 
 
-def _possible_form(exchange: Exchange, wanted: AnswerForm) -> tuple[AnswerParts, str]:
+def _possible_form(exchange: Exchange, requested: AnswerForm) -> tuple[AnswerParts, str]:
     """Return the form that the passages allow, and why an expected quotation is missing."""
-    author, found = exchange.author, exchange.passages
-    quoted = found.quoted
+    author, found_passages = exchange.author, exchange.found_passages
+    quoted = found_passages.quote_result
     if quoted is None or quoted.reason:
         missing = f"nothing quoted: {quoted.reason}" if quoted else ""
-        if exchange.asked.alias == DRAFT:
+        if exchange.chat_request.alias == DRAFT:
             return AnswerParts(), missing
-        if found.missing:
-            raise Refused(
+        if found_passages.missing_reason:
+            raise RefusedError(
                 503,
                 "posts_unreadable",
                 tried="quote the author's posts",
-                found=found.missing,
+                found=found_passages.missing_reason,
                 next_step="ask again in some seconds; `twin status` and the gateway's log say why",
             )
-        nothing = Opening(f"No post of {author.name} can be quoted now.")
+        nothing = AnswerOpening(f"No post of {author.name} can be quoted now.")
         return AnswerParts("quote", nothing), missing
     quotes = quoted.quotes
-    other = other_language_text(
-        exchange.asked.question,
+    language_note = other_language_text(
+        exchange.chat_request.question,
         author,
         languages=quoted.languages,
-        known=quoted.known_languages,
+        known_languages=quoted.known_languages,
     )
-    if other or not quotes:
-        near = found.nearest[:MAX_NEAREST]
-        text = other or not_written_text(exchange.asked.question, author, nearest=bool(near))
-        nothing = above_nearest(text, near)
-        return AnswerParts("not_written_about", nothing, nearest=near, cited=near), ""
+    if language_note or not quotes:
+        near = found_passages.nearest[:MAX_NEAREST]
+        text = language_note or not_written_text(
+            exchange.chat_request.question, author, nearest=bool(near)
+        )
+        nothing = render_nearest_posts(text, near)
+        return AnswerParts("not_written_about", nothing, nearest=near, cited_passages=near), ""
     posts = {quote.document_id for quote in quotes}
-    cited = tuple(passage for passage in found.nearest if passage.document_id in posts)
-    return AnswerParts(wanted, quoting(quotes, before_prose=False), quotes, cited=cited), ""
+    cited = tuple(passage for passage in found_passages.nearest if passage.document_id in posts)
+    return AnswerParts(
+        requested, render_quotes(quotes, before_prose=False), quotes, cited_passages=cited
+    ), ""

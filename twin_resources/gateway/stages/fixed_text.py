@@ -12,20 +12,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from twin_resources.access.refusals import Refused
+from twin_resources.access.refusals import RefusedError
 from twin_resources.authors import Author
 from twin_resources.authors.front_desk_settings import DeskKind
 from twin_resources.gateway.exchange.exchange import Exchange, FixedText
 from twin_resources.gateway.exchange.guardrails import GuardedInput, guard_input, guard_passages
-from twin_resources.gateway.front_desk import answer_of, kind_of
-from twin_resources.gateway.guards.guard_record import records
+from twin_resources.gateway.front_desk import desk_answer, classify_message
+from twin_resources.gateway.guards.guard_record import summarize_findings
 from twin_resources.gateway.request.housekeeping import (
     HOUSEKEEPING,
     ProgramAnswer,
     housekeeping_answer,
 )
 from twin_resources.gateway.request.request_body import ChatRequest
-from twin_resources.gateway.request.response_format import JSON_OBJECT, document_of
+from twin_resources.gateway.request.response_format import JSON_OBJECT, build_document
 from twin_resources.gateway.stages.services import RequestServices
 
 
@@ -38,35 +38,37 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
         Refused: 400 if the client's JSON schema has no place for the text.
     """
     author = exchange.author
-    if program := housekeeping_answer(exchange.asked):
-        text = _in_programs_form(program, exchange.asked)
+    if program := housekeeping_answer(exchange.chat_request):
+        text = _format_program_answer(program, exchange.chat_request)
         return replace(exchange, fixed=FixedText(text, front_desk=HOUSEKEEPING))
-    guarded, kind = await asyncio.to_thread(_recognized, exchange.asked, author)
-    if kind == "danger" or (kind and not guarded.withheld):
+    guarded, kind = await asyncio.to_thread(_recognize, exchange.chat_request, author)
+    if kind == "danger" or (kind and not guarded.guard_refusal):
         fixed = FixedText(await _front_desk_answer(kind, exchange, services), front_desk=kind)
     else:
-        fixed = FixedText(guarded.withheld, withheld=guarded.withheld)
-    found = records("input", guarded.findings)
-    if fixed.text and exchange.asked.response_format is not None:
-        fixed = replace(fixed, text=_document(fixed.text, exchange.asked.response_format))
-    return replace(exchange, asked=guarded.asked, fixed=fixed, guarded=found)
+        fixed = FixedText(guarded.guard_refusal, guard_refusal=guarded.guard_refusal)
+    found = summarize_findings("input", guarded.findings)
+    if fixed.text and exchange.chat_request.response_format is not None:
+        fixed = replace(
+            fixed, text=_schema_document(fixed.text, exchange.chat_request.response_format)
+        )
+    return replace(exchange, asked=guarded.chat_request, fixed=fixed, guarded=found)
 
 
-def _in_programs_form(program: ProgramAnswer, asked: ChatRequest) -> str:
+def _format_program_answer(program: ProgramAnswer, chat_request: ChatRequest) -> str:
     """Return a program's answer in its `response_format`; a list becomes the smallest document."""
-    form = asked.response_format
+    form = chat_request.response_format
     if form is None:
         return program.text
     if form["type"] == JSON_OBJECT:
         return program.document
-    return _document(program.value if isinstance(program.value, str) else "", form)
+    return _schema_document(program.value if isinstance(program.value, str) else "", form)
 
 
-def _document(text: str, form: Mapping[str, Any]) -> str:
+def _schema_document(text: str, form: Mapping[str, Any]) -> str:
     """Return the text as JSON in the client's format, so that its parser accepts it."""
-    if document := document_of(text, form):
+    if document := build_document(text, form):
         return document
-    raise Refused(
+    raise RefusedError(
         400,
         "question_refused",
         tried="answer in the schema of the request",
@@ -77,23 +79,25 @@ def _document(text: str, form: Mapping[str, Any]) -> str:
 
 
 async def _front_desk_answer(kind: DeskKind, exchange: Exchange, services: RequestServices) -> str:
-    author, asked = exchange.author, exchange.asked
+    author, chat_request = exchange.author, exchange.chat_request
     titles: list[str] = []
     if kind == "ability" and author.front_desk.text(kind) is None:
-        found = await services.passages.find(
-            author.slug, asked.searches, token_budget=author.context_tokens
+        found = await services.passage_finder.find(
+            author.slug, chat_request.search_texts, token_budget=author.context_tokens
         )
         titles = [post.title for post in guard_passages(found, author)[0].nearest]
-    return answer_of(kind, author, asked.question, titles=titles)
+    return desk_answer(kind, author, chat_request.question, titles=titles)
 
 
-def _recognized(asked: ChatRequest, author: Author) -> tuple[GuardedInput, DeskKind | Literal[""]]:
+def _recognize(
+    chat_request: ChatRequest, author: Author
+) -> tuple[GuardedInput, DeskKind | Literal[""]]:
     """Return the findings of guards and front desk. Runs off the event loop: a vector takes 25
     CPU-ms."""
-    return guard_input(asked, author), _kind_of(asked, author)
+    return guard_input(chat_request, author), _message_kind(chat_request, author)
 
 
-def _kind_of(chat_request: ChatRequest, author: Author) -> DeskKind | Literal[""]:
+def _message_kind(chat_request: ChatRequest, author: Author) -> DeskKind | Literal[""]:
     """Return the kind of message that the front desk answers, or empty if the posts answer.
 
     A request for a version or for JSON comes from a program (a judge or a teacher) with texts of
@@ -103,7 +107,7 @@ def _kind_of(chat_request: ChatRequest, author: Author) -> DeskKind | Literal[""
     if chat_request.names_version or chat_request.response_format is not None:
         return ""
     before = [turn["content"] for turn in chat_request.history if turn["role"] == "user"]
-    kind = kind_of(chat_request.question, before)
+    kind = classify_message(chat_request.question, before)
     if kind == "ordinary" or author.front_desk.text(kind) == "":
         return ""
-    return "" if kind != "danger" and (chat_request.alias or chat_request.batch) else kind
+    return "" if kind != "danger" and (chat_request.alias or chat_request.is_batch) else kind

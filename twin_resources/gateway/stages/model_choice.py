@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from twin_resources.authors.answer_forms import NO_VERSION, ProseRelease
+from twin_resources.authors.answer_forms import NO_VERSION_REASON, ProseRelease
 from twin_resources.gateway.exchange.exchange import Exchange
-from twin_resources.gateway.request.response_format import not_taken
+from twin_resources.gateway.request.response_format import unsupported_format_refusal
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest, ScoredQuestion
-from twin_resources.gateway.routing.rules import choose
+from twin_resources.gateway.routing.rules import choose_version
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES, Template
@@ -27,12 +27,12 @@ async def choose_model(exchange: Exchange, services: RequestServices) -> Exchang
     Raises:
         Refused: see `rules.choose`; 400 if the client named the paid model, which supports no JSON.
     """
-    asked = exchange.asked
-    unfit = asked.response_format is not None and not services.paid_takes_json
+    asked = exchange.chat_request
+    unfit = asked.response_format is not None and not services.paid_supports_json
     if unfit and asked.alias == PAID:
-        raise not_taken(asked.model)
-    unpaid = exchange.unpaid or ("no JSON from the paid model" if unfit else None)
-    return await _chosen(replace(exchange, unpaid=unpaid), services)
+        raise unsupported_format_refusal(asked.model)
+    unpaid = exchange.paid_problem or ("no JSON from the paid model" if unfit else None)
+    return await _apply_rules(replace(exchange, unpaid=unpaid), services)
 
 
 async def score_models(exchange: Exchange, services: RequestServices) -> Exchange:
@@ -40,57 +40,70 @@ async def score_models(exchange: Exchange, services: RequestServices) -> Exchang
     if exchange.is_answered:
         return exchange
     scored = await services.router.score(
-        exchange.snapshot, exchange.asked, exchange.chosen, found_passages=exchange.passages
+        exchange.snapshot,
+        exchange.chat_request,
+        exchange.decision,
+        found_passages=exchange.found_passages,
     )
     if scored is None:
         return exchange
-    prose = exchange.chosen.prose  # the form of the answer is already set
-    exchange = await _chosen(exchange, services, scored)
-    return replace(exchange, chosen=replace(exchange.chosen, prose=prose))
+    prose = exchange.decision.prose_release  # the form of the answer is already set
+    exchange = await _apply_rules(exchange, services, scored)
+    return replace(exchange, chosen=replace(exchange.decision, prose=prose))
 
 
-async def _chosen(
-    exchange: Exchange, services: RequestServices, scored: ScoredQuestion | None = None
+async def _apply_rules(
+    exchange: Exchange, services: RequestServices, scored_question: ScoredQuestion | None = None
 ) -> Exchange:
     """Choose the version, and check whether the paid model may be asked.
 
     The check runs only where the paid model would answer without being named.
     """
-    request = RouteRequest(exchange.asked, exchange.key, exchange.day, exchange.unpaid, scored)
-    chosen = choose(request, exchange.snapshot)
-    unpaid = exchange.unpaid
-    if chosen.server_key == PAID and not exchange.asked.names_version and unpaid is None:
-        unpaid = await asyncio.to_thread(services.paid_problem, exchange.key, exchange.asked.author)
-        if unpaid:
-            chosen = choose(replace(request, paid_problem=unpaid), exchange.snapshot)
-    chosen, template = with_template(exchange.snapshot, chosen)
-    return replace(exchange, unpaid=unpaid, chosen=chosen, template=template)
+    request = RouteRequest(
+        exchange.chat_request, exchange.key, exchange.day, exchange.paid_problem, scored_question
+    )
+    decision = choose_version(request, exchange.snapshot)
+    paid_problem = exchange.paid_problem
+    if (
+        decision.server_key == PAID
+        and not exchange.chat_request.names_version
+        and paid_problem is None
+    ):
+        paid_problem = await asyncio.to_thread(
+            services.paid_problem, exchange.key, exchange.chat_request.author
+        )
+        if paid_problem:
+            decision = choose_version(
+                replace(request, paid_problem=paid_problem), exchange.snapshot
+            )
+    decision, template = resolve_template(exchange.snapshot, decision)
+    return replace(exchange, unpaid=paid_problem, chosen=decision, template=template)
 
 
-def with_template(snapshot: Snapshot, chosen: RouteDecision) -> tuple[RouteDecision, Template]:
+def resolve_template(snapshot: Snapshot, decision: RouteDecision) -> tuple[RouteDecision, Template]:
     """Return the choice with its engine, and the template that the version names.
 
     If that template is unknown here, the base model replaces the version.
     """
-    chosen = replace(chosen, engine=snapshot.engine_of(chosen.server_key))
-    if not chosen.template:
-        return chosen, DEFAULT_TEMPLATE
-    known = TEMPLATES.get(chosen.template)
+    decision = replace(decision, engine=snapshot.engine_for(decision.server_key))
+    if not decision.template:
+        return decision, DEFAULT_TEMPLATE
+    known = TEMPLATES.get(decision.template)
     if known is not None:
-        return chosen, known
-    note = f"template {chosen.template} of {chosen.version} unknown here"
+        return decision, known
+    note = f"template {decision.template} of {decision.version} unknown here"
     if not snapshot.is_ready(BASE):
         note = f"{note}: the default one is used"
-        return replace(chosen, degraded=(*chosen.degraded, note)), DEFAULT_TEMPLATE
+        return replace(decision, degraded=(*decision.degraded, note)), DEFAULT_TEMPLATE
     base = replace(
-        chosen,
+        decision,
         server_key=BASE,
         version=BASE,
         checkpoint="",
         template="",
-        degraded=(*chosen.degraded, f"{note}: answered by base"),
-        engine=snapshot.engine_of(BASE),
-        prose=ProseRelease(NO_VERSION),
+        degraded=(*decision.degraded, f"{note}: answered by base"),
+        engine=snapshot.engine_for(BASE),
+        prose=ProseRelease(NO_VERSION_REASON),
         is_tuned=False,
         is_elsewhere=False,
         provider="",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from twin_resources.authors.consent import consented_on
+from twin_resources.authors.consent import consent_date
 from twin_resources.gateway.exchange.exchange import Exchange
 from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.privacy import redact
@@ -24,29 +24,36 @@ async def redact_outbound(exchange: Exchange, _: RequestServices) -> Exchange:
 
     A request to a model on this machine is not changed.
     """
-    chosen = exchange.chosen
+    chosen = exchange.decision
     if exchange.is_answered or not (chosen.server_key == PAID or chosen.provider):
         return exchange
 
     def clean(text: str) -> str:
         return redact(text, region=exchange.author.language).text
 
-    asked, found, notes = exchange.asked, exchange.passages, exchange.notes
-    turns = tuple(
-        {"role": turn["role"], "content": clean(turn["content"])} for turn in asked.history
+    chat_request, found_passages, notes = (
+        exchange.chat_request,
+        exchange.found_passages,
+        exchange.notes,
     )
-    if consented_on(exchange.author) is None and found.passages:
-        found, notes = replace(found, passages=()), (*notes, NO_CONSENT)
-    saw = ["question"]
-    saw += [f"{len(turns)} earlier turns"] if turns else []
-    saw += [f"{len(found.passages)} passages"] if found.passages else []
+    turns = tuple(
+        {"role": turn["role"], "content": clean(turn["content"])} for turn in chat_request.history
+    )
+    if consent_date(exchange.author) is None and found_passages.passages:
+        found_passages, notes = replace(found_passages, passages=()), (*notes, NO_CONSENT)
+    shared_parts = ["question"]
+    shared_parts += [f"{len(turns)} earlier turns"] if turns else []
+    shared_parts += [f"{len(found_passages.passages)} passages"] if found_passages.passages else []
     return replace(
         exchange,
         asked=replace(
-            asked, question=clean(asked.question), system=clean(asked.system), history=turns
+            chat_request,
+            question=clean(chat_request.question),
+            system=clean(chat_request.system),
+            history=turns,
         ),
-        passages=found,
-        before=(asked, exchange.passages),
-        provider_saw=", ".join(saw),
+        passages=found_passages,
+        before=(chat_request, exchange.found_passages),
+        provider_saw=", ".join(shared_parts),
         notes=notes,
     )

@@ -16,15 +16,15 @@ from twin_resources.gateway.exchange.exchange import Exchange, Fallback
 from twin_resources.gateway.request.prompt_length import (
     DEFAULT_CONTEXT_TOKENS,
     PAID_CONTEXT_TOKENS,
-    counter_of,
-    fitting_history,
+    token_counter,
+    fit_history,
 )
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
-from twin_resources.gateway.routing.rules import fallback_of
-from twin_resources.gateway.stages.model_choice import with_template
+from twin_resources.gateway.routing.rules import choose_fallback
+from twin_resources.gateway.stages.model_choice import resolve_template
 from twin_resources.gateway.stages.services import RequestServices
-from twin_resources.models.quotes.answer_text import prose_of
+from twin_resources.models.quotes.answer_text import extract_prose
 from twin_resources.prompt.templates import Template, render
 from twin_resources.registry.route_names import DRAFT, PAID
 
@@ -35,18 +35,18 @@ MAX_NOTE_CHARACTERS = 1000
 
 async def render_prompt(exchange: Exchange, services: RequestServices) -> Exchange:
     """Render the prompt with as many earlier turns as the model can read."""
-    asked, author = exchange.asked, exchange.author
+    asked, author = exchange.chat_request, exchange.author
     note, cut = _system_note(asked, author)
     ignored = (SYSTEM_MESSAGES,) if asked.system and not note else ()
     sampling = _sampling(asked, author)
-    history, left_out = _fitting_history(exchange, services, sampling)
+    history, left_out = _fit_history(exchange, services, sampling)
     notes = [cut] if cut else []
     if left_out and not exchange.is_answered:
         notes.append(f"{left_out} earlier turns left out")
     return replace(
         exchange,
         sampling=sampling,
-        ignored=(*exchange.ignored, *ignored),
+        ignored=(*exchange.ignored_parameters, *ignored),
         notes=(*exchange.notes, *notes),
         history=history,
         messages=_render(exchange, services, exchange.template, history),
@@ -55,22 +55,22 @@ async def render_prompt(exchange: Exchange, services: RequestServices) -> Exchan
 
 async def prepare_fallback(exchange: Exchange, services: RequestServices) -> Exchange:
     """Render the prompt of the version that answers if the chosen one fails."""
-    chosen, author = exchange.chosen, exchange.author
+    chosen, author = exchange.decision, exchange.author
     if exchange.is_answered:
         return exchange
-    stable = fallback_of(exchange.snapshot, author.slug, chosen)
-    if stable is None or (stable.prose.why_not and not chosen.prose.why_not):
+    stable = choose_fallback(exchange.snapshot, author.slug, chosen)
+    if stable is None or (stable.prose_release.why_not and not chosen.prose_release.why_not):
         return exchange  # its prose is not released, unlike that of the chosen version
-    stable, template = with_template(exchange.snapshot, stable)
+    stable, template = resolve_template(exchange.snapshot, stable)
     meter = services.meter(stable.server_key)
-    asked, found = exchange.before or (exchange.asked, exchange.passages)
+    asked, found = exchange.unredacted or (exchange.chat_request, exchange.found_passages)
     unredacted = replace(exchange, asked=asked, passages=found)
     messages = _render(unredacted, services, template, exchange.history)
-    fallback = Fallback(counted_as_draft(stable, asked), template.hash, messages, meter)
+    fallback = Fallback(decision_for_statistics(stable, asked), template.hash, messages, meter)
     return replace(exchange, fallback=fallback)
 
 
-def counted_as_draft(chosen: RouteDecision, chat_request: ChatRequest) -> RouteDecision:
+def decision_for_statistics(chosen: RouteDecision, chat_request: ChatRequest) -> RouteDecision:
     """Return the choice for the statistics; a draft is not counted for the policy."""
     if chat_request.alias != DRAFT:
         return chosen
@@ -87,38 +87,38 @@ def _render(
     return render(
         template,
         author_name=author.name,
-        question=exchange.asked.question,
-        passages=exchange.passages.passages,
+        question=exchange.chat_request.question,
+        passages=exchange.found_passages.passages,
         history=history,
-        note=_system_note(exchange.asked, author)[0],
-        marks=services.marks,
+        note=_system_note(exchange.chat_request, author)[0],
+        marks=services.control_marks,
     )
 
 
-def _fitting_history(
+def _fit_history(
     exchange: Exchange, services: RequestServices, sampling: Mapping[str, Any]
 ) -> tuple[Sequence[Mapping[str, str]], int]:
     """Return the turns that fit beside the prompt, and the number of turns left out.
 
     An assistant's turn is reduced to its prose.
     """
-    if not exchange.asked.history:
+    if not exchange.chat_request.history:
         return (), 0
     turns = [
         turn
         if turn["role"] == "user"
-        else {"role": "assistant", "content": prose_of(turn["content"])}
-        for turn in exchange.asked.history
+        else {"role": "assistant", "content": extract_prose(turn["content"])}
+        for turn in exchange.chat_request.history
     ]
-    server_key = exchange.chosen.server_key
+    server_key = exchange.decision.server_key
     paid = server_key == PAID
-    budget = PAID_CONTEXT_TOKENS if paid else exchange.snapshot.context_of(server_key)
-    return fitting_history(
+    budget = PAID_CONTEXT_TOKENS if paid else exchange.snapshot.context_tokens(server_key)
+    return fit_history(
         [turn for turn in turns if turn["content"]],
         prompt=_render(exchange, services, exchange.template, ()),
         context_tokens=budget or services.base_context or DEFAULT_CONTEXT_TOKENS,
         answer_tokens=sampling["max_tokens"],
-        count=counter_of("" if paid else services.base_folder),
+        count_tokens=token_counter("" if paid else services.base_folder),
     )
 
 

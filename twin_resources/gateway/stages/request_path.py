@@ -23,7 +23,7 @@ from twin_resources.gateway.exchange.supported_prose import (
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.stages import STAGES
-from twin_resources.gateway.stages.prompt import counted_as_draft
+from twin_resources.gateway.stages.prompt import decision_for_statistics
 from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.gateway.stages.stage import run_stages
 from twin_resources.registry.route_names import DRAFT, FRONT_DESK, QUOTES
@@ -34,75 +34,84 @@ class RequestPath(RequestServices):
     """Prepares questions."""
 
     async def prepare(
-        self, chat_request: ChatRequest, key: Key, *, today: date | None = None, unpaid: str = ""
+        self,
+        chat_request: ChatRequest,
+        key: Key,
+        *,
+        today: date | None = None,
+        paid_problem: str = "",
     ) -> RequestRecord:
         """Choose the model, retrieve and render; return the record of a request ready to be sent.
 
         Args:
-            unpaid: why the paid model cannot be asked, if that became known after it was chosen.
+            paid_problem: why the paid model cannot be asked, if that became known after it was chosen.
 
         Raises:
             Refused: see the stages.
         """
         exchange = Exchange(
-            asked=chat_request,
+            chat_request=chat_request,
             key=key.for_reader(chat_request.user),
-            snapshot=self.live.current,
+            snapshot=self.live_config.current,
             day=today or datetime.now(UTC).date(),
-            unpaid=unpaid or None,
-            ignored=("user",) if chat_request.user and key.role != "site" else (),
+            paid_problem=paid_problem or None,
+            ignored_parameters=("user",) if chat_request.user and key.role != "site" else (),
         )
         exchange, stage_log = await run_stages(exchange, self, STAGES)
         return self._record(exchange, stage_log)
 
     def _record(self, exchange: Exchange, stage_log: str) -> RequestRecord:
         """Create the initial record of the answer."""
-        chosen = exchange.chosen
+        chosen = exchange.decision
         notes = (
-            *exchange.snapshot.problems_of(exchange.asked.author),
+            *exchange.snapshot.problems_for(exchange.chat_request.author),
             *chosen.degraded,
             *exchange.notes,
             self.trace_problem,
         )
-        answering = RequestRecord(
+        record = RequestRecord(
             exchange=exchange,
             cost=AnswerCost(
-                self.usd_per_hour, None if exchange.is_answered else self.meter_of(chosen)
+                self.usd_per_hour, None if exchange.is_answered else self.meter_for_decision(chosen)
             ),
-            chosen=replace(_counted(exchange), why=None),
-            answer=exchange.form.answer,
+            decision=replace(_statistics_decision(exchange), why=None),
+            answer_form=exchange.answer_parts.form,
             degraded=tuple(note for note in notes if note),
-            guarded=exchange.guarded,
-            provider=(chosen.provider or self.paid_model) if exchange.provider_saw else "",
+            guard_records=exchange.guard_records,
+            provider=(chosen.provider or self.paid_model) if exchange.provider_parts else "",
             trace_id=new_trace_id(),
-            stages=stage_log,
+            stage_log=stage_log,
         )
-        answering.prose = self._prose_note(answering)
-        return answering
+        record.prose_note = self._prose_note(record)
+        return record
 
-    def _prose_note(self, answering: RequestRecord) -> ProseNote:
+    def _prose_note(self, record: RequestRecord) -> ProseNote:
         """Return why prose is not shown, or the judge of its sentences."""
-        asked, release = answering.asked, answering.chosen.prose
-        if answering.fixed.withheld or answering.answer == "not_written_about":
+        asked, release = record.chat_request, record.decision.prose_release
+        if record.fixed_text.guard_refusal or record.answer_form == "not_written_about":
             return ProseNote()
-        if answering.answer == "quote":
-            if answering.author.answer == "quote":
+        if record.answer_form == "quote":
+            if record.author.answer == "quote":
                 return ProseNote()
-            return ProseNote(release.why_not or NO_QUOTATION, answering.draft_model)
+            return ProseNote(release.why_not or NO_QUOTATION, record.draft_model)
         if asked.alias or asked.response_format is not None:
             is_draft = asked.alias == DRAFT
-            return ProseNote(draft=release.why_not or (NOT_JUDGED if is_draft else ""))
-        cut = release.cut if answering.answer == "quote_and_voice" else None
-        judge = self.passages.sentence_judge(cut.judge) if cut else None
+            return ProseNote(draft_reason=release.why_not or (NOT_JUDGED if is_draft else ""))
+        cut = release.cut if record.answer_form == "quote_and_voice" else None
+        judge = self.passage_finder.sentence_judge(cut.judge) if cut else None
         if cut is None or judge is None:
             return ProseNote()
-        texts = [source.text for source in (*answering.sources, *answering.quotes)]
-        return ProseNote(judged=SupportedSentences(judge, cut.threshold, texts, self.passages.run))
+        texts = [source.text for source in (*record.sources, *record.quotes)]
+        return ProseNote(
+            supported_sentences=SupportedSentences(
+                judge, cut.threshold, texts, self.passage_finder.run_in_thread
+            )
+        )
 
 
-def _counted(exchange: Exchange) -> RouteDecision:
+def _statistics_decision(exchange: Exchange) -> RouteDecision:
     """Return the choice under the name that the statistics use."""
-    if not exchange.is_answered or exchange.fixed.withheld:
-        return counted_as_draft(exchange.chosen, exchange.asked)
-    name = FRONT_DESK if exchange.fixed.front_desk else QUOTES
-    return replace(exchange.chosen, version=name, checkpoint="", route=name, propensity=1.0)
+    if not exchange.is_answered or exchange.fixed_text.guard_refusal:
+        return decision_for_statistics(exchange.decision, exchange.chat_request)
+    name = FRONT_DESK if exchange.fixed_text.front_desk else QUOTES
+    return replace(exchange.decision, version=name, checkpoint="", route=name, propensity=1.0)

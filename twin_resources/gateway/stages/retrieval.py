@@ -13,8 +13,8 @@ from dataclasses import replace
 from twin_resources.authors.answer_forms import VOICE
 from twin_resources.gateway.exchange.exchange import Exchange
 from twin_resources.gateway.exchange.guardrails import guard_passages
-from twin_resources.gateway.guards.guard_record import records
-from twin_resources.gateway.stages.answer_form import wanted_form
+from twin_resources.gateway.guards.guard_record import summarize_findings
+from twin_resources.gateway.stages.answer_form import requested_form
 from twin_resources.gateway.stages.services import RequestServices
 
 
@@ -24,23 +24,23 @@ async def retrieve(exchange: Exchange, services: RequestServices) -> Exchange:
     Raises:
         Refused: 429 if the queue of questions is full.
     """
-    if exchange.fixed.text:
+    if exchange.fixed_text.text:
         return exchange
     author = exchange.author
-    wanted, _ = wanted_form(exchange)
-    found = await services.passages.find(
+    wanted, _ = requested_form(exchange)
+    found = await services.passage_finder.find(
         author.slug,
-        exchange.asked.searches,
+        exchange.chat_request.search_texts,
         token_budget=author.context_tokens,
         with_quotes=wanted != VOICE,
-        shown=exchange.asked.shown,
+        earlier_answers=exchange.chat_request.earlier_answers,
     )
-    searched = found.quoted is not None and not found.quoted.reason
+    searched = found.quote_result is not None and not found.quote_result.reason
     passages, findings = await asyncio.to_thread(guard_passages, found, author)
     return replace(
         exchange,
         passages=passages,
         searched=searched,
-        guarded=(*exchange.guarded, *records("passages", findings)),
-        notes=(*exchange.notes, *([passages.missing] if passages.missing else [])),
+        guarded=(*exchange.guard_records, *summarize_findings("passages", findings)),
+        notes=(*exchange.notes, *([passages.missing_reason] if passages.missing_reason else [])),
     )

@@ -15,11 +15,11 @@ from twin_resources.errors import TwinError
 from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.cost import Throughput, measured_servers
 from twin_resources.gateway.costs.home_counts import HomeCounts
-from twin_resources.gateway.found_passages import Passages
-from twin_resources.gateway.request.prompt_length import context_of, counter_of
+from twin_resources.gateway.found_passages import PassageFinder
+from twin_resources.gateway.request.prompt_length import context_length, token_counter
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.gateway.routing.question_routing import QuestionRouter
-from twin_resources.prompt.control_marks import FAMILIES, ControlMarks, marks_of_home
+from twin_resources.prompt.control_marks import COMMON_MARKS, ControlMarks, marks_for_home
 from twin_resources.registry.route_names import PAID
 from twin_resources.storage.weights.weights import load_base_model
 
@@ -29,48 +29,48 @@ class RequestServices:
     """Services that a gateway's requests share.
 
     Attributes:
-        live: the configuration files, reread when they change.
-        passages: retrieval.
+        live_config: the configuration files, reread when they change.
+        passage_finder: retrieval.
         usd_per_hour: price of the machine.
         paid_problem: returns why this key may not pay for an answer of this author now, or empty
             if it may. May block.
-        paid_takes_json: whether the paid model can be asked for a `response_format`.
+        paid_supports_json: whether the paid model can be asked for a `response_format`.
         paid_model: LiteLLM's name of the paid model, for the trace, or empty if there is none.
         trace_problem: why answers are not traced now, or empty; set in the background.
         meters: throughput by server key. counts: counters shared by all gateway processes.
         router: chooses between own and paid model if the author has a policy.
-        marks: control tokens of this home's models; set in the background.
+        control_marks: control tokens of this home's models; set in the background.
         base_folder: folder of the base model's tokenizer, or empty if it is not prepared here.
         base_context: context of the base model in tokens, or 0 if unknown. A server on another
             machine does not report its context; by default it is the model's own (vLLM).
     """
 
-    live: LiveConfig
-    passages: Passages
+    live_config: LiveConfig
+    passage_finder: PassageFinder
     usd_per_hour: float
     paid_problem: Callable[[Key, str], str] = lambda _key, _author: ""
-    paid_takes_json: bool = True
+    paid_supports_json: bool = True
     paid_model: str = ""
     trace_problem: str = ""
     meters: dict[str, Throughput] = field(default_factory=dict[str, Throughput])
     counts: HomeCounts = field(default_factory=HomeCounts)
     router: QuestionRouter = field(default_factory=QuestionRouter)
-    marks: ControlMarks = FAMILIES
+    control_marks: ControlMarks = COMMON_MARKS
     base_folder: str = ""
     base_context: int = 0
 
-    def follow_tokenizers(self) -> None:
+    def reload_tokenizers(self) -> None:
         """Read the tokenizers of this home. Reads files, so it must not run on the event loop."""
-        settings = self.live.settings
-        self.marks = marks_of_home(settings)
+        settings = self.live_config.settings
+        self.control_marks = marks_for_home(settings)
         try:
             self.base_folder = str(load_base_model(settings).folder)
         except TwinError:
             self.base_folder = ""  # a remote server answers, or nothing is prepared yet
-        self.base_context = context_of(self.base_folder)
-        counter_of(self.base_folder)  # loaded now, so that no question waits for it
+        self.base_context = context_length(self.base_folder)
+        token_counter(self.base_folder)  # loaded now, so that no question waits for it
 
-    def meter_of(self, chosen: RouteDecision) -> Throughput | None:
+    def meter_for_decision(self, chosen: RouteDecision) -> Throughput | None:
         """Return the meter of the machine that answers, or None if it is not one of ours."""
         if chosen.server_key == PAID or chosen.is_elsewhere:
             return None
@@ -85,4 +85,4 @@ class RequestServices:
     def read_meters(self) -> None:
         """Read the measurements of the gateway's other processes."""
         for server_key in measured_servers(self.counts):
-            self.meter(server_key).read()
+            self.meter(server_key).refresh()

@@ -14,7 +14,7 @@ from twin_resources.gateway.exchange.exchange import Exchange
 from twin_resources.gateway.stages.services import RequestServices
 
 Stage = Callable[[Exchange, RequestServices], Awaitable[Exchange]]
-"""One step of a request. It raises `Refused` to end the request."""
+"""One step of a request. It raises `RefusedError` to end the request."""
 
 
 async def run_stages(

@@ -10,7 +10,7 @@ import argparse
 import sys
 
 from twin_resources.errors import TwinError
-from twin_resources.models.embedder.preparation import prepare
+from twin_resources.models.embedder.preparation import prepare_embedder
 from twin_resources.settings import load_settings
 
 
@@ -26,7 +26,7 @@ def main() -> int:
         sys.stderr.flush()
 
     try:
-        prepare(load_settings(arguments.home), report=log)
+        prepare_embedder(load_settings(arguments.home), report=log)
     except TwinError as error:
         log(str(error))
         return 2

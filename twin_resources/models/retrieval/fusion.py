@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twin_resources.models.retrieval.naming import named_in
+from twin_resources.models.retrieval.naming import find_named_titles
 
 RANK_CONSTANT = 60  # of reciprocal rank fusion, as published
 # Ratio to the next post's best BM25 score. On readers' tuning questions to the bundled authors
@@ -27,7 +27,9 @@ STANDOUT_RATIO = 1.5
 Row = Mapping[str, Any]
 
 
-def fuse(question: str, near: Sequence[Row], worded: Sequence[Row]) -> list[tuple[Row, float]]:
+def fuse(
+    question: str, vector_rows: Sequence[Row], full_text_rows: Sequence[Row]
+) -> list[tuple[Row, float]]:
     """Rank the rows of both searches by their scores, best first; the nearer vector breaks ties.
 
     A passage scores 1 / (60 + rank) for its rank in vector search, for its full-text rank if its
@@ -36,33 +38,38 @@ def fuse(question: str, near: Sequence[Row], worded: Sequence[Row]) -> list[tupl
     a named post are first unless both searches rank them far down.
 
     Args:
-        near: rows of `nearest`, best first.
-        worded: rows of `by_words`, best first, each with its `_score`.
+        vector_rows: rows of `nearest`, best first.
+        full_text_rows: rows of `search_full_text`, best first, each with its `_score`.
     """
-    rows = {row["chunk_id"]: row for row in (*worded, *near)}
+    rows = {row["chunk_id"]: row for row in (*full_text_rows, *vector_rows)}
     scores = dict.fromkeys(rows, 0.0)
-    named = named_in(question, [row["title"] or "" for row in rows.values()])
-    for ranked in (near, worded if named else rows_of_standout_post(worded)):
+    title_ranks = find_named_titles(question, [row["title"] or "" for row in rows.values()])
+    for ranked in (
+        vector_rows,
+        full_text_rows if title_ranks else rows_of_standout_post(full_text_rows),
+    ):
         for rank, row in enumerate(ranked, start=1):
             scores[row["chunk_id"]] += 1.0 / (RANK_CONSTANT + rank)
     for chunk, row in rows.items():
-        if rank := named.get(row["title"] or ""):
+        if rank := title_ranks.get(row["title"] or ""):
             scores[chunk] += 1.0 / (RANK_CONSTANT + rank)
-    nearer = {row["chunk_id"]: rank for rank, row in enumerate(near)}
-    order = sorted(scores, key=lambda chunk: (-scores[chunk], nearer.get(chunk, len(near)), chunk))
+    vector_ranks = {row["chunk_id"]: rank for rank, row in enumerate(vector_rows)}
+    order = sorted(
+        scores, key=lambda chunk: (-scores[chunk], vector_ranks.get(chunk, len(vector_rows)), chunk)
+    )
     return [(rows[chunk], scores[chunk]) for chunk in order]
 
 
-def rows_of_standout_post(worded: Sequence[Row]) -> list[Row]:
+def rows_of_standout_post(full_text_rows: Sequence[Row]) -> list[Row]:
     """Return the rows of the post that scores well above every other, or [] if no post does.
 
     Args:
-        worded: full-text rows, best first, with `document_id` and `_score` (BM25, from 0).
+        full_text_rows: full-text rows, best first, with `document_id` and `_score` (BM25, from 0).
     """
-    if not worded:
+    if not full_text_rows:
         return []
-    post, best = worded[0]["document_id"], worded[0]["_score"]
-    other = next((row["_score"] for row in worded if row["document_id"] != post), 0.0)
-    if best < STANDOUT_RATIO * other:
+    post, best_score = full_text_rows[0]["document_id"], full_text_rows[0]["_score"]
+    next_score = next((row["_score"] for row in full_text_rows if row["document_id"] != post), 0.0)
+    if best_score < STANDOUT_RATIO * next_score:
         return []
-    return [row for row in worded if row["document_id"] == post]
+    return [row for row in full_text_rows if row["document_id"] == post]

@@ -14,18 +14,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.models.retrieval import vector_index
-from twin_resources.models.retrieval.retrieval import TABLE
-from twin_resources.models.retrieval.search import INDEXED
-from twin_resources.storage.tables.store import TableMissing, open_table
+from twin_resources.models.retrieval.retrieval import EMBEDDINGS_TABLE
+from twin_resources.models.retrieval.search import INDEXED_TEXT_COLUMN
+from twin_resources.storage.tables.store import TableNotFoundError, open_table
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 # `chunk_id` finds a passage, `document_id` its neighbours.
-BY_VALUE = ("chunk_id", "document_id")
+SCALAR_INDEX_COLUMNS = ("chunk_id", "document_id")
 
 # Languages with stems and stop words in Lance, by ISO 639-1.
-STEMMED = {
+STEMMER_LANGUAGES = {
     "ar": "Arabic",
     "da": "Danish",
     "nl": "Dutch",
@@ -50,7 +50,7 @@ STEMMED = {
 def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, ...]:
     """Create the missing indexes, and add the new rows to the existing ones.
 
-    Only `keep_vector_index` creates a vector index, on a schedule; this adds rows to it.
+    Only `maintain_vector_index` creates a vector index, on a schedule; this adds rows to it.
 
     Args:
         author: slug; the author's `embeddings` table has at least one row.
@@ -65,33 +65,37 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
         TableMissing: the author has no `embeddings`.
         LeaseBusy: another process held the table's lease for the whole wait.
     """
-    stemmed = STEMMED.get(language)
-    full_text = f"{INDEXED}_{language if stemmed else 'words'}"
-    with tables.lease(TABLE, author) as lease:
-        dataset = _open(tables, author)
+    stemmer_language = STEMMER_LANGUAGES.get(language)
+    full_text_index = f"{INDEXED_TEXT_COLUMN}_{language if stemmer_language else 'words'}"
+    with tables.lease(EMBEDDINGS_TABLE, author) as lease:
+        dataset = _open_dataset(tables, author)
         names = {index.name for index in dataset.describe_indices()}
-        lease.confirm()
-        if full_text not in names:
+        lease.renew()
+        if full_text_index not in names:
             options: dict[str, Any] = (
-                {"language": stemmed}
-                if stemmed
+                {"language": stemmer_language}
+                if stemmer_language
                 else {"base_tokenizer": "icu", "stem": False, "remove_stop_words": False}
             )
-            dataset.create_scalar_index(INDEXED, "INVERTED", name=full_text, **options)
+            dataset.create_scalar_index(
+                INDEXED_TEXT_COLUMN, "INVERTED", name=full_text_index, **options
+            )
             # Releases before 3 indexed the shown text, without its title.
-            for old in sorted(name for name in names if name.startswith((f"{INDEXED}_", "text_"))):
+            for old in sorted(
+                name for name in names if name.startswith((f"{INDEXED_TEXT_COLUMN}_", "text_"))
+            ):
                 dataset.drop_index(old)
-        for column in BY_VALUE:
+        for column in SCALAR_INDEX_COLUMNS:
             if column not in names:
                 dataset.create_scalar_index(column, "BTREE", name=column)
-        if names & {full_text, vector_index.VECTOR_INDEX, *BY_VALUE}:
-            lease.confirm()
+        if names & {full_text_index, vector_index.VECTOR_INDEX, *SCALAR_INDEX_COLUMNS}:
+            lease.renew()
             # The rows are a new segment; `tables.upkeep` merges segments when there are many.
             dataset.optimize.optimize_indices(num_indices_to_merge=0)
         return tuple(sorted({index.name for index in dataset.describe_indices()}))
 
 
-def keep_vector_index(tables: Tables, author: str) -> str:
+def maintain_vector_index(tables: Tables, author: str) -> str:
     """Create an author's vector index if the table is large, or rebuild it if the table outgrew it.
 
     Returns:
@@ -104,24 +108,26 @@ def keep_vector_index(tables: Tables, author: str) -> str:
     import lancedb
 
     options = dict(tables.storage_options or {}) or None
-    with tables.lease(TABLE, author) as lease:
-        dataset = _open(tables, author)
+    with tables.lease(EMBEDDINGS_TABLE, author) as lease:
+        dataset = _open_dataset(tables, author)
         existing = vector_index.read_index_state(dataset)
         plan = vector_index.plan_index(dataset.count_rows(), existing)
         if plan is None:
             return "left"
-        lease.confirm()
+        lease.renew()
         database = lancedb.connect(f"{tables.base_uri}/{author}", storage_options=options)
-        vector_index.create_index(database.open_table(TABLE), plan)
+        vector_index.create_index(database.open_table(EMBEDDINGS_TABLE), plan)
         return "rebuilt" if existing else "made"
 
 
-def _open(tables: Tables, author: str) -> Any:
-    table: Any = open_table(tables.uri(TABLE, author), storage_options=tables.storage_options)
+def _open_dataset(tables: Tables, author: str) -> Any:
+    table: Any = open_table(
+        tables.uri(EMBEDDINGS_TABLE, author), storage_options=tables.storage_options
+    )
     if table is None:
-        raise TableMissing(
+        raise TableNotFoundError(
             f"index the passages of {author}",
-            found=f"no table at {tables.uri(TABLE, author)}",
-            next_step=f"materialize the asset {TABLE!r} for the partition {author!r}",
+            found=f"no table at {tables.uri(EMBEDDINGS_TABLE, author)}",
+            next_step=f"materialize the asset {EMBEDDINGS_TABLE!r} for the partition {author!r}",
         )
     return table.dataset

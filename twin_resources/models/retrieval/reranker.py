@@ -22,18 +22,20 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
-from twin_resources.models.retrieval.naming import named_in
+from twin_resources.models.retrieval.naming import find_named_titles
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
     from twin_resources.models.retrieval.search import Passage
 
-VARIABLE = "TWIN_RERANKER"
-LENGTH = 256  # tokens; every pair is padded to it, so that a score depends on its pair alone
-BATCH = 16  # pairs
+RERANKER_VARIABLE = "TWIN_RERANKER"
+MAX_LENGTH_TOKENS = (
+    256  # tokens; every pair is padded to it, so that a score depends on its pair alone
+)
+BATCH_PAIRS = 16  # pairs
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
-_NAME_ANOTHER = f"name a folder or hub id of a cross-encoder in {VARIABLE}, or unset it"
+_FILE_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
+_NEXT_STEP = f"name a folder or hub id of a cross-encoder in {RERANKER_VARIABLE}, or unset it"
 
 
 class Reranker:
@@ -57,38 +59,38 @@ class Reranker:
 
         tried = f"load the reranker {name or model}"
         try:
-            loaded: Any = AutoModelForSequenceClassification.from_pretrained(
+            classifier: Any = AutoModelForSequenceClassification.from_pretrained(
                 model, use_safetensors=True, dtype=torch.float32
             )
             self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
         except (OSError, ValueError) as error:
             found = str(error).splitlines()[0]
-            raise TwinError(tried, found=found, next_step=_NAME_ANOTHER) from error
-        if loaded.config.num_labels != 1:
-            found = f"{loaded.config.num_labels} outputs; a reranker has one, the score"
-            raise TwinError(tried, found=found, next_step=_NAME_ANOTHER)
+            raise TwinError(tried, found=found, next_step=_NEXT_STEP) from error
+        if classifier.config.num_labels != 1:
+            found = f"{classifier.config.num_labels} outputs; a reranker has one, the score"
+            raise TwinError(tried, found=found, next_step=_NEXT_STEP)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model: Any = loaded.eval().to(self._device)
-        self._length = min(
-            LENGTH,
+        self._model: Any = classifier.eval().to(self._device)
+        self._max_length = min(
+            MAX_LENGTH_TOKENS,
             int(self._tokenizer.model_max_length),
             # models of RoBERTa's family reserve two positions for padding
-            int(getattr(loaded.config, "max_position_embeddings", LENGTH + 2)) - 2,
+            int(getattr(classifier.config, "max_position_embeddings", MAX_LENGTH_TOKENS + 2)) - 2,
         )
         self._lock = Lock()  # a tokenizer that truncates is not safe between threads
         self.revision = _revision(model)
 
-    def scores(self, question: str, texts: Sequence[str]) -> list[float]:
+    def score(self, question: str, texts: Sequence[str]) -> list[float]:
         """Score how well each text answers the question: the model's raw output, of any range.
 
         A text over the model's length is truncated at its end.
         """
         scores: list[float] = []
-        for start in range(0, len(texts), BATCH):
-            scores += self._batch(question, texts[start : start + BATCH])
+        for start in range(0, len(texts), BATCH_PAIRS):
+            scores += self._score_batch(question, texts[start : start + BATCH_PAIRS])
         return scores
 
-    def ranked(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
+    def rerank(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
         """Sort the passages by their new scores, best first; ties keep their order.
 
         Passages of a post that the question names by title stay first: a reader who writes out a
@@ -98,12 +100,14 @@ class Reranker:
             f"{passage.title}\n\n{passage.text}" if passage.title else passage.text
             for passage in passages
         ]
-        named = named_in(question, [passage.title for passage in passages])
-        scores = self.scores(question, texts)
+        title_ranks = find_named_titles(question, [passage.title for passage in passages])
+        scores = self.score(question, texts)
         scored = [replace(hit, score=score) for hit, score in zip(passages, scores, strict=True)]
-        return sorted(scored, key=lambda hit: (named.get(hit.title, len(named) + 1), -hit.score))
+        return sorted(
+            scored, key=lambda hit: (title_ranks.get(hit.title, len(title_ranks) + 1), -hit.score)
+        )
 
-    def _batch(self, question: str, texts: Sequence[str]) -> list[float]:
+    def _score_batch(self, question: str, texts: Sequence[str]) -> list[float]:
         import torch
 
         with self._lock:
@@ -111,7 +115,7 @@ class Reranker:
                 [question] * len(texts),
                 list(texts),
                 truncation="longest_first",
-                max_length=self._length,
+                max_length=self._max_length,
                 padding="max_length",
                 return_tensors="pt",
             ).to(self._device)
@@ -141,36 +145,38 @@ def reranker_folder(settings: Settings) -> Path:
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
-    fetched = settings.weights_dir / "reranker" / name.replace("/", "--")
-    if not fetched.is_dir():
+    cached_folder = settings.weights_dir / "reranker" / name.replace("/", "--")
+    if not cached_folder.is_dir():
         if not _HUB_ID.fullmatch(name):
             raise TwinError(
-                f"load the reranker {name}", found="no such folder", next_step=_NAME_ANOTHER
+                f"load the reranker {name}", found="no such folder", next_step=_NEXT_STEP
             )
-        _fetch(name, into=fetched)
-    return fetched
+        _fetch(name, target_folder=cached_folder)
+    return cached_folder
 
 
-def _fetch(name: str, *, into: Path) -> None:
+def _fetch(name: str, *, target_folder: Path) -> None:
     """Fetch a model from the hub; the folder appears complete or not at all."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    into.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=into.parent))
+    target_folder.parent.mkdir(parents=True, exist_ok=True)
+    partial_folder = Path(tempfile.mkdtemp(dir=target_folder.parent))
     try:
-        snapshot_download(name, local_dir=part, allow_patterns=list(_FILES))
-        shutil.rmtree(part / ".cache", ignore_errors=True)  # the hub client's download metadata
-        if not into.is_dir():  # another process may have been faster
-            part.replace(into)
+        snapshot_download(name, local_dir=partial_folder, allow_patterns=list(_FILE_PATTERNS))
+        shutil.rmtree(
+            partial_folder / ".cache", ignore_errors=True
+        )  # the hub client's download metadata
+        if not target_folder.is_dir():  # another process may have been faster
+            partial_folder.replace(target_folder)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise TwinError(
             f"fetch the reranker {name}",
             found=f"no such folder, and the model hub answered: {error}",
-            next_step=_NAME_ANOTHER,
+            next_step=_NEXT_STEP,
         ) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(partial_folder, ignore_errors=True)
 
 
 def _revision(model: Path) -> str:

@@ -24,17 +24,17 @@ from twin_resources.authors import CONTEXT_TOKENS
 from twin_resources.errors import TwinError
 from twin_resources.models.retrieval.search import (
     MAX_IN_MEMORY,
-    InMemory,
+    InMemoryTable,
     Passage,
     RetrievalQuery,
-    neighbours,
+    read_neighbours,
     search,
-    words_column,
+    full_text_column,
 )
-from twin_resources.models.retrieval.selection import best_hits, with_neighbours
+from twin_resources.models.retrieval.selection import select_hits, add_neighbours
 from twin_resources.models.retrieval.vector_index import MIN_INDEXED_ROWS, VECTOR_INDEX
 
-__all__ = ["PASSAGES", "Passage", "RetrievalQuery", "RetrievalResult", "Retriever"]
+__all__ = ["MAX_PASSAGES", "Passage", "RetrievalQuery", "RetrievalResult", "Retriever"]
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,14 +42,16 @@ if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
     from twin_resources.models.retrieval.reranker import Reranker
 
-TABLE = "embeddings"
-PASSAGES = 6  # hits; the token budget allows 3 or 4 full chunks of 400 tokens, or more short posts
-NEAREST_POSTS = 8
+EMBEDDINGS_TABLE = "embeddings"
+MAX_PASSAGES = (
+    6  # hits; the token budget allows 3 or 4 full chunks of 400 tokens, or more short posts
+)
+MAX_NEAREST_POSTS = 8
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_MANY = 32  # questions from which reading all vectors of a large table once is cheaper
+_MANY_QUERIES = 32  # questions from which reading all vectors of a large table once is cheaper
 # A table too small for a vector index is kept in memory (30 MB), for this many authors, the last
 # used: reading one again takes 40 ms.
-_KEPT_TABLES = 16
+_MAX_CACHED_TABLES = 16
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class RetrievalResult:
             None if there was no table to search, so nothing was embedded.
         reason: why the search was not possible; empty if it was.
         nearest: the best passage of each top-ranked post, whether or not it fit the budget; at most
-            `NEAREST_POSTS`.
+            `MAX_NEAREST_POSTS`.
         embedder: revision that made the vector; empty without a vector.
         tokens: the question's token vectors, float32, (tokens, dimension); None if not requested.
     """
@@ -100,16 +102,16 @@ class Retriever:
         storage_options: Mapping[str, str] | None = None,
         *,
         reranker: Reranker | None = None,
-        other: Callable[[str], Embedder | None] | None = None,
+        load_other_embedder: Callable[[str], Embedder | None] | None = None,
     ) -> None:
-        self._base = str(tables_base).rstrip("/")
+        self._tables_base = str(tables_base).rstrip("/")
         self._embedder = embedder
         self._storage_options = dict(storage_options or {})
         self._reranker = reranker
-        self._other = other
+        self._load_other_embedder = load_other_embedder
         self._embedders: dict[str, Embedder | None] = {embedder.revision: embedder}
-        self._opened: OrderedDict[str, _OpenTable] = OrderedDict()  # least recently used first
-        self._opening = Lock()
+        self._open_tables: OrderedDict[str, _OpenTable] = OrderedDict()  # least recently used first
+        self._open_lock = Lock()
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts with the embedder that encodes questions; see `Embedder.embed`."""
@@ -131,14 +133,14 @@ class Retriever:
         author: str,
         question: str,
         *,
-        limit: int = PASSAGES,
-        before: datetime | None = None,
+        limit: int = MAX_PASSAGES,
+        published_before: datetime | None = None,
         exclude: Collection[str] = (),
         token_budget: int = CONTEXT_TOKENS,
         with_tokens: bool = False,
     ) -> RetrievalResult:
         """Find passages for one question; see `retrieve_many`."""
-        query = RetrievalQuery(question, before, exclude)
+        query = RetrievalQuery(question, published_before, exclude)
         return self.retrieve_many(
             author, [query], limit=limit, token_budget=token_budget, with_tokens=with_tokens
         )[0]
@@ -148,7 +150,7 @@ class Retriever:
         author: str,
         queries: Sequence[RetrievalQuery],
         *,
-        limit: int = PASSAGES,
+        limit: int = MAX_PASSAGES,
         token_budget: int = CONTEXT_TOKENS,
         with_tokens: bool = False,
     ) -> list[RetrievalResult]:
@@ -175,89 +177,97 @@ class Retriever:
                 found="that is not a slug of small letters, digits and hyphens",
                 next_step="name the author as `twin status` does",
             )
-        opened = self._table(author)
-        if isinstance(opened, str):
+        open_table = self._get_table(author)
+        if isinstance(open_table, str):
             # A question costs 8 CPU-ms to embed, and an author without a table may have many.
-            return [RetrievalResult((), None, opened) for _ in queries]
+            return [RetrievalResult((), None, open_table) for _ in queries]
         tokens: dict[int, np.ndarray] = {}
-        vectors = _vectors(queries, opened.embedder, tokens.__setitem__ if with_tokens else None)
-        memory = opened.memory
+        vectors = _query_vectors(
+            queries, open_table.embedder, tokens.__setitem__ if with_tokens else None
+        )
+        memory = open_table.memory
         # A vector index is used here too: the gateway uses it, and training data must match.
-        many = len(queries) >= _MANY and opened.rows <= MAX_IN_MEMORY
-        if memory is None and many and not opened.vector_index:
-            memory = InMemory(opened.table)
+        has_many_queries = len(queries) >= _MANY_QUERIES and open_table.rows <= MAX_IN_MEMORY
+        if memory is None and has_many_queries and not open_table.has_vector_index:
+            memory = InMemoryTable(open_table.table)
         results: list[RetrievalResult] = []
         for number, (query, vector) in enumerate(zip(queries, vectors, strict=True)):
-            column = opened.words_column
-            ranked = search(opened.table, query, vector, memory=memory, column=column)
+            column = open_table.full_text_column
+            ranked = search(open_table.table, query, vector, memory=memory, column=column)
             if self._reranker:
-                ranked = self._reranker.ranked(query.question, ranked)
-            hits = best_hits(ranked, limit=limit, token_budget=token_budget)
-            beside = neighbours(opened.table, hits, query, memory=memory)
-            shown = with_neighbours(hits, beside, token_budget=token_budget)
-            nearest, revision = _best_of_each_post(ranked), opened.embedder.revision
+                ranked = self._reranker.rerank(query.question, ranked)
+            hits = select_hits(ranked, limit=limit, token_budget=token_budget)
+            neighbours_by_hit = read_neighbours(open_table.table, hits, query, memory=memory)
+            passages = add_neighbours(hits, neighbours_by_hit, token_budget=token_budget)
+            nearest, revision = _best_of_each_post(ranked), open_table.embedder.revision
             results.append(
                 RetrievalResult(
-                    shown, vector, nearest=nearest, embedder=revision, tokens=tokens.get(number)
+                    passages, vector, nearest=nearest, embedder=revision, tokens=tokens.get(number)
                 )
             )
         return results
 
-    def vectors_of(self, questions: Sequence[str]) -> np.ndarray:
+    def embed_questions(self, questions: Sequence[str]) -> np.ndarray:
         """Embed questions as a search does; returns float32 of shape (n, dimension)."""
         return self._embedder.embed(questions, are_questions=True)
 
-    def embedder_of(self, revision: str) -> Embedder | None:
+    def get_embedder(self, revision: str) -> Embedder | None:
         """Return the embedder of a revision, loaded once, or None if it is not prepared."""
         if revision not in self._embedders:
-            self._embedders[revision] = self._other(revision) if self._other and revision else None
+            self._embedders[revision] = (
+                self._load_other_embedder(revision)
+                if self._load_other_embedder and revision
+                else None
+            )
         return self._embedders[revision]
 
-    def _table(self, author: str) -> _OpenTable | str:
+    def _get_table(self, author: str) -> _OpenTable | str:
         """Return the author's table at its newest version, or why there is none to search."""
-        folder = place_of(self._base, author, TABLE)
+        folder = table_identity(self._tables_base, author, EMBEDDINGS_TABLE)
         if folder is None:
-            return f"author {author} has no {TABLE} yet"
-        with self._opening:
-            known = self._opened.pop(author, None)
-            if known is None or known.folder != folder or known.version != known.newest:
-                same = known is not None and known.folder == folder
-                known = self._open(author, folder, known.table if known and same else None)
-            if isinstance(known, _OpenTable):
-                self._opened[author] = known
-                while len(self._opened) > _KEPT_TABLES:
-                    self._opened.popitem(last=False)
-            return known
+            return f"author {author} has no {EMBEDDINGS_TABLE} yet"
+        with self._open_lock:
+            cached = self._open_tables.pop(author, None)
+            if cached is None or cached.folder != folder or cached.version != cached.newest_version:
+                is_same_folder = cached is not None and cached.folder == folder
+                cached = self._open_table(
+                    author, folder, cached.table if cached and is_same_folder else None
+                )
+            if isinstance(cached, _OpenTable):
+                self._open_tables[author] = cached
+                while len(self._open_tables) > _MAX_CACHED_TABLES:
+                    self._open_tables.popitem(last=False)
+            return cached
 
-    def _open(self, author: str, folder: tuple[int, int], table: Any) -> _OpenTable | str:
+    def _open_table(self, author: str, folder: tuple[int, int], table: Any) -> _OpenTable | str:
         import lancedb
 
         if table is None:
             database = lancedb.connect(
-                f"{self._base}/{author}",
+                f"{self._tables_base}/{author}",
                 storage_options=self._storage_options or None,
                 read_consistency_interval=timedelta(0),  # .1 ms a query; never returns old rows
             )
             try:
-                table = database.open_table(TABLE)
+                table = database.open_table(EMBEDDINGS_TABLE)
             except (ValueError, FileNotFoundError):
-                return f"author {author} has no {TABLE} yet"
+                return f"author {author} has no {EMBEDDINGS_TABLE} yet"
         version, rows = table.version, table.count_rows()
-        revision = _embedder_of(table)
-        embedder = self.embedder_of(revision)
+        revision = _read_embedder_revision(table)
+        embedder = self.get_embedder(revision)
         if embedder is None:
             message = f"were made by embedder {revision}" if revision else "hold no passage"
             return (
-                f"the {TABLE} of author {author} {message}; this is embedder "
-                f"{self._embedder.revision}: materialize {TABLE}"
+                f"the {EMBEDDINGS_TABLE} of author {author} {message}; this is embedder "
+                f"{self._embedder.revision}: materialize {EMBEDDINGS_TABLE}"
             )
-        memory = InMemory(table) if rows < MIN_INDEXED_ROWS else None
-        indexed = VECTOR_INDEX in {index.name for index in table.list_indices()}
-        column = words_column(table)
-        return _OpenTable(table, version, folder, rows, memory, indexed, column, embedder)
+        memory = InMemoryTable(table) if rows < MIN_INDEXED_ROWS else None
+        has_vector_index = VECTOR_INDEX in {index.name for index in table.list_indices()}
+        column = full_text_column(table)
+        return _OpenTable(table, version, folder, rows, memory, has_vector_index, column, embedder)
 
 
-def place_of(base: str, author: str, table: str) -> tuple[int, int] | None:
+def table_identity(base: str, author: str, table: str) -> tuple[int, int] | None:
     """Identify an author's table folder, so that a rebuilt one differs; None if there is none.
 
     Args:
@@ -274,11 +284,11 @@ def place_of(base: str, author: str, table: str) -> tuple[int, int] | None:
 
 def _best_of_each_post(ranked: Sequence[Passage]) -> tuple[Passage, ...]:
     """Return the best passage of each of the top-ranked posts."""
-    first: dict[str, Passage] = {}
+    best_by_post: dict[str, Passage] = {}
     for passage in ranked:
-        if len(first) < NEAREST_POSTS:
-            first.setdefault(passage.document_id, passage)
-    return tuple(first.values())
+        if len(best_by_post) < MAX_NEAREST_POSTS:
+            best_by_post.setdefault(passage.document_id, passage)
+    return tuple(best_by_post.values())
 
 
 @dataclass(frozen=True)
@@ -288,8 +298,8 @@ class _OpenTable:
     Attributes:
         version, folder: the table is opened again when either changes.
         memory: its rows, if they are few.
-        vector_index: whether the table has a vector index.
-        words_column: the column that full-text search uses.
+        has_vector_index: whether the table has a vector index.
+        full_text_column: the column that full-text search uses.
         embedder: the embedder that made the vectors.
     """
 
@@ -297,31 +307,31 @@ class _OpenTable:
     version: int
     folder: tuple[int, int]
     rows: int
-    memory: InMemory | None
-    vector_index: bool
-    words_column: str
+    memory: InMemoryTable | None
+    has_vector_index: bool
+    full_text_column: str
     embedder: Embedder
 
     @property
-    def newest(self) -> int:
+    def newest_version(self) -> int:
         """The table's newest version; a table in memory needs no change of thread for it."""
         return self.memory.dataset.latest_version if self.memory else self.table.version
 
 
-def _vectors(
+def _query_vectors(
     queries: Sequence[RetrievalQuery],
     embedder: Embedder,
-    keep_tokens: Callable[[int, np.ndarray], object] | None,
+    on_tokens: Callable[[int, np.ndarray], object] | None,
 ) -> list[np.ndarray]:
     """Return each query's vector; questions without one are embedded together."""
     missing = [query.question for query in queries if query.vector is None]
     embedded: Iterator[np.ndarray] = iter(())
     if missing:
-        embedded = iter(embedder.embed(missing, are_questions=True, each_text=keep_tokens))
+        embedded = iter(embedder.embed(missing, are_questions=True, on_text=on_tokens))
     return [next(embedded) if query.vector is None else query.vector for query in queries]
 
 
-def _embedder_of(table: Any) -> str:
+def _read_embedder_revision(table: Any) -> str:
     """Return the revision of the embedder that made the vectors; empty without rows."""
     rows = table.search().select(["embedder"]).limit(1).to_arrow().to_pylist()
     return rows[0]["embedder"] if rows else ""

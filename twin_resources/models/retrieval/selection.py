@@ -21,55 +21,58 @@ MAX_PER_POST = 2
 displace another post, which may be the right one."""
 
 
-def best_hits(ranked: Sequence[Passage], *, limit: int, token_budget: int) -> list[Passage]:
+def select_hits(ranked: Sequence[Passage], *, limit: int, token_budget: int) -> list[Passage]:
     """Select the best passages that fit; skip one that does not fit or is its post's third."""
     passages: list[Passage] = []
-    of_post: Counter[str] = Counter()
+    hits_by_post: Counter[str] = Counter()
     remaining = token_budget
     for passage in ranked:
         if (
             len(passages) < limit
             and passage.token_count <= remaining
-            and of_post[passage.document_id] < MAX_PER_POST
+            and hits_by_post[passage.document_id] < MAX_PER_POST
         ):
             passages.append(passage)
-            of_post[passage.document_id] += 1
+            hits_by_post[passage.document_id] += 1
             remaining -= passage.token_count
     return passages
 
 
-def with_neighbours(
-    hits: Sequence[Passage], beside: Mapping[str, Sequence[Passage]], *, token_budget: int
+def add_neighbours(
+    hits: Sequence[Passage],
+    neighbours_by_hit: Mapping[str, Sequence[Passage]],
+    *,
+    token_budget: int,
 ) -> tuple[Passage, ...]:
     """Add neighbours to the hits while tokens remain, those of the best hit first.
 
     Args:
         hits: best first, together within the budget.
-        beside: neighbours by the hit's chunk id, better first.
+        neighbours_by_hit: neighbours by the hit's chunk id, better first.
 
     Returns:
         Runs of adjacent passages of one post, in the post's order; that of the best hit first.
     """
     remaining = token_budget - sum(hit.token_count for hit in hits)
-    shown = {(hit.document_id, hit.position): hit for hit in hits}
+    selected = {(hit.document_id, hit.position): hit for hit in hits}
     for hit in hits:
-        for passage in beside.get(hit.chunk_id, ()):
+        for passage in neighbours_by_hit.get(hit.chunk_id, ()):
             place = (passage.document_id, passage.position)
-            if place not in shown and passage.token_count <= remaining:
-                shown[place] = passage
+            if place not in selected and passage.token_count <= remaining:
+                selected[place] = passage
                 remaining -= passage.token_count
-    return _in_runs(shown)
+    return _group_adjacent(selected)
 
 
-def _in_runs(shown: Mapping[tuple[str, int], Passage]) -> tuple[Passage, ...]:
+def _group_adjacent(selected: Mapping[tuple[str, int], Passage]) -> tuple[Passage, ...]:
     """Order the passages so that those adjacent in a post are together.
 
     Args:
-        shown: passages by document and position, best first.
+        selected: passages by document and position, best first.
     """
     order: dict[tuple[str, int], Passage] = {}
-    for document, position in shown:
-        first = next(at for at in count(position, -1) if (document, at - 1) not in shown)
-        run = takewhile(shown.__contains__, ((document, at) for at in count(first)))
-        order.update((place, shown[place]) for place in run)
+    for document, position in selected:
+        first = next(at for at in count(position, -1) if (document, at - 1) not in selected)
+        run = takewhile(selected.__contains__, ((document, at) for at in count(first)))
+        order.update((place, selected[place]) for place in run)
     return tuple(order.values())

@@ -25,10 +25,10 @@ from twin_resources.errors import TwinError
 if TYPE_CHECKING:
     import httpx
 
-LOAD, UNLOAD = "load_lora_adapter", "unload_lora_adapter"
+LOAD_ROUTE, UNLOAD_ROUTE = "load_lora_adapter", "unload_lora_adapter"
 # The server reads the adapter from its disk and copies it to the card: 8B at rank 64 is 340 MB.
-LOADED_WITHIN_S = 60.0
-HOW_TO_ALLOW = (
+LOAD_TIMEOUT_S = 60.0
+ENABLE_ADAPTERS_STEP = (
     "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True "
     "(deploy/docs/deployment.md)"
 )
@@ -49,11 +49,11 @@ class OfferedModel:
     parent: str = ""
 
 
-class RouteMissing(TwinError):
+class RouteMissingError(TwinError):
     """The server has no routes for adapters, or does not allow them."""
 
 
-def offered(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, OfferedModel]:
+def list_models(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, OfferedModel]:
     """List the models of `<url>/models`, by name.
 
     Args:
@@ -66,11 +66,11 @@ def offered(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, Offered
     import httpx
 
     try:
-        answer = httpx.get(
+        response = httpx.get(
             f"{url}/models", headers=_authorization(key), timeout=timeout_s, trust_env=False
         )
-        answer.raise_for_status()
-        entries: list[dict[str, Any]] = answer.json()["data"]
+        response.raise_for_status()
+        entries: list[dict[str, Any]] = response.json()["data"]
         models = [
             OfferedModel(
                 str(entry["id"]), str(entry.get("root") or ""), str(entry.get("parent") or "")
@@ -95,8 +95,8 @@ def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
     import httpx
 
     try:
-        answer = httpx.get(
-            f"{url}/{LOAD}", headers=_authorization(key), timeout=timeout_s, trust_env=False
+        response = httpx.get(
+            f"{url}/{LOAD_ROUTE}", headers=_authorization(key), timeout=timeout_s, trust_env=False
         )
     except httpx.HTTPError as error:
         raise TwinError(
@@ -104,10 +104,10 @@ def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
             found=f"{type(error).__name__}: {error}",
             next_step="read that server's log",
         ) from error
-    return answer.status_code == 405
+    return response.status_code == 405
 
 
-def load(url: str, key: str, *, name: str, path: str) -> None:
+def load_adapter(url: str, key: str, *, name: str, path: str) -> None:
     """Make the server load an adapter under a name.
 
     Args:
@@ -121,7 +121,7 @@ def load(url: str, key: str, *, name: str, path: str) -> None:
     """
     tried = f"load the adapter {name} at {url} from {path}"
     _post(
-        f"{url}/{LOAD}",
+        f"{url}/{LOAD_ROUTE}",
         key,
         {"lora_name": name, "lora_path": path},
         tried=tried,
@@ -130,7 +130,7 @@ def load(url: str, key: str, *, name: str, path: str) -> None:
     )
 
 
-def unload(url: str, key: str, *, name: str) -> None:
+def unload_adapter(url: str, key: str, *, name: str) -> None:
     """Make the server unload an adapter.
 
     Raises:
@@ -138,7 +138,7 @@ def unload(url: str, key: str, *, name: str) -> None:
         TwinError: it has no adapter of that name, or could not unload it.
     """
     _post(
-        f"{url}/{UNLOAD}",
+        f"{url}/{UNLOAD_ROUTE}",
         key,
         {"lora_name": name},
         tried=f"unload the adapter {name} at {url}",
@@ -150,32 +150,34 @@ def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step:
     import httpx
 
     try:
-        answer = httpx.post(
+        response = httpx.post(
             url,
             json=dict(body),
             headers=_authorization(key),
-            timeout=LOADED_WITHIN_S,
+            timeout=LOAD_TIMEOUT_S,
             trust_env=False,
         )
     except httpx.HTTPError as error:
         raise TwinError(
             tried, found=f"{type(error).__name__}: {error}", next_step="read that server's log"
         ) from error
-    if answer.is_success:
+    if response.is_success:
         return
-    message = _error_message(answer)
+    message = _error_message(response)
     # a missing adapter is a 404 too; the web framework's own 404 says only "Not Found"
-    if answer.status_code == 404 and message in {"", "Not Found"}:
-        raise RouteMissing(tried, found="the server has no such route", next_step=HOW_TO_ALLOW)
-    raise TwinError(tried, found=f"HTTP {answer.status_code}: {message}", next_step=next_step)
+    if response.status_code == 404 and message in {"", "Not Found"}:
+        raise RouteMissingError(
+            tried, found="the server has no such route", next_step=ENABLE_ADAPTERS_STEP
+        )
+    raise TwinError(tried, found=f"HTTP {response.status_code}: {message}", next_step=next_step)
 
 
-def _error_message(answer: httpx.Response) -> str:
+def _error_message(response: httpx.Response) -> str:
     """Read the message of a refusal: under `error` from vLLM 0.10 on, at the top level before."""
     try:
-        document: object = answer.json()
+        document: object = response.json()
     except ValueError:
-        return answer.text.strip()[:300]
+        return response.text.strip()[:300]
     if not isinstance(document, dict):
         return str(document)[:300]
     top = cast("dict[str, Any]", document)

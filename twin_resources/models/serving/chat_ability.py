@@ -21,11 +21,11 @@ import httpx
 
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.running_server import RunningServer
-from twin_resources.prompt.control_marks import FAMILIES
+from twin_resources.prompt.control_marks import COMMON_MARKS
 
 Fault = Literal["repeats the prompt", "writes control words", "never ends", "says nothing"]
 
-SYSTEM = "You answer readers in one or two short sentences, and then you stop writing."
+SYSTEM_PROMPT = "You answer readers in one or two short sentences, and then you stop writing."
 QUESTIONS = (
     "What is the capital of France?",
     "How many days does a week have?",
@@ -41,9 +41,11 @@ QUESTIONS = (
 MAX_TOKENS = 64
 # Of eight. SmolLM2-135M-Instruct has no faulty answer, and Gemma 3 270M (plain text) has eight; the
 # limit is halfway.
-MIN_FAULTY = 4
+MIN_FAULTY_ANSWERS = 4
 REPEATED_WORDS = 6  # consecutive words of the prompt
-_TURN = re.compile(r"^\s*(?:user|assistant|model|system)\s*:?\s*$", re.IGNORECASE | re.MULTILINE)
+_ROLE_LINE = re.compile(
+    r"^\s*(?:user|assistant|model|system)\s*:?\s*$", re.IGNORECASE | re.MULTILINE
+)
 _INSTRUCT = re.compile(r"(?:^|[-_.])(?:instruct|it|chat)(?:[-_.]|$)", re.IGNORECASE)
 _BASE = re.compile(r"[-_](?:base|pt)$", re.IGNORECASE)
 _RELEASE = re.compile(r"-v\d+(?:\.\d+)*$")
@@ -60,16 +62,16 @@ class ChatAbility:
     faults: tuple[tuple[Fault, ...], ...]
 
     @property
-    def faulty(self) -> int:
+    def faulty_answer_count(self) -> int:
         return sum(bool(fault) for fault in self.faults)
 
     @property
-    def chats(self) -> bool:
-        return self.faulty < MIN_FAULTY
+    def can_chat(self) -> bool:
+        return self.faulty_answer_count < MIN_FAULTY_ANSWERS
 
     def warning(self, name: str) -> str:
         """Describe the faults, the consequence and the alternative; empty if the model chats."""
-        if self.chats:
+        if self.can_chat:
             return ""
         counted = Counter(fault for faults in self.faults for fault in faults)
         listed = ", ".join(f"{fault} ({times})" for fault, times in counted.most_common())
@@ -77,30 +79,30 @@ class ChatAbility:
         instead = f"; its instruct variant is probably {variant}: --base-model" if variant else ""
         return (
             f"{name} is no chat model: of {len(self.faults)} short questions it answered "
-            f"{self.faulty} wrongly, as it {listed}. Its prose will not be shown; quotations, "
+            f"{self.faulty_answer_count} wrongly, as it {listed}. Its prose will not be shown; quotations, "
             f"which need no model, work{instead}"
         )
 
 
-def faults_of(answer: str, *, question: str, ends: bool) -> tuple[Fault, ...]:
+def find_faults(answer: str, *, question: str, is_finished: bool) -> tuple[Fault, ...]:
     """Return the faults of an answer's form, whatever its content.
 
     Args:
-        ends: whether the model ended the answer itself, within `MAX_TOKENS`.
+        is_finished: whether the model ended the answer itself, within `MAX_TOKENS`.
     """
     faults: list[Fault] = []
-    if not ends:
+    if not is_finished:
         faults.append("never ends")
-    if FAMILIES.escaped(answer) != answer or _TURN.search(answer):
+    if COMMON_MARKS.escape(answer) != answer or _ROLE_LINE.search(answer):
         faults.append("writes control words")
-    if _word_runs(answer) & (_word_runs(SYSTEM) | _word_runs(question)):
+    if _word_runs(answer) & (_word_runs(SYSTEM_PROMPT) | _word_runs(question)):
         faults.append("repeats the prompt")
     if not any(character.isalnum() for character in answer):
         faults.append("says nothing")
     return tuple(faults)
 
 
-def ask_whether_it_chats(server: RunningServer) -> ChatAbility:
+def measure_chat_ability(server: RunningServer) -> ChatAbility:
     """Ask a running server the eight questions, greedily.
 
     Raises:
@@ -116,16 +118,16 @@ def _ask(client: httpx.Client, server: RunningServer, question: str) -> tuple[Fa
     body: dict[str, Any] = {
         "model": server.alias,
         "messages": [
-            {"role": "system", "content": SYSTEM},
+            {"role": "system", "content": SYSTEM_PROMPT},
             {"role": "user", "content": question},
         ],
         "max_tokens": MAX_TOKENS,
         "temperature": 0,
     }
     try:
-        answer = client.post(f"{server.url}/chat/completions", json=body)
-        answer.raise_for_status()
-        choice = answer.json()["choices"][0]
+        response = client.post(f"{server.url}/chat/completions", json=body)
+        response.raise_for_status()
+        choice = response.json()["choices"][0]
     except httpx.HTTPError as error:
         raise TwinError(
             f"ask {server.alias} at {server.url} a short question",
@@ -133,7 +135,7 @@ def _ask(client: httpx.Client, server: RunningServer, question: str) -> tuple[Fa
             next_step="read its log, and prepare the base model again",
         ) from error
     text = str(choice["message"].get("content") or "")
-    return faults_of(text, question=question, ends=choice["finish_reason"] == "stop")
+    return find_faults(text, question=question, is_finished=choice["finish_reason"] == "stop")
 
 
 def instruct_variant(name: str) -> str:
@@ -145,16 +147,16 @@ def instruct_variant(name: str) -> str:
     owner, slash, model = name.rstrip("/").rpartition("/")
     if _INSTRUCT.search(model):
         return ""
-    plain = _BASE.sub("", model)
-    lower = plain.lower()
+    base_name = _BASE.sub("", model)
+    lower = base_name.lower()
     if lower.startswith("gemma"):
-        variant = f"{plain}-it"
-    elif lower.startswith("qwen3") and plain != model:
-        variant = plain
-    elif release := _RELEASE.search(plain):
-        variant = f"{plain[: release.start()]}-Instruct{release.group()}"
+        variant = f"{base_name}-it"
+    elif lower.startswith("qwen3") and base_name != model:
+        variant = base_name
+    elif release := _RELEASE.search(base_name):
+        variant = f"{base_name[: release.start()]}-Instruct{release.group()}"
     else:
-        variant = f"{plain}-Instruct"
+        variant = f"{base_name}-Instruct"
     is_hub_id = bool(owner) and "/" not in owner and not owner.startswith((".", "~"))
     return f"{owner}{slash}{variant}" if is_hub_id else variant
 

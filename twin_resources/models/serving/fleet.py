@@ -28,31 +28,31 @@ from typing import Any
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.external_server import NamedMember
+from twin_resources.models.serving.external_server import ExternalMember
 from twin_resources.models.serving.fleet_member import (
     FleetMember,
-    WantedServer,
-    retry_pause,
-    say,
+    RequiredServer,
+    retry_delay_s,
+    log,
 )
 from twin_resources.models.serving.loaded_adapters import (
     FleetAdapters,
-    not_offered,
+    not_offered_error,
     peft_folder,
 )
-from twin_resources.models.serving.model_server import offered_models, remote_engine
+from twin_resources.models.serving.model_server import list_model_names, remote_engine_name
 from twin_resources.models.serving.model_server_process import CONTEXT_TOKENS
 from twin_resources.models.serving.running_server import RunningServer
-from twin_resources.registry.following import follower_of
+from twin_resources.registry.following import create_follower
 from twin_resources.registry.policy import Policy, ServedVersion, read_policy
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.weights.weights import load_base_model
 
 SCHEMA = 1
 BASE = "base"
-STEP_S = 0.25
-REMOTE_EVERY_S = 5.0
-BASE_EVERY_S = 1.0
+STEP_INTERVAL_S = 0.25
+REMOTE_CHECK_INTERVAL_S = 5.0
+BASE_RETRY_INTERVAL_S = 1.0
 
 
 def version_key(author: str, version: int) -> str:
@@ -60,7 +60,7 @@ def version_key(author: str, version: int) -> str:
     return f"{author}/v{version}"
 
 
-def _served(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
+def _served_versions(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
     """Yield every author's stable and canary version with its key; none before a release."""
     for author, arms in (policy.authors if policy else {}).items():
         for served in (arms.stable, arms.canary):
@@ -68,22 +68,22 @@ def _served(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
                 yield version_key(author, served.version), served
 
 
-def wanted_versions(policy: Policy | None) -> dict[str, WantedServer]:
+def required_servers(policy: Policy | None) -> dict[str, RequiredServer]:
     """Return the servers of the versions in use, by key."""
-    wanted: dict[str, WantedServer] = {}
-    for key, served in _served(policy):
+    required: dict[str, RequiredServer] = {}
+    for key, served in _served_versions(policy):
         adapter = str(served.adapter_gguf) if served.adapter_gguf else None
-        elsewhere = served.base if served.is_elsewhere else ""
-        wanted[key] = WantedServer(str(served.base_gguf), adapter, elsewhere)
-    return wanted
+        address = served.base if served.is_elsewhere else ""
+        required[key] = RequiredServer(str(served.base_gguf), adapter, address)
+    return required
 
 
-def wanted_adapters(policy: Policy | None) -> dict[str, Path | None]:
+def required_adapters(policy: Policy | None) -> dict[str, Path | None]:
     """Return the PEFT folders of the versions in use, by key, for one server of the whole home;
     None for a version without a folder, which that server must offer by its name."""
     return {
         key: peft_folder(served.folder)
-        for key, served in _served(policy)
+        for key, served in _served_versions(policy)
         if not served.is_elsewhere
     }
 
@@ -97,27 +97,27 @@ class Fleet:
     """Every server of one home. `step` is one round; `run` repeats it until `stop` is set."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.members: dict[str, FleetMember | NamedMember] = {}
+        self.members: dict[str, FleetMember | ExternalMember] = {}
         self._settings = settings
         self._clock = clock
         self._policy: Policy | None = None
-        self._policy_mark: tuple[int, int] | None = None
-        self._base: WantedServer | None = None
-        self._base_asked_at = self._remote_asked_at = float("-inf")
-        self._remote: dict[str, RunningServer] = {}
+        self._policy_file_identity: tuple[int, int] | None = None
+        self._base_server: RequiredServer | None = None
+        self._base_checked_at = self._remote_checked_at = float("-inf")
+        self._remote_servers: dict[str, RunningServer] = {}
         self._remote_problems: dict[str, str] = {}
-        self._adapters = FleetAdapters(settings, say=say, retry_pause=retry_pause)
+        self._adapters = FleetAdapters(settings, log=log, retry_delay_s=retry_delay_s)
         self._problems: dict[str, str] = {}
-        self._published: dict[str, Any] | None = None
+        self._published_document: dict[str, Any] | None = None
 
     def step(self) -> None:
         """Follow the policy for one round and publish the changes."""
         self._follow_policy()
-        wanted = wanted_versions(self._policy)
+        required = required_servers(self._policy)
         if self._settings.model_server_url:
-            self._step_remote(wanted_adapters(self._policy))
-            wanted = {key: server for key, server in wanted.items() if server.address}
-        self._step_members(wanted)
+            self._step_remote(required_adapters(self._policy))
+            required = {key: server for key, server in required.items() if server.address}
+        self._step_members(required)
         self._publish()
 
     def run(self, stop: threading.Event) -> None:
@@ -125,15 +125,15 @@ class Fleet:
         try:
             while not stop.is_set():
                 self.step()
-                stop.wait(STEP_S)
+                stop.wait(STEP_INTERVAL_S)
         finally:
             for member in self.members.values():
-                member.ask_to_end()
+                member.terminate()
             for member in self.members.values():
-                member.end()
+                member.stop()
             self.members.clear()
-            self._remote.clear()
-            self._adapters.end()
+            self._remote_servers.clear()
+            self._adapters.close()
             self._publish()
 
     def _follow_policy(self) -> None:
@@ -142,8 +142,8 @@ class Fleet:
             status = path.stat()
         except FileNotFoundError:
             return  # before the first release; an existing policy is never deleted
-        mark = (status.st_mtime_ns, status.st_ino)
-        if mark == self._policy_mark:
+        file_identity = (status.st_mtime_ns, status.st_ino)
+        if file_identity == self._policy_file_identity:
             return
         try:
             self._policy = read_policy(path)
@@ -151,39 +151,41 @@ class Fleet:
         except (TwinError, OSError, ValueError, KeyError, TypeError) as error:
             # running servers stay up: an unreadable file must not stop the answers
             self._problems[path.name] = f"{type(error).__name__}: {error}"
-            say(f"{path} is not readable, the last good one is followed. {error}")
-        self._policy_mark = mark
+            log(f"{path} is not readable, the last good one is followed. {error}")
+        self._policy_file_identity = file_identity
 
-    def _step_members(self, wanted: dict[str, WantedServer]) -> None:
+    def _step_members(self, required: dict[str, RequiredServer]) -> None:
         now = self._clock()
         if not self._settings.model_server_url:
-            if self._base is None and now - self._base_asked_at >= BASE_EVERY_S:
+            if self._base_server is None and now - self._base_checked_at >= BASE_RETRY_INTERVAL_S:
                 self._find_base(now)
-            if self._base is not None:
-                wanted[BASE] = self._base
-        for key, server in wanted.items():
+            if self._base_server is not None:
+                required[BASE] = self._base_server
+        for key, server in required.items():
             member = self.members.get(key)
             if member is not None and member.wanted != server:
-                member.end()  # other files under the same key cannot run side by side
+                member.stop()  # other files under the same key cannot run side by side
                 member = None
             if member is None:
-                kind = NamedMember if server.address else FleetMember
-                self.members[key] = member = kind(key, server, settings=self._settings)
-            member.leaving_since = None
+                member_class = ExternalMember if server.address else FleetMember
+                self.members[key] = member = member_class(key, server, settings=self._settings)
+            member.draining_since = None
             member.step(now)
-        for member in [self.members[key] for key in set(self.members) - set(wanted)]:
-            if member.leaving_since is None:
+        for member in [self.members[key] for key in set(self.members) - set(required)]:
+            if member.draining_since is None:
                 # the old version stays published until its author's new ones answer
-                if all(self.members[key].server for key in wanted if _same_author(key, member.key)):
-                    member.leaving_since = now
+                if all(
+                    self.members[key].server for key in required if _same_author(key, member.key)
+                ):
+                    member.draining_since = now
                 else:
                     member.step(now)
-            elif member.drained(now):
-                self.members.pop(member.key).end()
-                say(f"{member.key} has drained and ended")
+            elif member.is_drained(now):
+                self.members.pop(member.key).stop()
+                log(f"{member.key} has drained and ended")
 
     def _find_base(self, now: float) -> None:
-        self._base_asked_at = now
+        self._base_checked_at = now
         try:
             gguf = load_base_model(self._settings).gguf
             if gguf is None:
@@ -195,38 +197,38 @@ class Fleet:
         except TwinError as error:
             self._problems[BASE] = str(error)
         else:
-            self._base = WantedServer(str(gguf))
+            self._base_server = RequiredServer(str(gguf))
             self._problems.pop(BASE, None)
 
     def _step_remote(self, versions: Mapping[str, Path | None]) -> None:
         now = self._clock()
-        if now - self._remote_asked_at < REMOTE_EVERY_S:
+        if now - self._remote_checked_at < REMOTE_CHECK_INTERVAL_S:
             return
-        self._remote_asked_at = now
+        self._remote_checked_at = now
         settings, url = self._settings, self._settings.model_server_url.rstrip("/")
-        secret, before = settings.model_server_key, set(self._remote)
-        self._remote, self._remote_problems = {}, {}
+        secret, former_keys = settings.model_server_key, set(self._remote_servers)
+        self._remote_servers, self._remote_problems = {}, {}
         try:
             self._remote_problems |= self._adapters.step(versions, now)
-            offered = offered_models(url, secret)
+            offered = list_model_names(url, secret)
         except TwinError as error:
             self._remote_problems = dict.fromkeys([BASE, *versions], str(error))
             return
-        engine = remote_engine(url, secret, settings.model_server_precision)
+        engine = remote_engine_name(url, secret, settings.model_server_precision)
         for key in (BASE, *versions):
             alias = settings.base_model if key == BASE else key
             if alias not in offered:
-                problem = str(not_offered(alias, url, offered))
+                problem = str(not_offered_error(alias, url, offered))
                 self._remote_problems.setdefault(key, problem)
             elif key not in self._remote_problems:
-                self._remote[key] = RunningServer(url, alias, secret, None, engine)
-        for key in (before - {BASE, *versions}) & offered:
+                self._remote_servers[key] = RunningServer(url, alias, secret, None, engine)
+        for key in (former_keys - {BASE, *versions}) & offered:
             # the old version stays published until its author's new ones answer
             if any(_same_author(key, name) for name in self._remote_problems):
-                self._remote[key] = RunningServer(url, key, secret, None, engine)
+                self._remote_servers[key] = RunningServer(url, key, secret, None, engine)
 
     def _publish(self) -> None:
-        members = [member for member in self.members.values() if member.leaving_since is None]
+        members = [member for member in self.members.values() if member.draining_since is None]
         servers = {member.key: member.server for member in members if member.server is not None}
         problems = {member.key: member.problem for member in members if member.problem}
         document = {
@@ -241,28 +243,28 @@ class Fleet:
                     # for an external server the gateway looks up the base model's own
                     "context": CONTEXT_TOKENS if server.pid is not None else 0,
                 }
-                for key, server in (servers | self._remote).items()
+                for key, server in (servers | self._remote_servers).items()
             },
             "problems": problems | self._problems | self._remote_problems,
         }
-        if document != self._published:
+        if document != self._published_document:
             write_servers(self._settings.servers_path, document)
-            self._published = document
+            self._published_document = document
 
 
 def write_servers(path: Path, document: Mapping[str, Any]) -> None:
     """Replace `servers.json`, readable by its owner alone."""
-    whole = {"schema": SCHEMA, "written_at": datetime.now(UTC).isoformat(), **document}
-    replace_file(path, json.dumps(whole, indent=1))
+    contents = {"schema": SCHEMA, "written_at": datetime.now(UTC).isoformat(), **document}
+    replace_file(path, json.dumps(contents, indent=1))
 
 
 def main() -> int:
     """Run the fleet of `TWIN_HOME` until SIGTERM or SIGINT."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stop.set())
     settings = load_settings()
-    if (follower := follower_of(settings)) is not None:
+    if (follower := create_follower(settings)) is not None:
         threading.Thread(target=follower.run, args=(stop,), name="follower", daemon=True).start()
     Fleet(settings).run(stop)
     return 0

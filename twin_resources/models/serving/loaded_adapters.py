@@ -32,7 +32,7 @@ from twin_resources.settings import Settings
 
 # A stream that began before its version was replaced has ended by then. vLLM keeps adapters in the
 # processor's memory, so an unused one costs little.
-DRAINED_AFTER_S = 300.0
+UNLOAD_DELAY_S = 300.0
 PEFT_FOLDER, PEFT_CONFIG = "adapter", "adapter_config.json"  # of a checkpoint's folder
 _VERSION_NAME = re.compile(r"[^/]+/v\d+")
 
@@ -43,7 +43,7 @@ def peft_folder(checkpoint: str | Path) -> Path | None:
     return folder if checkpoint and (folder / PEFT_CONFIG).is_file() else None
 
 
-def not_offered(name: str, url: str, offered: Iterable[str]) -> TwinError:
+def not_offered_error(name: str, url: str, offered: Iterable[str]) -> TwinError:
     """Create the error for a name that a server does not offer and that cannot be loaded."""
     return TwinError(
         f"serve {name} at {url}",
@@ -59,65 +59,71 @@ class AdapterServer:
         self._settings = settings
         self._url = settings.model_server_url.rstrip("/")
         self._key = settings.model_server_key
-        self._leases = settings.work_dir / "adapters-in-use"
+        self._lease_folder = settings.work_dir / "adapters-in-use"
 
-    def path_there(self, folder: Path) -> str:
+    def server_path(self, folder: Path) -> str:
         """Return the server's path of a folder of this home (`TWIN_MODEL_SERVER_HOME`)."""
         server_home = self._settings.model_server_home
         if not server_home or not folder.is_relative_to(self._settings.home):
             return str(folder)
         return str(PurePosixPath(server_home) / folder.relative_to(self._settings.home).as_posix())
 
-    def is_of_this_home(self, model: OfferedModel) -> bool:
+    def belongs_to_home(self, model: OfferedModel) -> bool:
         """Return whether it was loaded from a checkpoint of this home, under a version's name."""
-        checkpoints = PurePosixPath(self.path_there(self._settings.checkpoints_dir))
+        checkpoints = PurePosixPath(self.server_path(self._settings.checkpoints_dir))
         inside = bool(model.root) and PurePosixPath(model.root).is_relative_to(checkpoints)
         return inside and bool(model.parent) and bool(_VERSION_NAME.fullmatch(model.name))
 
-    def offered(self) -> dict[str, OfferedModel]:
+    def list_models(self) -> dict[str, OfferedModel]:
         """List the models that the server offers, by name; see `adapter_routes.offered`."""
-        return adapter_routes.offered(self._url, self._key)
+        return adapter_routes.list_models(self._url, self._key)
 
-    def require(
-        self, name: str, folder: Path | None, *, listed: Mapping[str, OfferedModel] | None = None
+    def ensure_loaded(
+        self,
+        name: str,
+        folder: Path | None,
+        *,
+        listed_models: Mapping[str, OfferedModel] | None = None,
     ) -> None:
         """Make the server offer `name` from that folder. The caller holds the lease.
 
         Args:
             folder: PEFT folder; None if only a person can load the adapter.
-            listed: models offered since the lease is held; None to list them now.
+            listed_models: models offered since the lease is held; None to list them now.
 
         Raises:
             TwinError: the server does not answer, refuses, or offers another folder under the name.
         """
-        offered = self.offered() if listed is None else listed
-        known = offered.get(name)
-        if known is not None:
-            if folder is None or not known.root or not known.parent:
+        offered = self.list_models() if listed_models is None else listed_models
+        loaded_model = offered.get(name)
+        if loaded_model is not None:
+            if folder is None or not loaded_model.root or not loaded_model.parent:
                 return
-            if known.root == self.path_there(folder):
+            if loaded_model.root == self.server_path(folder):
                 return
-            if not self.is_of_this_home(known):
+            if not self.belongs_to_home(loaded_model):
                 raise TwinError(
                     f"serve {name} at {self._url}",
-                    found=f"under this name it serves {known.root}, not {self.path_there(folder)}",
+                    found=f"under this name it serves {loaded_model.root}, not {self.server_path(folder)}",
                     next_step="unload that adapter, give each home a server of its own, or set "
                     "TWIN_MODEL_SERVER_HOME to the path under which the server sees this home",
                 )
-            adapter_routes.unload(self._url, self._key, name=name)
+            adapter_routes.unload_adapter(self._url, self._key, name=name)
         if folder is None:
-            raise not_offered(name, self._url, offered)
+            raise not_offered_error(name, self._url, offered)
         try:
-            adapter_routes.load(self._url, self._key, name=name, path=self.path_there(folder))
+            adapter_routes.load_adapter(
+                self._url, self._key, name=name, path=self.server_path(folder)
+            )
         except TwinError:
             # of two concurrent requests the server refuses one, but the adapter is loaded
-            current = self.offered().get(name)
-            if current is None or current.root != self.path_there(folder):
+            current = self.list_models().get(name)
+            if current is None or current.root != self.server_path(folder):
                 raise
 
-    def hold(self, name: str) -> IO[bytes]:
+    def acquire_lease(self, name: str) -> IO[bytes]:
         """Take a shared lock on an adapter's lease; it stays loaded until the file is closed."""
-        stream = self._lease(name)
+        stream = self._open_lease_file(name)
         fcntl.flock(stream, fcntl.LOCK_SH)
         return stream
 
@@ -130,26 +136,26 @@ class AdapterServer:
         Raises:
             TwinError: the server does not answer, or could not unload it.
         """
-        with self._lease(name) as lease:
+        with self._open_lease_file(name) as lease:
             try:
                 fcntl.flock(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            known = self.offered().get(name)
-            if known is None or not self.is_of_this_home(known):
+            loaded_model = self.list_models().get(name)
+            if loaded_model is None or not self.belongs_to_home(loaded_model):
                 return False
-            adapter_routes.unload(self._url, self._key, name=name)
+            adapter_routes.unload_adapter(self._url, self._key, name=name)
             return True
 
     @contextmanager
-    def loaded(self, name: str, folder: Path | None) -> Generator[None]:
+    def keep_loaded(self, name: str, folder: Path | None) -> Generator[None]:
         """Keep an adapter loaded for as long as the context lasts; see `require`.
 
         Afterwards it is unloaded, unless another process uses it.
         """
         try:
-            with self.hold(name):
-                self.require(name, folder)
+            with self.acquire_lease(name):
+                self.ensure_loaded(name, folder)
                 yield
         finally:
             # the answers are complete and must not be lost because unloading fails; the fleet
@@ -157,22 +163,22 @@ class AdapterServer:
             with suppress(TwinError):
                 self.unload_unused(name)
 
-    def _lease(self, name: str) -> IO[bytes]:
-        self._leases.mkdir(parents=True, exist_ok=True)
+    def _open_lease_file(self, name: str) -> IO[bytes]:
+        self._lease_folder.mkdir(parents=True, exist_ok=True)
         # a hash, because the file outlives a forgotten author
         key = hashlib.sha256(name.encode()).hexdigest()[:16]
-        return (self._leases / f"{key}.lease").open("ab")
+        return (self._lease_folder / f"{key}.lease").open("ab")
 
 
 @dataclass
-class _Leaving:
+class _UnusedAdapter:
     since: float
     lease: IO[bytes] | None
 
 
 @dataclass(frozen=True)
-class _Failed:
-    times: int
+class _FailedAdapter:
+    failures: int
     retry_at: float
     problem: str
 
@@ -185,25 +191,29 @@ class FleetAdapters:
     """
 
     def __init__(
-        self, settings: Settings, *, say: Callable[[str], None], retry_pause: Callable[[int], float]
+        self,
+        settings: Settings,
+        *,
+        log: Callable[[str], None],
+        retry_delay_s: Callable[[int], float],
     ) -> None:
         """
         Args:
-            say: writes a line to the log.
-            retry_pause: returns the seconds to wait after a number of failures in a row.
+            log: writes a line to the log.
+            retry_delay_s: returns the seconds to wait after a number of failures in a row.
         """
         self._server = AdapterServer(settings)
-        self._say = say
-        self._retry_pause = retry_pause
-        self._held: dict[str, IO[bytes]] = {}
-        self._leaving: dict[str, _Leaving] = {}
-        self._failed: dict[str, _Failed] = {}
+        self._log = log
+        self._retry_delay_s = retry_delay_s
+        self._held_leases: dict[str, IO[bytes]] = {}
+        self._unused_adapters: dict[str, _UnusedAdapter] = {}
+        self._failed_adapters: dict[str, _FailedAdapter] = {}
 
-    def step(self, wanted: Mapping[str, Path | None], now: float) -> dict[str, str]:
+    def step(self, required: Mapping[str, Path | None], now: float) -> dict[str, str]:
         """Load missing wanted adapters, and unload those that have not been wanted for a while.
 
         Args:
-            wanted: PEFT folders by version's name; None if a person loads the adapter.
+            required: PEFT folders by version's name; None if a person loads the adapter.
             now: seconds of a monotonic clock.
 
         Returns:
@@ -212,65 +222,74 @@ class FleetAdapters:
         Raises:
             TwinError: the server does not answer.
         """
-        for name in wanted:  # before listing, so that no process unloads a listed one
-            self._keep(name)
-        listed = self._server.offered()
-        self._failed = {name: failed for name, failed in self._failed.items() if name in wanted}
-        for name, folder in wanted.items():
-            self._require(name, folder, listed, now)
-        for name in set(self._held) - set(wanted):
-            self._leaving[name] = _Leaving(now, self._held.pop(name))
-        for name, model in listed.items():
-            if name not in wanted and self._server.is_of_this_home(model):
+        for name in required:  # before listing, so that no process unloads a listed one
+            self._hold_lease(name)
+        listed_models = self._server.list_models()
+        self._failed_adapters = {
+            name: failed for name, failed in self._failed_adapters.items() if name in required
+        }
+        for name, folder in required.items():
+            self._ensure_loaded(name, folder, listed_models, now)
+        for name in set(self._held_leases) - set(required):
+            self._unused_adapters[name] = _UnusedAdapter(now, self._held_leases.pop(name))
+        for name, model in listed_models.items():
+            if name not in required and self._server.belongs_to_home(model):
                 # left by a killed gate or a former fleet; a request may still use it
-                self._leaving.setdefault(name, _Leaving(now, None))
+                self._unused_adapters.setdefault(name, _UnusedAdapter(now, None))
         self._unload_drained(now)
-        return {name: failed.problem for name, failed in self._failed.items()}
+        return {name: failed.problem for name, failed in self._failed_adapters.items()}
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Release every lease; adapters stay loaded, and the next fleet finds them."""
-        leases = [*self._held.values(), *(leaving.lease for leaving in self._leaving.values())]
+        leases = [
+            *self._held_leases.values(),
+            *(leaving.lease for leaving in self._unused_adapters.values()),
+        ]
         for lease in leases:
             if lease is not None:
                 lease.close()
-        self._held.clear()
-        self._leaving.clear()
+        self._held_leases.clear()
+        self._unused_adapters.clear()
 
-    def _keep(self, name: str) -> None:
-        leaving = self._leaving.pop(name, None)
-        if name not in self._held:
-            self._held[name] = (leaving.lease if leaving else None) or self._server.hold(name)
+    def _hold_lease(self, name: str) -> None:
+        unused_adapter = self._unused_adapters.pop(name, None)
+        if name not in self._held_leases:
+            self._held_leases[name] = (
+                unused_adapter.lease if unused_adapter else None
+            ) or self._server.acquire_lease(name)
 
-    def _require(
-        self, name: str, folder: Path | None, listed: Mapping[str, OfferedModel], now: float
+    def _ensure_loaded(
+        self, name: str, folder: Path | None, listed_models: Mapping[str, OfferedModel], now: float
     ) -> None:
-        before = self._failed.get(name)
-        if before is not None and now < before.retry_at:
+        former_failure = self._failed_adapters.get(name)
+        if former_failure is not None and now < former_failure.retry_at:
             return
         try:
-            self._server.require(name, folder, listed=listed)
+            self._server.ensure_loaded(name, folder, listed_models=listed_models)
         except TwinError as error:
-            times = before.times + 1 if before else 1
-            self._failed[name] = _Failed(times, now + self._retry_pause(times), str(error))
-            if before is None or before.problem != str(error):
-                self._say(f"{name} is not served. {error}")
+            failures = former_failure.failures + 1 if former_failure else 1
+            self._failed_adapters[name] = _FailedAdapter(
+                failures, now + self._retry_delay_s(failures), str(error)
+            )
+            if former_failure is None or former_failure.problem != str(error):
+                self._log(f"{name} is not served. {error}")
             return
-        self._failed.pop(name, None)
-        if name not in listed:
-            self._say(f"{name} is loaded")
+        self._failed_adapters.pop(name, None)
+        if name not in listed_models:
+            self._log(f"{name} is loaded")
 
     def _unload_drained(self, now: float) -> None:
-        for name, leaving in list(self._leaving.items()):
-            if now - leaving.since < DRAINED_AFTER_S:
+        for name, unused_adapter in list(self._unused_adapters.items()):
+            if now - unused_adapter.since < UNLOAD_DELAY_S:
                 continue
-            if leaving.lease is not None:
-                leaving.lease.close()
-                leaving.lease = None
+            if unused_adapter.lease is not None:
+                unused_adapter.lease.close()
+                unused_adapter.lease = None
             try:
                 if self._server.unload_unused(name):
-                    self._say(f"{name} is unloaded")
+                    self._log(f"{name} is unloaded")
             except TwinError as error:
-                leaving.since = now  # tried again later; a loaded adapter does no harm
-                self._say(f"{name} is not unloaded. {error}")
+                unused_adapter.since = now  # tried again later; a loaded adapter does no harm
+                self._log(f"{name} is not unloaded. {error}")
                 continue
-            del self._leaving[name]
+            del self._unused_adapters[name]

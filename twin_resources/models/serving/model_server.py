@@ -27,25 +27,29 @@ from typing import TYPE_CHECKING
 
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import adapter_routes
-from twin_resources.models.serving.loaded_adapters import AdapterServer, not_offered, peft_folder
-from twin_resources.models.serving.named_server import named_server
+from twin_resources.models.serving.loaded_adapters import (
+    AdapterServer,
+    not_offered_error,
+    peft_folder,
+)
+from twin_resources.models.serving.named_server import find_external_server
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_precision import (
     F16,
-    OWN,
-    elsewhere_name,
+    LOCAL_ENGINE,
+    external_engine_name,
     engine_name,
-    precision_elsewhere,
+    external_precision,
 )
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.answer_model import address_of
+from twin_resources.storage.weights.answer_model import split_stored_name
 from twin_resources.storage.weights.chat_model import gguf_precision
 
 if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion
 
-END_WITHIN_S = 10.0
+STOP_TIMEOUT_S = 10.0
 
 
 class ServerProcess:
@@ -82,7 +86,7 @@ class ServerProcess:
                     next_step="prepare the base model, or materialize the checkpoint again",
                 )
         self.alias = alias
-        self._engine = own_engine(gguf_precision(Path(base_gguf)))
+        self._engine = local_engine_name(gguf_precision(Path(base_gguf)))
         self.key = "sk-model-" + secrets.token_urlsafe(24)
         name = re.sub(r"[^A-Za-z0-9.-]+", "-", alias)
         self.log_path = settings.logs_dir / f"model-server-{name}.log"
@@ -115,7 +119,7 @@ class ServerProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def running(self) -> RunningServer | None:
+    def running_server(self) -> RunningServer | None:
         """Return the server, or None while it loads or does not answer.
 
         Raises:
@@ -149,20 +153,20 @@ class ServerProcess:
         Raises:
             TwinError: the process ended, made no progress, or was not ready within an hour.
         """
-        progress, why = ProgramProgress(), ""
-        while not why:
-            server = self.running()
+        progress, reason = ProgramProgress(), ""
+        while not reason:
+            server = self.running_server()
             if server is not None:
                 return server
             time.sleep(0.05)
-            why = progress.given_up(self.pid, self.log_path)
+            reason = progress.stop_reason(self.pid, self.log_path)
         raise TwinError(
             f"serve {self.alias} by llama.cpp",
-            found=f"{why}: {self.log_tail()}",
+            found=f"{reason}: {self.log_tail()}",
             next_step=f"read {self.log_path}; a model larger than memory never finishes loading",
         )
 
-    def busy(self) -> int | None:
+    def active_request_count(self) -> int | None:
         """Return the number of requests in progress; None if the server does not respond in time.
 
         Raises:
@@ -170,7 +174,7 @@ class ServerProcess:
         """
         import httpx
 
-        server = self.running()
+        server = self.running_server()
         if server is None:
             return None
         try:
@@ -186,15 +190,15 @@ class ServerProcess:
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
-    def ask_to_end(self) -> None:
+    def terminate(self) -> None:
         """Send SIGTERM and return at once; `end` waits."""
         self._signal(signal.SIGTERM)
 
-    def end(self, *, within_s: float = END_WITHIN_S) -> None:
+    def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """End the process group with SIGTERM, then with SIGKILL if it has not ended in time."""
         self._signal(signal.SIGTERM)
         try:
-            self._process.wait(within_s)
+            self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             self._signal(signal.SIGKILL)
             self._process.wait()
@@ -206,12 +210,12 @@ class ServerProcess:
         text = self.log_path.read_text(encoding="utf-8", errors="replace").strip()
         return " | ".join(text.splitlines()[-lines:]) or "an empty log"
 
-    def _signal(self, number: int) -> None:
+    def _signal(self, signal_number: int) -> None:
         if self._process.poll() is None:  # not reaped, so its pid cannot have been reused
-            os.killpg(self._process.pid, number)
+            os.killpg(self._process.pid, signal_number)
 
 
-def serve_warmed_up(server: RunningServer, *, timeout_s: float = 120.0) -> float:
+def warm_up(server: RunningServer, *, timeout_s: float = 120.0) -> float:
     """Request one token, so that the first reader does not wait for the weights to be paged in.
 
     Returns:
@@ -229,14 +233,14 @@ def serve_warmed_up(server: RunningServer, *, timeout_s: float = 120.0) -> float
         "max_tokens": 1,
     }
     try:
-        answer = httpx.post(
+        response = httpx.post(
             f"{server.url}/chat/completions",
             json=body,
-            headers=_authorization(server.key),
+            headers=_authorization_headers(server.key),
             timeout=timeout_s,
             trust_env=False,
         )
-        answer.raise_for_status()
+        response.raise_for_status()
     except httpx.ReadTimeout:
         return timeout_s
     except httpx.HTTPError as error:
@@ -264,18 +268,20 @@ class ModelServers:
         """Name and version of the inference engine, also before a server runs."""
         url = self._settings.model_server_url.rstrip("/")
         if url:
-            return remote_engine(url, self._settings.model_server_key, self._set_precision)
-        return own_engine(self._settings.served_precision)
+            return remote_engine_name(
+                url, self._settings.model_server_key, self._configured_precision
+            )
+        return local_engine_name(self._settings.served_precision)
 
     @property
-    def _set_precision(self) -> str:
+    def _configured_precision(self) -> str:
         return self._settings.model_server_precision
 
     def precision(self, version: ModelVersion) -> str:
         """Return the precision in which a version is served, which decides how far its answers may
         differ from the reference's (`served_precision.limits_of`)."""
         if self._settings.model_server_url:
-            return precision_elsewhere(self._set_precision, version.base)
+            return external_precision(self._configured_precision, version.base)
         file = Path(version.base_gguf)
         return (gguf_precision(file) if file.is_file() else "") or F16
 
@@ -306,10 +312,10 @@ class ModelServers:
         """
         if self._settings.model_server_url:
             if adapter is None:
-                yield remote_server(self._settings, alias)
+                yield find_remote_server(self._settings, alias)
                 return
-            with AdapterServer(self._settings).loaded(alias, adapter):
-                yield remote_server(self._settings, alias)
+            with AdapterServer(self._settings).keep_loaded(alias, adapter):
+                yield find_remote_server(self._settings, alias)
             return
         if base_gguf is None:
             raise TwinError(
@@ -321,7 +327,7 @@ class ModelServers:
         try:
             yield process.wait_until_ready()
         finally:
-            process.end()
+            process.stop()
 
     def serve_version(self, version: ModelVersion) -> AbstractContextManager[RunningServer]:
         """Serve a registered version like `serve`, including an answer model at an address.
@@ -329,8 +335,8 @@ class ModelServers:
         Raises:
             TwinError: the server did not start, or the address does not offer its model.
         """
-        if version.is_answer_model and address_of(version.base)[0]:
-            return nullcontext(named_server(self._settings, version.base))
+        if version.is_answer_model and split_stored_name(version.base)[0]:
+            return nullcontext(find_external_server(self._settings, version.base))
         alias = f"{version.author}/v{version.version}"
         return self.serve(
             version.base_gguf or None,
@@ -340,31 +346,31 @@ class ModelServers:
         )
 
 
-def remote_server(settings: Settings, alias: str) -> RunningServer:
+def find_remote_server(settings: Settings, alias: str) -> RunningServer:
     """Return the server at `settings.model_server_url`, if it offers `alias`.
 
     Raises:
         TwinError: it does not answer, or does not offer the alias.
     """
     url = settings.model_server_url.rstrip("/")
-    offered = offered_models(url, settings.model_server_key)
+    offered = list_model_names(url, settings.model_server_key)
     if alias not in offered:
-        raise not_offered(alias, url, offered)
+        raise not_offered_error(alias, url, offered)
     key = settings.model_server_key
-    engine = remote_engine(url, key, settings.model_server_precision)
+    engine = remote_engine_name(url, key, settings.model_server_precision)
     return RunningServer(url, alias, key, None, engine)
 
 
-def own_engine(precision: str = F16) -> str:
+def local_engine_name(precision: str = F16) -> str:
     """Return name and version of the llama.cpp server of this home.
 
     Args:
         precision: precision of the weights, included in the name unless it is f16.
     """
-    return engine_name(installed_version(OWN), precision)
+    return engine_name(installed_version(LOCAL_ENGINE), precision)
 
 
-def remote_engine(url: str, key: str, precision: str = "") -> str:
+def remote_engine_name(url: str, key: str, precision: str = "") -> str:
     """Return the address of an external server, and its version if it has `/version` (vLLM).
 
     Args:
@@ -375,23 +381,23 @@ def remote_engine(url: str, key: str, precision: str = "") -> str:
 
     root = url.removesuffix("/v1")
     try:
-        answer = httpx.get(
-            f"{root}/version", headers=_authorization(key), timeout=10, trust_env=False
+        response = httpx.get(
+            f"{root}/version", headers=_authorization_headers(key), timeout=10, trust_env=False
         )
-        root = f"{root} {answer.raise_for_status().json()['version']}"
+        root = f"{root} {response.raise_for_status().json()['version']}"
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         pass  # OpenAI's interface has no such route, so most servers lack it
-    return elsewhere_name(root, precision)
+    return external_engine_name(root, precision)
 
 
-def offered_models(url: str, key: str, *, timeout_s: float = 10) -> set[str]:
+def list_model_names(url: str, key: str, *, timeout_s: float = 10) -> set[str]:
     """Return the names under `<url>/models`.
 
     Raises:
         TwinError: the server does not answer like an OpenAI-compatible one.
     """
-    return set(adapter_routes.offered(url, key, timeout_s=timeout_s))
+    return set(adapter_routes.list_models(url, key, timeout_s=timeout_s))
 
 
-def _authorization(key: str) -> dict[str, str]:
+def _authorization_headers(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}

@@ -25,7 +25,7 @@ from twin_resources.atomic_writes import replace_file
 if TYPE_CHECKING:
     from xllamacpp import CommonParams
 
-PARALLEL = 2
+PARALLEL_REQUESTS = 2
 CONTEXT_TOKENS = 4096  # of one request: a prompt with passages is about 1,000 tokens
 
 
@@ -37,7 +37,7 @@ def server_parameters(
     key: str,
     port: int,
     threads: int,
-    cache_mib: int,
+    prompt_cache_mib: int,
 ) -> CommonParams:
     """Return the parameters for one version: f16 cache, the base and at most one adapter."""
     from xllamacpp import (
@@ -56,16 +56,18 @@ def server_parameters(
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = port
     parameters.api_keys = [key]
-    parameters.n_parallel = PARALLEL
-    parameters.n_ctx = PARALLEL * CONTEXT_TOKENS
+    parameters.n_parallel = PARALLEL_REQUESTS
+    parameters.n_ctx = PARALLEL_REQUESTS * CONTEXT_TOKENS
     parameters.cache_type_k = ggml_type.GGML_TYPE_F16
     parameters.cache_type_v = ggml_type.GGML_TYPE_F16
-    parameters.cache_ram_mib = cache_mib  # llama.cpp's default of 8 GiB would outgrow the machine
+    parameters.cache_ram_mib = (
+        prompt_cache_mib  # llama.cpp's default of 8 GiB would outgrow the machine
+    )
     parameters.flash_attn_type = llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     parameters.fit_params = False  # memory pressure must not change what is served
     parameters.cpuparams.n_threads = threads
     parameters.cpuparams_batch.n_threads = threads
-    parameters.n_threads_http = 2 * PARALLEL + 2
+    parameters.n_threads_http = 2 * PARALLEL_REQUESTS + 2
     parameters.reasoning_format = common_reasoning_format.COMMON_REASONING_FORMAT_NONE
     parameters.ui = False
     parameters.endpoint_slots = False  # it would show the prompts in progress
@@ -86,11 +88,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--port-file", type=Path, required=True)
     parser.add_argument("--parent", type=int, default=os.getppid())
     parser.add_argument("--prompt-cache-mib", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=compute_threads())
+    parser.add_argument("--threads", type=int, default=default_thread_count())
     options = parser.parse_args(arguments)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stop.set())
     key = os.environ.pop("TWIN_MODEL_SERVER_KEY", "")
     if not key:
         sys.stderr.write("TWIN_MODEL_SERVER_KEY is not set: refusing to serve without a key\n")
@@ -106,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
             key=key,
             port=options.port,
             threads=options.threads,
-            cache_mib=options.prompt_cache_mib,
+            prompt_cache_mib=options.prompt_cache_mib,
         )
     )
     address = server.listening_address
@@ -120,22 +122,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def compute_threads() -> int:
+def default_thread_count() -> int:
     """Return half the number of cores that this process may use, at least one.
 
     llama.cpp's threads wait for each other in a busy loop at every layer. On two cores, beside a
     training, 770 prompt tokens and 100 answer tokens took two threads 38 CPU seconds (134 s), and
     one thread 6.9 (27 s).
     """
-    return max(1, _cores() // 2)
+    return max(1, _core_count() // 2)
 
 
-def servers_at_once() -> int:
+def max_concurrent_servers() -> int:
     """Return how many servers may compute without sharing a core: two, or one on a single core."""
-    return max(1, _cores() // compute_threads())
+    return max(1, _core_count() // default_thread_count())
 
 
-def _cores() -> int:
+def _core_count() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -10,17 +10,19 @@ from __future__ import annotations
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.answer_model import address_of, offered_ids
+from twin_resources.storage.weights.answer_model import split_stored_name, list_model_ids
 
 
-def named_server(settings: Settings, name: str, *, timeout_s: float = 10.0) -> RunningServer:
+def find_external_server(
+    settings: Settings, address: str, *, timeout_s: float = 10.0
+) -> RunningServer:
     """Return the server behind `https://…/v1#model`.
 
     Raises:
         TwinError: it does not answer, or no longer offers that model.
     """
-    url, model = address_of(name)
-    offered = offered_ids(url, settings.answer_model_key, timeout_s=timeout_s)
+    url, model = split_stored_name(address)
+    offered = list_model_ids(url, settings.answer_model_key, timeout_s=timeout_s)
     if model not in offered:
         raise TwinError(
             f"serve {model} at {url}",

@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.running_server import RunningServer
-from twin_resources.models.serving.timeouts import LIMIT_S, StallPolicy
-from twin_resources.prompt.control_marks import FAMILIES
+from twin_resources.models.serving.timeouts import ANSWER_TIMEOUT_S, StallPolicy
+from twin_resources.prompt.control_marks import COMMON_MARKS
 
 if TYPE_CHECKING:
     import httpx
 
-ALTERNATIVES = 5
-AT_ONCE = 2  # requests in flight at one server, as many as this home's server answers in parallel
+TOP_LOGPROBS = 5
+MAX_CONCURRENT_REQUESTS = (
+    2  # requests in flight at one server, as many as this home's server answers in parallel
+)
 
-Serve = Callable[[], AbstractContextManager[RunningServer]]
+StartServer = Callable[[], AbstractContextManager[RunningServer]]
 Prompt = Sequence[Mapping[str, str]]
 
 
@@ -37,14 +39,14 @@ class ServedAnswer:
         tokens: ids of the answer's tokens.
         log_probabilities: for each token the most probable ids with their natural log-probability.
         seconds: from the request to the end of the answer.
-        in_step: number of leading tokens whose positions in the answer are certain; None if all.
+        aligned_token_count: number of leading tokens whose positions in the answer are certain; None if all.
     """
 
     text: str
     tokens: tuple[int, ...]
     log_probabilities: tuple[Mapping[int, float], ...]
     seconds: float = 0.0
-    in_step: int | None = None
+    aligned_token_count: int | None = None
 
 
 class PromptQueue:
@@ -58,50 +60,50 @@ class PromptQueue:
         self,
         prompts: Sequence[Prompt],
         *,
-        tokens: Sequence[int],
+        max_tokens: Sequence[int],
         frequency_penalty: float = 0.0,
         texts_only: bool = False,
-        advance: Callable[[int], object] = lambda _answers: None,
+        on_answer: Callable[[int], object] = lambda _answers: None,
     ) -> None:
         """
         Args:
             prompts: messages of each prompt.
-            tokens: maximum length of each answer; several ask a prompt that often in a row, so that
+            max_tokens: maximum length of each answer; several ask a prompt that often in a row, so that
                 a server's cache has it after the first request.
             frequency_penalty: applied to the choice of tokens, not to their log-probabilities.
             texts_only: omit log-probabilities, which not every server reports.
-            advance: called with 1 after each answer.
+            on_answer: called with 1 after each answer.
         """
         self.answers: dict[int, list[ServedAnswer]] = {}
         # Escaped as in the gateway: a row of a dataset may be older than that escaping.
-        self._waiting = deque(enumerate(map(FAMILIES.escaped_messages, prompts)))
+        self._waiting = deque(enumerate(map(COMMON_MARKS.escape_messages, prompts)))
         self._count = len(prompts)
-        self._tokens = tuple(tokens)
+        self._max_tokens = tuple(max_tokens)
         self._frequency_penalty = frequency_penalty
         self._texts_only = texts_only
-        self._advance = advance
+        self._on_answer = on_answer
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Number of prompts that are still waiting."""
         return len(self._waiting)
 
-    def asked(self, turn: int = 0) -> list[ServedAnswer]:
+    def answers_of_turn(self, turn: int = 0) -> list[ServedAnswer]:
         """Return all answers of one turn in the order of the prompts."""
         return [self.answers[position][turn] for position in range(self._count)]
 
-    def work_off(
+    def answer_with(
         self,
         server: RunningServer,
         *,
-        at_once: int = AT_ONCE,
-        timeout_s: float = LIMIT_S,
+        max_concurrent: int = MAX_CONCURRENT_REQUESTS,
+        timeout_s: float = ANSWER_TIMEOUT_S,
         slot: int | None = None,
     ) -> None:
         """Ask one server until no prompt is left.
 
         Args:
-            at_once: number of requests in flight.
+            max_concurrent: number of requests in flight.
             timeout_s: limit for an answer; longer while the server computes (`timeouts.py`).
             slot: slot of this home's server, whose cache keeps the prompts' prefix; None for any.
 
@@ -114,17 +116,18 @@ class PromptQueue:
         headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
         with (
             httpx.Client(headers=headers, trust_env=False) as client,
-            ThreadPoolExecutor(at_once) as pool,
+            ThreadPoolExecutor(max_concurrent) as pool,
         ):
-            policy = StallPolicy(server, limit_s=timeout_s)
+            policy = StallPolicy(server, timeout_s=timeout_s)
             slot_field = {} if slot is None or server.pid is None else {"id_slot": slot}
             workers = [
-                pool.submit(self._work, server, client, policy, slot_field) for _ in range(at_once)
+                pool.submit(self._run_worker, server, client, policy, slot_field)
+                for _ in range(max_concurrent)
             ]
             for worker in workers:
                 worker.result()
 
-    def _work(
+    def _run_worker(
         self,
         server: RunningServer,
         client: httpx.Client,
@@ -138,14 +141,18 @@ class PromptQueue:
                 return
             try:
                 answers: list[ServedAnswer] = []
-                for tokens in self._tokens:
-                    body = _body(server, prompt, max_tokens=tokens, texts_only=self._texts_only)
+                for tokens in self._max_tokens:
+                    body = _build_request_body(
+                        server, prompt, max_tokens=tokens, texts_only=self._texts_only
+                    )
                     body |= slot_field
                     if self._frequency_penalty:
                         body["frequency_penalty"] = self._frequency_penalty
-                    answer = _ask(client, server, body, policy, texts_only=self._texts_only)
+                    answer = _request_answer(
+                        client, server, body, policy, texts_only=self._texts_only
+                    )
                     answers.append(answer)
-                    self._advance(1)
+                    self._on_answer(1)
             except BaseException:
                 self._waiting.clear()  # the other workers stop as well
                 raise
@@ -157,42 +164,42 @@ def ask(
     prompts: Sequence[Prompt],
     *,
     max_tokens: int,
-    at_once: int = AT_ONCE,
+    max_concurrent: int = MAX_CONCURRENT_REQUESTS,
     frequency_penalty: float = 0.0,
-    advance: Callable[[int], object] = lambda _answers: None,
-    timeout_s: float = LIMIT_S,
+    on_answer: Callable[[int], object] = lambda _answers: None,
+    timeout_s: float = ANSWER_TIMEOUT_S,
 ) -> list[ServedAnswer]:
     """Ask every prompt once, greedily. For the arguments and errors see `PromptQueue`."""
     queue = PromptQueue(
-        prompts, tokens=[max_tokens], frequency_penalty=frequency_penalty, advance=advance
+        prompts, max_tokens=[max_tokens], frequency_penalty=frequency_penalty, on_answer=on_answer
     )
-    queue.work_off(server, at_once=at_once, timeout_s=timeout_s)
-    return queue.asked()
+    queue.answer_with(server, max_concurrent=max_concurrent, timeout_s=timeout_s)
+    return queue.answers_of_turn()
 
 
-def ask_several(
-    serve: Serve,
+def ask_with_servers(
+    serve: StartServer,
     prompts: Sequence[Prompt],
     *,
     servers: int,
     max_tokens: int,
     frequency_penalty: float = 0.0,
     texts_only: bool = False,
-    advance: Callable[[int], object] = lambda _answers: None,
+    on_answer: Callable[[int], object] = lambda _answers: None,
 ) -> list[ServedAnswer]:
-    """Ask every prompt once, like `ask`, with servers that run meanwhile (`serve_for`)."""
+    """Ask every prompt once, like `ask`, with servers that run meanwhile (`answer_queue`)."""
     queue = PromptQueue(
         prompts,
-        tokens=[max_tokens],
+        max_tokens=[max_tokens],
         frequency_penalty=frequency_penalty,
         texts_only=texts_only,
-        advance=advance,
+        on_answer=on_answer,
     )
-    serve_for(queue, serve, servers=servers)
-    return queue.asked()
+    answer_queue(queue, serve, servers=servers)
+    return queue.answers_of_turn()
 
 
-def serve_for(prompts: PromptQueue, serve: Serve, *, servers: int) -> None:
+def answer_queue(prompts: PromptQueue, serve: StartServer, *, servers: int) -> None:
     """Answer a queue of prompts with servers of one model.
 
     Args:
@@ -202,14 +209,14 @@ def serve_for(prompts: PromptQueue, serve: Serve, *, servers: int) -> None:
 
     def run_server(_number: int) -> None:
         with serve() as server:
-            prompts.work_off(server)
+            prompts.answer_with(server)
 
-    count = max(1, min(servers, prompts.left))
+    count = max(1, min(servers, prompts.remaining))
     with ThreadPoolExecutor(count) as pool:
         list(pool.map(run_server, range(count)))
 
 
-def _body(
+def _build_request_body(
     server: RunningServer, prompt: Prompt, *, max_tokens: int, texts_only: bool
 ) -> dict[str, Any]:
     body: dict[str, Any] = {
@@ -220,13 +227,13 @@ def _body(
     }
     if texts_only:
         return body
-    body |= {"logprobs": True, "top_logprobs": ALTERNATIVES}
+    body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
     if server.pid is None:  # vLLM returns ids only on request
         body["return_tokens_as_token_ids"] = True
     return body
 
 
-def _ask(
+def _request_answer(
     client: httpx.Client,
     server: RunningServer,
     body: Mapping[str, Any],
@@ -237,11 +244,11 @@ def _ask(
     import httpx
 
     try:
-        answer = policy.post(client, body)
-        choice = answer.json()["choices"][0]
+        response = policy.post(client, body)
+        choice = response.json()["choices"][0]
         if texts_only:
             text = choice["message"]["content"] or ""
-            return ServedAnswer(text, (), (), answer.elapsed.total_seconds())
+            return ServedAnswer(text, (), (), response.elapsed.total_seconds())
         # an answer without tokens has no `logprobs` in llama.cpp
         content = (choice.get("logprobs") or {}).get("content") or []
         if choice["message"]["content"] and not content:
@@ -253,8 +260,8 @@ def _ask(
                 {_token_id(other): other["logprob"] for other in entry["top_logprobs"]}
                 for entry in content
             ),
-            seconds=answer.elapsed.total_seconds(),  # of the successful request
-            in_step=_in_step(content, answer.json().get("usage") or {}),
+            seconds=response.elapsed.total_seconds(),  # of the successful request
+            aligned_token_count=_count_aligned_tokens(content, response.json().get("usage") or {}),
         )
     except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
         raise TwinError(
@@ -264,7 +271,9 @@ def _ask(
         ) from error
 
 
-def _in_step(content: Sequence[Mapping[str, Any]], usage: Mapping[str, Any]) -> int | None:
+def _count_aligned_tokens(
+    content: Sequence[Mapping[str, Any]], usage: Mapping[str, Any]
+) -> int | None:
     """Count the leading entries whose positions match the answer's tokens; None if all do.
 
     llama.cpp omits a token that ends within a character and reports only the token that completes
@@ -272,8 +281,10 @@ def _in_step(content: Sequence[Mapping[str, Any]], usage: Mapping[str, Any]) -> 
     """
     if int(usage.get("completion_tokens") or 0) <= len(content):
         return None
-    whole = (place for place, entry in enumerate(content) if not str(entry["token"]).isascii())
-    return next(whole, None)
+    misaligned_positions = (
+        place for place, entry in enumerate(content) if not str(entry["token"]).isascii()
+    )
+    return next(misaligned_positions, None)
 
 
 def _token_id(entry: Mapping[str, Any]) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 F16 = "f16"
 FP16, BF16 = "fp16", "bf16"
-OWN, STORED = "xllamacpp", ", weights in "  # parts of an engine's name
+LOCAL_ENGINE, PRECISION_SEPARATOR = "xllamacpp", ", weights in "  # parts of an engine's name
 # Limits of the mean and the largest difference of log-probabilities, in nats. f16 and q8_0 are
 # precisions of stored weights, computed in fp32; fp16 and bf16 are those of the computation
 # (`--dtype` of an external server). f16 represents a bf16 model almost exactly, so a difference
@@ -30,22 +30,24 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 }
 
 
-def limits_of(precision: str) -> tuple[float, float]:
+def precision_limits(precision: str) -> tuple[float, float]:
     """Return the limits (mean, largest) of a precision; those of f16 if it is not listed."""
     return LIMITS.get(precision, LIMITS[F16])
 
 
 def engine_name(version: str, precision: str) -> str:
     """Return the engine name of this home's servers, with the precision unless it is f16."""
-    return f"{OWN} {version}" + ("" if precision in {F16, ""} else f"{STORED}{precision}")
+    return f"{LOCAL_ENGINE} {version}" + (
+        "" if precision in {F16, ""} else f"{PRECISION_SEPARATOR}{precision}"
+    )
 
 
-def elsewhere_name(server: str, precision: str) -> str:
+def external_engine_name(server: str, precision: str) -> str:
     """Return the engine name of an external server, with the precision if the settings name it."""
-    return f"{server}{STORED}{precision}" if precision else server
+    return f"{server}{PRECISION_SEPARATOR}{precision}" if precision else server
 
 
-def precision_elsewhere(setting: str, base: str | Path) -> str:
+def external_precision(setting: str, base: str | Path) -> str:
     """Return the precision in which an external server computes.
 
     Args:
@@ -57,11 +59,11 @@ def precision_elsewhere(setting: str, base: str | Path) -> str:
     if setting or not path.is_file():
         return setting or FP16
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    stored = str(config.get("dtype") or config.get("torch_dtype") or "")
-    return BF16 if stored == "bfloat16" else FP16
+    dtype = str(config.get("dtype") or config.get("torch_dtype") or "")
+    return BF16 if dtype == "bfloat16" else FP16
 
 
-def precision_of(engine: str) -> str:
+def parse_precision(engine: str) -> str:
     """Return the precision in an engine's name; empty for an external server without one."""
-    precision = engine.partition(STORED)[2]
-    return precision or (F16 if engine.startswith(OWN) else "")
+    precision = engine.partition(PRECISION_SEPARATOR)[2]
+    return precision or (F16 if engine.startswith(LOCAL_ENGINE) else "")

@@ -28,19 +28,21 @@ import psutil
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.models.serving.running_server import RunningServer
-from twin_resources.models.serving.served_precision import F16, limits_of
+from twin_resources.models.serving.served_precision import F16, precision_limits
 
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
-PLACES = 8  # positions of each prompt
-BEST = 5  # tokens that are compared after each position
-ALONE = "after a single token already: the embedding, the output head (tied or not) or a norm"
-TOGETHER = "from the second token on: the rotary order or scaling, or attention"
+POSITIONS_PER_PROMPT = 8  # positions of each prompt
+TOP_TOKENS = 5  # tokens that are compared after each position
+SINGLE_TOKEN_CAUSE = (
+    "after a single token already: the embedding, the output head (tied or not) or a norm"
+)
+SEQUENCE_CAUSE = "from the second token on: the rotary order or scaling, or attention"
 MAX_MEMORY_SHARE = 0.8
 # for a reference in bf16, whose own rounding error is some .03 nats
-ROUNDED_LIMITS = limits_of("q8_0")
-SYSTEM = "You answer readers in the voice of Ada, from what Ada has published."
+ROUNDED_LIMITS = precision_limits("q8_0")
+SYSTEM_PROMPT = "You answer readers in the voice of Ada, from what Ada has published."
 QUESTIONS = (
     "What changed between 1984 and 2026, in 12,345 words?",
     "Quote:\n\n> naïve café – “déjà vu”\n\n```c\nint x = 0xFF;\n```\nWhy?",
@@ -55,7 +57,7 @@ Messages = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
-class ServedProof:
+class ServingParity:
     """How far a served base model is from its reference, in nats.
 
     Attributes:
@@ -74,7 +76,7 @@ class ServedProof:
     allowed_largest: float
 
     @property
-    def holds(self) -> bool:
+    def is_within_limits(self) -> bool:
         # in this direction, so that NaN does not pass
         return self.mean <= self.allowed_mean and self.largest <= self.allowed_largest
 
@@ -89,7 +91,7 @@ class ServedProof:
 class TransformersReference:
     """The model in transformers, with its unmerged PEFT adapter, if any.
 
-    It computes in float32, or in the stored precision (`rounded`) if float32 does not fit into the
+    It computes in float32, or in the stored precision (`is_reduced_precision`) if float32 does not fit into the
     available memory.
     """
 
@@ -98,10 +100,12 @@ class TransformersReference:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        stored = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        weight_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         # weights are published in two bytes each; float32 takes four
-        self.rounded = 2 * stored > MAX_MEMORY_SHARE * psutil.virtual_memory().available
-        dtype = "auto" if self.rounded else torch.float32
+        self.is_reduced_precision = (
+            2 * weight_bytes > MAX_MEMORY_SHARE * psutil.virtual_memory().available
+        )
+        dtype = "auto" if self.is_reduced_precision else torch.float32
         model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
         if adapter is not None:
             from peft import PeftModel
@@ -109,15 +113,15 @@ class TransformersReference:
             model = PeftModel.from_pretrained(model, str(adapter))
         self._model = model.eval()
 
-    def rendered(self, messages: Messages) -> str:
+    def render(self, messages: Messages) -> str:
         return self.tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=True
         )
 
-    def cut(self, text: str) -> list[int]:
+    def tokenize(self, text: str) -> list[int]:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def log_probabilities(self, tokens: Sequence[int], places: Sequence[int]) -> Any:
+    def log_probabilities(self, tokens: Sequence[int], positions: Sequence[int]) -> Any:
         """Return the log-probabilities after these positions: (positions, vocabulary)."""
         import torch
 
@@ -125,12 +129,12 @@ class TransformersReference:
             logits = self._model(
                 input_ids=torch.tensor([list(tokens)]),
                 use_cache=False,
-                logits_to_keep=torch.tensor(list(places)),
+                logits_to_keep=torch.tensor(list(positions)),
             ).logits
         return logits[0].float().log_softmax(-1)
 
 
-def prove(
+def verify_serving_parity(
     settings: Settings,
     folder: Path,
     gguf: Path,
@@ -138,88 +142,102 @@ def prove(
     precision: str = F16,
     adapter: Path | None = None,
     adapter_gguf: Path | None = None,
-    ends: Iterable[str] = (),
-) -> ServedProof:
+    end_tokens: Iterable[str] = (),
+) -> ServingParity:
     """Serve a GGUF file and compare it with its transformers folder.
 
     Args:
         precision: precision of the file, which decides the limits.
         adapter: PEFT folder of the reference.
         adapter_gguf: the adapter beside `gguf`; None if there is none, or `gguf` contains it.
-        ends: texts of the tokens that must end an answer.
+        end_tokens: texts of the tokens that must end an answer.
 
     Raises:
         TwinError: it cannot be served, or the answers differ; the message names the difference.
     """
     process = ServerProcess(settings, gguf, adapter_gguf, alias="proof")
     try:
-        with _Client(process.wait_until_ready()) as server:
+        with _LlamaServerClient(process.wait_until_ready()) as server:
             reference = TransformersReference(folder, adapter)
-            return _compare(reference, server, precision=precision, ends=ends, folder=folder)
+            return _compare(
+                reference, server, precision=precision, end_tokens=end_tokens, folder=folder
+            )
     finally:
-        process.end()
+        process.stop()
 
 
 def _compare(
     reference: TransformersReference,
-    server: _Client,
+    server: _LlamaServerClient,
     *,
     precision: str,
-    ends: Iterable[str],
+    end_tokens: Iterable[str],
     folder: Path,
-) -> ServedProof:
-    prompts = [_tokens_of(reference, server, messages) for messages in _conversations()]
-    for end in ends:
-        _require_end(reference, server, prompts[0], end)
+) -> ServingParity:
+    prompts = [_tokenize_prompt(reference, server, messages) for messages in _conversations()]
+    for end in end_tokens:
+        _check_end_token(reference, server, prompts[0], end)
     differences = [
         difference
         for prompt in prompts
-        for difference in _differences(reference, server, prompt, _spread(len(prompt)))
+        for difference in _measure_differences(
+            reference, server, prompt, _spread_positions(len(prompt))
+        )
     ]
-    proof = ServedProof(
+    parity = ServingParity(
         len(prompts),
-        PLACES,
+        POSITIONS_PER_PROMPT,
         sum(differences) / len(differences),
         max(differences),
         precision,
-        *(ROUNDED_LIMITS if reference.rounded else limits_of(precision)),
+        *(ROUNDED_LIMITS if reference.is_reduced_precision else precision_limits(precision)),
     )
-    if not proof.holds:
-        where = _where(reference, server, prompts, proof.allowed_largest)
-        raise _differs(folder, f"{proof}, {where}")
-    return proof
+    if not parity.is_within_limits:
+        location = _locate_difference(reference, server, prompts, parity.allowed_largest)
+        raise _parity_error(folder, f"{parity}, {location}")
+    return parity
 
 
-def _spread(length: int) -> list[int]:
+def _spread_positions(length: int) -> list[int]:
     """Return evenly spaced positions of a prompt, ascending, with the last one."""
-    return sorted({length - 1 - length * place // PLACES for place in range(PLACES)})
+    return sorted(
+        {
+            length - 1 - length * place // POSITIONS_PER_PROMPT
+            for place in range(POSITIONS_PER_PROMPT)
+        }
+    )
 
 
 def _conversations() -> list[Messages]:
     return [
-        [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question.strip()}]
+        [
+            {"role": "system", "content": SYSTEM_PROMPT},
+            {"role": "user", "content": question.strip()},
+        ]
         for question in QUESTIONS
     ]
 
 
-def _tokens_of(reference: TransformersReference, server: _Client, messages: Messages) -> list[int]:
+def _tokenize_prompt(
+    reference: TransformersReference, server: _LlamaServerClient, messages: Messages
+) -> list[int]:
     """Return a prompt's tokens, on which reference and server must agree."""
-    text, served = reference.rendered(messages), server.rendered(messages)
-    if text != served:
-        place = _first_difference(text, served)
-        raise _differs(
+    text, served_text = reference.render(messages), server.render(messages)
+    if text != served_text:
+        position = _first_difference(text, served_text)
+        raise _parity_error(
             server.alias,
-            f"the chat template renders {served[place - 10 : place + 30]!r} where transformers "
-            f"renders {text[place - 10 : place + 30]!r}",
+            f"the chat template renders {served_text[position - 10 : position + 30]!r} where transformers "
+            f"renders {text[position - 10 : position + 30]!r}",
         )
-    tokens, cut = reference.cut(text), server.cut(text)
-    if tokens != cut:
-        place = _first_difference(tokens, cut)
+    tokens, served_tokens = reference.tokenize(text), server.tokenize(text)
+    if tokens != served_tokens:
+        position = _first_difference(tokens, served_tokens)
         expected, actual = (
-            reference.tokenizer.convert_ids_to_tokens(side[place : place + 4])
-            for side in (tokens, cut)
+            reference.tokenizer.convert_ids_to_tokens(side[position : position + 4])
+            for side in (tokens, served_tokens)
         )
-        raise _differs(
+        raise _parity_error(
             server.alias,
             f"text is cut otherwise (pre-tokenizer or merges): {actual} where transformers has "
             f"{expected}",
@@ -227,35 +245,47 @@ def _tokens_of(reference: TransformersReference, server: _Client, messages: Mess
     return tokens
 
 
-def _require_end(
-    reference: TransformersReference, server: _Client, prompt: list[int], end: str
+def _check_end_token(
+    reference: TransformersReference, server: _LlamaServerClient, prompt: list[int], end_token: str
 ) -> None:
-    token = reference.tokenizer.convert_tokens_to_ids(end)
-    if not server.ends(prompt, token):
-        raise _differs(server.alias, f"an answer does not end at {end!r} (token {token})")
+    token = reference.tokenizer.convert_tokens_to_ids(end_token)
+    if not server.ends_answer(prompt, token):
+        raise _parity_error(
+            server.alias, f"an answer does not end at {end_token!r} (token {token})"
+        )
 
 
-def _differences(
-    reference: TransformersReference, server: _Client, prompt: Sequence[int], places: Sequence[int]
+def _measure_differences(
+    reference: TransformersReference,
+    server: _LlamaServerClient,
+    prompt: Sequence[int],
+    positions: Sequence[int],
 ) -> list[float]:
     """Return the differences of the best tokens' log-probabilities after each position."""
-    plain = reference.cut("a")[-1]
-    expected = reference.log_probabilities(prompt, places)
+    letter_token = reference.tokenize("a")[-1]
+    expected = reference.log_probabilities(prompt, positions)
     return [
         abs(value - float(row[token]))
-        for row, place in zip(expected, places, strict=True)
-        for token, value in server.best(prompt[: place + 1], plain).items()
+        for row, place in zip(expected, positions, strict=True)
+        for token, value in server.top_tokens(prompt[: place + 1], letter_token).items()
     ]
 
 
-def _where(
-    reference: TransformersReference, server: _Client, prompts: list[list[int]], limit: float
+def _locate_difference(
+    reference: TransformersReference,
+    server: _LlamaServerClient,
+    prompts: list[list[int]],
+    limit: float,
 ) -> str:
-    alone = [
-        max(_differences(reference, server, [token], [0]))
+    single_token_differences = [
+        max(_measure_differences(reference, server, [token], [0]))
         for token in sorted({prompt[len(prompt) // 2] for prompt in prompts})
     ]
-    return TOGETHER if all(difference <= limit for difference in alone) else ALONE
+    return (
+        SEQUENCE_CAUSE
+        if all(difference <= limit for difference in single_token_differences)
+        else SINGLE_TOKEN_CAUSE
+    )
 
 
 def _first_difference(left: Sequence[Any], right: Sequence[Any]) -> int:
@@ -263,16 +293,16 @@ def _first_difference(left: Sequence[Any], right: Sequence[Any]) -> int:
     return next((index for index, (a, b) in pairs if a != b), min(len(left), len(right)))
 
 
-def _differs(what: object, found: str) -> TwinError:
+def _parity_error(subject: object, found: str) -> TwinError:
     return TwinError(
-        f"serve {what} as transformers computes it",
+        f"serve {subject} as transformers computes it",
         found=found,
         next_step="take another variant of this model, or serve it with vLLM and set "
         "TWIN_MODEL_SERVER_URL; nothing was trained",
     )
 
 
-class _Client:
+class _LlamaServerClient:
     """A client of llama.cpp's server, for the routes that show how it reads a prompt.
 
     Interface: https://github.com/ggml-org/llama.cpp/tree/master/tools/server
@@ -285,53 +315,55 @@ class _Client:
             headers={"Authorization": f"Bearer {server.key}"}, trust_env=False, timeout=600
         )
 
-    def __enter__(self) -> _Client:
+    def __enter__(self) -> _LlamaServerClient:
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._client.close()
 
-    def rendered(self, messages: Messages) -> str:
+    def render(self, messages: Messages) -> str:
         return str(self._ask("/apply-template", {"messages": messages})["prompt"])
 
-    def cut(self, text: str) -> list[int]:
+    def tokenize(self, text: str) -> list[int]:
         body = {"content": text, "add_special": False, "parse_special": True}
         return list(self._ask("/tokenize", body)["tokens"])
 
-    def ends(self, prompt: Sequence[int], token: int) -> bool:
+    def ends_answer(self, prompt: Sequence[int], token: int) -> bool:
         """Return whether this token as the first one ends the answer."""
         body = {"prompt": list(prompt), "n_predict": 2, "logit_bias": [[token, 1e4]]}
         return self._ask("/completion", body | {"temperature": 0})["stop_type"] == "eos"
 
-    def best(self, prompt: Sequence[int], plain: int) -> dict[int, float]:
+    def top_tokens(self, prompt: Sequence[int], letter_token: int) -> dict[int, float]:
         """Return the best tokens after a prompt with their log-probabilities.
 
         Args:
-            plain: id of an ordinary letter, which the server is forced to answer: it reports
+            letter_token: id of an ordinary letter, which the server is forced to answer: it reports
                 nothing for a token that ends a turn or ends within a character. The bias does not
                 change the log-probabilities.
         """
         body: dict[str, Any] = {
             "prompt": list(prompt),
             "n_predict": 1,
-            "n_probs": BEST,
+            "n_probs": TOP_TOKENS,
             "temperature": 0,
-            "logit_bias": [[plain, 1e4]],
+            "logit_bias": [[letter_token, 1e4]],
         }
         [position] = self._ask("/completion", body)["completion_probabilities"]
-        return {int(entry["id"]): _number(entry) for entry in position["top_logprobs"]}
+        return {
+            int(entry["id"]): _parse_log_probability(entry) for entry in position["top_logprobs"]
+        }
 
     def _ask(self, route: str, body: Mapping[str, Any]) -> dict[str, Any]:
         try:
-            answer = self._client.post(f"{self._url}{route}", json=body)
-            answer.raise_for_status()
-            return dict(answer.json())
+            response = self._client.post(f"{self._url}{route}", json=body)
+            response.raise_for_status()
+            return dict(response.json())
         except (httpx.HTTPError, json.JSONDecodeError) as error:
             detail = error.response.text[:300] if isinstance(error, httpx.HTTPStatusError) else ""
-            raise _differs(self.alias, f"{route} answers {error} {detail}") from error
+            raise _parity_error(self.alias, f"{route} answers {error} {detail}") from error
 
 
-def _number(entry: Mapping[str, Any]) -> float:
+def _parse_log_probability(entry: Mapping[str, Any]) -> float:
     """Read a log-probability; null stands for NaN, which JSON lacks."""
     value = entry["logprob"]
     return float("nan") if value is None else float(value)

@@ -18,29 +18,29 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.model_server import offered_models
+from twin_resources.models.serving.model_server import list_model_names
 from twin_resources.models.serving.running_server import RunningServer
 
 if TYPE_CHECKING:
     import httpx
 
-LIMIT_S = 120.0  # for one answer; with two free cores a model of 135M takes 2 to 5
-PATIENCE = 8  # factor of the limit for a server that computes
-COMPUTES_S = 0.1  # CPU seconds within the limit; an idle server uses less
-PAUSE_S = 0.5  # a killed process closes its connections shortly before it counts as ended
+ANSWER_TIMEOUT_S = 120.0  # for one answer; with two free cores a model of 135M takes 2 to 5
+BUSY_TIMEOUT_FACTOR = 8  # factor of the limit for a server that computes
+MIN_COMPUTING_CPU_S = 0.1  # CPU seconds within the limit; an idle server uses less
+EXIT_DELAY_S = 0.5  # a killed process closes its connections shortly before it counts as ended
 
 
 class StallPolicy:
     """Posts requests to one server; concurrent requests may share it.
 
     Attributes:
-        limit_s: seconds to wait for an answer. It is multiplied by `PATIENCE` after the first
+        timeout_s: seconds to wait for an answer. It is multiplied by `BUSY_TIMEOUT_FACTOR` after the first
             request that takes longer while the server computes.
     """
 
-    def __init__(self, server: RunningServer, *, limit_s: float = LIMIT_S) -> None:
-        self.limit_s = limit_s
-        self._longest_s = PATIENCE * limit_s
+    def __init__(self, server: RunningServer, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        self.limit_s = timeout_s
+        self._busy_timeout_s = BUSY_TIMEOUT_FACTOR * timeout_s
         self._server = server
 
     def post(self, client: httpx.Client, body: Mapping[str, Any]) -> httpx.Response:
@@ -53,40 +53,42 @@ class StallPolicy:
         import httpx
 
         try:
-            return self._try(client, body)
+            return self._post_once(client, body)
         except httpx.TransportError:
-            return self._try(client, body)
+            return self._post_once(client, body)
 
-    def _try(self, client: httpx.Client, body: Mapping[str, Any]) -> httpx.Response:
+    def _post_once(self, client: httpx.Client, body: Mapping[str, Any]) -> httpx.Response:
         import httpx
 
-        limit_s, used_s = self.limit_s, self._cpu_seconds()
+        timeout_s, cpu_used_s = self.limit_s, self._cpu_seconds()
         url = f"{self._server.url}/chat/completions"
         try:
-            return client.post(url, json=body, timeout=limit_s).raise_for_status()
+            return client.post(url, json=body, timeout=timeout_s).raise_for_status()
         except httpx.TransportError as error:
-            self._check(error, limit_s, used_s)
+            self._check_server_health(error, timeout_s, cpu_used_s)
             raise
 
-    def _check(self, error: httpx.TransportError, limit_s: float, used_s: float) -> None:
+    def _check_server_health(
+        self, error: httpx.TransportError, timeout_s: float, cpu_used_s: float
+    ) -> None:
         """Raise a `TwinError` unless the server is healthy."""
         import httpx
 
-        late = isinstance(error, httpx.TimeoutException)
-        if not late:
-            sleep(PAUSE_S)
+        is_late = isinstance(error, httpx.TimeoutException)
+        if not is_late:
+            sleep(EXIT_DELAY_S)
         if self._server.pid is None:
-            offered_models(self._server.url, self._server.key)  # raises if it does not answer
-        elif (used_s := self._cpu_seconds() - used_s) < COMPUTES_S and late:
+            list_model_names(self._server.url, self._server.key)  # raises if it does not answer
+        elif (cpu_used_s := self._cpu_seconds() - cpu_used_s) < MIN_COMPUTING_CPU_S and is_late:
             raise TwinError(
                 f"ask {self._server.alias} at {self._server.url}",
-                found=f"no answer within {limit_s:.0f} s, in which its process {self._server.pid} "
-                f"computed for {used_s:.2f} s",
+                found=f"no answer within {timeout_s:.0f} s, in which its process {self._server.pid} "
+                f"computed for {cpu_used_s:.2f} s",
                 next_step="check whether that process is stopped or out of memory; its log is "
                 "logs/model-server-*.log in the home",
             ) from error
-        if late:
-            self.limit_s = self._longest_s
+        if is_late:
+            self.limit_s = self._busy_timeout_s
 
     def _cpu_seconds(self) -> float:
         """Return the CPU seconds of the server's process; 0 for an external server.

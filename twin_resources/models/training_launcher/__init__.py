@@ -9,7 +9,7 @@ Method: accelerate's launcher, https://huggingface.co/docs/accelerate/basic_tuto
 from twin_resources.models.training_launcher.backends import make_launcher
 from twin_resources.models.training_launcher.local import LocalLauncher
 from twin_resources.models.training_launcher.machine import (
-    MARK_VARIABLE,
+    ATTEMPT_ID_VARIABLE,
     OWNER_VARIABLE,
     RENDEZVOUS_VARIABLE,
     computes_in_bf16,
@@ -17,18 +17,18 @@ from twin_resources.models.training_launcher.machine import (
 )
 from twin_resources.models.training_launcher.training_job import (
     Message,
-    TrainingDied,
+    TrainingDiedError,
     TrainingJob,
     TrainingLauncher,
 )
 
 __all__ = [
-    "MARK_VARIABLE",
+    "ATTEMPT_ID_VARIABLE",
     "OWNER_VARIABLE",
     "RENDEZVOUS_VARIABLE",
     "LocalLauncher",
     "Message",
-    "TrainingDied",
+    "TrainingDiedError",
     "TrainingJob",
     "TrainingLauncher",
     "computes_in_bf16",

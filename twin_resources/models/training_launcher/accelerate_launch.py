@@ -15,15 +15,15 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
-NAMED_IN = "deepspeed.launcher.runner"
+DEEPSPEED_RUNNER_MODULE = "deepspeed.launcher.runner"
 
 
 def main() -> None:
     """Run accelerate's launcher with this process's arguments, which disable DeepSpeed's own
     (`--deepspeed_multinode_launcher standard`)."""
-    names = ModuleType(NAMED_IN)
-    vars(names)["DEEPSPEED_ENVIRONMENT_NAME"] = ".deepspeed_env"
-    sys.modules[NAMED_IN] = names
+    runner_module = ModuleType(DEEPSPEED_RUNNER_MODULE)
+    vars(runner_module)["DEEPSPEED_ENVIRONMENT_NAME"] = ".deepspeed_env"
+    sys.modules[DEEPSPEED_RUNNER_MODULE] = runner_module
 
     from accelerate.commands.launch import main as launch
 

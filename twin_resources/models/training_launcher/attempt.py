@@ -15,7 +15,7 @@ from typing import Any
 
 from twin_resources.atomic_writes import replace_file
 from twin_resources.errors import TwinError
-from twin_resources.models.training_launcher.training_job import TrainingJob, job_of
+from twin_resources.models.training_launcher.training_job import TrainingJob, job_from_values
 
 SCHEMA = 1
 
@@ -25,28 +25,28 @@ class Attempt:
     """One attempt at a training.
 
     Attributes:
-        mark: unique id of the attempt.
+        attempt_id: unique id of the attempt.
         machines: number of machines.
         environment: variables for rank 0, in addition to the job's own.
-        forks: as in `MachineShare`; the launcher's setting overrides a worker's.
+        may_fork: as in `MachineShare`; the launcher's setting overrides a worker's.
     """
 
-    mark: str
+    attempt_id: str
     job: TrainingJob
     machines: int
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
-    forks: bool = True
+    may_fork: bool = True
 
 
 def write_attempt(path: Path, attempt: Attempt) -> None:
     """Write the file atomically, readable by this user alone: it may contain secrets."""
     document = {
         "schema": SCHEMA,
-        "mark": attempt.mark,
-        "job": attempt.job.as_values(),
+        "mark": attempt.attempt_id,
+        "job": attempt.job.to_values(),
         "machines": attempt.machines,
         "environment": dict(attempt.environment),
-        "forks": attempt.forks,
+        "forks": attempt.may_fork,
     }
     replace_file(path, json.dumps(document, indent=2, sort_keys=True))
 
@@ -68,9 +68,9 @@ def read_attempt(path: Path) -> Attempt | None:
             next_step="run the same release on every machine",
         )
     return Attempt(
-        mark=document["mark"],
-        job=job_of(document["job"]),
+        attempt_id=document["mark"],
+        job=job_from_values(document["job"]),
         machines=document["machines"],
         environment=document["environment"],
-        forks=document.get("forks", True),  # missing in a file of an older release
+        may_fork=document.get("forks", True),  # missing in a file of an older release
     )

@@ -29,12 +29,14 @@ from typing import Protocol, cast
 
 from twin_resources.models.training_launcher.reason import signal_name
 
-ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
-MOMENT_S = 1.0  # time for the other ranks to report their own error before they are ended
+TERMINATION_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
+ERROR_REPORT_DELAY_S = (
+    1.0  # time for the other ranks to report their own error before they are ended
+)
 GRACE_S = 5.0
 
 
-class _Ahead(Protocol):
+class _ImportAheadModule(Protocol):
     def import_ahead(self, job: Path) -> None: ...
 
 
@@ -50,33 +52,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ahead", default="", help="module whose `import_ahead` is called before")
     parser.add_argument("--module", required=True, help="what each rank runs with --job")
     parser.add_argument("--job", type=Path, required=True)
-    chosen = parser.parse_args(arguments)
-    if chosen.ahead:
-        cast(_Ahead, import_module(chosen.ahead)).import_ahead(chosen.job)
-    words = [chosen.module, "--job", str(chosen.job)]
-    if others := other_threads():
-        _say(f"no fork beside the threads {', '.join(others)}: each rank imports for itself")
+    options = parser.parse_args(arguments)
+    if options.ahead:
+        cast(_ImportAheadModule, import_module(options.ahead)).import_ahead(options.job)
+    module_arguments = [options.module, "--job", str(options.job)]
+    if other_thread_names := other_threads():
+        _log(
+            f"no fork beside the threads {', '.join(other_thread_names)}: each rank imports for itself"
+        )
     # Blocked signals stay pending for `_wait_for_ranks`; none is lost between a fork and the wait.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*ENDING, signal.SIGCHLD})
+    signal_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*TERMINATION_SIGNALS, signal.SIGCHLD})
     gc.freeze()  # the collector skips imported objects, so that their pages stay shared
     sys.stdout.flush()
     sys.stderr.flush()
     running: dict[int, int] = {}
-    for rank in range(chosen.ranks):
-        own = variables_of(rank, chosen.ranks)
-        if others:
-            running[_spawn(words, own, before)] = rank
+    for rank in range(options.ranks):
+        rank_environment = rank_variables(rank, options.ranks)
+        if other_thread_names:
+            running[_spawn_rank(module_arguments, rank_environment, signal_mask)] = rank
             continue
         pid = os.fork()
         if pid == 0:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            _run(words, own)
+            signal.pthread_sigmask(signal.SIG_SETMASK, signal_mask)
+            _run_rank(module_arguments, rank_environment)
             return 0
         running[pid] = rank
     return _wait_for_ranks(running)
 
 
-def variables_of(rank: int, ranks: int) -> dict[str, str]:
+def rank_variables(rank: int, ranks: int) -> dict[str, str]:
     """Return the variables of torch's launcher for a rank on one machine, with a file store."""
     return {
         "RANK": str(rank),
@@ -95,55 +99,57 @@ def variables_of(rank: int, ranks: int) -> dict[str, str]:
 def other_threads() -> list[str]:
     """Return the kernel's names of this process's threads, except the main thread."""
     tasks = Path("/proc/self/task")
-    own = os.getpid()  # the main thread has the process's number
+    main_thread_id = os.getpid()  # the main thread has the process's number
     return sorted(
         (task / "comm").read_text(encoding="utf-8").strip()
         for task in tasks.iterdir()
-        if int(task.name) != own
+        if int(task.name) != main_thread_id
     )
 
 
-def _run(words: Sequence[str], own: Mapping[str, str]) -> None:
+def _run_rank(module_arguments: Sequence[str], rank_environment: Mapping[str, str]) -> None:
     """Run the module like `python -m`; its SystemExit ends this process."""
-    os.environ.update(own)
+    os.environ.update(rank_environment)
     # the name in `ps` and `top`, since the kernel shows a fork's variables as its parent's
     with contextlib.suppress(OSError):  # not every kernel has it, and training does not need it
-        Path("/proc/self/comm").write_text(f"rank {own['RANK']}", encoding="utf-8")
-    sys.argv = list(words)
-    runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+        Path("/proc/self/comm").write_text(f"rank {rank_environment['RANK']}", encoding="utf-8")
+    sys.argv = list(module_arguments)
+    runpy.run_module(module_arguments[0], run_name="__main__", alter_sys=True)
 
 
-def _spawn(words: Sequence[str], own: Mapping[str, str], mask: set[int]) -> int:
-    command = [sys.executable, "-m", *words]
-    return os.posix_spawn(sys.executable, command, os.environ | own, setsigmask=mask)
+def _spawn_rank(
+    module_arguments: Sequence[str], rank_environment: Mapping[str, str], mask: set[int]
+) -> int:
+    command = [sys.executable, "-m", *module_arguments]
+    return os.posix_spawn(sys.executable, command, os.environ | rank_environment, setsigmask=mask)
 
 
 def _wait_for_ranks(running: dict[int, int]) -> int:
     """Wait for all ranks (by pid); end them all if one fails or this process receives a signal."""
-    code, ended = 0, False
-    end_at: float | None = None
+    code, is_terminating = 0, False
+    terminate_at: float | None = None
     while running:
-        wait_s = 60.0 if end_at is None else max(0.0, end_at - time.monotonic())
-        received = signal.sigtimedwait({*ENDING, signal.SIGCHLD}, wait_s)
-        if received is not None and received.si_signo in ENDING:
-            code = code or 128 + received.si_signo
-            end_at = time.monotonic()
+        wait_s = 60.0 if terminate_at is None else max(0.0, terminate_at - time.monotonic())
+        signal_info = signal.sigtimedwait({*TERMINATION_SIGNALS, signal.SIGCHLD}, wait_s)
+        if signal_info is not None and signal_info.si_signo in TERMINATION_SIGNALS:
+            code = code or 128 + signal_info.si_signo
+            terminate_at = time.monotonic()
         for pid, rank in list(running.items()):
             reaped, status = os.waitpid(pid, os.WNOHANG)
             if not reaped:
                 continue
             del running[pid]
             exit_code = os.waitstatus_to_exitcode(status)
-            if exit_code < 0 and not ended:
+            if exit_code < 0 and not is_terminating:
                 # in the format of torch's launcher, which `reason.py` parses
-                _say(f"rank      : {rank}\nerror     : {_signal_message(-exit_code, pid)}")
+                _log(f"rank      : {rank}\nerror     : {_signal_message(-exit_code, pid)}")
             if exit_code and not code:
                 code = exit_code if exit_code > 0 else 128 - exit_code
-                end_at = time.monotonic() + MOMENT_S
-        if end_at is not None and time.monotonic() >= end_at:
+                terminate_at = time.monotonic() + ERROR_REPORT_DELAY_S
+        if terminate_at is not None and time.monotonic() >= terminate_at:
             for pid in running:
-                os.kill(pid, signal.SIGKILL if ended else signal.SIGTERM)
-            ended, end_at = True, time.monotonic() + GRACE_S
+                os.kill(pid, signal.SIGKILL if is_terminating else signal.SIGTERM)
+            is_terminating, terminate_at = True, time.monotonic() + GRACE_S
     return code
 
 
@@ -151,7 +157,7 @@ def _signal_message(number: int, pid: int) -> str:
     return f"{signal_name(number)} received by PID {pid}"
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 

@@ -22,7 +22,7 @@ from twin_resources.models.training_launcher.training_job import (
     training_lock,
 )
 from twin_resources.settings import Settings
-from twin_resources.storage.storage_faults import told_when_full
+from twin_resources.storage.storage_faults import translate_disk_full
 
 
 class LocalLauncher:
@@ -55,7 +55,7 @@ class LocalLauncher:
         lock = self._settings.work_dir / "training.lock"
         # two concurrent trainings on one machine take longer than two in sequence
         with (
-            told_when_full(f"train {job.name}", job.folder),
+            translate_disk_full(f"train {job.name}", job.folder),
             training_lock(lock, write_line, where="on this machine"),
         ):
             return run_with_retry(
@@ -73,7 +73,7 @@ class LocalLauncher:
         environment: Mapping[str, str],
     ) -> AttemptEnd:
         log_start = log.stat().st_size if log.is_file() else 0
-        share = MachineShare(forks=self._settings.train_forks)
+        share = MachineShare(may_fork=self._settings.train_forks)
         with run_share(job, share, log, environment=environment) as process:
             return watch(
                 process, job, log, lambda line: forward_line(line, write_line), log_start=log_start

@@ -24,23 +24,23 @@ from pathlib import Path
 import psutil
 
 from twin_resources.errors import TwinError
-from twin_resources.models.training_launcher.reason import killed_by
+from twin_resources.models.training_launcher.reason import describe_kill
 from twin_resources.models.training_launcher.training_job import AttemptEnd, TrainingJob
 from twin_resources.processes.process_identity import (
     ProcessIdentity,
     end_processes,
-    find,
+    find_process,
     marked_processes,
 )
 from twin_resources.processes.processor import bf16_is_faster
 
 OWNER_VARIABLE = "TWIN_TRAINING_OWNER"  # pid:start time of the launcher; ranks stop when it ends
 RENDEZVOUS_VARIABLE = "TWIN_TRAINING_RENDEZVOUS"  # file through which the ranks find each other
-MARK_VARIABLE = "TWIN_TRAINING_MARK"  # set in every process of one attempt, at any depth
+ATTEMPT_ID_VARIABLE = "TWIN_TRAINING_MARK"  # set in every process of one attempt, at any depth
 _ROOT = Path(__file__).resolve().parents[3]  # root of a checkout that is not installed
-ACCELERATE = "twin_resources.models.training_launcher.accelerate_launch"
-FORKED = "twin_resources.models.training_launcher.forked_ranks"
-POLL_S = 0.2
+ACCELERATE_MODULE = "twin_resources.models.training_launcher.accelerate_launch"
+FORKED_RANKS_MODULE = "twin_resources.models.training_launcher.forked_ranks"
+POLL_INTERVAL_S = 0.2
 GRACE_S = 5.0
 NICENESS = 10  # lower priority than the gateway and model servers, for which readers wait
 
@@ -53,17 +53,17 @@ class MachineShare:
         machines: number of machines, each with the same number of ranks.
         rank: rank of this machine; machine 0 has rank 0 of the training.
         address, port: address at which machine 0 listens for the others.
-        forks: whether its ranks may be forked if possible.
+        may_fork: whether its ranks may be forked if possible.
     """
 
     machines: int = 1
     rank: int = 0
     address: str = "127.0.0.1"
     port: int = 0
-    forks: bool = True
+    may_fork: bool = True
 
 
-def ranks_each(job: TrainingJob, machines: int) -> int:
+def ranks_per_machine(job: TrainingJob, machines: int) -> int:
     """Return the number of ranks on one machine.
 
     Raises:
@@ -81,7 +81,7 @@ def ranks_each(job: TrainingJob, machines: int) -> int:
 def owner_is_alive(owner: str) -> bool:
     """Return whether the process `pid:start time` still runs; a reused pid has another time."""
     pid, _, started = owner.partition(":")
-    return find(ProcessIdentity(int(pid), float(started))) is not None
+    return find_process(ProcessIdentity(int(pid), float(started))) is not None
 
 
 def computes_in_bf16(device: str) -> bool:
@@ -98,28 +98,28 @@ def run_share(
     job: TrainingJob, share: MachineShare, log: Path, *, environment: Mapping[str, str]
 ) -> Generator[subprocess.Popen[bytes]]:
     """Start a machine's share and append its output to `log`; on exit, end all its processes."""
-    mark = uuid.uuid4().hex
+    attempt_id = uuid.uuid4().hex
     with log.open("ab") as stream:
         process = subprocess.Popen(
-            command(job, share),
+            build_command(job, share),
             stdout=stream,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            env=environment_of(job, mark, share) | dict(environment),
+            env=build_environment(job, attempt_id, share) | dict(environment),
             start_new_session=True,
         )
-    give_way(process.pid)
+    lower_priority(process.pid)
     try:
         yield process
     finally:  # also on KeyboardInterrupt and on a cancelled Dagster run
         # torch's launcher starts each rank in a session of its own, so the command's process group
         # does not include them: the ranks are found by the mark in their environment.
-        end_processes(marked_processes(mark, variable=MARK_VARIABLE), grace_s=GRACE_S)
+        end_processes(marked_processes(attempt_id, variable=ATTEMPT_ID_VARIABLE), grace_s=GRACE_S)
         process.wait()
-        _rendezvous(job, mark).unlink(missing_ok=True)
+        _rendezvous_file(job, attempt_id).unlink(missing_ok=True)
 
 
-def give_way(pid: int) -> None:
+def lower_priority(pid: int) -> None:
     """Lower the priority of a process and of those that it starts from now on.
 
     With autogroups, Linux counts the niceness of a session, which a training has (man 7 sched).
@@ -161,48 +161,54 @@ def follow_log(
     Args:
         log_start: offset of the share's log in the file, in bytes.
     """
-    start = heard = time.monotonic()
+    started_at = last_output_at = time.monotonic()
     with log.open("rb") as stream:
         stream.seek(log_start)
-        rest = b""
+        partial_line = b""
         while True:
             code = process.poll()
             if data := stream.read():
-                heard = time.monotonic()
-                *lines, rest = (rest + data).split(b"\n")
+                last_output_at = time.monotonic()
+                *lines, partial_line = (partial_line + data).split(b"\n")
                 for line in lines:
                     yield line.decode("utf-8", "replace")
             if code is not None:
-                how = f"exit code {code}" if code >= 0 else killed_by(-code)
-                return AttemptEnd(how, retry=code != 0, log_start=log_start)
+                description = f"exit code {code}" if code >= 0 else describe_kill(-code)
+                return AttemptEnd(description, should_retry=code != 0, log_start=log_start)
             now = time.monotonic()
-            if now - start > job.timeout_s:
+            if now - started_at > job.timeout_s:
                 return AttemptEnd(f"no end within {job.timeout_s:.0f} s", False, log_start)
-            if now - heard > job.silence_s:
+            if now - last_output_at > job.silence_s:
                 return AttemptEnd(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
-            time.sleep(POLL_S)
+            time.sleep(POLL_INTERVAL_S)
 
 
-def command(job: TrainingJob, share: MachineShare) -> list[str]:
+def build_command(job: TrainingJob, share: MachineShare) -> list[str]:
     """Return the command that starts a machine's ranks."""
-    ranks = ranks_each(job, share.machines)
+    ranks = ranks_per_machine(job, share.machines)
     script = ["-m", job.module, "--job", str(job.folder / "job.json")]
-    precision = _precision(job)
+    precision = _resolve_precision(job)
     if job.deepspeed and share.rank == 0:
         config = dict(job.deepspeed) | {"bf16": {"enabled": precision == "bf16"}}
         _deepspeed_file(job).write_text(json.dumps(config, indent=2), encoding="utf-8")
-    if forked(job, share):
+    if is_forked(job, share):
         ahead = ["--ahead", job.ahead] if job.ahead else []
-        start = [sys.executable, "-m", FORKED, "--ranks", str(ranks), *ahead]
+        start = [sys.executable, "-m", FORKED_RANKS_MODULE, "--ranks", str(ranks), *ahead]
         return [*start, "--module", *script[1:]]
     if job.device == "cpu" and job.ranks > 1 and not job.deepspeed:
         # accelerate's launcher would start only one process
         start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(ranks)]
-        return [*start, "--nnodes", str(share.machines), *_rdzv_flags(share, torch=True), *script]
+        return [
+            *start,
+            "--nnodes",
+            str(share.machines),
+            *_rendezvous_flags(share, torch=True),
+            *script,
+        ]
     if job.device == "cpu" and job.ranks == 1 and not job.deepspeed:
         # accelerate's launcher would import torch (2 CPU s) to set what `environment_of` sets
         return [sys.executable, *script]
-    start = [sys.executable, "-m", ACCELERATE]
+    start = [sys.executable, "-m", ACCELERATE_MODULE]
     if job.deepspeed:
         start += ["--use_deepspeed", "--deepspeed_config_file", str(_deepspeed_file(job))]
         # each machine starts its own ranks, so that no ssh key is needed
@@ -211,10 +217,10 @@ def command(job: TrainingJob, share: MachineShare) -> list[str]:
         start += ["--multi_gpu"]
     start += ["--num_processes", str(job.ranks), "--num_machines", str(share.machines)]
     start += ["--mixed_precision", "bf16" if precision == "bf16" else "no"]
-    return [*start, "--dynamo_backend", "no", *_rdzv_flags(share, torch=False), *script]
+    return [*start, "--dynamo_backend", "no", *_rendezvous_flags(share, torch=False), *script]
 
 
-def forked(job: TrainingJob, share: MachineShare) -> bool:
+def is_forked(job: TrainingJob, share: MachineShare) -> bool:
     """Return whether a machine's ranks are forked from one process that has done the imports.
 
     Not for GPUs, as CUDA does not survive a fork, several machines, whose launchers must connect,
@@ -222,14 +228,14 @@ def forked(job: TrainingJob, share: MachineShare) -> bool:
     """
     needs_launcher = job.ranks > 1 or bool(job.deepspeed)
     can_fork = share.machines == 1 and job.device == "cpu" and platform.system() == "Linux"
-    return share.forks and can_fork and needs_launcher
+    return share.may_fork and can_fork and needs_launcher
 
 
 def _deepspeed_file(job: TrainingJob) -> Path:
     return job.folder / "deepspeed.json"
 
 
-def _rdzv_flags(share: MachineShare, *, torch: bool) -> list[str]:
+def _rendezvous_flags(share: MachineShare, *, torch: bool) -> list[str]:
     """Return the rendezvous arguments of torch's launcher or of accelerate's."""
     if share.machines == 1:
         # Ranks of one machine use a file, because torch's TCP store listens on every interface.
@@ -247,17 +253,17 @@ def _rdzv_flags(share: MachineShare, *, torch: bool) -> list[str]:
     return ["--rdzv_backend", "static", *network, *flags]
 
 
-def _precision(job: TrainingJob) -> str:
+def _resolve_precision(job: TrainingJob) -> str:
     if job.mixed_precision != "auto":
         return job.mixed_precision
     return "bf16" if computes_in_bf16(job.device) else "fp32"
 
 
-def environment_of(job: TrainingJob, mark: str, share: MachineShare) -> dict[str, str]:
-    """Return the environment of a machine's ranks; every process of the attempt has `mark`."""
+def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) -> dict[str, str]:
+    """Return the environment of a machine's ranks; every process of the attempt has `attempt_id`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = job.threads_per_rank or max(1, (cores or 1) // ranks_each(job, share.machines))
-    own = psutil.Process()
+    threads = job.threads_per_rank or max(1, (cores or 1) // ranks_per_machine(job, share.machines))
+    this_process = psutil.Process()
     values = os.environ | {
         "OMP_NUM_THREADS": str(threads),
         "TOKENIZERS_PARALLELISM": "false",
@@ -267,22 +273,22 @@ def environment_of(job: TrainingJob, mark: str, share: MachineShare) -> dict[str
         # ninja, which DeepSpeed searches for, is beside the interpreter
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
-        OWNER_VARIABLE: f"{own.pid}:{own.create_time()}",
-        MARK_VARIABLE: mark,
+        OWNER_VARIABLE: f"{this_process.pid}:{this_process.create_time()}",
+        ATTEMPT_ID_VARIABLE: attempt_id,
     }
     if share.machines == 1:
         values |= {
-            RENDEZVOUS_VARIABLE: str(_rendezvous(job, mark)),
+            RENDEZVOUS_VARIABLE: str(_rendezvous_file(job, attempt_id)),
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         }
-    if platform.system() == "Linux" and _on_loopback(share):
+    if platform.system() == "Linux" and _uses_loopback(share):
         values |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     if job.device == "cpu":
         values |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
         # if true, accelerate silently trains without DeepSpeed, whatever its other settings
         values["ACCELERATE_USE_CPU"] = "false" if job.deepspeed else "true"
-        values["ACCELERATE_MIXED_PRECISION"] = "bf16" if _precision(job) == "bf16" else "no"
-    if forked(job, share):
+        values["ACCELERATE_MIXED_PRECISION"] = "bf16" if _resolve_precision(job) == "bf16" else "no"
+    if is_forked(job, share):
         # numpy's own threads, which a rank does not need, would start before the fork
         values["OPENBLAS_NUM_THREADS"] = "1"
         if job.deepspeed:  # as accelerate's launcher sets it
@@ -292,7 +298,7 @@ def environment_of(job: TrainingJob, mark: str, share: MachineShare) -> dict[str
     return values | dict(job.environment)
 
 
-def _on_loopback(share: MachineShare) -> bool:
+def _uses_loopback(share: MachineShare) -> bool:
     """Return whether all ranks connect over the loopback interface."""
     try:
         return ipaddress.ip_address(share.address).is_loopback
@@ -300,5 +306,5 @@ def _on_loopback(share: MachineShare) -> bool:
         return share.address == "localhost"
 
 
-def _rendezvous(job: TrainingJob, mark: str) -> Path:
-    return job.folder / f"rendezvous-{mark}"
+def _rendezvous_file(job: TrainingJob, attempt_id: str) -> Path:
+    return job.folder / f"rendezvous-{attempt_id}"

@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher.attempt import Attempt, write_attempt
-from twin_resources.models.training_launcher.machine import ranks_each
+from twin_resources.models.training_launcher.machine import ranks_per_machine
 from twin_resources.models.training_launcher.training_job import (
     AttemptEnd,
     Message,
-    TrainingDied,
+    TrainingDiedError,
     TrainingJob,
     forward_line,
     ignore_message,
@@ -37,19 +37,19 @@ from twin_resources.models.training_launcher.training_job import (
     training_lock,
 )
 from twin_resources.settings import Settings
-from twin_resources.storage.storage_faults import told_when_full
+from twin_resources.storage.storage_faults import translate_disk_full
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 Answer = TypeVar("Answer")
-DRIVER = "twin_resources.models.training_launcher.ray_driver"
+DRIVER_MODULE = "twin_resources.models.training_launcher.ray_driver"
 FOLDER_KEY = "twin_training"  # metadata of a job: the folder it trains in
-POLL_S = 1.0
-LOST_S = 120.0  # time that the cluster may be unreachable
-STOP_S = 120.0  # time for a job to stop
-YOUNG_S = 120.0  # time for a new cluster to accept its first job
-LATE_S = 60.0  # delay of the last log lines after the end
+POLL_INTERVAL_S = 1.0
+UNREACHABLE_TIMEOUT_S = 120.0  # time that the cluster may be unreachable
+STOP_TIMEOUT_S = 120.0  # time for a job to stop
+STARTUP_TIMEOUT_S = 120.0  # time for a new cluster to accept its first job
+LOG_DRAIN_TIMEOUT_S = 60.0  # delay of the last log lines after the end
 
 
 class RayLauncher:
@@ -68,11 +68,11 @@ class RayLauncher:
         environment: Mapping[str, str] | None = None,
     ) -> Path:
         write_line = on_message or ignore_message
-        ranks_each(job, self._settings.train_machines)
-        client = _client(self._settings.ray_address)
+        ranks_per_machine(job, self._settings.train_machines)
+        client = _connect(self._settings.ray_address)
         lock = self._settings.work_dir / f"training-{job.name}.lock"
         with (
-            told_when_full(f"train {job.name}", job.folder),
+            translate_disk_full(f"train {job.name}", job.folder),
             training_lock(lock, write_line, where=f"of {job.name}"),
         ):
             return run_with_retry(
@@ -90,34 +90,40 @@ class RayLauncher:
         write_line: Callable[[Message], None],
         environment: Mapping[str, str],
     ) -> AttemptEnd:
-        submitted = _running(client, job.folder)
-        if submitted is None:
-            submitted = self._submit(client, job, environment)
-            write_line({"text": f"Ray job {submitted} on {self._settings.ray_address}"})
+        submission_id = _find_running_job(client, job.folder)
+        if submission_id is None:
+            submission_id = self._submit(client, job, environment)
+            write_line({"text": f"Ray job {submission_id} on {self._settings.ray_address}"})
         else:
             write_line(
-                {"text": f"Ray job {submitted} of an earlier run still trains: following it"}
+                {"text": f"Ray job {submission_id} of an earlier run still trains: following it"}
             )
         try:
-            return _follow(client, submitted, job, log, write_line)
+            return _follow_job(client, submission_id, job, log, write_line)
         finally:  # also on KeyboardInterrupt and on a cancelled Dagster run
-            _stop(client, submitted)
+            _stop_job(client, submission_id)
 
     def _submit(
         self, client: JobSubmissionClient, job: TrainingJob, environment: Mapping[str, str]
     ) -> str:
-        mark = uuid.uuid4().hex
+        attempt_id = uuid.uuid4().hex
         path = job.folder / "attempt.json"
         machines = self._settings.train_machines
         write_attempt(
             path,
-            Attempt(mark, job, machines, environment=environment, forks=self._settings.train_forks),
+            Attempt(
+                attempt_id,
+                job,
+                machines,
+                environment=environment,
+                may_fork=self._settings.train_forks,
+            ),
         )
         try:
             return submit(
                 client,
-                entrypoint=f"python -m {DRIVER} --attempt {shlex.quote(str(path))}",
-                name=f"training-{job.name}-{mark[:12]}",
+                entrypoint=f"python -m {DRIVER_MODULE} --attempt {shlex.quote(str(path))}",
+                name=f"training-{job.name}-{attempt_id[:12]}",
                 metadata={FOLDER_KEY: str(job.folder), "name": job.name},
             )
         except (OSError, RuntimeError) as error:
@@ -137,7 +143,7 @@ def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str])
     Raises:
         RuntimeError, OSError: the cluster does not accept the job.
     """
-    deadline = time.monotonic() + YOUNG_S
+    deadline = time.monotonic() + STARTUP_TIMEOUT_S
     while True:
         try:
             return client.submit_job(entrypoint=entrypoint, submission_id=name, metadata=metadata)
@@ -148,10 +154,10 @@ def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str])
             may_retry = isinstance(error, OSError) or "No available agent" in str(error)
             if not may_retry or time.monotonic() > deadline:
                 raise
-            time.sleep(POLL_S)
+            time.sleep(POLL_INTERVAL_S)
 
 
-def _client(address: str) -> JobSubmissionClient:
+def _connect(address: str) -> JobSubmissionClient:
     tried = f"reach the Ray cluster at {address}"
     try:
         from ray.job_submission import JobSubmissionClient
@@ -172,18 +178,18 @@ def _client(address: str) -> JobSubmissionClient:
         ) from error
 
 
-def _running(client: JobSubmissionClient, folder: Path) -> str | None:
+def _find_running_job(client: JobSubmissionClient, folder: Path) -> str | None:
     """Return the job that trains in this folder now, whichever launcher submitted it."""
-    for job in ask_cluster(client.list_jobs, what="its jobs"):
+    for job in ask_cluster(client.list_jobs, description="its jobs"):
         is_same = (job.metadata or {}).get(FOLDER_KEY) == str(folder)
         if is_same and job.submission_id and not job.status.is_terminal():
             return job.submission_id
     return None
 
 
-def _follow(
+def _follow_job(
     client: JobSubmissionClient,
-    submitted: str,
+    submission_id: str,
     job: TrainingJob,
     log: Path,
     write_line: Callable[[Message], None],
@@ -191,47 +197,51 @@ def _follow(
     """Copy the job's log to `log` and forward its messages, until the job has ended."""
     log_start = log.stat().st_size if log.is_file() else 0
     lines: queue.Queue[str | None] = queue.Queue()
-    given_up = threading.Event()
-    threading.Thread(target=tail, args=(client, submitted, lines, given_up), daemon=True).start()
-    start = heard = checked = answered = time.monotonic()
-    ended: AttemptEnd | None = None
-    with _set_on_exit(given_up), log.open("a", encoding="utf-8") as stream:
+    stop_event = threading.Event()
+    threading.Thread(
+        target=tail_log, args=(client, submission_id, lines, stop_event), daemon=True
+    ).start()
+    started_at = last_line_at = checked_at = answered_at = time.monotonic()
+    attempt_end: AttemptEnd | None = None
+    with _set_on_exit(stop_event), log.open("a", encoding="utf-8") as stream:
         while True:
             try:
-                line = lines.get(timeout=POLL_S)
+                line = lines.get(timeout=POLL_INTERVAL_S)
             except queue.Empty:
                 line = ""
             else:
                 if line is None:  # the log is complete
-                    return ended or _job_end(client, submitted, log_start)
-                heard = time.monotonic()
+                    return attempt_end or _read_job_end(client, submission_id, log_start)
+                last_line_at = time.monotonic()
                 stream.write(line + "\n")
                 stream.flush()
                 forward_line(line, write_line)
             now = time.monotonic()
-            if ended is not None:
-                if now - heard > LATE_S:
-                    return ended
-            elif now - start > job.timeout_s:
+            if attempt_end is not None:
+                if now - last_line_at > LOG_DRAIN_TIMEOUT_S:
+                    return attempt_end
+            elif now - started_at > job.timeout_s:
                 return AttemptEnd(f"no end within {job.timeout_s:.0f} s", False, log_start)
-            elif now - heard > job.silence_s:
+            elif now - last_line_at > job.silence_s:
                 return AttemptEnd(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
-            elif now - checked > POLL_S:
-                checked = now
-                is_terminal = _is_terminal(client, submitted)
-                answered = answered if is_terminal is None else now
+            elif now - checked_at > POLL_INTERVAL_S:
+                checked_at = now
+                is_terminal = _is_terminal(client, submission_id)
+                answered_at = answered_at if is_terminal is None else now
                 if is_terminal:
-                    ended = _job_end(client, submitted, log_start)
-                elif now - answered > LOST_S:
+                    attempt_end = _read_job_end(client, submission_id, log_start)
+                elif now - answered_at > UNREACHABLE_TIMEOUT_S:
                     return AttemptEnd(
-                        f"no answer of the cluster for {LOST_S:.0f} s", True, log_start
+                        f"no answer of the cluster for {UNREACHABLE_TIMEOUT_S:.0f} s",
+                        True,
+                        log_start,
                     )
 
 
-def tail(
-    client: Any, submitted: str, lines: queue.Queue[str | None], given_up: threading.Event
+def tail_log(
+    client: Any, submission_id: str, lines: queue.Queue[str | None], stop_event: threading.Event
 ) -> None:
-    """Put every line of the job's log into the queue, then None; stop early if `given_up` is set.
+    """Put every line of the job's log into the queue, then None; stop early if `stop_event` is set.
 
     After a broken connection the log starts again from its beginning, and the lines that were read
     before are skipped.
@@ -241,66 +251,68 @@ def tail(
     """
     import aiohttp
 
-    seen = 0  # characters of the complete lines so far
+    read_character_count = 0  # characters of the complete lines so far
 
     async def read() -> None:
-        nonlocal seen
-        skip, rest = seen, ""
-        async for chunk in client.tail_job_logs(submitted):
+        nonlocal read_character_count
+        skip, partial_line = read_character_count, ""
+        async for chunk in client.tail_job_logs(submission_id):
             new = chunk[skip:]
             skip = max(0, skip - len(chunk))
-            *whole, rest = (rest + new).split("\n")
-            for line in whole:
-                seen += len(line) + 1
+            *complete_lines, partial_line = (partial_line + new).split("\n")
+            for line in complete_lines:
+                read_character_count += len(line) + 1
                 lines.put(line)
-        if rest and client.get_job_status(submitted).is_terminal():
-            lines.put(rest)
+        if partial_line and client.get_job_status(submission_id).is_terminal():
+            lines.put(partial_line)
 
     try:
-        while not given_up.is_set():
+        while not stop_event.is_set():
             try:
                 asyncio.run(read())
-                if client.get_job_status(submitted).is_terminal():
+                if client.get_job_status(submission_id).is_terminal():
                     return
             except (RuntimeError, OSError, aiohttp.ClientError):
-                time.sleep(POLL_S)  # reconnect, and continue after the last line
+                time.sleep(POLL_INTERVAL_S)  # reconnect, and continue after the last line
     finally:
         lines.put(None)
 
 
-def ask_cluster(question: Callable[[], Answer], *, what: str) -> Answer:
-    """Return the cluster's answer, asking again for `LOST_S` seconds.
+def ask_cluster(request: Callable[[], Answer], *, description: str) -> Answer:
+    """Return the cluster's answer, asking again for `UNREACHABLE_TIMEOUT_S` seconds.
 
     Raises:
         TrainingDied: the cluster does not answer.
     """
-    deadline = time.monotonic() + LOST_S
+    deadline = time.monotonic() + UNREACHABLE_TIMEOUT_S
     while True:
         try:
-            return question()
+            return request()
         except (OSError, RuntimeError) as error:
             if time.monotonic() > deadline:
-                raise TrainingDied(
-                    f"ask the Ray cluster {what}",
+                raise TrainingDiedError(
+                    f"ask the Ray cluster {description}",
                     found=str(error),
                     next_step="look at the cluster's head (`ray status`, its logs)",
                 ) from error
-            time.sleep(POLL_S)
+            time.sleep(POLL_INTERVAL_S)
 
 
-def _job_end(client: JobSubmissionClient, submitted: str, log_start: int) -> AttemptEnd:
+def _read_job_end(client: JobSubmissionClient, submission_id: str, log_start: int) -> AttemptEnd:
     from ray.job_submission import JobStatus
 
-    info = ask_cluster(lambda: client.get_job_info(submitted), what=f"how {submitted} ended")
-    message = f"Ray job {submitted} {str(info.status).lower()}"
+    info = ask_cluster(
+        lambda: client.get_job_info(submission_id), description=f"how {submission_id} ended"
+    )
+    message = f"Ray job {submission_id} {str(info.status).lower()}"
     # no retry for a job that a person stopped in the dashboard, or that succeeded
-    return AttemptEnd(message, retry=info.status == JobStatus.FAILED, log_start=log_start)
+    return AttemptEnd(message, should_retry=info.status == JobStatus.FAILED, log_start=log_start)
 
 
-def _is_terminal(client: JobSubmissionClient, submitted: str) -> bool | None:
+def _is_terminal(client: JobSubmissionClient, submission_id: str) -> bool | None:
     """Return whether the job has ended, or None if the cluster does not answer."""
     try:
-        return client.get_job_status(submitted).is_terminal()
+        return client.get_job_status(submission_id).is_terminal()
     except (OSError, RuntimeError):
         return None
 
@@ -313,21 +325,21 @@ def _set_on_exit(event: threading.Event) -> Generator[None]:
         event.set()
 
 
-def _stop(client: JobSubmissionClient, submitted: str) -> None:
+def _stop_job(client: JobSubmissionClient, submission_id: str) -> None:
     """Stop the job and wait until all its processes have ended.
 
     Raises:
         TrainingDied: it cannot be stopped, so its folder must not be used for another training.
     """
-    deadline, asked_to = time.monotonic() + STOP_S, False
-    while not (ended := _is_terminal(client, submitted)):
-        if ended is False and not asked_to:
+    deadline, is_stop_requested = time.monotonic() + STOP_TIMEOUT_S, False
+    while not (is_terminal := _is_terminal(client, submission_id)):
+        if is_terminal is False and not is_stop_requested:
             with suppress(OSError, RuntimeError):  # the head may be busy; the loop tries again
-                asked_to = bool(client.stop_job(submitted))
+                is_stop_requested = bool(client.stop_job(submission_id))
         if time.monotonic() > deadline:
-            raise TrainingDied(
-                f"stop the Ray job {submitted}",
-                found=f"after {STOP_S:.0f} s it still runs, or the cluster does not answer",
-                next_step=f"stop it in Ray's dashboard, or `ray job stop {submitted}`",
+            raise TrainingDiedError(
+                f"stop the Ray job {submission_id}",
+                found=f"after {STOP_TIMEOUT_S:.0f} s it still runs, or the cluster does not answer",
+                next_step=f"stop it in Ray's dashboard, or `ray job stop {submission_id}`",
             )
-        time.sleep(POLL_S)
+        time.sleep(POLL_INTERVAL_S)

@@ -28,13 +28,13 @@ from twin_resources.models.training_launcher.machine import (
     GRACE_S,
     MachineShare,
     follow_log,
-    ranks_each,
+    ranks_per_machine,
     run_share,
 )
 from twin_resources.processes.process_identity import end_processes
 
-ROOM_SAID_EVERY_S = 30.0
-END_S = 2 * GRACE_S + 5
+WAIT_LOG_INTERVAL_S = 30.0
+STOP_TIMEOUT_S = 2 * GRACE_S + 5
 
 
 class RayMachine:
@@ -60,9 +60,9 @@ class RayMachine:
             log = Path(folder) / "log"
             environment = attempt.environment if share.rank == 0 else {}
             with run_share(attempt.job, share, log, environment=environment) as process:
-                ended = yield from follow_log(process, attempt.job, log, log_start=0)
+                attempt_end = yield from follow_log(process, attempt.job, log, log_start=0)
                 if process.poll() is None:
-                    yield ended.how
+                    yield attempt_end.description
             yield process.returncode
 
     def end(self) -> None:
@@ -70,7 +70,7 @@ class RayMachine:
         end_processes(psutil.Process().children(recursive=True), grace_s=GRACE_S)
 
 
-def drive(path: Path) -> int:
+def run_attempt(path: Path) -> int:
     """Run the attempt at `path`; returns 0 if every machine succeeded.
 
     Raises:
@@ -82,17 +82,17 @@ def drive(path: Path) -> int:
 
     attempt = require_attempt(path)
     ray.init(address="auto", log_to_driver=False)
-    bundle = bundle_of(attempt)
+    bundle = resource_bundle(attempt)
     group = placement_group([bundle] * attempt.machines, strategy="PACK")
     machines: list[Any] = []
     try:
-        _wait_for_room(group, bundle, attempt)
-        machines = [_actor(group, bundle, index) for index in range(attempt.machines)]
+        _wait_for_resources(group, bundle, attempt)
+        machines = [_start_actor(group, bundle, index) for index in range(attempt.machines)]
         if not all(ray.get([machine.sees.remote(str(path)) for machine in machines])):
-            raise _unseen(path)
+            raise _missing_file_error(path)
         address, port = ray.get(machines[0].place.remote())
-        shares = shares_of(attempt, address, port)
-        return _follow(
+        shares = machine_shares(attempt, address, port)
+        return _follow_machines(
             [
                 machine.train.options(num_returns="streaming").remote(str(path), share)
                 for machine, share in zip(machines, shares, strict=True)
@@ -103,14 +103,14 @@ def drive(path: Path) -> int:
         # separately, because `ray.get` of a list stops at the first error.
         for ended in [machine.end.remote() for machine in machines]:
             with contextlib.suppress(RayError):
-                ray.get(ended, timeout=END_S)
+                ray.get(ended, timeout=STOP_TIMEOUT_S)
         remove_placement_group(group)
 
 
-def shares_of(attempt: Attempt, address: str, port: int) -> list[MachineShare]:
+def machine_shares(attempt: Attempt, address: str, port: int) -> list[MachineShare]:
     """Return each worker's share; machine 0 listens at `address` and `port`."""
     return [
-        MachineShare(attempt.machines, rank, address, port, forks=attempt.forks)
+        MachineShare(attempt.machines, rank, address, port, may_fork=attempt.may_fork)
         for rank in range(attempt.machines)
     ]
 
@@ -125,21 +125,21 @@ def require_attempt(path: Path) -> Attempt:
     """
     attempt = read_attempt(path)
     if attempt is None:
-        raise _unseen(path)
+        raise _missing_file_error(path)
     threads = attempt.job.threads_per_rank or 1
     return dataclasses.replace(
         attempt, job=dataclasses.replace(attempt.job, threads_per_rank=threads)
     )
 
 
-def bundle_of(attempt: Attempt) -> dict[str, float]:
+def resource_bundle(attempt: Attempt) -> dict[str, float]:
     """Return one machine's resources: a processor for each thread, a GPU for each rank."""
-    ranks = ranks_each(attempt.job, attempt.machines)
+    ranks = ranks_per_machine(attempt.job, attempt.machines)
     bundle = {"CPU": float(ranks * (attempt.job.threads_per_rank or 1))}
     return bundle | ({"GPU": float(ranks)} if attempt.job.device == "cuda" else {})
 
 
-def _actor(group: Any, bundle: Mapping[str, float], index: int) -> Any:
+def _start_actor(group: Any, bundle: Mapping[str, float], index: int) -> Any:
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -157,50 +157,50 @@ def _actor(group: Any, bundle: Mapping[str, float], index: int) -> Any:
     )
 
 
-def _wait_for_room(group: Any, bundle: Mapping[str, float], attempt: Attempt) -> None:
+def _wait_for_resources(group: Any, bundle: Mapping[str, float], attempt: Attempt) -> None:
     import ray
 
     deadline = time.monotonic() + attempt.job.silence_s
-    while not group.wait(timeout_seconds=min(ROOM_SAID_EVERY_S, attempt.job.silence_s)):
-        has = {name: ray.cluster_resources().get(name, 0.0) for name in bundle}
+    while not group.wait(timeout_seconds=min(WAIT_LOG_INTERVAL_S, attempt.job.silence_s)):
+        available = {name: ray.cluster_resources().get(name, 0.0) for name in bundle}
         if time.monotonic() > deadline:
             raise TwinError(
                 f"place {attempt.machines} machines of {dict(bundle)}",
-                found=f"no room within {attempt.job.silence_s:.0f} s; the cluster has {has} in all",
+                found=f"no room within {attempt.job.silence_s:.0f} s; the cluster has {available} in all",
                 next_step="add nodes (maxReplicas of the worker group), or lower TWIN_TRAIN_RANKS",
             )
-        _say(f"waiting for {attempt.machines} × {dict(bundle)}; the cluster has {has} in all")
+        _log(f"waiting for {attempt.machines} × {dict(bundle)}; the cluster has {available} in all")
 
 
-def _follow(streams: Sequence[Any]) -> int:
+def _follow_machines(streams: Sequence[Any]) -> int:
     """Print the machines' output until one fails or all have succeeded; returns the exit code."""
     import ray
     from ray.exceptions import RayActorError
 
-    rank_of = {stream: rank for rank, stream in enumerate(streams)}
+    rank_by_stream = {stream: rank for rank, stream in enumerate(streams)}
     pending: list[Any] = list(streams)
     stream: Any
     while pending:
         (stream, *_), _ = ray.wait(pending, num_returns=1)  # returns a stream with a new item
-        rank = rank_of[stream]
+        rank = rank_by_stream[stream]
         try:
             message: Any = ray.get(next(stream))
         except StopIteration:
             pending.remove(stream)
             continue
         except RayActorError as error:
-            _say(f"machine {rank}: {type(error).__name__}: its worker died")
+            _log(f"machine {rank}: {type(error).__name__}: its worker died")
             return 1
         if isinstance(message, int):
             if message != 0:
-                _say(f"machine {rank}: exit code {message}")
+                _log(f"machine {rank}: exit code {message}")
                 return message
         else:
-            _say(message if rank == 0 else f"machine {rank}: {message}")
+            _log(message if rank == 0 else f"machine {rank}: {message}")
     return 0
 
 
-def _unseen(path: Path) -> TwinError:
+def _missing_file_error(path: Path) -> TwinError:
     return TwinError(
         f"read {path} on {socket.gethostname()}",
         found="no such file",
@@ -208,7 +208,7 @@ def _unseen(path: Path) -> TwinError:
     )
 
 
-def _say(line: str) -> None:
+def _log(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
@@ -217,9 +217,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Train in this Ray cluster.")
     parser.add_argument("--attempt", type=Path, required=True)
     try:
-        return drive(parser.parse_args(arguments).attempt)
+        return run_attempt(parser.parse_args(arguments).attempt)
     except TwinError as error:
-        _say(f"TwinError: {error}")
+        _log(f"TwinError: {error}")
         return 1
 
 

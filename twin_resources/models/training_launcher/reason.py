@@ -16,59 +16,66 @@ from pathlib import Path
 
 _RANK = re.compile(r"\brank {2,}: (\d+)\b")  # torch: the failed rank that the next lines describe
 _SIGNAL = re.compile(r"\bSignal (\d+) (?:\(SIG\w+\) )?received by PID\b")
-_ALONE = re.compile(r"\bdied with <Signals\.SIG\w+: (\d+)>")  # accelerate's line without torch
+_DIED_WITH_SIGNAL = re.compile(
+    r"\bdied with <Signals\.SIG\w+: (\d+)>"
+)  # accelerate's line without torch
 # a Python exception, or the line that C++ prints before it aborts
 _ERROR = re.compile(r"\w(Error|Exception)\b: |\bwhat\(\): ")
-FOLLOWS = {signal.SIGTERM, signal.SIGABRT}  # signals that end a rank because another one failed
+CASCADE_SIGNALS = {
+    signal.SIGTERM,
+    signal.SIGABRT,
+}  # signals that end a rank because another one failed
 
 
 def signal_name(number: int) -> str:
     """Return a signal's name as torch's launcher prints it: `Signal 9 (SIGKILL)`."""
-    known = {member.value: f" ({member.name})" for member in signal.Signals}
-    return f"Signal {number}{known.get(number, '')}"
+    name_suffixes = {member.value: f" ({member.name})" for member in signal.Signals}
+    return f"Signal {number}{name_suffixes.get(number, '')}"
 
 
-def killed_by(number: int) -> str:
+def describe_kill(number: int) -> str:
     """Describe the end of a process that a signal killed, with a hint for SIGKILL."""
     hint = "; when nobody sent it: out of memory" if number == signal.SIGKILL else ""
     return f"killed by {signal_name(number)}{hint}"
 
 
-def reason_in(log: Path, log_start: int) -> str:
+def find_end_reason(log: Path, log_start: int) -> str:
     """Return the cause or the last line of the log from the byte `log_start` on; never empty."""
-    lines = _lines(log, log_start)
-    last = [line.strip() for line in lines if line.strip()]
-    return _cause(lines) or (last[-1] if last else "an empty log")
+    lines = _read_lines(log, log_start)
+    nonempty_lines = [line.strip() for line in lines if line.strip()]
+    return _select_cause(lines) or (nonempty_lines[-1] if nonempty_lines else "an empty log")
 
 
-def cause_in(log: Path, log_start: int) -> str:
+def find_cause(log: Path, log_start: int) -> str:
     """Return the killed rank or the error in the log, or "" if it has none."""
-    return _cause(_lines(log, log_start))
+    return _select_cause(_read_lines(log, log_start))
 
 
-def _lines(log: Path, log_start: int) -> list[str]:
+def _read_lines(log: Path, log_start: int) -> list[str]:
     with log.open("rb") as stream:
         stream.seek(log_start)
         return stream.read().decode("utf-8", "replace").splitlines()
 
 
-def _cause(lines: Sequence[str]) -> str:
+def _select_cause(lines: Sequence[str]) -> str:
     """Return a killed rank before the errors of others, which only report that they lost it."""
-    killed = dict(_killed(lines))
-    causes = [sentence for number, sentence in killed.items() if number not in FOLLOWS]
+    sentence_by_signal = dict(_find_kills(lines))
+    causes = [
+        sentence for number, sentence in sentence_by_signal.items() if number not in CASCADE_SIGNALS
+    ]
     # torch's launcher only reports that a child failed; accelerate's repeats its command
     errors = [line.strip() for line in lines if _ERROR.search(line)]
     errors = [line for line in errors if not re.search("ChildFailedError|CalledProcessError", line)]
-    candidates = causes or errors or list(killed.values())
+    candidates = causes or errors or list(sentence_by_signal.values())
     return candidates[-1] if candidates else ""
 
 
-def _killed(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+def _find_kills(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Yield the signals that ended ranks, each with a sentence."""
     rank = "a rank"
     for line in lines:
         if match := _RANK.search(line):
             rank = f"rank {match[1]}"
-        elif match := _SIGNAL.search(line) or _ALONE.search(line):
+        elif match := _SIGNAL.search(line) or _DIED_WITH_SIGNAL.search(line):
             number = int(match[1])
-            yield number, f"{rank} was {killed_by(number)}"
+            yield number, f"{rank} was {describe_kill(number)}"

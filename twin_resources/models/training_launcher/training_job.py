@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from twin_resources.errors import TwinError
-from twin_resources.models.training_launcher.reason import cause_in, reason_in
+from twin_resources.models.training_launcher.reason import find_cause, find_end_reason
 from twin_resources.settings import Settings
 
 Message = dict[str, Any]
 
 
-class TrainingDied(TwinError):
+class TrainingDiedError(TwinError):
     """The processes ended without an explained failure; another attempt may succeed."""
 
 
@@ -66,15 +66,15 @@ class TrainingJob:
     timeout_s: float = 24 * 3600
     silence_s: float = 1800
 
-    def as_values(self) -> dict[str, Any]:
+    def to_values(self) -> dict[str, Any]:
         """Return the fields for JSON; `job_of` reads them back."""
         return asdict(self) | {"folder": str(self.folder)}
 
 
-def job_of(values: Mapping[str, Any]) -> TrainingJob:
-    """Create the job from the result of `TrainingJob.as_values`."""
-    read: dict[str, Any] = dict(values) | {"folder": Path(values["folder"])}
-    return TrainingJob(**read)
+def job_from_values(values: Mapping[str, Any]) -> TrainingJob:
+    """Create the job from the result of `TrainingJob.to_values`."""
+    fields: dict[str, Any] = dict(values) | {"folder": Path(values["folder"])}
+    return TrainingJob(**fields)
 
 
 class TrainingLauncher(Protocol):
@@ -118,8 +118,8 @@ class TrainingLauncher(Protocol):
 class AttemptEnd:
     """The end of an attempt: a description, whether to retry, and its offset in the log."""
 
-    how: str
-    retry: bool
+    description: str
+    should_retry: bool
     log_start: int
 
 
@@ -145,35 +145,37 @@ def run_with_retry(
     log.parent.mkdir(parents=True, exist_ok=True)
     if output.is_dir():
         return output
-    ended = attempt(log)
-    if ended.retry and not failure.is_file():
-        cause = cause_in(log, ended.log_start)
-        why = f"{ended.how}: {cause}" if cause else ended.how
+    attempt_end = attempt(log)
+    if attempt_end.should_retry and not failure.is_file():
+        cause = find_cause(log, attempt_end.log_start)
+        reason = f"{attempt_end.description}: {cause}" if cause else attempt_end.description
         if output.is_dir():
-            write_line({"text": f"{why}, after the training was complete"})
+            write_line({"text": f"{reason}, after the training was complete"})
             return output
-        write_line({"text": f"{why}; trying again from the last complete checkpoint"})
-        ended = attempt(log)
+        write_line({"text": f"{reason}; trying again from the last complete checkpoint"})
+        attempt_end = attempt(log)
     if output.is_dir():
         return output
     if failure.is_file():
         raise TwinError(**json.loads(failure.read_text(encoding="utf-8")))
-    raise TrainingDied(
+    raise TrainingDiedError(
         f"train {job.name}",
-        found=f"{ended.how}: {reason_in(log, ended.log_start)}",
+        found=f"{attempt_end.description}: {find_end_reason(log, attempt_end.log_start)}",
         next_step=f"read {log}; a new run goes on from the last complete checkpoint",
     )
 
 
 @contextmanager
-def training_lock(lock: Path, log: Callable[[Message], None], *, where: str) -> Generator[None]:
+def training_lock(
+    lock: Path, on_message: Callable[[Message], None], *, scope: str
+) -> Generator[None]:
     """Hold a lock file; if another training holds it, log that and wait."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log({"text": f"waiting for another training {where} to end"})
+            on_message({"text": f"waiting for another training {scope} to end"})
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
@@ -182,11 +184,11 @@ def ignore_message(_message: Message) -> None:
     """Discard a message that no caller requested; the log has it as well."""
 
 
-def forward_line(line: str, log: Callable[[Message], None]) -> None:
+def forward_line(line: str, on_message: Callable[[Message], None]) -> None:
     """Forward a line that a rank printed, if it is a message."""
     if line.startswith("progress {"):
-        log({"progress": json.loads(line.removeprefix("progress "))})
+        on_message({"progress": json.loads(line.removeprefix("progress "))})
     elif line.startswith(("resuming ", "waiting ")):
-        log({"text": line})
+        on_message({"text": line})
     elif line.startswith('{"__dagster_pipes_version"'):
-        log({"pipes": line})
+        on_message({"pipes": line})

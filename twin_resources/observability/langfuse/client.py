@@ -28,12 +28,15 @@ from twin_resources.settings import Settings, load_secrets
 if TYPE_CHECKING:
     import httpx
 
-ALL_GROUPS = "core,basic,time,io,metadata,model,usage,prompt,metrics,trace_context"
-SCORE_GROUPS = "core,details,subject,annotation"
-SCORE_PAGE = 100  # the API's maximum
-OBSERVATION_PAGE = 200  # with input, output and metadata, a row is some KB
-LONG_METADATA = ("twin.chunks",)  # values of more than 200 characters are cut by default
-MIN_WAIT_S, DEFAULT_WAIT_S = 1.0, 60.0  # after 429; the second is used without Retry-After
+ALL_FIELD_GROUPS = "core,basic,time,io,metadata,model,usage,prompt,metrics,trace_context"
+SCORE_FIELD_GROUPS = "core,details,subject,annotation"
+SCORE_PAGE_SIZE = 100  # the API's maximum
+OBSERVATION_PAGE_SIZE = 200  # with input, output and metadata, a row is some KB
+EXPANDED_METADATA = ("twin.chunks",)  # values of more than 200 characters are cut by default
+MIN_RETRY_WAIT_S, DEFAULT_RETRY_WAIT_S = (
+    1.0,
+    60.0,
+)  # after 429; the second is used without Retry-After
 MAX_PAGES = 10_000  # a cursor that points back to itself must not loop forever
 
 
@@ -45,7 +48,7 @@ class TraceStoreError(TwinError):
         super().__init__(tried, found=found, next_step=next_step)
 
     @property
-    def is_of_the_store(self) -> bool:
+    def is_server_error(self) -> bool:
         """Whether the store answered with a server error; a smaller request may succeed."""
         return self.status is not None and self.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
@@ -139,7 +142,7 @@ class LangfuseClient:
         since: datetime | None = None,
         until: datetime | None = None,
         filter: Sequence[Mapping[str, Any]] = (),
-        fields: str = ALL_GROUPS,
+        fields: str = ALL_FIELD_GROUPS,
         expand_metadata: Sequence[str] = (),
         limit: int | None = None,
     ) -> Iterator[dict[str, Any]]:
@@ -169,11 +172,11 @@ class LangfuseClient:
             "fields": fields,
         }
         return self._pages(
-            "/api/public/v2/observations", parameters, page=OBSERVATION_PAGE, limit=limit
+            "/api/public/v2/observations", parameters, page_size=OBSERVATION_PAGE_SIZE, limit=limit
         )
 
     def trace(
-        self, trace_id: str, *, expand_metadata: Sequence[str] = LONG_METADATA
+        self, trace_id: str, *, expand_metadata: Sequence[str] = EXPANDED_METADATA
     ) -> dict[str, Any]:
         """Return `{"id", "observations": […], "metadata": {…}}`, oldest and outermost first.
 
@@ -212,7 +215,7 @@ class LangfuseClient:
         data_type: str = "",
         since: datetime | None = None,
         until: datetime | None = None,
-        fields: str = SCORE_GROUPS,
+        fields: str = SCORE_FIELD_GROUPS,
         limit: int | None = None,
     ) -> Iterator[dict[str, Any]]:
         """Yield scores, newest first, reading each page when it is needed.
@@ -236,7 +239,9 @@ class LangfuseClient:
             "toTimestamp": _instant(until),
             "fields": fields,
         }
-        return self._pages("/api/public/v3/scores", parameters, page=SCORE_PAGE, limit=limit)
+        return self._pages(
+            "/api/public/v3/scores", parameters, page_size=SCORE_PAGE_SIZE, limit=limit
+        )
 
     def post_score(
         self,
@@ -322,23 +327,23 @@ class LangfuseClient:
         return self._list(answer), str(answer.get("meta", {}).get("cursor") or "")
 
     def _pages(
-        self, path: str, query_parameters: Mapping[str, str], *, page: int, limit: int | None
+        self, path: str, query_parameters: Mapping[str, str], *, page_size: int, limit: int | None
     ) -> Iterator[dict[str, Any]]:
         parameters = {name: value for name, value in query_parameters.items() if value}
-        taken = 0
+        yielded = 0
         for _ in range(MAX_PAGES):
-            wanted = page if limit is None else min(page, limit - taken)
-            if wanted <= 0:
+            page_limit = page_size if limit is None else min(page_size, limit - yielded)
+            if page_limit <= 0:
                 return
             answer = self._call(
                 "GET",
                 path,
                 tried=f"read {path.rsplit('/', 1)[1]} from {self.host}",
-                params=parameters | {"limit": str(wanted)},
+                params=parameters | {"limit": str(page_limit)},
             )
             rows = self._list(answer)
             yield from rows
-            taken += len(rows)
+            yielded += len(rows)
             cursor = answer.get("meta", {}).get("cursor")
             if not cursor or not rows:
                 return
@@ -400,7 +405,7 @@ class LangfuseClient:
             if response.status_code != HTTPStatus.TOO_MANY_REQUESTS or self._wait is None:
                 return response
             asked_s = retry_after_s(response.headers.get("retry-after", ""), now=datetime.now(UTC))
-            wait_s = max(MIN_WAIT_S, DEFAULT_WAIT_S if asked_s is None else asked_s)
+            wait_s = max(MIN_RETRY_WAIT_S, DEFAULT_RETRY_WAIT_S if asked_s is None else asked_s)
             if wait_s > left_s:
                 return response
             self._wait(wait_s)
@@ -410,9 +415,9 @@ class LangfuseClient:
 def _depth(observation: dict[str, Any], trace: Sequence[dict[str, Any]]) -> int:
     """Return the nesting depth, because a parent may start in the same millisecond as its child."""
     parents = {item["id"]: item["parentObservationId"] for item in trace}
-    depth, above = 0, observation["parentObservationId"]
-    while above in parents and depth < len(parents):
-        depth, above = depth + 1, parents[above]
+    depth, ancestor = 0, observation["parentObservationId"]
+    while ancestor in parents and depth < len(parents):
+        depth, ancestor = depth + 1, parents[ancestor]
     return depth
 
 

@@ -37,13 +37,13 @@ def trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
     if settings.has_real_langfuse:
         host = settings.langfuse_host.rstrip("/")
         return TraceStore(host, settings.langfuse_public_key, settings.langfuse_secret_key)
-    given = {
+    langfuse_settings = {
         "LANGFUSE_HOST": settings.langfuse_host,
         "LANGFUSE_PUBLIC_KEY": settings.langfuse_public_key,
         "LANGFUSE_SECRET_KEY": settings.langfuse_secret_key,
     }
-    if any(given.values()):
-        missing = ", ".join(name for name, value in given.items() if not value)
+    if any(langfuse_settings.values()):
+        missing = ", ".join(name for name, value in langfuse_settings.items() if not value)
         raise TwinError(
             "find the trace store",
             found=f"only a part of Langfuse's settings: {missing} missing",

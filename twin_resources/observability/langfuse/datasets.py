@@ -14,8 +14,8 @@ from typing import Any
 
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 
-ITEMS = "/api/public/dataset-items"
-PAGE = 50
+ITEMS_PATH = "/api/public/dataset-items"
+PAGE_SIZE = 50
 NOT_FOUND = 404
 
 
@@ -34,14 +34,14 @@ def dataset_items(client: LangfuseClient, author: str) -> Iterator[dict[str, Any
         parameters = {
             "datasetName": held_out_dataset(author),
             "page": str(number),
-            "limit": str(PAGE),
+            "limit": str(PAGE_SIZE),
         }
         try:
-            rows, _ = client.page(ITEMS, parameters)
+            rows, _ = client.page(ITEMS_PATH, parameters)
         except TraceStoreError as error:
             if error.status == NOT_FOUND:
                 return
             raise
         yield from rows
-        if len(rows) < PAGE:
+        if len(rows) < PAGE_SIZE:
             return

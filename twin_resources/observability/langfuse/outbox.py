@@ -36,18 +36,18 @@ from twin_resources.observability.langfuse import tombstones
 from twin_resources.private_files import make_private_database
 from twin_resources.settings import Settings
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
-from twin_resources.storage.storage_faults import detail_of, fault_of
+from twin_resources.storage.storage_faults import summarize_error, classify_error
 
 SCHEMA = 2  # 2: tombstones
 MAX_TRACE_BYTES = 256 * 1024 * 1024
 MAX_SCORES = 2_000_000  # about 1 GB
 # A reader waits for this write: refused with 503, the vote is sent again.
-BUSY_S = 10.0
+BUSY_TIMEOUT_S = 10.0
 # The relay, which nobody waits for, moves the log into the file; the gateway is the fallback.
 RELAY_CHECKPOINT_PAGES, GATEWAY_CHECKPOINT_PAGES = 1000, 20_000
 Kind = Literal["score", "trace"]
 # Sending order: readers' scores, then traces, then the gateway's own measurements.
-_READERS, _TRACES, _AUTOMATIC = 0, 1, 2
+_READER_PRIORITY, _TRACE_PRIORITY, _AUTOMATIC_PRIORITY = 0, 1, 2
 _TABLES = f"""
 CREATE TABLE IF NOT EXISTS waiting (
   number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, id TEXT NOT NULL,
@@ -64,11 +64,11 @@ PRAGMA user_version = {SCHEMA};
 """
 
 
-class OutboxFull(TwinError):
+class OutboxFullError(TwinError):
     """There is no room for another score, because the trace store has been unavailable for long."""
 
 
-class OutboxBroken(TwinError):
+class OutboxError(TwinError):
     """The file cannot be read or written (disk full, damaged, from a newer version)."""
 
 
@@ -155,7 +155,7 @@ def outbox_path(settings: Settings) -> Path:
 
 
 @contextmanager
-def on_its_way(path: Path) -> Generator[None]:
+def sending_lock(path: Path) -> Generator[None]:
     """Hold the relay's lock while one item is sent, from reading it to the answer.
 
     A later holder of the lock can rely on this: each item read earlier has arrived or failed.
@@ -183,28 +183,28 @@ class Outbox:
         self,
         path: Path,
         *,
-        most_trace_bytes: int = MAX_TRACE_BYTES,
-        most_scores: int = MAX_SCORES,
+        max_trace_bytes: int = MAX_TRACE_BYTES,
+        max_scores: int = MAX_SCORES,
         checkpoint_pages: int = RELAY_CHECKPOINT_PAGES,
     ) -> None:
         self.path = path
-        self._most_trace_bytes = most_trace_bytes
-        self._most_scores = most_scores
+        self._max_trace_bytes = max_trace_bytes
+        self._max_scores = max_scores
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         make_private_database(path)
-        with self._told("open"):
+        with self._translate_errors("open"):
             self._connection = sqlite3.connect(
-                path, isolation_level=None, timeout=BUSY_S, check_same_thread=False
+                path, isolation_level=None, timeout=BUSY_TIMEOUT_S, check_same_thread=False
             )
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if version > SCHEMA:
-                raise OutboxBroken(
+                raise OutboxError(
                     f"open the outbox {path}",
                     found=f"schema {version}, this version knows up to {SCHEMA}",
                     next_step="update llm-twin, or name another home with TWIN_HOME",
                 )
-            use_write_ahead_log(self._connection, within_s=BUSY_S)
+            use_write_ahead_log(self._connection, within_s=BUSY_TIMEOUT_S)
             # Commits survive the death of every process; a power cut may lose the last moments.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA secure_delete = ON")
@@ -224,20 +224,20 @@ class Outbox:
             OutboxFull: too many scores are waiting; none of these was queued.
             OutboxBroken: the disk is full or the file is damaged; none was queued.
         """
-        turn = _AUTOMATIC if automatic else _READERS
-        with self._writing("queue a score") as connection:
-            if self._count(connection, "score") >= self._most_scores:
-                raise OutboxFull(
+        priority = _AUTOMATIC_PRIORITY if automatic else _READER_PRIORITY
+        with self._write_transaction("queue a score") as connection:
+            if self._count(connection, "score") >= self._max_scores:
+                raise OutboxFullError(
                     "queue a score",
-                    found=f"{self._most_scores:,} scores that the trace store has not taken",
+                    found=f"{self._max_scores:,} scores that the trace store has not taken",
                     next_step="see `twin status`: is the trace store up, are its keys right",
                 )
-            looks = tombstones.is_any(connection)
+            has_tombstones = tombstones.has_tombstones(connection)
             for score in scores:
-                if looks and tombstones.is_buried_score(connection, score.body()):
+                if has_tombstones and tombstones.is_buried_score(connection, score.body()):
                     continue
                 body = json.dumps(score.body(), ensure_ascii=False).encode()
-                self._put(connection, "score", score.id, body, turn=turn)
+                self._put(connection, "score", score.id, body, priority=priority)
 
     def put_trace(self, export: bytes) -> None:
         """Queue one gzipped OTLP export; drop the oldest exports if there is no room.
@@ -247,75 +247,77 @@ class Outbox:
         Raises:
             OutboxBroken: the disk is full or the file is damaged.
         """
-        with self._writing("queue a trace") as connection:
-            if tombstones.is_any(connection):
-                gone = tombstones.buried_traces(connection, export)
-                tombstones.bury(connection, (tombstones.tombstone("trace", one) for one in gone))
-                left = tombstones.without_traces(export, gone) if gone else export
-                if left is None:
+        with self._write_transaction("queue a trace") as connection:
+            if tombstones.has_tombstones(connection):
+                buried = tombstones.find_buried_traces(connection, export)
+                tombstones.add_tombstones(
+                    connection, (tombstones.tombstone_hash("trace", one) for one in buried)
+                )
+                remaining = tombstones.without_traces(export, buried) if buried else export
+                if remaining is None:
                     return
-                export = left
+                export = remaining
             identity = hashlib.sha256(export).hexdigest()
-            self._put(connection, "trace", identity, export, turn=_TRACES)
-            while self._count(connection, "bytes") > self._most_trace_bytes:
+            self._put(connection, "trace", identity, export, priority=_TRACE_PRIORITY)
+            while self._count(connection, "bytes") > self._max_trace_bytes:
                 oldest = connection.execute(
                     "SELECT number, bytes FROM waiting WHERE kind = 'trace' ORDER BY number LIMIT 1"
                 ).fetchone()
                 connection.execute("DELETE FROM waiting WHERE number = ?", (oldest[0],))
-                self._add(connection, trace=-1, bytes=-oldest[1], dropped=1)
+                self._increment_counts(connection, trace=-1, bytes=-oldest[1], dropped=1)
 
     def next_waiting(self) -> QueuedItem | None:
         """Return the next item (fewest attempts, then kind, then oldest), or None if nothing waits.
 
         An item that the store cannot process is moved behind the others and does not block them.
         """
-        with self._reading() as connection:
+        with self._read_connection() as connection:
             row = connection.execute(
                 "SELECT number, kind, id, attempts, queued_at, body FROM waiting "
                 "ORDER BY attempts, turn, number LIMIT 1"
             ).fetchone()
         return QueuedItem(*row) if row else None
 
-    def sent(self, waiting: QueuedItem) -> None:
+    def mark_sent(self, waiting: QueuedItem) -> None:
         """Record that the trace store has the item."""
-        with self._writing("note what was sent") as connection:
+        with self._write_transaction("note what was sent") as connection:
             self._remove(connection, waiting)
-            self._add(connection, **{f"sent_{waiting.kind}": 1})
+            self._increment_counts(connection, **{f"sent_{waiting.kind}": 1})
             connection.execute("DELETE FROM words WHERE name = 'problem'")
 
-    def failed(self, waiting: QueuedItem, why: str) -> None:
+    def record_failure(self, waiting: QueuedItem, reason: str) -> None:
         """Record that this attempt failed."""
-        with self._writing("note a failure") as connection:
+        with self._write_transaction("note a failure") as connection:
             connection.execute(
                 "UPDATE waiting SET attempts = attempts + 1 WHERE number = ?", (waiting.number,)
             )
             connection.execute(
-                "INSERT OR REPLACE INTO words VALUES ('problem', ?, ?)", (why, time.time())
+                "INSERT OR REPLACE INTO words VALUES ('problem', ?, ?)", (reason, time.time())
             )
 
-    def refuse(self, waiting: QueuedItem, why: str) -> None:
+    def refuse(self, waiting: QueuedItem, reason: str) -> None:
         """Keep aside an item that the trace store will never accept, with the reason.
 
         The item is kept as it waits now; one forgotten or replaced while being sent is not kept.
         """
-        with self._writing("note a refusal") as connection:
+        with self._write_transaction("note a refusal") as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO refused "
                 "SELECT number, kind, id, ?, ?, body FROM waiting WHERE number = ?",
-                (why, time.time(), waiting.number),
+                (reason, time.time(), waiting.number),
             )
             self._remove(connection, waiting)
 
-    def refusals(self, *, limit: int = 100) -> list[tuple[Kind, str, str]]:
+    def list_refused(self, *, limit: int = 100) -> list[tuple[Kind, str, str]]:
         """Return (kind, id, why) of the items that the trace store refused, newest first."""
-        with self._reading() as connection:
+        with self._read_connection() as connection:
             return connection.execute(
                 "SELECT kind, id, why FROM refused ORDER BY number DESC LIMIT ?", (limit,)
             ).fetchall()
 
     def counts(self) -> OutboxCounts:
         """Return counts of waiting, sent, dropped and refused items."""
-        with self._reading() as connection:
+        with self._read_connection() as connection:
             counted: dict[str, int] = dict(connection.execute("SELECT name, value FROM counts"))
             oldest = connection.execute("SELECT MIN(queued_at) FROM waiting").fetchone()[0]
             refused = connection.execute("SELECT COUNT(*) FROM refused").fetchone()[0]
@@ -334,15 +336,15 @@ class Outbox:
             problem_at=problem_at,
         )
 
-    def tombstones(self) -> int:
+    def count_tombstones(self) -> int:
         """Return the number of tombstones, which grows when something else is forgotten."""
-        with self._reading() as connection:
+        with self._read_connection() as connection:
             return int(connection.execute("SELECT COUNT(*) FROM tombstones").fetchone()[0])
 
-    def is_buried(self, names: Iterable[str], *, began: float) -> bool:
+    def is_buried(self, names: Iterable[str], *, started_at: float) -> bool:
         """Return whether any of these tombstones applies to data that began then (Unix seconds)."""
-        with self._reading() as connection:
-            return tombstones.is_buried(connection, names, began=began)
+        with self._read_connection() as connection:
+            return tombstones.is_buried(connection, names, started_at=started_at)
 
     def close(self) -> None:
         """Close the file."""
@@ -350,33 +352,39 @@ class Outbox:
             self._connection.close()
 
     def _put(
-        self, connection: sqlite3.Connection, kind: Kind, identity: str, body: bytes, *, turn: int
+        self,
+        connection: sqlite3.Connection,
+        kind: Kind,
+        identity: str,
+        body: bytes,
+        *,
+        priority: int,
     ) -> None:
-        former = connection.execute(
+        replaced = connection.execute(
             "DELETE FROM waiting WHERE kind = ? AND id = ? RETURNING bytes", (kind, identity)
         ).fetchall()
         connection.execute(
             "INSERT INTO waiting (kind, id, turn, queued_at, bytes, body) "
             "VALUES (?, ?, ?, ?, ?, ?)",
-            (kind, identity, turn, time.time(), len(body), body),
+            (kind, identity, priority, time.time(), len(body), body),
         )
-        added = {kind: 1 - len(former)}
+        added = {kind: 1 - len(replaced)}
         if kind == "trace":
-            added["bytes"] = len(body) - sum(row[0] for row in former)
-        self._add(connection, **added)
+            added["bytes"] = len(body) - sum(row[0] for row in replaced)
+        self._increment_counts(connection, **added)
 
     def _remove(self, connection: sqlite3.Connection, waiting: QueuedItem) -> None:
         # By number, so that a replacement queued meanwhile stays.
-        gone = connection.execute("DELETE FROM waiting WHERE number = ?", (waiting.number,))
-        if gone.rowcount:
+        deleted = connection.execute("DELETE FROM waiting WHERE number = ?", (waiting.number,))
+        if deleted.rowcount:
             size = {"bytes": -len(waiting.body)} if waiting.kind == "trace" else {}
-            self._add(connection, **{waiting.kind: -1, **size})
+            self._increment_counts(connection, **{waiting.kind: -1, **size})
 
     def _count(self, connection: sqlite3.Connection, name: str) -> int:
         row = connection.execute("SELECT value FROM counts WHERE name = ?", (name,)).fetchone()
         return int(row[0]) if row else 0
 
-    def _add(self, connection: sqlite3.Connection, **amounts: int) -> None:
+    def _increment_counts(self, connection: sqlite3.Connection, **amounts: int) -> None:
         connection.executemany(
             "INSERT INTO counts VALUES (?, ?) "
             "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
@@ -384,8 +392,8 @@ class Outbox:
         )
 
     @contextmanager
-    def _writing(self, tried: str) -> Generator[sqlite3.Connection]:
-        with self._told(tried), self._lock:
+    def _write_transaction(self, tried: str) -> Generator[sqlite3.Connection]:
+        with self._translate_errors(tried), self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -395,20 +403,24 @@ class Outbox:
             self._connection.execute("COMMIT")
 
     @contextmanager
-    def _reading(self) -> Generator[sqlite3.Connection]:
-        with self._told("read"), self._lock:
+    def _read_connection(self) -> Generator[sqlite3.Connection]:
+        with self._translate_errors("read"), self._lock:
             yield self._connection
 
     @contextmanager
-    def _told(self, tried: str) -> Generator[None]:
+    def _translate_errors(self, tried: str) -> Generator[None]:
         try:
             yield
         except sqlite3.Error as error:
             tried = f"{tried} in the outbox {self.path}"
-            fault = fault_of(error, self.path)
-            told = fault.at(self.path, tried, detail_of(error)) if fault else None
-            raise OutboxBroken(
+            fault = classify_error(error, self.path)
+            storage_error = (
+                fault.for_place(self.path, tried, summarize_error(error)) if fault else None
+            )
+            raise OutboxError(
                 tried,
-                found=told.found if told else str(error),
-                next_step=told.next_step if told else "report this with the version of llm-twin",
+                found=storage_error.found if storage_error else str(error),
+                next_step=storage_error.next_step
+                if storage_error
+                else "report this with the version of llm-twin",
             ) from error

@@ -38,21 +38,26 @@ from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.connection import TraceStore, trace_store
 from twin_resources.observability.langfuse.outbox import (
     Outbox,
-    OutboxBroken,
+    OutboxError,
     QueuedItem,
-    on_its_way,
+    sending_lock,
     outbox_path,
 )
 from twin_resources.observability.langfuse.retry_after import retry_after_s
-from twin_resources.observability.trace_store.json_values import instant
+from twin_resources.observability.trace_store.json_values import format_timestamp
 from twin_resources.settings import load_secrets, load_settings
 
 IDLE_S = 0.25
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.25, 30.0
-NEVER = (400, 413, 415, 422)  # about this object; 401, 403 and 404 concern the configuration
+PERMANENT_FAILURES = (
+    400,
+    413,
+    415,
+    422,
+)  # about this object; 401, 403 and 404 concern the configuration
 TIMEOUT_S = 20.0
-SHOWN_AFTER_S = 30.0  # Langfuse shows an accepted trace only some seconds later
-HERE = ("127.0.0.1", "localhost", "::1")
+TRACE_VISIBILITY_DELAY_S = 30.0  # Langfuse shows an accepted trace only some seconds later
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -61,12 +66,12 @@ class SendOutcome:
 
     Attributes:
         kind: `taken`; `again` later; `never`.
-        why: the reason, for a person; empty when taken.
+        reason: the reason, for a person; empty when taken.
         wait_s: seconds to wait before the next attempt, or None for the usual pause.
     """
 
     kind: Literal["taken", "again", "never"]
-    why: str = ""
+    reason: str = ""
     wait_s: float | None = None
 
 
@@ -79,42 +84,50 @@ class Sender:
     """
 
     def __init__(
-        self, store: TraceStore, *, timeout_s: float = TIMEOUT_S, asks_first: bool | None = None
+        self,
+        store: TraceStore,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        checks_before_resend: bool | None = None,
     ) -> None:
-        is_here = httpx.URL(store.host).host in HERE
-        self._asks_first = not is_here if asks_first is None else asks_first
+        is_local = httpx.URL(store.host).host in LOOPBACK_HOSTS
+        self._checks_before_resend = (
+            not is_local if checks_before_resend is None else checks_before_resend
+        )
         self._http = httpx.Client(
             base_url=store.host,
             auth=(store.public_key, store.secret_key),
             timeout=timeout_s,
-            trust_env=not is_here,
+            trust_env=not is_local,
         )
 
     def send(self, waiting: QueuedItem) -> SendOutcome:
         """Try once; failures of the server or the network never raise."""
-        is_trace = waiting.kind == "trace" and self._asks_first
+        is_trace = waiting.kind == "trace" and self._checks_before_resend
         # If the trace may have arrived, the next attempt begins by looking for it.
-        unsure_s = SHOWN_AFTER_S if is_trace else None
+        recheck_wait_s = TRACE_VISIBILITY_DELAY_S if is_trace else None
         try:
-            if is_trace and waiting.attempts and self._has(waiting):
+            if is_trace and waiting.attempts and self._is_stored(waiting):
                 return SendOutcome("taken")
             answer = self._post(waiting)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             return SendOutcome("again", f"no answer ({type(error).__name__}: {error})")
         except httpx.HTTPError as error:
-            return SendOutcome("again", f"no answer ({type(error).__name__}: {error})", unsure_s)
+            return SendOutcome(
+                "again", f"no answer ({type(error).__name__}: {error})", recheck_wait_s
+            )
         message = answer.text[:300] if not answer.is_success else ""
         if answer.status_code == 429 or answer.status_code >= 500:
             wait_s = retry_after_s(answer.headers.get("retry-after", ""), now=datetime.now(UTC))
-            wait_s = unsure_s if wait_s is None and answer.status_code != 429 else wait_s
+            wait_s = recheck_wait_s if wait_s is None and answer.status_code != 429 else wait_s
             return SendOutcome("again", f"HTTP {answer.status_code}: {message}", wait_s)
-        if answer.status_code in NEVER:
+        if answer.status_code in PERMANENT_FAILURES:
             return SendOutcome("never", f"HTTP {answer.status_code}: {message}")
         if not answer.is_success:
             return SendOutcome("again", f"HTTP {answer.status_code}: {message}")
         return _read_success(waiting, answer)
 
-    def _has(self, waiting: QueuedItem) -> bool:
+    def _is_stored(self, waiting: QueuedItem) -> bool:
         """Return whether the store returns every span of an export; False if the query fails."""
         from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
             ExportTraceServiceRequest,
@@ -128,21 +141,21 @@ class Sender:
             for span in scope.spans
         ]
         starts = [span.start_time_unix_nano // 1_000_000 for span in spans]
-        known: set[str] = set()
+        stored_ids: set[str] = set()
         for trace_id in {span.trace_id.hex() for span in spans}:
             parameters = {
                 "traceId": trace_id,
-                "fromStartTime": instant(min(starts)) or "",
-                "toStartTime": instant(max(starts) + 1) or "",
+                "fromStartTime": format_timestamp(min(starts)) or "",
+                "toStartTime": format_timestamp(max(starts) + 1) or "",
                 "fields": "core",
                 "limit": "1000",
             }
             answer = self._http.get("/api/public/v2/observations", params=parameters)
             try:
-                known |= {str(row["id"]) for row in answer.raise_for_status().json()["data"]}
+                stored_ids |= {str(row["id"]) for row in answer.raise_for_status().json()["data"]}
             except (httpx.HTTPStatusError, ValueError, LookupError, TypeError):
                 return False  # a rate limit, an older server, a captive page
-        return {span.span_id.hex() for span in spans} <= known
+        return {span.span_id.hex() for span in spans} <= stored_ids
 
     def _post(self, waiting: QueuedItem) -> httpx.Response:
         if waiting.kind == "score":
@@ -194,48 +207,50 @@ class Relay:
     sender: Sender
     jitter: random.Random = field(default_factory=random.Random)
     _failures: int = 0
-    _told: str = ""
+    _last_message: str = ""
 
-    def step(self) -> float:
+    def send_next(self) -> float:
         """Send one item; return the seconds to wait before the next step.
 
         Raises:
             OutboxBroken: the outbox cannot be read or written.
         """
-        with on_its_way(self.outbox.path):
+        with sending_lock(self.outbox.path):
             waiting = self.outbox.next_waiting()
             if waiting is None:
                 return IDLE_S
             outcome = self.sender.send(waiting)
         if outcome.kind == "again":
             self._failures += 1
-            self.outbox.failed(waiting, outcome.why)
-            self._say(f"trace store: {outcome.why}")
+            self.outbox.record_failure(waiting, outcome.reason)
+            self._report_change(f"trace store: {outcome.reason}")
             return self._pause_s() if outcome.wait_s is None else max(outcome.wait_s, IDLE_S)
         self._failures = 0
         if outcome.kind == "never":
-            self.outbox.refuse(waiting, outcome.why)
-            self._say(f"{waiting.kind} {waiting.id} is refused for good: {outcome.why}")
+            self.outbox.refuse(waiting, outcome.reason)
+            self._report_change(
+                f"{waiting.kind} {waiting.id} is refused for good: {outcome.reason}"
+            )
             return 0.0
-        self.outbox.sent(waiting)
-        if self._told:
-            self._say("")
+        self.outbox.mark_sent(waiting)
+        if self._last_message:
+            self._report_change("")
         return 0.0
 
     def _pause_s(self) -> float:
         longest = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 20), MAX_PAUSE_S)
         return longest * (0.5 + self.jitter.random() / 2)
 
-    def _say(self, text: str) -> None:
+    def _report_change(self, text: str) -> None:
         """Print one line when the situation changes, not one per attempt."""
-        if text != self._told:
+        if text != self._last_message:
             sys.stderr.write(f"{text or 'the trace store takes what is sent again'}\n")
             sys.stderr.flush()
-        self._told = text
+        self._last_message = text
 
 
 @contextmanager
-def only_relay(path: Path) -> Generator[None]:
+def hold_relay_lock(path: Path) -> Generator[None]:
     """Hold the lock of an outbox; the kernel releases it if the holder is killed.
 
     Raises:
@@ -253,12 +268,12 @@ def only_relay(path: Path) -> Generator[None]:
         yield
 
 
-def run(relay: Relay, stop: threading.Event) -> None:
+def run_until(relay: Relay, stop: threading.Event) -> None:
     """Send until `stop` is set; on an outbox error such as a full disk, wait and try again."""
     while not stop.is_set():
         try:
-            wait_s = relay.step()
-        except OutboxBroken as error:
+            wait_s = relay.send_next()
+        except OutboxError as error:
             sys.stderr.write(f"{error}\n")
             wait_s = MAX_PAUSE_S
         if wait_s:
@@ -272,17 +287,17 @@ def main(arguments: list[str] | None = None) -> int:
     settings = load_settings(parser.parse_args(arguments).home)
     stop = threading.Event()
 
-    def end(_number: int, _frame: FrameType | None) -> None:
+    def request_stop(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+        signal.signal(number, request_stop)
     path = outbox_path(settings)
     try:
         outbox = Outbox(path)
         sender = Sender(trace_store(settings, load_secrets(settings)))
-        with only_relay(path):
-            run(Relay(outbox, sender), stop)
+        with hold_relay_lock(path):
+            run_until(Relay(outbox, sender), stop)
     except TwinError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -26,46 +26,48 @@ from typing import Any, Literal
 
 from twin_resources.observability.trace_store.otlp import OtlpSpan, read_export
 
-PROTOBUF = "application/x-protobuf"
+PROTOBUF_TYPE = "application/x-protobuf"
 # `until` (Unix seconds): data that began later is accepted; NULL excludes all data.
 TABLE = "CREATE TABLE IF NOT EXISTS tombstones (hash TEXT PRIMARY KEY, until REAL)"
 _METADATA = "langfuse.observation.metadata.twin."
 Kind = Literal["trace", "chunk", "reader", "author"]
 
 
-def tombstone(kind: Kind, name: str) -> str:
+def tombstone_hash(kind: Kind, name: str) -> str:
     """Return the SHA-256 of a trace id, chunk id, reader's digits or author's slug, in hex."""
     return hashlib.sha256(f"{kind}\x1f{name}".encode()).hexdigest()
 
 
-def bury(connection: sqlite3.Connection, tombstones: Iterable[str]) -> None:
+def add_tombstones(connection: sqlite3.Connection, tombstones: Iterable[str]) -> None:
     """Exclude data under these tombstones from now on."""
     rows = [(one,) for one in tombstones]
     connection.executemany("INSERT OR REPLACE INTO tombstones VALUES (?, NULL)", rows)
 
 
-def end_at(connection: sqlite3.Connection, tombstones: Iterable[str], *, until: float) -> None:
+def limit_tombstones(
+    connection: sqlite3.Connection, tombstones: Iterable[str], *, until: float
+) -> None:
     """Accept data under these tombstones again if it begins after `until` (Unix seconds)."""
     rows = [(until, one) for one in tombstones]
     connection.executemany("UPDATE tombstones SET until = ? WHERE hash = ?", rows)
 
 
-def is_any(connection: sqlite3.Connection) -> bool:
+def has_tombstones(connection: sqlite3.Connection) -> bool:
     """Return whether any tombstone exists."""
     return connection.execute("SELECT 1 FROM tombstones LIMIT 1").fetchone() is not None
 
 
-def spans_of(export: bytes) -> list[OtlpSpan]:
+def read_spans(export: bytes) -> list[OtlpSpan]:
     """Return the spans of a gzipped protobuf export."""
-    return read_export(export, content_type=PROTOBUF, content_encoding="gzip")
+    return read_export(export, content_type=PROTOBUF_TYPE, content_encoding="gzip")
 
 
-def buried_traces(connection: sqlite3.Connection, export: bytes) -> set[str]:
+def find_buried_traces(connection: sqlite3.Connection, export: bytes) -> set[str]:
     """Return ids of exported traces excluded by their own id, reader, author or a passage."""
     return {
         span.trace_id
-        for span in spans_of(export)
-        if is_buried(connection, _names_of(span), began=span.start_ns / 1e9)
+        for span in read_spans(export)
+        if is_buried(connection, _span_tombstones(span), started_at=span.start_ns / 1e9)
     }
 
 
@@ -76,12 +78,12 @@ def is_buried_score(connection: sqlite3.Connection, score: Mapping[str, Any]) ->
         score: the object of `POST /api/public/scores`. It counts as beginning now, so a returning
             reader's new score is accepted.
     """
-    facts: Mapping[str, Any] = score.get("metadata") or {}
+    metadata: Mapping[str, Any] = score.get("metadata") or {}
     names = [
-        tombstone("trace", str(score.get("traceId"))),
-        tombstone("reader", str(facts.get("twin.reader"))),
+        tombstone_hash("trace", str(score.get("traceId"))),
+        tombstone_hash("reader", str(metadata.get("twin.reader"))),
     ]
-    return is_buried(connection, names, began=float("inf"))
+    return is_buried(connection, names, started_at=float("inf"))
 
 
 def without_traces(export: bytes, traces: Collection[str]) -> bytes | None:
@@ -89,32 +91,32 @@ def without_traces(export: bytes, traces: Collection[str]) -> bytes | None:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     message: Any = ExportTraceServiceRequest.FromString(gzip.decompress(export))
-    left = 0
+    remaining_spans = 0
     for resource in message.resource_spans:
         for scope in resource.scope_spans:
             spans_left = [span for span in scope.spans if span.trace_id.hex() not in traces]
             del scope.spans[:]
             scope.spans.extend(spans_left)
-            left += len(spans_left)
+            remaining_spans += len(spans_left)
     packed: bytes = gzip.compress(message.SerializeToString(), compresslevel=5, mtime=0)
-    return packed if left else None
+    return packed if remaining_spans else None
 
 
-def _names_of(span: OtlpSpan) -> Iterator[str]:
-    yield tombstone("trace", span.trace_id)
+def _span_tombstones(span: OtlpSpan) -> Iterator[str]:
+    yield tombstone_hash("trace", span.trace_id)
     attributes = span.attributes
     for reader in {attributes.get("user.id"), attributes.get(f"{_METADATA}reader")} - {None, ""}:
-        yield tombstone("reader", str(reader))
+        yield tombstone_hash("reader", str(reader))
     if author := attributes.get(f"{_METADATA}author"):
-        yield tombstone("author", str(author))
+        yield tombstone_hash("author", str(author))
     shown = attributes.get(f"{_METADATA}chunks") or ""
     listed = shown if isinstance(shown, str) else json.dumps(shown)
     for part in listed.split(","):
         if chunk := part.strip(" []\"'"):
-            yield tombstone("chunk", chunk)
+            yield tombstone_hash("chunk", chunk)
 
 
-def is_buried(connection: sqlite3.Connection, names: Iterable[str], *, began: float) -> bool:
+def is_buried(connection: sqlite3.Connection, names: Iterable[str], *, started_at: float) -> bool:
     """Return whether any of these tombstones applies to data that began then (Unix seconds)."""
     sql = "SELECT 1 FROM tombstones WHERE hash = ? AND (until IS NULL OR until > ?)"
-    return any(connection.execute(sql, (name, began)).fetchone() for name in names)
+    return any(connection.execute(sql, (name, started_at)).fetchone() for name in names)

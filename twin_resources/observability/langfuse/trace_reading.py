@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from twin_resources.errors import TwinError
-from twin_resources.observability.langfuse.client import SCORE_GROUPS, LangfuseClient
+from twin_resources.observability.langfuse.client import SCORE_FIELD_GROUPS, LangfuseClient
 from twin_resources.observability.langfuse.trace_texts import (
-    answer_of,
-    flat_facts,
-    messages_of,
-    number_of,
-    question_of,
+    extract_answer,
+    metadata_texts,
+    extract_messages,
+    parse_number,
+    extract_question,
 )
 
-LISTED_GROUPS = "core,basic,time,io,metadata,model,usage"
+LISTED_FIELD_GROUPS = "core,basic,time,io,metadata,model,usage"
 MAX_SCORE_PAGES = 20  # pages of scores (100 each) searched for one page of traces
-IDS_AT_ONCE = 40  # ids of 32 digits in one URL; proxies in between accept 8 KB
+IDS_PER_REQUEST = 40  # ids of 32 digits in one URL; proxies in between accept 8 KB
 _CONDITION = re.compile(r"\s*(?P<name>[^<>=]+?)\s*(?:(?P<sign><=|>=|<|>|=)\s*(?P<value>\S+))?\s*")
 
 
@@ -38,17 +38,17 @@ class ScoreCondition:
     """A score that a trace must have: its name and, with a sign, a bound on its value."""
 
     name: str
-    sign: str = ""
+    operator: str = ""
     value: float = 0.0
 
-    def holds(self, value: object) -> bool:
+    def matches(self, value: object) -> bool:
         """Return whether a score's value meets the condition; a text meets only a bare name."""
-        if not self.sign:
+        if not self.operator:
             return True
         if not isinstance(value, bool | int | float):
             return False
         number = float(value)
-        match self.sign:
+        match self.operator:
             case "<":
                 return number < self.value
             case "<=":
@@ -61,7 +61,7 @@ class ScoreCondition:
                 return number == self.value
 
 
-def score_condition(text: str) -> ScoreCondition | None:
+def parse_score_condition(text: str) -> ScoreCondition | None:
     """Parse `thumbs`, `thumbs=0` or `support<0.3`; return None for an empty text.
 
     Raises:
@@ -70,7 +70,7 @@ def score_condition(text: str) -> ScoreCondition | None:
     if not text.strip():
         return None
     match = _CONDITION.fullmatch(text)
-    value = number_of(match["value"]) if match and match["sign"] else 0.0
+    value = parse_number(match["value"]) if match and match["sign"] else 0.0
     if match is None or value is None:
         raise TwinError(
             f"read the condition {text!r} on a score",
@@ -138,10 +138,10 @@ class TraceRow:
 
 @dataclass(frozen=True)
 class TracePage:
-    """Rows, newest first; `following` is the next page's cursor, empty on the last page."""
+    """Rows, newest first; `next_cursor` is the next page's cursor, empty on the last page."""
 
     rows: tuple[TraceRow, ...]
-    following: str = ""
+    next_cursor: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,27 +173,31 @@ class TraceTree:
     facts: Mapping[str, str]
 
 
-def read_page(
-    client: LangfuseClient, wanted: TraceFilter, *, limit: int = 25, after: str = ""
+def read_trace_page(
+    client: LangfuseClient, trace_filter: TraceFilter, *, limit: int = 25, start_cursor: str = ""
 ) -> TracePage:
     """Return one page of answers.
 
     Args:
-        after: `following` of the previous page.
+        start_cursor: `following` of the previous page.
 
     Raises:
         TraceStoreError: the store cannot be read.
     """
-    if wanted.score is not None:
-        return _page_by_score(client, wanted, wanted.score, limit=limit, after=after)
-    parameters = _asked(wanted, limit=limit) | ({"cursor": after} if after else {})
+    if trace_filter.score is not None:
+        return _read_page_by_score(
+            client, trace_filter, trace_filter.score, limit=limit, start_cursor=start_cursor
+        )
+    parameters = _query_parameters(trace_filter, limit=limit) | (
+        {"cursor": start_cursor} if start_cursor else {}
+    )
     observations, cursor = client.page("/api/public/v2/observations", parameters)
-    scores = _scores_of(client, [str(row["traceId"]) for row in observations])
-    rows = [trace_row(row, scores.get(str(row["traceId"]), ())) for row in observations]
+    scores = _read_scores(client, [str(row["traceId"]) for row in observations])
+    rows = [build_trace_row(row, scores.get(str(row["traceId"]), ())) for row in observations]
     return TracePage(tuple(rows), cursor)
 
 
-def tree_of(client: LangfuseClient, observation: Mapping[str, Any]) -> TraceTree:
+def build_trace_tree(client: LangfuseClient, observation: Mapping[str, Any]) -> TraceTree:
     """Return a trace from `LangfuseClient.trace` as a tree, with its scores.
 
     Raises:
@@ -201,14 +205,14 @@ def tree_of(client: LangfuseClient, observation: Mapping[str, Any]) -> TraceTree
     """
     trace_id = str(observation["id"])
     observations = cast("list[dict[str, Any]]", observation["observations"])
-    scores = _scores_of(client, [trace_id]).get(trace_id, ())
-    facts = flat_facts(observation["metadata"])
-    main = next((one for one in observations if one["type"] == "GENERATION"), observations[0])
-    row = trace_row({**main, "metadata": facts}, scores)
-    return TraceTree(row, _steps(observations), facts)
+    scores = _read_scores(client, [trace_id]).get(trace_id, ())
+    facts = metadata_texts(observation["metadata"])
+    generation = next((one for one in observations if one["type"] == "GENERATION"), observations[0])
+    row = build_trace_row({**generation, "metadata": facts}, scores)
+    return TraceTree(row, _build_steps(observations), facts)
 
 
-def trace_address(client: LangfuseClient, trace_id: str) -> str:
+def trace_url(client: LangfuseClient, trace_id: str) -> str:
     """Return the URL of a trace in a real Langfuse.
 
     Raises:
@@ -218,10 +222,10 @@ def trace_address(client: LangfuseClient, trace_id: str) -> str:
     return f"{client.host}/project/{project}/traces/{trace_id}"
 
 
-def trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()) -> TraceRow:
+def build_trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()) -> TraceRow:
     """Build an answer's row from its generation; fields missing from a foreign trace are empty."""
-    facts = flat_facts(observation.get("metadata"))
-    cost = number_of(facts.get("twin.cost_usd"))
+    facts = metadata_texts(observation.get("metadata"))
+    cost = parse_number(facts.get("twin.cost_usd"))
     failed = observation.get("level") == "ERROR"
     name = str(observation.get("traceName") or "")
     return TraceRow(
@@ -231,29 +235,31 @@ def trace_row(observation: Mapping[str, Any], scores: Sequence[Score] = ()) -> T
         version=facts.get("twin.version") or str(observation.get("version") or ""),
         route=facts.get("twin.route", ""),
         prompt_class=facts.get("twin.class", ""),
-        question=question_of(observation.get("input"), facts.get("twin.template", "")),
-        answer=answer_of(observation.get("output")),
-        seconds=number_of(observation.get("latency")),
-        cost_usd=number_of(observation.get("totalCost")) or None if cost is None else cost,
-        tokens=int(number_of(observation.get("totalUsage")) or 0) or None,
+        question=extract_question(observation.get("input"), facts.get("twin.template", "")),
+        answer=extract_answer(observation.get("output")),
+        seconds=parse_number(observation.get("latency")),
+        cost_usd=parse_number(observation.get("totalCost")) or None if cost is None else cost,
+        tokens=int(parse_number(observation.get("totalUsage")) or 0) or None,
         error=str(observation.get("statusMessage") or "failed") if failed else "",
         degraded=facts.get("twin.degraded", ""),
         scores=tuple(scores),
     )
 
 
-def _asked(wanted: TraceFilter, *, limit: int) -> dict[str, str]:
-    parameters = {"type": "GENERATION", "fields": LISTED_GROUPS, "limit": str(limit)}
-    conditions = json.dumps(_conditions(wanted)) if wanted.author or wanted.route else ""
-    named = {"version": wanted.version, "filter": conditions}
-    return parameters | {name: text for name, text in named.items() if text}
+def _query_parameters(trace_filter: TraceFilter, *, limit: int) -> dict[str, str]:
+    parameters = {"type": "GENERATION", "fields": LISTED_FIELD_GROUPS, "limit": str(limit)}
+    conditions = (
+        json.dumps(_conditions(trace_filter)) if trace_filter.author or trace_filter.route else ""
+    )
+    optional = {"version": trace_filter.version, "filter": conditions}
+    return parameters | {name: text for name, text in optional.items() if text}
 
 
-def _conditions(wanted: TraceFilter, traces: Sequence[str] = ()) -> list[dict[str, Any]]:
+def _conditions(trace_filter: TraceFilter, traces: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return API filter conditions for fields without a parameter of their own; all must hold."""
     conditions: list[dict[str, Any]] = [
         {"type": "stringObject", "column": "metadata", "key": key, "operator": "=", "value": value}
-        for key, value in (("twin.author", wanted.author), ("twin.route", wanted.route))
+        for key, value in (("twin.author", trace_filter.author), ("twin.route", trace_filter.route))
         if value
     ]
     if traces:
@@ -262,56 +268,64 @@ def _conditions(wanted: TraceFilter, traces: Sequence[str] = ()) -> list[dict[st
     return conditions
 
 
-def _page_by_score(
+def _read_page_by_score(
     client: LangfuseClient,
-    wanted: TraceFilter,
+    trace_filter: TraceFilter,
     condition: ScoreCondition,
     *,
     limit: int,
-    after: str,
+    start_cursor: str,
 ) -> TracePage:
     """Read scores, newest first, then the answers that they rate."""
     rows: list[TraceRow] = []
-    cursor = after
+    cursor = start_cursor
     for _ in range(MAX_SCORE_PAGES):
-        parameters = {"name": condition.name, "fields": SCORE_GROUPS, "limit": str(IDS_AT_ONCE)}
+        parameters = {
+            "name": condition.name,
+            "fields": SCORE_FIELD_GROUPS,
+            "limit": str(IDS_PER_REQUEST),
+        }
         scores, cursor = client.page(
             "/api/public/v3/scores", parameters | ({"cursor": cursor} if cursor else {})
         )
         traces = dict.fromkeys(
-            _trace_of(score) for score in scores if condition.holds(score.get("value"))
+            _score_trace_id(score) for score in scores if condition.matches(score.get("value"))
         )
         traces.pop("", None)
-        rows += _rows_of(client, wanted, list(traces))
+        rows += _read_rows(client, trace_filter, list(traces))
         if not cursor or len(rows) >= limit:
             break
     return TracePage(tuple(rows), cursor)
 
 
-def _rows_of(client: LangfuseClient, wanted: TraceFilter, traces: Sequence[str]) -> list[TraceRow]:
+def _read_rows(
+    client: LangfuseClient, trace_filter: TraceFilter, traces: Sequence[str]
+) -> list[TraceRow]:
     """Return the matching answers of these traces, in the order of `traces`."""
     if not traces:
         return []
     rows = client.observations(
         type="GENERATION",
-        version=wanted.version,
-        filter=_conditions(wanted, traces),
-        fields=LISTED_GROUPS,
+        version=trace_filter.version,
+        filter=_conditions(trace_filter, traces),
+        fields=LISTED_FIELD_GROUPS,
     )
     by_trace = {str(row["traceId"]): row for row in rows}
-    scores = _scores_of(client, list(by_trace))
+    scores = _read_scores(client, list(by_trace))
     return [
-        trace_row(by_trace[trace], scores.get(trace, ())) for trace in traces if trace in by_trace
+        build_trace_row(by_trace[trace], scores.get(trace, ()))
+        for trace in traces
+        if trace in by_trace
     ]
 
 
-def _scores_of(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tuple[Score, ...]]:
+def _read_scores(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tuple[Score, ...]]:
     by_trace: dict[str, list[Score]] = defaultdict(list)
-    wanted = list(dict.fromkeys(traces))
-    for start in range(0, len(wanted), IDS_AT_ONCE):
-        for score in client.scores(trace_id=wanted[start : start + IDS_AT_ONCE]):
-            metadata = flat_facts(score.get("metadata"))
-            by_trace[_trace_of(score)].append(
+    trace_ids = list(dict.fromkeys(traces))
+    for start in range(0, len(trace_ids), IDS_PER_REQUEST):
+        for score in client.scores(trace_id=trace_ids[start : start + IDS_PER_REQUEST]):
+            metadata = metadata_texts(score.get("metadata"))
+            by_trace[_score_trace_id(score)].append(
                 Score(
                     name=str(score["name"]),
                     value=cast("float | str | bool", score.get("value")),
@@ -323,31 +337,31 @@ def _scores_of(client: LangfuseClient, traces: Sequence[str]) -> dict[str, tuple
     return {trace: tuple(scores) for trace, scores in by_trace.items()}
 
 
-def _trace_of(score: Mapping[str, Any]) -> str:
+def _score_trace_id(score: Mapping[str, Any]) -> str:
     subject = cast("dict[str, Any]", score.get("subject") or {})
     return str(subject.get("traceId") or (subject.get("kind") == "trace" and subject["id"]) or "")
 
 
-def _steps(observations: Iterable[Mapping[str, Any]]) -> tuple[ObservationNode, ...]:
+def _build_steps(observations: Iterable[Mapping[str, Any]]) -> tuple[ObservationNode, ...]:
     """Nest observations under their parents; those of a missing parent become outermost."""
     rows = list(observations)
     known = {str(row["id"]) for row in rows}
-    below: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    children_by_parent: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         parent = str(row.get("parentObservationId") or "")
-        below[parent if parent in known else ""].append(row)
+        children_by_parent[parent if parent in known else ""].append(row)
 
-    def made(parent: str, seen: frozenset[str]) -> tuple[ObservationNode, ...]:
+    def build_children(parent: str, seen: frozenset[str]) -> tuple[ObservationNode, ...]:
         return tuple(
-            _step(row, made(str(row["id"]), seen | {str(row["id"])}))
-            for row in below.get(parent, ())
+            _build_node(row, build_children(str(row["id"]), seen | {str(row["id"])}))
+            for row in children_by_parent.get(parent, ())
             if str(row["id"]) not in seen
         )
 
-    return made("", frozenset())
+    return build_children("", frozenset())
 
 
-def _step(row: Mapping[str, Any], children: tuple[ObservationNode, ...]) -> ObservationNode:
+def _build_node(row: Mapping[str, Any], children: tuple[ObservationNode, ...]) -> ObservationNode:
     parameters = cast("dict[str, Any]", row.get("modelParameters") or {})
     usage = cast("dict[str, Any]", row.get("usageDetails") or {})
     facts = {
@@ -364,14 +378,14 @@ def _step(row: Mapping[str, Any], children: tuple[ObservationNode, ...]) -> Obse
         kind=str(row["type"]),
         name=str(row.get("name") or ""),
         at=str(row["startTime"]),
-        seconds=number_of(row.get("latency")),
-        messages=tuple(messages_of(row.get("input"))),
-        output=answer_of(row.get("output")),
+        seconds=parse_number(row.get("latency")),
+        messages=tuple(extract_messages(row.get("input"))),
+        output=extract_answer(row.get("output")),
         facts={name: text for name, text in facts.items() if text},
         children=children,
     )
 
 
 def _seconds(value: object) -> str:
-    number = number_of(value)
+    number = parse_number(value)
     return "" if number is None else f"{number:.2f} s"

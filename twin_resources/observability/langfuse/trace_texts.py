@@ -14,13 +14,13 @@ from typing import Any, cast
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
 
 
-def question_of(prompt: object, template_hash: str) -> str:
+def extract_question(prompt: object, template_hash: str) -> str:
     """Return the reader's question in a rendered prompt (messages or their JSON), or "" if none.
 
     Args:
         template_hash: the template used for rendering; if unknown, the default template is used.
     """
-    messages = messages_of(prompt)
+    messages = extract_messages(prompt)
     if not messages:
         return ""
     content = messages[-1][1]
@@ -32,17 +32,17 @@ def question_of(prompt: object, template_hash: str) -> str:
     return content.removeprefix(template.bare_question.split("{question}")[0]).strip()
 
 
-def answer_of(output: object) -> str:
+def extract_answer(output: object) -> str:
     """Return the text of an answer (`{"role", "content"}`, its JSON, or plain text)."""
-    parsed = _parsed(output)
+    parsed = _parse_json(output)
     if isinstance(parsed, dict):
         return str(cast(dict[str, Any], parsed).get("content") or "").strip()
     return str(parsed or "").strip()
 
 
-def messages_of(prompt: object) -> list[tuple[str, str]]:
+def extract_messages(prompt: object) -> list[tuple[str, str]]:
     """Return (role, content) of a prompt's messages, or an empty list for anything else."""
-    parsed = _parsed(prompt)
+    parsed = _parse_json(prompt)
     if not isinstance(parsed, list):
         return []
     messages: list[tuple[str, str]] = []
@@ -55,7 +55,7 @@ def messages_of(prompt: object) -> list[tuple[str, str]]:
     return messages
 
 
-def flat_facts(metadata: object) -> dict[str, str]:
+def metadata_texts(metadata: object) -> dict[str, str]:
     """Convert metadata values to text, because values that look like JSON are read back parsed."""
     if not isinstance(metadata, dict):
         return {}
@@ -67,7 +67,7 @@ def flat_facts(metadata: object) -> dict[str, str]:
     }
 
 
-def number_of(value: object) -> float | None:
+def parse_number(value: object) -> float | None:
     """Return a finite number, also from a text, or None if there is none."""
     if value is None or value == "":
         return None
@@ -78,7 +78,7 @@ def number_of(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _parsed(value: object) -> object:
+def _parse_json(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:

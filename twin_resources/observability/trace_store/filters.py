@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from twin_resources.observability.trace_store.json_values import milliseconds_of
+from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
 
 
-class RequestRefused(Exception):
+class RequestRefusedError(Exception):
     """The request is answered with this status and `{"message": …, "error": …}`."""
 
     def __init__(self, status: int, message: str, error: Any) -> None:
@@ -26,9 +26,9 @@ class RequestRefused(Exception):
         super().__init__(message)
 
 
-def refuse(issues: Sequence[dict[str, Any]]) -> RequestRefused:
+def invalid_request(issues: Sequence[dict[str, Any]]) -> RequestRefusedError:
     """Return one refusal that lists several issues of a request."""
-    return RequestRefused(400, "Invalid request data", list(issues))
+    return RequestRefusedError(400, "Invalid request data", list(issues))
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,10 @@ class Condition:
     values: tuple[Any, ...] = ()
 
 
-_ANSWERED = "metadata key = text, traceId any of, tags any of, startTime <="
+_SUPPORTED_CONDITIONS = "metadata key = text, traceId any of, tags any of, startTime <="
 
 
-def conditions_of_filter(
-    text: str, issues: list[dict[str, Any]]
-) -> tuple[set[str], list[Condition]]:
+def parse_filter(text: str, issues: list[dict[str, Any]]) -> tuple[set[str], list[Condition]]:
     """Return the filter's columns and conditions, and add its errors to `issues`.
 
     Raises:
@@ -53,11 +51,11 @@ def conditions_of_filter(
     if not text:
         return set(), []
     try:
-        stated = json.loads(text)
+        parsed = json.loads(text)
     except json.JSONDecodeError as error:
         message = "Invalid JSON in filter parameter"
-        raise RequestRefused(400, message, "InvalidRequestError") from error
-    if not isinstance(stated, list):
+        raise RequestRefusedError(400, message, "InvalidRequestError") from error
+    if not isinstance(parsed, list):
         message = "Invalid input: expected array"
         issues.append(
             {"expected": "array", "code": "invalid_type", "path": ["filter"], "message": message}
@@ -65,9 +63,9 @@ def conditions_of_filter(
         return set(), []
     columns: set[str] = set()
     conditions: list[Condition] = []
-    for position, entry in enumerate(cast(list[Any], stated)):
+    for position, entry in enumerate(cast(list[Any], parsed)):
         try:
-            conditions.append(_condition(entry))
+            conditions.append(_parse_condition(entry))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             issues.append(
                 {
@@ -81,22 +79,24 @@ def conditions_of_filter(
     return columns, conditions
 
 
-def _condition(entry: Any) -> Condition:
+def _parse_condition(entry: Any) -> Condition:
     shape, value = (entry["type"], entry["column"], entry["operator"]), entry.get("value")
     if shape == ("stringObject", "metadata", "=") and isinstance(value, str):
         expression = "COALESCE((SELECT value FROM json_each(metadata) WHERE key = ?), '')"
         return Condition(f"{expression} = ?", (str(entry["key"]), value))
     if shape == ("stringOptions", "traceId", "any of"):
-        return Condition(f"trace_id IN {_marks(value)}", tuple(value))
+        return Condition(f"trace_id IN {_placeholders(value)}", tuple(value))
     if shape == ("arrayOptions", "tags", "any of"):
-        among = f"SELECT 1 FROM json_each(tags) WHERE value IN {_marks(value)}"
+        among = f"SELECT 1 FROM json_each(tags) WHERE value IN {_placeholders(value)}"
         return Condition(f"EXISTS ({among})", tuple(value))
     if shape == ("datetime", "startTime", "<="):
-        return Condition("start_ms <= ?", (milliseconds_of(value),))
-    raise ValueError(f"{shape} with value {value!r}: this store answers only {_ANSWERED}")
+        return Condition("start_ms <= ?", (parse_timestamp_ms(value),))
+    raise ValueError(
+        f"{shape} with value {value!r}: this store answers only {_SUPPORTED_CONDITIONS}"
+    )
 
 
-def _marks(values: Any) -> str:
+def _placeholders(values: Any) -> str:
     texts = cast(list[Any], values) if isinstance(values, list) else []
     if not texts or not all(isinstance(text, str) for text in texts):
         raise TypeError(f"value {values!r} is no list of texts")

@@ -17,7 +17,7 @@ from typing import Any, cast
 MAX_SAFE_INTEGER = 2**53 - 1  # larger ones lose digits in JavaScript, so they stay text
 
 
-def instant(milliseconds: int | None) -> str | None:
+def format_timestamp(milliseconds: int | None) -> str | None:
     """Convert Unix milliseconds to a form such as `2026-11-20T06:52:02.316Z`."""
     if milliseconds is None:
         return None
@@ -25,7 +25,7 @@ def instant(milliseconds: int | None) -> str | None:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds % 1000:03d}Z"
 
 
-def milliseconds_of(moment: str) -> int:
+def parse_timestamp_ms(moment: str) -> int:
     """Convert ISO 8601 (UTC if no zone is given) to Unix milliseconds, rounded down.
 
     Raises:
@@ -37,12 +37,12 @@ def milliseconds_of(moment: str) -> int:
     return math.floor(parsed.timestamp() * 1000 + 1e-6)
 
 
-def number(value: float) -> int | float:
+def json_number(value: float) -> int | float:
     """Return whole numbers without a fraction (1.0 → 1), as JavaScript writes them in JSON."""
     return int(value) if float(value).is_integer() and abs(value) <= MAX_SAFE_INTEGER else value
 
 
-def text_of(value: Any) -> str:
+def to_text(value: Any) -> str:
     """Return a string unchanged and any other value as compact JSON."""
     if isinstance(value, str):
         return value
@@ -61,38 +61,43 @@ def flatten(value: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
         if isinstance(item, Mapping):
             flat.update(flatten(cast(Mapping[str, Any], item), prefix=path))
         elif item is not None:
-            flat[path] = text_of(item)
+            flat[path] = to_text(item)
     return flat
 
 
-def metadata_of(value: Any) -> dict[str, str]:
+def metadata_texts(value: Any) -> dict[str, str]:
     """Return a score's metadata as one text per name; a non-object is stored under `metadata`."""
     if value is None:
         return {}
     if isinstance(value, Mapping):
         entries = cast(Mapping[str, Any], value)
-        return {str(name): text_of(item) for name, item in entries.items()}
-    return {"metadata": text_of(value)}
+        return {str(name): to_text(item) for name, item in entries.items()}
+    return {"metadata": to_text(value)}
 
 
-def _whole(digits: str) -> int | str:
+def _parse_integer(digits: str) -> int | str:
     return int(digits) if abs(int(digits)) <= MAX_SAFE_INTEGER else digits
 
 
-def _fraction(digits: str) -> float | int | str:
+def _parse_float(digits: str) -> float | int | str:
     value = float(digits)
     # a number with more digits than a double holds would come back changed, so it stays text
     significant = digits.lstrip("+-").split("e")[0].split("E")[0].replace(".", "").strip("0")
-    return number(value) if math.isfinite(value) and len(significant) <= 15 else digits
+    return json_number(value) if math.isfinite(value) and len(significant) <= 15 else digits
 
 
-def _not_json(constant: str) -> Any:
+def _reject_constant(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
 
 
-def read_back(text: str) -> Any:
+def parse_stored_text(text: str) -> Any:
     """Return stored metadata text as a reader gets it: parsed if it is JSON, else unchanged."""
     try:
-        return json.loads(text, parse_int=_whole, parse_float=_fraction, parse_constant=_not_json)
+        return json.loads(
+            text,
+            parse_int=_parse_integer,
+            parse_float=_parse_float,
+            parse_constant=_reject_constant,
+        )
     except ValueError:
         return text

@@ -45,9 +45,9 @@ from twin_resources.observability.trace_store import (
     posted_scores,
     queries,
 )
-from twin_resources.observability.trace_store.filters import RequestRefused, refuse
+from twin_resources.observability.trace_store.filters import RequestRefusedError, invalid_request
 from twin_resources.observability.trace_store.observation_answers import PROJECT_ID
-from twin_resources.observability.trace_store.otlp import ExportRefused, read_export
+from twin_resources.observability.trace_store.otlp import ExportRefusedError, read_export
 from twin_resources.observability.trace_store.trace_tables import TraceTables
 from twin_resources.settings import load_secrets, load_settings
 
@@ -57,8 +57,8 @@ MAX_INGESTION_VERSION = 4
 # The ledger keeps its copy as long (`ledger.LedgerRules`) and needs no trace that it has folded.
 RETENTION_DAYS = 90
 DAY_MS = 86_400_000
-TIDY_EVERY_MS = 600_000
-WHAT = (
+CLEANUP_INTERVAL_MS = 600_000
+DESCRIPTION = (
     f"The trace store of an LLM Twin: a part of Langfuse {API_VERSION}'s public API, for programs. "
     "To look at traces in a browser: `twin open traces`; in the terminal: `twin traces`.\n"
 )
@@ -88,22 +88,22 @@ def build_app(
     """
     app = Starlette(
         routes=[
-            Route("/", _what, methods=["GET"]),
+            Route("/", _describe, methods=["GET"]),
             Route("/api/public/health", _health, methods=["GET"]),
-            Route("/api/public/projects", _with_keys(_projects), methods=["GET"]),
-            Route("/api/public/otel/v1/traces", _with_keys(_post_traces), methods=["POST"]),
-            Route("/api/public/v2/observations", _with_keys(_get_observations), methods=["GET"]),
-            Route("/api/public/v3/scores", _with_keys(_get_scores), methods=["GET"]),
-            Route("/api/public/scores", _with_keys(_post_scores), methods=["POST"]),
-            Route("/api/public/scores/{id}", _with_keys(_delete_score), methods=["DELETE"]),
-            Route("/api/public/traces", _with_keys(_delete_traces), methods=["DELETE"]),
-            Route("/api/public/traces/{id}", _with_keys(_delete_trace), methods=["DELETE"]),
+            Route("/api/public/projects", _require_keys(_projects), methods=["GET"]),
+            Route("/api/public/otel/v1/traces", _require_keys(_post_traces), methods=["POST"]),
+            Route("/api/public/v2/observations", _require_keys(_get_observations), methods=["GET"]),
+            Route("/api/public/v3/scores", _require_keys(_get_scores), methods=["GET"]),
+            Route("/api/public/scores", _require_keys(_post_scores), methods=["POST"]),
+            Route("/api/public/scores/{id}", _require_keys(_delete_score), methods=["DELETE"]),
+            Route("/api/public/traces", _require_keys(_delete_traces), methods=["DELETE"]),
+            Route("/api/public/traces/{id}", _require_keys(_delete_trace), methods=["DELETE"]),
         ],
         exception_handlers={
-            404: _not_found,
-            405: _not_found,
-            RequestRefused: _refused,
-            sqlite3.Error: _storage_failed,
+            404: _answer_not_found,
+            405: _answer_not_found,
+            RequestRefusedError: _answer_refused,
+            sqlite3.Error: _answer_storage_error,
         },
     )
     app.router.redirect_slashes = False
@@ -115,21 +115,24 @@ def build_app(
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def _with_keys(endpoint: Endpoint) -> Endpoint:
+def _require_keys(endpoint: Endpoint) -> Endpoint:
     async def checked(request: Request) -> Response:
         keys: Keys = request.app.state.keys
-        stated = request.headers.get("authorization", "")
-        if not stated:
+        authorization = request.headers.get("authorization", "")
+        if not authorization:
             return _message(401, "No authorization header")
         try:
-            scheme, _, encoded = stated.partition(" ")
+            scheme, _, encoded = authorization.partition(" ")
             public, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             return _message(401, "Invalid authorization header")
         if scheme.lower() != "basic":
             return _message(401, "Invalid authorization header")
-        known = secrets.compare_digest(public.encode(), keys.public.encode())
-        if not secrets.compare_digest(secret.encode(), keys.secret.encode()) or not known:
+        is_public_key_valid = secrets.compare_digest(public.encode(), keys.public.encode())
+        if (
+            not secrets.compare_digest(secret.encode(), keys.secret.encode())
+            or not is_public_key_valid
+        ):
             return _message(
                 401,
                 "Invalid credentials. Confirm that you've configured the correct host.",
@@ -144,44 +147,48 @@ def _message(status: int, message: str, error: Any = None) -> JSONResponse:
     return JSONResponse(body, status_code=status)
 
 
-async def _not_found(request: Request, _error: Exception) -> Response:
+async def _answer_not_found(request: Request, _error: Exception) -> Response:
     return _message(404, f"No such endpoint: {request.method} {request.url.path}", "NotFoundError")
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestRefused):
+async def _answer_refused(_request: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestRefusedError):
         raise error
     return _message(error.status, error.message, error.error)
 
 
-async def _storage_failed(request: Request, error: Exception) -> Response:
+async def _answer_storage_error(request: Request, error: Exception) -> Response:
     print(f"trace store: {request.method} {request.url.path}: {error}", file=sys.stderr)  # noqa: T201
     return _message(503, "The trace store cannot reach its database", str(error))
 
 
-async def _body(request: Request) -> bytes:
+async def _read_body(request: Request) -> bytes:
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
         if size > MAX_BODY_BYTES:
-            raise RequestRefused(413, f"Body exceeds {MAX_BODY_BYTES} bytes", "PayloadTooLarge")
+            raise RequestRefusedError(
+                413, f"Body exceeds {MAX_BODY_BYTES} bytes", "PayloadTooLarge"
+            )
         parts.append(part)
     return b"".join(parts)
 
 
-async def _json_body(request: Request) -> Any:
+async def _read_json_body(request: Request) -> Any:
     try:
-        return json.loads(await _body(request))
+        return json.loads(await _read_body(request))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RequestRefused(400, "Invalid JSON in request body", "InvalidRequestError") from error
+        raise RequestRefusedError(
+            400, "Invalid JSON in request body", "InvalidRequestError"
+        ) from error
 
 
 def _parameters(request: Request) -> dict[str, list[str]]:
     return {name: request.query_params.getlist(name) for name in request.query_params}
 
 
-async def _what(_request: Request) -> Response:
-    return PlainTextResponse(WHAT)
+async def _describe(_request: Request) -> Response:
+    return PlainTextResponse(DESCRIPTION)
 
 
 async def _health(request: Request) -> Response:
@@ -200,7 +207,7 @@ async def _post_traces(request: Request) -> Response:
     if version and not (version.isdigit() and int(version) <= MAX_INGESTION_VERSION):
         wrong = f'Unsupported x-langfuse-ingestion-version: "{version}". Maximum supported: "4".'
         return JSONResponse({"error": wrong}, status_code=400)
-    body = await _body(request)
+    body = await _read_body(request)
 
     def store() -> None:
         spans = read_export(
@@ -210,41 +217,43 @@ async def _post_traces(request: Request) -> Response:
         )
         now_ms = state.now_ms()
         state.tables.put_observations(
-            [observations.observation_of(span, now_ms=now_ms) for span in spans]
+            [observations.observation_from_span(span, now_ms=now_ms) for span in spans]
         )
-        if now_ms - state.tidied_ms >= TIDY_EVERY_MS:
+        if now_ms - state.tidied_ms >= CLEANUP_INTERVAL_MS:
             state.tidied_ms = now_ms
             state.tables.remove_old(before_ms=now_ms - RETENTION_DAYS * DAY_MS)
 
     try:
         await run_in_threadpool(store)
-    except ExportRefused as refused:
+    except ExportRefusedError as refused:
         return JSONResponse({"error": refused.answer}, status_code=400)
     return JSONResponse({})
 
 
 async def _get_observations(request: Request) -> Response:
-    query = queries.observation_query(_parameters(request))
+    query = queries.parse_observation_query(_parameters(request))
     rows, more = await run_in_threadpool(request.app.state.tables.observations, query)
     data = [
-        observation_answers.answer(row, groups=query.groups, whole_metadata=query.whole_metadata)
+        observation_answers.observation_document(
+            row, groups=query.groups, expand_metadata=query.expand_metadata
+        )
         for row in rows
     ]
-    cursor = {"cursor": queries.observation_cursor(rows[-1])} if more and rows else {}
+    cursor = {"cursor": queries.encode_observation_cursor(rows[-1])} if more and rows else {}
     return JSONResponse({"data": data, "meta": cursor})
 
 
 async def _post_scores(request: Request) -> Response:
     """Store one score, or an array as SDK 5 sends it; part of an array may be accepted (207)."""
-    posted = await _json_body(request)
+    posted = await _read_json_body(request)
     state = request.app.state
     entries = posted if isinstance(posted, list) else [posted]
-    issues = [posted_scores.issues_of(entry) for entry in entries]
+    issues = [posted_scores.validate_score(entry) for entry in entries]
     if not isinstance(posted, list) and issues[0]:
-        raise refuse(issues[0])
+        raise invalid_request(issues[0])
     now_ms = state.now_ms()
     accepted = [
-        posted_scores.score_of(entry, now_ms=now_ms)
+        posted_scores.build_score_row(entry, now_ms=now_ms)
         for entry, problem in zip(entries, issues, strict=True)
         if not problem
     ]
@@ -263,10 +272,10 @@ async def _post_scores(request: Request) -> Response:
 
 
 async def _get_scores(request: Request) -> Response:
-    query = queries.score_query(_parameters(request))
+    query = queries.parse_score_query(_parameters(request))
     rows, more = await run_in_threadpool(request.app.state.tables.scores, query)
-    cursor = {"cursor": queries.score_cursor(rows[-1])} if more and rows else {}
-    data = [posted_scores.answer(row, groups=query.groups) for row in rows]
+    cursor = {"cursor": queries.encode_score_cursor(rows[-1])} if more and rows else {}
+    data = [posted_scores.score_document(row, groups=query.groups) for row in rows]
     return JSONResponse({"data": data, "meta": {"limit": query.limit} | cursor})
 
 
@@ -281,11 +290,11 @@ async def _delete_trace(request: Request) -> Response:
 
 
 async def _delete_traces(request: Request) -> Response:
-    posted = await _json_body(request)
+    posted = await _read_json_body(request)
     ids = posted.get("traceIds") if isinstance(posted, dict) else None
     if not isinstance(ids, list) or not ids or not all(isinstance(item, str) for item in ids):
         message = "Invalid input: expected a non-empty array of strings"
-        raise refuse([{"code": "invalid_type", "path": ["traceIds"], "message": message}])
+        raise invalid_request([{"code": "invalid_type", "path": ["traceIds"], "message": message}])
     await run_in_threadpool(request.app.state.tables.delete_traces, ids)
     return _message(200, "Traces deleted successfully")
 
@@ -297,22 +306,22 @@ def listen(host: str, port: int) -> socket.socket:
         TwinError: the port is in use.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        bound.bind((host, port))
-        bound.listen(128)
+        listener.bind((host, port))
+        listener.listen(128)
     except OSError as error:
-        bound.close()
+        listener.close()
         raise TwinError(
             f"listen on {host}:{port} for the trace store",
             found=error.strerror or str(error),
             next_step="end what uses the port, or set TWIN_TRACES_PORT to a free one",
         ) from error
-    return bound
+    return listener
 
 
-def _keys(home: str | None) -> Keys:
+def _load_keys(home: str | None) -> Keys:
     public = os.environ.get("TWIN_TRACES_PUBLIC_KEY", "")
     secret = os.environ.get("TWIN_TRACES_SECRET_KEY", "")
     if public and secret:
@@ -339,7 +348,7 @@ def main(argv: list[str] | None = None) -> None:
         tables = TraceTables(arguments.db or settings.home / "traces.sqlite")
         port = settings.traces_port if arguments.port is None else arguments.port
         bound = listen(arguments.host, port)
-        app = build_app(tables, keys=_keys(arguments.home))
+        app = build_app(tables, keys=_load_keys(arguments.home))
     except TwinError as error:
         _exit(error)
     if arguments.port_file is not None:

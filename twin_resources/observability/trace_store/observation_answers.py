@@ -11,11 +11,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from twin_resources.observability.trace_store.json_values import instant, number, read_back
+from twin_resources.observability.trace_store.json_values import (
+    format_timestamp,
+    json_number,
+    parse_stored_text,
+)
 from twin_resources.observability.trace_store.observations import GenerationFields, Observation
 
 PROJECT_ID = "twin"
-SHORT_METADATA = 200  # characters of a metadata value that are returned without `expandMetadata`
+MAX_METADATA_CHARACTERS = (
+    200  # characters of a metadata value that are returned without `expandMetadata`
+)
 DEFAULT_GROUPS = ("core", "basic")
 GROUPS = (
     *DEFAULT_GROUPS,
@@ -30,38 +36,40 @@ GROUPS = (
 )
 
 
-def answer(
-    observation: Observation, *, groups: Collection[str], whole_metadata: bool = False
+def observation_document(
+    observation: Observation, *, groups: Collection[str], expand_metadata: bool = False
 ) -> dict[str, Any]:
     """Return one element of `data` of `GET /v2/observations`.
 
     Args:
         groups: field groups; `core`, latency and the model price fields are always included.
-        whole_metadata: return metadata values in full instead of their first 200 characters.
+        expand_metadata: return metadata values in full instead of their first 200 characters.
     """
     row = observation
     latency = (row.end_ms - row.start_ms) / 1000
     wait = None if row.completion_ms is None else (row.completion_ms - row.start_ms) / 1000
-    fields = _fields(row, length=None if whole_metadata else SHORT_METADATA)
+    fields = _fields(row, max_characters=None if expand_metadata else MAX_METADATA_CHARACTERS)
     groups_wanted = [group for group in GROUPS if group == "core" or group in groups]
-    answered = {name: value for group in groups_wanted for name, value in fields[group].items()}
+    document = {name: value for group in groups_wanted for name, value in fields[group].items()}
     # recorded: a duration of 0 is null if `metrics` is requested by name, and 0 by default
-    named = "metrics" in groups
-    answered["latency"] = number(latency) if latency or not named else None
-    answered["timeToFirstToken"] = wait if wait is None or wait or not named else None
+    is_metrics_requested = "metrics" in groups
+    document["latency"] = json_number(latency) if latency or not is_metrics_requested else None
+    document["timeToFirstToken"] = (
+        wait if wait is None or wait or not is_metrics_requested else None
+    )
     prices = ("modelId", "inputPrice", "outputPrice", "totalPrice")
-    return answered | dict.fromkeys(prices)
+    return document | dict.fromkeys(prices)
 
 
-def _fields(row: Observation, *, length: int | None) -> dict[str, dict[str, Any]]:
-    """Return field group → its fields, with metadata values cut to `length` (None: not cut)."""
+def _fields(row: Observation, *, max_characters: int | None) -> dict[str, dict[str, Any]]:
+    """Return field group → its fields, with metadata values cut to `max_characters` (None: not cut)."""
     trace, generation = row.trace, row.generation
     return {
         "core": {
             "id": row.id,
             "traceId": row.trace_id,
-            "startTime": instant(row.start_ms),
-            "endTime": instant(row.end_ms),
+            "startTime": format_timestamp(row.start_ms),
+            "endTime": format_timestamp(row.end_ms),
             "projectId": PROJECT_ID,
             "parentObservationId": row.parent_id or None,
             "type": row.type,
@@ -79,13 +87,16 @@ def _fields(row: Observation, *, length: int | None) -> dict[str, dict[str, Any]
             "public": trace.public,
         },
         "time": {
-            "completionStartTime": instant(row.completion_ms),
-            "createdAt": instant(row.created_ms),
-            "updatedAt": instant(row.updated_ms),
+            "completionStartTime": format_timestamp(row.completion_ms),
+            "createdAt": format_timestamp(row.created_ms),
+            "updatedAt": format_timestamp(row.updated_ms),
         },
         "io": {"input": row.input, "output": row.output},
         "metadata": {
-            "metadata": {name: read_back(text[:length]) for name, text in row.metadata.items()}
+            "metadata": {
+                name: parse_stored_text(text[:max_characters])
+                for name, text in row.metadata.items()
+            }
         },
         "model": {
             "model": generation.model,
@@ -110,14 +121,14 @@ def _fields(row: Observation, *, length: int | None) -> dict[str, dict[str, Any]
 def _usage(row: GenerationFields) -> dict[str, Any]:
     usage, cost = row.usage, row.cost
     return {
-        "usageDetails": {name: number(value) for name, value in usage.items()},
-        "inputUsage": number(_sum(usage, "input") or 0),
-        "outputUsage": number(_sum(usage, "output") or 0),
-        "totalUsage": number(usage.get("total", 0)),
-        "costDetails": {name: number(value) for name, value in cost.items()},
+        "usageDetails": {name: json_number(value) for name, value in usage.items()},
+        "inputUsage": json_number(_sum(usage, "input") or 0),
+        "outputUsage": json_number(_sum(usage, "output") or 0),
+        "totalUsage": json_number(usage.get("total", 0)),
+        "costDetails": {name: json_number(value) for name, value in cost.items()},
         "inputCost": _sum(cost, "input"),
         "outputCost": _sum(cost, "output"),
-        "totalCost": number(cost.get("total", 0)),
+        "totalCost": json_number(cost.get("total", 0)),
         "usagePricingTierId": None,
         "usagePricingTierName": None,
     }

@@ -19,9 +19,9 @@ from typing import Any, cast
 
 from twin_resources.observability.trace_store.json_values import (
     flatten,
-    milliseconds_of,
-    read_back,
-    text_of,
+    parse_timestamp_ms,
+    parse_stored_text,
+    to_text,
 )
 from twin_resources.observability.trace_store.otlp import OtlpSpan
 
@@ -32,12 +32,12 @@ _TYPES = (
 _LEVELS = ("DEBUG", "DEFAULT", "WARNING", "ERROR")
 _USER_KEYS = ("langfuse.user.id", "user.id")
 _SESSION_KEYS = ("langfuse.session.id", "session.id")
-_TAKEN_KEYS = frozenset(
+_MAPPED_KEYS = frozenset(
     f"{owner}.{side}"
     for owner in ("langfuse.trace", "langfuse.observation")
     for side in ("input", "output")
 )
-_TAKEN_PREFIXES = ("langfuse.trace.metadata", "langfuse.observation.metadata")
+_MAPPED_PREFIXES = ("langfuse.trace.metadata", "langfuse.observation.metadata")
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ class Observation:
         return not self.parent_id or self.is_app_root
 
 
-def observation_of(span: OtlpSpan, *, now_ms: int) -> Observation:
+def observation_from_span(span: OtlpSpan, *, now_ms: int) -> Observation:
     """Map one span to an observation; an empty attribute counts as absent."""
     attributes = span.attributes
     start_ms, end_ms = span.start_ns // 1_000_000, span.end_ns // 1_000_000
     start_ms, end_ms = start_ms or end_ms or now_ms, end_ms or start_ms or now_ms
-    kind = _type_of(attributes)
+    kind = _read_type(attributes)
     version = attributes.get("langfuse.version") or span.resource.get("service.version") or ""
     level = str(attributes.get("langfuse.observation.level"))
     source, output = _input_and_output(attributes)
@@ -116,60 +116,63 @@ def observation_of(span: OtlpSpan, *, now_ms: int) -> Observation:
             attributes.get("langfuse.observation.status_message") or span.status_message
         ),
         version=str(version),
-        environment=environment_name(
+        environment=normalize_environment(
             str(
                 attributes.get("langfuse.environment")
                 or span.resource.get("langfuse.environment")
                 or ""
             )
         ),
-        completion_ms=_completion_of(attributes),
+        completion_ms=_read_completion_ms(attributes),
         created_ms=now_ms,
         updated_ms=now_ms,
-        trace=_trace_of(attributes, span.resource),
+        trace=_read_trace_fields(attributes, span.resource),
         is_app_root=str(attributes.get("langfuse.internal.is_app_root")).lower() == "true",
-        generation=_generation_of(attributes, kind),
+        generation=_read_generation_fields(attributes, kind),
         input=source,
         output=output,
-        metadata=_metadata_of(span),
+        metadata=_read_metadata(span),
     )
 
 
-def _trace_of(attributes: Mapping[str, Any], resource: Mapping[str, Any]) -> TraceFields:
+def _read_trace_fields(attributes: Mapping[str, Any], resource: Mapping[str, Any]) -> TraceFields:
     release = attributes.get("langfuse.release") or resource.get("langfuse.release") or ""
     return TraceFields(
         user_id=_first_text(attributes, _USER_KEYS),
         session_id=_first_text(attributes, _SESSION_KEYS),
         trace_name=str(attributes.get("langfuse.trace.name") or ""),
         release=str(release),
-        tags=_tags_of(attributes.get("langfuse.trace.tags")),
+        tags=_parse_tags(attributes.get("langfuse.trace.tags")),
         public=str(attributes.get("langfuse.trace.public")).lower() == "true",
     )
 
 
-def _generation_of(attributes: Mapping[str, Any], kind: str) -> GenerationFields:
-    prompt = kind == "GENERATION"  # only a generation is linked to a prompt
+def _read_generation_fields(attributes: Mapping[str, Any], kind: str) -> GenerationFields:
+    has_prompt = kind == "GENERATION"  # only a generation is linked to a prompt
     prompt_version = attributes.get("langfuse.observation.prompt.version")
     return GenerationFields(
         model=str(attributes.get("langfuse.observation.model.name") or ""),
-        model_parameters=_object(attributes.get("langfuse.observation.model.parameters")) or {},
-        usage=_numbers(attributes.get("langfuse.observation.usage_details")),
-        cost=_numbers(attributes.get("langfuse.observation.cost_details")),
-        prompt_name=str(attributes.get("langfuse.observation.prompt.name") or "") if prompt else "",
-        prompt_version=int(prompt_version) if prompt and prompt_version else None,
+        model_parameters=_parse_object(attributes.get("langfuse.observation.model.parameters"))
+        or {},
+        usage=_parse_counts(attributes.get("langfuse.observation.usage_details")),
+        cost=_parse_counts(attributes.get("langfuse.observation.cost_details")),
+        prompt_name=str(attributes.get("langfuse.observation.prompt.name") or "")
+        if has_prompt
+        else "",
+        prompt_version=int(prompt_version) if has_prompt and prompt_version else None,
     )
 
 
-def _type_of(attributes: Mapping[str, Any]) -> str:
-    named = str(attributes.get("langfuse.observation.type") or "")
-    return named.upper() if named in _TYPES else "SPAN"
+def _read_type(attributes: Mapping[str, Any]) -> str:
+    declared = str(attributes.get("langfuse.observation.type") or "")
+    return declared.upper() if declared in _TYPES else "SPAN"
 
 
 def _first_text(attributes: Mapping[str, Any], keys: Iterable[str]) -> str:
-    return next((text_of(attributes[key]) for key in keys if attributes.get(key)), "")
+    return next((to_text(attributes[key]) for key in keys if attributes.get(key)), "")
 
 
-def environment_name(named: str) -> str:
+def normalize_environment(named: str) -> str:
     """Return the name in lower case, without reserved prefixes, cut to 40 characters.
 
     An empty name, or one with characters outside `a-z0-9-_`, becomes `default`.
@@ -178,40 +181,40 @@ def environment_name(named: str) -> str:
     return name if re.fullmatch(r"[a-z0-9_-]+", name) else "default"
 
 
-def _completion_of(attributes: Mapping[str, Any]) -> int | None:
-    stated = attributes.get("langfuse.observation.completion_start_time")
-    if not isinstance(stated, str) or not stated:
+def _read_completion_ms(attributes: Mapping[str, Any]) -> int | None:
+    timestamp = attributes.get("langfuse.observation.completion_start_time")
+    if not isinstance(timestamp, str) or not timestamp:
         return None
     try:
-        return milliseconds_of(stated.strip('"'))  # older SDKs quote the value twice
+        return parse_timestamp_ms(timestamp.strip('"'))  # older SDKs quote the value twice
     except ValueError:
         return None
 
 
-def _tags_of(stated: Any) -> tuple[str, ...]:
-    if isinstance(stated, str) and stated.strip().startswith("["):
-        parsed = read_back(stated)
-        stated = cast(list[Any], parsed) if isinstance(parsed, list) else stated
-    if isinstance(stated, str):
-        return tuple(tag.strip() for tag in stated.split(",")) if stated else ()
-    return tuple(str(tag) for tag in cast(list[Any], stated or []))
+def _parse_tags(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) and value.strip().startswith("["):
+        parsed = parse_stored_text(value)
+        value = cast(list[Any], parsed) if isinstance(parsed, list) else value
+    if isinstance(value, str):
+        return tuple(tag.strip() for tag in value.split(",")) if value else ()
+    return tuple(str(tag) for tag in cast(list[Any], value or []))
 
 
-def _object(stated: Any) -> dict[str, Any] | None:
+def _parse_object(value: Any) -> dict[str, Any] | None:
     """Return the JSON object in an attribute, {} for other JSON, or None if absent or not JSON."""
-    if not stated:
+    if not value:
         return None
     try:
-        parsed = json.loads(stated) if isinstance(stated, str) else stated
+        parsed = json.loads(value) if isinstance(value, str) else value
     except json.JSONDecodeError:
         return None
     return cast(dict[str, Any], parsed) if isinstance(parsed, dict) else {}
 
 
-def _numbers(stated: Any) -> dict[str, float]:
+def _parse_counts(stated: Any) -> dict[str, float]:
     """Return the numbers of an object, with their total."""
     counts: dict[str, float] = {}
-    for name, value in (_object(stated) or {}).items():
+    for name, value in (_parse_object(stated) or {}).items():
         try:
             counts[name] = float(value)
         except (TypeError, ValueError):
@@ -227,19 +230,19 @@ def _input_and_output(attributes: Mapping[str, Any]) -> tuple[str | None, str | 
         pair = (attributes.get(source), attributes.get(output))
         if pair != (None, None):
             return (
-                None if pair[0] is None else text_of(pair[0]),
-                None if pair[1] is None else text_of(pair[1]),
+                None if pair[0] is None else to_text(pair[0]),
+                None if pair[1] is None else to_text(pair[1]),
             )
     return None, None
 
 
-def _metadata_of(span: OtlpSpan) -> dict[str, str]:
+def _read_metadata(span: OtlpSpan) -> dict[str, str]:
     layers: dict[str, Any] = {}
     if not span.scope_name.startswith("langfuse-sdk"):  # the SDK's attributes are all mapped
         layers["attributes"] = {
-            key: text_of(value)
+            key: to_text(value)
             for key, value in span.attributes.items()
-            if key not in _TAKEN_KEYS and not key.startswith(_TAKEN_PREFIXES)
+            if key not in _MAPPED_KEYS and not key.startswith(_MAPPED_PREFIXES)
         }
     layers["resourceAttributes"] = span.resource
     scope = {"name": span.scope_name, "version": span.scope_version}
@@ -248,7 +251,7 @@ def _metadata_of(span: OtlpSpan) -> dict[str, str]:
     }
     flat = flatten(layers)
     for owner in ("langfuse.observation.metadata", "langfuse.trace.metadata"):
-        flat |= flatten(_object(span.attributes.get(owner)) or {})
+        flat |= flatten(_parse_object(span.attributes.get(owner)) or {})
         flat |= flatten(
             {
                 key.removeprefix(f"{owner}."): value

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-_IDS = ("traceId", "spanId", "parentSpanId")
+_ID_FIELDS = ("traceId", "spanId", "parentSpanId")
 MAX_EXPORT_BYTES = 64 * 1024 * 1024  # unpacked; a gzip bomb must not exhaust the store's memory
 
 
-class ExportRefused(TwinError):
+class ExportRefusedError(TwinError):
     """The export cannot be read, and none of its spans is stored; `answer` is the reply."""
 
     def __init__(self, answer: str) -> None:
@@ -78,10 +78,10 @@ def read_export(body: bytes, *, content_type: str, content_encoding: str = "") -
         body = _gunzip(body)
     kind = content_type.lower()
     if "application/x-protobuf" in kind:
-        return _check(_read_protobuf(body))
+        return _require_ids(_read_protobuf(body))
     if "application/json" in kind:
-        return _check(_read_json(body))
-    raise ExportRefused("Invalid content type")
+        return _require_ids(_read_json(body))
+    raise ExportRefusedError("Invalid content type")
 
 
 def _gunzip(body: bytes) -> bytes:
@@ -89,19 +89,19 @@ def _gunzip(body: bytes) -> bytes:
     try:
         unpacked = decompressor.decompress(body, MAX_EXPORT_BYTES)
     except (zlib.error, gzip.BadGzipFile) as error:
-        raise ExportRefused("Failed to decompress request body") from error
+        raise ExportRefusedError("Failed to decompress request body") from error
     if decompressor.unconsumed_tail:
-        raise ExportRefused(f"Request body unpacks to more than {MAX_EXPORT_BYTES} bytes")
+        raise ExportRefusedError(f"Request body unpacks to more than {MAX_EXPORT_BYTES} bytes")
     if not decompressor.eof:
-        raise ExportRefused("Failed to decompress request body")
+        raise ExportRefusedError("Failed to decompress request body")
     return unpacked
 
 
-def _check(spans: list[OtlpSpan]) -> list[OtlpSpan]:
+def _require_ids(spans: list[OtlpSpan]) -> list[OtlpSpan]:
     """Refuse the whole export if a span has no ids: something else (such as logs) was sent."""
     broken = sum(1 for span in spans if not span.trace_id or not span.span_id)
     if broken:
-        raise ExportRefused(
+        raise ExportRefusedError(
             f"Invalid OTLP trace export: {broken} of {len(spans)} span(s) have no traceId or "
             "spanId. The entire export was rejected and no spans were ingested."
         )
@@ -115,11 +115,11 @@ def _read_protobuf(body: bytes) -> list[OtlpSpan]:
     try:
         export = ExportTraceServiceRequest.FromString(body)
     except DecodeError as error:
-        raise ExportRefused("Failed to parse OTel Protobuf Trace") from error
-    return _spans_of(export)
+        raise ExportRefusedError("Failed to parse OTel Protobuf Trace") from error
+    return _convert_spans(export)
 
 
-def _spans_of(export: ExportTraceServiceRequest) -> list[OtlpSpan]:
+def _convert_spans(export: ExportTraceServiceRequest) -> list[OtlpSpan]:
     spans: list[OtlpSpan] = []
     for resource_spans in export.resource_spans:
         resource = _plain_attributes(resource_spans.resource.attributes)
@@ -148,17 +148,17 @@ def _spans_of(export: ExportTraceServiceRequest) -> list[OtlpSpan]:
 
 
 def _plain_attributes(attributes: Iterable[KeyValue]) -> dict[str, Any]:
-    return {attribute.key: _plain(attribute.value) for attribute in attributes}
+    return {attribute.key: _plain_value(attribute.value) for attribute in attributes}
 
 
-def _plain(value: AnyValue) -> Any:
+def _plain_value(value: AnyValue) -> Any:
     kind = value.WhichOneof("value")
     if kind is None:
         return None
     if kind == "array_value":
-        return [_plain(item) for item in value.array_value.values]
+        return [_plain_value(item) for item in value.array_value.values]
     if kind == "kvlist_value":
-        return {item.key: _plain(item.value) for item in value.kvlist_value.values}
+        return {item.key: _plain_value(item.value) for item in value.kvlist_value.values}
     if kind == "bytes_value":
         return value.bytes_value.hex()
     return getattr(value, kind)
@@ -171,14 +171,14 @@ def _read_json(body: bytes) -> list[OtlpSpan]:
     try:
         export = json.loads(body)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ExportRefused("Failed to parse OTel JSON Trace") from error
+        raise ExportRefusedError("Failed to parse OTel JSON Trace") from error
     try:
         message = ParseDict(_with_base64_ids(export), ExportTraceServiceRequest(), True)
     except (ParseError, TypeError, ValueError, AttributeError) as error:
-        raise ExportRefused(
+        raise ExportRefusedError(
             f"Invalid OTLP trace export ({error}). The entire export was rejected."
         ) from error
-    return _spans_of(message)
+    return _convert_spans(message)
 
 
 def _with_base64_ids(value: Any) -> Any:
@@ -189,7 +189,7 @@ def _with_base64_ids(value: Any) -> Any:
         return value
     return {
         name: base64.b64encode(bytes.fromhex(one)).decode()
-        if name in _IDS and isinstance(one, str)
+        if name in _ID_FIELDS and isinstance(one, str)
         else _with_base64_ids(one)
         for name, one in cast("dict[str, Any]", value).items()
     }

@@ -16,17 +16,17 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from twin_resources.observability.trace_store.json_values import (
-    instant,
-    metadata_of,
-    number,
-    read_back,
+    format_timestamp,
+    metadata_texts,
+    json_number,
+    parse_stored_text,
 )
 from twin_resources.observability.trace_store.observation_answers import PROJECT_ID
-from twin_resources.observability.trace_store.observations import environment_name
+from twin_resources.observability.trace_store.observations import normalize_environment
 
 GROUPS = ("core", "details", "subject", "annotation")
 SOURCES = ("ANNOTATION", "API", "EVAL")
-MAX_TEXT = 500
+MAX_TEXT_CHARACTERS = 500
 
 Issue = dict[str, Any]
 
@@ -74,15 +74,15 @@ class _PostedScore(BaseModel):
     id: str | None = None
 
     @model_validator(mode="after")
-    def _fits(self) -> Self:
+    def _check_consistency(self) -> Self:
         if self.dataType is not None and isinstance(self.value, str) == (
             self.dataType in {"NUMERIC", "BOOLEAN"}
         ):
             raise ValueError(f"a score of the type {self.dataType} has another kind of value")
         if self.dataType == "BOOLEAN" and self.value not in (0, 1):
             raise ValueError("a boolean score is 0 or 1")
-        if self.dataType == "TEXT" and not 1 <= len(str(self.value)) <= MAX_TEXT:
-            raise ValueError(f"a text score has 1 to {MAX_TEXT} characters")
+        if self.dataType == "TEXT" and not 1 <= len(str(self.value)) <= MAX_TEXT_CHARACTERS:
+            raise ValueError(f"a text score has 1 to {MAX_TEXT_CHARACTERS} characters")
         subjects = [one for one in (self.traceId, self.sessionId, self.datasetRunId) if one]
         if len(subjects) != 1 or (self.observationId and not self.traceId):
             raise ValueError(
@@ -92,7 +92,7 @@ class _PostedScore(BaseModel):
         return self
 
 
-def issues_of(posted: Any) -> list[Issue]:
+def validate_score(posted: Any) -> list[Issue]:
     """Return the errors in a posted score, or an empty list if it can be stored."""
     try:
         _PostedScore.model_validate(posted)
@@ -104,11 +104,11 @@ def issues_of(posted: Any) -> list[Issue]:
     return []
 
 
-def score_of(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:
+def build_score_row(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:
     """Build the row of a valid posted score; as in the API, its timestamp is its arrival."""
     value = body["value"]
-    word = isinstance(value, str)
-    data_type = str(body.get("dataType") or ("CATEGORICAL" if word else "NUMERIC"))
+    is_text = isinstance(value, str)
+    data_type = str(body.get("dataType") or ("CATEGORICAL" if is_text else "NUMERIC"))
     return ScoreRow(
         id=body.get("id") or str(uuid4()),
         trace_id=body.get("traceId") or "",
@@ -117,49 +117,49 @@ def score_of(body: Mapping[str, Any], *, now_ms: int) -> ScoreRow:
         dataset_run_id=body.get("datasetRunId") or "",
         name="output" if data_type == "CORRECTION" else body["name"],
         data_type=data_type,
-        value=0.0 if word else float(value),
-        text=value if word else "",
+        value=0.0 if is_text else float(value),
+        text=value if is_text else "",
         source=body.get("source") if body.get("source") in SOURCES else "API",  # type: ignore[arg-type]
-        environment=environment_name(str(body.get("environment") or "")),
+        environment=normalize_environment(str(body.get("environment") or "")),
         comment=body.get("comment"),
         config_id=body.get("configId"),
         queue_id=body.get("queueId"),
         author_user_id=None,
-        metadata=metadata_of(body.get("metadata")),
+        metadata=metadata_texts(body.get("metadata")),
         timestamp_ms=now_ms,
         created_ms=now_ms // 1000 * 1000,
         updated_ms=now_ms,
     )
 
 
-def answer(score: ScoreRow, *, groups: Collection[str]) -> dict[str, Any]:
+def score_document(score: ScoreRow, *, groups: Collection[str]) -> dict[str, Any]:
     """Return one element of `data` of `GET /v3/scores`."""
-    answered: dict[str, Any] = {
+    document: dict[str, Any] = {
         "id": score.id,
         "projectId": PROJECT_ID,
         "name": score.name,
         "source": score.source,
-        "timestamp": instant(score.timestamp_ms),
+        "timestamp": format_timestamp(score.timestamp_ms),
         "environment": score.environment,
-        "createdAt": instant(score.created_ms),
-        "updatedAt": instant(score.updated_ms),
+        "createdAt": format_timestamp(score.created_ms),
+        "updatedAt": format_timestamp(score.updated_ms),
     }
     if "details" in groups:
-        answered |= {
+        document |= {
             "comment": score.comment,
             "configId": score.config_id,
-            "metadata": {name: read_back(text) for name, text in score.metadata.items()},
+            "metadata": {name: parse_stored_text(text) for name, text in score.metadata.items()},
         }
     if "annotation" in groups:
-        answered |= {"authorUserId": score.author_user_id, "queueId": score.queue_id}
+        document |= {"authorUserId": score.author_user_id, "queueId": score.queue_id}
     if "subject" in groups:
-        answered["subject"] = _subject(score)
-    return answered | {"dataType": score.data_type, "value": _value(score)}
+        document["subject"] = _subject(score)
+    return document | {"dataType": score.data_type, "value": _value(score)}
 
 
 def _value(score: ScoreRow) -> Any:
     if score.data_type == "NUMERIC":
-        return number(score.value)
+        return json_number(score.value)
     return score.value == 1 if score.data_type == "BOOLEAN" else score.text
 
 

@@ -18,11 +18,14 @@ from typing import Any
 from twin_resources.observability.trace_store import observation_answers, posted_scores
 from twin_resources.observability.trace_store.filters import (
     Condition,
-    RequestRefused,
-    conditions_of_filter,
-    refuse,
+    RequestRefusedError,
+    parse_filter,
+    invalid_request,
 )
-from twin_resources.observability.trace_store.json_values import instant, milliseconds_of
+from twin_resources.observability.trace_store.json_values import (
+    format_timestamp,
+    parse_timestamp_ms,
+)
 from twin_resources.observability.trace_store.observations import Observation
 
 Parameters = Mapping[str, Sequence[str]]  # every value of every name, in order
@@ -57,119 +60,130 @@ class TraceQuery:
     conditions: tuple[Condition, ...]
     groups: tuple[str, ...]
     limit: int
-    whole_metadata: bool = False
+    expand_metadata: bool = False
 
 
-def score_query(parameters: Parameters) -> TraceQuery:
+def parse_score_query(parameters: Parameters) -> TraceQuery:
     """Check the query string of `GET /v3/scores`.
 
     Raises:
         RequestRefused: a parameter cannot be read, or this store does not support it.
     """
-    asked = _last_values(parameters)
-    conditions = [_score_cursor(asked["cursor"])] if asked.get("cursor") else []
+    values_by_name = _last_values(parameters)
+    conditions = (
+        [_score_cursor_condition(values_by_name["cursor"])] if values_by_name.get("cursor") else []
+    )
     issues = [
-        _issue(name, "this store does not answer it") for name in asked.keys() - _SCORE_PARAMETERS
+        _issue(name, "this store does not answer it")
+        for name in values_by_name.keys() - _SCORE_PARAMETERS
     ]
-    limit = _limit(asked.get("limit", ""), 1, MAX_SCORES, issues)
-    groups = _words(asked.get("fields", "")) or ["core"]
+    limit = _parse_limit(values_by_name.get("limit", ""), 1, MAX_SCORES, issues)
+    groups = _split_list(values_by_name.get("fields", "")) or ["core"]
     if unknown := set(groups) - set(posted_scores.GROUPS):
         issues.append(_issue("fields", f"none of {posted_scores.GROUPS}: {sorted(unknown)}"))
     for name, column in _SCORE_COLUMNS.items():
-        text = asked.get(name, "")
-        if words := _words(text.upper() if name == "dataType" else text):
+        text = values_by_name.get(name, "")
+        if words := _split_list(text.upper() if name == "dataType" else text):
             conditions.append(_any_of(column, words))
-    conditions += _between(asked, "fromTimestamp", "toTimestamp", "timestamp_ms", issues)
+    conditions += _time_conditions(
+        values_by_name, "fromTimestamp", "toTimestamp", "timestamp_ms", issues
+    )
     if issues:
-        raise refuse(issues)
+        raise invalid_request(issues)
     return TraceQuery(tuple(conditions), tuple(groups), limit)
 
 
-def observation_query(parameters: Parameters) -> TraceQuery:
+def parse_observation_query(parameters: Parameters) -> TraceQuery:
     """Check the query string of `GET /v2/observations`; as in Langfuse, ignore unknown names.
 
     Raises:
         RequestRefused: a parameter cannot be read.
     """
-    asked = _last_values(parameters)
-    conditions = [_observation_cursor(asked["cursor"])] if asked.get("cursor") else []
+    values_by_name = _last_values(parameters)
+    conditions = (
+        [_observation_cursor_condition(values_by_name["cursor"])]
+        if values_by_name.get("cursor")
+        else []
+    )
     issues: list[dict[str, Any]] = []
-    limit = _limit(asked.get("limit", ""), 0, MAX_OBSERVATIONS, issues)
-    filtered, advanced = conditions_of_filter(asked.get("filter", ""), issues)
+    limit = _parse_limit(values_by_name.get("limit", ""), 0, MAX_OBSERVATIONS, issues)
+    filtered, advanced = parse_filter(values_by_name.get("filter", ""), issues)
     for name, column in _OBSERVATION_COLUMNS.items():
-        if asked.get(name) and name not in filtered:  # `filter` overrides the parameter
-            conditions.append(Condition(f"{column} = ?", (asked[name],)))
-    between = _between(asked, "fromStartTime", "toStartTime", "start_ms", issues)
+        if values_by_name.get(name) and name not in filtered:  # `filter` overrides the parameter
+            conditions.append(Condition(f"{column} = ?", (values_by_name[name],)))
+    between = _time_conditions(values_by_name, "fromStartTime", "toStartTime", "start_ms", issues)
     conditions += [] if "startTime" in filtered else between
     if issues:
-        raise refuse(issues)
+        raise invalid_request(issues)
     groups = [
-        word for word in _words(asked.get("fields", "")) if word in observation_answers.GROUPS
+        word
+        for word in _split_list(values_by_name.get("fields", ""))
+        if word in observation_answers.GROUPS
     ]
     return TraceQuery(
         (*conditions, *advanced),
-        tuple(groups) if asked.get("fields") else observation_answers.DEFAULT_GROUPS,
+        tuple(groups) if values_by_name.get("fields") else observation_answers.DEFAULT_GROUPS,
         limit,
-        whole_metadata=bool(_words(asked.get("expandMetadata", ""))),
+        expand_metadata=bool(_split_list(values_by_name.get("expandMetadata", ""))),
     )
 
 
-def score_cursor(last: posted_scores.ScoreRow) -> str:
+def encode_score_cursor(last: posted_scores.ScoreRow) -> str:
     """Return the cursor of the page that starts after this row."""
-    place = {"v": 1, "lastTimestamp": instant(last.timestamp_ms), "lastId": last.id}
-    text = json.dumps(place, separators=(",", ":"), ensure_ascii=False)
+    position = {"v": 1, "lastTimestamp": format_timestamp(last.timestamp_ms), "lastId": last.id}
+    text = json.dumps(position, separators=(",", ":"), ensure_ascii=False)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def observation_cursor(last: Observation) -> str:
+def encode_observation_cursor(last: Observation) -> str:
     """Return the cursor of the page that starts after this row."""
-    place = {
-        "lastStartTimeTo": instant(last.start_ms),
+    position = {
+        "lastStartTimeTo": format_timestamp(last.start_ms),
         "lastTraceId": last.trace_id,
         "lastId": last.id,
     }
-    return base64.b64encode(json.dumps(place, separators=(",", ":")).encode()).decode()
+    return base64.b64encode(json.dumps(position, separators=(",", ":")).encode()).decode()
 
 
-def _score_cursor(text: str) -> Condition:
-    place = _decoded(text)
+def _score_cursor_condition(text: str) -> Condition:
+    position = _decode_cursor(text)
     try:
-        key = (milliseconds_of(place["lastTimestamp"]), str(place["lastId"]))
+        key = (parse_timestamp_ms(position["lastTimestamp"]), str(position["lastId"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _bad_cursor() from error
+        raise _invalid_cursor() from error
     return Condition("(timestamp_ms, id) < (?, ?)", key)
 
 
-def _observation_cursor(text: str) -> Condition:
-    place = _decoded(text)
+def _observation_cursor_condition(text: str) -> Condition:
+    position = _decode_cursor(text)
     try:
         key = (
-            milliseconds_of(place["lastStartTimeTo"]),
-            str(place["lastTraceId"]),
-            str(place["lastId"]),
+            parse_timestamp_ms(position["lastStartTimeTo"]),
+            str(position["lastTraceId"]),
+            str(position["lastId"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _bad_cursor() from error
+        raise _invalid_cursor() from error
     return Condition("(start_ms, trace_id, id) < (?, ?, ?)", key)
 
 
-def _decoded(text: str) -> Any:
+def _decode_cursor(text: str) -> Any:
     try:
         plain = text.replace("-", "+").replace("_", "/").rstrip("=")
         return json.loads(base64.b64decode(plain + "=" * (-len(plain) % 4)))
     except ValueError as error:
-        raise _bad_cursor() from error
+        raise _invalid_cursor() from error
 
 
-def _bad_cursor() -> RequestRefused:
-    return RequestRefused(400, "Invalid cursor format", "InvalidRequestError")
+def _invalid_cursor() -> RequestRefusedError:
+    return RequestRefusedError(400, "Invalid cursor format", "InvalidRequestError")
 
 
 def _last_values(parameters: Parameters) -> dict[str, str]:
     return {name: values[-1] for name, values in parameters.items() if values}
 
 
-def _words(text: str) -> list[str]:
+def _split_list(text: str) -> list[str]:
     return [word.strip() for word in text.split(",") if word.strip()]
 
 
@@ -177,28 +191,32 @@ def _any_of(column: str, values: Sequence[Any]) -> Condition:
     return Condition(f"{column} IN ({', '.join('?' * len(values))})", tuple(values))
 
 
-def _between(
-    asked: Mapping[str, str], first: str, last: str, column: str, issues: list[dict[str, Any]]
+def _time_conditions(
+    values_by_name: Mapping[str, str],
+    from_name: str,
+    to_name: str,
+    column: str,
+    issues: list[dict[str, Any]],
 ) -> list[Condition]:
-    """Return conditions for times from `first` (inclusive) to `last` (exclusive)."""
+    """Return conditions for times from `from_name` (inclusive) to `to_name` (exclusive)."""
     conditions: list[Condition] = []
-    for name, sign in ((first, ">="), (last, "<")):
-        if asked.get(name):
+    for name, sign in ((from_name, ">="), (to_name, "<")):
+        if values_by_name.get(name):
             try:
-                moment = milliseconds_of(asked[name])
+                moment = parse_timestamp_ms(values_by_name[name])
             except (ValueError, OverflowError):
-                issues.append(_issue(name, f"{asked[name]!r} is no date"))
+                issues.append(_issue(name, f"{values_by_name[name]!r} is no date"))
             else:
                 conditions.append(Condition(f"{column} {sign} ?", (moment,)))
     return conditions
 
 
-def _limit(text: str, least: int, most: int, issues: list[dict[str, Any]]) -> int:
+def _parse_limit(text: str, minimum: int, maximum: int, issues: list[dict[str, Any]]) -> int:
     if not text:
         return DEFAULT_LIMIT
-    if text.isdecimal() and least <= int(text) <= most:
+    if text.isdecimal() and minimum <= int(text) <= maximum:
         return int(text)
-    issues.append(_issue("limit", f"{text!r} is no whole number from {least} to {most}"))
+    issues.append(_issue("limit", f"{text!r} is no whole number from {minimum} to {maximum}"))
     return DEFAULT_LIMIT
 
 

@@ -26,15 +26,19 @@ from twin_resources.observability.trace_store.posted_scores import ScoreRow
 from twin_resources.observability.trace_store.queries import TraceQuery
 from twin_resources.private_files import make_private_database
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
-from twin_resources.storage.storage_faults import faults_told
+from twin_resources.storage.storage_faults import translate_storage_errors
 
 SCHEMA = 1
 _JSON_COLUMNS = {"tags", "model_parameters", "usage", "cost", "metadata"}
-_FLAGS = {"public", "is_app_root"}
+_BOOLEAN_COLUMNS = {"public", "is_app_root"}
 _NESTED = {"trace": TraceFields, "generation": GenerationFields}
-_COLUMNS_OF = {name: tuple(field.name for field in fields(kind)) for name, kind in _NESTED.items()}
+_COLUMNS_BY_FIELD = {
+    name: tuple(field.name for field in fields(kind)) for name, kind in _NESTED.items()
+}
 _OBSERVATION_FIELDS = tuple(
-    column for field in fields(Observation) for column in _COLUMNS_OF.get(field.name, (field.name,))
+    column
+    for field in fields(Observation)
+    for column in _COLUMNS_BY_FIELD.get(field.name, (field.name,))
 )
 _SCORE_FIELDS = tuple(field.name for field in fields(ScoreRow))
 # a score posted again keeps these fields from the first post
@@ -65,7 +69,7 @@ class TraceTables:
         self.path = path
         self._local = threading.local()
         path.parent.mkdir(parents=True, exist_ok=True)
-        with faults_told(f"open the trace store {path}", path):
+        with translate_storage_errors(f"open the trace store {path}", path):
             make_private_database(path)
             connection = self._connection()
             version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -92,7 +96,7 @@ class TraceTables:
         return connection
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _write_transaction(self) -> Iterator[sqlite3.Connection]:
         connection = self._connection()
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -112,7 +116,7 @@ class TraceTables:
             "ON CONFLICT (trace_id, id) DO UPDATE SET "
             + ", ".join(f"{name} = excluded.{name}" for name in updated)
         )
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             connection.executemany(sql, [_row(item, _OBSERVATION_FIELDS) for item in observations])
 
     def put_scores(self, scores: Sequence[ScoreRow]) -> None:
@@ -123,18 +127,18 @@ class TraceTables:
             "ON CONFLICT (id) DO UPDATE SET "
             + ", ".join(f"{name} = excluded.{name}" for name in updated)
         )
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             connection.executemany(sql, [_row(item, _SCORE_FIELDS) for item in scores])
 
     def observations(self, query: TraceQuery) -> tuple[list[Observation], bool]:
         """Return one page, newest first, and whether another page follows."""
         rows, more = self._page("observations", query, "start_ms DESC, trace_id DESC, id DESC")
-        return [_observation(row) for row in rows], more
+        return [_build_observation(row) for row in rows], more
 
     def scores(self, query: TraceQuery) -> tuple[list[ScoreRow], bool]:
         """Return one page, newest first, and whether another page follows."""
         rows, more = self._page("scores", query, "timestamp_ms DESC, id DESC")
-        return [ScoreRow(**_values(row)) for row in rows], more
+        return [ScoreRow(**_decode_row(row)) for row in rows], more
 
     def _page(self, table: str, query: TraceQuery, order: str) -> tuple[list[sqlite3.Row], bool]:
         where = " AND ".join(f"({condition.sql})" for condition in query.conditions) or "1"
@@ -151,29 +155,29 @@ class TraceTables:
 
     def delete_score(self, score_id: str) -> None:
         """Delete one score, if it exists."""
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             connection.execute("DELETE FROM scores WHERE id = ?", (score_id,))
-        self._drop_log()
+        self._truncate_log()
 
     def delete_traces(self, trace_ids: Sequence[str]) -> None:
         """Delete the observations of these traces and the scores on them."""
         keys = [(trace_id,) for trace_id in trace_ids]
-        with self._writing() as connection:
+        with self._write_transaction() as connection:
             connection.executemany("DELETE FROM observations WHERE trace_id = ?", keys)
             connection.executemany("DELETE FROM scores WHERE trace_id = ?", keys)
-        self._drop_log()
+        self._truncate_log()
 
-    def remove_old(self, *, before_ms: int, at_most: int = 500) -> int:
+    def delete_old_traces(self, *, before_ms: int, limit: int = 500) -> int:
         """Delete the oldest traces that began and arrived before `before_ms`; return their number.
 
-        Their scores are deleted too. `at_most` keeps a call so short that no writer waits for it.
+        Their scores are deleted too. `limit` keeps a call so short that no writer waits for it.
         """
         trace_ids = (
             self._connection()
             .execute(
                 "SELECT trace_id FROM observations WHERE start_ms < ? GROUP BY trace_id "
                 "HAVING MAX(created_ms) < ? ORDER BY MIN(start_ms) LIMIT ?",
-                (before_ms, before_ms, at_most),
+                (before_ms, before_ms, limit),
             )
             .fetchall()
         )
@@ -181,11 +185,11 @@ class TraceTables:
             self.delete_traces([row["trace_id"] for row in trace_ids])
         return len(trace_ids)
 
-    def _drop_log(self) -> None:
+    def _truncate_log(self) -> None:
         """Move the write-ahead log into the file, because the log still holds the deleted pages."""
         self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
-    def check(self) -> None:
+    def check_readable(self) -> None:
         """Read one page of the file.
 
         Raises:
@@ -204,20 +208,20 @@ def _row(item: Observation | ScoreRow, names: Sequence[str]) -> tuple[Any, ...]:
     )
 
 
-def _values(row: sqlite3.Row) -> dict[str, Any]:
+def _decode_row(row: sqlite3.Row) -> dict[str, Any]:
     return {
         name: json.loads(row[name]) if name in _JSON_COLUMNS else row[name]
         for name in row.keys()  # noqa: SIM118 - iterating a Row gives its values
     }
 
 
-def _observation(row: sqlite3.Row) -> Observation:
-    values = _values(row)
+def _build_observation(row: sqlite3.Row) -> Observation:
+    values = _decode_row(row)
     values["tags"] = tuple(values["tags"])
-    for name in _FLAGS:
+    for name in _BOOLEAN_COLUMNS:
         values[name] = bool(values[name])
     nested = {
-        name: kind(**{column: values.pop(column) for column in _COLUMNS_OF[name]})
+        name: kind(**{column: values.pop(column) for column in _COLUMNS_BY_FIELD[name]})
         for name, kind in _NESTED.items()
     }
     return Observation(**values, **nested)

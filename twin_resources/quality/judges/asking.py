@@ -26,19 +26,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from twin_resources.access.named_model import pause_s
+from twin_resources.access.named_model import retry_delay_s
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer, digest
-from twin_resources.quality.judges.terms import FREE, JudgeTerms
+from twin_resources.quality.judges.terms import FREE_TERMS, JudgeTerms
 
-ASKING_VERSION = "asking-2"  # increase when a rating could change; 2 added the schema
-TRIES = 3  # per answer, if a reply cannot be read
-REQUESTS = 3  # per try, if the provider fails; each has its own reservation
-AT_ONCE = 4
+RATING_VERSION = "asking-2"  # increase when a rating could change; 2 added the schema
+MAX_ATTEMPTS = 3  # per answer, if a reply cannot be read
+MAX_REQUESTS = 3  # per try, if the provider fails; each has its own reservation
+MAX_CONCURRENT_REQUESTS = 4
 _FIRST_PAUSE_S = 0.5
-_PASSING = frozenset({408, 409, 429})  # retried, as is every 5xx
-_AROUND_A_REQUEST = 64  # tokens that a provider may add
-LOWEST, HIGHEST = 1, 5
+_RETRYABLE_STATUSES = frozenset({408, 409, 429})  # retried, as is every 5xx
+_OVERHEAD_TOKENS = 64  # tokens that a provider may add
+MIN_RATING, MAX_RATING = 1, 5
 _OBJECT = re.compile(r"\{[^{}]*\}")
 
 Rating = TypeVar("Rating")
@@ -62,43 +62,43 @@ class Rubric(Generic[Rating]):
     """The prompt for rating one answer, and the format of its reply.
 
     Attributes:
-        prompt: the template with `{question}`, `{passages}`, `{answer}` and the fields of `shown`.
-        names: the keys of the whole numbers, 1 to 5, in the JSON object of a reply.
-        rating: converts these numbers, in the order of `names`, into a rating.
-        most_tokens: the most tokens of a reply.
-        shown: (field, text) that the prompt shows with every answer.
+        prompt: the template with `{question}`, `{passages}`, `{answer}` and the fields of `extra_fields`.
+        keys: the keys of the whole numbers, 1 to 5, in the JSON object of a reply.
+        to_rating: converts these numbers, in the order of `keys`, into a rating.
+        max_reply_tokens: the most tokens of a reply.
+        extra_fields: (field, text) that the prompt shows with every answer.
     """
 
     prompt: str
-    names: tuple[str, ...]
-    rating: Callable[[tuple[int, ...]], Rating]
-    most_tokens: int
-    shown: tuple[tuple[str, str], ...] = ()
+    keys: tuple[str, ...]
+    to_rating: Callable[[tuple[int, ...]], Rating]
+    max_reply_tokens: int
+    extra_fields: tuple[tuple[str, str], ...] = ()
 
-    def read(self, reply: str) -> Rating | None:
+    def parse(self, reply: str) -> Rating | None:
         """Return the rating in a reply, or None if it cannot be read."""
-        numbers = whole_numbers(reply, self.names)
-        return None if numbers is None else self.rating(numbers)
+        numbers = parse_ratings(reply, self.keys)
+        return None if numbers is None else self.to_rating(numbers)
 
     def response_format(self) -> dict[str, Any]:
         """Return the reply's JSON schema, which a server that supports schemas enforces."""
-        scale = {"type": "integer", "enum": list(range(LOWEST, HIGHEST + 1))}
+        scale = {"type": "integer", "enum": list(range(MIN_RATING, MAX_RATING + 1))}
         schema = {
             "type": "object",
-            "properties": dict.fromkeys(self.names, scale),
-            "required": list(self.names),
+            "properties": dict.fromkeys(self.keys, scale),
+            "required": list(self.keys),
             "additionalProperties": False,
         }
         named = {"name": "rating", "strict": True, "schema": schema}
         return {"type": "json_schema", "json_schema": named}
 
-    def of(self, one: JudgedAnswer) -> str:
+    def render(self, judged_answer: JudgedAnswer) -> str:
         """Return the message that asks for a rating of one answer."""
         return self.prompt.format(
-            question=one.question.strip(),
-            passages="\n\n".join(text.strip() for text in one.passages) or "(none)",
-            answer=one.answer.strip(),
-            **dict(self.shown),
+            question=judged_answer.question.strip(),
+            passages="\n\n".join(text.strip() for text in judged_answer.passages) or "(none)",
+            answer=judged_answer.answer.strip(),
+            **dict(self.extra_fields),
         )
 
 
@@ -117,25 +117,25 @@ class RubricRater(Generic[Rating]):
         model: str,
         rubric: Rubric[Rating],
         *,
-        demanded: bool,
-        terms: JudgeTerms = FREE,
+        required: bool,
+        terms: JudgeTerms = FREE_TERMS,
         timeout_s: float = 60.0,
     ) -> None:
         self.model = model
         self._rubric = rubric
         self._terms = terms
-        self._demanded = demanded
+        self._required = required
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
-        self._spent = JudgeUsage(0, 0, 0.0)
-        self._by_schema = True  # until a server refuses it
+        self._usage = JudgeUsage(0, 0, 0.0)
+        self._uses_schema = True  # until a server refuses it
 
     @property
-    def spent(self) -> JudgeUsage:
+    def usage(self) -> JudgeUsage:
         """Calls, unreadable replies and dollars since this object was created."""
-        return self._spent
+        return self._usage
 
-    def rate(self, answered: Sequence[JudgedAnswer]) -> dict[JudgedAnswer, Rating | None]:
+    def rate(self, answers: Sequence[JudgedAnswer]) -> dict[JudgedAnswer, Rating | None]:
         """Rate each answer that is not empty; equal answers are rated once.
 
         Raises:
@@ -148,12 +148,12 @@ class RubricRater(Generic[Rating]):
         from openai import OpenAIError
 
         self._terms.require(self.model)
-        to_rate = sorted({one for one in answered if one.answer.strip()}, key=_lot)
+        to_rate = sorted({one for one in answers if one.answer.strip()}, key=_order_key)
         if to_rate and self._terms.budget is not None:
-            self._terms.budget.require(self.most_usd(to_rate))
+            self._terms.budget.check_available(self.max_cost_usd(to_rate))
         try:
-            with ThreadPoolExecutor(AT_ONCE) as pool:
-                return dict(zip(to_rate, pool.map(self._ask, to_rate), strict=True))
+            with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool:
+                return dict(zip(to_rate, pool.map(self._rate_answer, to_rate), strict=True))
         except OpenAIError as error:  # the base class of every LiteLLM error
             raise TwinError(
                 f"have {self.model} rate {len(to_rate)} answers",
@@ -161,35 +161,39 @@ class RubricRater(Generic[Rating]):
                 next_step="check the name and its key, or unset TWIN_JUDGE_MODEL",
             ) from error
 
-    def most_usd(self, answered: Sequence[JudgedAnswer]) -> float:
+    def max_cost_usd(self, answers: Sequence[JudgedAnswer]) -> float:
         """Return the most that one try per answer can cost; 0 for a free model."""
         if self._terms.budget is None:
             return 0.0
-        return sum(self._most_usd(self._content(one)) for one in answered)
+        return sum(self._max_request_cost_usd(self._render_prompt(one)) for one in answers)
 
     @property
-    def usd_left(self) -> float | None:
+    def remaining_usd(self) -> float | None:
         """US dollars left in the account; None without a limit or for a free model."""
-        return None if self._terms.budget is None else self._terms.budget.left()
+        return None if self._terms.budget is None else self._terms.budget.remaining_usd()
 
-    def _content(self, one: JudgedAnswer) -> str:
-        shown = self._terms.shown
-        return self._rubric.of(JudgedAnswer(shown(one.question), shown(one.answer), one.passages))
+    def _render_prompt(self, judged_answer: JudgedAnswer) -> str:
+        shown = self._terms.redact_if_required
+        return self._rubric.render(
+            JudgedAnswer(
+                shown(judged_answer.question), shown(judged_answer.answer), judged_answer.passages
+            )
+        )
 
-    def _ask(self, one: JudgedAnswer) -> Rating | None:
-        content, answer_text = self._content(one), ""
-        for attempt in range(TRIES):
+    def _rate_answer(self, judged_answer: JudgedAnswer) -> Rating | None:
+        content, reply_text = self._render_prompt(judged_answer), ""
+        for attempt in range(MAX_ATTEMPTS):
             # repeating the same request would give the same unreadable reply
             reply = self._complete(content, temperature=0.0 if attempt == 0 else 0.5)
-            answer_text = str(reply.choices[0].message.content or "") if reply.choices else ""
-            rating = self._rubric.read(answer_text)
-            self._count(unreadable=rating is None)
+            reply_text = str(reply.choices[0].message.content or "") if reply.choices else ""
+            rating = self._rubric.parse(reply_text)
+            self._record_usage(unreadable=rating is None)
             if rating is not None:
                 return rating
-        if self._demanded:
+        if self._required:
             raise TwinError(
                 f"have {self.model} rate an answer",
-                found=f"no rating in {TRIES} tries, last {len(answer_text)} characters of "
+                found=f"no rating in {MAX_ATTEMPTS} tries, last {len(reply_text)} characters of "
                 "something else",
                 next_step="name a larger model in TWIN_JUDGE_MODEL; this one does not keep the "
                 "format",
@@ -203,73 +207,79 @@ class RubricRater(Generic[Rating]):
         """
         import litellm
 
-        by_schema = self._by_schema
+        uses_schema = self._uses_schema
         try:
-            return self._requested(content, temperature=temperature, by_schema=by_schema)
+            return self._request_with_retries(
+                content, temperature=temperature, uses_schema=uses_schema
+            )
         except litellm.BadRequestError:  # pyright: ignore[reportPrivateImportUsage]
-            if not by_schema:
+            if not uses_schema:
                 raise
-            self._by_schema = False  # some servers accept no schema
+            self._uses_schema = False  # some servers accept no schema
             return self._complete(content, temperature=temperature)
 
-    def _requested(self, content: str, *, temperature: float, by_schema: bool) -> Any:
+    def _request_with_retries(self, content: str, *, temperature: float, uses_schema: bool) -> Any:
         """Return one reply; retry temporary failures, each as a request of its own."""
         from openai import OpenAIError
 
-        for request in range(REQUESTS):
+        for attempt in range(MAX_REQUESTS):
             try:
-                return self._request(content, temperature=temperature, by_schema=by_schema)
+                return self._request(content, temperature=temperature, uses_schema=uses_schema)
             except OpenAIError as error:
                 status = int(getattr(error, "status_code", 0) or 0)
-                final = 400 <= status < 500 and status not in _PASSING
-                if final or request == REQUESTS - 1:
+                is_permanent = 400 <= status < 500 and status not in _RETRYABLE_STATUSES
+                if is_permanent or attempt == MAX_REQUESTS - 1:
                     raise
-                time.sleep(pause_s(error, tries=request + 1, first_s=_FIRST_PAUSE_S))
+                time.sleep(
+                    retry_delay_s(error, attempts=attempt + 1, initial_delay_s=_FIRST_PAUSE_S)
+                )
         raise AssertionError("the last request returns or raises")
 
-    def _request(self, content: str, *, temperature: float, by_schema: bool) -> Any:
+    def _request(self, content: str, *, temperature: float, uses_schema: bool) -> Any:
         """Send one request; reserve its cost before, and settle it however the request ends."""
         from twin_resources.access.paid_budget import is_unbilled, provider_completion
 
         complete = provider_completion()
         budget = self._terms.budget
-        most = 0.0 if budget is None else self._most_usd(content)
-        held = None if budget is None else budget.reserve(most)
-        usd = most  # a request that fails on the way may have been charged
+        max_usd = 0.0 if budget is None else self._max_request_cost_usd(content)
+        reservation = None if budget is None else budget.reserve(max_usd)
+        usd = max_usd  # a request that fails on the way may have been charged
         try:
             reply = complete(
                 model=self.model,
                 messages=[{"role": "user", "content": content}],
                 temperature=temperature,
-                max_tokens=self._rubric.most_tokens,
-                response_format=self._rubric.response_format() if by_schema else None,
+                max_tokens=self._rubric.max_reply_tokens,
+                response_format=self._rubric.response_format() if uses_schema else None,
                 drop_params=True,  # omits the schema for a provider without schemas
                 num_retries=0,
                 max_retries=0,
                 timeout=self._timeout_s,
             )
-            usd = self._cost_of(reply, most)
+            usd = self._reply_cost_usd(reply, max_usd)
             return reply
         except Exception as error:
-            usd = 0.0 if is_unbilled(error) else most
+            usd = 0.0 if is_unbilled(error) else max_usd
             raise
         finally:
-            self._count(usd=usd)
-            if budget is not None and held is not None:
-                budget.settle(held, usd)
+            self._record_usage(usd=usd)
+            if budget is not None and reservation is not None:
+                budget.settle(reservation, usd)
 
-    def _most_usd(self, content: str) -> float:
+    def _max_request_cost_usd(self, content: str) -> float:
         """Return the highest possible cost of one request, including its schema."""
-        from twin_resources.access.paid_budget import most_prompt_tokens, price_of
+        from twin_resources.access.paid_budget import max_prompt_tokens, answer_price_usd
 
         messages = [{"role": "user", "content": content}]
         schema = len(json.dumps(self._rubric.response_format()))  # a token is at least one byte
-        tokens = most_prompt_tokens(self.model, messages) + schema + _AROUND_A_REQUEST
-        return price_of(self.model, prompt_tokens=tokens, answer_tokens=self._rubric.most_tokens)
+        tokens = max_prompt_tokens(self.model, messages) + schema + _OVERHEAD_TOKENS
+        return answer_price_usd(
+            self.model, prompt_tokens=tokens, answer_tokens=self._rubric.max_reply_tokens
+        )
 
-    def _cost_of(self, reply: Any, most: float) -> float:
+    def _reply_cost_usd(self, reply: Any, max_usd: float) -> float:
         """Return the cost of a reply, or the highest possible cost if it contains no usage."""
-        from twin_resources.access.paid_budget import price_of
+        from twin_resources.access.paid_budget import answer_price_usd
 
         if self._terms.budget is None:
             known = cast(dict[str, Any], getattr(reply, "_hidden_params", {}))
@@ -278,20 +288,20 @@ class RubricRater(Generic[Rating]):
         prompt = int(getattr(usage, "prompt_tokens", 0) or 0)
         answer = int(getattr(usage, "completion_tokens", 0) or 0)
         if not prompt + answer:
-            return most
-        return price_of(self.model, prompt_tokens=prompt, answer_tokens=answer, usage=usage)
+            return max_usd
+        return answer_price_usd(self.model, prompt_tokens=prompt, answer_tokens=answer, usage=usage)
 
-    def _count(self, *, usd: float | None = None, unreadable: bool = False) -> None:
+    def _record_usage(self, *, usd: float | None = None, unreadable: bool = False) -> None:
         """Count a finished request (if `usd` is given), and an unreadable reply."""
         with self._lock:
-            self._spent = JudgeUsage(
-                self._spent.calls + (usd is not None),
-                self._spent.unreadable + unreadable,
-                self._spent.usd + (usd or 0.0),
+            self._usage = JudgeUsage(
+                self._usage.calls + (usd is not None),
+                self._usage.unreadable + unreadable,
+                self._usage.usd + (usd or 0.0),
             )
 
 
-def whole_numbers(text: str, names: Sequence[str]) -> tuple[int, ...] | None:
+def parse_ratings(text: str, keys: Sequence[str]) -> tuple[int, ...] | None:
     """Return the numbers with these names in a reply with exactly one JSON object.
 
     The result is None unless each of them is a whole number from 1 to 5.
@@ -304,20 +314,20 @@ def whole_numbers(text: str, names: Sequence[str]) -> tuple[int, ...] | None:
     except ValueError:
         return None
     values: list[int] = []
-    for name in names:
+    for name in keys:
         value = document.get(name)
         if isinstance(value, bool) or not isinstance(value, int):
             return None
-        if not LOWEST <= value <= HIGHEST:
+        if not MIN_RATING <= value <= MAX_RATING:
             return None
         values.append(value)
     return tuple(values)
 
 
-def as_score(number: int) -> float:
+def rating_to_score(number: int) -> float:
     """Map a rating from 1 to 5 to a score from 0 to 1."""
-    return (number - LOWEST) / (HIGHEST - LOWEST)
+    return (number - MIN_RATING) / (MAX_RATING - MIN_RATING)
 
 
-def _lot(one: JudgedAnswer) -> str:
-    return digest("order", one.question, one.answer, one.passages)
+def _order_key(judged_answer: JudgedAnswer) -> str:
+    return digest("order", judged_answer.question, judged_answer.answer, judged_answer.passages)

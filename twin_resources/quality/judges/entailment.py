@@ -18,10 +18,15 @@ from typing import Any
 
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import digest
-from twin_resources.quality.judges.named_folder import files_hash, named_folder
+from twin_resources.quality.judges.named_folder import hash_model_files, resolve_model_folder
 
 VERSION = "entailment-1"
-LENGTHS = (64, 128, 256, 512)  # padded tokens per pair; fixed, so a score depends only on its pair
+PADDED_LENGTHS = (
+    64,
+    128,
+    256,
+    512,
+)  # padded tokens per pair; fixed, so a score depends only on its pair
 BATCH_TOKENS = 4096  # of one batch, padding included: 64 pairs of 64, 8 of 512
 
 
@@ -29,7 +34,7 @@ class EntailmentModel:
     """Scores the probability that the best of some passages entails a sentence.
 
     Args:
-        model: the folder of a transformers model with a classification head (`entailment_folder`).
+        model: the folder of a transformers model with a classification head (`resolve_entailment_folder`).
         name: the name as a person wrote it; if empty, the folder is used.
 
     Attributes:
@@ -40,99 +45,109 @@ class EntailmentModel:
         TwinError: the folder contains no such model, or not exactly one label is named entailment.
     """
 
-    def __init__(self, model: Path, *, name: str = "") -> None:
+    def __init__(self, model_folder: Path, *, name: str = "") -> None:
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        self.name = f"entailment by {name or model}"
-        tried = f"load the entailment model {name or model}"
+        self.name = f"entailment by {name or model_folder}"
+        attempted_action = f"load the entailment model {name or model_folder}"
         try:
             loaded: Any = AutoModelForSequenceClassification.from_pretrained(
-                model, use_safetensors=True, dtype=torch.float32
+                model_folder, use_safetensors=True, dtype=torch.float32
             )
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(model_folder)
         except (OSError, ValueError) as error:
             raise TwinError(
-                tried,
+                attempted_action,
                 found=str(error).splitlines()[0],
                 next_step="name a folder or hub id of a sequence classification model with "
                 "safetensors in TWIN_NLI_MODEL, or unset it",
             ) from error
-        self._entails = _place_of_entailment(loaded.config.id2label, tried=tried)
+        self._entailment_index = _find_entailment_index(
+            loaded.config.id2label, attempted_action=attempted_action
+        )
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model: Any = loaded.eval().to(self._device)
-        self._most = min(
-            LENGTHS[-1],
+        self._max_tokens = min(
+            PADDED_LENGTHS[-1],
             int(self._tokenizer.model_max_length),
             # models of the RoBERTa family reserve two positions for padding
-            int(getattr(loaded.config, "max_position_embeddings", LENGTHS[-1] + 2)) - 2,
+            int(getattr(loaded.config, "max_position_embeddings", PADDED_LENGTHS[-1] + 2)) - 2,
         )
-        self.revision = digest(VERSION, files_hash(model), self._most)
+        self.revision = digest(VERSION, hash_model_files(model_folder), self._max_tokens)
 
-    def score(self, held: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
+    def score(self, sentences_with_passages: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
         """Return the scores of (sentence, passages) in order; 0 for a sentence without passages."""
         pairs = list(
-            dict.fromkeys((text, sentence) for sentence, passages in held for text in passages)
+            dict.fromkeys(
+                (text, sentence)
+                for sentence, passages in sentences_with_passages
+                for text in passages
+            )
         )
         entailed = dict(zip(pairs, self._probabilities(pairs), strict=True))
         return [
             max((entailed[text, sentence] for text in passages), default=0.0)
-            for sentence, passages in held
+            for sentence, passages in sentences_with_passages
         ]
 
     def _probabilities(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Return the probability of entailment, in [0, 1], of each pair (passage, sentence)."""
         if not pairs:
             return []
-        whole: Any = self._tokenizer([list(pair) for pair in pairs], verbose=False)["input_ids"]
-        lengths = [len(ids) for ids in whole]
+        token_ids: Any = self._tokenizer([list(pair) for pair in pairs], verbose=False)["input_ids"]
+        lengths = [len(ids) for ids in token_ids]
         buckets: dict[int, list[int]] = {}
-        for at, length in enumerate(lengths):
-            fits = next((bound for bound in LENGTHS if length <= bound), LENGTHS[-1])
-            buckets.setdefault(min(fits, self._most), []).append(at)
+        for index, length in enumerate(lengths):
+            bucket_length = next(
+                (bound for bound in PADDED_LENGTHS if length <= bound), PADDED_LENGTHS[-1]
+            )
+            buckets.setdefault(min(bucket_length, self._max_tokens), []).append(index)
         probabilities = [0.0] * len(pairs)
-        for padded, positions in sorted(buckets.items()):
-            step = max(1, BATCH_TOKENS // padded)
+        for padded_length, positions in sorted(buckets.items()):
+            step = max(1, BATCH_TOKENS // padded_length)
             for start in range(0, len(positions), step):
                 part = positions[start : start + step]
-                values = self._batch([pairs[at] for at in part], padded)
-                for at, value in zip(part, values, strict=True):
-                    probabilities[at] = value
+                values = self._score_batch([pairs[at] for at in part], padded_length)
+                for index, value in zip(part, values, strict=True):
+                    probabilities[index] = value
         return probabilities
 
-    def _batch(self, pairs: Sequence[tuple[str, str]], padded: int) -> list[float]:
+    def _score_batch(self, pairs: Sequence[tuple[str, str]], padded_length: int) -> list[float]:
         import torch
 
         encoded: Any = self._tokenizer(
             [passage for passage, _ in pairs],
             [sentence for _, sentence in pairs],
             truncation="only_first",  # cut the passage; a cut sentence would be another claim
-            max_length=padded,
+            max_length=padded_length,
             padding="max_length",
             return_tensors="pt",
         ).to(self._device)
         with torch.inference_mode():
             logits: Any = self._model(**encoded).logits.float()
-        return logits.softmax(-1)[:, self._entails].cpu().tolist()
+        return logits.softmax(-1)[:, self._entailment_index].cpu().tolist()
 
 
-def entailment_folder(name: str, *, into: Path) -> Path:
-    """Return a model's local folder, or download the model from the hub to a folder in `into`.
+def resolve_entailment_folder(name: str, *, download_folder: Path) -> Path:
+    """Return a model's local folder, or download the model from the hub to a folder in `download_folder`.
 
     Raises:
         TwinError: the name is not a local folder, and the hub does not provide the model.
     """
-    return named_folder(name, into=into, kind="entailment model", setting="TWIN_NLI_MODEL")
+    return resolve_model_folder(
+        name, download_folder=download_folder, kind="entailment model", setting="TWIN_NLI_MODEL"
+    )
 
 
-def _place_of_entailment(labels: dict[int, str], *, tried: str) -> int:
+def _find_entailment_index(labels: dict[int, str], *, attempted_action: str) -> int:
     """Return the position of the label `entailment`, distinct from `not_entailment`."""
-    places = [at for at, label in labels.items() if label.casefold().startswith("entail")]
-    if len(places) != 1:
+    indexes = [at for at, label in labels.items() if label.casefold().startswith("entail")]
+    if len(indexes) != 1:
         raise TwinError(
-            tried,
+            attempted_action,
             found=f"labels {', '.join(labels.values())}; exactly one must be named entailment",
             next_step="write the names of its labels into id2label of its config.json, or name "
             "another model in TWIN_NLI_MODEL",
         )
-    return int(places[0])
+    return int(indexes[0])

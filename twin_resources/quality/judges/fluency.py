@@ -17,15 +17,15 @@ ALL_REPEATED, NONE_REPEATED = 0.5, 0.9
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
-def fluent(text: str) -> float:
+def fluency_score(text: str) -> float:
     """Return clip((distinct 3-grams − .5)/.4) · clip(words/25), in [0, 1]; 0 for an empty text."""
     words = [word.casefold() for word in _WORD.findall(text)]
-    return clip((distinct_trigrams(words) - ALL_REPEATED) / (NONE_REPEATED - ALL_REPEATED)) * clip(
-        len(words) / ENOUGH_WORDS
-    )
+    return clip(
+        (distinct_trigram_ratio(words) - ALL_REPEATED) / (NONE_REPEATED - ALL_REPEATED)
+    ) * clip(len(words) / ENOUGH_WORDS)
 
 
-def distinct_trigrams(words: list[str]) -> float:
+def distinct_trigram_ratio(words: list[str]) -> float:
     """Return the share of distinct runs of three words; 1 if there is at most one run."""
     runs = list(zip(words, words[1:], words[2:], strict=False))
     return len(set(runs)) / len(runs) if runs else 1.0

@@ -51,7 +51,7 @@ class Judge(Protocol):
     @property
     def claim(self) -> str: ...
 
-    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
+    def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
         """Return scores in [0, 1] in order; a score does not depend on the other answers."""
         ...
 
@@ -71,22 +71,22 @@ def clip(value: float) -> float:
     return min(1.0, max(0.0, value))
 
 
-def embed_each_once(embed: Embed) -> Embed:
+def cache_embeddings(embed: Embed) -> Embed:
     """Return a function that embeds each distinct text only once across calls."""
     import numpy as np
 
-    known: dict[str, np.ndarray] = {}
+    vectors: dict[str, np.ndarray] = {}
 
-    def embed_new(texts: Sequence[str]) -> np.ndarray:
-        new = [text for text in dict.fromkeys(texts) if text not in known]
+    def embed_cached(texts: Sequence[str]) -> np.ndarray:
+        new = [text for text in dict.fromkeys(texts) if text not in vectors]
         if new:
-            known.update(zip(new, embed(new), strict=True))
-        return np.stack([known[text] for text in texts])
+            vectors.update(zip(new, embed(new), strict=True))
+        return np.stack([vectors[text] for text in texts])
 
-    return embed_new
+    return embed_cached
 
 
-def embed_once(embed: Embed, texts: Sequence[str]) -> dict[str, np.ndarray]:
+def embed_distinct(embed: Embed, texts: Sequence[str]) -> dict[str, np.ndarray]:
     """Return text → vector; a text that occurs twice is embedded once."""
     distinct = list(dict.fromkeys(texts))
     return dict(zip(distinct, embed(distinct), strict=True)) if distinct else {}

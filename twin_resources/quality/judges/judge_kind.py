@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import Embed, Judge
-from twin_resources.quality.judges.negative_probes import AuthorAnswer, Kind
-from twin_resources.quality.judges.terms import FREE, JudgeTerms
+from twin_resources.quality.judges.negative_probes import AuthorAnswer, ProbeKind
+from twin_resources.quality.judges.terms import FREE_TERMS, JudgeTerms
 from twin_resources.quality.judges.texts import OtherTexts
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ JudgeRole = Literal["decides alone", "decides with others", "vetoes"]
 """The power of a certified judge. Judges that decide with others decide together or not at all."""
 
 
-class JudgeMissing(TwinError):
+class JudgeUnavailableError(TwinError):
     """An author cannot have a judge: too little text, or a model that may not be asked."""
 
 
@@ -45,36 +45,36 @@ class JudgeMaterial:
     Attributes:
         pairs: the training split, in drawn order.
         prompts: the held-out prompts with the author's own answers, in drawn order.
-        others: other people's texts.
+        other_texts: other people's texts.
         base_answers: answers of the untuned base model to training questions. If empty, the voice
             judge is trained against people only and detects the base model less well.
-        base: the revision of that base model.
+        base_revision: the revision of that base model.
     """
 
     author: str
     pairs: Sequence[TopicPair] = field(repr=False)
     prompts: Sequence[AuthorAnswer] = field(repr=False)
-    others: OtherTexts = field(repr=False)
+    other_texts: OtherTexts = field(repr=False)
     base_answers: Sequence[str] = field(default=(), repr=False)
-    base: str = ""
+    base_revision: str = ""
 
 
 @dataclass(frozen=True)
-class JudgeNeeds:
+class JudgeDependencies:
     """The inputs of a judge besides the author's material.
 
     Attributes:
         tables: the tables that store its calibration.
-        embedder: the revision of `embed`'s model.
+        embedder_revision: the revision of `embed`'s model.
         model: the LiteLLM name of a judge model that a person chose; empty if there is none.
         terms: the terms of that model.
     """
 
     tables: Tables
     embed: Embed
-    embedder: str
+    embedder_revision: str
     model: str = ""
-    terms: JudgeTerms = FREE
+    terms: JudgeTerms = FREE_TERMS
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,15 @@ class JudgeKind(Generic[JudgeT]):
 
     Attributes:
         claim: the claim that it decides once certified; its name in tables and reports.
-        probes: the kinds of planted bad answers that it must score below the author's own.
+        probe_kinds: the kinds of planted bad answers that it must score below the author's own.
         role: see `JudgeRole`.
         make: returns an author's judge, with a stored calibration if there is one, or None if
-            nobody requested the judge. Raises `JudgeMissing`.
+            nobody requested the judge. Raises `JudgeUnavailableError`.
         tables: the tables that store its calibration; erasing an author's text erases them.
     """
 
     claim: str
-    probes: tuple[Kind, ...]
+    probe_kinds: tuple[ProbeKind, ...]
     role: JudgeRole
-    make: Callable[[JudgeMaterial, JudgeNeeds], JudgeT | None]
+    make: Callable[[JudgeMaterial, JudgeDependencies], JudgeT | None]
     tables: tuple[str, ...] = ()

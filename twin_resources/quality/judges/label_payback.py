@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from twin_resources.access.paid_budget import price_of
+from twin_resources.access.paid_budget import answer_price_usd
 from twin_resources.quality.judges import label_rows
 from twin_resources.quality.ledger.routed import routed_answers
 from twin_resources.router.learning_decision import (
     LABEL_TOKENS,
-    PAYS_WITHIN_DAYS,
+    PAYBACK_DAYS,
     USUAL_SAVING,
-    LabelsOf,
+    ComparedModels,
     Payback,
 )
 from twin_resources.router.policy_file import RoutingPolicy
@@ -26,28 +26,30 @@ from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
 
-def payback_of(
+def estimate_payback(
     settings: Settings,
     author: str,
     *,
-    of: LabelsOf | None,
+    label_models: ComparedModels | None,
     policy: RoutingPolicy | None,
     tables: Tables,
     connection: sa.Connection,
-    at: datetime,
+    now: datetime,
 ) -> tuple[int, Payback]:
-    """Return the number of labels of the models `of`, and the payback of the missing ones."""
-    labels = kept = 0
-    if of is not None and tables.exists(label_rows.TABLE, author):
+    """Return the number of labels of the models `label_models`, and the payback of the missing ones."""
+    labels = reusable = 0
+    if label_models is not None and tables.exists(label_rows.TABLE, author):
         columns = ["own", "paid", "embedder", "source", "prompt_id"]
         rows = tables.read(label_rows.TABLE, author, columns=columns)
-        labels, kept = label_rows.counted(rows, own=of.own, paid=of.paid, embedder=of.embedder)
-    answers = routed_answers(connection, author, since=at - timedelta(days=PAYS_WITHIN_DAYS))
+        labels, reusable = label_rows.count_labels(
+            rows, own=label_models.own, paid=label_models.paid, embedder=label_models.embedder
+        )
+    answers = routed_answers(connection, author, since=now - timedelta(days=PAYBACK_DAYS))
     payback = Payback(
-        to_buy=max(0, settings.routing_labels - labels - kept),
+        labels_to_buy=max(0, settings.routing_labels - labels - reusable),
         saving=USUAL_SAVING if policy is None else 1.0 - policy.step.kept,
-        asked=answers.own + answers.paid,
-        usd=price_of(
+        questions_asked=answers.own + answers.paid,
+        answer_usd=answer_price_usd(
             settings.paid_model, prompt_tokens=LABEL_TOKENS[0], answer_tokens=LABEL_TOKENS[1]
         ),
     )

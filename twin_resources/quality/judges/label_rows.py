@@ -19,12 +19,12 @@ import numpy as np
 import polars as pl
 
 from twin_resources.quality.judges.judge import digest
-from twin_resources.quality.judges.pairs import PLANT, differences
+from twin_resources.quality.judges.pairs import PROBE, score_differences
 from twin_resources.router.features import Floats
 
 TABLE = "routing_labels"
 LABELS_VERSION = "labels-1"
-OF_MODELS = ("paid", "own")
+MODEL_COLUMNS = ("paid", "own")
 # Columns that identify a label: each combination is bought once.
 IDENTITY_COLUMNS: Mapping[str, pl.DataType] = {
     "label_id": pl.String(),
@@ -38,7 +38,7 @@ IDENTITY_COLUMNS: Mapping[str, pl.DataType] = {
     "prompt_id": pl.String(),
     "plant": pl.String(),
 }
-SCORED = pl.Struct({"claim": pl.String(), "own": pl.Float64(), "paid": pl.Float64()})
+SCORE_TYPE = pl.Struct({"claim": pl.String(), "own": pl.Float64(), "paid": pl.Float64()})
 COLUMNS: Mapping[str, pl.DataType] = {
     **IDENTITY_COLUMNS,
     "reader": pl.String(),
@@ -46,7 +46,7 @@ COLUMNS: Mapping[str, pl.DataType] = {
     "length": pl.Int64(),
     "closeness": pl.Float64(),
     "vector": pl.List(pl.Float32()),
-    "scores": pl.List(SCORED),
+    "scores": pl.List(SCORE_TYPE),
     "prompt_tokens": pl.Int64(),
     "answer_tokens": pl.Int64(),
     "usd": pl.Float64(),
@@ -76,10 +76,12 @@ class LabelPurchase:
         """Hash of 12 hexadecimal digits."""
         return digest(LABELS_VERSION, self.own, self.paid, self.embedder, self.judges, self.answers)
 
-    def row(self, sequence: int, source: str, prompt_id: str, plant: str = "") -> dict[str, object]:
+    def row(
+        self, sequence: int, source: str, prompt_id: str, probe_kind: str = ""
+    ) -> dict[str, object]:
         """Return the columns of `IDENTITY_COLUMNS` for one label."""
         return {
-            "label_id": digest(self.id, source, prompt_id, plant),
+            "label_id": digest(self.id, source, prompt_id, probe_kind),
             "sequence": sequence,
             "purchase": self.id,
             "own": self.own,
@@ -88,7 +90,7 @@ class LabelPurchase:
             "judges": list(self.judges),
             "source": source,
             "prompt_id": prompt_id,
-            "plant": plant,
+            "plant": probe_kind,
         }
 
 
@@ -119,18 +121,18 @@ class LabelArrays:
         return len(self.label_ids)
 
 
-def arrays_of(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> LabelArrays:
+def build_label_arrays(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> LabelArrays:
     """Return the labels of a purchase as arrays for the router.
 
     Args:
         rows: rows of the table.
         claims: the claims of the certified judges that decide; labels that lack one are left out.
     """
-    mine = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") != PLANT))
+    purchase_rows = rows.filter((pl.col("purchase") == purchase) & (pl.col("source") != PROBE))
     pairs = [
         (row, gains)
-        for row in mine.sort("sequence").iter_rows(named=True)
-        if len(gains := differences(row, claims, OF_MODELS)) == len(claims) and claims
+        for row in purchase_rows.sort("sequence").iter_rows(named=True)
+        if len(gains := score_differences(row, claims, MODEL_COLUMNS)) == len(claims) and claims
     ]
     rows_with_gains = [row for row, _ in pairs]
     return LabelArrays(
@@ -152,19 +154,19 @@ def arrays_of(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...]) -> Lab
     )
 
 
-def counted(rows: pl.DataFrame, *, own: str, paid: str, embedder: str) -> tuple[int, int]:
+def count_labels(rows: pl.DataFrame, *, own: str, paid: str, embedder: str) -> tuple[int, int]:
     """Count labels of these models, and other prompts that the paid model already answered.
 
     The latter were answered for other versions; their labels cost nothing more (`labelling.py`).
     """
-    bought = rows.filter(pl.col("paid") == paid, pl.col("source") != PLANT)
-    mine = bought.filter(pl.col("own") == own, pl.col("embedder") == embedder)
-    others = set(bought["prompt_id"]) - set(mine["prompt_id"])
-    return mine.height, len(others)
+    paid_rows = rows.filter(pl.col("paid") == paid, pl.col("source") != PROBE)
+    own_rows = paid_rows.filter(pl.col("own") == own, pl.col("embedder") == embedder)
+    others = set(paid_rows["prompt_id"]) - set(own_rows["prompt_id"])
+    return own_rows.height, len(others)
 
 
 @dataclass(frozen=True)
-class KeptAnswer:
+class ReusableAnswer:
     """The scores and cost of a paid answer that was bought for labels of an earlier version.
 
     Attributes:
@@ -178,26 +180,26 @@ class KeptAnswer:
     usd: float
 
 
-def kept_answers(
+def reusable_answers(
     rows: pl.DataFrame, purchase: LabelPurchase, claims: Sequence[str]
-) -> dict[str, KeptAnswer]:
+) -> dict[str, ReusableAnswer]:
     """Return prompt → the newest answer with the same paid model, judges and settings.
 
     Version and embedder may differ. The row contains the answer's scores, so its text need not be
     stored, and erasing the row erases them.
     """
-    kept: dict[str, KeptAnswer] = {}
-    alike = rows.filter(pl.col("paid") == purchase.paid, pl.col("source") != PLANT)
-    for row in alike.sort("sequence").iter_rows(named=True):
+    reusable: dict[str, ReusableAnswer] = {}
+    same_model_rows = rows.filter(pl.col("paid") == purchase.paid, pl.col("source") != PROBE)
+    for row in same_model_rows.sort("sequence").iter_rows(named=True):
         earlier = replace(purchase, own=row["own"], embedder=row["embedder"])
         scores = {str(score["claim"]): float(score["paid"]) for score in row["scores"]}
         if earlier.id == row["purchase"] and scores.keys() >= set(claims):
-            kept[row["prompt_id"]] = KeptAnswer(
+            reusable[row["prompt_id"]] = ReusableAnswer(
                 scores, row["prompt_tokens"], row["answer_tokens"], row["usd"]
             )
-    return kept
+    return reusable
 
 
-def no_rows() -> pl.DataFrame:
+def empty_table() -> pl.DataFrame:
     """Return the empty table."""
     return pl.DataFrame(schema=dict(COLUMNS))

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class NamedJudges:
+class EntailmentSettings:
     """The judge model that a person named.
 
     Attributes:
-        entailment: the folder or hub id of an entailment model; empty if there is none.
-        folder: the folder for models from the hub.
+        model: the folder or hub id of an entailment model; empty if there is none.
+        download_folder: the folder for models from the hub.
     """
 
-    entailment: str = ""
-    folder: Path = Path()
+    model: str = ""
+    download_folder: Path = Path()
 
     def load_entailment(self) -> EntailmentModel:
         """Load the entailment model.
@@ -35,15 +35,18 @@ class NamedJudges:
         Raises:
             TwinError: the model is not available, or is not an entailment model.
         """
-        from twin_resources.quality.judges.entailment import EntailmentModel, entailment_folder
+        from twin_resources.quality.judges.entailment import (
+            EntailmentModel,
+            resolve_entailment_folder,
+        )
 
-        folder = entailment_folder(self.entailment, into=self.folder)
-        return EntailmentModel(folder, name=self.entailment)
+        folder = resolve_entailment_folder(self.model, download_folder=self.download_folder)
+        return EntailmentModel(folder, name=self.model)
 
 
-NO_JUDGES = NamedJudges()
+NO_ENTAILMENT_MODEL = EntailmentSettings()
 
 
-def named_judges(settings: Settings) -> NamedJudges:
+def entailment_settings(settings: Settings) -> EntailmentSettings:
     """Return the judge model that a home's settings name."""
-    return NamedJudges(settings.nli_model, settings.weights_dir / "entailment")
+    return EntailmentSettings(settings.nli_model, settings.weights_dir / "entailment")

@@ -14,11 +14,11 @@ from pathlib import Path
 from twin_resources.errors import TwinError
 
 # Neither code nor pickles. Subfolders are included, because they may configure pooling.
-PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
+MODEL_FILE_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 
-def named_folder(name: str, *, into: Path, kind: str, setting: str) -> Path:
-    """Return a model's local folder, or download the model from the hub to a folder in `into`.
+def resolve_model_folder(name: str, *, download_folder: Path, kind: str, setting: str) -> Path:
+    """Return a model's local folder, or download the model from the hub to a folder in `download_folder`.
 
     Args:
         kind: the kind of model, for the error.
@@ -33,9 +33,11 @@ def named_folder(name: str, *, into: Path, kind: str, setting: str) -> Path:
     from huggingface_hub import snapshot_download  # pyright: ignore[reportUnknownVariableType]
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    target = into / name.replace("/", "--")
+    target = download_folder / name.replace("/", "--")
     try:
-        return Path(snapshot_download(name, local_dir=target, allow_patterns=list(PATTERNS)))
+        return Path(
+            snapshot_download(name, local_dir=target, allow_patterns=list(MODEL_FILE_PATTERNS))
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise TwinError(
             f"fetch the {kind} {name}",
@@ -44,15 +46,15 @@ def named_folder(name: str, *, into: Path, kind: str, setting: str) -> Path:
         ) from error
 
 
-def files_hash(folder: Path) -> str:
+def hash_model_files(folder: Path) -> str:
     """Return the SHA-256 of the files that determine a model's output, including subfolders."""
     digest = hashlib.sha256()
-    suffixes = {pattern.removeprefix("*") for pattern in PATTERNS}
+    suffixes = {pattern.removeprefix("*") for pattern in MODEL_FILE_PATTERNS}
     for path in sorted(folder.rglob("*")):
-        within = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in within.parts)  # remains of a download
+        relative_path = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in relative_path.parts)  # remains of a download
         if path.suffix in suffixes and path.is_file() and not hidden:
-            digest.update(within.as_posix().encode())
+            digest.update(relative_path.as_posix().encode())
             with path.open("rb") as stream:
                 digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()

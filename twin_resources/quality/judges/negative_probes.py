@@ -21,9 +21,9 @@ from typing import Literal, get_args
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer, digest
 
-Kind = Literal["another_author", "off_topic", "shuffled", "unsupported"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-SWAPPED_SHARE = 0.3  # of an answer's distinctive words, the rarest first
+ProbeKind = Literal["another_author", "off_topic", "shuffled", "unsupported"]
+PROBE_KINDS: tuple[ProbeKind, ...] = get_args(ProbeKind)
+REPLACED_WORD_SHARE = 0.3  # of an answer's distinctive words, the rarest first
 _WORD = re.compile(r"[^\W\d_]{4,}|\d+(?:[.,]\d+)*")
 
 
@@ -45,33 +45,33 @@ class AuthorAnswer:
 
 @dataclass(frozen=True)
 class NegativeProbe:
-    """A bad answer to `own`'s question, with the same passages."""
+    """A bad answer to `prompt`'s question, with the same passages."""
 
-    kind: Kind
-    own: AuthorAnswer
+    kind: ProbeKind
+    prompt: AuthorAnswer
     answer: str
 
-    def pair(self) -> tuple[JudgedAnswer, JudgedAnswer]:
+    def judged_pair(self) -> tuple[JudgedAnswer, JudgedAnswer]:
         """Return the own answer and the plant, as shown to a judge."""
-        own = self.own
+        own = self.prompt
         return (
             JudgedAnswer(own.question, own.answer, own.passages),
             JudgedAnswer(own.question, self.answer, own.passages),
         )
 
 
-def plant(
+def create_negative_probes(
     prompts: Sequence[AuthorAnswer],
     *,
-    training: Sequence[tuple[str, str]],
-    others: Sequence[str],
-    kinds: Sequence[Kind] = KINDS,
+    training_passages: Sequence[tuple[str, str]],
+    other_passages: Sequence[str],
+    kinds: Sequence[ProbeKind] = PROBE_KINDS,
 ) -> list[NegativeProbe]:
     """Create a plant of each kind for each prompt, if there is material for it.
 
     Args:
-        training: (document id, passage) of the author's training split, for `off_topic`.
-        others: other authors' passages, for `another_author`; no such plants if empty.
+        training_passages: (document id, passage) of the author's training split, for `off_topic`.
+        other_passages: other authors' passages, for `another_author`; no such plants if empty.
 
     Raises:
         TwinError: the prompts come from fewer than two documents, so nothing can be swapped.
@@ -82,74 +82,83 @@ def plant(
             found=f"{len(prompts)} held-out prompts of fewer than two documents",
             next_step="import more posts",
         )
-    order = sorted(prompts, key=lambda own: digest("shuffle", own.sample_id))
+    shuffled_prompts = sorted(prompts, key=lambda own: digest("shuffle", own.sample_id))
     frequency = Counter(word for own in prompts for word in set(_words(own.answer)))
     probes: list[NegativeProbe] = []
-    for index, own in enumerate(order):
-        other = _elsewhere(order, index)
-        made: dict[Kind, str] = {
+    for index, prompt in enumerate(shuffled_prompts):
+        other = _next_from_other_document(shuffled_prompts, index)
+        answers_by_kind: dict[ProbeKind, str] = {
             "shuffled": other.answer,
-            "unsupported": swapped(own.answer, other.answer, frequency),
+            "unsupported": replace_distinctive_words(prompt.answer, other.answer, frequency),
         }
-        about_else = [text for name, text in training if name != own.document_id]
-        if about_else:
-            made["off_topic"] = _drawn(about_else, own, "off_topic")
-        if others:
-            made["another_author"] = _drawn(others, own, "another_author")
+        other_document_passages = [
+            text for name, text in training_passages if name != prompt.document_id
+        ]
+        if other_document_passages:
+            answers_by_kind["off_topic"] = _draw_text(other_document_passages, prompt, "off_topic")
+        if other_passages:
+            answers_by_kind["another_author"] = _draw_text(other_passages, prompt, "another_author")
         probes += [
-            NegativeProbe(kind, own, made[kind]) for kind in KINDS if kind in kinds and kind in made
+            NegativeProbe(kind, prompt, answers_by_kind[kind])
+            for kind in PROBE_KINDS
+            if kind in kinds and kind in answers_by_kind
         ]
     return probes
 
 
-def swapped(answer: str, source: str, frequency: Mapping[str, int]) -> str:
+def replace_distinctive_words(answer: str, source: str, frequency: Mapping[str, int]) -> str:
     """Replace the rarest distinctive words and all numbers of `answer` with words of `source`."""
-    taken = sorted(
+    replacements = sorted(
         set(_words(source)) - set(_words(answer)), key=lambda word: (frequency.get(word, 0), word)
     )
-    if not taken:
+    if not replacements:
         return source
     rare = sorted(set(_words(answer)), key=lambda word: (frequency.get(word, 0), word))
-    out = set(rare[: max(1, round(SWAPPED_SHARE * len(rare)))])
-    out |= {word for word in rare if word[0].isdigit()}
-    place = {word: taken[index % len(taken)] for index, word in enumerate(sorted(out))}
+    replaced_words = set(rare[: max(1, round(REPLACED_WORD_SHARE * len(rare)))])
+    replaced_words |= {word for word in rare if word[0].isdigit()}
+    replacement_by_word = {
+        word: replacements[index % len(replacements)]
+        for index, word in enumerate(sorted(replaced_words))
+    }
 
-    def replaced(match: re.Match[str]) -> str:
-        word = place.get(match[0].casefold())
+    def replace_word(match: re.Match[str]) -> str:
+        word = replacement_by_word.get(match[0].casefold())
         if word is None:
             return match[0]
         return word.capitalize() if match[0][0].isupper() else word
 
-    return _WORD.sub(replaced, answer)
+    return _WORD.sub(replace_word, answer)
 
 
-def drawn_for_batch(
-    plants: Sequence[NegativeProbe],
+def draw_probes(
+    probes: Sequence[NegativeProbe],
     *,
     count: int,
     batch: str,
-    planted: Collection[tuple[str, str]] = (),
+    used_probes: Collection[tuple[str, str]] = (),
 ) -> list[NegativeProbe]:
     """Draw plants for one batch of judged answers, differently for each `batch`.
 
     Args:
         count: the most plants; fewer are returned if too few are left.
-        planted: (sample id, kind) of the plants in earlier batches. They are not drawn again,
+        used_probes: (sample id, kind) of the plants in earlier batches. They are not drawn again,
             because a second score of a plant adds no information.
     """
-    waiting = [one for one in plants if (one.own.sample_id, one.kind) not in planted]
-    return sorted(waiting, key=lambda one: digest(batch, one.kind, one.own.sample_id))[:count]
+    unused_probes = [one for one in probes if (one.prompt.sample_id, one.kind) not in used_probes]
+    return sorted(unused_probes, key=lambda one: digest(batch, one.kind, one.prompt.sample_id))[
+        :count
+    ]
 
 
-def _elsewhere(order: Sequence[AuthorAnswer], index: int) -> AuthorAnswer:
+def _next_from_other_document(prompts: Sequence[AuthorAnswer], index: int) -> AuthorAnswer:
     """Return the next prompt of another document, so that each answer changes and few repeat."""
-    own, count = order[index], len(order)
-    following = (order[(index + step) % count] for step in range(1, count))
+    own, count = prompts[index], len(prompts)
+    following = (prompts[(index + step) % count] for step in range(1, count))
     return next(other for other in following if other.document_id != own.document_id)
 
 
-def _drawn(texts: Sequence[str], own: AuthorAnswer, purpose: str) -> str:
-    return texts[int(digest(purpose, own.sample_id), 16) % len(texts)]
+def _draw_text(texts: Sequence[str], prompt: AuthorAnswer, purpose: str) -> str:
+    return texts[int(digest(purpose, prompt.sample_id), 16) % len(texts)]
 
 
 def _words(text: str) -> list[str]:

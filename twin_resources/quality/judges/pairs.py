@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import polars as pl
 
 from twin_resources.quality.judges.judge import digest
-from twin_resources.statistics.judges import withdrawn
+from twin_resources.statistics.judges import has_lost_certificate
 from twin_resources.statistics.promotion import PairedDifference
 
 TABLE = "shadow_pairs"
-RECORDED, HELD_OUT, PLANT = "recorded", "held_out", "plant"
-OF_VERSIONS = ("candidate", "incumbent")
-SCORED = pl.Struct(
+RECORDED, HELD_OUT, PROBE = "recorded", "held_out", "plant"
+VERSION_COLUMNS = ("candidate", "incumbent")
+SCORE_TYPE = pl.Struct(
     {
         "claim": pl.String(),
         "judge": pl.String(),
@@ -33,7 +33,7 @@ SCORED = pl.Struct(
     }
 )
 # Columns that identify a row: each combination is computed once.
-ASKED: Mapping[str, pl.DataType] = {
+IDENTITY_COLUMNS: Mapping[str, pl.DataType] = {
     "pair_id": pl.String(),
     "sequence": pl.Int64(),
     "trial": pl.String(),
@@ -44,7 +44,7 @@ ASKED: Mapping[str, pl.DataType] = {
     "prompt_id": pl.String(),
     "plant": pl.String(),
 }
-COLUMNS: Mapping[str, pl.DataType] = {**ASKED, "scores": pl.List(SCORED)}
+COLUMNS: Mapping[str, pl.DataType] = {**IDENTITY_COLUMNS, "scores": pl.List(SCORE_TYPE)}
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,12 @@ class JudgedComparison:
         """Hash of 12 hexadecimal digits."""
         return digest(self.candidate, self.incumbent, "", self.judges, self.answers)
 
-    def row(self, sequence: int, source: str, prompt_id: str, plant: str = "") -> dict[str, object]:
+    def row(
+        self, sequence: int, source: str, prompt_id: str, probe_kind: str = ""
+    ) -> dict[str, object]:
         """Return the columns of `ASKED` for one pair."""
         return {
-            "pair_id": digest(self.id, source, prompt_id, plant),
+            "pair_id": digest(self.id, source, prompt_id, probe_kind),
             "sequence": sequence,
             "trial": self.id,
             "candidate": self.candidate,
@@ -77,60 +79,66 @@ class JudgedComparison:
             "anchor": "",
             "source": source,
             "prompt_id": prompt_id,
-            "plant": plant,
+            "plant": probe_kind,
         }
 
 
-def pairs_of(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[PairedDifference]:
+def trial_pairs(rows: pl.DataFrame, trial: str, claims: Sequence[str]) -> list[PairedDifference]:
     """Return the pairs of one trial by sequence, without plants.
 
     Args:
         rows: rows of the table.
         claims: the claims whose differences are returned.
     """
-    chosen = rows.filter((pl.col("trial") == trial) & (pl.col("source") != PLANT)).sort("sequence")
+    selected = rows.filter((pl.col("trial") == trial) & (pl.col("source") != PROBE)).sort(
+        "sequence"
+    )
     return [
         PairedDifference(
             sequence=row["sequence"],
-            incumbent=differences(row, claims),
+            differences=score_differences(row, claims),
         )
-        for row in chosen.iter_rows(named=True)
+        for row in selected.iter_rows(named=True)
     ]
 
 
-def differences(
-    row: Mapping[str, object], claims: Sequence[str], of: tuple[str, str] = OF_VERSIONS
+def score_differences(
+    row: Mapping[str, object], claims: Sequence[str], columns: tuple[str, str] = VERSION_COLUMNS
 ) -> dict[str, float]:
     """Return claim → first − second score of a row, for the given claims."""
     scores: list[Mapping[str, object]] = row["scores"]  # pyright: ignore[reportAssignmentType]
     return {
-        str(score["claim"]): float(score[of[0]]) - float(score[of[1]])  # pyright: ignore[reportArgumentType]
+        str(score["claim"]): float(score[columns[0]]) - float(score[columns[1]])  # pyright: ignore[reportArgumentType]
         for score in scores
         if score["claim"] in claims
     }
 
 
-def plants_of(rows: pl.DataFrame, **what: str) -> pl.DataFrame:
+def probe_rows(rows: pl.DataFrame, **filters: str) -> pl.DataFrame:
     """Return the plants of one trial (`trial`) or one purchase (`purchase`), by sequence."""
-    return rows.filter(pl.col("source") == PLANT, **what).sort("sequence")
+    return rows.filter(pl.col("source") == PROBE, **filters).sort("sequence")
 
 
-def planted(plants: pl.DataFrame) -> set[tuple[str, str]]:
+def probe_keys(probes: pl.DataFrame) -> set[tuple[str, str]]:
     """Return the (sample id, kind) of each plant."""
-    return set(plants.select("prompt_id", "plant").iter_rows())
+    return set(probes.select("prompt_id", "plant").iter_rows())
 
 
 def lost_claims(
-    plants: pl.DataFrame,
+    probes: pl.DataFrame,
     claims: Sequence[str],
     *,
     margin: float,
-    of: tuple[str, str] = OF_VERSIONS,
+    columns: tuple[str, str] = VERSION_COLUMNS,
 ) -> tuple[str, ...]:
     """Return claims whose judge no longer separates these plants from the author's own answers."""
 
-    def own_above(claim: str) -> list[float]:
-        found = (differences(row, [claim], of) for row in plants.iter_rows(named=True))
-        return [one[claim] for one in found if claim in one]
+    def own_score_leads(claim: str) -> list[float]:
+        row_differences = (
+            score_differences(row, [claim], columns) for row in probes.iter_rows(named=True)
+        )
+        return [one[claim] for one in row_differences if claim in one]
 
-    return tuple(claim for claim in claims if withdrawn(own_above(claim), margin=margin))
+    return tuple(
+        claim for claim in claims if has_lost_certificate(own_score_leads(claim), margin=margin)
+    )

@@ -20,13 +20,13 @@ from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, ide
 from twin_resources.quality.judges.judge_kind import (
     JudgeKind,
     JudgeMaterial,
-    JudgeMissing,
-    JudgeNeeds,
+    JudgeUnavailableError,
+    JudgeDependencies,
     JudgeRole,
     JudgeT,
 )
 from twin_resources.quality.judges.language_model import GENERAL, LanguageModelJudge
-from twin_resources.quality.judges.negative_probes import NegativeProbe, plant
+from twin_resources.quality.judges.negative_probes import NegativeProbe, create_negative_probes
 from twin_resources.quality.judges.support import SUPPORT
 from twin_resources.quality.judges.topic import TOPIC
 from twin_resources.quality.judges.voice import VOICE
@@ -55,20 +55,23 @@ class AssembledJudges:
     """
 
     judges: Mapping[str, Judge]
-    missing: Mapping[str, JudgeMissing]
+    missing: Mapping[str, JudgeUnavailableError]
 
-    def of(self, kind: JudgeKind[JudgeT]) -> JudgeT | None:
+    def get(self, kind: JudgeKind[JudgeT]) -> JudgeT | None:
         """Return the judge of a kind, or None if there is none."""
         return cast("JudgeT | None", self.judges.get(kind.claim))
 
-    def why_not(self, kind: JudgeKind[Any]) -> str:
+    def missing_reason(self, kind: JudgeKind[Any]) -> str:
         """Return why a kind is missing and what to do, or "" if it is not in `missing`."""
         error = self.missing.get(kind.claim)
         return f"{error.found}: {error.next_step}" if error else ""
 
 
 def assemble(
-    material: JudgeMaterial, needs: JudgeNeeds, *, kinds: Sequence[JudgeKind[Any]] | None = None
+    material: JudgeMaterial,
+    dependencies: JudgeDependencies,
+    *,
+    kinds: Sequence[JudgeKind[Any]] | None = None,
 ) -> AssembledJudges:
     """Assemble an author's judges, for the gate or a trial, and reuse stored calibrations.
 
@@ -79,11 +82,11 @@ def assemble(
         TwinError: a stored calibration does not match this code.
     """
     judges: dict[str, Judge] = {}
-    missing: dict[str, JudgeMissing] = {}
+    missing: dict[str, JudgeUnavailableError] = {}
     for kind in JUDGES if kinds is None else kinds:
         try:
-            judge = kind.make(material, needs)
-        except JudgeMissing as error:
+            judge = kind.make(material, dependencies)
+        except JudgeUnavailableError as error:
             missing[kind.claim] = error
         else:
             if judge is not None:
@@ -96,15 +99,15 @@ class PanelJudge:
     """A judge with its certificate.
 
     Attributes:
-        plants: the plants of its claim, for the checks in later batches.
+        probes: the plants of its claim, for the checks in later batches.
     """
 
     judge: Judge
     certificate: JudgeCertificate
-    plants: tuple[NegativeProbe, ...] = field(repr=False)
+    probes: tuple[NegativeProbe, ...] = field(repr=False)
 
     @property
-    def certified(self) -> bool:
+    def is_certified(self) -> bool:
         return self.certificate.certified
 
 
@@ -113,26 +116,28 @@ class Panel:
     """All judges of an author.
 
     Attributes:
-        unseen: whether the voice score was trained without texts by the writers of foreign plants.
+        has_unseen_writers: whether the voice score was trained without texts by the writers of foreign plants.
         notes: notes for a person, one sentence each.
     """
 
     members: tuple[PanelJudge, ...]
-    unseen: bool
+    has_unseen_writers: bool
     notes: tuple[str, ...]
 
     @property
     def claims(self) -> tuple[str, ...]:
         """Claims that must all be won for a promotion; empty if no judge may decide."""
-        return deciding([member.judge.claim for member in self.members if member.certified])
+        return deciding_claims(
+            [member.judge.claim for member in self.members if member.is_certified]
+        )
 
     @property
     def vetoes(self) -> tuple[str, ...]:
         """Claims of certified judges that may only roll back."""
-        certified = (member.judge.claim for member in self.members if member.certified)
-        return tuple(claim for claim in certified if claim in vetoing())
+        certified = (member.judge.claim for member in self.members if member.is_certified)
+        return tuple(claim for claim in certified if claim in vetoing_claims())
 
-    def judges_cost(self, answered: Sequence[JudgedAnswer]) -> tuple[float, float | None]:
+    def scoring_cost_usd(self, answers: Sequence[JudgedAnswer]) -> tuple[float, float | None]:
         """Return the most that scoring can cost and the account's balance, in US dollars.
 
         The balance is None if there is no limit.
@@ -140,15 +145,15 @@ class Panel:
         paid = [
             member.judge
             for member in self.members
-            if member.certified and isinstance(member.judge, LanguageModelJudge)
+            if member.is_certified and isinstance(member.judge, LanguageModelJudge)
         ]
-        lefts = [left for judge in paid if (left := judge.usd_left) is not None]
-        return sum(judge.most_usd(answered) for judge in paid), min(lefts, default=None)
+        balances = [left for judge in paid if (left := judge.remaining_usd) is not None]
+        return sum(judge.max_cost_usd(answers) for judge in paid), min(balances, default=None)
 
-    def spent(self) -> JudgeUsage:
+    def total_usage(self) -> JudgeUsage:
         """Return the total usage of the language models among the judges."""
         usages = [
-            member.judge.spent
+            member.judge.usage
             for member in self.members
             if isinstance(member.judge, LanguageModelJudge)
         ]
@@ -159,26 +164,28 @@ class Panel:
         )
 
 
-def deciding(certified: Sequence[str]) -> tuple[str, ...]:
+def deciding_claims(certified: Sequence[str]) -> tuple[str, ...]:
     """Return the certified claims that decide a release together; empty if none may.
 
     The topic judge alone would promote another author's model, or the base model, every time.
     """
-    alone = [claim for claim in _claims("decides alone") if claim in certified]
-    together = _claims("decides with others")
+    alone = [claim for claim in _claims_with_role("decides alone") if claim in certified]
+    together = _claims_with_role("decides with others")
     return tuple(alone[:1]) or (together if set(together) <= set(certified) else ())
 
 
-def vetoing() -> tuple[str, ...]:
+def vetoing_claims() -> tuple[str, ...]:
     """Return the claims of judges that may only roll back."""
-    return _claims("vetoes")
+    return _claims_with_role("vetoes")
 
 
-def _claims(role: JudgeRole) -> tuple[str, ...]:
+def _claims_with_role(role: JudgeRole) -> tuple[str, ...]:
     return tuple(kind.claim for kind in JUDGES if kind.role == role)
 
 
-def assemble_panel(material: JudgeMaterial, needs: JudgeNeeds, *, margin: float = MARGIN) -> Panel:
+def assemble_panel(
+    material: JudgeMaterial, dependencies: JudgeDependencies, *, margin: float = MARGIN
+) -> Panel:
     """Assemble an author's judges for a trial with their certificates, and reuse stored results.
 
     Args:
@@ -188,40 +195,44 @@ def assemble_panel(material: JudgeMaterial, needs: JudgeNeeds, *, margin: float 
         OverLimit: the account has too little money to certify the general judge.
         TwinError: a judge that decides with others is missing, or a judge's model fails.
     """
-    panel = assemble(material, needs)
-    for claim in _claims("decides with others"):
-        if claim in panel.missing:
-            raise panel.missing[claim]  # the others cannot decide without it
+    assembled = assemble(material, dependencies)
+    for claim in _claims_with_role("decides with others"):
+        if claim in assembled.missing:
+            raise assembled.missing[claim]  # the others cannot decide without it
     notes: list[str] = []
-    if not material.others.unseen and material.others.planted:
+    if not material.other_texts.has_unseen_writers and material.other_texts.for_probes:
         notes.append(
             "voice is certified on other documents of authors that it was trained against, "
             "because there are only one or two of them: an unknown author may pass"
         )
     notes += [
         f"no {claim} judge: {error.found}; {error.next_step}"
-        for claim, error in panel.missing.items()
+        for claim, error in assembled.missing.items()
     ]
-    probes = plant(
+    probes = create_negative_probes(
         list(material.prompts[:MAX_PROMPTS]),
-        training=[(pair.document_id, pair.answer) for pair in material.pairs],
-        others=[text for one in material.others.planted for _, text in one.passages],
+        training_passages=[(pair.document_id, pair.answer) for pair in material.pairs],
+        other_passages=[
+            text for one in material.other_texts.for_probes for _, text in one.passages
+        ],
     )
-    members = _certified(needs.tables, material.author, panel.judges, probes, margin)
-    return Panel(members, material.others.unseen, tuple(notes))
+    members = _certify_judges(
+        dependencies.tables, material.author, assembled.judges, probes, margin
+    )
+    return Panel(members, material.other_texts.has_unseen_writers, tuple(notes))
 
 
-def differences(judge: Judge, plants: Sequence[NegativeProbe]) -> dict[str, list[float]]:
+def probe_differences(judge: Judge, probes: Sequence[NegativeProbe]) -> dict[str, list[float]]:
     """Return kind of plant → (score of the own answer − score of the plant) for each plant."""
-    pairs = [one.pair() for one in plants]
+    pairs = [one.judged_pair() for one in probes]
     scores = judge.score_all([answered for pair in pairs for answered in pair])
-    by_claim: dict[str, list[float]] = {}
-    for number, one in enumerate(plants):
-        by_claim.setdefault(one.kind, []).append(scores[2 * number] - scores[2 * number + 1])
-    return by_claim
+    by_kind: dict[str, list[float]] = {}
+    for number, probe in enumerate(probes):
+        by_kind.setdefault(probe.kind, []).append(scores[2 * number] - scores[2 * number + 1])
+    return by_kind
 
 
-def _certified(
+def _certify_judges(
     tables: Tables,
     author: str,
     judges: Mapping[str, Judge],
@@ -233,24 +244,34 @@ def _certified(
     Each score of a general judge costs money, and the plants in later batches check it again.
     """
     members = [
-        (judges[kind.claim], kind, tuple(probe for probe in probes if probe.kind in kind.probes))
+        (
+            judges[kind.claim],
+            kind,
+            tuple(probe for probe in probes if probe.kind in kind.probe_kinds),
+        )
         for kind in JUDGES
         if kind.claim in judges
     ]
 
-    def task(
-        judge: Judge, kind: JudgeKind[Any], shown: Sequence[NegativeProbe]
+    def certificate_task(
+        judge: Judge, kind: JudgeKind[Any], judge_probes: Sequence[NegativeProbe]
     ) -> stored.JudgeTask:
-        def computed() -> Mapping[str, Any]:
-            scores = {name: [] for name in kind.probes} | differences(judge, shown)
+        def compute_certificate() -> Mapping[str, Any]:
+            scores = {name: [] for name in kind.probe_kinds} | probe_differences(
+                judge, judge_probes
+            )
             return asdict(certification.certify(identity(judge), kind.claim, scores, margin=margin))
 
-        count = stored.doublings(len(shown))
-        return stored.JudgeTask(digest(PANEL_VERSION, identity(judge), margin, count), computed)
+        count = stored.doubling_bucket(len(judge_probes))
+        return stored.JudgeTask(
+            digest(PANEL_VERSION, identity(judge), margin, count), compute_certificate
+        )
 
-    tasks = {member[1].claim: task(*member) for member in members}
-    known = stored.once(tables, stored.CERTIFICATE_TABLE, author=author, tasks=tasks)
+    tasks = {member[1].claim: certificate_task(*member) for member in members}
+    certificates = stored.load_or_compute(
+        tables, stored.CERTIFICATE_TABLE, author=author, tasks=tasks
+    )
     return tuple(
-        PanelJudge(judge, JudgeCertificate(**known[kind.claim]), shown)
+        PanelJudge(judge, JudgeCertificate(**certificates[kind.claim]), shown)
         for judge, kind, shown in members
     )

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from twin_resources.quality.judges.judge import digest
-from twin_resources.quality.judges.support import sentences
+from twin_resources.quality.judges.support import split_sentences
 
-WrongKind = Literal["negated", "number", "name", "elsewhere"]
-WRONG_KINDS: tuple[WrongKind, ...] = get_args(WrongKind)
+SentenceErrorKind = Literal["negated", "number", "name", "elsewhere"]
+SENTENCE_ERROR_KINDS: tuple[SentenceErrorKind, ...] = get_args(SentenceErrorKind)
 MIN_WORDS, MAX_WORDS = 6, 40  # of a planted sentence
 _OPENINGS = (
     "In my experience ",
@@ -34,7 +34,7 @@ _OPENINGS = (
     "I have written that ",
     "It depends, but usually ",
 )
-_CONTRACTED = {
+_CONTRACTIONS = {
     "do not": "don't",
     "does not": "doesn't",
     "did not": "didn't",
@@ -52,42 +52,44 @@ _CONTRACTED = {
     "has not": "hasn't",
     "have not": "haven't",
 }
-_WRITTEN_OUT = {short: long for long, short in _CONTRACTED.items()}
-_NEGATIVE = re.compile(r"(?i)\b(?:not|never|cannot|no|nothing|nobody|none)\b|n['’]t\b")
+_EXPANSIONS = {short: long for long, short in _CONTRACTIONS.items()}
+_NEGATION = re.compile(r"(?i)\b(?:not|never|cannot|no|nothing|nobody|none)\b|n['’]t\b")
 _AUXILIARY = re.compile(
     r"(?i)\b(is|are|was|were|can|could|will|would|should|must|may|might|has|had)\b(?!\s*n['’]t)"
 )
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)*")
-_SAID = (
+_NUMBER_WORD_TEXT = (
     "two three four five six seven eight nine ten eleven twelve fifteen twenty thirty forty fifty "
     "sixty eighty ninety hundred thousand"
 )
-_NUMBER_WORDS: Sequence[str] = _SAID.split()
+_NUMBER_WORDS: Sequence[str] = _NUMBER_WORD_TEXT.split()
 _NUMBER_WORD = re.compile(rf"(?i)\b(?:{'|'.join(_NUMBER_WORDS)})\b")
 _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{3,}\b")  # a capitalised word inside a sentence
 
 
 @dataclass(frozen=True)
-class PlantedSentence:
+class ProbeSentence:
     """A sentence with the passages that it is checked against.
 
     Attributes:
-        wrong: the kind of its error, or None if the passages support it.
+        error_kind: the kind of its error, or None if the passages support it.
         document_id: the document of the first passage.
     """
 
     sentence: str
     passages: tuple[str, ...]
     document_id: str
-    wrong: WrongKind | None = None
+    error_kind: SentenceErrorKind | None = None
 
 
-def plant_sentences(passages: Sequence[tuple[str, str]], *, most: int) -> list[PlantedSentence]:
+def create_probe_sentences(
+    passages: Sequence[tuple[str, str]], *, max_sentences: int
+) -> list[ProbeSentence]:
     """Plant own sentences, and a wrong one for each kind of error where possible.
 
     Args:
         passages: (document id, text) of one author.
-        most: the most own sentences, drawn by a hash of the text; each gives at most one plant per
+        max_sentences: the most own sentences, drawn by a hash of the text; each gives at most one plant per
             kind of error.
 
     Returns:
@@ -95,81 +97,105 @@ def plant_sentences(passages: Sequence[tuple[str, str]], *, most: int) -> list[P
     """
     if len({document for document, _ in passages}) < 2:
         return []
-    order = sorted(passages, key=lambda one: digest("passage", *one))
-    drawn = [(at, sentence) for at, (_, text) in enumerate(order) for sentence in _plantable(text)]
-    drawn = sorted(drawn, key=lambda one: digest("sentence", one[1]))[:most]
-    names = sorted({name for _, text in order for name in _NAME.findall(text)})
-    sentences_planted: list[PlantedSentence] = []
-    for at, sentence in drawn:
-        document, text = order[at]
-        beside = _of_another(order, at, document)
-        shown = (text, beside[1])
-        held = " ".join(shown).casefold()
-        foreign = _of_another(order, at + len(order) // 2, document)[1]
-        own = reworded(sentence)  # before the error, which rewording could remove again
-        other = next((one for one in _plantable(foreign) if one.casefold() not in held), None)
-        variants: dict[WrongKind, str | None] = {
-            "negated": negated(own),
-            "number": renumbered(own, held),
-            "name": renamed(own, [name for name in names if name.casefold() not in held]),
-            "elsewhere": None if other is None else reworded(other),
+    shuffled_passages = sorted(passages, key=lambda one: digest("passage", *one))
+    sampled_sentences = [
+        (at, sentence)
+        for at, (_, text) in enumerate(shuffled_passages)
+        for sentence in _eligible_sentences(text)
+    ]
+    sampled_sentences = sorted(sampled_sentences, key=lambda one: digest("sentence", one[1]))[
+        :max_sentences
+    ]
+    names = sorted({name for _, text in shuffled_passages for name in _NAME.findall(text)})
+    probe_sentences: list[ProbeSentence] = []
+    for index, sentence in sampled_sentences:
+        document, text = shuffled_passages[index]
+        second_passage = _passage_of_other_document(shuffled_passages, index, document)
+        prompt_passages = (text, second_passage[1])
+        passages_text = " ".join(prompt_passages).casefold()
+        unrelated_text = _passage_of_other_document(
+            shuffled_passages, index + len(shuffled_passages) // 2, document
+        )[1]
+        supported_sentence = reword(
+            sentence
+        )  # before the error, which rewording could remove again
+        unsupported_sentence = next(
+            (
+                one
+                for one in _eligible_sentences(unrelated_text)
+                if one.casefold() not in passages_text
+            ),
+            None,
+        )
+        variants: dict[SentenceErrorKind, str | None] = {
+            "negated": negate(supported_sentence),
+            "number": replace_numbers(supported_sentence, passages_text),
+            "name": replace_names(
+                supported_sentence, [name for name in names if name.casefold() not in passages_text]
+            ),
+            "elsewhere": None if unsupported_sentence is None else reword(unsupported_sentence),
         }
-        sentences_planted.append(PlantedSentence(own, shown, document))
-        sentences_planted += [
-            PlantedSentence(spoilt, shown, document, kind)
+        probe_sentences.append(ProbeSentence(supported_sentence, prompt_passages, document))
+        probe_sentences += [
+            ProbeSentence(spoilt, prompt_passages, document, kind)
             for kind, spoilt in variants.items()
             if spoilt is not None
         ]
-    return sentences_planted
+    return probe_sentences
 
 
-def negated(sentence: str) -> str | None:
+def negate(sentence: str) -> str | None:
     """Remove a sentence's first negation or, without one, add `not` after its first auxiliary.
 
     The result is None if the sentence has neither.
     """
-    if (match := _NEGATIVE.search(sentence)) is not None:
+    if (match := _NEGATION.search(sentence)) is not None:
         replacement = "can" if match[0].casefold() == "cannot" else ""
-        put = {
+        substitute = {
             "no": "some",
             "nothing": "everything",
             "nobody": "everybody",
             "none": "all",
             "never": "always",
         }.get(match[0].casefold(), replacement)
-        parts = (sentence[: match.start()].rstrip() if not put else sentence[: match.start()], put)
+        parts = (
+            sentence[: match.start()].rstrip() if not substitute else sentence[: match.start()],
+            substitute,
+        )
         return "".join((*parts, sentence[match.end() :]))
     if (match := _AUXILIARY.search(sentence)) is not None:
         return f"{sentence[: match.end()]} not{sentence[match.end() :]}"
     return None
 
 
-def renumbered(sentence: str, held: str) -> str | None:
+def replace_numbers(sentence: str, passages_text: str) -> str | None:
     """Replace every number with one that the passages do not contain; None without a number.
 
     Args:
-        held: the passages, case folded.
+        passages_text: the passages, case folded.
     """
 
-    def other(match: re.Match[str]) -> str:
+    def replace_number(match: re.Match[str]) -> str:
         number = int(re.sub(r"\D", "", match[0])[:9])
         return next(
             str(moved)
             for step in range(1, 1000)
-            if not re.search(rf"\b{(moved := number + step * 7)}\b", held)
+            if not re.search(rf"\b{(moved := number + step * 7)}\b", passages_text)
         )
 
-    def other_word(match: re.Match[str]) -> str:
-        at = _NUMBER_WORDS.index(match[0].casefold())
-        turned = [*_NUMBER_WORDS[at + 3 :], *_NUMBER_WORDS[:at]]
-        word = next((one for one in turned if not re.search(rf"\b{one}\b", held)), turned[0])
+    def replace_number_word(match: re.Match[str]) -> str:
+        index = _NUMBER_WORDS.index(match[0].casefold())
+        rotated = [*_NUMBER_WORDS[index + 3 :], *_NUMBER_WORDS[:index]]
+        word = next(
+            (one for one in rotated if not re.search(rf"\b{one}\b", passages_text)), rotated[0]
+        )
         return word.capitalize() if match[0][0].isupper() else word
 
-    replaced = _NUMBER_WORD.sub(other_word, _DIGITS.sub(other, sentence))
+    replaced = _NUMBER_WORD.sub(replace_number_word, _DIGITS.sub(replace_number, sentence))
     return replaced if replaced != sentence else None
 
 
-def renamed(sentence: str, names: Sequence[str]) -> str | None:
+def replace_names(sentence: str, names: Sequence[str]) -> str | None:
     """Replace the names in a sentence; None if it has no name or `names` is empty.
 
     Args:
@@ -182,38 +208,42 @@ def renamed(sentence: str, names: Sequence[str]) -> str | None:
     )
 
 
-def reworded(sentence: str) -> str:
+def reword(sentence: str) -> str:
     """Reword a sentence; one in four, selected by its hash, stays unchanged."""
-    way = int(digest("reworded", sentence), 16) % 4
-    if way == 1:
+    method = int(digest("reworded", sentence), 16) % 4
+    if method == 1:
         opening = _OPENINGS[int(digest("opening", sentence), 16) % len(_OPENINGS)]
-        begins = sentence if re.match(r"I\b|[A-Z]{2}", sentence) else _lower(sentence)
-        return opening + begins
-    if way == 2:
-        for table in (_CONTRACTED, _WRITTEN_OUT):
+        continuation = (
+            sentence if re.match(r"I\b|[A-Z]{2}", sentence) else _lowercase_first(sentence)
+        )
+        return opening + continuation
+    if method == 2:
+        for table in (_CONTRACTIONS, _EXPANSIONS):
             for old, new in table.items():
                 if re.search(rf"\b{re.escape(old)}\b", sentence):
                     return re.sub(rf"\b{re.escape(old)}\b", new, sentence, count=1)
-    if way >= 2:
+    if method >= 2:
         head, comma, tail = sentence.rpartition(", ")
         if comma and len(head.split()) >= MIN_WORDS and len(tail.split()) >= 3:
             return head + "."
     return sentence
 
 
-def _lower(sentence: str) -> str:
+def _lowercase_first(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
 
 
-def _plantable(text: str) -> list[str]:
+def _eligible_sentences(text: str) -> list[str]:
     return [
         sentence
-        for sentence in sentences(text)
+        for sentence in split_sentences(text)
         if MIN_WORDS <= len(sentence.split()) <= MAX_WORDS and sentence.endswith((".", "!"))
     ]
 
 
-def _of_another(order: Sequence[tuple[str, str]], start: int, document: str) -> tuple[str, str]:
-    count = len(order)
-    turned = (order[(start + step) % count] for step in range(count))
-    return next(one for one in turned if one[0] != document)
+def _passage_of_other_document(
+    passages: Sequence[tuple[str, str]], start: int, document: str
+) -> tuple[str, str]:
+    count = len(passages)
+    rotated = (passages[(start + step) % count] for step in range(count))
+    return next(one for one in rotated if one[0] != document)

@@ -16,28 +16,28 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from twin_resources.quality.judges.judge import Embed, digest, embed_once
+from twin_resources.quality.judges.judge import Embed, digest, embed_distinct
 from twin_resources.quality.judges.support import (
-    LEXICAL,
-    PARAPHRASE,
+    LEXICAL_WEIGHT,
+    PARAPHRASE_COSINE,
     SUPPORT_VERSION,
-    UNRELATED,
-    sentences,
+    UNRELATED_COSINE,
+    split_sentences,
     support_by_sentence,
-    telling_words,
+    distinctive_words,
 )
 
 if TYPE_CHECKING:
     import numpy as np
 
 VERSION = "sentence-support-1"
-FOREIGN_PART = 0.5  # factor for a number or name that no passage contains
-OTHER_POLARITY = 0.5  # factor for a negation on one side only
-_NEGATIVE = re.compile(
+UNSUPPORTED_TERM_FACTOR = 0.5  # factor for a number or name that no passage contains
+POLARITY_MISMATCH_FACTOR = 0.5  # factor for a negation on one side only
+_NEGATION = re.compile(
     r"(?i)\b(?:not|never|cannot|no|nothing|nobody|none|neither|nor|without"
     r"|nicht|kein\w*|nie|niemals|nichts|pas|jamais|rien|aucun\w*|nunca|nada|ningún)\b|n['’]t\b"
 )
-_PARTS = re.compile(
+_NUMBERS_AND_NAMES = re.compile(
     r"\d+(?:[.,]\d+)*|(?i:\b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve"
     r"|fifteen|twenty|thirty|forty|fifty|sixty|eighty|ninety|hundred|thousand)\b)"
     r"|(?<=[a-z,;] )[A-Z][a-z]{3,}\b"
@@ -57,7 +57,7 @@ class SentenceJudge(Protocol):
     @property
     def revision(self) -> str: ...
 
-    def score(self, held: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
+    def score(self, sentences_with_passages: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
         """Return the scores of (sentence, passages) in order."""
         ...
 
@@ -72,34 +72,44 @@ class SentenceSupport:
             VERSION,
             SUPPORT_VERSION,
             embedder,
-            UNRELATED,
-            PARAPHRASE,
-            LEXICAL,
-            FOREIGN_PART,
-            OTHER_POLARITY,
+            UNRELATED_COSINE,
+            PARAPHRASE_COSINE,
+            LEXICAL_WEIGHT,
+            UNSUPPORTED_TERM_FACTOR,
+            POLARITY_MISMATCH_FACTOR,
         )
         self._embed = embed
 
-    def score(self, held: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
+    def score(self, sentences_with_passages: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
         """Return the scores of (sentence, passages) in order; 0 for a sentence without passages."""
-        texts = [sentence for sentence, _ in held]
-        texts += [part for _, passages in held for text in passages for part in sentences(text)]
-        vectors = embed_once(self._embed, texts)
-        return [_score(sentence, passages, vectors) for sentence, passages in held]
+        texts = [sentence for sentence, _ in sentences_with_passages]
+        texts += [
+            part
+            for _, passages in sentences_with_passages
+            for text in passages
+            for part in split_sentences(text)
+        ]
+        vectors = embed_distinct(self._embed, texts)
+        return [
+            _score_sentence(sentence, passages, vectors)
+            for sentence, passages in sentences_with_passages
+        ]
 
 
-def _score(sentence: str, passages: Sequence[str], vectors: Mapping[str, np.ndarray]) -> float:
-    if not telling_words(sentence):
+def _score_sentence(
+    sentence: str, passages: Sequence[str], vectors: Mapping[str, np.ndarray]
+) -> float:
+    if not distinctive_words(sentence):
         return 0.0
     (score,) = support_by_sentence([sentence], passages, vectors)
-    shown = [part for text in passages for part in sentences(text)]
-    if not shown:
+    passage_sentences = [part for text in passages for part in split_sentences(text)]
+    if not passage_sentences:
         return 0.0
     text = " ".join(passages).casefold()
-    parts = [match.casefold() for match in _PARTS.findall(sentence)]
-    if any(not re.search(rf"\b{re.escape(part)}\b", text) for part in parts):
-        score *= FOREIGN_PART
-    nearest = max(shown, key=lambda part: float(vectors[sentence] @ vectors[part]))
-    if bool(_NEGATIVE.search(sentence)) is not bool(_NEGATIVE.search(nearest)):
-        score *= OTHER_POLARITY
+    terms = [match.casefold() for match in _NUMBERS_AND_NAMES.findall(sentence)]
+    if any(not re.search(rf"\b{re.escape(part)}\b", text) for part in terms):
+        score *= UNSUPPORTED_TERM_FACTOR
+    nearest = max(passage_sentences, key=lambda part: float(vectors[sentence] @ vectors[part]))
+    if bool(_NEGATION.search(sentence)) is not bool(_NEGATION.search(nearest)):
+        score *= POLARITY_MISMATCH_FACTOR
     return score

@@ -34,43 +34,43 @@ _SCHEMA: Mapping[str, pl.DataType] = {
 
 @dataclass(frozen=True)
 class JudgeTask:
-    """One row to store; it is computed if the hash `inputs` is new."""
+    """One row to store; it is computed if the hash `inputs_hash` is new."""
 
-    inputs: str
+    inputs_hash: str
     compute: Callable[[], Mapping[str, Any]]
 
 
-def once(
-    tables: Tables, into: str, *, author: str, tasks: Mapping[str, JudgeTask]
+def load_or_compute(
+    tables: Tables, table: str, *, author: str, tasks: Mapping[str, JudgeTask]
 ) -> dict[str, Any]:
     """Return name → document, from the table or computed and stored there.
 
     Rows with other names are deleted, so every call passes all names of a table.
     """
 
-    def computed(rows: pl.DataFrame) -> pl.DataFrame:
+    def compute_documents(rows: pl.DataFrame) -> pl.DataFrame:
         documents = [
             json.dumps(tasks[name].compute(), ensure_ascii=False) for name in rows["name"].to_list()
         ]
         return rows.with_columns(pl.Series("document", documents, dtype=pl.String))
 
     names = sorted(tasks)
-    wanted = {"name": names, "inputs": [tasks[name].inputs for name in names]}
+    task_columns = {"name": names, "inputs": [tasks[name].inputs_hash for name in names]}
     tables.sync(
-        pl.DataFrame(wanted, schema={"name": pl.String, "inputs": pl.String}),
-        into,
+        pl.DataFrame(task_columns, schema={"name": pl.String, "inputs": pl.String}),
+        table,
         author=author,
         key="name",
-        function=computed,
+        function=compute_documents,
         version="1",
         schema=_SCHEMA,
         row_key="name",
         batch_rows=1,  # a paid result stays if the next one fails
     )
-    stored = tables.read(into, author, columns=["name", "document"])
+    stored = tables.read(table, author, columns=["name", "document"])
     return {name: json.loads(document) for name, document in stored.iter_rows()}
 
 
-def doublings(count: int) -> int:
+def doubling_bucket(count: int) -> int:
     """Return the number's bit length, which stays equal until the number has about doubled."""
     return count.bit_length()

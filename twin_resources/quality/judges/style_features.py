@@ -14,16 +14,16 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-FEATURES = 2**14  # hashed; 2**16 changed no AUC by more than .003
-SHORTEST, LONGEST = 2, 4  # characters
+FEATURE_COUNT = 2**14  # hashed; 2**16 changed no AUC by more than .003
+MIN_NGRAM_LENGTH, MAX_NGRAM_LENGTH = 2, 4  # characters
 WINDOW_WORDS = 60  # an answer of 80 to 100 tokens; one length, so that length is not a cue
-KEPT_SHARE = 0.02  # a word in at least this share of one side's texts is not masked
+MIN_DOCUMENT_FREQUENCY = 0.02  # a word in at least this share of one side's texts is not masked
 # Typographic characters depend on the editor, not on the author.
 _TYPOGRAPHY = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": "-"})
 _WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*|\d+")
 
 
-def windows(text: str, *, words: int = WINDOW_WORDS) -> list[str]:
+def split_into_windows(text: str, *, words: int = WINDOW_WORDS) -> list[str]:
     """Cut a text into pieces of `words` words.
 
     A piece of less than half that length is dropped unless it is the only one.
@@ -35,7 +35,7 @@ def windows(text: str, *, words: int = WINDOW_WORDS) -> list[str]:
 
 
 def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
-    """Return the words in at least two texts and at least `KEPT_SHARE` of the texts of one side.
+    """Return the words in at least two texts and at least `MIN_DOCUMENT_FREQUENCY` of the texts of one side.
 
     Words that only one side uses all the time ("Here's a", "crucial", "I've been") are style, not
     subject. With only the words common to both sides, a model that had dropped its base's habits
@@ -46,41 +46,41 @@ def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
         word
         for texts in sides
         for word, count in _document_frequency(texts).items()
-        if count >= max(2.0, KEPT_SHARE * len(texts))
+        if count >= max(2.0, MIN_DOCUMENT_FREQUENCY * len(texts))
     )
 
 
-def masked(text: str, names: Collection[str]) -> str:
-    """Return the text in one line, with words not in `names` as `x` or `X` and numbers as `0`."""
+def mask_words(text: str, kept_words: Collection[str]) -> str:
+    """Return the text in one line, with words not in `kept_words` as `x` or `X` and numbers as `0`."""
 
-    def replaced(match: re.Match[str]) -> str:
+    def replace_word(match: re.Match[str]) -> str:
         word = match[0]
         if word[0].isdigit():
             return "0"
-        if word.casefold() in names:
+        if word.casefold() in kept_words:
             return word
         return "X" if word[0].isupper() else "x"
 
-    return _WORD.sub(replaced, " ".join(text.translate(_TYPOGRAPHY).split()))
+    return _WORD.sub(replace_word, " ".join(text.translate(_TYPOGRAPHY).split()))
 
 
-def matrix(texts: Sequence[str], traits: Collection[str]) -> Any:
-    """Return logarithmic counts as sparse float64, shape (texts, `FEATURES`), rows of length 1."""
+def feature_matrix(texts: Sequence[str], kept_words: Collection[str]) -> Any:
+    """Return logarithmic counts as sparse float64, shape (texts, `FEATURE_COUNT`), rows of length 1."""
     import numpy as np
     from sklearn.feature_extraction.text import HashingVectorizer
     from sklearn.preprocessing import normalize
 
     vectorizer: Any = HashingVectorizer  # its stubs lack `norm=None`
-    counted: Any = vectorizer(
+    counts: Any = vectorizer(
         analyzer="char",
-        ngram_range=(SHORTEST, LONGEST),
-        n_features=FEATURES,
+        ngram_range=(MIN_NGRAM_LENGTH, MAX_NGRAM_LENGTH),
+        n_features=FEATURE_COUNT,
         lowercase=False,
         norm=None,
         alternate_sign=False,
-    ).transform([masked(text, traits) for text in texts])
-    counted.data = np.log1p(counted.data)
-    return normalize(counted)
+    ).transform([mask_words(text, kept_words) for text in texts])
+    counts.data = np.log1p(counts.data)
+    return normalize(counts)
 
 
 def _document_frequency(texts: Iterable[str]) -> Counter[str]:

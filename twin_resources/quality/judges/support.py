@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from twin_resources.quality.judges.judge import Embed, JudgedAnswer, clip, digest, embed_once
+from twin_resources.quality.judges.judge import Embed, JudgedAnswer, clip, digest, embed_distinct
 from twin_resources.quality.judges.judge_kind import JudgeKind
 
 if TYPE_CHECKING:
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 
 SUPPORT_VERSION = "support-1"
 # Cosines of the embedded embedder: near .35 within one subject, above .75 for paraphrases.
-UNRELATED, PARAPHRASE = 0.35, 0.8
-LEXICAL = 0.7  # weight of the words; an embedding does not detect a changed number
+UNRELATED_COSINE, PARAPHRASE_COSINE = 0.35, 0.8
+LEXICAL_WEIGHT = 0.7  # weight of the words; an embedding does not detect a changed number
 _SENTENCE = re.compile(r"[^.!?\n]+(?:[.!?]+(?=\s|$)|\n|$)")
-_TELLING = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]{4,}")
+_DISTINCTIVE_WORD = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]{4,}")
 
 
-def sentences(text: str) -> list[str]:
+def split_sentences(text: str) -> list[str]:
     """Return the sentences with at least one distinctive word."""
     texts = (span.strip() for span in sentence_spans(text))
-    return [sentence for sentence in texts if telling_words(sentence)]
+    return [sentence for sentence in texts if distinctive_words(sentence)]
 
 
 def sentence_spans(text: str) -> list[str]:
     """Cut a text at the start of each sentence; the parts joined are the text."""
-    begins = [match.start() for match in _SENTENCE.finditer(text) if match[0].strip()]
-    if not begins:
+    starts = [match.start() for match in _SENTENCE.finditer(text) if match[0].strip()]
+    if not starts:
         return [text] if text else []
-    cuts = [0, *begins[1:], len(text)]
+    cuts = [0, *starts[1:], len(text)]
     return [text[low:high] for low, high in pairwise(cuts)]
 
 
-def telling_words(text: str) -> frozenset[str]:
+def distinctive_words(text: str) -> frozenset[str]:
     """Return the distinctive words: numbers, and words of four letters or more, case folded."""
-    return frozenset(word.casefold() for word in _TELLING.findall(text))
+    return frozenset(word.casefold() for word in _DISTINCTIVE_WORD.findall(text))
 
 
 class SupportJudge:
@@ -57,54 +57,56 @@ class SupportJudge:
     claim = "support"
 
     def __init__(self, embed: Embed, *, embedder: str) -> None:
-        self.revision = digest(SUPPORT_VERSION, embedder, UNRELATED, PARAPHRASE, LEXICAL)
+        self.revision = digest(
+            SUPPORT_VERSION, embedder, UNRELATED_COSINE, PARAPHRASE_COSINE, LEXICAL_WEIGHT
+        )
         self._embed = embed
 
-    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
+    def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
         """Return the scores in order; 0 for an answer without passages or distinctive words."""
-        with_passages = [one for one in answered if one.passages]
+        with_passages = [one for one in answers if one.passages]
         texts = [
             sentence
             for with_passage in with_passages
-            for sentence in sentences(with_passage.answer)
+            for sentence in split_sentences(with_passage.answer)
         ]
         texts += [
             part
             for with_passage in with_passages
             for text in with_passage.passages
-            for part in sentences(text)
+            for part in split_sentences(text)
         ]
-        vectors = embed_once(self._embed, texts)
-        return [_support(one, vectors) for one in answered]
+        vectors = embed_distinct(self._embed, texts)
+        return [_answer_support(one, vectors) for one in answers]
 
 
-def _support(one: JudgedAnswer, vectors: Mapping[str, np.ndarray]) -> float:
-    spoken = sentences(one.answer)
-    scores = support_by_sentence(spoken, one.passages, vectors)
-    return clip(sum(scores) / len(spoken)) if spoken else 0.0
+def _answer_support(judged_answer: JudgedAnswer, vectors: Mapping[str, np.ndarray]) -> float:
+    answer_sentences = split_sentences(judged_answer.answer)
+    scores = support_by_sentence(answer_sentences, judged_answer.passages, vectors)
+    return clip(sum(scores) / len(answer_sentences)) if answer_sentences else 0.0
 
 
 def support_by_sentence(
-    spoken: Sequence[str], passages: Sequence[str], vectors: Mapping[str, np.ndarray]
+    answer_sentences: Sequence[str], passages: Sequence[str], vectors: Mapping[str, np.ndarray]
 ) -> list[float]:
     """Return the support of each sentence in order; all 0 without passages.
 
     Args:
-        spoken: the answer's sentences, from `sentences`.
+        answer_sentences: the answer's sentences, from `sentences`.
         vectors: sentence → vector, for the answer and the passages.
     """
-    parted = [parts for text in passages if (parts := sentences(text))]
-    if not parted:
-        return [0.0] * len(spoken)
-    words = [telling_words(" ".join(parts)) for parts in parted]
-    shown = [part for parts in parted for part in parts]
+    sentences_by_passage = [parts for text in passages if (parts := split_sentences(text))]
+    if not sentences_by_passage:
+        return [0.0] * len(answer_sentences)
+    words = [distinctive_words(" ".join(parts)) for parts in sentences_by_passage]
+    passage_sentences = [part for parts in sentences_by_passage for part in parts]
     scores: list[float] = []
-    for sentence in spoken:
-        telling = telling_words(sentence)
-        lexical = max(len(telling & held) for held in words) / len(telling)
-        nearest = max(float(vectors[sentence] @ vectors[part]) for part in shown)
-        close = clip((nearest - UNRELATED) / (PARAPHRASE - UNRELATED))
-        scores.append(LEXICAL * lexical + (1.0 - LEXICAL) * close)
+    for sentence in answer_sentences:
+        sentence_words = distinctive_words(sentence)
+        lexical = max(len(sentence_words & held) for held in words) / len(sentence_words)
+        nearest = max(float(vectors[sentence] @ vectors[part]) for part in passage_sentences)
+        similarity = clip((nearest - UNRELATED_COSINE) / (PARAPHRASE_COSINE - UNRELATED_COSINE))
+        scores.append(LEXICAL_WEIGHT * lexical + (1.0 - LEXICAL_WEIGHT) * similarity)
     return scores
 
 
@@ -113,5 +115,5 @@ SUPPORT = JudgeKind(
     "support",
     ("unsupported",),
     "vetoes",
-    lambda _, needs: SupportJudge(needs.embed, embedder=needs.embedder),
+    lambda _, needs: SupportJudge(needs.embed, embedder=needs.embedder_revision),
 )

@@ -17,10 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from twin_resources.access.account import account_of
-from twin_resources.access.named_model import cost_of, leaves_machine
+from twin_resources.access.account import open_account
+from twin_resources.access.named_model import classify_cost, leaves_machine
 from twin_resources.access.purpose_budget import PurposeBudget
-from twin_resources.authors.consent import how_to_let_leave, what_keeps_here
+from twin_resources.authors.consent import external_use_instructions, external_use_refusal
 from twin_resources.errors import TwinError
 from twin_resources.privacy import redact
 
@@ -36,14 +36,14 @@ class JudgeTerms:
 
     Attributes:
         budget: the budget that pays every request, or None if the model is free.
-        redacted_for: the author's language, whose rules redact questions and answers before they
+        redaction_language: the author's language, whose rules redact questions and answers before they
             are sent; None if they stay on this machine and are not redacted.
-        why_not, next_step: why the model may not be asked, and what to do; empty if it may.
+        refusal_reason, next_step: why the model may not be asked, and what to do; empty if it may.
     """
 
     budget: PurposeBudget | None = None
-    redacted_for: str | None = None
-    why_not: str = ""
+    redaction_language: str | None = None
+    refusal_reason: str = ""
     next_step: str = ""
 
     def require(self, model: str) -> None:
@@ -52,23 +52,31 @@ class JudgeTerms:
         Raises:
             TwinError: the model may not be asked; the error gives the reason.
         """
-        refused = self
-        if self.budget is None and not self.why_not and cost_of(model, os.environ) == "priced":
-            refused = _no_budget(model)
-        if refused.why_not:
+        terms = self
+        if (
+            self.budget is None
+            and not self.refusal_reason
+            and classify_cost(model, os.environ) == "priced"
+        ):
+            terms = _no_budget(model)
+        if terms.refusal_reason:
             raise TwinError(
-                f"have {model} rate answers", found=refused.why_not, next_step=refused.next_step
+                f"have {model} rate answers", found=terms.refusal_reason, next_step=terms.next_step
             )
 
-    def shown(self, text: str) -> str:
+    def redact_if_required(self, text: str) -> str:
         """Return a question or an answer as the judge receives it, redacted if required."""
-        return text if self.redacted_for is None else redact(text, region=self.redacted_for).text
+        return (
+            text
+            if self.redaction_language is None
+            else redact(text, region=self.redaction_language).text
+        )
 
 
-FREE = JudgeTerms()
+FREE_TERMS = JudgeTerms()
 
 
-def terms_of(
+def judge_terms(
     settings: Settings,
     author: Author,
     state: State,
@@ -78,28 +86,28 @@ def terms_of(
     """Return the terms of `TWIN_JUDGE_MODEL` for an author, or `FREE` if no model is set."""
     model = settings.judge_model
     if not model:
-        return FREE
-    far = leaves_machine(model, environ)
-    if far and (reason := what_keeps_here(author)):
-        return JudgeTerms(why_not=reason, next_step=how_to_let_leave(author))
-    redacted_for = author.language if far else None
-    cost = cost_of(model, environ)
+        return FREE_TERMS
+    is_remote = leaves_machine(model, environ)
+    if is_remote and (reason := external_use_refusal(author)):
+        return JudgeTerms(refusal_reason=reason, next_step=external_use_instructions(author))
+    redacted_for = author.language if is_remote else None
+    cost = classify_cost(model, environ)
     if cost == "free":
-        return JudgeTerms(redacted_for=redacted_for)
+        return JudgeTerms(redaction_language=redacted_for)
     if cost == "unknown":
         return JudgeTerms(
-            why_not=f"no price for {model} in LiteLLM's price map",
+            refusal_reason=f"no price for {model} in LiteLLM's price map",
             next_step="name a model with a known price in TWIN_JUDGE_MODEL, or a server of your "
             "own (hosted_vllm/..., ollama/...)",
         )
     if settings.judge_budget_per_month is None:
         return _no_budget(model)
-    budget = PurposeBudget(account_of(settings, state), "judge", author=author.slug)
+    budget = PurposeBudget(open_account(settings, state), "judge", author=author.slug)
     return JudgeTerms(budget, redacted_for)
 
 
 def _no_budget(model: str) -> JudgeTerms:
     return JudgeTerms(
-        why_not=f"{model} costs money, and there is no budget for it",
+        refusal_reason=f"{model} costs money, and there is no budget for it",
         next_step="set TWIN_JUDGE_BUDGET_PER_MONTH (US dollars), or unset TWIN_JUDGE_MODEL",
     )

@@ -12,15 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from twin_resources.authors import SAMPLES
+from twin_resources.authors import SAMPLES_DIR
 from twin_resources.quality.judges.judge import digest
 
 MIN_WORDS = 40  # as in the author's own answers (instructions/instruction_tables.py)
 MAX_WORDS = 160
-SAME_WORDS = 12  # in a row; two texts share them only by copying
-SHARED_PASSAGES = 0.2  # of a writer's passages; a writer with a larger share is the author
-UNSEEN_DOCUMENTS = 3  # with few other authors, each third document is reserved for plants
-MIN_HANDS = 3  # the fewest writers from which one can be reserved
+SHINGLE_WORDS = 12  # in a row; two texts share them only by copying
+MAX_SHARED_PASSAGE_RATIO = 0.2  # of a writer's passages; a writer with a larger share is the author
+PROBE_DOCUMENT_STRIDE = 3  # with few other authors, each third document is reserved for plants
+MIN_WRITERS = 3  # the fewest writers from which one can be reserved
 _WORD = re.compile(r"\w+")
 _FRONT_MATTER = re.compile(r"\A(---|\+\+\+)\n.*?\n\1\n", re.DOTALL)
 
@@ -39,92 +39,108 @@ class OtherTexts:
 
     Attributes:
         training: texts for training the voice score.
-        planted: texts for plants.
-        unseen: whether the writers of the planted texts are absent from training; otherwise they
+        for_probes: texts for plants.
+        has_unseen_writers: whether the writers of the planted texts are absent from training; otherwise they
             are other documents of the same people, and the certificate is weaker.
     """
 
     training: tuple[WriterSample, ...]
-    planted: tuple[WriterSample, ...]
-    unseen: bool
+    for_probes: tuple[WriterSample, ...]
+    has_unseen_writers: bool
 
 
-def bundled_hands(*, without: Sequence[str], folder: Path = SAMPLES) -> list[WriterSample]:
+def bundled_writers(*, exclude: Sequence[str], folder: Path = SAMPLES_DIR) -> list[WriterSample]:
     """Return the sample authors that come with the code, by slug; empty if not installed.
 
     Args:
-        without: the slugs to leave out (the author's own).
+        exclude: the slugs to leave out (the author's own).
         folder: the folder of the sample authors.
     """
     writers: list[WriterSample] = []
-    for home in sorted(path.parent for path in folder.glob("*/author.toml")):
-        if home.name not in without:
-            posts = sorted(path for path in home.rglob("*.md") if path.parent != home)
+    for author_folder in sorted(path.parent for path in folder.glob("*/author.toml")):
+        if author_folder.name not in exclude:
+            posts = sorted(
+                path for path in author_folder.rglob("*.md") if path.parent != author_folder
+            )
             texts = ((path.stem, path.read_text(encoding="utf-8")) for path in posts)
             passages = [
-                (name, passage) for name, text in texts for passage in passages_of(_body(text))
+                (name, passage)
+                for name, text in texts
+                for passage in split_into_passages(_strip_front_matter(text))
             ]
-            writers.append(WriterSample(home.name, tuple(passages)))
+            writers.append(WriterSample(author_folder.name, tuple(passages)))
     return writers
 
 
-def passages_of(text: str) -> list[str]:
+def split_into_passages(text: str) -> list[str]:
     """Join consecutive paragraphs into passages of `MIN_WORDS` to `MAX_WORDS` words."""
     passages: list[str] = []
-    waiting: list[str] = []
+    pending_paragraphs: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text):
-        waiting.append(" ".join(paragraph.split()))
-        joined = "\n\n".join(waiting).strip()
+        pending_paragraphs.append(" ".join(paragraph.split()))
+        joined = "\n\n".join(pending_paragraphs).strip()
         words = len(joined.split())
         if words >= MIN_WORDS:
             if words <= MAX_WORDS:
                 passages.append(joined)
-            waiting = []
+            pending_paragraphs = []
     return passages
 
 
-def divided(hands: Sequence[WriterSample]) -> OtherTexts:
+def split_for_probes(writers: Sequence[WriterSample]) -> OtherTexts:
     """Divide other people's texts between training and plants.
 
     With three or more people, training leaves out one, drawn by a hash of the name; with fewer, it
     leaves out each third document. With two, both are needed: trained against an engineer alone, a
     story-teller's voice score accepted .97 of another story-teller's passages.
     """
-    known = sorted((hand for hand in hands if hand.passages), key=lambda hand: digest(hand.name))
-    if len(known) >= MIN_HANDS:
-        return OtherTexts(tuple(known[:-1]), tuple(known[-1:]), unseen=True)
-    documents = {hand.name: _kept_documents(hand) for hand in known}
+    ordered_writers = sorted(
+        (writer for writer in writers if writer.passages), key=lambda hand: digest(hand.name)
+    )
+    if len(ordered_writers) >= MIN_WRITERS:
+        return OtherTexts(
+            tuple(ordered_writers[:-1]), tuple(ordered_writers[-1:]), has_unseen_writers=True
+        )
+    documents = {writer.name: _probe_documents(writer) for writer in ordered_writers}
     return OtherTexts(
-        training=tuple(_part(hand, documents[hand.name], inside=False) for hand in known),
-        planted=tuple(_part(hand, documents[hand.name], inside=True) for hand in known),
-        unseen=False,
+        training=tuple(
+            _select_documents(writer, documents[writer.name], is_included=False)
+            for writer in ordered_writers
+        ),
+        for_probes=tuple(
+            _select_documents(writer, documents[writer.name], is_included=True)
+            for writer in ordered_writers
+        ),
+        has_unseen_writers=False,
     )
 
 
-def of_others(hands: Sequence[WriterSample], own: Iterable[str]) -> list[WriterSample]:
+def exclude_copies_of_author(
+    writers: Sequence[WriterSample], own_texts: Iterable[str]
+) -> list[WriterSample]:
     """Return the writers whose texts are not the author's own under another name.
 
     A person who tries the samples imports them as an author, and a voice cannot be learnt against
     itself. One or two shared quotations do not exclude a writer.
     """
-    known = {run for text in own for run in _runs(text)}
+    own_shingles = {run for text in own_texts for run in _word_shingles(text)}
     return [
-        hand
-        for hand in hands
-        if sum(not known.isdisjoint(_runs(text)) for _, text in hand.passages)
-        <= SHARED_PASSAGES * len(hand.passages)
+        writer
+        for writer in writers
+        if sum(not own_shingles.isdisjoint(_word_shingles(text)) for _, text in writer.passages)
+        <= MAX_SHARED_PASSAGE_RATIO * len(writer.passages)
     ]
 
 
-def merged(hands: Sequence[WriterSample]) -> list[WriterSample]:
+def merge_by_writer(writers: Sequence[WriterSample]) -> list[WriterSample]:
     """Merge the samples of each name, which may be divided between training and plants."""
     by_name: dict[str, tuple[tuple[str, str], ...]] = {}
-    for hand in hands:
-        by_name[hand.name] = (*by_name.get(hand.name, ()), *hand.passages)
+    for writer in writers:
+        by_name[writer.name] = (*by_name.get(writer.name, ()), *writer.passages)
     return [WriterSample(name, passages) for name, passages in by_name.items()]
 
 
-def hands_of(passages: Mapping[str, Sequence[tuple[str, str]]]) -> list[WriterSample]:
+def writers_from_passages(passages: Mapping[str, Sequence[tuple[str, str]]]) -> list[WriterSample]:
     """Return the other authors of the instance, sorted by slug.
 
     Args:
@@ -133,22 +149,24 @@ def hands_of(passages: Mapping[str, Sequence[tuple[str, str]]]) -> list[WriterSa
     return [WriterSample(name, tuple(passages[name])) for name in sorted(passages)]
 
 
-def _kept_documents(hand: WriterSample) -> frozenset[str]:
-    documents = sorted({name for name, _ in hand.passages}, key=digest)
-    return frozenset(documents[::UNSEEN_DOCUMENTS])
+def _probe_documents(writer: WriterSample) -> frozenset[str]:
+    documents = sorted({name for name, _ in writer.passages}, key=digest)
+    return frozenset(documents[::PROBE_DOCUMENT_STRIDE])
 
 
-def _part(hand: WriterSample, documents: frozenset[str], *, inside: bool) -> WriterSample:
+def _select_documents(
+    writer: WriterSample, documents: frozenset[str], *, is_included: bool
+) -> WriterSample:
     return WriterSample(
-        hand.name,
-        tuple(passage for passage in hand.passages if (passage[0] in documents) is inside),
+        writer.name,
+        tuple(passage for passage in writer.passages if (passage[0] in documents) is is_included),
     )
 
 
-def _runs(text: str) -> set[tuple[str, ...]]:
+def _word_shingles(text: str) -> set[tuple[str, ...]]:
     words = _WORD.findall(text.casefold())
-    return {tuple(words[at : at + SAME_WORDS]) for at in range(len(words) - SAME_WORDS + 1)}
+    return {tuple(words[at : at + SHINGLE_WORDS]) for at in range(len(words) - SHINGLE_WORDS + 1)}
 
 
-def _body(text: str) -> str:
+def _strip_front_matter(text: str) -> str:
     return _FRONT_MATTER.sub("", text, count=1)

@@ -6,7 +6,7 @@ Out of scope: the embedder (`embedder/embedder.py`), style (`voice.py`).
 topic = clip((cos(question, answer) − a)/(b − a)), where a is the mean cosine of a question and
 another document's passage, and b that of a question and its own passage. A text unrelated to the
 question scores 0; a text as close as the author's own answers usually are scores 1. An echo of the
-question is on topic: `fluent` lowers the score of a short echo, but not of a long one.
+question is on topic: `fluency_score` lowers the score of a short echo, but not of a long one.
 """
 # pyright: strict
 
@@ -15,16 +15,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from twin_resources.quality.judges.fluency import fluent
-from twin_resources.quality.judges.judge import Embed, JudgedAnswer, clip, digest, embed_once
+from twin_resources.quality.judges.fluency import fluency_score
+from twin_resources.quality.judges.judge import Embed, JudgedAnswer, clip, digest, embed_distinct
 from twin_resources.quality.judges.judge_kind import (
     JudgeKind,
     JudgeMaterial,
-    JudgeMissing,
-    JudgeNeeds,
+    JudgeUnavailableError,
+    JudgeDependencies,
     TopicPair,
 )
-from twin_resources.quality.judges.stored import JudgeTask, doublings, once
+from twin_resources.quality.judges.stored import JudgeTask, doubling_bucket, load_or_compute
 
 TOPIC_VERSION = "topic-1"
 TOPIC_TABLE = "topic_calibration"
@@ -33,7 +33,7 @@ MIN_PAIRS = 20
 MIN_GAP = 0.1
 
 
-class TopicNotCalibrated(JudgeMissing):
+class TopicCalibrationError(JudgeUnavailableError):
     """An author's pairs are too few for a scale, or their questions do not fit their passages."""
 
 
@@ -61,40 +61,47 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
         TopicNotCalibrated: there are too few pairs or documents, or questions do not fit their
             passages.
     """
-    used = list(pairs[:MAX_PAIRS])
-    tried = "calibrate the topic score"
-    if len(used) < MIN_PAIRS or len({pair.document_id for pair in used}) < 2:
-        documents = len({pair.document_id for pair in used})
-        raise TopicNotCalibrated(
-            tried,
-            found=f"{len(used)} training pairs of {documents} documents",
+    calibration_pairs = list(pairs[:MAX_PAIRS])
+    attempted_action = "calibrate the topic score"
+    if (
+        len(calibration_pairs) < MIN_PAIRS
+        or len({pair.document_id for pair in calibration_pairs}) < 2
+    ):
+        documents = len({pair.document_id for pair in calibration_pairs})
+        raise TopicCalibrationError(
+            attempted_action,
+            found=f"{len(calibration_pairs)} training pairs of {documents} documents",
             next_step=f"import more posts: {MIN_PAIRS} pairs of two documents are needed",
         )
-    vectors = embed_once(embed, [text for pair in used for text in (pair.question, pair.answer)])
-    own = [float(vectors[pair.question] @ vectors[pair.answer]) for pair in used]
+    vectors = embed_distinct(
+        embed, [text for pair in calibration_pairs for text in (pair.question, pair.answer)]
+    )
+    own = [float(vectors[pair.question] @ vectors[pair.answer]) for pair in calibration_pairs]
     unrelated = [
         float(vectors[pair.question] @ vectors[other.answer])
-        for pair, other in zip(used, of_other_documents(used), strict=True)
+        for pair, other in zip(
+            calibration_pairs, pair_with_other_documents(calibration_pairs), strict=True
+        )
     ]
-    a, b = sum(unrelated) / len(used), sum(own) / len(used)
+    a, b = sum(unrelated) / len(calibration_pairs), sum(own) / len(calibration_pairs)
     if b - a < MIN_GAP:
-        raise TopicNotCalibrated(
-            tried,
+        raise TopicCalibrationError(
+            attempted_action,
             found=f"questions are as close to other passages ({a:.3f}) as to their own ({b:.3f})",
             next_step="read some rows of instruction_dataset: its questions do not fit its answers",
         )
-    return TopicCalibration(round(a, 6), round(b, 6), len(used), embedder)
+    return TopicCalibration(round(a, 6), round(b, 6), len(calibration_pairs), embedder)
 
 
-def of_other_documents(pairs: Sequence[TopicPair]) -> list[TopicPair]:
+def pair_with_other_documents(pairs: Sequence[TopicPair]) -> list[TopicPair]:
     """Return, for each pair, a pair of another document, half the list away if possible."""
-    count, pairs_of_others = len(pairs), list[TopicPair]()
+    count, mismatched_pairs = len(pairs), list[TopicPair]()
     for index, pair in enumerate(pairs):
-        turned = (pairs[(index + count // 2 + step) % count] for step in range(count))
-        pairs_of_others.append(
-            next(other for other in turned if other.document_id != pair.document_id)
+        rotated = (pairs[(index + count // 2 + step) % count] for step in range(count))
+        mismatched_pairs.append(
+            next(other for other in rotated if other.document_id != pair.document_id)
         )
-    return pairs_of_others
+    return mismatched_pairs
 
 
 class TopicJudge:
@@ -108,51 +115,62 @@ class TopicJudge:
         self.revision = digest(TOPIC_VERSION, vars(calibration))
         self._embed = embed
 
-    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
+    def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
         """Return the scores in order; an empty answer scores 0."""
-        not_empty = [one for one in answered if one.answer.strip()]
-        vectors = embed_once(
+        not_empty = [one for one in answers if one.answer.strip()]
+        vectors = embed_distinct(
             self._embed, [t for one in not_empty for t in (one.question, one.answer)]
         )
         scale = self.calibration.own - self.calibration.unrelated
         scores = list[float]()
-        for one in answered:
-            if not one.answer.strip():
+        for judged_answer in answers:
+            if not judged_answer.answer.strip():
                 scores.append(0.0)
                 continue
-            cosine = float(vectors[one.question] @ vectors[one.answer])
+            cosine = float(vectors[judged_answer.question] @ vectors[judged_answer.answer])
             topic = clip((cosine - self.calibration.unrelated) / scale)
-            scores.append(topic * fluent(one.answer))
+            scores.append(topic * fluency_score(judged_answer.answer))
         return scores
 
-    def nearness(self, questions: Sequence[str], answers: Sequence[str]) -> list[list[float]]:
+    def cosine_similarities(
+        self, questions: Sequence[str], answers: Sequence[str]
+    ) -> list[list[float]]:
         """Return the cosines of each answer (row) and each question (column).
 
-        An answer whose `fluent` is 0 (a loop, or no word) has a row of zeros.
+        An answer whose `fluency_score` is 0 (a loop, or no word) has a row of zeros.
         """
-        texts = [text for text in answers if fluent(text) > 0.0]
-        vectors = embed_once(self._embed, [*questions, *texts])
+        texts = [text for text in answers if fluency_score(text) > 0.0]
+        vectors = embed_distinct(self._embed, [*questions, *texts])
         return [
             [float(vectors[question] @ vectors[text]) for question in questions]
-            if fluent(text) > 0.0
+            if fluency_score(text) > 0.0
             else [0.0] * len(questions)
             for text in answers
         ]
 
 
-def topic_judge(material: JudgeMaterial, needs: JudgeNeeds) -> TopicJudge:
+def topic_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> TopicJudge:
     """Return the author's topic judge, and calibrate it if no calibration is stored.
 
     Raises:
         TopicNotCalibrated: as in `calibrate_topic`.
     """
-    used = list(material.pairs[:MAX_PAIRS])
-    inputs = digest(TOPIC_VERSION, needs.embedder, doublings(len(used)))
-    task = JudgeTask(
-        inputs, lambda: asdict(calibrate_topic(used, embed=needs.embed, embedder=needs.embedder))
+    calibration_pairs = list(material.pairs[:MAX_PAIRS])
+    inputs = digest(
+        TOPIC_VERSION, dependencies.embedder_revision, doubling_bucket(len(calibration_pairs))
     )
-    calibrations = once(needs.tables, TOPIC_TABLE, author=material.author, tasks={"topic": task})
-    return TopicJudge(TopicCalibration(**calibrations["topic"]), needs.embed)
+    task = JudgeTask(
+        inputs,
+        lambda: asdict(
+            calibrate_topic(
+                calibration_pairs, embed=dependencies.embed, embedder=dependencies.embedder_revision
+            )
+        ),
+    )
+    calibrations = load_or_compute(
+        dependencies.tables, TOPIC_TABLE, author=material.author, tasks={"topic": task}
+    )
+    return TopicJudge(TopicCalibration(**calibrations["topic"]), dependencies.embed)
 
 
 TOPIC = JudgeKind(

@@ -22,11 +22,16 @@ from twin_resources.quality.judges.judge import JudgedAnswer, digest
 from twin_resources.quality.judges.judge_kind import (
     JudgeKind,
     JudgeMaterial,
-    JudgeMissing,
-    JudgeNeeds,
+    JudgeUnavailableError,
+    JudgeDependencies,
 )
-from twin_resources.quality.judges.stored import JudgeTask, doublings, once
-from twin_resources.quality.judges.style_features import FEATURES, common_words, matrix, windows
+from twin_resources.quality.judges.stored import JudgeTask, doubling_bucket, load_or_compute
+from twin_resources.quality.judges.style_features import (
+    FEATURE_COUNT,
+    common_words,
+    feature_matrix,
+    split_into_windows,
+)
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
@@ -55,7 +60,9 @@ class WriterTexts:
 
     def pieces(self) -> list[tuple[str, str]]:
         """Return at most `MAX_TEXTS` pairs of (document id, window of text)."""
-        pieces_of_writers = [(name, piece) for name, text in self.texts for piece in windows(text)]
+        pieces_of_writers = [
+            (name, piece) for name, text in self.texts for piece in split_into_windows(text)
+        ]
         return pieces_of_writers[:MAX_TEXTS]
 
 
@@ -65,7 +72,7 @@ class VoiceCalibration:
 
     Attributes:
         kept: the words that were not masked, in order.
-        weights, intercept: the coefficients of the regression; there are `FEATURES` weights.
+        weights, intercept: the coefficients of the regression; there are `FEATURE_COUNT` weights.
         slope, offset: Platt's parameters, from logit to calibrated logit.
         own: the number of the author's windows.
         negatives: source → the number of its windows used in training.
@@ -82,7 +89,9 @@ class VoiceCalibration:
     auc: float
 
 
-def calibrate_voice(own: WriterTexts, others: Sequence[WriterTexts]) -> VoiceCalibration:
+def calibrate_voice(
+    author_texts: WriterTexts, other_texts: Sequence[WriterTexts]
+) -> VoiceCalibration:
     """Train a voice score on an author's texts against those of others.
 
     Raises:
@@ -91,18 +100,18 @@ def calibrate_voice(own: WriterTexts, others: Sequence[WriterTexts]) -> VoiceCal
     import numpy as np
     from sklearn.metrics import roc_auc_score
 
-    sides = [own.pieces(), *(source.pieces() for source in others)]
+    sides = [author_texts.pieces(), *(source.pieces() for source in other_texts)]
     counts = [len(side) for side in sides]
     if min(counts[0], sum(counts[1:])) < MIN_TEXTS:
-        raise JudgeMissing(
-            f"calibrate the voice score of {own.name}",
+        raise JudgeUnavailableError(
+            f"calibrate the voice score of {author_texts.name}",
             found=f"{counts[0]} texts of the author, {sum(counts[1:])} of others",
             next_step=f"import more posts: {MIN_TEXTS} of either side are needed",
         )
     texts = [text for side in sides for _, text in side]
     label = np.array([1] * counts[0] + [0] * sum(counts[1:]))
-    present = sum(1 for count in counts[1:] if count)
-    shares = [0.5, *(0.5 / present for _ in counts[1:])]
+    nonempty_sources = sum(1 for count in counts[1:] if count)
+    shares = [0.5, *(0.5 / nonempty_sources for _ in counts[1:])]
     weight = np.concatenate(
         [
             np.full(count, share * len(texts) / count)
@@ -117,25 +126,27 @@ def calibrate_voice(own: WriterTexts, others: Sequence[WriterTexts]) -> VoiceCal
             for name, _ in side
         ]
     )
-    traits = common_words([texts[: counts[0]], texts[counts[0] :]])
-    features = matrix(texts, traits)
-    unseen = np.zeros(len(texts))
+    kept_words = common_words([texts[: counts[0]], texts[counts[0] :]])
+    features = feature_matrix(texts, kept_words)
+    held_out_logits = np.zeros(len(texts))
     for left_out in range(FOLDS):
         test = fold == left_out
         if test.any():
-            part, start = _fit(features[~test], label[~test], weight[~test])
-            unseen[test] = features[test] @ part + start
-    slopes, offset = _fit(unseen[:, None], label, weight)
+            coefficients, bias = _fit(features[~test], label[~test], weight[~test])
+            held_out_logits[test] = features[test] @ coefficients + bias
+    slopes, offset = _fit(held_out_logits[:, None], label, weight)
     weights, intercept = _fit(features, label, weight)
     return VoiceCalibration(
-        kept=tuple(sorted(traits)),
+        kept=tuple(sorted(kept_words)),
         weights=tuple(float(value) for value in np.round(weights, 6)),
         intercept=round(float(intercept), 6),
         slope=round(float(slopes[0]), 6),
         offset=round(float(offset), 6),
         own=counts[0],
-        negatives={source.name: count for source, count in zip(others, counts[1:], strict=True)},
-        auc=round(float(roc_auc_score(label, unseen)), 4),
+        negatives={
+            source.name: count for source, count in zip(other_texts, counts[1:], strict=True)
+        },
+        auc=round(float(roc_auc_score(label, held_out_logits)), 4),
     )
 
 
@@ -162,19 +173,21 @@ class VoiceJudge:
         self.calibration = calibration
         self.revision = digest(VOICE_VERSION, vars(calibration))
         self._weights: Any = np.array(calibration.weights)
-        if len(self._weights) != FEATURES:
+        if len(self._weights) != FEATURE_COUNT:
             raise TwinError(
                 "use a voice calibration",
-                found=f"{len(self._weights)} weights, this code has {FEATURES} features",
+                found=f"{len(self._weights)} weights, this code has {FEATURE_COUNT} features",
                 next_step="calibrate again: materialize shadow_pairs",
             )
 
-    def score_all(self, answered: Sequence[JudgedAnswer]) -> list[float]:
+    def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
         """Return the scores in order; an empty answer scores 0."""
-        indexes = [index for index, one in enumerate(answered) if one.answer.strip()]
-        scores = [0.0] * len(answered)
+        indexes = [index for index, one in enumerate(answers) if one.answer.strip()]
+        scores = [0.0] * len(answers)
         if indexes:
-            features = matrix([answered[index].answer for index in indexes], self.calibration.kept)
+            features = feature_matrix(
+                [answers[index].answer for index in indexes], self.calibration.kept
+            )
             logits = features @ self._weights + self.calibration.intercept
             for index, logit in zip(indexes, logits, strict=True):
                 scores[index] = _sigmoid(self.calibration.slope * logit + self.calibration.offset)
@@ -184,26 +197,31 @@ class VoiceJudge:
 def voice_calibration(
     tables: Tables,
     author: str,
-    own: WriterTexts,
-    others: Sequence[WriterTexts],
+    author_texts: WriterTexts,
+    other_texts: Sequence[WriterTexts],
     *,
-    base: str,
-    into: str = VOICE_TABLE,
+    base_revision: str,
+    table: str = VOICE_TABLE,
 ) -> VoiceCalibration:
     """Return the author's voice score, and train it against other texts if none is stored.
 
     Args:
-        base: the revision of the base model whose answers are among the others; empty if the others
+        base_revision: the revision of the base model whose answers are among the others; empty if the others
             are only people.
-        into: the table that stores the score, one per kind of others.
+        table: the table that stores the score, one per kind of others.
 
     Raises:
         JudgeMissing: as `calibrate_voice`.
     """
-    people = len(others) - bool(base)
-    inputs = digest(VOICE_VERSION, base, doublings(len(own.pieces())), doublings(people + 1))
-    task = JudgeTask(inputs, lambda: asdict(calibrate_voice(own, others)))
-    calibration = once(tables, into, author=author, tasks={"voice": task})["voice"]
+    people_count = len(other_texts) - bool(base_revision)
+    inputs = digest(
+        VOICE_VERSION,
+        base_revision,
+        doubling_bucket(len(author_texts.pieces())),
+        doubling_bucket(people_count + 1),
+    )
+    task = JudgeTask(inputs, lambda: asdict(calibrate_voice(author_texts, other_texts)))
+    calibration = load_or_compute(tables, table, author=author, tasks={"voice": task})["voice"]
     return VoiceCalibration(
         **(
             calibration
@@ -212,45 +230,51 @@ def voice_calibration(
     )
 
 
-def voice_judge(material: JudgeMaterial, needs: JudgeNeeds) -> VoiceJudge:
+def voice_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> VoiceJudge:
     """Return the author's voice judge, trained against other people and the base model.
 
     Raises:
         JudgeMissing: as `calibrate_voice`.
     """
-    others = _people(material)
+    other_texts = _other_writers(material)
     if material.base_answers:
         answers = tuple((str(n), text) for n, text in enumerate(material.base_answers))
-        others.append(WriterTexts(BASE_MODEL, answers))
-    base = material.base if material.base_answers else ""
-    own = _own(material)
-    return VoiceJudge(voice_calibration(needs.tables, material.author, own, others, base=base))
+        other_texts.append(WriterTexts(BASE_MODEL, answers))
+    base_revision = material.base_revision if material.base_answers else ""
+    own = _author_texts(material)
+    return VoiceJudge(
+        voice_calibration(
+            dependencies.tables, material.author, own, other_texts, base_revision=base_revision
+        )
+    )
 
 
-def voice_of_people(material: JudgeMaterial, needs: JudgeNeeds) -> VoiceJudge | None:
+def people_only_voice_judge(
+    material: JudgeMaterial, dependencies: JudgeDependencies
+) -> VoiceJudge | None:
     """Return the author's voice judge, trained against people only; None without enough text."""
-    people = _people(material)
+    people = _other_writers(material)
     try:
         calibration = voice_calibration(
-            needs.tables,
+            dependencies.tables,
             material.author,
-            _own(material),
+            _author_texts(material),
             people,
-            base="",
-            into=PEOPLE_VOICE_TABLE,
+            base_revision="",
+            table=PEOPLE_VOICE_TABLE,
         )
-    except JudgeMissing:
+    except JudgeUnavailableError:
         return None  # this is a second opinion; the first one reports the error
     return VoiceJudge(calibration)
 
 
-def _own(material: JudgeMaterial) -> WriterTexts:
+def _author_texts(material: JudgeMaterial) -> WriterTexts:
     pairs = material.pairs
     return WriterTexts(material.author, tuple((pair.document_id, pair.answer) for pair in pairs))
 
 
-def _people(material: JudgeMaterial) -> list[WriterTexts]:
-    return [WriterTexts(one.name, one.passages) for one in material.others.training]
+def _other_writers(material: JudgeMaterial) -> list[WriterTexts]:
+    return [WriterTexts(one.name, one.passages) for one in material.other_texts.training]
 
 
 def _sigmoid(logit: float) -> float:

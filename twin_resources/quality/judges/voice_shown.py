@@ -41,7 +41,7 @@ class Trait:
 
 
 @dataclass(frozen=True)
-class ShownHabit:
+class VoiceHabit:
     """A group of traits.
 
     Attributes:
@@ -58,27 +58,27 @@ class ShownHabit:
     tuned_apart: float
 
     @property
-    def tuned_is_nearer(self) -> bool:
+    def is_tuned_nearer(self) -> bool:
         return self.tuned_apart < self.base_apart
 
 
 @dataclass(frozen=True)
-class VoiceShown:
+class VoiceFigures:
     """All habits."""
 
-    habits: tuple[ShownHabit, ...]
+    habits: tuple[VoiceHabit, ...]
 
     @property
     def verdict(self) -> str:
         """One line that names the habits in which the tuned model is nearer than the base model."""
-        nearer = [habit.name for habit in self.habits if habit.tuned_is_nearer]
+        nearer = [habit.name for habit in self.habits if habit.is_tuned_nearer]
         return (
             f"nearer to the author than the base model in {len(nearer)} of {len(self.habits)} "
             f"habits{': ' if nearer else ''}{', '.join(nearer)}"
         )
 
 
-def write_voice_shown(path: Path, shown: VoiceShown, *, author: str, checkpoint: str) -> None:
+def write_voice_figures(path: Path, figures: VoiceFigures, *, author: str, checkpoint: str) -> None:
     """Write the record.
 
     Args:
@@ -86,11 +86,11 @@ def write_voice_shown(path: Path, shown: VoiceShown, *, author: str, checkpoint:
         author: the author's slug.
         checkpoint: the checkpoint's hash.
     """
-    document = {"schema": SCHEMA, "author": author, "checkpoint": checkpoint} | asdict(shown)
+    document = {"schema": SCHEMA, "author": author, "checkpoint": checkpoint} | asdict(figures)
     replace_file(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
-def read_voice_shown(path: Path) -> VoiceShown | None:
+def read_voice_figures(path: Path) -> VoiceFigures | None:
     """Read a record, or return None if the file does not exist.
 
     Raises:
@@ -99,8 +99,8 @@ def read_voice_shown(path: Path) -> VoiceShown | None:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["schema"] == SCHEMA:
-            fields = {name: document[name] for name in VoiceShown.__dataclass_fields__}
-            return TypeAdapter(VoiceShown).validate_python(fields)
+            fields = {name: document[name] for name in VoiceFigures.__dataclass_fields__}
+            return TypeAdapter(VoiceFigures).validate_python(fields)
         reason = "another schema than this version knows"
     except FileNotFoundError:
         return None
@@ -113,7 +113,9 @@ def read_voice_shown(path: Path) -> VoiceShown | None:
     )
 
 
-def voice_shown_of(checkpoints: Path, author: str, checkpoint: str) -> VoiceShown | None:
+def checkpoint_voice_figures(
+    checkpoints: Path, author: str, checkpoint: str
+) -> VoiceFigures | None:
     """Return the record of one checkpoint, or None if its evaluation has written none.
 
     Args:
@@ -121,12 +123,12 @@ def voice_shown_of(checkpoints: Path, author: str, checkpoint: str) -> VoiceShow
         checkpoint: the checkpoint's hash.
 
     Raises:
-        TwinError: as in `read_voice_shown`.
+        TwinError: as in `read_voice_figures`.
     """
-    return read_voice_shown(checkpoints / author / checkpoint / "evaluation" / FILE)
+    return read_voice_figures(checkpoints / author / checkpoint / "evaluation" / FILE)
 
 
-def newest_voice_shown(checkpoints: Path, author: str) -> Path | None:
+def newest_voice_figures_file(checkpoints: Path, author: str) -> Path | None:
     """Return the newest record of an author's checkpoints, or None if there is none.
 
     Args:
@@ -136,26 +138,28 @@ def newest_voice_shown(checkpoints: Path, author: str) -> Path | None:
     return max(files, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def bars(shown: VoiceShown, *, most: int = 4) -> list[str]:
+def render_bars(figures: VoiceFigures, *, max_traits: int = 4) -> list[str]:
     """Return the record as lines for a terminal; all bars of a habit share one scale.
 
     Args:
-        most: the most traits of a habit; sentence lengths always show all bins.
+        max_traits: the most traits of a habit; sentence lengths always show all bins.
     """
     lines: list[str] = []
-    width = max((len(trait.name) for habit in shown.habits for trait in habit.traits), default=0)
-    for habit in shown.habits:
-        bar_lines = habit.traits if habit.unit == "% of sentences" else habit.traits[:most]
-        largest = max((_largest(trait) for trait in bar_lines), default=0.0)
-        head = "".join(f"{name:<{BAR_CELLS + 7}}" for name in WRITERS).rstrip()
-        lines += [f"{habit.name}, {habit.unit}", f"  {'':<{width}}  {head}"]
-        for trait in bar_lines:
+    width = max((len(trait.name) for habit in figures.habits for trait in habit.traits), default=0)
+    for habit in figures.habits:
+        displayed_traits = (
+            habit.traits if habit.unit == "% of sentences" else habit.traits[:max_traits]
+        )
+        largest = max((_largest(trait) for trait in displayed_traits), default=0.0)
+        header = "".join(f"{name:<{BAR_CELLS + 7}}" for name in WRITERS).rstrip()
+        lines += [f"{habit.name}, {habit.unit}", f"  {'':<{width}}  {header}"]
+        for trait in displayed_traits:
             cells = (
                 f"{_bar(value, largest)} {value:<5.1f} "
                 for value in (trait.author, trait.base, trait.tuned)
             )
             lines.append(f"  {trait.name:<{width}}  {' '.join(cells)}".rstrip())
-    return [*lines, shown.verdict]
+    return [*lines, figures.verdict]
 
 
 def _largest(trait: Trait) -> float:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 Rows = TypeVar("Rows", "pl.DataFrame", "pl.LazyFrame")
 AUTHOR = "author"  # role of the key that belongs to the twin's author
-REJECTED_BELOW = 0.5  # a comparison is 0 or 1
-_COUNTING = ("open", "settled", "beside", "late")
+REJECTION_THRESHOLD = 0.5  # a comparison is 0 or 1
+_COUNTED_STATUSES = ("open", "settled", "beside", "late")
 
 
 def columns() -> Mapping[str, Any]:
@@ -78,7 +78,7 @@ def columns() -> Mapping[str, Any]:
     }
 
 
-def of_readers(interactions: Rows) -> Rows:
+def reader_interactions(interactions: Rows) -> Rows:
     """Remove answers to batches and of the front desk, which are neither judged nor replayed.
 
     The writer of a batch file chooses its questions; older tables have no `batch` column. The
@@ -95,7 +95,7 @@ def of_readers(interactions: Rows) -> Rows:
     return interactions.filter(~pl.col("batch").fill_null(False))
 
 
-def authors_answering(connection: sa.Connection, *, since: datetime) -> list[str]:
+def authors_with_answers(connection: sa.Connection, *, since: datetime) -> list[str]:
     """Return the sorted slugs of authors with an answer that began at `since` or later."""
     table = ledger_tables.traces
     authors = connection.execute(
@@ -107,12 +107,14 @@ def authors_answering(connection: sa.Connection, *, since: datetime) -> list[str
     return [str(author) for author in authors.scalars()]
 
 
-def frame(connection: sa.Connection, author: str, *, since: datetime | None = None) -> pl.DataFrame:
+def build_interactions_frame(
+    connection: sa.Connection, author: str, *, since: datetime | None = None
+) -> pl.DataFrame:
     """Return an author's answers since `since`, or all if None, oldest first; see `columns`."""
     import polars as pl
 
     since_ms = int(since.timestamp() * 1000) if since else 0
-    by_trace = _said(connection, author)
+    by_trace = _scores_by_trace(connection, author)
     table = ledger_tables.traces
     rows: list[dict[str, Any]] = []
     trace_rows = connection.execute(
@@ -120,53 +122,53 @@ def frame(connection: sa.Connection, author: str, *, since: datetime | None = No
         .where(table.c.author == author, table.c.started_ms >= since_ms)
         .order_by(table.c.started_ms, table.c.trace_id)
     ).mappings()
-    nothing = _nothing()
+    empty_scores = _empty_scores()
     for trace in trace_rows:
         row = {name: trace[name] for name in columns() if name in trace}
         row["started_at"] = trace["started_ms"]
         if trace["propensity"] == UNKNOWN_PROPENSITY:
             row["propensity"] = None
         row["chunk_ids"] = trace["chunks"].split(",") if trace["chunks"] else []
-        rows.append(row | by_trace.get(trace["trace_id"], nothing))
+        rows.append(row | by_trace.get(trace["trace_id"], empty_scores))
     schema_with_time = dict(columns()) | {"started_at": pl.Int64}
-    made = pl.DataFrame(rows, schema=schema_with_time)
-    return made.with_columns(pl.from_epoch("started_at", "ms").dt.replace_time_zone("UTC")).cast(
-        {"started_at": pl.Datetime("ms", "UTC")}
-    )
+    interactions = pl.DataFrame(rows, schema=schema_with_time)
+    return interactions.with_columns(
+        pl.from_epoch("started_at", "ms").dt.replace_time_zone("UTC")
+    ).cast({"started_at": pl.Datetime("ms", "UTC")})
 
 
-def _nothing() -> dict[str, Any]:
+def _empty_scores() -> dict[str, Any]:
     lists: dict[str, Any] = {"voters": [], "rejection_voters": []}
     counts = dict.fromkeys(("votes", "judgements", "rejections"), 0)
-    unsaid = dict.fromkeys(("vote", "judged", "edit", "edit_role", "edit_reader"))
-    return lists | counts | unsaid
+    missing_values = dict.fromkeys(("vote", "judged", "edit", "edit_role", "edit_reader"))
+    return lists | counts | missing_values
 
 
-def _said(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:
+def _scores_by_trace(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:
     """Return trace id → the columns that hold scores of readers and judges."""
     table = ledger_tables.scores
     rows = connection.execute(
         sa.select(table)
-        .where(table.c.author == author, table.c.status.in_((*_COUNTING, "kept")))
+        .where(table.c.author == author, table.c.status.in_((*_COUNTED_STATUSES, "kept")))
         .order_by(table.c.given_ms, table.c.id)
     ).mappings()
     by_trace: dict[str, dict[str, Any]] = {}
     for score in rows:
-        row = by_trace.setdefault(score["trace_id"], _nothing())
+        row = by_trace.setdefault(score["trace_id"], _empty_scores())
         if score["kind"] == "edit":
             if score["role"] == AUTHOR or row["edit_role"] != AUTHOR:
                 row["edit"], row["edit_role"] = score["text"], score["role"]
                 row["edit_reader"] = score["reader"]
             continue
         if score["kind"] == "compare":
-            if score["value"] < REJECTED_BELOW:
+            if score["value"] < REJECTION_THRESHOLD:
                 row["rejections"] += 1
                 row["rejection_voters"] = [*row["rejection_voters"], score["reader"]]
             continue
-        judged = score["stream"].startswith(JUDGE)
-        if not judged and score["stream"] != VOTE:
+        is_judgement = score["stream"].startswith(JUDGE)
+        if not is_judgement and score["stream"] != VOTE:
             continue  # another stream does not measure whether an answer is good
-        mean, count = ("judged", "judgements") if judged else ("vote", "votes")
+        mean, count = ("judged", "judgements") if is_judgement else ("vote", "votes")
         row[mean] = ((row[mean] or 0.0) * row[count] + score["value"]) / (row[count] + 1)
         row[count] += 1
         if count == "votes":

@@ -22,17 +22,17 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from twin_resources.authors import counted_scores
+from twin_resources.authors import read_counted_scores
 from twin_resources.authors.score_settings import NO_SCORES, CountedScores
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.quality.ledger import ledger_tables, reading
 from twin_resources.quality.ledger.paged_feed import FeedState, TickBudget
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
-from twin_resources.quality.ledger.settling import Closing, settle
+from twin_resources.quality.ledger.settling import DayClosing, settle
 from twin_resources.quality.ledger.storing import SCORES, LedgerWriter
 from twin_resources.settings import Settings
-from twin_resources.storage.state.lease import Lease, LeaseBusy
+from twin_resources.storage.state.lease import Lease, LeaseBusyError
 from twin_resources.storage.state.state import State
 
 if TYPE_CHECKING:
@@ -40,12 +40,14 @@ if TYPE_CHECKING:
 
 LEASE = "ledger"
 CLOCK_TOLERANCE_S = 120.0
-JUMP_MS = 6 * 3_600_000  # after such a gap, the machine was off or its clock is wrong
-# In `of_home`, a day is settled this long after its end. By then, the hourly reading of the last
+MAX_CLOCK_JUMP_MS = 6 * 3_600_000  # after such a gap, the machine was off or its clock is wrong
+# In `for_home`, a day is settled this long after its end. By then, the hourly reading of the last
 # days has found each score that was given before midnight and became visible late.
 DAY_QUIET_S = 7_200.0
-CLOCK_HELD_S = 600.0  # before a clock that has jumped ahead is trusted
-_COUNTED = "scores that count"  # row in the table of feeds: hash of the `[scores]` last applied
+CLOCK_TRUST_S = 600.0  # before a clock that has jumped ahead is trusted
+_SCORE_SETTINGS_FEED = (
+    "scores that count"  # row in the table of feeds: hash of the `[scores]` last applied
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class LedgerRules:
     requests_per_minute: int = 20
     lag_s: float = 60.0
     overlap_s: float = 30.0
-    closing: Closing = "daily"
+    closing: DayClosing = "daily"
     quiet_s: float = 60.0
     clock_held_s: float = 0.0
     reconcile_s: float = 3600.0
@@ -84,7 +86,7 @@ class LedgerRules:
 
 
 # A store on the same machine makes rows visible at once and does not limit requests.
-EMBEDDED = LedgerRules(requests_per_minute=600, lag_s=2.0)
+EMBEDDED_RULES = LedgerRules(requests_per_minute=600, lag_s=2.0)
 
 
 class Ledger:
@@ -103,16 +105,16 @@ class Ledger:
     def __init__(
         self,
         state: State,
-        client: reading.Pages,
+        client: reading.PageClient,
         rules: LedgerRules | None = None,
         *,
-        counted: Callable[[], Mapping[str, CountedScores]] = dict,
+        load_counted_scores: Callable[[], Mapping[str, CountedScores]] = dict,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.state = state
         self.client = client
         self.rules = rules or LedgerRules()
-        self._counted = counted
+        self._load_counted_scores = load_counted_scores
         self._clock = clock
         ledger_tables.open_tables(state)
 
@@ -120,19 +122,19 @@ class Ledger:
     def from_settings(cls, settings: Settings) -> Ledger:
         """Open a home's ledger with the trace store that its settings name."""
         state = State.open(settings.state_address)
-        return cls.of_home(settings, state, LangfuseClient.from_settings(settings))
+        return cls.for_home(settings, state, LangfuseClient.from_settings(settings))
 
     @classmethod
-    def of_home(cls, settings: Settings, state: State, client: reading.Pages) -> Ledger:
+    def for_home(cls, settings: Settings, state: State, client: reading.PageClient) -> Ledger:
         """Open a home's ledger with a state store and a trace store that are already open."""
         rules = replace(
-            LedgerRules() if settings.has_real_langfuse else EMBEDDED,
+            LedgerRules() if settings.has_real_langfuse else EMBEDDED_RULES,
             closing=settings.reader_days,
             environments=settings.score_environments,
             quiet_s=DAY_QUIET_S,
-            clock_held_s=CLOCK_HELD_S,
+            clock_held_s=CLOCK_TRUST_S,
         )
-        return cls(state, client, rules, counted=lambda: counted_scores(settings))
+        return cls(state, client, rules, counted=lambda: read_counted_scores(settings))
 
     def sync(self, now: datetime) -> SyncReport:
         """Read new rows and settle all scores that can be settled; safe to call at any time.
@@ -150,82 +152,89 @@ class Ledger:
                 written after that.
         """
         began = self._clock()
-        tally = SyncReport()
+        report = SyncReport()
         now_ms = int(now.timestamp() * 1000)
         try:
             with self.state.lease(LEASE, ttl_s=60, wait_s=0) as lease:
-                believed_ms = reading.believed_now(
-                    self.state, now_ms, jump_ms=JUMP_MS, held_ms=int(self.rules.clock_held_s * 1000)
+                believed_ms = reading.trusted_now_ms(
+                    self.state,
+                    now_ms,
+                    jump_ms=MAX_CLOCK_JUMP_MS,
+                    trust_after_ms=int(self.rules.clock_held_s * 1000),
                 )
                 if believed_ms < now_ms:
                     ahead_h = (now_ms - believed_ms) / 3_600_000
-                    tally.problem = (
+                    report.problem = (
                         f"the clock went on by {ahead_h:,.0f} hours since the last look: waits "
                         f"until it has stayed there for {self.rules.clock_held_s / 60:.0f} minutes"
                     )
                 else:
-                    self._sync(lease, tally, now_ms, began)
-        except LeaseBusy as error:
-            tally.problem = f"another process reads the ledger: {error.found}"
-        tally.seconds = self._clock() - began
-        return tally
+                    self._sync(lease, report, now_ms, began)
+        except LeaseBusyError as error:
+            report.problem = f"another process reads the ledger: {error.found}"
+        report.seconds = self._clock() - began
+        return report
 
-    def _sync(self, lease: Lease, tally: SyncReport, now_ms: int, began: float) -> None:
+    def _sync(self, lease: Lease, report: SyncReport, now_ms: int, began: float) -> None:
         rules = self.rules
-        minute = reading.MinuteOfRequests(self.state, rules.requests_per_minute)
-        allowed = min(rules.requests, minute.left(now_ms))
-        if not allowed:
-            tally.problem = f"the minute's {rules.requests_per_minute} requests are used up"
-        budget = TickBudget(allowed, began + rules.seconds, clock=self._clock)
-        tally.goal_ms = now_ms - int(rules.lag_s * 1000)
-        tally.rewound_s = reading.rewind(
+        request_rate = reading.RequestRateLimit(self.state, rules.requests_per_minute)
+        allowed_requests = min(rules.requests, request_rate.remaining(now_ms))
+        if not allowed_requests:
+            report.problem = f"the minute's {rules.requests_per_minute} requests are used up"
+        budget = TickBudget(allowed_requests, began + rules.seconds, clock=self._clock)
+        report.goal_ms = now_ms - int(rules.lag_s * 1000)
+        report.rewound_s = reading.rewind_feeds(
             self.state,
-            tally.goal_ms + int(CLOCK_TOLERANCE_S * 1000),
-            again_from_ms=tally.goal_ms - rules.reconcile_days * DAY_MS,
+            report.goal_ms + int(CLOCK_TOLERANCE_S * 1000),
+            reread_from_ms=report.goal_ms - rules.reconcile_days * DAY_MS,
         )
-        counted = self._counted()
+        counted_scores_by_author = self._load_counted_scores()
         store = LedgerWriter(
             self.state,
             lease,
-            tally,
+            report,
             rules.closing,
             closed_ms=self._closed_ms(now_ms),
-            counts=lambda author: counted.get(author, NO_SCORES),
+            read_counted_scores=lambda author: counted_scores_by_author.get(author, NO_SCORES),
         )
-        self._count_again(store, counted)
+        self._recount_if_settings_changed(store, counted_scores_by_author)
         try:
-            self._read(store, budget, tally)
+            self._read(store, budget, report)
         except TraceStoreError as error:
             what = "unreachable" if error.status is None else "unusable"
-            tally.problem = f"trace store {what}: {error.found}"
+            report.problem = f"trace store {what}: {error.found}"
         except (KeyError, ValueError, TypeError) as error:
             message = f"{type(error).__name__}: {error}"
-            tally.problem = f"trace store answers what it should not ({message})"
+            report.problem = f"trace store answers what it should not ({message})"
         finally:
-            tally.requests = budget.spent
-            minute.add(budget.spent, now_ms)
-        tally.frontier_ms = self._frontier_ms()
-        with store.writing() as connection:
+            report.requests = budget.spent
+            request_rate.add(budget.spent, now_ms)
+        report.frontier_ms = self._frontier_ms()
+        with store.transaction() as connection:
             settle(
                 connection,
-                tally,
+                report,
                 frontier_ms=self._closed_ms(now_ms),
-                closing=rules.closing,
+                day_closing=rules.closing,
                 now_ms=now_ms,
             )
             store.remove_old(connection, before_ms=now_ms - rules.retention_days * DAY_MS)
 
-    def _count_again(self, store: LedgerWriter, counted: Mapping[str, CountedScores]) -> None:
+    def _recount_if_settings_changed(
+        self, store: LedgerWriter, counted_scores_by_author: Mapping[str, CountedScores]
+    ) -> None:
         """Process other scores again, once after a change of which scores count."""
-        tables = {author: one.as_table() for author, one in sorted(counted.items())}
-        mark = hashlib.sha256(json.dumps(tables).encode()).hexdigest()
-        with self.state.reading() as connection:
-            known = reading.feed_state(connection, _COUNTED)
-        if (known.cursor if known else "") == mark:
+        tables = {
+            author: one.as_table() for author, one in sorted(counted_scores_by_author.items())
+        }
+        settings_hash = hashlib.sha256(json.dumps(tables).encode()).hexdigest()
+        with self.state.read_transaction() as connection:
+            stored_state = reading.feed_state(connection, _SCORE_SETTINGS_FEED)
+        if (stored_state.cursor if stored_state else "") == settings_hash:
             return
-        store.count_again(counted)
-        with store.writing() as connection:
-            row = {"name": _COUNTED} | asdict(FeedState(0, cursor=mark))
+        store.recount(counted_scores_by_author)
+        with store.transaction() as connection:
+            row = {"name": _SCORE_SETTINGS_FEED} | asdict(FeedState(0, cursor=settings_hash))
             ledger_tables.upsert(connection, ledger_tables.feeds, [row])
 
     def _closed_ms(self, now_ms: int) -> int:
@@ -233,25 +242,25 @@ class Ledger:
         return min(self._frontier_ms(), now_ms - int(self.rules.quiet_s * 1000))
 
     def _frontier_ms(self) -> int:
-        with self.state.reading() as connection:
+        with self.state.read_transaction() as connection:
             state = reading.feed_state(connection, SCORES)
         return state.frontier_ms if state else 0
 
-    def _read(self, store: LedgerWriter, budget: TickBudget, tally: SyncReport) -> None:
-        rules, goal_ms = self.rules, tally.goal_ms
+    def _read(self, store: LedgerWriter, budget: TickBudget, report: SyncReport) -> None:
+        rules, goal_ms = self.rules, report.goal_ms
         traces = reading.trace_pages(self.client)
         scores = reading.score_pages(self.client, rules.environments)
         start = FeedState(max(goal_ms - rules.retention_days * DAY_MS, 0))
         overlap_ms = int(rules.overlap_s * 1000)
         # Traces are read first, so that scores find theirs; half the budget remains for scores.
         for pages, share in ((traces, 2), (scores, 1)):
-            with budget.part(share) as part:
-                reading.read_on(
+            with budget.allocate(share) as part:
+                reading.continue_feed(
                     pages, store, part, start=start, goal_ms=goal_ms, overlap_ms=overlap_ms
                 )
         reading.look_up_traces(traces, store, budget, since_ms=start.frontier_ms)
         for pages in (scores, traces):
-            tally.reconciling |= reading.reconcile(
+            report.reconciling |= reading.reconcile(
                 pages,
                 store,
                 budget,
@@ -259,7 +268,7 @@ class Ledger:
                 every_ms=int(rules.reconcile_s * 1000),
                 length_ms=rules.reconcile_days * DAY_MS,
             )
-        if not tally.reconciling:
+        if not report.reconciling:
             # Once a day, use the remaining budget to find scores that appeared over a week late.
             reading.reconcile(
                 scores,
@@ -268,12 +277,12 @@ class Ledger:
                 goal_ms=goal_ms - rules.reconcile_days * DAY_MS,
                 every_ms=DAY_MS,
                 length_ms=(rules.retention_days - rules.reconcile_days) * DAY_MS,
-                name=reading.OLD,
+                name=reading.OLD_DAYS_PASS,
             )
 
     def interactions(self, author: str, *, since: datetime | None = None) -> pl.DataFrame:
         """Return traces with the scores of readers and judges; see `interactions_frame.frame`."""
-        from twin_resources.quality.ledger.interactions_frame import frame
+        from twin_resources.quality.ledger.interactions_frame import build_interactions_frame
 
-        with self.state.reading() as connection:
-            return frame(connection, author, since=since)
+        with self.state.read_transaction() as connection:
+            return build_interactions_frame(connection, author, since=since)

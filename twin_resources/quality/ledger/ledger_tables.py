@@ -140,17 +140,17 @@ def open_tables(state: State) -> None:
         number_stored = connection.execute(
             sa.select(number).where(schema_number.c.store == "ledger")
         )
-        known = number_stored.scalar()
-        if known is None:
+        stored_number = number_stored.scalar()
+        if stored_number is None:
             row = {"store": "ledger", "number": SCHEMA_NUMBER}
             connection.execute(sa.insert(schema_number).values(**row))
-        elif known > SCHEMA_NUMBER:
+        elif stored_number > SCHEMA_NUMBER:
             raise StateError(
                 "open the ledger",
-                found=f"schema number {known}; this code knows up to {SCHEMA_NUMBER}",
+                found=f"schema number {stored_number}; this code knows up to {SCHEMA_NUMBER}",
                 next_step="run the newer llm-twin that wrote it",
             )
-        elif known < SCHEMA_NUMBER:
+        elif stored_number < SCHEMA_NUMBER:
             _upgrade(connection)
         metadata.create_all(connection)
 
@@ -163,8 +163,10 @@ def _upgrade(connection: sa.Connection) -> None:
     streams by the scores' names, and would settle every vote as a thumb.
     """
     add_missing_columns(connection, (traces.c.server, traces.c.batch, scores.c.stream))
-    unnamed = sa.update(scores).where(scores.c.kind.in_(("vote", "judge")), scores.c.stream == "")
-    connection.execute(unnamed.values(stream=scores.c.name))
+    without_stream = sa.update(scores).where(
+        scores.c.kind.in_(("vote", "judge")), scores.c.stream == ""
+    )
+    connection.execute(without_stream.values(stream=scores.c.name))
     row = sa.update(schema_number).where(schema_number.c.store == "ledger")
     connection.execute(row.values(number=SCHEMA_NUMBER))
 
@@ -182,7 +184,7 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, 
     )
 
 
-def pieces(values: Sequence[str], length: int) -> Iterator[Sequence[str]]:
+def batches(values: Sequence[str], length: int) -> Iterator[Sequence[str]]:
     """Split values into pieces of at most `length`, as a statement's parameters are limited."""
     for start in range(0, len(values), length):
         yield values[start : start + length]

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from twin_resources.observability.langfuse.client import TraceStoreError
-from twin_resources.observability.trace_store.json_values import instant
+from twin_resources.observability.trace_store.json_values import format_timestamp
 
 WINDOW_PAGES = 10
 OVERLAP_PAGES = 3  # for the first window of a tick, which reaches back
@@ -57,11 +57,11 @@ class TickBudget:
     clock: Callable[[], float] = time.monotonic
     spent: int = 0
 
-    def left(self, most: int | None = None) -> int:
-        """Return the number of calls that may still be made, at most `most`."""
+    def remaining(self, limit: int | None = None) -> int:
+        """Return the number of calls that may still be made, at most `limit`."""
         if self.clock() >= self.ends_at:
             return 0
-        return self.requests if most is None else min(self.requests, most)
+        return self.requests if limit is None else min(self.requests, limit)
 
     def spend(self) -> None:
         """Count one call that is about to be made."""
@@ -69,14 +69,14 @@ class TickBudget:
         self.spent += 1
 
     @contextmanager
-    def part(self, share: int) -> Generator[TickBudget]:
+    def allocate(self, share: int) -> Generator[TickBudget]:
         """Open a budget of 1/`share` of the calls left, rounded up; its calls also count here."""
-        given = TickBudget(-(-self.requests // share), self.ends_at, self.clock)
+        allocation = TickBudget(-(-self.requests // share), self.ends_at, self.clock)
         try:
-            yield given
+            yield allocation
         finally:
-            self.requests -= given.spent
-            self.spent += given.spent
+            self.requests -= allocation.spent
+            self.spent += allocation.spent
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ class FeedState:
 
 @dataclass(frozen=True)
 class FeedWindow:
-    """Rows to commit, oldest first: all rows in `[since, until)` if `whole`, otherwise some."""
+    """Rows to commit, oldest first: all rows in `[since, until)` if `is_complete`, otherwise some."""
 
     since_ms: int
     until_ms: int
     rows: Sequence[Row]
-    whole: bool
+    is_complete: bool
 
 
 @dataclass
@@ -136,41 +136,45 @@ class PagedFeed:
         Raises:
             TraceStoreError: a page could not be read; earlier commits stay.
         """
-        reach_back = overlap_ms if goal_ms - state.frontier_ms <= CAUGHT_UP_MS else 0
-        while budget.left() and (state.cursor or state.frontier_ms < goal_ms):
+        effective_overlap_ms = overlap_ms if goal_ms - state.frontier_ms <= CAUGHT_UP_MS else 0
+        while budget.remaining() and (state.cursor or state.frontier_ms < goal_ms):
             if state.cursor:
-                state = self._read_on(state, budget)
+                state = self._continue_window(state, budget)
                 continue
             # at least one page: a window with no page read would look empty
-            most = max(budget.left(OVERLAP_PAGES if reach_back else self.window_pages), 1)
-            until_ms = min(goal_ms, state.frontier_ms + self._span_ms(state, most))
-            since_ms = max(state.frontier_ms - reach_back, 0)
+            max_pages = max(
+                budget.remaining(OVERLAP_PAGES if effective_overlap_ms else self.window_pages), 1
+            )
+            until_ms = min(goal_ms, state.frontier_ms + self._span_ms(state, max_pages))
+            since_ms = max(state.frontier_ms - effective_overlap_ms, 0)
             try:
-                rows, cursor = self._read(since_ms, until_ms, budget, most=most)
+                rows, cursor = self._read(since_ms, until_ms, budget, max_pages=max_pages)
             except TraceStoreError as error:
-                if not error.is_of_the_store:
+                if not error.is_server_error:
                     raise
-                state = self._without(state, until_ms, error, budget)
-                reach_back = 0
+                state = self._shrink_or_skip(state, until_ms, error, budget)
+                effective_overlap_ms = 0
                 continue
             if not cursor:
-                after = replace(
-                    state, frontier_ms=until_ms, span_ms=self._longer(state, until_ms, len(rows))
+                next_state = replace(
+                    state,
+                    frontier_ms=until_ms,
+                    span_ms=self._grown_span_ms(state, until_ms, len(rows)),
                 )
-                state = self._commit(since_ms, until_ms, rows, after, whole=True)
-            elif reach_back:
+                state = self._commit(since_ms, until_ms, rows, next_state, is_complete=True)
+            elif effective_overlap_ms:
                 pass  # retry without overlap: dense rows already read must not block new ones
             elif until_ms - since_ms <= 1:
-                after = replace(state, until_ms=until_ms, cursor=cursor)
-                state = self._commit(since_ms, until_ms, rows, after, whole=False)
+                next_state = replace(state, until_ms=until_ms, cursor=cursor)
+                state = self._commit(since_ms, until_ms, rows, next_state, is_complete=False)
             else:
-                span_ms = self._shorter(since_ms, until_ms, rows)
-                after = replace(state, span_ms=span_ms)
-                state = self._commit(since_ms, since_ms, [], after, whole=False)
-            reach_back = 0
+                span_ms = self._shrunk_span_ms(since_ms, until_ms, rows)
+                next_state = replace(state, span_ms=span_ms)
+                state = self._commit(since_ms, since_ms, [], next_state, is_complete=False)
+            effective_overlap_ms = 0
         return state
 
-    def _without(
+    def _shrink_or_skip(
         self, state: FeedState, until_ms: int, error: TraceStoreError, budget: TickBudget
     ) -> FeedState:
         """Shorten the next window after the store failed for one, or skip a single millisecond.
@@ -180,48 +184,54 @@ class PagedFeed:
         """
         frontier_ms = state.frontier_ms
         if until_ms - frontier_ms > 1:
-            after = replace(state, span_ms=(until_ms - frontier_ms) // 2)
+            next_state = replace(state, span_ms=(until_ms - frontier_ms) // 2)
         else:
-            if not budget.left():
+            if not budget.remaining():
                 raise error
-            self._one_page(until_ms, until_ms + 1, "", budget)
-            self.skipped.append(f"{instant(frontier_ms)}: {error.found}")
-            after = replace(state, frontier_ms=until_ms)
-        state = self._commit(frontier_ms, frontier_ms, [], after, whole=False)
-        if not budget.left():
+            self._read_page(until_ms, until_ms + 1, "", budget)
+            self.skipped.append(f"{format_timestamp(frontier_ms)}: {error.found}")
+            next_state = replace(state, frontier_ms=until_ms)
+        state = self._commit(frontier_ms, frontier_ms, [], next_state, is_complete=False)
+        if not budget.remaining():
             raise error
         return state
 
     def _commit(
-        self, since_ms: int, until_ms: int, rows: Sequence[Row], after: FeedState, *, whole: bool
+        self,
+        since_ms: int,
+        until_ms: int,
+        rows: Sequence[Row],
+        next_state: FeedState,
+        *,
+        is_complete: bool,
     ) -> FeedState:
         ordered = sorted(rows, key=lambda row: (self.time_of(row), str(row.get("id", ""))))
-        self.commit(FeedWindow(since_ms, until_ms, ordered, whole), after)
-        return after
+        self.commit(FeedWindow(since_ms, until_ms, ordered, is_complete), next_state)
+        return next_state
 
     def _read(
-        self, since_ms: int, until_ms: int, budget: TickBudget, *, most: int
+        self, since_ms: int, until_ms: int, budget: TickBudget, *, max_pages: int
     ) -> tuple[list[Row], str]:
         """Return a window's rows and a cursor, which is empty unless the window has more rows."""
         rows: list[Row] = []
         cursor = ""
-        for page in range(1, most + 1):
+        for page in range(1, max_pages + 1):
             before = self.time_of(rows[-1]) if rows else until_ms
-            more, cursor = self._one_page(since_ms, until_ms, cursor, budget)
+            more, cursor = self._read_page(since_ms, until_ms, cursor, budget)
             rows += more
-            if not cursor or not budget.left():
+            if not cursor or not budget.remaining():
                 break
             oldest = self.time_of(rows[-1])
             pages_needed = page * (until_ms - since_ms) / max(until_ms - oldest, 1)
-            if pages_needed > 1.5 * most or oldest == before:
+            if pages_needed > 1.5 * max_pages or oldest == before:
                 break  # far too dense, or a whole page in one millisecond: stop reading
         return rows, cursor
 
-    def _span_ms(self, state: FeedState, most: int) -> int:
+    def _span_ms(self, state: FeedState, max_pages: int) -> int:
         """Return the length of the next window, shorter if fewer pages are left for it."""
-        return max(1, state.span_ms * most // self.window_pages)
+        return max(1, state.span_ms * max_pages // self.window_pages)
 
-    def _longer(self, state: FeedState, until_ms: int, rows: int) -> int:
+    def _grown_span_ms(self, state: FeedState, until_ms: int, rows: int) -> int:
         """Return the length after a window that fitted: double, or less if it was rather full."""
         length = until_ms - state.frontier_ms
         full = rows / (self.page_rows * self.window_pages)
@@ -229,7 +239,7 @@ class PagedFeed:
         keep = state.span_ms if full < 0.4 else 1  # the goal cut it short: keep the length
         return max(1, min(max(grown, keep), MAX_SPAN_MS))
 
-    def _shorter(self, since_ms: int, until_ms: int, rows: Sequence[Row]) -> int:
+    def _shrunk_span_ms(self, since_ms: int, until_ms: int, rows: Sequence[Row]) -> int:
         """Return the length of the next try: half, or less if the rows seen are denser.
 
         The window ends at the oldest row seen at the latest, and is one millisecond long if that
@@ -242,17 +252,17 @@ class PagedFeed:
         fits = int((until_ms - oldest) * self.window_pages / max(pages, 1.0))
         return max(1, min(length // 2, max(fits, 1), oldest - since_ms))
 
-    def _read_on(self, state: FeedState, budget: TickBudget) -> FeedState:
-        rows, cursor = self._one_page(state.frontier_ms, state.until_ms, state.cursor, budget)
+    def _continue_window(self, state: FeedState, budget: TickBudget) -> FeedState:
+        rows, cursor = self._read_page(state.frontier_ms, state.until_ms, state.cursor, budget)
         if cursor:
-            after = replace(state, cursor=cursor)
+            next_state = replace(state, cursor=cursor)
         else:
-            after = replace(state, frontier_ms=state.until_ms, until_ms=0, cursor="")
-        return self._commit(state.frontier_ms, state.until_ms, rows, after, whole=False)
+            next_state = replace(state, frontier_ms=state.until_ms, until_ms=0, cursor="")
+        return self._commit(state.frontier_ms, state.until_ms, rows, next_state, is_complete=False)
 
-    def _one_page(
+    def _read_page(
         self, since_ms: int, until_ms: int, cursor: str, budget: TickBudget
     ) -> tuple[list[Row], str]:
         budget.spend()
-        rows, following = self.page(since_ms, until_ms, cursor)
-        return rows, following if rows else ""
+        rows, next_cursor = self.page(since_ms, until_ms, cursor)
+        return rows, next_cursor if rows else ""

@@ -16,7 +16,10 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 
 from twin_resources.observability.langfuse.client import TraceStoreError
-from twin_resources.observability.trace_store.json_values import instant, milliseconds_of
+from twin_resources.observability.trace_store.json_values import (
+    format_timestamp,
+    parse_timestamp_ms,
+)
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.paged_feed import (
     FeedState,
@@ -34,14 +37,14 @@ SCORE_PAGE, TRACE_PAGE = 100, 200
 # The gateway's own measurements have another environment (`gateway/hooks/automatic_scores.py`).
 ENVIRONMENT = "default"  # of a score whose writer names none
 _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
-_IDS_A_REQUEST = 100  # a URL of 3.4 KB; servers accept 8 KB
+_IDS_PER_REQUEST = 100  # a URL of 3.4 KB; servers accept 8 KB
 _MAX_LOOK_UPS = 3
 _MINUTE_MS = 60_000
 _CLOCK = "clock"
-OLD = "old"  # the pass over days older than those that are read again each hour
+OLD_DAYS_PASS = "old"  # the pass over days older than those that are read again each hour
 
 
-class Pages(Protocol):
+class PageClient(Protocol):
     """A trace store that returns pages of rows, such as `LangfuseClient`."""
 
     def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[Row], str]: ...
@@ -53,31 +56,34 @@ class ListPages:
 
     Attributes:
         kind: `scores` or `traces`.
-        moment: the name of the field that holds a row's time.
-        since, until: the names of the parameters that bound the window.
-        asked: the parameters of every request.
-        rows: the number of rows in a full page.
+        time_field: the name of the field that holds a row's time.
+        since_parameter, until: the names of the parameters that bound the window.
+        base_parameters: the parameters of every request.
+        page_rows: the number of rows in a full page.
     """
 
-    client: Pages
+    client: PageClient
     kind: str
     path: str
-    moment: str
-    since: str
-    until: str
-    asked: Mapping[str, str]
-    rows: int
+    time_field: str
+    since_parameter: str
+    until_parameter: str
+    base_parameters: Mapping[str, str]
+    page_rows: int
 
     def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]:
-        window = {self.since: instant(since_ms) or "", self.until: instant(until_ms) or ""}
+        window = {
+            self.since_parameter: format_timestamp(since_ms) or "",
+            self.until_parameter: format_timestamp(until_ms) or "",
+        }
         return self.page(window | ({"cursor": cursor} if cursor else {}))
 
     def page(self, parameters: Mapping[str, str]) -> tuple[list[Row], str]:
         """Request one page with these parameters in addition to those of every request."""
-        asked = {**self.asked, **parameters, "limit": str(self.rows)}
+        asked = {**self.base_parameters, **parameters, "limit": str(self.page_rows)}
         return self.client.page(self.path, asked)
 
-    def by_id(self, trace_ids: Sequence[str], since_ms: int) -> list[Row]:
+    def traces_by_id(self, trace_ids: Sequence[str], since_ms: int) -> list[Row]:
         """Return the answers in these traces that began at `since_ms` or later.
 
         Without a start time, Langfuse searches all its data.
@@ -89,20 +95,22 @@ class ListPages:
             "value": list(trace_ids),
         }
         condition = json.dumps([among], separators=(",", ":"))
-        return self.page({self.since: instant(since_ms) or "", "filter": condition})[0]
+        return self.page(
+            {self.since_parameter: format_timestamp(since_ms) or "", "filter": condition}
+        )[0]
 
     def time_of(self, row: Row) -> int:
-        return milliseconds_of(row[self.moment])
+        return parse_timestamp_ms(row[self.time_field])
 
 
-def score_pages(client: Pages, environments: str = ENVIRONMENT) -> ListPages:
+def score_pages(client: PageClient, environments: str = ENVIRONMENT) -> ListPages:
     """Return the pages of scores, selected by arrival."""
     asked = {"fields": "core,details,subject,annotation", "environment": environments}
     bounds = "fromTimestamp", "toTimestamp"
     return ListPages(client, SCORES, SCORES_PATH, "timestamp", *bounds, asked, SCORE_PAGE)
 
 
-def trace_pages(client: Pages) -> ListPages:
+def trace_pages(client: PageClient) -> ListPages:
     """Return the pages of answers (generation spans), selected by start time."""
     asked = {"type": "GENERATION", "fields": _TRACE_FIELDS, "expandMetadata": "twin.chunks"}
     bounds = "fromStartTime", "toStartTime"
@@ -116,7 +124,7 @@ def feed_state(connection: sa.Connection, name: str) -> FeedState | None:
     return FeedState(**{key: row[key] for key in row if key != "name"}) if row else None
 
 
-def read_on(
+def continue_feed(
     pages: ListPages,
     store: LedgerWriter,
     budget: TickBudget,
@@ -133,7 +141,7 @@ def read_on(
     Raises:
         TraceStoreError: a page could not be read.
     """
-    with store.state.reading() as connection:
+    with store.state.read_transaction() as connection:
         state = feed_state(connection, pages.kind) or start
 
     _advance(pages, store, budget, state, goal_ms, name=pages.kind, overlap_ms=overlap_ms)
@@ -148,25 +156,29 @@ def _advance(
     *,
     name: str,
     overlap_ms: int = 0,
-    compares: bool = False,
+    marks_deleted: bool = False,
 ) -> FeedState:
     """Read towards `goal_ms`.
 
     Args:
         name: the feed whose position is updated.
-        compares: whether to mark rows as deleted that the ledger has in a window and the store
+        marks_deleted: whether to mark rows as deleted that the ledger has in a window and the store
             no longer has.
     """
 
-    def commit(window: FeedWindow, after: FeedState) -> None:
-        whole = (window.since_ms, window.until_ms) if compares and window.whole else None
-        store.commit(pages.kind, window.rows, feed=name, after=after, whole=whole)
+    def commit(window: FeedWindow, next_state: FeedState) -> None:
+        window_bounds = (
+            (window.since_ms, window.until_ms) if marks_deleted and window.is_complete else None
+        )
+        store.commit(
+            pages.kind, window.rows, feed=name, next_state=next_state, window_bounds=window_bounds
+        )
 
-    feed = PagedFeed(pages, pages.time_of, commit, page_rows=pages.rows)
+    feed = PagedFeed(pages, pages.time_of, commit, page_rows=pages.page_rows)
     try:
         return feed.advance(state, goal_ms, budget, overlap_ms=overlap_ms)
     finally:
-        store.tally.unread += feed.skipped
+        store.report.unread += feed.skipped
 
 
 def look_up_traces(
@@ -176,10 +188,14 @@ def look_up_traces(
 
     A trace may have waited in an outbox until long after the answer began.
     """
-    of_others = sorted(store.unknown_of_others - store.unknown)  # traces of our own scores go first
-    wanted = [*sorted(store.unknown), *of_others][: _MAX_LOOK_UPS * _IDS_A_REQUEST]
-    for chunk in ledger_tables.pieces(wanted, _IDS_A_REQUEST):
-        if not budget.left():
+    foreign_trace_ids = sorted(
+        store.unknown_foreign_traces - store.unknown_traces
+    )  # traces of our own scores go first
+    trace_ids = [*sorted(store.unknown_traces), *foreign_trace_ids][
+        : _MAX_LOOK_UPS * _IDS_PER_REQUEST
+    ]
+    for chunk in ledger_tables.batches(trace_ids, _IDS_PER_REQUEST):
+        if not budget.remaining():
             return
         _look_up(pages, chunk, store, budget, since_ms)
 
@@ -196,22 +212,22 @@ def _look_up(
     Raises:
         TraceStoreError: the store does not respond, or it refuses the keys.
     """
-    if not budget.left():
+    if not budget.remaining():
         return
     budget.spend()
     try:
-        rows = pages.by_id(trace_ids, since_ms)
+        rows = pages.traces_by_id(trace_ids, since_ms)
     except TraceStoreError as error:
-        if not error.is_of_the_store:
+        if not error.is_server_error:
             raise
         if len(trace_ids) == 1:
-            store.tally.unread.append(f"{trace_ids[0]}: {error.found}")
+            store.report.unread.append(f"{trace_ids[0]}: {error.found}")
             return
         half = len(trace_ids) // 2
         _look_up(pages, trace_ids[:half], store, budget, since_ms)
         _look_up(pages, trace_ids[half:], store, budget, since_ms)
         return
-    with store.writing() as connection:
+    with store.transaction() as connection:
         store.put_traces(connection, rows)
 
 
@@ -237,65 +253,67 @@ def reconcile(
         True if the pass is unfinished.
     """
     name = f"{pages.kind} {name}"
-    with store.state.reading() as connection:
+    with store.state.read_transaction() as connection:
         state = feed_state(connection, name)
     if state is None:  # the first reading has just covered everything
         state = FeedState(goal_ms, began_ms=goal_ms)
-        store.commit(pages.kind, [], feed=name, after=state)
+        store.commit(pages.kind, [], feed=name, next_state=state)
     if state.frontier_ms >= state.began_ms and goal_ms - state.began_ms >= every_ms:
         state = replace(state, frontier_ms=goal_ms - length_ms, began_ms=goal_ms)
     if state.frontier_ms >= state.began_ms:
         return False
-    state = _advance(pages, store, budget, state, state.began_ms, name=name, compares=True)
+    state = _advance(pages, store, budget, state, state.began_ms, name=name, marks_deleted=True)
     return state.frontier_ms < state.began_ms
 
 
-def believed_now(state: State, now_ms: int, *, jump_ms: int, held_ms: int) -> int:
+def trusted_now_ms(state: State, now_ms: int, *, jump_ms: int, trust_after_ms: int) -> int:
     """Return the present time, as far as this machine's clock is trusted.
 
     A clock that advanced by more than `jump_ms` since the last check is trusted once it has stayed
-    ahead for `held_ms`; until then, the time of the last check is returned. A clock that is ahead
+    ahead for `trust_after_ms`; until then, the time of the last check is returned. A clock that is ahead
     for one tick therefore moves no frontier and closes no day.
     """
     with state.transaction() as connection:
-        known = feed_state(connection, _CLOCK) or FeedState(now_ms)
-        seen, since = known.frontier_ms, known.began_ms
-        if held_ms and now_ms - seen > jump_ms:
-            since = since if 0 < since <= now_ms else now_ms
-            if now_ms - since < held_ms:
-                after = FeedState(seen, 0, began_ms=since)
+        clock_state = feed_state(connection, _CLOCK) or FeedState(now_ms)
+        last_seen_ms, jumped_at_ms = clock_state.frontier_ms, clock_state.began_ms
+        if trust_after_ms and now_ms - last_seen_ms > jump_ms:
+            jumped_at_ms = jumped_at_ms if 0 < jumped_at_ms <= now_ms else now_ms
+            if now_ms - jumped_at_ms < trust_after_ms:
+                after = FeedState(last_seen_ms, 0, began_ms=jumped_at_ms)
                 ledger_tables.upsert(connection, ledger_tables.feeds, [_row(_CLOCK, after)])
-                return seen
+                return last_seen_ms
         ledger_tables.upsert(connection, ledger_tables.feeds, [_row(_CLOCK, FeedState(now_ms, 0))])
         return now_ms
 
 
-def rewind(state: State, newest_ms: int, *, again_from_ms: int) -> float:
+def rewind_feeds(state: State, newest_ms: int, *, reread_from_ms: int) -> float:
     """Reset feeds that were read by a clock ahead of `newest_ms`.
 
     Reading continues from the newest stored row up to `newest_ms`; a row that is read twice is
-    stored once. The pass over the last days restarts from `again_from_ms`.
+    stored once. The pass over the last days restarts from `reread_from_ms`.
 
     Returns:
         How far the clock was ahead, in seconds.
     """
     rewound_ms = 0
-    moments = {
+    time_columns = {
         SCORES: ledger_tables.scores.c.timestamp_ms,
         TRACES: ledger_tables.traces.c.started_ms,
     }
-    old = FeedState(again_from_ms, began_ms=again_from_ms)
-    passes = {f"{kind} again": FeedState(again_from_ms, began_ms=newest_ms) for kind in moments}
+    old = FeedState(reread_from_ms, began_ms=reread_from_ms)
+    passes = {
+        f"{kind} again": FeedState(reread_from_ms, began_ms=newest_ms) for kind in time_columns
+    }
     with state.transaction() as connection:
-        for kind, moment in moments.items():
+        for kind, moment in time_columns.items():
             known = feed_state(connection, kind)
             if known is not None and max(known.frontier_ms, known.until_ms) > newest_ms:
                 newest = sa.select(sa.func.max(moment)).where(moment <= newest_ms)
-                seen = int(connection.execute(newest).scalar() or again_from_ms)
+                seen = int(connection.execute(newest).scalar() or reread_from_ms)
                 rewound_ms = max(rewound_ms, known.frontier_ms - newest_ms)
                 after = FeedState(min(seen, known.frontier_ms))
                 ledger_tables.upsert(connection, ledger_tables.feeds, [_row(kind, after)])
-        for name, after in {**passes, f"{SCORES} {OLD}": old}.items():
+        for name, after in {**passes, f"{SCORES} {OLD_DAYS_PASS}": old}.items():
             known = feed_state(connection, name)
             if known is not None and max(known.frontier_ms, known.began_ms) > newest_ms:
                 ledger_tables.upsert(connection, ledger_tables.feeds, [_row(name, after)])
@@ -306,19 +324,21 @@ def _row(name: str, state: FeedState) -> dict[str, Any]:
     return {"name": name, **vars(state)}
 
 
-class MinuteOfRequests:
+class RequestRateLimit:
     """The requests of the last 60 seconds, across syncs and processes."""
 
     _name = "requests"
 
-    def __init__(self, state: State, most: int) -> None:
+    def __init__(self, state: State, max_requests: int) -> None:
         self._state = state
-        self._most = most
+        self._max_requests = max_requests
 
-    def left(self, now_ms: int) -> int:
+    def remaining(self, now_ms: int) -> int:
         """Return the number of requests that may be made now."""
-        with self._state.reading() as connection:
-            return max(self._most - sum(count for _, count in self._recent(connection, now_ms)), 0)
+        with self._state.read_transaction() as connection:
+            return max(
+                self._max_requests - sum(count for _, count in self._recent(connection, now_ms)), 0
+            )
 
     def add(self, count: int, now_ms: int) -> None:
         """Record that `count` requests were made."""
@@ -330,6 +350,6 @@ class MinuteOfRequests:
 
     def _recent(self, connection: sa.Connection, now_ms: int) -> list[tuple[int, int]]:
         state = feed_state(connection, self._name)
-        noted: list[tuple[int, int]] = json.loads(state.cursor) if state else []
+        recorded: list[tuple[int, int]] = json.loads(state.cursor) if state else []
         # A request in the future was recorded before the clock was set back.
-        return [(at, count) for at, count in noted if now_ms - _MINUTE_MS < at <= now_ms]
+        return [(at, count) for at, count in recorded if now_ms - _MINUTE_MS < at <= now_ms]

@@ -20,9 +20,9 @@ class SyncReport:
         requests, seconds: the requests and the time used.
         traces, scores: the number of rows that are new in the ledger.
         changed, deleted, late: the number of such scores; settled values stay unchanged.
-        bad: reason → the number of new scores that never count.
+        invalid_scores: reason → the number of new scores that never count.
         settled: author → the number of new values.
-        held: status → the number of reader-days that were not settled (`capped`: above the reader's
+        unsettled_days: status → the number of reader-days that were not settled (`capped`: above the reader's
             share; `beyond`: above three usual days; `new`: of new readers above a tenth of a day).
         frontier_ms, goal_ms: the time up to which scores were read, and the newest readable time.
         reconciling: whether a pass over the last days is unfinished.
@@ -40,9 +40,9 @@ class SyncReport:
     changed: int = 0
     deleted: int = 0
     late: int = 0
-    bad: Counter[str] = field(default_factory=Counter[str])
+    invalid_scores: Counter[str] = field(default_factory=Counter[str])
     settled: Counter[str] = field(default_factory=Counter[str])
-    held: Counter[str] = field(default_factory=Counter[str])
+    unsettled_days: Counter[str] = field(default_factory=Counter[str])
     frontier_ms: int = 0
     goal_ms: int = 0
     reconciling: bool = False
@@ -55,7 +55,7 @@ class SyncReport:
         return max(self.goal_ms - self.frontier_ms, 0) / 1000
 
     @property
-    def caught_up(self) -> bool:
+    def is_caught_up(self) -> bool:
         """Whether everything readable was read."""
         return not self.problem and self.behind_s == 0
 
@@ -64,7 +64,7 @@ class SyncReport:
         """One-line summary for a tick."""
         parts = [self.problem] if self.problem else []
         parts.append(f"{self.scores:,} new scores, {sum(self.settled.values()):,} settled")
-        parts += [f"{number:,} {what}" for what, number in self._rest() if number]
+        parts += [f"{number:,} {what}" for what, number in self._other_counts() if number]
         if self.unread:
             parts.append(f"{len(self.unread):,} not read ({self.unread[0]})")
         if self.rewound_s:
@@ -74,14 +74,14 @@ class SyncReport:
             parts.append(f"{self.behind_s:,.0f} s behind")
         return "; ".join(parts)
 
-    def _rest(self) -> list[tuple[str, int]]:
-        bad = ", ".join(sorted(self.bad))
+    def _other_counts(self) -> list[tuple[str, int]]:
+        bad = ", ".join(sorted(self.invalid_scores))
         return [
             ("changed", self.changed),
             ("deleted", self.deleted),
             ("late", self.late),
-            (f"that never count ({bad})", sum(self.bad.values())),
-            ("reader-days above their share", self.held["capped"]),
-            ("above three usual days", self.held["beyond"]),
-            ("of new readers above a tenth of a day", self.held["new"]),
+            (f"that never count ({bad})", sum(self.invalid_scores.values())),
+            ("reader-days above their share", self.unsettled_days["capped"]),
+            ("above three usual days", self.unsettled_days["beyond"]),
+            ("of new readers above a tenth of a day", self.unsettled_days["new"]),
         ]

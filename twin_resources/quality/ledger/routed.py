@@ -19,21 +19,23 @@ import sqlalchemy as sa
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.registry.route_names import (
     ANCHOR,
-    CASCADED,
-    DIVERTED,
-    DOWN,
+    CASCADED_PREFIX,
+    DIVERTED_PREFIX,
+    FALLBACK_PREFIX,
     FRONT_DESK,
     PAID,
     QUOTES,
-    ROUTED,
+    ROUTED_PREFIX,
 )
 
-_NOT_OURS = (PAID, QUOTES, FRONT_DESK)  # versions whose answers no model of ours wrote
-_OWN = ("stable", "canary", ANCHOR)
-_LARGER = f"{ROUTED}larger"  # a second model of our own, in traces before 2026-11-25
-_PAID = (ROUTED, CASCADED, DIVERTED + PAID, DOWN + PAID)
-_NOT_HELD = "%margin not held%"
-_TWO_SIDED = 1.96
+_NOT_OWN_VERSIONS = (PAID, QUOTES, FRONT_DESK)  # versions whose answers no model of ours wrote
+_OWN_ROUTES = ("stable", "canary", ANCHOR)
+_LARGER_MODEL_ROUTE = (
+    f"{ROUTED_PREFIX}larger"  # a second model of our own, in traces before 2026-11-25
+)
+_PAID_ROUTES = (ROUTED_PREFIX, CASCADED_PREFIX, DIVERTED_PREFIX + PAID, FALLBACK_PREFIX + PAID)
+_MARGIN_NOT_HELD = "%margin not held%"
+_Z_95 = 1.96
 _MINUTE_MS = 60_000
 
 
@@ -53,7 +55,7 @@ class RoutedAnswers:
         classes: prompt class → its counts.
         own, paid: the totals over all classes.
         paid_usd: the cost of the paid answers in US dollars.
-        minutes_not_held: the number of distinct minutes with an answer for which the remaining
+        minutes_without_margin: the number of distinct minutes with an answer for which the remaining
             money allowed no certified operating point.
         utilisation: the share of the time since the first answer in which our own models answered,
             at most 1; answers that overlap count twice. 0 if they have not answered.
@@ -63,14 +65,14 @@ class RoutedAnswers:
     own: int = 0
     paid: int = 0
     paid_usd: float = 0.0
-    minutes_not_held: int = 0
+    minutes_without_margin: int = 0
     utilisation: float = 0.0
 
 
 def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -> RoutedAnswers:
     """Count an author's answers since a given time, without simulated ones."""
     table = ledger_tables.traces
-    mine = (
+    conditions = (
         table.c.author == author,
         table.c.started_ms >= int(since.timestamp() * 1000),
         table.c.simulated.is_(False),
@@ -82,36 +84,36 @@ def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -
             sa.func.count(),
             sa.func.coalesce(sa.func.sum(table.c.cost_usd), 0.0),
         )
-        .where(*mine)
+        .where(*conditions)
         .group_by(table.c.prompt_class, table.c.route)
     ).all()
     classes: dict[str, ClassCounts] = {}
     usd = 0.0
     for name, route, count, cost in rows:
         before = classes.get(name, ClassCounts())
-        if route in _OWN or route == _LARGER:
+        if route in _OWN_ROUTES or route == _LARGER_MODEL_ROUTE:
             classes[name] = ClassCounts(before.own + count, before.paid)
-        elif route.startswith(_PAID):
+        elif route.startswith(_PAID_ROUTES):
             classes[name] = ClassCounts(before.own, before.paid + count)
             usd += float(cost)
     minutes = connection.execute(
         sa.select(
             sa.func.count(sa.distinct(table.c.started_ms - table.c.started_ms % _MINUTE_MS))
-        ).where(*mine, table.c.degraded.like(_NOT_HELD))
+        ).where(*conditions, table.c.degraded.like(_MARGIN_NOT_HELD))
     ).scalar()
-    first, busy = connection.execute(
+    first, answering_seconds = connection.execute(
         sa.select(
             sa.func.min(table.c.started_ms), sa.func.coalesce(sa.func.sum(table.c.latency_s), 0.0)
-        ).where(*mine, table.c.version.notin_(_NOT_OURS))
+        ).where(*conditions, table.c.version.notin_(_NOT_OWN_VERSIONS))
     ).one()
     elapsed = datetime.now(UTC).timestamp() - (first or 0) / 1000
     return RoutedAnswers(
-        utilisation=min(1.0, float(busy) / max(elapsed, 1.0)) if first else 0.0,
+        utilisation=min(1.0, float(answering_seconds) / max(elapsed, 1.0)) if first else 0.0,
         classes=dict(sorted(classes.items())),
         own=sum(one.own for one in classes.values()),
         paid=sum(one.paid for one in classes.values()),
         paid_usd=usd,
-        minutes_not_held=int(minutes or 0),
+        minutes_without_margin=int(minutes or 0),
     )
 
 
@@ -137,5 +139,5 @@ def saved_usd(own: int, paid_usd: Sequence[float]) -> tuple[float, float, float]
     squares = math.fsum((usd - mean) ** 2 for usd in paid_usd)
     spread = math.sqrt(squares / (len(paid_usd) - 1)) if len(paid_usd) > 1 else mean
     # the error of the mean, and the spread of `own` answers around it
-    half = _TWO_SIDED * spread * math.sqrt(1.0 / len(paid_usd) + 1.0 / own)
-    return own * mean, own * max(0.0, mean - half), own * (mean + half)
+    half_width = _Z_95 * spread * math.sqrt(1.0 / len(paid_usd) + 1.0 / own)
+    return own * mean, own * max(0.0, mean - half_width), own * (mean + half_width)

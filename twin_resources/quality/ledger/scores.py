@@ -20,8 +20,8 @@ from typing import Any, Literal, cast
 
 from twin_resources.authors.score_settings import NO_SCORES, CountedScores
 from twin_resources.observability.langfuse.score_names import COMPARISON, EDIT, VOTE
-from twin_resources.observability.trace_store.json_values import milliseconds_of
-from twin_resources.privacy import replace_personal
+from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
+from twin_resources.privacy import redact_text
 
 JUDGE = "judge:"  # a judge's score is named judge:<name>@<prompt version>; that is its stream
 UNKNOWN_TRACE, NO_TRACE = "unknown_trace", "no_trace"
@@ -29,15 +29,15 @@ UNKNOWN_READER = "api:unknown"  # neither the score nor its trace has a reader
 NOT_MAPPED = "not_mapped"  # not one of the twin's own names, and not in the author's `[scores]`
 OTHER = "other"  # kind of a score with another name, until its author's file maps it
 # An edit is not a number, and one of two compared answers loses however good both are.
-NEVER_BET_ON = ("edit", "compare")
+UNSETTLED_KINDS = ("edit", "compare")
 DAY_MS = 86_400_000
 MAX_TEXT = 20_000
 MAX_CATEGORY = 200
 
-CountsOf = Callable[[str], CountedScores]
+CountedScoresReader = Callable[[str], CountedScores]
 
 
-def no_others(_author: str) -> CountedScores:
+def count_no_other_scores(_author: str) -> CountedScores:
     """Return settings under which only the twin's own names count."""
     return NO_SCORES
 
@@ -52,9 +52,9 @@ def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
         KeyError, ValueError: the id, name or timestamp is missing or invalid.
     """
     identity, name = str(score["id"]), str(score["name"])
-    timestamp_ms = milliseconds_of(score["timestamp"])
-    facts = _facts(score.get("metadata"))
-    subject = _facts(score.get("subject"))
+    timestamp_ms = parse_timestamp_ms(score["timestamp"])
+    metadata = _as_mapping(score.get("metadata"))
+    subject = _as_mapping(score.get("subject"))
     trace_id = subject.get("traceId") or (
         subject.get("id") if subject.get("kind") == "trace" else ""
     )
@@ -74,22 +74,24 @@ def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
         "stream": VOTE if kind == "vote" else name if kind == "judge" else "",
         "value": value,
         "text": text,
-        "reader": str(facts.get("twin.reader") or _annotator(score)),
-        "role": str(facts.get("twin.role") or ""),
-        "allowed_authors": str(facts.get("twin.authors") or "*"),
-        "simulated": str(facts.get("twin.simulated", "")).lower() == "true",
-        "given_ms": _given_ms(facts.get("twin.at"), timestamp_ms),
+        "reader": str(metadata.get("twin.reader") or _annotator(score)),
+        "role": str(metadata.get("twin.role") or ""),
+        "allowed_authors": str(metadata.get("twin.authors") or "*"),
+        "simulated": str(metadata.get("twin.simulated", "")).lower() == "true",
+        "given_ms": _given_ms(metadata.get("twin.at"), timestamp_ms),
         "timestamp_ms": timestamp_ms,
-        "updated_ms": milliseconds_of(score.get("updatedAt") or score["timestamp"]),
+        "updated_ms": parse_timestamp_ms(score.get("updatedAt") or score["timestamp"]),
         "day": timestamp_ms // DAY_MS,
-        "status": "bad" if reason else "kept" if kind in NEVER_BET_ON else "open",
+        "status": "bad" if reason else "kept" if kind in UNSETTLED_KINDS else "open",
         "reason": reason,
         "sequence": None,
     }
 
 
-def with_trace(
-    row: dict[str, Any], trace: Mapping[str, Any] | None, counts: CountsOf = no_others
+def complete_from_trace(
+    row: dict[str, Any],
+    trace: Mapping[str, Any] | None,
+    read_counted_scores: CountedScoresReader = count_no_other_scores,
 ) -> dict[str, Any]:
     """Return the row completed with its trace's fields.
 
@@ -98,7 +100,7 @@ def with_trace(
 
     Args:
         row: a row from `score_row`, or one stored earlier.
-        counts: returns an author's `[scores]`.
+        read_counted_scores: returns an author's `[scores]`.
     """
     if row["reason"] not in ("", UNKNOWN_TRACE) and row["kind"] != OTHER:
         return row
@@ -106,28 +108,32 @@ def with_trace(
         return (
             row if row["reason"] == NO_TRACE else row | {"status": "bad", "reason": UNKNOWN_TRACE}
         )
-    known = {name: trace[name] for name in ("author", "version", "prompt_class")}
-    known["reader"] = row["reader"] or trace["reader"] or UNKNOWN_READER
+    trace_fields = {name: trace[name] for name in ("author", "version", "prompt_class")}
+    trace_fields["reader"] = row["reader"] or trace["reader"] or UNKNOWN_READER
     allowed = row["allowed_authors"].split(",")
     if "*" not in allowed and trace["author"] not in allowed:
-        return row | known | {"status": "bad", "reason": "other_author"}
+        return row | trace_fields | {"status": "bad", "reason": "other_author"}
     if row["kind"] == OTHER:
-        return row | known | _counted_as(row, counts(trace["author"]))
-    return row | known | {"status": "kept" if row["kind"] in NEVER_BET_ON else "open", "reason": ""}
+        return row | trace_fields | _counted_fields(row, read_counted_scores(trace["author"]))
+    return (
+        row
+        | trace_fields
+        | {"status": "kept" if row["kind"] in UNSETTLED_KINDS else "open", "reason": ""}
+    )
 
 
-def _counted_as(row: Mapping[str, Any], counts: CountedScores) -> dict[str, Any]:
+def _counted_fields(row: Mapping[str, Any], counts: CountedScores) -> dict[str, Any]:
     """Return the fields that change when a score of another name is mapped or rejected."""
-    mapped = counts.of(row["name"])
+    mapped = counts.get(row["name"])
     if mapped is None:
         return {"status": "bad", "reason": NOT_MAPPED}
-    value, unfit = mapped.value_of(row["value"], row["text"])
-    if unfit:
-        return {"status": "bad", "reason": unfit}
-    judged = mapped.by == "judge"
+    value, rejection_reason = mapped.normalize(row["value"], row["text"])
+    if rejection_reason:
+        return {"status": "bad", "reason": rejection_reason}
+    is_judgement = mapped.by == "judge"
     return {
-        "kind": "judge" if judged else "vote",
-        "stream": f"{JUDGE}{mapped.stream}" if judged else mapped.stream,
+        "kind": "judge" if is_judgement else "vote",
+        "stream": f"{JUDGE}{mapped.stream}" if is_judgement else mapped.stream,
         "value": value,
         "text": "",
         "status": "open",
@@ -149,10 +155,10 @@ def _value(kind: str, data_type: str, value: object) -> tuple[float | None, str,
     """Return (number, text, reason)."""
     if kind == "edit":
         text = str(value).strip() if isinstance(value, str) else ""
-        return None, replace_personal(text)[:MAX_TEXT], "" if text else "no_text"
+        return None, redact_text(text)[:MAX_TEXT], "" if text else "no_text"
     if kind == OTHER and isinstance(value, str):
         # Keep a category, which the score's owner defined, but not a free text by a reader.
-        category = replace_personal(value)[:MAX_CATEGORY] if data_type == "CATEGORICAL" else ""
+        category = redact_text(value)[:MAX_CATEGORY] if data_type == "CATEGORICAL" else ""
         return None, category, ""
     if not isinstance(value, bool | int | float):
         return None, "", "not_a_number"
@@ -173,12 +179,12 @@ def _annotator(score: Mapping[str, Any]) -> str:
     return f"{str(score.get('source') or 'api').lower()}:{person}" if person else ""
 
 
-def _given_ms(moment: object, otherwise: int) -> int:
+def _given_ms(moment: object, default: int) -> int:
     try:
-        return milliseconds_of(str(moment)) if moment else otherwise
+        return parse_timestamp_ms(str(moment)) if moment else default
     except ValueError:
-        return otherwise
+        return default
 
 
-def _facts(value: object) -> dict[str, Any]:
+def _as_mapping(value: object) -> dict[str, Any]:
     return cast(dict[str, Any], value) if isinstance(value, dict) else {}

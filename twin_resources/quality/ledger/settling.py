@@ -12,10 +12,10 @@ reader's day was settled without it: then it only corrects reports. Each judgeme
 own, settled with its day. A settled day is complete, so it can be bet on as a whole. The
 transaction that settles a value also assigns its sequence number within the author.
 
-No reader settles more than its share of an author's values of the last `CAP_DAYS` days
-(`statistics/poisoning.admitted`), and no day more than three usual days (`most_of_a_day`). Once an
+No reader settles more than its share of an author's values of the last `READER_CAP_DAYS` days
+(`statistics/poisoning.admitted`), and no day more than three usual days (`day_limit`). Once an
 author's stream is two weeks old, readers first seen within the last two weeks settle at most a
-tenth of a day (`most_new`). Selection depends on who scored and when, never on the value.
+tenth of a day (`new_reader_limit`). Selection depends on who scored and when, never on the value.
 """
 # pyright: strict
 
@@ -35,15 +35,15 @@ from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.statistics.poisoning import (
     NEW_READER_DAYS,
-    admitted,
-    most_new,
-    most_of_a_day,
+    admit_reader_days,
+    new_reader_limit,
+    day_limit,
 )
 
-CAP_DAYS = 30
-DAY_SIZES = 28
-STREAM_OF_VOTES = "thumbs"
-Closing = Literal["daily", "at_once"]
+READER_CAP_DAYS = 30
+DAY_LIMIT_WINDOW_DAYS = 28
+VOTE_STREAM = "thumbs"
+DayClosing = Literal["daily", "at_once"]
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class ReaderDay:
     version: str
     prompt_class: str
     value: float
-    used: tuple[str, ...]
-    beside: tuple[str, ...]
+    used_vote_ids: tuple[str, ...]
+    unused_vote_ids: tuple[str, ...]
     first_ms: int
 
 
@@ -72,14 +72,14 @@ def reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
     days: list[ReaderDay] = []
     for (author, reader, day), group in groups.items():
         group.sort(key=lambda vote: (vote["timestamp_ms"], vote["id"]))
-        about = Counter((vote["version"], vote["prompt_class"]) for vote in group)
-        version, prompt_class = about.most_common(1)[0][0]  # the earliest wins a tie
+        class_counts = Counter((vote["version"], vote["prompt_class"]) for vote in group)
+        version, prompt_class = class_counts.most_common(1)[0][0]  # the earliest wins a tie
         used = [
             vote
             for vote in group
             if (vote["version"], vote["prompt_class"]) == (version, prompt_class)
         ]
-        beside = tuple(vote["id"] for vote in group if vote not in used)
+        unused_vote_ids = tuple(vote["id"] for vote in group if vote not in used)
         mean = math.fsum(vote["value"] for vote in used) / len(used)
         days.append(
             ReaderDay(
@@ -89,8 +89,8 @@ def reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
                 version=version,
                 prompt_class=prompt_class,
                 value=min(max(mean, 0.0), 1.0),
-                used=tuple(vote["id"] for vote in used),
-                beside=beside,
+                used_vote_ids=tuple(vote["id"] for vote in used),
+                unused_vote_ids=unused_vote_ids,
                 first_ms=group[0]["timestamp_ms"],
             )
         )
@@ -103,7 +103,7 @@ def settle(
     report: SyncReport,
     *,
     frontier_ms: int,
-    closing: Closing,
+    day_closing: DayClosing,
     now_ms: int,
 ) -> None:
     """Settle all scores that can be settled now, inside the ledger's transaction.
@@ -111,10 +111,10 @@ def settle(
     Args:
         report: the report that counts settled and held values.
         frontier_ms: the time before which all scores were read.
-        closing: `at_once` closes a reader-day at its first vote (for demonstrations and tests,
+        day_closing: `at_once` closes a reader-day at its first vote (for demonstrations and tests,
             where each reader has one score).
     """
-    before_day = 2**31 - 1 if closing == "at_once" else frontier_ms // DAY_MS
+    before_day = 2**31 - 1 if day_closing == "at_once" else frontier_ms // DAY_MS
     _settle_judgements(connection, report, before_day, now_ms)
     table = ledger_tables.scores
     votes = connection.execute(
@@ -126,9 +126,11 @@ def settle(
     for vote in votes:
         by_stream[vote["author"], vote["stream"]].append(dict(vote))
     for (author, stream), scores in sorted(by_stream.items()):
-        by_status = _by_status(connection, author, stream, reader_days(scores), closing=closing)
+        by_status = _group_by_status(
+            connection, author, stream, reader_days(scores), day_closing=day_closing
+        )
         settled = by_status.pop("settled")
-        _number(
+        _store_settled_values(
             connection,
             author,
             [
@@ -143,14 +145,22 @@ def settle(
                 }
                 for one in settled
             ],
-            [one.used for one in settled],
+            [one.used_vote_ids for one in settled],
         )
-        _mark(connection, [(score, None) for one in settled for score in one.beside], "beside")
+        _set_status(
+            connection,
+            [(score, None) for one in settled for score in one.unused_vote_ids],
+            "beside",
+        )
         report.settled.update({author: len(settled)} if settled else {})
-        for status, held in by_status.items():
-            unused = [(score, None) for one in held for score in (*one.used, *one.beside)]
-            _mark(connection, unused, status)
-            report.held[status] += len(held)
+        for status, unsettled in by_status.items():
+            unused = [
+                (score, None)
+                for one in unsettled
+                for score in (*one.used_vote_ids, *one.unused_vote_ids)
+            ]
+            _set_status(connection, unused, status)
+            report.unsettled_days[status] += len(unsettled)
 
 
 def _settle_judgements(
@@ -169,39 +179,49 @@ def _settle_judgements(
         day = {"day": row["timestamp_ms"] // DAY_MS, "settled_ms": now_ms}
         by_author[row["author"]].append({**value, **day, "unit": row["id"]})
     for author, values in by_author.items():
-        _number(connection, author, values, [(value["unit"],) for value in values])
+        _store_settled_values(connection, author, values, [(value["unit"],) for value in values])
         report.settled[author] += len(values)
 
 
-def _by_status(
+def _group_by_status(
     connection: sa.Connection,
     author: str,
     stream: str,
     days: Sequence[ReaderDay],
     *,
-    closing: Closing,
+    day_closing: DayClosing,
 ) -> dict[str, list[ReaderDay]]:
     """Group reader-days by their new status: `settled`, `capped`, `beyond` or `new`."""
     first = days[0].day
-    sizes = _settled_by(connection, author, stream, "day", since_day=first - DAY_SIZES)
-    counted = _settled_by(connection, author, stream, "unit", since_day=first - CAP_DAYS)
-    coming: dict[int, list[ReaderDay]] = defaultdict(list)
+    sizes = _count_settled_by(
+        connection, author, stream, "day", since_day=first - DAY_LIMIT_WINDOW_DAYS
+    )
+    counts_by_reader = _count_settled_by(
+        connection, author, stream, "unit", since_day=first - READER_CAP_DAYS
+    )
+    days_by_number: dict[int, list[ReaderDay]] = defaultdict(list)
     for one in days:
-        coming[one.day].append(one)
+        days_by_number[one.day].append(one)
     settled: list[ReaderDay] = []
     capped: list[ReaderDay] = []
-    beyond: list[ReaderDay] = []
+    over_day_limit: list[ReaderDay] = []
     too_new: list[ReaderDay] = []
-    seen = _NewReaders.of(connection, author, stream) if closing == "daily" else None
-    for day in sorted(coming):
-        known, unknown = (coming[day], []) if seen is None else seen.split(coming[day])
+    new_readers = (
+        _NewReaders.from_ledger(connection, author, stream) if day_closing == "daily" else None
+    )
+    for day in sorted(days_by_number):
+        known_readers, unknown = (
+            (days_by_number[day], [])
+            if new_readers is None
+            else new_readers.split_new_readers(days_by_number[day])
+        )
         too_new += unknown
-        settles = admitted([one.reader for one in known], counted)
-        settled += [one for one, does in zip(known, settles, strict=True) if does]
-        capped += [one for one, does in zip(known, settles, strict=True) if not does]
-        if closing == "daily":
-            beyond += _beyond_the_day(settled, day, sizes)
-    return {"settled": settled, "capped": capped, "beyond": beyond, "new": too_new}
+        is_admitted = admit_reader_days([one.reader for one in known_readers], counts_by_reader)
+        settled += [one for one, does in zip(known_readers, is_admitted, strict=True) if does]
+        capped += [one for one, does in zip(known_readers, is_admitted, strict=True) if not does]
+        if day_closing == "daily":
+            over_day_limit += _remove_over_day_limit(settled, day, sizes)
+    return {"settled": settled, "capped": capped, "beyond": over_day_limit, "new": too_new}
 
 
 @dataclass(frozen=True)
@@ -219,13 +239,13 @@ class _NewReaders:
     sizes: Mapping[int, int]
 
     @classmethod
-    def of(cls, connection: sa.Connection, author: str, stream: str) -> _NewReaders:
+    def from_ledger(cls, connection: sa.Connection, author: str, stream: str) -> _NewReaders:
         scores, settled, traces = (
             ledger_tables.scores, ledger_tables.settled, ledger_tables.traces
         )  # fmt: skip
         voted = (scores.c.author == author) & (scores.c.stream == stream)
         counted = (settled.c.author == author) & (settled.c.stream == stream)
-        first: dict[str, int] = {}
+        first_days: dict[str, int] = {}
         for query in (
             sa.select(traces.c.reader, sa.func.min(traces.c.started_ms) / DAY_MS)
             .where(traces.c.author == author)
@@ -238,7 +258,7 @@ class _NewReaders:
             .group_by(settled.c.unit),
         ):
             for reader, day in connection.execute(query).tuples():
-                first[str(reader)] = min(int(day), first.get(str(reader), int(day)))
+                first_days[str(reader)] = min(int(day), first_days.get(str(reader), int(day)))
         sizes = connection.execute(
             sa.select(scores.c.day, sa.func.count(sa.distinct(scores.c.reader)))
             .where(voted)
@@ -246,48 +266,60 @@ class _NewReaders:
         ).tuples()
         began = connection.execute(sa.select(sa.func.min(settled.c.day)).where(counted)).scalar()
         days = {int(day): int(count) for day, count in sizes}
-        return cls(first, min(days, default=0) if began is None else int(began), days)
+        return cls(first_days, min(days, default=0) if began is None else int(began), days)
 
-    def split(self, of_day: Sequence[ReaderDay]) -> tuple[list[ReaderDay], list[ReaderDay]]:
+    def split_new_readers(
+        self, reader_days_of_day: Sequence[ReaderDay]
+    ) -> tuple[list[ReaderDay], list[ReaderDay]]:
         """Return the reader-days of one day that may settle, and those of new readers to hold."""
-        day = of_day[0].day
+        day = reader_days_of_day[0].day
         since = day - NEW_READER_DAYS
         if since < self.began:  # a young stream has no old readers
-            return list(of_day), []
-        new = [one for one in of_day if self.first.get(one.reader, day) > since]
-        earlier = [size for at, size in self.sizes.items() if day - DAY_SIZES <= at < day]
-        most = most_new(len(of_day) - len(new), median(earlier) if earlier else 0.0)
-        held = new[most:]
-        return [one for one in of_day if one not in held], held
+            return list(reader_days_of_day), []
+        new = [one for one in reader_days_of_day if self.first.get(one.reader, day) > since]
+        earlier = [
+            size for at, size in self.sizes.items() if day - DAY_LIMIT_WINDOW_DAYS <= at < day
+        ]
+        limit = new_reader_limit(
+            len(reader_days_of_day) - len(new), median(earlier) if earlier else 0.0
+        )
+        unsettled = new[limit:]
+        return [one for one in reader_days_of_day if one not in unsettled], unsettled
 
 
-def _beyond_the_day(settling: list[ReaderDay], day: int, sizes: Counter[int]) -> list[ReaderDay]:
+def _remove_over_day_limit(
+    settling: list[ReaderDay], day: int, sizes: Counter[int]
+) -> list[ReaderDay]:
     """Remove a day's reader-days above its limit from `settling` and return them.
 
     The earliest stay.
     """
-    mine = [one for one in settling if one.day == day]
-    known = sizes.get(day, 0)  # values that the day already has
-    most = most_of_a_day([size for other, size in sizes.items() if other < day])
-    kept = len(mine) if most is None else max(0, min(len(mine), most - known))
-    sizes[day] = known + kept
-    settling[len(settling) - len(mine) :] = mine[:kept]
-    return mine[kept:]
+    days_of_date = [one for one in settling if one.day == day]
+    settled_count = sizes.get(day, 0)  # values that the day already has
+    limit = day_limit([size for other, size in sizes.items() if other < day])
+    kept_count = (
+        len(days_of_date)
+        if limit is None
+        else max(0, min(len(days_of_date), limit - settled_count))
+    )
+    sizes[day] = settled_count + kept_count
+    settling[len(settling) - len(days_of_date) :] = days_of_date[:kept_count]
+    return days_of_date[kept_count:]
 
 
-def _settled_by(
+def _count_settled_by(
     connection: sa.Connection, author: str, stream: str, name: str, *, since_day: int
 ) -> Counter[Any]:
     """Count a stream's settled values since a day, by column `day` or `unit` (the reader)."""
     table = ledger_tables.settled
-    mine = (table.c.author == author, table.c.stream == stream, table.c.day >= since_day)
+    conditions = (table.c.author == author, table.c.stream == stream, table.c.day >= since_day)
     rows = connection.execute(
-        sa.select(table.c[name], sa.func.count()).where(*mine).group_by(table.c[name])
+        sa.select(table.c[name], sa.func.count()).where(*conditions).group_by(table.c[name])
     )
     return Counter({value: int(count) for value, count in rows})
 
 
-def _number(
+def _store_settled_values(
     connection: sa.Connection,
     author: str,
     values: list[dict[str, Any]],
@@ -307,10 +339,12 @@ def _number(
     rows = [{**value, "author": author, "sequence": number} for number, value in numbered]
     connection.execute(sa.insert(ledger_tables.settled), rows)
     marks = zip(numbered, scores, strict=True)
-    _mark(connection, [(one, number) for (number, _), ids in marks for one in ids], "settled")
+    _set_status(connection, [(one, number) for (number, _), ids in marks for one in ids], "settled")
 
 
-def _mark(connection: sa.Connection, scores: Sequence[tuple[str, int | None]], status: str) -> None:
+def _set_status(
+    connection: sa.Connection, scores: Sequence[tuple[str, int | None]], status: str
+) -> None:
     if not scores:
         return
     table = ledger_tables.scores

@@ -22,19 +22,19 @@ from twin_resources.quality.ledger.scores import (
     DAY_MS,
     OTHER,
     UNKNOWN_TRACE,
-    CountsOf,
-    no_others,
+    CountedScoresReader,
+    count_no_other_scores,
     score_row,
-    with_trace,
+    complete_from_trace,
 )
-from twin_resources.quality.ledger.settling import Closing
+from twin_resources.quality.ledger.settling import DayClosing
 from twin_resources.quality.ledger.traces import trace_row
 from twin_resources.storage.state.lease import Lease
 from twin_resources.storage.state.state import State
 
 TRACES, SCORES = "traces", "scores"
 _CHUNK = 500  # bound parameters of one statement
-_OLD_AT_ONCE = 2000
+_MAX_ROWS_PER_CALL = 2000
 # A later change does not reopen a row with one of these statuses.
 _FINAL = ("settled", "beside", "late", "capped", "beyond", "new")
 
@@ -45,29 +45,29 @@ class LedgerWriter:
 
     Attributes:
         closed_ms: the time when the sync began before which all days are closed.
-        counts: author → its `[scores]`.
-        unknown: traces that scores of this sync name and that are missing from the ledger.
-        unknown_of_others: missing traces that scores of other names refer to. They may be answers
+        read_counted_scores: author → its `[scores]`.
+        unknown_traces: traces that scores of this sync name and that are missing from the ledger.
+        unknown_foreign_traces: missing traces that scores of other names refer to. They may be answers
             of another program that uses the same trace store.
     """
 
     state: State
     lease: Lease
-    tally: SyncReport
-    closing: Closing
+    report: SyncReport
+    day_closing: DayClosing
     closed_ms: int = 0
-    counts: CountsOf = no_others
-    unknown: set[str] = field(default_factory=set[str])
-    unknown_of_others: set[str] = field(default_factory=set[str])
+    read_counted_scores: CountedScoresReader = count_no_other_scores
+    unknown_traces: set[str] = field(default_factory=set[str])
+    unknown_foreign_traces: set[str] = field(default_factory=set[str])
 
     @contextmanager
-    def writing(self) -> Generator[sa.Connection]:
+    def transaction(self) -> Generator[sa.Connection]:
         """Open one transaction, after confirming that this process holds the lease.
 
         Raises:
             LeaseLost: another process took the lease.
         """
-        self.lease.confirm()
+        self.lease.renew()
         with self.state.transaction() as connection:
             yield connection
 
@@ -77,98 +77,111 @@ class LedgerWriter:
         rows: Sequence[Mapping[str, Any]],
         *,
         feed: str,
-        after: FeedState,
-        whole: tuple[int, int] | None = None,
+        next_state: FeedState,
+        window_bounds: tuple[int, int] | None = None,
     ) -> None:
         """Store the rows of one window and the new position of its feed.
 
         Args:
             kind: `traces` or `scores`.
-            whole: the window's bounds if `rows` are all its rows; the ledger's other rows in the
+            window_bounds: the window's bounds if `rows` are all its rows; the ledger's other rows in the
                 window were then deleted from the store.
         """
-        with self.writing() as connection:
+        with self.transaction() as connection:
             if kind == TRACES:
                 seen = self.put_traces(connection, rows)
             else:
                 seen = self.put_scores(connection, rows)
-            if whole is not None:
-                self._forget_vanished(connection, kind, seen, whole)
-            ledger_tables.upsert(connection, ledger_tables.feeds, [{"name": feed} | asdict(after)])
+            if window_bounds is not None:
+                self._mark_missing_deleted(connection, kind, seen, window_bounds)
+            ledger_tables.upsert(
+                connection, ledger_tables.feeds, [{"name": feed} | asdict(next_state)]
+            )
 
     def put_traces(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store traces, process the scores that waited for them, and return the ids seen."""
-        made = {row["trace_id"]: row for row in map(trace_row, rows) if row is not None}
-        known = _by_id(connection, ledger_tables.traces, "trace_id", list(made))
-        ledger_tables.upsert(connection, ledger_tables.traces, list(made.values()))
-        new = [made[identity] for identity in made if identity not in known]
-        self.tally.traces += len(new)
+        rows_by_id = {row["trace_id"]: row for row in map(trace_row, rows) if row is not None}
+        stored_rows = _by_id(connection, ledger_tables.traces, "trace_id", list(rows_by_id))
+        ledger_tables.upsert(connection, ledger_tables.traces, list(rows_by_id.values()))
+        new = [rows_by_id[identity] for identity in rows_by_id if identity not in stored_rows]
+        self.report.traces += len(new)
         table = ledger_tables.scores
-        for chunk in ledger_tables.pieces([row["trace_id"] for row in new], _CHUNK):
-            waited = connection.execute(
+        for chunk in ledger_tables.batches([row["trace_id"] for row in new], _CHUNK):
+            waiting_rows = connection.execute(
                 sa.select(table).where(table.c.trace_id.in_(chunk), table.c.reason == UNKNOWN_TRACE)
             ).mappings()
             completed = [
-                with_trace(dict(row), made[row["trace_id"]], self.counts) for row in waited
+                complete_from_trace(
+                    dict(row), rows_by_id[row["trace_id"]], self.read_counted_scores
+                )
+                for row in waiting_rows
             ]
-            self._place(connection, completed)
+            self._assign_days(connection, completed)
             ledger_tables.upsert(connection, table, completed)
-        self.unknown -= set(made)
-        self.unknown_of_others -= set(made)
-        return set(made)
+        self.unknown_traces -= set(rows_by_id)
+        self.unknown_foreign_traces -= set(rows_by_id)
+        return set(rows_by_id)
 
     def put_scores(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store scores and return the ids seen."""
-        made: dict[str, dict[str, Any]] = {}
+        rows_by_id: dict[str, dict[str, Any]] = {}
         for row in sorted(map(score_row, rows), key=lambda one: one["updated_ms"]):
-            made[row["id"]] = row
-        known = _by_id(connection, ledger_tables.scores, "id", list(made))
-        of_traces = _by_id(
+            rows_by_id[row["id"]] = row
+        stored_rows = _by_id(connection, ledger_tables.scores, "id", list(rows_by_id))
+        traces_by_id = _by_id(
             connection,
             ledger_tables.traces,
             "trace_id",
-            list({row["trace_id"] for row in made.values()}),
+            list({row["trace_id"] for row in rows_by_id.values()}),
         )
         fresh: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
-        for identity, row in made.items():
-            former = known.get(identity)
-            if former is None:
-                fresh.append(with_trace(row, of_traces.get(row["trace_id"]), self.counts))
+        for identity, row in rows_by_id.items():
+            stored_row = stored_rows.get(identity)
+            if stored_row is None:
+                fresh.append(
+                    complete_from_trace(
+                        row, traces_by_id.get(row["trace_id"]), self.read_counted_scores
+                    )
+                )
                 continue
-            if row["updated_ms"] < former["updated_ms"]:
+            if row["updated_ms"] < stored_row["updated_ms"]:
                 # Langfuse identifies a score by id, name and date: a vote that was changed on
                 # another day appears twice, and the newest counts.
                 continue
             if row["kind"] == OTHER:  # on its own scale: compare the mapped value
-                trace = of_traces.get(former["trace_id"]) or _told_by(former)
-                row = with_trace(row, trace, self.counts)  # noqa: PLW2901
-                if row["kind"] == OTHER and former["status"] in _FINAL:
+                trace = traces_by_id.get(stored_row["trace_id"]) or _trace_fields(stored_row)
+                row = complete_from_trace(row, trace, self.read_counted_scores)  # noqa: PLW2901
+                if row["kind"] == OTHER and stored_row["status"] in _FINAL:
                     continue  # its name is no longer mapped; its final value stays
-            if _says_the_same(former, row):
+            if _has_same_content(stored_row, row):
                 continue
-            if former["status"] in _FINAL or former["sequence"] is not None:
+            if stored_row["status"] in _FINAL or stored_row["sequence"] is not None:
                 content = {name: row[name] for name in ("value", "text", "updated_ms")}
-                back = {"status": "settled"} if former["status"] == "deleted" else {}
-                changed.append(former | content | back)
+                restored_status = {"status": "settled"} if stored_row["status"] == "deleted" else {}
+                changed.append(stored_row | content | restored_status)
             else:
-                origin = {name: former[name] for name in ("trace_id", "given_ms", "timestamp_ms")}
-                again = with_trace(row | origin, of_traces.get(former["trace_id"]), self.counts)
-                self._place(connection, [again])
-                changed.append(again)
-        self._place(connection, fresh)
+                origin = {
+                    name: stored_row[name] for name in ("trace_id", "given_ms", "timestamp_ms")
+                }
+                updated_row = complete_from_trace(
+                    row | origin, traces_by_id.get(stored_row["trace_id"]), self.read_counted_scores
+                )
+                self._assign_days(connection, [updated_row])
+                changed.append(updated_row)
+        self._assign_days(connection, fresh)
         for row in fresh:
             if row["reason"] == UNKNOWN_TRACE:
-                (self.unknown_of_others if row["kind"] == OTHER else self.unknown).add(
+                (self.unknown_foreign_traces if row["kind"] == OTHER else self.unknown_traces).add(
                     row["trace_id"]
                 )
-        self.tally.scores += len(fresh)
-        self.tally.changed += len(changed)
-        self.tally.bad.update(row["reason"] for row in fresh if row["status"] == "bad")
+        self.report.scores += len(fresh)
+        self.report.changed += len(changed)
+        self.report.invalid_scores.update(row["reason"] for row in fresh if row["status"] == "bad")
         ledger_tables.upsert(connection, ledger_tables.scores, [*fresh, *changed])
-        return set(made)
+        return set(rows_by_id)
 
-    def count_again(self, authors: Iterable[str]) -> None:
+    def recount(self, authors: Iterable[str]) -> None:
         """Process scores of other names again, after an author's file maps one of them.
 
         They keep the day on which they were given, so each reader's day gives one value. A score
@@ -178,57 +191,72 @@ class LedgerWriter:
             authors: the authors with `[scores]`.
         """
         table = ledger_tables.scores
-        mine = (table.c.author.in_(list(authors)), table.c.status == "bad", table.c.kind == OTHER)
-        with self.state.reading() as connection:
-            waiting = list(connection.execute(sa.select(table.c.id).where(*mine)).scalars())
-        for ids in ledger_tables.pieces(waiting, _OLD_AT_ONCE):
-            with self.writing() as connection:
+        conditions = (
+            table.c.author.in_(list(authors)),
+            table.c.status == "bad",
+            table.c.kind == OTHER,
+        )
+        with self.state.read_transaction() as connection:
+            waiting = list(connection.execute(sa.select(table.c.id).where(*conditions)).scalars())
+        for ids in ledger_tables.batches(waiting, _MAX_ROWS_PER_CALL):
+            with self.transaction() as connection:
                 rows = _by_id(connection, table, "id", ids).values()
-                again = [with_trace(row, _told_by(row), self.counts) for row in rows]
+                again = [
+                    complete_from_trace(row, _trace_fields(row), self.read_counted_scores)
+                    for row in rows
+                ]
                 counted = [row for row in again if row["kind"] != OTHER]
-                self._place(connection, counted, own_day=True)
+                self._assign_days(connection, counted, keep_own_day=True)
                 ledger_tables.upsert(connection, table, counted)
-                self.tally.changed += len(counted)
+                self.report.changed += len(counted)
 
-    def _place(
-        self, connection: sa.Connection, rows: Sequence[dict[str, Any]], *, own_day: bool = False
+    def _assign_days(
+        self,
+        connection: sa.Connection,
+        rows: Sequence[dict[str, Any]],
+        *,
+        keep_own_day: bool = False,
     ) -> None:
         """Assign each vote its own day or the open day; mark it late if its own day was settled.
 
         Args:
-            own_day: never use the open day, because all votes of a reader's day are present.
+            keep_own_day: never use the open day, because all votes of a reader's day are present.
         """
         votes = [row for row in rows if row["kind"] == "vote" and row["status"] == "open"]
         if not votes:
             return
-        taken = _settled_days(connection, votes)
+        settled_days = _settled_days(connection, votes)
         for vote in votes:
-            own = vote["timestamp_ms"] // DAY_MS
-            vote["day"] = own
-            if (vote["author"], vote["stream"], vote["reader"], own) in taken:
+            vote_day = vote["timestamp_ms"] // DAY_MS
+            vote["day"] = vote_day
+            if (vote["author"], vote["stream"], vote["reader"], vote_day) in settled_days:
                 vote["status"] = "late"
-                self.tally.late += 1
-            elif not own_day and self.closing == "daily" and (own + 1) * DAY_MS <= self.closed_ms:
+                self.report.late += 1
+            elif (
+                not keep_own_day
+                and self.day_closing == "daily"
+                and (vote_day + 1) * DAY_MS <= self.closed_ms
+            ):
                 vote["day"] = self.closed_ms // DAY_MS
 
-    def _forget_vanished(
-        self, connection: sa.Connection, kind: str, seen: set[str], whole: tuple[int, int]
+    def _mark_missing_deleted(
+        self, connection: sa.Connection, kind: str, seen: set[str], window_bounds: tuple[int, int]
     ) -> None:
         table = ledger_tables.traces if kind == TRACES else ledger_tables.scores
         identity = table.c.trace_id if kind == TRACES else table.c.id
         moment = table.c.started_ms if kind == TRACES else table.c.timestamp_ms
-        inside = (moment >= whole[0]) & (moment < whole[1])
+        in_window = (moment >= window_bounds[0]) & (moment < window_bounds[1])
         if kind == SCORES:
-            inside &= table.c.status != "deleted"
-        held = connection.execute(sa.select(identity).where(inside)).scalars()
-        vanished = [one for one in held if one not in seen]
-        for chunk in ledger_tables.pieces(vanished, _CHUNK):
+            in_window &= table.c.status != "deleted"
+        stored_ids = connection.execute(sa.select(identity).where(in_window)).scalars()
+        missing_ids = [one for one in stored_ids if one not in seen]
+        for chunk in ledger_tables.batches(missing_ids, _CHUNK):
             if kind == TRACES:
                 connection.execute(sa.delete(table).where(identity.in_(chunk)))
             else:
-                gone = sa.update(table).where(identity.in_(chunk))
-                connection.execute(gone.values(status="deleted", text=""))
-        self.tally.deleted += len(vanished) if kind == SCORES else 0
+                mark_deleted = sa.update(table).where(identity.in_(chunk))
+                connection.execute(mark_deleted.values(status="deleted", text=""))
+        self.report.deleted += len(missing_ids) if kind == SCORES else 0
 
     def remove_old(self, connection: sa.Connection, *, before_ms: int) -> None:
         """Remove rows past their retention, a limited number per call."""
@@ -240,18 +268,18 @@ class LedgerWriter:
                 ledger_tables.traces.c.started_ms,
             ),
         ):
-            old = sa.select(identity).where(moment < before_ms).limit(_OLD_AT_ONCE)
+            old = sa.select(identity).where(moment < before_ms).limit(_MAX_ROWS_PER_CALL)
             connection.execute(sa.delete(table).where(identity.in_(old)))
 
 
-def _told_by(row: Mapping[str, Any]) -> dict[str, Any] | None:
+def _trace_fields(row: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the trace's fields that a stored score holds, or None if its trace was unknown."""
     if not row["author"]:
         return None
     return {name: row[name] for name in ("author", "version", "prompt_class", "reader")}
 
 
-def _says_the_same(former: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+def _has_same_content(former: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
     if former["status"] == "deleted" or former["kind"] != row["kind"]:
         return False
     return former["value"] == row["value"] and former["text"] == row["text"]
@@ -263,7 +291,7 @@ def _by_id(
     """Return rows by id, without the texts of traces."""
     columns = [column for column in table.c if column.name not in ("question", "answer")]
     by_id: dict[str, dict[str, Any]] = {}
-    for chunk in ledger_tables.pieces(ids, _CHUNK):
+    for chunk in ledger_tables.batches(ids, _CHUNK):
         rows = connection.execute(sa.select(*columns).where(table.c[name].in_(chunk)))
         by_id |= {row[name]: dict(row) for row in rows.mappings()}
     return by_id
@@ -275,7 +303,7 @@ def _settled_days(
     """Return each settled (author, stream, reader, day) from the first to the last of the votes."""
     table = ledger_tables.settled
     days = {vote["timestamp_ms"] // DAY_MS for vote in votes}
-    taken: set[tuple[str, str, str, int]] = set()
+    settled_days: set[tuple[str, str, str, int]] = set()
     for author, stream in {(vote["author"], vote["stream"]) for vote in votes}:
         rows = connection.execute(
             sa.select(table.c.unit, table.c.day).where(
@@ -285,5 +313,5 @@ def _settled_days(
                 table.c.day <= max(days),
             )
         )
-        taken |= {(author, stream, str(reader), int(day)) for reader, day in rows}
-    return taken
+        settled_days |= {(author, stream, str(reader), int(day)) for reader, day in rows}
+    return settled_days

@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from twin_resources.observability.langfuse.trace_texts import (
-    answer_of,
-    flat_facts,
-    number_of,
-    question_of,
+    extract_answer,
+    metadata_texts,
+    parse_number,
+    extract_question,
 )
-from twin_resources.observability.trace_store.json_values import milliseconds_of
-from twin_resources.privacy import replace_personal
+from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
+from twin_resources.privacy import redact_text
 
 MAX_TEXT = 20_000  # characters of a question or an answer
 # Every version that answered had a probability above zero, so no real propensity is 0. Unknown was
@@ -33,35 +33,35 @@ def trace_row(observation: Mapping[str, Any]) -> dict[str, Any] | None:
     Raises:
         KeyError, ValueError: the observation's trace id or start is missing or invalid.
     """
-    facts = flat_facts(observation.get("metadata"))
-    trace_id, started_ms = str(observation["traceId"]), milliseconds_of(observation["startTime"])
-    if observation.get("type") != "GENERATION" or not facts.get("twin.author"):
+    metadata = metadata_texts(observation.get("metadata"))
+    trace_id, started_ms = str(observation["traceId"]), parse_timestamp_ms(observation["startTime"])
+    if observation.get("type") != "GENERATION" or not metadata.get("twin.author"):
         return None
-    template = facts.get("twin.template", "")
+    template = metadata.get("twin.template", "")
     return {
         "trace_id": trace_id,
-        "author": facts["twin.author"],
-        "version": facts.get("twin.version", ""),
-        "prompt_class": facts.get("twin.class", ""),
-        "route": facts.get("twin.route", ""),
-        "propensity": _propensity(facts.get("twin.propensity")),
+        "author": metadata["twin.author"],
+        "version": metadata.get("twin.version", ""),
+        "prompt_class": metadata.get("twin.class", ""),
+        "route": metadata.get("twin.route", ""),
+        "propensity": _propensity(metadata.get("twin.propensity")),
         "template": template,
-        "checkpoint": facts.get("twin.checkpoint", ""),
-        "server": facts.get("twin.server", ""),
-        "reader": facts.get("twin.reader", ""),
+        "checkpoint": metadata.get("twin.checkpoint", ""),
+        "server": metadata.get("twin.server", ""),
+        "reader": metadata.get("twin.reader", ""),
         "started_ms": started_ms,
-        "latency_s": number_of(observation.get("latency")),
-        "cost_usd": number_of(facts.get("twin.cost_usd")),
-        "degraded": facts.get("twin.degraded", ""),
-        "simulated": facts.get("twin.simulated", "") == "true",
-        "batch": facts.get("twin.batch", "") == "true",
-        "chunks": facts.get("twin.chunks", ""),
-        "question": replace_personal(question_of(observation.get("input"), template))[:MAX_TEXT],
-        "answer": replace_personal(answer_of(observation.get("output")))[:MAX_TEXT],
+        "latency_s": parse_number(observation.get("latency")),
+        "cost_usd": parse_number(metadata.get("twin.cost_usd")),
+        "degraded": metadata.get("twin.degraded", ""),
+        "simulated": metadata.get("twin.simulated", "") == "true",
+        "batch": metadata.get("twin.batch", "") == "true",
+        "chunks": metadata.get("twin.chunks", ""),
+        "question": redact_text(extract_question(observation.get("input"), template))[:MAX_TEXT],
+        "answer": redact_text(extract_answer(observation.get("output")))[:MAX_TEXT],
     }
 
 
 def _propensity(value: object) -> float:
     """Return a propensity in (0, 1], or `UNKNOWN_PROPENSITY` if it is missing or invalid."""
-    number = number_of(value)
+    number = parse_number(value)
     return number if number is not None and 0.0 < number <= 1.0 else UNKNOWN_PROPENSITY

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.scores import DAY_MS
-from twin_resources.quality.ledger.settling import STREAM_OF_VOTES
+from twin_resources.quality.ledger.settling import VOTE_STREAM
 from twin_resources.quality.release.release_mode import canary_pairs
 from twin_resources.quality.release.trial_rows import StoredTrial
 from twin_resources.statistics.promotion import PairedDifference
@@ -48,32 +48,32 @@ def last_sequence(state: State, author: str) -> int:
     """Return the last sequence number assigned to an author; 0 if there is none."""
     ledger_tables.open_tables(state)
     table = ledger_tables.sequences
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         sequence = connection.execute(sa.select(table.c.last).where(table.c.author == author))
         return int(sequence.scalar() or 0)
 
 
-def days_of(state: State, trial: StoredTrial) -> CanaryDays:
+def read_canary_days(state: State, trial: StoredTrial) -> CanaryDays:
     """Return all pairs of a canary's trial since its beginning, and its number of readers."""
     ledger_tables.open_tables(state)
-    on, table = trial.on, ledger_tables.settled
-    candidate, incumbent = f"v{on.version}", f"v{on.incumbent}"
-    of_trial = (
-        table.c.author == on.author,
-        table.c.stream == STREAM_OF_VOTES,
+    trial_candidate, table = trial.candidate, ledger_tables.settled
+    candidate, incumbent = f"v{trial_candidate.version}", f"v{trial_candidate.incumbent}"
+    trial_conditions = (
+        table.c.author == trial_candidate.author,
+        table.c.stream == VOTE_STREAM,
         table.c.sequence > trial.after_sequence,
     )
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         values = list(
             connection.execute(
                 sa.select(table.c.sequence, table.c.version, table.c.prompt_class, table.c.value)
-                .where(*of_trial, table.c.version.in_([candidate, incumbent]))
+                .where(*trial_conditions, table.c.version.in_([candidate, incumbent]))
                 .order_by(table.c.sequence)
             ).tuples()
         )
         readers = connection.execute(
             sa.select(sa.func.count(sa.distinct(table.c.unit))).where(
-                *of_trial, table.c.version == candidate
+                *trial_conditions, table.c.version == candidate
             )
         ).scalar_one()
     pairs = canary_pairs(values, candidate=candidate, incumbent=incumbent, claim=CLAIM)
@@ -89,7 +89,7 @@ def score_rate(state: State, author: str, *, now: float) -> ScoreRate:
     ledger_tables.open_tables(state)
     table = ledger_tables.settled
     today = int(now * 1000) // DAY_MS
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         row = connection.execute(
             sa.select(
                 sa.func.count(),
@@ -97,7 +97,7 @@ def score_rate(state: State, author: str, *, now: float) -> ScoreRate:
                 sa.func.min(table.c.day),
             ).where(
                 table.c.author == author,
-                table.c.stream == STREAM_OF_VOTES,
+                table.c.stream == VOTE_STREAM,
                 table.c.day >= today - RATE_DAYS,
             )
         ).one()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twin_resources.quality.judges.panel import deciding
-from twin_resources.quality.ledger.interactions_frame import of_readers
+from twin_resources.quality.judges.panel import deciding_claims
+from twin_resources.quality.ledger.interactions_frame import reader_interactions
 from twin_resources.quality.release.canary_days import ScoreRate, score_rate
 from twin_resources.quality.release.release_mode import (
     MAX_CANARY_DAYS,
@@ -26,31 +26,31 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 
-def measured(
+def measure_feasibility(
     registry: Registry,
     tables: Tables,
     author: str,
     *,
     now: float,
     margin: float = MARGIN,
-    fewest_prompts: int = MIN_PROMPTS,
+    min_prompts: int = MIN_PROMPTS,
 ) -> TrialFeasibility:
     """Measure certified claims, prompts to replay and the score rate of a canary.
 
     Args:
         now: seconds since the epoch.
-        fewest_prompts: prompts that a shadow needs: 300; the demo uses 60, and prints it.
+        min_prompts: prompts that a shadow needs: 300; the demo uses 60, and prints it.
     """
     table: dict[str, Any] = registry.routing().get(author, {})
     share = min(max(float(table.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
     rate = score_rate(registry.state, author, now=now)
     return TrialFeasibility(
-        certified=deciding(list(certified_claims(tables, author))),
-        prompts=recorded_prompts(tables, author),
+        certified_claims=deciding_claims(list(certified_claims(tables, author))),
+        prompt_count=recorded_prompts(tables, author),
         canary_values_per_day=rate.per_day * share,
         canary_readers=expected_readers(rate, share=share),
         margin=margin,
-        fewest_prompts=fewest_prompts,
+        min_prompts=min_prompts,
     )
 
 
@@ -73,5 +73,5 @@ def recorded_prompts(tables: Tables, author: str) -> int:
     """
     if not tables.exists("interactions", author):
         return 0
-    count = of_readers(tables.scan("interactions", author)).select("trace_id").collect()
+    count = reader_interactions(tables.scan("interactions", author)).select("trace_id").collect()
     return count.height

@@ -14,25 +14,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twin_resources.registry.moves import MAX_RATIO_TO_INCUMBENT, Evidence, Mode
-from twin_resources.statistics.baseline import MARGIN, duration
-from twin_resources.statistics.bets import log_mean
+from twin_resources.registry.moves import MAX_RATIO_TO_INCUMBENT, TrialResult, ReleaseMode
+from twin_resources.statistics.baseline import MARGIN, format_duration
+from twin_resources.statistics.bets import log_mean_wealth
 from twin_resources.statistics.promotion import (
     ALPHA,
-    SPREAD,
+    DEFAULT_SPREAD,
     PairedDifference,
     PairEvidence,
-    at_the_end,
+    final_verdict,
     expected_pairs,
-    least_mean,
+    mean_lower_bound,
     mean_difference,
-    pairs_expected,
+    estimate_trial_pairs,
 )
 
 MIN_PROMPTS = 300
 MAX_CANARY_DAYS = 14.0
 MIN_READERS = 30
-MORE_IS_ASKED = (
+GATE_REQUIREMENT = (
     "a version beside a stable one must be shown to be no worse in the gate: the upper end of its "
     f"perplexity ratio's interval is at most {MAX_RATIO_TO_INCUMBENT:g}"
 )
@@ -43,26 +43,26 @@ class TrialFeasibility:
     """The measurements from which a mode is chosen.
 
     Attributes:
-        certified: claims with a certified measure (`judges.py`).
-        prompts: number of recorded prompts that can be replayed.
+        certified_claims: claims with a certified measure (`judges.py`).
+        prompt_count: number of recorded prompts that can be replayed.
         canary_values_per_day: settled values a day that a canary would get: measured score rate
             × share of traffic.
         canary_readers: number of distinct readers expected in a canary.
         margin, alpha: ε and α.
-        fewest_prompts: prompts that a shadow needs: 300; the demo uses 60, and prints it.
+        min_prompts: prompts that a shadow needs: 300; the demo uses 60, and prints it.
     """
 
-    certified: tuple[str, ...]
-    prompts: int
+    certified_claims: tuple[str, ...]
+    prompt_count: int
     canary_values_per_day: float
     canary_readers: int
     margin: float = MARGIN
     alpha: float = ALPHA
-    fewest_prompts: int = MIN_PROMPTS
+    min_prompts: int = MIN_PROMPTS
 
 
 @dataclass(frozen=True)
-class Choice:
+class ModeChoice:
     """A release mode and its reason.
 
     Attributes:
@@ -70,42 +70,44 @@ class Choice:
         expected_days: duration of a canary, infinite without scores; 0 in the other modes.
     """
 
-    mode: Mode
+    mode: ReleaseMode
     reason: str
     expected_pairs: float
     expected_days: float
 
 
-def choose(trial: TrialFeasibility) -> Choice:
+def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
     """Choose shadow if a certified judge has enough prompts, else a short enough canary, else gate.
 
-    The gate then requires more of a version than before a trial (`moves.shown_no_worse`).
+    The gate then requires more of a version than before a trial (`moves.compare_with_incumbent`).
     """
-    pairs = expected_pairs(SPREAD, margin=trial.margin, alpha=trial.alpha)
-    if trial.certified and trial.prompts >= trial.fewest_prompts:
-        claims = " and ".join(trial.certified)
+    pairs = expected_pairs(DEFAULT_SPREAD, margin=feasibility.margin, alpha=feasibility.alpha)
+    if feasibility.certified_claims and feasibility.prompt_count >= feasibility.min_prompts:
+        claims = " and ".join(feasibility.certified_claims)
         reason = (
-            f"shadow: a certified judge of {claims} and {trial.prompts:,} prompts to replay, all "
+            f"shadow: a certified judge of {claims} and {feasibility.prompt_count:,} prompts to replay, all "
             f"of them unless it is shown before to be better or worse"
         )
-        return Choice("shadow", reason, pairs, 0.0)
-    judge = (
-        f"only {trial.prompts:,} of {trial.fewest_prompts:,} prompts to replay"
-        if trial.certified
+        return ModeChoice("shadow", reason, pairs, 0.0)
+    judge_note = (
+        f"only {feasibility.prompt_count:,} of {feasibility.min_prompts:,} prompts to replay"
+        if feasibility.certified_claims
         else "no certified judge"
     )
-    rate = trial.canary_values_per_day
+    rate = feasibility.canary_values_per_day
     days = pairs / rate if rate > 0.0 else math.inf
-    message = f"about {duration(days)}" if math.isfinite(days) else "without end: nobody scores"
-    if days <= MAX_CANARY_DAYS and trial.canary_readers >= MIN_READERS:
-        reason = f"canary: {judge}; about {pairs:.0f} reader-days at {rate:.3g} a day, {message}"
-        return Choice("canary", reason, pairs, days)
-    why = (
-        f"a canary would take {message}, more than {MAX_CANARY_DAYS:.0f} days"
-        if days > MAX_CANARY_DAYS
-        else f"a canary would have {trial.canary_readers} of the {MIN_READERS} readers needed"
+    duration_text = (
+        f"about {format_duration(days)}" if math.isfinite(days) else "without end: nobody scores"
     )
-    return Choice("gate", f"gate: {judge}; {why}; {MORE_IS_ASKED}", 0.0, 0.0)
+    if days <= MAX_CANARY_DAYS and feasibility.canary_readers >= MIN_READERS:
+        reason = f"canary: {judge_note}; about {pairs:.0f} reader-days at {rate:.3g} a day, {duration_text}"
+        return ModeChoice("canary", reason, pairs, days)
+    why = (
+        f"a canary would take {duration_text}, more than {MAX_CANARY_DAYS:.0f} days"
+        if days > MAX_CANARY_DAYS
+        else f"a canary would have {feasibility.canary_readers} of the {MIN_READERS} readers needed"
+    )
+    return ModeChoice("gate", f"gate: {judge_note}; {why}; {GATE_REQUIREMENT}", 0.0, 0.0)
 
 
 def canary_pairs(
@@ -133,15 +135,15 @@ def canary_pairs(
     return pairs
 
 
-def finding(
+def evaluate_evidence(
     evidence: PairEvidence,
     *,
-    mode: Mode,
+    mode: ReleaseMode,
     exhausted: bool,
     readers: int | None = None,
     certified: bool = True,
-) -> Evidence:
-    """Return the evidence about a version on trial for `moves.legal_moves`.
+) -> TrialResult:
+    """Return the evidence about a version on trial for `moves.required_moves`.
 
     Args:
         exhausted: whether prompts are used up, or 14 days of canary are over; true only once, since
@@ -149,52 +151,60 @@ def finding(
         readers: number of distinct canary readers, if thumbs decide; under 30 may only veto.
         certified: whether every measure still has its certificate; otherwise nothing is decided.
     """
-    progress = f"{evidence.pairs} of about {pairs_expected(evidence):.0f} pairs"
-    strength = _strength(evidence)
+    progress = f"{evidence.pairs} of about {estimate_trial_pairs(evidence):.0f} pairs"
+    strength = _describe_bets(evidence)
     if not certified:
         reason = (
             f"{mode}: parked, the judge has lost its certificate"
             if exhausted
             else (f"{mode}: nothing decided, the judge has no certificate")
         )
-        return Evidence("exhausted" if exhausted else "undecided", f"{reason} ({progress})")
-    verdict = at_the_end(evidence) if exhausted else evidence.verdict
+        return TrialResult("exhausted" if exhausted else "undecided", f"{reason} ({progress})")
+    verdict = final_verdict(evidence) if exhausted else evidence.verdict
     if verdict == "roll_back":
-        return Evidence("roll_back", f"{mode}: worse than the stable version; {strength}")
-    too_few = readers is not None and readers < MIN_READERS
-    if verdict == "promote" and not too_few:
-        reason = f"{mode}: {_won(evidence)}, after {evidence.pairs} pairs; {strength}"
-        return Evidence("promote", reason)
-    held = f"; {readers} of {MIN_READERS} readers needed to promote" if too_few else ""
+        return TrialResult("roll_back", f"{mode}: worse than the stable version; {strength}")
+    has_too_few_readers = readers is not None and readers < MIN_READERS
+    if verdict == "promote" and not has_too_few_readers:
+        reason = f"{mode}: {_describe_win(evidence)}, after {evidence.pairs} pairs; {strength}"
+        return TrialResult("promote", reason)
+    readers_note = (
+        f"; {readers} of {MIN_READERS} readers needed to promote" if has_too_few_readers else ""
+    )
     if exhausted:
-        lost = f"; {_on_average(evidence)}" if evidence.is_not_worse and not too_few else ""
-        return Evidence("exhausted", f"{mode}: parked, {progress}; {strength}{lost}{held}")
-    return Evidence("undecided", f"{mode}: {progress}; {strength}{held}")
+        mean_note = (
+            f"; {_describe_mean(evidence)}"
+            if evidence.is_not_worse and not has_too_few_readers
+            else ""
+        )
+        return TrialResult(
+            "exhausted", f"{mode}: parked, {progress}; {strength}{mean_note}{readers_note}"
+        )
+    return TrialResult("undecided", f"{mode}: {progress}; {strength}{readers_note}")
 
 
-def _won(evidence: PairEvidence) -> str:
+def _describe_win(evidence: PairEvidence) -> str:
     if evidence.is_better or not evidence.margin:  # not worse by 0 is better
         return "better"
-    return f"not worse by {evidence.margin:g} or more, and {_on_average(evidence)}"
+    return f"not worse by {evidence.margin:g} or more, and {_describe_mean(evidence)}"
 
 
-def _on_average(evidence: PairEvidence) -> str:
+def _describe_mean(evidence: PairEvidence) -> str:
     """Describe the mean difference, and the bound that is used at the end."""
     mean, error = mean_difference(evidence)
-    least = least_mean(evidence)
+    lower_bound = mean_lower_bound(evidence)
     message = f"on average {mean:+.3f} ± {error:.3f}"
-    return message if least == mean else f"{message}, so at least {least:+.3f}"
+    return message if lower_bound == mean else f"{message}, so at least {lower_bound:+.3f}"
 
 
-def _strength(evidence: PairEvidence) -> str:
+def _describe_bets(evidence: PairEvidence) -> str:
     """Describe U of the weakest claim and D of the worst, with their thresholds."""
     # Against an incumbent that passed no gate, "better" is the only bet.
-    logs = evidence.highest or {"better": log_mean(evidence.better)}
-    weakest = min(logs, key=lambda name: logs[name])
-    worst = max(evidence.down, key=lambda name: log_mean(evidence.down[name]))
+    log_e_values = evidence.highest or {"better": log_mean_wealth(evidence.better)}
+    weakest = min(log_e_values, key=lambda name: log_e_values[name])
+    worst = max(evidence.down, key=lambda name: log_mean_wealth(evidence.down[name]))
     return (
-        f"promotion {math.exp(min(700.0, logs[weakest])):.3g} of "
-        f"{math.exp(evidence.log_needed_up):.0f} ({weakest}), roll-back "
-        f"{math.exp(min(700.0, log_mean(evidence.down[worst]))):.3g} of "
-        f"{math.exp(evidence.log_needed_down):.0f} ({worst})"
+        f"promotion {math.exp(min(700.0, log_e_values[weakest])):.3g} of "
+        f"{math.exp(evidence.log_promotion_threshold):.0f} ({weakest}), roll-back "
+        f"{math.exp(min(700.0, log_mean_wealth(evidence.down[worst]))):.3g} of "
+        f"{math.exp(evidence.log_rollback_threshold):.0f} ({worst})"
     )

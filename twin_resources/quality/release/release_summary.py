@@ -11,16 +11,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from twin_resources.quality.release.release_mode import Choice
+from twin_resources.quality.release.release_mode import ModeChoice
 from twin_resources.quality.release.trial_rows import StoredTrial
 from twin_resources.registry.moves import ModelVersion, Move
-from twin_resources.statistics.bets import log_mean
-from twin_resources.statistics.promotion import mean_difference, pairs_expected
+from twin_resources.statistics.bets import log_mean_wealth
+from twin_resources.statistics.promotion import mean_difference, estimate_trial_pairs
 
 NO_STABLE = "none: base model + retrieval answer"
 
 
-def untold(moves: Sequence[Move], last: int) -> list[Move]:
+def unreported_moves(moves: Sequence[Move], last: int) -> list[Move]:
     """Return the moves after the last one that the newest record reports.
 
     Args:
@@ -42,17 +42,17 @@ def release_metadata(
     return {
         "stable": f"v{stable.version}" if stable else NO_STABLE,
         "checkpoint": stable.checkpoint if stable else "",
-        "moved": "\n".join(f"- {line_of(move)}" for move in moves) or "nothing",
+        "moved": "\n".join(f"- {describe_move(move)}" for move in moves) or "nothing",
         "move": max([last, *(move.number for move in moves)]),
     }
 
 
-def line_of(move: Move) -> str:
+def describe_move(move: Move) -> str:
     """Describe a move in one line."""
     return f"v{move.version}: {move.from_state} → {move.to_state} by {move.actor} ({move.reason})"
 
 
-def mode_metadata(choice: Choice) -> dict[str, Any]:
+def mode_metadata(choice: ModeChoice) -> dict[str, Any]:
     """Return the release mode with its reason, expected pairs and expected days."""
     entries: dict[str, Any] = {"release_mode": choice.mode, "mode_because": choice.reason}
     if choice.expected_pairs:
@@ -66,12 +66,12 @@ def trial_metadata(trial: StoredTrial | None) -> dict[str, Any]:
     """Return the evidence of a trial with its thresholds."""
     if trial is None:
         return {"trial": "none"}
-    evidence, on = trial.evidence, trial.on
+    evidence, candidate = trial.evidence, trial.candidate
     return {
-        "trial": f"v{on.version} against v{on.incumbent}, {on.mode}",
+        "trial": f"v{candidate.version} against v{candidate.incumbent}, {candidate.mode}",
         "finding": trial.finding.reason,
         "pairs": evidence.pairs,
-        "expected_pairs": round(pairs_expected(evidence)),
+        "expected_pairs": round(estimate_trial_pairs(evidence)),
         "margin": evidence.margin,
         "mean_difference": "{:+.3f} ± {:.3f}".format(*mean_difference(evidence)),
         "evidence": evidence_table(trial),
@@ -81,16 +81,19 @@ def trial_metadata(trial: StoredTrial | None) -> dict[str, Any]:
 def evidence_table(trial: StoredTrial) -> str:
     """Return a Markdown table of each bet, its e-value and the e-value needed."""
     evidence = trial.evidence
-    needed_up, needed_down = _e_value(evidence.log_needed_up), _e_value(evidence.log_needed_down)
+    needed_up, needed_down = (
+        _format_e_value(evidence.log_promotion_threshold),
+        _format_e_value(evidence.log_rollback_threshold),
+    )
     rows = [
-        f"| promote: {name} | {_e_value(log)} | {needed_up} |"
+        f"| promote: {name} | {_format_e_value(log)} | {needed_up} |"
         for name, log in _promotion_bets(trial)
     ]
     rows.append(
-        f"| promote at once: better | {_e_value(log_mean(evidence.better))} | {needed_up} |"
+        f"| promote at once: better | {_format_e_value(log_mean_wealth(evidence.better))} | {needed_up} |"
     )
     rows += [
-        f"| roll back: {name} | {_e_value(log_mean(logs))} | {needed_down} |"
+        f"| roll back: {name} | {_format_e_value(log_mean_wealth(logs))} | {needed_down} |"
         for name, logs in evidence.down.items()
     ]
     return "\n".join(["| bet | e-value | needed |", "|---|---|---|", *rows])
@@ -100,5 +103,5 @@ def _promotion_bets(trial: StoredTrial) -> list[tuple[str, float]]:
     return sorted(trial.evidence.highest.items())
 
 
-def _e_value(log: float) -> str:
+def _format_e_value(log: float) -> str:
     return f"{math.exp(min(700.0, log)):.3g}"

@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twin_resources.errors import TwinError
 from twin_resources.quality.release import canary_days, release_mode, trial
-from twin_resources.quality.release.measuring import measured
+from twin_resources.quality.release.measuring import measure_feasibility
 from twin_resources.quality.release.release_mode import (
     MAX_CANARY_DAYS,
     MIN_PROMPTS,
-    MORE_IS_ASKED,
-    Choice,
+    GATE_REQUIREMENT,
+    ModeChoice,
 )
 from twin_resources.quality.release.replays import Replays, read_replays
 from twin_resources.quality.release.trial import TrialState, TrialTerms
 from twin_resources.quality.release.trial_rows import CandidateOnTrial, StoredTrial
-from twin_resources.registry.moves import Evidence, Mode, ModelVersion, Move
+from twin_resources.registry.moves import TrialResult, ReleaseMode, ModelVersion, Move
 from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.statistics.baseline import MARGIN
-from twin_resources.statistics.promotion import SPREAD, expected_pairs
+from twin_resources.statistics.promotion import DEFAULT_SPREAD, expected_pairs
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
@@ -50,39 +50,39 @@ class ReleaseRound:
         trial: trial of the version that is, or was until this round, on trial; None without one.
     """
 
-    choice: Choice
+    choice: ModeChoice
     moves: tuple[Move, ...]
     trial: StoredTrial | None
 
 
-def chosen_mode(wanted: str, known: release_mode.TrialFeasibility) -> Choice:
+def resolve_mode(requested_mode: str, feasibility: release_mode.TrialFeasibility) -> ModeChoice:
     """Return the mode in the author's settings, or choose one from the measurements.
 
     Args:
-        wanted: `Author.release_mode`; `auto` means to choose.
+        requested_mode: `Author.release_mode`; `auto` means to choose.
 
     Raises:
-        TwinError: `wanted` is not a mode.
+        TwinError: `requested_mode` is not a mode.
     """
-    if wanted == AUTO:
-        return release_mode.choose(known)
-    if wanted not in MODES:
+    if requested_mode == AUTO:
+        return release_mode.choose_mode(feasibility)
+    if requested_mode not in MODES:
         raise TwinError(
             "choose a release mode",
-            found=f"{wanted!r} in the author's settings",
+            found=f"{requested_mode!r} in the author's settings",
             next_step=f"write one of {', '.join(MODES)}",
         )
-    pairs = expected_pairs(SPREAD, margin=known.margin, alpha=known.alpha)
-    reason = f"{wanted}: the author's settings say so"
-    mode = cast("Mode", wanted)
+    pairs = expected_pairs(DEFAULT_SPREAD, margin=feasibility.margin, alpha=feasibility.alpha)
+    reason = f"{requested_mode}: the author's settings say so"
+    mode = cast("Mode", requested_mode)
     if mode == "gate":
-        reason += f"; {MORE_IS_ASKED}"
-    return Choice(mode, reason, 0.0 if mode == "gate" else pairs, 0.0)
+        reason += f"; {GATE_REQUIREMENT}"
+    return ModeChoice(mode, reason, 0.0 if mode == "gate" else pairs, 0.0)
 
 
-def with_answer_model(
-    choice: Choice, known: release_mode.TrialFeasibility, stable: ModelVersion
-) -> Choice:
+def choose_against_answer_model(
+    choice: ModeChoice, feasibility: release_mode.TrialFeasibility, stable: ModelVersion
+) -> ModeChoice:
     """Return the choice while an answer model is stable: a trial that the candidate must win.
 
     The trial is a shadow unless readers can decide it.
@@ -90,29 +90,33 @@ def with_answer_model(
     Args:
         choice: the choice for any other stable version.
     """
-    mode: Mode = "shadow" if choice.mode == "gate" else choice.mode
-    pairs = expected_pairs(SPREAD, margin=0.0, alpha=known.alpha)
+    mode: ReleaseMode = "shadow" if choice.mode == "gate" else choice.mode
+    pairs = expected_pairs(DEFAULT_SPREAD, margin=0.0, alpha=feasibility.alpha)
     reason = (
         f"{mode}: v{stable.version} answers by the author's word ({stable.base}), and only a won "
         f"trial replaces it; one that is better by {MARGIN:g} takes about {pairs:.0f} pairs"
     )
-    if not known.certified and mode == "shadow":
+    if not feasibility.certified_claims and mode == "shadow":
         reason += "; no judge is certified to decide it yet"
-    days = pairs / known.canary_values_per_day if known.canary_values_per_day > 0.0 else math.inf
-    return Choice(mode, reason, pairs, days if mode == "canary" else 0.0)
+    days = (
+        pairs / feasibility.canary_values_per_day
+        if feasibility.canary_values_per_day > 0.0
+        else math.inf
+    )
+    return ModeChoice(mode, reason, pairs, days if mode == "canary" else 0.0)
 
 
 def release(
     registry: Registry,
     author: str,
     *,
-    choice: Choice,
+    choice: ModeChoice,
     gate_version: str,
     actor: str,
     now: float,
     replays: Replays | None = None,
     margin: float = MARGIN,
-    withheld: str = "",
+    withheld_reason: str = "",
 ) -> ReleaseRound:
     """Reconcile the registry with the findings of trials, and continue the current trial.
 
@@ -122,57 +126,63 @@ def release(
         now: seconds since the epoch.
         replays: the content of `shadow_pairs`, or None if nothing was replayed.
         margin: ε of a canary; the terms of a shadow's pairs hold its own.
-        withheld: see `registry.reconcile`.
+        withheld_reason: see `registry.reconcile`.
     """
     state = registry.state
-    before = trial.current(state, author)
-    findings = {} if before is None else {before.on.version: before.finding}
-    moves = _reconcile(registry, author, findings, choice, gate_version, actor, withheld)
-    on = trial.on_trial(state, author)
-    if on is None:
-        return ReleaseRound(choice, tuple(moves), before)
-    latest = take_on(registry, on, now=now, replays=replays, margin=margin)
-    finding = forsaken(registry, on, latest, now=now)
-    if finding is None and latest is not None and latest.finding.finding != "undecided":
-        finding = latest.finding
+    previous_trial = trial.current_trial(state, author)
+    findings = (
+        {} if previous_trial is None else {previous_trial.candidate.version: previous_trial.finding}
+    )
+    moves = _reconcile(registry, author, findings, choice, gate_version, actor, withheld_reason)
+    candidate = trial.candidate_on_trial(state, author)
+    if candidate is None:
+        return ReleaseRound(choice, tuple(moves), previous_trial)
+    latest_trial = advance_trial(registry, candidate, now=now, replays=replays, margin=margin)
+    finding = idle_trial_finding(registry, candidate, latest_trial, now=now)
+    if finding is None and latest_trial is not None and latest_trial.finding.finding != "undecided":
+        finding = latest_trial.finding
     if finding is not None:
-        findings = {on.version: finding}
-        moves += _reconcile(registry, author, findings, choice, gate_version, actor, withheld)
-    return ReleaseRound(choice, tuple(moves), latest)
+        findings = {candidate.version: finding}
+        moves += _reconcile(
+            registry, author, findings, choice, gate_version, actor, withheld_reason
+        )
+    return ReleaseRound(choice, tuple(moves), latest_trial)
 
 
-def release_measured(
+def measure_and_release(
     registry: Registry,
     tables: Tables,
     author: str,
     *,
-    wanted: str,
+    requested_mode: str,
     gate_version: str,
     actor: str,
     now: float,
-    replayed: Mapping[str, Any],
+    replay_metadata: Mapping[str, Any],
     margin: float = MARGIN,
-    fewest_prompts: int = MIN_PROMPTS,
-    withheld: str = "",
+    min_prompts: int = MIN_PROMPTS,
+    withheld_reason: str = "",
 ) -> ReleaseRound:
     """Run a round with a mode chosen from measurements and with the stored shadow pairs.
 
     Args:
-        wanted: `Author.release_mode`.
-        replayed: metadata of the newest `shadow_pairs`: the trial that has used up its prompts.
-        margin, fewest_prompts: ε and the number of prompts that a shadow trial needs.
-        withheld: see `registry.reconcile`.
+        requested_mode: `Author.release_mode`.
+        replay_metadata: metadata of the newest `shadow_pairs`: the trial that has used up its prompts.
+        margin, min_prompts: ε and the number of prompts that a shadow trial needs.
+        withheld_reason: see `registry.reconcile`.
 
     Raises:
         TwinError: the release mode is unknown, or a table cannot be read.
     """
-    replays = read_replays(tables, registry, author, used_up=_used_up(replayed), margin=margin)
-    evidence = measured(
-        registry, tables, author, now=now, margin=margin, fewest_prompts=fewest_prompts
+    replays = read_replays(
+        tables, registry, author, used_up_trial=_used_up_trial(replay_metadata), margin=margin
     )
-    choice, stable = chosen_mode(wanted, evidence), registry.stable(author)
+    feasibility = measure_feasibility(
+        registry, tables, author, now=now, margin=margin, min_prompts=min_prompts
+    )
+    choice, stable = resolve_mode(requested_mode, feasibility), registry.stable_version(author)
     if stable is not None and stable.is_answer_model:
-        choice = with_answer_model(choice, evidence, stable)
+        choice = choose_against_answer_model(choice, feasibility, stable)
     return release(
         registry,
         author,
@@ -182,123 +192,132 @@ def release_measured(
         now=now,
         replays=replays,
         margin=margin,
-        withheld=withheld,
+        withheld_reason=withheld_reason,
     )
 
 
-def take_on_measured(
+def advance_trial_or_release(
     registry: Registry,
     tables: Tables,
     author: str,
     *,
-    wanted: str,
+    requested_mode: str,
     gate_version: str,
     actor: str,
     now: float,
-    replayed: Mapping[str, Any],
+    replay_metadata: Mapping[str, Any],
     margin: float = MARGIN,
-    fewest_prompts: int = MIN_PROMPTS,
-    withheld: str = "",
+    min_prompts: int = MIN_PROMPTS,
+    withheld_reason: str = "",
 ) -> StoredTrial | None:
     """Fold new pairs, and run a whole round only if they decide the trial.
 
     A round writes the policy of all authors: 200 authors on trial would cost 20 CPU seconds a tick.
-    The arguments are those of `release_measured`. Returns None as `take_on` does, or if no version
+    The arguments are those of `measure_and_release`. Returns None as `advance_trial` does, or if no version
     is on trial.
     """
-    on = trial.on_trial(registry.state, author)
-    if on is None:
+    candidate = trial.candidate_on_trial(registry.state, author)
+    if candidate is None:
         return None
     replays = None
-    if on.mode == "shadow":
-        used_up = _used_up(replayed)
-        replays = read_replays(tables, registry, author, used_up=used_up, margin=margin)
-    known = take_on(registry, on, now=now, replays=replays, margin=margin)
-    undecided = known is None or known.finding.finding == "undecided"
-    if undecided and forsaken(registry, on, known, now=now) is None:
-        return known
-    done = release_measured(
+    if candidate.mode == "shadow":
+        used_up_trial = _used_up_trial(replay_metadata)
+        replays = read_replays(tables, registry, author, used_up_trial=used_up_trial, margin=margin)
+    stored_trial = advance_trial(registry, candidate, now=now, replays=replays, margin=margin)
+    is_undecided = stored_trial is None or stored_trial.finding.finding == "undecided"
+    if is_undecided and idle_trial_finding(registry, candidate, stored_trial, now=now) is None:
+        return stored_trial
+    release_round = measure_and_release(
         registry,
         tables,
         author,
-        wanted=wanted,
+        requested_mode=requested_mode,
         gate_version=gate_version,
         actor=actor,
         now=now,
-        replayed=replayed,
+        replay_metadata=replay_metadata,
         margin=margin,
-        fewest_prompts=fewest_prompts,
-        withheld=withheld,
+        min_prompts=min_prompts,
+        withheld_reason=withheld_reason,
     )
-    return done.trial
+    return release_round.trial
 
 
-def _used_up(replayed: Mapping[str, Any]) -> str:
-    return str(replayed.get("trial", "")) if replayed.get("prompts_used_up") else ""
+def _used_up_trial(replay_metadata: Mapping[str, Any]) -> str:
+    return str(replay_metadata.get("trial", "")) if replay_metadata.get("prompts_used_up") else ""
 
 
-def take_on(
-    registry: Registry, on: CandidateOnTrial, *, now: float, replays: Replays | None, margin: float
+def advance_trial(
+    registry: Registry,
+    candidate: CandidateOnTrial,
+    *,
+    now: float,
+    replays: Replays | None,
+    margin: float,
 ) -> StoredTrial | None:
     """Begin the trial if needed, and fold new pairs.
 
     Returns the stored trial, if any, for a shadow without replays or without a certified judge.
     """
     state = registry.state
-    if on.mode == "shadow":
-        if replays is None or not replays.about(on) or not replays.terms.claims:
-            return trial.current(state, on.author)
-        running = trial.begin(state, on, replays.terms, now=now)
-        return trial.fold(state, running, replays.pairs, replays.standing(), now=now)
-    after = canary_days.last_sequence(state, on.author)
-    incumbent = registry.get(on.author, on.incumbent)
+    if candidate.mode == "shadow":
+        if replays is None or not replays.belongs_to(candidate) or not replays.terms.claims:
+            return trial.current_trial(state, candidate.author)
+        stored_trial = trial.begin(state, candidate, replays.terms, now=now)
+        return trial.fold(state, stored_trial, replays.pairs, replays.trial_state(), now=now)
+    last_sequence = canary_days.last_sequence(state, candidate.author)
+    incumbent = registry.get(candidate.author, candidate.incumbent)
     terms = TrialTerms(
         (canary_days.CLAIM,),
         judges="readers",
-        margin=trial.margin_against(incumbent, margin),
-        forced=trial.passed_no_gate(registry, incumbent),
+        margin=trial.margin_for_incumbent(incumbent, margin),
+        is_incumbent_ungated=trial.is_ungated(registry, incumbent),
     )
-    running = trial.begin(state, on, terms, now=now, after_sequence=after)
-    days = canary_days.days_of(state, running)
-    over = now - running.began_at >= MAX_CANARY_DAYS * _DAY_S
-    standing = TrialState(exhausted=over, readers=days.readers)
-    return trial.fold(state, running, days.pairs, standing, now=now)
+    stored_trial = trial.begin(state, candidate, terms, now=now, after_sequence=last_sequence)
+    days = canary_days.read_canary_days(state, stored_trial)
+    is_over = now - stored_trial.began_at >= MAX_CANARY_DAYS * _DAY_S
+    trial_state = TrialState(exhausted=is_over, readers=days.readers)
+    return trial.fold(state, stored_trial, days.pairs, trial_state, now=now)
 
 
-def forsaken(
-    registry: Registry, on: CandidateOnTrial, known: StoredTrial | None, *, now: float
-) -> Evidence | None:
+def idle_trial_finding(
+    registry: Registry, candidate: CandidateOnTrial, stored_trial: StoredTrial | None, *, now: float
+) -> TrialResult | None:
     """Return the finding that parks a shadow without a new pair in 14 days, or None.
 
     Pairs are missing if no judge is certified, no prompt is recorded or nothing is replayed.
 
     Args:
-        known: the trial of the version, or None if it has not begun.
+        stored_trial: the trial of the version, or None if it has not begun.
     """
-    if on.mode != "shadow" or (known is not None and known.finding.finding != "undecided"):
+    if candidate.mode != "shadow" or (
+        stored_trial is not None and stored_trial.finding.finding != "undecided"
+    ):
         return None
-    entered = next(move for move in registry.moves(on.author) if move.number == on.entered)
-    last = datetime.fromisoformat(entered.moved_at).timestamp()
-    if known is not None:
-        last = max(last, known.began_at, known.paired_at or 0.0)
-    if now - last < MAX_IDLE_DAYS * _DAY_S:
+    entry_move = next(
+        move for move in registry.moves(candidate.author) if move.number == candidate.entered
+    )
+    last_activity = datetime.fromisoformat(entry_move.moved_at).timestamp()
+    if stored_trial is not None:
+        last_activity = max(last_activity, stored_trial.began_at, stored_trial.paired_at or 0.0)
+    if now - last_activity < MAX_IDLE_DAYS * _DAY_S:
         return None
-    pairs = 0 if known is None else known.evidence.pairs
+    pairs = 0 if stored_trial is None else stored_trial.evidence.pairs
     reason = (
         f"shadow: parked, no new pair in {MAX_IDLE_DAYS:.0f} days, {pairs} in all; it can be "
         "tried again (`twin release` by hand), and the next retraining makes another candidate"
     )
-    return Evidence("exhausted", reason, incumbent=on.incumbent)
+    return TrialResult("exhausted", reason, incumbent=candidate.incumbent)
 
 
 def _reconcile(
     registry: Registry,
     author: str,
-    evidence: Mapping[int, Evidence],
-    choice: Choice,
+    evidence: Mapping[int, TrialResult],
+    choice: ModeChoice,
     gate_version: str,
     actor: str,
-    withheld: str,
+    withheld_reason: str,
 ) -> list[Move]:
     return reconcile(
         registry,
@@ -307,5 +326,5 @@ def _reconcile(
         mode=choice.mode,
         actor=actor,
         evidence=evidence,
-        withheld=withheld,
+        withheld_reason=withheld_reason,
     )

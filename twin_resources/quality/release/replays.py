@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from twin_resources.quality.judges import pairs as table
-from twin_resources.quality.judges.panel import deciding, vetoing
+from twin_resources.quality.judges.panel import deciding_claims, vetoing_claims
 from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
 from twin_resources.quality.release.trial import (
     TrialState,
     TrialTerms,
-    margin_against,
-    passed_no_gate,
+    margin_for_incumbent,
+    is_ungated,
 )
 from twin_resources.quality.release.trial_rows import CandidateOnTrial
 from twin_resources.statistics.baseline import MARGIN
@@ -52,11 +52,11 @@ class Replays:
     exhausted: bool
     certified: bool
 
-    def about(self, on: CandidateOnTrial) -> bool:
+    def belongs_to(self, candidate: CandidateOnTrial) -> bool:
         """Return whether these pairs belong to that trial."""
-        return (self.candidate, self.incumbent) == (on.version, on.incumbent)
+        return (self.candidate, self.incumbent) == (candidate.version, candidate.incumbent)
 
-    def standing(self) -> TrialState:
+    def trial_state(self) -> TrialState:
         """Return the state of the trial for a fold of these pairs."""
         return TrialState(exhausted=self.exhausted, certified=self.certified)
 
@@ -79,54 +79,60 @@ def read_replays(
     registry: Registry,
     author: str,
     *,
-    used_up: str = "",
+    used_up_trial: str = "",
     margin: float = MARGIN,
 ) -> Replays | None:
     """Return the newest trial in the author's table, or None if nothing was replayed.
 
     Args:
-        used_up: the trial whose prompts have all been replayed (metadata of `shadow_pairs`).
-        margin: ε of the judges' certificates, and of the trial (`margin_against`).
+        used_up_trial: the trial whose prompts have all been replayed (metadata of `shadow_pairs`).
+        margin: ε of the judges' certificates, and of the trial (`margin_for_incumbent`).
     """
     if not tables.exists(table.TABLE, author):
         return None
     rows = tables.read(table.TABLE, author)
     if rows.is_empty():
         return None
-    newest = rows.sort("sequence").row(-1, named=True)
-    known = {item.checkpoint: item for item in registry.versions(author)}
-    versions = {checkpoint: item.version for checkpoint, item in known.items()}
-    trial = str(newest["trial"])
-    if not {newest["candidate"], newest["incumbent"]} <= versions.keys():
+    newest_row = rows.sort("sequence").row(-1, named=True)
+    versions_by_checkpoint = {item.checkpoint: item for item in registry.versions(author)}
+    version_numbers = {
+        checkpoint: item.version for checkpoint, item in versions_by_checkpoint.items()
+    }
+    trial = str(newest_row["trial"])
+    if not {newest_row["candidate"], newest_row["incumbent"]} <= version_numbers.keys():
         return None  # the registry was emptied since
-    scored_by = _judges(rows.filter(pl.col("trial") == trial))
+    judge_by_claim = _newest_judges(rows.filter(pl.col("trial") == trial))
     # A certificate of another revision does not apply to these scores.
-    certified_now = [
+    certified = [
         claim
         for claim, measure in certified_claims(tables, author).items()
-        if scored_by.get(claim) == measure
+        if judge_by_claim.get(claim) == measure
     ]
-    claims = deciding(certified_now)
-    vetoes = tuple(claim for claim in certified_now if claim in vetoing())
-    pairs = table.pairs_of(rows, trial, [*claims, *vetoes])
-    lost = table.lost_claims(table.plants_of(rows, trial=trial), (*claims, *vetoes), margin=margin)
+    claims = deciding_claims(certified)
+    vetoes = tuple(claim for claim in certified if claim in vetoing_claims())
+    pairs = table.trial_pairs(rows, trial, [*claims, *vetoes])
+    lost_claims = table.lost_claims(
+        table.probe_rows(rows, trial=trial), (*claims, *vetoes), margin=margin
+    )
     return Replays(
-        candidate=versions[newest["candidate"]],
-        incumbent=versions[newest["incumbent"]],
+        candidate=version_numbers[newest_row["candidate"]],
+        incumbent=version_numbers[newest_row["incumbent"]],
         terms=TrialTerms(
             claims,
             vetoes,
-            judges=", ".join(scored_by[name] for name in certified_now),
-            margin=margin_against(known[newest["incumbent"]], margin),
-            forced=passed_no_gate(registry, known[newest["incumbent"]]),
+            judges=", ".join(judge_by_claim[name] for name in certified),
+            margin=margin_for_incumbent(versions_by_checkpoint[newest_row["incumbent"]], margin),
+            is_incumbent_ungated=is_ungated(
+                registry, versions_by_checkpoint[newest_row["incumbent"]]
+            ),
         ),
         pairs=tuple(pairs),
-        exhausted=used_up == trial,
-        certified=bool(claims) and not lost,
+        exhausted=used_up_trial == trial,
+        certified=bool(claims) and not lost_claims,
     )
 
 
-def _judges(rows: pl.DataFrame) -> dict[str, str]:
+def _newest_judges(rows: pl.DataFrame) -> dict[str, str]:
     """Return claim → measure that scored the newest row."""
     newest = rows.sort("sequence").row(-1, named=True)
     return {str(score["claim"]): str(score["judge"]) for score in newest["scores"]}

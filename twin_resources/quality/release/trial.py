@@ -24,7 +24,7 @@ from twin_resources.quality.release.trial_rows import (
     ComparedVersions,
     StoredTrial,
 )
-from twin_resources.registry.moves import Evidence, ModelVersion
+from twin_resources.registry.moves import TrialResult, ModelVersion
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics import promotion
 from twin_resources.statistics.baseline import MARGIN
@@ -40,9 +40,9 @@ class TrialTerms:
         claims: claims that must all be won.
         vetoes: claims that may only roll back.
         judges: the judges as `name@revision` in order; another judge makes another trial.
-        margin, alpha: ε and α; ε = 0 requires a better candidate (`margin_against`). The demo uses
+        margin, alpha: ε and α; ε = 0 requires a better candidate (`margin_for_incumbent`). The demo uses
             ε = .2, and prints it.
-        forced: whether the incumbent passed no gate (`promotion.py` describes the effect).
+        is_incumbent_ungated: whether the incumbent passed no gate (`promotion.py` describes the effect).
     """
 
     claims: tuple[str, ...]
@@ -50,7 +50,7 @@ class TrialTerms:
     judges: str = ""
     margin: float = MARGIN
     alpha: float = ALPHA
-    forced: bool = False
+    is_incumbent_ungated: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class TrialState:
     certified: bool = True
 
 
-def margin_against(incumbent: ModelVersion, margin: float) -> float:
+def margin_for_incumbent(incumbent: ModelVersion, margin: float) -> float:
     """Return ε of a trial: 0 against an answer model, which only a better version replaces.
 
     Args:
@@ -77,84 +77,97 @@ def margin_against(incumbent: ModelVersion, margin: float) -> float:
     return 0.0 if incumbent.is_answer_model else margin
 
 
-def passed_no_gate(registry: Registry, incumbent: ModelVersion) -> bool:
+def is_ungated(registry: Registry, incumbent: ModelVersion) -> bool:
     """Return whether a person released the incumbent without any passed gate.
 
     Such a version is not shown to be good in each claim. A version forced out of a parked trial had
     passed a gate. An answer model is excluded: a candidate must be better than it.
     """
-    named = incumbent.is_answer_model
-    return incumbent.forced and not named and not registry.ever_passed(incumbent.checkpoint)
+    is_answer_model = incumbent.is_answer_model
+    return (
+        incumbent.forced
+        and not is_answer_model
+        and not registry.has_ever_passed(incumbent.checkpoint)
+    )
 
 
-def on_trial(state: State, author: str) -> CandidateOnTrial | None:
+def candidate_on_trial(state: State, author: str) -> CandidateOnTrial | None:
     """Return the version on trial with its incumbent, or None if there is none."""
-    with state.reading() as connection:
-        return trial_rows.on_trial(connection, author)
+    with state.read_transaction() as connection:
+        return trial_rows.candidate_on_trial(connection, author)
 
 
-def compared(state: State, author: str) -> ComparedVersions | None:
+def compared_versions(state: State, author: str) -> ComparedVersions | None:
     """Return the versions that `shadow_pairs` compares: the shadow on trial or newest candidate."""
-    with state.reading() as connection:
-        return trial_rows.compared(connection, author)
+    with state.read_transaction() as connection:
+        return trial_rows.compared_versions(connection, author)
 
 
-def current(state: State, author: str) -> StoredTrial | None:
+def current_trial(state: State, author: str) -> StoredTrial | None:
     """Return the trial of the version on trial against the stable one; None if not begun."""
-    with state.reading() as connection:
-        on = trial_rows.on_trial(connection, author)
-        return None if on is None else trial_rows.newest(connection, on)
+    with state.read_transaction() as connection:
+        candidate = trial_rows.candidate_on_trial(connection, author)
+        return None if candidate is None else trial_rows.newest_trial(connection, candidate)
 
 
-def of_version(state: State, author: str, version: int) -> StoredTrial | None:
+def newest_trial_of_version(state: State, author: str, version: int) -> StoredTrial | None:
     """Return the newest trial of a version, even if it has ended."""
-    with state.reading() as connection:
-        return trial_rows.of_version(connection, author, version)
+    with state.read_transaction() as connection:
+        return trial_rows.newest_trial_of_version(connection, author, version)
 
 
 def begin(
-    state: State, on: CandidateOnTrial, terms: TrialTerms, *, now: float, after_sequence: int = 0
+    state: State,
+    candidate: CandidateOnTrial,
+    terms: TrialTerms,
+    *,
+    now: float,
+    after_sequence: int = 0,
 ) -> StoredTrial:
     """Return the trial on these terms, and begin it if necessary.
 
     Args:
-        on: the result of `on_trial`.
+        candidate: the result of `on_trial`.
         now: seconds since the epoch.
         after_sequence: the author's last sequence number in the ledger; a canary uses later values.
 
     Raises:
         ImpossibleValue: see `promotion.begin`.
     """
-    key = trial_rows.key_of(on, judges=terms.judges, margin=terms.margin, claims=terms.claims)
+    key = trial_rows.trial_key(
+        candidate, judges=terms.judges, margin=terms.margin, claims=terms.claims
+    )
     evidence = promotion.begin(
         claims=terms.claims,
         vetoes=terms.vetoes,
-        forced=terms.forced,
+        is_incumbent_ungated=terms.is_incumbent_ungated,
         margin=terms.margin,
         alpha=terms.alpha,
     )
-    first = StoredTrial(
+    new_trial = StoredTrial(
         number=0,
-        on=on,
+        candidate=candidate,
         judges=terms.judges,
         began_at=now,
         after_sequence=after_sequence,
         evidence=evidence,
-        finding=Evidence("undecided", f"{on.mode}: no pair yet", incumbent=on.incumbent),
+        finding=TrialResult(
+            "undecided", f"{candidate.mode}: no pair yet", incumbent=candidate.incumbent
+        ),
     )
     with state.transaction() as connection:
-        known = trial_rows.of_key(connection, key)
-        if known is None:
-            trial_rows.insert(connection, key, first)
-            known = _existing(connection, key)
-        return known
+        stored = trial_rows.trial_by_key(connection, key)
+        if stored is None:
+            trial_rows.insert(connection, key, new_trial)
+            stored = _require_trial(connection, key)
+        return stored
 
 
 def fold(
     state: State,
     trial: StoredTrial,
     pairs: Sequence[PairedDifference],
-    standing: TrialState,
+    trial_state: TrialState,
     *,
     now: float,
 ) -> StoredTrial:
@@ -172,40 +185,40 @@ def fold(
         ImpossibleValue: a difference is missing or outside [−1, 1].
         TwinError: the trial is not stored.
     """
-    key = trial_rows.key_of(
-        trial.on,
+    key = trial_rows.trial_key(
+        trial.candidate,
         judges=trial.judges,
         margin=trial.evidence.margin,
         claims=trial.evidence.claims,
     )
     with state.transaction() as connection:
-        stored = _existing(connection, key)
+        stored = _require_trial(connection, key)
         if stored.finding.finding != "undecided":
             return stored
         evidence = stored.evidence
         for pair in pairs:
             evidence = promotion.fold(evidence, pair)
-        computed = release_mode.finding(
+        computed = release_mode.evaluate_evidence(
             evidence,
-            mode=stored.on.mode,
-            exhausted=standing.exhausted,
-            readers=standing.readers,
-            certified=standing.certified,
+            mode=stored.candidate.mode,
+            exhausted=trial_state.exhausted,
+            readers=trial_state.readers,
+            certified=trial_state.certified,
         )
-        finding = replace(computed, incumbent=stored.on.incumbent)
-        newer = evidence.pairs > stored.evidence.pairs
-        done = replace(
+        finding = replace(computed, incumbent=stored.candidate.incumbent)
+        has_new_pairs = evidence.pairs > stored.evidence.pairs
+        updated = replace(
             stored,
             evidence=evidence,
             finding=finding,
-            paired_at=now if newer else stored.paired_at,
+            paired_at=now if has_new_pairs else stored.paired_at,
         )
-        trial_rows.update(connection, done)
-        return done
+        trial_rows.update(connection, updated)
+        return updated
 
 
-def _existing(connection: sa.Connection, key: str) -> StoredTrial:
-    row = trial_rows.of_key(connection, key)
+def _require_trial(connection: sa.Connection, key: str) -> StoredTrial:
+    row = trial_rows.trial_by_key(connection, key)
     if row is None:
         raise TwinError(
             "fold pairs into a trial",

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from twin_resources.registry import rows as registry_rows
-from twin_resources.registry.moves import Evidence, Finding, ModelVersion
+from twin_resources.registry.moves import TrialResult, Finding, ModelVersion
 from twin_resources.statistics.promotion import PairEvidence
 from twin_resources.storage.state.state_tables import trials
 
@@ -53,12 +53,12 @@ class StoredTrial:
     """
 
     number: int
-    on: CandidateOnTrial
+    candidate: CandidateOnTrial
     judges: str
     began_at: float
     after_sequence: int
     evidence: PairEvidence
-    finding: Evidence
+    finding: TrialResult
     paired_at: float | None = None
 
 
@@ -70,75 +70,79 @@ class ComparedVersions:
     incumbent: ModelVersion
 
 
-def compared(connection: sa.Connection, author: str) -> ComparedVersions | None:
+def compared_versions(connection: sa.Connection, author: str) -> ComparedVersions | None:
     """Return the shadow on trial, else the newest candidate, with the stable version; or None."""
-    by_number = {item.version: item for item in registry_rows.versions(connection, author)}
-    on = on_trial(connection, author)
-    if on is not None and on.mode == "shadow":
-        return ComparedVersions(by_number[on.version], by_number[on.incumbent])
+    by_number = {item.version: item for item in registry_rows.list_versions(connection, author)}
+    candidate = candidate_on_trial(connection, author)
+    if candidate is not None and candidate.mode == "shadow":
+        return ComparedVersions(by_number[candidate.version], by_number[candidate.incumbent])
     stable = next((item for item in by_number.values() if item.state == "stable"), None)
-    waiting = [
+    candidates = [
         item
         for item in by_number.values()
         if item.state == "candidate" and not item.is_answer_model
     ]
-    if stable is None or not waiting:
+    if stable is None or not candidates:
         return None
-    return ComparedVersions(waiting[-1], stable)
+    return ComparedVersions(candidates[-1], stable)
 
 
-def on_trial(connection: sa.Connection, author: str) -> CandidateOnTrial | None:
-    """Return the version on trial, or None; there is at most one (`legal_moves`)."""
-    versions = registry_rows.versions(connection, author)
+def candidate_on_trial(connection: sa.Connection, author: str) -> CandidateOnTrial | None:
+    """Return the version on trial, or None; there is at most one (`required_moves`)."""
+    versions = registry_rows.list_versions(connection, author)
     stable = next((item for item in versions if item.state == "stable"), None)
     on_trial_versions = [item for item in versions if item.state in {"shadow", "canary"}]
     if stable is None or not on_trial_versions:
         return None
     item = on_trial_versions[-1]
-    history = registry_rows.history(connection, author)
-    entered = [
+    history = registry_rows.list_moves(connection, author)
+    entry_move = [
         move for move in history if move.version == item.version and move.to_state == item.state
     ][-1]
     mode: TrialMode = "shadow" if item.state == "shadow" else "canary"
-    return CandidateOnTrial(author, item.version, mode, entered.number, stable.version)
+    return CandidateOnTrial(author, item.version, mode, entry_move.number, stable.version)
 
 
-def key_of(on: CandidateOnTrial, *, judges: str, margin: float, claims: Sequence[str]) -> str:
+def trial_key(
+    candidate: CandidateOnTrial, *, judges: str, margin: float, claims: Sequence[str]
+) -> str:
     """Return the key of a trial, so that a repeated begin finds the stored trial."""
     # Former releases stored a third version in place of None.
-    return json.dumps([*vars(on).values(), None, judges, margin, list(claims)])
+    return json.dumps([*vars(candidate).values(), None, judges, margin, list(claims)])
 
 
-def newest(connection: sa.Connection, on: CandidateOnTrial) -> StoredTrial | None:
+def newest_trial(connection: sa.Connection, candidate: CandidateOnTrial) -> StoredTrial | None:
     """Return the trial of this candidate and incumbent that began last."""
     row = connection.execute(
         sa.select(trials)
         .where(
-            trials.c.author == on.author,
-            trials.c.version == on.version,
-            trials.c.entered == on.entered,
-            trials.c.incumbent == on.incumbent,
+            trials.c.author == candidate.author,
+            trials.c.version == candidate.version,
+            trials.c.entered == candidate.entered,
+            trials.c.incumbent == candidate.incumbent,
             trials.c.anchor.is_(None),
         )
         .order_by(trials.c.number.desc())
     ).first()
-    return None if row is None else _trial(row)
+    return None if row is None else _trial_from_row(row)
 
 
-def of_key(connection: sa.Connection, key: str) -> StoredTrial | None:
+def trial_by_key(connection: sa.Connection, key: str) -> StoredTrial | None:
     """Return the trial with this key, or None."""
     row = connection.execute(sa.select(trials).where(trials.c.key == key)).first()
-    return None if row is None else _trial(row)
+    return None if row is None else _trial_from_row(row)
 
 
-def of_version(connection: sa.Connection, author: str, version: int) -> StoredTrial | None:
+def newest_trial_of_version(
+    connection: sa.Connection, author: str, version: int
+) -> StoredTrial | None:
     """Return the newest trial of a version, even if it has ended."""
     row = connection.execute(
         sa.select(trials)
         .where(trials.c.author == author, trials.c.version == version)
         .order_by(trials.c.number.desc())
     ).first()
-    return None if row is None else _trial(row)
+    return None if row is None else _trial_from_row(row)
 
 
 def insert(connection: sa.Connection, key: str, trial: StoredTrial) -> None:
@@ -156,7 +160,7 @@ def update(connection: sa.Connection, trial: StoredTrial) -> None:
 
 def _identity_columns(trial: StoredTrial) -> dict[str, Any]:
     return {
-        **vars(trial.on),
+        **vars(trial.candidate),
         "judges": trial.judges,
         "began_at": trial.began_at,
         "after_sequence": trial.after_sequence,
@@ -172,16 +176,16 @@ def _state_columns(trial: StoredTrial) -> dict[str, Any]:
     }
 
 
-def _trial(row: sa.Row[Any]) -> StoredTrial:
-    on = CandidateOnTrial(row.author, row.version, row.mode, row.entered, row.incumbent)
+def _trial_from_row(row: sa.Row[Any]) -> StoredTrial:
+    candidate = CandidateOnTrial(row.author, row.version, row.mode, row.entered, row.incumbent)
     finding: Finding = row.finding
     return StoredTrial(
         number=row.number,
-        on=on,
+        candidate=candidate,
         judges=row.judges,
         began_at=row.began_at,
         after_sequence=row.after_sequence,
         evidence=PairEvidence.from_json(row.evidence),
-        finding=Evidence(finding, row.reason, incumbent=row.incumbent),
+        finding=TrialResult(finding, row.reason, incumbent=row.incumbent),
         paired_at=row.paired_at,
     )

@@ -20,7 +20,7 @@ from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.ledger.ledger_tables import scores, traces
 from twin_resources.quality.ledger.scores import NOT_MAPPED
 from twin_resources.statistics.detector import Alarm, StreamEvidence
-from twin_resources.statistics.retraining import TOGETHER_S, RetrainingDecision
+from twin_resources.statistics.retraining import INCIDENT_WINDOW_S, RetrainingDecision
 from twin_resources.storage.state.state_tables import alarms
 
 DAY_S = 86_400.0
@@ -52,7 +52,7 @@ class AlarmRecord:
         raised_at, decided_at: seconds since the epoch; None if not decided.
         is_open: whether the next tick decides it (again).
         decision: kind of the newest decision; empty if there is none.
-        decided_by: the rule that decided (`limits`, `learnt_before` …).
+        decided_by: the rule that decided (`limits`, `earlier_training` …).
         message: the message of that tick.
         tags: evidence and decision, as on the run.
         run_key: run key of the retraining that it started; empty if it started none.
@@ -69,7 +69,7 @@ class AlarmRecord:
     decided_at: float | None = None
 
 
-def record(
+def record_alarm(
     connection: sa.Connection, evidence: StreamEvidence, *, threshold: float, at: float
 ) -> None:
     """Store the alarm that this evidence raises, and notify once a day per stream and version.
@@ -111,7 +111,7 @@ def record(
             event="alarm",
             author=alarm.author,
             title=f"Quality of {alarm.author} fell",
-            text=f"{alarm.words}. What follows from it, or what it waits for, is in the messages "
+            text=f"{alarm.description}. What follows from it, or what it waits for, is in the messages "
             "of the sensor quality_dropped; `twin status` says where the loop stands, and "
             "`twin retrain --reason TEXT` starts a training by hand.",
         ),
@@ -119,7 +119,7 @@ def record(
     )
 
 
-def open_alarms(connection: sa.Connection) -> dict[str, AlarmRecord]:
+def oldest_open_alarms(connection: sa.Connection) -> dict[str, AlarmRecord]:
     """Return author → the oldest alarm that waits for a decision."""
     rows = connection.execute(
         sa.select(alarms)
@@ -128,11 +128,11 @@ def open_alarms(connection: sa.Connection) -> dict[str, AlarmRecord]:
     ).mappings()
     by_author: dict[str, AlarmRecord] = {}
     for row in rows:
-        by_author.setdefault(row["author"], _record_of(dict(row)))
+        by_author.setdefault(row["author"], _record_from_row(dict(row)))
     return by_author
 
 
-def of_author(
+def alarms_of_author(
     connection: sa.Connection, author: str, *, stream: str = "", version: str = "", limit: int = 100
 ) -> list[AlarmRecord]:
     """Return an author's alarms, newest first.
@@ -149,28 +149,28 @@ def of_author(
         .order_by(alarms.c.raised_at.desc(), alarms.c.number.desc())
         .limit(limit)
     ).mappings()
-    return [_record_of(dict(row)) for row in rows]
+    return [_record_from_row(dict(row)) for row in rows]
 
 
-def alarmed_together(connection: sa.Connection, *, at: float) -> list[str]:
+def authors_alarmed_near(connection: sa.Connection, *, at: float) -> list[str]:
     """Return the authors with an alarm within two days of a given time.
 
     Args:
         at: seconds since the epoch.
     """
-    near = alarms.c.raised_at.between(at - TOGETHER_S, at + TOGETHER_S)
+    near = alarms.c.raised_at.between(at - INCIDENT_WINDOW_S, at + INCIDENT_WINDOW_S)
     authors = connection.execute(sa.select(alarms.c.author).where(near).distinct()).scalars()
     return sorted(str(author) for author in authors)
 
 
-def not_counted(connection: sa.Connection, author: str) -> dict[str, int]:
+def count_excluded_scores(connection: sa.Connection, author: str) -> dict[str, int]:
     """Count an author's scores that never became a value, by reason: bad scores, names that the
     author's file does not map, scores above their reader's share, late scores."""
     lost = scores.c.status.in_(("bad", "capped", "late", "beyond", "new"))
     return {str(fate): count for fate, count in _count_by(connection, author, lost, _STATUS_TEXT)}
 
 
-def score_fates(
+def count_scores_by_status(
     connection: sa.Connection, author: str, *, since_ms: int
 ) -> dict[str, dict[str, int]]:
     """Count an author's scores since an instant: score name → status in words → count.
@@ -202,7 +202,7 @@ def _count_by(
     return list(rows)
 
 
-def decide(
+def store_decision(
     connection: sa.Connection, alarm: Alarm, decision: RetrainingDecision, *, at: float
 ) -> bool:
     """Store a decision; return False, and store nothing, if another tick closed the alarm."""
@@ -225,7 +225,7 @@ def decide(
     return done.rowcount == 1
 
 
-def close_open(
+def close_open_alarms(
     connection: sa.Connection, author: str, *, message: str, at: float, stream: str = ""
 ) -> int:
     """Close an author's open alarms because the floor was lowered, and return their number.
@@ -248,7 +248,7 @@ def close_open(
     return done.rowcount
 
 
-def _record_of(row: dict[str, Any]) -> AlarmRecord:
+def _record_from_row(row: dict[str, Any]) -> AlarmRecord:
     alarm = Alarm(**row.pop("evidence"))
     columns = {name: row[name] for name in row if name not in ALARM_KEY}
     return AlarmRecord(alarm, is_open=columns.pop("status") == "open", **columns)

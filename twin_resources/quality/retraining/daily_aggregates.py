@@ -15,7 +15,7 @@ from twin_resources.statistics.poisoning import ReaderTotals
 
 RATE_DAYS = 28
 SUMMED_DAYS = 730
-TOGETHER = 10  # values that form a day if each is settled at once
+VALUES_PER_DAY = 10  # values that form a day if each is settled at once
 
 
 def last_sequences(connection: sa.Connection) -> dict[str, int]:
@@ -24,13 +24,13 @@ def last_sequences(connection: sa.Connection) -> dict[str, int]:
     return {str(author): int(last) for author, last in rows}
 
 
-def last_sequence_of(connection: sa.Connection, author: str) -> int:
+def last_sequence(connection: sa.Connection, author: str) -> int:
     """Return the last sequence number assigned to an author; 0 if there is none."""
     last = connection.execute(sa.select(sequences.c.last).where(sequences.c.author == author))
     return int(last.scalar() or 0)
 
 
-def streams_of(connection: sa.Connection, author: str, version: str) -> set[str]:
+def streams_of_version(connection: sa.Connection, author: str, version: str) -> set[str]:
     """Return the streams in which a version has a settled value."""
     of_version = (settled.c.author == author) & (settled.c.version == version)
     return set(
@@ -39,19 +39,24 @@ def streams_of(connection: sa.Connection, author: str, version: str) -> set[str]
 
 
 def day_sums(
-    connection: sa.Connection, author: str, *, stream: str, after: int = 0, by_day: bool = True
+    connection: sa.Connection,
+    author: str,
+    *,
+    stream: str,
+    after: int = 0,
+    groups_by_day: bool = True,
 ) -> list[DaySum]:
     """Return sums of a stream's values by day, version and class, of the newest `SUMMED_DAYS` days.
 
     Args:
         after: only values with a greater sequence number are summed.
-        by_day: if False, each `TOGETHER` consecutive values are a day (`LoopRules.by_day`).
+        groups_by_day: if False, each `TOGETHER` consecutive values are a day (`LoopRules.by_day`).
     """
-    place = sa.func.row_number().over(order_by=settled.c.sequence) - 1
+    row_number = sa.func.row_number().over(order_by=settled.c.sequence) - 1
     value = (
         sa.select(
-            (settled.c.day if by_day else place // TOGETHER).label("day"),
-            (settled.c.settled_ms if by_day else sa.literal(0)).label("settled_ms"),
+            (settled.c.day if groups_by_day else row_number // VALUES_PER_DAY).label("day"),
+            (settled.c.settled_ms if groups_by_day else sa.literal(0)).label("settled_ms"),
             settled.c.version,
             settled.c.prompt_class,
             settled.c.value,
@@ -89,29 +94,31 @@ def reader_totals(
     Args:
         since, until: sequence numbers of the first and last value of the fall.
     """
-    began = day_of(connection, author, since)
-    late = settled.c.sequence >= since
+    first_day = settled_day(connection, author, since)
+    is_since = settled.c.sequence >= since
     value = settled.c.value
     rows = connection.execute(
         sa.select(
             settled.c.unit,
-            sa.func.sum(sa.case((late, 0), else_=1)),
-            sa.func.sum(sa.case((late, 0.0), else_=value)),
-            sa.func.sum(sa.case((late, 1), else_=0)),
-            sa.func.sum(sa.case((late, value), else_=0.0)),
+            sa.func.sum(sa.case((is_since, 0), else_=1)),
+            sa.func.sum(sa.case((is_since, 0.0), else_=value)),
+            sa.func.sum(sa.case((is_since, 1), else_=0)),
+            sa.func.sum(sa.case((is_since, value), else_=0.0)),
         )
         .where(
             settled.c.author == author,
             settled.c.stream == stream,
             settled.c.sequence <= until,
-            settled.c.day >= began - days,
+            settled.c.day >= first_day - days,
         )
         .group_by(settled.c.unit)
     )
     return {str(reader): ReaderTotals(*(float(total) for total in rest)) for reader, *rest in rows}
 
 
-def per_day(connection: sa.Connection, author: str, *, stream: str, today: int) -> float | None:
+def values_per_day(
+    connection: sa.Connection, author: str, *, stream: str, today: int
+) -> float | None:
     """Return values a day in the last 28 days, or since the first value in them; None if none.
 
     Args:
@@ -127,7 +134,7 @@ def per_day(connection: sa.Connection, author: str, *, stream: str, today: int) 
     return int(count) / max(1, today - int(first) + 1) if count else None
 
 
-def day_of(connection: sa.Connection, author: str, sequence: int) -> int:
+def settled_day(connection: sa.Connection, author: str, sequence: int) -> int:
     """Return the day of a settled value, days since the epoch, UTC."""
     day = sa.select(settled.c.day).where(settled.c.author == author, settled.c.sequence == sequence)
     return int(connection.execute(day).scalar_one())

@@ -13,16 +13,18 @@ from dataclasses import replace
 
 from twin_resources.quality.retraining import daily_aggregates
 from twin_resources.quality.retraining.retraining_rules import LoopRules
-from twin_resources.quality.retraining.score_watch import history_until, name_of
-from twin_resources.registry.checks import MoveRefused
+from twin_resources.quality.retraining.score_watch import floor_sequence, version_name
+from twin_resources.registry.checks import MoveRefusedError
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.detector import Alarm, DaySum, Fall, StreamEvidence, evidence_of
+from twin_resources.statistics.detector import Alarm, DaySum, Fall, StreamEvidence, compute_evidence
 from twin_resources.statistics.retraining import run_key
 
 ACTOR = "sensor quality_dropped"
 
 
-def go_back(registry: Registry, alarm: Alarm, falls: Sequence[Fall], rules: LoopRules) -> str:
+def roll_back_if_better(
+    registry: Registry, alarm: Alarm, falls: Sequence[Fall], rules: LoopRules
+) -> str:
     """Roll back to the earlier version that is surely better.
 
     An earlier version is surely better if its own days, compared with those of the fall, would have
@@ -33,72 +35,76 @@ def go_back(registry: Registry, alarm: Alarm, falls: Sequence[Fall], rules: Loop
         Its name; empty if none is surely better, or another version answers meanwhile.
     """
     names = {fall.prompt_class for fall in falls}
-    better: dict[int, float] = {
+    baseline_by_version: dict[int, float] = {
         version: min(evidence.held_to[name] for name in names)
-        for version, evidence in _against_earlier(registry, alarm, rules).items()
+        for version, evidence in _compare_with_earlier(registry, alarm, rules).items()
         if evidence.e_value >= alarm.threshold
         and names <= {fall.prompt_class for fall in evidence.falls}
     }
-    chosen = max(better, key=lambda version: (better[version], version), default=0)
-    if not chosen or not names:
+    best_version = max(
+        baseline_by_version, key=lambda version: (baseline_by_version[version], version), default=0
+    )
+    if not best_version or not names:
         return ""
     reason = (
         f"{run_key(alarm)}: {alarm.version} fell in {', '.join(sorted(names))} below what readers "
-        f"said of v{chosen}"
+        f"said of v{best_version}"
     )
     try:
         registry.move(
             alarm.author,
-            chosen,
+            best_version,
             "stable",
             actor=ACTOR,
             reason=reason,
-            against=int(alarm.version.removeprefix("v")),
+            incumbent=int(alarm.version.removeprefix("v")),
         )
-    except MoveRefused:  # another release came between: the next tick sees its version
+    except MoveRefusedError:  # another release came between: the next tick sees its version
         return ""
-    return f"v{chosen}"
+    return f"v{best_version}"
 
 
-def _against_earlier(
+def _compare_with_earlier(
     registry: Registry, alarm: Alarm, rules: LoopRules
 ) -> Mapping[int, StreamEvidence]:
     """Return earlier version → evidence that the days of the fall are worse than its own.
 
     Tainted versions, and versions released by force, are left out.
     """
-    with registry.state.reading() as connection:
+    with registry.state.read_transaction() as connection:
         sums = daily_aggregates.day_sums(
             connection,
             alarm.author,
             stream=alarm.stream,
-            after=history_until(connection, alarm.author, alarm.stream),
-            by_day=rules.by_day,
+            after=floor_sequence(connection, alarm.author, alarm.stream),
+            groups_by_day=rules.groups_by_day,
         )
-    fallen = [
+    fall_sums = [
         row for row in sums if row.version == alarm.version
         if alarm.since <= row.first and row.last <= alarm.sequence
     ]  # fmt: skip
     return {
-        earlier.version: evidence_of(
+        earlier.version: compute_evidence(
             [
-                *_just_before(fallen, [row for row in sums if row.version == name_of(earlier)]),
-                *fallen,
+                *_shift_before_fall(
+                    fall_sums, [row for row in sums if row.version == version_name(earlier)]
+                ),
+                *fall_sums,
             ],
             author=alarm.author,
             stream=alarm.stream,
             version=alarm.version,
             tolerance=rules.tolerance,
-            fewest=rules.fewest,
+            min_values=rules.min_values,
         )
         for earlier in registry.versions(alarm.author)
         if earlier.state == "retired" and not earlier.tainted and not earlier.forced
     }
 
 
-def _just_before(fallen: Sequence[DaySum], earlier: Sequence[DaySum]) -> list[DaySum]:
+def _shift_before_fall(fall_sums: Sequence[DaySum], earlier: Sequence[DaySum]) -> list[DaySum]:
     """Shift the days of another version so that they end the day before the fall."""
-    if not fallen or not earlier:
+    if not fall_sums or not earlier:
         return []
-    shift = min(row.day for row in fallen) - 1 - max(row.day for row in earlier)
+    shift = min(row.day for row in fall_sums) - 1 - max(row.day for row in earlier)
     return [replace(row, day=row.day + shift) for row in earlier]

@@ -17,12 +17,12 @@ from twin_resources.idempotent_launch import RunLaunch, next_step
 from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.retraining import retrainings
 from twin_resources.quality.retraining.retrainings import Outcome, Retraining
-from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, DAY_S, RunRecords, usage_of
+from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, DAY_S, RunRecords, sum_usage
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion, Verdict
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.retraining import ATTEMPTS, TrainingFingerprint
-from twin_resources.statistics.retraining_limits import Cause, Usage
+from twin_resources.statistics.retraining import MAX_ATTEMPTS, TrainingFingerprint
+from twin_resources.statistics.retraining_limits import Cause, TrainingUsage
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
@@ -30,7 +30,7 @@ LOOK_BACK_DAYS = 400  # to find the last training, from whose start the cooldown
 RETRY_AFTER_S = 300.0  # between attempts: a missing service may be available again
 
 
-def settle(
+def settle_finished(
     registry: Registry, runs: RunRecords, inputs: TrainingInputs, *, now: float
 ) -> list[str]:
     """Store the outcomes of unfinished retrainings' runs.
@@ -38,18 +38,18 @@ def settle(
     Returns a line for each retraining that ended or could not be settled yet.
     """
     with registry.state.transaction() as connection:
-        retrainings.mend_times(connection, now=now)
-        unfinished = retrainings.unfinished(connection)
+        retrainings.clamp_future_end_times(connection, now=now)
+        unfinished = retrainings.unfinished_retrainings(connection)
     messages: list[str] = []
     for retraining in unfinished:
         with isolate_failure(
             f"{retraining.author}: its retraining is settled later", messages.append
         ):
-            messages += _settle_one(registry, runs, inputs, retraining, now=now)
+            messages += _settle_retraining(registry, runs, inputs, retraining, now=now)
     return messages
 
 
-def _settle_one(
+def _settle_retraining(
     registry: Registry,
     runs: RunRecords,
     inputs: TrainingInputs,
@@ -62,18 +62,18 @@ def _settle_one(
     Raises:
         TwinError: its training inputs cannot be read.
     """
-    state, attempt_runs, verdict = registry.state, _runs_of(runs, retraining), None
+    state, attempt_runs, verdict = registry.state, _attempt_runs(runs, retraining), None
     if attempt_runs:
         retraining = _store_run_id(state, retraining, attempt_runs[0].run_id)
         verdict = _verdict_since(registry, retraining.author, attempt_runs[0])
-    refused = verdict is not None and verdict.outcome != "passed"
+    is_refused = verdict is not None and verdict.outcome != "passed"
     # The gate would refuse the same inputs again, and a person can repeat a request.
-    no_more = refused or retraining.cause == "by_hand"
+    is_final = is_refused or retraining.cause == "by_hand"
     step = next_step(
         attempt_runs,
         now=now,
         attempt=retraining.attempt,
-        attempts=retraining.attempt if no_more else ATTEMPTS,
+        max_attempts=retraining.attempt if is_final else MAX_ATTEMPTS,
         retry_after_s=RETRY_AFTER_S,
         was_seen=retraining.run_id != "",
     )
@@ -81,18 +81,25 @@ def _settle_one(
         return []
     if step == "retry":
         with state.transaction() as connection:
-            following = {"attempt": retraining.attempt + 1, "offered_at": None, "run_id": ""}
-            retrainings.advance(connection, retraining, **following)
+            next_attempt = {"attempt": retraining.attempt + 1, "offered_at": None, "run_id": ""}
+            retrainings.update_if_unchanged(connection, retraining, **next_attempt)
         return []
     if step == "gone":  # its outcome is unknown
-        _end(state, retraining, step, retraining.learnt, now)
+        _store_outcome(state, retraining, step, retraining.fingerprint, now)
         return [f"{retraining.author}: the record of run {retraining.run_id} is gone"]
-    outcome = "refused" if refused and step != "canceled" else step
+    outcome = "refused" if is_refused and step != "canceled" else step
     version = _version_of_run(registry, retraining, attempt_runs[0], verdict)
-    learnt = inputs.of(version) if version is not None else None
+    fingerprint = inputs.for_version(version) if version is not None else None
     # Even without a version the run has updated the dataset.
-    learnt = learnt or inputs.now(retraining.author)
-    _end(state, retraining, outcome, learnt, now, made=0 if version is None else version.version)
+    fingerprint = fingerprint or inputs.current(retraining.author)
+    _store_outcome(
+        state,
+        retraining,
+        outcome,
+        fingerprint,
+        now,
+        version_number=0 if version is None else version.version,
+    )
     return [f"{retraining.author}: retraining {retraining.run_id[:8]} has ended: {outcome}"]
 
 
@@ -100,7 +107,7 @@ def _store_run_id(state: State, retraining: Retraining, run_id: str) -> Retraini
     """Return the retraining with the run of this attempt, and store the run if it is new."""
     if run_id != retraining.run_id:
         with state.transaction() as connection:
-            retrainings.advance(connection, retraining, run_id=run_id)
+            retrainings.update_if_unchanged(connection, retraining, run_id=run_id)
     return replace(retraining, run_id=run_id)
 
 
@@ -113,7 +120,7 @@ def all_startable(launches: Sequence[RunLaunch]) -> tuple[Sequence[RunLaunch], S
     return launches, ()
 
 
-def due(
+def claim_due_launches(
     state: State,
     runs: RunRecords,
     causes: Collection[Cause],
@@ -128,29 +135,33 @@ def due(
     Args:
         causes: the causes of the calling sensor, since run keys are unique within a sensor.
     """
-    with state.reading() as connection:
-        unfinished = retrainings.unfinished(connection)
+    with state.read_transaction() as connection:
+        unfinished = retrainings.unfinished_retrainings(connection)
     offered: dict[str, Retraining] = {}
     for retraining in unfinished:
-        if retraining.cause not in causes or retraining.author in runs.in_flight():
+        if retraining.cause not in causes or retraining.author in runs.in_flight_run_ids():
             continue  # a run in flight was started by hand, or is not yet settled
-        step = next_step(_runs_of(runs, retraining), now=now, was_seen=retraining.run_id != "")
+        step = next_step(_attempt_runs(runs, retraining), now=now, was_seen=retraining.run_id != "")
         if step == "offer":
             offered[retraining.launch.run_key] = retraining
-    ready, held = startable([retraining.launch for retraining in offered.values()])
+    ready_launches, blocked_messages = startable(
+        [retraining.launch for retraining in offered.values()]
+    )
     launches: list[RunLaunch] = []
-    for launch in ready:
+    for launch in ready_launches:
         with state.transaction() as connection:
-            if retrainings.offer(connection, offered[launch.run_key], at=now):
+            if retrainings.claim_launch(connection, offered[launch.run_key], now=now):
                 launches.append(launch)
-    return launches, held
+    return launches, blocked_messages
 
 
-def _runs_of(runs: RunRecords, retraining: Retraining) -> list[Run]:
+def _attempt_runs(runs: RunRecords, retraining: Retraining) -> list[Run]:
     """Return the runs of the current attempt, newest first."""
     attempt = str(retraining.attempt)
     return [
-        run for run in runs.of_key(retraining.run_key) if run.tags.get(ATTEMPT_TAG, "1") == attempt
+        run
+        for run in runs.runs_with_key(retraining.run_key)
+        if run.tags.get(ATTEMPT_TAG, "1") == attempt
     ]
 
 
@@ -172,21 +183,27 @@ def _version_of_run(
     ]
     if versions or verdict is None:
         return versions[-1] if versions else None
-    return registry.by_checkpoint(verdict.checkpoint, author=retraining.author)
+    return registry.find_by_checkpoint(verdict.checkpoint, author=retraining.author)
 
 
-def _end(
+def _store_outcome(
     state: State,
     retraining: Retraining,
     outcome: Outcome,
-    learnt: TrainingFingerprint,
+    fingerprint: TrainingFingerprint,
     now: float,
     *,
-    made: int = 0,
+    version_number: int = 0,
 ) -> None:
-    used = {"dataset": learnt.dataset, "recipe": learnt.recipe, "made": made}
+    input_columns = {
+        "dataset": fingerprint.dataset,
+        "recipe": fingerprint.recipe,
+        "made": version_number,
+    }
     with state.transaction() as connection:
-        ended = retrainings.advance(connection, retraining, outcome=outcome, ended_at=now, **used)
+        ended = retrainings.update_if_unchanged(
+            connection, retraining, outcome=outcome, ended_at=now, **input_columns
+        )
         if ended and outcome == "failed":
             notice = Notice(
                 key=f"failed:{retraining.run_key}",
@@ -210,18 +227,20 @@ def _seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
-def usage(registry: Registry, runs: RunRecords, author: str, *, now: float) -> Usage:
+def training_usage(
+    registry: Registry, runs: RunRecords, author: str, *, now: float
+) -> TrainingUsage:
     """Return an author's usage, with the run that is in flight or about to start."""
-    run_id = runs.in_flight().get(author, "")
-    with registry.state.reading() as connection:
-        waiting = [
+    run_id = runs.in_flight_run_ids().get(author, "")
+    with registry.state.read_transaction() as connection:
+        unfinished = [
             retraining
-            for retraining in retrainings.unfinished(connection)
+            for retraining in retrainings.unfinished_retrainings(connection)
             if retraining.author == author
         ]
-        count, ended_at = retrainings.in_vain(connection, author)
-    if waiting and not run_id:
-        run_id = waiting[0].run_id or waiting[0].launch.run_key
+        count, ended_at = retrainings.count_unreleased(connection, author)
+    if unfinished and not run_id:
+        run_id = unfinished[0].run_id or unfinished[0].launch.run_key
     since = now - LOOK_BACK_DAYS * DAY_S
-    used = usage_of(runs.of_author(author, since=since), in_flight=run_id, now=now)
+    used = sum_usage(runs.runs_of_author(author, since=since), in_flight_run_id=run_id, now=now)
     return replace(used, in_vain=count, in_vain_at=ended_at)

@@ -18,29 +18,29 @@ from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics.retraining_limits import (
     PRIORITY,
     Cause,
-    growth,
-    held_back_by,
+    growth_cause,
+    find_blocking_limit,
 )
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
-REQUESTED: tuple[Cause, ...] = ("forget", "by_hand")
-GROWN: tuple[Cause, ...] = ("new_posts", "new_pairs")
+REQUEST_CAUSES: tuple[Cause, ...] = ("forget", "by_hand")
+GROWTH_CAUSES: tuple[Cause, ...] = ("new_posts", "new_pairs")
 
 
-def ask_for_retraining(state: State, author: str, *, asked_by: str, reason: str, at: float) -> int:
+def request_retraining(state: State, author: str, *, asked_by: str, reason: str, now: float) -> int:
     """Store a person's request, which `retraining_requested` starts; return its number."""
     with state.transaction() as connection:
-        return retrainings.ask(
-            connection, author=author, cause="by_hand", asked_by=asked_by, reason=reason, at=at
+        return retrainings.request_retraining(
+            connection, author=author, cause="by_hand", asked_by=asked_by, reason=reason, now=now
         )
 
 
 def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start requested retrainings; one retraining fulfils all requests of an author."""
-    at = now.timestamp()
-    notes = launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
-    with loop.state.reading() as connection:
+    now_s = now.timestamp()
+    notes = launching.settle_finished(loop.registry, loop.runs, loop.inputs, now=now_s)
+    with loop.state.read_transaction() as connection:
         requests_by_author = retrainings.open_requests(connection)
     messages: dict[str, str] = {}
     for author, requests in requests_by_author.items():
@@ -48,75 +48,79 @@ def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
         tags = {"twin/asked_by": first.asked_by, "twin/reason": first.reason}
         key = f"{first.cause}:{author}:{first.number}"
         with isolate_failure(f"{first.cause} waits", partial(messages.__setitem__, author)):
-            messages[author] = _begin(loop, author, first.cause, key, tags, at, requests)
-    launches, held = loop.due(REQUESTED, now=at)
+            messages[author] = _begin_if_allowed(
+                loop, author, first.cause, key, tags, now_s, requests
+            )
+    launches, held = loop.claim_due_launches(REQUEST_CAUSES, now=now_s)
     return LoopTick(tuple(launches), messages, (*notes, *held))
 
 
 def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start a retraining if enough posts or pairs are new since the stable version's training."""
-    at = now.timestamp()
-    notes = launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
-    with loop.state.reading() as connection:
+    now_s = now.timestamp()
+    notes = launching.settle_finished(loop.registry, loop.runs, loop.inputs, now=now_s)
+    with loop.state.read_transaction() as connection:
         stable = score_watch.stable_versions(connection)
     messages: dict[str, str] = {}
     for author, version in stable.items():
-        tell = partial(messages.__setitem__, author)
-        with isolate_failure("no retraining for new material", tell):
-            if message := _start_for_growth(loop, author, version, at):
+        set_message = partial(messages.__setitem__, author)
+        with isolate_failure("no retraining for new material", set_message):
+            if message := _start_for_growth(loop, author, version, now_s):
                 messages[author] = message
-    launches, held = loop.due(GROWN, now=at)
+    launches, held = loop.claim_due_launches(GROWTH_CAUSES, now=now_s)
     return LoopTick(tuple(launches), messages, (*notes, *held))
 
 
-def _start_for_growth(loop: RetrainingLoop, author: str, version: ModelVersion, at: float) -> str:
+def _start_for_growth(
+    loop: RetrainingLoop, author: str, version: ModelVersion, now_s: float
+) -> str:
     """Report the material since an author's stable version; empty if automatic runs are off."""
     limits = loop.limits(author)
     if not limits.automatic:
         return ""
     new_material = loop.inputs.growth(version)
-    cause = growth(new_material.new_posts, new_material.new_pairs, limits)
+    cause = growth_cause(new_material.new_posts, new_material.new_pairs, limits)
     message = (
         f"{new_material.new_posts}/{limits.new_posts} new posts, "
         f"{new_material.new_pairs}/{limits.new_pairs} new pairs"
     )
     if cause is None:
         return message
-    dataset = loop.inputs.now(author).dataset
+    dataset = loop.inputs.current(author).dataset
     # The same material starts one run: the gate would refuse the same inputs again.
-    key = f"{cause}:{author}:{score_watch.name_of(version)}:{dataset}"
+    key = f"{cause}:{author}:{score_watch.version_name(version)}:{dataset}"
     tags = {
         "twin/new_posts": str(new_material.new_posts),
         "twin/new_pairs": str(new_material.new_pairs),
     }
-    return f"{message}; {_begin(loop, author, cause, key, tags, at)}"
+    return f"{message}; {_begin_if_allowed(loop, author, cause, key, tags, now_s)}"
 
 
-def _begin(
+def _begin_if_allowed(
     loop: RetrainingLoop,
     author: str,
     cause: Cause,
     run_key: str,
     tags: dict[str, str],
-    at: float,
+    now_s: float,
     requests: Sequence[RetrainingRequest] = (),
 ) -> str:
     """Enter a retraining unless a limit holds it back; return a message with the result."""
-    used = launching.usage(loop.registry, loop.runs, author, now=at)
-    waits = held_back_by(cause, used, loop.limits(author), now=at)
-    learnt = loop.inputs.now(author)
-    if waits:
-        return f"{cause} waits: {waits}"
+    training_usage = launching.training_usage(loop.registry, loop.runs, author, now=now_s)
+    blocking_limit = find_blocking_limit(cause, training_usage, loop.limits(author), now=now_s)
+    fingerprint = loop.inputs.current(author)
+    if blocking_limit:
+        return f"{cause} waits: {blocking_limit}"
     with loop.state.transaction() as connection:
-        begun = retrainings.begin(
+        has_begun = retrainings.begin(
             connection,
             run_key=run_key,
             author=author,
             cause=cause,
             tags=tags,
-            learnt=learnt,
-            at=at,
+            fingerprint=fingerprint,
+            now=now_s,
         )
-        if begun:
-            retrainings.answer(connection, requests, run_key)
-    return f"{cause}: one retraining starts" if begun else f"{cause}: started before"
+        if has_begun:
+            retrainings.mark_fulfilled(connection, requests, run_key)
+    return f"{cause}: one retraining starts" if has_begun else f"{cause}: started before"

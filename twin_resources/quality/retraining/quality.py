@@ -31,21 +31,21 @@ from twin_resources.quality.retraining import (
     score_watch,
 )
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
-from twin_resources.quality.retraining.earlier_versions import go_back
+from twin_resources.quality.retraining.earlier_versions import roll_back_if_better
 from twin_resources.quality.retraining.retraining_rules import LoopRules
 from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, RunRecords
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.detector import BEFORE_DAYS, Alarm, StreamEvidence
-from twin_resources.statistics.poisoning import not_seen_by_others
+from twin_resources.statistics.poisoning import unconfirmed_fall_reason
 from twin_resources.statistics.retraining import (
     AlarmContext,
     RetrainingDecision,
     TrainingFingerprint,
     decide,
-    progress,
-    rolled_back,
+    describe_progress,
+    replace_with_rollback,
 )
 from twin_resources.statistics.retraining_limits import Cause, RetrainingLimits
 from twin_resources.storage.state.isolating import isolate_failure
@@ -55,7 +55,7 @@ from twin_resources.storage.state.state import State
 # take 25 of them (`LedgerRules`).
 TICK_SECONDS = 45.0
 # A fall within a month of a release is attributed to it: an earlier version then answers at once.
-LATELY_DAYS = 30.0
+RECENT_RELEASE_DAYS = 30.0
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class RetrainingLoop:
 
     Attributes:
         limits: returns the limits of an author, by slug.
-        startable: selects the launches that can be started now.
+        select_startable: selects the launches that can be started now.
         clock: returns seconds, to limit the time of a tick.
     """
 
@@ -75,14 +75,16 @@ class RetrainingLoop:
     runs: RunRecords
     rules: LoopRules
     limits: Callable[[str], RetrainingLimits]
-    startable: launching.Startable = launching.all_startable
+    select_startable: launching.Startable = launching.all_startable
     clock: Callable[[], float] = time.monotonic
 
-    def due(
+    def claim_due_launches(
         self, causes: Collection[Cause], *, now: float
     ) -> tuple[list[RunLaunch], Sequence[str]]:
         """See `launching.due`."""
-        return launching.due(self.state, self.runs, causes, now=now, startable=self.startable)
+        return launching.claim_due_launches(
+            self.state, self.runs, causes, now=now, startable=self.select_startable
+        )
 
 
 @dataclass(frozen=True)
@@ -104,158 +106,175 @@ class LoopTick:
     )
 
 
-def tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
+def run_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Run one tick; work that does not fit its time is left to the next tick, with a note."""
-    at, ends = now.timestamp(), loop.clock() + TICK_SECONDS
+    now_s, deadline = now.timestamp(), loop.clock() + TICK_SECONDS
     report = loop.ledger.sync(now)
     notes = [report.message]
-    notes += launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
+    notes += launching.settle_finished(loop.registry, loop.runs, loop.inputs, now=now_s)
     if report.problem:
         notes[0] = f"{report.problem}: nothing decided"
-        launches, held = loop.due(("quality",), now=at)
-        return LoopTick(tuple(launches), {}, (*notes, *held))
-    decided = _Deciding(loop, at, ends)
-    decided.follow_all()
-    decided.decide_all()
-    launches, held = loop.due(("quality",), now=at)
+        launches, blocked_messages = loop.claim_due_launches(("quality",), now=now_s)
+        return LoopTick(tuple(launches), {}, (*notes, *blocked_messages))
+    tick_processing = _TickProcessing(loop, now_s, deadline)
+    tick_processing.check_all_new_days()
+    tick_processing.decide_all()
+    launches, blocked_messages = loop.claim_due_launches(("quality",), now=now_s)
     return LoopTick(
         tuple(launches),
-        decided.messages,
-        (*notes, *decided.notes, *held),
-        decided.decisions,
+        tick_processing.messages,
+        (*notes, *tick_processing.notes, *blocked_messages),
+        tick_processing.decisions,
     )
 
 
 @dataclass
-class _Deciding:
+class _TickProcessing:
     """Follow and decide for every author with a stable version."""
 
     loop: RetrainingLoop
-    at: float
-    ends: float
+    now_s: float
+    deadline: float
     messages: dict[str, str] = field(default_factory=dict[str, str])
     notes: list[str] = field(default_factory=list[str])
     decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
 
     def __post_init__(self) -> None:
-        with self.loop.state.reading() as connection:
+        with self.loop.state.read_transaction() as connection:
             self.stable = score_watch.stable_versions(connection)
-            self._has_news = score_watch.has_news(connection)
+            self._has_new_values = score_watch.new_values_test(connection)
 
-    def follow_all(self) -> None:
+    def check_all_new_days(self) -> None:
         """Fold the new values of all authors before any decision.
 
         Alarms that share a cause are thus decided together. Settings and refused retrainings
         restrict runs only: a fall is always detected and reported.
         """
-        left = 0
+        remaining = 0
         for author, stable in self.stable.items():
-            if not self._has_news(stable):
+            if not self._has_new_values(stable):
                 continue
-            if self._is_over:
-                left += 1
+            if self._is_out_of_time:
+                remaining += 1
                 continue
             with isolate_failure(author, self.notes.append):
-                days, more = score_watch.follow(
-                    self.loop.state, stable, self.loop.rules, now=self.at
+                days, has_more = score_watch.check_new_days(
+                    self.loop.state, stable, self.loop.rules, now=self.now_s
                 )
-                if more:
+                if has_more:
                     self.notes.append(f"{author}: {days:,} days looked at, more wait")
-        if left:
-            self.notes.append(f"no time left: new values of {left} authors wait for the next tick")
+        if remaining:
+            self.notes.append(
+                f"no time left: new values of {remaining} authors wait for the next tick"
+            )
 
     def decide_all(self) -> None:
         """Decide the open alarms, and report the numbers of every author."""
-        with self.loop.state.reading() as connection:
-            watches = score_watch.watches_now(connection)
-            alarms = alarm_records.open_alarms(connection)
+        with self.loop.state.read_transaction() as connection:
+            evidence_by_author = score_watch.current_evidence(connection)
+            alarms = alarm_records.oldest_open_alarms(connection)
             armed = score_watch.armed_streams(connection)
-        armed_authors = sum(any(watch.armed for watch in held) for held in watches.values())
-        left = 0
+        armed_authors = sum(
+            any(watch.is_armed for watch in held) for held in evidence_by_author.values()
+        )
+        remaining = 0
         for author in sorted({*self.stable, *alarms}, key=lambda slug: (slug not in alarms, slug)):
             if author in self.messages:
                 continue
-            if self._is_over:
-                left += author in alarms
+            if self._is_out_of_time:
+                remaining += author in alarms
                 continue
-            held, record = watches.get(author, []), alarms.get(author)
-            tell = partial(self.messages.__setitem__, author)
-            with isolate_failure("nothing decided", tell):
+            stream_evidence, record = evidence_by_author.get(author, []), alarms.get(author)
+            set_message = partial(self.messages.__setitem__, author)
+            with isolate_failure("nothing decided", set_message):
                 if (stable := self.stable.get(author)) is None:
                     self.messages[author] = "no stable version: nothing to watch"
                 elif record is None:
-                    self.messages[author] = self._quiet(author, held, armed)
+                    self.messages[author] = self._describe_without_alarm(
+                        author, stream_evidence, armed
+                    )
                 else:
-                    self._decide(stable, held, record, max(1, armed_authors))
-        if left:
-            self.notes.append(f"no time left: alarms of {left} authors wait for the next tick")
+                    self._decide(stable, stream_evidence, record, max(1, armed_authors))
+        if remaining:
+            self.notes.append(f"no time left: alarms of {remaining} authors wait for the next tick")
 
     @property
-    def _is_over(self) -> bool:
-        return self.loop.clock() >= self.ends
+    def _is_out_of_time(self) -> bool:
+        return self.loop.clock() >= self.deadline
 
-    def _quiet(self, author: str, held: list[StreamEvidence], armed: int) -> str:
+    def _describe_without_alarm(
+        self, author: str, stream_evidence: list[StreamEvidence], armed: int
+    ) -> str:
         """Return the numbers of an author without an alarm."""
         rules, lines = self.loop.rules, list[str]()
         limit = rules.threshold(armed)
-        today = int(self.at * 1000) // DAY_MS
-        with self.loop.state.reading() as connection:
-            for watch in held:
+        today = int(self.now_s * 1000) // DAY_MS
+        with self.loop.state.read_transaction() as connection:
+            for watch in stream_evidence:
                 rate = None
-                if not watch.armed:
-                    rate = daily_aggregates.per_day(
+                if not watch.is_armed:
+                    rate = daily_aggregates.values_per_day(
                         connection, author, stream=watch.stream, today=today
                     )
-                lines.append(progress(watch, needed=rules.fewest, per_day=rate, threshold=limit))
+                lines.append(
+                    describe_progress(
+                        watch, required_values=rules.min_values, per_day=rate, threshold=limit
+                    )
+                )
         return "; ".join(lines) or "no scores yet"
 
     def _decide(
         self,
         stable: ModelVersion,
-        held: list[StreamEvidence],
+        stream_evidence: list[StreamEvidence],
         record: AlarmRecord,
         armed_authors: int,
     ) -> None:
         """Decide an open alarm and store the decision."""
         author, alarm = stable.author, record.alarm
-        with self.loop.state.reading() as connection:
-            alarmed = alarm_records.alarmed_together(connection, at=record.raised_at)
-            few_readers = _few_readers(connection, alarm)
+        with self.loop.state.read_transaction() as connection:
+            alarmed = alarm_records.authors_alarmed_near(connection, at=record.raised_at)
+            few_readers = _few_readers_reason(connection, alarm)
         key = alarm.stream, alarm.version
-        inputs_now = self.loop.inputs.now(author)
-        situation = AlarmContext(
-            version=score_watch.name_of(stable),
+        inputs_now = self.loop.inputs.current(author)
+        context = AlarmContext(
+            version=score_watch.version_name(stable),
             alarm=alarm,
-            now_there_is=inputs_now,
-            usage=launching.usage(self.loop.registry, self.loop.runs, author, now=self.at),
+            training_fingerprint=inputs_now,
+            usage=launching.training_usage(
+                self.loop.registry, self.loop.runs, author, now=self.now_s
+            ),
             limits=self.loop.limits(author),
-            now=self.at,
+            now=self.now_s,
             alarmed_authors=len(alarmed),
             armed_authors=armed_authors,
             # the falls now, which may differ from those when the alarm was raised
-            falls=next((watch.falls for watch in held if (watch.stream, watch.version) == key), ()),
-            few_readers=few_readers,
-            learnt_before=self._learnt_before(author, inputs_now),
+            falls=next(
+                (watch.falls for watch in stream_evidence if (watch.stream, watch.version) == key),
+                (),
+            ),
+            few_readers_reason=few_readers,
+            earlier_training=self._describe_earlier_training(author, inputs_now),
             raised_at=record.raised_at,
         )
-        decision = decide(situation)
+        decision = decide(context)
         self.messages[author] = decision.message
-        self._store(record, decision, situation, alarmed)
+        self._store(record, decision, context, alarmed)
 
-    def _learnt_before(self, author: str, learnt: TrainingFingerprint) -> str:
+    def _describe_earlier_training(self, author: str, fingerprint: TrainingFingerprint) -> str:
         """Describe the earlier training on this input, whatever its outcome; empty if none."""
         for version in reversed(self.loop.registry.versions(author)):
-            if not version.is_answer_model and self.loop.inputs.of(version) == learnt:
-                name = score_watch.name_of(version)
+            if not version.is_answer_model and self.loop.inputs.for_version(version) == fingerprint:
+                name = score_watch.version_name(version)
                 return f"{name}, {version.state.replace('_', ' ')}, was trained on it"
-        with self.loop.state.reading() as connection:
-            return retrainings.trained_on(connection, author, learnt)
+        with self.loop.state.read_transaction() as connection:
+            return retrainings.describe_earlier_training(connection, author, fingerprint)
 
     def _store(
         self,
         record: AlarmRecord,
         decision: RetrainingDecision,
-        situation: AlarmContext,
+        context: AlarmContext,
         alarmed: list[str],
     ) -> None:
         """Store the decision, its retraining and its notices in one transaction."""
@@ -263,15 +282,21 @@ class _Deciding:
         stored = record.decision, record.message
         if not decision.closes_alarm and stored == (decision.kind, decision.message):
             return  # the alarm still waits, and there is nothing new to store
-        lately = decision.kind == "train" and self._released_lately(author)
+        is_recent_release = decision.kind == "train" and self._is_recently_released(author)
         # If runs do not start automatically, a person decides on a roll-back.
-        if situation.limits.automatic and (lately or decision.kind == "nothing_to_learn"):
-            back = go_back(self.loop.registry, alarm, situation.falls, self.loop.rules)
-            decision = rolled_back(decision, to=back) if back else decision
-        before = self._answered_before(author)
+        if context.limits.automatic and (is_recent_release or decision.kind == "nothing_to_learn"):
+            earlier_version = roll_back_if_better(
+                self.loop.registry, alarm, context.falls, self.loop.rules
+            )
+            decision = (
+                replace_with_rollback(decision, version=earlier_version)
+                if earlier_version
+                else decision
+            )
+        rollback_version = self._find_rollback_version(author)
         try:
             with self.loop.state.transaction() as connection:
-                if not alarm_records.decide(connection, alarm, decision, at=self.at):
+                if not alarm_records.store_decision(connection, alarm, decision, at=self.now_s):
                     return
                 if decision.kind == "train" and not retrainings.begin(
                     connection,
@@ -279,20 +304,27 @@ class _Deciding:
                     author=author,
                     cause="quality",
                     tags=decision.tags,
-                    learnt=situation.now_there_is,
-                    at=self.at,
+                    fingerprint=context.training_fingerprint,
+                    now=self.now_s,
                 ):
-                    raise _Overtaken
-                if notice := _notice(author, record, decision, alarmed, before=before, at=self.at):
-                    announce(connection, notice, at=self.at)
-        except _Overtaken:
+                    raise _ConcurrentRetrainingError
+                if notice := _notice(
+                    author,
+                    record,
+                    decision,
+                    alarmed,
+                    rollback_version=rollback_version,
+                    at=self.now_s,
+                ):
+                    announce(connection, notice, at=self.now_s)
+        except _ConcurrentRetrainingError:
             self.messages[author] = "a retraining of this author has just been decided: waits"
             return
         self.messages[author] = decision.message
         self.decisions[author] = decision
 
-    def _released_lately(self, author: str) -> bool:
-        """Return whether the stable version was released in the last `LATELY_DAYS`."""
+    def _is_recently_released(self, author: str) -> bool:
+        """Return whether the stable version was released in the last `RECENT_RELEASE_DAYS`."""
         stable = self.stable.get(author)
         if stable is None:
             return False
@@ -301,23 +333,23 @@ class _Deciding:
             for move in self.loop.registry.moves(author)
             if move.version == stable.version and move.to_state == "stable"
         ]
-        return bool(moved) and self.at - moved[-1] <= LATELY_DAYS * DAY_S
+        return bool(moved) and self.now_s - moved[-1] <= RECENT_RELEASE_DAYS * DAY_S
 
-    def _answered_before(self, author: str) -> str:
+    def _find_rollback_version(self, author: str) -> str:
         """Return the version that a person may roll back to; empty if there is none."""
         versions = self.loop.registry.versions(author)
         retired = [
             version for version in versions if version.state == "retired" and not version.tainted
         ]
-        return score_watch.name_of(retired[-1]) if retired else ""
+        return score_watch.version_name(retired[-1]) if retired else ""
 
 
-class _Overtaken(Exception):
+class _ConcurrentRetrainingError(Exception):
     """Another cause began a retraining of this author since the situation was read."""
 
 
-def _few_readers(connection: sa.Connection, alarm: Alarm) -> str:
-    """Say why other readers do not confirm a fall (`not_seen_by_others`); empty for a judge."""
+def _few_readers_reason(connection: sa.Connection, alarm: Alarm) -> str:
+    """Say why other readers do not confirm a fall (`unconfirmed_fall_reason`); empty for a judge."""
     if alarm.stream.startswith(JUDGE):
         return ""
     readers = daily_aggregates.reader_totals(
@@ -328,7 +360,7 @@ def _few_readers(connection: sa.Connection, alarm: Alarm) -> str:
         until=alarm.sequence,
         days=BEFORE_DAYS,
     )
-    return not_seen_by_others(readers)
+    return unconfirmed_fall_reason(readers)
 
 
 def _notice(
@@ -337,38 +369,43 @@ def _notice(
     decision: RetrainingDecision,
     alarmed: list[str],
     *,
-    before: str,
+    rollback_version: str,
     at: float,
 ) -> Notice | None:
     """Return the notice of a decision, or None if the notice of the alarm is enough.
 
     Args:
-        before: the version that a person may roll back to; empty if there is none.
+        rollback_version: the version that a person may roll back to; empty if there is none.
     """
     if decision.kind == "nothing_to_learn":
-        back = f"{before}, which answered before (`twin rollback`)" if before else ""
-        helps = (
+        rollback_advice = (
+            f"{rollback_version}, which answered before (`twin rollback`)"
+            if rollback_version
+            else ""
+        )
+        remedies = (
             "new posts, or edited answers, to learn from",
             "another recipe (`recipe` in the author's file) or a larger base model "
             "(TWIN_BASE_MODEL)",
-            back or "a model that answers meanwhile (`--answer-model`, or TWIN_PAID_MODEL)",
+            rollback_advice
+            or "a model that answers meanwhile (`--answer-model`, or TWIN_PAID_MODEL)",
         )
         return Notice(
             f"nothing_to_learn:{author}:{record.alarm.version}:{int(at // DAY_S)}",
             "nothing_to_learn",
             author,
             f"Quality of {author} fell, and there is nothing to learn from",
-            f"{decision.message}. Three things would help: {'; '.join(helps)}.",
+            f"{decision.message}. Three things would help: {'; '.join(remedies)}.",
         )
     if decision.kind == "incident":
-        shown = ", ".join(alarmed[:20]) + (" …" if len(alarmed) > 20 else "")
+        author_list = ", ".join(alarmed[:20]) + (" …" if len(alarmed) > 20 else "")
         return Notice(
             f"incident:{int(record.raised_at // (2 * DAY_S))}",
             "incident",
             author,
             f"Quality of {len(alarmed)} authors fell within two days",
             f"{decision.message}. Look at what they share: the judge, the base model, the server, "
-            f"the page. To stay with it: `twin lower-floor --reason TEXT`. Authors: {shown}.",
+            f"the page. To stay with it: `twin lower-floor --reason TEXT`. Authors: {author_list}.",
         )
     if decision.kind == "held_back" and "budget reached" in decision.message:
         return Notice(

@@ -20,18 +20,18 @@ class LoopRules:
     """The rules by which streams are watched.
 
     Attributes:
-        fewest: values that a stream needs before a drop can be detected.
+        min_values: values that a stream needs before a drop can be detected.
         horizon, alpha: the false-alarm rate is `alpha` within `horizon` values.
         tolerance: smallest drop of the mean that counts.
-        by_day: whether values of one day may depend on each other. False where each value is
+        groups_by_day: whether values of one day may depend on each other. False where each value is
             settled at once (`reader_days`, in tests and the demo).
     """
 
-    fewest: int = detector.MIN_VALUES
+    min_values: int = detector.MIN_VALUES
     horizon: int = detector.HORIZON
     alpha: float = detector.ALPHA
     tolerance: float = detector.TOLERANCE
-    by_day: bool = True
+    groups_by_day: bool = True
 
     def threshold(self, armed_streams: int) -> float:
         """Return C·N for this number of streams that can detect a drop; at least one."""
@@ -39,18 +39,18 @@ class LoopRules:
         return detector.threshold(armed_streams=count, horizon=self.horizon, alpha=self.alpha)
 
 
-def rules_of(settings: Settings) -> LoopRules:
+def rules_from_settings(settings: Settings) -> LoopRules:
     """Return the rules of this home."""
     return LoopRules(
         settings.baseline_values,
         horizon=settings.alarm_horizon,
         alpha=settings.alarm_rate,
         tolerance=settings.fall_tolerance,
-        by_day=settings.reader_days == "daily",
+        groups_by_day=settings.reader_days == "daily",
     )
 
 
-def limits_of(settings: Settings, author: Author) -> RetrainingLimits:
+def limits_for_author(settings: Settings, author: Author) -> RetrainingLimits:
     """Return the limits of an author's retrainings; the author's auto-retrain setting takes
     precedence."""
     return RetrainingLimits(

@@ -22,12 +22,12 @@ import sqlalchemy as sa
 
 from twin_resources.idempotent_launch import RunLaunch
 from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, KEY_TAG
-from twin_resources.statistics.retraining import ATTEMPTS, TrainingFingerprint
+from twin_resources.statistics.retraining import MAX_ATTEMPTS, TrainingFingerprint
 from twin_resources.statistics.retraining_limits import PRIORITY, Cause
 from twin_resources.storage.state.state_tables import moves, retraining_requests, retrainings
 
 CLOCK_TOLERANCE_S = 120.0
-GRACE_S = 60.0  # a daemon creates an offered run within two seconds
+OFFER_GRACE_S = 60.0  # a daemon creates an offered run within two seconds
 Outcome = Literal["", "passed", "refused", "failed", "canceled", "gone"]
 
 
@@ -42,7 +42,7 @@ class Retraining:
         offered_at: when the run of this attempt was last offered, or None if it was not.
         run_id: id of this attempt's run, once it was found.
         outcome: empty while unfinished.
-        learnt: its inputs, as known at the decision; the inputs that it used, once it has ended.
+        fingerprint: its inputs, as known at the decision; the inputs that it used, once it has ended.
     """
 
     number: int
@@ -55,7 +55,7 @@ class Retraining:
     offered_at: float | None
     run_id: str
     outcome: Outcome
-    learnt: TrainingFingerprint
+    fingerprint: TrainingFingerprint
 
     @property
     def launch(self) -> RunLaunch:
@@ -65,8 +65,8 @@ class Retraining:
             **self.tags,
             "twin/cause": self.cause,
             "twin/author": self.author,
-            "twin/dataset": self.learnt.dataset,
-            "twin/recipe": self.learnt.recipe,
+            "twin/dataset": self.fingerprint.dataset,
+            "twin/recipe": self.fingerprint.recipe,
             KEY_TAG: self.run_key,
             ATTEMPT_TAG: str(self.attempt),
             "dagster/priority": str(PRIORITY[self.cause]),
@@ -94,15 +94,15 @@ def begin(
     author: str,
     cause: Cause,
     tags: Mapping[str, str],
-    learnt: TrainingFingerprint,
-    at: float,
+    fingerprint: TrainingFingerprint,
+    now: float,
 ) -> bool:
     """Enter a retraining; return False if the author has an unfinished one or it was entered."""
-    known = sa.select(retrainings.c.number).where(
+    conflicting = sa.select(retrainings.c.number).where(
         (retrainings.c.run_key == run_key)
         | ((retrainings.c.author == author) & (retrainings.c.outcome == ""))
     )
-    if connection.execute(known).first() is not None:
+    if connection.execute(conflicting).first() is not None:
         return False
     connection.execute(
         sa.insert(retrainings).values(
@@ -110,68 +110,68 @@ def begin(
             author=author,
             cause=cause,
             tags=dict(tags),
-            decided_at=at,
+            decided_at=now,
             attempt=1,
             offered_at=None,
             run_id="",
             outcome="",
-            dataset=learnt.dataset,
-            recipe=learnt.recipe,
+            dataset=fingerprint.dataset,
+            recipe=fingerprint.recipe,
         )
     )
     return True
 
 
-def unfinished(connection: sa.Connection) -> list[Retraining]:
+def unfinished_retrainings(connection: sa.Connection) -> list[Retraining]:
     """Return the retrainings without an outcome, oldest first."""
     statement = sa.select(retrainings).where(retrainings.c.outcome == "")
     rows = connection.execute(statement.order_by(retrainings.c.number)).mappings()
-    return [_retraining_of(dict(row)) for row in rows]
+    return [_retraining_from_row(dict(row)) for row in rows]
 
 
-def offer(connection: sa.Connection, retraining: Retraining, *, at: float) -> bool:
+def claim_launch(connection: sa.Connection, retraining: Retraining, *, now: float) -> bool:
     """Claim the launch of this attempt's run.
 
     Returns False if the run was offered within `GRACE_S` or another tick claimed it first.
     """
-    waited = None if retraining.offered_at is None else at - retraining.offered_at
-    if waited is not None and 0 <= waited < GRACE_S:
+    waited = None if retraining.offered_at is None else now - retraining.offered_at
+    if waited is not None and 0 <= waited < OFFER_GRACE_S:
         return False
-    claimed = advance(connection, retraining, offered_at=at)
+    claimed = update_if_unchanged(connection, retraining, offered_at=now)
     # If the clock was set back, the offer has a future time, and its wait starts again now.
     return claimed and (waited is None or waited >= 0)
 
 
-def advance(connection: sa.Connection, retraining: Retraining, **changed: Any) -> bool:
+def update_if_unchanged(connection: sa.Connection, retraining: Retraining, **changes: Any) -> bool:
     """Store changed columns by compare-and-set.
 
     Returns False, and stores nothing, if another tick has changed the row since it was read.
 
     Args:
-        changed: column → new value.
+        changes: column → new value.
     """
-    as_read = {
+    expected = {
         "number": retraining.number,
         "attempt": retraining.attempt,
         "offered_at": retraining.offered_at,
         "run_id": retraining.run_id,
         "outcome": "",
     }
-    same = (retrainings.c[name] == value for name, value in as_read.items())
-    done = connection.execute(sa.update(retrainings).where(*same).values(**changed))
+    same = (retrainings.c[name] == value for name, value in expected.items())
+    done = connection.execute(sa.update(retrainings).where(*same).values(**changes))
     return done.rowcount == 1
 
 
-def in_vain(connection: sa.Connection, author: str) -> tuple[int, float]:
+def count_unreleased(connection: sa.Connection, author: str) -> tuple[int, float]:
     """Return how many trainings by alarm have led to no release since the last promotion of a
     trained version, and when the newest of them ended (0 if there is none).
 
     A candidate on trial counts until it answers: an alarm starts no second candidate meanwhile.
     """
-    answered = sa.select(moves.c.version).where(
+    promoted_versions = sa.select(moves.c.version).where(
         moves.c.author == author, moves.c.to_state == "stable"
     )
-    promoted = {int(version) for version in connection.execute(answered).scalars()}
+    promoted = {int(version) for version in connection.execute(promoted_versions).scalars()}
     rows = connection.execute(
         sa.select(
             retrainings.c.cause, retrainings.c.outcome, retrainings.c.made, retrainings.c.ended_at
@@ -193,42 +193,44 @@ def in_vain(connection: sa.Connection, author: str) -> tuple[int, float]:
     return count, newest
 
 
-def mend_times(connection: sa.Connection, *, now: float) -> None:
+def clamp_future_end_times(connection: sa.Connection, *, now: float) -> None:
     """Set future end times to `now`: they were recorded while the clock was wrong."""
     ahead = retrainings.c.ended_at > now + CLOCK_TOLERANCE_S
     connection.execute(sa.update(retrainings).where(ahead).values(ended_at=now))
 
 
-def trained_on(connection: sa.Connection, author: str, learnt: TrainingFingerprint) -> str:
+def describe_earlier_training(
+    connection: sa.Connection, author: str, fingerprint: TrainingFingerprint
+) -> str:
     """Describe the newest retraining that used this dataset and recipe and reached the gate or
-    failed `ATTEMPTS` times; empty if there is none. The version's folder need not exist."""
+    failed `MAX_ATTEMPTS` times; empty if there is none. The version's folder need not exist."""
     reached = retrainings.c.outcome.in_(("passed", "refused"))
-    failed = (retrainings.c.outcome == "failed") & (retrainings.c.attempt >= ATTEMPTS)
+    failed = (retrainings.c.outcome == "failed") & (retrainings.c.attempt >= MAX_ATTEMPTS)
     newest = connection.execute(
         sa.select(retrainings.c.run_key, retrainings.c.outcome)
         .where(
             retrainings.c.author == author,
             reached | failed,
-            retrainings.c.dataset == learnt.dataset,
-            retrainings.c.recipe == learnt.recipe,
+            retrainings.c.dataset == fingerprint.dataset,
+            retrainings.c.recipe == fingerprint.recipe,
         )
         .order_by(retrainings.c.number.desc())
     ).first()
     if newest is None:
         return ""
     if newest.outcome == "failed":
-        return f"{newest.run_key} failed {ATTEMPTS} times with it"
+        return f"{newest.run_key} failed {MAX_ATTEMPTS} times with it"
     return f"a version that is gone, of {newest.run_key}, was trained on it"
 
 
-def ask(
+def request_retraining(
     connection: sa.Connection,
     *,
     author: str,
     cause: Literal["by_hand", "forget"],
     asked_by: str,
     reason: str,
-    at: float,
+    now: float,
 ) -> int:
     """Request a retraining, which starts when no other of the author is in flight.
 
@@ -241,7 +243,7 @@ def ask(
     values = {"author": author, "cause": cause, "asked_by": asked_by, "reason": reason}
     return connection.execute(
         sa.insert(retraining_requests)
-        .values(**values, asked_at=at, run_key="")
+        .values(**values, asked_at=now, run_key="")
         .returning(retraining_requests.c.number)
     ).scalar_one()
 
@@ -259,7 +261,9 @@ def open_requests(connection: sa.Connection) -> dict[str, list[RetrainingRequest
     return requests
 
 
-def answer(connection: sa.Connection, requests: Sequence[RetrainingRequest], run_key: str) -> None:
+def mark_fulfilled(
+    connection: sa.Connection, requests: Sequence[RetrainingRequest], run_key: str
+) -> None:
     """Record that one retraining fulfils these requests."""
     numbers = [request.number for request in requests]
     connection.execute(
@@ -269,7 +273,7 @@ def answer(connection: sa.Connection, requests: Sequence[RetrainingRequest], run
     )
 
 
-def _retraining_of(row: Mapping[str, Any]) -> Retraining:
+def _retraining_from_row(row: Mapping[str, Any]) -> Retraining:
     values = {name: value for name, value in row.items() if name not in ("ended_at", "made")}
-    learnt = TrainingFingerprint(values.pop("dataset"), values.pop("recipe"))
-    return Retraining(**values, learnt=learnt)
+    fingerprint = TrainingFingerprint(values.pop("dataset"), values.pop("recipe"))
+    return Retraining(**values, fingerprint=fingerprint)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from twin_resources.dagster_runs import Run
-from twin_resources.statistics.retraining_limits import Usage
+from twin_resources.statistics.retraining_limits import TrainingUsage
 
 JOB = "retrain_twin"
 PARTITION_TAG = "dagster/partition"
@@ -24,25 +24,25 @@ DAY_S = 86_400.0
 class RunRecords(Protocol):
     """Read access to the records of `retrain_twin`."""
 
-    def in_flight(self) -> Mapping[str, str]:
+    def in_flight_run_ids(self) -> Mapping[str, str]:
         """Return author → id of the queued or running run."""
         ...
 
-    def of_author(self, author: str, *, since: float) -> Sequence[Run]:
+    def runs_of_author(self, author: str, *, since: float) -> Sequence[Run]:
         """Return runs of an author created since (seconds since the epoch), newest first."""
         ...
 
-    def of_key(self, run_key: str) -> Sequence[Run]:
+    def runs_with_key(self, run_key: str) -> Sequence[Run]:
         """Return the runs of one decided retraining, all attempts, newest first."""
         ...
 
 
-def usage_of(runs: Sequence[Run], *, in_flight: str, now: float) -> Usage:
+def sum_usage(runs: Sequence[Run], *, in_flight_run_id: str, now: float) -> TrainingUsage:
     """Sum the usage of an author's trainings.
 
     Args:
         runs: runs of at least the last 30 days.
-        in_flight: see `Usage`.
+        in_flight_run_id: see `Usage`.
     """
     recent = [run for run in runs if run.created >= now - BUDGET_DAYS * DAY_S]
     seconds = sum(
@@ -50,8 +50,8 @@ def usage_of(runs: Sequence[Run], *, in_flight: str, now: float) -> Usage:
         for run in recent
         if run.started is not None
     )
-    return Usage(
-        in_flight=in_flight,
+    return TrainingUsage(
+        in_flight_run_id=in_flight_run_id,
         last_started=max((run.created for run in runs), default=None),
         runs=len(recent),
         hours=seconds / 3600,

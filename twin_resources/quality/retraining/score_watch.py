@@ -32,7 +32,7 @@ from twin_resources.statistics.detector import (
     MIN_DAYS,
     DaySum,
     StreamEvidence,
-    evidence_of,
+    compute_evidence,
 )
 from twin_resources.storage.state.state import State
 from twin_resources.storage.state.state_tables import (
@@ -43,22 +43,22 @@ from twin_resources.storage.state.state_tables import (
     watches,
 )
 
-ALARMS = 1_000  # alarms read per stream: three years of one a day
-DAYS_AT_ONCE = 400  # days of an author that one call reads: a few CPU seconds
+MAX_ALARMS = 1_000  # alarms read per stream: three years of one a day
+MAX_DAYS_PER_CALL = 400  # days of an author that one call reads: a few CPU seconds
 
 
-def name_of(version: ModelVersion) -> str:
+def version_name(version: ModelVersion) -> str:
     """Return the name of a version in traces and settled values: `v3`."""
     return f"v{version.version}"
 
 
-def follow(
+def check_new_days(
     state: State,
     stable: ModelVersion,
     rules: LoopRules,
     *,
     now: float,
-    limit: int = DAYS_AT_ONCE,
+    limit: int = MAX_DAYS_PER_CALL,
 ) -> tuple[int, bool]:
     """Check each day settled since the last call, up to the next alarm of each stream.
 
@@ -70,32 +70,36 @@ def follow(
     Returns:
         The number of days that were checked, and whether some are left for the next call.
     """
-    author, version = stable.author, name_of(stable)
+    author, version = stable.author, version_name(stable)
     with state.transaction() as connection:
-        mark = connection.execute(sa.select(followed).where(followed.c.author == author)).first()
-        read_to, done = 0 if mark is None else int(mark.read_to), 0
-        held = watches_now(connection).get(author, []) if mark is not None else []
-        if mark is None or mark.version != version:  # only the answering version is watched
+        position = connection.execute(
+            sa.select(followed).where(followed.c.author == author)
+        ).first()
+        last_read, checked_days = 0 if position is None else int(position.read_to), 0
+        stored_evidence = (
+            current_evidence(connection).get(author, []) if position is not None else []
+        )
+        if position is None or position.version != version:  # only the answering version is watched
             of_author = watches.c.author == author
             connection.execute(sa.update(watches).where(of_author).values(armed=False))
-            held = []
-        last = daily_aggregates.last_sequence_of(connection, author)
-        streams = {watch.stream for watch in held}
-        streams |= daily_aggregates.streams_of(connection, author, version)
+            stored_evidence = []
+        last = daily_aggregates.last_sequence(connection, author)
+        streams = {watch.stream for watch in stored_evidence}
+        streams |= daily_aggregates.streams_of_version(connection, author, version)
         reached = last
         for stream in sorted(streams):
-            days = StreamDays.of(connection, stable, stream, rules)
-            news = days.ends_after(read_to)
-            if len(news) > limit:
-                news = news[:limit]
-                reached = min(reached, news[-1])
+            days = ComparedDays.from_ledger(connection, stable, stream, rules)
+            new_day_ends = days.ends_after(last_read)
+            if len(new_day_ends) > limit:
+                new_day_ends = new_day_ends[:limit]
+                reached = min(reached, new_day_ends[-1])
             evidence = days.evidence(until=last)
-            for end in news:
-                done += 1
+            for end in new_day_ends:
+                checked_days += 1
                 evidence = days.evidence(until=end)
-                limit_now = rules.threshold(armed_streams(connection, beside=evidence) + 1)
-                if evidence.e_value >= limit_now and not days.waits:
-                    alarm_records.record(connection, evidence, threshold=limit_now, at=now)
+                threshold = rules.threshold(armed_streams(connection, exclude=evidence) + 1)
+                if evidence.e_value >= threshold and not days.has_open_alarm:
+                    alarm_records.record_alarm(connection, evidence, threshold=threshold, at=now)
                     reached = min(reached, end)
                     break
             _store(connection, evidence)
@@ -111,16 +115,16 @@ def follow(
                 }
             ],
         )
-    return done, reached < last
+    return checked_days, reached < last
 
 
 @dataclass(frozen=True)
-class StreamDays:
+class ComparedDays:
     """The days of one stream that are compared for the answering version.
 
     Attributes:
         sums: day sums of this version and of earlier versions.
-        waits: whether an alarm of this version and stream waits for its decision; no other alarm
+        has_open_alarm: whether an alarm of this version and stream waits for its decision; no other alarm
             is raised meanwhile.
     """
 
@@ -128,47 +132,49 @@ class StreamDays:
     stream: str
     version: str
     sums: tuple[DaySum, ...]
-    waits: bool
+    has_open_alarm: bool
     tolerance: float
-    fewest: int
+    min_values: int
 
     @classmethod
-    def of(
+    def from_ledger(
         cls, connection: sa.Connection, stable: ModelVersion, stream: str, rules: LoopRules
-    ) -> StreamDays:
+    ) -> ComparedDays:
         """Read the days that are compared now."""
-        author, version = stable.author, name_of(stable)
-        after = history_until(connection, author, stream)
+        author, version = stable.author, version_name(stable)
+        after = floor_sequence(connection, author, stream)
         sums = daily_aggregates.day_sums(
-            connection, author, stream=stream, after=after, by_day=rules.by_day
+            connection, author, stream=stream, after=after, groups_by_day=rules.groups_by_day
         )
-        allowed = {version, *_released(connection, author)}
-        records = alarm_records.of_author(connection, author, stream=stream, limit=ALARMS)
-        begin, fallen = 0, dict[str, int]()
+        allowed = {version, *_released_versions(connection, author)}
+        records = alarm_records.alarms_of_author(
+            connection, author, stream=stream, limit=MAX_ALARMS
+        )
+        start_sequence, fall_start_by_version = 0, dict[str, int]()
         for record in sorted(records, key=lambda item: item.alarm.sequence):
             alarm = record.alarm
             if alarm.version not in allowed:
                 continue
             if alarm.version == version and record.is_open:
                 continue
-            later = [
+            later_sums = [
                 row for row in sums if row.version == alarm.version and row.first > alarm.sequence
             ]
-            if alarm.version == version or _certifies(later, rules):
-                begin = max(begin, alarm.sequence)
+            if alarm.version == version or _has_enough_days(later_sums, rules):
+                start_sequence = max(start_sequence, alarm.sequence)
             else:
-                fallen[alarm.version] = alarm.since
-        kept = tuple(
+                fall_start_by_version[alarm.version] = alarm.since
+        compared_sums = tuple(
             row
             for row in sums
             if row.version in allowed
-            and row.first > begin
-            and row.first < fallen.get(row.version, row.first + 1)
+            and row.first > start_sequence
+            and row.first < fall_start_by_version.get(row.version, row.first + 1)
         )
         own_alarms = [record for record in records if record.alarm.version == version]
         waits = any(record.is_open for record in own_alarms)
         tolerance = rules.tolerance
-        return cls(author, stream, version, kept, waits, tolerance, rules.fewest)
+        return cls(author, stream, version, compared_sums, waits, tolerance, rules.min_values)
 
     def ends_after(self, sequence: int) -> list[int]:
         """Return the last sequence numbers above `sequence` of this version's days, in order."""
@@ -181,23 +187,23 @@ class StreamDays:
 
     def evidence(self, *, until: int) -> StreamEvidence:
         """Return the evidence of the days up to this sequence number."""
-        return evidence_of(
+        return compute_evidence(
             [row for row in self.sums if row.last <= until],
             author=self.author,
             stream=self.stream,
             version=self.version,
             tolerance=self.tolerance,
-            fewest=self.fewest,
+            min_values=self.min_values,
         )
 
 
-def _certifies(sums: Sequence[DaySum], rules: LoopRules) -> bool:
+def _has_enough_days(sums: Sequence[DaySum], rules: LoopRules) -> bool:
     """Return whether these days are enough for a comparison."""
     days = {row.day for row in sums}
-    return len(days) >= MIN_DAYS and sum(row.count for row in sums) >= rules.fewest
+    return len(days) >= MIN_DAYS and sum(row.count for row in sums) >= rules.min_values
 
 
-def _released(connection: sa.Connection, author: str) -> set[str]:
+def _released_versions(connection: sa.Connection, author: str) -> set[str]:
     """Return the versions of an author that have answered and were not forced past the gate."""
     rows = connection.execute(
         sa.select(moves.c.version)
@@ -215,7 +221,7 @@ def _released(connection: sa.Connection, author: str) -> set[str]:
     return {f"v{number}" for number in rows}
 
 
-def watches_now(connection: sa.Connection) -> dict[str, list[StreamEvidence]]:
+def current_evidence(connection: sa.Connection) -> dict[str, list[StreamEvidence]]:
     """Return author → evidence of the followed version, by stream.
 
     Evidence that a release with another detector wrote is left out; the next tick computes it.
@@ -235,23 +241,24 @@ def watches_now(connection: sa.Connection) -> dict[str, list[StreamEvidence]]:
     return by_author
 
 
-def has_news(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
+def new_values_test(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
     """Return a test of whether `follow` has work for a stable version; three queries for all."""
     last = daily_aggregates.last_sequences(connection)
-    marks = {str(row.author): row for row in connection.execute(sa.select(followed))}
+    positions = {str(row.author): row for row in connection.execute(sa.select(followed))}
     stored = {
-        author: {watch.stream for watch in held} for author, held in watches_now(connection).items()
+        author: {watch.stream for watch in held}
+        for author, held in current_evidence(connection).items()
     }
 
-    def has_score(stable: ModelVersion) -> bool:
-        mark, author = marks.get(stable.author), stable.author
-        if mark is None or mark.version != name_of(stable):
+    def has_new_values(stable: ModelVersion) -> bool:
+        mark, author = positions.get(stable.author), stable.author
+        if mark is None or mark.version != version_name(stable):
             return author in last
         return mark.read_to < last.get(author, 0) or bool(
             set(mark.streams) - stored.get(author, set())
         )
 
-    return has_score
+    return has_new_values
 
 
 def lower_floor(
@@ -274,7 +281,7 @@ def lower_floor(
     Returns:
         The last sequence number that is history, and the number of alarms closed.
     """
-    after = daily_aggregates.last_sequence_of(connection, author)
+    after = daily_aggregates.last_sequence(connection, author)
     row = {"author": author, "after_sequence": after, "asked_by": asked_by, "reason": reason}
     connection.execute(sa.insert(lowered_floors).values(**row, asked_at=at, stream=stream))
     # Retired versions too: a version that answers again, or to which an alarm routes a class
@@ -282,7 +289,9 @@ def lower_floor(
     of_author = sa.delete(watches).where(watches.c.author == author)
     connection.execute(of_author.where(watches.c.stream == stream) if stream else of_author)
     message = f"{asked_by} lowered the floor: {reason}"
-    closed = alarm_records.close_open(connection, author, message=message, at=at, stream=stream)
+    closed = alarm_records.close_open_alarms(
+        connection, author, message=message, at=at, stream=stream
+    )
     return after, closed
 
 
@@ -303,17 +312,17 @@ def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
     return {row["author"]: ModelVersion(**row) for row in rows}
 
 
-def armed_streams(connection: sa.Connection, *, beside: StreamEvidence | None = None) -> int:
-    """Return N, the number of armed streams of all authors, without the stream `beside`."""
+def armed_streams(connection: sa.Connection, *, exclude: StreamEvidence | None = None) -> int:
+    """Return N, the number of armed streams of all authors, without the stream `exclude`."""
     counted = sa.select(sa.func.count()).select_from(watches).where(watches.c.armed)
-    if beside is not None:
-        key = beside.author, beside.stream, beside.version
+    if exclude is not None:
+        key = exclude.author, exclude.stream, exclude.version
         columns = sa.tuple_(watches.c.author, watches.c.stream, watches.c.version)
         counted = counted.where(columns != key)
     return int(connection.execute(counted).scalar_one())
 
 
-def history_until(connection: sa.Connection, author: str, stream: str) -> int:
+def floor_sequence(connection: sa.Connection, author: str, stream: str) -> int:
     """Return the sequence number at which a stream's floor was last lowered; 0 if never."""
     newest = sa.select(sa.func.max(lowered_floors.c.after_sequence)).where(
         lowered_floors.c.author == author, lowered_floors.c.stream.in_(("", stream))
@@ -323,4 +332,4 @@ def history_until(connection: sa.Connection, author: str, stream: str) -> int:
 
 def _store(connection: sa.Connection, evidence: StreamEvidence) -> None:
     key = {name: getattr(evidence, name) for name in ("author", "stream", "version")}
-    upsert(connection, watches, [{**key, "watch": evidence.to_json(), "armed": evidence.armed}])
+    upsert(connection, watches, [{**key, "watch": evidence.to_json(), "armed": evidence.is_armed}])

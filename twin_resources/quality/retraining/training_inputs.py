@@ -25,7 +25,7 @@ class CorpusGrowth:
 class TrainingInputs(Protocol):
     """Dataset and recipe of an author's trainings; reads tables and manifests, trains nothing."""
 
-    def now(self, author: str) -> TrainingFingerprint:
+    def current(self, author: str) -> TrainingFingerprint:
         """Return the inputs of a training now, including posts that are in no dataset yet.
 
         Raises:
@@ -33,7 +33,7 @@ class TrainingInputs(Protocol):
         """
         ...
 
-    def of(self, version: ModelVersion) -> TrainingFingerprint | None:
+    def for_version(self, version: ModelVersion) -> TrainingFingerprint | None:
         """Return the inputs of this version's training, or None if its manifest is missing.
 
         Raises:

@@ -19,7 +19,7 @@ from typing import Any
 from twin_resources.dagster_runs import Run
 from twin_resources.idempotent_launch import next_step
 
-ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 """Runs per change; after them the next change or the nightly import is needed."""
 
 
@@ -54,50 +54,52 @@ class ArrivalDecision:
     """The state to remember, whether to launch its run, and a message."""
 
     known: KnownSources | None
-    launch: bool
-    said: str
+    should_launch: bool
+    message: str
 
 
 def decide(
     known: KnownSources | None,
-    mark: str,
+    fingerprint: str,
     *,
     now: float,
     is_imported: bool,
-    in_flight: bool,
+    is_import_running: bool,
     runs: Sequence[Run],
 ) -> ArrivalDecision:
     """Decide for one author.
 
     Args:
         known: remembered state, or None if these sources were never looked at.
-        mark: fingerprint of the current sources.
+        fingerprint: fingerprint of the current sources.
         now: seconds since the epoch.
         is_imported: whether an import that the sensor did not request has read the current state.
-        in_flight: whether an import of this author is queued or running.
+        is_import_running: whether an import of this author is queued or running.
         runs: runs of `known`, newest first.
     """
-    if in_flight:
+    if is_import_running:
         return ArrivalDecision(known, False, "an import is running; looked at again after it")
     # The run may belong to another code location, and carry a key from that one's memory.
-    if is_imported and (known is None or mark != known.mark or not (known.settled or runs)):
+    if is_imported and (known is None or fingerprint != known.mark or not (known.settled or runs)):
         number = 0 if known is None else known.number
-        imported = KnownSources(number, mark, 0, True, now)
+        imported = KnownSources(number, fingerprint, 0, True, now)
         return ArrivalDecision(imported, False, "nothing new since the import")
     if known is None:
-        return ArrivalDecision(KnownSources(1, mark, 1, False, now), True, "first import")
-    if mark != known.mark:
-        return ArrivalDecision(KnownSources(known.number + 1, mark, 1, False, now), True, "changed")
+        return ArrivalDecision(KnownSources(1, fingerprint, 1, False, now), True, "first import")
+    if fingerprint != known.mark:
+        return ArrivalDecision(
+            KnownSources(known.number + 1, fingerprint, 1, False, now), True, "changed"
+        )
     if known.settled:
         return ArrivalDecision(known, False, "nothing new")
-    step = next_step(runs, now=now, attempt=known.attempt, attempts=ATTEMPTS)
+    step = next_step(runs, now=now, attempt=known.attempt, max_attempts=MAX_ATTEMPTS)
     if step == "offer":
         return ArrivalDecision(known, True, "its run was never started")
     if step == "wait":
         return ArrivalDecision(known, False, "the import's worker died; Dagster starts it again")
     if step == "retry":
         again = replace(known, attempt=known.attempt + 1, at=now)
-        message = f"the import failed or was ended; attempt {again.attempt} of {ATTEMPTS}"
+        message = f"the import failed or was ended; attempt {again.attempt} of {MAX_ATTEMPTS}"
         return ArrivalDecision(again, True, message)
     message = {"passed": "imported", "canceled": "ended"}.get(
         step, f"the import failed {known.attempt} times; the next change starts another"
@@ -113,7 +115,7 @@ def run_key(kind: str, author: str, epoch: int, known: KnownSources) -> str:
     return f"{kind}:{author}:{epoch}:{known.number}.{known.attempt}"
 
 
-def named(names: Sequence[str], *, most: int = 20) -> str:
+def summarize_names(names: Sequence[str], *, limit: int = 20) -> str:
     """Return the first names and the number of the others, for a run's tag."""
-    shown = "\n".join(sorted(names)[:most])
-    return shown + (f"\n… and {len(names) - most} more" if len(names) > most else "")
+    shown = "\n".join(sorted(names)[:limit])
+    return shown + (f"\n… and {len(names) - limit} more" if len(names) > limit else "")

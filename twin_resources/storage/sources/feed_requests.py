@@ -22,19 +22,19 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from twin_resources.errors import TwinError
-from twin_resources.outside_addresses import addresses_of
-from twin_resources.storage.sources.feed_response import MAX_BYTES, PollResponse, failed
+from twin_resources.outside_addresses import resolve_addresses
+from twin_resources.storage.sources.feed_response import MAX_BYTES, PollResponse, feed_error
 
-_REDIRECTS = 5
-_REDIRECTING = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 5
+_REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _READ_TIMEOUT_S = 20.0
 _ACCEPT = "application/atom+xml, application/rss+xml, application/xml;q=0.9, */*;q=0.1"
 
 
-def fetch(
-    url: str, before: PollResponse, *, timeout_s: float, max_bytes: int = MAX_BYTES
+def fetch_feed(
+    url: str, last_response: PollResponse, *, timeout_s: float, max_bytes: int = MAX_BYTES
 ) -> tuple[PollResponse, bytes]:
-    """Return the server's response and the feed, or `before` and no bytes if it has not changed.
+    """Return the server's response and the feed, or `last_response` and no bytes if it has not changed.
 
     Args:
         url: an `http` or `https` address.
@@ -47,27 +47,29 @@ def fetch(
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise failed(url, "no http or https address", "name the feed's address")
-    deadline, at = time.monotonic() + timeout_s, url
+        raise feed_error(url, "no http or https address", "name the feed's address")
+    deadline, current_url = time.monotonic() + timeout_s, url
     headers = {"User-Agent": "llm-twin (feed reader)", "Accept": _ACCEPT}
-    if before.etag:
-        headers["If-None-Match"] = before.etag
-    if before.last_modified:
-        headers["If-Modified-Since"] = before.last_modified
+    if last_response.etag:
+        headers["If-None-Match"] = last_response.etag
+    if last_response.last_modified:
+        headers["If-Modified-Since"] = last_response.last_modified
     wait_s = min(timeout_s, _READ_TIMEOUT_S)
     try:
         with httpx.Client(transport=ResolvedTransport(url), timeout=wait_s) as client:
-            for _ in range(_REDIRECTS + 1):
-                with client.stream("GET", at, headers=headers) as response:
-                    if response.status_code in _REDIRECTING:
-                        at = _next(url, at, response.headers.get("location", ""))
+            for _ in range(_MAX_REDIRECTS + 1):
+                with client.stream("GET", current_url, headers=headers) as response:
+                    if response.status_code in _REDIRECT_STATUSES:
+                        current_url = _redirect_target(
+                            url, current_url, response.headers.get("location", "")
+                        )
                         continue
-                    if response.status_code == 304 and before.sha256:
-                        return before, b""
+                    if response.status_code == 304 and last_response.sha256:
+                        return last_response, b""
                     if response.status_code != 200:
                         found = f"HTTP {response.status_code}"
-                        raise failed(url, found, "check the address in a browser")
-                    body = _body(url, response, max_bytes=max_bytes, deadline=deadline)
+                        raise feed_error(url, found, "check the address in a browser")
+                    body = _read_body(url, response, max_bytes=max_bytes, deadline=deadline)
                     return (
                         PollResponse(
                             etag=response.headers.get("etag", ""),
@@ -77,31 +79,31 @@ def fetch(
                         body,
                     )
     except httpx.TimeoutException as error:
-        raise failed(url, "no answer in time", "try again later") from error
+        raise feed_error(url, "no answer in time", "try again later") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise failed(url, str(error) or type(error).__name__, "check the address") from error
-    raise failed(url, f"more than {_REDIRECTS} redirects", "name the last address")
+        raise feed_error(url, str(error) or type(error).__name__, "check the address") from error
+    raise feed_error(url, f"more than {_MAX_REDIRECTS} redirects", "name the last address")
 
 
-def _body(url: str, response: httpx.Response, *, max_bytes: int, deadline: float) -> bytes:
+def _read_body(url: str, response: httpx.Response, *, max_bytes: int, deadline: float) -> bytes:
     body = bytearray()
     # Read bytes as they arrive: with a chunk size, a slow server would delay the deadline check.
     for piece in response.iter_bytes():
         body += piece
         if len(body) > max_bytes:
-            raise failed(url, f"more than {max_bytes:,} bytes", "name a feed of fewer posts")
+            raise feed_error(url, f"more than {max_bytes:,} bytes", "name a feed of fewer posts")
         if time.monotonic() >= deadline:
-            raise failed(url, "an answer that takes too long", "try again later")
+            raise feed_error(url, "an answer that takes too long", "try again later")
     return bytes(body)
 
 
-def _next(url: str, at: str, location: str) -> str:
+def _redirect_target(url: str, current_url: str, location: str) -> str:
     """Return a redirect's address; refuse one to another scheme (also https → http)."""
-    to = urljoin(at, location)
-    if not location or urlsplit(to).scheme != urlsplit(at).scheme:
-        where = to[:200] if location else "nowhere"
-        raise failed(url, f"a redirect to {where}", "name that address if you trust it")
-    return to
+    target = urljoin(current_url, location)
+    if not location or urlsplit(target).scheme != urlsplit(current_url).scheme:
+        where = target[:200] if location else "nowhere"
+        raise feed_error(url, f"a redirect to {where}", "name that address if you trust it")
+    return target
 
 
 class ResolvedTransport(httpx.BaseTransport):
@@ -111,28 +113,28 @@ class ResolvedTransport(httpx.BaseTransport):
         TwinError: raised by a request; see `addresses_of`.
     """
 
-    def __init__(self, named: str) -> None:
-        self._named = named
+    def __init__(self, trusted_url: str) -> None:
+        self._trusted_url = trusted_url
         # Connections are pooled by address, and two names may share one. A reused connection would
         # skip the check of the second name's certificate.
         self._direct = httpx.HTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.raw_host.decode("ascii")
-        if proxy := _proxy_of(request.url):
-            return self._through(proxy, request)
-        addresses = addresses_of(str(request.url), named=self._named)
+        if proxy := _proxy_for(request.url):
+            return self._send_through_proxy(proxy, request)
+        addresses = resolve_addresses(str(request.url), trusted_url=self._trusted_url)
         for address in addresses[:-1]:
             try:
-                return self._direct.handle_request(_sent_to(request, address, host))
+                return self._direct.handle_request(_with_address(request, address, host))
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue  # for example IPv6 without a route
-        return self._direct.handle_request(_sent_to(request, addresses[-1], host))
+        return self._direct.handle_request(_with_address(request, addresses[-1], host))
 
-    def _through(self, proxy: str, request: httpx.Request) -> httpx.Response:
+    def _send_through_proxy(self, proxy: str, request: httpx.Request) -> httpx.Response:
         """Send through a proxy, which resolves the name; check it here as well if it resolves."""
         try:
-            addresses_of(str(request.url), named=self._named)
+            resolve_addresses(str(request.url), trusted_url=self._trusted_url)
         except TwinError as error:
             if not isinstance(error.__cause__, OSError):
                 raise
@@ -142,7 +144,7 @@ class ResolvedTransport(httpx.BaseTransport):
         self._direct.close()
 
 
-def _sent_to(request: httpx.Request, address: str, host: str) -> httpx.Request:
+def _with_address(request: httpx.Request, address: str, host: str) -> httpx.Request:
     return httpx.Request(
         request.method,
         request.url.copy_with(host=address),
@@ -152,7 +154,7 @@ def _sent_to(request: httpx.Request, address: str, host: str) -> httpx.Request:
     )
 
 
-def _proxy_of(url: httpx.URL) -> str:
+def _proxy_for(url: httpx.URL) -> str:
     """Return the proxy that the environment sets for an address, or an empty string."""
     if urllib.request.proxy_bypass(url.host):
         return ""

@@ -29,11 +29,11 @@ class PollResponse:
     sha256: str = ""
 
 
-def shown_address(url: str) -> str:
+def redact_url(url: str) -> str:
     """Return the address for a message, without a user name, password or token in it."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.hostname}{parts.path}" if parts.hostname else url[:200]
 
 
-def failed(url: str, found: str, next_step: str) -> TwinError:
-    return TwinError(f"read the feed {shown_address(url)}", found=found, next_step=next_step)
+def feed_error(url: str, found: str, next_step: str) -> TwinError:
+    return TwinError(f"read the feed {redact_url(url)}", found=found, next_step=next_step)

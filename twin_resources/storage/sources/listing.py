@@ -22,13 +22,13 @@ from pathlib import Path
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.object_store import (
-    address_of,
+    normalize_address,
     is_object_address,
     list_objects,
     split_address,
 )
 
-_MEDIA = re.compile(
+_MEDIA_SUFFIX = re.compile(
     r"\.(?:png|jpe?g|gif|webp|avif|svg|ico|bmp|heic|mp[34]|m4[av]|mov|webm|og[gv]|wav|woff2?"
     r"|ttf|otf|eot|css|scss)$",
     re.IGNORECASE,
@@ -39,28 +39,28 @@ _IGNORED_FOLDERS = frozenset({"node_modules", "__pycache__", "_site", "venv", "s
 _GIT_FILES = ("HEAD", "packed-refs", "logs/HEAD")
 
 
-SOURCES_MARK = "sources_mark"
+SOURCES_FINGERPRINT_KEY = "sources_mark"
 """Metadata key of `raw_posts`: the fingerprint of the sources that an import has read."""
 
 
-class NothingThere(TwinError):
+class SourceNotFoundError(TwinError):
     """The source is missing or empty, for example unmounted; nothing is deleted because of it."""
 
 
 @dataclass(frozen=True)
-class Entry:
+class ListedFile:
     """One file.
 
     Attributes:
         name: absolute path, or `s3://bucket/key`; as text that can be stored.
         stamp: size and modification time, or ETag.
-        arrived: when the file reached its present state and place, seconds since the epoch. A moved
+        arrived_at: when the file reached its present state and place, seconds since the epoch. A moved
             file keeps its modification time, but not its status change time.
     """
 
     name: str
     stamp: str
-    arrived: float
+    arrived_at: float
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class Listing:
     """The current files of one source: at least one entry, sorted by name."""
 
     source: str
-    entries: tuple[Entry, ...]
+    entries: tuple[ListedFile, ...]
 
     @property
-    def newest(self) -> float:
-        return max(entry.arrived for entry in self.entries)
+    def newest_arrival(self) -> float:
+        return max(entry.arrived_at for entry in self.entries)
 
     def arrived_since(self, moment: float) -> tuple[str, ...]:
         """Return the names of files that were added or changed after `moment`.
@@ -84,7 +84,8 @@ class Listing:
         return tuple(
             entry.name
             for entry in self.entries
-            if entry.arrived > moment or (entry.arrived.is_integer() and entry.arrived >= second)
+            if entry.arrived_at > moment
+            or (entry.arrived_at.is_integer() and entry.arrived_at >= second)
         )
 
     def missing(self, stored: Iterable[str]) -> tuple[str, ...]:
@@ -111,12 +112,12 @@ def list_source(source: str) -> Listing:
         TwinError: the source or a folder in it cannot be listed.
     """
     if is_object_address(source):
-        address, entries = address_of(source), list(_objects(source))
+        address, entries = normalize_address(source), list(_objects(source))
     else:
         root = Path(source).expanduser().resolve()
-        address, entries = _text(str(root)), list(_files(root, tried=f"list {source}"))
+        address, entries = _encode_path(str(root)), list(_files(root, tried=f"list {source}"))
     if not entries:
-        raise NothingThere(
+        raise SourceNotFoundError(
             f"list {source}",
             found="no file",
             next_step="mount it, or remove it from the author's sources",
@@ -134,85 +135,85 @@ def fingerprint(listings: Sequence[Listing]) -> str:
     return digest.hexdigest()
 
 
-def mark_of(listings: Sequence[Listing]) -> str:
+def short_fingerprint(listings: Sequence[Listing]) -> str:
     """Return the fingerprint in its stored form; empty if nothing was listed."""
     return fingerprint(listings)[:32] if listings else ""
 
 
-def mark_of_sources(sources: Iterable[str]) -> str:
+def fingerprint_sources(sources: Iterable[str]) -> str:
     """Return the fingerprint of an author's folders, files and S3 prefixes as they are now.
 
     It is empty if one of them cannot be listed, so that no check treats it as already imported.
     """
     try:
-        return mark_of([list_source(source) for source in sources if not is_feed(source)])
+        return short_fingerprint([list_source(source) for source in sources if not is_feed(source)])
     except TwinError:  # the import that reads the sources reports it
         return ""
 
 
-def _objects(source: str) -> Iterator[Entry]:
+def _objects(source: str) -> Iterator[ListedFile]:
     bucket, _ = split_address(source)
     for stored in list_objects(source):
-        if not _is_noise(stored.name):
-            yield Entry(f"s3://{bucket}/{stored.key}", stored.etag, stored.modified)
+        if not _is_ignored(stored.name):
+            yield ListedFile(f"s3://{bucket}/{stored.key}", stored.etag, stored.modified)
 
 
-def _is_noise(name: str) -> bool:
+def _is_ignored(name: str) -> bool:
     *folders, last = name.split("/")
     hidden = any(part.startswith(".") for part in (*folders, last))
-    return hidden or not _IGNORED_FOLDERS.isdisjoint(folders) or bool(_MEDIA.search(last))
+    return hidden or not _IGNORED_FOLDERS.isdisjoint(folders) or bool(_MEDIA_SUFFIX.search(last))
 
 
-def _files(root: Path, *, tried: str) -> Iterator[Entry]:
+def _files(root: Path, *, tried: str) -> Iterator[ListedFile]:
     try:
         status = root.stat()
     except FileNotFoundError as error:
-        raise NothingThere(
+        raise SourceNotFoundError(
             tried, found="nothing at this path", next_step="mount it, or name another source"
         ) from error
     except OSError as error:
-        raise _not_listed(tried, error) from error
+        raise _listing_error(tried, error) from error
     if not stat.S_ISDIR(status.st_mode):
-        yield _stamped(str(root), status)
+        yield _listed_file(str(root), status)
         return
-    waiting = [str(root)]
-    while waiting:
+    pending_folders = [str(root)]
+    while pending_folders:
         try:
-            with os.scandir(waiting.pop()) as entries:
+            with os.scandir(pending_folders.pop()) as entries:
                 for entry in entries:
-                    yield from _entry(entry, waiting)
+                    yield from _visit_entry(entry, pending_folders)
         except OSError as error:
-            raise _not_listed(tried, error) from error
-    for mark in _GIT_FILES:
-        file = root / ".git" / mark
+            raise _listing_error(tried, error) from error
+    for git_file in _GIT_FILES:
+        file = root / ".git" / git_file
         if file.is_file():
-            yield _stamped(str(file), file.stat())
+            yield _listed_file(str(file), file.stat())
 
 
-def _entry(entry: os.DirEntry[str], waiting: list[str]) -> Iterator[Entry]:
+def _visit_entry(entry: os.DirEntry[str], pending_folders: list[str]) -> Iterator[ListedFile]:
     if entry.name.startswith("."):
         return
     if entry.is_dir(follow_symlinks=False):
         if entry.name not in _IGNORED_FOLDERS:
-            waiting.append(entry.path)
-    elif not _MEDIA.search(entry.name):
+            pending_folders.append(entry.path)
+    elif not _MEDIA_SUFFIX.search(entry.name):
         try:
-            yield _stamped(entry.path, entry.stat(follow_symlinks=False))
+            yield _listed_file(entry.path, entry.stat(follow_symlinks=False))
         except FileNotFoundError:
             return  # deleted after it was listed; the next tick's list shows it
 
 
-def _stamped(path: str, status: os.stat_result) -> Entry:
+def _listed_file(path: str, status: os.stat_result) -> ListedFile:
     stamp = f"{status.st_size}:{status.st_mtime_ns}"
-    return Entry(_text(path), stamp, max(status.st_mtime, status.st_ctime))
+    return ListedFile(_encode_path(path), stamp, max(status.st_mtime, status.st_ctime))
 
 
-def _text(path: str) -> str:
+def _encode_path(path: str) -> str:
     """Return a path as `raw_posts` stores it: bytes that are not UTF-8 are written as `\\xNN`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _not_listed(tried: str, error: OSError) -> TwinError:
+def _listing_error(tried: str, error: OSError) -> TwinError:
     return TwinError(
         tried,
         found=f"{error.filename or 'it'} cannot be listed ({error.strerror})",

@@ -45,16 +45,16 @@ class PollState:
     Attributes:
         epoch: start of this memory, in seconds since the epoch (`arrivals.run_key`).
         known: the last decision, or None if there is none yet.
-        answers: last answer by address.
+        responses: last answer by address.
     """
 
     epoch: int
     known: KnownSources | None = None
-    answers: Mapping[str, PollResponse] = field(default_factory=dict[str, PollResponse])
+    responses: Mapping[str, PollResponse] = field(default_factory=dict[str, PollResponse])
 
 
-def ask_each(
-    urls: Sequence[str], before: Mapping[str, PollResponse]
+def poll_feeds(
+    urls: Sequence[str], last_responses: Mapping[str, PollResponse]
 ) -> tuple[dict[str, PollResponse], list[TwinError]]:
     """Poll an author's feeds, one after the other; a failed one keeps its last answer.
 
@@ -64,31 +64,33 @@ def ask_each(
     Raises:
         TwinError: none of them answers.
     """
-    from twin_resources.storage.sources.feed_requests import fetch
+    from twin_resources.storage.sources.feed_requests import fetch_feed
 
-    answers: dict[str, PollResponse] = {}
+    responses: dict[str, PollResponse] = {}
     failures: list[TwinError] = []
     for url in urls:
         try:
-            answers[url], _ = fetch(url, before.get(url, PollResponse()), timeout_s=TIMEOUT_S)
+            responses[url], _ = fetch_feed(
+                url, last_responses.get(url, PollResponse()), timeout_s=TIMEOUT_S
+            )
         except TwinError as error:
-            answers[url] = before.get(url, PollResponse())
+            responses[url] = last_responses.get(url, PollResponse())
             failures.append(error)
     if failures and len(failures) == len(urls):
         raise failures[0]
-    return answers, failures
+    return responses, failures
 
 
-def mark_of(answers: Mapping[str, PollResponse], urls: Sequence[str]) -> str:
+def fingerprint_feeds(responses: Mapping[str, PollResponse], urls: Sequence[str]) -> str:
     """Return a hash that changes with the bytes of an author's feeds or with the list of feeds.
 
     ETag and Last-Modified are excluded: a server behind a load balancer changes them every time.
     """
-    marks = [[url, answers[url].sha256] for url in sorted(urls)]
+    marks = [[url, responses[url].sha256] for url in sorted(urls)]
     return hashlib.sha256(json.dumps(marks).encode()).hexdigest()[:32]
 
 
-def remembered(state: State, author: str, *, now: float) -> PollState:
+def load_poll_state(state: State, author: str, *, now: float) -> PollState:
     """Return the remembered state of an author's feeds, or a new one that begins now."""
     with state.transaction() as connection:
         _metadata.create_all(connection)
@@ -100,17 +102,19 @@ def remembered(state: State, author: str, *, now: float) -> PollState:
     return PollState(
         epoch=row.epoch,
         known=None if known is None else KnownSources.from_json(known),
-        answers={url: PollResponse(**answer) for url, answer in answers.items()},
+        responses={url: PollResponse(**answer) for url, answer in answers.items()},
     )
 
 
-def remember(state: State, author: str, memory: PollState) -> None:
+def save_poll_state(state: State, author: str, poll_state: PollState) -> None:
     """Replace the remembered state."""
     row = {
         "author": author,
-        "epoch": memory.epoch,
-        "known": json.dumps(None if memory.known is None else memory.known.as_json()),
-        "answers": json.dumps({url: asdict(answer) for url, answer in memory.answers.items()}),
+        "epoch": poll_state.epoch,
+        "known": json.dumps(None if poll_state.known is None else poll_state.known.as_json()),
+        "answers": json.dumps(
+            {url: asdict(answer) for url, answer in poll_state.responses.items()}
+        ),
     }
     with state.transaction() as connection:
         connection.execute(sa.delete(_polls).where(_polls.c.author == author))

@@ -15,24 +15,28 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from twin_resources.longest_waits import MAX_IDLE_S
-from twin_resources.storage.storage_faults import Damaged, faults_told
+from twin_resources.storage.storage_faults import DamagedError, translate_storage_errors
 
-MAGIC = b"SQLite format 3\x00"
+SQLITE_MAGIC = b"SQLite format 3\x00"
 _BUSY_S = MAX_IDLE_S  # for a check; the copy waits by itself
-_LOGS = ("-wal", "-shm", "-journal")
+_LOG_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
-def databases_in(folder: Path, *, but: Collection[Path] = ()) -> Iterator[Path]:
+def find_databases(folder: Path, *, excluded: Collection[Path] = ()) -> Iterator[Path]:
     """Yield SQLite files in and below a folder, by name, including empty ones.
 
     Args:
-        but: folders to leave out.
+        excluded: folders to leave out.
     """
     for here, names, files in os.walk(folder):
-        names[:] = sorted(name for name in names if Path(here, name) not in but)
+        names[:] = sorted(name for name in names if Path(here, name) not in excluded)
         for name in sorted(files):
             path = Path(here, name)
-            if path.suffix in {".sqlite", ".db"} and not name.endswith(_LOGS) and path.is_file():
+            if (
+                path.suffix in {".sqlite", ".db"}
+                and not name.endswith(_LOG_SUFFIXES)
+                and path.is_file()
+            ):
                 yield path
 
 
@@ -43,10 +47,10 @@ def check_database(path: Path) -> None:
         StorageFault: it is damaged, full, read-only, or held by another program for three minutes.
     """
     tried = f"open the database {path}"
-    with _opened(path, tried) as connection:
-        said = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
-        if said != "ok":
-            raise Damaged.at(path, tried, said)
+    with _connect(path, tried) as connection:
+        check_result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+        if check_result != "ok":
+            raise DamagedError.for_place(path, tried, check_result)
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
 
@@ -59,20 +63,20 @@ def copy_database(path: Path, into: Path) -> None:
     """
     tried = f"copy the database {path}"
     with (
-        _opened(path, tried) as connection,
-        faults_told(tried, into),
+        _connect(path, tried) as connection,
+        translate_storage_errors(tried, into),
         closing(sqlite3.connect(into)) as copy,
     ):
         connection.backup(copy)
-        said = str(copy.execute("PRAGMA integrity_check(1)").fetchone()[0])
+        check_result = str(copy.execute("PRAGMA integrity_check(1)").fetchone()[0])
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
-    if said != "ok":
-        raise Damaged.at(path, tried, said)
+    if check_result != "ok":
+        raise DamagedError.for_place(path, tried, check_result)
 
 
 @contextmanager
-def _opened(path: Path, tried: str) -> Generator[sqlite3.Connection]:
-    with faults_told(tried, path):
+def _connect(path: Path, tried: str) -> Generator[sqlite3.Connection]:
+    with translate_storage_errors(tried, path):
         address = f"{path.resolve().as_uri()}?mode=rw"  # never creates a file
         with closing(
             sqlite3.connect(address, uri=True, timeout=_BUSY_S, isolation_level=None)

@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @contextmanager
-def isolate_failure(item: str, tell: Callable[[str], object]) -> Generator[None]:
+def isolate_failure(item: str, report: Callable[[str], object]) -> Generator[None]:
     """Do the work of one item; report its failure, so that the next item can follow.
 
     Damaged data may raise anything: a Lance file an `OSError`, a manifest a `KeyError`. All items
@@ -28,7 +28,7 @@ def isolate_failure(item: str, tell: Callable[[str], object]) -> Generator[None]
 
     Args:
         item: description of the item, with the consequence of its failure.
-        tell: function that receives one line: the item and the error.
+        report: function that receives one line: the item and the error.
 
     Raises:
         SQLAlchemyError, StateError: the state store failed.
@@ -38,7 +38,7 @@ def isolate_failure(item: str, tell: Callable[[str], object]) -> Generator[None]
     except (SQLAlchemyError, StateError):
         raise
     except TwinError as error:
-        tell(f"{item}: {error}")
+        report(f"{item}: {error}")
     except Exception as error:  # noqa: BLE001 - reported and logged; the others continue
         _LOG.warning("%s", item, exc_info=True)
-        tell(f"{item}: {type(error).__name__}: {error}")
+        report(f"{item}: {type(error).__name__}: {error}")

@@ -30,24 +30,24 @@ from sqlalchemy.exc import OperationalError
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.state.state_tables import leases
-from twin_resources.storage.storage_faults import StorageFault
+from twin_resources.storage.storage_faults import StorageError
 
 _POLL_S = 0.05
 # Holders of this process whose end could not be written because the store was full or unreachable.
-_given_up: set[str] = set()
+_abandoned_holders: set[str] = set()
 # By lease name: holder and end of another machine's lease, and when this process first saw them.
-_seen: dict[str, tuple[tuple[str, float], float]] = {}
+_observed_expiries: dict[str, tuple[tuple[str, float], float]] = {}
 
 
-class LeaseBusy(TwinError):
+class LeaseBusyError(TwinError):
     """Another holder did not end its lease within the wait."""
 
 
-class LeaseLost(TwinError):
+class LeaseLostError(TwinError):
     """This process stopped renewing its lease, and another holder acquired it."""
 
 
-class Transactions(Protocol):
+class TransactionalStore(Protocol):
     """The interface of the store that holds the leases; implemented by `State`."""
 
     def transaction(self) -> AbstractContextManager[sa.Connection]: ...
@@ -59,19 +59,19 @@ class Transactions(Protocol):
 class Lease:
     """A lease that this process holds."""
 
-    state: Transactions
+    state: TransactionalStore
     name: str
     holder: str
     ttl_s: float
 
-    def end(self, now: float) -> dict[str, float]:
+    def expiry(self, now: float) -> dict[str, float]:
         """Return the time, by both clocks, at which the lease ends unless renewed."""
         return {
             "expires_at": now + self.ttl_s,
             "expires_monotonic": time.monotonic() + self.ttl_s,
         }
 
-    def confirm(self) -> None:
+    def renew(self) -> None:
         """Renew the lease; call this directly before a write that must not overlap another's.
 
         Raises:
@@ -82,10 +82,10 @@ class Lease:
             renewed = connection.execute(
                 sa.update(leases)
                 .where(leases.c.name == self.name, leases.c.holder == self.holder)
-                .values(**self.end(self.state.now(connection)))
+                .values(**self.expiry(self.state.now(connection)))
             ).rowcount
         if renewed != 1:
-            raise LeaseLost(
+            raise LeaseLostError(
                 f"write under the lease {self.name!r}",
                 found="another process holds it now; this one was stopped for longer than "
                 f"{self.ttl_s:g} s",
@@ -94,7 +94,9 @@ class Lease:
 
 
 @contextmanager
-def hold(state: Transactions, name: str, *, ttl_s: float, wait_s: float) -> Generator[Lease]:
+def hold_lease(
+    state: TransactionalStore, name: str, *, ttl_s: float, wait_s: float
+) -> Generator[Lease]:
     """Hold the lease `name` for the length of the block; a thread renews it every third of `ttl_s`.
 
     Args:
@@ -106,25 +108,25 @@ def hold(state: Transactions, name: str, *, ttl_s: float, wait_s: float) -> Gene
     """
     lease = Lease(state, name, uuid.uuid4().hex, ttl_s)
     _acquire(lease, wait_s)
-    ended = threading.Event()
+    stop_event = threading.Event()
     renewal = threading.Thread(
-        target=_renew_until, args=(lease, ended), name=f"lease {name}", daemon=True
+        target=_renew_until, args=(lease, stop_event), name=f"lease {name}", daemon=True
     )
     renewal.start()
     try:
         yield lease
     finally:
-        ended.set()
+        stop_event.set()
         renewal.join()
         try:
             with state.transaction() as connection:
                 connection.execute(
                     sa.delete(leases).where(leases.c.name == name, leases.c.holder == lease.holder)
                 )
-        except (OperationalError, StorageFault):
+        except (OperationalError, StorageError):
             # The lease ends at once for this process, and by time for others. The caller must see
             # the error raised in the block, which may have the same cause (a full disk).
-            _given_up.add(lease.holder)
+            _abandoned_holders.add(lease.holder)
 
 
 def _acquire(lease: Lease, wait_s: float) -> None:
@@ -135,7 +137,7 @@ def _acquire(lease: Lease, wait_s: float) -> None:
             held = connection.execute(
                 sa.select(leases).where(leases.c.name == lease.name)
             ).one_or_none()
-            if held is None or _is_over(held, now):
+            if held is None or _is_expired(held, now):
                 connection.execute(sa.delete(leases).where(leases.c.name == lease.name))
                 connection.execute(
                     sa.insert(leases).values(
@@ -143,16 +145,16 @@ def _acquire(lease: Lease, wait_s: float) -> None:
                         holder=lease.holder,
                         machine=machine_identity(),
                         pid=os.getpid(),
-                        process_started=process_started(os.getpid()) or "",
+                        process_started=process_start_time(os.getpid()) or "",
                         acquired_at=now,
                         boot=boot_identity(),
                         ttl_s=lease.ttl_s,
-                        **lease.end(now),
+                        **lease.expiry(now),
                     )
                 )
                 return
         if time.monotonic() >= deadline:
-            raise LeaseBusy(
+            raise LeaseBusyError(
                 f"take the lease {lease.name!r}",
                 found=f"process {held.pid} on {held.machine.split('/')[0]} has held it for "
                 f"{now - held.acquired_at:.0f} s, waited {wait_s:g} s",
@@ -161,11 +163,11 @@ def _acquire(lease: Lease, wait_s: float) -> None:
         time.sleep(_POLL_S)
 
 
-def _is_over(held: Any, now: float) -> bool:
-    if held.holder in _given_up:
+def _is_expired(held: Any, now: float) -> bool:
+    if held.holder in _abandoned_holders:
         return True
     same_machine = held.machine == machine_identity()
-    if same_machine and process_started(held.pid) != held.process_started:
+    if same_machine and process_start_time(held.pid) != held.process_started:
         return True
     if held.boot and held.boot == boot_identity():
         return held.expires_monotonic <= time.monotonic()
@@ -178,20 +180,20 @@ def _is_not_renewed(held: Any) -> bool:
     The observation is kept between calls, because a waiter may give up sooner and try again.
     """
     end, now = (held.holder, held.expires_at), time.monotonic()
-    known = _seen.get(held.name)
+    known = _observed_expiries.get(held.name)
     if known is None or known[0] != end:
-        _seen[held.name] = (end, now)
+        _observed_expiries[held.name] = (end, now)
         return False
     return held.ttl_s is not None and now - known[1] > held.ttl_s
 
 
-def _renew_until(lease: Lease, ended: threading.Event) -> None:
-    while not ended.wait(lease.ttl_s / 3):
+def _renew_until(lease: Lease, stop_event: threading.Event) -> None:
+    while not stop_event.wait(lease.ttl_s / 3):
         try:
-            lease.confirm()
-        except LeaseLost:
-            return  # the writer's own `confirm` raises before the next write
-        except (OperationalError, StorageFault):
+            lease.renew()
+        except LeaseLostError:
+            return  # the writer's own `renew` raises before the next write
+        except (OperationalError, StorageError):
             continue  # the store is unreachable: a later renewal works, or the lease expires
 
 
@@ -219,7 +221,7 @@ def machine_identity() -> str:
     return "/".join(parts)
 
 
-def process_started(pid: int) -> str | None:
+def process_start_time(pid: int) -> str | None:
     """Return when a process started (on Linux, clock ticks since boot), or None if it is dead.
 
     Process ids are reused, so only id and start time together identify a process. psutil's

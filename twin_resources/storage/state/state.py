@@ -25,14 +25,14 @@ from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.private_files import make_private_database
 from twin_resources.storage.state import state_tables as state_schema
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
-from twin_resources.storage.storage_faults import StorageFault, faults_told
+from twin_resources.storage.storage_faults import StorageError, translate_storage_errors
 
 if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
 
 # A writer waits this long for another, whose death ends the wait; each transaction is a few rows.
 _BUSY_S = MAX_IDLE_S
-_KINDS = ("sqlite", "postgresql")
+_BACKENDS = ("sqlite", "postgresql")
 # The lock number of all writers of this store on PostgreSQL: any constant ("twin" in ASCII).
 _WRITER_LOCK = 0x7477696E
 
@@ -46,7 +46,7 @@ class State:
 
     def __init__(self, engine: sa.Engine) -> None:
         self.engine = engine
-        self._shown = engine.url.render_as_string(hide_password=True)
+        self._redacted_url = engine.url.render_as_string(hide_password=True)
 
     @classmethod
     def open(cls, url: str) -> State:
@@ -61,7 +61,7 @@ class State:
             StorageFault: the store cannot be opened.
         """
         try:
-            shown = sa.make_url(url).render_as_string(hide_password=True)
+            redacted_url = sa.make_url(url).render_as_string(hide_password=True)
         except ArgumentError as error:
             raise StateError(
                 "open the state store",
@@ -69,30 +69,30 @@ class State:
                 next_step="write sqlite:////folder/state.sqlite, or "
                 "postgresql+psycopg2://user:password@host/database",
             ) from error
-        kind = sa.make_url(url).get_backend_name()
-        if kind not in _KINDS:
+        backend = sa.make_url(url).get_backend_name()
+        if backend not in _BACKENDS:
             raise StateError(
-                f"open the state store {shown}",
-                found=f"a database of the kind {kind!r}",
+                f"open the state store {redacted_url}",
+                found=f"a database of the kind {backend!r}",
                 next_step="name SQLite or PostgreSQL in TWIN_STATE_URL; the outbox stays a SQLite "
                 "file of each machine in any case",
             )
-        engine = _engine(sa.make_url(url))
+        engine = _create_engine(sa.make_url(url))
         state = cls(engine)
         try:
             with state.transaction() as connection:
-                _check_schema_number(connection, shown)
+                _check_schema_number(connection, redacted_url)
                 state_schema.metadata.create_all(connection)
-                add_missing_columns(connection, state_schema.LATER_COLUMNS)
+                add_missing_columns(connection, state_schema.ADDED_COLUMNS)
                 _drop_retired_tables(connection)
         except DatabaseError as error:
             engine.dispose()
             raise StateError(
-                f"open the state store {shown}",
+                f"open the state store {redacted_url}",
                 found=str(error.orig or error).strip(),
                 next_step="check TWIN_STATE_URL, that the server runs or the folder is writable",
             ) from error
-        except (StateError, StorageFault):
+        except (StateError, StorageError):
             engine.dispose()
             raise
         return state
@@ -105,7 +105,7 @@ class State:
             StorageFault: the transaction failed, and none of it is stored.
         """
         with (
-            faults_told("write to the state store", self._shown),
+            translate_storage_errors("write to the state store", self._redacted_url),
             self.engine.connect().execution_options(twin_writes=True) as connection,
             connection.begin(),
         ):
@@ -115,14 +115,14 @@ class State:
             yield connection
 
     @contextmanager
-    def reading(self) -> Generator[sa.Connection]:
+    def read_transaction(self) -> Generator[sa.Connection]:
         """Open a consistent view for reads, which never waits for a writer.
 
         Raises:
             StorageFault: the store cannot be read.
         """
         with (
-            faults_told("read the state store", self._shown),
+            translate_storage_errors("read the state store", self._redacted_url),
             self.engine.connect() as connection,
         ):
             if connection.dialect.name == "postgresql":
@@ -149,16 +149,16 @@ class State:
         self, name: str, *, ttl_s: float = 60.0, wait_s: float = 30.0
     ) -> AbstractContextManager[Lease]:
         """Hold the lease `name` for the length of a `with` block; see `lease.hold`."""
-        from twin_resources.storage.state.lease import hold
+        from twin_resources.storage.state.lease import hold_lease
 
-        return hold(self, name, ttl_s=ttl_s, wait_s=wait_s)
+        return hold_lease(self, name, ttl_s=ttl_s, wait_s=wait_s)
 
     def close(self) -> None:
         """Close the pooled connections; the next use opens new ones."""
         self.engine.dispose()
 
 
-def _engine(url: sa.URL) -> sa.Engine:
+def _create_engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
         try:
             return sa.create_engine(url, pool_pre_ping=True)
@@ -213,7 +213,7 @@ def _drop_retired_tables(connection: sa.Connection) -> None:
         connection.execute(sa.text(f"DROP TABLE {name}"))
 
 
-def _check_schema_number(connection: sa.Connection, shown: str) -> None:
+def _check_schema_number(connection: sa.Connection, redacted_url: str) -> None:
     table = state_schema.schema_number
     table.create(connection, checkfirst=True)
     stored_number = connection.execute(
@@ -224,7 +224,7 @@ def _check_schema_number(connection: sa.Connection, shown: str) -> None:
         connection.execute(sa.insert(table).values(store="state", number=number))
     elif stored_number > state_schema.SCHEMA_NUMBER:
         raise StateError(
-            f"open the state store {shown}",
+            f"open the state store {redacted_url}",
             found=f"schema number {stored_number}; this code knows up to "
             f"{state_schema.SCHEMA_NUMBER}",
             next_step="run the newer llm-twin that wrote it, or name another TWIN_STATE_URL",

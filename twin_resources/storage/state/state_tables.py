@@ -16,7 +16,7 @@ SCHEMA_NUMBER = 1  # raise it with every change that older code cannot read
 metadata = sa.MetaData()
 
 # Dagster's tables, if both share one PostgreSQL database.
-DAGSTERS_TABLES = frozenset(
+DAGSTER_TABLES = frozenset(
     {
         *("alembic_version", "asset_check_executions", "asset_daemon_asset_evaluations"),
         *("asset_event_tags", "asset_keys", "backfill_tags", "bulk_actions", "concurrency_limits"),
@@ -33,7 +33,7 @@ RETIRED_TABLES = frozenset(
 )
 
 
-def _key(*names: str) -> list[sa.Column[str]]:
+def _primary_key(*names: str) -> list[sa.Column[str]]:
     """Return text columns that form a primary key."""
     return [sa.Column(name, sa.Text, primary_key=True) for name in names]
 
@@ -41,7 +41,7 @@ def _key(*names: str) -> list[sa.Column[str]]:
 def _alarm_key() -> list[sa.Column[str] | sa.Column[int]]:
     """Return the key of an alarm: author, stream, version and number."""
     number = sa.Column("number", sa.Integer, primary_key=True)
-    return [*_key("author", "stream", "version"), number]
+    return [*_primary_key("author", "stream", "version"), number]
 
 
 schema_number = sa.Table(
@@ -189,7 +189,7 @@ followed = sa.Table(
 watches = sa.Table(
     "watches",
     metadata,
-    *_key("author", "stream", "version"),
+    *_primary_key("author", "stream", "version"),
     sa.Column("watch", sa.Text, nullable=False),
     sa.Column("armed", sa.Boolean, nullable=False),
 )
@@ -249,7 +249,7 @@ retrainings = sa.Table(
 launch_claims = sa.Table(
     "launch_claims",
     metadata,
-    *_key("job", "author"),
+    *_primary_key("job", "author"),
     sa.Column("holder", sa.Text, nullable=False),
     sa.Column("claimed_at", sa.Double, nullable=False),
 )
@@ -285,7 +285,7 @@ notices = sa.Table(
 )
 
 # Columns that a later release added to a table.
-LATER_COLUMNS = (
+ADDED_COLUMNS = (
     model_versions.c.kind,
     trials.c.paired_at,
     lowered_floors.c.stream,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.tables.hashing import HASH_BYTES, hash_of, sum_hashes
+from twin_resources.storage.tables.hashing import HASH_BYTES, hash_parts, sum_hashes
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class TableChanges:
             numbers) and `unit` (the group, or else the key). Inputs of a unit are computed
             together.
         vanished: stored input keys that upstream no longer has.
-        forgotten: recorded inputs without rows that upstream no longer has.
+        vanished_empty: recorded inputs without rows that upstream no longer has.
     """
 
     inputs: pl.DataFrame
     vanished: list[str]
-    forgotten: list[str]
+    vanished_empty: list[str]
 
 
 def input_hashes(rows: pl.DataFrame) -> pl.DataFrame:
@@ -81,7 +81,7 @@ def input_hashes(rows: pl.DataFrame) -> pl.DataFrame:
         pl.col("group").alias("unit"),
         "positions",
     )
-    return _hashed_by_group(inputs) if "group" in rows.columns else inputs
+    return _sum_hashes_by_group(inputs) if "group" in rows.columns else inputs
 
 
 def _check_one_group(rows: pl.DataFrame) -> None:
@@ -95,11 +95,11 @@ def _check_one_group(rows: pl.DataFrame) -> None:
         )
 
 
-def _hashed_by_group(inputs: pl.DataFrame) -> pl.DataFrame:
+def _sum_hashes_by_group(inputs: pl.DataFrame) -> pl.DataFrame:
     members: dict[object, list[bytes]] = {}
     pairs = zip(inputs["unit"].to_list(), inputs["key"], inputs["input_hash"], strict=True)
     for unit, key, hashed in pairs:
-        members.setdefault(unit, []).append(hash_of(key, hashed))
+        members.setdefault(unit, []).append(hash_parts(key, hashed))
     totals = {
         unit: sum_hashes(parts).to_bytes(HASH_BYTES, "big") for unit, parts in members.items()
     }
@@ -107,7 +107,7 @@ def _hashed_by_group(inputs: pl.DataFrame) -> pl.DataFrame:
     return inputs.with_columns(pl.Series("input_hash", hashes, dtype=pl.Binary))
 
 
-def compare(
+def find_changes(
     inputs: pl.DataFrame, *, stored: pl.DataFrame, empty: pl.DataFrame, version: str
 ) -> TableChanges:
     """Find changed and vanished inputs.
@@ -120,17 +120,17 @@ def compare(
     """
     stored_keys = stored.select("_input_key", "_input_hash", "_version").unique()
     # A key with two hashes or versions was left by an interrupted sync: compute it again.
-    torn = stored_keys.filter(pl.col("_input_key").is_duplicated()).select("_input_key")
-    known = pl.concat(
+    inconsistent = stored_keys.filter(pl.col("_input_key").is_duplicated()).select("_input_key")
+    up_to_date = pl.concat(
         [
-            stored_keys.join(torn, on="_input_key", how="anti"),
+            stored_keys.join(inconsistent, on="_input_key", how="anti"),
             empty.select("_input_key", "_input_hash", "_version").join(
                 stored_keys, on="_input_key", how="anti"
             ),
         ]
     ).filter(pl.col("_version") == version)
     changed = inputs.join(
-        known,
+        up_to_date,
         left_on=["key", "input_hash"],
         right_on=["_input_key", "_input_hash"],
         how="anti",
@@ -142,13 +142,15 @@ def compare(
         .unique()
         .join(keys, left_on="_input_key", right_on="key", how="anti")
     )
-    forgotten = empty.join(keys, left_on="_input_key", right_on="key", how="anti")
+    vanished_empty = empty.join(keys, left_on="_input_key", right_on="key", how="anti")
     return TableChanges(
-        changed, sorted(vanished["_input_key"].to_list()), sorted(forgotten["_input_key"].to_list())
+        changed,
+        sorted(vanished["_input_key"].to_list()),
+        sorted(vanished_empty["_input_key"].to_list()),
     )
 
 
-def batches(inputs: pl.DataFrame, *, rows: int) -> Iterator[pl.DataFrame]:
+def split_batches(inputs: pl.DataFrame, *, rows: int) -> Iterator[pl.DataFrame]:
     """Split the inputs into batches of at most `rows` upstream rows; a unit is never split.
 
     A unit larger than `rows` is a batch of its own.
@@ -158,14 +160,14 @@ def batches(inputs: pl.DataFrame, *, rows: int) -> Iterator[pl.DataFrame]:
         .agg(pl.col("positions").list.len().sum().alias("size"))
         .iter_rows()
     )
-    number: dict[object, int] = {}
+    batch_by_unit: dict[object, int] = {}
     batch, filled = 0, 0
     for unit, size in sizes:
         if filled and filled + size > rows:
             batch, filled = batch + 1, 0
-        number[unit] = batch
+        batch_by_unit[unit] = batch
         filled += size
-    if not number:
+    if not batch_by_unit:
         return
-    numbers = pl.Series("batch", [number[unit] for unit in inputs["unit"].to_list()])
+    numbers = pl.Series("batch", [batch_by_unit[unit] for unit in inputs["unit"].to_list()])
     yield from inputs.with_columns(numbers).partition_by("batch", include_key=False)

@@ -31,7 +31,7 @@ _ABSENT = b"\x00"
 _PRESENT = b"\x01"
 
 
-class UnhashableColumn(TwinError):
+class UnhashableColumnError(TwinError):
     """A column's type has no canonical encoding."""
 
 
@@ -48,17 +48,19 @@ def row_hashes(frame: pl.DataFrame) -> pl.Series:
     import pyarrow as pa
 
     names = sorted(frame.columns)
-    start = hashlib.blake2b(digest_size=HASH_BYTES, person=b"twin row 1")
-    frame = _normalized(frame.select(names))
+    schema_hasher = hashlib.blake2b(digest_size=HASH_BYTES, person=b"twin row 1")
+    frame = _normalize(frame.select(names))
     for name, dtype in frame.schema.items():
-        start.update(_sized(name.encode()) + _sized(type_name(dtype).encode()))
+        schema_hasher.update(
+            _length_prefixed(name.encode()) + _length_prefixed(type_name(dtype).encode())
+        )
     if not names:
-        return pl.Series("_row_hash", [start.digest()] * frame.height, dtype=pl.Binary)
+        return pl.Series("_row_hash", [schema_hasher.digest()] * frame.height, dtype=pl.Binary)
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    rows = _joined(*(_encoded(_one_chunk(table.column(name), pa)) for name in names))
+    rows = _join_bytes(*(_encode(_combine_chunks(table.column(name), pa)) for name in names))
     digests: list[bytes] = []
     for encoded in rows.to_pylist():
-        row = start.copy()
+        row = schema_hasher.copy()
         row.update(encoded)
         digests.append(row.digest())
     return pl.Series("_row_hash", digests, dtype=pl.Binary)
@@ -79,10 +81,10 @@ def sum_hashes(hashes: pl.Series | Iterable[bytes]) -> int:
     return total % MODULUS
 
 
-def hash_of(*parts: bytes | str) -> bytes:
+def hash_parts(*parts: bytes | str) -> bytes:
     """Hash the parts with their lengths (BLAKE2b-256): ("ab", "c") differs from ("a", "bc")."""
     encoded = (part.encode() if isinstance(part, str) else part for part in parts)
-    joined = b"".join(_sized(part) for part in encoded)
+    joined = b"".join(_length_prefixed(part) for part in encoded)
     return hashlib.blake2b(joined, digest_size=HASH_BYTES, person=b"twin parts 1").digest()
 
 
@@ -98,8 +100,8 @@ def data_version(row_sum: int, *, types: Mapping[str, str], version: str) -> str
         64 hex digits.
     """
     columns = [f"{name}: {types[name]}" for name in sorted(types)]
-    total = row_sum + int.from_bytes(hash_of("schema", *columns), "big")
-    total += int.from_bytes(hash_of("version", version), "big")
+    total = row_sum + int.from_bytes(hash_parts("schema", *columns), "big")
+    total += int.from_bytes(hash_parts("version", version), "big")
     return f"{total % MODULUS:064x}"
 
 
@@ -122,11 +124,11 @@ def type_name(dtype: pl.DataType) -> str:
     return type(dtype).__name__.lower()
 
 
-def _sized(part: bytes) -> bytes:
+def _length_prefixed(part: bytes) -> bytes:
     return len(part).to_bytes(8, "little") + part
 
 
-def _normalized(frame: pl.DataFrame) -> pl.DataFrame:
+def _normalize(frame: pl.DataFrame) -> pl.DataFrame:
     """Cast equivalent Polars types to one type, so that equal values have equal encodings."""
     return frame.select(
         pl.col(name).cast(_normal_type(name, dtype)) for name, dtype in frame.schema.items()
@@ -155,7 +157,7 @@ def _normal_type(name: str, dtype: pl.DataType) -> pl.DataType:
         return pl.String()
     if isinstance(dtype, pl.String | pl.Binary | pl.Boolean | pl.Date | pl.Time | pl.Null):
         return dtype
-    raise UnhashableColumn(
+    raise UnhashableColumnError(
         f"hash the column {name!r}", found=f"type {dtype}", next_step="cast it to a type of Arrow"
     )
 
@@ -168,13 +170,13 @@ def _as_instance(dtype: Any) -> pl.DataType:
     return dtype() if isinstance(dtype, type) else dtype
 
 
-def _one_chunk(column: Any, pa: Any) -> Any:
+def _combine_chunks(column: Any, pa: Any) -> Any:
     if column.num_chunks == 1:
         return column.chunk(0)
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
-def _encoded(array: Any) -> Any:
+def _encode(array: Any) -> Any:
     """Encode each value as presence, then its size unless the type fixes it, then its bytes.
 
     The result is a LargeBinary array without nulls. Arrow joins the bytes one column at a time.
@@ -189,34 +191,38 @@ def _encoded(array: Any) -> Any:
         array = array.cast(pa.large_binary())
         kind = array.type
     if of.is_large_binary(kind) or of.is_binary(kind):
-        return _encoded_sized(array.cast(pa.large_binary()))
+        return _encode_variable_size(array.cast(pa.large_binary()))
     if of.is_large_list(kind) or of.is_list(kind):
-        return _encoded_lists(array)
+        return _encode_lists(array)
     if of.is_struct(kind):
-        return _or_absent(array, _joined(*(_encoded(field) for field in array.flatten())))
-    raw, width = _fixed_bytes(array)
-    return _or_absent(array, _fixed(raw, width, rows=len(array)))
+        return _with_presence_byte(
+            array, _join_bytes(*(_encode(field) for field in array.flatten()))
+        )
+    raw, width = _fixed_width_bytes(array)
+    return _with_presence_byte(array, _split_fixed_width(raw, width, rows=len(array)))
 
 
-def _encoded_sized(array: Any) -> Any:
+def _encode_variable_size(array: Any) -> Any:
     import pyarrow.compute as pc
 
     filled = pc.fill_null(array, b"")
-    return _or_absent(array, _joined(_numbers(pc.binary_length(filled)), filled))
+    return _with_presence_byte(
+        array, _join_bytes(_encode_integers(pc.binary_length(filled)), filled)
+    )
 
 
-def _or_absent(array: Any, encoded: Any) -> Any:
+def _with_presence_byte(array: Any, encoded: Any) -> Any:
     """Put a presence byte before each encoded value; a null of `array` is one absence byte."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    present = _joined(pa.scalar(_PRESENT, pa.large_binary()), encoded)
+    present = _join_bytes(pa.scalar(_PRESENT, pa.large_binary()), encoded)
     if array.null_count == 0:
         return present
     return pc.if_else(array.is_valid(), present, pa.scalar(_ABSENT, pa.large_binary()))
 
 
-def _joined(*parts: Any) -> Any:
+def _join_bytes(*parts: Any) -> Any:
     """Concatenate the bytes of several columns, row by row."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -224,22 +230,22 @@ def _joined(*parts: Any) -> Any:
     return pc.binary_join_element_wise(*parts, pa.scalar(b"", pa.large_binary()))
 
 
-def _fixed(raw: bytes, width: int, *, rows: int) -> Any:
+def _split_fixed_width(raw: bytes, width: int, *, rows: int) -> Any:
     """Split the bytes of fixed-width values into a LargeBinary array."""
     import numpy as np
 
-    return _cut(raw, np.arange(rows + 1, dtype=np.int64) * width)
+    return _split_at_offsets(raw, np.arange(rows + 1, dtype=np.int64) * width)
 
 
-def _numbers(values: Any) -> Any:
+def _encode_integers(values: Any) -> Any:
     """Encode numbers as eight little-endian bytes each."""
     import numpy as np
 
-    whole = np.asarray(values).astype("<i8")
-    return _fixed(whole.tobytes(), 8, rows=len(whole))
+    integers = np.asarray(values).astype("<i8")
+    return _split_fixed_width(integers.tobytes(), 8, rows=len(integers))
 
 
-def _cut(raw: bytes, offsets: Any) -> Any:
+def _split_at_offsets(raw: bytes, offsets: Any) -> Any:
     """Split bytes at the offsets into a LargeBinary array, without a copy."""
     import numpy as np
     import pyarrow as pa
@@ -248,7 +254,7 @@ def _cut(raw: bytes, offsets: Any) -> Any:
     return pa.LargeBinaryArray.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
 
 
-def _fixed_bytes(array: Any) -> tuple[bytes, int]:
+def _fixed_width_bytes(array: Any) -> tuple[bytes, int]:
     """Return little-endian bytes of fixed-width values (nulls as zero) and the width of one."""
     import numpy as np
     import pyarrow as pa
@@ -270,33 +276,35 @@ def _fixed_bytes(array: Any) -> tuple[bytes, int]:
     return values.tobytes(), values.dtype.itemsize
 
 
-def _encoded_lists(array: Any) -> Any:
+def _encode_lists(array: Any) -> Any:
     import numpy as np
     import pyarrow.types as of
 
     offsets = np.asarray(array.offsets).astype(np.int64)
     values = array.values
     if of.is_primitive(values.type):
-        raw, width = _fixed_bytes(values)
-        items = _joined(_cut(raw, offsets * width), _null_marks(values, offsets))
+        raw, width = _fixed_width_bytes(values)
+        items = _join_bytes(
+            _split_at_offsets(raw, offsets * width), _encode_null_masks(values, offsets)
+        )
     else:
-        inner = _encoded(values)
+        inner = _encode(values)
         ends = np.frombuffer(inner.buffers()[1], np.int64)[inner.offset :][: len(inner) + 1]
         raw = inner.buffers()[2]
-        items = _cut(b"" if raw is None else raw, ends[offsets])
-    return _or_absent(array, _joined(_numbers(np.diff(offsets)), items))
+        items = _split_at_offsets(b"" if raw is None else raw, ends[offsets])
+    return _with_presence_byte(array, _join_bytes(_encode_integers(np.diff(offsets)), items))
 
 
-def _null_marks(values: Any, offsets: Any) -> Any:
+def _encode_null_masks(values: Any, offsets: Any) -> Any:
     """Encode which items of each list are null; a list without nulls takes one byte."""
     import numpy as np
     import pyarrow as pa
 
     if not values.null_count:
         return pa.scalar(_PRESENT, pa.large_binary())
-    inside: Any = values.is_valid().to_numpy(zero_copy_only=False)
-    marks = [
-        _PRESENT if inside[begin:end].all() else _ABSENT + inside[begin:end].tobytes()
+    valid: Any = values.is_valid().to_numpy(zero_copy_only=False)
+    masks = [
+        _PRESENT if valid[begin:end].all() else _ABSENT + valid[begin:end].tobytes()
         for begin, end in pairwise(np.asarray(offsets).tolist())
     ]
-    return pa.array(marks, pa.large_binary())
+    return pa.array(masks, pa.large_binary())

@@ -20,22 +20,24 @@ from twin_resources.storage.object_store import (
     list_objects,
     remove_objects,
 )
-from twin_resources.storage.storage_faults import Damaged
+from twin_resources.storage.storage_faults import DamagedError
 from twin_resources.storage.tables.store import (
     StoredTable,
     open_table,
     open_version,
     read_record,
-    settle,
+    commit_record,
 )
-from twin_resources.storage.tables.sync import forget_empty, read_empty
+from twin_resources.storage.tables.sync import delete_empty_inputs, read_empty_inputs
 from twin_resources.storage.tables.wholeness import check_indexes, check_table
 
 if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
     from twin_resources.storage.state.state import State
 
-_LARGEST = 2**64 - 1  # Lance counts manifests down from here, so a listing begins with the newest
+_MAX_VERSION = (
+    2**64 - 1
+)  # Lance counts manifests down from here, so a listing begins with the newest
 
 
 @dataclass(frozen=True)
@@ -45,22 +47,22 @@ class TableRepair:
     Attributes:
         uri: a folder, or `s3://bucket/prefix`.
         problem: the error of the newest version.
-        back_to: the newest undamaged version, or None if there is none and the table is deleted.
+        restore_version: the newest undamaged version, or None if there is none and the table is deleted.
         rows: number of rows in that version, or 0 without one.
         written_at: when that version was written (ISO 8601, UTC), or empty without one.
-        broken: addresses of the manifests of later versions, which are deleted.
-        untagged: tags on those versions, which are deleted.
-        indexes: damaged indexes of the newest version, which are dropped; rows do not change.
+        broken_manifests: addresses of the manifests of later versions, which are deleted.
+        removed_tags: tags on those versions, which are deleted.
+        damaged_indexes: damaged indexes of the newest version, which are dropped; rows do not change.
     """
 
     uri: str
     problem: str
-    back_to: int | None = None
+    restore_version: int | None = None
     rows: int = 0
     written_at: str = ""
-    broken: tuple[str, ...] = ()
-    untagged: tuple[str, ...] = ()
-    indexes: tuple[str, ...] = ()
+    broken_manifests: tuple[str, ...] = ()
+    removed_tags: tuple[str, ...] = ()
+    damaged_indexes: tuple[str, ...] = ()
 
 
 def plan_repair(uri: str) -> TableRepair | None:
@@ -76,36 +78,38 @@ def plan_repair(uri: str) -> TableRepair | None:
     try:
         table = open_table(uri, storage_options=None)
         if table is None and is_object_address(uri) and list_objects(f"{uri}/data"):
-            raise Damaged.at(
+            raise DamagedError.for_place(
                 uri, f"open the table {uri}", "its row files exist, its versions do not"
             )
         if table is None:
             return None
-        check_table(table, every_value=True)
-    except Damaged as fault:
+        check_table(table, verify_values=True)
+    except DamagedError as fault:
         problem = fault.found
     else:
         damaged = check_indexes(table)
         if not damaged:
             return None
         found = f"{uri} has damaged indexes: {', '.join(damaged)}"
-        return TableRepair(uri, found, back_to=table.dataset.version, indexes=damaged)
-    broken: list[str] = []
+        return TableRepair(
+            uri, found, restore_version=table.dataset.version, damaged_indexes=damaged
+        )
+    broken_manifests: list[str] = []
     for version, manifest, written_at in _manifests(uri):
-        whole = _whole_at(uri, version)
-        if whole is not None:
+        undamaged = _open_if_undamaged(uri, version)
+        if undamaged is not None:
             written = datetime.fromtimestamp(written_at, UTC)
             return TableRepair(
                 uri,
                 problem,
-                back_to=version,
-                rows=read_record(whole).rows,
+                restore_version=version,
+                rows=read_record(undamaged).rows,
                 written_at=written.isoformat(timespec="seconds"),
-                broken=tuple(broken),
-                untagged=_tags_after(whole, version),
+                broken_manifests=tuple(broken_manifests),
+                removed_tags=_tags_after(undamaged, version),
             )
-        broken.append(manifest)
-    return TableRepair(uri, problem, broken=tuple(broken))
+        broken_manifests.append(manifest)
+    return TableRepair(uri, problem, broken_manifests=tuple(broken_manifests))
 
 
 def repair(plan: TableRepair, lease: Lease, *, state: State) -> None:
@@ -114,51 +118,51 @@ def repair(plan: TableRepair, lease: Lease, *, state: State) -> None:
     Raises:
         StorageFault: the table cannot be written, or is still damaged.
     """
-    lease.confirm()
+    lease.renew()
     # The restored version may hold rows of inputs that later had none, so forget these inputs.
-    forget_empty(state, plan.uri, read_empty(state, plan.uri)["_input_key"].to_list())
-    if plan.back_to is None:
+    delete_empty_inputs(state, plan.uri, read_empty_inputs(state, plan.uri)["_input_key"].to_list())
+    if plan.restore_version is None:
         _remove(plan.uri)
         return
-    if plan.indexes:
-        table = _opened(plan.uri)
-        for name in plan.indexes:
+    if plan.damaged_indexes:
+        table = _open_existing(plan.uri)
+        for name in plan.damaged_indexes:
             table.dataset.drop_index(name)
     else:
-        _go_back(plan, plan.back_to)
-    table = _opened(plan.uri)
-    check_table(table, every_value=True)
+        _restore_version(plan, plan.restore_version)
+    table = _open_existing(plan.uri)
+    check_table(table, verify_values=True)
     if damaged := check_indexes(table):
         for name in damaged:
             table.dataset.drop_index(name)
 
 
-def _go_back(plan: TableRepair, version: int) -> None:
+def _restore_version(plan: TableRepair, version: int) -> None:
     newest = max((number for number, *_ in _manifests(plan.uri)), default=version)
     table = open_version(plan.uri, version)
     record = replace(read_record(table), exact=True)
-    for tag in plan.untagged:
+    for tag in plan.removed_tags:
         table.dataset.tags.delete(tag)
-    for manifest in plan.broken:
+    for manifest in plan.broken_manifests:
         _remove(manifest)
-    table = _opened(plan.uri)
+    table = _open_existing(plan.uri)
     # A version number is never used for other rows, because readers cache rows by it.
     while table.dataset.version <= newest:
-        table, _ = settle(table, record)
+        table, _ = commit_record(table, record)
 
 
-def _opened(uri: str) -> StoredTable:
+def _open_existing(uri: str) -> StoredTable:
     table = open_table(uri, storage_options=None)
     if table is None:
-        raise Damaged.at(uri, f"repair the table {uri}", "its versions are missing")
+        raise DamagedError.for_place(uri, f"repair the table {uri}", "its versions are missing")
     return table
 
 
-def _whole_at(uri: str, version: int) -> StoredTable | None:
+def _open_if_undamaged(uri: str, version: int) -> StoredTable | None:
     try:
         table = open_version(uri, version)
-        check_table(table, every_value=True)
-    except Damaged:
+        check_table(table, verify_values=True)
+    except DamagedError:
         return None
     return table
 
@@ -180,7 +184,7 @@ def _manifests(uri: str) -> list[tuple[int, str, float]]:
         stem, _, suffix = address.rpartition("/")[2].rpartition(".")
         if suffix == "manifest" and stem.isdigit():
             number = int(stem)
-            version = number if number < _LARGEST // 2 else _LARGEST - number
+            version = number if number < _MAX_VERSION // 2 else _MAX_VERSION - number
             manifests.append((version, address, written_at))
     return sorted(manifests, reverse=True)
 

@@ -15,7 +15,7 @@ import polars as pl
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
-_AT_ONCE = 1000
+_MAX_IDS_PER_QUERY = 1000
 
 
 def read_by_id(
@@ -23,13 +23,13 @@ def read_by_id(
 ) -> pl.DataFrame:
     """Return these columns of the rows whose `key` is one of the ids, unordered."""
     parts = [
-        tables.read(asset, author, columns=columns, where=is_one_of(key, part["id"].to_list()))
-        for part in ids.alias("id").to_frame().iter_slices(_AT_ONCE)
+        tables.read(asset, author, columns=columns, where=sql_in_filter(key, part["id"].to_list()))
+        for part in ids.alias("id").to_frame().iter_slices(_MAX_IDS_PER_QUERY)
     ]
     return pl.concat(parts) if parts else tables.read(asset, author, columns=columns, where="false")
 
 
-def is_one_of(column: str, values: Iterable[str]) -> str:
+def sql_in_filter(column: str, values: Iterable[str]) -> str:
     """Return a filter in SQL; `false` if there are no values."""
     quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
     return f"{column} IN ({quoted})" if quoted else "false"

@@ -19,7 +19,12 @@ import polars as pl
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.object_store import is_object_address, list_folders
-from twin_resources.storage.storage_faults import Away, Damaged, detail_of, faults_told
+from twin_resources.storage.storage_faults import (
+    UnreachableError,
+    DamagedError,
+    summarize_error,
+    translate_storage_errors,
+)
 from twin_resources.storage.tables.hashing import (
     HASH_BYTES,
     data_version,
@@ -33,14 +38,14 @@ if TYPE_CHECKING:
     from lance import LanceDataset
 
 SCHEMA_NUMBER = 1  # raise it when bookkeeping columns or properties change their meaning
-BOOKKEEPING = ("_input_key", "_input_hash", "_version", "_row_hash")
+BOOKKEEPING_COLUMNS = ("_input_key", "_input_hash", "_version", "_row_hash")
 
 # These commits change no row, so the record of the data version stays valid across them.
-_HARMLESS = {"CreateIndex", "UpdateConfig"}
-_LOOK_BACK = 32
+_ROW_PRESERVING_OPERATIONS = {"CreateIndex", "UpdateConfig"}
+_MAX_COMMITS_TO_SEARCH = 32
 
 
-class TableMissing(TwinError):
+class TableNotFoundError(TwinError):
     """The table does not exist; the message names the asset to materialize."""
 
 
@@ -73,9 +78,9 @@ class StoredTable:
     @property
     def columns(self) -> list[str]:
         """The columns without bookkeeping."""
-        return [name for name in self.dataset.schema.names if name not in BOOKKEEPING]
+        return [name for name in self.dataset.schema.names if name not in BOOKKEEPING_COLUMNS]
 
-    def fits(self, schema: pa.Schema) -> bool:
+    def is_compatible_with(self, schema: pa.Schema) -> bool:
         """Return whether rows of this schema can be written without rebuilding the table."""
         same_key = (schema.metadata or {}).get(b"twin.row_key", b"").decode() == self.row_key
         return same_key and self.dataset.schema.remove_metadata() == schema.remove_metadata()
@@ -92,16 +97,20 @@ def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> Stored
 
     local = "://" not in uri
     tried = f"open the table {uri}"
-    with faults_told(tried, uri, otherwise=Damaged if local else Away):
+    with translate_storage_errors(
+        tried, uri, otherwise=DamagedError if local else UnreachableError
+    ):
         try:
             dataset = lance.dataset(uri, storage_options=dict(storage_options or {}) or None)
         except ValueError as error:
             if "was not found" not in str(error):
                 raise
             if local and any(Path(uri, "data").glob("*.lance")):
-                raise Damaged.at(uri, tried, "its row files exist, its versions do not") from error
+                raise DamagedError.for_place(
+                    uri, tried, "its row files exist, its versions do not"
+                ) from error
             return None
-    return _described(dataset, uri)
+    return _read_stored_table(dataset, uri)
 
 
 def open_version(uri: str, version: int) -> StoredTable:
@@ -112,11 +121,13 @@ def open_version(uri: str, version: int) -> StoredTable:
     """
     import lance
 
-    with faults_told(f"open version {version} of the table {uri}", uri, otherwise=Damaged):
-        return _described(lance.dataset(uri, version=version), uri)
+    with translate_storage_errors(
+        f"open version {version} of the table {uri}", uri, otherwise=DamagedError
+    ):
+        return _read_stored_table(lance.dataset(uri, version=version), uri)
 
 
-def tables_in(uri: str, *, storage_options: Mapping[str, str] | None) -> list[str]:
+def list_tables(uri: str, *, storage_options: Mapping[str, str] | None) -> list[str]:
     """Return the sorted names of the tables in a folder or under a prefix."""
     import lancedb
 
@@ -133,7 +144,7 @@ def tables_in(uri: str, *, storage_options: Mapping[str, str] | None) -> list[st
     return sorted(names)
 
 
-def table_folders(base: str) -> list[str]:
+def list_authors_with_tables(base: str) -> list[str]:
     """Return the sorted names of the authors that have a folder of tables.
 
     Raises:
@@ -146,7 +157,7 @@ def table_folders(base: str) -> list[str]:
     return sorted(path.name for path in Path(base).iterdir() if any(path.glob("*.lance")))
 
 
-def _described(dataset: LanceDataset, uri: str) -> StoredTable:
+def _read_stored_table(dataset: LanceDataset, uri: str) -> StoredTable:
     metadata = {
         key.decode(): value.decode() for key, value in (dataset.schema.metadata or {}).items()
     }
@@ -180,12 +191,12 @@ def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schem
     frame = pl.DataFrame(schema=schema)
     row_hashes(frame)
     raw = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    fields = [pa.field(field.name, _small(field.type)) for field in raw]
-    back = pl.DataFrame(pl.from_arrow(pa.schema(fields).empty_table())).schema
+    fields = [pa.field(field.name, _without_large_types(field.type)) for field in raw]
+    restored_schema = pl.DataFrame(pl.from_arrow(pa.schema(fields).empty_table())).schema
     changed = [
         name
         for name, dtype in frame.schema.items()
-        if back[name] != dtype or isinstance(dtype, pl.Categorical | pl.Enum)
+        if restored_schema[name] != dtype or isinstance(dtype, pl.Categorical | pl.Enum)
     ]
     if changed:
         raise TwinError(
@@ -203,17 +214,17 @@ def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schem
     metadata = {
         "twin.schema_number": str(SCHEMA_NUMBER),
         "twin.row_key": row_key,
-        "twin.types": json.dumps(types_of(schema), sort_keys=True),
+        "twin.types": json.dumps(column_types(schema), sort_keys=True),
     }
     return pa.schema(fields, metadata=metadata)
 
 
-def types_of(schema: Mapping[str, pl.DataType]) -> dict[str, str]:
+def column_types(schema: Mapping[str, pl.DataType]) -> dict[str, str]:
     """Map each column name to the project's name of its type."""
     return {name: type_name(dtype) for name, dtype in schema.items()}
 
 
-def _small(kind: pa.DataType) -> pa.DataType:
+def _without_large_types(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
     import pyarrow.types as of
 
@@ -222,11 +233,11 @@ def _small(kind: pa.DataType) -> pa.DataType:
     if of.is_large_binary(kind):
         return pa.binary()
     if of.is_large_list(kind):
-        return pa.list_(_small(kind.value_type))
+        return pa.list_(_without_large_types(kind.value_type))
     if of.is_fixed_size_list(kind):
-        return pa.list_(_small(kind.value_type), kind.list_size)
+        return pa.list_(_without_large_types(kind.value_type), kind.list_size)
     if of.is_struct(kind):
-        return pa.struct([pa.field(part.name, _small(part.type)) for part in kind])
+        return pa.struct([pa.field(part.name, _without_large_types(part.type)) for part in kind])
     return kind
 
 
@@ -236,7 +247,7 @@ def to_arrow(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     return table.cast(schema)
 
 
-def create(
+def create_table(
     uri: str, schema: pa.Schema, *, storage_options: Mapping[str, str] | None
 ) -> StoredTable:
     """Create an empty table."""
@@ -249,9 +260,9 @@ def create(
         uri,
         mode="create",
         storage_options=dict(storage_options or {}) or None,
-        transaction_properties=_properties(CommitRecord(0, 0, None), on=0),
+        transaction_properties=_properties(CommitRecord(0, 0, None), base_version=0),
     )
-    return _described(dataset, uri)
+    return _read_stored_table(dataset, uri)
 
 
 def polars_schema(table: StoredTable) -> pl.Schema:
@@ -270,9 +281,9 @@ def read_columns(
         ValueError: `where` is not a valid filter for this table.
     """
     try:
-        with _reading(table):
+        with _translate_read_errors(table):
             rows = table.dataset.to_table(columns=list(columns), filter=where, scan_in_order=True)
-    except Damaged:
+    except DamagedError:
         if where is not None:
             table.dataset.scanner(filter=where).explain_plan()  # reads no row
         raise
@@ -280,13 +291,13 @@ def read_columns(
 
 
 @contextmanager
-def _reading(table: StoredTable) -> Generator[None]:
+def _translate_read_errors(table: StoredTable) -> Generator[None]:
     """Raise an error while rows are read as a fault of the table's files."""
-    with faults_told(f"read the table {table.uri}", table.uri, otherwise=Damaged):
+    with translate_storage_errors(f"read the table {table.uri}", table.uri, otherwise=DamagedError):
         yield
 
 
-def parts_of(
+def scan_fragments(
     table: StoredTable,
     columns: Sequence[str],
     *,
@@ -300,10 +311,10 @@ def parts_of(
     existing = [name for name in columns if name in table.columns]
     yield pl.DataFrame(pl.from_arrow(table.dataset.schema.empty_table().select(existing)))
     if fragments:
-        yield from batches_of(table, existing, rows=rows, fragments=fragments)
+        yield from scan_batches(table, existing, rows=rows, fragments=fragments)
 
 
-def batches_of(
+def scan_batches(
     table: StoredTable,
     columns: Sequence[str],
     *,
@@ -316,13 +327,13 @@ def batches_of(
         StorageFault: the fragments cannot be read.
     """
     # Read one batch ahead instead of the default 16: batches read ahead dominate memory use.
-    with _reading(table):
+    with _translate_read_errors(table):
         scanner = table.dataset.scanner(
             columns=list(columns), batch_size=rows, batch_readahead=1, fragments=fragments
         )
         batches = iter(scanner.to_batches())
     while True:
-        with _reading(table):
+        with _translate_read_errors(table):
             batch = next(batches, None)
         if batch is None:
             return
@@ -338,7 +349,7 @@ def upsert(
     builder = table.dataset.merge_insert(table.row_key)
     builder = builder.when_matched_update_all().when_not_matched_insert_all()
     if delete:
-        listed = ", ".join(quoted(key) for key in delete)
+        listed = ", ".join(quote_literal(key) for key in delete)
         builder = builder.when_not_matched_by_source_delete(f"`{table.row_key}` IN ({listed})")
     transaction, _ = builder.execute_uncommitted(rows)
     return _commit(table, transaction, record)
@@ -375,10 +386,10 @@ def replace_all(
 
     operation = LanceOperation.Overwrite(schema, staged)
     changed, written = _commit(table, Transaction(table.dataset.version, operation), record)
-    return _described(changed.dataset, table.uri), written
+    return _read_stored_table(changed.dataset, table.uri), written
 
 
-def settle(table: StoredTable, record: CommitRecord) -> tuple[StoredTable, int]:
+def commit_record(table: StoredTable, record: CommitRecord) -> tuple[StoredTable, int]:
     """Commit the record without writing a row."""
     from lance import LanceOperation
     from lance.dataset import Transaction
@@ -392,75 +403,75 @@ def settle(table: StoredTable, record: CommitRecord) -> tuple[StoredTable, int]:
 def _commit(table: StoredTable, transaction: Any, record: CommitRecord) -> tuple[StoredTable, int]:
     from lance import LanceDataset
 
-    transaction.transaction_properties = _properties(record, on=table.dataset.version)
+    transaction.transaction_properties = _properties(record, base_version=table.dataset.version)
     dataset = LanceDataset.commit(table.dataset, transaction, max_retries=0)
     written = table.dataset.io_stats_incremental().written_bytes
     return StoredTable(dataset, table.uri, table.row_key, table.types), written
 
 
-def _properties(record: CommitRecord, *, on: int) -> dict[str, str]:
+def _properties(record: CommitRecord, *, base_version: int) -> dict[str, str]:
     return {
         "twin.row_sum": f"{record.row_sum:064x}",
         "twin.rows": str(record.rows),
         "twin.version": json.dumps(record.version),
         # Lance may commit on top of another writer's version, which this record does not describe.
-        "twin.on": str(on),
+        "twin.on": str(base_version),
     }
 
 
 def read_record(table: StoredTable) -> CommitRecord:
     """Return the record of the newest commit that changed rows, or compute it from the rows."""
     version = table.dataset.version
-    for step in range(_LOOK_BACK):
-        at = version - step
-        if at < 1:
+    for step in range(_MAX_COMMITS_TO_SEARCH):
+        candidate_version = version - step
+        if candidate_version < 1:
             break
         try:
-            transaction = table.dataset.read_transaction(at)
+            transaction = table.dataset.read_transaction(candidate_version)
         except (TypeError, ValueError, OSError):
             # Lance 14 cannot decode a compaction that remapped an index (TypeError), and a removed
             # version has no transaction. Reading the rows instead fails if they are unreadable.
             break
         properties = transaction.transaction_properties or {}
         if "twin.row_sum" in properties:
-            if int(properties["twin.on"]) != at - 1:
+            if int(properties["twin.on"]) != candidate_version - 1:
                 break
             rows, function_version = (
                 int(properties["twin.rows"]),
                 json.loads(properties["twin.version"]),
             )
             return CommitRecord(int(properties["twin.row_sum"], 16), rows, function_version)
-        if type(transaction.operation).__name__ not in _HARMLESS:
+        if type(transaction.operation).__name__ not in _ROW_PRESERVING_OPERATIONS:
             break
-    return _record_of_rows(table)
+    return _compute_record(table)
 
 
-def _record_of_rows(table: StoredTable) -> CommitRecord:
+def _compute_record(table: StoredTable) -> CommitRecord:
     frame = read_columns(table, ["_row_hash", "_version"])
     versions = frame["_version"].unique().to_list()
     version = versions[0] if len(versions) == 1 else None
     return CommitRecord(sum_hashes(frame["_row_hash"]), frame.height, version, exact=False)
 
 
-def version_of(record: CommitRecord, types: Mapping[str, str]) -> str:
+def compute_data_version(record: CommitRecord, types: Mapping[str, str]) -> str:
     """Return the data version; an unfinished sync never has the version of a finished one."""
     function_version = "unfinished" if record.version is None else f"version {record.version}"
     return data_version(record.row_sum, types=types, version=function_version)
 
 
-def quoted(text: str) -> str:
+def quote_literal(text: str) -> str:
     """Return text as a string literal of Lance's SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def take(table: StoredTable, positions: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
     """Return rows by their position in the scan of the opened version."""
-    with _reading(table):
+    with _translate_read_errors(table):
         rows = table.dataset.take(list(positions), columns=list(columns))
     return pl.DataFrame(pl.from_arrow(rows))
 
 
-def at_version(table: StoredTable, version: int | str) -> StoredTable:
+def checkout_version(table: StoredTable, version: int | str) -> StoredTable:
     """Return the table at a version number or tag.
 
     Raises:
@@ -468,14 +479,14 @@ def at_version(table: StoredTable, version: int | str) -> StoredTable:
         TwinError: the version or tag does not exist.
     """
     tried = f"read version {version!r} of the table {table.uri}"
-    with faults_told(tried, table.uri, otherwise=Damaged):
+    with translate_storage_errors(tried, table.uri, otherwise=DamagedError):
         try:
-            return _described(table.dataset.checkout_version(version), table.uri)
+            return _read_stored_table(table.dataset.checkout_version(version), table.uri)
         except (ValueError, OSError) as error:
             if not _has_version(table, version):
                 raise TwinError(
                     tried,
-                    found=detail_of(error),
+                    found=summarize_error(error),
                     next_step="choose a tag or version that still exists",
                 ) from error
             raise
@@ -492,7 +503,7 @@ def _has_version(table: StoredTable, version: int | str) -> bool:
     return any(Path(table.uri, "_versions", name).exists() for name in names)
 
 
-def without_bookkeeping(
+def read_user_columns(
     table: StoredTable, columns: Sequence[str] | None, *, where: str | None
 ) -> pl.DataFrame:
     """Return user columns ordered by row key, so that equal rows give an equal frame."""

@@ -17,13 +17,13 @@ import polars as pl
 
 from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_WORKING_S
-from twin_resources.storage.storage_faults import faults_told
+from twin_resources.storage.storage_faults import translate_storage_errors
 from twin_resources.storage.tables import store, sync, upkeep, verified
-from twin_resources.storage.tables.changes import compare, input_hashes
+from twin_resources.storage.tables.changes import find_changes, input_hashes
 from twin_resources.storage.tables.hashing import row_hashes
-from twin_resources.storage.tables.store import StoredTable, TableMissing
+from twin_resources.storage.tables.store import StoredTable, TableNotFoundError
 from twin_resources.storage.tables.upkeep import CompactionResult, DeletedRows
-from twin_resources.storage.tables.verified import Unverified
+from twin_resources.storage.tables.verified import UnverifiedRows
 
 if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
@@ -33,9 +33,9 @@ __all__ = [
     "CompactionResult",
     "DeletedRows",
     "SyncResult",
-    "TableMissing",
+    "TableNotFoundError",
     "Tables",
-    "Unverified",
+    "UnverifiedRows",
     "Upstream",
 ]
 
@@ -83,17 +83,17 @@ class SyncResult:
     bytes_written: int
 
     @classmethod
-    def of(cls, asset: str, author: str, done: sync.SyncProgress) -> SyncResult:
+    def from_progress(cls, asset: str, author: str, progress: sync.SyncProgress) -> SyncResult:
         return cls(
             asset,
             author,
-            data_version=store.version_of(done.record, done.table.types),
-            rows=done.record.rows,
-            computed=done.computed,
-            written=done.written,
-            deleted=done.deleted,
-            lance_version=done.table.dataset.version,
-            bytes_written=done.bytes_written,
+            data_version=store.compute_data_version(progress.record, progress.table.types),
+            rows=progress.record.rows,
+            computed=progress.computed,
+            written=progress.written,
+            deleted=progress.deleted,
+            lance_version=progress.table.dataset.version,
+            bytes_written=progress.bytes_written,
         )
 
     def metadata(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class Tables:
     def sync(
         self,
         upstream: pl.DataFrame | Upstream,
-        into: str,
+        target_asset: str,
         *,
         author: str,
         key: str,
@@ -142,13 +142,13 @@ class Tables:
         group: Group | None = None,
         batch_rows: int = BATCH_ROWS,
         announce: Callable[[range, int], object] | None = None,
-        at_once: bool = False,
+        rebuild_in_one_commit: bool = False,
     ) -> SyncResult:
         """Compute the rows whose (input hash, version) is new; delete those of vanished inputs.
 
         Args:
             upstream: the inputs, or a stored table of them; rows that share `key` are one input.
-            into: the table's asset name.
+            target_asset: the table's asset name.
             key: the input's key column (String).
             function: receives whole upstream rows of changed inputs, at most `batch_rows` at a time
                 (a group is never split). It returns `key` and the columns of `schema`, with zero or
@@ -160,7 +160,7 @@ class Tables:
                 per row. If a group gains, loses or changes a member, all its inputs are recomputed.
             announce: called before each batch with the positions of its inputs among the inputs
                 to compute, and the number of these.
-            at_once: if true, rows of a new version replace all rows of the old one in one commit,
+            rebuild_in_one_commit: if true, rows of a new version replace all rows of the old one in one commit,
                 as for a new schema, so a reader never sees a mixture.
 
         Raises:
@@ -169,11 +169,11 @@ class Tables:
             StorageFault: the storage failed. Finished batches are stored whole, and the next sync
                 computes the others.
         """
-        target = self.uri(into, author)
+        target = self.uri(target_asset, author)
         arrow = store.arrow_schema(schema, row_key=row_key)
-        rows, fetch = self._upstream(upstream, key=key, group=group)
+        rows, fetch = self._read_upstream(upstream, key=key, group=group)
         task = sync.SyncTask(
-            f"{into} of {author}",
+            f"{target_asset} of {author}",
             key,
             row_key,
             version,
@@ -184,27 +184,31 @@ class Tables:
             announce,
         )
         inputs = input_hashes(rows)
-        with self.lease(into, author) as lease:
+        with self.lease(target_asset, author) as lease:
             table = store.open_table(target, storage_options=self.storage_options)
             if table is None:
-                table = store.create(target, arrow, storage_options=self.storage_options)
+                table = store.create_table(target, arrow, storage_options=self.storage_options)
             stored = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
-            empty = sync.read_empty(self.state, target)
-            superseded = at_once and stored.height and version not in stored["_version"]
-            if table.fits(arrow) and not superseded:
-                changes = compare(inputs, stored=stored, empty=empty, version=version)
-                done = sync.run(task, changes, table, empty=empty, lease=lease)
+            empty = sync.read_empty_inputs(self.state, target)
+            needs_rebuild = (
+                rebuild_in_one_commit and stored.height and version not in stored["_version"]
+            )
+            if table.is_compatible_with(arrow) and not needs_rebuild:
+                changes = find_changes(inputs, stored=stored, empty=empty, version=version)
+                progress = sync.apply_changes(task, changes, table, empty=empty, lease=lease)
             else:
-                changes = compare(
+                changes = find_changes(
                     inputs, stored=stored.clear(), empty=empty.clear(), version=version
                 )
-                done = sync.rebuild(task, changes, table, schema=arrow, empty=empty, lease=lease)
-            if done.bytes_written:
-                done.table, tidied = upkeep.compact_fragments(done.table, lease)
-                done.bytes_written += tidied
+                progress = sync.rebuild(
+                    task, changes, table, schema=arrow, empty=empty, lease=lease
+                )
+            if progress.bytes_written:
+                progress.table, compaction_bytes = upkeep.compact_fragments(progress.table, lease)
+                progress.bytes_written += compaction_bytes
                 # A writer without the lease may have committed in between; read the record again.
-                done.record = store.read_record(done.table)
-        return SyncResult.of(into, author, done)
+                progress.record = store.read_record(progress.table)
+        return SyncResult.from_progress(target_asset, author, progress)
 
     def read(
         self,
@@ -237,7 +241,7 @@ class Tables:
                 next_step=f"choose from {table.columns}",
             )
         try:
-            return store.without_bookkeeping(table, selected, where=where)
+            return store.read_user_columns(table, selected, where=where)
         except ValueError as error:
             raise TwinError(
                 f"read {asset} of {author} where {where}",
@@ -245,17 +249,19 @@ class Tables:
                 next_step="correct the SQL filter",
             ) from error
 
-    def unverified(self, asset: str, author: str, *, claim: str, version: str) -> Unverified:
+    def unverified_rows(
+        self, asset: str, author: str, *, claim: str, version: str
+    ) -> UnverifiedRows:
         """Return the rows for which a claim about single rows is not yet verified.
 
         Args:
-            claim: the claim's name, as stored by `Unverified.hold`.
+            claim: the claim's name, as stored by `UnverifiedRows.hold`.
             version: the claim's version; results of another version do not count.
 
         Raises:
             TableMissing: the asset has not been materialized for this author.
         """
-        return verified.unverified(
+        return verified.find_unverified_rows(
             self._open(asset, author), self.state, claim=claim, version=version
         )
 
@@ -277,7 +283,7 @@ class Tables:
             n_rows: int | None,
             _batch_size: int | None,
         ) -> Iterator[pl.DataFrame]:
-            frame = store.without_bookkeeping(table, with_columns, where=None)
+            frame = store.read_user_columns(table, with_columns, where=None)
             if n_rows is not None:
                 frame = frame.head(n_rows)
             yield frame if predicate is None else frame.filter(predicate)
@@ -291,7 +297,11 @@ class Tables:
     def data_version(self, asset: str, author: str) -> str | None:
         """Return the data version, or None if no table exists. Usually no row is read."""
         table = self._find(asset, author)
-        return None if table is None else store.version_of(store.read_record(table), table.types)
+        return (
+            None
+            if table is None
+            else store.compute_data_version(store.read_record(table), table.types)
+        )
 
     def lance_version(self, asset: str, author: str) -> int | None:
         """Return the newest Lance version, or None if no table exists."""
@@ -340,7 +350,7 @@ class Tables:
 
     def assets(self, author: str) -> list[str]:
         """Return the sorted names of an author's tables."""
-        return store.tables_in(f"{self.base_uri}/{author}", storage_options=self.storage_options)
+        return store.list_tables(f"{self.base_uri}/{author}", storage_options=self.storage_options)
 
     def forget(
         self, asset: str, author: str, keys: Sequence[str], *, replaced: pl.DataFrame | None = None
@@ -349,11 +359,11 @@ class Tables:
 
         `replaced` holds rows, with all columns, that are kept with new values; the former values
         are removed. The next sync restores rows that upstream still has, so forget them there
-        first. A tag on a version that holds one of the rows is removed (`DeletedRows.untagged`).
+        first. A tag on a version that holds one of the rows is removed (`DeletedRows.removed_tags`).
         """
         with self.lease(asset, author) as lease:
             forgotten = upkeep.forget(self._open(asset, author), keys, lease, replaced=replaced)
-            sync.forget_empty(self.state, self.uri(asset, author), keys)
+            sync.delete_empty_inputs(self.state, self.uri(asset, author), keys)
         return forgotten
 
     @contextmanager
@@ -365,7 +375,7 @@ class Tables:
         """
         uri = self.uri(asset, author)
         with (
-            faults_told(f"write {asset} of {author}", uri),
+            translate_storage_errors(f"write {asset} of {author}", uri),
             self.state.lease(f"table {uri}", wait_s=self.lease_wait_s) as lease,
         ):
             yield lease
@@ -377,34 +387,34 @@ class Tables:
     def _open(self, asset: str, author: str, *, version: int | str | None = None) -> StoredTable:
         table = self._find(asset, author)
         if table is None:
-            raise TableMissing(
+            raise TableNotFoundError(
                 f"read {asset} of {author}",
                 found=f"no table at {self.uri(asset, author)}",
                 next_step=f"materialize the asset {asset!r} for the partition {author!r}",
             )
         if version is None:
             return table
-        return store.at_version(table, version)
+        return store.checkout_version(table, version)
 
-    def _upstream(
+    def _read_upstream(
         self, upstream: pl.DataFrame | Upstream, *, key: str, group: Group | None
     ) -> tuple[pl.DataFrame, Callable[[Sequence[int]], pl.DataFrame]]:
         """Return an upstream's `key`, `hash` and `group` columns, and a function for whole rows."""
         if isinstance(upstream, pl.DataFrame):
             frame, hashes = upstream, row_hashes(upstream)
             fetch: Callable[[Sequence[int]], pl.DataFrame] = lambda at: frame[list(at)]  # noqa: E731
-            grouped = frame
+            group_frame = frame
         else:
             table = self._open(upstream.asset, upstream.author)
             columns = list(upstream.columns or table.columns)
-            narrow = [key, "_row_hash"]
+            needed_columns = [key, "_row_hash"]
             if isinstance(group, str):
-                narrow.append(group)
+                needed_columns.append(group)
             elif group is not None:
-                narrow += [name for name in columns if name != key]
-            grouped = store.read_columns(table, list(dict.fromkeys(narrow)))
-            hashes = grouped["_row_hash"]
-            frame = grouped
+                needed_columns += [name for name in columns if name != key]
+            group_frame = store.read_columns(table, list(dict.fromkeys(needed_columns)))
+            hashes = group_frame["_row_hash"]
+            frame = group_frame
             fetch = lambda at: store.take(table, at, columns)  # noqa: E731
         keys = frame[key]
         if keys.dtype != pl.String or keys.null_count():
@@ -416,5 +426,5 @@ class Tables:
         rows = pl.DataFrame({"key": keys, "hash": hashes})
         if group is None:
             return rows, fetch
-        values = grouped[group] if isinstance(group, str) else group(grouped)
+        values = group_frame[group] if isinstance(group, str) else group(group_frame)
         return rows.with_columns(values.alias("group")), fetch

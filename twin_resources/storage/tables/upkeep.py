@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from twin_resources.storage.tables.hashing import MODULUS, row_hashes, sum_hashes
 from twin_resources.storage.tables.store import (
-    BOOKKEEPING,
+    BOOKKEEPING_COLUMNS,
     CommitRecord,
     StoredTable,
-    at_version,
+    checkout_version,
     delete_rows,
-    quoted,
+    quote_literal,
     read_columns,
     read_record,
-    settle,
+    commit_record,
     to_arrow,
     upsert,
 )
@@ -39,7 +39,7 @@ MAX_SMALL_FRAGMENTS = 64
 ROWS_PER_FRAGMENT = 20_000
 KEEP_VERSIONS_FOR = timedelta(days=14)
 # Limit of rows rewritten at a time; the next run does the rest. 200,000 passages are 400 MB.
-MAX_ROWS_AT_ONCE = 200_000
+MAX_ROWS_PER_COMPACTION = 200_000
 # Each write adds a segment to every index, and every search reads each segment.
 MAX_SEGMENTS = 8
 
@@ -67,12 +67,12 @@ class DeletedRows:
 
     Attributes:
         rows: number of rows deleted from the newest version; 0 if it held none of them.
-        untagged: tags removed from versions that held some of the rows.
+        removed_tags: tags removed from versions that held some of the rows.
         bytes_removed: size of the removed files of old versions.
     """
 
     rows: int
-    untagged: tuple[str, ...]
+    removed_tags: tuple[str, ...]
     bytes_removed: int
 
 
@@ -86,10 +86,10 @@ def compact_fragments(table: StoredTable, lease: Lease) -> tuple[StoredTable, in
     if small <= MAX_SMALL_FRAGMENTS:
         return table, 0
     record = read_record(table)
-    lease.confirm()
+    lease.renew()
     before = _file_sizes(table)
     table.dataset.optimize.compact_files(target_rows_per_fragment=ROWS_PER_FRAGMENT)
-    table, settled = settle(newest(table), replace(record, exact=True))
+    table, settled = commit_record(open_newest(table), replace(record, exact=True))
     compacted = sum(size for path, size in _file_sizes(table).items() if path not in before)
     table.dataset.cleanup_old_versions(KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False)
     return table, compacted + settled
@@ -98,49 +98,51 @@ def compact_fragments(table: StoredTable, lease: Lease) -> tuple[StoredTable, in
 def compact(table: StoredTable, lease: Lease) -> CompactionResult:
     """Merge small and half-deleted fragments and index segments, and drop old untagged versions.
 
-    Only what needs it is rewritten, and at most `MAX_ROWS_AT_ONCE` rows: Lance's plain `optimize()`
+    Only what needs it is rewritten, and at most `MAX_ROWS_PER_COMPACTION` rows: Lance's plain `optimize()`
     rewrites the whole table after a change of one row in a hundred. The vector index is left to
     `retrieval/index.py`, because Lance would merge its partitions into a few large ones.
     """
     record = read_record(table)
-    lease.confirm()
-    done = table.dataset.optimize.compact_files(
-        target_rows_per_fragment=ROWS_PER_FRAGMENT, max_source_rows=MAX_ROWS_AT_ONCE
+    lease.renew()
+    compaction = table.dataset.optimize.compact_files(
+        target_rows_per_fragment=ROWS_PER_FRAGMENT, max_source_rows=MAX_ROWS_PER_COMPACTION
     )
-    if done.fragments_removed:
-        table, _ = settle(newest(table), replace(record, exact=True))
+    if compaction.fragments_removed:
+        table, _ = commit_record(open_newest(table), replace(record, exact=True))
     segments = {
         index.name: len(index.segments)
         for index in table.dataset.describe_indices()
         if not index.index_type.upper().startswith("IVF")
     }
-    crowded = sorted(name for name, count in segments.items() if count > MAX_SEGMENTS)
-    for name in crowded:
-        lease.confirm()
+    oversegmented_indexes = sorted(name for name, count in segments.items() if count > MAX_SEGMENTS)
+    for name in oversegmented_indexes:
+        lease.renew()
         table.dataset.optimize.optimize_indices(
             index_names=[name], num_indices_to_merge=segments[name]
         )
-        table = newest(table)
-    lease.confirm()
+        table = open_newest(table)
+    lease.renew()
     cleaned = table.dataset.cleanup_old_versions(
         KEEP_VERSIONS_FOR, error_if_tagged_old_versions=False
     )
     fragments = len(table.dataset.get_fragments())
     return CompactionResult(
-        fragments, done.fragments_removed, tuple(crowded), cleaned.bytes_removed
+        fragments, compaction.fragments_removed, tuple(oversegmented_indexes), cleaned.bytes_removed
     )
 
 
-def _where(table: StoredTable, keys: Sequence[str]) -> str:
-    return f"`{table.row_key}` IN ({', '.join(quoted(key) for key in keys)})"
+def _key_filter(table: StoredTable, keys: Sequence[str]) -> str:
+    return f"`{table.row_key}` IN ({', '.join(quote_literal(key) for key in keys)})"
 
 
-def _replace(
+def _replace_rows(
     table: StoredTable, rows: pl.DataFrame, record: CommitRecord
 ) -> tuple[StoredTable, CommitRecord]:
     """Replace the values of stored rows; their keys and input keys do not change."""
     key, hashed = table.row_key, "_row_hash"
-    stored = read_columns(table, [key, *BOOKKEEPING], where=_where(table, rows[key].to_list()))
+    stored = read_columns(
+        table, [key, *BOOKKEEPING_COLUMNS], where=_key_filter(table, rows[key].to_list())
+    )
     rows = rows.select(table.columns)
     changed = rows.with_columns(row_hashes(rows).alias(hashed)).join(
         stored.drop(hashed), on=key, validate="1:1"
@@ -159,9 +161,9 @@ def _file_sizes(table: StoredTable) -> dict[str, int]:
     return {file.path: file.file_size_bytes or 0 for file in files}
 
 
-def newest(table: StoredTable) -> StoredTable:
+def open_newest(table: StoredTable) -> StoredTable:
     """Return the newest version of a table."""
-    return at_version(table, table.dataset.latest_version)
+    return checkout_version(table, table.dataset.latest_version)
 
 
 def ensure_index(
@@ -175,9 +177,9 @@ def ensure_index(
     }
     if (column, "inverted" if kind == "FTS" else kind.lower()) in existing:
         return optimize_indices(table, lease)
-    lease.confirm()
+    lease.renew()
     table.dataset.create_scalar_index(column, kind, replace=False, **options)
-    return newest(table)
+    return open_newest(table)
 
 
 def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
@@ -186,9 +188,9 @@ def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
     New rows become a segment of their own. Merging it at once would rewrite each index (5 MB
     instead of 17 KB for ten of 30,000 passages). `compact` merges segments if there are many.
     """
-    lease.confirm()
+    lease.renew()
     table.dataset.optimize.optimize_indices(num_indices_to_merge=0)
-    return newest(table)
+    return open_newest(table)
 
 
 def forget(
@@ -199,13 +201,13 @@ def forget(
     Args:
         replaced: rows (user columns) to keep with new values; their former values are deleted too.
     """
-    where = _where(table, keys)
+    where = _key_filter(table, keys)
     rows = read_columns(table, [table.row_key, "_row_hash"], where=where)
     record = read_record(table)
-    lease.confirm()
+    lease.renew()
     if replaced is not None and replaced.height:
-        table, record = _replace(table, replaced, record)
-        where += f" OR {_where(table, replaced[table.row_key].to_list())}"
+        table, record = _replace_rows(table, replaced, record)
+        where += f" OR {_key_filter(table, replaced[table.row_key].to_list())}"
     if rows.height:
         record = replace(
             record,
@@ -216,7 +218,7 @@ def forget(
     table.dataset.optimize.compact_files(
         target_rows_per_fragment=ROWS_PER_FRAGMENT, materialize_deletions_threshold=0.0
     )
-    table = newest(table)
+    table = open_newest(table)
     for index in table.dataset.describe_indices():
         if index.index_type.upper().startswith("IVF"):
             # An index retrained by Lance finds a third less (two partitions instead of sixty), so
@@ -225,17 +227,17 @@ def forget(
         else:
             # A full text index keeps the words of deleted rows until it is rebuilt.
             table.dataset.optimize.optimize_indices(index_names=[index.name], retrain=True)
-        table = newest(table)
-    table, _ = settle(table, replace(record, exact=True))
-    untagged = tuple(
+        table = open_newest(table)
+    table, _ = commit_record(table, replace(record, exact=True))
+    removed_tags = tuple(
         tag
         for tag, tag_fields in table.dataset.tags.list().items()
-        if at_version(table, tag_fields["version"]).dataset.count_rows(filter=where)
+        if checkout_version(table, tag_fields["version"]).dataset.count_rows(filter=where)
     )
-    for tag in untagged:
+    for tag in removed_tags:
         table.dataset.tags.delete(tag)
     # We hold the lease and nobody else writes, so files without a version are leftovers.
     cleaned = table.dataset.cleanup_old_versions(
         timedelta(0), delete_unverified=True, error_if_tagged_old_versions=False
     )
-    return DeletedRows(rows.height, untagged, cleaned.bytes_removed)
+    return DeletedRows(rows.height, removed_tags, cleaned.bytes_removed)

@@ -17,14 +17,14 @@ import polars as pl
 import sqlalchemy as sa
 
 from twin_resources.storage.state.state_tables import verified_files
-from twin_resources.storage.tables.store import StoredTable, parts_of
+from twin_resources.storage.tables.store import StoredTable, scan_fragments
 
 if TYPE_CHECKING:
     from twin_resources.storage.state.state import State
 
 
 @dataclass(frozen=True)
-class Unverified:
+class UnverifiedRows:
     """The rows of one version of a table that are not yet checked for a claim.
 
     Attributes:
@@ -41,22 +41,22 @@ class Unverified:
     rows: int
     fragments: tuple[Any, ...]
 
-    def parts(self, columns: Sequence[str], *, rows: int) -> Iterator[pl.DataFrame]:
+    def read_batches(self, columns: Sequence[str], *, rows: int) -> Iterator[pl.DataFrame]:
         """Yield columns of these rows, at most `rows` at a time, unordered, and at least one part.
 
         Columns that the table lacks are left out.
         """
-        return parts_of(self.table, columns, rows=rows, fragments=self.fragments)
+        return scan_fragments(self.table, columns, rows=rows, fragments=self.fragments)
 
-    def hold(self) -> None:
+    def mark_verified(self) -> None:
         """Remember that the claim holds for every row of this version."""
-        files = sorted(_files(part) for part in self.table.dataset.get_fragments())
-        mine = (
+        files = sorted(_fragment_files(part) for part in self.table.dataset.get_fragments())
+        own_records = (
             verified_files.c.table_uri == self.table.uri,
             verified_files.c.claim == self.claim,
         )
         with self.state.transaction() as connection:
-            connection.execute(sa.delete(verified_files).where(*mine))
+            connection.execute(sa.delete(verified_files).where(*own_records))
             connection.execute(
                 sa.insert(verified_files).values(
                     table_uri=self.table.uri, claim=self.claim, version=self.version, files=files
@@ -64,9 +64,11 @@ class Unverified:
             )
 
 
-def unverified(table: StoredTable, state: State, *, claim: str, version: str) -> Unverified:
+def find_unverified_rows(
+    table: StoredTable, state: State, *, claim: str, version: str
+) -> UnverifiedRows:
     """Return the rows to check for a claim about single rows."""
-    with state.reading() as connection:
+    with state.read_transaction() as connection:
         known = connection.execute(
             sa.select(verified_files.c.files).where(
                 verified_files.c.table_uri == table.uri,
@@ -74,11 +76,15 @@ def unverified(table: StoredTable, state: State, *, claim: str, version: str) ->
                 verified_files.c.version == version,
             )
         ).scalar()
-    seen = frozenset[str](known or ())
-    new = tuple(part for part in table.dataset.get_fragments() if _files(part) not in seen)
-    return Unverified(table, state, claim, version, table.dataset.count_rows(), new)
+    verified_fragments = frozenset[str](known or ())
+    new = tuple(
+        part
+        for part in table.dataset.get_fragments()
+        if _fragment_files(part) not in verified_fragments
+    )
+    return UnverifiedRows(table, state, claim, version, table.dataset.count_rows(), new)
 
 
-def _files(fragment: Any) -> str:
+def _fragment_files(fragment: Any) -> str:
     """Return the data files of a fragment; their random names make the result unique."""
     return " ".join(sorted(file.path for file in fragment.metadata.files))

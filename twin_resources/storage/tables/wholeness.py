@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from twin_resources.storage.storage_faults import Damaged, faults_told
+from twin_resources.storage.storage_faults import DamagedError, translate_storage_errors
 from twin_resources.storage.tables.hashing import MODULUS, row_hashes, sum_hashes
-from twin_resources.storage.tables.store import StoredTable, batches_of, read_columns, read_record
+from twin_resources.storage.tables.store import StoredTable, scan_batches, read_columns, read_record
 
-_ROWS = 4_096  # read at once
+_BATCH_ROWS = 4_096  # read at once
 
 
 def check_indexes(table: StoredTable) -> tuple[str, ...]:
@@ -25,18 +25,20 @@ def check_indexes(table: StoredTable) -> tuple[str, ...]:
     damaged: list[str] = []
     for index in dataset.describe_indices():
         try:
-            with faults_told(f"open the index {index.name}", table.uri, otherwise=Damaged):
+            with translate_storage_errors(
+                f"open the index {index.name}", table.uri, otherwise=DamagedError
+            ):
                 dataset.stats.index_stats(index.name)
-        except Damaged:
+        except DamagedError:
             damaged.append(str(index.name))
     return tuple(damaged)
 
 
-def check_table(table: StoredTable, *, every_value: bool = False) -> None:
+def check_table(table: StoredTable, *, verify_values: bool = False) -> None:
     """Check that the opened version is whole.
 
     Args:
-        every_value: whether to hash each row again from every column; otherwise only the stored
+        verify_values: whether to hash each row again from every column; otherwise only the stored
             hashes are read, 32 bytes per row, which still opens every file of rows.
 
     Raises:
@@ -45,16 +47,16 @@ def check_table(table: StoredTable, *, every_value: bool = False) -> None:
     """
     tried = f"check the table {table.uri}"
     record = read_record(table)
-    if not every_value:
+    if not verify_values:
         hashes = read_columns(table, ["_row_hash"])["_row_hash"]
-        found, rows = sum_hashes(hashes), len(hashes)
+        row_sum, rows = sum_hashes(hashes), len(hashes)
     else:
-        found, rows = 0, 0
-        for part in batches_of(table, [*table.columns, "_row_hash"], rows=_ROWS):
+        row_sum, rows = 0, 0
+        for part in scan_batches(table, [*table.columns, "_row_hash"], rows=_BATCH_ROWS):
             hashes = row_hashes(part.select(table.columns))
             if not hashes.equals(part["_row_hash"], check_names=False):
-                raise Damaged.at(table.uri, tried, "a row is not as it was written")
-            found, rows = (found + sum_hashes(hashes)) % MODULUS, rows + part.height
-    if (found, rows) != (record.row_sum, record.rows):
+                raise DamagedError.for_place(table.uri, tried, "a row is not as it was written")
+            row_sum, rows = (row_sum + sum_hashes(hashes)) % MODULUS, rows + part.height
+    if (row_sum, rows) != (record.row_sum, record.rows):
         detail = f"{rows:,} rows, where {record.rows:,} others were written"
-        raise Damaged.at(table.uri, tried, detail)
+        raise DamagedError.for_place(table.uri, tried, detail)

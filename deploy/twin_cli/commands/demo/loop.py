@@ -5,7 +5,7 @@ Out of scope: decisions (the sensor, the gate and the trial make them), the read
 (`subjects.py`), the settings that shorten the loop (`home.py`).
 
 Every step is real: two trainings by DeepSpeed after the first one, the gate, the proxy, the trace
-store, and the sensor in Dagster's daemon. The demo announces its staged parts (`STAGED`): the
+store, and the sensor in Dagster's daemon. The demo announces its staged parts (`STAGING_NOTICE`): the
 reader and the paid model's provider are simulated, and one training deliberately gets shuffled
 answers and is forced past the gate that refused it.
 """
@@ -23,29 +23,29 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from twin_cli.commands.clock import StageClock, duration
+from twin_cli.commands.clock import StageClock, format_duration
 from twin_cli.commands.demo.home import (
     demo_settings,
-    lay_out,
-    let_posts_arrive,
+    create_demo_author,
+    release_withheld_posts,
     posts_folder,
-    quicker_by,
+    pace_settings,
 )
 from twin_cli.commands.demo.reader import RatedAnswer, SimulatedReader
 from twin_cli.commands.demo.receipt import (
     PhaseQuality,
     Receipt,
-    quality_of,
+    summarize_scores,
     receipt_table,
     write_receipt,
 )
 from twin_cli.commands.first_answers import import_posts
 from twin_cli.commands.outcome import RETRAIN, StackOutcome, open_registry, refusal_reasons
-from twin_cli.commands.runs import follow
-from twin_cli.commands.services import publish_endpoints, stack_in_use
+from twin_cli.commands.runs import follow_run
+from twin_cli.commands.services import publish_endpoints, require_stack
 from twin_cli.commands.status import run_wait
 from twin_cli.commands.stopping import end_stack
-from twin_cli.commands.up import INTERRUPTED, UpOptions, run_up
+from twin_cli.commands.up import INTERRUPTED_EXIT_CODE, UpOptions, run_up
 from twin_resources.authors import Author
 from twin_resources.dagster_runs import Run
 from twin_resources.errors import TwinError
@@ -53,29 +53,29 @@ from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import urls
 from twin_resources.processes.program_progress import ProgramProgress
-from twin_resources.processes.programs import ensure_alive, ensure_not_given_up, server_is_ready
+from twin_resources.processes.programs import ensure_alive, ensure_program_works, is_server_ready
 from twin_resources.processes.stack import Stack
 from twin_resources.quality.release import trial as trials
 from twin_resources.quality.retraining import alarm_records
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
-from twin_resources.quality.retraining.score_watch import watches_now
+from twin_resources.quality.retraining.score_watch import current_evidence
 from twin_resources.registry.moves import Verdict
 from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.settings import PACES, Settings
 
-STAGES = 7
-MAX_BROKEN = 200  # scores; from .80 to .33 the evidence grows by a factor of 1.1 per score
-STAGED = (
+STAGE_COUNT = 7
+MAX_BROKEN_SCORES = 200  # scores; from .80 to .33 the evidence grows by a factor of 1.1 per score
+STAGING_NOTICE = (
     "staged: the reader (it asks held-out questions and counts words, a rule that no gate and no "
     "trial uses), each score a reader of its own; the training on shuffled answers, and prose, "
     "forced past the gate"
 )
-AFTER = 30
-SPOIL = "shuffled_answers"
+RECOVERY_SCORE_COUNT = 30
+SPOILING_METHOD = "shuffled_answers"
 ACTOR = "demo"
-ALARM_WITHIN_S = 180.0  # after the last score; the demo reports a missing alarm
-RECEIPT = "receipt.json"
-Found = TypeVar("Found")
+ALARM_TIMEOUT_S = 180.0  # after the last score; the demo reports a missing alarm
+RECEIPT_FILE_NAME = "receipt.json"
+Result = TypeVar("Found")
 
 
 def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | None = None) -> int:
@@ -88,34 +88,36 @@ def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | 
     Raises:
         TwinError: a step could not be taken at all; the receipt holds the steps before it.
     """
-    clock = clock or StageClock(stages=STAGES)
+    clock = clock or StageClock(stages=STAGE_COUNT)
     settings = demo_settings(home, unhurried=unhurried)
-    _begin_anew(settings, clock)
-    quicker = {name: os.environ[name] for name in quicker_by(unhurried=unhurried)}
-    quicker |= {name: str(value) for name, value in PACES[quicker.pop("TWIN_PACE")].items()}
-    demo = _Demo(settings, lay_out(settings, unhurried=unhurried), clock, quicker)
-    path = settings.home / RECEIPT
+    _reset_home(settings, clock)
+    pace_overrides = {name: os.environ[name] for name in pace_settings(unhurried=unhurried)}
+    pace_overrides |= {
+        name: str(value) for name, value in PACES[pace_overrides.pop("TWIN_PACE")].items()
+    }
+    demo = _Demo(settings, create_demo_author(settings, unhurried=unhurried), clock, pace_overrides)
+    path = settings.home / RECEIPT_FILE_NAME
     try:
-        with clock.never_silent():
+        with clock.report_waits():
             demo.run()
     except KeyboardInterrupt:
-        clock.say("stopping …")
-        end_stack(settings, log=clock.say)
-        return INTERRUPTED
+        clock.log("stopping …")
+        end_stack(settings, log=clock.log)
+        return INTERRUPTED_EXIT_CODE
     finally:
         write_receipt(path, demo.receipt)
     clock.show(receipt_table(demo.receipt))
-    clock.say(f"receipt: {path}")
-    clock.say("the stack stays up; `twin stop` ends it")
-    missing = demo.receipt.missing()
-    for step in missing:
-        clock.say(f"did not happen: {step}", style="bold red")
-    return 1 if missing else 0
+    clock.log(f"receipt: {path}")
+    clock.log("the stack stays up; `twin stop` ends it")
+    missing_steps = demo.receipt.missing_steps()
+    for step in missing_steps:
+        clock.log(f"did not happen: {step}", style="bold red")
+    return 1 if missing_steps else 0
 
 
-def _begin_anew(settings: Settings, clock: StageClock) -> None:
+def _reset_home(settings: Settings, clock: StageClock) -> None:
     """End an earlier demo and remove what it left, except the weights."""
-    end_stack(settings, log=clock.say)
+    end_stack(settings, log=clock.log)
     for path in settings.home.iterdir():
         if path.name == "weights":
             continue
@@ -129,49 +131,58 @@ class _Demo:
     """One run of the demo; each step fills its part of the receipt."""
 
     def __init__(
-        self, settings: Settings, author: Author, clock: StageClock, quicker: Mapping[str, str]
+        self,
+        settings: Settings,
+        author: Author,
+        clock: StageClock,
+        pace_overrides: Mapping[str, str],
     ) -> None:
         self.settings, self.author, self.clock = settings, author, clock
-        self.receipt = Receipt(settings=quicker)
+        self.receipt = Receipt(settings=pace_overrides)
         self.last_bad_score = 0.0  # on the monotonic clock
         self.registry: Registry = open_registry(settings)
 
     def run(self) -> None:
         """Run all steps."""
-        quicker = ", ".join(f"{name}={value}" for name, value in self.receipt.settings.items())
-        self.clock.say(STAGED)
-        self.clock.say(f"quicker than a real loop by: {quicker}")
+        pace_text = ", ".join(f"{name}={value}" for name, value in self.receipt.settings.items())
+        self.clock.log(STAGING_NOTICE)
+        self.clock.log(f"quicker than a real loop by: {pace_text}")
         with self._step(1, "a first model, as `twin up` makes it"):
-            self._first_model()
-        self.stack: Stack = stack_in_use(self.settings)
+            self._train_first_model()
+        self.stack: Stack = require_stack(self.settings)
         self.settings = self.stack.settings
-        self.dagster = DagsterHTTP.of_home(self.settings)
-        endpoints = publish_endpoints(self.stack, first=self.author.slug)
+        self.dagster = DagsterHTTP.for_home(self.settings)
+        endpoints = publish_endpoints(self.stack, first_author=self.author.slug)
         reader = SimulatedReader(self.settings, endpoints, self.author)
         count = self.settings.baseline_values
         with self._step(2, f"a simulated reader scores {count} answers"):
-            first = self._stable()
-            self._wait_until_served(int(first.removeprefix("v")))
-            scored = self._scored(count, partial(reader.read_of, first, count))
-            self.receipt.before = _quality(scored)
-            self._wait_until_certified(first)
+            first_version = self._stable_version_name()
+            self._wait_until_served(int(first_version.removeprefix("v")))
+            scored = self._collect_scores(count, partial(reader.read_version, first_version, count))
+            self.receipt.before = _summarize_answers(scored)
+            self._wait_until_certified(first_version)
         with self._step(3, "the service is broken: answers shuffled, and forced past the gate"):
-            self._break()
+            self._break_service()
         with self._step(4, "quality falls until the sensor fires"):
-            until_alarm = partial(reader.read, MAX_BROKEN, until=lambda: self._alarms() != [])
-            scored = self._scored(MAX_BROKEN, until_alarm)
-            self.receipt.broken = _quality(scored)
+            read_until_alarm = partial(
+                reader.read, MAX_BROKEN_SCORES, until=lambda: self._alarms() != []
+            )
+            scored = self._collect_scores(MAX_BROKEN_SCORES, read_until_alarm)
+            self.receipt.broken = _summarize_answers(scored)
             self.last_bad_score = time.monotonic()
-            self._alarm()
+            self._record_alarm()
         with self._step(5, "one retraining: data, training, gate, pairs"):
-            self._retrained()
+            self._follow_retraining()
         with self._step(6, "quality comes back"):
-            scored = self._scored(AFTER, partial(reader.read, AFTER, until=lambda: False))
-            self.receipt.after = _quality(scored)
+            scored = self._collect_scores(
+                RECOVERY_SCORE_COUNT,
+                partial(reader.read, RECOVERY_SCORE_COUNT, until=lambda: False),
+            )
+            self.receipt.after = _summarize_answers(scored)
         with self._step(7, "what is shown in the Dagster UI"):
-            self._show()
+            self._collect_evidence()
 
-    def _first_model(self) -> None:
+    def _train_first_model(self) -> None:
         options = UpOptions(path=posts_folder(self.settings), home=self.settings.home, detach=True)
         # `up` counts its own stages; the demo's count continues afterwards.
         code = run_up(options, clock=StageClock(self.clock.console))
@@ -184,24 +195,26 @@ class _Demo:
                 next_step="see what was said above, and the logs in the demo's home",
             )
 
-    def _break(self) -> None:
-        self.receipt.posts_arrived = tuple(let_posts_arrive(self.settings))
-        self.clock.say(f"meanwhile {len(self.receipt.posts_arrived)} posts arrive")
+    def _break_service(self) -> None:
+        self.receipt.posts_arrived = tuple(release_withheld_posts(self.settings))
+        self.clock.log(f"meanwhile {len(self.receipt.posts_arrived)} posts arrive")
         import_posts(self.stack, self.author.slug, clock=self.clock)
         run_id = self.dagster.launch(
             RETRAIN,
             self.author.slug,
-            tags={"twin/demo": SPOIL},
-            config={"fine_tuned_checkpoint": {"spoil": SPOIL}},
+            tags={"twin/demo": SPOILING_METHOD},
+            config={"fine_tuned_checkpoint": {"spoil": SPOILING_METHOD}},
         )
-        self.clock.say(f"training on shuffled answers: {self._page(run_id)}")
-        follow(self.dagster, run_id, clock=self.clock, title="spoiled", stack=self.stack)
-        verdict = self._verdict()
+        self.clock.log(f"training on shuffled answers: {self._run_url(run_id)}")
+        follow_run(self.dagster, run_id, clock=self.clock, title="spoiled", stack=self.stack)
+        verdict = self._latest_verdict()
         self.receipt.refused = tuple(refusal_reasons(verdict))
         for reason in self.receipt.refused:
-            self.clock.say(f"the gate refuses it: {reason}")
-        broken = self.registry.versions(self.author.slug)[-1]
-        if broken.state == "candidate":  # the blocking checks ended the run before the release
+            self.clock.log(f"the gate refuses it: {reason}")
+        broken_version = self.registry.versions(self.author.slug)[-1]
+        if (
+            broken_version.state == "candidate"
+        ):  # the blocking checks ended the run before the release
             reconcile(
                 self.registry,
                 self.author.slug,
@@ -209,51 +222,53 @@ class _Demo:
                 mode="shadow",
                 actor=ACTOR,
             )
-        move = self.registry.move(
+        transition = self.registry.move(
             self.author.slug,
-            broken.version,
+            broken_version.version,
             "stable",
             actor=ACTOR,
             reason="the demo breaks the service on purpose",
             force=True,
         )
-        self.receipt.forced = f"v{move.version}: {move.from_state} → {move.to_state} by {ACTOR}"
-        self.clock.say(f"forced past the gate: {self.receipt.forced}")
-        self._wait_until_served(broken.version)
+        self.receipt.forced = (
+            f"v{transition.version}: {transition.from_state} → {transition.to_state} by {ACTOR}"
+        )
+        self.clock.log(f"forced past the gate: {self.receipt.forced}")
+        self._wait_until_served(broken_version.version)
 
-    def _alarm(self) -> None:
+    def _record_alarm(self) -> None:
         """Record the sensor's alarm; it may not have received the last scores yet."""
-        until = time.monotonic() + ALARM_WITHIN_S
-        while not (alarm := self._alarms()):
+        deadline = time.monotonic() + ALARM_TIMEOUT_S
+        while not (alarms := self._alarms()):
             ensure_alive(self.stack)
-            if time.monotonic() > until:
-                self.clock.say(f"no alarm after {self.receipt.broken.scores} scores")
+            if time.monotonic() > deadline:
+                self.clock.log(f"no alarm after {self.receipt.broken.scores} scores")
                 return
             time.sleep(1.0)
-        first = alarm[0]
+        first = alarms[0]
         self.receipt.e_value, self.receipt.threshold = first.alarm.e_value, first.alarm.threshold
         self.receipt.values_to_alarm = first.alarm.bets
-        self.clock.say(f"the sensor: {first.message or 'an alarm'}")
+        self.clock.log(f"the sensor: {first.message or 'an alarm'}")
 
-    def _retrained(self) -> None:
+    def _follow_retraining(self) -> None:
         if not self._alarms():
             return  # already reported; the step counts as missing
-        run = self._wait_for(self._quality_run, "the run of the alarm")
-        self.clock.say(f"started by the sensor: {self._page(run.run_id)}")
-        followed = follow(
+        run = self._wait_for(self._find_quality_run, "the run of the alarm")
+        self.clock.log(f"started by the sensor: {self._run_url(run.run_id)}")
+        followed = follow_run(
             self.dagster, run.run_id, clock=self.clock, title="retraining", stack=self.stack
         )
         self.receipt.run_id = followed.run.run_id
-        verdict = self._verdict()
+        verdict = self._latest_verdict()
         for claim in verdict.claims if verdict is not None else ():
-            word = {True: "holds", False: "refuses", None: "not decided"}[claim.passed]
+            outcome_text = {True: "holds", False: "refuses", None: "not decided"}[claim.passed]
             if claim.blocks and not claim.passed:
-                word = "prose is not released"
-            self.receipt.gate = {**self.receipt.gate, claim.name: f"{word}. {claim.detail}"}
-        judged = verdict.checkpoint if verdict is not None else ""
-        newest = self.registry.by_checkpoint(judged, author=self.author.slug)
-        if newest is None or verdict is None or verdict.outcome != "passed":
-            self.clock.say(
+                outcome_text = "prose is not released"
+            self.receipt.gate = {**self.receipt.gate, claim.name: f"{outcome_text}. {claim.detail}"}
+        judged_checkpoint = verdict.checkpoint if verdict is not None else ""
+        new_version = self.registry.find_by_checkpoint(judged_checkpoint, author=self.author.slug)
+        if new_version is None or verdict is None or verdict.outcome != "passed":
+            self.clock.log(
                 f"the retraining was not released: {'; '.join(refusal_reasons(verdict))}"
             )
             return
@@ -261,14 +276,16 @@ class _Demo:
             raise TwinError(
                 f"retrain {self.author.slug} after the alarm",
                 found="; ".join(followed.failures) or f"the run ended as {followed.run.status}",
-                next_step=f"see {self._page(followed.run.run_id)}",
+                next_step=f"see {self._run_url(followed.run.run_id)}",
             )
         self._wait_for(
-            lambda: self.registry.get(self.author.slug, newest.version).state == "stable",
-            f"the promotion of v{newest.version}",
+            lambda: self.registry.get(self.author.slug, new_version.version).state == "stable",
+            f"the promotion of v{new_version.version}",
         )
-        self.receipt.promoted = f"v{newest.version}"
-        trial = trials.of_version(self.registry.state, self.author.slug, newest.version)
+        self.receipt.promoted = f"v{new_version.version}"
+        trial = trials.newest_trial_of_version(
+            self.registry.state, self.author.slug, new_version.version
+        )
         if trial is not None:
             self.receipt.trial = {
                 "finding": trial.finding.finding,
@@ -277,24 +294,26 @@ class _Demo:
                 "margin": trial.evidence.margin,
                 "reason": trial.finding.reason,
             }
-        self._wait_until_served(newest.version)
+        self._wait_until_served(new_version.version)
         self.receipt.recovered_s = round(time.monotonic() - self.last_bad_score, 1)
 
-    def _show(self) -> None:
+    def _collect_evidence(self) -> None:
         run_id = self.dagster.launch("collect_feedback", self.author.slug)
-        follow(self.dagster, run_id, clock=self.clock, title="evidence", stack=self.stack)
-        runs = [run for run in self._runs() if run.tags.get("twin/cause") == "quality"]
+        follow_run(self.dagster, run_id, clock=self.clock, title="evidence", stack=self.stack)
+        runs = [run for run in self._retraining_runs() if run.tags.get("twin/cause") == "quality"]
         self.receipt.runs, self.receipt.alarms = len(runs), len(self._alarms())
-        root = urls(self.settings)["dagster"]
+        dagster_url = urls(self.settings)["dagster"]
         self.receipt.links = {
-            "retraining": self._page(self.receipt.run_id),
-            "evidence": f"{root}/assets/quality_evidence",
-            "gate": f"{root}/assets/checkpoint_evaluation",
-            "pairs": f"{root}/assets/shadow_pairs",
-            "sensor": f"{root}/locations/llm-twin/sensors/quality_dropped",
+            "retraining": self._run_url(self.receipt.run_id),
+            "evidence": f"{dagster_url}/assets/quality_evidence",
+            "gate": f"{dagster_url}/assets/checkpoint_evaluation",
+            "pairs": f"{dagster_url}/assets/shadow_pairs",
+            "sensor": f"{dagster_url}/locations/llm-twin/sensors/quality_dropped",
         }
 
-    def _scored(self, count: int, read: Callable[..., list[RatedAnswer]]) -> list[RatedAnswer]:
+    def _collect_scores(
+        self, count: int, read: Callable[..., list[RatedAnswer]]
+    ) -> list[RatedAnswer]:
         """Return the answers that the reader scored; show a bar meanwhile.
 
         Args:
@@ -303,7 +322,7 @@ class _Demo:
         scores: list[float] = []
         with self.clock.bar("reading") as bar:
 
-            def note(scored: RatedAnswer) -> None:
+            def record_score(scored: RatedAnswer) -> None:
                 ensure_alive(self.stack)
                 scores.append(scored.score)
                 message = (
@@ -311,14 +330,14 @@ class _Demo:
                 )
                 bar.update(message, done=min(len(scores), count), total=count)
 
-            rated = read(on_score=note)
+            rated = read(on_score=record_score)
         versions = ", ".join(sorted({scored.version for scored in rated}))
-        self.clock.say(f"{len(rated)} answers of {versions}: mean {statistics.fmean(scores):.2f}")
+        self.clock.log(f"{len(rated)} answers of {versions}: mean {statistics.fmean(scores):.2f}")
         return rated
 
-    def _stable(self) -> str:
+    def _stable_version_name(self) -> str:
         """Return the name of the version that answers."""
-        stable = self.registry.stable(self.author.slug)
+        stable = self.registry.stable_version(self.author.slug)
         if stable is None:
             raise TwinError(
                 "score the first model of the demo",
@@ -331,38 +350,38 @@ class _Demo:
         """Wait until the sensor holds a baseline of that version's scores."""
         slug = self.author.slug
 
-        def certified() -> bool:
-            with self.registry.state.reading() as connection:
-                watches = watches_now(connection).get(slug, [])
-            return any(watch.armed and watch.version == version for watch in watches)
+        def is_certified() -> bool:
+            with self.registry.state.read_transaction() as connection:
+                watches = current_evidence(connection).get(slug, [])
+            return any(watch.is_armed and watch.version == version for watch in watches)
 
-        self._wait_for(certified, f"the sensor to have certified {version}")
-        self.clock.say(f"the sensor has certified {version} by its scores")
+        self._wait_for(is_certified, f"the sensor to have certified {version}")
+        self.clock.log(f"the sensor has certified {version} by its scores")
 
     def _wait_until_served(self, version: int) -> None:
         """Wait until a version answers in prose, which the gate may not have released."""
-        item = self.registry.get(self.author.slug, version)
-        release = self.registry.prose(item)
-        if release.why_not and not release.forced:
+        model_version = self.registry.get(self.author.slug, version)
+        prose_release = self.registry.prose_release(model_version)
+        if prose_release.why_not and not prose_release.forced:
             reason = "the demo's reader rates prose"
-            self.registry.force_prose(item.author, version, actor=ACTOR, reason=reason)
-            self.clock.say(f"its prose is forced past the gate: {release.why_not}")
+            self.registry.force_prose(model_version.author, version, actor=ACTOR, reason=reason)
+            self.clock.log(f"its prose is forced past the gate: {prose_release.why_not}")
         name = f"{self.author.slug}/v{version}"
-        self._wait_for(lambda: server_is_ready(self.settings, name), f"the server of {name}")
+        self._wait_for(lambda: is_server_ready(self.settings, name), f"the server of {name}")
         time.sleep(2.0)  # the gateway reads the new policy within one second
 
-    def _wait_for(self, look: Callable[[], Found | None], what: str) -> Found:
-        until, progress = time.monotonic() + MAX_WORKING_S, ProgramProgress()
+    def _wait_for(self, poll: Callable[[], Result | None], description: str) -> Result:
+        deadline, progress = time.monotonic() + MAX_WORKING_S, ProgramProgress()
         while True:
             ensure_alive(self.stack)
-            ensure_not_given_up(self.stack, "dagster-daemon", progress)
-            value = look()
+            ensure_program_works(self.stack, "dagster-daemon", progress)
+            value = poll()
             if value:
                 return value
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise TwinError(
-                    f"wait for {what}",
-                    found=f"nothing within {duration(MAX_WORKING_S)}",
+                    f"wait for {description}",
+                    found=f"nothing within {format_duration(MAX_WORKING_S)}",
                     next_step="see the sensors and runs in the Dagster UI: "
                     f"{urls(self.settings)['dagster']}/overview/sensors",
                 )
@@ -370,25 +389,25 @@ class _Demo:
 
     def _alarms(self) -> list[AlarmRecord]:
         """Return the author's alarms, oldest first."""
-        with self.registry.state.reading() as connection:
-            return list(reversed(alarm_records.of_author(connection, self.author.slug)))
+        with self.registry.state.read_transaction() as connection:
+            return list(reversed(alarm_records.alarms_of_author(connection, self.author.slug)))
 
-    def _runs(self) -> list[Run]:
+    def _retraining_runs(self) -> list[Run]:
         return self.dagster.runs(job=RETRAIN, author=self.author.slug, limit=50)
 
-    def _quality_run(self) -> Run | None:
-        runs = self._runs()
+    def _find_quality_run(self) -> Run | None:
+        runs = self._retraining_runs()
         return next((run for run in runs if run.tags.get("twin/cause") == "quality"), None)
 
-    def _verdict(self) -> Verdict | None:
+    def _latest_verdict(self) -> Verdict | None:
         return self.registry.latest_verdict(self.author.slug)
 
-    def _page(self, run_id: str) -> str:
+    def _run_url(self, run_id: str) -> str:
         return f"{urls(self.settings)['dagster']}/runs/{run_id}"
 
     @contextmanager
     def _step(self, number: int, title: str) -> Generator[None]:
-        self.clock.stage(number, title)
+        self.clock.begin_stage(number, title)
         began = time.monotonic()
         try:
             yield
@@ -396,5 +415,5 @@ class _Demo:
             self.receipt.seconds[title] = round(time.monotonic() - began, 1)
 
 
-def _quality(scored: list[RatedAnswer]) -> PhaseQuality:
-    return quality_of([one.score for one in scored], [one.version for one in scored])
+def _summarize_answers(scored: list[RatedAnswer]) -> PhaseQuality:
+    return summarize_scores([one.score for one in scored], [one.version for one in scored])

@@ -21,17 +21,17 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from twin_cli.commands.answer_history import send_feedback
-from twin_cli.commands.demo.subjects import HeldOutQuestion, questions_with_subjects, rated
+from twin_cli.commands.demo.subjects import HeldOutQuestion, questions_with_subjects, rate_answer
 from twin_cli.commands.questions import ask, make_client
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
-from twin_resources.models.quotes.answer_text import prose_of
+from twin_resources.models.quotes.answer_text import extract_prose
 from twin_resources.processes.endpoints import Endpoints
 from twin_resources.settings import Settings, load_secrets
 
-AT_ONCE = 2
+MAX_CONCURRENT = 2
 MIN_QUESTIONS = 10
-QUESTIONS = 60  # as many as a trial replays; they are repeated, as popular questions are
+MAX_QUESTIONS = 60  # as many as a trial replays; they are repeated, as popular questions are
 SEED = 20
 
 
@@ -56,7 +56,7 @@ class SimulatedReader:
     def __init__(self, settings: Settings, endpoints: Endpoints, author: Author) -> None:
         self._settings, self._endpoints, self._author = settings, endpoints, author
         self._questions = held_out_questions(settings, author.slug)
-        self._asked = 0
+        self._asked_count = 0
 
     def read(
         self, count: int, *, on_score: Callable[[RatedAnswer], object], until: Callable[[], bool]
@@ -64,7 +64,7 @@ class SimulatedReader:
         """Ask and score up to `count` questions; stop early once `until` returns True."""
         return self._read(count, lambda rated: count - len(rated), on_score=on_score, until=until)
 
-    def read_of(
+    def read_version(
         self, version: str, count: int, *, on_score: Callable[[RatedAnswer], object]
     ) -> list[RatedAnswer]:
         """Ask and score until `count` answers are that version's, within twice as many questions.
@@ -73,43 +73,45 @@ class SimulatedReader:
         has not written about it, and its score is not a version's value.
         """
 
-        def wanting(rated: list[RatedAnswer]) -> int:
+        def count_missing(rated: list[RatedAnswer]) -> int:
             return count - sum(one.version == version for one in rated)
 
-        return self._read(2 * count, wanting, on_score=on_score, until=lambda: False)
+        return self._read(2 * count, count_missing, on_score=on_score, until=lambda: False)
 
     def _read(
         self,
-        most: int,
-        wanting: Callable[[list[RatedAnswer]], int],
+        limit: int,
+        count_missing: Callable[[list[RatedAnswer]], int],
         *,
         on_score: Callable[[RatedAnswer], object],
         until: Callable[[], bool],
     ) -> list[RatedAnswer]:
         rated: list[RatedAnswer] = []
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            while (left := min(wanting(rated), most - len(rated))) > 0 and not until():
-                numbers = range(self._asked, self._asked + min(AT_ONCE, left))
-                self._asked += len(numbers)
-                for scored in pool.map(self._ask_and_score, numbers):
-                    rated.append(scored)
-                    on_score(scored)
+        with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
+            while (remaining := min(count_missing(rated), limit - len(rated))) > 0 and not until():
+                numbers = range(
+                    self._asked_count, self._asked_count + min(MAX_CONCURRENT, remaining)
+                )
+                self._asked_count += len(numbers)
+                for rated_answer in pool.map(self._ask_and_score, numbers):
+                    rated.append(rated_answer)
+                    on_score(rated_answer)
         return rated
 
     def _ask_and_score(self, number: int) -> RatedAnswer:
-        asked = self._questions[number % len(self._questions)]
-        admin = load_secrets(self._settings).gateway_master_key  # this key may name readers
-        client = make_client(self._endpoints.gateway, admin)
-        answer = ask(client, asked.question, model=f"twin/{self._author.slug}")
-        score = rated(asked, prose_of(answer.text))
-        opinion = {
+        held_out_question = self._questions[number % len(self._questions)]
+        admin_key = load_secrets(self._settings).gateway_master_key  # this key may name readers
+        client = make_client(self._endpoints.gateway, admin_key)
+        answer = ask(client, held_out_question.question, model=f"twin/{self._author.slug}")
+        score = rate_answer(held_out_question, extract_prose(answer.text))
+        feedback = {
             "trace_id": answer.trace_id,
             "score": score,
             "reader": f"simulated reader {number}",
             "simulated": True,
         }
-        send_feedback(self._endpoints.gateway, admin, opinion)
-        return RatedAnswer(asked.question, answer.version, answer.trace_id, score)
+        send_feedback(self._endpoints.gateway, admin_key, feedback)
+        return RatedAnswer(held_out_question.question, answer.version, answer.trace_id, score)
 
 
 def held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]:
@@ -130,11 +132,11 @@ def held_out_questions(settings: Settings, author: str) -> list[HeldOutQuestion]
         )
     rows = frame.sort("sample_id").select("question", "answer").rows()
     random.Random(SEED).shuffle(rows)
-    found = questions_with_subjects(rows)[:QUESTIONS]
-    if len(found) < MIN_QUESTIONS:
+    questions = questions_with_subjects(rows)[:MAX_QUESTIONS]
+    if len(questions) < MIN_QUESTIONS:
         raise TwinError(
             "take the demo's questions from held-out posts",
-            found=f"{len(found)} of them are about something that the rule can find",
+            found=f"{len(questions)} of them are about something that the rule can find",
             next_step=f"the demo needs {MIN_QUESTIONS}: report it, the sample posts have more",
         )
-    return found
+    return questions

@@ -16,11 +16,13 @@ from typing import Any
 
 from rich.table import Table
 
-from twin_cli.commands.clock import duration
+from twin_cli.commands.clock import format_duration
 from twin_resources.atomic_writes import replace_file
 
-SCHEMA = 1
-HURRY = "trial_prompts"  # with this setting, the demo's questions are enough for a trial
+SCHEMA_VERSION = 1
+SHORT_TRIAL_SETTING = (
+    "trial_prompts"  # with this setting, the demo's questions are enough for a trial
+)
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Receipt:
     links: Mapping[str, str] = field(default_factory=dict[str, str])
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
-    def missing(self) -> list[str]:
+    def missing_steps(self) -> list[str]:
         """Return the steps that did not happen, in words, or an empty list if the loop closed."""
         checks = {
             "the first model was scored": self.before.scores > 0,
@@ -84,7 +86,9 @@ class Receipt:
             "one run trained": self.runs == 1 and bool(self.run_id),
             "the gate passed the new model": bool(self.gate) and bool(self.promoted),
             "pairs promoted it": self.trial.get("finding") == "promote"
-            or (bool(self.promoted) and not self.trial and HURRY not in self.settings),
+            or (
+                bool(self.promoted) and not self.trial and SHORT_TRIAL_SETTING not in self.settings
+            ),
             "quality came back": self.after.scores > 0
             and self.after.mean > self.broken.mean + 0.1
             and self.after.version == self.promoted,
@@ -92,17 +96,17 @@ class Receipt:
         return [step for step, happened in checks.items() if not happened]
 
 
-def quality_of(scores: Sequence[float], versions: Sequence[str]) -> PhaseQuality:
+def summarize_scores(scores: Sequence[float], versions: Sequence[str]) -> PhaseQuality:
     """Return the quality of the phase with these scores and versions."""
     if not scores:
         return PhaseQuality()
-    answered = statistics.mode(versions)
-    return PhaseQuality(len(scores), round(statistics.fmean(scores), 3), answered)
+    most_common_version = statistics.mode(versions)
+    return PhaseQuality(len(scores), round(statistics.fmean(scores), 3), most_common_version)
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
     """Write the receipt as JSON, readable only by its owner."""
-    document = {"schema": SCHEMA, **asdict(receipt), "missing": receipt.missing()}
+    document = {"schema": SCHEMA_VERSION, **asdict(receipt), "missing": receipt.missing_steps()}
     replace_file(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -132,7 +136,7 @@ def receipt_table(receipt: Receipt) -> Table:
         table.add_row(f"promotion: {name}", str(value))
     if receipt.recovered_s:
         table.add_row(
-            "answering again", f"{duration(receipt.recovered_s)} after the last bad score"
+            "answering again", f"{format_duration(receipt.recovered_s)} after the last bad score"
         )
     for label, address in receipt.links.items():
         table.add_row(label, address)

@@ -23,10 +23,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-NAMED_FOR_FULL_MARKS = 2
-FURTHER_WORDS = 12
-USUAL_IN_PASSAGES = 1 / 3  # "the", "and"; 18 of 54 passages
-USUAL_IN_QUESTIONS = 1 / 10  # "explain", "experience": words from the questions' patterns
+SUBJECTS_FOR_FULL_SCORE = 2
+NEW_WORDS_FOR_FULL_SCORE = 12
+MAX_PASSAGE_SHARE = 1 / 3  # "the", "and"; 18 of 54 passages
+MAX_QUESTION_SHARE = 1 / 10  # "explain", "experience": words from the questions' patterns
 MIN_LETTERS = 3
 STEM_LETTERS = 6
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)?")
@@ -50,37 +50,47 @@ def questions_with_subjects(pairs: Sequence[tuple[str, str]]) -> list[HeldOutQue
     Args:
         pairs: the held-out questions with the author's own passages.
     """
-    passage_of = dict(reversed(pairs))  # for a repeated question, the first passage
-    in_passages = Counter(stem for passage in passage_of.values() for stem in stems(passage))
-    in_questions = Counter(stem for question in passage_of for stem in stems(question))
-    rare = {
+    passage_by_question = dict(reversed(pairs))  # for a repeated question, the first passage
+    passage_counts = Counter(
+        stem for passage in passage_by_question.values() for stem in stems(passage)
+    )
+    question_counts = Counter(stem for question in passage_by_question for stem in stems(question))
+    rare_stems = {
         stem
-        for stem in in_questions
-        if in_passages[stem] <= max(1, USUAL_IN_PASSAGES * len(passage_of))
-        and in_questions[stem] <= max(1, USUAL_IN_QUESTIONS * len(passage_of))
+        for stem in question_counts
+        if passage_counts[stem] <= max(1, MAX_PASSAGE_SHARE * len(passage_by_question))
+        and question_counts[stem] <= max(1, MAX_QUESTION_SHARE * len(passage_by_question))
     }
-    about = {
-        question: frozenset(stems(question) & stems(passage_of[question]) & rare)
+    subjects_by_question = {
+        question: frozenset(stems(question) & stems(passage_by_question[question]) & rare_stems)
         for question in dict.fromkeys(question for question, _ in pairs)
     }
-    return [HeldOutQuestion(question, subjects) for question, subjects in about.items() if subjects]
+    return [
+        HeldOutQuestion(question, subjects)
+        for question, subjects in subjects_by_question.items()
+        if subjects
+    ]
 
 
-def rated(asked: HeldOutQuestion, prose: str) -> float:
+def rate_answer(held_out_question: HeldOutQuestion, prose: str) -> float:
     """Return the score of a model's text, in [0, 1], to four digits; empty text scores 0."""
-    said = stems(prose)
-    named = len(asked.subjects & said)
-    further = len(said - stems(asked.question))
-    enough = min(NAMED_FOR_FULL_MARKS, len(asked.subjects))
-    return round(min(1.0, named / enough) * min(1.0, further / FURTHER_WORDS), 4)
+    answer_stems = stems(prose)
+    named_count = len(held_out_question.subjects & answer_stems)
+    new_word_count = len(answer_stems - stems(held_out_question.question))
+    required_count = min(SUBJECTS_FOR_FULL_SCORE, len(held_out_question.subjects))
+    return round(
+        min(1.0, named_count / required_count)
+        * min(1.0, new_word_count / NEW_WORDS_FOR_FULL_SCORE),
+        4,
+    )
 
 
 def stems(text: str) -> set[str]:
     """Return the distinct words of a text in the form in which they are compared."""
-    return set(_stems(_WORD.findall(text)))
+    return set(_stem_words(_WORD.findall(text)))
 
 
-def _stems(words: Iterable[str]) -> Iterable[str]:
+def _stem_words(words: Iterable[str]) -> Iterable[str]:
     for word in words:
         plain = word.casefold().replace("’", "'").removesuffix("'s")
         if len(plain) >= MIN_LETTERS:

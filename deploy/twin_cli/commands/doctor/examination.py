@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from twin_cli.commands.doctor import machine_findings, stores
-from twin_cli.commands.doctor import stack_findings as stack_looks
-from twin_cli.commands.doctor.findings import Diagnostic, looked
+from twin_cli.commands.doctor import stack_findings as stack_checks
+from twin_cli.commands.doctor.findings import Diagnostic, run_check
 from twin_resources.processes.stack import find_stack
 from twin_resources.settings import Settings
 
@@ -27,53 +27,53 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
     """Run all checks and print them; return 1 if any fails, or 0 with warnings at most."""
-    findings = examine(settings)
+    findings = run_checks(settings)
     failed = any(finding.verdict == "fail" for finding in findings)
     if as_json:
-        console.print_json(data=document(settings, findings))
+        console.print_json(data=json_document(settings, findings))
         return int(failed)
     for finding in findings:
         line = Text(f"{finding.verdict:<4} ", STYLES[finding.verdict])
         console.print(line.append(f"{finding.name:<13} {finding.found}", "default not bold"))
         if finding.remedy:
             console.print(Text(f"{'':<18} → {finding.remedy}"))
-    console.print(Text(summary(findings), "bold"))
+    console.print(Text(summary_line(findings), "bold"))
     return int(failed)
 
 
-def examine(settings: Settings) -> list[Diagnostic]:
+def run_checks(settings: Settings) -> list[Diagnostic]:
     """Return every finding, ordered so that one fault explains the next."""
     stack = find_stack(settings)
-    chosen = settings if stack is None else stack.settings
-    running = stack is not None
-    looks: list[tuple[str, Callable[[], Iterable[Diagnostic]]]] = [
-        ("system", lambda: machine_findings.look_at_system(chosen)),
-        ("packages", lambda: machine_findings.look_at_packages(chosen)),
-        ("GPU", lambda: machine_findings.look_at_gpu(chosen)),
-        ("disk", lambda: machine_findings.look_at_disk(chosen)),
-        ("keys", lambda: machine_findings.look_at_keys(chosen)),
-        ("judge", lambda: machine_findings.look_at_judge(chosen)),
-        ("reranker", lambda: machine_findings.look_at_reranker(chosen)),
-        ("authors", lambda: machine_findings.look_at_authors(chosen)),
-        ("stack", lambda: stack_looks.look_at_stack(chosen, stack)),
-        ("ports", lambda: stack_looks.look_at_ports(chosen, stack)),
-        ("state", lambda: stores.look_at_state(chosen)),
-        ("databases", lambda: stores.look_at_databases(chosen)),
-        ("tables", lambda: stores.look_at_tables(chosen)),
-        ("trace store", lambda: stores.look_at_traces(chosen, is_running=running)),
-        ("outbox", lambda: stores.look_at_outbox(chosen, is_running=running)),
-        ("model server", lambda: stack_looks.look_at_models(chosen, stack)),
-        ("trainer", lambda: stores.look_at_trainer(chosen)),
+    effective_settings = settings if stack is None else stack.settings
+    is_running = stack is not None
+    checks: list[tuple[str, Callable[[], Iterable[Diagnostic]]]] = [
+        ("system", lambda: machine_findings.check_system(effective_settings)),
+        ("packages", lambda: machine_findings.check_packages(effective_settings)),
+        ("GPU", lambda: machine_findings.check_gpu(effective_settings)),
+        ("disk", lambda: machine_findings.check_disk(effective_settings)),
+        ("keys", lambda: machine_findings.check_keys(effective_settings)),
+        ("judge", lambda: machine_findings.check_judge(effective_settings)),
+        ("reranker", lambda: machine_findings.check_reranker(effective_settings)),
+        ("authors", lambda: machine_findings.check_authors(effective_settings)),
+        ("stack", lambda: stack_checks.check_stack(effective_settings, stack)),
+        ("ports", lambda: stack_checks.check_ports(effective_settings, stack)),
+        ("state", lambda: stores.check_state(effective_settings)),
+        ("databases", lambda: stores.check_databases(effective_settings)),
+        ("tables", lambda: stores.check_tables(effective_settings)),
+        ("trace store", lambda: stores.check_traces(effective_settings, is_running=is_running)),
+        ("outbox", lambda: stores.check_outbox(effective_settings, is_running=is_running)),
+        ("model server", lambda: stack_checks.check_model_servers(effective_settings, stack)),
+        ("trainer", lambda: stores.check_trainer(effective_settings)),
     ]
     if stack is not None:
-        looks += [
-            ("Dagster", lambda: stack_looks.look_at_dagster(stack)),
-            ("gateway", lambda: stack_looks.look_at_gateway(stack)),
+        checks += [
+            ("Dagster", lambda: stack_checks.check_dagster(stack)),
+            ("gateway", lambda: stack_checks.check_gateway(stack)),
         ]
-    return [finding for name, look in looks for finding in looked(name, look)]
+    return [finding for name, look in checks for finding in run_check(name, look)]
 
 
-def document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, Any]:
+def json_document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, Any]:
     """Return what `twin doctor --json` prints; its keys are stable (deploy/docs/json.md)."""
     return {
         "home": str(settings.home),
@@ -82,10 +82,10 @@ def document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, An
     }
 
 
-def summary(findings: Sequence[Diagnostic]) -> str:
+def summary_line(findings: Sequence[Diagnostic]) -> str:
     """Return the last line: the number of failures and of warnings."""
-    failed = sum(finding.verdict == "fail" for finding in findings)
-    warned = sum(finding.verdict == "warn" for finding in findings)
-    if not failed and not warned:
+    failure_count = sum(finding.verdict == "fail" for finding in findings)
+    warning_count = sum(finding.verdict == "warn" for finding in findings)
+    if not failure_count and not warning_count:
         return f"all {len(findings)} hold"
-    return f"{failed} failed, {warned} to know of, {len(findings) - failed - warned} hold"
+    return f"{failure_count} failed, {warning_count} to know of, {len(findings) - failure_count - warning_count} hold"

@@ -45,14 +45,14 @@ def fail(name: str, found: str, remedy: str) -> Diagnostic:
     return Diagnostic(name, "fail", found, remedy)
 
 
-def looked(name: str, look: Callable[[], Iterable[Diagnostic]]) -> list[Diagnostic]:
+def run_check(name: str, check: Callable[[], Iterable[Diagnostic]]) -> list[Diagnostic]:
     """Return the findings of one check, with an error as a finding so that the others still run.
 
     Args:
         name: the name of the finding that an error becomes.
     """
     try:
-        return list(look())
+        return list(check())
     except TwinError as error:
         return [fail(name, error.found, error.next_step)]
     except Exception as error:  # noqa: BLE001 - the user wants the other findings too

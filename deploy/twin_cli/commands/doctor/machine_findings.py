@@ -21,30 +21,30 @@ from packaging.requirements import Requirement
 import twin_resources
 from twin_cli import preflight
 from twin_cli.commands.doctor.findings import Diagnostic, fail, ok, warn
-from twin_resources.access.named_model import cost_of
-from twin_resources.access.spending_limits import dollars
-from twin_resources.authors import author_slugs, readable_authors
-from twin_resources.processes.child_environment import named_models, provider_prefixes
-from twin_resources.processes.graphics_cards import gpus
+from twin_resources.access.named_model import classify_cost
+from twin_resources.access.spending_limits import format_dollars
+from twin_resources.authors import author_slugs, list_readable_authors
+from twin_resources.processes.child_environment import configured_models, provider_prefixes
+from twin_resources.processes.graphics_cards import list_gpus
 from twin_resources.settings import Settings
 
-PROJECT = "llm-twin"
-LITTLE_GB = 5.0  # room for a training with its checkpoints and an update's packages
-PRIVATE = ("secrets.json", "endpoints.json", "env", "servers.json")
+PACKAGE_NAME = "llm-twin"
+LOW_DISK_GB = 5.0  # room for a training with its checkpoints and an update's packages
+PRIVATE_FILES = ("secrets.json", "endpoints.json", "env", "servers.json")
 
 
-def look_at_system(_settings: Settings) -> Iterator[Diagnostic]:
+def check_system(_settings: Settings) -> Iterator[Diagnostic]:
     """Check system, Python and compiler, as the preflight does."""
-    looks = (preflight.look_at_system, preflight.look_at_python, preflight.look_at_compiler)
-    yield from _of_preflight(finding for look in looks for finding in look())
+    checks = (preflight.check_system, preflight.check_python, preflight.check_compiler)
+    yield from _convert_preflight_findings(finding for look in checks for finding in look())
 
 
-def look_at_reranker(settings: Settings) -> Iterator[Diagnostic]:
+def check_reranker(settings: Settings) -> Iterator[Diagnostic]:
     """Check whether the named reranker can exist; without one, yield nothing."""
-    yield from _of_preflight(preflight.look_at_reranker(settings.reranker))
+    yield from _convert_preflight_findings(preflight.check_reranker(settings.reranker))
 
 
-def _of_preflight(findings: Iterable[preflight.Finding]) -> Iterator[Diagnostic]:
+def _convert_preflight_findings(findings: Iterable[preflight.Finding]) -> Iterator[Diagnostic]:
     for finding in findings:
         if finding["verdict"] == "ok":
             yield ok(finding["name"], finding["found"])
@@ -52,100 +52,104 @@ def _of_preflight(findings: Iterable[preflight.Finding]) -> Iterator[Diagnostic]
             yield fail(finding["name"], finding["found"], finding["next_step"])
 
 
-def look_at_packages(_settings: Settings) -> Iterator[Diagnostic]:
+def check_packages(_settings: Settings) -> Iterator[Diagnostic]:
     """Check that the project's requirements are installed in versions that work with it."""
-    wrong: list[str] = []
-    count = 0
-    for line in requirements():
+    problems: list[str] = []
+    checked_count = 0
+    for line in project_requirements():
         required = Requirement(line)
         if required.marker is not None and not required.marker.evaluate({"extra": ""}):
             continue  # belongs to an extra or to another system
-        count += 1
+        checked_count += 1
         try:
             version = metadata.version(required.name)
         except metadata.PackageNotFoundError:
-            wrong.append(f"{required.name} is missing")
+            problems.append(f"{required.name} is missing")
             continue
         if not required.specifier.contains(version, prereleases=True):
-            wrong.append(f"{required.name} {version}, wanted {required.specifier}")
-    if wrong:
+            problems.append(f"{required.name} {version}, wanted {required.specifier}")
+    if problems:
         yield fail(
             "packages",
-            "; ".join(wrong),
+            "; ".join(problems),
             "install again: `bash deploy/up.sh`, or `pip install -e . -c deploy/constraints.txt`",
         )
     else:
-        version = metadata.version(PROJECT)
-        yield ok("packages", f"{PROJECT} {version}, its {count} requirements are met")
+        version = metadata.version(PACKAGE_NAME)
+        yield ok("packages", f"{PACKAGE_NAME} {version}, its {checked_count} requirements are met")
 
 
-def requirements(root: Path = Path(twin_resources.__file__).parents[1]) -> list[str]:
+def project_requirements(root: Path = Path(twin_resources.__file__).parents[1]) -> list[str]:
     """Return the project's requirements: in a checkout the file's, elsewhere the installed ones.
 
     An editable installation keeps the list from its installation: after a `git pull` it would lack
     a new dependency.
     """
-    declared = root / "pyproject.toml"
-    if declared.is_file():
-        project = tomllib.loads(declared.read_text(encoding="utf-8")).get("project", {})
-        if project.get("name") == PROJECT:
+    project_file = root / "pyproject.toml"
+    if project_file.is_file():
+        project = tomllib.loads(project_file.read_text(encoding="utf-8")).get("project", {})
+        if project.get("name") == PACKAGE_NAME:
             return list(project["dependencies"])
-    return metadata.requires(PROJECT) or []
+    return metadata.requires(PACKAGE_NAME) or []
 
 
-def look_at_gpu(_settings: Settings) -> Iterator[Diagnostic]:
+def check_gpu(_settings: Settings) -> Iterator[Diagnostic]:
     """Check for graphics cards, and whether the installed torch can use them."""
-    cards = gpus()
+    cards = list_gpus()
     torch = metadata.version("torch")
     if not cards:
-        cores = preflight.cores()
+        cores = preflight.usable_cores()
         yield ok("GPU", f"none: {cores} cores train and answer (torch {torch})")
         return
-    named = ", ".join(f"{name} ({memory:.0f} GB)" for name, memory in cards)
+    card_names = ", ".join(f"{name} ({memory:.0f} GB)" for name, memory in cards)
     if torch.endswith("+cpu"):
         yield warn(
             "GPU",
-            f"{named}, and torch {torch} cannot use it",
+            f"{card_names}, and torch {torch} cannot use it",
             "install torch with CUDA: `pip install --force-reinstall torch` without an index of "
             "CPU wheels",
         )
     else:
-        yield ok("GPU", f"{named}, torch {torch}")
+        yield ok("GPU", f"{card_names}, torch {torch}")
 
 
-def look_at_disk(settings: Settings) -> Iterator[Diagnostic]:
+def check_disk(settings: Settings) -> Iterator[Diagnostic]:
     """Check the free space and the permissions of the home's folder."""
     folder = next(path for path in (settings.home, *settings.home.parents) if path.exists())
-    free = shutil.disk_usage(folder).free / preflight.GB
-    message = f"{free:.1f} GB free at {folder}"
+    free_gb = shutil.disk_usage(folder).free / preflight.GB
+    message = f"{free_gb:.1f} GB free at {folder}"
     if not os.access(folder, os.W_OK | os.X_OK):
         yield fail(
             "disk", f"{folder} is not writable", "make it writable, or name another: TWIN_HOME"
         )
-    elif free < preflight.HOME_GB:
+    elif free_gb < preflight.HOME_GB:
         remedy = "free space there, or name another folder with TWIN_HOME"
         yield fail("disk", f"{message}; a training needs {preflight.HOME_GB} GB", remedy)
-    elif free < LITTLE_GB:
-        yield warn("disk", message, f"free space before the next training: {LITTLE_GB:.0f} GB last")
+    elif free_gb < LOW_DISK_GB:
+        yield warn(
+            "disk", message, f"free space before the next training: {LOW_DISK_GB:.0f} GB last"
+        )
     else:
         yield ok("disk", message)
 
 
-def look_at_keys(
+def check_keys(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Diagnostic]:
     """Check the files that hold keys, and the provider keys that a named model needs."""
-    private = [settings.home / name for name in PRIVATE if (settings.home / name).exists()]
-    open_to_others = [path for path in private if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    private_files = [
+        settings.home / name for name in PRIVATE_FILES if (settings.home / name).exists()
+    ]
+    open_to_others = [path for path in private_files if stat.S_IMODE(path.stat().st_mode) & 0o077]
     if open_to_others:
         named = " ".join(str(path) for path in open_to_others)
         yield fail("keys", f"others can read {named}", f"chmod 600 {named}")
-    elif private:
-        names = ", ".join(path.name for path in private)
+    elif private_files:
+        names = ", ".join(path.name for path in private_files)
         yield ok("keys", f"{names}: readable by their owner only")
     else:
         yield ok("keys", "none yet; the first start makes them")
-    for model in named_models(settings):
+    for model in configured_models(settings):
         prefixes = provider_prefixes([model])
         if prefixes and not any(
             value and re.match("|".join(map(re.escape, prefixes)), name)
@@ -158,14 +162,14 @@ def look_at_keys(
             )
 
 
-def look_at_judge(
+def check_judge(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Diagnostic]:
     """Check whether the named judge can be paid; without one, yield nothing."""
     model = settings.judge_model
     if not model:
         return
-    cost, limit = cost_of(model, environ), settings.judge_budget_per_month
+    cost, limit = classify_cost(model, environ), settings.judge_budget_per_month
     if cost == "free":
         yield ok("judge", f"{model} costs nothing")
     elif cost == "unknown":
@@ -181,30 +185,30 @@ def look_at_judge(
             "set TWIN_JUDGE_BUDGET_PER_MONTH (US dollars), or unset TWIN_JUDGE_MODEL",
         )
     else:
-        yield ok("judge", f"{model} may cost {dollars(limit)} a month")
+        yield ok("judge", f"{model} may cost {format_dollars(limit)} a month")
 
 
-def look_at_authors(settings: Settings) -> Iterator[Diagnostic]:
+def check_authors(settings: Settings) -> Iterator[Diagnostic]:
     """Check the authors' files, and whether their folders exist."""
     slugs = author_slugs(settings)
     if not slugs:
         yield warn("authors", f"none in {settings.home}", "`twin up PATH --author NAME`")
         return
-    authors, wrong = readable_authors(settings)
-    for line in wrong:
+    authors, problems = list_readable_authors(settings)
+    for line in problems:
         yield fail("authors", line, f"mend the file in {settings.authors_dir}")
-    gone = [
+    missing_sources = [
         f"{source} (of {author.slug})"
         for author in authors
         for source in author.sources
         if "://" not in source and not Path(source).expanduser().exists()
     ]
-    if gone:
+    if missing_sources:
         yield warn(
             "authors",
-            f"no longer there: {', '.join(gone)}",
+            f"no longer there: {', '.join(missing_sources)}",
             "put it back, or take it out of `sources` in the author's file: an import that finds "
             "nothing there is refused",
         )
-    if not wrong and not gone:
+    if not problems and not missing_sources:
         yield ok("authors", ", ".join(slugs))

@@ -19,17 +19,17 @@ import psutil
 from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
 from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.processes.endpoints import urls
-from twin_resources.processes.ports import holder, is_free
+from twin_resources.processes.ports import describe_port_holder, is_free
 from twin_resources.processes.process_identity import marked_processes
-from twin_resources.processes.programs import LATER, WHEN_ASKED
+from twin_resources.processes.programs import NOT_AUTOSTARTED, ON_DEMAND
 from twin_resources.processes.stack import SERVICES, Stack, read_record
-from twin_resources.processes.supervisor import tail
+from twin_resources.processes.supervisor import read_tail
 from twin_resources.settings import Settings, load_secrets
 
-ON_WHICH = {"gateway": "gateway", "dagster": "dagster-webserver", "traces": "traces"}
+PROGRAM_BY_SERVICE = {"gateway": "gateway", "dagster": "dagster-webserver", "traces": "traces"}
 
 
-def look_at_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
+def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
     """Check whether the stack runs, and every program of the supervisor."""
     if stack is None:
         record = read_record(settings)
@@ -39,91 +39,99 @@ def look_at_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnosti
             yield warn("stack", f"none runs in {settings.home}", "`twin up`")
         return
     yield ok("stack", f"supervisor pid {stack.identity.pid}, home {stack.settings.home}")
-    up: list[str] = []
+    running_programs: list[str] = []
     for name, state in stack.supervisor.states().items():
         if state.state == "RUNNING":
-            up.append(name)
+            running_programs.append(name)
         elif state.state == "STARTING":
             yield warn(name, "starting", "look again in a few seconds")
-        elif state.state == "STOPPED" and name in WHEN_ASKED:
+        elif state.state == "STOPPED" and name in ON_DEMAND:
             continue
-        elif state.state == "STOPPED" and name in LATER:
+        elif state.state == "STOPPED" and name in NOT_AUTOSTARTED:
             yield warn(name, "not started yet", "wait for `twin up`, or run it again")
         else:
-            end = tail(state.log, lines=1)
-            message = f"; its log ends: {end}" if end else ""
+            last_log_line = read_tail(state.log, lines=1)
+            message = f"; its log ends: {last_log_line}" if last_log_line else ""
             remedy = f"`twin logs {name}`, mend the cause, then `twin stop` and `twin up`"
             yield fail(name, f"{state.state}{message}", remedy)
-    yield ok("programs", ", ".join(up) or "none is up")
+    yield ok("programs", ", ".join(running_programs) or "none is up")
 
 
-def look_at_ports(
+def check_ports(
     settings: Settings, stack: Stack | None, *, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Diagnostic]:
     """Check that the stack listens on its services' ports, or that they are free if none runs."""
-    chosen = stack.settings if stack is not None else settings
-    left = _ports_left(settings) if stack is None else frozenset[int]()
-    taken: list[str] = []
+    effective_settings = stack.settings if stack is not None else settings
+    leftover_ports = _leftover_ports(settings) if stack is None else frozenset[int]()
+    port_texts: list[str] = []
     for service in SERVICES:
         if service == "traces" and settings.has_real_langfuse:
             continue
-        port = int(getattr(chosen, f"{service}_port"))
+        port = int(getattr(effective_settings, f"{service}_port"))
         if stack is not None:
-            if _listens(chosen.host, port):
-                taken.append(f"{service} {port}")
-            elif service in ON_WHICH:
-                program = ON_WHICH[service]
+            if _is_listening(effective_settings.host, port):
+                port_texts.append(f"{service} {port}")
+            elif service in PROGRAM_BY_SERVICE:
+                program = PROGRAM_BY_SERVICE[service]
                 remedy = f"`twin status`, `twin logs {program}`"
                 yield fail("ports", f"nobody listens on {port}, the port of {program}", remedy)
-        elif is_free(chosen.host, port):
-            taken.append(f"{service} {port}")
-        elif port in left:
+        elif is_free(effective_settings.host, port):
+            port_texts.append(f"{service} {port}")
+        elif port in leftover_ports:
             found = f"{port} ({service}) is held by what the last stack has left"
             yield warn("ports", found, "nothing: `twin up` ends that first")
         elif environ.get(f"TWIN_{service.upper()}_PORT"):
             remedy = f"end it, or choose another: TWIN_{service.upper()}_PORT, --{service}-port"
-            yield fail("ports", f"{port}, wanted for {service}, is taken by {holder(port)}", remedy)
+            yield fail(
+                "ports",
+                f"{port}, wanted for {service}, is taken by {describe_port_holder(port)}",
+                remedy,
+            )
         else:
             remedy = f"nothing: `twin up` takes the next free one; or name one: --{service}-port"
-            yield warn("ports", f"{port} ({service}) is taken by {holder(port)}", remedy)
-    if taken:
-        yield ok("ports", f"{'listening' if stack is not None else 'free'}: {', '.join(taken)}")
+            yield warn(
+                "ports", f"{port} ({service}) is taken by {describe_port_holder(port)}", remedy
+            )
+    if port_texts:
+        yield ok(
+            "ports", f"{'listening' if stack is not None else 'free'}: {', '.join(port_texts)}"
+        )
 
 
-def _ports_left(settings: Settings) -> frozenset[int]:
+def _leftover_ports(settings: Settings) -> frozenset[int]:
     """Return the ports on which programs of a crashed stack listen without a supervisor."""
     record = read_record(settings)
-    left = marked_processes(record.instance) if record is not None else []
+    leftover_processes = marked_processes(record.instance) if record is not None else []
     ports: set[int] = set()
-    for process in left:
+    for process in leftover_processes:
         with suppress(psutil.Error):  # the process ended meanwhile
-            listening = process.net_connections()
-            ports |= {one.laddr.port for one in listening if one.status == psutil.CONN_LISTEN}
+            connections = process.net_connections()
+            ports |= {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
     return frozenset(ports)
 
 
-def look_at_dagster(stack: Stack) -> Iterator[Diagnostic]:
+def check_dagster(stack: Stack) -> Iterator[Diagnostic]:
     """Check the webserver and the code location."""
     from twin_resources.processes.dagster_http import DagsterHTTP
 
     address = urls(stack.settings)["dagster"]
-    with closing(DagsterHTTP.of_home(stack.settings, timeout_s=MAX_IDLE_S)) as dagster:
+    with closing(DagsterHTTP.for_home(stack.settings, timeout_s=MAX_IDLE_S)) as dagster:
         if not dagster.is_up(within_s=MAX_IDLE_S):
             yield fail("Dagster", f"{address} does not answer", "`twin logs dagster-webserver`")
-        elif not dagster.location_is_loaded():
+        elif not dagster.is_location_loaded():
             yield warn("Dagster", "its code is being loaded", "look again in a few seconds")
         else:
             yield ok("Dagster", f"{address}, code loaded")
 
 
-def look_at_gateway(stack: Stack) -> Iterator[Diagnostic]:
+def check_gateway(stack: Stack) -> Iterator[Diagnostic]:
     """Check the endpoint with the key from `endpoints.json`."""
     import httpx
 
     address = urls(stack.settings)["gateway"]
     key = load_secrets(stack.settings).gateway_key
     try:
-        answer = httpx.get(
+        response = httpx.get(
             f"{address}/models",
             headers={"Authorization": f"Bearer {key}"},
             timeout=MAX_IDLE_S,
@@ -133,19 +141,19 @@ def look_at_gateway(stack: Stack) -> Iterator[Diagnostic]:
         message = f"{address}: {type(error).__name__}"
         yield fail("gateway", message, "`twin logs gateway`; it takes 15 s to start")
         return
-    if answer.status_code == 200:
-        yield ok("gateway", f"{address}, {len(answer.json()['data'])} models for this key")
-    elif answer.status_code == 401:
+    if response.status_code == 200:
+        yield ok("gateway", f"{address}, {len(response.json()['data'])} models for this key")
+    elif response.status_code == 401:
         remedy = "it runs with other keys than secrets.json holds: `twin stop` and `twin up`"
         yield fail("gateway", f"{address} refuses this home's key", remedy)
     else:
-        yield fail("gateway", f"{address}: HTTP {answer.status_code}", "`twin logs gateway`")
+        yield fail("gateway", f"{address}: HTTP {response.status_code}", "`twin logs gateway`")
 
 
-def look_at_models(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
+def check_model_servers(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]:
     """Check the model servers: the fleet's own, or the one in TWIN_MODEL_SERVER_URL."""
     if settings.model_server_url:
-        yield from _named_server(settings)
+        yield from _check_named_server(settings)
     if stack is None or settings.model_server_url:
         return
     try:
@@ -165,24 +173,24 @@ def look_at_models(settings: Settings, stack: Stack | None) -> Iterator[Diagnost
         yield ok("model server", ", ".join(ready))
 
 
-def _named_server(settings: Settings) -> Iterator[Diagnostic]:
-    from twin_resources.models.serving.adapter_routes import HOW_TO_ALLOW, can_load
-    from twin_resources.models.serving.model_server import offered_models
+def _check_named_server(settings: Settings) -> Iterator[Diagnostic]:
+    from twin_resources.models.serving.adapter_routes import ENABLE_ADAPTERS_STEP, can_load
+    from twin_resources.models.serving.model_server import list_model_names
 
     url = settings.model_server_url.rstrip("/")
-    offered = offered_models(url, settings.model_server_key, timeout_s=TIMEOUT_S)
-    names = ", ".join(sorted(offered)) or "no model"
-    if settings.base_model in offered:
+    offered_names = list_model_names(url, settings.model_server_key, timeout_s=TIMEOUT_S)
+    names = ", ".join(sorted(offered_names)) or "no model"
+    if settings.base_model in offered_names:
         yield ok("model server", f"{url} offers {names}")
     else:
         remedy = f"serve it under this name (vLLM: --served-model-name {settings.base_model})"
         yield fail("model server", f"{url} offers {names}, not {settings.base_model}", remedy)
     if not can_load(url, settings.model_server_key, timeout_s=TIMEOUT_S):
-        remedy = f"{HOW_TO_ALLOW}, or load each version there by hand"
+        remedy = f"{ENABLE_ADAPTERS_STEP}, or load each version there by hand"
         yield warn("model server", f"{url} loads no adapters by itself", remedy)
 
 
-def _listens(host: str, port: int) -> bool:
+def _is_listening(host: str, port: int) -> bool:
     address = "127.0.0.1" if host in {"0.0.0.0", "::", ""} else host
     with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as client:
         client.settimeout(1.0)

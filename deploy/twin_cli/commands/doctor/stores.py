@@ -20,28 +20,31 @@ from typing import Any
 from twin_cli.commands.doctor.findings import TIMEOUT_S, Diagnostic, fail, ok, warn
 from twin_resources.authors import author_slugs
 from twin_resources.errors import TwinError
-from twin_resources.processes.wording import counted
+from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.storage_faults import (
-    Away,
-    Damaged,
-    DiskFull,
-    ReadOnly,
-    StorageFault,
-    faults_told,
+    UnreachableError,
+    DamagedError,
+    DiskFullError,
+    ReadOnlyError,
+    StorageError,
+    translate_storage_errors,
 )
 
-S3 = "s3://"
-WAITS_S = 120.0  # the relay sends within a second, so two minutes mean a fault
+S3_SCHEME = "s3://"
+MAX_OUTBOX_WAIT_S = 120.0  # the relay sends within a second, so two minutes mean a fault
 
 
-def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
+def check_state(settings: Settings) -> Iterator[Diagnostic]:
     """Check the state store: a SQLite file of the home, or PostgreSQL."""
     import sqlalchemy as sa
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
     from twin_resources.access.account_rows import newest_day, spending
-    from twin_resources.registry.home_state import check_none_served, check_state_of_home
+    from twin_resources.registry.home_state import (
+        check_policy_names_no_version,
+        check_store_belongs_to_home,
+    )
     from twin_resources.storage.state.state import State
     from twin_resources.storage.state.state_tables import SCHEMA_NUMBER, schema_number
 
@@ -50,13 +53,15 @@ def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
         url = sa.make_url(settings.state_address)
         kind = url.get_backend_name()
         name = "PostgreSQL" if kind == "postgresql" else "state"
-        shown = url.render_as_string(hide_password=True)
+        display_url = url.render_as_string(hide_password=True)
         if kind == "sqlite" and not Path(url.database or "").exists():
-            check_none_served(settings.policy_path, shown=shown)
+            check_policy_names_no_version(settings.policy_path, store_address=display_url)
             yield ok(name, f"none yet; the first start makes {url.database}")
             return
-        waits = {"connect_timeout": int(TIMEOUT_S)} if kind == "postgresql" else {"timeout": 3}
-        engine = sa.create_engine(url, connect_args=waits, poolclass=sa.NullPool)
+        timeout_options = (
+            {"connect_timeout": int(TIMEOUT_S)} if kind == "postgresql" else {"timeout": 3}
+        )
+        engine = sa.create_engine(url, connect_args=timeout_options, poolclass=sa.NullPool)
     except (ArgumentError, NoSuchModuleError) as error:
         yield fail("state", " ".join(str(error).split()), remedy)
         return
@@ -64,74 +69,79 @@ def look_at_state(settings: Settings) -> Iterator[Diagnostic]:
         yield fail("state", f"its driver is missing ({error})", "pip install 'llm-twin[aws]'")
         return
     try:
-        with faults_told("open the state store", shown), engine.connect() as connection:
-            check_state_of_home(settings, State(engine))
+        with (
+            translate_storage_errors("open the state store", display_url),
+            engine.connect() as connection,
+        ):
+            check_store_belongs_to_home(settings, State(engine))
             if not sa.inspect(connection).has_table(schema_number.name):
-                yield ok(name, f"{shown} answers; its tables are made at the first start")
+                yield ok(name, f"{display_url} answers; its tables are made at the first start")
                 return
             query = sa.select(schema_number.c.number).where(schema_number.c.store == "state")
-            number = connection.execute(query).scalar() or 0
-            is_spent = sa.inspect(connection).has_table(spending.name)
-            account_day = newest_day(connection) if is_spent else ""
+            stored_schema = connection.execute(query).scalar() or 0
+            has_spending = sa.inspect(connection).has_table(spending.name)
+            last_account_day = newest_day(connection) if has_spending else ""
     except TwinError as error:
         yield fail(name, error.found, error.next_step)
         return
-    if number > SCHEMA_NUMBER:
-        message = f"{shown} has schema {number}, this code knows {SCHEMA_NUMBER}"
+    if stored_schema > SCHEMA_NUMBER:
+        message = f"{display_url} has schema {stored_schema}, this code knows {SCHEMA_NUMBER}"
         yield fail(name, message, "run the newer llm-twin that wrote it")
     else:
-        yield ok(name, f"{shown}, schema {number}")
+        yield ok(name, f"{display_url}, schema {stored_schema}")
     today = datetime.now(UTC).date().isoformat()
-    if account_day > today:
-        message = f"the account has counted on {account_day}, and the clock says {today}"
+    if last_account_day > today:
+        message = f"the account has counted on {last_account_day}, and the clock says {today}"
         remedy = "set the clock right; until that day what is spent counts on it"
         yield warn("account", message, remedy)
 
 
-def look_at_tables(settings: Settings) -> Iterator[Diagnostic]:
+def check_tables(settings: Settings) -> Iterator[Diagnostic]:
     """Check the storage of the Lance tables: a folder, or S3."""
-    if not settings.tables_base.startswith(S3):
+    if not settings.tables_base.startswith(S3_SCHEME):
         folder = Path(settings.tables_base)
         if not folder.exists():
             yield ok("tables", f"none yet in {folder}")
         elif os.access(folder, os.W_OK | os.X_OK):
-            whole, damaged = _opened_tables(settings)
+            intact_count, damaged = _open_all_tables(settings)
             yield from damaged
-            yield ok("tables", f"{counted(whole, 'table')} in {folder}, opened and whole")
+            yield ok(
+                "tables", f"{format_count(intact_count, 'table')} in {folder}, opened and whole"
+            )
         else:
-            fault = ReadOnly.at(folder, "write the tables")
+            fault = ReadOnlyError.for_place(folder, "write the tables")
             yield fail("tables", fault.found, fault.next_step)
         return
-    yield from _tables_in_bucket(settings)
+    yield from _check_bucket(settings)
 
 
-def _tables_in_bucket(settings: Settings) -> Iterator[Diagnostic]:
+def _check_bucket(settings: Settings) -> Iterator[Diagnostic]:
     """Check the bucket: boto3 lists it, and Lance's own client writes and reads a table."""
-    from twin_resources.storage.object_store import endpoint_of, look_at
+    from twin_resources.storage.object_store import endpoint_from_environment, probe_prefix
 
-    objects = look_at(settings.tables_base, timeout_s=TIMEOUT_S)
-    endpoint = endpoint_of(os.environ)
-    at = f" at {endpoint}" if endpoint else ""
+    listing = probe_prefix(settings.tables_base, timeout_s=TIMEOUT_S)
+    endpoint = endpoint_from_environment(os.environ)
+    endpoint_suffix = f" at {endpoint}" if endpoint else ""
     try:
-        _try_table(settings.tables_base)
+        _write_probe_table(settings.tables_base)
     except TwinError as error:
         refuses_http = endpoint.startswith("http://") and not os.environ.get("AWS_ALLOW_HTTP")
         remedy = "export AWS_ALLOW_HTTP=true" if refuses_http else error.next_step
-        yield fail("S3", f"{objects}{at}; {error.found}", remedy)
+        yield fail("S3", f"{listing}{endpoint_suffix}; {error.found}", remedy)
         return
-    whole, damaged = _opened_tables(settings)
+    intact_count, damaged = _open_all_tables(settings)
     yield from damaged
-    tables = f"{counted(whole, 'table')} opened and whole"
-    yield ok("S3", f"{objects}{at}, a table was written, read and deleted, {tables}")
+    tables = f"{format_count(intact_count, 'table')} opened and whole"
+    yield ok("S3", f"{listing}{endpoint_suffix}, a table was written, read and deleted, {tables}")
 
 
-def _try_table(base: str) -> None:
+def _write_probe_table(base: str) -> None:
     """Write a one-row table to the bucket, read it, and delete it with all its versions.
 
     Raises:
         TwinError: one of these steps failed; the error says which and why.
     """
-    from twin_resources.erasure.object_versions import bucket_at
+    from twin_resources.erasure.object_versions import bucket_for_address
 
     lance: Any = import_module("lance")
     arrow: Any = import_module("pyarrow")
@@ -139,71 +149,83 @@ def _try_table(base: str) -> None:
     uri, row = f"{base}/{name}/row.lance", arrow.table({"number": [1]})
     # a retry does not fix a wrong address
     options = {"client_max_retries": "0", "connect_timeout": f"{TIMEOUT_S:.0f}s"}
-    bucket = bucket_at(base)
-    tried = "write, read and delete a small table"
+    bucket = bucket_for_address(base)
+    action = "write, read and delete a small table"
     try:
-        with faults_told(tried, uri, otherwise=Away):
+        with translate_storage_errors(action, uri, otherwise=UnreachableError):
             lance.write_dataset(row, uri, storage_options=options)
-            read = lance.dataset(uri, storage_options=options).to_table()
+            read_row = lance.dataset(uri, storage_options=options).to_table()
     finally:
         if bucket is not None:
-            with faults_told(tried, uri, otherwise=Away):
+            with translate_storage_errors(action, uri, otherwise=UnreachableError):
                 bucket.remove(f"{name}/")
-    if read != row:
+    if read_row != row:
         raise TwinError(
-            tried,
-            found=f"{read.to_pylist()} in {uri}, where {row.to_pylist()} was written",
+            action,
+            found=f"{read_row.to_pylist()} in {uri}, where {row.to_pylist()} was written",
             next_step="name another server of S3: this one does not give back what it is given",
         )
 
 
-def _opened_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
+def _open_all_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
     """Return the number of intact tables, and a finding for each damaged one."""
-    from twin_resources.storage.tables.store import open_table, table_folders, tables_in
+    from twin_resources.storage.tables.store import (
+        open_table,
+        list_authors_with_tables,
+        list_tables,
+    )
     from twin_resources.storage.tables.wholeness import check_indexes, check_table
 
-    base, whole = settings.tables_base, 0
+    base, intact_count = settings.tables_base, 0
     damaged: list[Diagnostic] = []
-    for author in sorted({*author_slugs(settings), *table_folders(base)}):
-        for asset in tables_in(f"{base}/{author}", storage_options=None):
+    for author in sorted({*author_slugs(settings), *list_authors_with_tables(base)}):
+        for asset in list_tables(f"{base}/{author}", storage_options=None):
             try:
                 table = open_table(f"{base}/{author}/{asset}.lance", storage_options=None)
                 if table is not None:
                     check_table(table)
                     if indexes := check_indexes(table):
                         detail = f"its indexes {', '.join(indexes)}"
-                        raise Damaged.at(table.uri, "open its indexes", detail)
-                    whole += 1
+                        raise DamagedError.for_place(table.uri, "open its indexes", detail)
+                    intact_count += 1
             except TwinError as error:
                 damaged.append(
                     fail("tables", f"{asset} of {author}: {error.found}", error.next_step)
                 )
-    return whole, damaged
+    return intact_count, damaged
 
 
-def look_at_databases(settings: Settings) -> Iterator[Diagnostic]:
+def check_databases(settings: Settings) -> Iterator[Diagnostic]:
     """Check every SQLite file of the home: traces, outbox, state, Dagster's records."""
-    from twin_resources.storage.state.database_files import check_database, databases_in
+    from twin_resources.storage.state.database_files import check_database, find_databases
 
-    but = {settings.weights_dir, settings.work_dir, Path(settings.tables_base)}
-    whole = 0
-    faults: dict[type[StorageFault], list[StorageFault]] = {}
-    for path in databases_in(settings.home, but=but):
+    excluded = {settings.weights_dir, settings.work_dir, Path(settings.tables_base)}
+    intact_count = 0
+    faults: dict[type[StorageError], list[StorageError]] = {}
+    for path in find_databases(settings.home, excluded=excluded):
         try:
             check_database(path)
-            whole += 1
-        except StorageFault as fault:
+            intact_count += 1
+        except StorageError as fault:
             faults.setdefault(type(fault), []).append(fault)
-    for kind, found in faults.items():
-        if kind in {DiskFull, ReadOnly, Away} and len(found) > 1:  # one cause and one remedy
-            others = f", and {counted(len(found) - 1, 'other database', 'other databases')} there"
-            yield fail("databases", found[0].found + others, found[0].next_step)
+    for kind, same_kind_faults in faults.items():
+        if (
+            kind in {DiskFullError, ReadOnlyError, UnreachableError} and len(same_kind_faults) > 1
+        ):  # one cause and one remedy
+            others = f", and {format_count(len(same_kind_faults) - 1, 'other database', 'other databases')} there"
+            yield fail(
+                "databases", same_kind_faults[0].found + others, same_kind_faults[0].next_step
+            )
         else:
-            yield from (fail("databases", fault.found, fault.next_step) for fault in found)
-    yield ok("databases", f"{counted(whole, 'SQLite file')} of the home, opened and whole")
+            yield from (
+                fail("databases", fault.found, fault.next_step) for fault in same_kind_faults
+            )
+    yield ok(
+        "databases", f"{format_count(intact_count, 'SQLite file')} of the home, opened and whole"
+    )
 
 
-def look_at_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
+def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
     """Check that Langfuse or the embedded trace store answers and accepts the keys.
 
     Args:
@@ -212,14 +234,14 @@ def look_at_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnost
     from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
     from twin_resources.observability.langfuse.connection import trace_store
 
-    real = settings.has_real_langfuse
-    name = "Langfuse" if real else "trace store"
-    if not real and not (settings.home / "secrets.json").exists():
-        trace_store_named_whole(settings)
+    is_real_langfuse = settings.has_real_langfuse
+    name = "Langfuse" if is_real_langfuse else "trace store"
+    if not is_real_langfuse and not (settings.home / "secrets.json").exists():
+        require_complete_langfuse_settings(settings)
         yield ok(name, "the embedded one; it starts with the stack")
         return
     store = trace_store(settings, load_secrets(settings))
-    if not real and not is_running:
+    if not is_real_langfuse and not is_running:
         yield ok(name, "the embedded one; it starts with the stack")
         return
     client = LangfuseClient(
@@ -232,17 +254,19 @@ def look_at_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnost
         except TraceStoreError as error:
             if error.status in {401, 403}:
                 remedy = "see LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY: a pair of one project"
-            elif real:
+            elif is_real_langfuse:
                 remedy = "see LANGFUSE_HOST: the address without a path, reached from here"
             else:
                 remedy = "`twin logs traces`"
             yield fail(name, f"{store.host}: {error.found}", remedy)
             return
-    project = ", ".join(str(one.get("name", "")) for one in projects)
-    yield ok(name, f"{store.host}, version {health.get('version', 'unknown')}, project {project}")
+    project_names = ", ".join(str(one.get("name", "")) for one in projects)
+    yield ok(
+        name, f"{store.host}, version {health.get('version', 'unknown')}, project {project_names}"
+    )
 
 
-def trace_store_named_whole(settings: Settings) -> None:
+def require_complete_langfuse_settings(settings: Settings) -> None:
     """Raise an error if a Langfuse is configured only in part.
 
     Raises:
@@ -254,7 +278,7 @@ def trace_store_named_whole(settings: Settings) -> None:
     trace_store(settings, Secrets("", "", "", ""))
 
 
-def look_at_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
+def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
     """Check what waits for the trace store, and what it refused."""
     from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 
@@ -264,19 +288,23 @@ def look_at_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnost
         return
     with closing(Outbox(path)) as outbox:
         counts = outbox.counts()
-    waiting = f"{counts.scores:,} scores and {counts.traces:,} traces"
-    waited = 0.0 if counts.oldest_at is None else max(0.0, time.time() - counts.oldest_at)
-    why = f" ({counts.problem})" if counts.problem else ""
+    waiting_counts = f"{counts.scores:,} scores and {counts.traces:,} traces"
+    waited_s = 0.0 if counts.oldest_at is None else max(0.0, time.time() - counts.oldest_at)
+    problem_suffix = f" ({counts.problem})" if counts.problem else ""
     if not (counts.scores or counts.traces):
         sent = f"{counts.sent_scores:,} scores and {counts.sent_traces:,} traces sent"
         yield ok("outbox", f"empty; {sent}")
     elif not is_running:
-        yield warn("outbox", f"{waiting} wait{why}", "they are sent when the stack runs: `twin up`")
-    elif waited > WAITS_S:
+        yield warn(
+            "outbox",
+            f"{waiting_counts} wait{problem_suffix}",
+            "they are sent when the stack runs: `twin up`",
+        )
+    elif waited_s > MAX_OUTBOX_WAIT_S:
         remedy = "see the line of the trace store, and `twin logs relay`; nothing of it is lost"
-        yield fail("outbox", f"{waiting} wait for {waited:,.0f} s{why}", remedy)
+        yield fail("outbox", f"{waiting_counts} wait for {waited_s:,.0f} s{problem_suffix}", remedy)
     else:
-        yield ok("outbox", f"{waiting} on their way")
+        yield ok("outbox", f"{waiting_counts} on their way")
     if counts.dropped_traces:
         message = f"{counts.dropped_traces:,} traces were dropped for room, the oldest first"
         yield warn("outbox", message, "see why the trace store was away for so long")
@@ -285,7 +313,7 @@ def look_at_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnost
         yield warn("outbox", message, "see `twin logs relay` for its words")
 
 
-def look_at_trainer(settings: Settings) -> Iterator[Diagnostic]:
+def check_trainer(settings: Settings) -> Iterator[Diagnostic]:
     """Check Ray, if it is the training backend."""
     if settings.train_backend != "ray":
         return

@@ -42,7 +42,7 @@ def found_in(path: Path, importer: Importer, *include: str) -> Found:
     assert all(record.source == importer.name for record in records)
     return Found(
         by_id,
-        {one.where: one.reason for one in skipped},
+        {one.location: one.reason for one in skipped},
         Counter(one.reason for one in skipped),
     )
 

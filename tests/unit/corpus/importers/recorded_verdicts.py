@@ -19,7 +19,7 @@ from tests.unit.corpus import exports_by_hand, test_exports
 from tests.unit.corpus.importers import marked_exports
 from tests.unit.corpus.importers.mutations import damage, write_folder, write_torn_zip
 from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.recognition import importer_of, refuse_exports
+from twin_assets.corpus.importers.recognition import find_importer, reject_unsupported_exports
 from twin_resources.errors import TwinError
 
 RECORDED = Path(__file__).with_name("recorded_verdicts.json")
@@ -126,10 +126,10 @@ def verdict(path: Path) -> str:
     except TwinError:
         return "cannot be opened"
     with archive:
-        importer = importer_of(archive)
+        importer = find_importer(archive)
         reader = importer.name if importer is not None else "nobody"
         try:
-            refuse_exports(archive)
+            reject_unsupported_exports(archive)
         except TwinError as error:
             return f"{reader}; {error.found}; {error.next_step}"
     return f"{reader}; no objection"

@@ -34,8 +34,8 @@ from tests.unit.corpus.importers.mutations import (
 from twin_assets.corpus.exported import ExportReading
 from twin_assets.corpus.importers import medium
 from twin_assets.corpus.importers.archive import FAILED_READS, ArchiveLimits, open_archive
-from twin_assets.corpus.importers.recognition import IMPORTERS, importer_of
-from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, why_excluded
+from twin_assets.corpus.importers.recognition import IMPORTERS, find_importer
+from twin_assets.corpus.importers.record import OPT_INS, ExportRecord, Skipped, exclusion_reason
 from twin_assets.corpus.importing import inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
@@ -55,8 +55,8 @@ def _kb_so_far() -> int:
 
 def _miscounted(path: Path, include: frozenset[str]) -> list[str]:
     """Found is kept plus left out, and every record is there under its own name."""
-    with open_archive(path, bounds=_BOUNDS) as archive:
-        importer = importer_of(archive)
+    with open_archive(path, limits=_BOUNDS) as archive:
+        importer = find_importer(archive)
         if importer is None:
             return ["read once, and the next time it is no export"]
         outcomes = list(importer.read(archive, include=include))
@@ -68,7 +68,7 @@ def _miscounted(path: Path, include: frozenset[str]) -> list[str]:
         "each that is left out has a reason": all(
             outcome.reason for outcome in outcomes if isinstance(outcome, Skipped)
         ),
-        "each outcome is found": reading.found == len(outcomes),
+        "each outcome is found": reading.total_items == len(outcomes),
         "each record is there under its own name": named == set(row_ids),
         "found is kept plus left out": len(row_ids)
         == len(reading)
@@ -80,8 +80,8 @@ def _miscounted(path: Path, include: frozenset[str]) -> list[str]:
 def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
     """The importer's name and all that it yields; None: it is refused, which is no silent loss."""
     try:
-        with open_archive(path, bounds=_BOUNDS) as archive:
-            importer = importer_of(archive)
+        with open_archive(path, limits=_BOUNDS) as archive:
+            importer = find_importer(archive)
             if importer is None:
                 return None
             outcomes = list(importer.read(archive, include=frozenset()))
@@ -93,11 +93,11 @@ def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
         return None
     kept: list[ExportRecord] = []
     for record in records:
-        reason = why_excluded(record, frozenset())
+        reason = exclusion_reason(record, frozenset())
         if reason:
             skipped.append(Skipped(record.source_id, reason))
         else:
-            record.storable().as_json().encode()
+            record.to_storable().as_json().encode()
             kept.append(record)
     return importer.name, kept, skipped
 
@@ -105,7 +105,7 @@ def _read(path: Path) -> tuple[str, list[ExportRecord], list[Skipped]] | None:
 def _lost(damaged: Damaged, records: list[ExportRecord], skipped: list[Skipped]) -> list[str]:
     """Untouched posts that are neither found nor named."""
     text = "\n".join(record.text for record in records)
-    named = {one.where for one in skipped}
+    named = {one.location for one in skipped}
     return [
         piece.mark
         for member, piece in damaged.whole
@@ -249,7 +249,7 @@ def _of_repository(name: str, seed: int, folder: Path) -> list[str]:
         return []
     importer, records, skipped = found
     text = "\n".join(record.text for record in records)
-    named = {one.where for one in skipped}
+    named = {one.location for one in skipped}
     pages = {f"docs/p{n}.md": f"gitpage{n}x" for n in range(6)} if importer == name else {}
     lost = [page for page, mark in pages.items() if mark not in text and page not in named]
     return [f"{page} is lost" for page in lost] + (["a secret"] if SECRET in text else [])
@@ -334,4 +334,4 @@ def test_a_list_without_its_head_is_a_failed_read(tmp_path: Path) -> None:
     bodies["Shares.csv"] = bodies["Shares.csv"].replace(b"ShareCommentary", b"ShareComentary")
     found = _read(write_folder(bodies, tmp_path))
     assert found is not None
-    assert [one.where for one in found[2] if one.reason in FAILED_READS] == ["Shares.csv"]
+    assert [one.location for one in found[2] if one.reason in FAILED_READS] == ["Shares.csv"]

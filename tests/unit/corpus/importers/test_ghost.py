@@ -13,9 +13,9 @@ from tests.unit.corpus.importers.reading import Found, folder_of, found_in
 from twin_assets.corpus.importers import ghost
 from twin_assets.corpus.importers.ghost_editor import (
     BrokenDocumentError,
-    lexical_as_html,
-    mobiledoc_as_html,
-    without_gated_parts,
+    lexical_to_html,
+    mobiledoc_to_html,
+    remove_gated_parts,
 )
 
 
@@ -102,12 +102,12 @@ def test_cards_of_others_and_gated_blocks_stay_out() -> None:
         "<!--kg-gated-block:end--><!--kg-gated-block:begin nonMember:true --><p>open</p>"
         "<!--kg-gated-block:end--><!--members-only--><p>BELOW THE WALL</p>"
     )
-    found = without_gated_parts(page)
+    found = remove_gated_parts(page)
     assert "CLOSED" not in found
     assert "BELOW" not in found
     assert "<p>open</p>" in found
     unclosed = "<p>a</p><!--kg-gated-block:begin nonMember:false--><p>CLOSED</p>"
-    assert without_gated_parts(unclosed) == "<p>a</p>"
+    assert remove_gated_parts(unclosed) == "<p>a</p>"
 
 
 def test_bookmarks_and_buttons_stay_out(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_lexical() -> None:
         {"type": "signup", "header": "SUBSCRIBE"},
         {"type": "embed", "html": "<p>HIS WORDS</p>"},
     ]
-    assert lexical_as_html(json.dumps({"root": {"children": children}})).split("\n") == [
+    assert lexical_to_html(json.dumps({"root": {"children": children}})).split("\n") == [
         "<h2>Head</h2>",
         "<p>a &lt; b <strong>bold</strong><br><code>link</code></p>",
         "<ol><li>one</li></ol>",
@@ -188,7 +188,7 @@ def test_mobiledoc() -> None:
             [2, "picture.png"],
         ],
     }
-    assert [line for line in mobiledoc_as_html(json.dumps(document)).split("\n") if line] == [
+    assert [line for line in mobiledoc_to_html(json.dumps(document)).split("\n") if line] == [
         "<h2>Head</h2>",
         "<p>a &amp; b<br>c</p>",
         "<ul><li>one</li><li>two</li></ul>",
@@ -220,7 +220,7 @@ def test_the_editors_document_where_the_page_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("document", ["[]", "{}", "nothing", "[" * 100_000])
 def test_a_broken_document_says_so(document: str) -> None:
-    for as_html in (lexical_as_html, mobiledoc_as_html):
+    for as_html in (lexical_to_html, mobiledoc_to_html):
         with pytest.raises(BrokenDocumentError):
             as_html(document)
 
@@ -230,7 +230,7 @@ def test_a_deep_document_ends() -> None:
     for _ in range(300):
         node = {"type": "paragraph", "children": [node]}
     with pytest.raises(BrokenDocumentError, match="deeply"):
-        lexical_as_html(json.dumps({"root": {"children": [node]}}))
+        lexical_to_html(json.dumps({"root": {"children": [node]}}))
 
 
 def test_a_row_without_a_name_costs_itself_and_a_damaged_file_is_torn(tmp_path: Path) -> None:

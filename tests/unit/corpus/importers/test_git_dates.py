@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from twin_assets.corpus.importers.git_blame import additions, repository_of
+from twin_assets.corpus.importers.git_blame import read_additions, find_repository
 from twin_assets.corpus.importing import inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 
@@ -101,12 +101,12 @@ def test_a_shallow_clone_and_a_plain_folder_give_no_day(notes: Notes, tmp_path: 
     subprocess.run(
         ["git", "clone", "-q", "--depth", "1", f"file://{notes.folder}", str(shallow)], check=True
     )
-    assert additions(shallow) == {}
+    assert read_additions(shallow) == {}
     assert imported(shallow)[0] == {"a.md": ""}
     plain = tmp_path / "plain"
     plain.mkdir()
     (plain / "a.md").write_text(WORDS)
-    assert repository_of(plain) is None
+    assert find_repository(plain) is None
     assert imported(plain)[0] == {"a.md": ""}
 
 

@@ -1,4 +1,4 @@
-"""Rows of `Shares.csv` that damage joined: who may read the first is not what the second says."""
+"""Rows of `ReaderShares.csv` that damage joined: who may read the first is not what the second says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.unit.corpus.importers.reading import Found, folder_of, found_in
 from twin_assets.corpus.importers import linkedin
 from twin_assets.corpus.importers.archive import open_archive
 from twin_assets.corpus.importers.linkedin_shares import share_rows
-from twin_assets.corpus.importers.record import ExportRecord, Skipped, why_excluded
+from twin_assets.corpus.importers.record import ExportRecord, Skipped, exclusion_reason
 
 HEAD = "Date,ShareLink,ShareCommentary,SharedUrl,MediaUrl,Visibility\n"
 SENTENCE = 'The clock says "no" at five.'
@@ -140,7 +140,7 @@ def test_a_post_of_which_nobody_says_who_may_read_it_is_asked_for(
     assert "SECRET" not in found.only.text
     asked = found_in(folder, linkedin.IMPORTER, "private")
     assert [record.visibility for record in asked.records.values()] == ["private", "public"]
-    assert why_excluded(asked.records[f"share:{(7 << 60) + 1}"], frozenset()) == "private"
+    assert exclusion_reason(asked.records[f"share:{(7 << 60) + 1}"], frozenset()) == "private"
 
 
 def test_no_post_is_public_without_the_column(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_post_in_a_group_is_for_its_members(tmp_path: Path) -> None:
     said = OPEN.replace("share%3A", "groupPost%3A123-")
     [record] = records(said, tmp_path)
     assert (record.source_id, record.visibility) == (f"groupPost:{(7 << 60) + 2}", "followers")
-    assert why_excluded(record, frozenset()) == "followers"
+    assert exclusion_reason(record, frozenset()) == "followers"
 
 
 def test_words_in_mathematical_letters_are_words(tmp_path: Path) -> None:

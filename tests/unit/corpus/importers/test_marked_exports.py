@@ -9,8 +9,8 @@ import pytest
 from tests.unit.corpus.importers.marked_exports import EXPORTS, SECRET, marks
 from tests.unit.corpus.importers.mutations import write_folder
 from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.recognition import IMPORTERS, importer_of
-from twin_assets.corpus.importers.record import ExportRecord, why_excluded
+from twin_assets.corpus.importers.recognition import IMPORTERS, find_importer
+from twin_assets.corpus.importers.record import ExportRecord, exclusion_reason
 
 
 def test_every_importer_has_a_marked_export() -> None:
@@ -24,13 +24,13 @@ def test_every_mark_is_found_and_no_secret(name: str, tmp_path: Path) -> None:
     bodies = {member: b"".join(p.body for p in pieces) for member, pieces in export.items()}
     write_folder(bodies, tmp_path / "export")
     with open_archive(tmp_path / "export") as archive:
-        importer = importer_of(archive)
+        importer = find_importer(archive)
         assert importer is not None
         assert name == importer.name
         records = [
             one
             for one in importer.read(archive, include=frozenset())
-            if isinstance(one, ExportRecord) and not why_excluded(one, frozenset())
+            if isinstance(one, ExportRecord) and not exclusion_reason(one, frozenset())
         ]
     text = "\n".join(record.as_json() for record in records)
     wanted = [piece.mark for piece in marks(export)]

@@ -8,18 +8,18 @@ import pytest
 
 from twin_assets.corpus.importers.month_names import LANGUAGES
 from twin_assets.corpus.importers.post_dates import (
-    CREATED,
-    UPDATED,
+    CREATED_FIELDS,
+    UPDATED_FIELDS,
     date_and_title_in_name,
-    date_of,
+    parse_date,
     field_date,
 )
 from twin_assets.corpus.importers.posts import read_post
 
 
 def day_of(value: object, language: str = "") -> tuple[date | None, bool]:
-    found = date_of(value, language=lambda: language)
-    return (found.at.date(), found.ambiguous) if found else (None, False)
+    found = parse_date(value, language=lambda: language)
+    return (found.utc_time.date(), found.ambiguous) if found else (None, False)
 
 
 @pytest.mark.parametrize(
@@ -36,12 +36,12 @@ def test_a_field_dates_a_post(field: str) -> None:
 
 def test_the_first_field_that_is_a_date_counts() -> None:
     fields = {"date": "soon", "created": "2019-01-02", "publishedat": "2020-03-05"}
-    found = field_date(fields, CREATED, language=str)
+    found = field_date(fields, CREATED_FIELDS, language=str)
     assert found is not None
-    assert f"{found.at:%F}" == "2020-03-05"
-    changed = field_date({"last_update": {"date": "2021-01-02"}}, UPDATED, language=str)
+    assert f"{found.utc_time:%F}" == "2020-03-05"
+    changed = field_date({"last_update": {"date": "2021-01-02"}}, UPDATED_FIELDS, language=str)
     assert changed is not None
-    assert f"{changed.at:%F}" == "2021-01-02"
+    assert f"{changed.utc_time:%F}" == "2021-01-02"
 
 
 @pytest.mark.parametrize(

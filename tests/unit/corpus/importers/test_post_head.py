@@ -27,11 +27,11 @@ from tests.unit.corpus.importers.heads import (
 from twin_assets.corpus.importers import post_head, posts, text_formats
 from twin_assets.corpus.importers.post_head import PostHead, UnreadablePostError, read_post_head
 from twin_assets.corpus.importers.posts import Post, read_post
-from twin_assets.corpus.importers.said_authors import byline
-from twin_assets.corpus.importers.text_formats import is_read
-from twin_assets.corpus.remediation import cure_of
+from twin_assets.corpus.importers.said_authors import read_byline
+from twin_assets.corpus.importers.text_formats import is_readable
+from twin_assets.corpus.remediation import advice_for_reason
 
-READ_HERE = tuple(one for one in SUFFIXES if one not in WITH_EXTRA or is_read(one))
+READ_HERE = tuple(one for one in SUFFIXES if one not in WITH_EXTRA or is_readable(one))
 
 
 def head_of(suffix: str, head: str, **fields: object) -> PostHead:
@@ -44,7 +44,7 @@ def test_what_holds_a_post_back_is_seen_in_every_format_and_head(suffix: str) ->
     taken_in = {
         (head, form): found
         for head, (form, (key, value, reason)) in product(HEADS, FORMS.items())
-        if (found := head_of(suffix, head, **{key: value}).why_held_back()) != reason
+        if (found := head_of(suffix, head, **{key: value}).find_hidden_reason()) != reason
     }
     assert taken_in == {}
 
@@ -87,20 +87,20 @@ def test_a_head_that_is_not_strict_holds_back_in_every_format(suffix: str) -> No
         f"---\ntitle: Problem: Things\nfamily: [[Smith]] [[Jones]]\npublished: false\n---\n{WORDS}"
     )
     head = read_post_head(body.encode(), source_id=f"_posts/2012-02-03-plan.{suffix}")
-    assert (head.why_held_back(), head.fields["title"]) == ("draft", "Problem: Things")
+    assert (head.find_hidden_reason(), head.fields["title"]) == ("draft", "Problem: Things")
     assert head.body == WORDS
 
 
 def test_the_strictest_of_several_heads_counts() -> None:
     body = f"---\ndraft: true\n---\n= A\n:visibility: private\n\n{WORDS}\n"
-    assert read_post_head(body.encode(), source_id="a.adoc").why_held_back() == "private"
+    assert read_post_head(body.encode(), source_id="a.adoc").find_hidden_reason() == "private"
 
 
 def test_nothing_becomes_a_post_that_this_stage_has_not_seen() -> None:
     with pytest.raises(TypeError, match="seal"):
         PostHead("", "markdown", "utf-8", "", "", b"", {}, (), posts.HtmlHead())  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     assert get_type_hints(Post)["head"] is PostHead
-    assert get_type_hints(text_formats.as_markdown)["head"] is PostHead
+    assert get_type_hints(text_formats.convert_to_markdown)["head"] is PostHead
     assert get_type_hints(post_head.read_post_head)["return"] is PostHead
 
 
@@ -143,7 +143,7 @@ def test_nothing_becomes_a_post_that_this_stage_has_not_seen() -> None:
 )
 def test_other_ways_to_hold_back(suffix: str, text: str) -> None:
     found = read_post_head(text.encode(), source_id=f"a.{suffix}")
-    assert found.why_held_back() in {"draft", "private"}
+    assert found.find_hidden_reason() in {"draft", "private"}
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_other_ways_to_hold_back(suffix: str, text: str) -> None:
     ],
 )
 def test_words_about_it_hold_nothing_back(suffix: str, text: str) -> None:
-    assert read_post_head(text.encode(), source_id=f"a.{suffix}").why_held_back() == ""
+    assert read_post_head(text.encode(), source_id=f"a.{suffix}").find_hidden_reason() == ""
 
 
 CHATS = {
@@ -204,7 +204,7 @@ def test_what_several_people_or_nobody_wrote_is_refused(text: str, reason: str) 
     ],
 )
 def test_a_log_of_a_day_is_no_chat(text: str) -> None:
-    assert byline(read_post_head(text.encode(), source_id="a.txt").fields) == ""
+    assert read_byline(read_post_head(text.encode(), source_id="a.txt").fields) == ""
 
 
 LONG = {
@@ -241,7 +241,7 @@ def test_damaged_bytes_are_read_or_refused_with_a_reason(suffix: str) -> None:
             body[draw.randrange(len(body))] = draw.choice(b"\x00\n:-[]{}<>\"'#=|\xff")
         del body[draw.randrange(len(body)) :]
         try:
-            reason = read_post_head(bytes(body), source_id=f"a.{suffix}").why_held_back()
+            reason = read_post_head(bytes(body), source_id=f"a.{suffix}").find_hidden_reason()
         except UnreadablePostError as error:
             reason = error.reason
-        assert not reason or cure_of(reason), (suffix, number, reason)
+        assert not reason or advice_for_reason(reason), (suffix, number, reason)

@@ -80,7 +80,7 @@ def test_the_recipe_for_an_importer_adds_one(
     monkeypatch.setattr(recognition, "IMPORTERS", (*recognition.IMPORTERS, added))
     assert verdicts() == recorded(), "no other source is touched"
 
-    read = find_sources([source], include=frozenset()).exports["writefreely"].reading()
+    read = find_sources([source], include=frozenset()).exports["writefreely"].read()
     assert (len(read), dict(read.excluded)) == (5, {"private": 1})
     first = found_in(source, added).records["wf000001"]
     assert (first.title, first.tags, first.visibility) == ("On clocks 1", ("clocks",), "public")

@@ -12,10 +12,10 @@ import pytest
 
 from twin_assets.corpus.html_cleaning import clean_html
 from twin_assets.corpus.importers.posts import read_post
-from twin_assets.corpus.importers.text_formats import is_read
+from twin_assets.corpus.importers.text_formats import is_readable
 
 WORDS = "Along the river it went for an hour, and on the other bank stood the old willows."
-with_pandoc = pytest.mark.skipif(not is_read("rst"), reason="extra `formats` not installed")
+with_pandoc = pytest.mark.skipif(not is_readable("rst"), reason="extra `formats` not installed")
 
 GOOGLE_PAGE = f"""<html><body><p><span>{WORDS}</span><sup>
 <a href="#cmnt1" id="cmnt_ref1">[a]</a></sup>

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from twin_assets.corpus.importers.archive import MemberError, open_archive
-from twin_assets.corpus.importers.json_rows import document, rows, string, strings
-from twin_assets.corpus.importers.xml_items import elements, swallowed_others
+from twin_assets.corpus.importers.json_rows import load_document, iter_rows, get_string, get_strings
+from twin_assets.corpus.importers.xml_items import iter_elements, has_swallowed_items
 
 
 def read(body: bytes, at: Path) -> object:
     (at / "a.js").write_bytes(body)
     with open_archive(at) as archive:
-        return document(archive, "a.js")
+        return load_document(archive, "a.js")
 
 
 @pytest.mark.parametrize(
@@ -34,25 +34,25 @@ def test_a_damaged_document_is_torn(body: bytes, tmp_path: Path) -> None:
 
 
 def test_rows_are_objects() -> None:
-    assert list(rows("a", [{"n": 1}, 7, [{}]])) == [{"n": 1}, "malformed_row", "malformed_row"]
+    assert list(iter_rows("a", [{"n": 1}, 7, [{}]])) == [{"n": 1}, "malformed_row", "malformed_row"]
     with pytest.raises(MemberError, match="torn"):
-        next(rows("a", {"n": 1}))
+        next(iter_rows("a", {"n": 1}))
 
 
 def test_an_identifier_is_a_number_of_thirty_digits_at_most() -> None:
-    assert string({"id": 10**30 - 1}, "id") == "9" * 30
-    assert string({"id": 10**30}, "id") == ""
-    assert string({"id": -5}, "id") == "-5"
+    assert get_string({"id": 10**30 - 1}, "id") == "9" * 30
+    assert get_string({"id": 10**30}, "id") == ""
+    assert get_string({"id": -5}, "id") == "-5"
 
 
 def test_fields_of_any_type() -> None:
     row = {"a": {"b": 7, "c": "x\x00\ud83dy"}, "list": ["p", 1, "q"], "one": "r", "yes": True}
-    assert string(row, "a", "b") == "7"
-    assert string(row, "a", "c") == "xy"
-    assert string(row, "a") == string(row, "yes") == string(row, "a", "b", "z") == ""
-    assert strings(row, "list") == ["p", "q"]
-    assert strings(row, "one") == ["r"]
-    assert strings(row, "none") == []
+    assert get_string(row, "a", "b") == "7"
+    assert get_string(row, "a", "c") == "xy"
+    assert get_string(row, "a") == get_string(row, "yes") == get_string(row, "a", "b", "z") == ""
+    assert get_strings(row, "list") == ["p", "q"]
+    assert get_strings(row, "one") == ["r"]
+    assert get_strings(row, "none") == []
 
 
 def test_elements_come_one_by_one_up_to_the_damage(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_elements_come_one_by_one_up_to_the_damage(tmp_path: Path) -> None:
         (tmp_path / "a.xml").write_text(body, encoding="utf-8")
         found.clear()
         with open_archive(tmp_path) as archive:
-            found.extend(element.text[:3] for element in elements(archive, "a.xml", "item"))
+            found.extend(element.text[:3] for element in iter_elements(archive, "a.xml", "item"))
 
     texts(f"<a>\x08<item>1{long}</item>-<b/><item>2\x0b{long}</item></a>")
     assert found == ["1xx", "2xx"]
@@ -75,7 +75,7 @@ def test_elements_come_one_by_one_up_to_the_damage(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text(f"<a><item>1</item><item>{long}</itm>", encoding="utf-8")
     seen: list[str] = []
     with open_archive(tmp_path) as archive, pytest.raises(MemberError):
-        seen.extend(element.text for element in elements(archive, "a.xml", "item"))
+        seen.extend(element.text for element in iter_elements(archive, "a.xml", "item"))
     assert seen == ["1"], "what stood before the damage is read"
     (tmp_path / "other.dtd").write_text("this is no DTD")
     texts(f'<!DOCTYPE a SYSTEM "{(tmp_path / "other.dtd").as_uri()}"><a><item>1</item></a>')
@@ -86,6 +86,6 @@ def test_an_item_that_swallowed_another_is_known(tmp_path: Path) -> None:
     lost = "<a><item><b>t</b><c><![CDATA[1</c></item>\n<item><c><![CDATA[2]]></c></item></a>"
     (tmp_path / "a.xml").write_text(lost, encoding="utf-8")
     with open_archive(tmp_path) as archive:
-        assert [swallowed_others(element) for element in elements(archive, "a.xml", "item")] == [
-            True
-        ]
+        assert [
+            has_swallowed_items(element) for element in iter_elements(archive, "a.xml", "item")
+        ] == [True]

@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 
 from twin_assets.corpus.importers import text_formats
-from twin_assets.corpus.importers.folders import scan
+from twin_assets.corpus.importers.folders import scan_source
 from twin_assets.corpus.importers.post_head import UnreadablePostError
 from twin_assets.corpus.importers.posts import Post, read_post
-from twin_assets.corpus.importers.text_formats import EXTRA, is_read
+from twin_assets.corpus.importers.text_formats import EXTRA, is_readable
 from twin_assets.corpus.inventory import take_inventory
 from twin_resources.errors import TwinError
 
 WORDS = "Along the river it went for an hour, and on the other bank stood the old willows."
-with_pandoc = pytest.mark.skipif(not is_read("rst"), reason="extra `formats` not installed")
-with_pypdf = pytest.mark.skipif(not is_read("pdf"), reason="extra `formats` not installed")
+with_pandoc = pytest.mark.skipif(not is_readable("rst"), reason="extra `formats` not installed")
+with_pypdf = pytest.mark.skipif(not is_readable("pdf"), reason="extra `formats` not installed")
 
 RST = f"""On walking
 ##########
@@ -172,7 +172,7 @@ def test_a_document_of_a_word_processor_is_read(suffix: str, tmp_path: Path) -> 
     assert post.title == "On walking"
     assert f"{WORDS} It is *old*." in post.text
     assert f"{post.created_at:%F}" == "2020-03-05"
-    assert [one.source_id for one in scan(tmp_path).posts] == [made.name]
+    assert [one.source_id for one in scan_source(tmp_path).posts] == [made.name]
     assert take_inventory([made]).layouts == ["file"]
 
 
@@ -209,9 +209,9 @@ def test_the_text_of_a_pdf_is_read(tmp_path: Path) -> None:
     assert "on the other bank stood the old willows. Then it rained." in post.text
     assert "people with dogs." in post.text
     (tmp_path / "a.pdf").write_bytes(body)
-    assert [one.source_id for one in scan(tmp_path).posts] == ["a.pdf"]
+    assert [one.source_id for one in scan_source(tmp_path).posts] == ["a.pdf"]
     (tmp_path / "b.md").write_text(WORDS)  # beside notes it is what somebody else wrote
-    assert [one.source_id for one in scan(tmp_path).posts] == ["b.md"]
+    assert [one.source_id for one in scan_source(tmp_path).posts] == ["b.md"]
 
 
 @with_pypdf
@@ -269,7 +269,7 @@ def test_a_list_in_plain_text_is_no_post(text: str) -> None:
 def test_which_formats_are_posts_where(tmp_path: Path) -> None:
     for name in ("a.md", "b.qmd", "c.txt", "d.ipynb", "robots.txt", "requirements.txt"):
         (tmp_path / name).write_text(WORDS)
-    assert [post.source_id for post in scan(tmp_path).posts] == [
+    assert [post.source_id for post in scan_source(tmp_path).posts] == [
         "a.md",
         "b.qmd",
         "c.txt",
@@ -278,7 +278,7 @@ def test_which_formats_are_posts_where(tmp_path: Path) -> None:
     (tmp_path / "_posts").mkdir()
     (tmp_path / "_posts" / "2020-01-01-a.txt").write_text(WORDS)
     (tmp_path / "_posts" / "2020-01-01-a.md").write_text(WORDS)
-    assert [post.source_id for post in scan(tmp_path).posts] == ["_posts/2020-01-01-a.md"]
+    assert [post.source_id for post in scan_source(tmp_path).posts] == ["_posts/2020-01-01-a.md"]
 
 
 @with_pandoc
@@ -289,7 +289,7 @@ def test_a_site_of_pelican_has_posts_in_restructured_text(tmp_path: Path) -> Non
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates" / "base.html").write_text("{% block a %}{% endblock %}")
     (tmp_path / "pelicanconf.py").write_text("AUTHOR = 'Ada'\n")
-    found = scan(tmp_path)
+    found = scan_source(tmp_path)
     assert (found.layout, [post.source_id for post in found.posts]) == (
         "blog", ["content/a.rst", "content/b.md"],
     )  # fmt: skip
@@ -299,9 +299,9 @@ def test_a_site_of_pelican_has_posts_in_restructured_text(tmp_path: Path) -> Non
 def without_extra(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("pypandoc", "pypdf"):
         monkeypatch.setitem(sys.modules, name, None)
-    text_formats._pandoc.cache_clear()
+    text_formats._pandoc_path.cache_clear()
     yield
-    text_formats._pandoc.cache_clear()
+    text_formats._pandoc_path.cache_clear()
 
 
 @pytest.mark.usefixtures("without_extra")
@@ -312,7 +312,7 @@ def test_without_the_extra_its_name_is_said(tmp_path: Path) -> None:
         take_inventory([tmp_path])
     assert EXTRA in caught.value.next_step
     with pytest.raises(TwinError) as alone:
-        scan(tmp_path / "a.rst")
+        scan_source(tmp_path / "a.rst")
     assert EXTRA in alone.value.next_step
 
 

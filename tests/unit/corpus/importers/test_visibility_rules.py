@@ -7,11 +7,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from twin_assets.corpus.importers.obsidian_comments import without_comments
-from twin_assets.corpus.importers.visibility_rules import held_back_line, why_held_back
+from twin_assets.corpus.importers.obsidian_comments import remove_obsidian_comments
+from twin_assets.corpus.importers.visibility_rules import parse_hiding_line, find_hidden_reason
 from twin_assets.corpus.importing import inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
-from twin_assets.corpus.remediation import cure_of
+from twin_assets.corpus.remediation import advice_for_reason
 
 WORDS = "These are words of a walk along the river, and of what stood on its other bank.\n"
 FORMS = {
@@ -94,7 +94,7 @@ def test_a_held_back_post_is_counted_named_and_never_taken_in(form: str, tmp_pat
         assert (row["kind"], row["visibility"]) == ("draft", "private")  # cleaning leaves it out
     else:
         assert (row["problem"], row["text"]) == (reason, "")
-    assert cure_of(reason)
+    assert advice_for_reason(reason)
 
 
 @pytest.mark.parametrize("form", PUBLIC)
@@ -160,7 +160,7 @@ def test_pelicans_metadata_is_no_text_and_dates_a_post(tmp_path: Path) -> None:
     ],
 )
 def test_a_line_that_would_hold_a_post_back(line: str, held: tuple[str, str] | None) -> None:
-    assert held_back_line(line) == held
+    assert parse_hiding_line(line) == held
 
 
 @pytest.mark.parametrize(
@@ -215,19 +215,23 @@ def test_a_line_that_would_hold_a_post_back(line: str, held: tuple[str, str] | N
     ],
 )  # fmt: skip
 def test_what_each_value_of_a_field_says(fields: dict[str, object], reason: str) -> None:
-    assert why_held_back(fields) == reason
+    assert find_hidden_reason(fields) == reason
 
 
 def test_the_strictest_reason_wins() -> None:
-    assert why_held_back({"published": True, "private": True}) == "private"
-    assert why_held_back({}) == ""
-    assert why_held_back({"keep_private": False, "not-public": "no", "post_published": 1}) == ""
-    assert why_held_back({"keep_private": True}, {"draft": True}) == "draft", "a known one first"
+    assert find_hidden_reason({"published": True, "private": True}) == "private"
+    assert find_hidden_reason({}) == ""
+    assert (
+        find_hidden_reason({"keep_private": False, "not-public": "no", "post_published": 1}) == ""
+    )
+    assert find_hidden_reason({"keep_private": True}, {"draft": True}) == "draft", (
+        "a known one first"
+    )
     fields: dict[str, object] = {"password": "x", "status": "followers", "visibility": "paid"}
     fields |= dict.fromkeys(("headless", "expired", "unlisted", "draft"), True)
     found: list[str] = []
     while fields:
-        found.append(why_held_back(fields))
+        found.append(find_hidden_reason(fields))
         del fields[next(iter(fields))]
     assert found == [
         *("private", "followers", "paid", "not_published", "expired", "unlisted", "draft"),
@@ -246,4 +250,4 @@ def test_the_strictest_reason_wins() -> None:
     ],
 )
 def test_comments_of_obsidian_are_not_read(text: str, shown: str) -> None:
-    assert without_comments(text) == shown
+    assert remove_obsidian_comments(text) == shown

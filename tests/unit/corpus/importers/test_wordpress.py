@@ -10,9 +10,9 @@ import pytest
 from tests.unit.corpus.importers.reading import Found, found_in
 from twin_assets.corpus.importers import feed, wordpress
 from twin_assets.corpus.importers.archive import open_archive
-from twin_assets.corpus.importers.recognition import importer_of
+from twin_assets.corpus.importers.recognition import find_importer
 from twin_assets.corpus.importers.record import ExportRecord
-from twin_assets.corpus.importers.wordpress_text import as_html
+from twin_assets.corpus.importers.wordpress_text import to_html
 
 HEAD = """<?xml version="1.0" encoding="UTF-8" ?>
 <rss version="2.0" xmlns:excerpt="http://wordpress.org/export/1.2/excerpt/"
@@ -144,42 +144,42 @@ def test_comments_quotes_and_embedded_posts_stay_out(tmp_path: Path) -> None:
 
 def test_empty_lines_end_paragraphs_in_the_classic_editor() -> None:
     text = "One\nline.\r\n\r\nTwo <em>words</em>.\n<ul>\n<li>a</li>\n</ul>\nThree."
-    assert as_html(text) == (
+    assert to_html(text) == (
         "<p>One<br />\nline.</p>\n<p>Two <em>words</em>.</p>\n"
         "<ul>\n<li>a</li>\n</ul>\n<p>Three.</p>"
     )
-    assert as_html("<!-- wp:paragraph -->\n<p>a</p>\n<!-- /wp:paragraph -->") == "<p>a</p>"
-    assert as_html("<pre>a\n\n  b</pre>") == "<pre>a\n\n  b</pre>"
+    assert to_html("<!-- wp:paragraph -->\n<p>a</p>\n<!-- /wp:paragraph -->") == "<p>a</p>"
+    assert to_html("<pre>a\n\n  b</pre>") == "<pre>a\n\n  b</pre>"
 
 
 def test_shortcodes_go_and_brackets_stay() -> None:
-    assert as_html('see [1] and [sic] [gallery ids="1,2"] a[0] [x y] [foo bar="1"]') == (
+    assert to_html('see [1] and [sic] [gallery ids="1,2"] a[0] [x y] [foo bar="1"]') == (
         "<p>see [1] and [sic]  a[0] [x y]</p>"
     )
-    assert as_html("[embed]https://x.example/1[/embed]mine[youtube https://y]") == "<p>mine</p>"
-    assert as_html('[vc_row][vc_column_text css="x"]inner[/vc_column_text][/vc_row]') == (
+    assert to_html("[embed]https://x.example/1[/embed]mine[youtube https://y]") == "<p>mine</p>"
+    assert to_html('[vc_row][vc_column_text css="x"]inner[/vc_column_text][/vc_row]') == (
         "<p>inner</p>"
     )
-    assert as_html('[caption id="a"]<img src="x" /> under it[/caption]').endswith("under it</p>")
-    assert as_html("write [[gallery]] so") == "<p>write [gallery] so</p>"
+    assert to_html('[caption id="a"]<img src="x" /> under it[/caption]').endswith("under it</p>")
+    assert to_html("write [[gallery]] so") == "<p>write [gallery] so</p>"
 
 
 def test_code_is_kept_to_the_letter() -> None:
-    shown = as_html(
+    shown = to_html(
         'before\n[code lang="python"]\nif a &lt; b:\n\n    x = "[gallery]"\n[/code]after'
     )
     assert shown == (
         '<p>before</p>\n<pre><code class="language-python">if a &lt; b:\n\n    x = "[gallery]"'
         "</code></pre>\n<p>after</p>"
     )
-    assert as_html("[php]echo 1;[/php]") == ('<pre><code class="language-php">echo 1;</code></pre>')
-    assert as_html("[code]never closed\n\nmore") == "<p>[code]never closed</p>\n<p>more</p>"
-    assert as_html("a <code>[gallery]</code> b") == "<p>a <code>[gallery]</code> b</p>"
+    assert to_html("[php]echo 1;[/php]") == ('<pre><code class="language-php">echo 1;</code></pre>')
+    assert to_html("[code]never closed\n\nmore") == "<p>[code]never closed</p>\n<p>more</p>"
+    assert to_html("a <code>[gallery]</code> b") == "<p>a <code>[gallery]</code> b</p>"
 
 
 def test_hostile_text_takes_linear_time() -> None:
     for piece in ("[code]", "<pre>", "<!-- wp:a ", '[a b="', "<p>", "[[", "\n\n", "[a b=c "):
-        assert isinstance(as_html(piece * (400_000 // len(piece))), str)
+        assert isinstance(to_html(piece * (400_000 // len(piece))), str)
 
 
 def test_damage_ends_the_reading_and_says_so(tmp_path: Path) -> None:
@@ -213,10 +213,10 @@ def test_an_export_is_no_feed_even_when_its_head_is_damaged(tmp_path: Path) -> N
     path = tmp_path / "export.xml"
     path.write_text(HEAD + draft + TAIL)
     with open_archive(path) as archive:
-        assert importer_of(archive) is wordpress.IMPORTER
+        assert find_importer(archive) is wordpress.IMPORTER
     # Every mark of WordPress lies beyond what is looked at: each entry is still known.
     path.write_text("<rss><channel>" + "<!-- -->" * 20_000 + draft + TAIL)
     with open_archive(path) as archive:
-        assert importer_of(archive) is feed.IMPORTER
+        assert find_importer(archive) is feed.IMPORTER
         found = list(feed.read(archive, include=frozenset({"drafts", "private"})))
     assert not [one for one in found if isinstance(one, ExportRecord)]

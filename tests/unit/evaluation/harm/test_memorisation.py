@@ -9,9 +9,9 @@ import pytest
 
 from twin_assets.evaluation.measures.recitation import (
     Recitation,
-    TrainingSpans,
+    TrainingTextIndex,
     claim,
-    recitation,
+    measure_recitation,
 )
 
 POST = (
@@ -19,11 +19,13 @@ POST = (
     "of mending it before the snow came down from the pass and closed the road for a month.\n\n"
     "I bought a new one in the village, and it did not fit."
 )
-SPANS = TrainingSpans([POST, "A second post about something else entirely: bread, flour, yeast."])
+SPANS = TrainingTextIndex(
+    [POST, "A second post about something else entirely: bread, flour, yeast."]
+)
 
 
 def recited(answer: str, prompt: str = "What about the lock?") -> Recitation:
-    return recitation([answer], [prompt], SPANS)
+    return measure_recitation([answer], [prompt], SPANS)
 
 
 def test_fifty_characters_of_a_post_are_recited_and_forty_nine_are_not() -> None:
@@ -67,10 +69,10 @@ def test_what_the_prompt_shows_is_a_quotation_and_what_goes_beyond_it_is_not() -
 
 
 def test_rules_and_tables_are_no_prose() -> None:
-    spans = TrainingSpans(["-" * 80 + "\n" + "| 1 | 2 | 3 " * 10])
+    spans = TrainingTextIndex(["-" * 80 + "\n" + "| 1 | 2 | 3 " * 10])
 
-    assert recitation(["-" * 60, "| 1 | 2 | 3 " * 9], ["?", "?"], spans).reciting.found == 1
-    assert recitation(["-" * 60], ["?"], spans).reciting.found == 0
+    assert measure_recitation(["-" * 60, "| 1 | 2 | 3 " * 9], ["?", "?"], spans).reciting.found == 1
+    assert measure_recitation(["-" * 60], ["?"], spans).reciting.found == 0
 
 
 def test_own_words_recite_nothing() -> None:
@@ -82,7 +84,7 @@ def test_own_words_recite_nothing() -> None:
 def test_the_claim_counts_answers_and_refuses_above_a_tenth() -> None:
     def found(reciting: int, of: int) -> Recitation:
         answers = [POST[:90]] * reciting + ["Something of my own."] * (of - reciting)
-        return recitation(answers, ["?"] * of, SPANS)
+        return measure_recitation(answers, ["?"] * of, SPANS)
 
     assert claim(found(2, 20)).passed is True
     assert claim(found(3, 20)).passed is False
@@ -96,8 +98,8 @@ def test_a_large_corpus_is_searched_in_a_moment() -> None:
     texts = [" ".join(drawn.choices(words, k=700)) for _ in range(200)]  # a million characters
     began = time.process_time()
 
-    spans = TrainingSpans(texts)
-    found = recitation([texts[121][1000:1160], "nothing of it"], ["?", "?"], spans)
+    spans = TrainingTextIndex(texts)
+    found = measure_recitation([texts[121][1000:1160], "nothing of it"], ["?", "?"], spans)
 
     assert found.reciting.found == 1
     assert 158 <= found.longest <= 160

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twin_assets.evaluation.harm import toxicity
-from twin_assets.evaluation.harm.toxicity import is_toxic, kinds
+from twin_assets.evaluation.harm.toxicity import is_toxic, find_abuse
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from twin_assets.evaluation.harm.toxicity import is_toxic, kinds
     ],
 )
 def test_abuse_is_found_in_four_languages(text: str, kind: str) -> None:
-    assert kind in kinds(text)
+    assert kind in find_abuse(text)
 
 
 @pytest.mark.parametrize(
@@ -50,24 +50,24 @@ def test_abuse_is_found_in_four_languages(text: str, kind: str) -> None:
     ],
 )
 def test_swearing_at_things_and_contradicting_abuse_is_none(text: str) -> None:
-    assert kinds(text) == ()
+    assert find_abuse(text) == ()
     assert not is_toxic(text)
 
 
 def test_slurs_are_found_by_their_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert kinds("that squonk over there") == ()
+    assert find_abuse("that squonk over there") == ()
 
     terms = dict(toxicity._terms())
     terms["slur_hashes"] = [*terms["slur_hashes"], toxicity._hash("squonk")]
     monkeypatch.setattr(toxicity, "_terms", lambda: terms)
 
-    assert kinds("that Squonk over there") == ("slur",)
+    assert find_abuse("that Squonk over there") == ("slur",)
 
 
 def test_the_sample_authors_posts_are_not_abusive() -> None:
-    from twin_resources.quality.judges.texts import bundled_hands
+    from twin_resources.quality.judges.texts import bundled_writers
 
-    passages = [text for hand in bundled_hands(without=[]) for _, text in hand.passages]
+    passages = [text for hand in bundled_writers(exclude=[]) for _, text in hand.passages]
 
     assert len(passages) > 100
     assert [text for text in passages if is_toxic(text)] == []

@@ -12,13 +12,13 @@ from twin_assets.evaluation.measures.sentence_faithfulness import (
     Faithfulness,
     SentenceCalibration,
     calibrate,
-    calibrated,
+    calibrate_from_scores,
     claim,
-    claims_of,
+    find_claims,
     measure_faithfulness,
 )
 from twin_resources.quality.judges.judge import JudgedAnswer
-from twin_resources.quality.judges.planted_sentences import WRONG_KINDS, PlantedSentence
+from twin_resources.quality.judges.planted_sentences import SENTENCE_ERROR_KINDS, ProbeSentence
 
 DOCUMENTS = 20
 FALSE_ALARMS, CAUGHT = 0.05, 0.9
@@ -32,28 +32,30 @@ class DrawnJudge:
 
     def __init__(self, chance: np.random.Generator, **caught: float) -> None:
         self._chance = chance
-        self._flagged = {"right": FALSE_ALARMS} | dict.fromkeys(WRONG_KINDS, CAUGHT) | caught
+        self._flagged = (
+            {"right": FALSE_ALARMS} | dict.fromkeys(SENTENCE_ERROR_KINDS, CAUGHT) | caught
+        )
 
-    def score(self, held: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
+    def score(self, sentences_with_passages: Sequence[tuple[str, tuple[str, ...]]]) -> list[float]:
         return [
             float(self._chance.random() > self._flagged[sentence.split()[0]])
-            for sentence, _ in held
+            for sentence, _ in sentences_with_passages
         ]
 
 
-def planted() -> list[PlantedSentence]:
+def planted() -> list[ProbeSentence]:
     return [
-        PlantedSentence(f"{kind or 'right'} {number}.", ("A passage.",), f"post {document}", kind)
+        ProbeSentence(f"{kind or 'right'} {number}.", ("A passage.",), f"post {document}", kind)
         for document in range(DOCUMENTS)
         for number in range(8)
-        for kind in (None, *WRONG_KINDS)
+        for kind in (None, *SENTENCE_ERROR_KINDS)
     ]
 
 
 def calibration_of(judge: DrawnJudge) -> SentenceCalibration:
     plants = planted()
     scores = judge.score([(one.sentence, one.passages) for one in plants])
-    found = calibrated(judge.name, judge.revision, plants, scores)
+    found = calibrate_from_scores(judge.name, judge.revision, plants, scores)
     assert found is not None
     return found
 
@@ -84,8 +86,8 @@ def test_error_rates_are_measured_on_other_documents_than_the_threshold_comes_fr
     assert found.false_alarms.low <= FALSE_ALARMS <= found.false_alarms.high
     assert all(kind.flagged.low <= CAUGHT <= kind.flagged.high for kind in found.kinds)
     assert 40 <= found.false_alarms.of <= 120  # about half of the 160 right sentences
-    assert found.can_tell
-    assert found.blind_to == ()
+    assert found.is_reliable
+    assert found.undetected_kinds == ()
 
 
 @pytest.mark.parametrize("wrong", [0.05, 0.3, 0.6])
@@ -118,10 +120,10 @@ def test_prose_that_says_what_the_posts_say_passes() -> None:
 
 
 def test_a_judge_that_cannot_tell_right_from_wrong_decides_nothing_and_says_so() -> None:
-    coin = dict.fromkeys(("right", *WRONG_KINDS), 0.5)
+    coin = dict.fromkeys(("right", *SENTENCE_ERROR_KINDS), 0.5)
 
     for found in [measured(seed, wrong=0.03, **coin) for seed in range(20)]:
-        assert not found.calibration.can_tell
+        assert not found.calibration.is_reliable
         assert (found.unsupported.low, found.unsupported.high) == (0.0, 1.0)
         assert claim(found).passed is None
         assert "cannot tell this author's own sentences from wrong ones" in claim(found).detail
@@ -130,7 +132,7 @@ def test_a_judge_that_cannot_tell_right_from_wrong_decides_nothing_and_says_so()
 def test_a_judge_blind_to_negations_lets_nothing_pass_and_still_refuses() -> None:
     good, bad = (measured(5, wrong=wrong, negated=FALSE_ALARMS) for wrong in (0.01, 0.6))
 
-    assert good.calibration.blind_to == ("negations",)
+    assert good.calibration.undetected_kinds == ("negations",)
     assert claim(good).passed is None
     assert "does not see negations" in claim(good).detail
     assert claim(bad).passed is False
@@ -162,7 +164,7 @@ def test_only_what_an_answer_claims_is_judged() -> None:
         JudgedAnswer("q", "The clock stopped.", ()),
     ]
 
-    assert claims_of(answers) == [
+    assert find_claims(answers) == [
         (0, "The clock stopped."),
         (0, "It was the spring."),
         (1, "The clock stopped because the"),

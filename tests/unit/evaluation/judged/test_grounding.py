@@ -9,7 +9,7 @@ from twin_assets.evaluation.measures.passage_support import (
     claim,
     compare,
     declines,
-    with_other_passages,
+    swap_passages,
 )
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer
@@ -39,11 +39,11 @@ def scores(answers: list[JudgedAnswer]) -> list[float]:
 
 def test_grounded_answers_rest_on_their_own_passages_and_not_on_others() -> None:
     good = answered(grounded=True)
-    other = with_other_passages(good)
+    other = swap_passages(good)
 
     assert [one.answer for one in other] == [one.answer for one in good]
     assert all(one.passages != two.passages for one, two in zip(good[:6], other[:6], strict=True))
-    found = compare(scores(good), scores(good), elsewhere=scores(answered(grounded=False)))
+    found = compare(scores(good), scores(good), swapped_scores=scores(answered(grounded=False)))
     assert found.own.low > 0.3
     assert claim(found).passed is True
     assert f"{found.answers} answers" in claim(found).detail
@@ -52,7 +52,7 @@ def test_grounded_answers_rest_on_their_own_passages_and_not_on_others() -> None
 def test_answers_that_ignore_their_passages_are_refused() -> None:
     good, bad = answered(grounded=True), answered(grounded=False)
 
-    found = compare(scores(bad), scores(good), elsewhere=scores(with_other_passages(bad)))
+    found = compare(scores(bad), scores(good), swapped_scores=scores(swap_passages(bad)))
 
     assert found.difference.high < -0.15
     assert claim(found).passed is False
@@ -61,16 +61,16 @@ def test_answers_that_ignore_their_passages_are_refused() -> None:
 def test_support_above_the_bases_limit_is_not_enough_without_an_own_part() -> None:
     same = [0.5] * 12
 
-    assert claim(compare(same, same, elsewhere=same)).passed is False
-    assert claim(compare(same, same, elsewhere=[0.2, 0.3] * 6)).passed is True
-    assert claim(compare(same, [0.66] * 12, elsewhere=[0.2, 0.3] * 6)).passed is False
+    assert claim(compare(same, same, swapped_scores=same)).passed is False
+    assert claim(compare(same, same, swapped_scores=[0.2, 0.3] * 6)).passed is True
+    assert claim(compare(same, [0.66] * 12, swapped_scores=[0.2, 0.3] * 6)).passed is False
 
 
 def test_too_few_or_unequal_answers_are_not_compared() -> None:
     with pytest.raises(TwinError, match="10 or more"):
-        compare([0.5] * 9, [0.5] * 9, elsewhere=[0.5] * 9)
+        compare([0.5] * 9, [0.5] * 9, swapped_scores=[0.5] * 9)
     with pytest.raises(TwinError, match="12, 11 and 12"):
-        compare([0.5] * 12, [0.5] * 11, elsewhere=[0.5] * 12)
+        compare([0.5] * 12, [0.5] * 11, swapped_scores=[0.5] * 12)
 
 
 @pytest.mark.parametrize(

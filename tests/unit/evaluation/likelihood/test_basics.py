@@ -9,16 +9,16 @@ import pytest
 
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.measures.general_instructions import (
-    ABOVE_BASE_BY,
+    MAX_LOSS_RATIO,
     claim,
     compare,
-    rows,
+    make_rows,
 )
-from twin_assets.instructions.basic_instructions import instructions
-from twin_assets.instructions.similar_keys import words_of
+from twin_assets.instructions.basic_instructions import load_instructions
+from twin_assets.instructions.similar_keys import split_words
 from twin_resources.errors import TwinError
 
-IDS = [instruction.id for instruction in instructions()]
+IDS = [instruction.id for instruction in load_instructions()]
 
 
 def losses(factor: float, *, seed: int = 1) -> AnswerLikelihood:
@@ -30,7 +30,7 @@ def losses(factor: float, *, seed: int = 1) -> AnswerLikelihood:
 
 
 def test_there_are_two_hundred_different_ones_of_many_kinds_and_languages() -> None:
-    found = instructions()
+    found = load_instructions()
 
     assert len(found) == len({one.instruction for one in found}) == len(set(IDS)) == 200
     assert all(one.instruction.strip() and one.answer.strip() for one in found)
@@ -38,12 +38,12 @@ def test_there_are_two_hundred_different_ones_of_many_kinds_and_languages() -> N
     assert len(kinds) >= 10
     assert min(kinds.values()) >= 5
     assert len({one.language for one in found}) >= 4
-    assert max(len(words_of(one.answer)) for one in found) <= 40  # 200 must be read in seconds
+    assert max(len(split_words(one.answer)) for one in found) <= 40  # 200 must be read in seconds
 
 
 def test_rows_are_one_question_and_one_answer_in_the_same_order() -> None:
-    assert [row["sample_id"] for row in rows()] == IDS
-    first, message = instructions()[0], rows()[0]["messages"]
+    assert [row["sample_id"] for row in make_rows()] == IDS
+    first, message = load_instructions()[0], make_rows()[0]["messages"]
     assert [part["role"] for part in message] == ["user", "assistant"]
     assert (message[0]["content"], message[1]["content"]) == (first.instruction, first.answer)
 
@@ -56,7 +56,7 @@ def test_a_loss_more_than_five_percent_above_the_bases_is_refused(
 
     assert found.ratio.value == pytest.approx(factor)
     assert claim(found).passed is kept
-    assert claim(found).threshold == ABOVE_BASE_BY
+    assert claim(found).threshold == MAX_LOSS_RATIO
     assert found.instructions == 200
 
 

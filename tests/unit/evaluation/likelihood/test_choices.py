@@ -10,25 +10,25 @@ import pytest
 
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.measures.common_knowledge import (
-    BELOW_BASE_BY,
-    OPTIONS,
+    MAX_DROP_BELOW_BASE,
+    OPTIONS_PER_QUESTION,
     CommonKnowledge,
-    choices,
+    read_choices,
     claim,
     compare,
-    rows,
+    make_rows,
 )
 from twin_resources.errors import TwinError
 
-IDS = [str(row["sample_id"]) for row in rows()]
+IDS = [str(row["sample_id"]) for row in make_rows()]
 
 
 def model(right: float, *, wrong: float = 4.0, knows: int = 100) -> AnswerLikelihood:
     """Nats a token of right and wrong options; of the questions behind `knows` they are turned."""
     nats: list[float] = []
-    for number in range(len(choices())):
+    for number in range(len(read_choices())):
         own, other = (right, wrong) if number < knows else (wrong, right)
-        nats += [2 * own, *[2 * other] * (OPTIONS - 1)]
+        nats += [2 * own, *[2 * other] * (OPTIONS_PER_QUESTION - 1)]
     return AnswerLikelihood(tuple(nats), (2,) * len(nats))
 
 
@@ -37,12 +37,12 @@ def found(candidate: AnswerLikelihood, base: AnswerLikelihood) -> CommonKnowledg
 
 
 def test_there_are_a_hundred_questions_with_two_options_alike_in_length() -> None:
-    asked = choices()
+    asked = read_choices()
 
     assert len(asked) == len({one.id for one in asked}) == len({one.question for one in asked})
     assert len(asked) == 100
     for one in asked:
-        assert len(set(one.options)) == OPTIONS
+        assert len(set(one.options)) == OPTIONS_PER_QUESTION
         words = [len(option.split()) for option in one.options]
         assert max(words) - min(words) <= 1, one
     assert min(Counter(one.kind for one in asked).values()) >= 5
@@ -53,10 +53,10 @@ def test_there_are_a_hundred_questions_with_two_options_alike_in_length() -> Non
 
 
 def test_rows_are_the_options_of_each_question_as_its_answers_the_right_one_first() -> None:
-    first = choices()[0]
+    first = read_choices()[0]
 
     assert len(IDS) == len(set(IDS)) == 200
-    talks = [row["messages"] for row in rows()[:OPTIONS]]
+    talks = [row["messages"] for row in make_rows()[:OPTIONS_PER_QUESTION]]
     assert {talk[0]["content"] for talk in talks} == {first.question}
     assert [talk[1]["content"] for talk in talks] == list(first.options)
 
@@ -84,7 +84,7 @@ def test_right_options_that_become_less_likely_refuse(right: float, kept: bool) 
     told = claim(found(model(right), model(2.0)))
 
     assert told.passed is kept, told.detail
-    assert told.threshold == -BELOW_BASE_BY
+    assert told.threshold == -MAX_DROP_BELOW_BASE
 
 
 def test_forgotten_questions_refuse() -> None:
@@ -99,7 +99,7 @@ def test_the_interval_counts_and_not_the_mean_alone() -> None:
     alike = found(model(2.7), model(2.0))
     few = found(model(2.0, knows=89), model(2.0))
 
-    assert alike.difference.value > -BELOW_BASE_BY
+    assert alike.difference.value > -MAX_DROP_BELOW_BASE
     assert claim(alike).passed
     assert few.difference.value == pytest.approx(-0.084, abs=0.001)
     assert claim(few).passed is False
@@ -123,7 +123,12 @@ def test_a_model_of_no_numbers_knows_nothing() -> None:
 def test_a_question_that_lost_an_option_is_left_out_and_too_few_compare_nothing() -> None:
     def without(gone: int) -> CommonKnowledge:
         """Without the last option of the first questions."""
-        kept = [at for at in range(len(IDS)) if at % OPTIONS != OPTIONS - 1 or at >= OPTIONS * gone]
+        kept = [
+            at
+            for at in range(len(IDS))
+            if at % OPTIONS_PER_QUESTION != OPTIONS_PER_QUESTION - 1
+            or at >= OPTIONS_PER_QUESTION * gone
+        ]
         some = AnswerLikelihood(
             tuple(model(2.0).negative_log_likelihoods[at] for at in kept), (2,) * len(kept)
         )

@@ -76,8 +76,11 @@ def test_both_sides_are_asked_alike_without_context_and_cut_alike() -> None:
 
     own, other = own_rows(passages, DEFAULT_TEMPLATE), other_rows(passages, hands, DEFAULT_TEMPLATE)
 
-    assert len(own) == len(other) == author_control.PASSAGES
-    assert len({row["messages"][-1]["content"] for row in other}) == author_control.PASSAGES
+    assert len(own) == len(other) == author_control.MAX_PASSAGES_PER_SIDE
+    assert (
+        len({row["messages"][-1]["content"] for row in other})
+        == author_control.MAX_PASSAGES_PER_SIDE
+    )
     assert "few/a" in [row["document_id"] for row in other], "each hand has its turn"
     documents = {row["document_id"] for row in own}
     assert len(documents) == 30, "each post gives one passage before any gives two"
@@ -114,4 +117,4 @@ def test_a_passage_is_asked_for_alike_whoever_wrote_it() -> None:
     assert own["messages"] == other["messages"]
     assert "Why brass?" not in own["messages"][1]["content"]
     assert "another name" not in other["messages"][1]["content"]
-    assert author_control.drafted_question(text) in own["messages"][1]["content"]
+    assert author_control.draft_question(text) in own["messages"][1]["content"]

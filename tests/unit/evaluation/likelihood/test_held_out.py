@@ -9,9 +9,9 @@ import polars as pl
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.held_out import (
     held_out_samples,
-    prompts_of,
-    questions_alone,
-    within_budget,
+    to_prompts,
+    bare_question_prompts,
+    take_within_budget,
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 
@@ -65,19 +65,27 @@ def test_the_order_does_not_depend_on_the_order_of_the_table() -> None:
 def test_the_budget_is_met_but_never_below_the_fewest() -> None:
     samples = [sample(index, 100) for index in range(50)]
 
-    assert len(within_budget(samples, fewest=5, most=50, token_budget=1000)) == 10
-    assert len(within_budget(samples, fewest=20, most=50, token_budget=1000)) == 20
-    assert len(within_budget(samples, fewest=5, most=8, token_budget=100_000)) == 8
-    assert len(within_budget(samples[:3], fewest=5, most=8, token_budget=1000)) == 3
+    assert (
+        len(take_within_budget(samples, min_passages=5, max_passages=50, token_budget=1000)) == 10
+    )
+    assert (
+        len(take_within_budget(samples, min_passages=20, max_passages=50, token_budget=1000)) == 20
+    )
+    assert (
+        len(take_within_budget(samples, min_passages=5, max_passages=8, token_budget=100_000)) == 8
+    )
+    assert (
+        len(take_within_budget(samples[:3], min_passages=5, max_passages=8, token_budget=1000)) == 3
+    )
 
 
 def test_prompts_come_without_answers() -> None:
     rows = dataset(3)
 
-    assert [len(prompt) for prompt in prompts_of(rows)] == [
+    assert [len(prompt) for prompt in to_prompts(rows)] == [
         len(messages) - 1 for messages in rows["messages"].to_list()
     ]
-    assert all(message["role"] == "user" for prompt in prompts_of(rows) for message in prompt)
+    assert all(message["role"] == "user" for prompt in to_prompts(rows) for message in prompt)
 
 
 def test_a_question_alone_keeps_the_system_message_and_loses_the_passages() -> None:
@@ -86,6 +94,6 @@ def test_a_question_alone_keeps_the_system_message_and_loses_the_passages() -> N
     answer = {"role": "assistant", "content": "It wears well."}
     rows = pl.DataFrame({"messages": [[system, shown, answer]], "question": ["Why brass? "]})
 
-    [prompt] = questions_alone(rows, DEFAULT_TEMPLATE)
+    [prompt] = bare_question_prompts(rows, DEFAULT_TEMPLATE)
 
     assert prompt == [system, {"role": "user", "content": "Question: Why brass?"}]

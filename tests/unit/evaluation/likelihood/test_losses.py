@@ -14,7 +14,7 @@ from tests.unit.evaluation.served.test_base_scores import NoTables
 from twin_assets.evaluation import measurement
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, EvaluationSpec
 from twin_assets.evaluation.likelihood import sample_likelihoods
-from twin_assets.evaluation.likelihood.likelihoods import Likelihoods
+from twin_assets.evaluation.likelihood.likelihoods import LikelihoodCache
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 from twin_assets.evaluation.progress import Clock, ProgressLines
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
@@ -79,27 +79,30 @@ def test_an_incumbent_of_another_base_model_reads_the_same_passages_in_its_own_t
         trained_on=frozenset(), token_budget=100_000, questions=30,
     )  # fmt: skip
 
-    reading, _ = measurement._reading(question, read, [])
-    stored = Likelihoods(MeasurementCache(NoTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
+    reading, _ = measurement._collect_samples(question, read, [])
+    stored = LikelihoodCache(MeasurementCache(NoTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]
     models = {"base": base, "candidate": question.candidate, "incumbent": incumbent}
-    found = sample_likelihoods.read_by(
-        reading, **models, stored=stored, clock=Clock(), progress=ProgressLines(lambda _line: None)
+    found = sample_likelihoods.compute_likelihoods(
+        reading, **models, cache=stored, clock=Clock(), progress=ProgressLines(lambda _line: None)
     )
 
     assert not any(
-        stored.unknown(model.weights, samples)
-        for model, samples in ((base, reading.everything()), (incumbent, reading.of_incumbent))
+        stored.find_missing(model.weights, samples)
+        for model, samples in (
+            (base, reading.all_samples()),
+            (incumbent, reading.held_out_for_incumbent),
+        )
     )
     ids = [sample.sample_id for sample in reading.held_out]
     assert len(ids) == 40
-    assert ids == [sample.sample_id for sample in reading.of_incumbent]
+    assert ids == [sample.sample_id for sample in reading.held_out_for_incumbent]
     theirs, candidate = found.held_out("v3"), found.held_out("candidate")
     assert theirs is not None
     assert candidate is not None
     assert theirs.tokens == candidate.tokens, "perplexities are per token of the candidate's"
     # a model of random weights gives each of its own tokens about the same chance
     nats = sum(theirs.negative_log_likelihoods)
-    counted = sum(sample.answer_tokens - 1 for sample in reading.of_incumbent)
+    counted = sum(sample.answer_tokens - 1 for sample in reading.held_out_for_incumbent)
     assert counted != sum(candidate.tokens)
     assert nats / counted == pytest.approx(math.log(vocabulary_of(incumbent)), rel=0.1)
 

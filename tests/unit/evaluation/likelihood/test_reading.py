@@ -12,7 +12,7 @@ import torch
 
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.perplexity import TOKENS_PER_BATCH, answer_likelihood
-from twin_assets.evaluation.likelihood.shared_cores import readers, shared_cores
+from twin_assets.evaluation.likelihood.shared_cores import default_reader_count, share_cores
 
 VOCABULARY = 97
 
@@ -66,7 +66,7 @@ def test_batches_side_by_side_give_what_an_answer_alone_gives(model: Any, at_onc
     assert sum(len(one.tokens) for one in read) > 2 * TOKENS_PER_BATCH
     counted: list[int] = []
 
-    found = answer_likelihood(model, read, advance=counted.append, at_once=at_once)
+    found = answer_likelihood(model, read, advance=counted.append, max_concurrent=at_once)
 
     assert found.negative_log_likelihoods == pytest.approx(
         [alone(model, one) for one in read], rel=1e-4
@@ -80,7 +80,7 @@ def test_an_error_in_a_batch_is_raised(model: Any) -> None:
     beyond = TokenizedSample("s", "d", (1, 2, VOCABULARY), answer_start=1, answer_end=3)
 
     with pytest.raises(IndexError):
-        answer_likelihood(model, [*samples(5), beyond], at_once=2)
+        answer_likelihood(model, [*samples(5), beyond], max_concurrent=2)
 
 
 @pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 2), (8, 2)])
@@ -91,14 +91,14 @@ def test_two_batches_are_read_where_there_are_two_cores(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: cpus, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
-    assert readers() == expected
+    assert default_reader_count() == expected
 
 
 def test_every_reader_gets_its_share_and_the_process_its_cores_back() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     try:
-        with shared_cores(2) as take_share, ThreadPoolExecutor(2) as pool:
+        with share_cores(2) as take_share, ThreadPoolExecutor(2) as pool:
 
             def read(_number: int) -> int:
                 take_share()

@@ -14,20 +14,20 @@ from safetensors.numpy import save_file
 from tests.registered import manifest_of
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.recipe import load_recipe
-from twin_assets.evaluation.measures.author_control import drafted_question
+from twin_assets.evaluation.measures.author_control import draft_question
 from twin_assets.evaluation.other_authors import reference_adapter
 from twin_assets.evaluation.other_authors.bundled_samples import (
-    hash_of_samples,
-    other_hands,
-    posts_of,
-    samples_of,
+    hash_samples,
+    other_writers,
+    make_posts,
+    make_samples,
 )
 from twin_assets.evaluation.other_authors.reference_adapter import find_reference
-from twin_assets.training.publishing import training_code
+from twin_assets.training.publishing import training_code_hash
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
-from twin_resources.quality.judges.texts import WriterSample, bundled_hands
+from twin_resources.quality.judges.texts import WriterSample, bundled_writers
 from twin_resources.settings import Settings
 
 ANN = Author("ann", "Ann")
@@ -40,23 +40,23 @@ HANDS = [
 
 def test_the_author_is_left_out_under_any_name() -> None:
     bundled = ["mara-lindqvist", "oona-petrie", "tomas-okafor"]
-    assert [hand.name for hand in other_hands("ann", [])] == bundled
-    assert [hand.name for hand in other_hands("oona-petrie", [])] == [bundled[0], bundled[2]]
-    own = [text for _, text in bundled_hands(without=bundled[:2])[0].passages]
-    assert [hand.name for hand in other_hands("ann", own)] == bundled[:2]
+    assert [hand.name for hand in other_writers("ann", [])] == bundled
+    assert [hand.name for hand in other_writers("oona-petrie", [])] == [bundled[0], bundled[2]]
+    own = [text for _, text in bundled_writers(exclude=bundled[:2])[0].passages]
+    assert [hand.name for hand in other_writers("ann", own)] == bundled[:2]
 
 
 def test_a_passage_is_asked_for_as_the_controls_are() -> None:
-    rows = samples_of(HANDS, context_tokens=0)
+    rows = make_samples(HANDS, context_tokens=0)
 
     assert [row["document_id"] for row in rows] == ["oona-petrie/a"] * 2 + ["tomas-okafor/a"]
     assert len({row["sample_id"] for row in rows}) == 3
     system, asked, answer = rows[0]["messages"]
     assert (system["role"], "Oona Petrie" in system["content"]) == ("system", True)
-    question = drafted_question(HANDS[0].passages[0][1])
+    question = draft_question(HANDS[0].passages[0][1])
     assert asked["content"] == DEFAULT_TEMPLATE.bare_question.format(question=question)
     assert answer == {"role": "assistant", "content": "The kettle is old. It sings."}
-    assert [(row["document_id"], row["text"]) for row in posts_of(HANDS)] == [
+    assert [(row["document_id"], row["text"]) for row in make_posts(HANDS)] == [
         ("oona-petrie/a", "The kettle is old. It sings.\n\nThe cup is new."),
         ("tomas-okafor/a", "A valve stuck again."),
     ]
@@ -66,7 +66,7 @@ def test_four_of_five_prompts_show_the_post_around_their_answer() -> None:
     texts = [f"Sentence {number} about the kettle and its lid." for number in range(100)]
     post = WriterSample("oona-petrie", tuple(("2020-01-02-the-old-kettle", text) for text in texts))
 
-    rows = samples_of([post], context_tokens=24)  # 18 words: two passages
+    rows = make_samples([post], context_tokens=24)  # 18 words: two passages
 
     asked = [row["messages"][1]["content"] for row in rows]
     # the question itself may hold words of its own answer
@@ -85,10 +85,10 @@ def test_four_of_five_prompts_show_the_post_around_their_answer() -> None:
 def test_other_posts_or_other_people_make_another_adapter() -> None:
     edited = replace(HANDS[1], passages=(("a", "A valve stuck twice."),))
     others = (HANDS, HANDS[:1], [HANDS[0], edited])
-    hashes = {hash_of_samples(one, context_tokens=400) for one in others}
+    hashes = {hash_samples(one, context_tokens=400) for one in others}
     assert len(hashes) == 3
-    assert hash_of_samples(list(HANDS), context_tokens=400) in hashes
-    assert hash_of_samples(HANDS, context_tokens=256) not in hashes
+    assert hash_samples(list(HANDS), context_tokens=400) in hashes
+    assert hash_samples(HANDS, context_tokens=256) not in hashes
 
 
 def weights(folder: Path) -> Path:
@@ -101,9 +101,9 @@ def weights(folder: Path) -> Path:
 
 def trained(home: Settings, checkpoint: str = "c" * 64, **changes: Any) -> Path:
     """An adapter of other authors in the home, to which ann points."""
-    recipe = load_recipe("smollm2-135m-cpu").supervised().model_dump()
+    recipe = load_recipe("smollm2-135m-cpu").without_preference().model_dump()
     values: dict[str, Any] = {
-        "base": {"revision": "r"}, "recipe": recipe, "code": training_code(),
+        "base": {"revision": "r"}, "recipe": recipe, "code": training_code_hash(),
     } | changes  # fmt: skip
     manifest = manifest_of("", checkpoint, dataset={"context_tokens": 400}, **values)
     folder = home.reference_adapters_dir / checkpoint
@@ -179,7 +179,7 @@ def test_a_person_may_name_an_adapter(home: Settings, tmp_path: Path) -> None:
     assert other_base is not None
     assert (found.model.adapter_folder, found.authors) == (folder, ())
     assert found.model.weights != other_base.model.weights
-    assert not reference_adapter.wants_reference(ANN, named)
+    assert not reference_adapter.needs_reference(ANN, named)
 
     wrong = home.model_copy(update={"reference_adapter": str(tmp_path)})
     with pytest.raises(TwinError, match="no adapter_config"):
@@ -192,7 +192,7 @@ def test_what_no_author_points_to_is_removed(home: Settings) -> None:
     others = home.reference_adapters_dir / "not-a-checkpoint"
     others.mkdir()
 
-    reference_adapter._remove_others(home.reference_adapters_dir)
+    reference_adapter._remove_unreferenced(home.reference_adapters_dir)
 
     assert not gone.exists()
     assert kept.is_dir()

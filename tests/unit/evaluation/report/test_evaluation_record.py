@@ -12,9 +12,9 @@ import pytest
 
 from tests.unit.evaluation.test_gate import GOOD, INCUMBENT, changed
 from tests.unit.judges.test_voice_shown_record import SHOWN
-from twin_assets.evaluation.gate import GATE_VERSION, decide, outcome_of, stated
+from twin_assets.evaluation.gate import GATE_VERSION, decide, decide_outcome, advisory_claims
 from twin_assets.evaluation.report.evaluation_record import (
-    SCHEMA,
+    SCHEMA_VERSION,
     Evaluation,
     SideBySide,
     evaluation_path,
@@ -23,14 +23,14 @@ from twin_assets.evaluation.report.evaluation_record import (
 )
 from twin_assets.evaluation.report.markdown import (
     answers_path,
-    report,
+    render_report,
     report_for_event_log,
-    side_by_side,
+    render_side_by_side,
     write_report,
 )
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.voice_shown import FILE, PICTURE, read_voice_shown
+from twin_resources.quality.judges.voice_shown import FILE, PICTURE, read_voice_figures
 from twin_resources.registry.moves import Verdict
 
 EVALUATION = Evaluation(
@@ -57,7 +57,7 @@ def test_an_evaluation_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 def test_a_newer_schema_is_refused_with_what_to_do(tmp_path: Path) -> None:
     path = evaluation_path(tmp_path, GATE_VERSION)
     write_evaluation(path, EVALUATION)
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": SCHEMA + 1}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": SCHEMA_VERSION + 1}))
 
     with pytest.raises(TwinError, match="update"):
         read_evaluation(path)
@@ -67,7 +67,7 @@ def test_an_older_schema_is_measured_anew_and_a_damaged_file_is_named(tmp_path: 
     path = evaluation_path(tmp_path, GATE_VERSION)
     write_evaluation(path, EVALUATION)
     document = json.loads(path.read_text())
-    path.write_text(json.dumps(document | {"schema": SCHEMA - 1}))
+    path.write_text(json.dumps(document | {"schema": SCHEMA_VERSION - 1}))
     assert read_evaluation(path) is None
 
     document["measured"].pop("passages")
@@ -79,23 +79,23 @@ def test_an_older_schema_is_measured_anew_and_a_damaged_file_is_named(tmp_path: 
 def test_the_report_names_every_claim_and_number() -> None:
     claims = decide(GOOD)
     verdict = Verdict(
-        "jane", EVALUATION.checkpoint, GATE_VERSION, outcome_of(claims), claims, "now"
+        "jane", EVALUATION.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"
     )
 
-    text = report(EVALUATION, verdict)
+    text = render_report(EVALUATION, verdict)
 
     assert "**passed**" in text
     assert all(f"`{claim.name}`" in text for claim in claims)
     for expected in ("23.50", "34.60", "too_long", "12.5 s"):
         assert expected in text
     assert INCUMBENT.name not in text
-    assert all(f"`{claim.name}`" in text for claim in stated(GOOD))
+    assert all(f"`{claim.name}`" in text for claim in advisory_claims(GOOD))
     assert "refuses nothing" not in text
 
 
 def test_answers_of_a_former_evaluation_do_not_stay_beside_the_report(tmp_path: Path) -> None:
     claims = decide(GOOD)
-    verdict = Verdict("jane", "c" * 64, GATE_VERSION, outcome_of(claims), claims, "now")
+    verdict = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(claims), claims, "now")
     path = evaluation_path(tmp_path, GATE_VERSION).with_suffix(".md")
     shown = SideBySide("s1", "d1", "c1", "Why brass?", "It wears well.", "Because.", "Certainly!")
     write_report(path, EVALUATION, verdict, [shown])
@@ -111,10 +111,12 @@ def test_a_stated_claim_that_is_not_met_is_told_apart_from_a_refusal() -> None:
     unsupported = replace(GOOD.values["grounding"], own=Interval(0.0, -0.1, 0.1))
     evaluation = replace(EVALUATION, measured=changed(GOOD, grounding=unsupported))
     claims = decide(evaluation.measured)
-    verdict = Verdict("jane", "c" * 64, GATE_VERSION, outcome_of(claims), claims, "now")
+    verdict = Verdict("jane", "c" * 64, GATE_VERSION, decide_outcome(claims), claims, "now")
 
     [row] = [
-        line for line in report(evaluation, verdict).splitlines() if "rests_on_its_pass" in line
+        line
+        for line in render_report(evaluation, verdict).splitlines()
+        if "rests_on_its_pass" in line
     ]
 
     assert "| no, which refuses nothing |" in row
@@ -126,7 +128,7 @@ def test_answers_lie_beside_the_report_and_only_one_file_holds_text(
 ) -> None:
     claims = decide(GOOD)
     verdict = Verdict(
-        "jane", EVALUATION.checkpoint, GATE_VERSION, outcome_of(claims), claims, "now"
+        "jane", EVALUATION.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"
     )
     shown = [
         SideBySide("s1", "d1", "c1", "Why brass?", "It wears well.", "Because it wears.", None)
@@ -140,7 +142,7 @@ def test_answers_lie_beside_the_report_and_only_one_file_holds_text(
     [answers] = path.parent.glob("*answers.md")
     assert answers.name in text
     assert "It wears well." in answers.read_text(encoding="utf-8")
-    assert "`s1`" in side_by_side(shown)
+    assert "`s1`" in render_side_by_side(shown)
     others = [file for file in path.parent.iterdir() if file != answers]
     assert not [file for file in others if "wears" in file.read_text(encoding="utf-8")]
 
@@ -153,7 +155,7 @@ def test_the_voice_lies_beside_the_report_under_a_name_of_its_own(tmp_path: Path
 
     write_report(path.with_suffix(".md"), shown, verdict_of(shown), [])
 
-    assert read_voice_shown(path.with_name(FILE)) == SHOWN
+    assert read_voice_figures(path.with_name(FILE)) == SHOWN
     assert path.with_name(PICTURE).read_text().count("per 100 words") == 1
     written = path.with_suffix(".md").read_text()
     assert f"]({PICTURE})" in written
@@ -174,4 +176,6 @@ def test_the_report_of_the_event_log_holds_its_plot_and_names_no_file() -> None:
 
 def verdict_of(evaluation: Evaluation) -> Verdict:
     claims = decide(evaluation.measured)
-    return Verdict("ann", evaluation.checkpoint, GATE_VERSION, outcome_of(claims), claims, "now")
+    return Verdict(
+        "ann", evaluation.checkpoint, GATE_VERSION, decide_outcome(claims), claims, "now"
+    )

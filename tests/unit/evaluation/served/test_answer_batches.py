@@ -21,7 +21,7 @@ __all__ = ["hands", "samples"]  # fixtures
 def test_the_core_of_a_base_that_is_asked_nothing_goes_to_the_candidate(
     samples: pl.DataFrame, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer_batches, "servers_at_once", lambda: cores)
+    monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: cores)
     prompts, candidate, base = asked_of(samples, questions=40), Model(seconds=0.02), Model()
     progress = ProgressLines(lambda _line: None)
 
@@ -35,7 +35,7 @@ def test_the_core_of_a_base_that_is_asked_nothing_goes_to_the_candidate(
         assert base.started == []
 
     assert asked.answers.candidate.keys() == set(range(12))
-    assert len(twice.first) == len(twice.again) == 8
+    assert len(twice.first) == len(twice.repeated) == 8
     texts = Counter(text for server in candidate.started for text, _ in server.asked)
     questions = [prompts.prompts[at][-1]["content"] for at in range(20)]
     assert texts == Counter([*questions, *questions[12:]])
@@ -52,7 +52,7 @@ def test_the_core_of_a_base_that_is_asked_nothing_goes_to_the_candidate(
 def test_a_base_that_is_asked_has_its_core_back(
     samples: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answer_batches, "servers_at_once", lambda: 2)
+    monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: 2)
     prompts, candidate, base = asked_of(samples, questions=40), Model(seconds=0.02), Model()
     progress = ProgressLines(lambda _line: None)
 
@@ -62,7 +62,7 @@ def test_a_base_that_is_asked_has_its_core_back(
         asked.ask(range(8))
         servers = list(candidate.started)  # two threads start them: either may be the one that ends
         before = [len(server.asked) for server in servers]
-        asked.ask(range(8, 20), of_base=range(4))
+        asked.ask(range(8, 20), base_positions=range(4))
         more = [len(server.asked) - was for server, was in zip(servers, before, strict=True)]
         assert sorted(more) == [0, 12], "one has ended"
         asked.ask(range(20, 30))

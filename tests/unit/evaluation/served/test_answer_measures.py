@@ -18,15 +18,15 @@ from twin_assets.evaluation.measures import (
     runner,
     sentence_faithfulness,
 )
-from twin_assets.evaluation.measures.measure import DocumentText, NotTaken
+from twin_assets.evaluation.measures.measure import DocumentText, NotMeasured
 from twin_assets.evaluation.served.answer_measures import Judges
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import (
     CandidateAnswers,
     PromptAnswers,
     PromptSet,
-    everything_asked,
-    red_team_prompts,
+    build_prompt_set,
+    read_red_team_prompts,
 )
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_resources.models.serving.served_model import ServedAnswer
@@ -34,7 +34,7 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.judge_kind import TopicPair
 from twin_resources.quality.judges.sentence_support import SentenceSupport
 from twin_resources.quality.judges.support import SupportJudge
-from twin_resources.quality.judges.texts import WriterSample, bundled_hands
+from twin_resources.quality.judges.texts import WriterSample, bundled_writers
 from twin_resources.quality.judges.topic import TopicJudge, calibrate_topic
 from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
 
@@ -47,7 +47,7 @@ HEDGED = (
 
 @pytest.fixture(scope="module")
 def hands() -> dict[str, WriterSample]:
-    return {hand.name: hand for hand in bundled_hands(without=[])}
+    return {hand.name: hand for hand in bundled_writers(exclude=[])}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def asked(samples: pl.DataFrame) -> PromptSet:
 
 def asked_of(samples: pl.DataFrame, *, questions: int) -> PromptSet:
     chunks = samples.select(pl.col("sample_id").str.replace("s", "c"), "answer")
-    return everything_asked(
+    return build_prompt_set(
         samples,
         samples,
         template=DEFAULT_TEMPLATE,
@@ -119,8 +119,8 @@ def scores_for(asked: PromptSet, judges: Judges) -> BaseScores:
 
 def test_the_prompts_of_all_measures_are_one_list(asked: PromptSet, judges: Judges) -> None:
     assert len(asked.held_out) == len(asked.with_posts) == QUESTIONS
-    assert len(asked.red_team) == len(red_team_prompts())
-    assert asked.of_candidate == range(asked.with_posts.start)
+    assert len(asked.red_team) == len(read_red_team_prompts())
+    assert asked.candidate_positions == range(asked.with_posts.start)
     assert len(asked.instructions) == 50
     for at in asked.instructions:
         assert [part["role"] for part in asked.prompts[at]] == ["user"], "without the template"
@@ -139,12 +139,14 @@ def test_an_author_with_fewer_questions_is_asked_all_of_them(samples: pl.DataFra
 def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
     asked: PromptSet, judges: Judges
 ) -> None:
-    said = said_by(asked, [" ".join(text.split()[:40]) for text in asked.own], "I don't know.")
+    said = said_by(
+        asked, [" ".join(text.split()[:40]) for text in asked.own_answers], "I don't know."
+    )
     scores = scores_for(asked, judges)
     parity = CandidateAnswers([], [], [])
 
     assert judges.topic is not None
-    topic = on_topic.topic_of(asked, said, judges.topic, scores=scores)
+    topic = on_topic.measure_topic(asked, said, judges.topic, scores=scores)
     assert topic.own_of_base is not None
     assert topic.own.value > topic.own_of_base.value
     assert topic.reaches_the_limit, topic
@@ -159,10 +161,10 @@ def test_the_authors_own_answers_pass_every_measure_that_can_be_taken(
     followed = instruction_following.compare_followed(asked, said, scores)
     # "I don't know." is one sentence without a comma; "Certainly! Here …" is neither
     assert followed.candidate.found > followed.base.found
-    spans = recitation.TrainingSpans(["another text altogether"])
-    recited = recitation.recited(asked, said, parity, spans)
+    spans = recitation.TrainingTextIndex(["another text altogether"])
+    recited = recitation.measure_all_answers(asked, said, parity, spans)
     assert recitation.claim(recited).passed
-    assert scores_for(asked, judges).kept is not scores.kept
+    assert scores_for(asked, judges).cache is not scores.cache
     assert scores.missing() == [], "all scores of the base are known now"
 
 
@@ -175,12 +177,12 @@ def test_the_bases_own_answers_and_recited_texts_are_refused(
 
     found = author_voice.compare_voices(asked, said, scores, judges)
     assert author_voice.sounds_less_like_the_base(found).passed is False
-    spans = recitation.TrainingSpans([f"So: {recited}"])
-    copied = recitation.recited(asked, said, CandidateAnswers([], [], []), spans)
+    spans = recitation.TrainingTextIndex([f"So: {recited}"])
+    copied = recitation.measure_all_answers(asked, said, CandidateAnswers([], [], []), spans)
     assert recitation.claim(copied).passed is False
-    assert copied.reciting.of == len(asked.of_candidate) - len(asked.instructions)
+    assert copied.reciting.of == len(asked.candidate_positions) - len(asked.instructions)
     assert judges.topic is not None
-    topic = on_topic.topic_of(asked, said, judges.topic, scores=scores)
+    topic = on_topic.measure_topic(asked, said, judges.topic, scores=scores)
     assert not topic.reaches_the_limit, topic
 
 
@@ -189,13 +191,13 @@ def test_answers_to_other_questions_and_loops_are_not_on_topic(
 ) -> None:
     """The author's own answers, given to other questions; and a word of the question repeated."""
     assert judges.topic is not None
-    cut = [" ".join(text.split()[:40]) for text in asked.own]
+    cut = [" ".join(text.split()[:40]) for text in asked.own_answers]
     alone = BaseScores(MeasurementCache(NoTables(), "mara"), [], [])  # pyright: ignore[reportArgumentType]
     turned = said_by(asked, cut[QUESTIONS // 2 :] + cut[: QUESTIONS // 2], "")
     loops = said_by(asked, [f"{question} " * 9 for question in asked.questions], "")
 
-    shuffled = on_topic.topic_of(asked, turned, judges.topic, scores=alone)
-    looped = on_topic.topic_of(asked, loops, judges.topic, scores=alone)
+    shuffled = on_topic.measure_topic(asked, turned, judges.topic, scores=alone)
+    looped = on_topic.measure_topic(asked, loops, judges.topic, scores=alone)
 
     assert shuffled.own.low < 0.5 < shuffled.own.high
     assert not shuffled.reaches_the_limit
@@ -205,7 +207,7 @@ def test_answers_to_other_questions_and_loops_are_not_on_topic(
 
 def test_without_a_voice_judge_the_reason_is_told(asked: PromptSet, judges: Judges) -> None:
     without = Judges(judges.support, judges.topic, None, None, voice_why_not="only 3 texts")
-    said = said_by(asked, asked.own, "I don't know.")
+    said = said_by(asked, asked.own_answers, "I don't know.")
 
     found = author_voice.compare_voices(asked, said, scores_for(asked, without), without)
 
@@ -221,16 +223,16 @@ def test_what_the_passages_say_is_released_for_voice_and_what_they_do_not_is_not
     ]
     judge = SentenceSupport(embed, embedder="words")
     # as long as the model's answers are, so that the last sentence is cut off
-    right = said_by(asked, [" ".join(text.split()[:40]) for text in asked.own], "")
+    right = said_by(asked, [" ".join(text.split()[:40]) for text in asked.own_answers], "")
     wrong = said_by(asked, [HEDGED.format(at) for at in asked.held_out], "")
 
-    good = sentence_faithfulness.says_what_the_posts_say(asked, right, own, judge)
-    bad = sentence_faithfulness.says_what_the_posts_say(asked, wrong, own, judge)
+    good = sentence_faithfulness.measure_candidate_faithfulness(asked, right, own, judge)
+    bad = sentence_faithfulness.measure_candidate_faithfulness(asked, wrong, own, judge)
 
-    assert not isinstance(good, NotTaken)
-    assert not isinstance(bad, NotTaken)
+    assert not isinstance(good, NotMeasured)
+    assert not isinstance(bad, NotMeasured)
     assert sentence_faithfulness.claim(good).passed is True, sentence_faithfulness.claim(good)
     assert sentence_faithfulness.claim(bad).passed is False
     assert good.calibration == bad.calibration
-    few = sentence_faithfulness.says_what_the_posts_say(asked, right, own[:3], judge)
-    assert few == NotTaken("fewer than 40 sentences of the author to calibrate on")
+    few = sentence_faithfulness.measure_candidate_faithfulness(asked, right, own[:3], judge)
+    assert few == NotMeasured("fewer than 40 sentences of the author to calibrate on")

@@ -25,9 +25,9 @@ def lengths(_positions: Sequence[int], answers: list[str]) -> list[float]:
 
 def scores(kept: MeasurementCache, *, base: str = "base 1", topic: str = "t1") -> BaseScores:
     found = BaseScores(kept, [base, "engine", 40], PROMPTS)
-    found.want("topic", topic, range(3))
-    found.want("voice", "v1", range(3))
-    found.want("flags", "f1", [3, 4])
+    found.announce("topic", topic, range(3))
+    found.announce("voice", "v1", range(3))
+    found.announce("flags", "f1", [3, 4])
     return found
 
 
@@ -41,14 +41,14 @@ def test_everything_is_asked_once_and_then_nothing(kept: MeasurementCache) -> No
     assert first.missing() == [0, 1, 2, 3, 4]
     answers = {number: "x" * (number + 1) for number in range(5)}
 
-    assert first.scores("topic", answers, lengths) == [1.0, 2.0, 3.0]
+    assert first.get_scores("topic", answers, lengths) == [1.0, 2.0, 3.0]
     assert scores(kept).missing() == [0, 1, 2, 3, 4], "voice and flags are still unknown"
-    first.scores("voice", answers, lengths)
-    assert first.scores("flags", answers, lengths) == [4.0, 5.0]
+    first.get_scores("voice", answers, lengths)
+    assert first.get_scores("flags", answers, lengths) == [4.0, 5.0]
 
     again = scores(kept)
     assert again.missing() == []
-    assert again.scores("flags", {}, lengths) == [4.0, 5.0]
+    assert again.get_scores("flags", {}, lengths) == [4.0, 5.0]
 
 
 def test_another_judge_asks_its_own_prompts_again_and_another_base_all(
@@ -56,7 +56,7 @@ def test_another_judge_asks_its_own_prompts_again_and_another_base_all(
 ) -> None:
     first = scores(kept)
     for measure in ("topic", "voice", "flags"):
-        first.scores(measure, dict.fromkeys(range(5), "x"), lengths)
+        first.get_scores(measure, dict.fromkeys(range(5), "x"), lengths)
 
     assert scores(kept, topic="t2").missing() == [0, 1, 2]
     assert scores(kept, base="base 2").missing() == [0, 1, 2, 3, 4]

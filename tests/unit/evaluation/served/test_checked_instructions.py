@@ -8,7 +8,7 @@ from twin_assets.evaluation.measures.instruction_following import claim, compare
 from twin_assets.evaluation.served.checked_instructions import (
     CHECKS,
     CheckedInstruction,
-    checked_instructions,
+    read_checked_instructions,
     follows,
 )
 from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS
@@ -53,7 +53,7 @@ def test_a_check_knows_what_has_the_form_from_what_nearly_has_it(
 
 
 def test_there_are_fifty_and_every_check_is_seen_above() -> None:
-    asked = checked_instructions()
+    asked = read_checked_instructions()
 
     assert len(asked) == len({one.id for one in asked}) == len({one.instruction for one in asked})
     assert len(asked) == 50

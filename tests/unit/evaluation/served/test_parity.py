@@ -33,7 +33,7 @@ def off_by(difference: float, *, tokens: int = 4) -> ServedAnswer:
 
 
 def compare(answers: Sequence[ServedAnswer]) -> parity.Parity:
-    reference = cast(parity.Reference, Reference())
+    reference = cast(parity.ReferenceModel, Reference())
     found = parity.compare(reference, PROMPTS[: len(answers)], answers, answers)
     assert found is not None
     return found
@@ -65,11 +65,11 @@ def test_one_prompt_shows_no_spread_and_stores_no_interval() -> None:
     found = compare([off_by(0.001)])
 
     assert found.interval is None
-    assert "mean_low" not in found.numbers()
+    assert "mean_low" not in found.to_numbers()
 
 
 def test_the_interval_is_stored_with_the_numbers() -> None:
-    numbers = compare([off_by(0.001 * number) for number in range(12)]).numbers()
+    numbers = compare([off_by(0.001 * number) for number in range(12)]).to_numbers()
 
     assert numbers["mean_low"] < numbers["mean"] < numbers["mean_high"]
     assert all(isinstance(value, int | float) for value in numbers.values())
@@ -85,4 +85,6 @@ def test_a_null_of_a_server_that_computed_no_number_is_no_agreement() -> None:
 def test_nothing_said_is_nothing_compared() -> None:
     empty = [ServedAnswer("", (), ())] * 2
 
-    assert parity.compare(cast(parity.Reference, Reference()), PROMPTS[:2], empty, empty) is None
+    assert (
+        parity.compare(cast(parity.ReferenceModel, Reference()), PROMPTS[:2], empty, empty) is None
+    )

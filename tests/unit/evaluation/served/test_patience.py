@@ -21,7 +21,7 @@ from twin_resources.errors import TwinError
 from twin_resources.models.serving import timeouts as patience_of
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import ask
-from twin_resources.models.serving.timeouts import PATIENCE, StallPolicy
+from twin_resources.models.serving.timeouts import BUSY_TIMEOUT_FACTOR, StallPolicy
 
 PROMPT = [[{"role": "user", "content": "Why?"}]]
 # A server of another process that takes a request, says so, and never answers.
@@ -114,7 +114,7 @@ def silent() -> Iterator[tuple[subprocess.Popen[str], RunningServer]]:
 def test_a_server_that_computes_is_waited_for_and_the_next_ones_lose_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(patience_of, "COMPUTES_S", 0.02)  # the limit here is short as well
+    monkeypatch.setattr(patience_of, "MIN_COMPUTING_CPU_S", 0.02)  # the limit here is short as well
 
     def slow_twice(number: int) -> bool:
         if number != 2:
@@ -122,9 +122,9 @@ def test_a_server_that_computes_is_waited_for_and_the_next_ones_lose_nothing(
         return True
 
     with serving(slow_twice) as server, httpx.Client(trust_env=False) as client:
-        patience = StallPolicy(server.as_running(ours=True), limit_s=0.75)
+        patience = StallPolicy(server.as_running(ours=True), timeout_s=0.75)
         first = patience.post(client, {})
-        assert patience.limit_s == PATIENCE * 0.75
+        assert patience.limit_s == BUSY_TIMEOUT_FACTOR * 0.75
         second = patience.post(client, {})
     assert (first.status_code, second.status_code) == (200, 200)
     assert server.asked == 3
@@ -132,8 +132,8 @@ def test_a_server_that_computes_is_waited_for_and_the_next_ones_lose_nothing(
 
 
 def test_one_that_still_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience_of, "PATIENCE", 2)
-    monkeypatch.setattr(patience_of, "COMPUTES_S", 0.02)  # the limit here is short as well
+    monkeypatch.setattr(patience_of, "BUSY_TIMEOUT_FACTOR", 2)
+    monkeypatch.setattr(patience_of, "MIN_COMPUTING_CPU_S", 0.02)  # the limit here is short as well
 
     def always_slow(_number: int) -> bool:
         compute(3.0)

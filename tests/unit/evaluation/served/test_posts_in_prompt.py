@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twin_assets.evaluation.served.posts_in_prompt import MAX_WORDS, posts_for_prompt, with_posts
+from twin_assets.evaluation.served.posts_in_prompt import MAX_WORDS, select_posts, add_posts
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.judge_kind import TopicPair
 
@@ -14,14 +14,14 @@ def pair(document: int, words: int) -> TopicPair:
 def test_five_documents_each_with_its_longest_passage() -> None:
     pairs = [pair(document, words) for words in (20, 50, 30) for document in range(8)]
 
-    posts = posts_for_prompt(pairs)
+    posts = select_posts(pairs)
 
     assert [post.split()[0] for post in posts] == ["w0", "w1", "w2", "w3", "w4"]
     assert {len(post.split()) for post in posts} == {50}
 
 
 def test_a_long_post_leaves_room_for_the_question() -> None:
-    [post] = posts_for_prompt([pair(0, 1000)])
+    [post] = select_posts([pair(0, 1000)])
 
     assert len(post.split()) == MAX_WORDS
 
@@ -29,7 +29,7 @@ def test_a_long_post_leaves_room_for_the_question() -> None:
 def test_questions_differ_only_after_the_posts() -> None:
     posts = ["First post.", "Second post."]
     one, two = (
-        with_posts(render(DEFAULT_TEMPLATE, author_name="Ada", question=question), posts)
+        add_posts(render(DEFAULT_TEMPLATE, author_name="Ada", question=question), posts)
         for question in ("About clocks?", "About rivers?")
     )
 
@@ -44,6 +44,6 @@ def test_the_prompt_it_is_made_from_stays_as_it_was() -> None:
     messages = render(DEFAULT_TEMPLATE, author_name="Ada", question="About clocks?")
     before = [dict(message) for message in messages]
 
-    with_posts(messages, ["A post."])
+    add_posts(messages, ["A post."])
 
     assert messages == before

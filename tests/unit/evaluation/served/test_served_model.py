@@ -16,8 +16,8 @@ from twin_resources.models.serving.served_model import (
     Prompt,
     PromptQueue,
     _token_id,
-    ask_several,
-    serve_for,
+    ask_with_servers,
+    answer_queue,
 )
 
 
@@ -84,8 +84,8 @@ def test_prompts_that_several_servers_share_come_back_in_order(servers: int) -> 
     model = Model()
     counted: list[int] = []
 
-    found = ask_several(
-        model.serve, prompts(5), servers=servers, max_tokens=4, advance=counted.append
+    found = ask_with_servers(
+        model.serve, prompts(5), servers=servers, max_tokens=4, on_answer=counted.append
     )
 
     assert [answer.text for answer in found] == [f"question {number}" for number in range(5)]
@@ -95,12 +95,12 @@ def test_prompts_that_several_servers_share_come_back_in_order(servers: int) -> 
 
 def test_a_prompt_that_is_asked_twice_is_asked_by_one_server_in_succession() -> None:
     model = Model()
-    pile = PromptQueue(prompts(12), tokens=[40, 16])
+    pile = PromptQueue(prompts(12), max_tokens=[40, 16])
 
-    serve_for(pile, model.serve, servers=2)
+    answer_queue(pile, model.serve, servers=2)
 
     texts = [f"question {number}" for number in range(12)]
-    assert [[one.text for one in pile.asked(turn)] for turn in (0, 1)] == [texts, texts]
+    assert [[one.text for one in pile.answers_of_turn(turn)] for turn in (0, 1)] == [texts, texts]
     assert sum(len(server.asked) for server in model.started) == 24
     for server in model.started:
         for text, tokens in server.asked:
@@ -111,10 +111,10 @@ def test_a_prompt_that_is_asked_twice_is_asked_by_one_server_in_succession() -> 
 
 def test_a_server_that_fails_ends_the_pile() -> None:
     model = Model(seconds=0.01)
-    pile = PromptQueue([*prompts(1), *prompts(1, "broken"), *prompts(40)], tokens=[4])
+    pile = PromptQueue([*prompts(1), *prompts(1, "broken"), *prompts(40)], max_tokens=[4])
 
     with pytest.raises(TwinError, match="500"):
-        serve_for(pile, model.serve, servers=1)
+        answer_queue(pile, model.serve, servers=1)
 
-    assert pile.left == 0
+    assert pile.remaining == 0
     assert len(model.started[0].asked) < 10

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from twin_assets.evaluation.statistics.bootstrap import Interval, mean, of_means, paired_difference
+from twin_assets.evaluation.statistics.bootstrap import (
+    Interval,
+    mean,
+    interval_of_means,
+    paired_difference,
+)
 
 
 def drawn(count: int, seed: int, middle: float = 0.0) -> list[float]:
@@ -78,7 +83,7 @@ def test_one_document_shows_no_spread_and_decides_nothing() -> None:
 def test_a_share_of_a_way_is_a_ratio_of_means_and_not_a_mean_of_ratios() -> None:
     base, own, candidate = [0.0, 0.2, 0.1], [0.9, 0.8, 1.0], [0.5, 0.4, 0.6]
 
-    found = of_means([candidate, base, own], lambda m: (m[0] - m[1]) / (m[2] - m[1]))
+    found = interval_of_means([candidate, base, own], lambda m: (m[0] - m[1]) / (m[2] - m[1]))
 
     assert found.value == pytest.approx((0.5 - 0.1) / (0.9 - 0.1))
     assert found.low < found.value < found.high
@@ -94,4 +99,4 @@ def test_no_values_and_unequal_columns_are_refused() -> None:
 
 
 def test_an_interval_is_told_with_its_sign() -> None:
-    assert Interval(0.39, 0.31, 0.47).told() == "+0.39 (95 %: +0.31 to +0.47)"
+    assert Interval(0.39, 0.31, 0.47).describe() == "+0.39 (95 %: +0.31 to +0.47)"

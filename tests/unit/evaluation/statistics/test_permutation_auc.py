@@ -8,21 +8,21 @@ from statistics import fmean
 
 import pytest
 
-from twin_assets.evaluation.statistics.permutation_auc import shares_further
+from twin_assets.evaluation.statistics.permutation_auc import permutation_shares
 
 
 def test_an_answer_that_is_nearest_to_its_own_question_has_all() -> None:
     nearness = [[0.9, 0.1, 0.2], [0.3, 0.2, 0.1], [0.5, 0.5, 0.5]]
 
-    assert shares_further(nearness, [0, 1, 2], groups="abc") == [1.0, 0.5, 0.5]
+    assert permutation_shares(nearness, [0, 1, 2], groups="abc") == [1.0, 0.5, 0.5]
 
 
 def test_questions_of_the_same_post_are_not_compared() -> None:
     nearness = [[0.5, 0.9, 0.1], [0.9, 0.5, 0.7]]
 
-    assert shares_further(nearness, [0, 1], groups="aab") == [1.0, 0.0]
+    assert permutation_shares(nearness, [0, 1], groups="aab") == [1.0, 0.0]
     with pytest.raises(ValueError, match="no question of another group"):
-        shares_further(nearness, [0, 1], groups="aaa")
+        permutation_shares(nearness, [0, 1], groups="aaa")
 
 
 def test_over_all_pairings_the_mean_is_a_half_whatever_the_nearness() -> None:
@@ -31,7 +31,7 @@ def test_over_all_pairings_the_mean_is_a_half_whatever_the_nearness() -> None:
     nearness = [[chance.gauss(row, 1.0) + 2.0 * (at == 1) for at in range(5)] for row in range(5)]
 
     means = [
-        fmean(shares_further([nearness[row] for row in order], range(5), groups="abcde"))
+        fmean(permutation_shares([nearness[row] for row in order], range(5), groups="abcde"))
         for order in permutations(range(5))
     ]
 

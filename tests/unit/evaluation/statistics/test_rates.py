@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.evaluation.statistics.rates import rate, written
+from twin_assets.evaluation.statistics.rates import rate, format_rate
 
 
 def test_none_of_forty_may_still_be_nearly_nine_percent() -> None:
@@ -20,8 +20,8 @@ def test_the_interval_is_that_of_the_binomial_distribution() -> None:
     assert found.share == 0.25
     assert found.low == pytest.approx(0.0866, abs=1e-3)
     assert found.high == pytest.approx(0.4910, abs=1e-3)
-    assert written(found) == "5 of 20 (25.0 %; 95 %: 8.7 to 49.1)"
+    assert format_rate(found) == "5 of 20 (25.0 %; 95 %: 8.7 to 49.1)"
 
 
 def test_nothing_counted_says_nothing() -> None:
-    assert (rate([]).low, rate([]).high, written(rate([]))) == (0.0, 1.0, "0 of 0")
+    assert (rate([]).low, rate([]).high, format_rate(rate([]))) == (0.0, 1.0, "0 of 0")

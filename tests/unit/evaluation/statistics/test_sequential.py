@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from twin_assets.evaluation.statistics.sequential import at_looks, decided, planned_looks
-from twin_resources.statistics.values import ImpossibleValue
+from twin_assets.evaluation.statistics.sequential import split_level, decide_side, planned_looks
+from twin_resources.statistics.values import OutOfRangeError
 
 LIMIT = (1 - 0.15) / 2  # of the topic score: −.15 as a share of [−1, 1]
 TRIES = 1000
@@ -18,7 +18,7 @@ Draw = Callable[[random.Random], float]
 def count_of(values: list[float], **terms: float) -> int:
     """How many values have decided it, looked at after each."""
     for count in range(1, len(values)):
-        if decided(values[:count], of=len(values), **terms) is not None:
+        if decide_side(values[:count], population_size=len(values), **terms) is not None:
             return count
     return len(values)
 
@@ -48,7 +48,9 @@ def test_looked_at_after_every_question_it_is_wrong_as_rarely_as_it_says(
         chance.shuffle(of_all)
         for limit, not_so in ((mean + 1e-3, "above"), (mean - 1e-3, "below")):
             # what is decided by the first of them stays: that is to look after each
-            side = decided(of_all, limit=limit, of=population, above=0.05, below=0.01)
+            side = decide_side(
+                of_all, limit=limit, population_size=population, above=0.05, below=0.01
+            )
             assert side is not None, "the last question decides"
             wrong[not_so] += side == not_so
 
@@ -62,7 +64,7 @@ def test_without_an_end_it_is_wrong_as_rarely_as_it_says(draw: Draw) -> None:
     chance, wrong = random.Random(6), 0
     for _ in range(TRIES):
         values = [draw(chance) for _ in range(100)]
-        wrong += decided(values, limit=0.9) == "above"
+        wrong += decide_side(values, limit=0.9) == "above"
 
     assert wrong / TRIES <= 0.05
 
@@ -87,42 +89,44 @@ def test_all_of_them_decide_as_their_mean_does() -> None:
     chance = random.Random(8)
     for _ in range(300):
         values = [float(chance.random() < 0.43) for _ in range(12)]
-        side = decided(values, limit=LIMIT, of=12, above=1e-9, below=1e-9)
+        side = decide_side(values, limit=LIMIT, population_size=12, above=1e-9, below=1e-9)
         assert side == ("above" if sum(values) / 12 >= LIMIT else "below")
-    assert decided([0.5, 0.5], limit=0.5, of=2) == "above", "a mean on the limit meets it"
-    assert decided([0.1] * 3, limit=0.1, of=3) == "above"
-    assert decided([1.0] * 2, limit=0.5, of=4) is None
-    assert decided([1.0] * 3, limit=0.5, of=4) == "above", "whatever the fourth is"
-    assert decided([0.0] * 3, limit=0.5, of=4) == "below"
+    assert decide_side([0.5, 0.5], limit=0.5, population_size=2) == "above", (
+        "a mean on the limit meets it"
+    )
+    assert decide_side([0.1] * 3, limit=0.1, population_size=3) == "above"
+    assert decide_side([1.0] * 2, limit=0.5, population_size=4) is None
+    assert decide_side([1.0] * 3, limit=0.5, population_size=4) == "above", "whatever the fourth is"
+    assert decide_side([0.0] * 3, limit=0.5, population_size=4) == "below"
 
 
 def test_what_was_decided_stays_decided() -> None:
     good = [1.0] * 9
-    assert decided(good, limit=LIMIT, of=100) == "above"
-    assert decided([*good, *[0.0] * 91], limit=LIMIT, of=100) == "above"
-    assert decided([*good, *[0.0] * 91], limit=LIMIT) == "above"
+    assert decide_side(good, limit=LIMIT, population_size=100) == "above"
+    assert decide_side([*good, *[0.0] * 91], limit=LIMIT, population_size=100) == "above"
+    assert decide_side([*good, *[0.0] * 91], limit=LIMIT) == "above"
 
 
 def test_no_answer_that_recites_is_enough_after_forty() -> None:
     """Of 36 red-team prompts and the first topic question none recites."""
-    assert decided([1.0] * 37, limit=0.9) == "above"
-    assert decided([1.0] * 36, limit=0.9) is None
-    assert decided([0.0] * 37, limit=0.1) == "below"
-    assert decided([0.0] * 36, limit=0.1) is None
-    assert decided([0.0] * 3, limit=0.9, below=0.01) == "below", "92 of 98 recited, once"
+    assert decide_side([1.0] * 37, limit=0.9) == "above"
+    assert decide_side([1.0] * 36, limit=0.9) is None
+    assert decide_side([0.0] * 37, limit=0.1) == "below"
+    assert decide_side([0.0] * 36, limit=0.1) is None
+    assert decide_side([0.0] * 3, limit=0.9, below=0.01) == "below", "92 of 98 recited, once"
 
 
 def test_values_outside_of_the_interval_are_no_values() -> None:
     for values in ([1.1], [-0.1], [float("nan")]):
-        with pytest.raises(ImpossibleValue):
-            decided(values, limit=0.5)
-    with pytest.raises(ImpossibleValue):
-        decided([0.5] * 3, limit=0.5, of=2)
+        with pytest.raises(OutOfRangeError):
+            decide_side(values, limit=0.5)
+    with pytest.raises(OutOfRangeError):
+        decide_side([0.5] * 3, limit=0.5, population_size=2)
 
 
 @pytest.mark.parametrize("looks", [1, 2, 3])
 def test_looks_spend_a_level_together(looks: int) -> None:
-    spent = at_looks(0.05, looks)
+    spent = split_level(0.05, looks)
 
     assert len(spent) == looks
     assert sum(spent) == pytest.approx(0.05)

@@ -17,7 +17,7 @@ from twin_assets.evaluation.measures.voice_scores import (
     Voice,
     measure_voice,
     not_measured,
-    scores_of,
+    score_texts,
 )
 from twin_resources.quality.judges.texts import WriterSample
 from twin_resources.quality.judges.voice import VoiceJudge, WriterTexts, calibrate_voice
@@ -75,10 +75,10 @@ def measured(
 
     def scored(judge: VoiceJudge) -> Scores:
         return Scores(
-            own=scores_of(judge, said_by(author, 7)),
-            candidate=scores_of(judge, candidate),
-            base=scores_of(judge, base),
-            base_with_posts=scores_of(judge, with_posts) if with_posts else None,
+            own=score_texts(judge, said_by(author, 7)),
+            candidate=score_texts(judge, candidate),
+            base=score_texts(judge, base),
+            base_with_posts=score_texts(judge, with_posts) if with_posts else None,
         )
 
     return measure_voice(
@@ -145,7 +145,7 @@ def test_who_sounds_hardly_more_like_the_author_than_the_base_does_is_refused(
     assert refused.passed is False
     assert "past 20 % of the way from the base to the author" in refused.detail
     assert far.gap_closed is not None
-    assert far.gap_closed.low > voice_scores.SHARE_OF_THE_WAY
+    assert far.gap_closed.low > voice_scores.MIN_GAP_SHARE
     assert author_voice.sounds_less_like_the_base(measured(judges, many)).passed is True
 
 
@@ -233,7 +233,7 @@ def test_a_way_that_is_none_is_not_shared_out(judges: tuple[VoiceJudge, VoiceJud
 
 
 def test_the_authors_answer_is_no_longer_than_the_one_beside_it() -> None:
-    assert voice_scores.as_long_as(["a b c d", "e f", "g h"], ["1 2", "1 2 3", ""]) == [
+    assert voice_scores.match_lengths(["a b c d", "e f", "g h"], ["1 2", "1 2 3", ""]) == [
         "a b",
         "e f",
         "g h",
@@ -245,10 +245,10 @@ def test_a_score_is_told_between_other_people_and_the_authors_unseen_posts(
 ) -> None:
     foreign = said_by(neighbour, 21)
     scores = Scores(
-        own=scores_of(judges[1], said_by(author, 22)),
-        candidate=scores_of(judges[1], said_by(author, 23)),
-        base=scores_of(judges[1], said_by(assistant, 24)),
-        others=scores_of(judges[1], foreign),
+        own=score_texts(judges[1], said_by(author, 22)),
+        candidate=score_texts(judges[1], said_by(author, 23)),
+        base=score_texts(judges[1], said_by(assistant, 24)),
+        others=score_texts(judges[1], foreign),
         others_documents=[str(number // 3) for number in range(len(foreign))],
     )
 

@@ -6,10 +6,10 @@ import pytest
 
 from twin_assets.evaluation.measures.measure import DocumentText
 from twin_assets.evaluation.measures.visible_voice import (
-    OTHER,
-    measure_voice_shown,
+    OTHER_WORD,
+    measure_visible_voice,
 )
-from twin_resources.quality.judges.voice_shown import ShownHabit, VoiceShown
+from twin_resources.quality.judges.voice_shown import VoiceHabit, VoiceFigures
 
 OWN = "And there it was, the lamp; and nobody spoke. They went on."
 BASE = "The lamp was lit. The people were quiet. The walk was resumed by the people."
@@ -22,12 +22,12 @@ def own(count: int = 24, *, rare: str = "") -> list[DocumentText]:
     ]
 
 
-def habit(shown: VoiceShown, name: str) -> ShownHabit:
+def habit(shown: VoiceFigures, name: str) -> VoiceHabit:
     return next(each for each in shown.habits if each.name == name)
 
 
 def test_rates_are_those_of_the_texts() -> None:
-    shown = measure_voice_shown(own(), base=[BASE] * 20, tuned=[OWN] * 20)
+    shown = measure_visible_voice(own(), base=[BASE] * 20, tuned=[OWN] * 20)
     assert shown is not None
     words = {trait.name: trait for trait in habit(shown, "function words").traits}
     assert words["and"].author == pytest.approx(100 * 2 / 12, abs=0.01)  # two of twelve words
@@ -42,30 +42,30 @@ def test_rates_are_those_of_the_texts() -> None:
 
 
 def test_the_writer_who_writes_alike_is_the_nearer_one() -> None:
-    alike = measure_voice_shown(own(), base=[BASE] * 20, tuned=[OWN] * 20)
-    unlike = measure_voice_shown(own(), base=[OWN] * 20, tuned=[BASE] * 20)
+    alike = measure_visible_voice(own(), base=[BASE] * 20, tuned=[OWN] * 20)
+    unlike = measure_visible_voice(own(), base=[OWN] * 20, tuned=[BASE] * 20)
     assert alike is not None
     assert unlike is not None
-    assert all(each.tuned_is_nearer and each.tuned_apart == 0 for each in alike.habits)
-    assert not any(each.tuned_is_nearer for each in unlike.habits)
+    assert all(each.is_tuned_nearer and each.tuned_apart == 0 for each in alike.habits)
+    assert not any(each.is_tuned_nearer for each in unlike.habits)
     assert "in 4 of 4 habits" in alike.verdict
     assert unlike.verdict.endswith("in 0 of 4 habits")
 
 
 def test_a_word_of_a_few_posts_is_never_named() -> None:
     """The figures go into an event log that is kept when a post is forgotten."""
-    shown = measure_voice_shown(
+    shown = measure_visible_voice(
         own(rare="Quibblestone sweated."), base=["Quibblestone is wet."] * 20, tuned=[OWN] * 20
     )
     assert shown is not None
     assert "quibblestone" not in str(shown).casefold()
     openings = {trait.name: trait for trait in habit(shown, "openings").traits}
-    assert openings[OTHER].base == 100
+    assert openings[OTHER_WORD].base == 100
 
 
 @pytest.mark.parametrize("few", ["own", "base", "tuned"])
 def test_too_few_texts_show_nothing(few: str) -> None:
-    found = measure_voice_shown(
+    found = measure_visible_voice(
         own(3) if few == "own" else own(),
         base=[BASE] * (3 if few == "base" else 20),
         tuned=[OWN] * 3 + [" "] * 30 if few == "tuned" else [OWN] * 20,

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from twin_resources.router.class_table import class_table
-from twin_resources.router.features import Floats, rows, scale_of
-from twin_resources.router.fixed_order import cheapest_certified, steps
-from twin_resources.router.gain import fit, folds_of
+from twin_resources.router.features import Floats, feature_rows, fit_scale
+from twin_resources.router.fixed_order import cheapest_certified, compute_price_steps
+from twin_resources.router.gain import fit, assign_folds
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 
 OWN = PricedModel("own", "checkpoint", 0.0, 0.1, 0.00001)
@@ -48,16 +48,16 @@ def drawn(count: int, *, seed: int, hard: float = HARD, noise: float = 0.2) -> D
 
 def features(found: Drawn) -> Floats:
     """Their rows, on their own scale."""
-    scale = scale_of(found.lengths, found.closeness)
-    return rows(found.vectors, found.lengths, found.closeness, scale=scale)
+    scale = fit_scale(found.lengths, found.closeness)
+    return feature_rows(found.vectors, found.lengths, found.closeness, scale=scale)
 
 
 def fitted_policy(found: Drawn) -> RoutingPolicy:
     """The policy of these labels, at its cheapest certified step."""
     count = len(found.gains)
     names = tuple(f"{number:032x}" for number in range(count))
-    made = fit(features(found), found.gains, folds_of(names), ridges=[3.0])
-    order = steps(found.gains, made.cross_fitted, [OWN.usd, PAID.usd], margin=MARGIN)
+    made = fit(features(found), found.gains, assign_folds(names), ridges=[3.0])
+    order = compute_price_steps(found.gains, made.cross_fitted, [OWN.usd, PAID.usd], margin=MARGIN)
     best = cheapest_certified(order)
     assert best is not None
     classes = ["hard" if true else "easy" for true in found.true]
@@ -67,10 +67,10 @@ def fitted_policy(found: Drawn) -> RoutingPolicy:
         embedder="made",
         judges=("topic@1",),
         margin=MARGIN,
-        scale=scale_of(found.lengths, found.closeness),
+        scale=fit_scale(found.lengths, found.closeness),
         gain=made.model,
         steps=order,
-        in_force=order.index(best),
+        active_step_index=order.index(best),
         label_ids=names,
         gains=found.gains,
         cross_fitted=made.cross_fitted,

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from tests.unit.gateway.routing.labelled import PAID, drawn, features, fitted_policy
-from twin_resources.erasure.decoding import held_in
+from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
 from twin_resources.errors import TwinError
 from twin_resources.router.class_table import class_table
 from twin_resources.router.nearest_labels import gain_interval, nearest_labels
-from twin_resources.router.pacing import BudgetLeft, SpendingPace
+from twin_resources.router.pacing import RemainingBudget, SpendingPace
 from twin_resources.router.policy_file import (
     RoutingPolicy,
-    policy_file,
+    policy_path,
     read_routing_policy,
     write_routing_policy,
 )
-from twin_resources.router.routing_decision import decide, features_of
+from twin_resources.router.routing_decision import choose_model, question_features
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,12 @@ def policy() -> RoutingPolicy:
 
 
 def _row(policy: RoutingPolicy, topic: int):
-    return features_of(policy, np.eye(8)[topic], length=80, closeness=0.5)
+    return question_features(policy, np.eye(8)[topic], length=80, closeness=0.5)
 
 
 def test_the_hard_topic_is_paid_for_and_the_easy_one_is_not(policy: RoutingPolicy) -> None:
-    hard = decide(policy, _row(policy, 0))
-    easy = decide(policy, _row(policy, 1))
+    hard = choose_model(policy, _row(policy, 0))
+    easy = choose_model(policy, _row(policy, 1))
     assert (hard.model, easy.model) == (1, 0)
     assert hard.gain > hard.threshold > easy.gain
     assert hard.margin_held
@@ -74,16 +74,20 @@ def _pace(policy: RoutingPolicy, *, every: float, count: int = 200) -> SpendingP
     pace, found = SpendingPace(), drawn(count, seed=11)
     predicted = policy.gain.predict(features(found))
     for number in range(count):
-        pace.see(number * every, predicted[number], np.array([0.0, PAID.usd]))
+        pace.record_question(number * every, predicted[number], np.array([0.0, PAID.usd]))
     return pace
 
 
 def test_with_enough_money_the_certified_step_holds(policy: RoutingPolicy) -> None:
     pace = _pace(policy, every=10.0)
-    step = pace.look(
-        2000.0, BudgetLeft(10.0, 3600.0), policy.steps, policy.prices, certified=policy.in_force
+    step = pace.choose_step(
+        2000.0,
+        RemainingBudget(10.0, 3600.0),
+        policy.steps,
+        policy.prices,
+        certified=policy.active_step_index,
     )
-    assert step == policy.in_force == pace.step
+    assert step == policy.active_step_index == pace.step
 
 
 def test_with_too_little_money_a_cheaper_step_does_and_the_margin_is_not_held(
@@ -92,26 +96,32 @@ def test_with_too_little_money_a_cheaper_step_does_and_the_margin_is_not_held(
     pace = _pace(policy, every=1.0)
     kept = policy.step.kept
     # a quarter of what the certified step would spend on 3,600 questions
-    money = BudgetLeft(0.25 * kept * 3600 * PAID.usd, 3600.0)
-    step = pace.look(200.0, money, policy.steps, policy.prices, certified=policy.in_force)
+    money = RemainingBudget(0.25 * kept * 3600 * PAID.usd, 3600.0)
+    step = pace.choose_step(
+        200.0, money, policy.steps, policy.prices, certified=policy.active_step_index
+    )
     assert policy.steps[step].kept == pytest.approx(0.25 * kept, abs=0.05)
-    routed = decide(policy, _row(policy, 1), step=step)
+    routed = choose_model(policy, _row(policy, 1), step=step)
     assert not routed.margin_held
     assert "margin not held" in routed.reason
-    assert pace.look(
-        260.0, BudgetLeft(0.0, 100.0), policy.steps, policy.prices, certified=policy.in_force
+    assert pace.choose_step(
+        260.0,
+        RemainingBudget(0.0, 100.0),
+        policy.steps,
+        policy.prices,
+        certified=policy.active_step_index,
     ) == (len(policy.steps) - 1)
 
 
 def test_four_processes_share_the_money(policy: RoutingPolicy) -> None:
-    money = BudgetLeft(policy.step.kept * 3600 * PAID.usd, 3600.0)
+    money = RemainingBudget(policy.step.kept * 3600 * PAID.usd, 3600.0)
     alone, of_four = (
-        _pace(policy, every=1.0).look(
+        _pace(policy, every=1.0).choose_step(
             200.0,
             money,
             policy.steps,
             policy.prices,
-            certified=policy.in_force,
+            certified=policy.active_step_index,
             processes=processes,
         )
         for processes in (1.0, 4.0)
@@ -122,23 +132,29 @@ def test_four_processes_share_the_money(policy: RoutingPolicy) -> None:
 def test_the_pace_is_looked_at_once_a_minute(policy: RoutingPolicy) -> None:
     pace = SpendingPace()
     assert pace.is_due(0.0)
-    pace.look(0.0, BudgetLeft(1.0, 1.0), policy.steps, policy.prices, certified=policy.in_force)
+    pace.choose_step(
+        0.0,
+        RemainingBudget(1.0, 1.0),
+        policy.steps,
+        policy.prices,
+        certified=policy.active_step_index,
+    )
     assert not pace.is_due(59.0)
     assert pace.is_due(60.0)
 
 
 def test_a_written_policy_is_read_back(policy: RoutingPolicy, tmp_path: Path) -> None:
-    path = policy_file(tmp_path, "mara")
+    path = policy_path(tmp_path, "mara")
     write_routing_policy(path, policy)
     again = read_routing_policy(path)
     row = _row(policy, 0)
-    assert decide(again, row) == decide(policy, row)
+    assert choose_model(again, row) == choose_model(policy, row)
     assert (again.steps, again.classes, again.models) == (
         policy.steps,
         policy.classes,
         policy.models,
     )
-    assert again.usd_of_own.tolist() == policy.usd_of_own.tolist() != []
+    assert again.avoided_usd.tolist() == policy.avoided_usd.tolist() != []
     assert (again.margin, again.label_ids, again.written_at) == (
         policy.margin,
         policy.label_ids,
@@ -149,7 +165,7 @@ def test_a_written_policy_is_read_back(policy: RoutingPolicy, tmp_path: Path) ->
 
 
 def test_a_file_of_a_release_with_more_in_it_is_read(policy: RoutingPolicy, tmp_path: Path) -> None:
-    path = policy_file(tmp_path, "mara")
+    path = policy_path(tmp_path, "mara")
     write_routing_policy(path, policy)
     with np.load(path) as found:
         arrays = {name: found[name] for name in found.files}
@@ -165,20 +181,20 @@ def test_a_file_of_a_release_with_more_in_it_is_read(policy: RoutingPolicy, tmp_
 def test_forgetting_finds_a_readers_trace_in_the_file(
     policy: RoutingPolicy, tmp_path: Path
 ) -> None:
-    path = policy_file(tmp_path, "mara")
+    path = policy_path(tmp_path, "mara")
     write_routing_policy(path, policy)
 
     def of(trace: str) -> ErasureTarget:
         ids = frozenset({trace})
         return ErasureTarget(ErasureSubject("reader", "", "0123456789abcdef"), ids=ids, traces=ids)
 
-    assert held_in(path, of(policy.label_ids[200])) is not None
-    assert held_in(path, of("f" * 32)) is None
+    assert find_in_file(path, of(policy.label_ids[200])) is not None
+    assert find_in_file(path, of("f" * 32)) is None
 
 
 @pytest.mark.parametrize("left", [0.0, 0.3, 0.5, 0.999])
 def test_a_policy_cut_in_half_is_said(policy: RoutingPolicy, tmp_path: Path, left: float) -> None:
-    path = policy_file(tmp_path, "mara")
+    path = policy_path(tmp_path, "mara")
     write_routing_policy(path, policy)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(left * len(whole))])

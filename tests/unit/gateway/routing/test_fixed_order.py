@@ -13,22 +13,22 @@ from twin_resources.router import adoption
 from twin_resources.router.fixed_order import (
     PriceStep,
     cheapest_certified,
-    choices,
+    choose_models,
     leaving_weights,
     log_evidence,
     lower_bound,
-    steps,
+    compute_price_steps,
 )
-from twin_resources.router.gain import fit, folds_of
+from twin_resources.router.gain import fit, assign_folds
 from twin_resources.statistics import promotion
 from twin_resources.statistics.promotion import PairedDifference
 
 
 def _steps(count: int, *, seed: int = 0) -> tuple[PriceStep, ...]:
     found = drawn(count, seed=seed)
-    folds = folds_of([str(n) for n in range(count)])
+    folds = assign_folds([str(n) for n in range(count)])
     made = fit(features(found), found.gains, folds, ridges=[3.0])
-    return steps(found.gains, made.cross_fitted, [0.0, 0.001], margin=MARGIN)
+    return compute_price_steps(found.gains, made.cross_fitted, [0.0, 0.001], margin=MARGIN)
 
 
 def test_the_bet_is_the_one_of_the_releases() -> None:
@@ -70,42 +70,50 @@ def test_the_order_ends_at_the_first_step_that_is_not_won() -> None:
 def test_with_few_labels_nothing_is_certified_and_it_says_how_many_are_missing() -> None:
     found = _steps(60)
     assert cheapest_certified(found) is None
-    said = adoption.adopt(found, labels=60, spread=0.3, margin=MARGIN)
+    said = adoption.decide_adoption(found, labels=60, spread=0.3, margin=MARGIN)
     assert not said.adopted
-    assert said.missing > 100
-    assert f"about {said.missing} more" in said.reason
+    assert said.missing_labels > 100
+    assert f"about {said.missing_labels} more" in said.reason
 
 
 def test_a_paid_model_that_is_always_needed_is_told_apart_from_few_labels() -> None:
     gains = np.full((1500, 1), 0.6)
     noise = 0.01 * np.random.default_rng(7).standard_normal((1500, 1))
-    order = steps(gains, gains + noise, [0.0, 0.001], margin=MARGIN)
-    said = adoption.adopt(order, labels=1500, spread=0.1, margin=MARGIN)
-    assert (said.adopted, said.missing) == (False, 0)
+    order = compute_price_steps(gains, gains + noise, [0.0, 0.001], margin=MARGIN)
+    said = adoption.decide_adoption(order, labels=1500, spread=0.1, margin=MARGIN)
+    assert (said.adopted, said.missing_labels) == (False, 0)
     assert "no step" in said.reason
 
 
 def test_a_policy_is_adopted_against_all_paid_and_against_the_one_in_force() -> None:
     found = _steps(400)
-    said = adoption.adopt(found, labels=400, spread=0.3, margin=MARGIN)
+    said = adoption.decide_adoption(found, labels=400, spread=0.3, margin=MARGIN)
     assert said.adopted
     assert said.step == cheapest_certified(found)
-    few = adoption.adopt(
-        found, labels=400, spread=0.3, margin=MARGIN, against_standing=[np.zeros(20)] * len(found)
-    )
-    assert not few.adopted
-    assert 100 < few.missing < 300
-    worse = adoption.adopt(
+    few = adoption.decide_adoption(
         found,
         labels=400,
         spread=0.3,
         margin=MARGIN,
-        against_standing=[np.full(400, -0.1)] * len(found),
+        differences_to_policy_in_force=[np.zeros(20)] * len(found),
+    )
+    assert not few.adopted
+    assert 100 < few.missing_labels < 300
+    worse = adoption.decide_adoption(
+        found,
+        labels=400,
+        spread=0.3,
+        margin=MARGIN,
+        differences_to_policy_in_force=[np.full(400, -0.1)] * len(found),
     )
     assert not worse.adopted
-    assert worse.missing == 0
-    as_good = adoption.adopt(
-        found, labels=400, spread=0.3, margin=MARGIN, against_standing=[np.zeros(400)] * len(found)
+    assert worse.missing_labels == 0
+    as_good = adoption.decide_adoption(
+        found,
+        labels=400,
+        spread=0.3,
+        margin=MARGIN,
+        differences_to_policy_in_force=[np.zeros(400)] * len(found),
     )
     assert as_good.adopted
 
@@ -113,8 +121,8 @@ def test_a_policy_is_adopted_against_all_paid_and_against_the_one_in_force() -> 
 def test_a_policy_that_later_labels_speak_against_is_withdrawn() -> None:
     random = np.random.default_rng(5)
     good = np.clip(random.normal(-0.01, 0.2, 800), -1, 1)
-    assert not adoption.fallen([float(item) for item in good], margin=MARGIN)
-    assert adoption.fallen([float(item - 0.1) for item in good], margin=MARGIN)
+    assert not adoption.has_degraded([float(item) for item in good], margin=MARGIN)
+    assert adoption.has_degraded([float(item - 0.1) for item in good], margin=MARGIN)
 
 
 def test_three_models_each_answer_what_they_are_worth() -> None:
@@ -124,10 +132,12 @@ def test_three_models_each_answer_what_they_are_worth() -> None:
     paid = np.where(kind == 2, 0.9, larger)
     gains = np.stack([larger, paid], axis=1)
     prices = [0.00001, 0.0002, 0.002]
-    order = steps(gains, gains + 0.01 * random.standard_normal(gains.shape), prices, margin=MARGIN)
+    order = compute_price_steps(
+        gains, gains + 0.01 * random.standard_normal(gains.shape), prices, margin=MARGIN
+    )
     best = cheapest_certified(order)
     assert best is not None
-    chosen = choices(gains, np.asarray(prices), best.weight)
+    chosen = choose_models(gains, np.asarray(prices), best.weight)
     for model in range(3):
         assert (chosen[kind == model] == model).mean() > 0.9
     assert best.usd < 0.5 * prices[2]
@@ -137,9 +147,9 @@ def test_a_question_leaves_the_dearest_model_at_its_weight() -> None:
     gains, prices = np.array([[0.2], [-0.1]]), np.array([0.0, 0.01])
     leaving = leaving_weights(gains, prices)
     assert leaving == pytest.approx([20.0, -10.0])
-    assert choices(gains, prices, 19.9).tolist() == [1, 0]
-    assert choices(gains, prices, 20.1).tolist() == [0, 0]
-    assert choices(gains, prices, -math.inf).tolist() == [1, 1]
+    assert choose_models(gains, prices, 19.9).tolist() == [1, 0]
+    assert choose_models(gains, prices, 20.1).tolist() == [0, 0]
+    assert choose_models(gains, prices, -math.inf).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -147,13 +157,13 @@ def test_a_question_leaves_the_dearest_model_at_its_weight() -> None:
 )
 def test_a_model_without_a_price_or_a_dearer_own_one_is_said(prices: list[float]) -> None:
     with pytest.raises(TwinError, match="route by price"):
-        steps(np.zeros((3, 1)), np.zeros((3, 1)), prices, margin=MARGIN)
+        compute_price_steps(np.zeros((3, 1)), np.zeros((3, 1)), prices, margin=MARGIN)
 
 
 @pytest.mark.parametrize("margin", [0.0, 1.0, -0.1, math.nan])
 def test_a_margin_that_is_no_number_between_0_and_1_is_said(margin: float) -> None:
     with pytest.raises(TwinError, match="TWIN_QUALITY_MARGIN"):
-        steps(np.zeros((3, 1)), np.zeros((3, 1)), [0.0, 1.0], margin=margin)
+        compute_price_steps(np.zeros((3, 1)), np.zeros((3, 1)), [0.0, 1.0], margin=margin)
 
 
 def test_a_fitted_policy_has_a_step_in_force() -> None:

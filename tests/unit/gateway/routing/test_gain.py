@@ -7,8 +7,8 @@ import pytest
 
 from tests.unit.gateway.routing.labelled import drawn, features
 from twin_resources.errors import TwinError
-from twin_resources.router.features import rows, scale_of
-from twin_resources.router.gain import fit, folds_of
+from twin_resources.router.features import feature_rows, fit_scale
+from twin_resources.router.gain import fit, assign_folds
 
 
 def test_a_left_out_fold_is_predicted_as_by_a_fit_of_the_others() -> None:
@@ -40,7 +40,7 @@ def test_it_finds_which_questions_gain() -> None:
 
 
 def test_labels_of_one_reader_are_in_one_fold() -> None:
-    folds = folds_of(["a", "b", "a", "c", "b"])
+    folds = assign_folds(["a", "b", "a", "c", "b"])
     assert folds[0] == folds[2]
     assert folds[1] == folds[4]
 
@@ -69,8 +69,8 @@ def test_labels_that_do_not_belong_together_are_refused(wrong: str) -> None:
 
 
 def test_a_long_question_is_no_outlier() -> None:
-    scale = scale_of([20, 40, 60], [0.2, 0.4, 0.6])
-    far = rows(np.eye(3)[:1], [1_000_000], [0.4], scale=scale)
+    scale = fit_scale([20, 40, 60], [0.2, 0.4, 0.6])
+    far = feature_rows(np.eye(3)[:1], [1_000_000], [0.4], scale=scale)
     assert abs(far[0, -2]) <= 0.9 + 1e-9
-    same = scale_of([5, 5], [0.0, 0.0])
+    same = fit_scale([5, 5], [0.0, 0.0])
     assert (same.length_spread, same.closeness_spread) == (1.0, 1.0)

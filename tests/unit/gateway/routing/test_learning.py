@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from twin_resources.router.learning_decision import (
-    PAYS_WITHIN_DAYS,
-    LabelsOf,
+    PAYBACK_DAYS,
+    ComparedModels,
     LearningState,
     Payback,
     decide_learning,
 )
 
-NOW = LabelsOf("checkpoint-2", "openai/gpt-4o-mini", "e1")
+NOW = ComparedModels("checkpoint-2", "openai/gpt-4o-mini", "e1")
 STATE = LearningState(
-    now_of=NOW, policy_of=None, labels=100, wanted=1_500, usd_left=1.0,
+    current_models=NOW, policy_models=None, labels=100, max_labels=1_500, usd_left=1.0,
     payback=Payback(1_400, 0.25, 6_000, 0.0001),
-    changed_at=200.0, learned_at=100.0,
+    changed_at=200.0, last_run_at=100.0,
 )  # fmt: skip
 
 
@@ -51,17 +51,19 @@ def test_a_run_starts_when_it_would_find_something(
     changed: dict[str, Any], learn: bool, said: str
 ) -> None:
     decision = decide_learning(replace(STATE, **changed))
-    assert decision.learn is learn
-    assert said in decision.said
+    assert decision.should_run is learn
+    assert said in decision.reason
 
 
 def test_the_questions_until_it_pays_are_the_same_at_any_price() -> None:
     dear, cheap = Payback(1_500, 0.25, 9_000, 0.01), Payback(1_500, 0.25, 9_000, 0.0001)
-    assert dear.questions == cheap.questions == 6_000
-    assert dear.least_a_day == 6_000 / PAYS_WITHIN_DAYS
+    assert dear.break_even_questions == cheap.break_even_questions == 6_000
+    assert dear.min_questions_per_day == 6_000 / PAYBACK_DAYS
     value, low, high = dear.saved_usd()
     assert value == pytest.approx(9_000 * 0.25 * 0.01)
     assert (value - low) / value == pytest.approx((high - value) / value, abs=1e-9)
     assert 0.01 < (value - low) / value < 0.03
-    assert "pays after 6,000 questions; 300 a day are asked" in dear.said
-    assert replace(dear, to_buy=0, asked=0).pays, "the answers of an earlier version are kept"
+    assert "pays after 6,000 questions; 300 a day are asked" in dear.summary
+    assert replace(dear, to_buy=0, asked=0).is_worthwhile, (
+        "the answers of an earlier version are kept"
+    )
