@@ -25,7 +25,8 @@ def table_asset(
     """Declare a `@dg.asset` with one Lance table per author, loaded downstream as a Polars frame.
 
     Args:
-        asset_arguments: other arguments of `dg.asset`: `deps`, `code_version`, `pool`, `check_specs`.
+        asset_arguments: other arguments of `dg.asset`: `deps`, `code_version`, `pool`,
+            `check_specs`.
     """
     return dg.asset(
         group_name=group_name,

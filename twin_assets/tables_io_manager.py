@@ -38,7 +38,7 @@ class TablesIOManager(dg.ConfigurableIOManager):
         """Read the upstream asset's table for each requested partition.
 
         Raises:
-            TableMissing: the upstream asset was never materialized for a partition.
+            TableNotFoundError: the upstream asset was never materialized for a partition.
             TwinError: there are several partitions, but the annotation is a single frame.
         """
         annotation = context.dagster_type.typing_type

@@ -78,9 +78,9 @@ def next_step(
         was_seen: whether an earlier check found the attempt's run.
 
     Returns:
-        `claim_launch` to request the attempt's run; `wait` while it is in progress or the next attempt is
-        not due; `retry` to offer the next attempt. The others are outcomes; `gone` means that the
-        record of a run that was seen is deleted.
+        `claim_launch` to request the attempt's run; `wait` while it is in progress or the next
+        attempt is not due; `retry` to offer the next attempt. The others are outcomes; `gone` means
+        that the record of a run that was seen is deleted.
     """
     if any(not run.is_finished or _will_be_restarted(run, now) for run in runs):
         return "wait"

@@ -26,8 +26,8 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 def resolve_addresses(url: str, *, trusted_url: str) -> list[str]:
     """Resolve the host of a URL once; the caller connects to one of the addresses.
     Args:
-        trusted_url: the URL that a person named. Its host may be on this machine or in this network; a
-            link-local address (`169.254…`) must be named by its number.
+        trusted_url: the URL that a person named. Its host may be on this machine or in this
+            network; a link-local address (`169.254…`) must be named by its number.
     Raises:
         TwinError: the host does not exist, or has an address inside this network that nobody named.
     """

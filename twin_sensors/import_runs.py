@@ -52,7 +52,8 @@ class ImportRuns(DagsterRunRecords):
         )
 
     def has_started_since(self, author: str, timestamp: float) -> bool:
-        """Return whether the author's newest import began after `timestamp` (seconds since 1970)."""
+        """Return whether the author's newest import began after `timestamp` (seconds since
+        1970)."""
         record = self._newest(author)
         run = None if record is None else self._instance.get_run_record_by_id(record.run_id)
         return run is not None and (run.start_time or 0.0) > timestamp

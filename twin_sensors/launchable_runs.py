@@ -45,7 +45,8 @@ class LaunchClaims:
     holder: str = field(default_factory=lambda: _PROCESS_HOLDER)
 
     def acquire(self, author: str) -> bool:
-        """Claim the job for an author; return False if another process did within `CLAIM_DURATION_S`."""
+        """Claim the job for an author; return False if another process did within
+        `CLAIM_DURATION_S`."""
         claim_filter = (launch_claims.c.job == self.job) & (launch_claims.c.author == author)
         with self.state.transaction() as connection:
             now_s = self.state.now(connection)

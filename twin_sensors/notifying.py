@@ -8,7 +8,7 @@ import time
 
 import dagster as dg
 
-from twin_resources.observability.notifications import InvalidChannel, parse_channels, deliver
+from twin_resources.observability.notifications import InvalidChannel, deliver, parse_channels
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State
 

@@ -97,8 +97,8 @@ def pytest_stages(
     Args:
         arguments: pytest's arguments; paths among them select the tests.
         changed: graph tests that run with the unit tests in the fast form.
-        workers: the number of workers, or None for `default_workers`; tests named by a path then run in one
-            process.
+        workers: the number of workers, or None for `default_workers`; tests named by a path then
+            run in one process.
         default_workers: the number of workers that the memory allows (`workers_for`).
     """
     duration_options = ("--durations=10", "--durations-min=10")  # shows where a check became slower

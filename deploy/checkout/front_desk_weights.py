@@ -87,8 +87,8 @@ def build_samples(corpus: Corpus, *, keep_punctuation: bool = False) -> list[Sam
     variants.
 
     Args:
-        keep_punctuation: whether to omit most variants, since a vector costs 30 CPU-ms: only one in three
-            is kept, and only of danger and of ordinary messages next to another.
+        keep_punctuation: whether to omit most variants, since a vector costs 30 CPU-ms: only one in
+            three is kept, and only of danger and of ordinary messages next to another.
     """
     samples: list[Sample] = []
     for (language, kind), texts in corpus.items():

@@ -67,8 +67,8 @@ def command_decorator(
         """Declare a command that runs `module.function` of `twin_cli.commands`, imported on use.
 
         Args:
-            target: the function; it gets the settings, the arguments by name and those of `INJECTED_ARGUMENTS`
-                that it takes, and returns the exit code.
+            target: the function; it gets the settings, the arguments by name and those of
+                `INJECTED_ARGUMENTS` that it takes, and returns the exit code.
             example_call: an example call.
             json: whether the command has `--json`.
         """

@@ -40,11 +40,11 @@ from twin_cli import forecast
 from twin_resources.models.model_fit import (
     RECIPES,
     REFERENCE_BILLION,
-    required_serving_memory_gb,
-    estimate_training,
-    describe_licence,
     billions_of_parameters,
+    describe_licence,
+    estimate_training,
     format_size,
+    required_serving_memory_gb,
     weights_gb,
 )
 from twin_resources.processes.graphics_cards import list_usable_gpus

@@ -20,8 +20,8 @@ from twin_cli.arguments import (
     Port,
     console,
     example,
-    print_line,
     load_home_settings,
+    print_line,
 )
 
 commands = typer.Typer()

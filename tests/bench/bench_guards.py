@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.guards.planted import KINDS, Planted, benign, planted
 from tests.bench.rows import Row, bench_parser, tell
 from twin_resources.authors.guard_settings import GuardPlace, Guards, read_guards
-from twin_resources.gateway.guards import StreamGuard, Scanner
+from twin_resources.gateway.guards import Scanner, StreamGuard
 from twin_resources.gateway.guards.injection import find_injections, split_sentences
 
 STRANGERS = Path(__file__).with_name("guards") / "strangers" / "messages.jsonl"

@@ -35,7 +35,7 @@ from tests.bench.rows import Row, heading, line, save
 from twin_resources.gateway.request.prompt_classes import classify
 from twin_resources.router.features import Floats, feature_rows, fit_scale
 from twin_resources.router.fixed_order import STEP_SHARE, cheapest_certified, compute_price_steps
-from twin_resources.router.gain import FittedGain, fit, assign_folds
+from twin_resources.router.gain import FittedGain, assign_folds, fit
 from twin_resources.router.pacing import RemainingBudget, SpendingPace
 
 ROOT = Path(__file__).resolve().parents[2]

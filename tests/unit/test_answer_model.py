@@ -12,10 +12,10 @@ import pytest
 from tests.http_server import Request, Response, http_server
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights.answer_model import (
-    split_stored_name,
-    resolve_name,
     list_model_ids,
     parse_name,
+    resolve_name,
+    split_stored_name,
 )
 from twin_resources.storage.weights.chat_model import CHAT_TEMPLATE_KEY
 

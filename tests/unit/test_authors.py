@@ -8,8 +8,8 @@ from twin_resources.authors import (
     Author,
     author_slugs,
     list_authors,
-    read_author,
     list_readable_authors,
+    read_author,
     write_author,
 )
 from twin_resources.errors import TwinError

@@ -22,8 +22,8 @@ from twin_assets.checkpoints.samples import tokenize_samples
 from twin_resources.prompt.control_marks import (
     COMMON_MARKS,
     ControlMarks,
-    marks_from_folder,
     marks_for_home,
+    marks_from_folder,
     marks_from_tokenizer,
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render

@@ -9,8 +9,8 @@ from twin_resources.errors import TwinError
 from twin_resources.prompt.templates import (
     DEFAULT_TEMPLATE,
     TEMPLATES,
-    strip_passages,
     render,
+    strip_passages,
     template_by_hash,
 )
 

@@ -22,7 +22,7 @@ from twin_assets.evaluation.measures import sentence_faithfulness
 from twin_assets.evaluation.report.markdown import render_report
 from twin_resources.gateway.routing.model_names import model_fields
 from twin_resources.models.quotes.quoter import QuoteResult
-from twin_resources.page.footnotes import render_answer_details, describe_prose
+from twin_resources.page.footnotes import describe_prose, render_answer_details
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 from twin_resources.registry.moves import GateClaim, Verdict
 from twin_resources.registry.policy import read_policy

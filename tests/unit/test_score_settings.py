@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_resources.authors import Author, read_counted_scores, read_author, write_author
+from twin_resources.authors import Author, read_author, read_counted_scores, write_author
 from twin_resources.authors.score_settings import CountedScore, CountedScores, read_scores
 from twin_resources.errors import TwinError
 from twin_resources.settings import Settings

@@ -13,10 +13,10 @@ import pytest
 from checkout.settings_document import (
     DOCUMENT,
     NOT_SETTINGS,
+    environment_variable,
     parse_attributes,
     parse_field_comments,
     render_document,
-    environment_variable,
 )
 
 from tests.recipes import code_of

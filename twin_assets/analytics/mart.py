@@ -69,7 +69,7 @@ def build_mart(
     Raises:
         SqlProjectError: the SQL or its declaration in schema.yml is wrong; the message names the
             file.
-        TableMissing: a partition's upstream was never materialized.
+        TableNotFoundError: a partition's upstream was never materialized.
     """
     renderer = Renderer(project, built_in={built_in_tests.FILE: built_in_tests.SQL})
     rendered = renderer.model(model)

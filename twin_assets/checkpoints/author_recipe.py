@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twin_assets.checkpoints.recipe import Recipe, load_launch, load_recipe
-from twin_resources.models.model_fit import MAX_RANKS, choose_recipe, billions_of_parameters
+from twin_resources.models.model_fit import MAX_RANKS, billions_of_parameters, choose_recipe
 from twin_resources.processes.graphics_cards import Card, list_usable_gpus
 from twin_resources.storage.weights.weights import load_base_model
 

@@ -45,8 +45,8 @@ class Job:
         ranks: number of processes; the training refuses to run with any other number.
         recipe: effective hyper-parameters.
         stage: `sft` on samples, `dpo` on pairs.
-        initial_adapter: PEFT folder of the adapter to continue from and dpo's reference, or None for a fresh
-            adapter.
+        initial_adapter: PEFT folder of the adapter to continue from and dpo's reference, or None
+            for a fresh adapter.
         launch: launch configuration, or None to use the one that the recipe names.
         recipe_reason: the recipe and the reason for it, the first line of the log; empty if the job
             gives none.

@@ -304,7 +304,7 @@ def learning_rate(recipe: Recipe, step: int, *, steps: int) -> float:
     return recipe.learning_rate * (share + (1 - share) * 0.5 * (1 + math.cos(math.pi * along)))
 
 
-_ModelType = TypeVar("_Kind", Recipe, Launch)
+_ModelType = TypeVar("_ModelType", Recipe, Launch)
 
 
 def _read(model_type: type[_ModelType], name_or_path: str, *, folder: str) -> _ModelType:

@@ -55,7 +55,7 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
         most_quarantined: the share of the documents to keep that may break a claim.
 
     Raises:
-        TableMissing: `cleaned_documents` was never materialized.
+        TableNotFoundError: `cleaned_documents` was never materialized.
     """
     slug = author.slug
     stored = tables.read(CLEANED, slug, columns=list(_STORED_COLUMNS))

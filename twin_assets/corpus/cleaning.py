@@ -18,9 +18,9 @@ from typing import Any
 import polars as pl
 
 from twin_assets.corpus import boilerplate, contracts, document_claims, near_duplicates
-from twin_assets.corpus.bylines import is_translation, extract_author, extract_translator
-from twin_assets.corpus.cleaning_account import PostCounts, reconcile_posts, dropped_by_reason
-from twin_assets.corpus.cleaning_verdicts import MIN_WORDS, decide_verdicts, comparison_candidates
+from twin_assets.corpus.bylines import extract_author, extract_translator, is_translation
+from twin_assets.corpus.cleaning_account import PostCounts, dropped_by_reason, reconcile_posts
+from twin_assets.corpus.cleaning_verdicts import MIN_WORDS, comparison_candidates, decide_verdicts
 from twin_assets.corpus.corpus_tables import (
     CleanedDocuments,
     PreparedPosts,
@@ -38,16 +38,16 @@ __all__ = [
     "MIN_WORDS",
     "RAW_COLUMNS",
     "PostCounts",
-    "reconcile_posts",
     "broken_claims",
+    "clean_and_quarantine",
     "clean_posts",
     "document_id_of",
     "document_rows",
     "dropped_by_reason",
     "normalize_text",
-    "clean_and_quarantine",
     "prepare_posts",
     "quarantined_rows",
+    "reconcile_posts",
 ]
 
 CLEANING_VERSION = f"6, privacy {privacy.PRIVACY_VERSION}"

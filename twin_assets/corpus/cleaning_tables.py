@@ -27,8 +27,8 @@ import polars as pl
 from twin_assets.corpus import cleaning, contracts, document_claims, near_duplicates
 from twin_assets.corpus.cleaning_verdicts import (
     VERDICT_INPUT_COLUMNS,
-    decide_verdicts,
     comparison_candidates,
+    decide_verdicts,
 )
 from twin_assets.corpus.corpus_tables import (
     CleanedDocuments,
@@ -80,7 +80,7 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
     """Bring all five tables up to date with `raw_posts`.
 
     Raises:
-        TableMissing: `raw_posts` was never materialized.
+        TableNotFoundError: `raw_posts` was never materialized.
     """
     slug, names = author.slug, author_names(author)
     update = _AuthorTables(tables, slug)

@@ -19,9 +19,9 @@ import polars as pl
 from twin_assets.corpus.boilerplate import repeated_lines
 from twin_assets.corpus.bylines import (
     foreign_bylines,
-    is_translation,
-    is_possible_handle,
     is_named_author,
+    is_possible_handle,
+    is_translation,
 )
 from twin_assets.corpus.near_duplicates import DocumentCopy, collapse_copies
 
@@ -66,8 +66,8 @@ def foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         names: the author's name and aliases; without names, no post is foreign.
 
     The byline of more than half of a source's posts is the author's own if it may be adopted
-    (`bylines.is_possible_handle`) and no post there has the author's name: the owner of an account may
-    sign with a handle.
+    (`bylines.is_possible_handle`) and no post there has the author's name: the owner of an account
+    may sign with a handle.
     """
     counted = _counted_bylines(prepared, names)
     by_others = counted.filter(~(pl.col("most") & pl.col("adoptable")))

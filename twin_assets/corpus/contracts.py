@@ -69,8 +69,8 @@ def quarantine_columns(schema: type[dy.Schema]) -> dict[str, pl.DataType]:
 def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> ContractReport:
     """Check rows, part by part, against their contract.
 
-    A rule or primary key that covers several rows is checked within one part; `count_duplicate_keys` compares
-    the keys of a whole table.
+    A rule or primary key that covers several rows is checked within one part;
+    `count_duplicate_keys` compares the keys of a whole table.
     """
     expected = column_types(schema)
     by_rule: Counter[str] = Counter()

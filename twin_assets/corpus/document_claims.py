@@ -28,7 +28,7 @@ from twin_assets.corpus.code_blocks import prose_lines
 from twin_assets.corpus.corpus_tables import column_types
 from twin_assets.corpus.personal_traces import count_personal_traces
 from twin_assets.corpus.share_menus import count_menus
-from twin_assets.corpus.signatures import find_signature, find_foreign_signatures
+from twin_assets.corpus.signatures import find_foreign_signatures, find_signature
 
 CLAIMS_VERSION = "6"
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from twin_assets.corpus.code_blocks import replace_highlights
 from twin_assets.corpus.html_fragment import (
-    fragment_to_markdown,
     extract_code_blocks,
+    fragment_to_markdown,
     strip_inline_tags,
     wrap_loose_text,
 )

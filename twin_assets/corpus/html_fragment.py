@@ -15,8 +15,8 @@ from typing import Any
 
 from twin_assets.corpus.html_markdown import (
     DROPPED_TAGS,
-    pre_to_fenced_block,
     convert_formulas_and_notes,
+    pre_to_fenced_block,
     tree_to_markdown,
 )
 

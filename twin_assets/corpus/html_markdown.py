@@ -227,7 +227,8 @@ class _Container:
 
     Attributes:
         blocks: its finished blocks.
-        prose_blocks: the number of blocks that are not lists; a list with two of them in an item is loose.
+        prose_blocks: the number of blocks that are not lists; a list with two of them in an item is
+            loose.
         is_plain: whether all blocks are paragraphs; if not, the element does not fit into a table.
         items: the mark and the blocks of each item of a list.
         cells: the blocks of each cell of a row; a table has `rows`.

@@ -27,10 +27,10 @@ from twin_assets.corpus.importers.record import ExportRecord
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.inventory import Inventory
 from twin_assets.corpus.raw_rows import (
-    upgrade_stored_row,
     post_row,
     record_row,
     row_without_text,
+    upgrade_stored_row,
 )
 from twin_assets.corpus.sources import IMPORT_VERSION
 
@@ -57,9 +57,9 @@ _INVENTORY_SCHEMA = {
 class ErasedPostsFilter(Protocol):
     """Posts that were forgotten and must not return (`erasure.journal.ErasedPosts`)."""
 
-    def holds(self, source_id: str) -> bool: ...
+    def contains_source(self, source_id: str) -> bool: ...
 
-    def holds_text(self, content_hash: str) -> bool: ...
+    def contains_text(self, content_hash: str) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,10 @@ def inventory_frame(
     frame = pl.concat([files, records, special])
     if erased_posts is not None:
         frame = frame.filter(
-            [not erased_posts.holds(source_id) for source_id in frame["source_id"].to_list()]
+            [
+                not erased_posts.contains_source(source_id)
+                for source_id in frame["source_id"].to_list()
+            ]
         )
     return frame.sort("source_id")
 
@@ -145,8 +148,9 @@ def read_rows(
     in `problem`.
 
     Args:
-        read_stored_rows: finds the text of a record that its export no longer contains, such as a feed's
-            older posts, when a new version reads everything again; None if there is no such text.
+        read_stored_rows: finds the text of a record that its export no longer contains, such as a
+            feed's older posts, when a new version reads everything again; None if there is no such
+            text.
         erased_posts: posts whose text gets no row.
     """
     records: dict[str, ExportRecord] = {}
@@ -169,7 +173,7 @@ def read_rows(
         for row in frame.to_dicts()
     ]
     if erased_posts is not None:
-        rows = [row for row in rows if not erased_posts.holds_text(row["content_hash"])]
+        rows = [row for row in rows if not erased_posts.contains_text(row["content_hash"])]
     return validate_rows(pl.DataFrame(rows, schema=column_types(RawPosts)), RawPosts)
 
 

@@ -20,7 +20,7 @@ import polars as pl
 
 from twin_assets.corpus import cleaning, cleaning_verdicts, imported_sources, importing
 from twin_assets.corpus.contracts import FAILED_RULES
-from twin_assets.corpus.importers.site_layout import is_text_reason, is_extra_missing
+from twin_assets.corpus.importers.site_layout import is_extra_missing, is_text_reason
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.corpus.remediation import advice_for_reason

@@ -60,7 +60,8 @@ def find_foreign_signatures(
     """Return the documents that somebody other than the author signed.
 
     Args:
-        signatures: key, source and signature of each document; the signature is "" if nobody signed.
+        signatures: key, source and signature of each document; the signature is "" if nobody
+            signed.
         names: the author's name and aliases; without names, no document is returned.
     """
     rows = [row for row in signatures if row[2].strip()]

@@ -19,16 +19,16 @@ from twin_assets.corpus.exported import Exports, display_names
 from twin_assets.corpus.importers import feed
 from twin_assets.corpus.importers.archive import Archive, open_archive
 from twin_assets.corpus.importers.feed_download import download_feed
-from twin_assets.corpus.importers.folders import Folder, has_markdown, scan_source, scan_prefix
+from twin_assets.corpus.importers.folders import Folder, has_markdown, scan_prefix, scan_source
 from twin_assets.corpus.importers.git_blame import is_repository
 from twin_assets.corpus.importers.importer import Importer
 from twin_assets.corpus.importers.recognition import (
-    has_markdown_posts,
     find_importer,
+    has_markdown_posts,
     reject_unsupported_exports,
 )
 from twin_assets.corpus.importers.site_layout import is_extra_missing
-from twin_assets.corpus.importers.suffixes import BINARY_SUFFIXES, markup_from_name, known_suffix
+from twin_assets.corpus.importers.suffixes import BINARY_SUFFIXES, known_suffix, markup_from_name
 from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_resources.errors import TwinError
 from twin_resources.storage.object_store import (

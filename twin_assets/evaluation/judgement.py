@@ -31,18 +31,18 @@ from twin_assets.evaluation.evaluation_spec import (
 )
 from twin_assets.evaluation.gate import (
     GATE_VERSION,
+    advisory_claims,
     decide,
     decide_first,
-    is_full_gate,
     decide_outcome,
-    advisory_claims,
+    is_full_gate,
 )
 from twin_assets.evaluation.judged.calibrated_judges import calibrate_judges
 from twin_assets.evaluation.judged.judge_material import (
+    authors_with_dataset,
     chunk_texts,
     read_judge_material,
     topic_material,
-    authors_with_dataset,
 )
 from twin_assets.evaluation.likelihood.held_out import training_pairs
 from twin_assets.evaluation.measurement import measure
@@ -113,10 +113,12 @@ class JudgingSetup:
         token_budget: tokens of held-out passages (`Settings.evaluation_tokens`).
         embedder: loads the embedder; called only if something is measured.
         log: receives one line of progress at a time.
-        other_authors: slugs of the instance's other authors, against whom the voice judge is trained.
+        other_authors: slugs of the instance's other authors, against whom the voice judge is
+            trained.
         named_judges: models that the operator named as judges.
         max_questions: number of questions for candidate and base (`Settings.evaluation_questions`).
-        send_experiment: writes an experiment to Langfuse (`report/experiment.py`), or None for no experiment.
+        send_experiment: writes an experiment to Langfuse (`report/experiment.py`), or None for no
+            experiment.
         find_reference: finds the adapter of other authors that the whole gate compares with.
     """
 
@@ -209,7 +211,7 @@ def complete_evaluation(setup: JudgingSetup) -> JudgedEvaluation:
         gate_version=GATE_VERSION,
     )
     setup.log(f"v{version.version} is {reason}")
-    return replace(judged, taken_back=f"v{version.version}")
+    return replace(judged, withdrawn_version=f"v{version.version}")
 
 
 def _find_candidate_and_incumbent(setup: JudgingSetup) -> tuple[ModelVersion, ModelVersion | None]:
@@ -304,8 +306,8 @@ def _send_experiment(
         sent = send(
             verdict,
             side_by_side,
-            rests_on=evaluation.rests_on,
-            stated=advisory_claims(evaluation.measured),
+            inputs_hash=evaluation.rests_on,
+            advisory_claims=advisory_claims(evaluation.measured),
         )
     except TwinError as error:
         log(f"no experiment in Langfuse: {error}")

@@ -33,8 +33,8 @@ from twin_assets.evaluation.report.evaluation_record import Evaluation, SideBySi
 from twin_assets.evaluation.sequential_plan import (
     FIRST,
     WHOLE,
-    GateStage,
     BaseScoresFunction,
+    GateStage,
     ask_until_decided,
     compare_until_decided,
     first_questions,
@@ -62,7 +62,8 @@ def measure(
     """Measure one checkpoint.
 
     Args:
-        is_first_verdict: whether to measure only what a first verdict needs (`sequential_plan.FIRST`).
+        is_first_verdict: whether to measure only what a first verdict needs
+            (`sequential_plan.FIRST`).
         inputs_hash: hash of the inputs, for the record.
         starters: servers of candidate and base.
         cache: measurements of base and stable version by earlier gates.
@@ -224,7 +225,7 @@ def _run_plan(
                 refused_claims=refused_claims,
             )
     return replace(
-        context, asked=asked.prompts, said=asked.answers, scores=asked.scores
+        context, prompts=asked.prompts, answers=asked.answers, scores=asked.scores
     ), refused_claims
 
 

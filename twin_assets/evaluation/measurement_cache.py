@@ -63,8 +63,8 @@ class MeasurementCache:
         """Store the numbers requested from this object.
 
         Args:
-            keep_others: whether to keep other stored numbers as well, because a part of a gate requests
-                only a part of them.
+            keep_others: whether to keep other stored numbers as well, because a part of a gate
+                requests only a part of them.
         """
         cached = self._values if keep_others else self._requested
         values = pl.DataFrame(

@@ -9,7 +9,7 @@ import dagster as dg
 
 from twin_assets.evaluation.other_authors.reference_adapter import train_reference
 from twin_assets.partitions import authors
-from twin_assets.training.checkpoints import training_metadata, fail_without_retry
+from twin_assets.training.checkpoints import fail_without_retry, training_metadata
 from twin_assets.training.live_progress import ProgressReportingLauncher
 from twin_resources.authors import read_author
 from twin_resources.models.training_launcher import TrainingLauncher

@@ -295,7 +295,8 @@ def first_questions(
     """Return the prompts of all measures with only the first `count` held-out questions.
 
     Args:
-        with_posts_count: how many of these the base is asked with the author's posts, or None for all.
+        with_posts_count: how many of these the base is asked with the author's posts, or None for
+            all.
     """
     posts = prompts.with_posts[: count if with_posts_count is None else with_posts_count]
     return replace(prompts, held_out=prompts.held_out[:count], with_posts=posts)

@@ -21,7 +21,7 @@ import polars as pl
 
 from twin_assets.evaluation.judged import author_panel
 from twin_assets.feedback import judging_traces
-from twin_assets.table_assets import report_unchanged, report_materialization, table_asset
+from twin_assets.table_assets import report_materialization, report_unchanged, table_asset
 from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors import Author, read_author
 from twin_resources.dagster_resources import (

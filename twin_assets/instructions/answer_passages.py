@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from twin_assets.instructions.instruction_tables import (
     MAX_PASSAGE_WORDS,
-    MIN_POST_WORDS,
     MIN_PASSAGE_WORDS,
+    MIN_POST_WORDS,
 )
 from twin_assets.instructions.similar_keys import split_words
 

@@ -159,7 +159,7 @@ def update_dataset(
         log: receives progress, one line each; never text of a post.
 
     Raises:
-        TableMissing: an upstream asset was never materialized.
+        TableNotFoundError: an upstream asset was never materialized.
         TwinError: chunks or embeddings are older than the documents, or the teacher can't be
             reached.
     """

@@ -112,8 +112,8 @@ def is_context_valid(
 
     Args:
         published_at_by_chunk: the date by chunk id, for every existing chunk.
-        held_out_chunks: chunk ids of held-out documents. The context of a sample that was left out may
-            show them, and becomes invalid if the sample joins the training split.
+        held_out_chunks: chunk ids of held-out documents. The context of a sample that was left out
+            may show them, and becomes invalid if the sample joins the training split.
     """
     return all(
         chunk in published_at_by_chunk

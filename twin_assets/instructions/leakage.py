@@ -52,9 +52,9 @@ def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
     """Return the ids of samples that are used neither for training nor for measurement.
 
     A training sample is left out in favor of a held-out sample with a similar question or answer,
-    or whose answer it contains. If more than `MAX_LEFT_OUT_PER_SAMPLE` training samples contain parts of a
-    held-out one, such as a form that the author repeats, the held-out sample is left out. Of
-    samples with the same question, the held-out one, else the oldest, is kept.
+    or whose answer it contains. If more than `MAX_LEFT_OUT_PER_SAMPLE` training samples contain
+    parts of a held-out one, such as a form that the author repeats, the held-out sample is left
+    out. Of samples with the same question, the held-out one, else the oldest, is kept.
     """
     first_by_question: dict[str, str] = {}
     left_out_ids: set[str] = set()
@@ -96,7 +96,8 @@ def word_runs(answer: str) -> frozenset[int]:
 
 
 def find_contained(held_out: Mapping[str, Set[int]], train: Sequence[Set[int]]) -> list[str]:
-    """Return held-out answers with a share above `MAX_CONTAINED_SHARE` of their runs in training answers."""
+    """Return held-out answers with a share above `MAX_CONTAINED_SHARE` of their runs in training
+    answers."""
     training_runs = frozenset[int]().union(*train)
     return [
         name

@@ -26,10 +26,10 @@ from twin_assets.instructions.preference_pairs import (
     HeldOutTexts,
     PreferencePair,
     Trace,
-    find_leaks,
     build_trace_pairs,
-    is_same_answer,
+    find_leaks,
     indexes_within_share,
+    is_same_answer,
 )
 from twin_assets.instructions.preference_schema import PreferenceDataset
 from twin_assets.instructions.stop_words import stop_words_of
@@ -55,7 +55,8 @@ class PreferenceUpdate:
         sync_result: the sync of `preference_dataset`.
         sources: the number of pairs by source.
         left_out: the number of pairs that were not made, by reason.
-        requested_answers: the number of answers that were requested in this run; the others were stored.
+        requested_answers: the number of answers that were requested in this run; the others were
+            stored.
     """
 
     sync_result: SyncResult
@@ -74,7 +75,7 @@ def update_preferences(
     """Bring both tables up to date.
 
     Raises:
-        TableMissing: instruction_dataset or document_chunks was never materialized.
+        TableNotFoundError: instruction_dataset or document_chunks was never materialized.
         TwinError: the model does not answer.
     """
     columns = ["sample_id", "document_id", "start", "end", "template"]

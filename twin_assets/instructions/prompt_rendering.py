@@ -71,8 +71,8 @@ def check_rendering(
         dataset: `document_id`, `question`, `messages`, `context_chunk_ids`.
         chunks: `chunk_id`, `title`, `text`, at least of the chunks that the dataset names; the
             check of contexts reports missing ones.
-        documents: `document_id`, `title`, `text`, at least of the documents that `documents_with_marks`
-            names.
+        documents: `document_id`, `title`, `text`, at least of the documents that
+            `documents_with_marks` names.
     """
     passage_by_chunk = {chunk: (title, text) for chunk, title, text in chunks.iter_rows()}
     posts = {name: f"{title}\n{text}" for name, title, text in documents.iter_rows()}

@@ -71,7 +71,7 @@ def count_stored_quoted_answers(tables: Tables, author: str) -> QuotedAnswers:
     """Compare the answers of an author's stored dataset; bodies are read a few thousand at a time.
 
     Raises:
-        TableMissing: posts, documents or dataset were never materialized.
+        TableNotFoundError: posts, documents or dataset were never materialized.
     """
     answers = tables.read(
         "instruction_dataset",

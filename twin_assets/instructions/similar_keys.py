@@ -31,7 +31,7 @@ __all__ = [
     "split_words",
 ]
 
-Element = TypeVar("T", bound=Hashable)
+Element = TypeVar("Element", bound=Hashable)
 
 
 def sketch(elements: Set[int], *, size: int) -> list[int]:

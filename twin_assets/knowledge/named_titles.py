@@ -119,7 +119,7 @@ def search_by_title(
         language: ISO 639-1 of the posts.
 
     Raises:
-        TableMissing: the author has no `embeddings`.
+        TableNotFoundError: the author has no `embeddings`.
     """
     posts = tables.read("embeddings", author, columns=["document_id", "title"])
     titles = posts.unique("document_id", maintain_order=True)["title"].to_list()

@@ -1,11 +1,10 @@
 """Choose a few of the author's sentences that answer questions, before anything is stored.
-No reader would ask a question that only names a post (`question_with_title`). Its title is shown as a
-topic above a sentence of that post instead.
-Scope: choosing them among the posts of a preview. Out of scope: finding posts and
-declining (`twin_resources/models/quotes/quoter.py`, once everything is imported), the questions
-(`corpus/title_questions.py`).
-The nearest passage is chosen, then its nearest sentence. Nearness is the cosine after the mean of
-all candidates is subtracted, because features that all posts share do not distinguish them.
+No reader would ask a question that only names a post (`question_with_title`). Its title is shown as
+a topic above a sentence of that post instead. Scope: choosing them among the posts of a preview.
+Out of scope: finding posts and declining (`twin_resources/models/quotes/quoter.py`, once everything
+is imported), the questions (`corpus/title_questions.py`). The nearest passage is chosen, then its
+nearest sentence. Nearness is the cosine after the mean of all candidates is subtracted, because
+features that all posts share do not distinguish them.
 """
 # pyright: strict
 

@@ -15,9 +15,9 @@ import polars as pl
 
 from twin_resources.models.quotes.passages import (
     PASSAGES_VERSION,
-    embedded_sentence_spans,
     build_embedded_text,
     cut_into_passages,
+    embedded_sentence_spans,
 )
 from twin_resources.models.quotes.quoter import PASSAGES_TABLE
 from twin_resources.models.quotes.token_vectors import pack_token_vectors

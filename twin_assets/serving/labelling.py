@@ -34,8 +34,8 @@ from twin_resources.quality.judges.judge import Embed, JudgedAnswer, digest, ide
 from twin_resources.quality.judges.label_rows import (
     MODEL_COLUMNS,
     TABLE,
-    ReusableAnswer,
     LabelPurchase,
+    ReusableAnswer,
 )
 from twin_resources.quality.judges.negative_probes import NegativeProbe, draw_probes
 from twin_resources.quality.judges.pairs import PROBE, lost_claims, probe_keys, probe_rows
@@ -80,7 +80,8 @@ class PurchaseResult:
         new_labels: labels of this run.
         usd: cost of this run, in US dollars.
         stop_reason: why it ended, in one clause.
-        withdrawn_claims: claims whose judge no longer separates plants; they are not used for routing.
+        withdrawn_claims: claims whose judge no longer separates plants; they are not used for
+            routing.
     """
 
     purchase: str
@@ -223,8 +224,8 @@ class _BatchLabeller:
 
     def lost_claims(self, stored: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
         """Return the claims whose judge has failed on the plants of this purchase."""
-        probe_rows = probe_rows(stored, purchase=self._purchase.id)
-        return lost_claims(probe_rows, self._panel.claims, margin=margin, columns=MODEL_COLUMNS)
+        rows_of_probes = probe_rows(stored, purchase=self._purchase.id)
+        return lost_claims(rows_of_probes, self._panel.claims, margin=margin, columns=MODEL_COLUMNS)
 
     def max_usd(self, prompt: ShadowPrompt) -> float:
         """Return the most that a label of this prompt can cost, in US dollars."""

@@ -25,7 +25,7 @@ from twin_resources.router.fixed_order import (
     compute_price_steps,
     with_own_model,
 )
-from twin_resources.router.gain import fit, assign_folds
+from twin_resources.router.gain import assign_folds, fit
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 
 MIN_LABELS = 30  # labels; with fewer, nothing can be fitted or certified
@@ -47,7 +47,8 @@ class FitOutcome:
     Attributes:
         policy: policy in force from now on, or None if nothing is routed.
         decision: decision about the new policy.
-        withdrawal_reason: why the previous policy is no longer in force; empty if it stays or was absent.
+        withdrawal_reason: why the previous policy is no longer in force; empty if it stays or was
+            absent.
     """
 
     policy: RoutingPolicy | None

@@ -16,7 +16,7 @@ import dagster as dg
 
 from twin_assets.evaluation.judged import author_panel
 from twin_assets.serving import labelling, shadow_prompts
-from twin_assets.table_assets import report_unchanged, report_materialization, table_asset
+from twin_assets.table_assets import report_materialization, report_unchanged, table_asset
 from twin_resources.access.account import open_account
 from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors import Author, read_author

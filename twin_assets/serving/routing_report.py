@@ -56,7 +56,8 @@ class RoutedAuthor:
         reason: explanation of the result, one sentence.
         policy: policy in force, or None if nothing is routed.
         answers: answers of this month.
-        own_answers_since_fit: answers of the own model this month, since the policy in force was written.
+        own_answers_since_fit: answers of the own model this month, since the policy in force was
+            written.
         paid_usd: costs of the paid answers to labels like those that the own model answers.
     """
 
@@ -207,8 +208,8 @@ def _deciding_claims(
         str(score["claim"]) for scores in purchase_rows["scores"].to_list() for score in scores
     }
     claims = deciding_claims(sorted(scored))
-    probe_rows = probe_rows(purchase_rows, purchase=purchase)
-    return claims, lost_claims(probe_rows, claims, margin=margin, columns=MODEL_COLUMNS)
+    rows_of_probes = probe_rows(purchase_rows, purchase=purchase)
+    return claims, lost_claims(rows_of_probes, claims, margin=margin, columns=MODEL_COLUMNS)
 
 
 def _prices(settings: Settings, server: str) -> routing_fit.ModelPrices:

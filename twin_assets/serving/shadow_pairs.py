@@ -15,7 +15,7 @@ import dagster as dg
 
 from twin_assets.evaluation.judged import author_panel
 from twin_assets.serving import shadow_prompts, shadowing
-from twin_assets.table_assets import report_unchanged, report_materialization, table_asset
+from twin_assets.table_assets import report_materialization, report_unchanged, table_asset
 from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.authors import Author, read_author
 from twin_resources.authors.consent import external_use_refusal
@@ -34,7 +34,7 @@ from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
 from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
-from twin_resources.storage.weights.answer_model import split_stored_name, is_remote
+from twin_resources.storage.weights.answer_model import is_remote, split_stored_name
 
 if TYPE_CHECKING:
     from twin_resources.models.serving.model_server import ModelServers

@@ -24,8 +24,8 @@ import polars as pl
 from twin_assets.serving.shadow_prompts import (
     ShadowPrompt,
     index_by_id,
-    shuffle_by_trial,
     render_prompt,
+    shuffle_by_trial,
 )
 from twin_resources.authors import FREQUENCY_PENALTY
 from twin_resources.models.serving import served_model

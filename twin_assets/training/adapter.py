@@ -24,7 +24,8 @@ LLAMA_LAYERS = frozenset(
 
 
 def add_adapter(base: Any, lora: LoraShape, *, initial_adapter: Path | None) -> Any:
-    """Return the base model with a fresh adapter, or with the one in the PEFT folder `initial_adapter`.
+    """Return the base model with a fresh adapter, or with the one in the PEFT folder
+    `initial_adapter`.
 
     Raises:
         TwinError: the model lacks a target module, or `initial_adapter` has another shape.

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from twin_assets.checkpoints import manifest as manifests
 from twin_assets.checkpoints.author_recipe import (
     AuthorRecipe,
-    training_rank_count,
     recipe_for_author,
+    training_rank_count,
 )
 from twin_assets.checkpoints.job import Job, write_job, write_json, write_rows
 from twin_assets.checkpoints.manifest import Manifest
@@ -35,7 +35,7 @@ from twin_resources.errors import TwinError
 from twin_resources.models.training_launcher import Message, TrainingJob, TrainingLauncher
 from twin_resources.settings import Settings
 from twin_resources.storage.storage_faults import translate_disk_full
-from twin_resources.storage.weights.weights import BaseModel, load_weight_hashes, load_base_model
+from twin_resources.storage.weights.weights import BaseModel, load_base_model, load_weight_hashes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -132,7 +132,8 @@ def fine_tune(
     Raises:
         TwinError: there is no dataset or no training sample, the base model is not prepared, or
             the training failed.
-        DiskFull: the disk is full; a started training resumes from its last complete checkpoint.
+        DiskFullError: the disk is full; a started training resumes from its last complete
+            checkpoint.
     """
     with translate_disk_full(f"fine-tune the model of {author.slug}", settings.home):
         return _fine_tune(
@@ -175,7 +176,7 @@ def _fine_tune(
             base_folder=inputs.base.folder,
             ranks=training_rank_count(inputs.recipe, settings),
             recipe=inputs.recipe_for_corpus,
-            recipe_reason=inputs.author_recipe.line,
+            recipe_reason=inputs.author_recipe.log_line,
         )
         write_job(job)
         write_weight_hashes(job, inputs.base)

@@ -73,7 +73,8 @@ class RepeatedTraining:
         checkpoint: hash of the new weights.
         expected_checkpoint: the manifest's hash.
         output: the job's `output` folder.
-        environment_differences: differences from the environment of the original training, in words.
+        environment_differences: differences from the environment of the original training, in
+            words.
     """
 
     checkpoint: str

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.author_recipe import training_rank_count, recipe_for_author
+from twin_assets.checkpoints.author_recipe import recipe_for_author, training_rank_count
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.recipe import Recipe
 from twin_assets.checkpoints.samples import tokenize_pairs
-from twin_assets.training.fine_tuning import write_weight_hashes, build_training_job
+from twin_assets.training.fine_tuning import build_training_job, write_weight_hashes
 from twin_assets.training.publishing import (
     TrainingDescription,
     publish_training,
@@ -85,7 +85,8 @@ def tune_on_preferences(
     Raises:
         TwinError: there is no supervised checkpoint, it has another base model, or the training
             failed.
-        DiskFull: the disk is full; a started training resumes from its last complete checkpoint.
+        DiskFullError: the disk is full; a started training resumes from its last complete
+            checkpoint.
     """
     checkpoints = settings.checkpoints_dir / author.slug
     folder = Path(manifests.read_pointer(checkpoints, "fine_tuned")["folder"])

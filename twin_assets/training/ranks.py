@@ -224,11 +224,12 @@ def stop_at_non_finite(
 
     Args:
         step: step number, from 1.
-        non_finite_ids: ids of this rank's samples whose micro-batch had a loss that is not a number.
+        non_finite_ids: ids of this rank's samples whose micro-batch had a loss that is not a
+            number.
         step_sample_ids: ids of all samples of the step.
 
     Raises:
-        AllRanksStop: always.
+        AllRanksStopError: always.
     """
     from accelerate.utils import gather_object
 

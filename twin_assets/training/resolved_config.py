@@ -151,8 +151,8 @@ def require_expected_settings(
 
     Args:
         effective: the result of `effective`.
-        expected_values: the result of `expected`; its `lora_modules` lists the layers, `effective` counts
-            them.
+        expected_values: the result of `expected`; its `lora_modules` lists the layers, `effective`
+            counts them.
 
     Raises:
         TwinError: the settings differ; it names each difference, and the first step is not taken.

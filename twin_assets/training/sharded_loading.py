@@ -69,8 +69,8 @@ def load_sharded(
         whole model.
 
     Raises:
-        AllRanksStop: a weight cannot be read, differs from what was prepared, or differs from what
-            the ranks keep; the message names it.
+        AllRanksStopError: a weight cannot be read, differs from what was prepared, or differs from
+            what the ranks keep; the message names it.
     """
     import torch
 

@@ -45,10 +45,10 @@ from twin_assets.checkpoints.recipe import learning_rate
 from twin_assets.checkpoints.samples import (
     MAX_RAW_BLOCK_TOKENS,
     TokenizedSample,
+    drop_passages,
     tokenize_pairs,
     tokenize_posts,
     tokenize_samples,
-    drop_passages,
 )
 from twin_assets.training.adapter import write_adapter
 from twin_assets.training.losses import (
@@ -60,26 +60,26 @@ from twin_assets.training.losses import (
 from twin_assets.training.model import load_training_model, write_model
 from twin_assets.training.ranks import (
     Report,
-    set_accumulation_steps,
     choose_imports,
     end_orphaned_ranks,
+    exit_if_orphaned,
     gpu_peak_mb,
     is_valid_norm,
     join_process_group,
     open_reporter,
+    rank_micro_batches,
     require_gpus,
     rss_mb,
-    rank_micro_batches,
+    set_accumulation_steps,
     stop_at_non_finite,
-    exit_if_orphaned,
     write_failure,
 )
 from twin_assets.training.resolved_config import (
     Values,
     effective_settings,
     expected_settings,
-    uses_fused_adamw,
     require_expected_settings,
+    uses_fused_adamw,
 )
 from twin_assets.training.sharded_loading import cast_added_parameters, zero3_config
 from twin_assets.training.training_state import (

@@ -32,16 +32,16 @@ from twin_resources.access.account_rows import (
     ApplicableLimit,
     account_tables,
     add_spending,
-    close_reservation,
     close_overdue_reservations,
+    close_reservation,
+    import_old_accounts,
     in_period,
-    spending_key,
-    to_nano_dollars,
     newest_day,
     reservations,
     spending,
+    spending_key,
     sum_by_limit,
-    import_old_accounts,
+    to_nano_dollars,
 )
 from twin_resources.access.spending_limits import (
     OverLimitError,
@@ -50,8 +50,8 @@ from twin_resources.access.spending_limits import (
     Scope,
     SpendingLimit,
     SpendingLimits,
-    period_end,
     limits_from_settings,
+    period_end,
 )
 from twin_resources.errors import TwinError
 
@@ -156,7 +156,7 @@ class SpendingAccount:
             expires_after_s: seconds after which an unsettled reservation counts in full.
 
         Raises:
-            OverLimit: if the amount would exceed a limit.
+            OverLimitError: if the amount would exceed a limit.
             ValueError: if the amount is negative or not finite.
         """
         max_nano = to_nano_dollars(max_usd, round_up=True)

@@ -291,7 +291,7 @@ class Keyring:
         """Return the key of an `Authorization` header.
 
         Raises:
-            Refused: 401 no key or a wrong one; 503 the state store cannot be read.
+            RefusedError: 401 no key or a wrong one; 503 the state store cannot be read.
         """
         scheme, _, token = authorization.partition(" ")
         token = token.strip()

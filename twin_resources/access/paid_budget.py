@@ -171,7 +171,7 @@ class PaidBudget:
             messages: the rendered prompt. max_tokens: maximum length of the answer.
 
         Raises:
-            Refused: 429 a limit is used up, 503 the account cannot be written.
+            RefusedError: 429 a limit is used up, 503 the account cannot be written.
         """
         work = asyncio.ensure_future(
             asyncio.to_thread(self._reserve, key, author, messages, max_tokens)
@@ -275,17 +275,17 @@ class PaidCall:
     def settle_interrupted(self) -> float:
         """Settle a call whose reader disconnected or whose stream failed: received text is paid."""
         if not self._received_texts:
-            return self._settle(self.reservation.most_usd)
+            return self._settle(self.reservation.reserved_usd)
         # a piece is at least one token
         tokens = max(len(self._received_texts), _answer_tokens(self._received_texts))
         usd = self.budget.price_usd(prompt_tokens=self.prompt_tokens, answer_tokens=tokens)
-        return self._settle(min(usd, self.reservation.most_usd))
+        return self._settle(min(usd, self.reservation.reserved_usd))
 
     def settle_failed(self, error: BaseException) -> float:
         """Settle a failed call; the module's docstring lists the cost."""
         if self._received_texts:
             return self.settle_interrupted()
-        return self._settle(0.0 if is_unbilled(error) else self.reservation.most_usd)
+        return self._settle(0.0 if is_unbilled(error) else self.reservation.reserved_usd)
 
     def settle_unsent(self) -> None:
         """Settle a call that was not sent to the provider."""

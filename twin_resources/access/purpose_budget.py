@@ -35,7 +35,7 @@ class PurposeBudget:
         """Reserve an amount before a request.
 
         Raises:
-            OverLimit: if it would exceed a limit; nothing is reserved.
+            OverLimitError: if it would exceed a limit; nothing is reserved.
         """
         return self._account.reserve(
             purpose=self._purpose, author=self._author, key="", max_usd=usd
@@ -49,6 +49,6 @@ class PurposeBudget:
         """Check that this amount may be spent now, without reserving it.
 
         Raises:
-            OverLimit: if it would exceed a limit.
+            OverLimitError: if it would exceed a limit.
         """
         self._account.release(self.reserve(usd))

@@ -58,8 +58,8 @@ class OverLimitError(TwinError):
     Attributes:
         scope, name: owner of the limit: the home (name empty), a purpose, an author or a key.
         period: `day` or `month`.
-        limit_usd, spent_usd, reserved_usd, requested_usd: the limit, the settled amount, the amount of
-            open reservations, and the requested amount.
+        limit_usd, spent_usd, reserved_usd, requested_usd: the limit, the settled amount, the amount
+            of open reservations, and the requested amount.
         resets_at: end of the period, UTC.
         retry_after_s: seconds until then, at least 1.
     """

@@ -12,10 +12,10 @@ from twin_resources.authors.author_file import (
     SAMPLES_DIR,
     Author,
     author_slugs,
-    read_counted_scores,
     list_authors,
-    read_author,
     list_readable_authors,
+    read_author,
+    read_counted_scores,
     write_author,
 )
 
@@ -26,9 +26,9 @@ __all__ = [
     "SAMPLES_DIR",
     "Author",
     "author_slugs",
-    "read_counted_scores",
     "list_authors",
-    "read_author",
     "list_readable_authors",
+    "read_author",
+    "read_counted_scores",
     "write_author",
 ]

@@ -31,7 +31,7 @@ def save_state(address: str, into: Path) -> None:
     """Write the state store of a URL to a SQLite file, as a snapshot of one moment.
 
     Raises:
-        StorageFault: the store cannot be read, or there is no space.
+        StorageError: the store cannot be read, or there is no space.
     """
     if (file := sqlite_file(address)) is not None:
         copy_database(file, into)
@@ -52,7 +52,7 @@ def restore_state(file: Path, address: str) -> None:
     """Put the rows of a saved state store into the store of a URL, replacing its own rows.
 
     Raises:
-        StorageFault: the store cannot be written.
+        StorageError: the store cannot be written.
     """
     if (target_file := sqlite_file(address)) is not None:
         target_file.parent.mkdir(parents=True, exist_ok=True)

@@ -35,7 +35,8 @@ from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_WORKING_S
 
 PARTITIONS_NAME, PARTITION_TAG = "authors", "dagster/partition"
-# Matching rows of these tables are deleted; in `_CLEARED_COLUMNS` tables the listed columns are cleared.
+# Matching rows of these tables are deleted; in `_CLEARED_COLUMNS` tables the listed columns are
+# cleared.
 _TABLES_WITH_DELETED_ROWS = (
     *("job_ticks", "kvs", "dynamic_partitions", "asset_event_tags", "event_logs"),
     *("asset_check_executions", "run_tags", "bulk_actions"),

@@ -3,8 +3,8 @@
 Scope: which stores exist, and their order. Out of scope: what a store is (`data_store.py`),
 individual stores (one module each), the order of a whole request (`erasing.py`).
 
-Add a new store of text to `list_stores`. The last store (`home_files.py`) scans and cleans every file
-under the home that no other store claims, so the proof finds a store that was not registered.
+Add a new store of text to `list_stores`. The last store (`home_files.py`) scans and cleans every
+file under the home that no other store claims, so the proof finds a store that was not registered.
 """
 # pyright: strict
 

@@ -53,7 +53,7 @@ def find_in_file(path: Path, target: ErasureTarget) -> str | None:
     A running stack constantly replaces files; a file that vanishes meanwhile also returns None.
 
     Raises:
-        Undecodable: the file is damaged.
+        UndecodableFileError: the file is damaged.
     """
     try:
         for text in decode_file(path):
@@ -68,7 +68,7 @@ def decode_file(path: Path) -> Iterator[DecodedText]:
     """Yield every text of a file.
 
     Raises:
-        Undecodable: the file is damaged.
+        UndecodableFileError: the file is damaged.
         OSError: the file cannot be read.
     """
     with path.open("rb") as stream:

@@ -136,7 +136,7 @@ def _erase_until_proved(
     """Erase until every decoded store is clean; return what a background store still holds.
 
     Raises:
-        ErasureIncomplete: something remains or returns after all rounds.
+        ErasureIncompleteError: something remains or returns after all rounds.
     """
     remaining_by_store: dict[str, list[str]] = {place.name: [] for place in stores}
     done = journal.completed_steps(instance.state, number)

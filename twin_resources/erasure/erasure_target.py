@@ -130,7 +130,7 @@ class ErasureTarget:
         """Return the target that `to_json` wrote."""
         fields: dict[str, Any] = json.loads(document)
         sets: dict[str, Any] = {name: frozenset(fields.get(name, ())) for name in _SETS}
-        return cls(subject, key_hash=str(fields["key_hash"]), marks=fingerprints, **sets)
+        return cls(subject, key_hash=str(fields["key_hash"]), fingerprints=fingerprints, **sets)
 
 
 _SETS = ("ids", "traces", "chunks", "authors", "names", "shown_to", "checkpoints")

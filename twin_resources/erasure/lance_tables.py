@@ -5,9 +5,9 @@ tag, index and file, and decoding the remaining files. Out of scope: the physica
 (`tables/upkeep.py`), old versions of objects in a bucket (`object_versions.py`).
 
 No table is named here. A table is found by its folder; its rows are found by the project's column
-names (`DERIVATION_COLUMNS` marks rows derived from the value), by any other identifier column, and by the
-words of their texts. A row that only links to erased data (`LINK_COLUMNS`) stays, without the link. A
-table derived from all of an author's posts at once has no such column and is listed in
+names (`DERIVATION_COLUMNS` marks rows derived from the value), by any other identifier column, and
+by the words of their texts. A row that only links to erased data (`LINK_COLUMNS`) stays, without
+the link. A table derived from all of an author's posts at once has no such column and is listed in
 `DERIVED_FROM_ALL_ROWS`.
 """
 

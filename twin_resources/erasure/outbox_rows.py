@@ -20,7 +20,7 @@ from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.decoding import find_in_file
 from twin_resources.erasure.erasure_target import ErasureTarget
 from twin_resources.erasure.sqlite_files import open_for_erasure, rewrite_database
-from twin_resources.observability.langfuse.outbox import Outbox, sending_lock, outbox_path
+from twin_resources.observability.langfuse.outbox import Outbox, outbox_path, sending_lock
 from twin_resources.observability.langfuse.tombstones import (
     add_tombstones,
     limit_tombstones,

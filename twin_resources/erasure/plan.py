@@ -55,7 +55,7 @@ def plan_erasure(
             collector.add(text)
         for text in _other_post_texts(instance, target):
             collector.exclude_shared(text)
-        target = replace(target, marks=collector.fingerprints())
+        target = replace(target, fingerprints=collector.fingerprints())
     traces, shown_to = _find_traces(instance, target)
     target = replace(
         target, ids=target.ids | traces, traces=frozenset(traces), shown_to=frozenset(shown_to)
@@ -70,7 +70,7 @@ def plan_erasure(
             if author.slug != subject.author:
                 for text in _post_texts(instance, author.slug):
                     collector.exclude_shared(text)
-        target = replace(target, marks=collector.fingerprints())
+        target = replace(target, fingerprints=collector.fingerprints())
     target = replace(target, authors=_find_authors(instance, target))
     if subject.kind == "author":
         return target  # tables and checkpoints are deleted as folders

@@ -72,7 +72,7 @@ def find_post(instance: Installation, name: str, authors: Sequence[str]) -> Eras
         authors: slugs.
 
     Raises:
-        PostForgotten: a post of that name was forgotten, and no post has it now.
+        PostForgottenError: a post of that name was forgotten, and no post has it now.
         TwinError: no post has that name, or several have it; the message lists the nearest.
     """
     if (unfinished := _find_open_request(instance, name, authors)) is not None:

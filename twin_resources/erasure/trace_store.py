@@ -184,7 +184,7 @@ class LangfuseTraces:
             batch = trace_ids[start : start + TRACES_PER_REQUEST]
             try:
                 with self._record_deletions(
-                    *(hash_parts("trace", one) for one in batch), may_lack=False
+                    *(hash_parts("trace", one) for one in batch), is_absence_allowed=False
                 ):
                     self.client.delete_traces(batch)
             except TraceStoreError as error:
@@ -199,8 +199,8 @@ class LangfuseTraces:
         """Record in the journal that a deletion was accepted or put off.
 
         Args:
-            is_absence_allowed: count 404 as accepted, because the object is already deleted or this server
-                has no such route. `holds` reports what the server still returns.
+            is_absence_allowed: count 404 as accepted, because the object is already deleted or this
+                server has no such route. `holds` reports what the server still returns.
         """
         try:
             yield

@@ -31,7 +31,7 @@ from twin_resources.settings import Settings
 if TYPE_CHECKING:
     import numpy as np
 
-    from twin_resources.models.quotes.quoter import QuoteResult, Quoter
+    from twin_resources.models.quotes.quoter import Quoter, QuoteResult
     from twin_resources.models.retrieval.retrieval import Passage, RetrievalResult, Retriever
     from twin_resources.quality.judges.sentence_support import SentenceSupport
 
@@ -113,10 +113,11 @@ class PassageFinder:
             searches: `ChatRequest.searches`; the nearer of their results is used.
             token_budget: limit on the tokens of all passages (`Author.context_tokens`).
             with_quotes: whether to choose quotations too.
-            earlier_answers: earlier answers of the conversation; posts that they quote are ranked last.
+            earlier_answers: earlier answers of the conversation; posts that they quote are ranked
+                last.
 
         Raises:
-            Refused: 429 if the queue is full.
+            RefusedError: 429 if the queue is full.
         """
         if self._waiting >= self.max_waiting:
             raise self._queue_full_refusal()
@@ -259,7 +260,7 @@ class PassageFinder:
             shown_text=earlier_answers,
             language=confident_language(search),
         )
-        return replace(passages, quoted=quoted)
+        return replace(passages, quote_result=quoted)
 
     def _open(self) -> Retriever:
         with self._lock:

@@ -1,8 +1,8 @@
 """Build the Talk tab: a conversation with an author's twin, with sources and feedback.
 
 Scope: its widgets and the effect of a click on each. Out of scope: a second version beside the
-first (`comparison_tab.py`), HTML of sources (`render_footnotes.py`), the gateway (`conversation.py`).
-Source: https://www.gradio.app/docs/gradio/chatbot
+first (`comparison_tab.py`), HTML of sources (`render_footnotes.py`), the gateway
+(`conversation.py`). Source: https://www.gradio.app/docs/gradio/chatbot
 
 The browser clears the question box, and the server never writes to it: otherwise an answer that
 streams for a minute would erase what is typed in the meantime. The question is sent in a separate
@@ -19,9 +19,9 @@ from twin_resources.models.quotes.answer_text import extract_prose
 from twin_resources.page import turns as conversation
 from twin_resources.page.author_picker import AuthorPicker, heading
 from twin_resources.page.conversation import AnswersInProgress, GatewayClient, model_name
-from twin_resources.page.events import UNQUEUED_EVENT, CONCURRENT_EVENT
-from twin_resources.page.footnotes import render_footnotes, describe_prose
-from twin_resources.page.page_notices import notice, error_notice
+from twin_resources.page.events import CONCURRENT_EVENT, UNQUEUED_EVENT
+from twin_resources.page.footnotes import describe_prose, render_footnotes
+from twin_resources.page.page_notices import error_notice, notice
 from twin_resources.page.readable import escape_html
 from twin_resources.page.turns import Conversations, Turn
 from twin_resources.registry.route_names import DRAFT

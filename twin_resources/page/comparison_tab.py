@@ -29,9 +29,9 @@ from twin_resources.page.conversation import (
     PartialAnswer,
     model_name,
 )
-from twin_resources.page.events import UNQUEUED_EVENT, CONCURRENT_EVENT
+from twin_resources.page.events import CONCURRENT_EVENT, UNQUEUED_EVENT
 from twin_resources.page.footnotes import format_cost, trace_link
-from twin_resources.page.page_notices import notice, error_notice
+from twin_resources.page.page_notices import error_notice, notice
 from twin_resources.page.plain_names import version_name
 from twin_resources.page.readable import escape_html
 from twin_resources.page.turns import Turn

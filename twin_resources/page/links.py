@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from twin_resources.access.keys import ALL_AUTHORS, NO_LIMITS, add_key, open_keyring, open_key_store
+from twin_resources.access.keys import ALL_AUTHORS, NO_LIMITS, add_key, open_key_store, open_keyring
 from twin_resources.access.refusals import RefusedError
 from twin_resources.atomic_writes import replace_file
 from twin_resources.settings import Settings

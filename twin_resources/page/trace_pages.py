@@ -104,7 +104,8 @@ def render_trace(
     """Return one trace in full.
 
     Args:
-        explanation: the trace's model, checkpoint and posts, or None if not found (`explanation_error`).
+        explanation: the trace's model, checkpoint and posts, or None if not found
+            (`explanation_error`).
         langfuse_url: the trace's address in a real Langfuse; empty without one.
     """
     row = tree.row

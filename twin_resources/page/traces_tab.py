@@ -19,18 +19,18 @@ from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.client import LangfuseClient, TraceStoreError
 from twin_resources.observability.langfuse.trace_reading import (
     TraceFilter,
-    read_trace_page,
-    parse_score_condition,
-    trace_url,
     build_trace_tree,
+    parse_score_condition,
+    read_trace_page,
+    trace_url,
 )
 from twin_resources.page.author_picker import AuthorPicker, render_plots
 from twin_resources.page.events import UNQUEUED_EVENT
-from twin_resources.page.page_notices import notice, error_notice
+from twin_resources.page.page_notices import error_notice, notice
 from twin_resources.page.plain_names import version_name
 from twin_resources.page.readable import escape_html
 from twin_resources.page.spending import read_spending, render_spending
-from twin_resources.page.trace_pages import render_trace_list, render_trace
+from twin_resources.page.trace_pages import render_trace, render_trace_list
 from twin_resources.registry.explanation import Explanation, explain_answer
 from twin_resources.settings import Settings
 

@@ -5,9 +5,9 @@ from twin_resources.privacy.kinds import KINDS, Kind, TextSpan
 from twin_resources.privacy.redaction import (
     PRIVACY_VERSION,
     RedactedText,
-    redact_and_count,
     find_personal_data,
     redact,
+    redact_and_count,
     redact_text,
 )
 
@@ -17,8 +17,8 @@ __all__ = [
     "Kind",
     "RedactedText",
     "TextSpan",
-    "redact_and_count",
     "find_personal_data",
     "redact",
+    "redact_and_count",
     "redact_text",
 ]

@@ -18,10 +18,10 @@ from twin_resources.errors import TwinError
 from twin_resources.privacy.kinds import TextSpan
 from twin_resources.privacy.national_schemes import NATIONAL_ID_SCHEMES, NationalIdScheme
 from twin_resources.privacy.other_numbers import (
+    has_other_label,
+    is_beside_long_number,
     is_code_value,
     is_in_hex_dump,
-    is_beside_long_number,
-    has_other_label,
 )
 
 _RUN = re.compile(

@@ -26,13 +26,13 @@ from functools import lru_cache
 
 from twin_resources.privacy.kinds import TextSpan
 from twin_resources.privacy.other_numbers import (
-    is_sequence_or_repeated_digit,
+    has_other_label,
     has_unit,
+    is_date_or_range,
     is_in_hex_dump,
     is_in_number_list,
-    is_date_or_range,
-    has_other_label,
     is_postcode,
+    is_sequence_or_repeated_digit,
 )
 
 _SEPARATORS = r" .\-/()\u00a0\u202f\u2010-\u2013"

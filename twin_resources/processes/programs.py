@@ -22,7 +22,7 @@ from twin_resources.processes.dagster_home import write_dagster_home
 from twin_resources.processes.endpoints import urls
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.stack import Stack, read_record
-from twin_resources.processes.supervisor import Program, ProgramState, socket_path, read_tail
+from twin_resources.processes.supervisor import Program, ProgramState, read_tail, socket_path
 from twin_resources.settings import Settings, load_secrets
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def wait_until(
         max_idle_s: seconds without CPU time or a log line until it counts as failed; None for
             three minutes.
     Raises:
-        StackEnded: the supervisor has ended.
+        StackEndedError: the supervisor has ended.
         TwinError: the program exited, the supervisor gave it up, it is idle, or it is not ready
             after an hour; the error shows the end of its log.
     """
@@ -250,8 +250,8 @@ def ensure_alive(stack: Stack) -> None:
     """Raise an error unless the stack's supervisor runs.
 
     Raises:
-        StackStopped: another command ended it.
-        StackEnded: it died.
+        StackStoppedError: another command ended it.
+        StackEndedError: it died.
     """
     record = read_record(stack.settings)
     if (

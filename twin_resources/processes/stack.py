@@ -167,7 +167,7 @@ def start_stack(
         requested_ports: services whose port must be the one in `settings`.
         report: receives a line for each recovery and for each port that differs.
     Raises:
-        StackRuns: another command has started the stack; use that one.
+        StackRunningError: another command has started the stack; use that one.
         TwinError: a requested port is taken, or the supervisor did not start.
     """
     with _hold_start_stop_lock(settings, report=report):

@@ -79,7 +79,8 @@ class Program:
 class ProgramState:
     """The state of a program; `state` is supervisord's name for it (RUNNING, BACKOFF, FATAL …).
     Attributes:
-        stopped_at: time of its last end, by itself or on request, in seconds since 1970; 0 if never.
+        stopped_at: time of its last end, by itself or on request, in seconds since 1970; 0 if
+            never.
     """
 
     name: str

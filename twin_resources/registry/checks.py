@@ -30,7 +30,7 @@ class MoveRefusedError(TwinError):
 def check_incumbent(
     connection: sa.Connection, item: ModelVersion, to_state: VersionState, incumbent: int
 ) -> None:
-    """Raise MoveRefused if the evidence is about another version than the stable one."""
+    """Raise MoveRefusedError if the evidence is about another version than the stable one."""
     stable = [
         other.version
         for other in rows.list_versions(connection, item.author)
@@ -53,9 +53,9 @@ def check_move(
     force: bool,
     gate_version: str,
 ) -> None:
-    """Raise MoveRefused if the version's state does not allow the move; if it is tainted or lacks a
-    PASSED verdict of this gate for a state that answers; or if it would be refused although it is
-    stable with that verdict or by force."""
+    """Raise MoveRefusedError if the version's state does not allow the move; if it is tainted or
+    lacks a PASSED verdict of this gate for a state that answers; or if it would be refused although
+    it is stable with that verdict or by force."""
     tried = f"move v{item.version} of {item.author} from {item.state} to {to_state}"
     no_states: frozenset[VersionState] = frozenset()
     forced_states = FORCED_MOVES.get(item.state, no_states)

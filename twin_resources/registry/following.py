@@ -27,10 +27,10 @@ from twin_resources.registry.policy import (
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import (
     ChangeToken,
-    update_files,
     is_shared,
     read_change_token,
     read_stored_files,
+    update_files,
 )
 from twin_resources.settings import Settings
 from twin_resources.storage.shared_folders import SharedFolders
@@ -94,7 +94,7 @@ class Follower:
         """Copy files, then weights, then the policy that names them; returns notes for a person.
 
         Raises:
-            _Behind: something could not be fetched; the rest was copied.
+            _BehindError: something could not be fetched; the rest was copied.
         """
         settings = self._settings
         notes = update_files(settings.home, read_stored_files(state))

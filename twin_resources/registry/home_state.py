@@ -38,7 +38,8 @@ def check_store_belongs_to_home(settings: Settings, state: State) -> None:
     """Check that the store belongs to this home; any store may belong to a new home.
 
     Raises:
-        EmptyStateStore: the store has no row, and the home has versions or another store with rows.
+        EmptyStateStoreError: the store has no row, and the home has versions or another store with
+            rows.
     """
     check_store_has_versions(state, settings.policy_path)
     home_store = settings.home / "state.sqlite"
@@ -53,7 +54,7 @@ def check_store_has_versions(state: State, policy_path: Path) -> None:
     """Check that the store has a version if the policy names one.
 
     Raises:
-        EmptyStateStore: the policy names versions, and the store has none of any author.
+        EmptyStateStoreError: the policy names versions, and the store has none of any author.
     """
     with state.read_transaction() as connection:
         has_table = sa.inspect(connection).has_table(model_versions.name)
@@ -70,7 +71,7 @@ def check_policy_names_no_version(policy_path: Path, *, store_address: str) -> N
         store_address: the address of a store without versions, for the message.
 
     Raises:
-        EmptyStateStore: the policy names some.
+        EmptyStateStoreError: the policy names some.
     """
     try:
         policy = read_policy(policy_path)

@@ -229,8 +229,8 @@ def required_moves(
         mode: the author's release mode; against an answer model `gate` means `shadow`.
 
     In mode `gate` only the gate compares a candidate with the stable version. A candidate that is
-    not shown to be no worse (`compare_with_incumbent`) is parked. The first version, and one that follows a
-    tainted version (which is not served), need only the gate's claims.
+    not shown to be no worse (`compare_with_incumbent`) is parked. The first version, and one that
+    follows a tainted version (which is not served), need only the gate's claims.
 
     Each move is about another version, so they can be applied in order. Call again afterwards.
     """

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors.answer_forms import ProseRelease, SentenceThreshold
 from twin_resources.errors import TwinError
-from twin_resources.storage.weights.answer_model import split_stored_name, is_remote
+from twin_resources.storage.weights.answer_model import is_remote, split_stored_name
 
 if TYPE_CHECKING:
     from twin_resources.registry.moves import ModelVersion, VersionKind
@@ -170,7 +170,7 @@ def read_policy(path: Path) -> Policy:
     """Read the file.
 
     Raises:
-        PolicyMissing: it is not there yet.
+        PolicyMissingError: it is not there yet.
         TwinError: the file is not a policy, or its schema number is newer than this code's.
     """
     try:

@@ -23,12 +23,12 @@ from twin_resources.registry.checks import MoveRefusedError, check_incumbent, ch
 from twin_resources.registry.home_state import check_store_has_versions
 from twin_resources.registry.moves import (
     STATES_NEEDING_PASS,
-    TrialResult,
     GateClaim,
-    RequiredMove,
-    ReleaseMode,
     ModelVersion,
     Move,
+    ReleaseMode,
+    RequiredMove,
+    TrialResult,
     Verdict,
     VersionKind,
     VersionState,
@@ -42,16 +42,16 @@ if TYPE_CHECKING:
     from twin_resources.storage.state import state as state_store
 
 __all__ = [
-    "TrialResult",
     "GateClaim",
-    "RequiredMove",
     "ModelVersion",
     "Move",
     "MoveRefusedError",
     "Registry",
+    "RequiredMove",
+    "TrialResult",
     "Verdict",
-    "required_moves",
     "reconcile",
+    "required_moves",
 ]
 
 
@@ -89,7 +89,8 @@ class Registry:
         model. Its paths are updated, because the home may have moved.
 
         Raises:
-            EmptyStateStore: it would be the first version of a store whose policy names others.
+            EmptyStateStoreError: it would be the first version of a store whose policy names
+                others.
         """
         paths = {
             "folder": self._to_stored_path(folder),
@@ -207,7 +208,7 @@ class Registry:
         although the gate has not released its prose; the reason is kept permanently.
 
         Raises:
-            MoveRefused: the version is not stable.
+            MoveRefusedError: the version is not stable.
         """
         with self.state.transaction() as connection:
             item = rows.get_version(connection, author, version)
@@ -309,8 +310,8 @@ class Registry:
             incumbent: the stable version that the evidence is about; None for any.
 
         Raises:
-            MoveRefused: the move is not legal from the version's state, the version is tainted,
-                its checkpoint has no PASSED verdict, or another version is stable now.
+            MoveRefusedError: the move is not legal from the version's state, the version is
+                tainted, its checkpoint has no PASSED verdict, or another version is stable now.
         """
         with self.state.transaction() as connection:
             item = rows.get_version(connection, author, version)
@@ -339,7 +340,7 @@ class Registry:
         """Make a retired version stable again; None means the untainted one that retired last.
 
         Raises:
-            MoveRefused: there is none, or the named version is not retired or may not answer.
+            MoveRefusedError: there is none, or the named version is not retired or may not answer.
         """
         if version is None:
             retired_versions = {
@@ -404,7 +405,7 @@ class Registry:
             erased_author: the author whose versions were erased; the policy may then be empty.
 
         Raises:
-            EmptyStateStore: the policy names versions, and the registry has no row at all.
+            EmptyStateStoreError: the policy names versions, and the registry has no row at all.
         """
         with self.state.transaction():
             if not erased_author:
@@ -428,8 +429,8 @@ def reconcile(
     """Apply `required_moves` until there are none; a second call in a row changes nothing.
 
     Args:
-        withheld_reason: why no version may begin to answer now (the author has not agreed); empty if one
-            may. Moves that take a version out of service are made in any case.
+        withheld_reason: why no version may begin to answer now (the author has not agreed); empty
+            if one may. Moves that take a version out of service are made in any case.
     """
     applied_moves: list[Move] = []
 

@@ -96,8 +96,8 @@ def share_file(settings: Settings, path: Path, *, is_deleted: bool = False) -> N
     """Share a file of `authors/` with other hosts; without a shared store, do nothing.
 
     Args:
-        is_deleted: the file was deleted. The caller must say so, because this host's own follower may
-            have written it again from its row.
+        is_deleted: the file was deleted. The caller must say so, because this host's own follower
+            may have written it again from its row.
     """
     if not is_shared(settings):
         return

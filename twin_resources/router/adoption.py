@@ -33,7 +33,8 @@ class AdoptionDecision:
     Attributes:
         adopted: whether it comes into force.
         step: its operating point, or None if none was certified.
-        missing_labels: estimated number of further labels needed; 0 if none, or if more would not help.
+        missing_labels: estimated number of further labels needed; 0 if none, or if more would not
+            help.
         reason: one sentence with the numbers.
     """
 
@@ -59,8 +60,8 @@ def decide_adoption(
         labels: number of labels on which they were measured.
         spread: standard deviation of the gain over the labels.
         margin: margin of both bets.
-        differences_to_policy_in_force: for each step, candidate − policy in force on the labels that arrived
-            after the latter was fitted, in order; None if no policy is in force.
+        differences_to_policy_in_force: for each step, candidate − policy in force on the labels
+            that arrived after the latter was fitted, in order; None if no policy is in force.
     """
     step = cheapest_certified(steps)
     if step is None or 1.0 - step.kept < MIN_SAVED_SHARE:
@@ -129,8 +130,8 @@ def estimate_missing_labels(
 ) -> int:
     """Estimate how many more labels would certify a policy; 0 if more would not help.
 
-    The estimate uses the first step that moves at least `MIN_SAVED_SHARE` away from the dearest model:
-    its measured loss, and the spread of the gain on that share of the questions.
+    The estimate uses the first step that moves at least `MIN_SAVED_SHARE` away from the dearest
+    model: its measured loss, and the spread of the gain on that share of the questions.
     """
     first = next((step for step in steps if 1.0 - step.kept >= MIN_SAVED_SHARE), None)
     if first is None:

@@ -108,8 +108,8 @@ class LearningState:
     """The input of the decision for one author; times in seconds since 1970.
 
     Attributes:
-        current_models: models that new labels would compare, or None if no stable version answers on this
-            machine.
+        current_models: models that new labels would compare, or None if no stable version answers
+            on this machine.
         policy_models: models of the policy in force, or None without a policy.
         labels: number of existing labels for `current_models`.
         max_labels: maximum number of labels (`Constants.routing_labels`).

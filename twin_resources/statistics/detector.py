@@ -68,7 +68,7 @@ def threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPH
     """Return C·N: 130 for one armed stream, 5,000 values and 5 % of homes without a fall.
 
     Raises:
-        ImpossibleValue: fewer than one stream or value, or alpha outside (0, 1).
+        OutOfRangeError: fewer than one stream or value, or alpha outside (0, 1).
     """
     if armed_streams < 1 or horizon < 1 or not 0.0 < alpha < 1.0:
         raise OutOfRangeError(

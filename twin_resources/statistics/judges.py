@@ -62,7 +62,7 @@ def certify(
     A measure is wrongly certified with probability at most delta: it must pass every kind.
 
     Raises:
-        ImpossibleValue: no kind of plant, or a difference outside [−1, 1].
+        OutOfRangeError: no kind of plant, or a difference outside [−1, 1].
     """
     if not differences:
         raise OutOfRangeError(

@@ -103,8 +103,8 @@ def unconfirmed_fall_reason(readers: Mapping[str, ReaderTotals]) -> str:
 
     Readers who voted before the fall are compared with their own earlier values. The three with
     the largest fall are left out (a third if there are fewer than nine). If the others have fewer
-    than `MIN_RETURNING_VALUES` values, the test instead requires that three readers do not have most of
-    the fall's values.
+    than `MIN_RETURNING_VALUES` values, the test instead requires that three readers do not have
+    most of the fall's values.
     """
     returning = {
         name: reader

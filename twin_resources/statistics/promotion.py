@@ -169,7 +169,7 @@ def begin(
         is_incumbent_ungated: whether the incumbent passed no gate.
 
     Raises:
-        ImpossibleValue: no claim, a duplicate claim, ε outside [0, 1), α outside (0, 1).
+        OutOfRangeError: no claim, a duplicate claim, ε outside [0, 1), α outside (0, 1).
     """
     names = (*claims, *vetoes)
     is_valid = (
@@ -208,7 +208,7 @@ def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
     roll-back bet, the verdict is to roll back.
 
     Raises:
-        ImpossibleValue: a claim without a difference, or a difference outside [−1, 1].
+        OutOfRangeError: a claim without a difference, or a difference outside [−1, 1].
     """
     if pair.sequence <= evidence.last_sequence or evidence.verdict != "undecided":
         return evidence

@@ -25,8 +25,8 @@ from twin_resources.statistics.retraining_limits import (
     PRIORITY,
     RetrainingLimits,
     TrainingUsage,
-    format_date,
     find_blocking_limit,
+    format_date,
 )
 
 DecisionKind = Literal["train", "nothing_to_learn", "rolled_back", "incident", "held_back"]
@@ -53,8 +53,8 @@ class AlarmContext:
         version: the stable version.
         alarm: the oldest open alarm.
         training_fingerprint: hashes of the dataset and recipe that a training would use now.
-        earlier_training: the earlier training on `training_fingerprint` in words (`v4, parked, was trained on
-            it`), whatever its outcome; empty if there was none.
+        earlier_training: the earlier training on `training_fingerprint` in words (`v4, parked, was
+            trained on it`), whatever its outcome; empty if there was none.
         raised_at: when the alarm was raised, seconds since the epoch.
         alarmed_authors: authors with an alarm within two days of it, including this one.
         armed_authors: authors with an armed stream.

@@ -56,7 +56,8 @@ class TrainingUsage:
         in_flight_run_id: id of the queued or running run; empty if there is none.
         last_started: seconds since the epoch, or None if no training has started.
         runs, hours: runs and their hours in the last 30 days.
-        unreleased_trainings: trainings by alarm since the last promotion, none of which was promoted.
+        unreleased_trainings: trainings by alarm since the last promotion, none of which was
+            promoted.
         last_unreleased_at: when the newest of these ended, seconds since the epoch.
     """
 

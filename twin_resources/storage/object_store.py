@@ -141,7 +141,7 @@ def open_object(source: object, stored: StoredObject) -> Generator[IO[bytes]]:
     """Open the bytes of an object as it was listed.
 
     Raises:
-        ObjectChanged: it was replaced or deleted since.
+        ObjectChangedError: it was replaced or deleted since.
         TwinError: it cannot be read.
     """
     bucket, _ = split_address(source)

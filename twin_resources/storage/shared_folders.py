@@ -90,7 +90,7 @@ class SharedFolders:
         in the home's work folder.
 
         Raises:
-            NotStored: the store has no such folder.
+            FolderNotStoredError: the store has no such folder.
             TwinError: the store cannot be read, or its bytes differ from the stored ones.
         """
         target = self.home / name

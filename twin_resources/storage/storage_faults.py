@@ -161,7 +161,7 @@ def translate_disk_full(tried: str, place: str | Path) -> Generator[None]:
         place: folder or address that was written to.
 
     Raises:
-        DiskFull: the disk of `place` is full.
+        DiskFullError: the disk of `place` is full.
     """
     try:
         yield
@@ -185,7 +185,7 @@ def translate_storage_errors(
         default: fault for an unclassified error; None to pass it on.
 
     Raises:
-        StorageFault: one of the five.
+        StorageError: one of the five.
     """
     try:
         yield

@@ -24,8 +24,8 @@ from twin_resources.observability.langfuse.trace_reading import (
     Score,
     TraceFilter,
     TraceRow,
-    read_trace_page,
     parse_score_condition,
+    read_trace_page,
 )
 from twin_resources.processes.endpoints import read_endpoints
 from twin_resources.processes.stack import find_stack

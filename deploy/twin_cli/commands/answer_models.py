@@ -61,8 +61,8 @@ def sync_answer_model(
     """Make the registry match the author's file; the gateway follows within seconds.
 
     Args:
-        previous_model: the file's answer model before this call: naming the same one again does not undo a
-            tuned version's win over it.
+        previous_model: the file's answer model before this call: naming the same one again does not
+            undo a tuned version's win over it.
         instance: the stack's marker, so that `twin stop` also ends a preparation.
 
     Returns:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from twin_cli.commands.terminal_questions import is_interactive_terminal, ask_yes_or_no
+from twin_cli.commands.terminal_questions import ask_yes_or_no, is_interactive_terminal
 from twin_resources.atomic_writes import replace_file
 from twin_resources.authors import list_authors
 from twin_resources.authors.pausing import SUFFIX
@@ -23,10 +23,10 @@ from twin_resources.registry.following import share_versions
 from twin_resources.registry.registry import Registry
 from twin_resources.registry.shared_files import (
     compare_files,
-    read_author_files,
     is_shared,
-    store_files,
+    read_author_files,
     read_stored_files,
+    store_files,
 )
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State

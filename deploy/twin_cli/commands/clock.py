@@ -168,8 +168,9 @@ class StageClock:
     def report_waits(self, title: str = "") -> Generator[None]:
         """Report progress at intervals while the block waits.
 
-        A terminal and the long form get a line every `WAIT_REPORT_INTERVAL_S`. A log gets one after `LOG_WAIT_REPORT_INTERVAL_S`,
-        then after twice as long each time: an hour of one wait makes seven lines.
+        A terminal and the long form get a line every `WAIT_REPORT_INTERVAL_S`. A log gets one after
+        `LOG_WAIT_REPORT_INTERVAL_S`, then after twice as long each time: an hour of one wait makes
+        seven lines.
 
         Args:
             title: the title of the wait where no stage and no bar names it, or empty to print

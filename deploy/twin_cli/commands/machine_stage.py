@@ -19,8 +19,8 @@ from twin_resources.errors import TwinError
 from twin_resources.models.model_fit import (
     RECIPE_WITHOUT_BF16,
     RecipeChoice,
-    choose_recipe,
     billions_of_parameters,
+    choose_recipe,
 )
 from twin_resources.processes.graphics_cards import list_usable_gpus
 from twin_resources.processes.processor import bf16_is_faster
@@ -114,5 +114,7 @@ def report_recipe(
         return
     recipe_choice = recipe_for_author(author, settings)
     if reason:
-        recipe_choice = replace(recipe_choice, because=f"{reason}; noted in the author's file")
-    clock.log_detail(f"{recipe_choice.line}; at most {recipe_choice.recipe.token_budget:,} tokens")
+        recipe_choice = replace(recipe_choice, reason=f"{reason}; noted in the author's file")
+    clock.log_detail(
+        f"{recipe_choice.log_line}; at most {recipe_choice.recipe.token_budget:,} tokens"
+    )

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.first_answers import import_posts
-from twin_cli.commands.terminal_questions import is_interactive_terminal, ask_yes_or_no
+from twin_cli.commands.terminal_questions import ask_yes_or_no, is_interactive_terminal
 from twin_resources.authors import author_slugs
 from twin_resources.authors.pausing import pause_author, pause_file, pause_reason, resume_author
 from twin_resources.backup.backup_record import BackupRecord

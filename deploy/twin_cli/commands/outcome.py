@@ -75,7 +75,7 @@ def open_registry(settings: Settings) -> Registry:
     """Return this home's registry; its moves rewrite the policy that the gateway reads.
 
     Raises:
-        EmptyStateStore: the named store has no data of this home.
+        EmptyStateStoreError: the named store has no data of this home.
     """
     from twin_resources.registry.home_state import check_store_belongs_to_home
     from twin_resources.registry.registry import Registry
@@ -105,7 +105,8 @@ def determine_result(
         version: the author's stable version.
         failed_checks: the asset checks that failed in this run.
         failures: the first causes of failed steps.
-        consent_wait: why the passed version is not released (`consent_wait_reason`), or empty if it may be.
+        consent_wait: why the passed version is not released (`consent_wait_reason`), or empty if it
+            may be.
     """
     has_passed = verdict is not None and verdict.outcome == "passed"
     if status == "SUCCESS" and has_passed and consent_wait:

@@ -229,7 +229,7 @@ def _erase_in_process(settings: Settings, target: int | ErasureSubject) -> dict[
     """Finish a request of the journal, or return where a subject's data is: place → locations."""
     from twin_resources.erasure.dagster_records import open_records
     from twin_resources.erasure.data_store import Installation
-    from twin_resources.erasure.erasing import run_erasure, preview
+    from twin_resources.erasure.erasing import preview, run_erasure
 
     installation = Installation.for_settings(settings)
     try:

@@ -43,16 +43,16 @@ def run_publish(
     from twin_assets.serving.export.model_card import (
         PublishedVersion,
         base_hub_name,
-        read_licence,
         model_card,
+        read_licence,
     )
 
     chosen_author = choose_author(settings, author)
     registry = open_registry(settings)
     model = version_to_export(registry, chosen_author.slug, version)
     action = f"publish {chosen_author.slug} v{model.version}"
-    consent_date = consent_date(chosen_author)
-    if consent_date is None:
+    consented_on = consent_date(chosen_author)
+    if consented_on is None:
         raise TwinError(action, found="no consent", next_step=consent_instructions(chosen_author))
     verdict = newest_verdicts(registry, [model.checkpoint]).get(model.checkpoint)
     if verdict is None:

@@ -146,7 +146,8 @@ def follow_run(
     Args:
         previous: how far the run, or its replacement, was already followed; its events are not
             repeated.
-        until_asset: an asset whose materialization ends the wait, or empty to wait for the run's end.
+        until_asset: an asset whose materialization ends the wait, or empty to wait for the run's
+            end.
         stack: the stack, checked while waiting so that a stopped stack ends the wait.
 
     Raises:

@@ -169,7 +169,7 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
     from twin_cli.commands.outcome import wait_for_result
     from twin_cli.commands.services import require_stack
     from twin_cli.commands.subject import choose_author
-    from twin_cli.commands.training import compare_answers, show_voice, report_result
+    from twin_cli.commands.training import compare_answers, report_result, show_voice
     from twin_resources.processes.endpoints import read_endpoints
 
     clock = StageClock()

@@ -47,8 +47,8 @@ def with_consent(
 
     Args:
         is_declared: whether `--consent` was given: the user says that the author has consented.
-        is_interactive: whether a person at a terminal is asked; an answer other than yes or no is asked
-            again.
+        is_interactive: whether a person at a terminal is asked; an answer other than yes or no is
+            asked again.
         read_line: a function that shows a question and returns what was typed.
     """
     author = subject.author
@@ -130,7 +130,8 @@ def with_aliases(
     """Return the subject with the author's other names, and the preview that includes them.
 
     Args:
-        is_interactive: whether a person is at a terminal; otherwise nobody is asked and nothing changes.
+        is_interactive: whether a person is at a terminal; otherwise nobody is asked and nothing
+            changes.
         read_line: a function that shows a question and returns what was typed.
     """
     if not is_interactive or not preview.unclaimed:

@@ -23,16 +23,16 @@ from twin_cli.commands.author_progress import (
 from twin_cli.commands.clock import StageClock, format_duration
 from twin_cli.commands.first_answers import ask_questions
 from twin_cli.commands.outcome import (
-    TRAINING_DISABLED_REASON,
+    CONSENT_WAIT,
     RELEASE_ASSET,
     RETRAIN,
-    CONSENT_WAIT,
-    TrainingOutcome,
+    TRAINING_DISABLED_REASON,
     StackOutcome,
-    result_of_run,
+    TrainingOutcome,
     open_registry,
-    refusal_reasons,
     recorded_result,
+    refusal_reasons,
+    result_of_run,
     untrained_result,
     wait_until_served,
 )
@@ -45,7 +45,7 @@ from twin_resources.processes.dagster_http import DagsterHTTP
 from twin_resources.processes.endpoints import Endpoints, urls
 from twin_resources.processes.programs import ensure_alive
 from twin_resources.processes.stack import Stack
-from twin_resources.quality.judges.voice_shown import render_bars, checkpoint_voice_figures
+from twin_resources.quality.judges.voice_shown import checkpoint_voice_figures, render_bars
 from twin_resources.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class TrainingPlan:
     """The plan of `twin up` for stage 5.
 
     Attributes:
-        kind: `train`, or the reason not to: the user declined, the corpus is too small, or a verdict
-            already exists (an import alone retrains nothing).
+        kind: `train`, or the reason not to: the user declined, the corpus is too small, or a
+            verdict already exists (an import alone retrains nothing).
         result: the outcome that applies when nothing is trained.
     """
 

@@ -35,13 +35,13 @@ from twin_cli.commands.first_answers import (
 )
 from twin_cli.commands.machine_stage import (
     AUTO,
-    resolve_recipe_name,
     choose_machine_recipe,
-    show_machine,
     report_recipe,
+    resolve_recipe_name,
+    show_machine,
 )
 from twin_cli.commands.opening import page_link
-from twin_cli.commands.outcome import TrainingOutcome, StackOutcome, open_registry
+from twin_cli.commands.outcome import StackOutcome, TrainingOutcome, open_registry
 from twin_cli.commands.presentation import endpoints_lines
 from twin_cli.commands.preview_report import (
     NOTHING_USABLE_EXIT_CODE,
@@ -54,25 +54,25 @@ from twin_cli.commands.services import (
     EMBEDDER,
     is_prepared,
     prepare_answers,
-    publish_endpoints,
     prepare_imports,
+    publish_endpoints,
     start_or_attach,
 )
 from twin_cli.commands.stopping import end_stack
 from twin_cli.commands.subject import (
     AuthorToServe,
     choose_subject,
-    save_subject,
     resolve_source,
+    save_subject,
     with_opt_ins,
 )
 from twin_cli.commands.terminal_questions import is_interactive_terminal, with_aliases, with_consent
 from twin_cli.commands.training import (
     TrainingPlan,
     plan_training,
+    report_completed_gate,
     report_untrained,
     start_training,
-    report_completed_gate,
     train,
 )
 from twin_cli.commands.versions import release_consented_version

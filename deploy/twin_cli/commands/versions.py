@@ -259,8 +259,8 @@ def run_export(
     Args:
         version: `v2`, `2`, or empty for the stable one.
         export_format: `adapter`, `merged`, `gguf-adapter` or `gguf`.
-        output_folder: a folder that does not exist yet, or None for `<author>-v2-<format>` in the current
-            folder.
+        output_folder: a folder that does not exist yet, or None for `<author>-v2-<format>` in the
+            current folder.
 
     Raises:
         TwinError: the version does not exist, may not be exported (tainted), or the export failed.

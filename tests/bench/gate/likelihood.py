@@ -35,9 +35,9 @@ from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
 from twin_resources.prompt.templates import template_by_hash
 from twin_resources.quality.judges.texts import (
     bundled_writers,
-    split_for_probes,
-    merge_by_writer,
     exclude_copies_of_author,
+    merge_by_writer,
+    split_for_probes,
 )
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State

@@ -42,9 +42,9 @@ from twin_resources.models.retrieval.retrieval import MAX_PASSAGES, Retriever
 from twin_resources.models.retrieval.search import (
     Passage,
     RetrievalQuery,
+    search,
     search_full_text,
     search_vectors,
-    search,
 )
 from twin_resources.models.retrieval.selection import select_hits
 from twin_resources.settings import Settings

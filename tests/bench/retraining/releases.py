@@ -14,8 +14,8 @@ from twin_resources.statistics.promotion import (
     ALPHA,
     PairedDifference,
     PairEvidence,
-    final_verdict,
     begin,
+    final_verdict,
     fold,
 )
 

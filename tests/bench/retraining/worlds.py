@@ -4,8 +4,8 @@ Scope: votes a day and their mean, day by day; a home's life by the production r
 peer. Out of scope: single readers and keys (`keys.py`), the rows of the table
 (`false_trainings.py`).
 
-A day's votes pass `day_limit`, then `evidence_of`; an alarm trains when `next_alarm_training_at` says
-so, in vain, and what was said until then is history, as `score_watch.ComparedDays` has it.
+A day's votes pass `day_limit`, then `evidence_of`; an alarm trains when `next_alarm_training_at`
+says so, in vain, and what was said until then is history, as `score_watch.ComparedDays` has it.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from tests.recipes import code_of
 from twin_assets.analytics.project import PROJECT_FOLDER
 from twin_assets.analytics.sql_models import sql_assets
 from twin_resources.storage.tables.tables import Tables
-from twin_sensors.jobs import MARTS, CROSS_AUTHOR_MARTS
+from twin_sensors.jobs import CROSS_AUTHOR_MARTS, MARTS
 
 TITLE = "A mart"
 

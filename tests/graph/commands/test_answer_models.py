@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from twin_cli.commands.answer_models import sync_answer_model, require_consent
+from twin_cli.commands.answer_models import require_consent, sync_answer_model
 from twin_cli.commands.author_progress import AuthorProgress
 from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import StackOutcome, open_registry, recorded_result

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.outcome import TrainingOutcome, StackOutcome, open_registry
+from twin_cli.commands.outcome import StackOutcome, TrainingOutcome, open_registry
 from twin_cli.commands.training import report_completed_gate
 
 from twin_resources.registry.registry import GateClaim, Registry, Verdict

@@ -18,8 +18,8 @@ from twin_assets.contract_checks import (
     raw_posts_keep_their_contract,
 )
 from twin_assets.corpus.cleaned_documents import (
-    cleaned_documents,
     claims_of_cleaned_documents,
+    cleaned_documents,
     every_import_is_kept_or_explained,
 )
 from twin_assets.corpus.raw_posts import raw_posts

@@ -19,7 +19,7 @@ from twin_resources.erasure.object_versions import bucket_for_address
 from twin_resources.erasure.shared_store import SharedStore
 from twin_resources.erasure.state_store import StateStore
 from twin_resources.registry.following import Follower
-from twin_resources.registry.shared_files import share_file, read_stored_files
+from twin_resources.registry.shared_files import read_stored_files, share_file
 from twin_resources.settings import Settings
 from twin_resources.storage.shared_folders import SharedFolders
 

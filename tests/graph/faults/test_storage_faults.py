@@ -23,12 +23,12 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.database_files import check_database, copy_database
 from twin_resources.storage.state.state import State
 from twin_resources.storage.storage_faults import (
-    UnreachableError,
     DamagedError,
     DiskFullError,
     LockedError,
     ReadOnlyError,
     StorageError,
+    UnreachableError,
 )
 from twin_resources.storage.tables.store import open_table
 from twin_resources.storage.tables.tables import Tables

@@ -15,9 +15,9 @@ from twin_assets.evaluation.judged.judge_material import topic_material
 from twin_resources.quality.judges import panel
 from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.judge_kind import (
+    JudgeDependencies,
     JudgeMaterial,
     JudgeUnavailableError,
-    JudgeDependencies,
     TopicPair,
 )
 from twin_resources.quality.judges.negative_probes import AuthorAnswer
@@ -96,7 +96,9 @@ def test_without_a_judge_that_decides_the_gate_says_why_and_no_trial_begins(
     assert first.voice is None
     with pytest.raises(JudgeUnavailableError, match="5 training pairs"):
         assemble_panel(few, needs)
-    alone = replace(material, others=OtherTexts((), (), has_unseen_writers=False), base_answers=())
+    alone = replace(
+        material, other_texts=OtherTexts((), (), has_unseen_writers=False), base_answers=()
+    )
     assert "0 of others" in calibrate_judges(alone, tables, WORDS).voice_why_not
     with pytest.raises(JudgeUnavailableError, match="0 of others"):
         assemble_panel(alone, needs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from twin_assets.evaluation.checkpoint_evaluation import claim_check, checkpoint_evaluation
+from twin_assets.evaluation.checkpoint_evaluation import checkpoint_evaluation, claim_check
 from twin_resources.authors.answer_forms import AnswerSetting
 from twin_resources.registry.moves import GateClaim
 

@@ -16,9 +16,9 @@ import pytest
 
 from tests.http_server import Request, Response, http_server
 from tests.unit.evaluation.test_gate import GOOD
-from twin_assets.evaluation.gate import GATE_VERSION, decide, decide_outcome, advisory_claims
+from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide, decide_outcome
 from twin_assets.evaluation.report.evaluation_record import SideBySide
-from twin_assets.evaluation.report.experiment import SentExperiment, send_experiment, make_sender
+from twin_assets.evaluation.report.experiment import SentExperiment, make_sender, send_experiment
 from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.datasets import held_out_dataset
 from twin_resources.observability.trace_store.otlp import OtlpSpan, read_export

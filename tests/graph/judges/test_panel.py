@@ -12,7 +12,7 @@ import pytest
 
 from twin_resources.models.embedder.embedder import Embedder
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer, identity
-from twin_resources.quality.judges.judge_kind import JudgeMaterial, JudgeDependencies, TopicPair
+from twin_resources.quality.judges.judge_kind import JudgeDependencies, JudgeMaterial, TopicPair
 from twin_resources.quality.judges.negative_probes import (
     PROBE_KINDS,
     AuthorAnswer,

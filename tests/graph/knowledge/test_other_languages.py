@@ -15,7 +15,7 @@ from twin_resources.authors import Author, write_author
 from twin_resources.gateway.front_desk import confident_language
 from twin_resources.models.embedder.embedder import Embedder, load_embedder
 from twin_resources.models.embedder.preparation import prepare_embedder
-from twin_resources.models.quotes.quoter import QuoteResult, Quoter
+from twin_resources.models.quotes.quoter import Quoter, QuoteResult
 from twin_resources.models.retrieval.retrieval import Retriever
 from twin_resources.settings import MULTILINGUAL_EMBEDDER, Settings, load_settings
 

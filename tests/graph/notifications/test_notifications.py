@@ -27,8 +27,8 @@ from twin_resources.observability.notifications import (
     Delivery,
     Notice,
     announce,
-    parse_channels,
     deliver,
+    parse_channels,
 )
 from twin_resources.registry import notices as notices_module
 from twin_resources.registry.notices import NOTICES

@@ -25,8 +25,8 @@ from twin_resources.quality.release.release_summary import trial_metadata
 from twin_resources.quality.release.release_tick import ReleaseTick, run_release_tick
 from twin_resources.quality.release.releasing import (
     ReleaseRound,
-    resolve_mode,
     choose_against_answer_model,
+    resolve_mode,
 )
 from twin_resources.quality.release.trial import TrialTerms
 from twin_resources.registry.registry import Registry

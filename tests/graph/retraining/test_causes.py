@@ -17,7 +17,7 @@ from twin_resources.quality.retraining.manual_triggers import (
     tick_growth,
     tick_requests,
 )
-from twin_resources.quality.retraining.score_watch import lower_floor, current_evidence
+from twin_resources.quality.retraining.score_watch import current_evidence, lower_floor
 from twin_resources.quality.retraining.training_inputs import CorpusGrowth
 from twin_resources.statistics.detector import StreamEvidence
 from twin_resources.statistics.retraining_limits import RetrainingLimits
@@ -240,7 +240,7 @@ def test_a_home_of_before_goes_on_and_loses_no_alarm(world: LoopWorld) -> None:
 
 
 def test_a_day_is_the_unit_and_a_day_alone_arms_nothing(world: LoopWorld) -> None:
-    world.rules = replace(world.rules, by_day=True)
+    world.rules = replace(world.rules, groups_by_day=True)
     world.good("ada", 400)
     world.tick()
     assert (evidence_of(world).seen, evidence_of(world).is_armed) == (400, False)
@@ -248,7 +248,7 @@ def test_a_day_is_the_unit_and_a_day_alone_arms_nothing(world: LoopWorld) -> Non
 
 def test_whatever_the_ticks_are_the_alarms_are_the_same(world: LoopWorld) -> None:
     """Settled day by day, and looked at each day or all at once."""
-    world.rules = replace(world.rules, by_day=True)
+    world.rules = replace(world.rules, groups_by_day=True)
     world.limits = replace(world.limits, automatic=False)
     today = int(world.now.timestamp()) // 86_400
     for author in ("ada", "bob"):

@@ -72,7 +72,7 @@ class LoopInRealLife(RuleBasedStateMachine):
     def enter(self, world: AbstractContextManager[LoopWorld], *, by_day: bool) -> None:
         self.by_day = by_day
         self.world: LoopWorld = self.held.enter_context(world)
-        self.world.rules = replace(self.world.rules, by_day=by_day)
+        self.world.rules = replace(self.world.rules, groups_by_day=by_day)
 
     def nights(self, count: int, *, good: bool) -> None:
         """Days of all authors."""

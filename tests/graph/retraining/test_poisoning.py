@@ -78,7 +78,7 @@ def regulars(day: int) -> list[tuple[str, float]]:
 @pytest.mark.parametrize(("keys", "days"), [(12, 50), (60, 1), (300, 1), (300, 30)], ids=str)
 def test_keys_that_cost_nothing_train_nothing(world: LoopWorld, keys: int, days: int) -> None:
     """Before, 12 keys trained 33 to 37 homes of 40, and 60 to 300 keys on one day as many."""
-    world.rules = replace(world.rules, by_day=True)
+    world.rules = replace(world.rules, groups_by_day=True)
     with_new_posts(world)
 
     def attacked(day: int) -> list[tuple[str, float]]:
@@ -97,7 +97,7 @@ def test_keys_that_cost_nothing_train_nothing(world: LoopWorld, keys: int, days:
 
 
 def test_a_fall_that_the_regulars_see_trains(world: LoopWorld) -> None:
-    world.rules = replace(world.rules, by_day=True)
+    world.rules = replace(world.rules, groups_by_day=True)
     with_new_posts(world)
     vote_days(world.state, 40, regulars)
 
@@ -113,7 +113,7 @@ def test_why_shows_the_days_the_decision_and_the_fate_of_each_vote(
     world: LoopWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("twin_cli.commands.why_command.rules_from_settings", lambda _: world.rules)
-    world.rules = replace(world.rules, by_day=True)
+    world.rules = replace(world.rules, groups_by_day=True)
     world.limits = replace(world.limits, automatic=False)
     begin = int(world.now.timestamp()) // 86_400 - 53
     vote_days(with_new_posts(world).state, 40, regulars, begin=begin)

@@ -15,8 +15,8 @@ from twin_assets.feedback.evidence_plot import day_mean_and_bound
 from twin_assets.feedback.quality_evidence import quality_evidence
 from twin_resources.quality.retraining.score_watch import (
     ComparedDays,
-    stable_versions,
     current_evidence,
+    stable_versions,
 )
 
 

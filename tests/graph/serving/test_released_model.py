@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from rich.console import Console
-from twin_cli.commands.outcome import StackOutcome, recorded_result, consent_wait_reason
+from twin_cli.commands.outcome import StackOutcome, consent_wait_reason, recorded_result
 from twin_cli.commands.versions import release_consented_version, run_release
 
 from tests.materialized import instance_of, materialize_assets, metadata_of

@@ -12,8 +12,8 @@ from twin_resources.errors import TwinError
 from twin_resources.storage import object_store
 from twin_resources.storage.object_store import (
     ObjectChangedError,
-    normalize_address,
     list_objects,
+    normalize_address,
     read_object,
     split_address,
 )

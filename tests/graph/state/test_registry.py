@@ -15,15 +15,15 @@ from tests.queued_notices import queued_notices
 from tests.registered import register_version
 from tests.unit.registry.claims_beside import beside_stable
 from twin_resources.errors import TwinError
-from twin_resources.registry.moves import ReleaseMode, Outcome
+from twin_resources.registry.moves import Outcome, ReleaseMode
 from twin_resources.registry.policy import read_policy
 from twin_resources.registry.registry import (
-    TrialResult,
     GateClaim,
     ModelVersion,
     Move,
     MoveRefusedError,
     Registry,
+    TrialResult,
     Verdict,
     reconcile,
 )

@@ -20,8 +20,8 @@ from twin_resources.authors import Author, author_slugs, write_author
 from twin_resources.errors import TwinError
 from twin_resources.registry.following import (
     Follower,
-    fetch_versions,
     create_follower,
+    fetch_versions,
     share_weights,
 )
 from twin_resources.registry.policy import Policy
@@ -29,10 +29,10 @@ from twin_resources.registry.registry import HOME_PREFIX, Registry
 from twin_resources.registry.shared_files import (
     compare_files,
     read_author_files,
-    update_files,
     read_change_token,
-    store_files,
     read_stored_files,
+    store_files,
+    update_files,
 )
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.places import FileStore

@@ -33,7 +33,7 @@ from twin_resources.storage.state.lease import (
 )
 from twin_resources.storage.state.state import State, StateError
 from twin_resources.storage.state.state_tables import leases, routing, schema_number
-from twin_resources.storage.storage_faults import UnreachableError, DamagedError
+from twin_resources.storage.storage_faults import DamagedError, UnreachableError
 
 PROCESSES = multiprocessing.get_context("forkserver")
 DAY_S = 86_400.0

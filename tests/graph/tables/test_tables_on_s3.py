@@ -9,7 +9,7 @@ import pytest
 from tests.graph.s3 import client_of, name_in_environment, storage_options
 from tests.graph.tables.words import posts, sync_words, words
 from twin_resources.storage.state.state import State
-from twin_resources.storage.storage_faults import UnreachableError, DamagedError
+from twin_resources.storage.storage_faults import DamagedError, UnreachableError
 from twin_resources.storage.tables.tables import TableNotFoundError, Tables, Upstream
 
 TEXTS = {"a": "one two", "b": "three", "c": "", "d": "four five six"}

@@ -94,7 +94,7 @@ def test_a_checkpoint_that_read_a_post_whole_is_known_by_the_words_no_sample_sho
     manifest(installation, raw=True)
     assert find_trained_on(installation, "ann", gone) == {"c1"}
     manifest(installation, raw=True, tag="taken off")
-    never = replace(gone, marks=FingerprintCollector().fingerprints())
+    never = replace(gone, fingerprints=FingerprintCollector().fingerprints())
     assert find_trained_on(installation, "ann", never) == {"c1"}, "nobody can tell any more"
     manifest(installation, raw=False, samples="taken off")
     assert find_trained_on(installation, "ann", never) == {"c1"}, "nor by its samples"

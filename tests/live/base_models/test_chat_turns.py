@@ -17,7 +17,7 @@ from tests.live.training.conftest import rows
 from twin_assets.checkpoints.samples import tokenize_samples
 from twin_resources.errors import TwinError
 from twin_resources.prompt.control_marks import marks_from_tokenizer
-from twin_resources.storage.weights.chat_turns import end_tokens, adapt_chat_template
+from twin_resources.storage.weights.chat_turns import adapt_chat_template, end_tokens
 
 pytestmark = pytest.mark.live
 

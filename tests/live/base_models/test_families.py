@@ -130,7 +130,7 @@ def test_layers_of_another_name_get_an_adapter_where_the_recipe_names_llamas(
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    from twin_assets.training.adapter import linear_layer_names, select_target_modules, add_adapter
+    from twin_assets.training.adapter import add_adapter, linear_layer_names, select_target_modules
 
     folder = make_family("phi3", tmp_path / "model", texts)
     base: Any = AutoModelForCausalLM.from_pretrained(folder)

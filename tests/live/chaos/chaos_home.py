@@ -25,7 +25,7 @@ import psutil
 from tests.simulated_provider.provider_answers import read_bill
 from tests.small_disk import SmallDisk
 from twin_resources.access.account import open_account
-from twin_resources.access.keys import open_keyring, list_keys, open_key_store
+from twin_resources.access.keys import list_keys, open_key_store, open_keyring
 from twin_resources.authors import read_author
 from twin_resources.errors import TwinError
 from twin_resources.processes.stack import find_stack

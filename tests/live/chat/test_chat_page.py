@@ -27,7 +27,7 @@ from tests.live.gateway.stack import (
     tokens_of,
 )
 from tests.prepared_base import base_gguf
-from twin_resources.access.keys import open_keyring, list_keys, open_key_store, revoke_key
+from twin_resources.access.keys import list_keys, open_key_store, open_keyring, revoke_key
 from twin_resources.authors import Author, write_author
 from twin_resources.models.serving.model_server import ServerProcess
 from twin_resources.observability.langfuse.client import LangfuseClient

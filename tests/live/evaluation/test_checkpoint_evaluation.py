@@ -15,10 +15,10 @@ import pytest
 from tests.live.evaluation.conftest import GOOD, Judged, Workplace
 from tests.live.evaluation.judged_in_dagster import Ran
 from twin_assets.evaluation.gate import (
+    ADVISORY_FOR_SMALL_BASES,
     CLAIMS,
     FIRST_CLAIMS,
     GATE_VERSION,
-    ADVISORY_FOR_SMALL_BASES,
 )
 from twin_assets.evaluation.measures import held_out_perplexity, sentence_faithfulness
 from twin_assets.evaluation.measures.held_out_perplexity import HeldOutPerplexity

@@ -18,8 +18,8 @@ from tests.live.serving.conftest import ServedModel
 from twin_resources.errors import TwinError
 from twin_resources.models.serving import served_model
 from twin_resources.models.serving.fleet_member import (
-    MIN_DRAIN_S,
     MAX_DRAIN_S,
+    MIN_DRAIN_S,
     FleetMember,
     RequiredServer,
 )

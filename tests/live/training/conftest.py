@@ -17,14 +17,14 @@ from tests.live.training.imported_process import ImportedProcess
 from tests.prepared_base import base_folder
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.recipe import UNMODIFIED_SAMPLES, load_recipe
-from twin_assets.training.fine_tuning import write_weight_hashes, build_training_job
+from twin_assets.training.fine_tuning import build_training_job, write_weight_hashes
 from twin_resources.authors import Author, write_author
 from twin_resources.models.training_launcher import TrainingJob, machine
 from twin_resources.models.training_launcher.machine import MachineShare
 from twin_resources.settings import Settings, load_settings
 from twin_resources.storage.state.state import State
 from twin_resources.storage.tables.tables import Tables
-from twin_resources.storage.weights.weights import BaseModel, prepare_base_model, compute_revision
+from twin_resources.storage.weights.weights import BaseModel, compute_revision, prepare_base_model
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from tests.live.training.test_checkpoint_assets import RECIPE, write_dataset
 from twin_assets.checkpoints.job import read_rows
 from twin_assets.checkpoints.manifest import MANIFEST_FILE, read_manifest
 from twin_assets.training.fine_tuning import fine_tune
-from twin_assets.training.from_manifest import EXIT_FAILED, EXIT_DIFFERENT_WEIGHTS, main
+from twin_assets.training.from_manifest import EXIT_DIFFERENT_WEIGHTS, EXIT_FAILED, main
 from twin_resources.authors import Author, write_author
 from twin_resources.models.training_launcher import LocalLauncher
 from twin_resources.settings import Settings

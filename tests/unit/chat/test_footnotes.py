@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from twin_resources.page.footnotes import sentence_url, render_footnotes
+from twin_resources.page.footnotes import render_footnotes, sentence_url
 
 TEXT = "One drop of oil. Two drops run. " + "Brass wants patience. " * 30
 QUOTE = {

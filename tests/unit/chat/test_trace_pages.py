@@ -12,7 +12,7 @@ from twin_resources.observability.langfuse.trace_reading import (
     TraceRow,
     TraceTree,
 )
-from twin_resources.page.trace_pages import render_trace_list, render_trace
+from twin_resources.page.trace_pages import render_trace, render_trace_list
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
 SPITE = '"><img src=x onerror=alert(1)>'

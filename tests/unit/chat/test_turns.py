@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from twin_resources.page.turns import (
     MAX_TURNS,
     Turn,
+    feedback_values,
+    find_turn_index,
     last_answered_index,
     messages_for,
     new_turn,
-    find_turn_index,
-    render_messages,
     parse_conversations,
-    feedback_values,
+    render_messages,
     replace_turns,
 )
 

@@ -11,7 +11,7 @@ from twin_cli.running import run
 
 from tests.documented import documented, shape
 from twin_resources.access.account import open_account
-from twin_resources.access.keys import open_keyring, open_key_store
+from twin_resources.access.keys import open_key_store, open_keyring
 from twin_resources.authors import Author, write_author
 from twin_resources.settings import Settings
 

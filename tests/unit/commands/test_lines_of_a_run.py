@@ -9,7 +9,7 @@ from rich.console import Console
 from twin_cli.commands import clock as clock_module
 from twin_cli.commands.author_progress import EndpointAnswer
 from twin_cli.commands.clock import StageClock
-from twin_cli.commands.outcome import TrainingOutcome, StackOutcome
+from twin_cli.commands.outcome import StackOutcome, TrainingOutcome
 from twin_cli.commands.presentation import format_passage, prose_lines, quotation_lines
 from twin_cli.commands.training import report_result
 

@@ -9,8 +9,8 @@ import pytest
 from twin_cli.commands.subject import (
     choose_author,
     choose_subject,
-    save_subject,
     sample_folder,
+    save_subject,
     with_opt_ins,
 )
 

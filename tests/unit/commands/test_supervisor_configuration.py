@@ -14,8 +14,8 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.supervisor import (
     MAX_SOCKET_PATH,
     Program,
-    render_configuration,
     quote,
+    render_configuration,
     socket_path,
 )
 

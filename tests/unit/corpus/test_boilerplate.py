@@ -11,9 +11,9 @@ from twin_assets.corpus.boilerplate import (
     MIN_POSTS,
     is_platform_line,
     line_hashes,
-    repeated_lines,
     remove_platform_lines,
     remove_repeated_lines,
+    repeated_lines,
 )
 
 BUTTONS = [

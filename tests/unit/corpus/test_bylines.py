@@ -6,12 +6,12 @@ import polars as pl
 import pytest
 
 from twin_assets.corpus.bylines import (
-    foreign_bylines,
     byline_matches,
-    is_possible_handle,
-    is_named_author,
     extract_author,
     extract_translator,
+    foreign_bylines,
+    is_named_author,
+    is_possible_handle,
 )
 from twin_assets.corpus.cleaning_verdicts import adopted_handles, foreign_posts, unclaimed_bylines
 from twin_assets.corpus.signatures import find_foreign_signatures

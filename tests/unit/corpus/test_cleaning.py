@@ -14,11 +14,11 @@ from twin_assets.corpus import importing
 from twin_assets.corpus.cleaning import (
     MIN_WORDS,
     RAW_COLUMNS,
-    reconcile_posts,
     clean_posts,
     document_id_of,
     dropped_by_reason,
     normalize_text,
+    reconcile_posts,
 )
 from twin_assets.corpus.corpus_tables import RawPosts, column_types, validate_rows
 from twin_assets.corpus.inventory import take_inventory

@@ -8,9 +8,9 @@ import polars as pl
 from twin_assets.corpus.contracts import (
     FAILED_RULES,
     bad_rows,
+    count_duplicate_keys,
     examine,
     good_rows,
-    count_duplicate_keys,
     quarantine_columns,
 )
 from twin_assets.corpus.corpus_tables import column_types

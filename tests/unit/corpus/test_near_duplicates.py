@@ -13,15 +13,15 @@ import pytest
 
 from twin_assets.corpus.near_duplicates import (
     BAND_COUNT,
-    ROWS_PER_BAND,
     MIN_SIMILARITY,
+    ROWS_PER_BAND,
     SIMILAR_SCHEMA,
     DocumentCopy,
-    minhash_bands,
     collapse_copies,
-    pairs_sharing_band,
-    document_shingles,
     compare_bodies,
+    document_shingles,
+    minhash_bands,
+    pairs_sharing_band,
     verify_pairs,
 )
 from twin_assets.corpus.shingles import jaccard

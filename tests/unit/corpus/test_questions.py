@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 from twin_assets.corpus.title_questions import (
-    to_sentence_case,
     question_about,
     questions_about,
     quoted_title,
+    to_sentence_case,
     typical_posts,
 )
 

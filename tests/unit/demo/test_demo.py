@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 from twin_cli.commands.demo.home import (
-    REMOVED_VARIABLES,
     DEMO_SETTINGS,
+    REMOVED_VARIABLES,
     WITHHELD_POST_COUNT,
-    demo_settings,
-    withheld_posts_folder,
     create_demo_author,
-    release_withheld_posts,
-    posts_folder,
+    demo_settings,
     pace_settings,
+    posts_folder,
+    release_withheld_posts,
+    withheld_posts_folder,
 )
 from twin_cli.commands.demo.receipt import (
     SHORT_TRIAL_SETTING,

@@ -12,7 +12,7 @@ from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_resources.access import keys
 from twin_resources.access.account import SpendingAccount
-from twin_resources.access.account_rows import spending, anonymize
+from twin_resources.access.account_rows import anonymize, spending
 from twin_resources.access.spending_limits import SpendingLimits
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation

@@ -23,7 +23,7 @@ from twin_resources.erasure.state_store import StateStore
 from twin_resources.errors import TwinError
 from twin_resources.gateway.api.other_apis import convert_responses_request
 from twin_resources.gateway.api.recent_responses import RecentResponses
-from twin_resources.observability.langfuse.outbox import Outbox, sending_lock, outbox_path
+from twin_resources.observability.langfuse.outbox import Outbox, outbox_path, sending_lock
 from twin_resources.observability.langfuse.tombstones import read_spans
 from twin_resources.settings import Settings
 from twin_resources.storage.state.state import State

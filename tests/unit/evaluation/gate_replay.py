@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from twin_assets.evaluation.gate import (
+    advisory_claims,
     decide,
     decide_first,
-    is_full_gate,
     decide_outcome,
-    advisory_claims,
+    is_full_gate,
 )
 from twin_assets.evaluation.report.evaluation_record import read_evaluation
 from twin_resources.registry.moves import GateClaim

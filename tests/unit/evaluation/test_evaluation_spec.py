@@ -61,7 +61,7 @@ def test_another_judge_asks_for_another_evaluation() -> None:
 
 def test_an_author_who_joins_asks_for_another_evaluation_and_not_each_that_does() -> None:
     def with_others(count: int) -> str:
-        return replace(QUESTION, others=count).inputs_hash("i", "gate-1")
+        return replace(QUESTION, other_author_count=count).inputs_hash("i", "gate-1")
 
     assert with_others(0) != with_others(1)
     assert with_others(1) == with_others(2) != with_others(3)

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from twin_assets.evaluation.gate import (
+    ADVISORY_FOR_SMALL_BASES,
     CLAIMS,
     FIRST_CLAIMS,
-    ADVISORY_FOR_SMALL_BASES,
+    advisory_claims,
     decide,
     decide_first,
-    is_full_gate,
     decide_outcome,
-    advisory_claims,
+    is_full_gate,
 )
 from twin_assets.evaluation.measures import on_topic, other_authors, sentence_faithfulness
 from twin_assets.evaluation.measures.author_control import Control
@@ -34,11 +34,11 @@ from twin_assets.evaluation.measures.red_team import (
     Flags,
     Safety,
     compare,
-    needs_base,
     count_rates,
+    needs_base,
 )
 from twin_assets.evaluation.measures.red_team import claim as safety_claim
-from twin_assets.evaluation.measures.runner import to_fields, from_fields
+from twin_assets.evaluation.measures.runner import from_fields, to_fields
 from twin_assets.evaluation.measures.sentence_faithfulness import (
     Faithfulness,
     ProbeDetection,
@@ -48,7 +48,7 @@ from twin_assets.evaluation.measures.voice_scores import Voice, VoiceComparison
 from twin_assets.evaluation.statistics.bootstrap import Interval
 from twin_assets.evaluation.statistics.rates import rate
 from twin_resources.authors.answer_forms import ANSWER_FORMS, QUOTE_ONLY
-from twin_resources.registry.moves import GateClaim, Verdict, prose_release, describe_refusal
+from twin_resources.registry.moves import GateClaim, Verdict, describe_refusal, prose_release
 
 
 def interval(value: float, reach: float = 0.02) -> Interval:

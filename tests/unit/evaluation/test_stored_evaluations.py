@@ -178,7 +178,7 @@ def judged_now(
     servers: Any = SimpleNamespace(engine="echo", base_alias="base")
     question: Any = None
     return judgement._measure_and_judge(
-        replace(twin.judging, servers=servers, send=send), twin.registry.get("ada", 1), question,
+        replace(twin.judging, servers=servers, send_experiment=send), twin.registry.get("ada", 1), question,
         "r", is_first_verdict=first,
     )  # fmt: skip
 
@@ -401,7 +401,7 @@ def test_the_question_names_whom_it_is_compared_with_and_what_they_were_trained_
     assert beside.incumbent is not None
     assert (beside.incumbent.name, beside.best) == ("v1", None)
     assert beside.template == "t"
-    with_other = replace(candidates.judging, others=("ada", "nobody"))
+    with_other = replace(candidates.judging, other_authors=("ada", "nobody"))
     found = judgement._build_spec(with_other, *judgement._find_candidate_and_incumbent(with_other))
     assert found.other_author_count == 1
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
-from twin_assets.feedback.judging_traces import judge_traces, select_sample, score_id
+from twin_assets.feedback.judging_traces import judge_traces, score_id, select_sample
 from twin_resources.quality.judges.judge import JudgedAnswer
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

@@ -21,7 +21,7 @@ from twin_resources.access.account import (
     SpendingAccount,
     open_account,
 )
-from twin_resources.access.account_rows import NANO_PER_DOLLAR, reservations, anonymize
+from twin_resources.access.account_rows import NANO_PER_DOLLAR, anonymize, reservations
 from twin_resources.access.spending_limits import (
     OverLimitError,
     SpendingLimit,
@@ -113,7 +113,7 @@ def test_sums_do_not_drift_and_a_limit_is_reached_to_the_nano_dollar(
     assert account.amount_spent().usd == 0.3
     with pytest.raises(OverLimitError):
         paid(account, 1 / NANO_PER_DOLLAR)
-    assert paid(account, 0.0).most_usd == 0.0
+    assert paid(account, 0.0).reserved_usd == 0.0
 
 
 @pytest.mark.parametrize(

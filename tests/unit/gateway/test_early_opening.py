@@ -14,7 +14,7 @@ import pytest
 from tests.unit.gateway.test_answer_ending import answering
 from twin_resources.access.keys import Key
 from twin_resources.access.refusals import RefusedError
-from twin_resources.gateway.api.early_opening import DISCONNECT_NOTE, CLIENT_DISCONNECTED_STATUS
+from twin_resources.gateway.api.early_opening import CLIENT_DISCONNECTED_STATUS, DISCONNECT_NOTE
 from twin_resources.gateway.api.idempotency import Message, RecordedResponse, Send, StoredAnswer
 from twin_resources.gateway.api.preparation import Application, PreparationMiddleware
 from twin_resources.gateway.exchange.exchange import FixedText
@@ -45,7 +45,7 @@ def middleware(
 ) -> Application:
     async def prepare(question: ChatRequest, key: Key) -> RequestRecord:
         assert (question.author, key.label) == ("ann", "Bearer k")
-        record.exchange = replace(record.exchange, fixed=FixedText(fixed))
+        record.exchange = replace(record.exchange, fixed_text=FixedText(fixed))
         return record
 
     keys: Any = Keys()

@@ -15,8 +15,8 @@ from twin_resources.gateway.api.feedback import (
     MAX_COMMENT_CHARACTERS,
     MAX_EDIT_CHARACTERS,
     FeedbackService,
-    read_feedback,
     build_scores,
+    read_feedback,
 )
 from twin_resources.gateway.hooks.automatic_scores import extract_passages, lexical_support
 from twin_resources.observability.langfuse.outbox import Outbox

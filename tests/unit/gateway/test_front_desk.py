@@ -24,8 +24,8 @@ from twin_assets.evaluation.measures import front_desk
 from twin_resources.authors.front_desk_settings import DESK_KINDS, DeskTexts, read_front_desk
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.front_desk import (
-    desk_answer,
     classify_message,
+    desk_answer,
     message_kinds,
     message_vectors,
     not_written_text,

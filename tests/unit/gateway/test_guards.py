@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from checkout.front_desk_weights import read_examples
-from checkout.guard_weights import examples_digest, read_own_examples, read_former_test_messages
+from checkout.guard_weights import examples_digest, read_former_test_messages, read_own_examples
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -28,7 +28,7 @@ from twin_resources.gateway.exchange.guardrails import (
     guard_input,
     guarded_stream,
 )
-from twin_resources.gateway.guards import StreamGuard, Scanner
+from twin_resources.gateway.guards import Scanner, StreamGuard
 from twin_resources.gateway.guards.injection import fitted_weights
 from twin_resources.gateway.request.request_body import read_question
 from twin_resources.settings import Settings

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from twin_resources.authors.guard_settings import KINDS, Guards, read_guards
 from twin_resources.gateway.front_desk.message_vectors import embed_message
-from twin_resources.gateway.guards import StreamGuard, Scanner, injection
+from twin_resources.gateway.guards import Scanner, StreamGuard, injection
 from twin_resources.gateway.guards.injection import MAX_SENTENCE, find_injections
 from twin_resources.gateway.guards.scanning import GuardFinding
 
@@ -137,9 +137,11 @@ class CountingScanner(Scanner):
 
     longest = 0
 
-    def find(self, text: str, *, acting: bool = False, as_json: bool = False) -> list[GuardFinding]:
+    def find(
+        self, text: str, *, only_enforced: bool = False, as_json: bool = False
+    ) -> list[GuardFinding]:
         type(self).longest = max(self.longest, len(text))
-        return super().find(text, only_enforced=acting, as_json=as_json)
+        return super().find(text, only_enforced=only_enforced, as_json=as_json)
 
 
 def test_what_was_shown_is_not_looked_through_again() -> None:

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from twin_resources.access.keys import Key, KeyLimits, add_key, open_keyring, open_key_store
+from twin_resources.access.keys import Key, KeyLimits, add_key, open_key_store, open_keyring
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.idempotency import (
     HEADER_NAME,
-    RETENTION_S,
     IN_PROGRESS_TIMEOUT_S,
+    RETENTION_S,
     Idempotency,
     Message,
     Receive,

@@ -25,7 +25,7 @@ from tests.simulated_provider.provider_answers import Behaviour, read_bill
 from twin_resources.access import paid_budget
 from twin_resources.access.account import SpendingAccount
 from twin_resources.access.keys import Key, KeyLimits
-from twin_resources.access.paid_budget import PaidBudget, PaidCall, max_prompt_tokens, count_tokens
+from twin_resources.access.paid_budget import PaidBudget, PaidCall, count_tokens, max_prompt_tokens
 from twin_resources.access.refusals import RefusedError
 from twin_resources.access.spending_limits import SpendingLimit, SpendingLimits
 from twin_resources.errors import TwinError
@@ -99,7 +99,7 @@ def test_a_stream_that_is_left_costs_the_tokens_that_had_come(budget: PaidBudget
 
 
 def test_what_nobody_counted_costs_the_most(budget: PaidBudget) -> None:
-    most = buy(budget).reservation.most_usd
+    most = buy(budget).reservation.reserved_usd
     assert buy(budget).settle_answer(usage(0, 0), "One drop.") == most
     assert buy(budget).settle_answer(None, "One drop.") == most
     assert buy(budget).settle_interrupted() == most
@@ -162,7 +162,7 @@ def test_only_what_a_provider_certainly_did_not_compute_is_free(
     budget: PaidBudget, error: Exception, is_billed: bool
 ) -> None:
     call = buy(budget)
-    assert call.settle_failed(error) == (call.reservation.most_usd if is_billed else 0.0)
+    assert call.settle_failed(error) == (call.reservation.reserved_usd if is_billed else 0.0)
 
 
 def test_a_refusal_by_status_is_free_but_no_time_out(budget: PaidBudget) -> None:

@@ -24,8 +24,8 @@ from twin_resources.registry.policy import (
     Policy,
     PolicyMissingError,
     build_policy,
-    read_policy,
     holds_policy,
+    read_policy,
     write_policy,
 )
 

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from twin_resources.gateway.request.prompt_length import (
     TURN_OVERHEAD_TOKENS,
-    token_counter,
     fit_history,
+    token_counter,
 )
 
 PROMPT = [{"role": "user", "content": "one two three"}]

@@ -31,9 +31,9 @@ from twin_resources.gateway.request.response_format import (
     MAX_SCHEMA_BYTES,
     MAX_SCHEMA_LEVELS,
     build_document,
-    unenforceable_format_refusal,
     read_response_format,
     supports_response_format,
+    unenforceable_format_refusal,
 )
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
 from twin_resources.gateway.stages.request_path import RequestPath

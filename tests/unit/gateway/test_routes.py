@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from twin_resources.access.keys import add_key, open_keyring, open_key_store, revoke_key
+from twin_resources.access.keys import add_key, open_key_store, open_keyring, revoke_key
 from twin_resources.authors import Author
 from twin_resources.gateway.api import routes
 from twin_resources.gateway.api.admission import Admission

@@ -275,13 +275,13 @@ def test_the_recipe_for_a_rule_adds_one(
     """The code of deploy/docs/contributing.md in a folder of its own, and its line in the tuple."""
     added = of_recipe("A routing rule", tmp_path / "batch_on_stable.py").batch_on_stable
     now = snapshot(*ALL, chosen=policy({"canary": 1.0}))
-    batch = replace(asked(), batch=True)
+    batch = replace(asked(), is_batch=True)
     assert choose_version(RouteRequest(batch, KEY, DAY), now).route == "canary"
     alias, *others = rules.RULES
     monkeypatch.setattr(rules, "RULES", (alias, added, *others))
 
     assert choose_version(RouteRequest(batch, KEY, DAY), now).route == "batch:stable"
-    named = replace(asked("twin/ann@canary"), batch=True)
+    named = replace(asked("twin/ann@canary"), is_batch=True)
     assert choose_version(RouteRequest(named, KEY, DAY), now).route == "alias:canary"
     later = replace(now, servers={})
     assert choose_version(RouteRequest(batch, KEY, DAY), later).route == QUOTES

@@ -12,9 +12,9 @@ from tests.unit.gateway.test_answer_ending import answering, chunk, chunks, whol
 from tests.unit.judges.word_vectors import embed
 from twin_resources.authors.answer_forms import ProseRelease, SentenceThreshold
 from twin_resources.gateway.exchange.answer_ending import (
-    stream_with_heading,
     remove_unsupported,
     stream_supported,
+    stream_with_heading,
 )
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.exchange.supported_prose import (
@@ -39,7 +39,9 @@ THRESHOLD = 0.6
 
 def record(**sent: Any) -> RequestRecord:
     made = answering(opening="> Quoted.", **sent)
-    made.decision = replace(made.decision, version="v3", route="stable", prose=ProseRelease(""))
+    made.decision = replace(
+        made.decision, version="v3", route="stable", prose_release=ProseRelease("")
+    )
     judge = SentenceSupport(embed, embedder="words")
     made.prose_note = ProseNote(supported_sentences=SupportedSentences(judge, THRESHOLD, POSTS))
     return made

@@ -138,7 +138,8 @@ def test_every_language_has_every_wording(language: str) -> None:
 
 
 def test_two_fillings_of_a_wording_are_two_questions() -> None:
-    """A pair above .7 across the splits costs a training sample (`leakage.QUESTION_SIMILARITY_THRESHOLD`)."""
+    """A pair above .7 across the splits costs a training sample
+    (`leakage.QUESTION_SIMILARITY_THRESHOLD`)."""
     tried = 0
     for language in WORDINGS:
         for wording in wordings_for(language).title:

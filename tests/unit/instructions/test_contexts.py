@@ -8,10 +8,10 @@ import pytest
 from twin_assets.instructions.contexts import (
     MAX_SHARED_TOKENS,
     ContextSample,
-    separate_contexts,
-    has_context,
     find_own_chunks,
+    has_context,
     is_context_valid,
+    separate_contexts,
 )
 from twin_resources.errors import TwinError
 

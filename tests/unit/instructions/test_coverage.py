@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from twin_assets.instructions.coverage import Coverage, measure_coverage, documents_without_samples
+from twin_assets.instructions.coverage import Coverage, documents_without_samples, measure_coverage
 
 PROSE = "The tide came in over the flats while nobody was looking at the clock. " * 5
 TEXTS = {"code": "```c\nint x;\n```", "prose": PROSE}

@@ -13,8 +13,8 @@ from twin_assets.instructions.drafts import ANSWER_SKETCH_SIZE
 from twin_assets.instructions.leakage import (
     MAX_LEFT_OUT_PER_SAMPLE,
     LeakCandidate,
-    measure_leaks,
     find_left_out,
+    measure_leaks,
     word_runs,
 )
 from twin_assets.instructions.similar_keys import shingles, sketch

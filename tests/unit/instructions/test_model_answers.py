@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from twin_assets.instructions.model_answers import (
     TrainedCheckpoint,
-    choose_samples,
     choose_answer_checkpoint,
+    choose_samples,
 )
 
 NOW = TrainedCheckpoint("posts of today", "recipe")

@@ -15,12 +15,12 @@ from twin_assets.instructions.preference_pairs import (
     AuthorPassage,
     HeldOutTexts,
     Trace,
+    build_trace_pairs,
     excessive_voters,
     find_leaks,
-    build_trace_pairs,
     find_passage,
-    is_same_answer,
     indexes_within_share,
+    is_same_answer,
 )
 
 TEMPLATE = "template"

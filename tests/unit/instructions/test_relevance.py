@@ -16,8 +16,8 @@ from twin_assets.instructions.relevance import (
     Relevance,
     draw_samples,
     lexical_overlap,
-    overlap_above_chance,
     measure_relevance,
+    overlap_above_chance,
 )
 
 WORDS = [f"{first}{second}" for first in "bdfgklmnprst" for second in ("ane", "ilo", "ure", "osk")]

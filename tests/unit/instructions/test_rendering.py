@@ -9,9 +9,9 @@ import pytest
 
 from twin_assets.instructions.prompt_rendering import (
     Rendering,
-    documents_with_marks,
-    count_marks,
     check_rendering,
+    count_marks,
+    documents_with_marks,
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 

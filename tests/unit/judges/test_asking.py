@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.judges.rating_server import RatingServer, serving
 from twin_resources.errors import TwinError
-from twin_resources.quality.judges.asking import Rubric, RubricRater, rating_to_score, parse_ratings
+from twin_resources.quality.judges.asking import Rubric, RubricRater, parse_ratings, rating_to_score
 from twin_resources.quality.judges.judge import JudgedAnswer
 
 PROMPT = "{samples}|{question}|{passages}|<answer>\n{answer}\n</answer>"

@@ -10,8 +10,8 @@ from twin_resources.quality.judges.judge import JudgedAnswer, identity
 from twin_resources.quality.judges.judge_kind import TopicPair
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.quality.judges.topic import (
-    TopicJudge,
     TopicCalibrationError,
+    TopicJudge,
     calibrate_topic,
     pair_with_other_documents,
 )

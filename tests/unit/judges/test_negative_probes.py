@@ -9,8 +9,8 @@ import pytest
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.negative_probes import (
     AuthorAnswer,
-    draw_probes,
     create_negative_probes,
+    draw_probes,
 )
 from twin_resources.quality.judges.texts import (
     WriterSample,

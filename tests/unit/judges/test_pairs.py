@@ -10,10 +10,10 @@ from twin_resources.quality.judges.pairs import (
     COLUMNS,
     PROBE,
     JudgedComparison,
-    score_differences,
-    trial_pairs,
     probe_keys,
     probe_rows,
+    score_differences,
+    trial_pairs,
 )
 
 TRIAL = JudgedComparison("c" * 8, "i" * 8, ("topic@1", "voice@1"), "sampling")

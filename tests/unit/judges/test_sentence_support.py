@@ -7,8 +7,8 @@ import pytest
 from tests.unit.judges.word_vectors import embed
 from twin_resources.quality.judges.planted_sentences import (
     SENTENCE_ERROR_KINDS,
-    negate,
     create_probe_sentences,
+    negate,
     replace_names,
     replace_numbers,
     reword,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from twin_resources.quality.judges.texts import (
     WriterSample,
     bundled_writers,
-    split_for_probes,
-    merge_by_writer,
     exclude_copies_of_author,
+    merge_by_writer,
+    split_for_probes,
 )
 
 

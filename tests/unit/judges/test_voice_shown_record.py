@@ -11,13 +11,13 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.judges.voice_shown import (
     BAR_CELLS,
     FILE,
-    VoiceHabit,
     Trait,
     VoiceFigures,
-    render_bars,
+    VoiceHabit,
+    checkpoint_voice_figures,
     newest_voice_figures_file,
     read_voice_figures,
-    checkpoint_voice_figures,
+    render_bars,
     write_voice_figures,
 )
 

@@ -18,13 +18,13 @@ from twin_assets.knowledge.chunking import (
     DOCUMENT_COLUMNS,
     TITLE_LIMIT_DIVISOR,
     Chunk,
-    shorten_title,
     chunk_columns,
     chunk_documents,
     cut_text,
-    limit_to_chunk_tokens,
     indexed_text,
+    limit_to_chunk_tokens,
     measure_chunk_lengths,
+    shorten_title,
 )
 
 SENTENCE = "The clock went to the workshop on day one, and it didn't come back unchanged."

@@ -7,8 +7,8 @@ import pytest
 from twin_assets.knowledge.named_titles import (
     MAX_QUESTIONS,
     MIN_FOUND_FIRST_SHARE,
-    TitleSearchResult,
     TitleQuestions,
+    TitleSearchResult,
     count_found_first,
     make_title_questions,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twin_resources.models.retrieval.search import Passage
-from twin_resources.models.retrieval.selection import select_hits, add_neighbours
+from twin_resources.models.retrieval.selection import add_neighbours, select_hits
 
 
 def passage(

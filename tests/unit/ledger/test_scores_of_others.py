@@ -14,7 +14,7 @@ from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import MORNING, World, trace_name
 from twin_resources.authors.score_settings import read_scores
 from twin_resources.quality.ledger.ledger_tables import SCHEMA_NUMBER
-from twin_resources.quality.ledger.scores import score_row, complete_from_trace
+from twin_resources.quality.ledger.scores import complete_from_trace, score_row
 from twin_resources.quality.retraining.alarm_records import count_excluded_scores
 
 NEXT_DAY = (MORNING + timedelta(days=1)).replace(hour=0, minute=0)

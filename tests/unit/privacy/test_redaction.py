@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from twin_resources.privacy import (
     KINDS,
     TextSpan,
-    redact_and_count,
     find_personal_data,
     redact,
+    redact_and_count,
     redact_text,
 )
 from twin_resources.privacy.kinds import merge_overlapping

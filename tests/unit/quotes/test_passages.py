@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from twin_resources.models.quotes.passages import (
     MAX_WORDS,
-    embedded_sentence_spans,
     build_embedded_text,
     cut_into_passages,
+    embedded_sentence_spans,
     word_count,
 )
 

@@ -15,19 +15,19 @@ from twin_resources.registry.moves import (
     AUTOMATIC_MOVES,
     FORCED_MOVES,
     MANUAL_MOVES,
-    TrialResult,
     Finding,
     GateClaim,
-    RequiredMove,
-    ReleaseMode,
     ModelVersion,
     Move,
     Outcome,
+    ReleaseMode,
+    RequiredMove,
+    TrialResult,
     Verdict,
     VersionKind,
     VersionState,
-    required_moves,
     describe_refusal,
+    required_moves,
 )
 from twin_resources.registry.notices import build_notice
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.unit.test_answer_model import models_at
 from twin_resources.models.serving.external_server import CHECK_INTERVAL_S, ExternalMember
-from twin_resources.models.serving.fleet import version_key, required_servers
+from twin_resources.models.serving.fleet import required_servers, version_key
 from twin_resources.models.serving.fleet_member import (
     MAX_RETRY_DELAY_S,
     RequiredServer,

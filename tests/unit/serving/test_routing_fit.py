@@ -19,7 +19,7 @@ from twin_resources.quality.judges.label_rows import (
     LabelPurchase,
     build_label_arrays,
 )
-from twin_resources.quality.judges.pairs import score_differences, probe_rows
+from twin_resources.quality.judges.pairs import probe_rows, score_differences
 from twin_resources.quality.ledger.routed import ClassCounts, RoutedAnswers, saved_usd
 from twin_resources.router.policy_file import RoutingPolicy
 

@@ -18,9 +18,9 @@ from twin_resources.models.serving.model_server import (
 )
 from twin_resources.models.serving.served_model import ServedAnswer, _count_aligned_tokens
 from twin_resources.models.serving.served_precision import (
-    precision_limits,
     external_precision,
     parse_precision,
+    precision_limits,
 )
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.settings import Settings

@@ -14,8 +14,8 @@ from twin_resources.storage.sources.arrivals import (
     ArrivalDecision,
     KnownSources,
     decide,
-    summarize_names,
     run_key,
+    summarize_names,
 )
 
 SETTLED = KnownSources(3, "a", 1, True, 100.0)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twin_resources.statistics.judges import certify, probe_count, has_lost_certificate
+from twin_resources.statistics.judges import certify, has_lost_certificate, probe_count
 from twin_resources.statistics.values import OutOfRangeError
 
 

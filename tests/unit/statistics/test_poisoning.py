@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from twin_resources.statistics.poisoning import (
     ReaderTotals,
     admit_reader_days,
-    reader_limit,
     new_reader_limit,
+    reader_limit,
     unconfirmed_fall_reason,
 )
 

@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 from tests.bench.retraining.releases import promoted_by
 from twin_resources.statistics.bets import (
     FRACTIONS,
-    wealth_factor,
     log_mean_wealth,
     update_log_wealth,
+    wealth_factor,
 )
 from twin_resources.statistics.promotion import (
     MAX_STANDARD_ERROR,
     PairedDifference,
     PairEvidence,
-    final_verdict,
     begin,
     expected_pairs,
+    final_verdict,
     fold,
-    mean_lower_bound,
     mean_difference,
+    mean_lower_bound,
 )
 from twin_resources.statistics.values import OutOfRangeError
 

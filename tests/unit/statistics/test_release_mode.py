@@ -41,21 +41,23 @@ def test_shadow_with_a_certified_judge_and_enough_prompts() -> None:
 
 
 def test_canary_when_it_is_short_enough() -> None:
-    few = choose_mode(replace(TRIAL, prompts=299))
+    few = choose_mode(replace(TRIAL, prompt_count=299))
     assert few.mode == "canary"
     assert "only 299 of 300 prompts" in few.reason
     assert few.expected_days == pytest.approx(few.expected_pairs / 40.0)
-    assert choose_mode(replace(TRIAL, certified=())).reason.startswith("canary: no certified judge")
+    assert choose_mode(replace(TRIAL, certified_claims=())).reason.startswith(
+        "canary: no certified judge"
+    )
 
 
 def test_gate_otherwise_and_why() -> None:
-    nobody = choose_mode(replace(TRIAL, certified=(), canary_values_per_day=0.0))
+    nobody = choose_mode(replace(TRIAL, certified_claims=(), canary_values_per_day=0.0))
     assert (nobody.mode, nobody.expected_days) == ("gate", 0.0)
     assert "without end: nobody scores" in nobody.reason
-    slow = choose_mode(replace(TRIAL, certified=(), canary_values_per_day=1.0))
+    slow = choose_mode(replace(TRIAL, certified_claims=(), canary_values_per_day=1.0))
     assert slow.mode == "gate"
     assert "a canary would take about 8 months, more than 14 days" in slow.reason
-    lonely = choose_mode(replace(TRIAL, certified=(), canary_readers=29))
+    lonely = choose_mode(replace(TRIAL, certified_claims=(), canary_readers=29))
     assert "29 of the 30 readers needed" in lonely.reason
 
 

@@ -12,17 +12,17 @@ from twin_resources.statistics.retraining import (
     RetrainingDecision,
     TrainingFingerprint,
     decide,
-    is_incident,
     describe_progress,
+    is_incident,
     run_key,
 )
 from twin_resources.statistics.retraining_limits import (
     DAY_S,
     RetrainingLimits,
     TrainingUsage,
-    highest_priority_cause,
-    growth_cause,
     find_blocking_limit,
+    growth_cause,
+    highest_priority_cause,
     next_alarm_training_at,
 )
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twin_resources.storage.tables.changes import split_batches, find_changes, input_hashes
+from twin_resources.storage.tables.changes import find_changes, input_hashes, split_batches
 
 BOOKKEEPING = {"_input_key": pl.String, "_input_hash": pl.Binary, "_version": pl.String}
 

@@ -12,8 +12,8 @@ import pytest
 
 from twin_resources.observability.langfuse.outbox import (
     Outbox,
-    OutboxError,
     OutboxCounts,
+    OutboxError,
     OutboxFullError,
     QueuedScore,
     score_id,

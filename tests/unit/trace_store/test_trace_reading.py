@@ -16,11 +16,11 @@ from twin_resources.observability.langfuse.client import LangfuseClient, TraceSt
 from twin_resources.observability.langfuse.trace_reading import (
     ScoreCondition,
     TraceFilter,
-    read_trace_page,
-    parse_score_condition,
-    trace_url,
     build_trace_row,
     build_trace_tree,
+    parse_score_condition,
+    read_trace_page,
+    trace_url,
 )
 
 SINCE = datetime(2026, 9, 1, tzinfo=UTC)

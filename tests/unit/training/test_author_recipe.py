@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from twin_assets.checkpoints import author_recipe
-from twin_assets.checkpoints.author_recipe import training_rank_count, recipe_for_author
+from twin_assets.checkpoints.author_recipe import recipe_for_author, training_rank_count
 from twin_assets.checkpoints.recipe import load_launch, load_recipe
 from twin_resources.authors import Author
 from twin_resources.errors import TwinError
@@ -77,9 +77,9 @@ def test_what_an_author_names_wins(
 ) -> None:
     cards.append(CARD)
     named = recipe_for_author(replace(ADA, recipe="smollm2-135m-demo"), home)
-    assert named.line == "recipe smollm2-135m-demo: named in the author's file"
+    assert named.log_line == "recipe smollm2-135m-demo: named in the author's file"
     chosen = recipe_for_author(ADA, home.model_copy(update={"base_model": "owner/model-8B"}))
-    assert chosen.line == "recipe 8b-gpu: base model of 8B, a GPU that holds it"
+    assert chosen.log_line == "recipe 8b-gpu: base model of 8B, a GPU that holds it"
     assert (
         recipe_for_author(ADA, home.model_copy(update={"base_model": "x-1.7B"})).recipe.name
         == "1b-gpu"

@@ -20,11 +20,11 @@ from twin_assets.checkpoints.recipe import load_launch, load_recipe
 from twin_assets.training.from_manifest import (
     EXIT_FAILED,
     ManifestSources,
+    clear_unless_resumable,
     differences,
     job_from_manifest,
     launch_from_manifest,
     main,
-    clear_unless_resumable,
     read_raw_posts,
 )
 from twin_assets.training.publishing import TRAINING_CODE_FILES, training_code_hash

@@ -17,8 +17,8 @@ from twin_assets.training import model as models
 from twin_assets.training.losses import answer_losses
 from twin_assets.training.model import (
     choose_attention,
-    supports_sdpa,
     load_training_model,
+    supports_sdpa,
     write_model,
 )
 from twin_resources.errors import TwinError

@@ -17,10 +17,10 @@ from twin_assets.checkpoints.recipe import (
     FIELDS_ADDED_LATER,
     REMOVED_FIELDS,
     Recipe,
-    recipe_hash,
     learning_rate,
     load_launch,
     load_recipe,
+    recipe_hash,
 )
 from twin_assets.training.fine_tuning import build_training_job, validate_recipe_stages
 from twin_resources.errors import TwinError

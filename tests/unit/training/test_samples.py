@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from tests.unit.test_prompt import Shown
 from twin_assets.checkpoints.samples import (
     MIN_RAW_BLOCK_TOKENS,
+    drop_passages,
     strip_messages,
     tokenize_pairs,
     tokenize_posts,
     tokenize_samples,
-    drop_passages,
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 

@@ -14,7 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig
 from twin_assets.training import sharded_loading
 from twin_resources.errors import TwinError
 from twin_resources.storage.weights.weight_hashes import weight_hashes
-from twin_resources.storage.weights.weights import BaseModel, load_weight_hashes, compute_revision
+from twin_resources.storage.weights.weights import BaseModel, compute_revision, load_weight_hashes
 
 SIZES: dict[str, Any] = {
     "vocab_size": 40,

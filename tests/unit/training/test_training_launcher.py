@@ -33,9 +33,9 @@ from twin_resources.models.training_launcher.machine import (
     build_environment,
 )
 from twin_resources.models.training_launcher.ray_driver import (
-    resource_bundle,
-    require_attempt,
     machine_shares,
+    require_attempt,
+    resource_bundle,
 )
 from twin_resources.models.training_launcher.reason import find_cause, find_end_reason
 from twin_resources.models.training_launcher.training_job import (

@@ -13,8 +13,8 @@ import torch
 
 from twin_assets.checkpoints.job import write_json
 from twin_assets.training.training_state import (
-    generator_states,
     find_last_complete_checkpoint,
+    generator_states,
     set_generator_states,
 )
 

@@ -207,7 +207,8 @@ def parse_head_fields(lines: list[str]) -> dict[str, Any]:
 
 
 def creator_field(name: str) -> Mapping[str, str]:
-    """Return the field `CREATOR_FIELD` for a name, or no field if a program's name is in its place."""
+    """Return the field `CREATOR_FIELD` for a name, or no field if a program's name is in its
+    place."""
     names = [part.strip() for part in re.split(r"[;\n\0]", name)]
     creator = ", ".join(part for part in names if not _PLACEHOLDER_NAME.fullmatch(part))
     return {CREATOR_FIELD: creator} if creator else {}

@@ -19,28 +19,28 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from twin_assets.corpus.importers.git_blame import Addition, read_additions, find_repository
+from twin_assets.corpus.importers.git_blame import Addition, find_repository, read_additions
 from twin_assets.corpus.importers.inherited_fields import inherited_fields
 from twin_assets.corpus.importers.post_dates import date_and_title_in_name
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.site_configuration import read_site
 from twin_assets.corpus.importers.site_layout import (
+    detect_layout,
     find_bundles,
-    post_formats,
+    find_site_folder,
     is_about_the_folder,
     is_docusaurus,
-    detect_layout,
-    find_site_folder,
-    skip_reason,
     outside_reason,
+    post_formats,
+    skip_reason,
 )
-from twin_assets.corpus.importers.suffixes import markup_from_name, max_file_bytes, known_suffix
+from twin_assets.corpus.importers.suffixes import known_suffix, markup_from_name, max_file_bytes
 from twin_assets.corpus.importers.text_formats import EXTRA, is_readable
 from twin_resources.errors import TwinError
 from twin_resources.storage.object_store import (
     StoredObject,
-    normalize_address,
     list_objects,
+    normalize_address,
     read_object,
     split_address,
 )
@@ -67,8 +67,8 @@ class PostFile:
 
     Attributes:
         source_id: path in its source, NFC, with `/` between parts; the same on every machine.
-        location: its current path, or an S3 object's name under the prefix. It may hold bytes that are
-            not UTF-8, so it is read and never stored.
+        location: its current path, or an S3 object's name under the prefix. It may hold bytes that
+            are not UTF-8, so it is read and never stored.
         file_hash: SHA-256 of the bytes, or an S3 object's ETag; "" if the file cannot be read now.
         problem: why the file was not read (`unreadable`, `body_too_large`), or "".
         has_front_matter: whether the file begins as front matter does.

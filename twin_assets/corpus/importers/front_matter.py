@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 import yaml
 
 from twin_assets.corpus.importers import lenient_fields
-from twin_assets.corpus.importers.visibility_rules import parse_hiding_line, find_hidden_reason
+from twin_assets.corpus.importers.visibility_rules import find_hidden_reason, parse_hiding_line
 
 # Jekyll also closes YAML with `...`; gray-matter names the language after the fence.
 _FENCE = re.compile(
@@ -113,7 +113,8 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _split(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str]:
-    """Split `text` as `split_front_matter` does; `is_whole_file` means that it is the whole file."""
+    """Split `text` as `split_front_matter` does; `is_whole_file` means that it is the whole
+    file."""
     if _JSON_OPENING.match(text):
         return _split_json(text)
     head = _split_fenced(text) or _split_closed_only(text)
@@ -205,7 +206,8 @@ def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
     """Split off `Key: value` lines at the very start, up to a blank line; None if they are prose.
 
     They are metadata if every line is a field (or continues one with four spaces) and the fields
-    are telling (`_has_post_fields`): `status: draft` alone is not a sentence. Logseq's `key:: value` is
+    are telling (`_has_post_fields`): `status: draft` alone is not a sentence. Logseq's `key::
+        value` is
     metadata whatever its key, and ends before the first line of another form.
     """
     fields: dict[str, Any] = {}

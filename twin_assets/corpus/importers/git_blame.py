@@ -76,7 +76,8 @@ class Addition:
     """When a file came into its repository, and how many files came in the same commit.
 
     Attributes:
-        is_root_commit: whether the commit is the repository's first, which often brings in older files.
+        is_root_commit: whether the commit is the repository's first, which often brings in older
+            files.
     """
 
     added_at: datetime

@@ -27,9 +27,9 @@ from twin_assets.corpus.importers.post_head import UnreadablePostError, read_pos
 from twin_assets.corpus.importers.posts import first_heading
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.site_layout import (
+    find_site_folder,
     is_about_the_folder,
     is_generated_site,
-    find_site_folder,
 )
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 from twin_resources.errors import TwinError

@@ -70,8 +70,10 @@ class Importer:
         title: its users' name for the format (`LinkedIn data export`).
         recognises: cheap test of an archive's content, never of the archive's own name.
         read: reader of an archive; `include` is a subset of `record.OPT_INS`.
-        refused_exports: exports rejected if no importer recognises an archive; the first match applies.
-        allows_markdown_posts: whether a folder with Markdown posts may be its export (a repository).
+        refused_exports: exports rejected if no importer recognises an archive; the first match
+            applies.
+        allows_markdown_posts: whether a folder with Markdown posts may be its export (a
+            repository).
         latest_only: whether it holds only the newest posts (a feed), so that missing ones are not
             deleted.
         digest: hash of the records' inputs, if these are not the bytes on disk (a commit).

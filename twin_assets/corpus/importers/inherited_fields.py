@@ -25,7 +25,7 @@ import yaml
 
 from twin_assets.corpus.importers import front_matter
 from twin_assets.corpus.importers.site import Site
-from twin_assets.corpus.importers.site_configuration import read_configuration, as_mapping
+from twin_assets.corpus.importers.site_configuration import as_mapping, read_configuration
 
 _ELEVENTY_CONFIGURATION = re.compile(r"eleventy\.config\.\w+|\.eleventy\.c?js")
 _DATA_FILE = re.compile(r"(?P<of>(?:.*/)?[^/]+?)(?P<own>\.11tydata)?\.json", re.DOTALL)

@@ -30,7 +30,7 @@ from twin_assets.corpus.importers.archive import Archive, MemberError
 from twin_assets.corpus.importers.foreign_html import inner_html, remove_foreign_parts
 from twin_assets.corpus.importers.html_head import parse_html
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
-from twin_assets.corpus.importers.linkedin_shares import read_columns, decode_csv, share_rows
+from twin_assets.corpus.importers.linkedin_shares import decode_csv, read_columns, share_rows
 from twin_assets.corpus.importers.post_head import UnreadablePostError, decode
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
@@ -61,7 +61,8 @@ _SWALLOWED_ROW = re.compile(rf"\0|,(?:{'|'.join(_VISIBILITY)})\r?\n")
 
 
 def recognises(archive: Archive) -> bool:
-    """Return whether there is a `ReaderShares.csv` with LinkedIn's columns or an article of its form."""
+    """Return whether there is a `ReaderShares.csv` with LinkedIn's columns or an article of its
+    form."""
     if any(_SHARES_HEAD.search(archive.head(name)) for name in archive.candidates(_SHARES)):
         return True
     articles = archive.names_matching(_ARTICLES)[:3]

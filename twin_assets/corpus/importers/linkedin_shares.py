@@ -45,7 +45,8 @@ def decode_csv(body: bytes) -> str:
 
 
 def read_columns(text: str) -> list[str]:
-    """Return the columns named in the first line, or [] if it is not a header of `ReaderShares.csv`."""
+    """Return the columns named in the first line, or [] if it is not a header of
+    `ReaderShares.csv`."""
     head = text.lstrip("\n").partition("\n")[0]
     columns = [name.strip() for name in next(csv.reader([head]), list[str]())]
     return columns if "ShareCommentary" in columns and columns[0] == "Date" else []

@@ -72,8 +72,8 @@ MIN_RATIO_BYTES = 16 << 20
 class MemberError(ValueError):
     """A member cannot be read; `reason` is the word for `Skipped`.
 
-    Reasons are `missing`, `body_too_large`, `too_compressed`, and `unreadable` or `torn` for a failed
-    read.
+    Reasons are `missing`, `body_too_large`, `too_compressed`, and `unreadable` or `torn` for a
+    failed read.
     """
 
     def __init__(self, name: str, reason: str) -> None:

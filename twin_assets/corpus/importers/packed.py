@@ -3,8 +3,8 @@
 Scope: the two containers and the bombs that each allows.
 Out of scope: what a member means (importers).
 
-A tar is walked with a limit on its expansion. A zip's members are limited one by one (`body_too_large`,
-`too_compressed`), since its media need not be read. Formats:
+A tar is walked with a limit on its expansion. A zip's members are limited one by one
+(`body_too_large`, `too_compressed`), since its media need not be read. Formats:
 https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT,
 https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html; pitfalls:
 https://docs.python.org/3/library/zipfile.html#decompression-pitfalls.

@@ -23,11 +23,11 @@ from twin_assets.corpus.importers.html_head import HtmlHead, read_head
 from twin_assets.corpus.importers.native_fields import native_fields
 from twin_assets.corpus.importers.reviewers_comments import remove_reviewers_comments
 from twin_assets.corpus.importers.suffixes import (
-    MAX_POST_BYTES,
     BINARY_SUFFIXES,
+    MAX_POST_BYTES,
+    known_suffix,
     markup_from_name,
     max_file_bytes,
-    known_suffix,
 )
 from twin_assets.corpus.importers.text_encoding import (
     UTF_8,
@@ -161,8 +161,8 @@ def decode_with_encoding(body: bytes, *, markup: str) -> tuple[str, str]:
     """Return the text and its encoding's name (`text_encoding.decode_text`).
 
     Raises:
-        UnreadablePostError: `body_too_large`, `empty`, `binary` (it has NUL bytes), or `not_utf8` (text
-            in an unknown encoding).
+        UnreadablePostError: `body_too_large`, `empty`, `binary` (it has NUL bytes), or `not_utf8`
+            (text in an unknown encoding).
     """
     if len(body) > MAX_POST_BYTES:
         raise UnreadablePostError("too_large")

@@ -31,8 +31,8 @@ from twin_assets.corpus.importers.post_dates import (
     UPDATED_FIELDS,
     PostDate,
     date_and_title_in_name,
-    parse_date,
     field_date,
+    parse_date,
 )
 from twin_assets.corpus.importers.post_head import (
     PostHead,

@@ -18,8 +18,8 @@ from collections.abc import Collection, Iterable, Sequence
 from twin_assets.corpus.importers.site import Site
 from twin_assets.corpus.importers.suffixes import (
     NON_MARKDOWN_SUFFIXES,
-    markup_from_name,
     known_suffix,
+    markup_from_name,
 )
 from twin_assets.corpus.importers.text_formats import is_readable, needs_extra
 

@@ -185,14 +185,16 @@ def _count_damage(text: str) -> int:
 
 
 def _is_latin(character: str) -> bool:
-    """Return whether `character` is a letter, not one of Mac Roman's marks or ligatures for umlauts."""
+    """Return whether `character` is a letter, not one of Mac Roman's marks or ligatures for
+    umlauts."""
     if unicodedata.category(character) not in {"Lu", "Ll", "Lo"} or character in "ﬁﬂ":
         return False
     return unicodedata.name(character, "").startswith(("LATIN", "FEMININE", "MASCULINE"))
 
 
 def _is_symbol(character: str) -> bool:
-    """Return whether prose never has `character` at a word's edge: a frame, fraction or lone accent."""
+    """Return whether prose never has `character` at a word's edge: a frame, fraction or lone
+    accent."""
     return (
         unicodedata.category(character) in {"So", "Sm", "Sk", "No", "Lm"}
         and character not in "®™©°№"

@@ -34,9 +34,9 @@ from twin_assets.corpus.importers.document_fields import (
 )
 from twin_assets.corpus.importers.post_head import PostHead
 from twin_assets.corpus.importers.suffixes import (
+    EXTRA_SUFFIXES,
     NON_MARKDOWN_SUFFIXES,
     PANDOC_FORMATS,
-    EXTRA_SUFFIXES,
 )
 from twin_resources.errors import TwinError
 from twin_resources.processes.program_progress import run_for_output

@@ -38,7 +38,8 @@ _FALSE_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class _Rule:
-    """The meaning of a field: `reason` applies if its value is yes, is no, or is set (`applies_when`)."""
+    """The meaning of a field: `reason` applies if its value is yes, is no, or is set
+    (`applies_when`)."""
 
     reason: str
     applies_when: str = "yes"  # yes, no, set

@@ -24,7 +24,7 @@ from twin_assets.corpus.importers.front_matter import parse_datetime
 from twin_assets.corpus.importers.importer import Importer, RefusedExport
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.wordpress_text import to_html
-from twin_assets.corpus.importers.xml_items import iter_elements, has_swallowed_items
+from twin_assets.corpus.importers.xml_items import has_swallowed_items, iter_elements
 
 NAME = "wordpress"
 

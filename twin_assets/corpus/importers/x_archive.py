@@ -27,11 +27,11 @@ from twin_assets.corpus.importers.record import ExportRecord, Skipped
 from twin_assets.corpus.importers.threads import thread_roots
 from twin_assets.corpus.importers.x_text import (
     VisiblePost,
-    restore_typed_text,
     join_long_posts,
     parse_time,
-    unescape,
     remove_mentions,
+    restore_typed_text,
+    unescape,
 )
 
 NAME = "x"
@@ -239,7 +239,7 @@ def _latest_versions(posts: dict[str, _Post]) -> Generator[Skipped, None, dict[s
         latest[number] = post
     # A reply to any version is a reply to the post.
     return {
-        number: replace(post, answers=first_versions.get(post.in_reply_to, post.in_reply_to))
+        number: replace(post, in_reply_to=first_versions.get(post.in_reply_to, post.in_reply_to))
         for number, post in latest.items()
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twin_assets.evaluation.judged.judge_material import read_judge_material, other_author_slugs
+from twin_assets.evaluation.judged.judge_material import other_author_slugs, read_judge_material
 from twin_resources.authors import Author
 from twin_resources.quality.judges.judge_kind import JudgeDependencies
 from twin_resources.quality.judges.panel import Panel, assemble_panel
@@ -46,7 +46,7 @@ def assemble_author_panel(
         margin: ε.
 
     Raises:
-        OverLimit: the account lacks the money to certify a paid judge.
+        OverLimitError: the account lacks the money to certify a paid judge.
         TwinError: there is too little text for calibration, or a model does not answer.
     """
     base = load_base_model(settings)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.evaluation.served.answer_measures import Judges
-from twin_resources.quality.judges.judge_kind import JudgeKind, JudgeMaterial, JudgeDependencies
+from twin_resources.quality.judges.judge_kind import JudgeDependencies, JudgeKind, JudgeMaterial
 from twin_resources.quality.judges.panel import assemble
 from twin_resources.quality.judges.sentence_support import SentenceJudge, SentenceSupport
 from twin_resources.quality.judges.support import SupportJudge

@@ -24,9 +24,9 @@ from twin_resources.quality.judges.negative_probes import AuthorAnswer
 from twin_resources.quality.judges.texts import (
     OtherTexts,
     bundled_writers,
+    exclude_copies_of_author,
     split_for_probes,
     writers_from_passages,
-    exclude_copies_of_author,
 )
 from twin_resources.settings import Settings
 from twin_resources.storage.state.isolating import isolate_failure
@@ -80,7 +80,7 @@ def read_judge_material(
         serve_base: function that starts its server; None for judges without base answers.
 
     Raises:
-        TableMissing: the dataset was never materialized.
+        TableNotFoundError: the dataset was never materialized.
         TwinError: the base model cannot be served.
     """
     dataset = tables.read(DATASET, author, where=AUTHOR_ROWS_CONDITION)

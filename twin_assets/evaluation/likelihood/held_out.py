@@ -58,7 +58,8 @@ def take_within_budget(
     min_passages: int = MIN_HELD_OUT_PASSAGES,
     max_passages: int = MAX_HELD_OUT_PASSAGES,
 ) -> list[TokenizedSample]:
-    """Return the first samples within a budget of tokens, but at least `min_passages` if there are."""
+    """Return the first samples within a budget of tokens, but at least `min_passages` if there
+    are."""
     chosen: list[TokenizedSample] = []
     tokens = 0
     for sample in samples[:max_passages]:

@@ -176,7 +176,8 @@ def answer_likelihood(
 
     Args:
         advance: function called after each batch with its number of passages.
-        max_concurrent: number of batches read side by side; None for this machine's default (`readers`).
+        max_concurrent: number of batches read side by side; None for this machine's default
+            (`readers`).
 
     Logits are computed in fp32 from the last hidden states, and only for the answers: bf16 rounds
     a logit of 16 by .06. The head is converted to fp32 once and used for all answers of a batch

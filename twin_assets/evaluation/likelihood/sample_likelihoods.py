@@ -65,7 +65,7 @@ class LikelihoodSamples:
     def take_first(self, passages: int) -> LikelihoodSamples:
         """Return the samples with only the first of the held-out passages."""
         held_out, theirs = self.held_out[:passages], self.held_out_for_incumbent[:passages]
-        return replace(self, held_out=held_out, of_incumbent=theirs)
+        return replace(self, held_out=held_out, held_out_for_incumbent=theirs)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from twin_assets.evaluation.measures import voice_scores
 from twin_assets.evaluation.measures.held_out_perplexity import MIN_PASSAGES
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext
 from twin_assets.evaluation.measures.voice_scores import (
-    MAX_DROP_BELOW_POSTS,
     LESS_LIKE_BASE,
+    MAX_DROP_BELOW_POSTS,
     MIN_GAP_SHARE,
     Scores,
     Voice,
@@ -36,7 +36,8 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
     """Compare with the base, part of the way to the author, and the base that reads posts.
 
     Each condition holds by a bet, or if none is won by the lower end of its interval: candidate −
-    base > 0, candidate − `Scores.partway_scores` > 0, candidate − base with posts ≥ −`MAX_DROP_BELOW_POSTS`.
+    base > 0, candidate − `Scores.partway_scores` > 0, candidate − base with posts ≥
+    −`MAX_DROP_BELOW_POSTS`.
     """
     comparison = voice.against_all
     undecided = _undecided(LESS_LIKE_BASE, voice, comparison)

@@ -57,9 +57,10 @@ class ClaimRule(Generic[T]):
         name: name of the claim and of its asset check.
         description: description of the check, one sentence.
         decide: function from the measured value to the claim, whose threshold is beside it.
-        decide_missing: function for a measure that was not taken and leaves nothing open. Without it, or
-            if it returns None, the claim is undecided for the measure's reason.
-        in_first_verdict: whether it is decided before a first model answers (`sequential_plan.FIRST`).
+        decide_missing: function for a measure that was not taken and leaves nothing open. Without
+            it, or if it returns None, the claim is undecided for the measure's reason.
+        in_first_verdict: whether it is decided before a first model answers
+            (`sequential_plan.FIRST`).
         advisory_for_small_bases: whether it is reported but refuses nothing for a base model of
             less than `voice_scores.MIN_BLOCKING_PARAMETERS` parameters.
         blocks: `voice` to block prose, in every form of answers; empty to block the release.
@@ -89,7 +90,8 @@ class Measure(Generic[T]):
         claims: claims that it decides; empty if it is only reported.
         announce: function that requests scores of the base's answers (`BaseScores.announce`).
         flat: whether the fields of its value are in the record directly, without its name.
-        before_questions: whether it needs only likelihoods, parity and template, before any question.
+        before_questions: whether it needs only likelihoods, parity and template, before any
+            question.
     """
 
     name: str

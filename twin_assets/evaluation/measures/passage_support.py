@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureContext, NotMeasured
 from twin_assets.evaluation.served.answer_measures import (
     Judges,
-    to_judged_answers,
-    score_answers,
     positions_with_passages,
+    score_answers,
+    to_judged_answers,
 )
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet

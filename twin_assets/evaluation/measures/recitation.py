@@ -27,7 +27,7 @@ from twin_assets.evaluation.served.served_answers import (
     PromptAnswers,
     PromptSet,
 )
-from twin_assets.evaluation.statistics.rates import Rate, rate, format_rate
+from twin_assets.evaluation.statistics.rates import Rate, format_rate, rate
 from twin_assets.evaluation.statistics.sequential import Side, decide_side
 from twin_resources.registry.moves import GateClaim
 
@@ -155,7 +155,8 @@ def _fold(text: str) -> str:
 
 
 def _extend_span(text: str, at: int, other_text: str, other_start: int) -> tuple[int, int]:
-    """Extend the block at `at` in `text` and at `other_start` in `other_text` to the longest shared span."""
+    """Extend the block at `at` in `text` and at `other_start` in `other_text` to the longest shared
+    span."""
     back = 0
     while back < min(at, other_start) and text[at - back - 1] == other_text[other_start - back - 1]:
         back += 1

@@ -24,7 +24,7 @@ from twin_assets.evaluation.measures.measure import ClaimRule, Measure, MeasureC
 from twin_assets.evaluation.served.answer_measures import Judges, prompt_text
 from twin_assets.evaluation.served.base_scores import BaseScores
 from twin_assets.evaluation.served.served_answers import PromptAnswers, PromptSet
-from twin_assets.evaluation.statistics.rates import Rate, rate, format_rate
+from twin_assets.evaluation.statistics.rates import Rate, format_rate, rate
 from twin_resources.privacy import PRIVACY_VERSION, Kind, find_personal_data
 from twin_resources.quality.judges.judge import digest
 from twin_resources.registry.moves import GateClaim

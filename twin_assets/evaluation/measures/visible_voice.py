@@ -4,11 +4,11 @@ Scope: rates of function words, sentence lengths, marks and openings of author, 
 tuned model. Out of scope: the scores that decide (`voice_scores.py`), drawing (`report/plots.py`),
 the record (`twin_resources/quality/judges/voice_shown.py`).
 
-The author's texts are cut to the lengths of answers (`cut_to_lengths`). Only words that occur in half of
-the author's posts are named, so no subject and no personal name is among them. The figures are
-written to Dagster's event log, which is kept when a post is forgotten.
-Method: Mosteller and Wallace, 1963, "Inference in an authorship problem",
-https://doi.org/10.1080/01621459.1963.10500849, who attribute texts by function words.
+The author's texts are cut to the lengths of answers (`cut_to_lengths`). Only words that occur in
+half of the author's posts are named, so no subject and no personal name is among them. The figures
+are written to Dagster's event log, which is kept when a post is forgotten. Method: Mosteller and
+Wallace, 1963, "Inference in an authorship problem", https://doi.org/10.1080/01621459.1963.10500849,
+who attribute texts by function words.
 """
 # pyright: strict
 
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from twin_assets.evaluation.measures.measure import DocumentText, Measure, MeasureContext
 from twin_assets.evaluation.served.answer_measures import base_answers_if_complete
-from twin_resources.quality.judges.voice_shown import VoiceHabit, Trait, VoiceFigures
+from twin_resources.quality.judges.voice_shown import Trait, VoiceFigures, VoiceHabit
 
 MIN_TEXTS = 20  # of each writer; with fewer nothing is shown
 MIN_DOCUMENT_SHARE = 0.5  # least share of the author's documents that contain a named word
@@ -102,8 +102,8 @@ def _compare_habit(
 
     Args:
         count: counts each trait in texts.
-        max_traits: number of traits to show, largest difference between author and base first, or None
-            for all, in `order`.
+        max_traits: number of traits to show, largest difference between author and base first, or
+            None for all, in `order`.
         count_divisor: returns the divisor of the counts, or None to divide by their sum.
     """
     rates: list[dict[str, float]] = []

@@ -17,8 +17,9 @@ a fifth of the distance from the base to the author. It is compared prompt by pr
 of their two scores (`scores_to_beat`).
 
 A short text scores lower than a long text by the same person (.61 at 30 words, .88 at 60, for one
-author). So the author's answers are cut to the length of the candidate's (`match_lengths`). The floor
-of a score is other people's texts that the judge has not seen; the ceiling is the author's own.
+author). So the author's answers are cut to the length of the candidate's (`match_lengths`). The
+floor of a score is other people's texts that the judge has not seen; the ceiling is the author's
+own.
 
 The gate calls `scores_of(judge, texts)` for each column that is not known yet (the base's may come
 from a former gate), then `measure_voice`, then `author_voice.py`.
@@ -87,8 +88,8 @@ class Scores:
 
         Args:
             base_only: compare with the base only. Otherwise the candidate must also exceed
-                `partway_scores`, and must not be more than `MAX_DROP_BELOW_POSTS` below the base with posts,
-                if that was asked.
+                `partway_scores`, and must not be more than `MAX_DROP_BELOW_POSTS` below the base
+                with posts, if that was asked.
         """
         targets: list[tuple[Sequence[float], float]] = [(self.base, 0.0)]
         if not base_only:
@@ -291,8 +292,8 @@ def is_decided(voice: Voice, *, parameters: int | None) -> bool:
     """Whether more prompts would change no claim that may refuse the candidate.
 
     Args:
-        parameters: number of parameters of the base model. Below `MIN_BLOCKING_PARAMETERS` only the comparison
-            against all may refuse.
+        parameters: number of parameters of the base model. Below `MIN_BLOCKING_PARAMETERS` only the
+            comparison against all may refuse.
     """
     comparisons = [voice.against_all]
     if parameters is None or parameters >= MIN_BLOCKING_PARAMETERS:

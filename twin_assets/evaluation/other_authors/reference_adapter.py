@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twin_assets.checkpoints import manifest as manifests
-from twin_assets.checkpoints.author_recipe import training_rank_count, recipe_for_author
+from twin_assets.checkpoints.author_recipe import recipe_for_author, training_rank_count
 from twin_assets.checkpoints.job import Job, write_job, write_rows
 from twin_assets.checkpoints.manifest import Manifest
 from twin_assets.checkpoints.published_weights import find_weights
@@ -39,12 +39,12 @@ from twin_assets.checkpoints.recipe import Recipe, recipe_hash
 from twin_assets.evaluation.evaluation_spec import EvaluatedModel, ReferenceAdapter
 from twin_assets.evaluation.other_authors.bundled_samples import (
     hash_samples,
-    other_writers,
     make_posts,
     make_samples,
+    other_writers,
 )
 from twin_assets.instructions.instruction_tables import AUTHOR_ROWS_CONDITION
-from twin_assets.training.fine_tuning import DATASET, write_weight_hashes, build_training_job
+from twin_assets.training.fine_tuning import DATASET, build_training_job, write_weight_hashes
 from twin_assets.training.publishing import (
     TrainingDescription,
     publish_training,
@@ -198,7 +198,7 @@ def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
     return _Inputs(
         replace(base, gguf=None),
         reference_recipe(author, settings),
-        recipe_for_author(author, settings).line,
+        recipe_for_author(author, settings).log_line,
         writer_samples,
         context_tokens=author.context_tokens,
         code=training_code_hash(),

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from twin_assets.checkpoints.job import write_json
 from twin_assets.evaluation.measures.measure import Measurements
-from twin_assets.evaluation.measures.runner import to_fields, from_fields
+from twin_assets.evaluation.measures.runner import from_fields, to_fields
 from twin_resources.errors import TwinError
 
 SCHEMA_VERSION = 4

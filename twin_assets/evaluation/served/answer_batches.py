@@ -23,9 +23,9 @@ from twin_assets.evaluation.progress import ProgressLines
 from twin_assets.evaluation.served.served_answers import (
     ANSWER_TOKENS,
     BOTH_PART,
-    SERVED_PART,
-    PARITY_TOKENS,
     MIN_ANSWERS_FOR_SERVER,
+    PARITY_TOKENS,
+    SERVED_PART,
     CandidateAnswers,
     PromptAnswers,
     PromptSet,
@@ -36,8 +36,8 @@ from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_model import (
     Prompt,
     PromptQueue,
-    StartServer,
     ServedAnswer,
+    StartServer,
 )
 
 # the second servers start only if there is enough work for them

@@ -24,8 +24,8 @@ class BaseScores:
     """Scores of one base model for one list of prompts.
 
     Attributes:
-        key_inputs: inputs that decide an answer besides its prompt: the model's revision, the server,
-            the number of tokens.
+        key_inputs: inputs that decide an answer besides its prompt: the model's revision, the
+            server, the number of tokens.
     """
 
     cache: MeasurementCache

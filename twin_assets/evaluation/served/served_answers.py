@@ -76,9 +76,9 @@ class PromptSet:
     """All prompts for candidate and base, in one list.
 
     Attributes:
-        questions, documents, own_answers, passages: questions, documents, author's answers and shown
-            passages of the held-out prompts, which come first in `prompts`. They stay complete
-            when fewer of the prompts are asked (`sequential_plan.py`).
+        questions, documents, own_answers, passages: questions, documents, author's answers and
+            shown passages of the held-out prompts, which come first in `prompts`. They stay
+            complete when fewer of the prompts are asked (`sequential_plan.py`).
         held_out, red_team, instructions, with_posts: positions in `prompts`, in this
             order. `with_posts` repeats the held-out prompts with posts of the author, for the
             base alone.

@@ -52,12 +52,12 @@ def decide_side(
         values: numbers in [0, 1], in the order of arrival. Call again with more of them at any
             time: a decision once made stands.
         limit: number in (0, 1); a mean of exactly this is `above`.
-        population_size: largest number of values, drawn in a random order; None if the mean is that of an
-            endless population.
+        population_size: largest number of values, drawn in a random order; None if the mean is that
+            of an endless population.
         above, below: largest probability of a wrong `above` and of a wrong `below`.
 
     Raises:
-        ImpossibleValue: a value is outside [0, 1], or there are more than `population_size` values.
+        OutOfRangeError: a value is outside [0, 1], or there are more than `population_size` values.
     """
     if any(not 0.0 <= value <= 1.0 for value in values) or (
         population_size is not None and len(values) > population_size

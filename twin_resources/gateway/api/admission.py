@@ -42,7 +42,7 @@ class Admission:
         """Count a request of a key, from its first byte to the end of its answer.
 
         Raises:
-            Refused: 429 if the key has reached its limit.
+            RefusedError: 429 if the key has reached its limit.
         """
         with self._count_request(f"key {reader}", self.max_per_key, "this key"):
             yield
@@ -52,7 +52,7 @@ class Admission:
         """Count a request to a model server.
 
         Raises:
-            Refused: 429 if the queue of the server is full.
+            RefusedError: 429 if the queue of the server is full.
         """
         owner = f"the model server {server_key!r}"
         with self._count_request(f"server {server_key}", self.max_per_server, owner):

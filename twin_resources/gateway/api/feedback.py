@@ -79,8 +79,8 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
     """Read a body.
 
     Raises:
-        Refused: 400 if the body is not valid feedback, 403 if the key may not name a reader, 413
-            if the body is too long.
+        RefusedError: 400 if the body is not valid feedback, 403 if the key may not name a reader,
+            413 if the body is too long.
     """
     body = _decode_body(raw)
     trace_id = body.get("trace_id")
@@ -164,7 +164,7 @@ class FeedbackService:
         """Store one feedback on disk and return the body of the response.
 
         Raises:
-            Refused: see `read_feedback`; 503 if the feedback cannot be stored now.
+            RefusedError: see `read_feedback`; 503 if the feedback cannot be stored now.
         """
         feedback = read_feedback(raw, key)
         scores = build_scores(feedback, key, now=datetime.now(UTC))

@@ -30,8 +30,8 @@ def convert_forced_tool(body: Mapping[str, Any]) -> ConvertedRequest | None:
         The converted request, or None if the request forces no tool.
 
     Raises:
-        Refused: 400 if the forced tool is not in the list, or if several tools are listed and the
-            request does not name one.
+        RefusedError: 400 if the forced tool is not in the list, or if several tools are listed and
+            the request does not name one.
     """
     choice: object = body.get("tool_choice")
     forced_name = _forced_name(choice)

@@ -117,8 +117,8 @@ class Idempotency:
             author: slug of the author.
 
         Raises:
-            Refused: 400 if the header is not usable, 409 if the first request is in progress, 422
-                if the body differs, 503 if the store cannot be written.
+            RefusedError: 400 if the header is not usable, 409 if the first request is in progress,
+                422 if the body differs, 503 if the store cannot be written.
         """
         if not 1 <= len(header) <= MAX_HEADER_CHARACTERS or not header.isprintable():
             raise _refusal(

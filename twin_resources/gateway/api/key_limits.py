@@ -4,8 +4,8 @@ Scope: counting requests in the state store, and the refusal.
 Out of scope: money (`account.py`), the limits of the whole gateway (`admission.py`).
 
 The sliding window is exact. Each request of a key with a limit is a row, so several gateways share
-one count. If a process dies, the row of its request frees its place after `IN_PROGRESS_TIMEOUT_S`. A request of
-a key without such limits executes no SQL statement.
+one count. If a process dies, the row of its request frees its place after `IN_PROGRESS_TIMEOUT_S`.
+A request of a key without such limits executes no SQL statement.
 """
 # pyright: strict
 
@@ -69,7 +69,7 @@ class KeyRequestCounter:
         Writes to the state store, so call it off the event loop.
 
         Raises:
-            Refused: 429 if the key has reached a limit; 503 if the store cannot be written.
+            RefusedError: 429 if the key has reached a limit; 503 if the store cannot be written.
         """
         limits = key.limits
         if limits.per_minute is None and limits.at_once is None:

@@ -66,7 +66,7 @@ class KeyLimitEnforcer:
             path, body: identify the request together with the header.
 
         Raises:
-            Refused: see `KeyRequestCounter.begin` and `Idempotency.begin`.
+            RefusedError: see `KeyRequestCounter.begin` and `Idempotency.begin`.
         """
         outcome = await asyncio.to_thread(
             self.idempotency.begin, key.id, idempotency_key, path=path, body=body, author=author
@@ -96,7 +96,7 @@ class KeyLimitEnforcer:
         one request at a time.
 
         Raises:
-            Refused: see `KeyRequestCounter.begin`.
+            RefusedError: see `KeyRequestCounter.begin`.
         """
         limits = key.limits
         if limits.per_minute is None and limits.at_once is None:

@@ -28,8 +28,8 @@ from twin_resources.gateway.api.recent_responses import (
     ANSWER_REFERENCE_KEY,
     MESSAGE_PREFIX,
     RESPONSE_PREFIX,
-    RequestOrigin,
     RecentResponses,
+    RequestOrigin,
 )
 from twin_resources.gateway.request.ignored_parameters import IGNORED_KEYS
 from twin_resources.gateway.request.request_body import (
@@ -108,7 +108,7 @@ def convert_completions_request(body: Mapping[str, Any], *_: object) -> Converte
     """Convert a request to `/v1/completions`; its prompt becomes the question.
 
     Raises:
-        Refused: 400 if a key or a value is not supported.
+        RefusedError: 400 if a key or a value is not supported.
     """
     refuse_unknown(body, frozenset(_COMPLETIONS_KEYS))
     _refuse_unsupported_values(body, _COMPLETIONS_DEFAULTS)
@@ -139,8 +139,8 @@ def convert_responses_request(
         reader: the reader whose answers the request may name.
 
     Raises:
-        Refused: 400 if a key, an input item or a value is not supported; 503 if the store cannot
-            be read.
+        RefusedError: 400 if a key, an input item or a value is not supported; 503 if the store
+            cannot be read.
     """
     refuse_unknown(body, frozenset(_RESPONSES_KEYS))
     _refuse_unsupported_values(body, _RESPONSES_DEFAULTS)
@@ -391,8 +391,10 @@ class _Conversation:
 
     Attributes:
         messages: the whole conversation.
-        own_messages: the messages of this request as they are stored; a named answer stays a reference.
-        previous_trace_id: trace id of the answer that they follow; empty if none is named or stored.
+        own_messages: the messages of this request as they are stored; a named answer stays a
+            reference.
+        previous_trace_id: trace id of the answer that they follow; empty if none is named or
+            stored.
         ignored: names of the items that have no effect.
     """
 
@@ -419,7 +421,7 @@ class _Conversation:
         """Read `input`.
 
         Raises:
-            Refused: 400 if it is neither a text nor a list of items.
+            RefusedError: 400 if it is neither a text nor a list of items.
         """
         if isinstance(content, str):
             self._add({"role": "user", "content": content})

@@ -27,7 +27,7 @@ from twin_resources.gateway.api.early_opening import EarlyOpening, current_openi
 from twin_resources.gateway.api.idempotency import Receive, Send
 from twin_resources.gateway.api.json_answers import send_json
 from twin_resources.gateway.api.key_terms import replay_message
-from twin_resources.gateway.exchange.fixed_answers import stream_end, completion_document
+from twin_resources.gateway.exchange.fixed_answers import completion_document, stream_end
 from twin_resources.gateway.exchange.request_record import RequestRecord
 from twin_resources.gateway.request.request_body import ChatRequest, read_question
 
@@ -58,7 +58,7 @@ class PreparationMiddleware:
         """Answer a request.
 
         Raises:
-            Refused: see `TwinPlugin.prepare`.
+            RefusedError: see `TwinPlugin.prepare`.
         """
         if scope["type"] != "http" or scope["method"] != "POST":
             await self.proxy(scope, receive, send)

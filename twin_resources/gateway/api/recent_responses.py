@@ -81,7 +81,8 @@ class RecentResponses:
     """Stored answers, each with the turns before it.
 
     Attributes:
-        open_state: opens the state store; called at the first request that names or stores an answer.
+        open_state: opens the state store; called at the first request that names or stores an
+            answer.
         author_language: returns an author's language, which selects the formats of personal data.
         max_characters: limit on all texts together; the oldest answers are deleted first.
         clock: returns Unix seconds.
@@ -111,7 +112,8 @@ class RecentResponses:
 
         Args:
             trace_id: trace id of the answer; the ids of response and message end with it.
-            turns: the turns of this request, in the chat API's format or with `ANSWER_REFERENCE_KEY`.
+            turns: the turns of this request, in the chat API's format or with
+                `ANSWER_REFERENCE_KEY`.
             text: the answer.
             previous: trace id of the answer that the turns follow.
         """
@@ -146,7 +148,7 @@ class RecentResponses:
             The turns, or None if a part is not stored or belongs to another reader.
 
         Raises:
-            Refused: 503 if the store cannot be read.
+            RefusedError: 503 if the store cannot be read.
         """
         conversation: list[Turn] = []
         while trace_id:
@@ -173,8 +175,8 @@ class RecentResponses:
         """Delete answers that were erased since the last call, are too old or exceed the limit.
 
         Raises:
-            OutboxBroken: the tombstones cannot be read; the next call tries again.
-            StorageFault: the state store cannot be read or written; the next call tries again.
+            OutboxError: the tombstones cannot be read; the next call tries again.
+            StorageError: the state store cannot be read or written; the next call tries again.
         """
         await asyncio.to_thread(self._clean_up, outbox)
 

@@ -28,7 +28,7 @@ from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.admission import Admission
 from twin_resources.gateway.api.feedback import FeedbackService
 from twin_resources.gateway.api.forced_tools import convert_forced_tool
-from twin_resources.gateway.api.json_answers import failure_events, send_refusal, send_json
+from twin_resources.gateway.api.json_answers import failure_events, send_json, send_refusal
 from twin_resources.gateway.api.origins import Origins
 from twin_resources.gateway.api.other_apis import (
     AnswerConverter,
@@ -49,15 +49,15 @@ from twin_resources.gateway.request.request_body import (
     MAX_BODY_BYTES,
     MODEL_NAME,
     admit_body,
+    body_too_large,
     decode_object,
     read_question,
-    body_too_large,
 )
 from twin_resources.gateway.routing.decision import RouteRequest
 from twin_resources.gateway.routing.model_names import (
+    decision_for_model,
     model_fields,
     model_names_for_key,
-    decision_for_model,
 )
 from twin_resources.gateway.routing.rules import choose_version
 from twin_resources.registry.route_names import PAID, TASK
@@ -132,8 +132,8 @@ class RouteAllowlist:
         origins: web origins that may send requests from a browser.
         admission: counts the requests in progress.
         body_timeout_s: seconds that a body may take to arrive.
-        follower_status: returns why this home lags behind the shared state store, and a note for the
-            operator. Both are empty if nothing is wrong or no store is shared.
+        follower_status: returns why this home lags behind the shared state store, and a note for
+            the operator. Both are empty if nothing is wrong or no store is shared.
     """
 
     proxy: Application
@@ -247,7 +247,7 @@ class RouteAllowlist:
         Waiting for a failed send would not be enough: text that a guard holds back is not sent.
 
         Raises:
-            Refused: 401 if the key was revoked before the answer began.
+            RefusedError: 401 if the key was revoked before the answer began.
         """
         disconnected, started = asyncio.Event(), asyncio.Event()
 

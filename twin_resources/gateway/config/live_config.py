@@ -70,8 +70,8 @@ class LiveConfig:
     Attributes:
         settings: settings of the home.
         current: the snapshot of the last refresh; a request reads it once and keeps it.
-        stopped_canaries: server keys of canaries that get no more requests, even if the policy file still
-            lists them.
+        stopped_canaries: server keys of canaries that get no more requests, even if the policy file
+            still lists them.
     """
 
     settings: Settings

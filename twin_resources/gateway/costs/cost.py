@@ -118,7 +118,8 @@ class Throughput:
         """Count a request that is sent to the server.
 
         Args:
-            started_at: when it was sent, by the clock, if it is reported late; no time counts twice.
+            started_at: when it was sent, by the clock, if it is reported late; no time counts
+                twice.
         """
         with self._synchronized():
             if self._in_flight == 0:
@@ -170,8 +171,8 @@ class TokenPrices:
     Attributes:
         meters: meters of the model servers, by server key.
         usd_per_hour: price of the machine.
-        paid_prices: prices of the paid model's prompt and answer tokens, US dollars per million, or None
-            without a paid model.
+        paid_prices: prices of the paid model's prompt and answer tokens, US dollars per million, or
+            None without a paid model.
     """
 
     meters: Mapping[str, Throughput]

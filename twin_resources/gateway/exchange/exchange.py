@@ -57,8 +57,8 @@ class FixedText:
     Attributes:
         text: the answer, or empty if the posts answer.
         front_desk: the kind of message that the program answers itself, or empty.
-        guard_refusal: the fixed sentence that replaces an answer blocked by the guards, or empty. At
-            most one of `front_desk` and `guard_refusal` is set.
+        guard_refusal: the fixed sentence that replaces an answer blocked by the guards, or empty.
+            At most one of `front_desk` and `guard_refusal` is set.
     """
 
     text: str = ""
@@ -99,7 +99,8 @@ class Exchange:
         paid_problem: why the paid model cannot be asked, empty if it can, or None before the check.
         decision, template: the version that answers, and the template of its prompt.
         fixed_text: the fixed answer that replaces an answer from the posts.
-        found_passages: the retrieved passages. searched: whether the search for quotations succeeded.
+        found_passages: the retrieved passages. searched: whether the search for quotations
+            succeeded.
         answer_parts: quotations, prose, or both.
         unredacted: question and passages before redaction for a provider, or None if nothing was
             redacted. The fallback reads them, because it answers on this machine.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.authors.guard_settings import GuardPlace
 from twin_resources.gateway.exchange.answer_ending import text_chunk
 from twin_resources.gateway.found_passages import FoundPassages
-from twin_resources.gateway.guards import GuardFinding, StreamGuard, ScanResult, Scanner
+from twin_resources.gateway.guards import GuardFinding, Scanner, ScanResult, StreamGuard
 from twin_resources.gateway.guards.guard_record import summarize_findings
 
 if TYPE_CHECKING:
@@ -141,7 +141,9 @@ def guard_passages(
         # Without a reason the answer would say that the author has not written about it.
         reason = "" if quotes else "the quotation is withheld"
         quoted = replace(quoted, quotes=quotes, reason=reason)
-    cleaned = replace(found_passages, passages=tuple(passages), nearest=nearest, quoted=quoted)
+    cleaned = replace(
+        found_passages, passages=tuple(passages), nearest=nearest, quote_result=quoted
+    )
     return cleaned, tuple(findings)
 
 

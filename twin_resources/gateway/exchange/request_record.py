@@ -30,15 +30,15 @@ from twin_resources.gateway.request.prompt_classes import CLASSIFIER
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
 from twin_resources.models.quotes.answer_text import (
-    PROSE_HEADING,
     MAX_NEAREST,
     NOTICE_PREFIX,
-    NamedPost,
+    PROSE_HEADING,
     AnswerOpening,
+    NamedPost,
     citations,
+    format_for_trace,
     post_fields,
     quote_fields,
-    format_for_trace,
 )
 from twin_resources.models.quotes.quoter import Quote, QuoteResult
 from twin_resources.models.serving.served_precision import parse_precision
@@ -297,7 +297,7 @@ class RequestRecord:
             return self.opening
         by = len(self.notice)
         places = tuple((begin + by, end + by) for begin, end in self.opening.quote_spans)
-        return replace(self.opening, places=places)
+        return replace(self.opening, quote_spans=places)
 
     def _disclosure(self) -> str:
         return disclosure(

@@ -2,8 +2,8 @@
 
 Scope: judging each sentence of a stream, the content of `twin.prose` and `twin.draft`.
 Out of scope: LiteLLM's chunks (`answer_ending.py`), the judge
-(`quality/judges/sentence_support.py`), its threshold (the gate's claim `measure_candidate_faithfulness`),
-whether prose is shown at all (`authors/answer_forms.py`).
+(`quality/judges/sentence_support.py`), its threshold (the gate's claim
+`measure_candidate_faithfulness`), whether prose is shown at all (`authors/answer_forms.py`).
 
 A question, and a sentence without a content word, make no claim that could be judged, as in the
 gate. They are kept or dropped with the sentence before them. Shown text cannot be withdrawn, so a
@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.gateway.exchange.stop_criteria import last_sentence_end
-from twin_resources.quality.judges.support import sentence_spans, distinctive_words
+from twin_resources.quality.judges.support import distinctive_words, sentence_spans
 
 if TYPE_CHECKING:
     from twin_resources.quality.judges.sentence_support import SentenceJudge
@@ -33,7 +33,8 @@ class ProseNote:
     """The state of an answer's prose.
 
     Attributes:
-        hidden_reason: why no prose is shown, one clause; empty if it is, or if the author wants none.
+        hidden_reason: why no prose is shown, one clause; empty if it is, or if the author wants
+            none.
         draft_model: the model name that returns the prose anyway, or empty.
         draft_reason: why the prose is a draft, or empty if it is none.
         supported_sentences: the judged sentences, or None if they are not judged.

@@ -7,17 +7,17 @@ texts (`authors/front_desk_settings.py`), fitting the weights
 """
 
 from twin_resources.gateway.front_desk.answers import (
+    confident_language,
     desk_answer,
     not_written_text,
     other_language_text,
-    confident_language,
 )
 from twin_resources.gateway.front_desk.message_kinds import classify_message
 
 __all__ = [
-    "desk_answer",
     "classify_message",
+    "confident_language",
+    "desk_answer",
     "not_written_text",
     "other_language_text",
-    "confident_language",
 ]

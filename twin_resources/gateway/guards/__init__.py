@@ -3,10 +3,10 @@
 
 from twin_resources.gateway.guards.scanning import (
     GuardFinding,
-    ScanResult,
     Scanner,
+    ScanResult,
     is_in_json_string,
 )
 from twin_resources.gateway.guards.streaming import StreamGuard
 
-__all__ = ["GuardFinding", "StreamGuard", "ScanResult", "Scanner", "is_in_json_string"]
+__all__ = ["GuardFinding", "ScanResult", "Scanner", "StreamGuard", "is_in_json_string"]

@@ -48,7 +48,8 @@ class BreakerLimits:
             most `alpha`.
         slow_factor: factor on the stable version's 95 % quantile.
         min_slow_s: lower bound of the latency limit, in seconds.
-        default_slow_s: latency limit in seconds while the window holds fewer than `min_answers` answers.
+        default_slow_s: latency limit in seconds while the window holds fewer than `min_answers`
+            answers.
         min_answers: answers from which the quantile is used.
         window_answers, window_s: size of the sliding window, in answers and in seconds.
     """
@@ -108,7 +109,7 @@ class StableWindow:
         """Return the window with its newest answer marked as unsafe."""
         if not self.answers:
             return self
-        return StableWindow((*self.answers[:-1], replace(self.answers[-1], unsafe=True)))
+        return StableWindow((*self.answers[:-1], replace(self.answers[-1], is_unsafe=True)))
 
     def slow_threshold_s(self, limits: BreakerLimits = LIMITS) -> float:
         """Return the seconds after which an answer counts as slow."""
@@ -163,8 +164,8 @@ class Breaker:
         next_state = replace(
             self,
             wealth={**self.wealth, cause: wealth},
-            values={**self.counts, cause: self.counts[cause] + 1},
-            ones={**self.bad_counts, cause: self.bad_counts[cause] + is_bad},
+            counts={**self.counts, cause: self.counts[cause] + 1},
+            bad_counts={**self.bad_counts, cause: self.bad_counts[cause] + is_bad},
         )
         e_value = sum(wealth) / BET_COUNT
         if e_value < limits.threshold:
@@ -175,7 +176,7 @@ class Breaker:
             f"{message}, tolerated "
             f"{n:.0%}; e-value {e_value:.3g} of {limits.threshold:.3g}"
         )
-        return replace(next_state, tripped=cause, reason=reason)
+        return replace(next_state, tripped_cause=cause, reason=reason)
 
 
 _MESSAGES: Mapping[Cause, str] = {

@@ -30,10 +30,10 @@ from twin_resources.gateway.api.early_opening import CLIENT_DISCONNECTED_STATUS,
 from twin_resources.gateway.config.proxy_config import REQUEST_TIMEOUT_S, RETRIES
 from twin_resources.gateway.exchange.answer_ending import (
     end_prose,
-    stream_with_heading,
-    truncated_stream,
     remove_unsupported,
     stream_supported,
+    stream_with_heading,
+    truncated_stream,
 )
 from twin_resources.gateway.exchange.exchange import Fallback
 from twin_resources.gateway.exchange.guardrails import guard_answer, guarded_stream
@@ -114,8 +114,8 @@ class TwinPlugin(CustomLogger):
         """Choose the model, retrieve posts, render the prompt, and reserve the cost of a paid call.
 
         Raises:
-            Refused: see `RequestPath.prepare`; 429 or 503 if the client named the paid model and
-                its cost cannot be reserved.
+            RefusedError: see `RequestPath.prepare`; 429 or 503 if the client named the paid model
+                and its cost cannot be reserved.
         """
         return await self._with_reservation(await self.path.prepare(question, key), key)
 
@@ -125,7 +125,7 @@ class TwinPlugin(CustomLogger):
         If that fails, a request that did not name the paid model is prepared again without it.
 
         Raises:
-            Refused: 429 or 503 if the client named the paid model.
+            RefusedError: 429 or 503 if the client named the paid model.
         """
         if self.budget is None or record.decision.server_key != PAID or record.is_fixed:
             return record

@@ -79,7 +79,7 @@ def read_ignored_parameters(body: Mapping[str, Any]) -> IgnoredParameters:
     """Read the keys of `IGNORED_KEYS` in a body.
 
     Raises:
-        Refused: 400 a value that asks for an unsupported feature.
+        RefusedError: 400 a value that asks for an unsupported feature.
     """
     for name, accepted in _DEFAULT_VALUES.items():
         value = body.get(name)

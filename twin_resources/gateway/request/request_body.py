@@ -96,7 +96,8 @@ class ChatRequest:
         system: the system and developer messages, in order, separated by an empty line.
         user: the reader that the client names, or empty.
         ignored: names of the client's parameters without effect on any model.
-        is_batch: whether a batch asks instead of a reader (`ignored_parameters.BATCH_METADATA_KEY`).
+        is_batch: whether a batch asks instead of a reader
+            (`ignored_parameters.BATCH_METADATA_KEY`).
         is_task: whether a program asks for itself (`twin/<author>@task`).
     """
 
@@ -144,7 +145,7 @@ def decode_object(raw: bytes) -> dict[str, Any]:
     """Decode the JSON object of a body.
 
     Raises:
-        Refused: 413 too large, 400 no JSON object.
+        RefusedError: 413 too large, 400 no JSON object.
     """
     if len(raw) > MAX_BODY_BYTES:
         raise body_too_large(len(raw))
@@ -172,7 +173,7 @@ def admit_body(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> 
         values read from the others.
 
     Raises:
-        Refused: 400 a key that is not on the list, or a value for an unsupported feature.
+        RefusedError: 400 a key that is not on the list, or a value for an unsupported feature.
     """
     refuse_unknown(body, ALLOWED_KEYS | IGNORED_KEYS)
     idle = read_ignored_parameters(body)
@@ -187,7 +188,7 @@ def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
     """Refuse a body with a key that is not on the list, unless its value is null.
 
     Raises:
-        Refused: 400.
+        RefusedError: 400.
     """
     refused = sorted(name for name in set(body) - allowed if body[name] is not None)
     if refused:
@@ -203,7 +204,7 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
     """Read an allowed body, as `admitted` returns it.
 
     Raises:
-        Refused: 404 a model name that is no twin, 400 invalid messages or parameters.
+        RefusedError: 404 a model name that is no twin, 400 invalid messages or parameters.
     """
     model = body.get("model")
     match = MODEL_NAME.fullmatch(model) if isinstance(model, str) else None

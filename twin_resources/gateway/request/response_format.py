@@ -43,7 +43,7 @@ def read_response_format(value: object) -> Mapping[str, Any] | None:
     """Return the requested JSON format, or None for text.
 
     Raises:
-        Refused: 400 an invalid value, or a schema beyond the bounds.
+        RefusedError: 400 an invalid value, or a schema beyond the bounds.
     """
     if value is None:
         return None

@@ -20,7 +20,7 @@ def route_by_alias(request: RouteRequest, snapshot: Snapshot) -> RouteDecision |
     """Return the version of the alias.
 
     Raises:
-        Refused: 503 its server is not ready.
+        RefusedError: 503 its server is not ready.
     """
     name = request.chat_request.alias
     if not request.chat_request.names_version:

@@ -48,7 +48,8 @@ class RouteRequest:
         day: the UTC day of the draw.
         paid_problem: why the paid model cannot be asked now, or empty if it can. None before the
             check, which counts as empty.
-        scored_question: the fitted policy's decision; None before retrieval and without a fitted policy.
+        scored_question: the fitted policy's decision; None before retrieval and without a fitted
+            policy.
     """
 
     chat_request: ChatRequest

@@ -43,21 +43,21 @@ def route_by_policy(request: RouteRequest, snapshot: Snapshot) -> RouteDecision 
         return None
     policy, routed = scored.policy, scored.decision
     if routed is None:
-        return replace(own_decision, why=RoutingNote(f"not routed: {scored.lapse_reason}"))
+        return replace(own_decision, routing_note=RoutingNote(f"not routed: {scored.lapse_reason}"))
     if routed.model == 0:
         return replace(
             own_decision,
             degraded=(*own_decision.degraded, *_margin_deviation(routed)),
-            why=_routing_note(policy, routed, other_index=1),
+            routing_note=_routing_note(policy, routed, other_index=1),
         )
     if problem := request.paid_problem:
         missing = f"{ROUTED_PREFIX}{PAID}, {problem}: answered by own model"
         note = _routing_note(policy, routed, other_index=0, caveat=problem)
-        return replace(own_decision, degraded=(*own_decision.degraded, missing), why=note)
+        return replace(own_decision, degraded=(*own_decision.degraded, missing), routing_note=note)
     return replace(
         paid_decision(f"{ROUTED_PREFIX}{PAID}"),
         degraded=_margin_deviation(routed),
-        why=_routing_note(policy, routed, other_index=0),
+        routing_note=_routing_note(policy, routed, other_index=0),
     )
 
 

@@ -70,7 +70,8 @@ def model_fields(snapshot: Snapshot, model: str) -> dict[str, Any]:
 
 
 def decision_for_model(snapshot: Snapshot, model: str) -> RouteDecision:
-    """Return the version for a model name that `model_names_for_key` lists, if all servers are up."""
+    """Return the version for a model name that `model_names_for_key` lists, if all servers are
+    up."""
     author, _, alias = model.removeprefix("twin/").partition("@")
     if alias == PAID:
         return paid_decision("alias:paid")
@@ -81,7 +82,7 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
     """Refuse a question that this key may not ask, or that no key may ask now.
 
     Raises:
-        Refused: 404 no such author or alias, 403 not for this key, 503 the author is paused.
+        RefusedError: 404 no such author or alias, 403 not for this key, 503 the author is paused.
     """
     allowed = sorted(author for author in snapshot.authors if key.may_ask(author))
     allowed_models = ", ".join(f"twin/{author}" for author in allowed[:20]) or "no twin at all"

@@ -6,7 +6,7 @@ from __future__ import annotations
 from twin_resources.gateway.routing.decision import RouteDecision, RouteRequest
 from twin_resources.gateway.routing.snapshot import Snapshot
 from twin_resources.gateway.routing.traffic_split import draw_for_request
-from twin_resources.gateway.routing.variants import decision_for_arm, allows_paid, paid_decision
+from twin_resources.gateway.routing.variants import allows_paid, decision_for_arm, paid_decision
 from twin_resources.registry.route_names import BASE, FALLBACK_PREFIX, PAID
 
 

@@ -34,8 +34,8 @@ class QuestionRouter:
 
     Attributes:
         paid_model: LiteLLM name, or empty without a paid model, so that nothing is routed.
-        remaining_budget: returns the budget left for an author's questions, or None without a known limit;
-            may block.
+        remaining_budget: returns the budget left for an author's questions, or None without a known
+            limit; may block.
         clock: seconds, monotonic.
     """
 

@@ -36,7 +36,7 @@ def choose_version(request: RouteRequest, snapshot: Snapshot) -> RouteDecision:
     """Choose the version that answers.
 
     Raises:
-        Refused: 404 no such author or alias, 403 not for this key, 503 no server is ready.
+        RefusedError: 404 no such author or alias, 403 not for this key, 503 no server is ready.
     """
     check_access(snapshot, request.chat_request, request.key)
     for rule in RULES:

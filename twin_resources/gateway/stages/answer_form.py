@@ -28,7 +28,7 @@ async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
     """Set the form of the answer. Only a draft may show prose without quotations above it.
 
     Raises:
-        Refused: 503 if the posts cannot be read and the answer would need them.
+        RefusedError: 503 if the posts cannot be read and the answer would need them.
     """
     if exchange.fixed_text.text:
         return exchange
@@ -37,7 +37,7 @@ async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
     if requested == VOICE:
         return replace(exchange, notes=notes)
     form, missing = _possible_form(exchange, requested)
-    return replace(exchange, form=form, notes=(*notes, *([missing] if missing else [])))
+    return replace(exchange, answer_parts=form, notes=(*notes, *([missing] if missing else [])))
 
 
 def requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:

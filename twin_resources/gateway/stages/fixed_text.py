@@ -17,7 +17,7 @@ from twin_resources.authors import Author
 from twin_resources.authors.front_desk_settings import DeskKind
 from twin_resources.gateway.exchange.exchange import Exchange, FixedText
 from twin_resources.gateway.exchange.guardrails import GuardedInput, guard_input, guard_passages
-from twin_resources.gateway.front_desk import desk_answer, classify_message
+from twin_resources.gateway.front_desk import classify_message, desk_answer
 from twin_resources.gateway.guards.guard_record import summarize_findings
 from twin_resources.gateway.request.housekeeping import (
     HOUSEKEEPING,
@@ -35,12 +35,12 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
     For a reader's message, danger comes first, then the guards, then the front desk.
 
     Raises:
-        Refused: 400 if the client's JSON schema has no place for the text.
+        RefusedError: 400 if the client's JSON schema has no place for the text.
     """
     author = exchange.author
     if program := housekeeping_answer(exchange.chat_request):
         text = _format_program_answer(program, exchange.chat_request)
-        return replace(exchange, fixed=FixedText(text, front_desk=HOUSEKEEPING))
+        return replace(exchange, fixed_text=FixedText(text, front_desk=HOUSEKEEPING))
     guarded, kind = await asyncio.to_thread(_recognize, exchange.chat_request, author)
     if kind == "danger" or (kind and not guarded.guard_refusal):
         fixed = FixedText(await _front_desk_answer(kind, exchange, services), front_desk=kind)
@@ -51,7 +51,9 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
         fixed = replace(
             fixed, text=_schema_document(fixed.text, exchange.chat_request.response_format)
         )
-    return replace(exchange, asked=guarded.chat_request, fixed=fixed, guarded=found)
+    return replace(
+        exchange, chat_request=guarded.chat_request, fixed_text=fixed, guard_records=found
+    )
 
 
 def _format_program_answer(program: ProgramAnswer, chat_request: ChatRequest) -> str:

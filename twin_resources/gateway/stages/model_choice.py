@@ -25,14 +25,15 @@ async def choose_model(exchange: Exchange, services: RequestServices) -> Exchang
     """Choose the version by the rules.
 
     Raises:
-        Refused: see `rules.choose`; 400 if the client named the paid model, which supports no JSON.
+        RefusedError: see `rules.choose`; 400 if the client named the paid model, which supports no
+            JSON.
     """
     asked = exchange.chat_request
     unfit = asked.response_format is not None and not services.paid_supports_json
     if unfit and asked.alias == PAID:
         raise unsupported_format_refusal(asked.model)
     unpaid = exchange.paid_problem or ("no JSON from the paid model" if unfit else None)
-    return await _apply_rules(replace(exchange, unpaid=unpaid), services)
+    return await _apply_rules(replace(exchange, paid_problem=unpaid), services)
 
 
 async def score_models(exchange: Exchange, services: RequestServices) -> Exchange:
@@ -49,7 +50,7 @@ async def score_models(exchange: Exchange, services: RequestServices) -> Exchang
         return exchange
     prose = exchange.decision.prose_release  # the form of the answer is already set
     exchange = await _apply_rules(exchange, services, scored)
-    return replace(exchange, chosen=replace(exchange.decision, prose=prose))
+    return replace(exchange, decision=replace(exchange.decision, prose_release=prose))
 
 
 async def _apply_rules(
@@ -77,7 +78,7 @@ async def _apply_rules(
                 replace(request, paid_problem=paid_problem), exchange.snapshot
             )
     decision, template = resolve_template(exchange.snapshot, decision)
-    return replace(exchange, unpaid=paid_problem, chosen=decision, template=template)
+    return replace(exchange, paid_problem=paid_problem, decision=decision, template=template)
 
 
 def resolve_template(snapshot: Snapshot, decision: RouteDecision) -> tuple[RouteDecision, Template]:
@@ -103,7 +104,7 @@ def resolve_template(snapshot: Snapshot, decision: RouteDecision) -> tuple[Route
         template="",
         degraded=(*decision.degraded, f"{note}: answered by base"),
         engine=snapshot.engine_for(BASE),
-        prose=ProseRelease(NO_VERSION_REASON),
+        prose_release=ProseRelease(NO_VERSION_REASON),
         is_tuned=False,
         is_elsewhere=False,
         provider="",

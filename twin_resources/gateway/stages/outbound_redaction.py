@@ -46,14 +46,14 @@ async def redact_outbound(exchange: Exchange, _: RequestServices) -> Exchange:
     shared_parts += [f"{len(found_passages.passages)} passages"] if found_passages.passages else []
     return replace(
         exchange,
-        asked=replace(
+        chat_request=replace(
             chat_request,
             question=clean(chat_request.question),
             system=clean(chat_request.system),
             history=turns,
         ),
-        passages=found_passages,
-        before=(chat_request, exchange.found_passages),
-        provider_saw=", ".join(shared_parts),
+        found_passages=found_passages,
+        unredacted=(chat_request, exchange.found_passages),
+        provider_parts=", ".join(shared_parts),
         notes=notes,
     )

@@ -16,8 +16,8 @@ from twin_resources.gateway.exchange.exchange import Exchange, Fallback
 from twin_resources.gateway.request.prompt_length import (
     DEFAULT_CONTEXT_TOKENS,
     PAID_CONTEXT_TOKENS,
-    token_counter,
     fit_history,
+    token_counter,
 )
 from twin_resources.gateway.request.request_body import ChatRequest
 from twin_resources.gateway.routing.decision import RouteDecision
@@ -46,7 +46,7 @@ async def render_prompt(exchange: Exchange, services: RequestServices) -> Exchan
     return replace(
         exchange,
         sampling=sampling,
-        ignored=(*exchange.ignored_parameters, *ignored),
+        ignored_parameters=(*exchange.ignored_parameters, *ignored),
         notes=(*exchange.notes, *notes),
         history=history,
         messages=_render(exchange, services, exchange.template, history),
@@ -64,7 +64,7 @@ async def prepare_fallback(exchange: Exchange, services: RequestServices) -> Exc
     stable, template = resolve_template(exchange.snapshot, stable)
     meter = services.meter(stable.server_key)
     asked, found = exchange.unredacted or (exchange.chat_request, exchange.found_passages)
-    unredacted = replace(exchange, asked=asked, passages=found)
+    unredacted = replace(exchange, chat_request=asked, found_passages=found)
     messages = _render(unredacted, services, template, exchange.history)
     fallback = Fallback(decision_for_statistics(stable, asked), template.hash, messages, meter)
     return replace(exchange, fallback=fallback)

@@ -44,10 +44,11 @@ class RequestPath(RequestServices):
         """Choose the model, retrieve and render; return the record of a request ready to be sent.
 
         Args:
-            paid_problem: why the paid model cannot be asked, if that became known after it was chosen.
+            paid_problem: why the paid model cannot be asked, if that became known after it was
+                chosen.
 
         Raises:
-            Refused: see the stages.
+            RefusedError: see the stages.
         """
         exchange = Exchange(
             chat_request=chat_request,
@@ -74,7 +75,7 @@ class RequestPath(RequestServices):
             cost=AnswerCost(
                 self.usd_per_hour, None if exchange.is_answered else self.meter_for_decision(chosen)
             ),
-            decision=replace(_statistics_decision(exchange), why=None),
+            decision=replace(_statistics_decision(exchange), routing_note=None),
             answer_form=exchange.answer_parts.form,
             degraded=tuple(note for note in notes if note),
             guard_records=exchange.guard_records,

@@ -22,7 +22,7 @@ async def retrieve(exchange: Exchange, services: RequestServices) -> Exchange:
     """Find passages, and quotations if the answer may show one.
 
     Raises:
-        Refused: 429 if the queue of questions is full.
+        RefusedError: 429 if the queue of questions is full.
     """
     if exchange.fixed_text.text:
         return exchange
@@ -39,8 +39,8 @@ async def retrieve(exchange: Exchange, services: RequestServices) -> Exchange:
     passages, findings = await asyncio.to_thread(guard_passages, found, author)
     return replace(
         exchange,
-        passages=passages,
-        searched=searched,
-        guarded=(*exchange.guard_records, *summarize_findings("passages", findings)),
+        found_passages=passages,
+        has_searched_quotes=searched,
+        guard_records=(*exchange.guard_records, *summarize_findings("passages", findings)),
         notes=(*exchange.notes, *([passages.missing_reason] if passages.missing_reason else [])),
     )

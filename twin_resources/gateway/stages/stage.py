@@ -27,7 +27,7 @@ async def run_stages(
         each fact that it changed.
 
     Raises:
-        Refused: see the stages.
+        RefusedError: see the stages.
     """
     lines: list[str] = []
     facts = exchange.facts()

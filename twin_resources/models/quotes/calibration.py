@@ -60,13 +60,14 @@ def calibrate(
     """Compute the threshold from the scores of own sentences and foreign questions.
 
     Args:
-        own_scores: deciding score of each held-out sentence among passages that do not overlap its own.
+        own_scores: deciding score of each held-out sentence among passages that do not overlap its
+            own.
         foreign_scores: deciding score of each question to another author among all passages.
         nearest_foreign_scores: score of the nearest passage alone for the same questions.
 
     Returns:
-        The mean of both medians. With fewer than 50 of `own_scores` the nearest passage decides, and 85 %
-        of the questions to others are declined.
+        The mean of both medians. With fewer than 50 of `own_scores` the nearest passage decides,
+        and 85 % of the questions to others are declined.
     """
     import numpy as np
 
@@ -119,7 +120,8 @@ def deciding_scores(
 
 
 def sample_indexes(names: Sequence[str], max_indexes: int) -> list[int]:
-    """Sample at most `max_indexes` indexes by the names' hashes, so that other edits change no sample."""
+    """Sample at most `max_indexes` indexes by the names' hashes, so that other edits change no
+    sample."""
     order = sorted(
         range(len(names)), key=lambda place: hashlib.sha256(names[place].encode()).digest()
     )

@@ -292,7 +292,8 @@ class _OpenTable:
         rows: all rows by document, with row numbers in `tokens`; None if too many to keep.
         tokens: packed vectors of each row's tokens; None if `rows_of` returns them or none exist.
         row_ranges: the first row of each document in `rows`, and its number of rows.
-        calibration_row: the row of the calibration's table; None if it has no row, or for other tables.
+        calibration_row: the row of the calibration's table; None if it has no row, or for other
+            tables.
         embedder: revision that made the vectors; empty if the table has no row.
     """
 

@@ -62,8 +62,8 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
         Names of the indexes, sorted.
 
     Raises:
-        TableMissing: the author has no `embeddings`.
-        LeaseBusy: another process held the table's lease for the whole wait.
+        TableNotFoundError: the author has no `embeddings`.
+        LeaseBusyError: another process held the table's lease for the whole wait.
     """
     stemmer_language = STEMMER_LANGUAGES.get(language)
     full_text_index = f"{INDEXED_TEXT_COLUMN}_{language if stemmer_language else 'words'}"
@@ -102,8 +102,8 @@ def maintain_vector_index(tables: Tables, author: str) -> str:
         `made`, `rebuilt`, or `left` (too few rows, or the index still fits them).
 
     Raises:
-        TableMissing: the author has no `embeddings`.
-        LeaseBusy: another process held the table's lease for the whole wait.
+        TableNotFoundError: the author has no `embeddings`.
+        LeaseBusyError: another process held the table's lease for the whole wait.
     """
     import lancedb
 

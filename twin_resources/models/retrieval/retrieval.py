@@ -27,11 +27,11 @@ from twin_resources.models.retrieval.search import (
     InMemoryTable,
     Passage,
     RetrievalQuery,
+    full_text_column,
     read_neighbours,
     search,
-    full_text_column,
 )
-from twin_resources.models.retrieval.selection import select_hits, add_neighbours
+from twin_resources.models.retrieval.selection import add_neighbours, select_hits
 from twin_resources.models.retrieval.vector_index import MIN_INDEXED_ROWS, VECTOR_INDEX
 
 __all__ = ["MAX_PASSAGES", "Passage", "RetrievalQuery", "RetrievalResult", "Retriever"]

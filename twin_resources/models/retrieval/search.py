@@ -74,7 +74,8 @@ class RetrievalQuery:
     """A question and the filters of its search.
 
     Attributes:
-        published_before: newest date of a post; a post without a date may be newer, so it is excluded too.
+        published_before: newest date of a post; a post without a date may be newer, so it is
+            excluded too.
         exclude: chunk ids.
         exclude_documents: document ids, removed from the candidates; pass a set if there are many.
         vector: the question's vector (`Retriever.vectors_of`); None to embed the question.

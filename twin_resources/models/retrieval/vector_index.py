@@ -115,9 +115,10 @@ def set_probes(builder: Any, *, has_filter: bool) -> Any:
 
     Args:
         builder: a LanceDB vector query.
-        has_filter: whether the query has a filter. There is then no upper bound: if the filter leaves
-            few rows, Lance reads partitions until it has the requested number. An unfiltered search
-            needs the bound: without it the search took 16.6 CPU ms instead of 12.7 at 200,000 rows.
+        has_filter: whether the query has a filter. There is then no upper bound: if the filter
+            leaves few rows, Lance reads partitions until it has the requested number. An unfiltered
+            search needs the bound: without it the search took 16.6 CPU ms instead of 12.7 at
+            200,000 rows.
     """
     maximum = 0 if has_filter else PROBES
     return builder.minimum_nprobes(PROBES).maximum_nprobes(maximum).refine_factor(REFINE)

@@ -115,7 +115,7 @@ def load_adapter(url: str, key: str, *, name: str, path: str) -> None:
             file system.
 
     Raises:
-        RouteMissing: the server has no such route.
+        RouteMissingError: the server has no such route.
         TwinError: the name is taken, the folder is missing, the rank is above the server's
             `--max-lora-rank` …; `found` has the server's message.
     """
@@ -134,7 +134,7 @@ def unload_adapter(url: str, key: str, *, name: str) -> None:
     """Make the server unload an adapter.
 
     Raises:
-        RouteMissing: the server has no such route.
+        RouteMissingError: the server has no such route.
         TwinError: it has no adapter of that name, or could not unload it.
     """
     _post(

@@ -7,7 +7,7 @@ Scope: the interval of the checks, the effect of a failed one. Out of scope: thi
 from __future__ import annotations
 
 from twin_resources.errors import TwinError
-from twin_resources.models.serving.fleet_member import RequiredServer, retry_delay_s, log
+from twin_resources.models.serving.fleet_member import RequiredServer, log, retry_delay_s
 from twin_resources.models.serving.named_server import find_external_server
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.settings import Settings

@@ -32,8 +32,8 @@ from twin_resources.models.serving.external_server import ExternalMember
 from twin_resources.models.serving.fleet_member import (
     FleetMember,
     RequiredServer,
-    retry_delay_s,
     log,
+    retry_delay_s,
 )
 from twin_resources.models.serving.loaded_adapters import (
     FleetAdapters,

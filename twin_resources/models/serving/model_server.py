@@ -37,8 +37,8 @@ from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.models.serving.served_precision import (
     F16,
     LOCAL_ENGINE,
-    external_engine_name,
     engine_name,
+    external_engine_name,
     external_precision,
 )
 from twin_resources.processes.program_progress import ProgramProgress

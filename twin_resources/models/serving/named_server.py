@@ -10,7 +10,7 @@ from __future__ import annotations
 from twin_resources.errors import TwinError
 from twin_resources.models.serving.running_server import RunningServer
 from twin_resources.settings import Settings
-from twin_resources.storage.weights.answer_model import split_stored_name, list_model_ids
+from twin_resources.storage.weights.answer_model import list_model_ids, split_stored_name
 
 
 def find_external_server(

@@ -39,7 +39,8 @@ class ServedAnswer:
         tokens: ids of the answer's tokens.
         log_probabilities: for each token the most probable ids with their natural log-probability.
         seconds: from the request to the end of the answer.
-        aligned_token_count: number of leading tokens whose positions in the answer are certain; None if all.
+        aligned_token_count: number of leading tokens whose positions in the answer are certain;
+            None if all.
     """
 
     text: str
@@ -68,8 +69,8 @@ class PromptQueue:
         """
         Args:
             prompts: messages of each prompt.
-            max_tokens: maximum length of each answer; several ask a prompt that often in a row, so that
-                a server's cache has it after the first request.
+            max_tokens: maximum length of each answer; several ask a prompt that often in a row, so
+                that a server's cache has it after the first request.
             frequency_penalty: applied to the choice of tokens, not to their log-probabilities.
             texts_only: omit log-probabilities, which not every server reports.
             on_answer: called with 1 after each answer.

@@ -91,8 +91,8 @@ class ServingParity:
 class TransformersReference:
     """The model in transformers, with its unmerged PEFT adapter, if any.
 
-    It computes in float32, or in the stored precision (`is_reduced_precision`) if float32 does not fit into the
-    available memory.
+    It computes in float32, or in the stored precision (`is_reduced_precision`) if float32 does not
+    fit into the available memory.
     """
 
     def __init__(self, folder: Path, adapter: Path | None = None) -> None:

@@ -34,8 +34,8 @@ class StallPolicy:
     """Posts requests to one server; concurrent requests may share it.
 
     Attributes:
-        timeout_s: seconds to wait for an answer. It is multiplied by `BUSY_TIMEOUT_FACTOR` after the first
-            request that takes longer while the server computes.
+        timeout_s: seconds to wait for an answer. It is multiplied by `BUSY_TIMEOUT_FACTOR` after
+            the first request that takes longer while the server computes.
     """
 
     def __init__(self, server: RunningServer, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:

@@ -260,7 +260,8 @@ def _resolve_precision(job: TrainingJob) -> str:
 
 
 def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) -> dict[str, str]:
-    """Return the environment of a machine's ranks; every process of the attempt has `attempt_id`."""
+    """Return the environment of a machine's ranks; every process of the attempt has
+    `attempt_id`."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = job.threads_per_rank or max(1, (cores or 1) // ranks_per_machine(job, share.machines))
     this_process = psutil.Process()

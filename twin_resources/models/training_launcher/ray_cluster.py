@@ -73,7 +73,7 @@ class RayLauncher:
         lock = self._settings.work_dir / f"training-{job.name}.lock"
         with (
             translate_disk_full(f"train {job.name}", job.folder),
-            training_lock(lock, write_line, where=f"of {job.name}"),
+            training_lock(lock, write_line, scope=f"of {job.name}"),
         ):
             return run_with_retry(
                 job,
@@ -282,7 +282,7 @@ def ask_cluster(request: Callable[[], Answer], *, description: str) -> Answer:
     """Return the cluster's answer, asking again for `UNREACHABLE_TIMEOUT_S` seconds.
 
     Raises:
-        TrainingDied: the cluster does not answer.
+        TrainingDiedError: the cluster does not answer.
     """
     deadline = time.monotonic() + UNREACHABLE_TIMEOUT_S
     while True:
@@ -329,7 +329,8 @@ def _stop_job(client: JobSubmissionClient, submission_id: str) -> None:
     """Stop the job and wait until all its processes have ended.
 
     Raises:
-        TrainingDied: it cannot be stopped, so its folder must not be used for another training.
+        TrainingDiedError: it cannot be stopped, so its folder must not be used for another
+            training.
     """
     deadline, is_stop_requested = time.monotonic() + STOP_TIMEOUT_S, False
     while not (is_terminal := _is_terminal(client, submission_id)):

@@ -108,7 +108,8 @@ class TrainingLauncher(Protocol):
             The folder `output` of the job.
 
         Raises:
-            TrainingDied: the processes died twice; the message has the reason and the log's path.
+            TrainingDiedError: the processes died twice; the message has the reason and the log's
+                path.
             TwinError: a failure that a retry cannot solve, with the script's own message.
         """
         ...

@@ -36,7 +36,7 @@ from twin_resources.observability.langfuse import tombstones
 from twin_resources.private_files import make_private_database
 from twin_resources.settings import Settings
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
-from twin_resources.storage.storage_faults import summarize_error, classify_error
+from twin_resources.storage.storage_faults import classify_error, summarize_error
 
 SCHEMA = 2  # 2: tombstones
 MAX_TRACE_BYTES = 256 * 1024 * 1024
@@ -176,7 +176,7 @@ class Outbox:
             the file, with an fsync.
 
     Raises:
-        OutboxBroken: the file cannot be opened, or a newer version wrote it.
+        OutboxError: the file cannot be opened, or a newer version wrote it.
     """
 
     def __init__(
@@ -221,8 +221,8 @@ class Outbox:
             automatic: send after readers' scores and traces.
 
         Raises:
-            OutboxFull: too many scores are waiting; none of these was queued.
-            OutboxBroken: the disk is full or the file is damaged; none was queued.
+            OutboxFullError: too many scores are waiting; none of these was queued.
+            OutboxError: the disk is full or the file is damaged; none was queued.
         """
         priority = _AUTOMATIC_PRIORITY if automatic else _READER_PRIORITY
         with self._write_transaction("queue a score") as connection:
@@ -245,7 +245,7 @@ class Outbox:
         Forgotten traces are left out, and so are later scores on them.
 
         Raises:
-            OutboxBroken: the disk is full or the file is damaged.
+            OutboxError: the disk is full or the file is damaged.
         """
         with self._write_transaction("queue a trace") as connection:
             if tombstones.has_tombstones(connection):

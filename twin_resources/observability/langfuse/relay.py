@@ -40,8 +40,8 @@ from twin_resources.observability.langfuse.outbox import (
     Outbox,
     OutboxError,
     QueuedItem,
-    sending_lock,
     outbox_path,
+    sending_lock,
 )
 from twin_resources.observability.langfuse.retry_after import retry_after_s
 from twin_resources.observability.trace_store.json_values import format_timestamp
@@ -213,7 +213,7 @@ class Relay:
         """Send one item; return the seconds to wait before the next step.
 
         Raises:
-            OutboxBroken: the outbox cannot be read or written.
+            OutboxError: the outbox cannot be read or written.
         """
         with sending_lock(self.outbox.path):
             waiting = self.outbox.next_waiting()

@@ -21,10 +21,10 @@ from twin_resources.errors import TwinError
 from twin_resources.observability.langfuse.client import SCORE_FIELD_GROUPS, LangfuseClient
 from twin_resources.observability.langfuse.trace_texts import (
     extract_answer,
-    metadata_texts,
     extract_messages,
-    parse_number,
     extract_question,
+    metadata_texts,
+    parse_number,
 )
 
 LISTED_FIELD_GROUPS = "core,basic,time,io,metadata,model,usage"

@@ -46,7 +46,7 @@ def parse_filter(text: str, issues: list[dict[str, Any]]) -> tuple[set[str], lis
     """Return the filter's columns and conditions, and add its errors to `issues`.
 
     Raises:
-        RequestRefused: the parameter is not JSON.
+        RequestRefusedError: the parameter is not JSON.
     """
     if not text:
         return set(), []

@@ -62,7 +62,8 @@ def observation_document(
 
 
 def _fields(row: Observation, *, max_characters: int | None) -> dict[str, dict[str, Any]]:
-    """Return field group → its fields, with metadata values cut to `max_characters` (None: not cut)."""
+    """Return field group → its fields, with metadata values cut to `max_characters` (None: not
+    cut)."""
     trace, generation = row.trace, row.generation
     return {
         "core": {

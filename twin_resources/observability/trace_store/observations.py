@@ -19,8 +19,8 @@ from typing import Any, cast
 
 from twin_resources.observability.trace_store.json_values import (
     flatten,
-    parse_timestamp_ms,
     parse_stored_text,
+    parse_timestamp_ms,
     to_text,
 )
 from twin_resources.observability.trace_store.otlp import OtlpSpan

@@ -72,7 +72,7 @@ def read_export(body: bytes, *, content_type: str, content_encoding: str = "") -
         content_encoding: `gzip` or empty.
 
     Raises:
-        ExportRefused: wrong type, broken bytes, or a span without ids; nothing is stored.
+        ExportRefusedError: wrong type, broken bytes, or a span without ids; nothing is stored.
     """
     if "gzip" in content_encoding.lower():
         body = _gunzip(body)

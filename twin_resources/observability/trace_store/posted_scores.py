@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from twin_resources.observability.trace_store.json_values import (
     format_timestamp,
-    metadata_texts,
     json_number,
+    metadata_texts,
     parse_stored_text,
 )
 from twin_resources.observability.trace_store.observation_answers import PROJECT_ID

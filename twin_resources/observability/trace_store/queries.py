@@ -19,8 +19,8 @@ from twin_resources.observability.trace_store import observation_answers, posted
 from twin_resources.observability.trace_store.filters import (
     Condition,
     RequestRefusedError,
-    parse_filter,
     invalid_request,
+    parse_filter,
 )
 from twin_resources.observability.trace_store.json_values import (
     format_timestamp,
@@ -67,7 +67,7 @@ def parse_score_query(parameters: Parameters) -> TraceQuery:
     """Check the query string of `GET /v3/scores`.
 
     Raises:
-        RequestRefused: a parameter cannot be read, or this store does not support it.
+        RequestRefusedError: a parameter cannot be read, or this store does not support it.
     """
     values_by_name = _last_values(parameters)
     conditions = (
@@ -97,7 +97,7 @@ def parse_observation_query(parameters: Parameters) -> TraceQuery:
     """Check the query string of `GET /v2/observations`; as in Langfuse, ignore unknown names.
 
     Raises:
-        RequestRefused: a parameter cannot be read.
+        RequestRefusedError: a parameter cannot be read.
     """
     values_by_name = _last_values(parameters)
     conditions = (

@@ -61,7 +61,7 @@ class TraceTables:
         path: the SQLite file; its folder is created.
 
     Raises:
-        StorageFault: the file cannot be opened.
+        StorageError: the file cannot be opened.
         TwinError: a newer version of this code wrote the file.
     """
 

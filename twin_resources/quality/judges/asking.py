@@ -62,7 +62,8 @@ class Rubric(Generic[Rating]):
     """The prompt for rating one answer, and the format of its reply.
 
     Attributes:
-        prompt: the template with `{question}`, `{passages}`, `{answer}` and the fields of `extra_fields`.
+        prompt: the template with `{question}`, `{passages}`, `{answer}` and the fields of
+            `extra_fields`.
         keys: the keys of the whole numbers, 1 to 5, in the JSON object of a reply.
         to_rating: converts these numbers, in the order of `keys`, into a rating.
         max_reply_tokens: the most tokens of a reply.
@@ -139,8 +140,8 @@ class RubricRater(Generic[Rating]):
         """Rate each answer that is not empty; equal answers are rated once.
 
         Raises:
-            OverLimit: the account allows less than the most that the batch can cost. Nothing was
-                sent, unless another process used the money during the batch.
+            OverLimitError: the account allows less than the most that the batch can cost. Nothing
+                was sent, unless another process used the money during the batch.
             TwinError: the model cannot be reached, refuses or may not be asked, or a rating is
                 missing although `demanded` is set.
         """
@@ -268,7 +269,7 @@ class RubricRater(Generic[Rating]):
 
     def _max_request_cost_usd(self, content: str) -> float:
         """Return the highest possible cost of one request, including its schema."""
-        from twin_resources.access.paid_budget import max_prompt_tokens, answer_price_usd
+        from twin_resources.access.paid_budget import answer_price_usd, max_prompt_tokens
 
         messages = [{"role": "user", "content": content}]
         schema = len(json.dumps(self._rubric.response_format()))  # a token is at least one byte

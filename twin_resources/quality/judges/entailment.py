@@ -34,7 +34,8 @@ class EntailmentModel:
     """Scores the probability that the best of some passages entails a sentence.
 
     Args:
-        model: the folder of a transformers model with a classification head (`resolve_entailment_folder`).
+        model: the folder of a transformers model with a classification head
+            (`resolve_entailment_folder`).
         name: the name as a person wrote it; if empty, the folder is used.
 
     Attributes:
@@ -130,7 +131,8 @@ class EntailmentModel:
 
 
 def resolve_entailment_folder(name: str, *, download_folder: Path) -> Path:
-    """Return a model's local folder, or download the model from the hub to a folder in `download_folder`.
+    """Return a model's local folder, or download the model from the hub to a folder in
+    `download_folder`.
 
     Raises:
         TwinError: the name is not a local folder, and the hub does not provide the model.

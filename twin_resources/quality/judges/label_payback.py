@@ -36,7 +36,8 @@ def estimate_payback(
     connection: sa.Connection,
     now: datetime,
 ) -> tuple[int, Payback]:
-    """Return the number of labels of the models `label_models`, and the payback of the missing ones."""
+    """Return the number of labels of the models `label_models`, and the payback of the missing
+    ones."""
     labels = reusable = 0
     if label_models is not None and tables.exists(label_rows.TABLE, author):
         columns = ["own", "paid", "embedder", "source", "prompt_id"]

@@ -21,10 +21,10 @@ from twin_resources.quality.judges.asking import (
 )
 from twin_resources.quality.judges.judge import JudgedAnswer, digest
 from twin_resources.quality.judges.judge_kind import (
+    JudgeDependencies,
     JudgeKind,
     JudgeMaterial,
     JudgeUnavailableError,
-    JudgeDependencies,
 )
 from twin_resources.quality.judges.negative_probes import PROBE_KINDS
 from twin_resources.quality.judges.terms import FREE_TERMS, JudgeTerms
@@ -111,7 +111,7 @@ def general_judge(
     """Return a judge with the model that a person named, or None without one.
 
     Raises:
-        JudgeMissing: the model may not be asked about this author.
+        JudgeUnavailableError: the model may not be asked about this author.
     """
     if not dependencies.model:
         return None

@@ -18,7 +18,8 @@ MODEL_FILE_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 
 def resolve_model_folder(name: str, *, download_folder: Path, kind: str, setting: str) -> Path:
-    """Return a model's local folder, or download the model from the hub to a folder in `download_folder`.
+    """Return a model's local folder, or download the model from the hub to a folder in
+    `download_folder`.
 
     Args:
         kind: the kind of model, for the error.

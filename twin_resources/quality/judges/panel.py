@@ -18,12 +18,12 @@ from twin_resources.quality.judges import stored
 from twin_resources.quality.judges.asking import JudgeUsage
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
 from twin_resources.quality.judges.judge_kind import (
+    JudgeDependencies,
     JudgeKind,
     JudgeMaterial,
-    JudgeUnavailableError,
-    JudgeDependencies,
     JudgeRole,
     JudgeT,
+    JudgeUnavailableError,
 )
 from twin_resources.quality.judges.language_model import GENERAL, LanguageModelJudge
 from twin_resources.quality.judges.negative_probes import NegativeProbe, create_negative_probes
@@ -116,7 +116,8 @@ class Panel:
     """All judges of an author.
 
     Attributes:
-        has_unseen_writers: whether the voice score was trained without texts by the writers of foreign plants.
+        has_unseen_writers: whether the voice score was trained without texts by the writers of
+            foreign plants.
         notes: notes for a person, one sentence each.
     """
 
@@ -192,7 +193,7 @@ def assemble_panel(
         margin: ε; the demo uses .2, and prints that.
 
     Raises:
-        OverLimit: the account has too little money to certify the general judge.
+        OverLimitError: the account has too little money to certify the general judge.
         TwinError: a judge that decides with others is missing, or a judge's model fails.
     """
     assembled = assemble(material, dependencies)

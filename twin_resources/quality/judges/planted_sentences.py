@@ -89,8 +89,8 @@ def create_probe_sentences(
 
     Args:
         passages: (document id, text) of one author.
-        max_sentences: the most own sentences, drawn by a hash of the text; each gives at most one plant per
-            kind of error.
+        max_sentences: the most own sentences, drawn by a hash of the text; each gives at most one
+            plant per kind of error.
 
     Returns:
         Right and wrong sentences; empty if the passages come from fewer than two documents.

@@ -22,9 +22,9 @@ from twin_resources.quality.judges.support import (
     PARAPHRASE_COSINE,
     SUPPORT_VERSION,
     UNRELATED_COSINE,
+    distinctive_words,
     split_sentences,
     support_by_sentence,
-    distinctive_words,
 )
 
 if TYPE_CHECKING:

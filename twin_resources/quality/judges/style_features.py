@@ -35,7 +35,8 @@ def split_into_windows(text: str, *, words: int = WINDOW_WORDS) -> list[str]:
 
 
 def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
-    """Return the words in at least two texts and at least `MIN_DOCUMENT_FREQUENCY` of the texts of one side.
+    """Return the words in at least two texts and at least `MIN_DOCUMENT_FREQUENCY` of the texts of
+    one side.
 
     Words that only one side uses all the time ("Here's a", "crucial", "I've been") are style, not
     subject. With only the words common to both sides, a model that had dropped its base's habits
@@ -51,7 +52,8 @@ def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
 
 
 def mask_words(text: str, kept_words: Collection[str]) -> str:
-    """Return the text in one line, with words not in `kept_words` as `x` or `X` and numbers as `0`."""
+    """Return the text in one line, with words not in `kept_words` as `x` or `X` and numbers as
+    `0`."""
 
     def replace_word(match: re.Match[str]) -> str:
         word = match[0]
@@ -65,7 +67,8 @@ def mask_words(text: str, kept_words: Collection[str]) -> str:
 
 
 def feature_matrix(texts: Sequence[str], kept_words: Collection[str]) -> Any:
-    """Return logarithmic counts as sparse float64, shape (texts, `FEATURE_COUNT`), rows of length 1."""
+    """Return logarithmic counts as sparse float64, shape (texts, `FEATURE_COUNT`), rows of length
+    1."""
     import numpy as np
     from sklearn.feature_extraction.text import HashingVectorizer
     from sklearn.preprocessing import normalize

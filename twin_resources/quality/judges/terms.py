@@ -36,8 +36,8 @@ class JudgeTerms:
 
     Attributes:
         budget: the budget that pays every request, or None if the model is free.
-        redaction_language: the author's language, whose rules redact questions and answers before they
-            are sent; None if they stay on this machine and are not redacted.
+        redaction_language: the author's language, whose rules redact questions and answers before
+            they are sent; None if they stay on this machine and are not redacted.
         refusal_reason, next_step: why the model may not be asked, and what to do; empty if it may.
     """
 

@@ -40,8 +40,8 @@ class OtherTexts:
     Attributes:
         training: texts for training the voice score.
         for_probes: texts for plants.
-        has_unseen_writers: whether the writers of the planted texts are absent from training; otherwise they
-            are other documents of the same people, and the certificate is weaker.
+        has_unseen_writers: whether the writers of the planted texts are absent from training;
+            otherwise they are other documents of the same people, and the certificate is weaker.
     """
 
     training: tuple[WriterSample, ...]

@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass
 from twin_resources.quality.judges.fluency import fluency_score
 from twin_resources.quality.judges.judge import Embed, JudgedAnswer, clip, digest, embed_distinct
 from twin_resources.quality.judges.judge_kind import (
+    JudgeDependencies,
     JudgeKind,
     JudgeMaterial,
     JudgeUnavailableError,
-    JudgeDependencies,
     TopicPair,
 )
 from twin_resources.quality.judges.stored import JudgeTask, doubling_bucket, load_or_compute
@@ -58,7 +58,7 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
     """Compute a and b from an author's first `MAX_PAIRS` training pairs.
 
     Raises:
-        TopicNotCalibrated: there are too few pairs or documents, or questions do not fit their
+        TopicCalibrationError: there are too few pairs or documents, or questions do not fit their
             passages.
     """
     calibration_pairs = list(pairs[:MAX_PAIRS])
@@ -153,7 +153,7 @@ def topic_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> Top
     """Return the author's topic judge, and calibrate it if no calibration is stored.
 
     Raises:
-        TopicNotCalibrated: as in `calibrate_topic`.
+        TopicCalibrationError: as in `calibrate_topic`.
     """
     calibration_pairs = list(material.pairs[:MAX_PAIRS])
     inputs = digest(

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.errors import TwinError
 from twin_resources.quality.judges.judge import JudgedAnswer, digest
 from twin_resources.quality.judges.judge_kind import (
+    JudgeDependencies,
     JudgeKind,
     JudgeMaterial,
     JudgeUnavailableError,
-    JudgeDependencies,
 )
 from twin_resources.quality.judges.stored import JudgeTask, doubling_bucket, load_or_compute
 from twin_resources.quality.judges.style_features import (
@@ -95,7 +95,7 @@ def calibrate_voice(
     """Train a voice score on an author's texts against those of others.
 
     Raises:
-        JudgeMissing: one side has too few texts.
+        JudgeUnavailableError: one side has too few texts.
     """
     import numpy as np
     from sklearn.metrics import roc_auc_score
@@ -206,12 +206,12 @@ def voice_calibration(
     """Return the author's voice score, and train it against other texts if none is stored.
 
     Args:
-        base_revision: the revision of the base model whose answers are among the others; empty if the others
-            are only people.
+        base_revision: the revision of the base model whose answers are among the others; empty if
+            the others are only people.
         table: the table that stores the score, one per kind of others.
 
     Raises:
-        JudgeMissing: as `calibrate_voice`.
+        JudgeUnavailableError: as `calibrate_voice`.
     """
     people_count = len(other_texts) - bool(base_revision)
     inputs = digest(
@@ -234,7 +234,7 @@ def voice_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> Voi
     """Return the author's voice judge, trained against other people and the base model.
 
     Raises:
-        JudgeMissing: as `calibrate_voice`.
+        JudgeUnavailableError: as `calibrate_voice`.
     """
     other_texts = _other_writers(material)
     if material.base_answers:

@@ -134,7 +134,7 @@ class Ledger:
             quiet_s=DAY_QUIET_S,
             clock_held_s=CLOCK_TRUST_S,
         )
-        return cls(state, client, rules, counted=lambda: read_counted_scores(settings))
+        return cls(state, client, rules, load_counted_scores=lambda: read_counted_scores(settings))
 
     def sync(self, now: datetime) -> SyncReport:
         """Read new rows and settle all scores that can be settled; safe to call at any time.
@@ -148,7 +148,7 @@ class Ledger:
             no exception.
 
         Raises:
-            LeaseLost: this process was stopped so long that another one took over; nothing was
+            LeaseLostError: this process was stopped so long that another one took over; nothing was
                 written after that.
         """
         began = self._clock()

@@ -100,7 +100,8 @@ class FeedState:
 
 @dataclass(frozen=True)
 class FeedWindow:
-    """Rows to commit, oldest first: all rows in `[since, until)` if `is_complete`, otherwise some."""
+    """Rows to commit, oldest first: all rows in `[since, until)` if `is_complete`, otherwise
+    some."""
 
     since_ms: int
     until_ms: int

@@ -270,8 +270,8 @@ def trusted_now_ms(state: State, now_ms: int, *, jump_ms: int, trust_after_ms: i
     """Return the present time, as far as this machine's clock is trusted.
 
     A clock that advanced by more than `jump_ms` since the last check is trusted once it has stayed
-    ahead for `trust_after_ms`; until then, the time of the last check is returned. A clock that is ahead
-    for one tick therefore moves no frontier and closes no day.
+    ahead for `trust_after_ms`; until then, the time of the last check is returned. A clock that is
+    ahead for one tick therefore moves no frontier and closes no day.
     """
     with state.transaction() as connection:
         clock_state = feed_state(connection, _CLOCK) or FeedState(now_ms)

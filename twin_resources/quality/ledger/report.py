@@ -22,8 +22,9 @@ class SyncReport:
         changed, deleted, late: the number of such scores; settled values stay unchanged.
         invalid_scores: reason → the number of new scores that never count.
         settled: author → the number of new values.
-        unsettled_days: status → the number of reader-days that were not settled (`capped`: above the reader's
-            share; `beyond`: above three usual days; `new`: of new readers above a tenth of a day).
+        unsettled_days: status → the number of reader-days that were not settled (`capped`: above
+            the reader's share; `beyond`: above three usual days; `new`: of new readers above a
+            tenth of a day).
         frontier_ms, goal_ms: the time up to which scores were read, and the newest readable time.
         reconciling: whether a pass over the last days is unfinished.
         unread: traces and milliseconds for which the trace store fails even when they are requested

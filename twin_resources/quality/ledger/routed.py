@@ -55,8 +55,8 @@ class RoutedAnswers:
         classes: prompt class → its counts.
         own, paid: the totals over all classes.
         paid_usd: the cost of the paid answers in US dollars.
-        minutes_without_margin: the number of distinct minutes with an answer for which the remaining
-            money allowed no certified operating point.
+        minutes_without_margin: the number of distinct minutes with an answer for which the
+            remaining money allowed no certified operating point.
         utilisation: the share of the time since the first answer in which our own models answered,
             at most 1; answers that overlap count twice. 0 if they have not answered.
     """

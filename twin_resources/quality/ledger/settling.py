@@ -36,8 +36,8 @@ from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.statistics.poisoning import (
     NEW_READER_DAYS,
     admit_reader_days,
-    new_reader_limit,
     day_limit,
+    new_reader_limit,
 )
 
 READER_CAP_DAYS = 30

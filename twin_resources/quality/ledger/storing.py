@@ -23,9 +23,9 @@ from twin_resources.quality.ledger.scores import (
     OTHER,
     UNKNOWN_TRACE,
     CountedScoresReader,
+    complete_from_trace,
     count_no_other_scores,
     score_row,
-    complete_from_trace,
 )
 from twin_resources.quality.ledger.settling import DayClosing
 from twin_resources.quality.ledger.traces import trace_row
@@ -47,8 +47,8 @@ class LedgerWriter:
         closed_ms: the time when the sync began before which all days are closed.
         read_counted_scores: author → its `[scores]`.
         unknown_traces: traces that scores of this sync name and that are missing from the ledger.
-        unknown_foreign_traces: missing traces that scores of other names refer to. They may be answers
-            of another program that uses the same trace store.
+        unknown_foreign_traces: missing traces that scores of other names refer to. They may be
+            answers of another program that uses the same trace store.
     """
 
     state: State
@@ -65,7 +65,7 @@ class LedgerWriter:
         """Open one transaction, after confirming that this process holds the lease.
 
         Raises:
-            LeaseLost: another process took the lease.
+            LeaseLostError: another process took the lease.
         """
         self.lease.renew()
         with self.state.transaction() as connection:
@@ -84,8 +84,8 @@ class LedgerWriter:
 
         Args:
             kind: `traces` or `scores`.
-            window_bounds: the window's bounds if `rows` are all its rows; the ledger's other rows in the
-                window were then deleted from the store.
+            window_bounds: the window's bounds if `rows` are all its rows; the ledger's other rows
+                in the window were then deleted from the store.
         """
         with self.transaction() as connection:
             if kind == TRACES:

@@ -14,9 +14,9 @@ from typing import Any
 
 from twin_resources.observability.langfuse.trace_texts import (
     extract_answer,
+    extract_question,
     metadata_texts,
     parse_number,
-    extract_question,
 )
 from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
 from twin_resources.privacy import redact_text

@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twin_resources.registry.moves import MAX_RATIO_TO_INCUMBENT, TrialResult, ReleaseMode
+from twin_resources.registry.moves import MAX_RATIO_TO_INCUMBENT, ReleaseMode, TrialResult
 from twin_resources.statistics.baseline import MARGIN, format_duration
 from twin_resources.statistics.bets import log_mean_wealth
 from twin_resources.statistics.promotion import (
@@ -22,11 +22,11 @@ from twin_resources.statistics.promotion import (
     DEFAULT_SPREAD,
     PairedDifference,
     PairEvidence,
-    final_verdict,
-    expected_pairs,
-    mean_lower_bound,
-    mean_difference,
     estimate_trial_pairs,
+    expected_pairs,
+    final_verdict,
+    mean_difference,
+    mean_lower_bound,
 )
 
 MIN_PROMPTS = 300

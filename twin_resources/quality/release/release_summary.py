@@ -15,7 +15,7 @@ from twin_resources.quality.release.release_mode import ModeChoice
 from twin_resources.quality.release.trial_rows import StoredTrial
 from twin_resources.registry.moves import ModelVersion, Move
 from twin_resources.statistics.bets import log_mean_wealth
-from twin_resources.statistics.promotion import mean_difference, estimate_trial_pairs
+from twin_resources.statistics.promotion import estimate_trial_pairs, mean_difference
 
 NO_STABLE = "none: base model + retrieval answer"
 

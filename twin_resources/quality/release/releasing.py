@@ -18,15 +18,15 @@ from twin_resources.errors import TwinError
 from twin_resources.quality.release import canary_days, release_mode, trial
 from twin_resources.quality.release.measuring import measure_feasibility
 from twin_resources.quality.release.release_mode import (
+    GATE_REQUIREMENT,
     MAX_CANARY_DAYS,
     MIN_PROMPTS,
-    GATE_REQUIREMENT,
     ModeChoice,
 )
 from twin_resources.quality.release.replays import Replays, read_replays
 from twin_resources.quality.release.trial import TrialState, TrialTerms
 from twin_resources.quality.release.trial_rows import CandidateOnTrial, StoredTrial
-from twin_resources.registry.moves import TrialResult, ReleaseMode, ModelVersion, Move
+from twin_resources.registry.moves import ModelVersion, Move, ReleaseMode, TrialResult
 from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.statistics.baseline import MARGIN
 from twin_resources.statistics.promotion import DEFAULT_SPREAD, expected_pairs
@@ -74,7 +74,7 @@ def resolve_mode(requested_mode: str, feasibility: release_mode.TrialFeasibility
         )
     pairs = expected_pairs(DEFAULT_SPREAD, margin=feasibility.margin, alpha=feasibility.alpha)
     reason = f"{requested_mode}: the author's settings say so"
-    mode = cast("Mode", requested_mode)
+    mode = cast("ReleaseMode", requested_mode)
     if mode == "gate":
         reason += f"; {GATE_REQUIREMENT}"
     return ModeChoice(mode, reason, 0.0 if mode == "gate" else pairs, 0.0)
@@ -167,7 +167,8 @@ def measure_and_release(
 
     Args:
         requested_mode: `Author.release_mode`.
-        replay_metadata: metadata of the newest `shadow_pairs`: the trial that has used up its prompts.
+        replay_metadata: metadata of the newest `shadow_pairs`: the trial that has used up its
+            prompts.
         margin, min_prompts: ε and the number of prompts that a shadow trial needs.
         withheld_reason: see `registry.reconcile`.
 
@@ -213,8 +214,8 @@ def advance_trial_or_release(
     """Fold new pairs, and run a whole round only if they decide the trial.
 
     A round writes the policy of all authors: 200 authors on trial would cost 20 CPU seconds a tick.
-    The arguments are those of `measure_and_release`. Returns None as `advance_trial` does, or if no version
-    is on trial.
+    The arguments are those of `measure_and_release`. Returns None as `advance_trial` does, or if no
+    version is on trial.
     """
     candidate = trial.candidate_on_trial(registry.state, author)
     if candidate is None:

@@ -21,8 +21,8 @@ from twin_resources.quality.judges.stored import CERTIFICATE_TABLE
 from twin_resources.quality.release.trial import (
     TrialState,
     TrialTerms,
-    margin_for_incumbent,
     is_ungated,
+    margin_for_incumbent,
 )
 from twin_resources.quality.release.trial_rows import CandidateOnTrial
 from twin_resources.statistics.baseline import MARGIN

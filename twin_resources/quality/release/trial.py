@@ -24,7 +24,7 @@ from twin_resources.quality.release.trial_rows import (
     ComparedVersions,
     StoredTrial,
 )
-from twin_resources.registry.moves import TrialResult, ModelVersion
+from twin_resources.registry.moves import ModelVersion, TrialResult
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics import promotion
 from twin_resources.statistics.baseline import MARGIN
@@ -40,9 +40,10 @@ class TrialTerms:
         claims: claims that must all be won.
         vetoes: claims that may only roll back.
         judges: the judges as `name@revision` in order; another judge makes another trial.
-        margin, alpha: ε and α; ε = 0 requires a better candidate (`margin_for_incumbent`). The demo uses
-            ε = .2, and prints it.
-        is_incumbent_ungated: whether the incumbent passed no gate (`promotion.py` describes the effect).
+        margin, alpha: ε and α; ε = 0 requires a better candidate (`margin_for_incumbent`). The demo
+            uses ε = .2, and prints it.
+        is_incumbent_ungated: whether the incumbent passed no gate (`promotion.py` describes the
+            effect).
     """
 
     claims: tuple[str, ...]
@@ -132,7 +133,7 @@ def begin(
         after_sequence: the author's last sequence number in the ledger; a canary uses later values.
 
     Raises:
-        ImpossibleValue: see `promotion.begin`.
+        OutOfRangeError: see `promotion.begin`.
     """
     key = trial_rows.trial_key(
         candidate, judges=terms.judges, margin=terms.margin, claims=terms.claims
@@ -182,7 +183,7 @@ def fold(
         now: seconds since the epoch, stored as the time of the newest pair if one is new.
 
     Raises:
-        ImpossibleValue: a difference is missing or outside [−1, 1].
+        OutOfRangeError: a difference is missing or outside [−1, 1].
         TwinError: the trial is not stored.
     """
     key = trial_rows.trial_key(

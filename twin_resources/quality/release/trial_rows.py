@@ -15,7 +15,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from twin_resources.registry import rows as registry_rows
-from twin_resources.registry.moves import TrialResult, Finding, ModelVersion
+from twin_resources.registry.moves import Finding, ModelVersion, TrialResult
 from twin_resources.statistics.promotion import PairEvidence
 from twin_resources.storage.state.state_tables import trials
 

@@ -243,4 +243,4 @@ def training_usage(
         run_id = unfinished[0].run_id or unfinished[0].launch.run_key
     since = now - LOOK_BACK_DAYS * DAY_S
     used = sum_usage(runs.runs_of_author(author, since=since), in_flight_run_id=run_id, now=now)
-    return replace(used, in_vain=count, in_vain_at=ended_at)
+    return replace(used, unreleased_trainings=count, last_unreleased_at=ended_at)

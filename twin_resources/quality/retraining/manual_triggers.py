@@ -18,8 +18,8 @@ from twin_resources.registry.moves import ModelVersion
 from twin_resources.statistics.retraining_limits import (
     PRIORITY,
     Cause,
-    growth_cause,
     find_blocking_limit,
+    growth_cause,
 )
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State

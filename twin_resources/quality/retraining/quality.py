@@ -349,7 +349,8 @@ class _ConcurrentRetrainingError(Exception):
 
 
 def _few_readers_reason(connection: sa.Connection, alarm: Alarm) -> str:
-    """Say why other readers do not confirm a fall (`unconfirmed_fall_reason`); empty for a judge."""
+    """Say why other readers do not confirm a fall (`unconfirmed_fall_reason`); empty for a
+    judge."""
     if alarm.stream.startswith(JUDGE):
         return ""
     readers = daily_aggregates.reader_totals(

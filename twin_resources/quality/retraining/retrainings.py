@@ -42,7 +42,8 @@ class Retraining:
         offered_at: when the run of this attempt was last offered, or None if it was not.
         run_id: id of this attempt's run, once it was found.
         outcome: empty while unfinished.
-        fingerprint: its inputs, as known at the decision; the inputs that it used, once it has ended.
+        fingerprint: its inputs, as known at the decision; the inputs that it used, once it has
+            ended.
     """
 
     number: int

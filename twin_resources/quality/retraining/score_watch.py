@@ -124,8 +124,8 @@ class ComparedDays:
 
     Attributes:
         sums: day sums of this version and of earlier versions.
-        has_open_alarm: whether an alarm of this version and stream waits for its decision; no other alarm
-            is raised meanwhile.
+        has_open_alarm: whether an alarm of this version and stream waits for its decision; no other
+            alarm is raised meanwhile.
     """
 
     author: str

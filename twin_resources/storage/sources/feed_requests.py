@@ -34,7 +34,8 @@ _ACCEPT = "application/atom+xml, application/rss+xml, application/xml;q=0.9, */*
 def fetch_feed(
     url: str, last_response: PollResponse, *, timeout_s: float, max_bytes: int = MAX_BYTES
 ) -> tuple[PollResponse, bytes]:
-    """Return the server's response and the feed, or `last_response` and no bytes if it has not changed.
+    """Return the server's response and the feed, or `last_response` and no bytes if it has not
+    changed.
 
     Args:
         url: an `http` or `https` address.

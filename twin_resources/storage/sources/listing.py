@@ -22,9 +22,9 @@ from pathlib import Path
 
 from twin_resources.errors import TwinError
 from twin_resources.storage.object_store import (
-    normalize_address,
     is_object_address,
     list_objects,
+    normalize_address,
     split_address,
 )
 
@@ -54,8 +54,8 @@ class ListedFile:
     Attributes:
         name: absolute path, or `s3://bucket/key`; as text that can be stored.
         stamp: size and modification time, or ETag.
-        arrived_at: when the file reached its present state and place, seconds since the epoch. A moved
-            file keeps its modification time, but not its status change time.
+        arrived_at: when the file reached its present state and place, seconds since the epoch. A
+            moved file keeps its modification time, but not its status change time.
     """
 
     name: str
@@ -108,7 +108,7 @@ def list_source(source: str) -> Listing:
     """List a folder, a file or an S3 prefix.
 
     Raises:
-        NothingThere: the source does not exist or has no file.
+        SourceNotFoundError: the source does not exist or has no file.
         TwinError: the source or a folder in it cannot be listed.
     """
     if is_object_address(source):

@@ -44,7 +44,7 @@ def check_database(path: Path) -> None:
     """Check that the file can be read and written and is whole.
 
     Raises:
-        StorageFault: it is damaged, full, read-only, or held by another program for three minutes.
+        StorageError: it is damaged, full, read-only, or held by another program for three minutes.
     """
     tried = f"open the database {path}"
     with _connect(path, tried) as connection:
@@ -59,7 +59,7 @@ def copy_database(path: Path, into: Path) -> None:
     """Write one committed state of the file to another one, and check the copy.
 
     Raises:
-        StorageFault: it is damaged or cannot be read, or there is no room for the copy.
+        StorageError: it is damaged or cannot be read, or there is no room for the copy.
     """
     tried = f"copy the database {path}"
     with (

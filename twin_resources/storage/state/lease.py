@@ -75,7 +75,7 @@ class Lease:
         """Renew the lease; call this directly before a write that must not overlap another's.
 
         Raises:
-            LeaseLost: another holder acquired the lease because this process was suspended for
+            LeaseLostError: another holder acquired the lease because this process was suspended for
                 longer than `ttl_s`.
         """
         with self.state.transaction() as connection:
@@ -104,7 +104,7 @@ def hold_lease(
         wait_s: seconds to wait for the current holder.
 
     Raises:
-        LeaseBusy: the current holder did not end within `wait_s`; the message names it.
+        LeaseBusyError: the current holder did not end within `wait_s`; the message names it.
     """
     lease = Lease(state, name, uuid.uuid4().hex, ttl_s)
     _acquire(lease, wait_s)

@@ -58,7 +58,7 @@ class State:
         Raises:
             StateError: the URL names neither kind, the driver is not installed, or the schema
                 number is newer than this code's.
-            StorageFault: the store cannot be opened.
+            StorageError: the store cannot be opened.
         """
         try:
             redacted_url = sa.make_url(url).render_as_string(hide_password=True)
@@ -102,7 +102,7 @@ class State:
         """Open a write transaction; writers run one at a time, and an exception rolls back.
 
         Raises:
-            StorageFault: the transaction failed, and none of it is stored.
+            StorageError: the transaction failed, and none of it is stored.
         """
         with (
             translate_storage_errors("write to the state store", self._redacted_url),
@@ -119,7 +119,7 @@ class State:
         """Open a consistent view for reads, which never waits for a writer.
 
         Raises:
-            StorageFault: the store cannot be read.
+            StorageError: the store cannot be read.
         """
         with (
             translate_storage_errors("read the state store", self._redacted_url),

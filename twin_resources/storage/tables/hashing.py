@@ -43,7 +43,7 @@ def row_hashes(frame: pl.DataFrame) -> pl.Series:
     the column has a time zone).
 
     Raises:
-        UnhashableColumn: a column has a type that a table cannot store (Object).
+        UnhashableColumnError: a column has a type that a table cannot store (Object).
     """
     import pyarrow as pa
 

@@ -23,10 +23,10 @@ from twin_resources.storage.object_store import (
 from twin_resources.storage.storage_faults import DamagedError
 from twin_resources.storage.tables.store import (
     StoredTable,
+    commit_record,
     open_table,
     open_version,
     read_record,
-    commit_record,
 )
 from twin_resources.storage.tables.sync import delete_empty_inputs, read_empty_inputs
 from twin_resources.storage.tables.wholeness import check_indexes, check_table
@@ -47,12 +47,14 @@ class TableRepair:
     Attributes:
         uri: a folder, or `s3://bucket/prefix`.
         problem: the error of the newest version.
-        restore_version: the newest undamaged version, or None if there is none and the table is deleted.
+        restore_version: the newest undamaged version, or None if there is none and the table is
+            deleted.
         rows: number of rows in that version, or 0 without one.
         written_at: when that version was written (ISO 8601, UTC), or empty without one.
         broken_manifests: addresses of the manifests of later versions, which are deleted.
         removed_tags: tags on those versions, which are deleted.
-        damaged_indexes: damaged indexes of the newest version, which are dropped; rows do not change.
+        damaged_indexes: damaged indexes of the newest version, which are dropped; rows do not
+            change.
     """
 
     uri: str
@@ -72,7 +74,7 @@ def plan_repair(uri: str) -> TableRepair | None:
         uri: address of a table in a folder, or in a bucket that the environment names.
 
     Raises:
-        StorageFault: the fault is not damage (full, read-only, unreachable, locked).
+        StorageError: the fault is not damage (full, read-only, unreachable, locked).
         TwinError: the bucket cannot be listed.
     """
     try:
@@ -116,7 +118,7 @@ def repair(plan: TableRepair, lease: Lease, *, state: State) -> None:
     """Carry out a repair plan; afterwards the table is undamaged or deleted.
 
     Raises:
-        StorageFault: the table cannot be written, or is still damaged.
+        StorageError: the table cannot be written, or is still damaged.
     """
     lease.renew()
     # The restored version may hold rows of inputs that later had none, so forget these inputs.

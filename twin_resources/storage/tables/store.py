@@ -20,8 +20,8 @@ import polars as pl
 from twin_resources.errors import TwinError
 from twin_resources.storage.object_store import is_object_address, list_folders
 from twin_resources.storage.storage_faults import (
-    UnreachableError,
     DamagedError,
+    UnreachableError,
     summarize_error,
     translate_storage_errors,
 )
@@ -90,16 +90,14 @@ def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> Stored
     """Open the newest version of a table, or return None if the table does not exist.
 
     Raises:
-        StorageFault: the table cannot be read.
+        StorageError: the table cannot be read.
         TwinError: this project did not write the table, or its schema number is newer.
     """
     import lance
 
     local = "://" not in uri
     tried = f"open the table {uri}"
-    with translate_storage_errors(
-        tried, uri, otherwise=DamagedError if local else UnreachableError
-    ):
+    with translate_storage_errors(tried, uri, default=DamagedError if local else UnreachableError):
         try:
             dataset = lance.dataset(uri, storage_options=dict(storage_options or {}) or None)
         except ValueError as error:
@@ -122,7 +120,7 @@ def open_version(uri: str, version: int) -> StoredTable:
     import lance
 
     with translate_storage_errors(
-        f"open version {version} of the table {uri}", uri, otherwise=DamagedError
+        f"open version {version} of the table {uri}", uri, default=DamagedError
     ):
         return _read_stored_table(lance.dataset(uri, version=version), uri)
 
@@ -183,7 +181,7 @@ def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schem
     Strings are Utf8, not LargeUtf8, because Lance builds no BTREE on LargeUtf8.
 
     Raises:
-        UnhashableColumn: row hashes do not support a column's type.
+        UnhashableColumnError: row hashes do not support a column's type.
         TwinError: a column would be read back with another type (Categorical, Enum).
     """
     import pyarrow as pa
@@ -277,7 +275,7 @@ def read_columns(
     """Read columns of the opened version, with rows in the order of `take`'s positions.
 
     Raises:
-        StorageFault: the columns cannot be read.
+        StorageError: the columns cannot be read.
         ValueError: `where` is not a valid filter for this table.
     """
     try:
@@ -293,7 +291,7 @@ def read_columns(
 @contextmanager
 def _translate_read_errors(table: StoredTable) -> Generator[None]:
     """Raise an error while rows are read as a fault of the table's files."""
-    with translate_storage_errors(f"read the table {table.uri}", table.uri, otherwise=DamagedError):
+    with translate_storage_errors(f"read the table {table.uri}", table.uri, default=DamagedError):
         yield
 
 
@@ -324,7 +322,7 @@ def scan_batches(
     """Yield columns of the given fragments (all if None), at most `rows` rows at a time.
 
     Raises:
-        StorageFault: the fragments cannot be read.
+        StorageError: the fragments cannot be read.
     """
     # Read one batch ahead instead of the default 16: batches read ahead dominate memory use.
     with _translate_read_errors(table):
@@ -475,11 +473,11 @@ def checkout_version(table: StoredTable, version: int | str) -> StoredTable:
     """Return the table at a version number or tag.
 
     Raises:
-        StorageFault: the version's manifest cannot be read.
+        StorageError: the version's manifest cannot be read.
         TwinError: the version or tag does not exist.
     """
     tried = f"read version {version!r} of the table {table.uri}"
-    with translate_storage_errors(tried, table.uri, otherwise=DamagedError):
+    with translate_storage_errors(tried, table.uri, default=DamagedError):
         try:
             return _read_stored_table(table.dataset.checkout_version(version), table.uri)
         except (ValueError, OSError) as error:

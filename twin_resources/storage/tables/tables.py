@@ -160,13 +160,13 @@ class Tables:
                 per row. If a group gains, loses or changes a member, all its inputs are recomputed.
             announce: called before each batch with the positions of its inputs among the inputs
                 to compute, and the number of these.
-            rebuild_in_one_commit: if true, rows of a new version replace all rows of the old one in one commit,
-                as for a new schema, so a reader never sees a mixture.
+            rebuild_in_one_commit: if true, rows of a new version replace all rows of the old one in
+                one commit, as for a new schema, so a reader never sees a mixture.
 
         Raises:
             TwinError: the upstream table is missing, a key is null, or the rows do not fit.
-            LeaseBusy: another process has worked on this table for longer than `lease_wait_s`.
-            StorageFault: the storage failed. Finished batches are stored whole, and the next sync
+            LeaseBusyError: another process has worked on this table for longer than `lease_wait_s`.
+            StorageError: the storage failed. Finished batches are stored whole, and the next sync
                 computes the others.
         """
         target = self.uri(target_asset, author)
@@ -227,8 +227,8 @@ class Tables:
             version: a Lance version or a tag, or None for the newest version.
 
         Raises:
-            TableMissing: the asset has not been materialized for this author.
-            StorageFault: the table's files cannot be read.
+            TableNotFoundError: the asset has not been materialized for this author.
+            StorageError: the table's files cannot be read.
             TwinError: a column or the version is unknown, or the filter does not parse.
         """
         table = self._open(asset, author, version=version)
@@ -259,7 +259,7 @@ class Tables:
             version: the claim's version; results of another version do not count.
 
         Raises:
-            TableMissing: the asset has not been materialized for this author.
+            TableNotFoundError: the asset has not been materialized for this author.
         """
         return verified.find_unverified_rows(
             self._open(asset, author), self.state, claim=claim, version=version
@@ -271,7 +271,7 @@ class Tables:
         The version is fixed by this call, even if the table is written before the query runs.
 
         Raises:
-            TableMissing: the asset has not been materialized for this author.
+            TableNotFoundError: the asset has not been materialized for this author.
         """
         from polars.io.plugins import register_io_source
 
@@ -342,8 +342,8 @@ class Tables:
         """Compact fragments and index segments and remove old versions; rows do not change.
 
         Raises:
-            TableMissing: the asset has not been materialized for this author.
-            LeaseBusy: another process has worked on this table for longer than `lease_wait_s`.
+            TableNotFoundError: the asset has not been materialized for this author.
+            LeaseBusyError: another process has worked on this table for longer than `lease_wait_s`.
         """
         with self.lease(asset, author) as lease:
             return upkeep.compact(self._open(asset, author), lease)
@@ -359,7 +359,8 @@ class Tables:
 
         `replaced` holds rows, with all columns, that are kept with new values; the former values
         are removed. The next sync restores rows that upstream still has, so forget them there
-        first. A tag on a version that holds one of the rows is removed (`DeletedRows.removed_tags`).
+        first. A tag on a version that holds one of the rows is removed
+        (`DeletedRows.removed_tags`).
         """
         with self.lease(asset, author) as lease:
             forgotten = upkeep.forget(self._open(asset, author), keys, lease, replaced=replaced)
@@ -371,7 +372,7 @@ class Tables:
         """Hold the lease to write one table; every writer of its rows or indexes needs it.
 
         Raises:
-            LeaseBusy: another process has worked on this table for longer than `lease_wait_s`.
+            LeaseBusyError: another process has worked on this table for longer than `lease_wait_s`.
         """
         uri = self.uri(asset, author)
         with (

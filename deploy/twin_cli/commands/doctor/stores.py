@@ -23,11 +23,11 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.storage_faults import (
-    UnreachableError,
     DamagedError,
     DiskFullError,
     ReadOnlyError,
     StorageError,
+    UnreachableError,
     translate_storage_errors,
 )
 
@@ -152,12 +152,12 @@ def _write_probe_table(base: str) -> None:
     bucket = bucket_for_address(base)
     action = "write, read and delete a small table"
     try:
-        with translate_storage_errors(action, uri, otherwise=UnreachableError):
+        with translate_storage_errors(action, uri, default=UnreachableError):
             lance.write_dataset(row, uri, storage_options=options)
             read_row = lance.dataset(uri, storage_options=options).to_table()
     finally:
         if bucket is not None:
-            with translate_storage_errors(action, uri, otherwise=UnreachableError):
+            with translate_storage_errors(action, uri, default=UnreachableError):
                 bucket.remove(f"{name}/")
     if read_row != row:
         raise TwinError(
@@ -170,9 +170,9 @@ def _write_probe_table(base: str) -> None:
 def _open_all_tables(settings: Settings) -> tuple[int, list[Diagnostic]]:
     """Return the number of intact tables, and a finding for each damaged one."""
     from twin_resources.storage.tables.store import (
-        open_table,
         list_authors_with_tables,
         list_tables,
+        open_table,
     )
     from twin_resources.storage.tables.wholeness import check_indexes, check_table
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from twin_assets.corpus.importers.git_blame import read_additions, find_repository
+from twin_assets.corpus.importers.git_blame import find_repository, read_additions
 from twin_assets.corpus.importing import inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 

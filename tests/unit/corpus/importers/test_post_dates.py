@@ -11,8 +11,8 @@ from twin_assets.corpus.importers.post_dates import (
     CREATED_FIELDS,
     UPDATED_FIELDS,
     date_and_title_in_name,
-    parse_date,
     field_date,
+    parse_date,
 )
 from twin_assets.corpus.importers.posts import read_post
 

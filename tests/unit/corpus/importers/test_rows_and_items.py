@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from twin_assets.corpus.importers.archive import MemberError, open_archive
-from twin_assets.corpus.importers.json_rows import load_document, iter_rows, get_string, get_strings
-from twin_assets.corpus.importers.xml_items import iter_elements, has_swallowed_items
+from twin_assets.corpus.importers.json_rows import get_string, get_strings, iter_rows, load_document
+from twin_assets.corpus.importers.xml_items import has_swallowed_items, iter_elements
 
 
 def read(body: bytes, at: Path) -> object:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from twin_assets.corpus.importers.obsidian_comments import remove_obsidian_comments
-from twin_assets.corpus.importers.visibility_rules import parse_hiding_line, find_hidden_reason
+from twin_assets.corpus.importers.visibility_rules import find_hidden_reason, parse_hiding_line
 from twin_assets.corpus.importing import inventory_frame, read_rows
 from twin_assets.corpus.inventory import take_inventory
 from twin_assets.corpus.remediation import advice_for_reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from twin_assets.evaluation.harm import toxicity
-from twin_assets.evaluation.harm.toxicity import is_toxic, find_abuse
+from twin_assets.evaluation.harm.toxicity import find_abuse, is_toxic
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from twin_assets.evaluation.measures.common_knowledge import (
     MAX_DROP_BELOW_BASE,
     OPTIONS_PER_QUESTION,
     CommonKnowledge,
-    read_choices,
     claim,
     compare,
     make_rows,
+    read_choices,
 )
 from twin_resources.errors import TwinError
 

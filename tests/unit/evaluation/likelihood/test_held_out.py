@@ -8,10 +8,10 @@ import polars as pl
 
 from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.held_out import (
-    held_out_samples,
-    to_prompts,
     bare_question_prompts,
+    held_out_samples,
     take_within_budget,
+    to_prompts,
 )
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE
 

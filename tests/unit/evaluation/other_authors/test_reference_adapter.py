@@ -18,9 +18,9 @@ from twin_assets.evaluation.measures.author_control import draft_question
 from twin_assets.evaluation.other_authors import reference_adapter
 from twin_assets.evaluation.other_authors.bundled_samples import (
     hash_samples,
-    other_writers,
     make_posts,
     make_samples,
+    other_writers,
 )
 from twin_assets.evaluation.other_authors.reference_adapter import find_reference
 from twin_assets.training.publishing import training_code_hash

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.evaluation.test_gate import GOOD, INCUMBENT, changed
 from tests.unit.judges.test_voice_shown_record import SHOWN
-from twin_assets.evaluation.gate import GATE_VERSION, decide, decide_outcome, advisory_claims
+from twin_assets.evaluation.gate import GATE_VERSION, advisory_claims, decide, decide_outcome
 from twin_assets.evaluation.report.evaluation_record import (
     SCHEMA_VERSION,
     Evaluation,
@@ -24,8 +24,8 @@ from twin_assets.evaluation.report.evaluation_record import (
 from twin_assets.evaluation.report.markdown import (
     answers_path,
     render_report,
-    report_for_event_log,
     render_side_by_side,
+    report_for_event_log,
     write_report,
 )
 from twin_assets.evaluation.statistics.bootstrap import Interval

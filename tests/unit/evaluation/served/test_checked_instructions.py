@@ -8,8 +8,8 @@ from twin_assets.evaluation.measures.instruction_following import claim, compare
 from twin_assets.evaluation.served.checked_instructions import (
     CHECKS,
     CheckedInstruction,
-    read_checked_instructions,
     follows,
+    read_checked_instructions,
 )
 from twin_assets.evaluation.served.served_answers import ANSWER_TOKENS
 from twin_resources.errors import TwinError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twin_assets.evaluation.served.posts_in_prompt import MAX_WORDS, select_posts, add_posts
+from twin_assets.evaluation.served.posts_in_prompt import MAX_WORDS, add_posts, select_posts
 from twin_resources.prompt.templates import DEFAULT_TEMPLATE, render
 from twin_resources.quality.judges.judge_kind import TopicPair
 

@@ -16,8 +16,8 @@ from twin_resources.models.serving.served_model import (
     Prompt,
     PromptQueue,
     _token_id,
-    ask_with_servers,
     answer_queue,
+    ask_with_servers,
 )
 
 

@@ -11,8 +11,8 @@ from scipy import stats
 
 from twin_assets.evaluation.statistics.bootstrap import (
     Interval,
-    mean,
     interval_of_means,
+    mean,
     paired_difference,
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twin_assets.evaluation.statistics.rates import rate, format_rate
+from twin_assets.evaluation.statistics.rates import format_rate, rate
 
 
 def test_none_of_forty_may_still_be_nearly_nine_percent() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from twin_resources.router.class_table import class_table
 from twin_resources.router.features import Floats, feature_rows, fit_scale
 from twin_resources.router.fixed_order import cheapest_certified, compute_price_steps
-from twin_resources.router.gain import fit, assign_folds
+from twin_resources.router.gain import assign_folds, fit
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 
 OWN = PricedModel("own", "checkpoint", 0.0, 0.1, 0.00001)

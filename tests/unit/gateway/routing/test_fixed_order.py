@@ -14,12 +14,12 @@ from twin_resources.router.fixed_order import (
     PriceStep,
     cheapest_certified,
     choose_models,
+    compute_price_steps,
     leaving_weights,
     log_evidence,
     lower_bound,
-    compute_price_steps,
 )
-from twin_resources.router.gain import fit, assign_folds
+from twin_resources.router.gain import assign_folds, fit
 from twin_resources.statistics import promotion
 from twin_resources.statistics.promotion import PairedDifference
 

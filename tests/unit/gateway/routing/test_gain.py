@@ -8,7 +8,7 @@ import pytest
 from tests.unit.gateway.routing.labelled import drawn, features
 from twin_resources.errors import TwinError
 from twin_resources.router.features import feature_rows, fit_scale
-from twin_resources.router.gain import fit, assign_folds
+from twin_resources.router.gain import assign_folds, fit
 
 
 def test_a_left_out_fold_is_predicted_as_by_a_fit_of_the_others() -> None:

@@ -64,6 +64,6 @@ def test_the_questions_until_it_pays_are_the_same_at_any_price() -> None:
     assert (value - low) / value == pytest.approx((high - value) / value, abs=1e-9)
     assert 0.01 < (value - low) / value < 0.03
     assert "pays after 6,000 questions; 300 a day are asked" in dear.summary
-    assert replace(dear, to_buy=0, asked=0).is_worthwhile, (
+    assert replace(dear, labels_to_buy=0, questions_asked=0).is_worthwhile, (
         "the answers of an earlier version are kept"
     )
