@@ -86,7 +86,8 @@ def select_launchable(
     for launch in launch_list:
         if launch.author in unknown:
             held_messages.append(
-                f"{launch.author}: waits: Dagster has no partition {launch.author!r}; `twin up` or an "
+                f"{launch.author}: waits: Dagster has no partition {launch.author!r}; `twin up` "
+                f"or an "
                 "import of the author's posts makes it"
             )
             continue

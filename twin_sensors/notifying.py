@@ -28,5 +28,8 @@ def notices_waiting(
     invalid_addresses = [
         str(way.reason) for way in notification_channels if isinstance(way, InvalidChannel)
     ]
-    summary = f"{delivery.sent} sent, {delivery.waiting} waiting, {delivery.given_up} given up, {len(notification_channels)} addresses"
+    summary = (
+        f"{delivery.sent} sent, {delivery.waiting} waiting, {delivery.given_up} given up, "
+        f"{len(notification_channels)} addresses"
+    )
     return dg.SkipReason("\n".join([summary, *invalid_addresses]))

@@ -182,8 +182,10 @@ def format_forecast(seconds: dict[str, float]) -> Sequence[str]:
     installed_at_s = seconds["installation_s"]
     installed = f"installed at {_format_duration(installed_at_s)}, " if installed_at_s else ""
     lines = [
-        f"  expected: {installed}first quotation at {_format_duration(installed_at_s + seconds['first_quotation_s'])}; "
-        f"training takes {_format_duration(seconds['training_s'])}, the gate {_format_duration(seconds['gate_s'])}: "
+        f"  expected: {installed}first quotation at "
+        f"{_format_duration(installed_at_s + seconds['first_quotation_s'])}; "
+        f"training takes {_format_duration(seconds['training_s'])}, the gate "
+        f"{_format_duration(seconds['gate_s'])}: "
         f"the tuned model answers at {_format_duration(seconds['ready_s'])}, give or take a third"
     ]
     if seconds["slower"] > 1.0:

@@ -190,7 +190,10 @@ def check_answer_model(name: str, base_model: str, machine: Machine) -> list[Fin
         step = "name a smaller one, or the address of a server that holds it (https://…/v1)"
         return [_stop("answer model", message, step)]
     if available_gb and available_gb < memory_with_training_gb:
-        message = f"{name} and a training beside it need {memory_with_training_gb:.0f} GB, here are {available_gb} GB"
+        message = (
+            f"{name} and a training beside it need {memory_with_training_gb:.0f} GB, here "
+            f"are {available_gb} GB"
+        )
         return [_note("answer model", message, "expect swapping while it trains")]
     return [_ok("answer model", f"{name}, {weights:.2g} GB of weights, fits")]
 

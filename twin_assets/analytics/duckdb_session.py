@@ -116,8 +116,10 @@ class DuckDBSession:
         if actual != declared:
             raise SqlProjectError(
                 f"keep the contract of {rendered.name}",
-                found=f"the query gives {', '.join(_difference(actual, declared)) or 'fewer columns'}; "
-                f"declared is {', '.join(_difference(declared, actual)) or 'another order, or fewer'}",
+                found=f"the query gives "
+                f"{', '.join(_difference(actual, declared)) or 'fewer columns'}; "
+                f"declared is "
+                f"{', '.join(_difference(declared, actual)) or 'another order, or fewer'}",
                 next_step="cast in the query, or change schema.yml",
             )
 

@@ -38,7 +38,10 @@ _UNSPACED_SCRIPTS = re.compile(
 )
 """Thai to Khmer, Japanese, Chinese, Korean: one word may be a first and a last name."""
 _CAPITALIZED_WORD = r"[A-ZÀ-ÖØ-Þ][\w.'’-]*"
-_NAME = rf"({_CAPITALIZED_WORD}(?:[ ](?:(?:de|van|von|der|den|la|le|da|di|bin|al)[ ])*{_CAPITALIZED_WORD}){{1,3}})"
+_NAME = (
+    rf"({_CAPITALIZED_WORD}"
+    rf"(?:[ ](?:(?:de|van|von|der|den|la|le|da|di|bin|al)[ ])*{_CAPITALIZED_WORD}){{1,3}})"
+)
 _AUTHOR_LINES = (
     re.compile(rf"[*_]*(?:[Bb]y|[Ww]ritten by|[Aa]uthor:)[ ]{_NAME}[*_]*[.]?"),
     re.compile(

@@ -89,7 +89,8 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
         )
         if too_many:
             message += (
-                f"; {share:.0%} of all that would be kept break a claim, and {MAX_QUARANTINED_SETTING} allows "
+                f"; {share:.0%} of all that would be kept break a claim, and "
+                f"{MAX_QUARANTINED_SETTING} allows "
                 f"{most_quarantined:.0%}: `twin import PATH --dry-run` names the files; mend "
                 f"them, or set {MAX_QUARANTINED_SETTING} higher to go on without them"
             )

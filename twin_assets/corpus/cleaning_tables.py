@@ -49,7 +49,8 @@ CLEANED, QUARANTINE = "cleaned_documents", "cleaned_documents_quarantine"
 MEASURED = "document_claims"
 
 BANDS_VERSION = (
-    f"1, {near_duplicates.BAND_COUNT} x {near_duplicates.ROWS_PER_BAND} bands of {near_duplicates.SHINGLE_WORDS} "
+    f"1, {near_duplicates.BAND_COUNT} x {near_duplicates.ROWS_PER_BAND} bands of "
+    f"{near_duplicates.SHINGLE_WORDS} "
     f"words, {near_duplicates.MIN_SIMILARITY}"
 )
 _COMPARISON_BATCH_ROWS = 5_000  # each lookup scans the bands of all documents

@@ -311,7 +311,8 @@ def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list
     if not foreign:
         return []
     return [
-        f"the embedder {settings.embedder} knows {', '.join(supported)}, and {_format_counts(foreign)} of "
+        f"the embedder {settings.embedder} knows {', '.join(supported)}, and "
+        f"{_format_counts(foreign)} of "
         f"{format_count(total, 'post')} are in another language: posts will be found badly; name a "
         f"multilingual one with --embedder ({MULTILINGUAL_EMBEDDER} is installed)"
     ]
@@ -323,7 +324,8 @@ def _quarantine_warnings(accepted: int, quarantined: int, settings: Settings) ->
     if share <= settings.most_quarantined:
         return []
     return [
-        f"{format_count(quarantined, 'post')}, {share:.0%} of the usable ones, break a claim: an import stops "
+        f"{format_count(quarantined, 'post')}, {share:.0%} of the usable ones, break a claim: "
+        f"an import stops "
         f"above {settings.most_quarantined:.0%} (TWIN_MOST_QUARANTINED)"
     ]
 
@@ -366,8 +368,10 @@ def _unread_warnings(
         return missing
     return [
         *missing,
-        f"{format_count(unread_files, 'file')} with text {'is' if unread_files == 1 else 'are'} left out, and "
-        f"only {format_count(read_posts, 'post')} read: see what is skipped, and name the folder of the posts",
+        f"{format_count(unread_files, 'file')} with text {'is' if unread_files == 1 else 'are'} "
+        f"left out, and "
+        f"only {format_count(read_posts, 'post')} read: see what is skipped, and name the "
+        f"folder of the posts",
     ]
 
 
@@ -391,7 +395,8 @@ def _byline_warnings(
     foreign_bylines = _count_values(cleaned.filter(dropped_because="foreign_byline")["byline"])
     if foreign_bylines:
         warnings.append(
-            f"{sum(foreign_bylines.values()):,} of {posts} are left out: somebody other than {names[0]} "
+            f"{sum(foreign_bylines.values()):,} of {posts} are left out: somebody other than "
+            f"{names[0]} "
             f"signed them ({_format_counts(foreign_bylines)})"
         )
     for name, count in _count_by_byline(

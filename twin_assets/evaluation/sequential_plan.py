@@ -283,7 +283,8 @@ def ask_until_decided(
     if len(asked_prompts.held_out):
         since = f": refused by {', '.join(refused_claims)} before" if refused_claims else ""
         progress.write_line(
-            f"topic, voice and recitation: {len(asked_prompts.held_out)} of {len(prompts.held_out)} "
+            f"topic, voice and recitation: {len(asked_prompts.held_out)} of "
+            f"{len(prompts.held_out)} "
             f"questions asked{since}"
         )
     return AskedPrompts(asked_prompts, batches.answers, scores)

@@ -313,7 +313,8 @@ class Teacher:
             too_many = self._consecutive_unusable >= _MAX_CONSECUTIVE_UNUSABLE
         if too_many:
             self._give_up(
-                f"{_MAX_CONSECUTIVE_UNUSABLE} samples in a row without a usable question (a model that "
+                f"{_MAX_CONSECUTIVE_UNUSABLE} samples in a row without a usable question (a "
+                f"model that "
                 f"thinks first does not come to one within the {_ANSWER_TOKENS} tokens of a reply)"
             )
 

@@ -64,7 +64,8 @@ def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncR
     state = (
         tables.data_version(PASSAGES_TABLE, author)
         if len(passage_ids) <= MAX_PASSAGES
-        else f"about {RECALIBRATION_GROWTH} ^ {int(math.log(len(passage_ids), RECALIBRATION_GROWTH))} passages"
+        else f"about {RECALIBRATION_GROWTH} ^ "
+        f"{int(math.log(len(passage_ids), RECALIBRATION_GROWTH))} passages"
     )
     state_row = pl.DataFrame(
         {"author": [author] if passage_ids else [], "passages": [state] if passage_ids else []}

@@ -184,7 +184,8 @@ def class_table_markdown(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
         )
         lines.append(
             f"| {name} | {class_gain.labels if class_gain else 0} | {interval} | "
-            f"{class_answers.own if class_answers else 0} | {class_answers.paid if class_answers else 0} |"
+            f"{class_answers.own if class_answers else 0} | "
+            f"{class_answers.paid if class_answers else 0} |"
         )
     return "\n".join(lines)
 

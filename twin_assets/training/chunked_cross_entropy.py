@@ -102,7 +102,8 @@ def _require_unchanged_logits(head: Any, model: Any) -> None:
     if not torch.equal(logits, probe_logits):
         raise TwinError(
             "take the loss in chunks",
-            found=f"a {type(unwrapped_model).__name__}, whose logits are not what its output layer gives",
+            found=f"a {type(unwrapped_model).__name__}, whose logits are not what its output "
+            f"layer gives",
             next_step="set loss_chunk to 0 in the recipe",
         )
 

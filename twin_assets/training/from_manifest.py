@@ -389,7 +389,8 @@ def _run(folder: Path, work: Path | None, sources: ManifestSources) -> int:
             shutil.rmtree(work_folder)
         return 0
     _print_line(
-        f"other weights: checkpoint {repetition.checkpoint}, and the manifest's is {repetition.expected_checkpoint}"
+        f"other weights: checkpoint {repetition.checkpoint}, and the manifest's is "
+        f"{repetition.expected_checkpoint}"
     )
     _print_line(f"they are in {repetition.output}")
     return EXIT_DIFFERENT_WEIGHTS

@@ -108,7 +108,8 @@ def load_sharded(
         _trim_heap()
     _stop_on_errors(folder, errors)
     report(
-        f"read the base model in shares: {len(parameter_owners)} weights, {len(expected_hashes)} hashes known"
+        f"read the base model in shares: {len(parameter_owners)} weights, "
+        f"{len(expected_hashes)} hashes known"
     )
     return model
 

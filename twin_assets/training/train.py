@@ -196,7 +196,8 @@ class _Attempt:
         elif initial_weights:
             set_master_weights(named_parameters, initial_weights)
         return cls(
-            job, samples, plan, report, accelerator, model, named_parameters, optimizer, running_settings, position,
+            job, samples, plan, report, accelerator, model, named_parameters, optimizer,
+            running_settings, position,
             _objective(job, samples, plan, model, accelerator, report),
         )  # fmt: skip
 

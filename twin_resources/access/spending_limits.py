@@ -86,7 +86,10 @@ class OverLimitError(TwinError):
         whose = scope if not name else f"{scope} {name}"
         opens = f"{self.resets_at:%Y-%m-%d %H:%M} UTC"
         if requested_usd > limit_usd:
-            next_step = f"ask for a shorter answer, or raise this limit {_limit_setting(scope, name, period)}"
+            next_step = (
+                f"ask for a shorter answer, or raise this limit "
+                f"{_limit_setting(scope, name, period)}"
+            )
         elif spent_usd + requested_usd > limit_usd:
             next_step = (
                 f"wait until {opens}, or raise this limit {_limit_setting(scope, name, period)}"

@@ -120,7 +120,8 @@ def _parse_entry(name: str, entry: object) -> CountedScore:
         return CountedScore(name, _parse_stream(name, entry))
     if not isinstance(entry, Mapping):
         raise ValueError(
-            f'{name} = {entry!r} is neither a stream ("thumbs") nor a table of {", ".join(_ENTRY_KEYS)}'
+            f'{name} = {entry!r} is neither a stream ("thumbs") nor a table of '
+            f"{', '.join(_ENTRY_KEYS)}"
         )
     fields = cast("Mapping[str, Any]", entry)
     unknown = sorted(set(fields) - set(_ENTRY_KEYS))

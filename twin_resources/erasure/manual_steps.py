@@ -98,7 +98,8 @@ def _steps(
         )
         yield (
             "the disks of other hosts with this state store",
-            f"delete there {_copied_checkpoints(target)}; what waits in an outbox there is sent later, so "
+            f"delete there {_copied_checkpoints(target)}; what waits in an outbox there is sent "
+            f"later, so "
             "forget again once `twin status` of each host shows that none waits",
         )
     shown = Counter(entry.rpartition(" ")[0] for entry in target.shown_to)
@@ -120,7 +121,8 @@ def _steps(
     if target.subject.kind != "reader":
         yield (
             "adapters that were copied from here (a model hub, a server of their own)",
-            f"take down: {', '.join(_published_checkpoints(settings, target)) or 'whatever was copied'}",
+            f"take down: "
+            f"{', '.join(_published_checkpoints(settings, target)) or 'whatever was copied'}",
         )
 
 

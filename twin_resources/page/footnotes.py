@@ -48,7 +48,10 @@ def render_footnotes(facts: Facts) -> str:
     else:
         heading, notes = "No post was found for this question.", []
     notes_html = f"<ol>{''.join(f'<li>{note}</li>' for note in notes)}</ol>" if notes else ""
-    return f'<div class="twin-notes"><p class="twin-h">{heading}</p>{notes_html}{render_answer_details(facts)}</div>'
+    return (
+        f'<div class="twin-notes"><p '
+        f'class="twin-h">{heading}</p>{notes_html}{render_answer_details(facts)}</div>'
+    )
 
 
 def render_answer_details(facts: Facts) -> str:
@@ -187,7 +190,8 @@ def _render_note(post: Facts, *, body: str, sentence: str = "", is_quoted: bool 
     title = escape_html(post.get("title") or post.get("document_id") or "a post")
     published = str(post.get("published_at") or "")
     date_html = (
-        f' <time datetime="{escape_html(published[:10])}">{escape_html(format_day(published))}</time>'
+        f" <time "
+        f'datetime="{escape_html(published[:10])}">{escape_html(format_day(published))}</time>'
         if published
         else ""
     )
@@ -235,7 +239,10 @@ def _render_passage(source: Facts, quotes: Sequence[Facts]) -> str:
     if not located_quotes:
         if len(text) <= MAX_UNQUOTED_CHARACTERS:
             return f"<p>{escape_html(text)}</p>"
-        return f"<details><summary>{escape_html(_shorten(text))} …</summary><p>{escape_html(text)}</p></details>"
+        return (
+            f"<details><summary>{escape_html(_shorten(text))} "
+            f"…</summary><p>{escape_html(text)}</p></details>"
+        )
     spans = _merge_ranges([place for place, _ in located_quotes])
     marks = _merge_ranges([_find_mark_range(place, quote) for place, quote in located_quotes])
     if marks == [(0, len(text))]:

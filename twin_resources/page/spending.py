@@ -75,6 +75,7 @@ def _render_bar(name: str, spent: float, budget: float | None) -> str:
     return (
         f'<p class="twin-bar-name">{escape_html(name)}: <strong>${spent:.4f}</strong> of '
         f'${budget:.2f}</p><div class="twin-bar{kind}" role="meter" aria-valuemin="0" '
-        f'aria-valuemax="{budget:.2f}" aria-valuenow="{spent:.4f}" aria-label="{escape_html(name)}">'
+        f'aria-valuemax="{budget:.2f}" aria-valuenow="{spent:.4f}" '
+        f'aria-label="{escape_html(name)}">'
         f'<span style="width:{100 * share:.1f}%"></span></div>'
     )

@@ -87,7 +87,8 @@ def format_time(at: str) -> str:
 def render_score_chips(scores: Sequence[Score]) -> str:
     """Return the scores of an answer, one label each."""
     return " ".join(
-        f'<span class="twin-chip {_score_css_class(score)}" title="{escape_html(score.comment or score.by)}">'
+        f'<span class="twin-chip {_score_css_class(score)}" '
+        f'title="{escape_html(score.comment or score.by)}">'
         f"{escape_html(_describe_score(score))}</span>"
         for score in scores
         if score.name not in _HIDDEN_SCORES
@@ -110,12 +111,16 @@ def render_trace(
     """
     row = tree.row
     langfuse_link = (
-        f'<a href="{escape_html(langfuse_url)}" target="_blank" rel="noopener noreferrer">Open it in '
+        f'<a href="{escape_html(langfuse_url)}" target="_blank" rel="noopener noreferrer">Open '
+        f"it in "
         "Langfuse</a>"
         if http_url_or_empty(langfuse_url)
         else ""
     )
-    subtitle = f"<code>{escape_html(row.trace_id)}</code> · {escape_html(format_time(row.at))} {langfuse_link}"
+    subtitle = (
+        f"<code>{escape_html(row.trace_id)}</code> · {escape_html(format_time(row.at))} "
+        f"{langfuse_link}"
+    )
     parts = [
         '<p><a href="/?view=traces" data-list="yes">← All traces</a></p>',
         f"<h2>{escape_html(row.question or 'A trace without a question')}</h2>",

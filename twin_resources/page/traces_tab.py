@@ -248,7 +248,8 @@ class TracesTab:
         if not author:
             return notice("No author can be looked at yet.")
         spent = render_spending(read_spending(self._settings))
-        return f'<div class="twin-figures">{spent}{self._render_store()}{self._render_plots(author)}</div>'
+        figures = f"{spent}{self._render_store()}{self._render_plots(author)}"
+        return f'<div class="twin-figures">{figures}</div>'
 
     def _render_store(self) -> str:
         """Return the source of the traces and its version, with a link if it is a real Langfuse."""

@@ -51,7 +51,8 @@ _NORTH_AMERICAN = re.compile(
 _NORTH_AMERICAN_PREFIX = re.compile(r"(?:^|[^\w.+/-])((?:\+|00)?1[ .-])$")
 _TRUNK_ZERO = re.compile(
     rf"[(0](?<![A-Za-z0-9_.,:/+(-].)(?<!\d[ .-].)(?:(?<=0)|(?<=\()0)[1-9]\d{{0,4}}\)?"
-    rf"[{_SEPARATORS}]{{1,3}}\d(?:[{_SEPARATORS}]?\d){{3,10}}(?![ .-]?\d){_EXTENSION}{_NO_NUMBER_AFTER}"
+    rf"[{_SEPARATORS}]{{1,3}}\d(?:[{_SEPARATORS}]?\d){{3,10}}"
+    rf"(?![ .-]?\d){_EXTENSION}{_NO_NUMBER_AFTER}"
 )
 _GROUPED_DIGITS = re.compile(
     rf"[(\d](?<![A-Za-z0-9_.,:/+#=$€£-].)(?:[{_SEPARATORS}]{{0,2}}\d){{5,15}}{_NO_NUMBER_AFTER}"

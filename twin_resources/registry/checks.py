@@ -68,7 +68,8 @@ def check_move(
     if to_state not in allowed_states:
         raise MoveRefusedError(
             tried,
-            found=f"from {item.state} it may go to {', '.join(sorted(allowed_states)) or 'nowhere'}",
+            found=f"from {item.state} it may go to "
+            f"{', '.join(sorted(allowed_states)) or 'nowhere'}",
             next_step="release it by hand: force it, with a reason"
             if to_state in forced_states
             else "choose one of these",

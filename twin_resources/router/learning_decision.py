@@ -76,7 +76,8 @@ class Payback:
             return "routing never pays: no question stays with the own model; use @paid"
         if not self.is_worthwhile:
             return (
-                f"routing does not pay: not worth it below {math.ceil(self.min_questions_per_day):,} "
+                f"routing does not pay: not worth it below "
+                f"{math.ceil(self.min_questions_per_day):,} "
                 f"questions a day, and {a_day}; use @paid"
             )
         value, low, high = self.saved_usd()

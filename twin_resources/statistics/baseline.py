@@ -28,7 +28,10 @@ def describe_arming(
         return f"{progress}, no class of requests has values enough to compare"
     if not per_day or per_day <= 0.0:
         return f"{progress}, no values yet to tell how long" if not value_count else progress
-    return f"{progress}, about {format_duration((required_count - value_count) / per_day)} at your rate"
+    return (
+        f"{progress}, about {format_duration((required_count - value_count) / per_day)} at "
+        f"your rate"
+    )
 
 
 def format_duration(days: float) -> str:

@@ -277,8 +277,10 @@ def compute_evidence(
     log_evidence = [log - math.log(share) for log, share in zip(log_evidence, shares, strict=True)]
     column, split = np.unravel_index(int(np.argmax(log_evidence)), (len(log_evidence), len(splits)))
     tested_names = [class_names[column - 1]] if column else class_names
-    return _split_evidence(empty, sums, dates, splits[split], before_starts[split],
-                           float(log_evidence[column][split]), tested_names, tolerance, min_values)  # fmt: skip
+    return _split_evidence(
+        empty, sums, dates, splits[split], before_starts[split],
+        float(log_evidence[column][split]), tested_names, tolerance, min_values,
+    )  # fmt: skip
 
 
 def _recent_sums(sums: Sequence[DaySum]) -> tuple[Sequence[DaySum], list[int]]:

@@ -134,7 +134,8 @@ def decide(context: AlarmContext) -> RetrainingDecision:
         if context.now < until:
             why = (
                 f"{context.alarmed_authors} of {context.armed_authors} authors within two "
-                f"days: one incident (judge, base model or provider), waits until {format_date(until)}"
+                f"days: one incident (judge, base model or provider), waits until "
+                f"{format_date(until)}"
             )
             tags |= {"twin/decision": "incident", "twin/decided_by": "shared_cause"}
             return RetrainingDecision("incident", f"{message}; {why}", tags=tags)

@@ -284,7 +284,8 @@ def explanation_tree(explanation: Explanation) -> Tree:
             alternative_usd = float(trace["twin.other_usd"])
             reason_branch.add(
                 Text(
-                    f"the other ({trace['twin.other']}) would have cost about ${alternative_usd:.6f}"
+                    f"the other ({trace['twin.other']}) would have cost about "
+                    f"${alternative_usd:.6f}"
                 )
             )
     model = tree.add(Text(f"model: twin/{trace['twin.author']} {trace.get('twin.version', '')}"))

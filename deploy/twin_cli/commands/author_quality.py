@@ -110,7 +110,8 @@ def uncounted_score_lines(uncounted: Mapping[str, int], slug: str) -> list[str]:
     lines: list[str] = []
     if undeclared:
         lines.append(
-            f"not counted: {_format_counts(undeclared)}; a line in [scores] of authors/{slug}.toml says what "
+            f"not counted: {_format_counts(undeclared)}; a line in [scores] of "
+            f"authors/{slug}.toml says what "
             "they are"
         )
     if other_reasons:

@@ -79,7 +79,10 @@ class StageBar:
         percentage = f"{100 * self._done / self._total:.0f} %" if self._done and self._total else ""
         timing_text = format_duration(self.elapsed_s)
         if self._estimated_end_at is not None:
-            timing_text += f", about {format_duration(max(0.0, self._estimated_end_at - time.monotonic()))} left"
+            timing_text += (
+                f", about "
+                f"{format_duration(max(0.0, self._estimated_end_at - time.monotonic()))} left"
+            )
         return "  ".join(filter(None, (self._title, percentage, self._detail, timing_text)))
 
     def redraw(self) -> None:

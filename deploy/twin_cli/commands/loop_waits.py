@@ -93,7 +93,10 @@ def _trial_line(connection: sa.Connection, author: str) -> str:
             latest_state.paired_at,
             latest_state.evidence.pairs,
         )
-    status_text = f"waits: v{trial.version} on trial as {trial.mode} against v{trial.incumbent}, {pairs} pairs"
+    status_text = (
+        f"waits: v{trial.version} on trial as {trial.mode} against "
+        f"v{trial.incumbent}, {pairs} pairs"
+    )
     if trial.mode == "canary":
         return f"{status_text}; decided by {_format_day(began_at + MAX_CANARY_DAYS * DAY_S)}"
     until = _format_day(max(began_at, last_paired_at or 0.0) + MAX_IDLE_DAYS * DAY_S)

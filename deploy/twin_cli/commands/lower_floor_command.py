@@ -41,7 +41,8 @@ def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Co
         )
     closed_text = f", and {alarms} open alarm{'' if alarms == 1 else 's'} closed" if alarms else ""
     console.print(
-        f"{chosen_author.name}: {values:,} values so far are history{closed_text}. Every stream is certified "
+        f"{chosen_author.name}: {values:,} values so far are history{closed_text}. Every stream "
+        f"is certified "
         "again from the next value on, and a new version is held to no earlier one.",
         markup=False,
     )

@@ -189,7 +189,8 @@ def repair_lines(damage: HomeRepair) -> list[str]:
         else:
             lines.append(
                 f"  → back to version {plan.restore_version} of {plan.written_at}, "
-                f"{format_count(plan.rows, 'row')}; {format_count(len(plan.broken_manifests), 'later version')} cannot "
+                f"{format_count(plan.rows, 'row')}; "
+                f"{format_count(len(plan.broken_manifests), 'later version')} cannot "
                 "be read and goes"
             )
         if plan.removed_tags:

@@ -138,7 +138,10 @@ def consent_wait_reason(
     author_settings = read_author(settings, author)
     if consent_date(author_settings) is not None:
         return ""
-    return f"v{version.version} has passed the gate and {CONSENT_WAIT}: {missing_consent_reason(author_settings)}"
+    return (
+        f"v{version.version} has passed the gate and {CONSENT_WAIT}: "
+        f"{missing_consent_reason(author_settings)}"
+    )
 
 
 def refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] = ()) -> list[str]:
@@ -204,9 +207,11 @@ def result_against_answer_model(
     ]
     reason_suffix = f": {version_moves[-1].reason}" if version_moves else ""
     reason = (
-        f"v{version.version} has passed the gate and is on trial against v{answer_model.version}{reason_suffix}"
+        f"v{version.version} has passed the gate and is on trial against "
+        f"v{answer_model.version}{reason_suffix}"
         if is_on_trial
-        else f"v{version.version} has passed the gate and not beaten v{answer_model.version}{reason_suffix}"
+        else f"v{version.version} has passed the gate and not beaten "
+        f"v{answer_model.version}{reason_suffix}"
     )
     outcome = StackOutcome.TUNED if is_on_trial else StackOutcome.REFUSED
     return TrainingOutcome(outcome, verdict, reasons=(reason,), answer_model=answer_model)

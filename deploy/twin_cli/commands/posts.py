@@ -277,7 +277,8 @@ def _print_certificate(
         )
     for external_place in report["elsewhere"]:
         console.print(
-            f"elsewhere, until {external_place['deadline']}: {external_place['what']}: {external_place['how']}",
+            f"elsewhere, until {external_place['deadline']}: {external_place['what']}: "
+            f"{external_place['how']}",
             markup=False,
         )
     console.print(f"certificate: {path}", markup=False)

@@ -140,7 +140,8 @@ def _wait_for_run(
     if not dagster.is_sensor_running(REQUEST_SENSOR):
         raise TwinError(
             f"start the retraining of {author}",
-            found=f"request {request_number} is kept, and the sensor {REQUEST_SENSOR}, which starts it, is off",
+            found=f"request {request_number} is kept, and the sensor {REQUEST_SENSOR}, which "
+            f"starts it, is off",
             next_step=f"turn it on: {dagster.url}/automation",
         )
     progress = ProgramProgress()

@@ -160,12 +160,14 @@ def run_try(
         console.print_json(data=routing)
         return 0
     console.print(
-        f"{routing['model']}: gain {routing['gain']:.3f} [{routing['low']:.3f}, {routing['high']:.3f}], "
+        f"{routing['model']}: gain {routing['gain']:.3f} [{routing['low']:.3f}, "
+        f"{routing['high']:.3f}], "
         f"threshold {_format_number(routing['threshold'])}"
     )
     for neighbour in routing["nearest"]:
         console.print(
-            f"  {neighbour['gain']:+.2f} at cosine {neighbour['cosine']:.2f}: {neighbour['question']}"
+            f"  {neighbour['gain']:+.2f} at cosine {neighbour['cosine']:.2f}: "
+            f"{neighbour['question']}"
         )
     return 0
 
@@ -309,7 +311,8 @@ def _read_answers(
         with state.read_transaction() as connection:
             answers = routed_answers(connection, author, since=month)
             _, payback = estimate_payback(
-                settings, author, label_models=_current_label_basis(settings, author), policy=policy,
+                settings, author,
+                label_models=_current_label_basis(settings, author), policy=policy,
                 tables=Tables(settings.tables_base, state=state),
                 connection=connection, now=datetime.now(UTC),
             )  # fmt: skip
@@ -403,7 +406,8 @@ def _summary_lines(summary: dict[str, Any]) -> list[str]:
     if operating_point is not None:
         lines.append(
             f"in force: {operating_point['to_own']:.0%} to the own model, "
-            f"{format_dollars(operating_point['usd_per_1000_answers'])} for 1,000 answers, loss {operating_point['loss']:.3f}"
+            f"{format_dollars(operating_point['usd_per_1000_answers'])} for 1,000 answers, loss "
+            f"{operating_point['loss']:.3f}"
         )
     if saved is not None:
         lines.append(
@@ -418,7 +422,8 @@ def _summary_lines(summary: dict[str, Any]) -> list[str]:
     break_even = summary["break_even_utilisation"]
     if break_even is not None:
         lines.append(
-            f"break-even: the own machine is cheaper from {break_even:.1%} utilisation on; measured "
+            f"break-even: the own machine is cheaper from {break_even:.1%} utilisation on; "
+            f"measured "
             f"{summary['utilisation']:.1%}"
         )
     return lines

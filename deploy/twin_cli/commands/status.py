@@ -142,7 +142,10 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
     for program in status.programs:
         pid = f"pid {program.pid}" if program.pid else ""
         uptime = "" if program.up_s is None else f"up {program.up_s:,.0f} s"
-        line = f"  {program.name:<18} {program.state.lower():<9} {pid:<12} {uptime:<11} {program.exited}"
+        line = (
+            f"  {program.name:<18} {program.state.lower():<9} {pid:<12} {uptime:<11} "
+            f"{program.exited}"
+        )
         console.print(line.rstrip(), markup=False)
     for name, url in status.urls.items():
         console.print(f"  {name:<18} {url}", markup=False)
@@ -215,14 +218,16 @@ def outbox_lines(outbox: dict[str, Any]) -> list[str]:
             "" if outbox["oldest_at"] is None else f" for {time.time() - outbox['oldest_at']:.0f} s"
         )
         lines.append(
-            f"outbox: waiting for the trace store{wait_text}: {format_count(outbox['scores'], 'score')}, "
+            f"outbox: waiting for the trace store{wait_text}: "
+            f"{format_count(outbox['scores'], 'score')}, "
             f"{format_count(outbox['traces'], 'trace')}"
         )
     if outbox["problem"]:
         lines.append(f"outbox: {outbox['problem']}")
     if outbox["dropped_traces"]:
         lines.append(
-            f"outbox: {format_count(outbox['dropped_traces'], 'trace')} dropped for room, oldest first"
+            f"outbox: {format_count(outbox['dropped_traces'], 'trace')} dropped for room, "
+            f"oldest first"
         )
     if outbox["refused"]:
         lines.append(f"outbox: {outbox['refused']:,} refused for good by the trace store, kept")

@@ -197,7 +197,8 @@ def _wait_for_route(
             return
         if time.monotonic() > deadline:
             clock.log(
-                f"{version_name} is released, and the gateway does not answer by it yet: {answering_version}"
+                f"{version_name} is released, and the gateway does not answer by it yet: "
+                f"{answering_version}"
             )
             return
         time.sleep(0.5)

@@ -162,7 +162,8 @@ def test_the_adapter_reads_the_authors_side_of_the_control_once_and_for_all_cand
     monkeypatch.setattr(sample_likelihoods, "_compute", readings.compute)
     own = passages(12, prefix="own")
     reading = LikelihoodSamples(
-        held_out=passages(30), held_out_for_incumbent=(), own=own, other=passages(11, prefix="other"),
+        held_out=passages(30), held_out_for_incumbent=(), own=own,
+        other=passages(11, prefix="other"),
         general=passages(3, prefix="general"), held_out_count=30,
     )  # fmt: skip
     stored = LikelihoodCache(MeasurementCache(NoTables(), "ada"), "fp32")  # pyright: ignore[reportArgumentType]

@@ -178,7 +178,8 @@ def judged_now(
     servers: Any = SimpleNamespace(engine="echo", base_alias="base")
     question: Any = None
     return judgement._measure_and_judge(
-        replace(twin.judging, servers=servers, send_experiment=send), twin.registry.get("ada", 1), question,
+        replace(twin.judging, servers=servers, send_experiment=send),
+        twin.registry.get("ada", 1), question,
         "r", is_first_verdict=first,
     )  # fmt: skip
 

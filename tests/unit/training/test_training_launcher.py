@@ -111,9 +111,11 @@ COMMANDS = {
     f"--mixed_precision no --dynamo_backend no {FILE} --main_process_port 0 {SCRIPT}": (
         {"deepspeed": ZERO}, False,
     ),
-    f"-m {machine.ACCELERATE_MODULE} --multi_gpu --num_processes 4 --num_machines 1 --mixed_precision no "
+    f"-m {machine.ACCELERATE_MODULE} --multi_gpu --num_processes 4 --num_machines 1 "
+    f"--mixed_precision no "
     f"--dynamo_backend no {FILE} --main_process_port 0 {SCRIPT}": ({"device": "cuda"}, True),
-    f"-m {machine.FORKED_RANKS_MODULE} --ranks 4 --module some.script --job FOLDER/job.json": ({}, True),
+    f"-m {machine.FORKED_RANKS_MODULE} --ranks 4 --module some.script --job "
+    f"FOLDER/job.json": ({}, True),
     f"-m {machine.FORKED_RANKS_MODULE} --ranks 4 --ahead some.other --module some.script "
     "--job FOLDER/job.json": ({"ahead": "some.other", "deepspeed": ZERO}, True),
 }  # fmt: skip

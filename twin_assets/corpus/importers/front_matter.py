@@ -281,7 +281,8 @@ def _reject_yaml_bombs(block: str, loader: Any) -> None:
         aliases += isinstance(event, yaml.AliasEvent)
         if depth > _MAX_DEPTH or aliases > _MAX_ALIASES:
             raise BrokenFrontMatterError(
-                f"it nests deeper than {_MAX_DEPTH} or repeats itself more than {_MAX_ALIASES} times"
+                f"it nests deeper than {_MAX_DEPTH} or repeats itself more than {_MAX_ALIASES} "
+                f"times"
             )
 
 

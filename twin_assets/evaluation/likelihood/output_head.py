@@ -63,6 +63,7 @@ class OutputHead:
         ):
             raise TwinError(
                 f"compute logits of {type(model).__name__} from its hidden states",
-                found=f"another product than the model's own by {float((model_logits - computed_logits).abs().max())}",
+                found=f"another product than the model's own by "
+                f"{float((model_logits - computed_logits).abs().max())}",
                 next_step="report this with the base model's name",
             )

@@ -44,21 +44,24 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
     if undecided is not None or comparison is None:
         return undecided or GateClaim(LESS_LIKE_BASE, None, None, 0.0, "not decided")
     against = (
-        f"voice score {comparison.candidate.value:.2f} against {comparison.base.value:.2f} of the base "
+        f"voice score {comparison.candidate.value:.2f} against {comparison.base.value:.2f} of "
+        f"the base "
         f"model: {comparison.over_base.describe()} on {voice.count_text}{comparison.scale_text}"
     )
     if comparison.over_posts is None or comparison.base_with_posts is None:
         detail = f"not decided: {against}; the base with posts in its prompt was not asked"
         return GateClaim(LESS_LIKE_BASE, None, comparison.over_base.value, 0.0, detail)
     detail = (
-        f"{against}; {comparison.base_with_posts.value:.2f} of the base with posts of the author in "
+        f"{against}; {comparison.base_with_posts.value:.2f} of the base with posts of the "
+        f"author in "
         f"its prompt: {comparison.over_posts.describe()}, limit -{MAX_DROP_BELOW_POSTS}"
     )
     if comparison.posts_prompts is not None:
         detail += f", on the first {comparison.posts_prompts} of them, where a bet on above was won"
     if comparison.over_way is not None:
         detail += (
-            f"; {comparison.over_way.describe()} past {100 * MIN_GAP_SHARE:.0f} % of the way from the "
+            f"; {comparison.over_way.describe()} past {100 * MIN_GAP_SHARE:.0f} % of the way "
+            f"from the "
             "base to the author, limit 0"
         )
         if comparison.gap_closed is not None:
@@ -91,7 +94,8 @@ def sounds_like_this_author(voice: Voice) -> GateClaim:
             f"{100 * closed.low:.0f} to {100 * closed.high:.0f} %)"
         )
     detail = (
-        f"voice score against other people alone: {comparison.over_base.describe(3)} over the base model "
+        f"voice score against other people alone: {comparison.over_base.describe(3)} over the "
+        f"base model "
         f"on {voice.count_text}{comparison.scale_text}, {way}"
     )
     low = (
@@ -165,7 +169,10 @@ def _announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
 def _compute(context: MeasureContext) -> Voice:
     judging_context = context.judging_context
     if context.has_too_few_passages:
-        why = f"{context.likelihoods.samples.held_out_count} held-out passages, {MIN_PASSAGES} are needed"
+        why = (
+            f"{context.likelihoods.samples.held_out_count} held-out passages, {MIN_PASSAGES} "
+            f"are needed"
+        )
         return voice_scores.not_measured(0, f"{why}; import more posts")
     return compare_voices(
         context.prompts,

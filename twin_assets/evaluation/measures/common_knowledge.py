@@ -133,8 +133,10 @@ def compare(
     if candidate.tokens != base.tokens or len(positions_by_question) < MIN_QUESTIONS:
         raise TwinError(
             "compare the common knowledge of two models",
-            found=f"{len(candidate.tokens)} and {len(base.tokens)} options, {len(positions_by_question)} questions",
-            next_step=f"measure both on the same samples of `rows`, {MIN_QUESTIONS} questions or more",
+            found=f"{len(candidate.tokens)} and {len(base.tokens)} options, "
+            f"{len(positions_by_question)} questions",
+            next_step=f"measure both on the same samples of `rows`, {MIN_QUESTIONS} questions "
+            f"or more",
         )
     candidate_probabilities, base_probabilities = (
         [_option_probabilities(model, at) for at in positions_by_question.values()]

@@ -91,8 +91,10 @@ def compare(
 def claim(comparison: OtherAuthorsComparison) -> GateClaim:
     """Decide `beats_other_authors_adapter`: the interval of the ratio ends below 1."""
     detail = (
-        f"perplexity beside {comparison.adapter_label}: {_format_ratio(comparison.ratio)} on {comparison.passages} "
-        f"passages of the author; against the base model {_percent(comparison.candidate_to_base.value)} "
+        f"perplexity beside {comparison.adapter_label}: {_format_ratio(comparison.ratio)} on "
+        f"{comparison.passages} "
+        f"passages of the author; against the base model "
+        f"{_percent(comparison.candidate_to_base.value)} "
         f"and the adapter's {_percent(comparison.adapter_to_base.value)}"
     )
     return GateClaim(CLAIM, comparison.ratio.high < 1.0, comparison.ratio.value, 1.0, detail)

@@ -291,7 +291,8 @@ def claim(faithfulness: Faithfulness) -> GateClaim:
         detail = (
             f"not decided: {by}, which cannot tell this author's own sentences from wrong ones: "
             f"{calibration.caught:.2f} of the wrong and {calibration.false_alarms.share:.2f} of "
-            f"the right are flagged, {calibration.apart.describe()} apart, {MIN_SEPARATION} at least are needed"
+            f"the right are flagged, {calibration.apart.describe()} apart, {MIN_SEPARATION} at "
+            f"least are needed"
         )
         return GateClaim(CLAIM, None, None, LIMIT, detail, blocks=BLOCKED_FORM)
     detail = (

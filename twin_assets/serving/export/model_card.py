@@ -87,7 +87,8 @@ def model_card(published_version: PublishedVersion) -> str:
                         "task": {"type": "text-generation"},
                         "dataset": {
                             "type": "llm-twin-gate",
-                            "name": f"the gate's questions and held-out posts of {published_version.author}",
+                            "name": f"the gate's questions and held-out posts of "
+                            f"{published_version.author}",
                         },
                         "metrics": [
                             {"type": claim.name, "value": claim.value, "verified": False}
@@ -120,16 +121,20 @@ def model_card(published_version: PublishedVersion) -> str:
             "",
             f"# {published_version.author}, v{published_version.version}",
             "",
-            f"A language model that was tuned on the posts of {published_version.author} to answer in their "
+            f"A language model that was tuned on the posts of {published_version.author} to "
+            f"answer in their "
             "voice. **It is a program, and its sentences are not the author's.**",
             "",
-            f"- {published_version.author} agreed to this on {published_version.consent_date.isoformat()}.",
-            f"- Base model: {published_version.base}. Its licence applies to these weights: {published_version.licence}.",
+            f"- {published_version.author} agreed to this on "
+            f"{published_version.consent_date.isoformat()}.",
+            f"- Base model: {published_version.base}. Its licence applies to these weights: "
+            f"{published_version.licence}.",
             f"- Format: {export_format}, {published_version.export['dtype']}. {comparison}",
             f"- Checkpoint `{published_version.export['checkpoint']}`, prompt template "
             f"`{published_version.export['template']}`.",
             "",
-            f"## What the gate found ({published_version.verdict.gate_version}: {published_version.verdict.outcome})",
+            f"## What the gate found ({published_version.verdict.gate_version}: "
+            f"{published_version.verdict.outcome})",
             "",
             f"Prose without quotations is {prose_release}.",
             "",

@@ -259,7 +259,8 @@ class TwinPlugin(CustomLogger):
                 messages = fallback.messages
             if fallback is not None and by_fallback:
                 record.record_fallback(
-                    f"{record.decision.route} broke off: answered again by {fallback.decision.route}"
+                    f"{record.decision.route} broke off: answered again by "
+                    f"{fallback.decision.route}"
                 )
             else:
                 record.record_restart()

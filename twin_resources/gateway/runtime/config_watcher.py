@@ -173,7 +173,7 @@ class BackgroundTasks:
         self.request_path.trace_problem = self.trace_problem()
 
     def _write_throughput(self) -> None:
-        self.request_path.read_meters()  # the meters of all processes, so any of them may write last
+        self.request_path.read_meters()  # of all processes, so any of them may write last
         if self.request_path.meters:
             write_throughput(self.throughput_path, self.request_path.meters)
 

@@ -92,8 +92,10 @@ def write_folder(folder: Path) -> Path:
     files.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     _write_json(folder / "config.json", {
         "architectures": ["BertModel"], "model_type": "bert", "hidden_size": hidden,
-        "num_hidden_layers": layers, "num_attention_heads": heads, "intermediate_size": intermediate_size,
-        "vocab_size": vocabulary_size, "max_position_embeddings": max_positions, "type_vocab_size": token_types,
+        "num_hidden_layers": layers, "num_attention_heads": heads,
+        "intermediate_size": intermediate_size,
+        "vocab_size": vocabulary_size, "max_position_embeddings": max_positions,
+        "type_vocab_size": token_types,
         "layer_norm_eps": epsilon, "hidden_act": "gelu", "pad_token_id": 1,
     })  # fmt: skip
     _write_tokenizer(folder, pieces, max_positions)

@@ -79,7 +79,8 @@ class ChatAbility:
         instead = f"; its instruct variant is probably {variant}: --base-model" if variant else ""
         return (
             f"{name} is no chat model: of {len(self.faults)} short questions it answered "
-            f"{self.faulty_answer_count} wrongly, as it {listed}. Its prose will not be shown; quotations, "
+            f"{self.faulty_answer_count} wrongly, as it {listed}. Its prose will not be shown; "
+            f"quotations, "
             f"which need no model, work{instead}"
         )
 

@@ -104,7 +104,8 @@ class AdapterServer:
             if not self.belongs_to_home(loaded_model):
                 raise TwinError(
                     f"serve {name} at {self._url}",
-                    found=f"under this name it serves {loaded_model.root}, not {self.server_path(folder)}",
+                    found=f"under this name it serves {loaded_model.root}, not "
+                    f"{self.server_path(folder)}",
                     next_step="unload that adapter, give each home a server of its own, or set "
                     "TWIN_MODEL_SERVER_HOME to the path under which the server sees this home",
                 )

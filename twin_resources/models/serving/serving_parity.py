@@ -227,7 +227,8 @@ def _tokenize_prompt(
         position = _first_difference(text, served_text)
         raise _parity_error(
             server.alias,
-            f"the chat template renders {served_text[position - 10 : position + 30]!r} where transformers "
+            f"the chat template renders {served_text[position - 10 : position + 30]!r} where "
+            f"transformers "
             f"renders {text[position - 10 : position + 30]!r}",
         )
     tokens, served_tokens = reference.tokenize(text), server.tokenize(text)

@@ -82,7 +82,8 @@ class StallPolicy:
         elif (cpu_used_s := self._cpu_seconds() - cpu_used_s) < MIN_COMPUTING_CPU_S and is_late:
             raise TwinError(
                 f"ask {self._server.alias} at {self._server.url}",
-                found=f"no answer within {timeout_s:.0f} s, in which its process {self._server.pid} "
+                found=f"no answer within {timeout_s:.0f} s, in which its process "
+                f"{self._server.pid} "
                 f"computed for {cpu_used_s:.2f} s",
                 next_step="check whether that process is stopped or out of memory; its log is "
                 "logs/model-server-*.log in the home",

@@ -58,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module_arguments = [options.module, "--job", str(options.job)]
     if other_thread_names := other_threads():
         _log(
-            f"no fork beside the threads {', '.join(other_thread_names)}: each rank imports for itself"
+            f"no fork beside the threads {', '.join(other_thread_names)}: each rank imports for "
+            f"itself"
         )
     # Blocked signals stay pending for `_wait_for_ranks`; none is lost between a fork and the wait.
     signal_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*TERMINATION_SIGNALS, signal.SIGCHLD})

@@ -166,7 +166,8 @@ def _wait_for_resources(group: Any, bundle: Mapping[str, float], attempt: Attemp
         if time.monotonic() > deadline:
             raise TwinError(
                 f"place {attempt.machines} machines of {dict(bundle)}",
-                found=f"no room within {attempt.job.silence_s:.0f} s; the cluster has {available} in all",
+                found=f"no room within {attempt.job.silence_s:.0f} s; the cluster has "
+                f"{available} in all",
                 next_step="add nodes (maxReplicas of the worker group), or lower TWIN_TRAIN_RANKS",
             )
         _log(f"waiting for {attempt.machines} × {dict(bundle)}; the cluster has {available} in all")

@@ -85,7 +85,8 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
     if feasibility.certified_claims and feasibility.prompt_count >= feasibility.min_prompts:
         claims = " and ".join(feasibility.certified_claims)
         reason = (
-            f"shadow: a certified judge of {claims} and {feasibility.prompt_count:,} prompts to replay, all "
+            f"shadow: a certified judge of {claims} and {feasibility.prompt_count:,} prompts to "
+            f"replay, all "
             f"of them unless it is shown before to be better or worse"
         )
         return ModeChoice("shadow", reason, pairs, 0.0)
@@ -100,7 +101,10 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
         f"about {format_duration(days)}" if math.isfinite(days) else "without end: nobody scores"
     )
     if days <= MAX_CANARY_DAYS and feasibility.canary_readers >= MIN_READERS:
-        reason = f"canary: {judge_note}; about {pairs:.0f} reader-days at {rate:.3g} a day, {duration_text}"
+        reason = (
+            f"canary: {judge_note}; about {pairs:.0f} reader-days at {rate:.3g} a day, "
+            f"{duration_text}"
+        )
         return ModeChoice("canary", reason, pairs, days)
     why = (
         f"a canary would take {duration_text}, more than {MAX_CANARY_DAYS:.0f} days"

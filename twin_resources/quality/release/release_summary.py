@@ -90,7 +90,8 @@ def evidence_table(trial: StoredTrial) -> str:
         for name, log in _promotion_bets(trial)
     ]
     rows.append(
-        f"| promote at once: better | {_format_e_value(log_mean_wealth(evidence.better))} | {needed_up} |"
+        f"| promote at once: better | {_format_e_value(log_mean_wealth(evidence.better))} | "
+        f"{needed_up} |"
     )
     rows += [
         f"| roll back: {name} | {_format_e_value(log_mean_wealth(logs))} | {needed_down} |"

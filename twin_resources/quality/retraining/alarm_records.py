@@ -111,7 +111,8 @@ def record_alarm(
             event="alarm",
             author=alarm.author,
             title=f"Quality of {alarm.author} fell",
-            text=f"{alarm.description}. What follows from it, or what it waits for, is in the messages "
+            text=f"{alarm.description}. What follows from it, or what it waits for, is in the "
+            f"messages "
             "of the sensor quality_dropped; `twin status` says where the loop stands, and "
             "`twin retrain --reason TEXT` starts a training by hand.",
         ),

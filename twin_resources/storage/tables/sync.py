@@ -229,7 +229,8 @@ def _check_keys(task: SyncTask, rows: pl.Series, owners: pl.Series, keys: set[st
     if len(duplicates):
         raise InvalidRowsError(
             f"write rows of {task.name}",
-            found=f"several rows with the same {task.row_key!r}: {_format_keys(duplicates.to_list())}",
+            found=f"several rows with the same {task.row_key!r}: "
+            f"{_format_keys(duplicates.to_list())}",
             next_step="make the row key unique, for example from the input key and a position",
         )
 

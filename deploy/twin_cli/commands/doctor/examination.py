@@ -88,4 +88,7 @@ def summary_line(findings: Sequence[Diagnostic]) -> str:
     warning_count = sum(finding.verdict == "warn" for finding in findings)
     if not failure_count and not warning_count:
         return f"all {len(findings)} hold"
-    return f"{failure_count} failed, {warning_count} to know of, {len(findings) - failure_count - warning_count} hold"
+    return (
+        f"{failure_count} failed, {warning_count} to know of, "
+        f"{len(findings) - failure_count - warning_count} hold"
+    )

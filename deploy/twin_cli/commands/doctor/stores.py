@@ -212,7 +212,8 @@ def check_databases(settings: Settings) -> Iterator[Diagnostic]:
         if (
             kind in {DiskFullError, ReadOnlyError, UnreachableError} and len(same_kind_faults) > 1
         ):  # one cause and one remedy
-            others = f", and {format_count(len(same_kind_faults) - 1, 'other database', 'other databases')} there"
+            other_count = len(same_kind_faults) - 1
+            others = f", and {format_count(other_count, 'other database', 'other databases')} there"
             yield fail(
                 "databases", same_kind_faults[0].found + others, same_kind_faults[0].next_step
             )
