@@ -55,11 +55,6 @@ class SyncReport:
         return max(self.goal_ms - self.frontier_ms, 0) / 1000
 
     @property
-    def caught_up(self) -> bool:
-        """Whether everything readable was read."""
-        return not self.problem and self.behind_s == 0
-
-    @property
     def message(self) -> str:
         """One-line summary for a tick."""
         parts = [self.problem] if self.problem else []
