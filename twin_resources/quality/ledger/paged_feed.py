@@ -127,7 +127,8 @@ class PagedFeed:
                 continue
             # at least one page: a window with no page read would look empty
             most = max(min(budget.left(), OVERLAP_PAGES if reach_back else self.window_pages), 1)
-            until_ms = min(goal_ms, state.frontier_ms + self._span_ms(state, most))
+            span_ms = max(1, state.span_ms * most // self.window_pages)  # shorter with fewer pages
+            until_ms = min(goal_ms, state.frontier_ms + span_ms)
             since_ms = max(state.frontier_ms - reach_back, 0)
             try:
                 rows, cursor = self._read(since_ms, until_ms, budget, most=most)
@@ -197,10 +198,6 @@ class PagedFeed:
             if pages_needed > 1.5 * most or oldest == before:
                 break  # far too dense, or a whole page in one millisecond: stop reading
         return rows, cursor
-
-    def _span_ms(self, state: FeedState, most: int) -> int:
-        """Return the length of the next window, shorter if fewer pages are left for it."""
-        return max(1, state.span_ms * most // self.window_pages)
 
     def _longer(self, state: FeedState, until_ms: int, rows: int) -> int:
         """Return the length after a window that fitted: double, or less if it was rather full."""

@@ -202,15 +202,15 @@ class _NewReaders:
         )  # fmt: skip
         voted = (scores.c.author == author) & (scores.c.stream == stream)
         counted = (settled.c.author == author) & (settled.c.stream == stream)
-        seen = sa.union_all(
-            sa.select(traces.c.reader, (traces.c.started_ms // DAY_MS).label("day")).where(
-                traces.c.author == author
-            ),
-            sa.select(scores.c.reader, scores.c.day).where(voted),
-            sa.select(settled.c.unit, settled.c.day).where(counted),
-        ).subquery()
-        firsts = sa.select(seen.c.reader, sa.func.min(seen.c.day)).group_by(seen.c.reader)
-        first = {str(reader): int(day) for reader, day in connection.execute(firsts)}
+        first: dict[str, int] = {}
+        for reader, at_day, mine in (
+            (traces.c.reader, traces.c.started_ms // DAY_MS, traces.c.author == author),
+            (scores.c.reader, scores.c.day, voted),
+            (settled.c.unit, settled.c.day, counted),
+        ):
+            firsts = sa.select(reader, sa.func.min(at_day)).where(mine).group_by(reader)
+            for name, day in connection.execute(firsts).tuples():
+                first[name] = min(day, first.get(name, day))
         sizes = connection.execute(
             sa.select(scores.c.day, sa.func.count(sa.distinct(scores.c.reader)))
             .where(voted)
