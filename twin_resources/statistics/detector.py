@@ -36,14 +36,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from twin_resources.statistics.values import ImpossibleValue
 
 HORIZON = 5_000
 ALPHA = 0.05
@@ -62,17 +61,7 @@ Numbers = NDArray[np.float64]
 
 
 def threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPHA) -> float:
-    """Return C·N: 130 for one armed stream, 5,000 values and 5 % of homes without a fall.
-
-    Raises:
-        ImpossibleValue: fewer than one stream or value, or alpha outside (0, 1).
-    """
-    if armed_streams < 1 or horizon < 1 or not 0.0 < alpha < 1.0:
-        raise ImpossibleValue(
-            "set the threshold of the detectors",
-            found=f"{armed_streams} armed streams, horizon {horizon}, alpha {alpha}",
-            next_step="count at least the stream itself; horizon ≥ 1, alpha between 0 and 1",
-        )
+    """Return C·N: 130 for one armed stream, 5,000 values and 5 % of homes without a fall."""
     return ONE_STREAM * armed_streams * (horizon / HORIZON) * (ALPHA / alpha)
 
 
@@ -190,33 +179,28 @@ class Alarm:
 
 @dataclass(frozen=True)
 class _Days:
-    """Count, Σx and Σx² of each day (rows) and class (columns), for B and for A."""
+    """Count, Σx and Σx² (first axis) of each day (rows) and class (columns), for B and for A."""
 
-    before: tuple[Numbers, Numbers, Numbers]
-    since: tuple[Numbers, Numbers, Numbers]
+    before: Numbers
+    since: Numbers
 
     @classmethod
     def of(
         cls, sums: Sequence[DaySum], days: Sequence[int], names: Sequence[str], version: str
     ) -> _Days:
-        rows = {day: row for row, day in enumerate(days)}
-        columns = {name: column for column, name in enumerate(names)}
-        at = (
-            [rows[day_sum.day] for day_sum in sums],
-            [columns[day_sum.prompt_class] for day_sum in sums],
-        )
-        facts = np.array([(day_sum.count, day_sum.total, day_sum.squares) for day_sum in sums])
-        own = np.array([day_sum.version == version for day_sum in sums], dtype=np.float64)
-        tables = np.zeros((6, len(days), len(names)))
-        for place in range(3):
-            np.add.at(tables[place], at, facts[:, place])
-            np.add.at(tables[3 + place], at, facts[:, place] * own)
-        return cls(tuple(tables[:3]), tuple(tables[3:]))  # type: ignore[arg-type]
+        rows = np.searchsorted(days, [day_sum.day for day_sum in sums])
+        columns = np.searchsorted(names, [day_sum.prompt_class for day_sum in sums])
+        facts = np.array([(day_sum.count, day_sum.total, day_sum.squares) for day_sum in sums]).T
+        own = np.array([day_sum.version == version for day_sum in sums])
+        before, since = np.zeros((2, 3, len(days), len(names)))
+        place: Any = (slice(None), rows, columns)
+        np.add.at(before, place, facts)
+        np.add.at(since, place, facts * own)
+        return cls(before, since)
 
     def of_class(self, column: int) -> _Days:
         part = slice(column, column + 1)
-        before, since = ([table[:, part] for table in of] for of in (self.before, self.since))
-        return _Days(tuple(before), tuple(since))  # type: ignore[arg-type]
+        return _Days(self.before[:, :, part], self.since[:, :, part])
 
 
 def evidence_of(
@@ -237,10 +221,8 @@ def evidence_of(
         fewest: the minimum number of values in B.
     """
     own_sums = [day_sum for day_sum in sums if day_sum.version == version]
-    seen, days = (
-        sum(day_sum.count for day_sum in own_sums),
-        len({day_sum.day for day_sum in own_sums}),
-    )
+    seen = sum(day_sum.count for day_sum in own_sums)
+    days = len({day_sum.day for day_sum in own_sums})
     last = max((day_sum.last for day_sum in own_sums), default=0)
     empty = StreamEvidence(author, stream, version, seen, days, last=last)
     if not own_sums:
@@ -257,22 +239,22 @@ def evidence_of(
             _deviates(table.of_class(column), splits, starts, dates, tolerance, MIN_PER_CLASS)
             for column in range(len(names))
         ]
-    tested = sum(bool(np.isfinite(z).any()) for z in deviates[1:])
-    logs = [np.where(z > 0, z * z / 2.0, np.where(np.isfinite(z), 0.0, -np.inf))
-            for z in deviates]  # fmt: skip
-    shares = [1.0, *[1.0] * (len(logs) - 1)] if tested < 2 else [2.0, *[2.0 * tested] * len(names)]
-    logs = [log - math.log(share) for log, share in zip(logs, shares, strict=True)]
-    column, split = np.unravel_index(int(np.argmax(logs)), (len(logs), len(splits)))
+    z = np.array(deviates)
+    tested = np.count_nonzero(np.isfinite(z[1:]).any(axis=1))
+    logs = np.where(z > 0, z * z / 2.0, np.where(np.isfinite(z), 0.0, -np.inf))
+    if tested > 1:
+        logs -= np.log([2.0, *[2.0 * tested] * len(names)])[:, None]
+    column, split = np.unravel_index(int(np.argmax(logs)), logs.shape)
     tested_names = [names[column - 1]] if column else names
     return _split_evidence(empty, sums, dates, splits[split], starts[split],
-                           float(logs[column][split]), tested_names, tolerance, fewest)  # fmt: skip
+                           float(logs[column, split]), tested_names, tolerance, fewest)  # fmt: skip
 
 
 def _recent(sums: Sequence[DaySum]) -> tuple[Sequence[DaySum], list[int]]:
     """Return the sums of the days that A and B can reach, and these days in order."""
-    counts: dict[int, int] = {}
+    counts = Counter[int]()
     for day_sum in sums:
-        counts[day_sum.day] = counts.get(day_sum.day, 0) + day_sum.count
+        counts[day_sum.day] += day_sum.count
     days = sorted(counts)
     values, first = 0, len(days)
     while first and (
@@ -347,18 +329,16 @@ def _deviates(
     return np.where(enough & np.isfinite(z), np.sign(t) * z, -np.inf)
 
 
-def _residuals(
-    of: tuple[Numbers, Numbers, Numbers], large: NDArray[np.bool_], means: Numbers
-) -> tuple[Numbers, Numbers]:
+def _residuals(table: Numbers, large: NDArray[np.bool_], means: Numbers) -> tuple[Numbers, Numbers]:
     """Return n_d and r_d of each split (rows) and day (columns)."""
-    count, total, _ = of
+    count, total, _ = table
     n = np.asarray(large, dtype=np.float64) @ count.T
     sums = np.asarray(large, dtype=np.float64) @ total.T - (large * means) @ count.T
     return n, np.divide(sums, n, out=np.zeros_like(n), where=n > 0)
 
 
 def _variance_since(
-    of: tuple[Numbers, Numbers, Numbers],
+    table: Numbers,
     large: NDArray[np.bool_],
     means: Numbers,
     m: Numbers,
@@ -366,7 +346,7 @@ def _variance_since(
     is_since: NDArray[np.bool_],
 ) -> Numbers:
     """Return the variance of A about its own mean: thumbs with a lower mean vary more."""
-    count, total, squares = (is_since @ table for table in of)
+    count, total, squares = is_since @ table
     spread = np.where(large, squares - 2.0 * means * total + count * means**2, 0.0).sum(axis=1)
     values = np.maximum(m.sum(axis=1), 1.0)
     mean = (m * q).sum(axis=1) / values
@@ -415,17 +395,12 @@ def _split_evidence(
         if values and now < baselines[name] and name in tested:
             falls.append(Fall(name, now, baselines[name], values))
     own_sums = [day_sum for day_sum in since if day_sum.prompt_class in tested]
-    return StreamEvidence(
-        empty.author,
-        empty.stream,
-        empty.version,
-        empty.seen,
-        empty.days,
+    return replace(
+        empty,
         compared=sum(day_sum.count for day_sum in before),
         held_to=baselines,
         e_value=math.exp(min(log, 700.0)),
         since=min(day_sum.first for day_sum in own_sums),
-        last=empty.last,
         values=sum(day_sum.count for day_sum in own_sums),
         falls=tuple(sorted(falls, key=lambda fall: (fall.mean - fall.baseline, fall.prompt_class))),
         before=dates[split],

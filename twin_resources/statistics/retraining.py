@@ -22,7 +22,6 @@ from twin_resources.statistics.baseline import arming
 from twin_resources.statistics.detector import Alarm, Fall, StreamEvidence
 from twin_resources.statistics.retraining_limits import (
     DAY,
-    PRIORITY,
     RetrainingLimits,
     Usage,
     date,
@@ -112,48 +111,46 @@ def decide(situation: AlarmContext) -> RetrainingDecision:
     """
     alarm = situation.alarm
     tags = evidence_tags(alarm, situation.falls)
-    message = alarm.words
 
-    def closed(kind: Kind, why: str, cause: str) -> RetrainingDecision:
+    def without_training(
+        kind: Kind, why: str, rule: str, *, closes_alarm: bool = True
+    ) -> RetrainingDecision:
         return RetrainingDecision(
             kind,
-            f"{message}; {why}",
-            tags={**tags, "twin/decision": kind, "twin/decided_by": cause},
-            closes_alarm=True,
+            f"{alarm.words}; {why}",
+            tags={**tags, "twin/decision": kind, "twin/decided_by": rule},
+            closes_alarm=closes_alarm,
         )
 
     if alarm.version != situation.version:
-        return closed("held_back", f"{situation.version} answers now", "superseded")
+        return without_training("held_back", f"{situation.version} answers now", "superseded")
     if situation.usage.in_flight:
         why = f"recorded with run {situation.usage.in_flight}, which is in flight"
-        return closed("held_back", why, "in_flight")
-    if is_incident(situation.alarmed_authors, situation.armed_authors):
-        until = situation.raised_at + INCIDENT_DAYS * DAY
-        if situation.now < until:
-            why = (
-                f"{situation.alarmed_authors} of {situation.armed_authors} authors within two "
-                f"days: one incident (judge, base model or provider), waits until {date(until)}"
-            )
-            tags |= {"twin/decision": "incident", "twin/decided_by": "shared_cause"}
-            return RetrainingDecision("incident", f"{message}; {why}", tags=tags)
+        return without_training("held_back", why, "in_flight")
+    until = situation.raised_at + INCIDENT_DAYS * DAY
+    if situation.now < until and is_incident(situation.alarmed_authors, situation.armed_authors):
+        why = (
+            f"{situation.alarmed_authors} of {situation.armed_authors} authors within two "
+            f"days: one incident (judge, base model or provider), waits until {date(until)}"
+        )
+        return without_training("incident", why, "shared_cause", closes_alarm=False)
     if situation.few_readers:
         why = f"{situation.few_readers}: a person looks, nothing is trained"
-        return closed("held_back", why, "few_readers")
+        return without_training("held_back", why, "few_readers")
     if situation.learnt_before:
         why = (
             f"nothing to learn from: {situation.learnt_before}, and the same dataset and recipe "
             "give the same weights"
         )
-        return closed("nothing_to_learn", why, "learnt_before")
+        return without_training("nothing_to_learn", why, "learnt_before")
     waits = held_back_by("quality", situation.usage, situation.limits, now=situation.now)
     if waits:
-        tags |= {"twin/decision": "held_back", "twin/decided_by": "limits"}
-        return RetrainingDecision("held_back", f"{message}; waits: {waits}", tags=tags)
+        return without_training("held_back", f"waits: {waits}", "limits", closes_alarm=False)
     return RetrainingDecision(
         "train",
-        f"{message}; one retraining starts",
+        f"{alarm.words}; one retraining starts",
         run_key=run_key(alarm),
-        tags={**tags, "twin/decision": "train", "dagster/priority": str(PRIORITY["quality"])},
+        tags={**tags, "twin/decision": "train"},
         closes_alarm=True,
     )
 

@@ -8,7 +8,7 @@ of a status (`author_quality.py`).
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -16,15 +16,13 @@ from twin_resources.quality.release import trial_rows
 from twin_resources.quality.release.release_mode import MAX_CANARY_DAYS
 from twin_resources.quality.release.releasing import MAX_IDLE_DAYS
 from twin_resources.quality.retraining import alarm_records, retrainings, score_watch
-from twin_resources.quality.retraining.alarm_records import DAY_S
 from twin_resources.registry import rows as registry_rows
 from twin_resources.statistics.retraining import ATTEMPTS
-from twin_resources.statistics.retraining_limits import Usage, backed_off, next_by_alarm
+from twin_resources.statistics.retraining_limits import DAY, Usage, backed_off, date, next_by_alarm
 
 TOLD_FOR_DAYS = 30.0
 # Decisions after which nothing happens until a person acts.
 FOR_A_PERSON = {"nothing_to_learn", "incident"}
-ALSO_FOR_A_PERSON = {"few_readers", "reader_group", "outside_the_weights"}
 
 
 def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
@@ -75,8 +73,8 @@ def _trial(connection: sa.Connection, author: str) -> str:
         began, last, pairs = known.began_at, known.paired_at, known.evidence.pairs
     said = f"waits: v{on.version} on trial as {on.mode} against v{on.incumbent}, {pairs} pairs"
     if on.mode == "canary":
-        return f"{said}; decided by {_day(began + MAX_CANARY_DAYS * DAY_S)}"
-    until = _day(max(began, last or 0.0) + MAX_IDLE_DAYS * DAY_S)
+        return f"{said}; decided by {date(began + MAX_CANARY_DAYS * DAY)}"
+    until = date(max(began, last or 0.0) + MAX_IDLE_DAYS * DAY)
     return f"{said}; parked on {until} unless a pair comes before"
 
 
@@ -85,10 +83,10 @@ def _told(connection: sa.Connection, author: str, *, now: float) -> str:
     stable = score_watch.stable_versions(connection).get(author)
     if newest is None or stable is None or newest.alarm.version != score_watch.name_of(stable):
         return ""
-    for_a_person = newest.decision in FOR_A_PERSON or newest.decided_by in ALSO_FOR_A_PERSON
-    if not for_a_person or now - newest.raised_at > TOLD_FOR_DAYS * DAY_S:
+    for_a_person = newest.decision in FOR_A_PERSON or newest.decided_by == "few_readers"
+    if not for_a_person or now - newest.raised_at > TOLD_FOR_DAYS * DAY:
         return ""
-    return f"fell on {_day(newest.raised_at)}, waits for a person: {newest.message}"
+    return f"fell on {date(newest.raised_at)}, waits for a person: {newest.message}"
 
 
 def _backed_off(connection: sa.Connection, author: str, *, now: float) -> str:
@@ -97,7 +95,3 @@ def _backed_off(connection: sa.Connection, author: str, *, now: float) -> str:
     usage = Usage(in_vain=count, in_vain_at=ended_at)
     until = next_by_alarm(usage)
     return backed_off(usage, until) if now < until else ""
-
-
-def _day(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).date().isoformat()

@@ -83,11 +83,8 @@ def start_or_attach(
     return stack, False
 
 
-def ready_for_imports(stack: Stack, *, clock: StageClock, started: bool) -> None:
+def ready_for_imports(stack: Stack, *, clock: StageClock) -> None:
     """Prepare the embedder and wait for Dagster, so that posts can be imported.
-
-    Args:
-        started: whether this command started the stack; it then marks runs that were cut short.
 
     Raises:
         TwinError: the embedder cannot be prepared, or a service did not come up.
@@ -96,7 +93,7 @@ def ready_for_imports(stack: Stack, *, clock: StageClock, started: bool) -> None
     clock.say(f"your page, as soon as the posts can be quoted: {page}", style="bold")
     _prepare(stack, EMBEDDER, clock=clock)
     _start_programs(stack, AFTER_EMBEDDER)
-    _wait_for_services(stack, FOR_IMPORTS, clock=clock, started=started)
+    wait_for_services(stack, FOR_IMPORTS, clock=clock)
 
 
 def prepare_answers(stack: Stack, *, clock: StageClock) -> None:
@@ -107,7 +104,7 @@ def prepare_answers(stack: Stack, *, clock: StageClock) -> None:
     """
     _prepare(stack, BASE_MODEL, clock=clock)
     _start_programs(stack, AFTER_BASE_MODEL)
-    _wait_for_services(stack, FOR_ANSWERS, clock=clock, started=False)
+    wait_for_services(stack, FOR_ANSWERS, clock=clock)
 
 
 def publish_endpoints(stack: Stack, *, first: str = "") -> Endpoints:
@@ -150,9 +147,12 @@ def _ensure_same_models(settings: Settings, stack: Stack) -> None:
             )
 
 
-def _wait_for_services(
-    stack: Stack, services: Sequence[str], *, clock: StageClock, started: bool
-) -> None:
+def wait_for_services(stack: Stack, services: Sequence[str], *, clock: StageClock) -> None:
+    """Wait until the services respond; once Dagster does, start its daemon.
+
+    The runs that a crash cut short are marked before the daemon starts, by whichever command starts
+    it: the command that started the stack may have been killed before.
+    """
     settings = stack.settings
     dagster = DagsterHTTP.of_home(settings)
     programs = stack.supervisor.states()
@@ -166,7 +166,7 @@ def _wait_for_services(
         )
         clock.detail(f"{service} ready")
         if service == "dagster-webserver":
-            if started:
+            if not all(stack.supervisor.states()[name].is_up for name in AFTER_WEBSERVER):
                 mark_lost_runs(stack, dagster, clock=clock)
             _start_programs(stack, AFTER_WEBSERVER)
 

@@ -268,7 +268,7 @@ class _Up:
         stack, self.started = start_or_attach(
             self.settings, clock=self.clock, requested_ports=self._requested_ports()
         )
-        ready_for_imports(stack, clock=self.clock, started=self.started)
+        ready_for_imports(stack, clock=self.clock)
         mark = fingerprint(subject.author, self.settings)  # later changes wait for the next import
         run_id = ""
         if self.preview is not None:

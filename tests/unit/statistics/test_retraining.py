@@ -18,9 +18,9 @@ from twin_resources.statistics.retraining import (
 )
 from twin_resources.statistics.retraining_limits import (
     DAY,
+    PRIORITY,
     RetrainingLimits,
     Usage,
-    first_cause,
     growth,
     held_back_by,
     next_by_alarm,
@@ -78,7 +78,6 @@ def test_an_alarm_starts_one_retraining_with_its_evidence() -> None:
         "twin/to_sequence": "917",
         "twin/fallen_classes": "fact 0.41 < 0.77 (60)",
         "twin/decision": "train",
-        "dagster/priority": "20",
     }
     assert on(falls=FALLS) == started
 
@@ -181,9 +180,8 @@ def test_each_training_by_alarm_in_vain_doubles_the_wait() -> None:
 
 
 def test_priorities() -> None:
-    assert first_cause(["new_pairs", "new_posts", "quality", "by_hand", "forget"]) == "forget"
-    assert first_cause(["new_posts", "quality"]) == "quality"
-    assert first_cause([]) is None
+    first_to_last = sorted(PRIORITY, key=lambda cause: PRIORITY[cause], reverse=True)
+    assert first_to_last == ["forget", "by_hand", "quality", "new_posts", "new_pairs"]
 
 
 @pytest.mark.parametrize(

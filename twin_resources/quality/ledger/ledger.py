@@ -18,7 +18,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from twin_resources.quality.ledger.paged_feed import FeedState, TickBudget
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.ledger.settling import Closing, settle
-from twin_resources.quality.ledger.storing import SCORES, LedgerWriter
+from twin_resources.quality.ledger.storing import SCORES, LedgerWriter, put_feed
 from twin_resources.settings import Settings
 from twin_resources.storage.state.lease import Lease, LeaseBusy
 from twin_resources.storage.state.state import State
@@ -172,8 +172,8 @@ class Ledger:
 
     def _sync(self, lease: Lease, tally: SyncReport, now_ms: int, began: float) -> None:
         rules = self.rules
-        minute = reading.MinuteOfRequests(self.state, rules.requests_per_minute)
-        allowed = min(rules.requests, minute.left(now_ms))
+        left = reading.requests_left(self.state, rules.requests_per_minute, now_ms)
+        allowed = min(rules.requests, left)
         if not allowed:
             tally.problem = f"the minute's {rules.requests_per_minute} requests are used up"
         budget = TickBudget(allowed, began + rules.seconds, clock=self._clock)
@@ -189,8 +189,8 @@ class Ledger:
             lease,
             tally,
             rules.closing,
-            closed_ms=self._closed_ms(now_ms),
             counts=lambda author: counted.get(author, NO_SCORES),
+            closed_ms=self._closed_ms(now_ms),
         )
         self._count_again(store, counted)
         try:
@@ -203,7 +203,7 @@ class Ledger:
             tally.problem = f"trace store answers what it should not ({message})"
         finally:
             tally.requests = budget.spent
-            minute.add(budget.spent, now_ms)
+            reading.note_requests(self.state, budget.spent, now_ms)
         tally.frontier_ms = self._frontier_ms()
         with store.writing() as connection:
             settle(
@@ -219,23 +219,23 @@ class Ledger:
         """Process other scores again, once after a change of which scores count."""
         tables = {author: one.as_table() for author, one in sorted(counted.items())}
         mark = hashlib.sha256(json.dumps(tables).encode()).hexdigest()
-        with self.state.reading() as connection:
-            known = reading.feed_state(connection, _COUNTED)
-        if (known.cursor if known else "") == mark:
+        known = self._feed(_COUNTED)
+        if known is not None and known.cursor == mark:
             return
         store.count_again(counted)
         with store.writing() as connection:
-            row = {"name": _COUNTED} | asdict(FeedState(0, cursor=mark))
-            ledger_tables.upsert(connection, ledger_tables.feeds, [row])
+            put_feed(connection, _COUNTED, FeedState(0, cursor=mark))
 
     def _closed_ms(self, now_ms: int) -> int:
         """Return the time before which days are closed: all read, and ended `quiet_s` ago."""
         return min(self._frontier_ms(), now_ms - int(self.rules.quiet_s * 1000))
 
     def _frontier_ms(self) -> int:
+        return (self._feed(SCORES) or FeedState(0)).frontier_ms
+
+    def _feed(self, name: str) -> FeedState | None:
         with self.state.reading() as connection:
-            state = reading.feed_state(connection, SCORES)
-        return state.frontier_ms if state else 0
+            return reading.feed_state(connection, name)
 
     def _read(self, store: LedgerWriter, budget: TickBudget, tally: SyncReport) -> None:
         rules, goal_ms = self.rules, tally.goal_ms
@@ -246,9 +246,8 @@ class Ledger:
         # Traces are read first, so that scores find theirs; half the budget remains for scores.
         for pages, share in ((traces, 2), (scores, 1)):
             with budget.part(share) as part:
-                reading.read_on(
-                    pages, store, part, start=start, goal_ms=goal_ms, overlap_ms=overlap_ms
-                )
+                state = self._feed(pages.kind) or start
+                reading.read_on(pages, store, part, state, goal_ms, overlap_ms=overlap_ms)
         reading.look_up_traces(traces, store, budget, since_ms=start.frontier_ms)
         for pages in (scores, traces):
             tally.reconciling |= reading.reconcile(

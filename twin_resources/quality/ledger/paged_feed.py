@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.observability.trace_store.json_values import instant
@@ -34,12 +34,6 @@ CAUGHT_UP_MS = 15 * 60_000  # an overlap would read the same backlog again if fu
 MAX_SPAN_MS = 90 * 86_400_000
 
 Row = dict[str, Any]
-
-
-class PageReader(Protocol):
-    """Reads one page of rows with `since ≤ time < until`, newest first; "" means no cursor."""
-
-    def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]: ...
 
 
 @dataclass
@@ -57,11 +51,9 @@ class TickBudget:
     clock: Callable[[], float] = time.monotonic
     spent: int = 0
 
-    def left(self, most: int | None = None) -> int:
-        """Return the number of calls that may still be made, at most `most`."""
-        if self.clock() >= self.ends_at:
-            return 0
-        return self.requests if most is None else min(self.requests, most)
+    def left(self) -> int:
+        """Return the number of calls that may still be made."""
+        return self.requests if self.clock() < self.ends_at else 0
 
     def spend(self) -> None:
         """Count one call that is about to be made."""
@@ -98,32 +90,24 @@ class FeedState:
     began_ms: int = 0
 
 
-@dataclass(frozen=True)
-class FeedWindow:
-    """Rows to commit, oldest first: all rows in `[since, until)` if `whole`, otherwise some."""
-
-    since_ms: int
-    until_ms: int
-    rows: Sequence[Row]
-    whole: bool
-
-
 @dataclass
 class PagedFeed:
     """Continues reading one list from a stored position.
 
     Attributes:
-        page: reads one page.
+        page: reads one page of rows with `since ≤ time < until`, newest first, from a cursor; "" as
+            the following cursor means that there is no further page.
         time_of: returns a row's time in Unix milliseconds.
-        commit: stores a window's rows and the state after it in one transaction.
+        commit: stores rows, oldest first, and the state after them in one transaction. Its third
+            argument is (since, until) if these are all rows of that window, otherwise None.
         page_rows: the number of rows in a full page.
         window_pages: the most pages of a window; a window of more pages is halved.
         skipped: the milliseconds that were skipped, each with the reason.
     """
 
-    page: PageReader
+    page: Callable[[int, int, str], tuple[list[Row], str]]
     time_of: Callable[[Row], int]
-    commit: Callable[[FeedWindow, FeedState], None]
+    commit: Callable[[Sequence[Row], FeedState, tuple[int, int] | None], None]
     page_rows: int
     window_pages: int = WINDOW_PAGES
     skipped: list[str] = field(default_factory=list[str])
@@ -142,8 +126,9 @@ class PagedFeed:
                 state = self._read_on(state, budget)
                 continue
             # at least one page: a window with no page read would look empty
-            most = max(budget.left(OVERLAP_PAGES if reach_back else self.window_pages), 1)
-            until_ms = min(goal_ms, state.frontier_ms + self._span_ms(state, most))
+            most = max(min(budget.left(), OVERLAP_PAGES if reach_back else self.window_pages), 1)
+            span_ms = max(1, state.span_ms * most // self.window_pages)  # shorter with fewer pages
+            until_ms = min(goal_ms, state.frontier_ms + span_ms)
             since_ms = max(state.frontier_ms - reach_back, 0)
             try:
                 rows, cursor = self._read(since_ms, until_ms, budget, most=most)
@@ -154,19 +139,16 @@ class PagedFeed:
                 reach_back = 0
                 continue
             if not cursor:
-                after = replace(
-                    state, frontier_ms=until_ms, span_ms=self._longer(state, until_ms, len(rows))
-                )
-                state = self._commit(since_ms, until_ms, rows, after, whole=True)
+                span_ms = self._longer(state, until_ms, len(rows))
+                after = replace(state, frontier_ms=until_ms, span_ms=span_ms)
+                state = self._commit(rows, after, whole=(since_ms, until_ms))
             elif reach_back:
                 pass  # retry without overlap: dense rows already read must not block new ones
             elif until_ms - since_ms <= 1:
-                after = replace(state, until_ms=until_ms, cursor=cursor)
-                state = self._commit(since_ms, until_ms, rows, after, whole=False)
+                state = self._commit(rows, replace(state, until_ms=until_ms, cursor=cursor))
             else:
                 span_ms = self._shorter(since_ms, until_ms, rows)
-                after = replace(state, span_ms=span_ms)
-                state = self._commit(since_ms, since_ms, [], after, whole=False)
+                state = self._commit([], replace(state, span_ms=span_ms))
             reach_back = 0
         return state
 
@@ -187,16 +169,16 @@ class PagedFeed:
             self._one_page(until_ms, until_ms + 1, "", budget)
             self.skipped.append(f"{instant(frontier_ms)}: {error.found}")
             after = replace(state, frontier_ms=until_ms)
-        state = self._commit(frontier_ms, frontier_ms, [], after, whole=False)
+        state = self._commit([], after)
         if not budget.left():
             raise error
         return state
 
     def _commit(
-        self, since_ms: int, until_ms: int, rows: Sequence[Row], after: FeedState, *, whole: bool
+        self, rows: Sequence[Row], after: FeedState, *, whole: tuple[int, int] | None = None
     ) -> FeedState:
         ordered = sorted(rows, key=lambda row: (self.time_of(row), str(row.get("id", ""))))
-        self.commit(FeedWindow(since_ms, until_ms, ordered, whole), after)
+        self.commit(ordered, after, whole)
         return after
 
     def _read(
@@ -216,10 +198,6 @@ class PagedFeed:
             if pages_needed > 1.5 * most or oldest == before:
                 break  # far too dense, or a whole page in one millisecond: stop reading
         return rows, cursor
-
-    def _span_ms(self, state: FeedState, most: int) -> int:
-        """Return the length of the next window, shorter if fewer pages are left for it."""
-        return max(1, state.span_ms * most // self.window_pages)
 
     def _longer(self, state: FeedState, until_ms: int, rows: int) -> int:
         """Return the length after a window that fitted: double, or less if it was rather full."""
@@ -248,7 +226,7 @@ class PagedFeed:
             after = replace(state, cursor=cursor)
         else:
             after = replace(state, frontier_ms=state.until_ms, until_ms=0, cursor="")
-        return self._commit(state.frontier_ms, state.until_ms, rows, after, whole=False)
+        return self._commit(rows, after)
 
     def _one_page(
         self, since_ms: int, until_ms: int, cursor: str, budget: TickBudget

@@ -11,21 +11,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import sqlalchemy as sa
 
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.observability.trace_store.json_values import instant, milliseconds_of
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.paged_feed import (
-    FeedState,
-    FeedWindow,
-    PagedFeed,
-    Row,
-    TickBudget,
+from twin_resources.quality.ledger.paged_feed import FeedState, PagedFeed, Row, TickBudget
+from twin_resources.quality.ledger.storing import (
+    LISTED_BY,
+    SCORES,
+    TRACES,
+    LedgerWriter,
+    put_feed,
 )
-from twin_resources.quality.ledger.storing import SCORES, TRACES, LedgerWriter
 from twin_resources.storage.state.state import State
 
 SCORES_PATH = "/api/public/v3/scores"
@@ -37,7 +37,7 @@ _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
 _IDS_A_REQUEST = 100  # a URL of 3.4 KB; servers accept 8 KB
 _MAX_LOOK_UPS = 3
 _MINUTE_MS = 60_000
-_CLOCK = "clock"
+_CLOCK, _REQUESTS = "clock", "requests"  # rows in the table of feeds
 OLD = "old"  # the pass over days older than those that are read again each hour
 
 
@@ -120,47 +120,25 @@ def read_on(
     pages: ListPages,
     store: LedgerWriter,
     budget: TickBudget,
-    *,
-    start: FeedState,
+    state: FeedState,
     goal_ms: int,
-    overlap_ms: int,
-) -> None:
-    """Continue reading a list from its stored position.
+    *,
+    overlap_ms: int = 0,
+    repeats: str = "",
+) -> FeedState:
+    """Continue reading a list towards `goal_ms`, and return the position reached.
 
     Args:
-        start: where to begin if the list was never read.
+        repeats: the feed of a pass that reads rows again, which marks those as deleted that the
+            store no longer has; empty for the first reading.
 
     Raises:
         TraceStoreError: a page could not be read.
     """
-    with store.state.reading() as connection:
-        state = feed_state(connection, pages.kind) or start
 
-    _advance(pages, store, budget, state, goal_ms, name=pages.kind, overlap_ms=overlap_ms)
-
-
-def _advance(
-    pages: ListPages,
-    store: LedgerWriter,
-    budget: TickBudget,
-    state: FeedState,
-    goal_ms: int,
-    *,
-    name: str,
-    overlap_ms: int = 0,
-    compares: bool = False,
-) -> FeedState:
-    """Read towards `goal_ms`.
-
-    Args:
-        name: the feed whose position is updated.
-        compares: whether to mark rows as deleted that the ledger has in a window and the store
-            no longer has.
-    """
-
-    def commit(window: FeedWindow, after: FeedState) -> None:
-        whole = (window.since_ms, window.until_ms) if compares and window.whole else None
-        store.commit(pages.kind, window.rows, feed=name, after=after, whole=whole)
+    def commit(rows: Sequence[Row], after: FeedState, whole: tuple[int, int] | None) -> None:
+        feed, window = (repeats, whole) if repeats else (pages.kind, None)
+        store.commit(pages.kind, rows, feed=feed, after=after, whole=window)
 
     feed = PagedFeed(pages, pages.time_of, commit, page_rows=pages.rows)
     try:
@@ -246,7 +224,7 @@ def reconcile(
         state = replace(state, frontier_ms=goal_ms - length_ms, began_ms=goal_ms)
     if state.frontier_ms >= state.began_ms:
         return False
-    state = _advance(pages, store, budget, state, state.began_ms, name=name, compares=True)
+    state = read_on(pages, store, budget, state, state.began_ms, repeats=name)
     return state.frontier_ms < state.began_ms
 
 
@@ -263,10 +241,9 @@ def believed_now(state: State, now_ms: int, *, jump_ms: int, held_ms: int) -> in
         if held_ms and now_ms - seen > jump_ms:
             since = since if 0 < since <= now_ms else now_ms
             if now_ms - since < held_ms:
-                after = FeedState(seen, 0, began_ms=since)
-                ledger_tables.upsert(connection, ledger_tables.feeds, [_row(_CLOCK, after)])
+                put_feed(connection, _CLOCK, FeedState(seen, 0, began_ms=since))
                 return seen
-        ledger_tables.upsert(connection, ledger_tables.feeds, [_row(_CLOCK, FeedState(now_ms, 0))])
+        put_feed(connection, _CLOCK, FeedState(now_ms, 0))
         return now_ms
 
 
@@ -280,56 +257,39 @@ def rewind(state: State, newest_ms: int, *, again_from_ms: int) -> float:
         How far the clock was ahead, in seconds.
     """
     rewound_ms = 0
-    moments = {
-        SCORES: ledger_tables.scores.c.timestamp_ms,
-        TRACES: ledger_tables.traces.c.started_ms,
-    }
-    old = FeedState(again_from_ms, began_ms=again_from_ms)
-    passes = {f"{kind} again": FeedState(again_from_ms, began_ms=newest_ms) for kind in moments}
+    again = FeedState(again_from_ms, began_ms=newest_ms)
+    passes = {f"{kind} again": again for kind in LISTED_BY}
+    passes[f"{SCORES} {OLD}"] = FeedState(again_from_ms, began_ms=again_from_ms)
     with state.transaction() as connection:
-        for kind, moment in moments.items():
+        for kind, (_, moment) in LISTED_BY.items():
             known = feed_state(connection, kind)
             if known is not None and max(known.frontier_ms, known.until_ms) > newest_ms:
                 newest = sa.select(sa.func.max(moment)).where(moment <= newest_ms)
                 seen = int(connection.execute(newest).scalar() or again_from_ms)
                 rewound_ms = max(rewound_ms, known.frontier_ms - newest_ms)
-                after = FeedState(min(seen, known.frontier_ms))
-                ledger_tables.upsert(connection, ledger_tables.feeds, [_row(kind, after)])
-        for name, after in {**passes, f"{SCORES} {OLD}": old}.items():
+                put_feed(connection, kind, FeedState(min(seen, known.frontier_ms)))
+        for name, after in passes.items():
             known = feed_state(connection, name)
             if known is not None and max(known.frontier_ms, known.began_ms) > newest_ms:
-                ledger_tables.upsert(connection, ledger_tables.feeds, [_row(name, after)])
+                put_feed(connection, name, after)
     return rewound_ms / 1000
 
 
-def _row(name: str, state: FeedState) -> dict[str, Any]:
-    return {"name": name, **vars(state)}
+def requests_left(state: State, most: int, now_ms: int) -> int:
+    """Return how many of a minute's `most` requests, of all processes, may still be made."""
+    with state.reading() as connection:
+        return max(most - sum(count for _, count in _recent_requests(connection, now_ms)), 0)
 
 
-class MinuteOfRequests:
-    """The requests of the last 60 seconds, across syncs and processes."""
+def note_requests(state: State, count: int, now_ms: int) -> None:
+    """Record that `count` requests were made."""
+    with state.transaction() as connection:
+        recent = [*_recent_requests(connection, now_ms), (now_ms, count)]
+        put_feed(connection, _REQUESTS, FeedState(now_ms, 0, 0, json.dumps(recent)))
 
-    _name = "requests"
 
-    def __init__(self, state: State, most: int) -> None:
-        self._state = state
-        self._most = most
-
-    def left(self, now_ms: int) -> int:
-        """Return the number of requests that may be made now."""
-        with self._state.reading() as connection:
-            return max(self._most - sum(count for _, count in self._recent(connection, now_ms)), 0)
-
-    def add(self, count: int, now_ms: int) -> None:
-        """Record that `count` requests were made."""
-        with self._state.transaction() as connection:
-            recent = [*self._recent(connection, now_ms), (now_ms, count)]
-            after = FeedState(now_ms, 0, 0, json.dumps(recent))
-            row = _row(self._name, after)
-            ledger_tables.upsert(connection, ledger_tables.feeds, [row])
-
-    def _recent(self, connection: sa.Connection, now_ms: int) -> list[tuple[int, int]]:
-        state = feed_state(connection, self._name)
-        noted: list[tuple[int, int]] = json.loads(state.cursor) if state else []
-        # A request in the future was recorded before the clock was set back.
-        return [(at, count) for at, count in noted if now_ms - _MINUTE_MS < at <= now_ms]
+def _recent_requests(connection: sa.Connection, now_ms: int) -> list[tuple[int, int]]:
+    state = feed_state(connection, _REQUESTS)
+    noted: list[tuple[int, int]] = json.loads(state.cursor) if state else []
+    # A request in the future was recorded before the clock was set back.
+    return [(at, count) for at, count in noted if now_ms - _MINUTE_MS < at <= now_ms]

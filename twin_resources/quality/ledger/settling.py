@@ -21,11 +21,12 @@ tenth of a day (`most_new`). Selection depends on who scored and when, never on 
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from itertools import compress, groupby
+from operator import attrgetter, itemgetter, not_
+from statistics import fmean, median
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -44,58 +45,52 @@ CAP_DAYS = 30
 DAY_SIZES = 28
 STREAM_OF_VOTES = "thumbs"
 Closing = Literal["daily", "at_once"]
+_ABOUT = itemgetter("version", "prompt_class")
 
 
 @dataclass(frozen=True)
 class ReaderDay:
-    """The votes of one reader on one author in one day, and the resulting value."""
+    """The votes of one reader in one stream and day, and the resulting value.
 
-    author: str
+    Attributes:
+        value: a row of `ledger_settled`, without its number.
+        used, beside: the ids of the votes that the value consists of, and of the others.
+        first_ms: the time of the first vote.
+    """
+
     reader: str
     day: int
-    version: str
-    prompt_class: str
-    value: float
-    used: tuple[str, ...]
-    beside: tuple[str, ...]
+    value: Mapping[str, Any]
+    used: Sequence[str]
+    beside: Sequence[str]
     first_ms: int
 
 
 def reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
-    """Group votes into one value per author, reader and day, ordered by day and first vote.
+    """Group a stream's votes into one value per reader and day, ordered by day and first vote.
 
-    Each vote has author, reader, day, version, prompt_class, value, timestamp_ms and id.
+    Args:
+        votes: rows of `ledger_scores`.
     """
-    groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = defaultdict(list)
+    groups: dict[tuple[str, int], list[Mapping[str, Any]]] = defaultdict(list)
     for vote in votes:
-        groups[vote["author"], vote["reader"], vote["day"]].append(vote)
+        groups[vote["reader"], vote["day"]].append(vote)
     days: list[ReaderDay] = []
-    for (author, reader, day), group in groups.items():
+    for (reader, day), group in groups.items():
         group.sort(key=lambda vote: (vote["timestamp_ms"], vote["id"]))
-        about = Counter((vote["version"], vote["prompt_class"]) for vote in group)
-        version, prompt_class = about.most_common(1)[0][0]  # the earliest wins a tie
-        used = [
-            vote
-            for vote in group
-            if (vote["version"], vote["prompt_class"]) == (version, prompt_class)
-        ]
-        beside = tuple(vote["id"] for vote in group if vote not in used)
-        mean = math.fsum(vote["value"] for vote in used) / len(used)
-        days.append(
-            ReaderDay(
-                author=author,
-                reader=reader,
-                day=day,
-                version=version,
-                prompt_class=prompt_class,
-                value=min(max(mean, 0.0), 1.0),
-                used=tuple(vote["id"] for vote in used),
-                beside=beside,
-                first_ms=group[0]["timestamp_ms"],
-            )
-        )
-    days.sort(key=lambda one: (one.day, one.first_ms, one.reader))
+        about = Counter(map(_ABOUT, group)).most_common(1)[0][0]  # the earliest wins a tie
+        used = [vote for vote in group if _ABOUT(vote) == about]
+        beside = [vote["id"] for vote in group if _ABOUT(vote) != about]
+        mean = fmean(vote["value"] for vote in used)
+        value = {"value": mean, "unit": reader, "day": day, **_facts(used[0])}
+        ids = [vote["id"] for vote in used]
+        days.append(ReaderDay(reader, day, value, ids, beside, group[0]["timestamp_ms"]))
+    days.sort(key=lambda reader_day: (reader_day.day, reader_day.first_ms, reader_day.reader))
     return days
+
+
+def _facts(score: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name: score[name] for name in ("stream", "version", "prompt_class")}
 
 
 def settle(
@@ -128,29 +123,14 @@ def settle(
     for (author, stream), scores in sorted(by_stream.items()):
         by_status = _by_status(connection, author, stream, reader_days(scores), closing=closing)
         settled = by_status.pop("settled")
-        _number(
-            connection,
-            author,
-            [
-                {
-                    "stream": stream,
-                    "version": one.version,
-                    "prompt_class": one.prompt_class,
-                    "value": one.value,
-                    "unit": one.reader,
-                    "day": one.day,
-                    "settled_ms": now_ms,
-                }
-                for one in settled
-            ],
-            [one.used for one in settled],
-        )
-        _mark(connection, [(score, None) for one in settled for score in one.beside], "beside")
-        report.settled.update({author: len(settled)} if settled else {})
-        for status, held in by_status.items():
-            unused = [(score, None) for one in held for score in (*one.used, *one.beside)]
-            _mark(connection, unused, status)
-            report.held[status] += len(held)
+        values = [(reader_day.value, reader_day.used) for reader_day in settled]
+        _number(connection, report, author, values, now_ms)
+        beside = [score for reader_day in settled for score in reader_day.beside]
+        _mark(connection, dict.fromkeys(beside), "beside")
+        for status, days in by_status.items():
+            unused = [score for held in days for score in (*held.used, *held.beside)]
+            _mark(connection, dict.fromkeys(unused), status)
+            report.held[status] += len(days)
 
 
 def _settle_judgements(
@@ -163,14 +143,13 @@ def _settle_judgements(
         .where(table.c.status == "open", table.c.kind == "judge", table.c.timestamp_ms < end_ms)
         .order_by(table.c.timestamp_ms, table.c.id)
     ).mappings()
-    by_author: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    by_author: dict[str, list[tuple[Mapping[str, Any], Sequence[str]]]] = defaultdict(list)
     for row in rows:
-        value = {name: row[name] for name in ("stream", "version", "prompt_class", "value")}
-        day = {"day": row["timestamp_ms"] // DAY_MS, "settled_ms": now_ms}
-        by_author[row["author"]].append({**value, **day, "unit": row["id"]})
+        day = row["timestamp_ms"] // DAY_MS
+        value = {"value": row["value"], "unit": row["id"], "day": day, **_facts(row)}
+        by_author[row["author"]].append((value, [row["id"]]))
     for author, values in by_author.items():
-        _number(connection, author, values, [(value["unit"],) for value in values])
-        report.settled[author] += len(values)
+        _number(connection, report, author, values, now_ms)
 
 
 def _by_status(
@@ -185,23 +164,21 @@ def _by_status(
     first = days[0].day
     sizes = _settled_by(connection, author, stream, "day", since_day=first - DAY_SIZES)
     counted = _settled_by(connection, author, stream, "unit", since_day=first - CAP_DAYS)
-    coming: dict[int, list[ReaderDay]] = defaultdict(list)
-    for one in days:
-        coming[one.day].append(one)
-    settled: list[ReaderDay] = []
-    capped: list[ReaderDay] = []
-    beyond: list[ReaderDay] = []
-    too_new: list[ReaderDay] = []
-    seen = _NewReaders.of(connection, author, stream) if closing == "daily" else None
-    for day in sorted(coming):
-        known, unknown = (coming[day], []) if seen is None else seen.split(coming[day])
-        too_new += unknown
-        settles = admitted([one.reader for one in known], counted)
-        settled += [one for one, does in zip(known, settles, strict=True) if does]
-        capped += [one for one, does in zip(known, settles, strict=True) if not does]
-        if closing == "daily":
-            beyond += _beyond_the_day(settled, day, sizes)
-    return {"settled": settled, "capped": capped, "beyond": beyond, "new": too_new}
+    by_status: dict[str, list[ReaderDay]] = {"settled": [], "capped": [], "beyond": [], "new": []}
+    readers = _NewReaders.of(connection, author, stream) if closing == "daily" else None
+    for day, group in groupby(days, key=attrgetter("day")):
+        today = list(group)
+        known, unknown = (today, []) if readers is None else readers.split(today)
+        settles = admitted([reader_day.reader for reader_day in known], counted)
+        by_status["new"] += unknown
+        by_status["capped"] += compress(known, map(not_, settles))
+        kept = list(compress(known, settles))
+        most = most_of_a_day([size for other, size in sizes.items() if other < day])
+        room = len(kept) if readers is None or most is None else max(0, most - sizes[day])
+        sizes[day] += min(room, len(kept))  # with the values that the day already has
+        by_status["settled"] += kept[:room]
+        by_status["beyond"] += kept[room:]
+    return by_status
 
 
 @dataclass(frozen=True)
@@ -226,19 +203,14 @@ class _NewReaders:
         voted = (scores.c.author == author) & (scores.c.stream == stream)
         counted = (settled.c.author == author) & (settled.c.stream == stream)
         first: dict[str, int] = {}
-        for query in (
-            sa.select(traces.c.reader, sa.func.min(traces.c.started_ms) / DAY_MS)
-            .where(traces.c.author == author)
-            .group_by(traces.c.reader),
-            sa.select(scores.c.reader, sa.func.min(scores.c.day))
-            .where(voted)
-            .group_by(scores.c.reader),
-            sa.select(settled.c.unit, sa.func.min(settled.c.day))
-            .where(counted)
-            .group_by(settled.c.unit),
+        for reader, at_day, mine in (
+            (traces.c.reader, traces.c.started_ms // DAY_MS, traces.c.author == author),
+            (scores.c.reader, scores.c.day, voted),
+            (settled.c.unit, settled.c.day, counted),
         ):
-            for reader, day in connection.execute(query).tuples():
-                first[str(reader)] = min(int(day), first.get(str(reader), int(day)))
+            firsts = sa.select(reader, sa.func.min(at_day)).where(mine).group_by(reader)
+            for name, day in connection.execute(firsts).tuples():
+                first[name] = min(day, first.get(name, day))
         sizes = connection.execute(
             sa.select(scores.c.day, sa.func.count(sa.distinct(scores.c.reader)))
             .where(voted)
@@ -261,20 +233,6 @@ class _NewReaders:
         return [one for one in of_day if one not in held], held
 
 
-def _beyond_the_day(settling: list[ReaderDay], day: int, sizes: Counter[int]) -> list[ReaderDay]:
-    """Remove a day's reader-days above its limit from `settling` and return them.
-
-    The earliest stay.
-    """
-    mine = [one for one in settling if one.day == day]
-    known = sizes.get(day, 0)  # values that the day already has
-    most = most_of_a_day([size for other, size in sizes.items() if other < day])
-    kept = len(mine) if most is None else max(0, min(len(mine), most - known))
-    sizes[day] = known + kept
-    settling[len(settling) - len(mine) :] = mine[:kept]
-    return mine[kept:]
-
-
 def _settled_by(
     connection: sa.Connection, author: str, stream: str, name: str, *, since_day: int
 ) -> Counter[Any]:
@@ -289,28 +247,32 @@ def _settled_by(
 
 def _number(
     connection: sa.Connection,
+    report: SyncReport,
     author: str,
-    values: list[dict[str, Any]],
-    scores: Sequence[Sequence[str]],
+    values: Sequence[tuple[Mapping[str, Any], Sequence[str]]],
+    now_ms: int,
 ) -> None:
     """Store values under new sequence numbers.
 
     Args:
-        scores: for each value, the ids of the scores that it consists of.
+        values: rows of `ledger_settled`, each with the ids of the scores that it consists of.
     """
     if not values:
         return
     table = ledger_tables.sequences
     last = connection.execute(sa.select(table.c.last).where(table.c.author == author)).scalar() or 0
     ledger_tables.upsert(connection, table, [{"author": author, "last": last + len(values)}])
+    common = {"author": author, "settled_ms": now_ms}
     numbered = list(enumerate(values, start=last + 1))
-    rows = [{**value, "author": author, "sequence": number} for number, value in numbered]
+    rows = [{**value, **common, "sequence": number} for number, (value, _) in numbered]
     connection.execute(sa.insert(ledger_tables.settled), rows)
-    marks = zip(numbered, scores, strict=True)
-    _mark(connection, [(one, number) for (number, _), ids in marks for one in ids], "settled")
+    by_score = {score: number for number, (_, scores) in numbered for score in scores}
+    _mark(connection, by_score, "settled")
+    report.settled[author] += len(values)
 
 
-def _mark(connection: sa.Connection, scores: Sequence[tuple[str, int | None]], status: str) -> None:
+def _mark(connection: sa.Connection, scores: Mapping[str, int | None], status: str) -> None:
+    """Store a status, and the sequence number of the value, of each score."""
     if not scores:
         return
     table = ledger_tables.scores
@@ -318,5 +280,5 @@ def _mark(connection: sa.Connection, scores: Sequence[tuple[str, int | None]], s
         sa.update(table)
         .where(table.c.id == sa.bindparam("score"))
         .values(status=status, sequence=sa.bindparam("number")),
-        [{"score": score, "number": number} for score, number in scores],
+        [{"score": score, "number": number} for score, number in scores.items()],
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,7 +23,6 @@ from twin_resources.quality.ledger.scores import (
     OTHER,
     UNKNOWN_TRACE,
     CountsOf,
-    no_others,
     score_row,
     with_trace,
 )
@@ -33,6 +32,11 @@ from twin_resources.storage.state.lease import Lease
 from twin_resources.storage.state.state import State
 
 TRACES, SCORES = "traces", "scores"
+# Kind of row → columns of its id in the trace store and of the time by which it is listed.
+LISTED_BY = {
+    SCORES: (ledger_tables.scores.c.id, ledger_tables.scores.c.timestamp_ms),
+    TRACES: (ledger_tables.traces.c.trace_id, ledger_tables.traces.c.started_ms),
+}
 _CHUNK = 500  # bound parameters of one statement
 _OLD_AT_ONCE = 2000
 # A later change does not reopen a row with one of these statuses.
@@ -44,8 +48,8 @@ class LedgerWriter:
     """Writes to the ledger under its lease.
 
     Attributes:
-        closed_ms: the time when the sync began before which all days are closed.
         counts: author → its `[scores]`.
+        closed_ms: the time when the sync began before which all days are closed.
         unknown: traces that scores of this sync name and that are missing from the ledger.
         unknown_of_others: missing traces that scores of other names refer to. They may be answers
             of another program that uses the same trace store.
@@ -55,8 +59,8 @@ class LedgerWriter:
     lease: Lease
     tally: SyncReport
     closing: Closing
+    counts: CountsOf
     closed_ms: int = 0
-    counts: CountsOf = no_others
     unknown: set[str] = field(default_factory=set[str])
     unknown_of_others: set[str] = field(default_factory=set[str])
 
@@ -94,17 +98,17 @@ class LedgerWriter:
                 seen = self.put_scores(connection, rows)
             if whole is not None:
                 self._forget_vanished(connection, kind, seen, whole)
-            ledger_tables.upsert(connection, ledger_tables.feeds, [{"name": feed} | asdict(after)])
+            put_feed(connection, feed, after)
 
     def put_traces(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store traces, process the scores that waited for them, and return the ids seen."""
         made = {row["trace_id"]: row for row in map(trace_row, rows) if row is not None}
         known = _by_id(connection, ledger_tables.traces, "trace_id", list(made))
         ledger_tables.upsert(connection, ledger_tables.traces, list(made.values()))
-        new = [made[identity] for identity in made if identity not in known]
+        new = [identity for identity in made if identity not in known]
         self.tally.traces += len(new)
         table = ledger_tables.scores
-        for chunk in ledger_tables.pieces([row["trace_id"] for row in new], _CHUNK):
+        for chunk in ledger_tables.pieces(new, _CHUNK):
             waited = connection.execute(
                 sa.select(table).where(table.c.trace_id.in_(chunk), table.c.reason == UNKNOWN_TRACE)
             ).mappings()
@@ -119,16 +123,11 @@ class LedgerWriter:
 
     def put_scores(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store scores and return the ids seen."""
-        made: dict[str, dict[str, Any]] = {}
-        for row in sorted(map(score_row, rows), key=lambda one: one["updated_ms"]):
-            made[row["id"]] = row
+        newest_last = sorted(map(score_row, rows), key=lambda row: row["updated_ms"])
+        made = {row["id"]: row for row in newest_last}
         known = _by_id(connection, ledger_tables.scores, "id", list(made))
-        of_traces = _by_id(
-            connection,
-            ledger_tables.traces,
-            "trace_id",
-            list({row["trace_id"] for row in made.values()}),
-        )
+        named = {row["trace_id"] for row in made.values()}
+        of_traces = _by_id(connection, ledger_tables.traces, "trace_id", list(named))
         fresh: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
         for identity, row in made.items():
@@ -159,9 +158,8 @@ class LedgerWriter:
         self._place(connection, fresh)
         for row in fresh:
             if row["reason"] == UNKNOWN_TRACE:
-                (self.unknown_of_others if row["kind"] == OTHER else self.unknown).add(
-                    row["trace_id"]
-                )
+                unknown = self.unknown_of_others if row["kind"] == OTHER else self.unknown
+                unknown.add(row["trace_id"])
         self.tally.scores += len(fresh)
         self.tally.changed += len(changed)
         self.tally.bad.update(row["reason"] for row in fresh if row["status"] == "bad")
@@ -215,8 +213,7 @@ class LedgerWriter:
         self, connection: sa.Connection, kind: str, seen: set[str], whole: tuple[int, int]
     ) -> None:
         table = ledger_tables.traces if kind == TRACES else ledger_tables.scores
-        identity = table.c.trace_id if kind == TRACES else table.c.id
-        moment = table.c.started_ms if kind == TRACES else table.c.timestamp_ms
+        identity, moment = LISTED_BY[kind]
         inside = (moment >= whole[0]) & (moment < whole[1])
         if kind == SCORES:
             inside &= table.c.status != "deleted"
@@ -232,16 +229,14 @@ class LedgerWriter:
 
     def remove_old(self, connection: sa.Connection, *, before_ms: int) -> None:
         """Remove rows past their retention, a limited number per call."""
-        for table, identity, moment in (
-            (ledger_tables.scores, ledger_tables.scores.c.id, ledger_tables.scores.c.timestamp_ms),
-            (
-                ledger_tables.traces,
-                ledger_tables.traces.c.trace_id,
-                ledger_tables.traces.c.started_ms,
-            ),
-        ):
+        for identity, moment in LISTED_BY.values():
             old = sa.select(identity).where(moment < before_ms).limit(_OLD_AT_ONCE)
-            connection.execute(sa.delete(table).where(identity.in_(old)))
+            connection.execute(sa.delete(identity.table).where(identity.in_(old)))
+
+
+def put_feed(connection: sa.Connection, name: str, state: FeedState) -> None:
+    """Store the position of a feed."""
+    ledger_tables.upsert(connection, ledger_tables.feeds, [{"name": name, **vars(state)}])
 
 
 def _told_by(row: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -10,8 +10,7 @@ is therefore answered only once, whatever else is lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,10 +20,11 @@ from twin_resources.quality.ledger.ledger_tables import scores, traces
 from twin_resources.quality.ledger.scores import NOT_MAPPED
 from twin_resources.statistics.detector import Alarm, StreamEvidence
 from twin_resources.statistics.retraining import TOGETHER_S, RetrainingDecision
+from twin_resources.statistics.retraining_limits import DAY
 from twin_resources.storage.state.state_tables import alarms
 
-DAY_S = 86_400.0
 ALARM_KEY = ("author", "stream", "version", "number")
+DECISION = ("decision", "decided_by", "message", "run_key")
 NOT_IN_SCORES = "not in [scores]: "  # prefix of a score's name: the reason why it is left out
 
 # The status of a score in words; `ledger_tables.scores` describes each status.
@@ -49,24 +49,21 @@ class AlarmRecord:
 
     Attributes:
         alarm: the evidence.
-        raised_at, decided_at: seconds since the epoch; None if not decided.
+        raised_at: seconds since the epoch.
         is_open: whether the next tick decides it (again).
         decision: kind of the newest decision; empty if there is none.
         decided_by: the rule that decided (`limits`, `learnt_before` …).
         message: the message of that tick.
-        tags: evidence and decision, as on the run.
         run_key: run key of the retraining that it started; empty if it started none.
     """
 
     alarm: Alarm
     raised_at: float
     is_open: bool
-    decision: str = ""
-    decided_by: str = ""
-    message: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict[str, str])
-    run_key: str = ""
-    decided_at: float | None = None
+    decision: str
+    decided_by: str
+    message: str
+    run_key: str
 
 
 def record(
@@ -96,18 +93,14 @@ def record(
             evidence=asdict(alarm),
             raised_at=at,
             status="open",
-            decision="",
-            decided_by="",
-            message="",
+            **dict.fromkeys(DECISION, ""),
             tags={},
-            run_key="",
-            decided_at=None,
         )
     )
     announce(
         connection,
         Notice(
-            key=f"alarm:{alarm.author}:{alarm.version}:{alarm.stream}:{int(at // DAY_S)}",
+            key=f"alarm:{alarm.author}:{alarm.version}:{alarm.stream}:{int(at // DAY)}",
             event="alarm",
             author=alarm.author,
             title=f"Quality of {alarm.author} fell",
@@ -128,28 +121,25 @@ def open_alarms(connection: sa.Connection) -> dict[str, AlarmRecord]:
     ).mappings()
     by_author: dict[str, AlarmRecord] = {}
     for row in rows:
-        by_author.setdefault(row["author"], _record_of(dict(row)))
+        by_author.setdefault(row["author"], _record_of(row))
     return by_author
 
 
 def of_author(
-    connection: sa.Connection, author: str, *, stream: str = "", version: str = "", limit: int = 100
+    connection: sa.Connection, author: str, *, stream: str = "", limit: int = 100
 ) -> list[AlarmRecord]:
     """Return an author's alarms, newest first.
 
     Args:
-        stream, version: the only stream or version to return; empty for all.
+        stream: the only stream to return; empty for all.
     """
-    selected = alarms.c.author == author
-    for column, value in ((alarms.c.stream, stream), (alarms.c.version, version)):
-        selected &= column == value if value else sa.true()
     rows = connection.execute(
         sa.select(alarms)
-        .where(selected)
+        .where(alarms.c.author == author, alarms.c.stream == stream if stream else sa.true())
         .order_by(alarms.c.raised_at.desc(), alarms.c.number.desc())
         .limit(limit)
     ).mappings()
-    return [_record_of(dict(row)) for row in rows]
+    return [_record_of(row) for row in rows]
 
 
 def alarmed_together(connection: sa.Connection, *, at: float) -> list[str]:
@@ -248,7 +238,6 @@ def close_open(
     return done.rowcount
 
 
-def _record_of(row: dict[str, Any]) -> AlarmRecord:
-    alarm = Alarm(**row.pop("evidence"))
-    columns = {name: row[name] for name in row if name not in ALARM_KEY}
-    return AlarmRecord(alarm, is_open=columns.pop("status") == "open", **columns)
+def _record_of(row: sa.RowMapping) -> AlarmRecord:
+    columns = {name: row[name] for name in ("raised_at", *DECISION)}
+    return AlarmRecord(Alarm(**row["evidence"]), is_open=row["status"] == "open", **columns)

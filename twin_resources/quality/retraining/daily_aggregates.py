@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger.ledger_tables import sequences, settled
-from twin_resources.statistics.detector import DaySum
+from twin_resources.statistics.detector import BEFORE_DAYS, Alarm, DaySum
 from twin_resources.statistics.poisoning import ReaderTotals
 
 RATE_DAYS = 28
@@ -81,16 +81,11 @@ def day_sums(
     return [DaySum(*row) for row in rows]
 
 
-def reader_totals(
-    connection: sa.Connection, author: str, *, stream: str, since: int, until: int, days: int
-) -> dict[str, ReaderTotals]:
-    """Return reader → its totals in the `days` before a fall and from the fall on.
-
-    Args:
-        since, until: sequence numbers of the first and last value of the fall.
-    """
-    began = day_of(connection, author, since)
-    late = settled.c.sequence >= since
+def reader_totals(connection: sa.Connection, alarm: Alarm) -> dict[str, ReaderTotals]:
+    """Return reader → its totals in the days before a fall, as far as B reaches, and since."""
+    of_author = settled.c.author == alarm.author
+    began = sa.select(settled.c.day).where(of_author, settled.c.sequence == alarm.since)
+    late = settled.c.sequence >= alarm.since
     value = settled.c.value
     rows = connection.execute(
         sa.select(
@@ -101,10 +96,10 @@ def reader_totals(
             sa.func.sum(sa.case((late, value), else_=0.0)),
         )
         .where(
-            settled.c.author == author,
-            settled.c.stream == stream,
-            settled.c.sequence <= until,
-            settled.c.day >= began - days,
+            of_author,
+            settled.c.stream == alarm.stream,
+            settled.c.sequence <= alarm.sequence,
+            settled.c.day >= began.scalar_subquery() - BEFORE_DAYS,
         )
         .group_by(settled.c.unit)
     )
@@ -125,9 +120,3 @@ def per_day(connection: sa.Connection, author: str, *, stream: str, today: int) 
         )
     ).one()
     return int(count) / max(1, today - int(first) + 1) if count else None
-
-
-def day_of(connection: sa.Connection, author: str, sequence: int) -> int:
-    """Return the day of a settled value, days since the epoch, UTC."""
-    day = sa.select(settled.c.day).where(settled.c.author == author, settled.c.sequence == sequence)
-    return int(connection.execute(day).scalar_one())

@@ -39,34 +39,30 @@ def ask_for_retraining(state: State, author: str, *, asked_by: str, reason: str,
 def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start requested retrainings; one retraining fulfils all requests of an author."""
     at = now.timestamp()
-    notes = launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
+    done = LoopTick(notes=loop.settle(now=at))
     with loop.state.reading() as connection:
         requests_by_author = retrainings.open_requests(connection)
-    messages: dict[str, str] = {}
     for author, requests in requests_by_author.items():
         first = max(requests, key=lambda request: PRIORITY[request.cause])
         tags = {"twin/asked_by": first.asked_by, "twin/reason": first.reason}
         key = f"{first.cause}:{author}:{first.number}"
-        with isolate_failure(f"{first.cause} waits", partial(messages.__setitem__, author)):
-            messages[author] = _begin(loop, author, first.cause, key, tags, at, requests)
-    launches, held = loop.due(REQUESTED, now=at)
-    return LoopTick(tuple(launches), messages, (*notes, *held))
+        with isolate_failure(f"{first.cause} waits", partial(done.messages.__setitem__, author)):
+            done.messages[author] = _begin(loop, author, first.cause, key, tags, at, requests)
+    return loop.start(REQUESTED, done, now=at)
 
 
 def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start a retraining if enough posts or pairs are new since the stable version's training."""
     at = now.timestamp()
-    notes = launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
+    done = LoopTick(notes=loop.settle(now=at))
     with loop.state.reading() as connection:
         stable = score_watch.stable_versions(connection)
-    messages: dict[str, str] = {}
     for author, version in stable.items():
-        tell = partial(messages.__setitem__, author)
+        tell = partial(done.messages.__setitem__, author)
         with isolate_failure("no retraining for new material", tell):
             if message := _start_for_growth(loop, author, version, at):
-                messages[author] = message
-    launches, held = loop.due(GROWN, now=at)
-    return LoopTick(tuple(launches), messages, (*notes, *held))
+                done.messages[author] = message
+    return loop.start(GROWN, done, now=at)
 
 
 def _start_for_growth(loop: RetrainingLoop, author: str, version: ModelVersion, at: float) -> str:

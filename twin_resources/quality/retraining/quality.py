@@ -12,7 +12,7 @@ read of the trace store fails, nothing is decided, but earlier decisions are lau
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -33,11 +33,11 @@ from twin_resources.quality.retraining import (
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.earlier_versions import go_back
 from twin_resources.quality.retraining.retraining_rules import LoopRules
-from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, RunRecords
+from twin_resources.quality.retraining.run_records import BUDGET_DAYS, RunRecords
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.detector import BEFORE_DAYS, Alarm, StreamEvidence
+from twin_resources.statistics.detector import Alarm, StreamEvidence
 from twin_resources.statistics.poisoning import not_seen_by_others
 from twin_resources.statistics.retraining import (
     AlarmContext,
@@ -47,7 +47,7 @@ from twin_resources.statistics.retraining import (
     progress,
     rolled_back,
 )
-from twin_resources.statistics.retraining_limits import Cause, RetrainingLimits
+from twin_resources.statistics.retraining_limits import DAY, Cause, RetrainingLimits
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
@@ -75,17 +75,23 @@ class RetrainingLoop:
     runs: RunRecords
     rules: LoopRules
     limits: Callable[[str], RetrainingLimits]
-    startable: launching.Startable = launching.all_startable
+    startable: launching.Startable
     clock: Callable[[], float] = time.monotonic
 
-    def due(
-        self, causes: Collection[Cause], *, now: float
-    ) -> tuple[list[RunLaunch], Sequence[str]]:
-        """See `launching.due`."""
-        return launching.due(self.state, self.runs, causes, now=now, startable=self.startable)
+    def settle(self, *, now: float) -> list[str]:
+        """See `launching.settle`."""
+        return launching.settle(self.registry, self.runs, self.inputs, now=now)
+
+    def start(self, causes: Collection[Cause], done: LoopTick, *, now: float) -> LoopTick:
+        """Add the runs to start now for these causes to a tick, and return it."""
+        done.launches, held = launching.due(
+            self.state, self.runs, causes, now=now, startable=self.startable
+        )
+        done.notes += held
+        return done
 
 
-@dataclass(frozen=True)
+@dataclass
 class LoopTick:
     """The result of one tick.
 
@@ -96,34 +102,23 @@ class LoopTick:
         decisions: author → decision on an alarm.
     """
 
-    launches: tuple[RunLaunch, ...]
-    messages: Mapping[str, str]
-    notes: tuple[str, ...]
-    decisions: Mapping[str, RetrainingDecision] = field(
-        default_factory=dict[str, RetrainingDecision]
-    )
+    launches: tuple[RunLaunch, ...] = ()
+    messages: dict[str, str] = field(default_factory=dict[str, str])
+    notes: list[str] = field(default_factory=list[str])
+    decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
 
 
 def tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Run one tick; work that does not fit its time is left to the next tick, with a note."""
     at, ends = now.timestamp(), loop.clock() + TICK_SECONDS
     report = loop.ledger.sync(now)
-    notes = [report.message]
-    notes += launching.settle(loop.registry, loop.runs, loop.inputs, now=at)
-    if report.problem:
-        notes[0] = f"{report.problem}: nothing decided"
-        launches, held = loop.due(("quality",), now=at)
-        return LoopTick(tuple(launches), {}, (*notes, *held))
-    decided = _Deciding(loop, at, ends)
-    decided.follow_all()
-    decided.decide_all()
-    launches, held = loop.due(("quality",), now=at)
-    return LoopTick(
-        tuple(launches),
-        decided.messages,
-        (*notes, *decided.notes, *held),
-        decided.decisions,
-    )
+    read = f"{report.problem}: nothing decided" if report.problem else report.message
+    done = LoopTick(notes=[read, *loop.settle(now=at)])
+    if not report.problem:
+        deciding = _Deciding(loop, done, at, ends)
+        deciding.follow_all()
+        deciding.decide_all()
+    return loop.start(("quality",), done, now=at)
 
 
 @dataclass
@@ -131,11 +126,9 @@ class _Deciding:
     """Follow and decide for every author with a stable version."""
 
     loop: RetrainingLoop
+    done: LoopTick
     at: float
     ends: float
-    messages: dict[str, str] = field(default_factory=dict[str, str])
-    notes: list[str] = field(default_factory=list[str])
-    decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
 
     def __post_init__(self) -> None:
         with self.loop.state.reading() as connection:
@@ -155,14 +148,16 @@ class _Deciding:
             if self._is_over:
                 left += 1
                 continue
-            with isolate_failure(author, self.notes.append):
+            with isolate_failure(author, self.done.notes.append):
                 days, more = score_watch.follow(
                     self.loop.state, stable, self.loop.rules, now=self.at
                 )
                 if more:
-                    self.notes.append(f"{author}: {days:,} days looked at, more wait")
+                    self.done.notes.append(f"{author}: {days:,} days looked at, more wait")
         if left:
-            self.notes.append(f"no time left: new values of {left} authors wait for the next tick")
+            self.done.notes.append(
+                f"no time left: new values of {left} authors wait for the next tick"
+            )
 
     def decide_all(self) -> None:
         """Decide the open alarms, and report the numbers of every author."""
@@ -173,22 +168,20 @@ class _Deciding:
         armed_authors = sum(any(watch.armed for watch in held) for held in watches.values())
         left = 0
         for author in sorted({*self.stable, *alarms}, key=lambda slug: (slug not in alarms, slug)):
-            if author in self.messages:
-                continue
             if self._is_over:
                 left += author in alarms
                 continue
             held, record = watches.get(author, []), alarms.get(author)
-            tell = partial(self.messages.__setitem__, author)
+            tell = partial(self.done.messages.__setitem__, author)
             with isolate_failure("nothing decided", tell):
                 if (stable := self.stable.get(author)) is None:
-                    self.messages[author] = "no stable version: nothing to watch"
+                    self.done.messages[author] = "no stable version: nothing to watch"
                 elif record is None:
-                    self.messages[author] = self._quiet(author, held, armed)
+                    self.done.messages[author] = self._quiet(author, held, armed)
                 else:
                     self._decide(stable, held, record, max(1, armed_authors))
         if left:
-            self.notes.append(f"no time left: alarms of {left} authors wait for the next tick")
+            self.done.notes.append(f"no time left: alarms of {left} authors wait for the next tick")
 
     @property
     def _is_over(self) -> bool:
@@ -239,7 +232,7 @@ class _Deciding:
             raised_at=record.raised_at,
         )
         decision = decide(situation)
-        self.messages[author] = decision.message
+        self.done.messages[author] = decision.message
         self._store(record, decision, situation, alarmed)
 
     def _learnt_before(self, author: str, learnt: TrainingFingerprint) -> str:
@@ -286,22 +279,19 @@ class _Deciding:
                 if notice := _notice(author, record, decision, alarmed, before=before, at=self.at):
                     announce(connection, notice, at=self.at)
         except _Overtaken:
-            self.messages[author] = "a retraining of this author has just been decided: waits"
+            self.done.messages[author] = "a retraining of this author has just been decided: waits"
             return
-        self.messages[author] = decision.message
-        self.decisions[author] = decision
+        self.done.messages[author] = decision.message
+        self.done.decisions[author] = decision
 
     def _released_lately(self, author: str) -> bool:
         """Return whether the stable version was released in the last `LATELY_DAYS`."""
-        stable = self.stable.get(author)
-        if stable is None:
-            return False
-        moved = [
-            datetime.fromisoformat(move.moved_at).timestamp()
-            for move in self.loop.registry.moves(author)
-            if move.version == stable.version and move.to_state == "stable"
-        ]
-        return bool(moved) and self.at - moved[-1] <= LATELY_DAYS * DAY_S
+        stable = self.stable[author].version
+        for move in reversed(self.loop.registry.moves(author)):
+            if move.version == stable and move.to_state == "stable":
+                moved_at = datetime.fromisoformat(move.moved_at).timestamp()
+                return self.at - moved_at <= LATELY_DAYS * DAY
+        return False
 
     def _answered_before(self, author: str) -> str:
         """Return the version that a person may roll back to; empty if there is none."""
@@ -320,15 +310,7 @@ def _few_readers(connection: sa.Connection, alarm: Alarm) -> str:
     """Say why other readers do not confirm a fall (`not_seen_by_others`); empty for a judge."""
     if alarm.stream.startswith(JUDGE):
         return ""
-    readers = daily_aggregates.reader_totals(
-        connection,
-        alarm.author,
-        stream=alarm.stream,
-        since=alarm.since,
-        until=alarm.sequence,
-        days=BEFORE_DAYS,
-    )
-    return not_seen_by_others(readers)
+    return not_seen_by_others(daily_aggregates.reader_totals(connection, alarm))
 
 
 def _notice(
@@ -354,7 +336,7 @@ def _notice(
             back or "a model that answers meanwhile (`--answer-model`, or TWIN_PAID_MODEL)",
         )
         return Notice(
-            f"nothing_to_learn:{author}:{record.alarm.version}:{int(at // DAY_S)}",
+            f"nothing_to_learn:{author}:{record.alarm.version}:{int(at // DAY)}",
             "nothing_to_learn",
             author,
             f"Quality of {author} fell, and there is nothing to learn from",
@@ -363,7 +345,7 @@ def _notice(
     if decision.kind == "incident":
         shown = ", ".join(alarmed[:20]) + (" …" if len(alarmed) > 20 else "")
         return Notice(
-            f"incident:{int(record.raised_at // (2 * DAY_S))}",
+            f"incident:{int(record.raised_at // (2 * DAY))}",
             "incident",
             author,
             f"Quality of {len(alarmed)} authors fell within two days",
@@ -372,7 +354,7 @@ def _notice(
         )
     if decision.kind == "held_back" and "budget reached" in decision.message:
         return Notice(
-            f"budget_reached:{author}:{int(at // (BUDGET_DAYS * DAY_S))}",
+            f"budget_reached:{author}:{int(at // (BUDGET_DAYS * DAY))}",
             "budget_reached",
             author,
             f"The retraining budget of {author} is used up",

@@ -99,18 +99,8 @@ def follow(
                     reached = min(reached, end)
                     break
             _store(connection, evidence)
-        upsert(
-            connection,
-            followed,
-            [
-                {
-                    "author": author,
-                    "version": version,
-                    "read_to": reached,
-                    "streams": sorted(streams),
-                }
-            ],
-        )
+        row = {"author": author, "version": version, "read_to": reached, "streams": sorted(streams)}
+        upsert(connection, followed, [row])
     return done, reached < last
 
 
@@ -129,8 +119,7 @@ class StreamDays:
     version: str
     sums: tuple[DaySum, ...]
     waits: bool
-    tolerance: float
-    fewest: int
+    rules: LoopRules
 
     @classmethod
     def of(
@@ -147,14 +136,13 @@ class StreamDays:
         begin, fallen = 0, dict[str, int]()
         for record in sorted(records, key=lambda item: item.alarm.sequence):
             alarm = record.alarm
-            if alarm.version not in allowed:
-                continue
-            if alarm.version == version and record.is_open:
+            is_own = alarm.version == version
+            if alarm.version not in allowed or (is_own and record.is_open):
                 continue
             later = [
                 row for row in sums if row.version == alarm.version and row.first > alarm.sequence
             ]
-            if alarm.version == version or _certifies(later, rules):
+            if is_own or _certifies(later, rules):
                 begin = max(begin, alarm.sequence)
             else:
                 fallen[alarm.version] = alarm.since
@@ -165,10 +153,8 @@ class StreamDays:
             and row.first > begin
             and row.first < fallen.get(row.version, row.first + 1)
         )
-        own_alarms = [record for record in records if record.alarm.version == version]
-        waits = any(record.is_open for record in own_alarms)
-        tolerance = rules.tolerance
-        return cls(author, stream, version, kept, waits, tolerance, rules.fewest)
+        waits = any(record.is_open and record.alarm.version == version for record in records)
+        return cls(author, stream, version, kept, waits, rules)
 
     def ends_after(self, sequence: int) -> list[int]:
         """Return the last sequence numbers above `sequence` of this version's days, in order."""
@@ -186,8 +172,8 @@ class StreamDays:
             author=self.author,
             stream=self.stream,
             version=self.version,
-            tolerance=self.tolerance,
-            fewest=self.fewest,
+            tolerance=self.rules.tolerance,
+            fewest=self.rules.fewest,
         )
 
 
