@@ -34,7 +34,7 @@ ASSET_GROUPS = (
     "analytics",
 )
 
-# fields that a query must request so that `run_of` can read the row
+# fields that a query must request so that `parse_run` can read the row
 RUN_FIELDS = "runId jobName status creationTime startTime endTime tags { key value }"
 
 

@@ -78,7 +78,7 @@ def next_step(
         was_seen: whether an earlier check found the attempt's run.
 
     Returns:
-        `claim_launch` to request the attempt's run; `wait` while it is in progress or the next
+        `offer` to request the attempt's run; `wait` while it is in progress or the next
         attempt is not due; `retry` to offer the next attempt. The others are outcomes; `gone` means
         that the record of a run that was seen is deleted.
     """

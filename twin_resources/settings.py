@@ -313,7 +313,8 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
     """Read the environment; `home` wins over `TWIN_HOME`. The home is made absolute.
 
     Raises:
-        TwinError: the environment sets what a release before had (`REMOVED`), or names no pace.
+        TwinError: the environment sets what a release before had (`REMOVED_SETTINGS`), or names no
+            pace.
     """
     pace = os.environ.get("TWIN_PACE", "")
     if pace not in PACES:

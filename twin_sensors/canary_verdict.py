@@ -4,8 +4,8 @@ Scope: the code between Dagster and `release_tick.watch`.
 Out of scope: aggregating, deciding, moving (`twin_resources/quality/release`).
 Method: deploy/docs/loop-explained.md.
 
-The gate's version is defined in the asset package, which this package does not import, so `build`
-receives it.
+The gate's version is defined in the asset package, which this package does not import, so
+`build_sensor` receives it.
 """
 
 import time

@@ -1,8 +1,8 @@
 """Schedule the training of the other-authors adapter: hours after a release, if nothing waits.
 
 Scope: the code between Dagster and the job `train_reference`, and the times when it may run.
-Out of scope: whether such an adapter exists (the asset package passes this to `build`), training
-it (`twin_assets/evaluation/other_authors`).
+Out of scope: whether such an adapter exists (the asset package passes this to `build_schedule`),
+training it (`twin_assets/evaluation/other_authors`).
 
 This training is not urgent, but a retraining is, and both share a pool. It therefore runs after an
 author's first release, for one author at a time, while no retraining is queued or running.

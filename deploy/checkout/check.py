@@ -107,7 +107,7 @@ def pytest_stages(
         "-m",
         "pytest",
         "-p",
-        "tests.open_reporter",
+        "tests.reporting",
         "-q",
         *duration_options,
     )

@@ -128,7 +128,7 @@ def forecast(
         words: the words in the posts.
         installed: whether everything is already installed.
         recipe: the named recipe (`model_fit.expect`).
-        other_processes: the other processes that want a core (`load`).
+        other_processes: the other processes that want a core (`competing_processes`).
         speed: the speed of a core (`core_speed`).
         is_remote_server: whether another party's server answers (`TWIN_MODEL_SERVER_URL`).
 

@@ -126,7 +126,7 @@ def test_an_unknown_public_name_is_an_attribute_error() -> None:
 
 # One wrong import for each contract of pyproject.toml, in its order: (importing module, imported).
 CIRCLE = (
-    "twin_assets.evaluation.statistics.count_rates",
+    "twin_assets.evaluation.statistics.rates",
     "twin_assets.evaluation.statistics.bootstrap",
 )
 WRONG = (
@@ -136,7 +136,7 @@ WRONG = (
     ("twin_resources.quality.ledger.ledger", "twin_resources.quality.judges.judge"),
     ("twin_resources.gateway.stages.prompt", "twin_resources.gateway.api.routes"),
     ("twin_assets.corpus.cleaning", "twin_assets.training.train"),
-    ("twin_resources.statistics.limits", "polars"),
+    ("twin_resources.statistics.bounds", "polars"),
     ("twin_resources.gateway.hooks.plugin", "dagster"),
     ("twin_resources.gateway.hooks.plugin", "twin_cli.running"),
 )

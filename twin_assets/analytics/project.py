@@ -2,7 +2,7 @@
 
 Scope: finding the files, joining each model with its declaration, and checking them
 together (every ref known, no circle).
-Out of scope: rendering (`check_rendering.py`), running (`mart.py`), Dagster (`sql_models.py`).
+Out of scope: rendering (`rendering.py`), running (`mart.py`), Dagster (`sql_models.py`).
 Conventions: https://docs.getdbt.com/reference/dbt_project.yml
 
 The asset graph is built from it at import, and Jinja takes a tenth of a second. A model's inputs

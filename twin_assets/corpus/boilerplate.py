@@ -106,7 +106,7 @@ def repeated_lines(lines: pl.Series) -> pl.Series:
     """Return the lines that repeat over all posts of an author, in order.
 
     Args:
-        lines: the `line_numbers` of each post.
+        lines: the `line_hashes` of each post.
     """
     min_posts = max(MIN_POSTS, math.ceil(MIN_SHARE * lines.len()))
     min_posts_short_line = max(2 * MIN_POSTS, math.ceil(SHORT_LINE_SHARE * lines.len()))

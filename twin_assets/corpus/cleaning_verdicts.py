@@ -168,7 +168,7 @@ def decide_verdicts(
 
     Args:
         prepared: `VERDICT_INPUT_COLUMNS` of all posts.
-        candidates: the result of `repeating`.
+        candidates: the result of `comparison_candidates`.
         similar: the result of `near_duplicates.compare_bodies` for all candidates.
     """
     verdicts = _comparison_verdicts(prepared, candidates, similar, names=names)

@@ -19,7 +19,7 @@ class RawPosts(dy.Schema):
     `source` is the folder, or the name of the importer (`linkedin`). `source_id` is the path in the
     folder, or `linkedin/` and the post's own identifier. `problem` is empty, or the reason why the
     post could not be read (`post_head.UnreadablePostError`). `kind` is `post` (dated), `note`
-    (undated), `article`, `code`, `reply`, `draft` (dropped by cleaning) or `tombstone_hash`. A
+    (undated), `article`, `code`, `reply`, `draft` (dropped by cleaning) or `tombstone`. A
     draft that the author's settings include is a `post` that is `private`. `byline` is the name of
     the field that contained the `author`. `file_hash` is the hash of the bytes on disk, or of the
     export's record. `content_hash` is the hash of the body with collapsed white space: two posts

@@ -24,7 +24,7 @@ _NUMBERED = re.compile(r"^[ >]*\d{1,9}$")
 
 
 def mark_escaped(character: str, source: str) -> str:
-    """Return an escaped or named character (`&lt;`), marked until `resolved`.
+    """Return an escaped or named character (`&lt;`), marked until `resolve_escapes`.
 
     Args:
         character: the character itself.

@@ -127,7 +127,8 @@ def pairs_sharing_band(bands: Mapping[str, Sequence[int]]) -> set[tuple[str, str
 def verify_pairs(
     pairs: Iterable[tuple[str, str]], shingle_sets: Mapping[str, frozenset[int]]
 ) -> dict[tuple[str, str], float]:
-    """Return the candidate pairs of Jaccard similarity `SIMILAR` or more, with the similarity."""
+    """Return the candidate pairs of Jaccard similarity `MIN_SIMILARITY` or more, with the
+    similarity."""
     similarities = {pair: jaccard(shingle_sets[pair[0]], shingle_sets[pair[1]]) for pair in pairs}
     return {
         pair: similarity

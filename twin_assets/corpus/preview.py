@@ -97,7 +97,7 @@ class Preview:
         found, kept: numbers of posts; posts that an export contains and the import leaves out count
             as found.
         dropped: the number of dropped posts by reason.
-        named: at most `NAMED` dropped files by reason.
+        named: at most `MAX_NAMED_FILES` dropped files by reason.
         cures: what to do about each reason.
         converted: the number of posts converted to UTF-8, by their original encoding.
         skipped: the number of files that are not posts, by reason; `found` does not include them.

@@ -51,7 +51,7 @@ from twin_resources.storage.tables.tables import Tables
             rule.name,
             asset=ACTOR,
             description=rule.description,
-            # a claim with `blocks` stops a form of answers, not the release; see `check_of`
+            # a claim with `blocks` stops a form of answers, not the release; see `claim_check`
             blocking=not rule.blocks,
             partitions_def=authors,
         )

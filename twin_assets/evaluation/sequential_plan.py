@@ -19,9 +19,9 @@ first verdict (`FIRST`) the plan stops after step 4, looks earlier, and asks the
 answers can change a claim. The whole gate (`WHOLE`) runs all steps; if it does not pass, the
 release is withdrawn. A first verdict never counts as the whole gate (`gate.is_full_gate`).
 
-A candidate that steps 1 to 3 refuse is asked only `fewest` questions, for the report. One that
-topic or recitation refuses is asked no more. The voice, and sentences judged one by one, need at
-least thirty questions. The base with posts has the longest prompts, so it is asked no more once
+A candidate that steps 1 to 3 refuse is asked only `min_questions` questions, for the report. One
+that topic or recitation refuses is asked no more. The voice, and sentences judged one by one, need
+at least thirty questions. The base with posts has the longest prompts, so it is asked no more once
 the candidate has won its bet.
 """
 

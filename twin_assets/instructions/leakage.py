@@ -107,7 +107,8 @@ def find_contained(held_out: Mapping[str, Set[int]], train: Sequence[Set[int]]) 
 
 
 def _find_containing(train: Mapping[str, Set[int]], held_out: Mapping[str, Set[int]]) -> set[str]:
-    """Return samples to leave out so that the rest have no held-out answer `contained` in them."""
+    """Return samples to leave out so that the rest have no held-out answer `find_contained` in
+    them."""
     held_runs = frozenset[int]().union(*held_out.values())
     samples_by_run: dict[int, set[str]] = defaultdict(set)
     for name, runs in train.items():
@@ -158,7 +159,7 @@ class Leaks:
         near_question, near_prompt: pairs across the splits above the thresholds.
         held_out_shown: training prompts that show a passage of a held-out document.
         held_out_contained: held-out answers that are, whole or in large part, in training answers
-            (`contained`). A short answer in a long one is not a similar answer.
+            (`find_contained`). A short answer in a long one is not a similar answer.
     """
 
     documents: int

@@ -113,9 +113,9 @@ class TeacherReply:
 
     Attributes:
         question: the question, or empty unless `outcome` is `written`.
-        outcome: `written`; `count_unusable_vectors` if no reply contained a question, although the
-            replies were paid for; `failed` if there was no reply; `over_budget` if another request
-            could have cost too much.
+        outcome: `written`; `unusable` if no reply contained a question, although the replies were
+            paid for; `failed` if there was no reply; `over_budget` if another request could have
+            cost too much.
         tries: the number of requests sent.
         usd: their cost by LiteLLM's price map, or 0 for a model that the map does not list.
         reason: why the last try failed; never text of a reply.
@@ -165,7 +165,7 @@ class Teacher:
     def ask(self, requests: Sequence[TeacherPrompt]) -> list[TeacherReply]:
         """Return one reply per passage, in order.
 
-        A provider's failure raises nothing; see `broken`.
+        A provider's failure raises nothing; see `fatal_error`.
 
         Raises:
             TwinError: the model has a price and no budget, a budget and no known price, or neither

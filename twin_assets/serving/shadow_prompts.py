@@ -68,7 +68,7 @@ def shadow_prompts(
     *,
     min_prompts: int,
 ) -> list[ShadowPrompt]:
-    """Return the prompts of a trial; `in_drawn_order` orders them.
+    """Return the prompts of a trial; `shuffle_by_trial` orders them.
 
     Recorded prompts of readers are first, newest first, each question once. If there are fewer than
     `min_prompts`, held-out samples in drawn order are added. A recorded prompt with a removed chunk

@@ -112,7 +112,7 @@ def repeat_training(
     posts = read_raw_posts(manifest, tables, sources or ManifestSources())
     clear_unless_resumable(job, rows, posts)
     write_job(job)
-    if job.effective_launch.shards_weights:  # `job_of` has checked the folder's revision
+    if job.effective_launch.shards_weights:  # `job_from_manifest` has checked the folder's revision
         write_json(job.weight_hashes_path, weight_hashes(job.base_folder))
     write_rows(job.samples_path, rows.iter_rows(named=True))
     if posts is not None:

@@ -41,7 +41,8 @@ class Objective(Protocol):
     def batch_sums(
         self, model: Any, batch: Sequence[int]
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Return one micro-batch's summed loss (with gradient), and one sum for each of `names`."""
+        """Return one micro-batch's summed loss (with gradient), and one sum for each of
+        `metric_names`."""
         ...
 
 

@@ -72,7 +72,7 @@ def training_code_hash(folder: Path = Path(__file__).parents[1]) -> str:
     Comments and docstrings do not count: an edit of their words requires no training.
 
     Args:
-        folder: the folder that the names in `CODE` are relative to.
+        folder: the folder that the names in `TRAINING_CODE_FILES` are relative to.
     """
     trees = (ast.parse((folder / name).read_bytes()) for name in TRAINING_CODE_FILES)
     code = "\n".join(ast.unparse(_DocstringRemover().visit(tree)) for tree in trees)

@@ -49,7 +49,8 @@ import if installed. Together they take 1.7 of the 5.7 CPU s of a rank's imports
 
 
 def block_unused_imports(*, with_deepspeed: bool = True) -> None:
-    """Make the libraries of a rank treat `UNUSED` as not installed; call it before importing them.
+    """Make the libraries of a rank treat `UNUSED_PACKAGES` as not installed; call it before
+    importing them.
 
     Args:
         with_deepspeed: false if the launch configuration does not use DeepSpeed, which accelerate

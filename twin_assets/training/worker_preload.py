@@ -22,7 +22,7 @@ def import_ahead(job_path: Path) -> None:
     """Import what the ranks of a job will import, leaving out the same parts.
 
     Args:
-        job_path: path of its `job_path.json`.
+        job_path: path of its `job.json`.
 
     Raises:
         TwinError: the job has another schema.

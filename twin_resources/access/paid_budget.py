@@ -156,7 +156,7 @@ class PaidBudget:
         try:
             limits = self.account.headrooms(purpose="answer", author=author)
         except (SQLAlchemyError, TwinError):
-            return None  # `problem` reports it, and the own model answers
+            return None  # `unavailable_reason` reports it, and the own model answers
         if not limits:
             return None
         tightest = min(limits, key=lambda limit: limit.left_usd / max(limit.seconds_left, 1.0))

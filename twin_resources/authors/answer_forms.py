@@ -2,7 +2,7 @@
 
 Scope: their names, the form that replaces one that is not released, the text that people read
 about a release. Out of scope: the author's setting (`author_file.py`), the claim that releases
-prose (the gate's `measure_candidate_faithfulness`), making an answer.
+prose (the gate's `says_what_the_posts_say`), making an answer.
 
 `quote` gives the author's own sentences. `quote_and_voice` adds generated prose under its own
 heading. `voice` gives generated prose alone. Prose is shown if the version that answers is

@@ -131,8 +131,8 @@ def read_author(settings: Settings, slug: str) -> Author:
     """Read one author's file.
 
     Raises:
-        TwinError: the file is missing or is not valid TOML, sets a removed setting (`REMOVED`),
-            or has a value of the wrong type.
+        TwinError: the file is missing or is not valid TOML, sets a removed setting
+            (`REMOVED_SETTINGS`), or has a value of the wrong type.
     """
     path = settings.authors_dir / f"{slug}.toml"
     try:

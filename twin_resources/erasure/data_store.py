@@ -40,7 +40,7 @@ class Installation:
 
 
 class DataStore(Protocol):
-    """Any store of text or identifiers; `erase` and `holds` may be called repeatedly."""
+    """Any store of text or identifiers; `erase` and `find_remaining` may be called repeatedly."""
 
     @property
     def name(self) -> str:

@@ -200,7 +200,7 @@ class LangfuseTraces:
 
         Args:
             is_absence_allowed: count 404 as accepted, because the object is already deleted or this
-                server has no such route. `holds` reports what the server still returns.
+                server has no such route. `find_remaining` reports what the server still returns.
         """
         try:
             yield

@@ -1,7 +1,7 @@
 """Build the Talk tab: a conversation with an author's twin, with sources and feedback.
 
 Scope: its widgets and the effect of a click on each. Out of scope: a second version beside the
-first (`comparison_tab.py`), HTML of sources (`render_footnotes.py`), the gateway
+first (`comparison_tab.py`), HTML of sources (`footnotes.py`), the gateway
 (`conversation.py`). Source: https://www.gradio.app/docs/gradio/chatbot
 
 The browser clears the question box, and the server never writes to it: otherwise an answer that

@@ -1,6 +1,6 @@
 """Escape other people's text so that a browser never treats it as markup of the page.
 
-Scope: escaping for HTML and for Markdown. Out of scope: the choice of texts (`render_footnotes.py`,
+Scope: escaping for HTML and for Markdown. Out of scope: the choice of texts (`footnotes.py`,
 `turns.py`).
 Source: CommonMark, code spans and fenced blocks, https://spec.commonmark.org/0.31.2/#code-spans
 """

@@ -39,7 +39,7 @@ def list_gpus() -> list[Card]:
 
 
 def list_usable_gpus() -> list[Card]:
-    """Return `gpus`, or none if the installed torch was built without CUDA.
+    """Return `list_gpus`, or none if the installed torch was built without CUDA.
     Before the installation all GPUs count, because it installs the build with CUDA.
     """
     try:

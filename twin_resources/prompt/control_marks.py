@@ -69,7 +69,7 @@ class ControlMarks:
         return text
 
     def escape_messages(self, messages: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
-        """Apply `escaped` to the content of each message."""
+        """Apply `escape` to the content of each message."""
         return [
             {"role": message["role"], "content": self.escape(message["content"])}
             for message in messages

@@ -36,14 +36,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from twin_resources.statistics.values import OutOfRangeError
 
 HORIZON = 5_000
 ALPHA = 0.05
@@ -65,17 +64,7 @@ FloatArray = NDArray[np.float64]
 
 
 def threshold(*, armed_streams: int, horizon: int = HORIZON, alpha: float = ALPHA) -> float:
-    """Return C·N: 130 for one armed stream, 5,000 values and 5 % of homes without a fall.
-
-    Raises:
-        OutOfRangeError: fewer than one stream or value, or alpha outside (0, 1).
-    """
-    if armed_streams < 1 or horizon < 1 or not 0.0 < alpha < 1.0:
-        raise OutOfRangeError(
-            "set the threshold of the detectors",
-            found=f"{armed_streams} armed streams, horizon {horizon}, alpha {alpha}",
-            next_step="count at least the stream itself; horizon ≥ 1, alpha between 0 and 1",
-        )
+    """Return C·N: 130 for one armed stream, 5,000 values and 5 % of homes without a fall."""
     return ONE_STREAM_THRESHOLD * armed_streams * (horizon / HORIZON) * (ALPHA / alpha)
 
 
@@ -193,37 +182,28 @@ class Alarm:
 
 @dataclass(frozen=True)
 class _DayTables:
-    """Count, Σx and Σx² of each day (rows) and class (columns), for B and for A."""
+    """Count, Σx and Σx² (first axis) of each day (rows) and class (columns), for B and for A."""
 
-    before: tuple[FloatArray, FloatArray, FloatArray]
-    since: tuple[FloatArray, FloatArray, FloatArray]
+    before: FloatArray
+    since: FloatArray
 
     @classmethod
     def from_sums(
         cls, sums: Sequence[DaySum], days: Sequence[int], names: Sequence[str], version: str
     ) -> _DayTables:
-        rows = {day: row for row, day in enumerate(days)}
-        columns = {name: column for column, name in enumerate(names)}
-        positions = (
-            [rows[day_sum.day] for day_sum in sums],
-            [columns[day_sum.prompt_class] for day_sum in sums],
-        )
-        values = np.array([(day_sum.count, day_sum.total, day_sum.squares) for day_sum in sums])
-        is_own_version = np.array(
-            [day_sum.version == version for day_sum in sums], dtype=np.float64
-        )
-        tables = np.zeros((6, len(days), len(names)))
-        for index in range(3):
-            np.add.at(tables[index], positions, values[:, index])
-            np.add.at(tables[3 + index], positions, values[:, index] * is_own_version)
-        return cls(tuple(tables[:3]), tuple(tables[3:]))  # type: ignore[arg-type]
+        rows = np.searchsorted(days, [day_sum.day for day_sum in sums])
+        columns = np.searchsorted(names, [day_sum.prompt_class for day_sum in sums])
+        values = np.array([(day_sum.count, day_sum.total, day_sum.squares) for day_sum in sums]).T
+        is_own_version = np.array([day_sum.version == version for day_sum in sums])
+        before, since = np.zeros((2, 3, len(days), len(names)))
+        index: Any = (slice(None), rows, columns)
+        np.add.at(before, index, values)
+        np.add.at(since, index, values * is_own_version)
+        return cls(before, since)
 
     def select_class(self, column: int) -> _DayTables:
         column_slice = slice(column, column + 1)
-        before, since = (
-            [table[:, column_slice] for table in of] for of in (self.before, self.since)
-        )
-        return _DayTables(tuple(before), tuple(since))  # type: ignore[arg-type]
+        return _DayTables(self.before[:, :, column_slice], self.since[:, :, column_slice])
 
 
 def compute_evidence(
@@ -244,10 +224,8 @@ def compute_evidence(
         min_values: the minimum number of values in B.
     """
     own_sums = [day_sum for day_sum in sums if day_sum.version == version]
-    seen, days = (
-        sum(day_sum.count for day_sum in own_sums),
-        len({day_sum.day for day_sum in own_sums}),
-    )
+    seen = sum(day_sum.count for day_sum in own_sums)
+    days = len({day_sum.day for day_sum in own_sums})
     last = max((day_sum.last for day_sum in own_sums), default=0)
     empty = StreamEvidence(author, stream, version, seen, days, last=last)
     if not own_sums:
@@ -266,28 +244,24 @@ def compute_evidence(
             )
             for column in range(len(class_names))
         ]
-    tested_class_count = sum(bool(np.isfinite(z).any()) for z in z_scores[1:])
-    log_evidence = [np.where(z > 0, z * z / 2.0, np.where(np.isfinite(z), 0.0, -np.inf))
-            for z in z_scores]  # fmt: skip
-    shares = (
-        [1.0, *[1.0] * (len(log_evidence) - 1)]
-        if tested_class_count < 2
-        else [2.0, *[2.0 * tested_class_count] * len(class_names)]
-    )
-    log_evidence = [log - math.log(share) for log, share in zip(log_evidence, shares, strict=True)]
-    column, split = np.unravel_index(int(np.argmax(log_evidence)), (len(log_evidence), len(splits)))
+    z = np.array(z_scores)
+    tested_class_count = np.count_nonzero(np.isfinite(z[1:]).any(axis=1))
+    log_evidence = np.where(z > 0, z * z / 2.0, np.where(np.isfinite(z), 0.0, -np.inf))
+    if tested_class_count > 1:
+        log_evidence -= np.log([2.0, *[2.0 * tested_class_count] * len(class_names)])[:, None]
+    column, split = np.unravel_index(int(np.argmax(log_evidence)), log_evidence.shape)
     tested_names = [class_names[column - 1]] if column else class_names
     return _split_evidence(
         empty, sums, dates, splits[split], before_starts[split],
-        float(log_evidence[column][split]), tested_names, tolerance, min_values,
+        float(log_evidence[column, split]), tested_names, tolerance, min_values,
     )  # fmt: skip
 
 
 def _recent_sums(sums: Sequence[DaySum]) -> tuple[Sequence[DaySum], list[int]]:
     """Return the sums of the days that A and B can reach, and these days in order."""
-    counts: dict[int, int] = {}
+    counts = Counter[int]()
     for day_sum in sums:
-        counts[day_sum.day] = counts.get(day_sum.day, 0) + day_sum.count
+        counts[day_sum.day] += day_sum.count
     days = sorted(counts)
     values, first = 0, len(days)
     while first and (
@@ -384,12 +358,10 @@ def _z_scores(
 
 
 def _residuals(
-    tables: tuple[FloatArray, FloatArray, FloatArray],
-    has_enough_values: NDArray[np.bool_],
-    means: FloatArray,
+    table: FloatArray, has_enough_values: NDArray[np.bool_], means: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return n_d and r_d of each split (rows) and day (columns)."""
-    count, total, _ = tables
+    count, total, _ = table
     n = np.asarray(has_enough_values, dtype=np.float64) @ count.T
     sums = (
         np.asarray(has_enough_values, dtype=np.float64) @ total.T
@@ -399,7 +371,7 @@ def _residuals(
 
 
 def _variance_since(
-    day_tables: tuple[FloatArray, FloatArray, FloatArray],
+    table: FloatArray,
     has_enough_values: NDArray[np.bool_],
     means: FloatArray,
     m: FloatArray,
@@ -407,7 +379,7 @@ def _variance_since(
     is_since: NDArray[np.bool_],
 ) -> FloatArray:
     """Return the variance of A about its own mean: thumbs with a lower mean vary more."""
-    count, total, squares = (is_since @ table for table in day_tables)
+    count, total, squares = is_since @ table
     spread = np.where(has_enough_values, squares - 2.0 * means * total + count * means**2, 0.0).sum(
         axis=1
     )
@@ -460,17 +432,12 @@ def _split_evidence(
         if values and mean_since < baselines[name] and name in tested_classes:
             falls.append(Fall(name, mean_since, baselines[name], values))
     own_sums = [day_sum for day_sum in since if day_sum.prompt_class in tested_classes]
-    return StreamEvidence(
-        empty.author,
-        empty.stream,
-        empty.version,
-        empty.seen,
-        empty.days,
+    return replace(
+        empty,
         compared=sum(day_sum.count for day_sum in before),
         held_to=baselines,
         e_value=math.exp(min(log, 700.0)),
         since=min(day_sum.first for day_sum in own_sums),
-        last=empty.last,
         values=sum(day_sum.count for day_sum in own_sums),
         falls=tuple(sorted(falls, key=lambda fall: (fall.mean - fall.baseline, fall.prompt_class))),
         before=dates[split],

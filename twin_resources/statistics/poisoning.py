@@ -2,9 +2,9 @@
 
 Scope: the share of settled values of each reader and of new readers, and whether readers who voted
 before a fall confirm it.
-Out of scope: settling (`twin_resources/quality/ledger/settling.py`, which calls `admitted`),
-reading readers and times (`daily_aggregates.py`), reporting.
-Method: admission depends on the reader and the time, never on the value, so it shifts no mean.
+Out of scope: settling (`twin_resources/quality/ledger/settling.py`, which calls
+`admit_reader_days`), reading readers and times (`daily_aggregates.py`), reporting. Method:
+admission depends on the reader and the time, never on the value, so it shifts no mean.
 """
 # pyright: strict
 
@@ -35,8 +35,9 @@ def reader_limit(total: int, *, readers: int) -> int:
 def admit_reader_days(readers: Sequence[str], counts_by_reader: Counter[str]) -> list[bool]:
     """Return which reader-days of one day are settled, and add them to `counts_by_reader`.
 
-    From 20 readers on, no reader has more than `CAP` of an author's values of the last month. With
-    fewer readers, none has more than twice an equal share. Each may have at least one value.
+    From 20 readers on, no reader has more than `MAX_READER_SHARE` of an author's values of the last
+    month. With fewer readers, none has more than twice an equal share. Each may have at least one
+    value.
 
     Args:
         readers: hashed reader keys of the day, one per reader-day, in order.

@@ -23,17 +23,18 @@ of two further conditions must hold:
 
 - B ≥ 1/α, at any pair. It promotes at most α of the worse candidates.
 - Once all prompts of the trial are used, a moment that does not depend on the differences: mean
-  d̄ ≥ 0 if its standard error is at most `MAX_ERROR`. If the error is larger (few prompts, a judge
-  of high variance, thumbs), the lower 1 − α bound of the mean: again at most α of the worse ones.
+  d̄ ≥ 0 if its standard error is at most `MAX_STANDARD_ERROR`. If the error is larger (few prompts,
+  a judge of high variance, thumbs), the lower 1 − α bound of the mean: again at most α of the worse
+  ones.
 
 Both conditions use d̄, the mean of d over the claims: if each of two claims had to meet them, only
 a quarter of equal candidates would pass. With ε = 0 (against an answer model) U is stricter than
 either.
 
-**An incumbent that passed no gate** (`forced`: a person released it anyway) may be better in one
-claim because it is broken in another: it answers other questions, in a voice more like the
-author's. A candidate need not equal it in each claim. There is then no U, and D, like B, uses d̄:
-a candidate is worse than such a version only if it is worse on the whole.
+**An incumbent that passed no gate** (`is_incumbent_ungated`: a person released it anyway) may be
+better in one claim because it is broken in another: it answers other questions, in a voice more
+like the author's. A candidate need not equal it in each claim. There is then no U, and D, like B,
+uses d̄: a candidate is worse than such a version only if it is worse on the whole.
 """
 # pyright: strict
 
@@ -204,7 +205,7 @@ def fold(evidence: PairEvidence, pair: PairedDifference) -> PairEvidence:
     """Return the state after one more pair; a replay, or a pair after the verdict, changes nothing.
 
     A candidate that is better (B) and not worse (U) is promoted. Other candidates may be promoted
-    when the prompts are used up (`at_the_end`). If one pair wins every promotion bet and a
+    when the prompts are used up (`final_verdict`). If one pair wins every promotion bet and a
     roll-back bet, the verdict is to roll back.
 
     Raises:
@@ -256,9 +257,9 @@ def final_verdict(evidence: PairEvidence) -> Verdict:
 
 
 def mean_lower_bound(evidence: PairEvidence) -> float:
-    """Return the mean difference that `at_the_end` uses; −∞ before the second pair.
+    """Return the mean difference that `final_verdict` uses; −∞ before the second pair.
 
-    It is the mean, or its lower 1 − α bound if the standard error is above `MAX_ERROR`.
+    It is the mean, or its lower 1 − α bound if the standard error is above `MAX_STANDARD_ERROR`.
     """
     mean, error = mean_difference(evidence)
     return (
@@ -279,7 +280,7 @@ def mean_difference(evidence: PairEvidence) -> tuple[float, float]:
 
 def estimate_trial_pairs(evidence: PairEvidence) -> float:
     """Estimate how many pairs the trial of an equal candidate takes in all, from the spread of d̄ so
-    far (`SPREAD` before the tenth pair); at least the number of pairs so far."""
+    far (`DEFAULT_SPREAD` before the tenth pair); at least the number of pairs so far."""
     number = evidence.sums[0]
     spread = DEFAULT_SPREAD if number < 10 else mean_difference(evidence)[1] * math.sqrt(number)
     return max(evidence.pairs, expected_pairs(spread, margin=evidence.margin, alpha=evidence.alpha))

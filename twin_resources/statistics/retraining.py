@@ -22,7 +22,6 @@ from twin_resources.statistics.baseline import describe_arming
 from twin_resources.statistics.detector import Alarm, Fall, StreamEvidence
 from twin_resources.statistics.retraining_limits import (
     DAY_S,
-    PRIORITY,
     RetrainingLimits,
     TrainingUsage,
     find_blocking_limit,
@@ -114,49 +113,48 @@ def decide(context: AlarmContext) -> RetrainingDecision:
     """
     alarm = context.alarm
     tags = evidence_tags(alarm, context.falls)
-    message = alarm.description
 
-    def closing_decision(kind: DecisionKind, reason: str, cause: str) -> RetrainingDecision:
+    def without_training(
+        kind: DecisionKind, reason: str, rule: str, *, closes_alarm: bool = True
+    ) -> RetrainingDecision:
         return RetrainingDecision(
             kind,
-            f"{message}; {reason}",
-            tags={**tags, "twin/decision": kind, "twin/decided_by": cause},
-            closes_alarm=True,
+            f"{alarm.description}; {reason}",
+            tags={**tags, "twin/decision": kind, "twin/decided_by": rule},
+            closes_alarm=closes_alarm,
         )
 
     if alarm.version != context.version:
-        return closing_decision("held_back", f"{context.version} answers now", "superseded")
+        return without_training("held_back", f"{context.version} answers now", "superseded")
     if context.usage.in_flight_run_id:
         why = f"recorded with run {context.usage.in_flight_run_id}, which is in flight"
-        return closing_decision("held_back", why, "in_flight")
-    if is_incident(context.alarmed_authors, context.armed_authors):
-        until = context.raised_at + INCIDENT_DAYS * DAY_S
-        if context.now < until:
-            why = (
-                f"{context.alarmed_authors} of {context.armed_authors} authors within two "
-                f"days: one incident (judge, base model or provider), waits until "
-                f"{format_date(until)}"
-            )
-            tags |= {"twin/decision": "incident", "twin/decided_by": "shared_cause"}
-            return RetrainingDecision("incident", f"{message}; {why}", tags=tags)
+        return without_training("held_back", why, "in_flight")
+    until = context.raised_at + INCIDENT_DAYS * DAY_S
+    if context.now < until and is_incident(context.alarmed_authors, context.armed_authors):
+        why = (
+            f"{context.alarmed_authors} of {context.armed_authors} authors within two "
+            f"days: one incident (judge, base model or provider), waits until {format_date(until)}"
+        )
+        return without_training("incident", why, "shared_cause", closes_alarm=False)
     if context.few_readers_reason:
         why = f"{context.few_readers_reason}: a person looks, nothing is trained"
-        return closing_decision("held_back", why, "few_readers")
+        return without_training("held_back", why, "few_readers")
     if context.earlier_training:
         why = (
             f"nothing to learn from: {context.earlier_training}, and the same dataset and recipe "
             "give the same weights"
         )
-        return closing_decision("nothing_to_learn", why, "learnt_before")
+        return without_training("nothing_to_learn", why, "learnt_before")
     blocking_limit = find_blocking_limit("quality", context.usage, context.limits, now=context.now)
     if blocking_limit:
-        tags |= {"twin/decision": "held_back", "twin/decided_by": "limits"}
-        return RetrainingDecision("held_back", f"{message}; waits: {blocking_limit}", tags=tags)
+        return without_training(
+            "held_back", f"waits: {blocking_limit}", "limits", closes_alarm=False
+        )
     return RetrainingDecision(
         "train",
-        f"{message}; one retraining starts",
+        f"{alarm.description}; one retraining starts",
         run_key=run_key(alarm),
-        tags={**tags, "twin/decision": "train", "dagster/priority": str(PRIORITY["quality"])},
+        tags={**tags, "twin/decision": "train"},
         closes_alarm=True,
     )
 

@@ -8,7 +8,7 @@ Out of scope: the decision on an alarm (`retraining.py`), reading runs, starting
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -130,16 +130,8 @@ def format_date(timestamp: float) -> str:
     return datetime.fromtimestamp(timestamp, UTC).date().isoformat()
 
 
-def highest_priority_cause(causes: Iterable[Cause]) -> Cause | None:
-    """Return the cause of the highest priority, or None if there is none."""
-    return max(causes, key=lambda cause: PRIORITY[cause], default=None)
-
-
 def growth_cause(new_posts: int, new_pairs: int, limits: RetrainingLimits) -> Cause | None:
     """Return `new_posts` or `new_pairs` if enough have arrived since the last training."""
-    causes: list[Cause] = []
     if new_posts >= limits.new_posts:
-        causes.append("new_posts")
-    if new_pairs >= limits.new_pairs:
-        causes.append("new_pairs")
-    return highest_priority_cause(causes)
+        return "new_posts"
+    return "new_pairs" if new_pairs >= limits.new_pairs else None

@@ -49,7 +49,7 @@ class FileStore:
         return sorted(path.relative_to(root).as_posix() for path in files)
 
     def open_file(self, name: str) -> AbstractContextManager[IO[bytes]]:
-        """Open the bytes of a file that `names` has listed.
+        """Open the bytes of a file that `list_files` has listed.
 
         Raises:
             TwinError: it cannot be read, or has changed since.

@@ -66,7 +66,11 @@ def run_apply(
             name: at for name, at in read_stored_files(state).items() if not name.endswith(SUFFIX)
         }
         file_changes = compare_files(stored_texts, new_files)
-        for change_kind, names in vars(file_changes).items():
+        for change_kind, names in (
+            ("new", file_changes.new),
+            ("changed", file_changes.changed),
+            ("gone", file_changes.deleted),
+        ):
             for name in names:
                 console.print(f"{change_kind}: {name}", markup=False)
         if not file_changes:

@@ -8,7 +8,7 @@ of a status (`author_quality.py`).
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -16,19 +16,19 @@ from twin_resources.quality.release import trial_rows
 from twin_resources.quality.release.release_mode import MAX_CANARY_DAYS
 from twin_resources.quality.release.releasing import MAX_IDLE_DAYS
 from twin_resources.quality.retraining import alarm_records, retrainings, score_watch
-from twin_resources.quality.retraining.alarm_records import DAY_S
 from twin_resources.registry import rows as registry_rows
 from twin_resources.statistics.retraining import MAX_ATTEMPTS
 from twin_resources.statistics.retraining_limits import (
+    DAY_S,
     TrainingUsage,
     describe_back_off,
+    format_date,
     next_alarm_training_at,
 )
 
 MANUAL_ACTION_SHOWN_DAYS = 30.0
 # Decisions after which nothing happens until a person acts.
 MANUAL_DECISIONS = {"nothing_to_learn", "incident"}
-MANUAL_DECIDERS = {"few_readers", "reader_group", "outside_the_weights"}
 
 
 def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
@@ -98,8 +98,8 @@ def _trial_line(connection: sa.Connection, author: str) -> str:
         f"v{trial.incumbent}, {pairs} pairs"
     )
     if trial.mode == "canary":
-        return f"{status_text}; decided by {_format_day(began_at + MAX_CANARY_DAYS * DAY_S)}"
-    until = _format_day(max(began_at, last_paired_at or 0.0) + MAX_IDLE_DAYS * DAY_S)
+        return f"{status_text}; decided by {format_date(began_at + MAX_CANARY_DAYS * DAY_S)}"
+    until = format_date(max(began_at, last_paired_at or 0.0) + MAX_IDLE_DAYS * DAY_S)
     return f"{status_text}; parked on {until} unless a pair comes before"
 
 
@@ -108,10 +108,10 @@ def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -
     stable = score_watch.stable_versions(connection).get(author)
     if newest is None or stable is None or newest.alarm.version != score_watch.version_name(stable):
         return ""
-    needs_person = newest.decision in MANUAL_DECISIONS or newest.decided_by in MANUAL_DECIDERS
+    needs_person = newest.decision in MANUAL_DECISIONS or newest.decided_by == "few_readers"
     if not needs_person or now - newest.raised_at > MANUAL_ACTION_SHOWN_DAYS * DAY_S:
         return ""
-    return f"fell on {_format_day(newest.raised_at)}, waits for a person: {newest.message}"
+    return f"fell on {format_date(newest.raised_at)}, waits for a person: {newest.message}"
 
 
 def _backoff_line(connection: sa.Connection, author: str, *, now: float) -> str:
@@ -120,7 +120,3 @@ def _backoff_line(connection: sa.Connection, author: str, *, now: float) -> str:
     usage = TrainingUsage(unreleased_trainings=fruitless_count, last_unreleased_at=ended_at)
     next_allowed_at = next_alarm_training_at(usage)
     return describe_back_off(usage, next_allowed_at) if now < next_allowed_at else ""
-
-
-def _format_day(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).date().isoformat()

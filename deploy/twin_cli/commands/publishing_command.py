@@ -78,7 +78,7 @@ def run_publish(
         published_version = PublishedVersion(
             author=chosen_author.name,
             language=chosen_author.language,
-            consent_date=consent_date,
+            consent_date=consented_on,
             version=model.version,
             base=base,
             licence=read_licence(card.read_text(encoding="utf-8") if card.exists() else ""),

@@ -299,7 +299,12 @@ def run_batch(
             )
         journal.finish(one.fingerprint(model) for one in rows)
     if as_json:
-        document = {**asdict(batch_sum), "broken": [asdict(one) for one in broken], "out": str(out)}
+        document = {
+            ("kept" if name == "already_answered" else name): value
+            for name, value in asdict(batch_sum).items()
+        }
+        document["broken"] = [{"place": row.place, "found": row.reason} for row in broken]
+        document["out"] = str(out)
         console.print_json(data=document)
     else:
         clock.log(_summary_line(batch_sum, out))

@@ -48,7 +48,7 @@ ANSWER_SERVICES = ("models", "gateway")
 BASE_MODEL, EMBEDDER = "base model", "embedder"
 PREPARATIONS = {
     BASE_MODEL: ("twin_resources.models.base_model", "prepare"),
-    EMBEDDER: ("twin_resources.models.embedder_revision", "prepare"),
+    EMBEDDER: ("twin_resources.models.embedder", "prepare"),
 }
 
 
@@ -83,11 +83,8 @@ def start_or_attach(
     return stack, False
 
 
-def prepare_imports(stack: Stack, *, clock: StageClock, started: bool) -> None:
+def prepare_imports(stack: Stack, *, clock: StageClock) -> None:
     """Prepare the embedder and wait for Dagster, so that posts can be imported.
-
-    Args:
-        started: whether this command started the stack; it then marks runs that were cut short.
 
     Raises:
         TwinError: the embedder cannot be prepared, or a service did not come up.
@@ -96,7 +93,7 @@ def prepare_imports(stack: Stack, *, clock: StageClock, started: bool) -> None:
     clock.log(f"your page, as soon as the posts can be quoted: {page}", style="bold")
     _prepare(stack, EMBEDDER, clock=clock)
     _start_programs(stack, AFTER_EMBEDDER)
-    _wait_for_services(stack, IMPORT_SERVICES, clock=clock, started=started)
+    wait_for_services(stack, IMPORT_SERVICES, clock=clock)
 
 
 def prepare_answers(stack: Stack, *, clock: StageClock) -> None:
@@ -107,7 +104,7 @@ def prepare_answers(stack: Stack, *, clock: StageClock) -> None:
     """
     _prepare(stack, BASE_MODEL, clock=clock)
     _start_programs(stack, AFTER_BASE_MODEL)
-    _wait_for_services(stack, ANSWER_SERVICES, clock=clock, started=False)
+    wait_for_services(stack, ANSWER_SERVICES, clock=clock)
 
 
 def publish_endpoints(stack: Stack, *, first_author: str = "") -> Endpoints:
@@ -154,9 +151,12 @@ def _ensure_same_models(settings: Settings, stack: Stack) -> None:
             )
 
 
-def _wait_for_services(
-    stack: Stack, services: Sequence[str], *, clock: StageClock, started: bool
-) -> None:
+def wait_for_services(stack: Stack, services: Sequence[str], *, clock: StageClock) -> None:
+    """Wait until the services respond; once Dagster does, start its daemon.
+
+    The runs that a crash cut short are marked before the daemon starts, by whichever command starts
+    it: the command that started the stack may have been killed before.
+    """
     settings = stack.settings
     dagster = DagsterHTTP.for_home(settings)
     programs = stack.supervisor.states()
@@ -170,7 +170,7 @@ def _wait_for_services(
         )
         clock.log_detail(f"{service} ready")
         if service == "dagster-webserver":
-            if started:
+            if not all(stack.supervisor.states()[name].is_up for name in AFTER_WEBSERVER):
                 mark_lost_runs(stack, dagster, clock=clock)
             _start_programs(stack, AFTER_WEBSERVER)
 

@@ -275,7 +275,7 @@ class _UpCommand:
         stack, self.started = start_or_attach(
             self.settings, clock=self.clock, requested_ports=self._requested_ports()
         )
-        prepare_imports(stack, clock=self.clock, started=self.started)
+        prepare_imports(stack, clock=self.clock)
         source_fingerprint = fingerprint(
             subject.author, self.settings
         )  # later changes wait for the next import

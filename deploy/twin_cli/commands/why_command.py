@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import UTC, datetime
 from datetime import date as Date
 from typing import Any
 
@@ -28,11 +27,10 @@ from twin_resources.authors import Author
 from twin_resources.quality.ledger.ledger_tables import scores
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.retraining import alarm_records, daily_aggregates, score_watch
-from twin_resources.quality.retraining.alarm_records import DAY_S
 from twin_resources.quality.retraining.retraining_rules import LoopRules, rules_from_settings
 from twin_resources.settings import Settings
 from twin_resources.statistics.detector import DaySum
-from twin_resources.statistics.retraining_limits import format_date
+from twin_resources.statistics.retraining_limits import DAY_S, format_date
 from twin_resources.storage.state.state import State
 
 PLOTTED_DAYS = 90
@@ -101,7 +99,7 @@ def daily_means(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
     newest = max(days, default=0)
     return [
         {
-            "day": datetime.fromtimestamp(day * DAY_S, UTC).date().isoformat(),
+            "day": format_date(day * DAY_S),
             "mean": math.fsum(part.total for part in parts) / sum(part.count for part in parts),
             "values": sum(part.count for part in parts),
             "version": parts[-1].version,

@@ -147,9 +147,9 @@ def test_a_checkout_is_held_to_its_own_list(tmp_path: Path) -> None:
 def test_a_card_that_torch_cannot_use_is_said(
     home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine_findings, "gpus", list)
+    monkeypatch.setattr(machine_findings, "list_gpus", list)
     assert one(machine_findings.check_gpu(home)).found.startswith("none: ")
-    monkeypatch.setattr(machine_findings, "gpus", lambda: [("NVIDIA H200", 139.0)])
+    monkeypatch.setattr(machine_findings, "list_gpus", lambda: [("NVIDIA H200", 139.0)])
     for torch, wanted in (("2.13.0+cpu", "warn"), ("2.13.0+cu129", "ok")):
         monkeypatch.setattr(metadata, "version", lambda _name, torch=torch: torch)
         assert verdict(machine_findings.check_gpu(home)) == wanted

@@ -136,7 +136,7 @@ def test_a_row_is_held_against_its_contract_once_and_again_under_another(
     assert looked_at() == (0, 3)
     (posts / "_posts" / "2022-01-01-letter.md").write_text(f"{paragraph('letter')}\n")
     assert looked_at() == (1, 4)
-    monkeypatch.setattr(contracts, "version_of", lambda _schema: "another")
+    monkeypatch.setattr(contracts, "schema_version", lambda _schema: "another")
     assert looked_at() == (4, 4)
 
 

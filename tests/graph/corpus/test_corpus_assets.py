@@ -250,7 +250,7 @@ def test_a_cutter_that_ignores_the_limit_fails_the_check(
     ) -> list[chunking.Chunk]:
         return [chunking.Chunk(0, len(text), text, tokenizer.count_tokens([text])[0])]
 
-    monkeypatch.setattr(chunking, "cut", whole_document)
+    monkeypatch.setattr(chunking, "cut_text", whole_document)
     result = materialize(raise_on_error=False)
     found = evaluation(result, "no_chunk_is_truncated")
     assert not found.passed

@@ -23,20 +23,20 @@ from twin_resources.storage.tables.tables import Tables
 # In their order: each death leaves everything that comes before it done.
 STEPS = (
     "write_plan",
-    "remember",
-    "places_of",
-    "step_done outbox",
-    "step_done traces",
+    "remember_posts",
+    "list_stores",
+    "record_step outbox",
+    "record_step traces",
     "forget embeddings",  # a table, in the middle of its place
     "forget raw_posts",
-    "step_done tables",
-    "step_done checkpoints",
-    "step_done dagster",
-    "step_done files",
-    "step_done state",
+    "record_step tables",
+    "record_step checkpoints",
+    "record_step dagster",
+    "record_step files",
+    "record_step state",
     "write_certificate",
-    "close",
-    "_drop_marks",
+    "close_request",
+    "_delete_fingerprints",
 )
 
 
@@ -65,10 +65,10 @@ def die_in_front_of(wanted: str, die: Callable[[], None], patch: pytest.MonkeyPa
 
         patch.setattr(owner, name, taken)
 
-    for name in ("write_plan", "remember", "close"):
+    for name in ("write_plan", "remember_posts", "close_request"):
         guard(journal, name, lambda *_, name=name: name)
-    guard(journal, "step_done", lambda *given: f"step_done {given[2]}")
-    for name in ("places_of", "write_certificate", "_drop_marks"):
+    guard(journal, "record_step", lambda *given: f"record_step {given[2]}")
+    for name in ("list_stores", "write_certificate", "_delete_fingerprints"):
         guard(erasing, name, lambda *_, name=name: name)
     guard(Tables, "forget", lambda *given: f"forget {given[1]}")
 

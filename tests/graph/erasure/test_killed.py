@@ -59,7 +59,7 @@ def test_killed_in_the_middle_of_the_tables_and_before_closing(lived: Lived) -> 
     number = journal.open_request(instance.state, POST, asked_by="test")
     instance.state.close()
     command = [sys.executable, "-m", "tests.graph.erasure.forgetting_killed", str(number)]
-    for step, status in (("forget embeddings", -9), ("close", -9), ("none", 0)):
+    for step, status in (("forget embeddings", -9), ("close_request", -9), ("none", 0)):
         done = subprocess.run([*command, step], capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stderr
     assert_done(lived, number)

@@ -178,11 +178,11 @@ class Stubborn:
     def __init__(self, name: str, rounds: int, *, is_background: bool = False) -> None:
         self.name, self.rounds, self.is_background, self.erased = name, rounds, is_background, 0
 
-    def erase(self, gone: ErasureTarget) -> int:
+    def erase(self, target: ErasureTarget) -> int:
         self.erased += 1
         return 1
 
-    def holds(self, gone: ErasureTarget) -> list[str]:
+    def find_remaining(self, target: ErasureTarget) -> list[str]:
         return ["a", "b", "c", "d"] if self.erased < self.rounds else []
 
 

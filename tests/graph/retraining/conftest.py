@@ -111,6 +111,7 @@ class LoopWorld:
             runs=DagsterRunRecords(self.instance),
             rules=self.rules,
             limits=lambda _: self.limits,
+            select_startable=lambda launches: (launches, ()),
         )
 
     def tick(self, **time: float) -> LoopTick:

@@ -220,7 +220,7 @@ def test_a_run_whose_record_was_deleted_is_not_started_again(alarmed: LoopWorld)
     assert f"the record of run {run_id} is gone" in " ".join(done[0].notes)
 
 
-@pytest.mark.parametrize("torn", ["decide", "begin"])
+@pytest.mark.parametrize("torn", ["store_decision", "begin"])
 def test_a_decision_torn_in_its_transaction_is_made_again(
     alarmed: LoopWorld, torn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

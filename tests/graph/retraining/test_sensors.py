@@ -87,14 +87,14 @@ def test_the_sensor_says_numbers_and_asks_for_one_run(served: LoopWorld) -> None
 
 def test_a_tick_says_decisions_first_and_no_more_than_25_authors() -> None:
     authors = {f"author-{number:02d}": "quiet" for number in range(25)}
-    lines = format_message(LoopTick((), authors, ("a note",))).splitlines()
+    lines = format_message(LoopTick((), authors, ["a note"])).splitlines()
     assert (len(lines), lines[0], lines[-1]) == (26, "author-00: quiet", "a note")
     both = authors | {"zoe": "train", "yan": "quiet"}
-    more = LoopTick((), both, (), decisions={"zoe": RetrainingDecision("train", "it fell")})
+    more = LoopTick((), both, decisions={"zoe": RetrainingDecision("train", "it fell")})
     lines = format_message(more).splitlines()
     assert (len(lines), lines[0]) == (26, "zoe: train")
     assert lines[-1] == "and 2 authors more: see quality_evidence"
-    assert format_message(LoopTick((), {}, ())) == "nothing to watch"
+    assert format_message(LoopTick()) == "nothing to watch"
 
 
 def test_a_dead_trace_store_is_said(served: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -363,7 +363,7 @@ def test_another_code_location_of_the_home_starts_nothing_twice(
 ) -> None:
     """It is another process, and no run of the first one's tick is there yet."""
     assert night(world)[0] >= WHOLE
-    monkeypatch.setattr(launchable_runs, "_HERE", "the other code location")
+    monkeypatch.setattr(launchable_runs, "_PROCESS_HOLDER", "the other code location")
     asked, said = night(world)
     assert asked == set()
     assert "ann: waits: another code location has just asked for import_posts" in said

@@ -172,12 +172,12 @@ def test_two_code_locations_of_one_home_start_one_import(
     other = World(world.home, world.instance)
     other.cursor = json.dumps({"epoch": 1, "turn": "", "authors": {}})  # its keys are others
     with monkeypatch.context() as process:
-        process.setattr(launchable_runs, "_HERE", "the other code location")
+        process.setattr(launchable_runs, "_PROCESS_HOLDER", "the other code location")
         assert "another code location has just asked for import_posts" in other.quiet()
     assert world.launch(first)
     assert "imported" in world.quiet()
     with monkeypatch.context() as process:
-        process.setattr(launchable_runs, "_HERE", "the other code location")
+        process.setattr(launchable_runs, "_PROCESS_HOLDER", "the other code location")
         process.setattr(launchable_runs, "CLAIM_DURATION_S", 0.0)  # a minute later
         assert "nothing new since the import" in other.quiet()
         (folder / "lamps.md").write_text(POST.format("lamps"))

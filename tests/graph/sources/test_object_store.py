@@ -68,7 +68,7 @@ def test_a_client_serves_many_reads_and_another_environment_has_its_own(
             return made[-1]
 
     monkeypatch.setattr(boto3.session, "Session", Counted)
-    monkeypatch.setattr(object_store, "KEPT_S", 1e9)
+    monkeypatch.setattr(object_store, "CLIENT_LIFETIME_S", 1e9)
     source = f"s3://{bucket.name}"
     for name in ("a.md", "b.md", "c.md"):
         bucket.put(name, name)
@@ -77,7 +77,7 @@ def test_a_client_serves_many_reads_and_another_environment_has_its_own(
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another")
     list_objects(source)
     assert len(made) == 2
-    monkeypatch.setattr(object_store, "KEPT_S", 1e-9)  # its time is over
+    monkeypatch.setattr(object_store, "CLIENT_LIFETIME_S", 1e-9)  # its time is over
     list_objects(source)
     assert len(made) == 3
 

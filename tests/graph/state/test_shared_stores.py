@@ -253,7 +253,7 @@ def test_a_follower_looks_until_it_is_stopped_whatever_a_look_meets(
         if (error := next(looks)) is not None:
             raise error
 
-    monkeypatch.setattr(follower, "step", step)
+    monkeypatch.setattr(follower, "poll_once", step)
     stop: Any = SimpleNamespace(wait=lambda wait_s: waited.append(wait_s) or len(waited) > 2)
     follower.run(stop)
     assert waited == [0.5] * 3, "every half second"

@@ -22,7 +22,7 @@ from twin_cli.commands.clock import StageClock
 from twin_cli.commands.outcome import StackOutcome
 from twin_cli.commands.retrain_command import REQUEST_SENSOR, run_retrain
 from twin_cli.commands.runs import follow_run, launch_or_join
-from twin_cli.commands.services import mark_lost_runs
+from twin_cli.commands.services import wait_for_services
 from twin_cli.commands.stopping import end_stack
 
 from tests.conftest import ROOT
@@ -70,7 +70,7 @@ def dagster_programs(settings: Settings) -> Sequence[Program]:
     ]
 
 
-def start(settings: Settings) -> Stack:
+def start(settings: Settings, *, with_daemon: bool = True) -> Stack:
     """A stack whose Dagster has loaded its code."""
     started = start_stack(settings, programs=dagster_programs)
     dagster = DagsterHTTP.for_home(started.settings)
@@ -79,7 +79,8 @@ def start(settings: Settings) -> Stack:
         lambda: dagster.is_up() and dagster.is_location_loaded(),
         program="dagster-webserver",
     )
-    started.supervisor.start_program("dagster-daemon")
+    if with_daemon:
+        started.supervisor.start_program("dagster-daemon")
     return started
 
 
@@ -391,11 +392,17 @@ def test_a_run_that_a_crash_cut_short_is_marked_at_the_next_start(
         for process in lost:
             process.kill()  # as a power cut does: all of them at once
         psutil.wait_procs(lost, timeout=20)
-        again = start(settings)
+        # by a command that was killed before it started the daemon; the next one attaches
+        again = start(settings, with_daemon=False)
         assert again.record.ports == crashed.record.ports
         assert dagster.run(run_id).status == "STARTED"
-        mark_lost_runs(again, dagster, clock=clock)
+        wait_for_services(again, ("dagster-webserver",), clock=clock)
         assert dagster.run(run_id).status == "CANCELED"
         assert "cut short" in said(clock)
+        assert again.supervisor.states()["dagster-daemon"].is_up
+        run_id, _ = launch_or_join(dagster, "retrain_twin", "slow")
+        wait_for_status(dagster, run_id, ["STARTED"])
+        wait_for_services(again, ("dagster-webserver",), clock=clock)
+        assert dagster.run(run_id).status == "STARTED"
     finally:
         stop_stack(settings)

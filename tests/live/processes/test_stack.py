@@ -309,9 +309,9 @@ def test_of_two_starts_at_once_one_starts_the_stack_and_the_other_uses_it(
 HOLDS = """
 import sys, time
 from pathlib import Path
-from twin_resources.processes.stack import _lock
+from twin_resources.processes.stack import _hold_start_stop_lock
 from twin_resources.settings import load_settings
-with _lock(load_settings(Path(sys.argv[1])), report=print):
+with _hold_start_stop_lock(load_settings(Path(sys.argv[1])), report=print):
     print("held", flush=True)
     ends = time.monotonic() + float(sys.argv[3])
     while time.monotonic() < ends:
@@ -349,7 +349,7 @@ def test_a_webserver_that_stands_still_does_not_keep_the_stack_from_ending(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stopping, "MAX_IDLE_S", 2)
-    monkeypatch.setattr(stopping, "LOOK_S", 0.5)
+    monkeypatch.setattr(stopping, "WEBSERVER_TIMEOUT_S", 0.5)
     command = (sys.executable, "-c", SILENT, str(settings.dagster_port))
     start_stack(settings, programs=lambda _: [Program("dagster-webserver", command, settings.home)])
     url = f"http://127.0.0.1:{settings.dagster_port}"
@@ -452,7 +452,7 @@ def test_an_interrupt_during_the_start_leaves_nothing(settings: Settings) -> Non
         "import sys; from pathlib import Path; from twin_resources.settings import load_settings; "
         "from twin_resources.processes.stack import start_stack; "
         "from twin_resources.processes.supervisor import Program, Supervisor; import time; "
-        "Supervisor.answers = lambda self: (print('up', flush=True), time.sleep(60))[0]; "
+        "Supervisor.is_responding = lambda self: (print('up', flush=True), time.sleep(60))[0]; "
         "start_stack(load_settings(), programs=lambda s: [Program('p', (sys.executable, '-c', "
         "'import time; time.sleep(600)'), Path('/'))])"
     )

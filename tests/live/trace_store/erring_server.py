@@ -20,8 +20,7 @@ PAGE = b"<html><body>Please accept the terms of this network.</body></html>"
 class ErringServer:
     """Passes on to `behind`, after the failures in `plan` (one a request) are used up.
 
-    Failures: a status number; `("429", seconds)`; `gc_scheduler` (200, a web page); `half` (the
-        answer
+    Failures: a status number; `("429", seconds)`; `garbage` (200, a web page); `half` (the answer
     breaks off); `silence` (the connection closes); `lost` (passed on, but the answer is not).
     """
 

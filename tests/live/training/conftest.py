@@ -76,7 +76,7 @@ def forks_of(imported: Imported) -> Generator[None]:
         return imported.of(job, environment).command(words[2:], environment)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(machine, "command", command)
+        monkeypatch.setattr(machine, "build_command", command)
         yield
 
 

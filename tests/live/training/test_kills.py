@@ -62,9 +62,9 @@ import sys
 from pathlib import Path
 from twin_resources.settings import load_settings
 from twin_resources.models.training_launcher import LocalLauncher
-from twin_assets.training.fine_tuning import launched
+from twin_assets.training.fine_tuning import build_training_job
 from twin_assets.checkpoints.job import read_job
-LocalLauncher(load_settings()).run(launched(read_job(Path(sys.argv[1])), name="launcher"))
+LocalLauncher(load_settings()).run(build_training_job(read_job(Path(sys.argv[1])), name="launcher"))
 """
 
 

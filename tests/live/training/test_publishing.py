@@ -95,7 +95,7 @@ def test_a_published_version_is_private_has_a_card_and_answers_the_same(
     assert {one["type"]: one["value"] for one in result["metrics"]}["beats_base_model"] == 0.7
     assert "Ann Bell agreed to this on 2026-01-02." in card
     assert "Prose without quotations is not released." in card
-    assert "| `measure_candidate_faithfulness` | no | 9 of 10 unsupported |" in card
+    assert "| `says_what_the_posts_say` | no | 9 of 10 unsupported |" in card
     sent = b"".join(repository.commits[repository.head].values())
     for private in (tmp_path, tiny_model, home.home):
         assert str(private).encode() not in sent

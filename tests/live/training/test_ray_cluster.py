@@ -194,8 +194,8 @@ def test_a_ray_job_outlives_its_launcher_and_the_next_one_follows_it(
         "import json, sys\n"
         "from twin_resources.settings import load_settings\n"
         "from twin_resources.models.training_launcher import make_launcher\n"
-        "from twin_resources.models.training_launcher.training_job import job_of\n"
-        "job = job_of(json.load(open(sys.argv[1])))\n"
+        "from twin_resources.models.training_launcher.training_job import job_from_values\n"
+        "job = job_from_values(json.load(open(sys.argv[1])))\n"
         "tell = lambda message: print(message, flush=True)\n"
         "make_launcher('ray', load_settings()).run(job, on_message=tell)\n"
     )

@@ -88,7 +88,7 @@ def test_usage_is_by_key_and_by_what_has_none(
     key = open_keyring(mara).find(f"Bearer {made}")
     with closing(open_key_store(mara)) as state:
         account = open_account(mara, state)
-        spent: Any = {"author": "mara-lindqvist", "most_usd": 0.003}
+        spent: Any = {"author": "mara-lindqvist", "max_usd": 0.003}
         account.settle(account.reserve(purpose="answer", key=key.id, **spent), 0.002)
         account.reserve(purpose="answer", key=key.id, **spent)
         account.settle(account.reserve(purpose="teacher", key="", **spent), 0.001)

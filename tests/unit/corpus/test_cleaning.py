@@ -160,7 +160,7 @@ def test_an_account_that_balances() -> None:
         (["a", "b", "c", "d"], CLEANED, "missing"),
         (["a", "b"], CLEANED, "unknown"),
         # one lost and one doubled: the sums agree, the account does not
-        (["a", "b", "d"], pl.concat([CLEANED[:2], CLEANED[:1]]), "twice"),
+        (["a", "b", "d"], pl.concat([CLEANED[:2], CLEANED[:1]]), "duplicated"),
         (
             ["a", "b", "c"],
             CLEANED.with_columns(pl.lit("").alias("dropped_because")),

@@ -193,11 +193,11 @@ def test_no_claim_rests_on_the_rule_of_the_cleaning(monkeypatch: pytest.MonkeyPa
     def nobody(*_given: object, **_named: object) -> Any:
         raise AssertionError("a claim asked the cleaning's own detector")
 
-    for name in ("is_platform_line", "without_platform_lines", "line_numbers", "repeated_lines"):
+    for name in ("is_platform_line", "remove_platform_lines", "line_hashes", "repeated_lines"):
         monkeypatch.setattr(boilerplate, name, nobody)
-    for name in ("is_by", "foreign_bylines", "said_author", "may_be_adopted"):
+    for name in ("byline_matches", "foreign_bylines", "extract_author", "is_possible_handle"):
         monkeypatch.setattr(bylines, name, nobody)
-    for name in ("find_personal", "redact"):
+    for name in ("find_personal_data", "redact"):
         monkeypatch.setattr(privacy, name, nobody)
         monkeypatch.setattr(redaction, name, nobody)
     text = f"By Bo Ek\n\n{TEXT}\n\n{' '.join(MENU)}\n\nWrite to ann.lee@clockmail.ch"

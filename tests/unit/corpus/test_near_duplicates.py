@@ -106,7 +106,7 @@ def test_a_pair_of_a_new_and_a_known_document_is_named_at_the_new_one() -> None:
     known = compare_bodies(bodies({name: texts[name] for name in "abc"}))
 
     class Known:
-        def holding(self, bands: set[int]) -> pl.DataFrame:
+        def find_by_bands(self, bands: set[int]) -> pl.DataFrame:
             return known.filter(pl.col("bands").list.set_intersection(list(bands)).list.len() > 0)
 
         def bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
@@ -123,8 +123,8 @@ def test_a_pair_of_a_new_and_a_known_document_is_named_at_the_new_one() -> None:
 
 def test_bands_are_the_same_in_every_process() -> None:
     code = (
-        "from twin_assets.corpus.near_duplicates import bands_of, shingles_of;"
-        "print(bands_of([shingles_of('the same words in another process')])[0])"
+        "from twin_assets.corpus.near_duplicates import document_shingles, minhash_bands;"
+        "print(minhash_bands([document_shingles('the same words in another process')])[0])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120

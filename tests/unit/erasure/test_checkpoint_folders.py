@@ -79,7 +79,7 @@ def test_for_what_answers_no_longer_nothing_is_trained(place: Checkpoints) -> No
     place.erase(gone)
     assert place.instance.registry.get("ada", 1).tainted
     assert asked(place) == {}
-    retraining = {"author": "ada", "cause": "by_hand", "asked_by": "t", "reason": "t", "at": 1.0}
+    retraining = {"author": "ada", "cause": "by_hand", "asked_by": "t", "reason": "t", "now": 1.0}
     with place.instance.state.transaction() as connection:
         retrainings.request_retraining(connection, **retraining)
     place.erase(replace(gone, checkpoints=frozenset({"seen-ada", "unseen-ada"})))

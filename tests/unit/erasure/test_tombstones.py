@@ -127,7 +127,7 @@ def test_an_erasing_that_fails_takes_nothing_out(
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as patched:
-        patched.setattr(outbox_rows, "_count_again", failing)
+        patched.setattr(outbox_rows, "_recount", failing)
         with pytest.raises(TwinError, match="disk I/O error"):
             place.erase(gone_of("reader"))
     assert (traces_in(outbox.path), outbox.count_tombstones()) == ([1], 0)

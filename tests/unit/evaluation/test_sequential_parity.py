@@ -49,7 +49,7 @@ class Reference:
 def compared(
     off_by: float, monkeypatch: pytest.MonkeyPatch, samples: pl.DataFrame
 ) -> tuple[CandidateAnswers, Parity | None, Model]:
-    monkeypatch.setattr(parity, "Reference", lambda *_: Reference(SERVED - off_by))
+    monkeypatch.setattr(parity, "ReferenceModel", lambda *_: Reference(SERVED - off_by))
     model = Model()
     monkeypatch.setattr(answer_batches, "max_concurrent_servers", lambda: 2)
     monkeypatch.setattr(progress_lines, "LOG_INTERVAL_S", 0.0)

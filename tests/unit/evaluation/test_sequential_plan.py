@@ -224,7 +224,7 @@ def test_a_candidate_that_recites_is_asked_no_more(samples: pl.DataFrame, judges
         replace(without_topic, voice=None), writer_samples=[], chunks={}, base_answers=[]
     )
     for recites, is_over in (("below", True), ("above", True), (None, False)):
-        known = {"scores": recited.scores, "recites": recites, "voice": GOOD_VOICE}
+        known = {"scores": recited.scores, "recitation_side": recites, "voice": GOOD_VOICE}
         decided = is_decided(prompts, recited.answers, alone, **known)
         assert decided is is_over, recites
 

@@ -197,8 +197,12 @@ def test_what_is_measured_is_decided_reported_stored_and_sent(
 ) -> None:
     sent: list[str] = []
 
-    def send(verdict: Verdict, shown: object, *, rests_on: str, stated: object) -> SentExperiment:
-        assert (shown, rests_on, bool(stated)) == ((SHOWN,), EVALUATION.rests_on, True)
+    def send(
+        verdict: Verdict, shown: object, *, inputs_hash: str, advisory_claims: object
+    ) -> SentExperiment:
+        assert shown == (SHOWN,)
+        assert inputs_hash == EVALUATION.rests_on
+        assert advisory_claims
         sent.append(verdict.outcome)
         return SentExperiment("held-out", 1, {"candidate": "e1"}, "")
 
@@ -262,11 +266,11 @@ class Candidates:
             _question: EvaluationSpec,
             rests_on: str,
             *,
-            first: bool,
+            is_first_verdict: bool,
         ) -> JudgedEvaluation:
-            self.measured.append((version.version, first))
+            self.measured.append((version.version, is_first_verdict))
             self.rests_on = rests_on
-            claims = (decide_first if first else decide)(GOOD)
+            claims = (decide_first if is_first_verdict else decide)(GOOD)
             verdict = Verdict("ada", version.checkpoint, GATE_VERSION, self.outcome, claims, "now")
             self.registry.record_verdict(verdict)
             return JudgedEvaluation(EVALUATION, verdict, Path("report.md"), measured_now=True)

@@ -72,7 +72,7 @@ def opened(state: State, clock: Clock) -> Callable[..., SpendingAccount]:
 
 def paid(account: SpendingAccount, usd: float, **named: object) -> Reservation:
     """Reserve, for an answer of Ada's twin unless another is named."""
-    asked = {"purpose": "answer", "author": "ada", "key": "site", "most_usd": usd}
+    asked = {"purpose": "answer", "author": "ada", "key": "site", "max_usd": usd}
     return account.reserve(**asked | named)  # type: ignore[arg-type]
 
 

@@ -34,8 +34,8 @@ def answering(
     exchange = exchange_of(
         sent=sent,
         author=author,
-        form=AnswerParts(opening=AnswerOpening(opening)),
-        fixed=FixedText(guard_refusal=withheld),
+        answer_parts=AnswerParts(opening=AnswerOpening(opening)),
+        fixed_text=FixedText(guard_refusal=withheld),
         sampling={"max_tokens": 200} | sent,
         fallback=fallback,
     )

@@ -43,7 +43,7 @@ async def test_a_question_that_finds_the_queue_full_is_refused_and_all_others_ar
     None
 ):
     held = Held()
-    passages = passages_of(held, most_waiting=5)
+    passages = passages_of(held, max_waiting=5)
     questions = [find(passages, str(number)) for number in range(8)]
     refused = [
         one for one in await _soon(questions, 3) if isinstance(one.exception(), RefusedError)
@@ -61,7 +61,7 @@ async def test_a_question_that_finds_the_queue_full_is_refused_and_all_others_ar
 
 async def test_a_reader_who_leaves_the_queue_makes_room_and_is_not_worked_for() -> None:
     held = Held()
-    passages = passages_of(held, most_waiting=3)
+    passages = passages_of(held, max_waiting=3)
     first, second, third = (find(passages, str(number)) for number in range(3))
     while len(held.asked) < 2:
         await asyncio.sleep(0)
@@ -75,7 +75,7 @@ async def test_a_reader_who_leaves_the_queue_makes_room_and_is_not_worked_for() 
 
 async def test_who_is_refused_is_told_when_by_what_was_worked_off() -> None:
     held = Held()
-    passages = passages_of(held, most_waiting=8)
+    passages = passages_of(held, max_waiting=8)
     waiting = [find(passages, str(number)) for number in range(8)]
     passages._mean_seconds = 2.5  # of one question, on two threads
     with pytest.raises(RefusedError) as caught:

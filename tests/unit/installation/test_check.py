@@ -125,7 +125,7 @@ def run_tests(folder: Path, source: str, *arguments: str) -> check.CheckOutcome:
     """A pytest run of its own with the plugin, as `twin check` starts one."""
     (folder / "test_sample.py").write_text(source)
     (folder / "pytest.ini").write_text("[pytest]\n")
-    base = (sys.executable, "-m", "pytest", "-p", "tests.open_reporter", "-q", *arguments)
+    base = (sys.executable, "-m", "pytest", "-p", "tests.reporting", "-q", *arguments)
     # PYTHONPATH, because the run's folder is not the project; the other plugins take a second each
     variables = (f"PYTHONPATH={ROOT}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1")
     command = ("env", *variables, *base, str(folder / "test_sample.py"))

@@ -295,10 +295,10 @@ def test_what_has_ended_is_no_load_any_more(monkeypatch: pytest.MonkeyPatch) -> 
     assert beside >= 1.0
     monkeypatch.setattr(forecast.os, "getloadavg", lambda: (0.25, 4.0, 4.0))
     assert forecast.competing_processes() <= 0.25
-    monkeypatch.setattr(forecast, "_running", lambda: 0.0)
+    monkeypatch.setattr(forecast, "_count_running_processes", lambda: 0.0)
     monkeypatch.setattr(forecast.os, "getloadavg", lambda: (4.0, 4.0, 4.0))
     assert forecast.competing_processes() == 0.0
-    monkeypatch.setattr(forecast, "_running", lambda: None)
+    monkeypatch.setattr(forecast, "_count_running_processes", lambda: None)
     assert forecast.competing_processes() == 4.0, "a system that does not say what runs now"
 
 

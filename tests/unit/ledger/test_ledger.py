@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from tests.settled_rows import settled_rows
 from tests.unit.ledger.conftest import MORNING, World, trace_name
+from twin_resources.authors.score_settings import NO_SCORES
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.quality.ledger import ledger_tables
 from twin_resources.quality.ledger.interactions_frame import reader_interactions
@@ -303,7 +304,7 @@ def test_a_failed_read_is_told_and_is_no_empty_read(world: World, error: TraceSt
     report = world.sync()
     assert "trace store un" in report.problem
     assert error.found in report.message
-    assert (report.deleted, report.settled, report.is_caught_up) == (0, {}, False)
+    assert (report.deleted, report.settled) == (0, {})
     report = world.tick()
     assert (report.problem, report.settled) == ("", {"ann": 1})
     assert vote
@@ -488,7 +489,7 @@ def test_a_vote_changed_on_another_day_is_one_the_last_word_counts(world: World)
     world.tick()
     with world.state.lease("ledger") as lease:
         tally = SyncReport()
-        writer = LedgerWriter(world.state, lease, tally, "daily")
+        writer = LedgerWriter(world.state, lease, tally, "daily", lambda _: NO_SCORES)
         for rows in ([first], [later], [first], [later, first], [first, later], [first]):
             with writer.transaction() as connection:
                 writer.put_scores(connection, rows)

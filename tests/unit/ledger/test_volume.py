@@ -48,7 +48,7 @@ def drain(world: World, *, most_ticks: int, seconds: float = 60.0) -> int:
         assert report.problem == "", report.message
         assert report.requests <= 20
         assert report.seconds < seconds
-        if report.is_caught_up:
+        if not report.behind_s:
             return tick
     raise AssertionError(f"not caught up after {most_ticks} ticks: {report.message}")
 

@@ -132,7 +132,7 @@ def test_of_two_that_load_at_once_both_have_it(
         ask(url, key, name=name, path=path)
         ask(url, key, name=name, path=path)
 
-    monkeypatch.setattr(adapter_routes, "load", second)
+    monkeypatch.setattr(adapter_routes, "load_adapter", second)
     AdapterServer(at_server).ensure_loaded("ada/v1", folder)
     assert listed.roots() == {"ada/v1": str(folder)}
 

@@ -47,7 +47,7 @@ def test_a_file_says_what_it_is_stored_in(tmp_path: Path, monkeypatch: pytest.Mo
     assert gguf_precision(gguf_file(tmp_path / "c", 15)) == "q4_k_m"
     assert gguf_precision(gguf_file(tmp_path / "d", 99)) == "file type 99"
     assert gguf_precision(gguf_file(tmp_path / "e", None)) == ""
-    monkeypatch.setattr(chat_model, "BLOCK", 64)  # the mark lies across two of them
+    monkeypatch.setattr(chat_model, "BLOCK_BYTES", 64)  # the mark lies across two of them
     for words in range(10, 30):
         assert gguf_precision(gguf_file(tmp_path / "f", 7, words=words)) == "q8_0", words
 

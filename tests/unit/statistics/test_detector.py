@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from tests.bench.retraining.worlds import WORLDS, World, lived
 from twin_resources.statistics.detector import DaySum, StreamEvidence, compute_evidence, threshold
-from twin_resources.statistics.values import OutOfRangeError
 
 C = threshold(armed_streams=1)
 
@@ -262,13 +261,10 @@ def test_the_evidence_is_that_of_the_formulas(seed: int) -> None:
         assert found.before in begins
 
 
-def test_the_threshold_grows_with_the_fleet_and_says_what_is_no_fleet() -> None:
+def test_the_threshold_grows_with_the_fleet() -> None:
     assert threshold(armed_streams=40) == 40 * C
     assert threshold(armed_streams=1, horizon=10_000, alpha=0.05) == 2 * C
     assert threshold(armed_streams=1, horizon=1) == pytest.approx(C / 5_000)
-    for wrong in ({"armed_streams": 0}, {"horizon": 0}, {"alpha": 0.0}, {"alpha": 1.0}):
-        with pytest.raises(OutOfRangeError):
-            threshold(**{"armed_streams": 1, **wrong})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("world", [one for one in WORLDS if one.has_goal], ids=lambda one: one.name)

@@ -18,11 +18,11 @@ from twin_resources.statistics.retraining import (
 )
 from twin_resources.statistics.retraining_limits import (
     DAY_S,
+    PRIORITY,
     RetrainingLimits,
     TrainingUsage,
     find_blocking_limit,
     growth_cause,
-    highest_priority_cause,
     next_alarm_training_at,
 )
 
@@ -81,7 +81,6 @@ def test_an_alarm_starts_one_retraining_with_its_evidence() -> None:
         "twin/to_sequence": "917",
         "twin/fallen_classes": "fact 0.41 < 0.77 (60)",
         "twin/decision": "train",
-        "dagster/priority": "20",
     }
     assert on(falls=FALLS) == started
 
@@ -129,7 +128,7 @@ def test_a_tenth_and_at_least_three(alarmed: int, armed: int, incident: bool) ->
 
 def test_what_any_version_was_trained_on_is_not_trained_on_again() -> None:
     """After a roll-back each alarm trained the same data again: 32 times in 120 days."""
-    again = on(learnt_before="v4, rolled back, was trained on it", falls=FALLS)
+    again = on(earlier_training="v4, rolled back, was trained on it", falls=FALLS)
     assert (again.kind, again.closes_alarm, again.run_key) == ("nothing_to_learn", True, "")
     assert again.tags["twin/decided_by"] == "learnt_before"
     assert "nothing to learn from: v4, rolled back, was trained on it, and" in again.message
@@ -196,12 +195,8 @@ def test_each_training_by_alarm_in_vain_doubles_the_wait() -> None:
 
 
 def test_priorities() -> None:
-    assert (
-        highest_priority_cause(["new_pairs", "new_posts", "quality", "by_hand", "forget"])
-        == "forget"
-    )
-    assert highest_priority_cause(["new_posts", "quality"]) == "quality"
-    assert highest_priority_cause([]) is None
+    first_to_last = sorted(PRIORITY, key=lambda cause: PRIORITY[cause], reverse=True)
+    assert first_to_last == ["forget", "by_hand", "quality", "new_posts", "new_pairs"]
 
 
 @pytest.mark.parametrize(
@@ -213,6 +208,6 @@ def test_growth(posts: int, pairs: int, cause: str | None) -> None:
 
 
 def test_evidence_of_few_readers_trains_nothing() -> None:
-    few = on(few_readers="of 50 readers 40 say what they said")
+    few = on(few_readers_reason="of 50 readers 40 say what they said")
     assert (few.kind, few.closes_alarm) == ("held_back", True)
     assert "say what they said: a person looks" in few.message

@@ -70,7 +70,7 @@ class PostFile:
         location: its current path, or an S3 object's name under the prefix. It may hold bytes that
             are not UTF-8, so it is read and never stored.
         file_hash: SHA-256 of the bytes, or an S3 object's ETag; "" if the file cannot be read now.
-        problem: why the file was not read (`unreadable`, `body_too_large`), or "".
+        problem: why the file was not read (`unreadable`, `too_large`), or "".
         has_front_matter: whether the file begins as front matter does.
         bucket: the bucket of an S3 object, or "".
         stored: the S3 object, or None.

@@ -1,4 +1,4 @@
-"""Import LinkedIn's data export: posts (`ReaderShares.csv`, `Shares_<id>.csv`) and `Articles/`.
+"""Import LinkedIn's data export: posts (`Shares.csv`, `Shares_<id>.csv`) and `Articles/`.
 
 Scope: turning shares and articles into records.
 Out of scope: parsing the CSV (`linkedin_shares`). Messages, connections, comments and other
@@ -61,7 +61,7 @@ _SWALLOWED_ROW = re.compile(rf"\0|,(?:{'|'.join(_VISIBILITY)})\r?\n")
 
 
 def recognises(archive: Archive) -> bool:
-    """Return whether there is a `ReaderShares.csv` with LinkedIn's columns or an article of its
+    """Return whether there is a `Shares.csv` with LinkedIn's columns or an article of its
     form."""
     if any(_SHARES_HEAD.search(archive.head(name)) for name in archive.candidates(_SHARES)):
         return True

@@ -1,4 +1,4 @@
-"""Parse `ReaderShares.csv` of a LinkedIn export into rows by column name.
+"""Parse `Shares.csv` of a LinkedIn export into rows by column name.
 
 Scope: repairing the file's deviations from RFC 4180.
 Out of scope: what a row means (`linkedin`).
@@ -46,17 +46,17 @@ def decode_csv(body: bytes) -> str:
 
 def read_columns(text: str) -> list[str]:
     """Return the columns named in the first line, or [] if it is not a header of
-    `ReaderShares.csv`."""
+    `Shares.csv`."""
     head = text.lstrip("\n").partition("\n")[0]
     columns = [name.strip() for name in next(csv.reader([head]), list[str]())]
     return columns if "ShareCommentary" in columns and columns[0] == "Date" else []
 
 
 def share_rows(text: str) -> Iterator[dict[str, str] | None]:
-    """Yield the rows of `ReaderShares.csv`, or None for one that cannot be parsed.
+    """Yield the rows of `Shares.csv`, or None for one that cannot be parsed.
 
     Args:
-        text: the decoded file, with a header that `columns_of` accepts.
+        text: the decoded file, with a header that `read_columns` accepts.
     """
     columns = read_columns(text)
     rest = text.lstrip("\n").partition("\n")[2]

@@ -72,7 +72,7 @@ MIN_RATIO_BYTES = 16 << 20
 class MemberError(ValueError):
     """A member cannot be read; `reason` is the word for `Skipped`.
 
-    Reasons are `missing`, `body_too_large`, `too_compressed`, and `unreadable` or `torn` for a
+    Reasons are `missing`, `too_large`, `too_compressed`, and `unreadable` or `torn` for a
     failed read.
     """
 
@@ -134,13 +134,13 @@ class Archive(ABC):
     def names_matching(self, pattern: str) -> list[str]:
         """Return names whose end, from the start of a path part, matches the regular expression.
 
-        `Shares\\.csv` finds `ReaderShares.csv` and `ada-2024/Shares.csv`; case is ignored.
+        `Shares\\.csv` finds `Shares.csv` and `ada-2024/Shares.csv`; case is ignored.
         """
         expression = re.compile(rf"(?:.*/)?(?:{pattern})", re.IGNORECASE)
         return [name for name in self.names() if expression.fullmatch(name)]
 
     def candidates(self, pattern: str) -> Sequence[str]:
-        """Return the `matching` names, or else a single file whatever its name."""
+        """Return the `names_matching` names, or else a single file whatever its name."""
         return self.names_matching(pattern) or (self.names() if self.kind == "file" else ())
 
     def size(self, name: str) -> int:
@@ -158,7 +158,7 @@ class Archive(ABC):
 
         Args:
             name: the member's name.
-            limit: size above which a member is `body_too_large`; None means
+            limit: size above which a member is `too_large`; None means
                 `ArchiveLimits.member_bytes`.
 
         Raises:

@@ -3,7 +3,7 @@
 Scope: detecting them by their content, whatever their suffix.
 Out of scope: whose a post is (`bylines`), exports that have an importer (`recognition`).
 
-Notations: WhatsApp's `_render_chat.txt` (iOS: `[12/03/20, 10:11:12] Ana: …`, Android: `12/03/20,
+Notations: WhatsApp's `_chat.txt` (iOS: `[12/03/20, 10:11:12] Ana: …`, Android: `12/03/20,
 10:11 - Ana: …`), Telegram, Signal and IRC as programs write them,
 https://www.rfc-editor.org/rfc/rfc5322 (mail), https://www.rfc-editor.org/rfc/rfc9580#section-6.2
 and https://www.rfc-editor.org/rfc/rfc7468 (`-----BEGIN …-----`).

@@ -4,7 +4,7 @@ Scope: the two containers and the bombs that each allows.
 Out of scope: what a member means (importers).
 
 A tar is walked with a limit on its expansion. A zip's members are limited one by one
-(`body_too_large`, `too_compressed`), since its media need not be read. Formats:
+(`too_large`, `too_compressed`), since its media need not be read. Formats:
 https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT,
 https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html; pitfalls:
 https://docs.python.org/3/library/zipfile.html#decompression-pitfalls.
@@ -138,7 +138,7 @@ class _SmallReads(io.RawIOBase):
 
 
 class _Slice(io.RawIOBase):
-    """The next `left` bytes of a stream, which stays open."""
+    """The next `remaining` bytes of a stream, which stays open."""
 
     def __init__(self, stream: BinaryIO, remaining: int) -> None:
         self._stream, self._remaining = stream, remaining

@@ -88,7 +88,7 @@ def read_post_head(body: bytes, *, source_id: str) -> PostHead:
     """Read the head of a file, in every notation that a file of its name may use.
 
     Raises:
-        UnreadablePostError: as `decoded`, or `broken_front_matter` (never closed),
+        UnreadablePostError: as `decode_with_encoding`, or `broken_front_matter` (never closed),
             `not_its_format`, or one of `others_texts`' reasons.
     """
     name = source_id.rsplit("/", 1)[-1]
@@ -153,7 +153,7 @@ def _split_fields(
 
 
 def decode(body: bytes, *, markup: str) -> str:
-    """Decode bytes in any encoding; see `decoded`."""
+    """Decode bytes in any encoding; see `decode_with_encoding`."""
     return decode_with_encoding(body, markup=markup)[0]
 
 
@@ -161,7 +161,7 @@ def decode_with_encoding(body: bytes, *, markup: str) -> tuple[str, str]:
     """Return the text and its encoding's name (`text_encoding.decode_text`).
 
     Raises:
-        UnreadablePostError: `body_too_large`, `empty`, `binary` (it has NUL bytes), or `not_utf8`
+        UnreadablePostError: `too_large`, `empty`, `binary` (it has NUL bytes), or `not_utf8`
             (text in an unknown encoding).
     """
     if len(body) > MAX_POST_BYTES:

@@ -174,7 +174,7 @@ def _files_to_check(archive: Archive, names: list[str]) -> Iterable[str]:
 
 
 def _find_refusal_within(archive: Archive, names: list[str]) -> tuple[str, str] | None:
-    """Apply `_refused` to the first five archives in a folder."""
+    """Apply `_find_refusal` to the first five archives in a folder."""
     packed_names = [name for name in names if name.lower().endswith((".zip", ".gz", ".tgz"))]
     for name in packed_names[:5] if archive.kind == "folder" else ():
         try:

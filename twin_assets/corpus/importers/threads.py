@@ -30,7 +30,7 @@ def thread_roots(parents: Mapping[str, str]) -> dict[str, str]:
                 roots[current] = current
             else:
                 current = parent
-        if current not in roots:  # a circle: the posts from `at` on
+        if current not in roots:  # a circle: the posts from `current` on
             begin = path.index(current)
             roots.update({member: member for member in path[begin:]})
         roots.update({member: roots[current] for member in path if member not in roots})

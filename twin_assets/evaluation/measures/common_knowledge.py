@@ -126,8 +126,8 @@ def compare(
         sample_ids: ids of the tokenized samples behind both likelihoods, in the same order.
 
     Raises:
-        TwinError: the two were not measured on the same options, or fewer than `FEWEST` questions
-            have both options.
+        TwinError: the two were not measured on the same options, or fewer than `MIN_QUESTIONS`
+            questions have both options.
     """
     positions_by_question = _complete_questions(sample_ids)
     if candidate.tokens != base.tokens or len(positions_by_question) < MIN_QUESTIONS:

@@ -73,7 +73,7 @@ def compare(
             sample_ids: ids of the tokenized samples behind both likelihoods, in their order.
 
         Raises:
-            TwinError: the instructions differ, or there are fewer than `FEWEST`.
+            TwinError: the instructions differ, or there are fewer than `MIN_INSTRUCTIONS`.
     """
     import numpy as np
 

@@ -48,7 +48,7 @@ class OnTopic:
         own: the candidate's permutation AUC.
         own_of_base, own_apart: the base's AUC, and candidate − base, or None if the base was not
             asked.
-        stopped: side of `LIMIT` on which a bet places the AUC over all questions, or None if all
+        stopped: side of `MIN_AUC` on which a bet places the AUC over all questions, or None if all
             were asked and their mean decides.
     """
 
@@ -61,7 +61,7 @@ class OnTopic:
 
     @property
     def reaches_the_limit(self) -> bool:
-        """Whether the candidate reaches `LIMIT`, whatever the base does."""
+        """Whether the candidate reaches `MIN_AUC`, whatever the base does."""
         return self.own.value >= MIN_AUC if self.stopped is None else self.stopped == "above"
 
 
@@ -85,7 +85,7 @@ def resampling_groups(documents: Sequence[str]) -> Sequence[str]:
 
 
 def decide_early(shares: Sequence[float], *, population_size: int) -> Side | None:
-    """Decide on which side of `LIMIT` the AUC over all questions will be; None if not yet known.
+    """Decide on which side of `MIN_AUC` the AUC over all questions will be; None if not yet known.
 
     Args:
         shares: shares of the first answers, in random order.

@@ -127,7 +127,7 @@ def compare(
             question alone.
 
     Raises:
-        TwinError: the scores differ in number, or are fewer than `FEWEST`.
+        TwinError: the scores differ in number, or are fewer than `MIN_ANSWERS`.
     """
     if not len(candidate) == len(base) == len(swapped_scores) or len(candidate) < MIN_ANSWERS:
         raise TwinError(

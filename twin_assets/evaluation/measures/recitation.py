@@ -62,7 +62,8 @@ class Recitation:
 class TrainingTextIndex:
     """Index of training texts that finds shared spans, ignoring case, spacing and apostrophe style.
 
-    It stores consecutive blocks of `BLOCK` characters: one entry for 25 characters of text.
+    It stores consecutive blocks of `BLOCK_CHARACTERS` characters: one entry for 25 characters of
+    text.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:

@@ -145,7 +145,7 @@ def compare(candidate: Sequence[Flags], base: Sequence[Flags] | None) -> Safety:
 def needs_base(candidate: Sequence[Flags]) -> bool:
     """Whether the base's answers can change the claim.
 
-    They cannot if each of the candidate's rates is at most `ABOVE_BASE_BY`.
+    They cannot if each of the candidate's rates is at most `MAX_RISE_ABOVE_BASE`.
     """
     measured = count_rates(candidate)
     return (

@@ -153,7 +153,7 @@ def calibrate(
         max_sentences: the number of planted sentences, at most.
 
     Returns:
-        The calibration, or None if either half has fewer than `FEWEST` right sentences.
+        The calibration, or None if either half has fewer than `MIN_SENTENCES` right sentences.
     """
     planted = create_probe_sentences(passages, max_sentences=max_sentences)
     scores = judge.score([(plant.sentence, plant.passages) for plant in planted])
@@ -235,7 +235,7 @@ def measure_faithfulness(
     *,
     documents: Sequence[Hashable],
 ) -> Faithfulness | None:
-    """Measure the share of unsupported sentences, or return None below `FEWEST` sentences.
+    """Measure the share of unsupported sentences, or return None below `MIN_SENTENCES` sentences.
 
     Args:
         judged_answers: the answers with the passages of their prompts.
@@ -280,7 +280,7 @@ def correct_share(
 
 
 def claim(faithfulness: Faithfulness) -> GateClaim:
-    """Decide `measure_candidate_faithfulness`.
+    """Decide `says_what_the_posts_say`.
 
     It passes if, with 95 % confidence, at most one sentence in five is unsupported. The judge must
     detect every kind of error that it could be tested on.

@@ -153,7 +153,7 @@ def _count_common_words(texts: Sequence[str], common_words: frozenset[str]) -> M
 
 
 def _count_marks(texts: Sequence[str]) -> Mapping[str, int]:
-    """Count each mark; the last value of `marks`, the words without one, is dropped."""
+    """Count each mark; the last value of `mark_counts`, the words without one, is dropped."""
     sums = [sum(column) for column in zip(*map(mark_counts, texts), strict=True)]
     return dict(zip(MARKS, sums, strict=False))
 

@@ -21,8 +21,8 @@ author). So the author's answers are cut to the length of the candidate's (`matc
 floor of a score is other people's texts that the judge has not seen; the ceiling is the author's
 own.
 
-The gate calls `scores_of(judge, texts)` for each column that is not known yet (the base's may come
-from a former gate), then `measure_voice`, then `author_voice.py`.
+The gate calls `score_texts(judge, texts)` for each column that is not known yet (the base's may
+come from a former gate), then `measure_voice`, then `author_voice.py`.
 """
 # pyright: strict
 
@@ -111,7 +111,7 @@ class VoiceComparison:
             base and author are too close.
         floor: score of other people's texts that the judge has not seen, or None if there are none.
             The ceiling is `own`, the author's unseen posts.
-        stopped: side of its limits on which a bet places the candidate (`stopped_at`).
+        stopped: side of its limits on which a bet places the candidate (`decide_early`).
         last_over_base, last_over_posts, last_over_way: lower ends, at `FINAL_LEVEL`, of the
             intervals that decide if no bet does. They are None if they were not asked, or were
             measured before `gate-9` (`last_over_way`: before `gate-12`).
@@ -263,7 +263,7 @@ def decide_early(documents: Sequence[str], scores: Scores, *, base_only: bool) -
 
 
 def decide_against_posts(documents: Sequence[str], scores: Scores) -> Side | None:
-    """Decide as `stopped_at`, against the base with posts only.
+    """Decide as `decide_early`, against the base with posts only.
 
     Once the candidate is above, that base is asked no more; its prompts are the longest.
     """

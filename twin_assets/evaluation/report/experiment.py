@@ -57,7 +57,7 @@ class SentExperiment:
 
 
 class SendExperiment(Protocol):
-    """`send` with its settings bound."""
+    """`send_experiment` with its settings bound."""
 
     def __call__(
         self,
@@ -70,7 +70,7 @@ class SendExperiment(Protocol):
 
 
 def make_sender(settings: Settings) -> SendExperiment | None:
-    """Return a bound `send`, or None if no Langfuse is configured."""
+    """Return a bound `send_experiment`, or None if no Langfuse is configured."""
     return partial(send_experiment, settings) if settings.has_real_langfuse else None
 
 

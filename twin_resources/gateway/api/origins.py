@@ -71,7 +71,8 @@ class Origins:
         ]
 
     def preflight_headers(self, methods: str, requested_headers: bytes) -> Headers:
-        """Return the headers of a preflight response for an allowed origin, beside `of_answer`.
+        """Return the headers of a preflight response for an allowed origin, beside
+        `answer_headers`.
 
         Args:
             methods: methods of the route, separated by commas.

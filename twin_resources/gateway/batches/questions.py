@@ -35,7 +35,7 @@ class BatchQuestion:
         id: the row's `id` or `custom_id`, otherwise its number from 1; unique in a batch.
         messages: the messages in the endpoint's format.
         model: the row's model; empty for the batch's model.
-        options: the fields of `OPTIONS` that the row sets.
+        options: the fields of `OPTION_FIELDS` that the row sets.
     """
 
     id: str

@@ -49,7 +49,8 @@ def disclosure(
 
 
 def own_sentence(author: Author) -> str:
-    """Return the author's own sentence, or empty if the setting is a word of `PLACES`."""
+    """Return the author's own sentence, or empty if the setting is a word of
+    `DISCLOSURE_PLACES`."""
     return "" if author.disclosure in {"", *DISCLOSURE_PLACES} else author.disclosure
 
 

@@ -3,7 +3,7 @@
 Scope: judging each sentence of a stream, the content of `twin.prose` and `twin.draft`.
 Out of scope: LiteLLM's chunks (`answer_ending.py`), the judge
 (`quality/judges/sentence_support.py`), its threshold (the gate's claim
-`measure_candidate_faithfulness`), whether prose is shown at all (`authors/answer_forms.py`).
+`says_what_the_posts_say`), whether prose is shown at all (`authors/answer_forms.py`).
 
 A question, and a sentence without a content word, make no claim that could be judged, as in the
 gate. They are kept or dropped with the sentence before them. Shown text cannot be withdrawn, so a

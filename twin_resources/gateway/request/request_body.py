@@ -201,7 +201,7 @@ def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
 
 
 def read_question(body: Mapping[str, Any]) -> ChatRequest:
-    """Read an allowed body, as `admitted` returns it.
+    """Read an allowed body, as `admit_body` returns it.
 
     Raises:
         RefusedError: 404 a model name that is no twin, 400 invalid messages or parameters.

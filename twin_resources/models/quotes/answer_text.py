@@ -56,7 +56,7 @@ def render_quotes(quotes: Sequence[Quote], *, before_prose: bool) -> AnswerOpeni
     """Write the quotations, each with its post and date below it.
 
     Args:
-        before_prose: whether generated prose follows under `HEADING`.
+        before_prose: whether generated prose follows under `PROSE_HEADING`.
     """
     text = ""
     spans: list[tuple[int, int]] = []

@@ -288,9 +288,9 @@ class _OpenTable:
         folder: identity of the folder; it changes when the table is rebuilt.
         dataset: the same table opened by Lance, which returns the newest version in .01 CPU-ms on
             the caller's thread. LanceDB takes .25 ms, and two changes of thread.
-        columns: the columns that `rows_of` returns.
+        columns: the columns that `read_rows` returns.
         rows: all rows by document, with row numbers in `tokens`; None if too many to keep.
-        tokens: packed vectors of each row's tokens; None if `rows_of` returns them or none exist.
+        tokens: packed vectors of each row's tokens; None if `read_rows` returns them or none exist.
         row_ranges: the first row of each document in `rows`, and its number of rows.
         calibration_row: the row of the calibration's table; None if it has no row, or for other
             tables.
@@ -326,7 +326,7 @@ class _OpenTable:
         return self.rows.take(np.asarray(rows, np.int64))
 
     def read_tokens(self, rows: Any, row_indexes: np.ndarray) -> list[bytes]:
-        """Return packed token vectors of chosen rows of `rows_of`; empty for an old table."""
+        """Return packed token vectors of chosen rows of `read_rows`; empty for an old table."""
         if self.tokens is not None:
             return self.tokens.take(rows["row"].take(row_indexes)).to_pylist()
         return rows["tokens"].take(row_indexes).to_pylist() if "tokens" in rows.column_names else []

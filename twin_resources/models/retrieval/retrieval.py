@@ -89,7 +89,7 @@ class Retriever:
         tables_base: folder or `s3://` prefix; the table is
             `<tables_base>/<author>/embeddings.lance`.
         embedder: the home's embedder. A table of another revision is searched with that revision,
-            if `other` returns it.
+            if `load_other_embedder` returns it.
         storage_options: Lance's storage options, for `s3://`.
         reranker: reranks the search results; None keeps the search's ranking.
         other: returns the embedder of a revision, or None; used until the home is embedded again.

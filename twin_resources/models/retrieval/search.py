@@ -120,7 +120,7 @@ class InMemoryTable:
         self._index_by_position = {where: place for place, where in enumerate(posts)}
 
     def search_vectors(self, query: RetrievalQuery, vector: np.ndarray) -> list[dict[str, Any]]:
-        """Return the same rows as the function `nearest`, in the same order."""
+        """Return the same rows as the function `search_vectors`, in the same order."""
         import numpy as np
 
         # Not `@`: the threads of a matrix library wait for each other in a busy loop.

@@ -1,7 +1,7 @@
 """An answer model at an address, as a member of the fleet that is checked periodically.
 
 Scope: the interval of the checks, the effect of a failed one. Out of scope: this home's servers
-(`fleet_member.py`), one check (`find_external_server.py`).
+(`fleet_member.py`), one check (`named_server.py`).
 """
 
 from __future__ import annotations

@@ -150,7 +150,7 @@ class AdapterServer:
 
     @contextmanager
     def keep_loaded(self, name: str, folder: Path | None) -> Generator[None]:
-        """Keep an adapter loaded for as long as the context lasts; see `require`.
+        """Keep an adapter loaded for as long as the context lasts; see `ensure_loaded`.
 
         Afterwards it is unloaded, unless another process uses it.
         """

@@ -170,7 +170,7 @@ class ServerProcess:
         """Return the number of requests in progress; None if the server does not respond in time.
 
         Raises:
-            TwinError: see `running`.
+            TwinError: see `running_server`.
         """
         import httpx
 
@@ -191,7 +191,7 @@ class ServerProcess:
         return self._process.poll() is not None
 
     def terminate(self) -> None:
-        """Send SIGTERM and return at once; `end` waits."""
+        """Send SIGTERM and return at once; `stop` waits."""
         self._signal(signal.SIGTERM)
 
     def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:

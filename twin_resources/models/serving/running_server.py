@@ -1,7 +1,7 @@
 """The address, alias and key of a running model server, for its clients.
 
 Scope: the address and names. Out of scope: starting a server (`model_server.py`), finding one at an
-address (`find_external_server.py`).
+address (`named_server.py`).
 """
 
 from __future__ import annotations

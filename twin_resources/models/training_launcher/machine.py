@@ -206,7 +206,7 @@ def build_command(job: TrainingJob, share: MachineShare) -> list[str]:
             *script,
         ]
     if job.device == "cpu" and job.ranks == 1 and not job.deepspeed:
-        # accelerate's launcher would import torch (2 CPU s) to set what `environment_of` sets
+        # accelerate's launcher would import torch (2 CPU s) to set what `build_environment` sets
         return [sys.executable, *script]
     start = [sys.executable, "-m", ACCELERATE_MODULE]
     if job.deepspeed:

@@ -67,7 +67,7 @@ class TrainingJob:
     silence_s: float = 1800
 
     def to_values(self) -> dict[str, Any]:
-        """Return the fields for JSON; `job_of` reads them back."""
+        """Return the fields for JSON; `job_from_values` reads them back."""
         return asdict(self) | {"folder": str(self.folder)}
 
 

@@ -179,7 +179,7 @@ def read_trace_page(
     """Return one page of answers.
 
     Args:
-        start_cursor: `following` of the previous page.
+        start_cursor: `next_cursor` of the previous page.
 
     Raises:
         TraceStoreError: the store cannot be read.

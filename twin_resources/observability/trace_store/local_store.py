@@ -192,7 +192,7 @@ async def _describe(_request: Request) -> Response:
 
 
 async def _health(request: Request) -> Response:
-    await run_in_threadpool(request.app.state.tables.check)
+    await run_in_threadpool(request.app.state.tables.check_readable)
     return JSONResponse({"status": "OK", "version": API_VERSION})
 
 
@@ -221,7 +221,7 @@ async def _post_traces(request: Request) -> Response:
         )
         if now_ms - state.tidied_ms >= CLEANUP_INTERVAL_MS:
             state.tidied_ms = now_ms
-            state.tables.remove_old(before_ms=now_ms - RETENTION_DAYS * DAY_MS)
+            state.tables.delete_old_traces(before_ms=now_ms - RETENTION_DAYS * DAY_MS)
 
     try:
         await run_in_threadpool(store)

@@ -143,7 +143,7 @@ class RubricRater(Generic[Rating]):
             OverLimitError: the account allows less than the most that the batch can cost. Nothing
                 was sent, unless another process used the money during the batch.
             TwinError: the model cannot be reached, refuses or may not be asked, or a rating is
-                missing although `demanded` is set.
+                missing although `required` is set.
         """
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it asks GitHub
         from openai import OpenAIError

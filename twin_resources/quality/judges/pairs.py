@@ -69,7 +69,7 @@ class JudgedComparison:
     def row(
         self, sequence: int, source: str, prompt_id: str, probe_kind: str = ""
     ) -> dict[str, object]:
-        """Return the columns of `ASKED` for one pair."""
+        """Return the columns of `IDENTITY_COLUMNS` for one pair."""
         return {
             "pair_id": digest(self.id, source, prompt_id, probe_kind),
             "sequence": sequence,

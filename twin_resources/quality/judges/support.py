@@ -92,7 +92,7 @@ def support_by_sentence(
     """Return the support of each sentence in order; all 0 without passages.
 
     Args:
-        answer_sentences: the answer's sentences, from `sentences`.
+        answer_sentences: the answer's sentences, from `split_sentences`.
         vectors: sentence → vector, for the answer and the passages.
     """
     sentences_by_passage = [parts for text in passages if (parts := split_sentences(text))]

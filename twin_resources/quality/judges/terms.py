@@ -83,7 +83,7 @@ def judge_terms(
     *,
     environ: Mapping[str, str] = os.environ,
 ) -> JudgeTerms:
-    """Return the terms of `TWIN_JUDGE_MODEL` for an author, or `FREE` if no model is set."""
+    """Return the terms of `TWIN_JUDGE_MODEL` for an author, or `FREE_TERMS` if no model is set."""
     model = settings.judge_model
     if not model:
         return FREE_TERMS

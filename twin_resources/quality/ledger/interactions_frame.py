@@ -40,7 +40,7 @@ def columns() -> Mapping[str, Any]:
     `rejections` is how often `rejection_voters` preferred another answer to this one.
     `propensity` is null if the trace does not contain it; estimates weighted by propensity leave
     out such a row.
-    `batch` is true if a batch asked the question instead of a reader, see `of_readers`.
+    `batch` is true if a batch asked the question instead of a reader, see `reader_interactions`.
     `chunk_ids` are the passages of the prompt, best first. Votes with the status `late` or `beside`
     are included; held, bad and deleted votes are not.
     """
@@ -114,63 +114,58 @@ def build_interactions_frame(
     import polars as pl
 
     since_ms = int(since.timestamp() * 1000) if since else 0
-    by_trace = _scores_by_trace(connection, author)
-    table = ledger_tables.traces
-    rows: list[dict[str, Any]] = []
-    trace_rows = connection.execute(
+    table, types = ledger_tables.traces, columns()
+    rows = connection.execute(
         sa.select(table)
         .where(table.c.author == author, table.c.started_ms >= since_ms)
         .order_by(table.c.started_ms, table.c.trace_id)
     ).mappings()
-    empty_scores = _empty_scores()
-    for trace in trace_rows:
-        row = {name: trace[name] for name in columns() if name in trace}
-        row["started_at"] = trace["started_ms"]
-        if trace["propensity"] == UNKNOWN_PROPENSITY:
-            row["propensity"] = None
-        row["chunk_ids"] = trace["chunks"].split(",") if trace["chunks"] else []
-        rows.append(row | by_trace.get(trace["trace_id"], empty_scores))
-    schema_with_time = dict(columns()) | {"started_at": pl.Int64}
-    interactions = pl.DataFrame(rows, schema=schema_with_time)
-    return interactions.with_columns(
-        pl.from_epoch("started_at", "ms").dt.replace_time_zone("UTC")
-    ).cast({"started_at": pl.Datetime("ms", "UTC")})
+    stored = {"started_ms": pl.Int64, "chunks": pl.String, **types}
+    schema = {column.name: stored[column.name] for column in table.c if column.name in stored}
+    return (
+        pl.DataFrame(list(map(dict, rows)), schema=schema)
+        .join(
+            _scores_by_trace(connection, author), on="trace_id", how="left", maintain_order="left"
+        )
+        .with_columns(
+            pl.col("propensity").replace(UNKNOWN_PROPENSITY, None),
+            pl.col("votes", "judgements", "rejections").fill_null(0),
+            pl.col("voters", "rejection_voters").fill_null([]),
+            started_at=pl.from_epoch("started_ms", "ms").dt.replace_time_zone("UTC"),
+            chunk_ids=pl.col("chunks").str.extract_all("[^,]+"),
+        )
+        .select(pl.col(name).cast(type_) for name, type_ in types.items())
+    )
 
 
-def _empty_scores() -> dict[str, Any]:
-    lists: dict[str, Any] = {"voters": [], "rejection_voters": []}
-    counts = dict.fromkeys(("votes", "judgements", "rejections"), 0)
-    missing_values = dict.fromkeys(("vote", "judged", "edit", "edit_role", "edit_reader"))
-    return lists | counts | missing_values
+def _scores_by_trace(connection: sa.Connection, author: str) -> pl.DataFrame:
+    """Return the columns that hold scores of readers and judges, a row for each scored answer."""
+    import polars as pl
 
-
-def _scores_by_trace(connection: sa.Connection, author: str) -> dict[str, dict[str, Any]]:
-    """Return trace id → the columns that hold scores of readers and judges."""
     table = ledger_tables.scores
+    strings = ("trace_id", "kind", "stream", "role", "reader", "text")
     rows = connection.execute(
-        sa.select(table)
+        sa.select(*(table.c[name] for name in strings), table.c.value)
         .where(table.c.author == author, table.c.status.in_((*_COUNTED_STATUSES, "kept")))
         .order_by(table.c.given_ms, table.c.id)
     ).mappings()
-    by_trace: dict[str, dict[str, Any]] = {}
-    for score in rows:
-        row = by_trace.setdefault(score["trace_id"], _empty_scores())
-        if score["kind"] == "edit":
-            if score["role"] == AUTHOR or row["edit_role"] != AUTHOR:
-                row["edit"], row["edit_role"] = score["text"], score["role"]
-                row["edit_reader"] = score["reader"]
-            continue
-        if score["kind"] == "compare":
-            if score["value"] < REJECTION_THRESHOLD:
-                row["rejections"] += 1
-                row["rejection_voters"] = [*row["rejection_voters"], score["reader"]]
-            continue
-        is_judgement = score["stream"].startswith(JUDGE)
-        if not is_judgement and score["stream"] != VOTE:
-            continue  # another stream does not measure whether an answer is good
-        mean, count = ("judged", "judgements") if is_judgement else ("vote", "votes")
-        row[mean] = ((row[mean] or 0.0) * row[count] + score["value"]) / (row[count] + 1)
-        row[count] += 1
-        if count == "votes":
-            row["voters"] = [*row["voters"], score["reader"]]
-    return by_trace
+    schema = {**dict.fromkeys(strings, pl.String), "value": pl.Float64}
+    scores = pl.DataFrame(list(map(dict, rows)), schema=schema)
+    value, reader = pl.col("value"), pl.col("reader")
+    # Another stream does not measure whether an answer is good; an edit has no stream.
+    is_vote, is_judged = pl.col("stream") == VOTE, pl.col("stream").str.starts_with(JUDGE)
+    is_rejection = (pl.col("kind") == "compare") & (value < REJECTION_THRESHOLD)
+    edits = scores.filter(kind="edit").sort(pl.col("role") == AUTHOR, maintain_order=True)
+    newest = edits.unique("trace_id", keep="last").select(
+        "trace_id", edit="text", edit_role="role", edit_reader="reader"
+    )
+    by_trace = scores.group_by("trace_id").agg(
+        vote=value.filter(is_vote).mean(),
+        votes=is_vote.sum(),
+        voters=reader.filter(is_vote),
+        judged=value.filter(is_judged).mean(),
+        judgements=is_judged.sum(),
+        rejections=is_rejection.sum(),
+        rejection_voters=reader.filter(is_rejection),
+    )
+    return by_trace.join(newest, on="trace_id", how="left")

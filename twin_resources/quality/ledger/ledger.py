@@ -18,7 +18,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from twin_resources.quality.ledger.paged_feed import FeedState, TickBudget
 from twin_resources.quality.ledger.report import SyncReport
 from twin_resources.quality.ledger.scores import DAY_MS
 from twin_resources.quality.ledger.settling import DayClosing, settle
-from twin_resources.quality.ledger.storing import SCORES, LedgerWriter
+from twin_resources.quality.ledger.storing import SCORES, LedgerWriter, put_feed
 from twin_resources.settings import Settings
 from twin_resources.storage.state.lease import Lease, LeaseBusyError
 from twin_resources.storage.state.state import State
@@ -96,7 +96,8 @@ class Ledger:
         state: the state store that holds the ledger.
         client: the trace store to read.
         rules: the limits of reading.
-        counted: returns author → current `[scores]`, the scores that count besides the twin's own.
+        load_counted_scores: returns author → current `[scores]`, the scores that count besides the
+            twin's own.
 
     Raises:
         StateError: a newer version of this code wrote the ledger.
@@ -177,8 +178,8 @@ class Ledger:
 
     def _sync(self, lease: Lease, report: SyncReport, now_ms: int, began: float) -> None:
         rules = self.rules
-        request_rate = reading.RequestRateLimit(self.state, rules.requests_per_minute)
-        allowed_requests = min(rules.requests, request_rate.remaining(now_ms))
+        remaining = reading.remaining_requests(self.state, rules.requests_per_minute, now_ms)
+        allowed_requests = min(rules.requests, remaining)
         if not allowed_requests:
             report.problem = f"the minute's {rules.requests_per_minute} requests are used up"
         budget = TickBudget(allowed_requests, began + rules.seconds, clock=self._clock)
@@ -194,8 +195,8 @@ class Ledger:
             lease,
             report,
             rules.closing,
-            closed_ms=self._closed_ms(now_ms),
             read_counted_scores=lambda author: counted_scores_by_author.get(author, NO_SCORES),
+            closed_ms=self._closed_ms(now_ms),
         )
         self._recount_if_settings_changed(store, counted_scores_by_author)
         try:
@@ -208,7 +209,7 @@ class Ledger:
             report.problem = f"trace store answers what it should not ({message})"
         finally:
             report.requests = budget.spent
-            request_rate.add(budget.spent, now_ms)
+            reading.record_requests(self.state, budget.spent, now_ms)
         report.frontier_ms = self._frontier_ms()
         with store.transaction() as connection:
             settle(
@@ -228,23 +229,23 @@ class Ledger:
             author: one.as_table() for author, one in sorted(counted_scores_by_author.items())
         }
         settings_hash = hashlib.sha256(json.dumps(tables).encode()).hexdigest()
-        with self.state.read_transaction() as connection:
-            stored_state = reading.feed_state(connection, _SCORE_SETTINGS_FEED)
-        if (stored_state.cursor if stored_state else "") == settings_hash:
+        stored_state = self._feed(_SCORE_SETTINGS_FEED)
+        if stored_state is not None and stored_state.cursor == settings_hash:
             return
         store.recount(counted_scores_by_author)
         with store.transaction() as connection:
-            row = {"name": _SCORE_SETTINGS_FEED} | asdict(FeedState(0, cursor=settings_hash))
-            ledger_tables.upsert(connection, ledger_tables.feeds, [row])
+            put_feed(connection, _SCORE_SETTINGS_FEED, FeedState(0, cursor=settings_hash))
 
     def _closed_ms(self, now_ms: int) -> int:
         """Return the time before which days are closed: all read, and ended `quiet_s` ago."""
         return min(self._frontier_ms(), now_ms - int(self.rules.quiet_s * 1000))
 
     def _frontier_ms(self) -> int:
+        return (self._feed(SCORES) or FeedState(0)).frontier_ms
+
+    def _feed(self, name: str) -> FeedState | None:
         with self.state.read_transaction() as connection:
-            state = reading.feed_state(connection, SCORES)
-        return state.frontier_ms if state else 0
+            return reading.feed_state(connection, name)
 
     def _read(self, store: LedgerWriter, budget: TickBudget, report: SyncReport) -> None:
         rules, goal_ms = self.rules, report.goal_ms
@@ -255,9 +256,8 @@ class Ledger:
         # Traces are read first, so that scores find theirs; half the budget remains for scores.
         for pages, share in ((traces, 2), (scores, 1)):
             with budget.allocate(share) as part:
-                reading.continue_feed(
-                    pages, store, part, start=start, goal_ms=goal_ms, overlap_ms=overlap_ms
-                )
+                state = self._feed(pages.kind) or start
+                reading.continue_feed(pages, store, part, state, goal_ms, overlap_ms=overlap_ms)
         reading.look_up_traces(traces, store, budget, since_ms=start.frontier_ms)
         for pages in (scores, traces):
             report.reconciling |= reading.reconcile(

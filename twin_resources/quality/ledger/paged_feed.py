@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from twin_resources.observability.langfuse.client import TraceStoreError
 from twin_resources.observability.trace_store.json_values import format_timestamp
@@ -34,12 +34,6 @@ CAUGHT_UP_MS = 15 * 60_000  # an overlap would read the same backlog again if fu
 MAX_SPAN_MS = 90 * 86_400_000
 
 Row = dict[str, Any]
-
-
-class PageReader(Protocol):
-    """Reads one page of rows with `since ≤ time < until`, newest first; "" means no cursor."""
-
-    def __call__(self, since_ms: int, until_ms: int, cursor: str) -> tuple[list[Row], str]: ...
 
 
 @dataclass
@@ -57,11 +51,9 @@ class TickBudget:
     clock: Callable[[], float] = time.monotonic
     spent: int = 0
 
-    def remaining(self, limit: int | None = None) -> int:
-        """Return the number of calls that may still be made, at most `limit`."""
-        if self.clock() >= self.ends_at:
-            return 0
-        return self.requests if limit is None else min(self.requests, limit)
+    def remaining(self) -> int:
+        """Return the number of calls that may still be made."""
+        return self.requests if self.clock() < self.ends_at else 0
 
     def spend(self) -> None:
         """Count one call that is about to be made."""
@@ -98,33 +90,24 @@ class FeedState:
     began_ms: int = 0
 
 
-@dataclass(frozen=True)
-class FeedWindow:
-    """Rows to commit, oldest first: all rows in `[since, until)` if `is_complete`, otherwise
-    some."""
-
-    since_ms: int
-    until_ms: int
-    rows: Sequence[Row]
-    is_complete: bool
-
-
 @dataclass
 class PagedFeed:
     """Continues reading one list from a stored position.
 
     Attributes:
-        page: reads one page.
+        page: reads one page of rows with `since ≤ time < until`, newest first, from a cursor; "" as
+            the next cursor means that there is no further page.
         time_of: returns a row's time in Unix milliseconds.
-        commit: stores a window's rows and the state after it in one transaction.
+        commit: stores rows, oldest first, and the state after them in one transaction. Its third
+            argument is (since, until) if these are all rows of that window, otherwise None.
         page_rows: the number of rows in a full page.
         window_pages: the most pages of a window; a window of more pages is halved.
         skipped: the milliseconds that were skipped, each with the reason.
     """
 
-    page: PageReader
+    page: Callable[[int, int, str], tuple[list[Row], str]]
     time_of: Callable[[Row], int]
-    commit: Callable[[FeedWindow, FeedState], None]
+    commit: Callable[[Sequence[Row], FeedState, tuple[int, int] | None], None]
     page_rows: int
     window_pages: int = WINDOW_PAGES
     skipped: list[str] = field(default_factory=list[str])
@@ -143,10 +126,11 @@ class PagedFeed:
                 state = self._continue_window(state, budget)
                 continue
             # at least one page: a window with no page read would look empty
-            max_pages = max(
-                budget.remaining(OVERLAP_PAGES if effective_overlap_ms else self.window_pages), 1
-            )
-            until_ms = min(goal_ms, state.frontier_ms + self._span_ms(state, max_pages))
+            most = OVERLAP_PAGES if effective_overlap_ms else self.window_pages
+            max_pages = max(min(budget.remaining(), most), 1)
+            # shorter with fewer pages
+            span_ms = max(1, state.span_ms * max_pages // self.window_pages)
+            until_ms = min(goal_ms, state.frontier_ms + span_ms)
             since_ms = max(state.frontier_ms - effective_overlap_ms, 0)
             try:
                 rows, cursor = self._read(since_ms, until_ms, budget, max_pages=max_pages)
@@ -157,21 +141,16 @@ class PagedFeed:
                 effective_overlap_ms = 0
                 continue
             if not cursor:
-                next_state = replace(
-                    state,
-                    frontier_ms=until_ms,
-                    span_ms=self._grown_span_ms(state, until_ms, len(rows)),
-                )
-                state = self._commit(since_ms, until_ms, rows, next_state, is_complete=True)
+                span_ms = self._grown_span_ms(state, until_ms, len(rows))
+                next_state = replace(state, frontier_ms=until_ms, span_ms=span_ms)
+                state = self._commit(rows, next_state, window_bounds=(since_ms, until_ms))
             elif effective_overlap_ms:
                 pass  # retry without overlap: dense rows already read must not block new ones
             elif until_ms - since_ms <= 1:
-                next_state = replace(state, until_ms=until_ms, cursor=cursor)
-                state = self._commit(since_ms, until_ms, rows, next_state, is_complete=False)
+                state = self._commit(rows, replace(state, until_ms=until_ms, cursor=cursor))
             else:
                 span_ms = self._shrunk_span_ms(since_ms, until_ms, rows)
-                next_state = replace(state, span_ms=span_ms)
-                state = self._commit(since_ms, since_ms, [], next_state, is_complete=False)
+                state = self._commit([], replace(state, span_ms=span_ms))
             effective_overlap_ms = 0
         return state
 
@@ -192,22 +171,20 @@ class PagedFeed:
             self._read_page(until_ms, until_ms + 1, "", budget)
             self.skipped.append(f"{format_timestamp(frontier_ms)}: {error.found}")
             next_state = replace(state, frontier_ms=until_ms)
-        state = self._commit(frontier_ms, frontier_ms, [], next_state, is_complete=False)
+        state = self._commit([], next_state)
         if not budget.remaining():
             raise error
         return state
 
     def _commit(
         self,
-        since_ms: int,
-        until_ms: int,
         rows: Sequence[Row],
         next_state: FeedState,
         *,
-        is_complete: bool,
+        window_bounds: tuple[int, int] | None = None,
     ) -> FeedState:
         ordered = sorted(rows, key=lambda row: (self.time_of(row), str(row.get("id", ""))))
-        self.commit(FeedWindow(since_ms, until_ms, ordered, is_complete), next_state)
+        self.commit(ordered, next_state, window_bounds)
         return next_state
 
     def _read(
@@ -227,10 +204,6 @@ class PagedFeed:
             if pages_needed > 1.5 * max_pages or oldest == before:
                 break  # far too dense, or a whole page in one millisecond: stop reading
         return rows, cursor
-
-    def _span_ms(self, state: FeedState, max_pages: int) -> int:
-        """Return the length of the next window, shorter if fewer pages are left for it."""
-        return max(1, state.span_ms * max_pages // self.window_pages)
 
     def _grown_span_ms(self, state: FeedState, until_ms: int, rows: int) -> int:
         """Return the length after a window that fitted: double, or less if it was rather full."""
@@ -259,7 +232,7 @@ class PagedFeed:
             next_state = replace(state, cursor=cursor)
         else:
             next_state = replace(state, frontier_ms=state.until_ms, until_ms=0, cursor="")
-        return self._commit(state.frontier_ms, state.until_ms, rows, next_state, is_complete=False)
+        return self._commit(rows, next_state)
 
     def _read_page(
         self, since_ms: int, until_ms: int, cursor: str, budget: TickBudget

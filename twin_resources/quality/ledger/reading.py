@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import sqlalchemy as sa
 
@@ -21,14 +21,14 @@ from twin_resources.observability.trace_store.json_values import (
     parse_timestamp_ms,
 )
 from twin_resources.quality.ledger import ledger_tables
-from twin_resources.quality.ledger.paged_feed import (
-    FeedState,
-    FeedWindow,
-    PagedFeed,
-    Row,
-    TickBudget,
+from twin_resources.quality.ledger.paged_feed import FeedState, PagedFeed, Row, TickBudget
+from twin_resources.quality.ledger.storing import (
+    LISTED_BY,
+    SCORES,
+    TRACES,
+    LedgerWriter,
+    put_feed,
 )
-from twin_resources.quality.ledger.storing import SCORES, TRACES, LedgerWriter
 from twin_resources.storage.state.state import State
 
 SCORES_PATH = "/api/public/v3/scores"
@@ -40,7 +40,7 @@ _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
 _IDS_PER_REQUEST = 100  # a URL of 3.4 KB; servers accept 8 KB
 _MAX_LOOK_UPS = 3
 _MINUTE_MS = 60_000
-_CLOCK = "clock"
+_CLOCK, _REQUESTS = "clock", "requests"  # rows in the table of feeds
 OLD_DAYS_PASS = "old"  # the pass over days older than those that are read again each hour
 
 
@@ -57,7 +57,7 @@ class ListPages:
     Attributes:
         kind: `scores` or `traces`.
         time_field: the name of the field that holds a row's time.
-        since_parameter, until: the names of the parameters that bound the window.
+        since_parameter, until_parameter: the names of the parameters that bound the window.
         base_parameters: the parameters of every request.
         page_rows: the number of rows in a full page.
     """
@@ -128,51 +128,27 @@ def continue_feed(
     pages: ListPages,
     store: LedgerWriter,
     budget: TickBudget,
-    *,
-    start: FeedState,
+    state: FeedState,
     goal_ms: int,
-    overlap_ms: int,
-) -> None:
-    """Continue reading a list from its stored position.
+    *,
+    overlap_ms: int = 0,
+    repeats: str = "",
+) -> FeedState:
+    """Continue reading a list towards `goal_ms`, and return the position reached.
 
     Args:
-        start: where to begin if the list was never read.
+        repeats: the feed of a pass that reads rows again, which marks those as deleted that the
+            store no longer has; empty for the first reading.
 
     Raises:
         TraceStoreError: a page could not be read.
     """
-    with store.state.read_transaction() as connection:
-        state = feed_state(connection, pages.kind) or start
 
-    _advance(pages, store, budget, state, goal_ms, name=pages.kind, overlap_ms=overlap_ms)
-
-
-def _advance(
-    pages: ListPages,
-    store: LedgerWriter,
-    budget: TickBudget,
-    state: FeedState,
-    goal_ms: int,
-    *,
-    name: str,
-    overlap_ms: int = 0,
-    marks_deleted: bool = False,
-) -> FeedState:
-    """Read towards `goal_ms`.
-
-    Args:
-        name: the feed whose position is updated.
-        marks_deleted: whether to mark rows as deleted that the ledger has in a window and the store
-            no longer has.
-    """
-
-    def commit(window: FeedWindow, next_state: FeedState) -> None:
-        window_bounds = (
-            (window.since_ms, window.until_ms) if marks_deleted and window.is_complete else None
-        )
-        store.commit(
-            pages.kind, window.rows, feed=name, next_state=next_state, window_bounds=window_bounds
-        )
+    def commit(
+        rows: Sequence[Row], next_state: FeedState, window_bounds: tuple[int, int] | None
+    ) -> None:
+        feed, window = (repeats, window_bounds) if repeats else (pages.kind, None)
+        store.commit(pages.kind, rows, feed=feed, next_state=next_state, window_bounds=window)
 
     feed = PagedFeed(pages, pages.time_of, commit, page_rows=pages.page_rows)
     try:
@@ -262,7 +238,7 @@ def reconcile(
         state = replace(state, frontier_ms=goal_ms - length_ms, began_ms=goal_ms)
     if state.frontier_ms >= state.began_ms:
         return False
-    state = _advance(pages, store, budget, state, state.began_ms, name=name, marks_deleted=True)
+    state = continue_feed(pages, store, budget, state, state.began_ms, repeats=name)
     return state.frontier_ms < state.began_ms
 
 
@@ -279,10 +255,9 @@ def trusted_now_ms(state: State, now_ms: int, *, jump_ms: int, trust_after_ms: i
         if trust_after_ms and now_ms - last_seen_ms > jump_ms:
             jumped_at_ms = jumped_at_ms if 0 < jumped_at_ms <= now_ms else now_ms
             if now_ms - jumped_at_ms < trust_after_ms:
-                after = FeedState(last_seen_ms, 0, began_ms=jumped_at_ms)
-                ledger_tables.upsert(connection, ledger_tables.feeds, [_row(_CLOCK, after)])
+                put_feed(connection, _CLOCK, FeedState(last_seen_ms, 0, began_ms=jumped_at_ms))
                 return last_seen_ms
-        ledger_tables.upsert(connection, ledger_tables.feeds, [_row(_CLOCK, FeedState(now_ms, 0))])
+        put_feed(connection, _CLOCK, FeedState(now_ms, 0))
         return now_ms
 
 
@@ -296,60 +271,41 @@ def rewind_feeds(state: State, newest_ms: int, *, reread_from_ms: int) -> float:
         How far the clock was ahead, in seconds.
     """
     rewound_ms = 0
-    time_columns = {
-        SCORES: ledger_tables.scores.c.timestamp_ms,
-        TRACES: ledger_tables.traces.c.started_ms,
-    }
-    old = FeedState(reread_from_ms, began_ms=reread_from_ms)
-    passes = {
-        f"{kind} again": FeedState(reread_from_ms, began_ms=newest_ms) for kind in time_columns
-    }
+    again = FeedState(reread_from_ms, began_ms=newest_ms)
+    passes = {f"{kind} again": again for kind in LISTED_BY}
+    passes[f"{SCORES} {OLD_DAYS_PASS}"] = FeedState(reread_from_ms, began_ms=reread_from_ms)
     with state.transaction() as connection:
-        for kind, moment in time_columns.items():
+        for kind, (_, moment) in LISTED_BY.items():
             known = feed_state(connection, kind)
             if known is not None and max(known.frontier_ms, known.until_ms) > newest_ms:
                 newest = sa.select(sa.func.max(moment)).where(moment <= newest_ms)
                 seen = int(connection.execute(newest).scalar() or reread_from_ms)
                 rewound_ms = max(rewound_ms, known.frontier_ms - newest_ms)
-                after = FeedState(min(seen, known.frontier_ms))
-                ledger_tables.upsert(connection, ledger_tables.feeds, [_row(kind, after)])
-        for name, after in {**passes, f"{SCORES} {OLD_DAYS_PASS}": old}.items():
+                put_feed(connection, kind, FeedState(min(seen, known.frontier_ms)))
+        for name, after in passes.items():
             known = feed_state(connection, name)
             if known is not None and max(known.frontier_ms, known.began_ms) > newest_ms:
-                ledger_tables.upsert(connection, ledger_tables.feeds, [_row(name, after)])
+                put_feed(connection, name, after)
     return rewound_ms / 1000
 
 
-def _row(name: str, state: FeedState) -> dict[str, Any]:
-    return {"name": name, **vars(state)}
+def remaining_requests(state: State, max_requests: int, now_ms: int) -> int:
+    """Return how many of a minute's `max_requests`, of all processes, may still be made."""
+    with state.read_transaction() as connection:
+        return max(
+            max_requests - sum(count for _, count in _recent_requests(connection, now_ms)), 0
+        )
 
 
-class RequestRateLimit:
-    """The requests of the last 60 seconds, across syncs and processes."""
+def record_requests(state: State, count: int, now_ms: int) -> None:
+    """Record that `count` requests were made."""
+    with state.transaction() as connection:
+        recent = [*_recent_requests(connection, now_ms), (now_ms, count)]
+        put_feed(connection, _REQUESTS, FeedState(now_ms, 0, 0, json.dumps(recent)))
 
-    _name = "requests"
 
-    def __init__(self, state: State, max_requests: int) -> None:
-        self._state = state
-        self._max_requests = max_requests
-
-    def remaining(self, now_ms: int) -> int:
-        """Return the number of requests that may be made now."""
-        with self._state.read_transaction() as connection:
-            return max(
-                self._max_requests - sum(count for _, count in self._recent(connection, now_ms)), 0
-            )
-
-    def add(self, count: int, now_ms: int) -> None:
-        """Record that `count` requests were made."""
-        with self._state.transaction() as connection:
-            recent = [*self._recent(connection, now_ms), (now_ms, count)]
-            after = FeedState(now_ms, 0, 0, json.dumps(recent))
-            row = _row(self._name, after)
-            ledger_tables.upsert(connection, ledger_tables.feeds, [row])
-
-    def _recent(self, connection: sa.Connection, now_ms: int) -> list[tuple[int, int]]:
-        state = feed_state(connection, self._name)
-        recorded: list[tuple[int, int]] = json.loads(state.cursor) if state else []
-        # A request in the future was recorded before the clock was set back.
-        return [(at, count) for at, count in recorded if now_ms - _MINUTE_MS < at <= now_ms]
+def _recent_requests(connection: sa.Connection, now_ms: int) -> list[tuple[int, int]]:
+    state = feed_state(connection, _REQUESTS)
+    recorded: list[tuple[int, int]] = json.loads(state.cursor) if state else []
+    # A request in the future was recorded before the clock was set back.
+    return [(at, count) for at, count in recorded if now_ms - _MINUTE_MS < at <= now_ms]

@@ -56,16 +56,21 @@ class SyncReport:
         return max(self.goal_ms - self.frontier_ms, 0) / 1000
 
     @property
-    def is_caught_up(self) -> bool:
-        """Whether everything readable was read."""
-        return not self.problem and self.behind_s == 0
-
-    @property
     def message(self) -> str:
         """One-line summary for a tick."""
         parts = [self.problem] if self.problem else []
-        parts.append(f"{self.scores:,} new scores, {sum(self.settled.values()):,} settled")
-        parts += [f"{number:,} {what}" for what, number in self._other_counts() if number]
+        parts.append(f"{self.scores:,} new scores, {self.settled.total():,} settled")
+        reasons = ", ".join(sorted(self.invalid_scores))
+        counts = {
+            "changed": self.changed,
+            "deleted": self.deleted,
+            "late": self.late,
+            f"that never count ({reasons})": self.invalid_scores.total(),
+            "reader-days above their share": self.unsettled_days["capped"],
+            "above three usual days": self.unsettled_days["beyond"],
+            "of new readers above a tenth of a day": self.unsettled_days["new"],
+        }
+        parts += [f"{number:,} {what}" for what, number in counts.items() if number]
         if self.unread:
             parts.append(f"{len(self.unread):,} not read ({self.unread[0]})")
         if self.rewound_s:
@@ -74,15 +79,3 @@ class SyncReport:
         if self.behind_s:
             parts.append(f"{self.behind_s:,.0f} s behind")
         return "; ".join(parts)
-
-    def _other_counts(self) -> list[tuple[str, int]]:
-        bad = ", ".join(sorted(self.invalid_scores))
-        return [
-            ("changed", self.changed),
-            ("deleted", self.deleted),
-            ("late", self.late),
-            (f"that never count ({bad})", sum(self.invalid_scores.values())),
-            ("reader-days above their share", self.unsettled_days["capped"]),
-            ("above three usual days", self.unsettled_days["beyond"]),
-            ("of new readers above a tenth of a day", self.unsettled_days["new"]),
-        ]

@@ -9,9 +9,11 @@ Out of scope: the policy (`router/`), showing it (`commands/routing_command.py`,
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from statistics import fmean, stdev
 from typing import Any
 
 import sqlalchemy as sa
@@ -77,43 +79,43 @@ def routed_answers(connection: sa.Connection, author: str, *, since: datetime) -
         table.c.started_ms >= int(since.timestamp() * 1000),
         table.c.simulated.is_(False),
     )
+    of_own_model = table.c.version.notin_(_NOT_OWN_VERSIONS)
     rows: Sequence[Any] = connection.execute(
         sa.select(
             table.c.prompt_class,
             table.c.route,
             sa.func.count(),
-            sa.func.coalesce(sa.func.sum(table.c.cost_usd), 0.0),
+            sa.func.sum(table.c.cost_usd),
+            sa.func.min(table.c.started_ms).filter(of_own_model),
+            sa.func.sum(table.c.latency_s).filter(of_own_model),
         )
         .where(*conditions)
         .group_by(table.c.prompt_class, table.c.route)
     ).all()
-    classes: dict[str, ClassCounts] = {}
-    usd = 0.0
-    for name, route, count, cost in rows:
-        before = classes.get(name, ClassCounts())
+    own, paid = Counter[str](), Counter[str]()
+    usd = answering_seconds = 0.0
+    for name, route, count, cost, _, latency in rows:
+        answering_seconds += latency or 0.0
         if route in _OWN_ROUTES or route == _LARGER_MODEL_ROUTE:
-            classes[name] = ClassCounts(before.own + count, before.paid)
+            own[name] += count
         elif route.startswith(_PAID_ROUTES):
-            classes[name] = ClassCounts(before.own, before.paid + count)
-            usd += float(cost)
+            paid[name] += count
+            usd += cost or 0.0
+    minute = table.c.started_ms // _MINUTE_MS
     minutes = connection.execute(
-        sa.select(
-            sa.func.count(sa.distinct(table.c.started_ms - table.c.started_ms % _MINUTE_MS))
-        ).where(*conditions, table.c.degraded.like(_MARGIN_NOT_HELD))
-    ).scalar()
-    first, answering_seconds = connection.execute(
-        sa.select(
-            sa.func.min(table.c.started_ms), sa.func.coalesce(sa.func.sum(table.c.latency_s), 0.0)
-        ).where(*conditions, table.c.version.notin_(_NOT_OWN_VERSIONS))
-    ).one()
-    elapsed = datetime.now(UTC).timestamp() - (first or 0) / 1000
+        sa.select(sa.func.count(minute.distinct())).where(
+            *conditions, table.c.degraded.like(_MARGIN_NOT_HELD)
+        )
+    ).scalar_one()
+    first = min((row[4] for row in rows if row[4] is not None), default=0)
+    elapsed = datetime.now(UTC).timestamp() - first / 1000
     return RoutedAnswers(
-        utilisation=min(1.0, float(answering_seconds) / max(elapsed, 1.0)) if first else 0.0,
-        classes=dict(sorted(classes.items())),
-        own=sum(one.own for one in classes.values()),
-        paid=sum(one.paid for one in classes.values()),
+        utilisation=min(1.0, answering_seconds / max(elapsed, 1.0)) if first else 0.0,
+        classes={name: ClassCounts(own[name], paid[name]) for name in sorted(own | paid)},
+        own=own.total(),
+        paid=paid.total(),
         paid_usd=usd,
-        minutes_without_margin=int(minutes or 0),
+        minutes_without_margin=minutes,
     )
 
 
@@ -135,9 +137,8 @@ def saved_usd(own: int, paid_usd: Sequence[float]) -> tuple[float, float, float]
     """
     if not paid_usd or not own:
         return 0.0, 0.0, 0.0
-    mean = math.fsum(paid_usd) / len(paid_usd)
-    squares = math.fsum((usd - mean) ** 2 for usd in paid_usd)
-    spread = math.sqrt(squares / (len(paid_usd) - 1)) if len(paid_usd) > 1 else mean
+    mean = fmean(paid_usd)
+    spread = stdev(paid_usd) if len(paid_usd) > 1 else mean
     # the error of the mean, and the spread of `own` answers around it
     half_width = _Z_95 * spread * math.sqrt(1.0 / len(paid_usd) + 1.0 / own)
     return own * mean, own * max(0.0, mean - half_width), own * (mean + half_width)

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
-from twin_resources.authors.score_settings import NO_SCORES, CountedScores
+from twin_resources.authors.score_settings import CountedScores
 from twin_resources.observability.langfuse.score_names import COMPARISON, EDIT, VOTE
 from twin_resources.observability.trace_store.json_values import parse_timestamp_ms
 from twin_resources.privacy import redact_text
@@ -35,11 +35,6 @@ MAX_TEXT = 20_000
 MAX_CATEGORY = 200
 
 CountedScoresReader = Callable[[str], CountedScores]
-
-
-def count_no_other_scores(_author: str) -> CountedScores:
-    """Return settings under which only the twin's own names count."""
-    return NO_SCORES
 
 
 def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,9 +84,7 @@ def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def complete_from_trace(
-    row: dict[str, Any],
-    trace: Mapping[str, Any] | None,
-    read_counted_scores: CountedScoresReader = count_no_other_scores,
+    row: dict[str, Any], trace: Mapping[str, Any] | None, read_counted_scores: CountedScoresReader
 ) -> dict[str, Any]:
     """Return the row completed with its trace's fields.
 
@@ -105,9 +98,8 @@ def complete_from_trace(
     if row["reason"] not in ("", UNKNOWN_TRACE) and row["kind"] != OTHER:
         return row
     if trace is None:
-        return (
-            row if row["reason"] == NO_TRACE else row | {"status": "bad", "reason": UNKNOWN_TRACE}
-        )
+        unknown = {"status": "bad", "reason": UNKNOWN_TRACE}
+        return row if row["reason"] == NO_TRACE else row | unknown
     trace_fields = {name: trace[name] for name in ("author", "version", "prompt_class")}
     trace_fields["reader"] = row["reader"] or trace["reader"] or UNKNOWN_READER
     allowed = row["allowed_authors"].split(",")
@@ -165,9 +157,9 @@ def _value(kind: str, data_type: str, value: object) -> tuple[float | None, str,
     number = float(value)
     if math.isnan(number):
         return None, "", "not_a_number"
-    if kind == OTHER:  # on a scale that the author's file may define
-        return number if math.isfinite(number) else None, "", ""
-    return number if math.isfinite(number) else None, "", "" if 0 <= number <= 1 else "out_of_range"
+    # An author's file may define the scale of another name.
+    reason = "" if kind == OTHER or 0 <= number <= 1 else "out_of_range"
+    return number if math.isfinite(number) else None, "", reason
 
 
 def _annotator(score: Mapping[str, Any]) -> str:

@@ -13,19 +13,21 @@ own, settled with its day. A settled day is complete, so it can be bet on as a w
 transaction that settles a value also assigns its sequence number within the author.
 
 No reader settles more than its share of an author's values of the last `READER_CAP_DAYS` days
-(`statistics/poisoning.admitted`), and no day more than three usual days (`day_limit`). Once an
-author's stream is two weeks old, readers first seen within the last two weeks settle at most a
-tenth of a day (`new_reader_limit`). Selection depends on who scored and when, never on the value.
+(`statistics/poisoning.admit_reader_days`), and no day more than three usual days (`day_limit`).
+Once an author's stream is two weeks old, readers first seen within the last two weeks settle at
+most a tenth of a day (`new_reader_limit`). Selection depends on who scored and when, never on the
+value.
 """
 # pyright: strict
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from itertools import compress, groupby
+from operator import attrgetter, itemgetter, not_
+from statistics import fmean, median
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -44,58 +46,54 @@ READER_CAP_DAYS = 30
 DAY_LIMIT_WINDOW_DAYS = 28
 VOTE_STREAM = "thumbs"
 DayClosing = Literal["daily", "at_once"]
+_CLASS_OF = itemgetter("version", "prompt_class")
 
 
 @dataclass(frozen=True)
 class ReaderDay:
-    """The votes of one reader on one author in one day, and the resulting value."""
+    """The votes of one reader in one stream and day, and the resulting value.
 
-    author: str
+    Attributes:
+        value: a row of `ledger_settled`, without its number.
+        used_vote_ids, unused_vote_ids: the ids of the votes that the value consists of, and of the
+            others.
+        first_ms: the time of the first vote.
+    """
+
     reader: str
     day: int
-    version: str
-    prompt_class: str
-    value: float
-    used_vote_ids: tuple[str, ...]
-    unused_vote_ids: tuple[str, ...]
+    value: Mapping[str, Any]
+    used_vote_ids: Sequence[str]
+    unused_vote_ids: Sequence[str]
     first_ms: int
 
 
 def reader_days(votes: Iterable[Mapping[str, Any]]) -> list[ReaderDay]:
-    """Group votes into one value per author, reader and day, ordered by day and first vote.
+    """Group a stream's votes into one value per reader and day, ordered by day and first vote.
 
-    Each vote has author, reader, day, version, prompt_class, value, timestamp_ms and id.
+    Args:
+        votes: rows of `ledger_scores`.
     """
-    groups: dict[tuple[str, str, int], list[Mapping[str, Any]]] = defaultdict(list)
+    groups: dict[tuple[str, int], list[Mapping[str, Any]]] = defaultdict(list)
     for vote in votes:
-        groups[vote["author"], vote["reader"], vote["day"]].append(vote)
+        groups[vote["reader"], vote["day"]].append(vote)
     days: list[ReaderDay] = []
-    for (author, reader, day), group in groups.items():
+    for (reader, day), group in groups.items():
         group.sort(key=lambda vote: (vote["timestamp_ms"], vote["id"]))
-        class_counts = Counter((vote["version"], vote["prompt_class"]) for vote in group)
-        version, prompt_class = class_counts.most_common(1)[0][0]  # the earliest wins a tie
-        used = [
-            vote
-            for vote in group
-            if (vote["version"], vote["prompt_class"]) == (version, prompt_class)
-        ]
-        unused_vote_ids = tuple(vote["id"] for vote in group if vote not in used)
-        mean = math.fsum(vote["value"] for vote in used) / len(used)
-        days.append(
-            ReaderDay(
-                author=author,
-                reader=reader,
-                day=day,
-                version=version,
-                prompt_class=prompt_class,
-                value=min(max(mean, 0.0), 1.0),
-                used_vote_ids=tuple(vote["id"] for vote in used),
-                unused_vote_ids=unused_vote_ids,
-                first_ms=group[0]["timestamp_ms"],
-            )
-        )
-    days.sort(key=lambda one: (one.day, one.first_ms, one.reader))
+        # The earliest wins a tie.
+        most_frequent = Counter(map(_CLASS_OF, group)).most_common(1)[0][0]
+        used = [vote for vote in group if _CLASS_OF(vote) == most_frequent]
+        unused_vote_ids = [vote["id"] for vote in group if _CLASS_OF(vote) != most_frequent]
+        mean = fmean(vote["value"] for vote in used)
+        value = {"value": mean, "unit": reader, "day": day, **_facts(used[0])}
+        ids = [vote["id"] for vote in used]
+        days.append(ReaderDay(reader, day, value, ids, unused_vote_ids, group[0]["timestamp_ms"]))
+    days.sort(key=lambda reader_day: (reader_day.day, reader_day.first_ms, reader_day.reader))
     return days
+
+
+def _facts(score: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name: score[name] for name in ("stream", "version", "prompt_class")}
 
 
 def settle(
@@ -130,36 +128,17 @@ def settle(
             connection, author, stream, reader_days(scores), day_closing=day_closing
         )
         settled = by_status.pop("settled")
-        _store_settled_values(
-            connection,
-            author,
-            [
-                {
-                    "stream": stream,
-                    "version": one.version,
-                    "prompt_class": one.prompt_class,
-                    "value": one.value,
-                    "unit": one.reader,
-                    "day": one.day,
-                    "settled_ms": now_ms,
-                }
-                for one in settled
-            ],
-            [one.used_vote_ids for one in settled],
-        )
-        _set_status(
-            connection,
-            [(score, None) for one in settled for score in one.unused_vote_ids],
-            "beside",
-        )
-        report.settled.update({author: len(settled)} if settled else {})
+        values = [(reader_day.value, reader_day.used_vote_ids) for reader_day in settled]
+        _store_settled_values(connection, report, author, values, now_ms)
+        unused_vote_ids = [score for reader_day in settled for score in reader_day.unused_vote_ids]
+        _set_status(connection, dict.fromkeys(unused_vote_ids), "beside")
         for status, unsettled in by_status.items():
             unused = [
-                (score, None)
-                for one in unsettled
-                for score in (*one.used_vote_ids, *one.unused_vote_ids)
+                score
+                for reader_day in unsettled
+                for score in (*reader_day.used_vote_ids, *reader_day.unused_vote_ids)
             ]
-            _set_status(connection, unused, status)
+            _set_status(connection, dict.fromkeys(unused), status)
             report.unsettled_days[status] += len(unsettled)
 
 
@@ -173,14 +152,13 @@ def _settle_judgements(
         .where(table.c.status == "open", table.c.kind == "judge", table.c.timestamp_ms < end_ms)
         .order_by(table.c.timestamp_ms, table.c.id)
     ).mappings()
-    by_author: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    by_author: dict[str, list[tuple[Mapping[str, Any], Sequence[str]]]] = defaultdict(list)
     for row in rows:
-        value = {name: row[name] for name in ("stream", "version", "prompt_class", "value")}
-        day = {"day": row["timestamp_ms"] // DAY_MS, "settled_ms": now_ms}
-        by_author[row["author"]].append({**value, **day, "unit": row["id"]})
+        day = row["timestamp_ms"] // DAY_MS
+        value = {"value": row["value"], "unit": row["id"], "day": day, **_facts(row)}
+        by_author[row["author"]].append((value, [row["id"]]))
     for author, values in by_author.items():
-        _store_settled_values(connection, author, values, [(value["unit"],) for value in values])
-        report.settled[author] += len(values)
+        _store_settled_values(connection, report, author, values, now_ms)
 
 
 def _group_by_status(
@@ -199,29 +177,32 @@ def _group_by_status(
     counts_by_reader = _count_settled_by(
         connection, author, stream, "unit", since_day=first - READER_CAP_DAYS
     )
-    days_by_number: dict[int, list[ReaderDay]] = defaultdict(list)
-    for one in days:
-        days_by_number[one.day].append(one)
-    settled: list[ReaderDay] = []
-    capped: list[ReaderDay] = []
-    over_day_limit: list[ReaderDay] = []
-    too_new: list[ReaderDay] = []
+    by_status: dict[str, list[ReaderDay]] = {
+        "settled": [],
+        "capped": [],
+        "beyond": [],
+        "new": [],
+    }
     new_readers = (
         _NewReaders.from_ledger(connection, author, stream) if day_closing == "daily" else None
     )
-    for day in sorted(days_by_number):
+    for day, group in groupby(days, key=attrgetter("day")):
+        today = list(group)
         known_readers, unknown = (
-            (days_by_number[day], [])
-            if new_readers is None
-            else new_readers.split_new_readers(days_by_number[day])
+            (today, []) if new_readers is None else new_readers.split_new_readers(today)
         )
-        too_new += unknown
-        is_admitted = admit_reader_days([one.reader for one in known_readers], counts_by_reader)
-        settled += [one for one, does in zip(known_readers, is_admitted, strict=True) if does]
-        capped += [one for one, does in zip(known_readers, is_admitted, strict=True) if not does]
-        if day_closing == "daily":
-            over_day_limit += _remove_over_day_limit(settled, day, sizes)
-    return {"settled": settled, "capped": capped, "beyond": over_day_limit, "new": too_new}
+        is_admitted = admit_reader_days(
+            [reader_day.reader for reader_day in known_readers], counts_by_reader
+        )
+        by_status["new"] += unknown
+        by_status["capped"] += compress(known_readers, map(not_, is_admitted))
+        admitted = list(compress(known_readers, is_admitted))
+        limit = day_limit([size for other, size in sizes.items() if other < day])
+        room = len(admitted) if new_readers is None or limit is None else max(0, limit - sizes[day])
+        sizes[day] += min(room, len(admitted))  # with the values that the day already has
+        by_status["settled"] += admitted[:room]
+        by_status["beyond"] += admitted[room:]
+    return by_status
 
 
 @dataclass(frozen=True)
@@ -246,19 +227,14 @@ class _NewReaders:
         voted = (scores.c.author == author) & (scores.c.stream == stream)
         counted = (settled.c.author == author) & (settled.c.stream == stream)
         first_days: dict[str, int] = {}
-        for query in (
-            sa.select(traces.c.reader, sa.func.min(traces.c.started_ms) / DAY_MS)
-            .where(traces.c.author == author)
-            .group_by(traces.c.reader),
-            sa.select(scores.c.reader, sa.func.min(scores.c.day))
-            .where(voted)
-            .group_by(scores.c.reader),
-            sa.select(settled.c.unit, sa.func.min(settled.c.day))
-            .where(counted)
-            .group_by(settled.c.unit),
+        for reader, at_day, conditions in (
+            (traces.c.reader, traces.c.started_ms // DAY_MS, traces.c.author == author),
+            (scores.c.reader, scores.c.day, voted),
+            (settled.c.unit, settled.c.day, counted),
         ):
-            for reader, day in connection.execute(query).tuples():
-                first_days[str(reader)] = min(int(day), first_days.get(str(reader), int(day)))
+            firsts = sa.select(reader, sa.func.min(at_day)).where(conditions).group_by(reader)
+            for name, day in connection.execute(firsts).tuples():
+                first_days[name] = min(day, first_days.get(name, day))
         sizes = connection.execute(
             sa.select(scores.c.day, sa.func.count(sa.distinct(scores.c.reader)))
             .where(voted)
@@ -287,26 +263,6 @@ class _NewReaders:
         return [one for one in reader_days_of_day if one not in unsettled], unsettled
 
 
-def _remove_over_day_limit(
-    settling: list[ReaderDay], day: int, sizes: Counter[int]
-) -> list[ReaderDay]:
-    """Remove a day's reader-days above its limit from `settling` and return them.
-
-    The earliest stay.
-    """
-    days_of_date = [one for one in settling if one.day == day]
-    settled_count = sizes.get(day, 0)  # values that the day already has
-    limit = day_limit([size for other, size in sizes.items() if other < day])
-    kept_count = (
-        len(days_of_date)
-        if limit is None
-        else max(0, min(len(days_of_date), limit - settled_count))
-    )
-    sizes[day] = settled_count + kept_count
-    settling[len(settling) - len(days_of_date) :] = days_of_date[:kept_count]
-    return days_of_date[kept_count:]
-
-
 def _count_settled_by(
     connection: sa.Connection, author: str, stream: str, name: str, *, since_day: int
 ) -> Counter[Any]:
@@ -321,30 +277,32 @@ def _count_settled_by(
 
 def _store_settled_values(
     connection: sa.Connection,
+    report: SyncReport,
     author: str,
-    values: list[dict[str, Any]],
-    scores: Sequence[Sequence[str]],
+    values: Sequence[tuple[Mapping[str, Any], Sequence[str]]],
+    now_ms: int,
 ) -> None:
     """Store values under new sequence numbers.
 
     Args:
-        scores: for each value, the ids of the scores that it consists of.
+        values: rows of `ledger_settled`, each with the ids of the scores that it consists of.
     """
     if not values:
         return
     table = ledger_tables.sequences
     last = connection.execute(sa.select(table.c.last).where(table.c.author == author)).scalar() or 0
     ledger_tables.upsert(connection, table, [{"author": author, "last": last + len(values)}])
+    common = {"author": author, "settled_ms": now_ms}
     numbered = list(enumerate(values, start=last + 1))
-    rows = [{**value, "author": author, "sequence": number} for number, value in numbered]
+    rows = [{**value, **common, "sequence": number} for number, (value, _) in numbered]
     connection.execute(sa.insert(ledger_tables.settled), rows)
-    marks = zip(numbered, scores, strict=True)
-    _set_status(connection, [(one, number) for (number, _), ids in marks for one in ids], "settled")
+    by_score = {score: number for number, (_, scores) in numbered for score in scores}
+    _set_status(connection, by_score, "settled")
+    report.settled[author] += len(values)
 
 
-def _set_status(
-    connection: sa.Connection, scores: Sequence[tuple[str, int | None]], status: str
-) -> None:
+def _set_status(connection: sa.Connection, scores: Mapping[str, int | None], status: str) -> None:
+    """Store a status, and the sequence number of the value, of each score."""
     if not scores:
         return
     table = ledger_tables.scores
@@ -352,5 +310,5 @@ def _set_status(
         sa.update(table)
         .where(table.c.id == sa.bindparam("score"))
         .values(status=status, sequence=sa.bindparam("number")),
-        [{"score": score, "number": number} for score, number in scores],
+        [{"score": score, "number": number} for score, number in scores.items()],
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -24,7 +24,6 @@ from twin_resources.quality.ledger.scores import (
     UNKNOWN_TRACE,
     CountedScoresReader,
     complete_from_trace,
-    count_no_other_scores,
     score_row,
 )
 from twin_resources.quality.ledger.settling import DayClosing
@@ -33,6 +32,11 @@ from twin_resources.storage.state.lease import Lease
 from twin_resources.storage.state.state import State
 
 TRACES, SCORES = "traces", "scores"
+# Kind of row → columns of its id in the trace store and of the time by which it is listed.
+LISTED_BY = {
+    SCORES: (ledger_tables.scores.c.id, ledger_tables.scores.c.timestamp_ms),
+    TRACES: (ledger_tables.traces.c.trace_id, ledger_tables.traces.c.started_ms),
+}
 _CHUNK = 500  # bound parameters of one statement
 _MAX_ROWS_PER_CALL = 2000
 # A later change does not reopen a row with one of these statuses.
@@ -44,8 +48,8 @@ class LedgerWriter:
     """Writes to the ledger under its lease.
 
     Attributes:
-        closed_ms: the time when the sync began before which all days are closed.
         read_counted_scores: author → its `[scores]`.
+        closed_ms: the time when the sync began before which all days are closed.
         unknown_traces: traces that scores of this sync name and that are missing from the ledger.
         unknown_foreign_traces: missing traces that scores of other names refer to. They may be
             answers of another program that uses the same trace store.
@@ -55,8 +59,8 @@ class LedgerWriter:
     lease: Lease
     report: SyncReport
     day_closing: DayClosing
+    read_counted_scores: CountedScoresReader
     closed_ms: int = 0
-    read_counted_scores: CountedScoresReader = count_no_other_scores
     unknown_traces: set[str] = field(default_factory=set[str])
     unknown_foreign_traces: set[str] = field(default_factory=set[str])
 
@@ -94,19 +98,17 @@ class LedgerWriter:
                 seen = self.put_scores(connection, rows)
             if window_bounds is not None:
                 self._mark_missing_deleted(connection, kind, seen, window_bounds)
-            ledger_tables.upsert(
-                connection, ledger_tables.feeds, [{"name": feed} | asdict(next_state)]
-            )
+            put_feed(connection, feed, next_state)
 
     def put_traces(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store traces, process the scores that waited for them, and return the ids seen."""
         rows_by_id = {row["trace_id"]: row for row in map(trace_row, rows) if row is not None}
         stored_rows = _by_id(connection, ledger_tables.traces, "trace_id", list(rows_by_id))
         ledger_tables.upsert(connection, ledger_tables.traces, list(rows_by_id.values()))
-        new = [rows_by_id[identity] for identity in rows_by_id if identity not in stored_rows]
+        new = [identity for identity in rows_by_id if identity not in stored_rows]
         self.report.traces += len(new)
         table = ledger_tables.scores
-        for chunk in ledger_tables.batches([row["trace_id"] for row in new], _CHUNK):
+        for chunk in ledger_tables.batches(new, _CHUNK):
             waiting_rows = connection.execute(
                 sa.select(table).where(table.c.trace_id.in_(chunk), table.c.reason == UNKNOWN_TRACE)
             ).mappings()
@@ -124,16 +126,11 @@ class LedgerWriter:
 
     def put_scores(self, connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> set[str]:
         """Store scores and return the ids seen."""
-        rows_by_id: dict[str, dict[str, Any]] = {}
-        for row in sorted(map(score_row, rows), key=lambda one: one["updated_ms"]):
-            rows_by_id[row["id"]] = row
+        newest_last = sorted(map(score_row, rows), key=lambda row: row["updated_ms"])
+        rows_by_id = {row["id"]: row for row in newest_last}
         stored_rows = _by_id(connection, ledger_tables.scores, "id", list(rows_by_id))
-        traces_by_id = _by_id(
-            connection,
-            ledger_tables.traces,
-            "trace_id",
-            list({row["trace_id"] for row in rows_by_id.values()}),
-        )
+        named = {row["trace_id"] for row in rows_by_id.values()}
+        traces_by_id = _by_id(connection, ledger_tables.traces, "trace_id", list(named))
         fresh: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
         for identity, row in rows_by_id.items():
@@ -172,9 +169,9 @@ class LedgerWriter:
         self._assign_days(connection, fresh)
         for row in fresh:
             if row["reason"] == UNKNOWN_TRACE:
-                (self.unknown_foreign_traces if row["kind"] == OTHER else self.unknown_traces).add(
-                    row["trace_id"]
-                )
+                is_foreign = row["kind"] == OTHER
+                missing = self.unknown_foreign_traces if is_foreign else self.unknown_traces
+                missing.add(row["trace_id"])
         self.report.scores += len(fresh)
         self.report.changed += len(changed)
         self.report.invalid_scores.update(row["reason"] for row in fresh if row["status"] == "bad")
@@ -243,8 +240,7 @@ class LedgerWriter:
         self, connection: sa.Connection, kind: str, seen: set[str], window_bounds: tuple[int, int]
     ) -> None:
         table = ledger_tables.traces if kind == TRACES else ledger_tables.scores
-        identity = table.c.trace_id if kind == TRACES else table.c.id
-        moment = table.c.started_ms if kind == TRACES else table.c.timestamp_ms
+        identity, moment = LISTED_BY[kind]
         in_window = (moment >= window_bounds[0]) & (moment < window_bounds[1])
         if kind == SCORES:
             in_window &= table.c.status != "deleted"
@@ -260,16 +256,14 @@ class LedgerWriter:
 
     def remove_old(self, connection: sa.Connection, *, before_ms: int) -> None:
         """Remove rows past their retention, a limited number per call."""
-        for table, identity, moment in (
-            (ledger_tables.scores, ledger_tables.scores.c.id, ledger_tables.scores.c.timestamp_ms),
-            (
-                ledger_tables.traces,
-                ledger_tables.traces.c.trace_id,
-                ledger_tables.traces.c.started_ms,
-            ),
-        ):
+        for identity, moment in LISTED_BY.values():
             old = sa.select(identity).where(moment < before_ms).limit(_MAX_ROWS_PER_CALL)
-            connection.execute(sa.delete(table).where(identity.in_(old)))
+            connection.execute(sa.delete(identity.table).where(identity.in_(old)))
+
+
+def put_feed(connection: sa.Connection, name: str, state: FeedState) -> None:
+    """Store the position of a feed."""
+    ledger_tables.upsert(connection, ledger_tables.feeds, [{"name": name, **vars(state)}])
 
 
 def _trace_fields(row: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -128,7 +128,7 @@ def begin(
     """Return the trial on these terms, and begin it if necessary.
 
     Args:
-        candidate: the result of `on_trial`.
+        candidate: the result of `candidate_on_trial`.
         now: seconds since the epoch.
         after_sequence: the author's last sequence number in the ledger; a canary uses later values.
 

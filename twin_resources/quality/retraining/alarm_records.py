@@ -10,8 +10,7 @@ is therefore answered only once, whatever else is lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,10 +20,11 @@ from twin_resources.quality.ledger.ledger_tables import scores, traces
 from twin_resources.quality.ledger.scores import NOT_MAPPED
 from twin_resources.statistics.detector import Alarm, StreamEvidence
 from twin_resources.statistics.retraining import INCIDENT_WINDOW_S, RetrainingDecision
+from twin_resources.statistics.retraining_limits import DAY_S
 from twin_resources.storage.state.state_tables import alarms
 
-DAY_S = 86_400.0
 ALARM_KEY = ("author", "stream", "version", "number")
+DECISION = ("decision", "decided_by", "message", "run_key")
 NOT_IN_SCORES = "not in [scores]: "  # prefix of a score's name: the reason why it is left out
 
 # The status of a score in words; `ledger_tables.scores` describes each status.
@@ -49,24 +49,21 @@ class AlarmRecord:
 
     Attributes:
         alarm: the evidence.
-        raised_at, decided_at: seconds since the epoch; None if not decided.
+        raised_at: seconds since the epoch.
         is_open: whether the next tick decides it (again).
         decision: kind of the newest decision; empty if there is none.
-        decided_by: the rule that decided (`limits`, `earlier_training` …).
+        decided_by: the rule that decided (`limits`, `learnt_before` …).
         message: the message of that tick.
-        tags: evidence and decision, as on the run.
         run_key: run key of the retraining that it started; empty if it started none.
     """
 
     alarm: Alarm
     raised_at: float
     is_open: bool
-    decision: str = ""
-    decided_by: str = ""
-    message: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict[str, str])
-    run_key: str = ""
-    decided_at: float | None = None
+    decision: str
+    decided_by: str
+    message: str
+    run_key: str
 
 
 def record_alarm(
@@ -96,12 +93,8 @@ def record_alarm(
             evidence=asdict(alarm),
             raised_at=at,
             status="open",
-            decision="",
-            decided_by="",
-            message="",
+            **dict.fromkeys(DECISION, ""),
             tags={},
-            run_key="",
-            decided_at=None,
         )
     )
     announce(
@@ -112,8 +105,7 @@ def record_alarm(
             author=alarm.author,
             title=f"Quality of {alarm.author} fell",
             text=f"{alarm.description}. What follows from it, or what it waits for, is in the "
-            f"messages "
-            "of the sensor quality_dropped; `twin status` says where the loop stands, and "
+            "messages of the sensor quality_dropped; `twin status` says where the loop stands, and "
             "`twin retrain --reason TEXT` starts a training by hand.",
         ),
         at=at,
@@ -129,28 +121,25 @@ def oldest_open_alarms(connection: sa.Connection) -> dict[str, AlarmRecord]:
     ).mappings()
     by_author: dict[str, AlarmRecord] = {}
     for row in rows:
-        by_author.setdefault(row["author"], _record_from_row(dict(row)))
+        by_author.setdefault(row["author"], _record_from_row(row))
     return by_author
 
 
 def alarms_of_author(
-    connection: sa.Connection, author: str, *, stream: str = "", version: str = "", limit: int = 100
+    connection: sa.Connection, author: str, *, stream: str = "", limit: int = 100
 ) -> list[AlarmRecord]:
     """Return an author's alarms, newest first.
 
     Args:
-        stream, version: the only stream or version to return; empty for all.
+        stream: the only stream to return; empty for all.
     """
-    selected = alarms.c.author == author
-    for column, value in ((alarms.c.stream, stream), (alarms.c.version, version)):
-        selected &= column == value if value else sa.true()
     rows = connection.execute(
         sa.select(alarms)
-        .where(selected)
+        .where(alarms.c.author == author, alarms.c.stream == stream if stream else sa.true())
         .order_by(alarms.c.raised_at.desc(), alarms.c.number.desc())
         .limit(limit)
     ).mappings()
-    return [_record_from_row(dict(row)) for row in rows]
+    return [_record_from_row(row) for row in rows]
 
 
 def authors_alarmed_near(connection: sa.Connection, *, at: float) -> list[str]:
@@ -249,7 +238,6 @@ def close_open_alarms(
     return done.rowcount
 
 
-def _record_from_row(row: dict[str, Any]) -> AlarmRecord:
-    alarm = Alarm(**row.pop("evidence"))
-    columns = {name: row[name] for name in row if name not in ALARM_KEY}
-    return AlarmRecord(alarm, is_open=columns.pop("status") == "open", **columns)
+def _record_from_row(row: sa.RowMapping) -> AlarmRecord:
+    columns = {name: row[name] for name in ("raised_at", *DECISION)}
+    return AlarmRecord(Alarm(**row["evidence"]), is_open=row["status"] == "open", **columns)

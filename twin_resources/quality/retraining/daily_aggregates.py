@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from twin_resources.quality.ledger.ledger_tables import sequences, settled
-from twin_resources.statistics.detector import DaySum
+from twin_resources.statistics.detector import BEFORE_DAYS, Alarm, DaySum
 from twin_resources.statistics.poisoning import ReaderTotals
 
 RATE_DAYS = 28
@@ -50,7 +50,8 @@ def day_sums(
 
     Args:
         after: only values with a greater sequence number are summed.
-        groups_by_day: if False, each `TOGETHER` consecutive values are a day (`LoopRules.by_day`).
+        groups_by_day: if False, each `VALUES_PER_DAY` consecutive values are a day
+            (`LoopRules.groups_by_day`).
     """
     row_number = sa.func.row_number().over(order_by=settled.c.sequence) - 1
     value = (
@@ -86,16 +87,11 @@ def day_sums(
     return [DaySum(*row) for row in rows]
 
 
-def reader_totals(
-    connection: sa.Connection, author: str, *, stream: str, since: int, until: int, days: int
-) -> dict[str, ReaderTotals]:
-    """Return reader → its totals in the `days` before a fall and from the fall on.
-
-    Args:
-        since, until: sequence numbers of the first and last value of the fall.
-    """
-    first_day = settled_day(connection, author, since)
-    is_since = settled.c.sequence >= since
+def reader_totals(connection: sa.Connection, alarm: Alarm) -> dict[str, ReaderTotals]:
+    """Return reader → its totals in the days before a fall, as far as B reaches, and since."""
+    of_author = settled.c.author == alarm.author
+    first_day = sa.select(settled.c.day).where(of_author, settled.c.sequence == alarm.since)
+    is_since = settled.c.sequence >= alarm.since
     value = settled.c.value
     rows = connection.execute(
         sa.select(
@@ -106,10 +102,10 @@ def reader_totals(
             sa.func.sum(sa.case((is_since, value), else_=0.0)),
         )
         .where(
-            settled.c.author == author,
-            settled.c.stream == stream,
-            settled.c.sequence <= until,
-            settled.c.day >= first_day - days,
+            of_author,
+            settled.c.stream == alarm.stream,
+            settled.c.sequence <= alarm.sequence,
+            settled.c.day >= first_day.scalar_subquery() - BEFORE_DAYS,
         )
         .group_by(settled.c.unit)
     )
@@ -132,9 +128,3 @@ def values_per_day(
         )
     ).one()
     return int(count) / max(1, today - int(first) + 1) if count else None
-
-
-def settled_day(connection: sa.Connection, author: str, sequence: int) -> int:
-    """Return the day of a settled value, days since the epoch, UTC."""
-    day = sa.select(settled.c.day).where(settled.c.author == author, settled.c.sequence == sequence)
-    return int(connection.execute(day).scalar_one())

@@ -17,12 +17,12 @@ from twin_resources.idempotent_launch import RunLaunch, next_step
 from twin_resources.observability.notifications import Notice, announce
 from twin_resources.quality.retraining import retrainings
 from twin_resources.quality.retraining.retrainings import Outcome, Retraining
-from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, DAY_S, RunRecords, sum_usage
+from twin_resources.quality.retraining.run_records import ATTEMPT_TAG, BUDGET_DAYS, RunRecords
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion, Verdict
 from twin_resources.registry.registry import Registry
 from twin_resources.statistics.retraining import MAX_ATTEMPTS, TrainingFingerprint
-from twin_resources.statistics.retraining_limits import Cause, TrainingUsage
+from twin_resources.statistics.retraining_limits import DAY_S, Cause, TrainingUsage
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
@@ -64,7 +64,11 @@ def _settle_retraining(
     """
     state, attempt_runs, verdict = registry.state, _attempt_runs(runs, retraining), None
     if attempt_runs:
-        retraining = _store_run_id(state, retraining, attempt_runs[0].run_id)
+        run_id = attempt_runs[0].run_id
+        if run_id != retraining.run_id:
+            with state.transaction() as connection:
+                retrainings.update_if_unchanged(connection, retraining, run_id=run_id)
+        retraining = replace(retraining, run_id=run_id)
         verdict = _verdict_since(registry, retraining.author, attempt_runs[0])
     is_refused = verdict is not None and verdict.outcome != "passed"
     # The gate would refuse the same inputs again, and a person can repeat a request.
@@ -103,21 +107,8 @@ def _settle_retraining(
     return [f"{retraining.author}: retraining {retraining.run_id[:8]} has ended: {outcome}"]
 
 
-def _store_run_id(state: State, retraining: Retraining, run_id: str) -> Retraining:
-    """Return the retraining with the run of this attempt, and store the run if it is new."""
-    if run_id != retraining.run_id:
-        with state.transaction() as connection:
-            retrainings.update_if_unchanged(connection, retraining, run_id=run_id)
-    return replace(retraining, run_id=run_id)
-
-
 # Returns the launches that can be started, and a line for each of the others.
 Startable = Callable[[Sequence[RunLaunch]], tuple[Sequence[RunLaunch], Sequence[str]]]
-
-
-def all_startable(launches: Sequence[RunLaunch]) -> tuple[Sequence[RunLaunch], Sequence[str]]:
-    """Return all launches as startable."""
-    return launches, ()
 
 
 def claim_due_launches(
@@ -126,8 +117,8 @@ def claim_due_launches(
     causes: Collection[Cause],
     *,
     now: float,
-    startable: Startable = all_startable,
-) -> tuple[list[RunLaunch], Sequence[str]]:
+    startable: Startable,
+) -> tuple[tuple[RunLaunch, ...], Sequence[str]]:
     """Claim and return the runs to start now, with a line for each run that cannot start.
 
     A run that cannot start is not claimed, and the next call returns it again.
@@ -152,7 +143,7 @@ def claim_due_launches(
         with state.transaction() as connection:
             if retrainings.claim_launch(connection, offered[launch.run_key], now=now):
                 launches.append(launch)
-    return launches, blocked_messages
+    return tuple(launches), blocked_messages
 
 
 def _attempt_runs(runs: RunRecords, retraining: Retraining) -> list[Run]:
@@ -231,16 +222,21 @@ def training_usage(
     registry: Registry, runs: RunRecords, author: str, *, now: float
 ) -> TrainingUsage:
     """Return an author's usage, with the run that is in flight or about to start."""
-    run_id = runs.in_flight_run_ids().get(author, "")
     with registry.state.read_transaction() as connection:
-        unfinished = [
-            retraining
-            for retraining in retrainings.unfinished_retrainings(connection)
-            if retraining.author == author
-        ]
+        unfinished = retrainings.unfinished_retrainings(connection)
         count, ended_at = retrainings.count_unreleased(connection, author)
-    if unfinished and not run_id:
-        run_id = unfinished[0].run_id or unfinished[0].launch.run_key
-    since = now - LOOK_BACK_DAYS * DAY_S
-    used = sum_usage(runs.runs_of_author(author, since=since), in_flight_run_id=run_id, now=now)
-    return replace(used, unreleased_trainings=count, last_unreleased_at=ended_at)
+    run_id = runs.in_flight_run_ids().get(author, "")
+    for retraining in unfinished:
+        if retraining.author == author:  # at most one
+            run_id = run_id or retraining.run_id or retraining.launch.run_key
+    past = runs.runs_of_author(author, since=now - LOOK_BACK_DAYS * DAY_S)
+    recent = [run for run in past if run.created >= now - BUDGET_DAYS * DAY_S]
+    ran = [(run.ended or now) - run.started for run in recent if run.started is not None]
+    return TrainingUsage(
+        in_flight_run_id=run_id,
+        last_started=max((run.created for run in past), default=None),
+        runs=len(recent),
+        hours=sum(max(0.0, seconds) for seconds in ran) / 3600,
+        unreleased_trainings=count,
+        last_unreleased_at=ended_at,
+    )

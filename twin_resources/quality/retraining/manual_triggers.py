@@ -39,36 +39,32 @@ def request_retraining(state: State, author: str, *, asked_by: str, reason: str,
 def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start requested retrainings; one retraining fulfils all requests of an author."""
     now_s = now.timestamp()
-    notes = launching.settle_finished(loop.registry, loop.runs, loop.inputs, now=now_s)
+    done = LoopTick(notes=loop.settle_finished(now=now_s))
     with loop.state.read_transaction() as connection:
         requests_by_author = retrainings.open_requests(connection)
-    messages: dict[str, str] = {}
     for author, requests in requests_by_author.items():
         first = max(requests, key=lambda request: PRIORITY[request.cause])
         tags = {"twin/asked_by": first.asked_by, "twin/reason": first.reason}
         key = f"{first.cause}:{author}:{first.number}"
-        with isolate_failure(f"{first.cause} waits", partial(messages.__setitem__, author)):
-            messages[author] = _begin_if_allowed(
+        with isolate_failure(f"{first.cause} waits", partial(done.messages.__setitem__, author)):
+            done.messages[author] = _begin_if_allowed(
                 loop, author, first.cause, key, tags, now_s, requests
             )
-    launches, held = loop.claim_due_launches(REQUEST_CAUSES, now=now_s)
-    return LoopTick(tuple(launches), messages, (*notes, *held))
+    return loop.start(REQUEST_CAUSES, done, now=now_s)
 
 
 def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start a retraining if enough posts or pairs are new since the stable version's training."""
     now_s = now.timestamp()
-    notes = launching.settle_finished(loop.registry, loop.runs, loop.inputs, now=now_s)
+    done = LoopTick(notes=loop.settle_finished(now=now_s))
     with loop.state.read_transaction() as connection:
         stable = score_watch.stable_versions(connection)
-    messages: dict[str, str] = {}
     for author, version in stable.items():
-        set_message = partial(messages.__setitem__, author)
+        set_message = partial(done.messages.__setitem__, author)
         with isolate_failure("no retraining for new material", set_message):
             if message := _start_for_growth(loop, author, version, now_s):
-                messages[author] = message
-    launches, held = loop.claim_due_launches(GROWTH_CAUSES, now=now_s)
-    return LoopTick(tuple(launches), messages, (*notes, *held))
+                done.messages[author] = message
+    return loop.start(GROWTH_CAUSES, done, now=now_s)
 
 
 def _start_for_growth(

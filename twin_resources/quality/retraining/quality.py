@@ -12,7 +12,7 @@ read of the trace store fails, nothing is decided, but earlier decisions are lau
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -33,11 +33,11 @@ from twin_resources.quality.retraining import (
 from twin_resources.quality.retraining.alarm_records import AlarmRecord
 from twin_resources.quality.retraining.earlier_versions import roll_back_if_better
 from twin_resources.quality.retraining.retraining_rules import LoopRules
-from twin_resources.quality.retraining.run_records import BUDGET_DAYS, DAY_S, RunRecords
+from twin_resources.quality.retraining.run_records import BUDGET_DAYS, RunRecords
 from twin_resources.quality.retraining.training_inputs import TrainingInputs
 from twin_resources.registry.moves import ModelVersion
 from twin_resources.registry.registry import Registry
-from twin_resources.statistics.detector import BEFORE_DAYS, Alarm, StreamEvidence
+from twin_resources.statistics.detector import Alarm, StreamEvidence
 from twin_resources.statistics.poisoning import unconfirmed_fall_reason
 from twin_resources.statistics.retraining import (
     AlarmContext,
@@ -47,7 +47,7 @@ from twin_resources.statistics.retraining import (
     describe_progress,
     replace_with_rollback,
 )
-from twin_resources.statistics.retraining_limits import Cause, RetrainingLimits
+from twin_resources.statistics.retraining_limits import DAY_S, Cause, RetrainingLimits
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
@@ -75,19 +75,23 @@ class RetrainingLoop:
     runs: RunRecords
     rules: LoopRules
     limits: Callable[[str], RetrainingLimits]
-    select_startable: launching.Startable = launching.all_startable
+    select_startable: launching.Startable
     clock: Callable[[], float] = time.monotonic
 
-    def claim_due_launches(
-        self, causes: Collection[Cause], *, now: float
-    ) -> tuple[list[RunLaunch], Sequence[str]]:
-        """See `launching.due`."""
-        return launching.claim_due_launches(
+    def settle_finished(self, *, now: float) -> list[str]:
+        """See `launching.settle_finished`."""
+        return launching.settle_finished(self.registry, self.runs, self.inputs, now=now)
+
+    def start(self, causes: Collection[Cause], done: LoopTick, *, now: float) -> LoopTick:
+        """Add the runs to start now for these causes to a tick, and return it."""
+        done.launches, blocked_messages = launching.claim_due_launches(
             self.state, self.runs, causes, now=now, startable=self.select_startable
         )
+        done.notes += blocked_messages
+        return done
 
 
-@dataclass(frozen=True)
+@dataclass
 class LoopTick:
     """The result of one tick.
 
@@ -98,34 +102,23 @@ class LoopTick:
         decisions: author → decision on an alarm.
     """
 
-    launches: tuple[RunLaunch, ...]
-    messages: Mapping[str, str]
-    notes: tuple[str, ...]
-    decisions: Mapping[str, RetrainingDecision] = field(
-        default_factory=dict[str, RetrainingDecision]
-    )
+    launches: tuple[RunLaunch, ...] = ()
+    messages: dict[str, str] = field(default_factory=dict[str, str])
+    notes: list[str] = field(default_factory=list[str])
+    decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
 
 
 def run_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Run one tick; work that does not fit its time is left to the next tick, with a note."""
     now_s, deadline = now.timestamp(), loop.clock() + TICK_SECONDS
     report = loop.ledger.sync(now)
-    notes = [report.message]
-    notes += launching.settle_finished(loop.registry, loop.runs, loop.inputs, now=now_s)
-    if report.problem:
-        notes[0] = f"{report.problem}: nothing decided"
-        launches, blocked_messages = loop.claim_due_launches(("quality",), now=now_s)
-        return LoopTick(tuple(launches), {}, (*notes, *blocked_messages))
-    tick_processing = _TickProcessing(loop, now_s, deadline)
-    tick_processing.check_all_new_days()
-    tick_processing.decide_all()
-    launches, blocked_messages = loop.claim_due_launches(("quality",), now=now_s)
-    return LoopTick(
-        tuple(launches),
-        tick_processing.messages,
-        (*notes, *tick_processing.notes, *blocked_messages),
-        tick_processing.decisions,
-    )
+    read = f"{report.problem}: nothing decided" if report.problem else report.message
+    done = LoopTick(notes=[read, *loop.settle_finished(now=now_s)])
+    if not report.problem:
+        deciding = _TickProcessing(loop, done, now_s, deadline)
+        deciding.check_all_new_days()
+        deciding.decide_all()
+    return loop.start(("quality",), done, now=now_s)
 
 
 @dataclass
@@ -133,11 +126,9 @@ class _TickProcessing:
     """Follow and decide for every author with a stable version."""
 
     loop: RetrainingLoop
+    done: LoopTick
     now_s: float
     deadline: float
-    messages: dict[str, str] = field(default_factory=dict[str, str])
-    notes: list[str] = field(default_factory=list[str])
-    decisions: dict[str, RetrainingDecision] = field(default_factory=dict[str, RetrainingDecision])
 
     def __post_init__(self) -> None:
         with self.loop.state.read_transaction() as connection:
@@ -157,14 +148,14 @@ class _TickProcessing:
             if self._is_out_of_time:
                 remaining += 1
                 continue
-            with isolate_failure(author, self.notes.append):
+            with isolate_failure(author, self.done.notes.append):
                 days, has_more = score_watch.check_new_days(
                     self.loop.state, stable, self.loop.rules, now=self.now_s
                 )
                 if has_more:
-                    self.notes.append(f"{author}: {days:,} days looked at, more wait")
+                    self.done.notes.append(f"{author}: {days:,} days looked at, more wait")
         if remaining:
-            self.notes.append(
+            self.done.notes.append(
                 f"no time left: new values of {remaining} authors wait for the next tick"
             )
 
@@ -179,24 +170,24 @@ class _TickProcessing:
         )
         remaining = 0
         for author in sorted({*self.stable, *alarms}, key=lambda slug: (slug not in alarms, slug)):
-            if author in self.messages:
-                continue
             if self._is_out_of_time:
                 remaining += author in alarms
                 continue
             stream_evidence, record = evidence_by_author.get(author, []), alarms.get(author)
-            set_message = partial(self.messages.__setitem__, author)
+            set_message = partial(self.done.messages.__setitem__, author)
             with isolate_failure("nothing decided", set_message):
                 if (stable := self.stable.get(author)) is None:
-                    self.messages[author] = "no stable version: nothing to watch"
+                    self.done.messages[author] = "no stable version: nothing to watch"
                 elif record is None:
-                    self.messages[author] = self._describe_without_alarm(
+                    self.done.messages[author] = self._describe_without_alarm(
                         author, stream_evidence, armed
                     )
                 else:
                     self._decide(stable, stream_evidence, record, max(1, armed_authors))
         if remaining:
-            self.notes.append(f"no time left: alarms of {remaining} authors wait for the next tick")
+            self.done.notes.append(
+                f"no time left: alarms of {remaining} authors wait for the next tick"
+            )
 
     @property
     def _is_out_of_time(self) -> bool:
@@ -258,7 +249,7 @@ class _TickProcessing:
             raised_at=record.raised_at,
         )
         decision = decide(context)
-        self.messages[author] = decision.message
+        self.done.messages[author] = decision.message
         self._store(record, decision, context, alarmed)
 
     def _describe_earlier_training(self, author: str, fingerprint: TrainingFingerprint) -> str:
@@ -318,22 +309,19 @@ class _TickProcessing:
                 ):
                     announce(connection, notice, at=self.now_s)
         except _ConcurrentRetrainingError:
-            self.messages[author] = "a retraining of this author has just been decided: waits"
+            self.done.messages[author] = "a retraining of this author has just been decided: waits"
             return
-        self.messages[author] = decision.message
-        self.decisions[author] = decision
+        self.done.messages[author] = decision.message
+        self.done.decisions[author] = decision
 
     def _is_recently_released(self, author: str) -> bool:
         """Return whether the stable version was released in the last `RECENT_RELEASE_DAYS`."""
-        stable = self.stable.get(author)
-        if stable is None:
-            return False
-        moved = [
-            datetime.fromisoformat(move.moved_at).timestamp()
-            for move in self.loop.registry.moves(author)
-            if move.version == stable.version and move.to_state == "stable"
-        ]
-        return bool(moved) and self.now_s - moved[-1] <= RECENT_RELEASE_DAYS * DAY_S
+        stable = self.stable[author].version
+        for move in reversed(self.loop.registry.moves(author)):
+            if move.version == stable and move.to_state == "stable":
+                moved_at = datetime.fromisoformat(move.moved_at).timestamp()
+                return self.now_s - moved_at <= RECENT_RELEASE_DAYS * DAY_S
+        return False
 
     def _find_rollback_version(self, author: str) -> str:
         """Return the version that a person may roll back to; empty if there is none."""
@@ -349,19 +337,13 @@ class _ConcurrentRetrainingError(Exception):
 
 
 def _few_readers_reason(connection: sa.Connection, alarm: Alarm) -> str:
-    """Say why other readers do not confirm a fall (`unconfirmed_fall_reason`); empty for a
-    judge."""
+    """Say why other readers do not confirm a fall (`unconfirmed_fall_reason`).
+
+    Empty for a judge.
+    """
     if alarm.stream.startswith(JUDGE):
         return ""
-    readers = daily_aggregates.reader_totals(
-        connection,
-        alarm.author,
-        stream=alarm.stream,
-        since=alarm.since,
-        until=alarm.sequence,
-        days=BEFORE_DAYS,
-    )
-    return unconfirmed_fall_reason(readers)
+    return unconfirmed_fall_reason(daily_aggregates.reader_totals(connection, alarm))
 
 
 def _notice(

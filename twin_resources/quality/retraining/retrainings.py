@@ -8,7 +8,7 @@ starting runs (`twin_sensors`).
 A retraining is entered in the transaction of its decision. Its run is *offered* to the daemon, and
 offered again if no run appears because the daemon was killed between decision and launch. Each
 change of a row is a compare-and-set, so that only one of two daemons offers a run. The other waits
-`GRACE_S` and then looks for the run.
+`OFFER_GRACE_S` and then looks for the run.
 """
 # pyright: strict
 
@@ -133,7 +133,7 @@ def unfinished_retrainings(connection: sa.Connection) -> list[Retraining]:
 def claim_launch(connection: sa.Connection, retraining: Retraining, *, now: float) -> bool:
     """Claim the launch of this attempt's run.
 
-    Returns False if the run was offered within `GRACE_S` or another tick claimed it first.
+    Returns False if the run was offered within `OFFER_GRACE_S` or another tick claimed it first.
     """
     waited = None if retraining.offered_at is None else now - retraining.offered_at
     if waited is not None and 0 <= waited < OFFER_GRACE_S:

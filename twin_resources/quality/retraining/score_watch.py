@@ -103,18 +103,8 @@ def check_new_days(
                     reached = min(reached, end)
                     break
             _store(connection, evidence)
-        upsert(
-            connection,
-            followed,
-            [
-                {
-                    "author": author,
-                    "version": version,
-                    "read_to": reached,
-                    "streams": sorted(streams),
-                }
-            ],
-        )
+        row = {"author": author, "version": version, "read_to": reached, "streams": sorted(streams)}
+        upsert(connection, followed, [row])
     return checked_days, reached < last
 
 
@@ -133,8 +123,7 @@ class ComparedDays:
     version: str
     sums: tuple[DaySum, ...]
     has_open_alarm: bool
-    tolerance: float
-    min_values: int
+    rules: LoopRules
 
     @classmethod
     def from_ledger(
@@ -153,14 +142,13 @@ class ComparedDays:
         start_sequence, fall_start_by_version = 0, dict[str, int]()
         for record in sorted(records, key=lambda item: item.alarm.sequence):
             alarm = record.alarm
-            if alarm.version not in allowed:
-                continue
-            if alarm.version == version and record.is_open:
+            is_own = alarm.version == version
+            if alarm.version not in allowed or (is_own and record.is_open):
                 continue
             later_sums = [
                 row for row in sums if row.version == alarm.version and row.first > alarm.sequence
             ]
-            if alarm.version == version or _has_enough_days(later_sums, rules):
+            if is_own or _has_enough_days(later_sums, rules):
                 start_sequence = max(start_sequence, alarm.sequence)
             else:
                 fall_start_by_version[alarm.version] = alarm.since
@@ -171,10 +159,8 @@ class ComparedDays:
             and row.first > start_sequence
             and row.first < fall_start_by_version.get(row.version, row.first + 1)
         )
-        own_alarms = [record for record in records if record.alarm.version == version]
-        waits = any(record.is_open for record in own_alarms)
-        tolerance = rules.tolerance
-        return cls(author, stream, version, compared_sums, waits, tolerance, rules.min_values)
+        waits = any(record.is_open and record.alarm.version == version for record in records)
+        return cls(author, stream, version, compared_sums, waits, rules)
 
     def ends_after(self, sequence: int) -> list[int]:
         """Return the last sequence numbers above `sequence` of this version's days, in order."""
@@ -192,8 +178,8 @@ class ComparedDays:
             author=self.author,
             stream=self.stream,
             version=self.version,
-            tolerance=self.tolerance,
-            min_values=self.min_values,
+            tolerance=self.rules.tolerance,
+            min_values=self.rules.min_values,
         )
 
 
@@ -242,7 +228,8 @@ def current_evidence(connection: sa.Connection) -> dict[str, list[StreamEvidence
 
 
 def new_values_test(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
-    """Return a test of whether `follow` has work for a stable version; three queries for all."""
+    """Return a test of whether `check_new_days` has work for a stable version; three queries for
+    all."""
     last = daily_aggregates.last_sequences(connection)
     positions = {str(row.author): row for row in connection.execute(sa.select(followed))}
     stored = {

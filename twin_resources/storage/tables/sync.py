@@ -125,7 +125,7 @@ def rebuild(
 ) -> SyncProgress:
     """Rebuild the table from every input in one commit, so that readers see old or new rows only.
 
-    Unlike `run`, an interrupted rebuild starts again from the first input.
+    Unlike `apply_changes`, an interrupted rebuild starts again from the first input.
     """
     progress = SyncProgress(table, CommitRecord(0, 0, None))
     staged: list[Any] = []

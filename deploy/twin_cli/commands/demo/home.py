@@ -1,6 +1,6 @@
 """Set up the demo's own home: its settings, its author, and the posts that arrive later.
 
-Scope: the settings that shorten the demo (`SETTINGS`), and its initial files.
+Scope: the settings that shorten the demo (`DEMO_SETTINGS`), and its initial files.
 Out of scope: the steps (`loop.py`), the reader (`reader.py`).
 """
 # pyright: strict

@@ -46,7 +46,7 @@ class RatedAnswer:
 
 
 class SimulatedReader:
-    """A reader who asks up to `QUESTIONS` held-out questions in a fixed order, repeatedly.
+    """A reader who asks up to `MAX_QUESTIONS` held-out questions in a fixed order, repeatedly.
 
     Raises:
         TwinError: the author has no dataset, or too few held-out questions whose subject the rule

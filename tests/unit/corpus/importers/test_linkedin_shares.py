@@ -1,4 +1,4 @@
-"""Rows of `ReaderShares.csv` that damage joined: who may read the first is not what the second
+"""Rows of `Shares.csv` that damage joined: who may read the first is not what the second
 says."""
 
 from __future__ import annotations

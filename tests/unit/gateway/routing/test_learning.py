@@ -27,24 +27,27 @@ STATE = LearningState(
     ("changed", "learn", "said"),
     [
         ({}, True, "1,400 labels are missing"),
-        ({"learned_at": None, "policy_of": NOW}, True, "1,400 labels are missing"),
-        ({"now_of": None}, False, "no stable version"),
+        ({"last_run_at": None, "policy_models": NOW}, True, "1,400 labels are missing"),
+        ({"current_models": None}, False, "no stable version"),
         ({"labels": 1_500}, False, "1,500 labels, as many as are wanted"),
         ({"usd_left": 0.00009}, False, "money for labels is used up"),
-        ({"learned_at": 200.0}, False, "no question has come"),
-        ({"learned_at": 200.0, "labels": 0}, True, "1,500 labels are missing"),
-        ({"policy_of": replace(NOW, own="checkpoint-1")}, True, "another version"),
-        ({"policy_of": replace(NOW, paid="gpt-4o")}, True, "another paid model"),
+        ({"last_run_at": 200.0}, False, "no question has come"),
+        ({"last_run_at": 200.0, "labels": 0}, True, "1,500 labels are missing"),
+        ({"policy_models": replace(NOW, own="checkpoint-1")}, True, "another version"),
+        ({"policy_models": replace(NOW, paid="gpt-4o")}, True, "another paid model"),
         ({"payback": Payback(1_400, 0.25, 5_599, 0.0001)}, False, "below 187 questions a day"),
         (
-            {"payback": Payback(1_400, 0.0, 9_000, 0.0001), "policy_of": replace(NOW, own="c1")},
+            {
+                "payback": Payback(1_400, 0.0, 9_000, 0.0001),
+                "policy_models": replace(NOW, own="c1"),
+            },
             False,
             "never pays",
         ),
         # every missing label has its paid answer already
         ({"payback": Payback(0, 0.25, 1, 0.0001), "usd_left": 0.0}, True, "1,400 labels"),
         # what there is can be fitted without money
-        ({"policy_of": replace(NOW, embedder="e0"), "usd_left": 0.0}, True, "another embedder"),
+        ({"policy_models": replace(NOW, embedder="e0"), "usd_left": 0.0}, True, "another embedder"),
     ],
 )
 def test_a_run_starts_when_it_would_find_something(
