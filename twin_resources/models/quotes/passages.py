@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 PASSAGES_VERSION = "4"
-"""Version of `cut_into_passages` and `build_embedded_text`; assets add the embedder's revision to it."""
+"""Version of cutting and of `build_embedded_text`; assets add the embedder's revision to it."""
 
 MAX_WORDS = 120
 MAX_CODE_LINES = 20
