@@ -46,7 +46,7 @@ __all__ = [
     "TwinError",
     "load_settings",
 ]
-_MODULE_BY_NAME = {
+_MODULES = {
     "EmbedderResource": "dagster_resources",
     "LangfuseResource": "dagster_resources",
     "ModelServerResource": "dagster_resources",
@@ -68,8 +68,8 @@ _MODULE_BY_NAME = {
 if not TYPE_CHECKING:  # an analyzer would take a misspelt name for one of these
 
     def __getattr__(name: str) -> Any:
-        if name in _MODULE_BY_NAME:
-            return getattr(import_module(f"twin_resources.{_MODULE_BY_NAME[name]}"), name)
+        if name in _MODULES:
+            return getattr(import_module(f"twin_resources.{_MODULES[name]}"), name)
         raise AttributeError(f"module 'twin_resources' has no attribute {name!r}")
 
 

@@ -1,6 +1,6 @@
 """Define the sensor `canary_verdict`: end a decided trial and record it in Dagster.
 
-Scope: the code between Dagster and `release_tick.watch`.
+Scope: the code between Dagster and `release_tick.run_release_tick`.
 Out of scope: aggregating, deciding, moving (`twin_resources/quality/release`).
 Method: deploy/docs/loop-explained.md.
 

@@ -62,7 +62,7 @@ def import_changed_feeds_every_hour(
             with isolate_failure(author.slug, messages.append):
                 answers, failures = pending_answers[author.slug].result()
                 messages += [f"{author.slug}: {failure}" for failure in failures]
-                poll_state = replace(poll_states[author.slug], answers=answers)
+                poll_state = replace(poll_states[author.slug], responses=answers)
                 launch, message = _decide_import(author.slug, poll_state, runs, state, now)
                 launches += [launch] if launch is not None else []
                 messages.append(f"{author.slug}: {message}")

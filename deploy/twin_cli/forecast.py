@@ -123,11 +123,11 @@ def forecast(
     """Return the seconds of each part of a first run.
 
     Args:
-        machine: the machine, as for `model_fit.expect`.
+        machine: the machine, as for `model_fit.estimate_training`.
         billion_parameters: the base model's parameters, in billions.
         words: the words in the posts.
         installed: whether everything is already installed.
-        recipe: the named recipe (`model_fit.expect`).
+        recipe: the named recipe (`model_fit.estimate_training`).
         other_processes: the other processes that want a core (`competing_processes`).
         speed: the speed of a core (`core_speed`).
         is_remote_server: whether another party's server answers (`TWIN_MODEL_SERVER_URL`).

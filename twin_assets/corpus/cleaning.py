@@ -167,7 +167,7 @@ def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
 
 
 def document_rows(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
-    """Return rows of `cleaned_documents` for rows of `cleaning_verdicts.decide`, in the same order.
+    """Return rows of `cleaned_documents` for rows of `decide_verdicts`, in the same order.
 
     Args:
         verdicts: any of these rows.

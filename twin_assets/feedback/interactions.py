@@ -42,12 +42,12 @@ def interactions(
         schema=stripping.interaction_columns(),
         row_key="trace_id",
     )
-    return report_materialization(
-        sync_result, {**_metadata(frame, ledger, author), "sync": report.message}
-    )
+    return report_materialization(sync_result, _metadata(frame, ledger, author, report.message))
 
 
-def _metadata(frame: pl.DataFrame, ledger: Ledger, author: str) -> dict[str, Any]:
+def _metadata(
+    frame: pl.DataFrame, ledger: Ledger, author: str, sync_message: str
+) -> dict[str, Any]:
     with ledger.state.read_transaction() as connection:
         not_counted = alarm_records.count_excluded_scores(connection, author)
     return {
@@ -57,6 +57,7 @@ def _metadata(frame: pl.DataFrame, ledger: Ledger, author: str) -> dict[str, Any
         "unknown_propensity": frame["propensity"].null_count(),
         "readers": frame["voters"].explode().drop_nulls().n_unique(),
         "scores_not_counted": not_counted,
+        "sync": sync_message,
     }
 
 

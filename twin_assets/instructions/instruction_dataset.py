@@ -57,10 +57,8 @@ def instruction_dataset(
         marks=marks_for_home(settings),
         log=context.log.info,
     )
-    return report_materialization(
-        build_result.sync_result,
-        build_result.metadata() | _summary(tables, author.slug) | missing_teacher,
-    )
+    metadata = build_result.metadata() | _summary(tables, author.slug) | missing_teacher
+    return report_materialization(build_result.sync_result, metadata)
 
 
 def _missing_teacher_metadata(

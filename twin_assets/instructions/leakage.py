@@ -1,7 +1,7 @@
 """Find samples that would leak across the splits although their documents are separate.
 
 Scope: choosing the samples to leave out, and counting leaks in a finished dataset. Out of scope:
-drawing splits (`splits.py`), shared context (`contexts.apart`).
+drawing splits (`splits.py`), shared context (`contexts.separate_contexts`).
 """
 # pyright: strict
 

@@ -135,4 +135,4 @@ def _read_traces(tables: Tables, author: str, columns: list[str]) -> pl.DataFram
 
 
 def _check_result(claim: Any) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(passed=claim.hold, metadata=dict(vars(claim)))
+    return dg.AssetCheckResult(passed=claim.holds, metadata=dict(vars(claim)))

@@ -40,8 +40,8 @@ class PassageEmbeddings(dy.Schema):
 
     `passage_id` joins the document's id and `searched_start`. The vector embeds the title and the
     words from `searched_start` to `searched_end`, which are within the passage. `tokens` are the
-    vectors of their tokens (`token_vectors.pack`), and `sentences` the spans of their sentences, in
-    characters of the document and in tokens.
+    vectors of their tokens (`token_vectors.pack_token_vectors`), and `sentences` the spans of their
+    sentences, in characters of the document and in tokens.
     """
 
     passage_id = dy.String(primary_key=True, min_length=1)

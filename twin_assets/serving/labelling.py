@@ -8,7 +8,7 @@ whole, a stored label is never bought again, and planted answers in the batches 
 Buying stops when the prompts, the requested number, the sum or a limit of the account is used up.
 
 A paid answer is bought once. For labels of the next version only the own model is asked again; the
-judges' scores of the paid answer come from the earlier row (`label_rows.kept_answers`).
+judges' scores of the paid answer come from the earlier row (`label_rows.reusable_answers`).
 """
 
 from __future__ import annotations

@@ -50,10 +50,8 @@ def routing_policy(
         data_version=dg.DataVersion(
             _digest(table, server, dict(policy.weights), routed_author.policy_key)
         ),
-        metadata={
-            **_metadata(policy, table, server, settings),
-            **routing_report.metadata(routed_author),
-        },
+        metadata=_metadata(policy, table, server, settings)
+        | routing_report.metadata(routed_author),
     )
 
 

@@ -211,7 +211,7 @@ def write_weight_hashes(job: Job, base: BaseModel) -> None:
     """Write the hashes of the base's weights for ranks that load the base in shards.
 
     Raises:
-        TwinError: as for `hashes_of`.
+        TwinError: as for `load_weight_hashes`.
     """
     if job.effective_launch.shards_weights:
         write_json(job.weight_hashes_path, load_weight_hashes(base))

@@ -68,7 +68,7 @@ class CompletedErasure:
 
 
 def run_erasure(instance: Installation, number: int, *, dagster: RecordStore) -> CompletedErasure:
-    """Carry out or finish a request from the journal (`journal.ask`).
+    """Carry out or finish a request from the journal (`journal.open_request`).
 
     Args:
         dagster: Dagster's records (`dagster_records.py`).

@@ -163,10 +163,10 @@ def test_a_passage_tells_how_close_it_is_to_the_question(
 def test_nothing_newer_and_nothing_excluded(retriever: Retriever) -> None:
     question = "Is quicksort ever quadratic?"
     assert found(retriever, question)[0] == "sort"
-    older = found(retriever, question, before=datetime(2013, 6, 1, tzinfo=UTC), limit=10)
+    older = found(retriever, question, published_before=datetime(2013, 6, 1, tzinfo=UTC), limit=10)
     assert set(older) == {"heap", "bread", "river", "regex"}
     assert "sort" not in found(retriever, question, exclude=["sort-0", "it's-0"], limit=10)
-    assert found(retriever, question, before=datetime(1999, 1, 1, tzinfo=UTC)) == []
+    assert found(retriever, question, published_before=datetime(1999, 1, 1, tzinfo=UTC)) == []
 
 
 def test_a_post_without_a_date_may_be_newer(
@@ -175,7 +175,9 @@ def test_a_post_without_a_date_may_be_newer(
     store(tables, "ada", POSTS | {"undated": "Merge sort is never quadratic."}, embedder)
     question = "Is merge sort quadratic?"
     assert found(changing, question)[0] == "undated"
-    assert "undated" not in found(changing, question, before=datetime(2030, 1, 1, tzinfo=UTC))
+    assert "undated" not in found(
+        changing, question, published_before=datetime(2030, 1, 1, tzinfo=UTC)
+    )
 
 
 def test_the_passages_keep_to_the_budget(retriever: Retriever, embedder: Embedder) -> None:
@@ -390,7 +392,7 @@ def test_what_stands_beside_a_hit_is_shown_with_it(
     assert shown(token_budget=tokens[1]) == [("day1-0", "")]
     # What must not be found is not found beside a hit either.
     assert shown(exclude=["day2-0"]) == [before, ("day1-0", "")]
-    assert shown(before=datetime(2014, 1, 1, tzinfo=UTC))[0][0] != "day1-0"
+    assert shown(published_before=datetime(2014, 1, 1, tzinfo=UTC))[0][0] != "day1-0"
     # Two hits that stand beside each other are not shown twice, and in the post's order.
     both = changing.retrieve("ada", question, limit=10, token_budget=1000).passages
     assert len({passage.chunk_id for passage in both}) == len(both)

@@ -1,6 +1,6 @@
 """The topic claim on resampled shares of real answers: good models refused, shuffled ones passed.
 
-`answer_shares.json` has, for two authors, the share of other posts' questions that are further
+`shares_of_answers.json` has, for two authors, the share of other posts' questions that are further
 from an answer than its own, for each held-out question: SmolLM2-135M, tuned on the author's samples
 (`good`), on shuffled ones, on another author's, on five posts alone (`memorised`), and untuned
 (`base`), served by llama.cpp. Numbers alone; of skeeto they are of the answers in

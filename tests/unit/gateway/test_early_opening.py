@@ -226,7 +226,7 @@ async def test_what_was_set_aside_is_given_back_where_no_provider_was_asked(
     class Bought:
         usd = 0.0
 
-        def unsent(self) -> None:
+        def settle_unsent(self) -> None:
             ends.append("unsent")
 
     record = answering(stream=True)

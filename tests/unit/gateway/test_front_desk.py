@@ -364,10 +364,10 @@ def test_a_vector_is_computed_by_one_thread_where_torch_is_loaded_too() -> None:
     """The gate's process has torch, whose OpenMP knows another number of threads by then."""
     script = (
         "import os, torch\n"
-        "from twin_resources.gateway.front_desk.message_vectors import vector_of\n"
+        "from twin_resources.gateway.front_desk.message_vectors import embed_message\n"
         "threads = torch.get_num_threads()\n"
         "before = len(os.listdir('/proc/self/task'))\n"
-        "vector_of('How do I oil a clock, and how often?')\n"
+        "embed_message('How do I oil a clock, and how often?')\n"
         "assert len(os.listdir('/proc/self/task')) == before\n"
         "assert torch.get_num_threads() == threads\n"
     )

@@ -43,7 +43,7 @@ class Versions:
     def versions(self, author: str) -> Sequence[ModelVersion]:
         return self.held.get(author, [])
 
-    def prose(self, item: ModelVersion) -> ProseRelease:
+    def prose_release(self, item: ModelVersion) -> ProseRelease:
         released = ProseRelease("", SentenceThreshold("judge", 0.4))
         return released if item.checkpoint in self.for_voice else ProseRelease()
 

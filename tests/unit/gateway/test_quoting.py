@@ -74,7 +74,7 @@ class Quoting:
         self.shown: list[str] = []
         self.languages: list[str] = []
 
-    def embedder_of(self, author: str) -> str:
+    def calibrated_embedder(self, author: str) -> str:
         return "e1"
 
     def quote(
@@ -85,11 +85,11 @@ class Quoting:
         *,
         tokens: Any,
         embedder: str,
-        shown: str,
+        shown_text: str,
         language: str,
     ) -> QuoteResult:
         self.asked.append(documents)
-        self.shown.append(shown)
+        self.shown.append(shown_text)
         self.languages.append(language)
         return self.quoted
 

@@ -194,7 +194,7 @@ def first_run(**changes: Any) -> dict[str, float]:
     """Of the bundled author on two cores."""
     machine = LAPTOP | {"cores": 2} | {k: v for k, v in changes.items() if k in LAPTOP}
     terms: dict[str, Any] = {
-        "billions": 0.135,
+        "billion_parameters": 0.135,
         "words": forecast.BUNDLED_WORDS,
         "installed": False,
     }
@@ -231,19 +231,19 @@ def test_a_large_corpus_is_embedded_as_chunks_and_as_sentences_before_it_is_quot
 def test_the_gate_is_told_as_it_will_run_beside_a_card() -> None:
     """The card reads; our own server answers on the processor, whatever card there is."""
     card = [("a card", 80.0)]
-    small, large = (first_run(gpus=card, billions=size) for size in (0.135, 8.0))
+    small, large = (first_run(gpus=card, billion_parameters=size) for size in (0.135, 8.0))
     assert small["training_s"] < first_run()["training_s"]
     assert small["gate_s"] < first_run()["gate_s"]
     assert large["gate_s"] > 3000, "8B answers some 200 times on two cores"
-    there = first_run(gpus=card, billions=8.0, elsewhere=True)
+    there = first_run(gpus=card, billion_parameters=8.0, is_remote_server=True)
     assert there["gate_s"] < large["gate_s"] / 10
-    assert first_run(elsewhere=True)["gate_s"] < first_run()["gate_s"]
+    assert first_run(is_remote_server=True)["gate_s"] < first_run()["gate_s"]
 
 
 def test_a_first_run_is_longer_on_a_busy_or_a_slower_machine() -> None:
     alone = first_run()
-    assert first_run(busy=0.3) == alone, "what looks at the machine is load as well"
-    shared, slow = first_run(busy=4.0), first_run(speed=0.5)
+    assert first_run(other_processes=0.3) == alone, "what looks at the machine is load as well"
+    shared, slow = first_run(other_processes=4.0), first_run(speed=0.5)
     assert shared["slower"] == 3.0
     for name in ("installation_s", "first_quotation_s", "training_s", "gate_s"):
         assert shared[name] == pytest.approx(3 * alone[name], abs=2)

@@ -32,7 +32,7 @@ def test_what_is_listed_is_shown_to_analyzers_and_exists(package: object) -> Non
         for alias in one.names
     }
     listed = package.__all__  # type: ignore[attr-defined]
-    assert shown == set(listed) == set(package._HOMES)  # type: ignore[attr-defined]
+    assert shown == set(listed) == set(package._MODULES)  # type: ignore[attr-defined]
     assert set(listed) <= set(dir(package))
     for name in listed:
         assert getattr(package, name) is not None

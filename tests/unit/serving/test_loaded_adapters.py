@@ -296,7 +296,7 @@ HOLDER = """
 import sys, time
 from twin_resources.models.serving.loaded_adapters import AdapterServer
 from twin_resources.settings import load_settings
-lease = AdapterServer(load_settings()).hold("ada/v1")
+lease = AdapterServer(load_settings()).acquire_lease("ada/v1")
 print("held", flush=True)
 time.sleep(600)
 """

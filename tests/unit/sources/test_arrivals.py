@@ -27,7 +27,7 @@ def look(
 ) -> ArrivalDecision:
     """`last_run`: Dagster's word for the run of `known`; empty: there is none."""
     runs = [Run("r", "import_posts", last_run, 150.0, 151.0, 160.0)] if last_run else []
-    facts: dict[str, object] = {"is_imported": False, "in_flight": False, "runs": runs}
+    facts: dict[str, object] = {"is_imported": False, "is_import_running": False, "runs": runs}
     return decide(known, mark, now=200.0, **(facts | said))  # type: ignore[arg-type]
 
 
@@ -39,10 +39,10 @@ def look(
         (SETTLED, "b", {"is_imported": True}, KnownSources(3, "b", 0, True, 200.0), False),
         (SETTLED, "a", {"is_imported": True}, SETTLED, False),
         (PENDING, "b", {"is_imported": True}, KnownSources(3, "b", 0, True, 200.0), False),
-        (None, "a", {"in_flight": True}, None, False),
+        (None, "a", {"is_import_running": True}, None, False),
         (SETTLED, "a", {}, SETTLED, False),
         (SETTLED, "b", {}, KnownSources(4, "b", 1, False, 200.0), True),
-        (SETTLED, "b", {"in_flight": True}, SETTLED, False),
+        (SETTLED, "b", {"is_import_running": True}, SETTLED, False),
         (PENDING, "a", {"last_run": "SUCCESS"}, SETTLED, False),
         (PENDING, "a", {"last_run": "CANCELED"}, SETTLED, False),
         (PENDING, "a", {"last_run": "FAILURE"}, KnownSources(3, "a", 2, False, 200.0), True),

@@ -90,8 +90,8 @@ import sys
 from pathlib import Path
 import torch
 from accelerate import Accelerator
-from twin_assets.training.training_state import last_complete, load_optimizer, load_weights
-from twin_assets.training.training_state import save_state, torch_optimizer
+from twin_assets.training.training_state import find_last_complete_checkpoint, load_optimizer
+from twin_assets.training.training_state import load_weights, save_state, torch_optimizer
 accelerator, folder = Accelerator(cpu=True), Path(sys.argv[1])
 
 def begun():
@@ -114,7 +114,7 @@ for number in range(4):
 whole = [value.detach().clone() for value in model.parameters()]
 model, optimizer = begun()
 named = list(accelerator.unwrap_model(model).named_parameters())
-checkpoint, _ = last_complete(folder)
+checkpoint, _ = find_last_complete_checkpoint(folder)
 load_weights(named, checkpoint)
 load_optimizer(accelerator, named, optimizer, checkpoint, step=2)
 assert torch_optimizer(optimizer).param_groups[0]["fused"]

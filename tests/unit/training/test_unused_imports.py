@@ -9,9 +9,9 @@ from pathlib import Path
 SCRIPT = """
 import importlib.util, sys
 import {first}
-from twin_assets.training.ranks import UNUSED, leave_out_unused
-leave_out_unused()
-print(*(name for name in UNUSED if name in sys.modules and sys.modules[name] is None))
+from twin_assets.training.ranks import UNUSED_PACKAGES, block_unused_imports
+block_unused_imports()
+print(*(name for name in UNUSED_PACKAGES if name in sys.modules and sys.modules[name] is None))
 print({first}.__name__)
 try:
     import mlflow
@@ -23,8 +23,8 @@ except ModuleNotFoundError as error:
 WITHOUT_DEEPSPEED = """
 import sys
 from twin_assets.training import train
-from twin_assets.training.ranks import leave_out_unused
-leave_out_unused(with_deepspeed=False)
+from twin_assets.training.ranks import block_unused_imports
+block_unused_imports(with_deepspeed=False)
 import torch
 from accelerate import Accelerator
 from twin_assets.training import training_state
@@ -37,7 +37,7 @@ bare = accelerator.unwrap_model(model)
 named = list(bare.named_parameters())
 folder = train.Path(sys.argv[1])
 training_state.save_state(accelerator, named, optimizer, folder, {"step": 1})
-checkpoint, _ = training_state.last_complete(folder)
+checkpoint, _ = training_state.find_last_complete_checkpoint(folder)
 training_state.set_master_weights(named, training_state.master_weights(named))
 training_state.load_optimizer(accelerator, named, optimizer, checkpoint, step=1)
 print(sorted(name for name in sys.modules if name.startswith("deepspeed")))

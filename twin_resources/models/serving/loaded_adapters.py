@@ -75,7 +75,7 @@ class AdapterServer:
         return inside and bool(model.parent) and bool(_VERSION_NAME.fullmatch(model.name))
 
     def list_models(self) -> dict[str, OfferedModel]:
-        """List the models that the server offers, by name; see `adapter_routes.offered`."""
+        """List the models that the server offers, by name; see `adapter_routes.list_models`."""
         return adapter_routes.list_models(self._url, self._key)
 
     def ensure_loaded(

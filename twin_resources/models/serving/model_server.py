@@ -279,7 +279,7 @@ class ModelServers:
 
     def precision(self, version: ModelVersion) -> str:
         """Return the precision in which a version is served, which decides how far its answers may
-        differ from the reference's (`served_precision.limits_of`)."""
+        differ from the reference's (`served_precision.precision_limits`)."""
         if self._settings.model_server_url:
             return external_precision(self._configured_precision, version.base)
         file = Path(version.base_gguf)

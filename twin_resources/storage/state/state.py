@@ -148,7 +148,7 @@ class State:
     def lease(
         self, name: str, *, ttl_s: float = 60.0, wait_s: float = 30.0
     ) -> AbstractContextManager[Lease]:
-        """Hold the lease `name` for the length of a `with` block; see `lease.hold`."""
+        """Hold the lease `name` for the length of a `with` block; see `lease.hold_lease`."""
         from twin_resources.storage.state.lease import hold_lease
 
         return hold_lease(self, name, ttl_s=ttl_s, wait_s=wait_s)

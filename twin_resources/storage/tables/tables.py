@@ -255,7 +255,7 @@ class Tables:
         """Return the rows for which a claim about single rows is not yet verified.
 
         Args:
-            claim: the claim's name, as stored by `UnverifiedRows.hold`.
+            claim: the claim's name, as stored by `UnverifiedRows.mark_verified`.
             version: the claim's version; results of another version do not count.
 
         Raises:
