@@ -8,8 +8,8 @@ Money is checked before it is spent. A caller reserves the maximum cost before a
 the actual cost afterwards, each in one write transaction of the state store. Several gateways and
 runs therefore share the limits to the cent. (With a check before and a charge after, 24 concurrent
 questions exceeded a limit tenfold.) A process that crashes in between leaves a reservation, which
-counts in full after its deadline. Spending counts on the UTC day of the reservation, so that
-midnight opens no gap. Days never decrease: if a clock goes back, spending counts on the account's
+counts in full after its deadline. Spending counts on the UTC day of the reservation, so that no gap
+arises at midnight. Days never decrease: if a clock goes back, spending counts on the account's
 newest day.
 
 The store holds amounts as whole nano-dollars: one token costs about 150 of them, and sums of
@@ -59,8 +59,8 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
     from twin_resources.storage.state.state import State
 
-# Longer than any request may take with its attempts (300 s each): the process of an older
-# reservation no longer runs.
+# Any request with its attempts (300 s each) takes less time, so the process of an older reservation
+# no longer runs.
 DEADLINE_S = 1_800.0
 
 
@@ -112,7 +112,7 @@ class LimitHeadroom:
 
 
 class SpendingAccount:
-    """The account of one home, shared safely between threads and, by its store, between processes.
+    """The account of one home, shared safely between threads and, in its store, between processes.
 
     Args:
         state: the state store.
@@ -181,11 +181,11 @@ class SpendingAccount:
                     deadline=now + expires_after_s,
                 )
             ).inserted_primary_key
-        assert number is not None  # an insert with an autoincrement column has one
+        assert number is not None  # an insert with an autoincrement column returns its key
         return Reservation(int(number[0]), purpose, author, key, day, max_nano / NANO_PER_DOLLAR)
 
     def settle(self, reservation: Reservation, usd: float) -> None:
-        """Replace the reserved amount by the actual cost of the request.
+        """Replace the reserved amount with the actual cost of the request.
 
         Only the first call counts. It corrects an overdue reservation, which has counted in full. A
         cost above the reserved amount counts as well, because it is spent.
@@ -209,8 +209,10 @@ class SpendingAccount:
         key: str | None = None,
         as_of: datetime | None = None,
     ) -> AmountSpent:
-        """Return the spending in the UTC day or month of `as_of` (default: now) for all filters
-        together."""
+        """Return the spending that matches all filters in the UTC day or month of `as_of`.
+
+        The default of `as_of` is the current moment.
+        """
         filters = {"purpose": purpose, "author": author, "key": key}
         rows = [
             row
@@ -229,7 +231,7 @@ class SpendingAccount:
         """Return the spending by purpose, author and key in the UTC day or month of `as_of`.
 
         Args:
-            as_of: a moment of the period; default: now.
+            as_of: a moment in the period; by default the current moment.
 
         Returns:
             Rows of `purpose`, `author`, `key`, `nano` (settled), `reserved_nano` (held by open
@@ -385,7 +387,7 @@ class SpendingAccount:
                 )
             if row.status not in {"open", "overdue"}:
                 return
-            # an overdue reservation has counted in full, as one request
+            # An overdue reservation has counted in full, as one request.
             counted = (int(row.nano), 1) if row.status == "overdue" else (0, 0)
             requests = 0 if status == "released" else 1
             add_spending(connection, spending_key(row), nano - counted[0], requests - counted[1])

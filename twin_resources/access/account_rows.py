@@ -126,7 +126,7 @@ def close_overdue_reservations(connection: sa.Connection, now: float) -> None:
     connection.execute(
         sa.delete(reservations).where(
             reservations.c.status != "open",
-            # `deadline` is in the index, unlike `ended_at`
+            # `deadline` is in the index, unlike `ended_at`.
             reservations.c.deadline < now - _RETENTION_S,
             reservations.c.ended_at < now - _RETENTION_S,
         )
@@ -188,7 +188,7 @@ def to_nano_dollars(usd: float, *, round_up: bool = False) -> int:
     """
     if not math.isfinite(usd) or usd < 0:
         raise ValueError(f"an amount of money is zero or more US dollars, not {usd}")
-    # rounded first: 0.1 + 0.2 is slightly above 0.3 and must not cost another nano-dollar
+    # Rounded first, because 0.1 + 0.2 is slightly above 0.3 and must not cost another nano-dollar.
     exact = round(usd * NANO_PER_DOLLAR, 3)
     return math.ceil(exact) if round_up else round(exact)
 

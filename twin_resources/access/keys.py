@@ -5,9 +5,9 @@ Scope: the roles, the tables of keys in the state store, adding, listing and rev
 Out of scope: the content of a request (`request_body.py`), counting requests
 (`key_limits.py`) and money (`account.py`), the command (`commands/keys_command.py`).
 
-A key is shown once, when it is created; the store keeps its SHA-256. 32 random bytes need no slow
-hash. Every request needs a look-up, so `Keyring` caches a result for one second, within which a
-revoked key stops working.
+A key is shown once, when it is created; the store keeps its SHA-256. A key of 32 random bytes does
+not need a slow hash. Every request needs a look-up, so `Keyring` caches a result for one second. A
+revoked key stops working within that second.
 """
 # pyright: strict
 
@@ -35,7 +35,7 @@ Role = Literal["admin", "author", "reader", "site"]
 ROLES: tuple[Role, ...] = ("admin", "author", "reader", "site")
 ALL_AUTHORS = "*"
 ALIASES = ("stable", "canary", "base", "voice", "paid")
-# A key may spend money only if that was stated when it was created.
+# A key may spend money only if this was stated when it was created.
 FREE_ALIASES = frozenset({"stable", "canary", "base", "voice"})
 _CACHE_SECONDS = 1.0
 _MAX_CACHED_KEYS = 10_000
@@ -272,7 +272,7 @@ def list_keys(state: State) -> list[dict[str, object]]:
 
 @dataclass
 class Keyring:
-    """Look keys up: first the two of the home, then those of the state store.
+    """The known keys: the two of the home, then those of the state store.
 
     Attributes:
         secrets: the admin key and the gateway key of this home.
@@ -291,7 +291,7 @@ class Keyring:
         """Return the key of an `Authorization` header.
 
         Raises:
-            RefusedError: 401 no key or a wrong one; 503 the state store cannot be read.
+            RefusedError: 401 for a missing or wrong key; 503 if the state store cannot be read.
         """
         scheme, _, token = authorization.partition(" ")
         token = token.strip()
@@ -397,7 +397,7 @@ def _select_keys_with_limits() -> sa.Select[Any]:
 
 
 def _limits_from_row(row: Any) -> KeyLimits:
-    # a key from before limits existed has no aliases
+    # A key from before limits existed has no aliases.
     aliases = FREE_ALIASES if row.aliases is None else frozenset(cast("list[str]", row.aliases))
     return KeyLimits(aliases, row.per_minute, row.at_once, row.usd_per_day)
 

@@ -44,8 +44,7 @@ _SELF_HOSTED_PROVIDERS = frozenset(_ADDRESS_VARIABLES) - {"openai", "anthropic"}
 
 
 def server_address(model: str, environ: Mapping[str, str]) -> str:
-    """Return the address of the model's server, or empty for its provider's own or an unknown
-    one."""
+    """Return the address of the model's server, or empty if unknown or the provider's own."""
     provider = parse_provider(model)
     addresses = [
         environ[name] for name in _ADDRESS_VARIABLES.get(provider, ()) if environ.get(name)
@@ -60,7 +59,7 @@ def leaves_machine(model: str, environ: Mapping[str, str]) -> bool:
 
 
 def classify_cost(model: str, environ: Mapping[str, str]) -> Cost:
-    """Return whether an answer costs money, by LiteLLM's price map.
+    """Return whether an answer costs money according to LiteLLM's price map.
 
     A self-hosted server without a price in the map is free: vLLM, Ollama and similar, or any
     address on this machine or in a private network. For other servers a missing price is unknown.

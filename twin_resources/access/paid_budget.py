@@ -1,14 +1,14 @@
 """Price a paid answer, reserve its maximum cost, and settle its actual cost.
 
-Scope: prices by LiteLLM's map, counting tokens before a provider does, reserving before a
-paid call and settling after it, however it ends.
+Scope: prices from LiteLLM's map, counting tokens before a provider does, reserving before a paid
+call and settling after it, however it ends.
 Out of scope: limits (`spending_limits.py`) and sums (`account.py`), whether a paid route
 exists (`Settings.has_paid_route`).
 
 A paid request is sent once, because a second attempt would be a second purchase. The client gets
 the provider's refusal and may ask again. The cost depends on how the request ends:
 
-- answer with usage: the usage, or our own count if the usage is less than half of it;
+- answer with usage: the usage, or the gateway's own count if the usage is less than half of it;
 - answer without usage: the maximum cost;
 - stream that ended without a token: the prompt;
 - stream that failed, was ended here, or lost its reader: the prompt and the received tokens;
@@ -46,7 +46,7 @@ _SAME_TOKENIZER_PROVIDERS = frozenset({"openai", "azure", "text-completion-opena
 # Llama's, Mistral's and Claude's tokenizers produce up to 1.6 times as many tokens for the same
 # prose.
 _OTHER_TOKENIZERS_FACTOR = 2
-_TEMPLATE_TOKENS = 64  # that a provider's own template may add
+_TEMPLATE_TOKENS = 64  # tokens that a provider's own template may add
 # Tokens that OpenAI counts at the start of the answer; without them 1.007 times a limit was spent.
 _ANSWER_START_TOKENS = 3
 _REQUEST_TIMEOUT_STATUS = 408
@@ -57,7 +57,7 @@ _RESERVATION_TIMEOUT_S = 900.0
 def answer_price_usd(
     model: str, *, prompt_tokens: int, answer_tokens: int, usage: Any = None
 ) -> float:
-    """Return a paid model's price for these tokens by LiteLLM's price map, US dollars.
+    """Return the price of these tokens in US dollars, according to LiteLLM's price map.
 
     Args:
         usage: LiteLLM's usage of an answer, which includes discounted tokens (cached ones).
@@ -101,13 +101,13 @@ def max_prompt_tokens(model: str, messages: Sequence[Mapping[str, Any]]) -> int:
     counted = count_tokens(messages)
     if _litellm().get_llm_provider(model)[1] in _SAME_TOKENIZER_PROVIDERS:
         return counted + _ANSWER_START_TOKENS
-    # a token is at least one byte
+    # A token is at least one byte.
     size = sum(len(str(message.get("content", "")).encode()) for message in messages)
     return min(size, _OTHER_TOKENIZERS_FACTOR * counted) + _TEMPLATE_TOKENS
 
 
 class PaidBudget:
-    """Pay for the answers of one paid model from the account.
+    """A paid model whose answers are paid for from the account.
 
     Args:
         account: the account of the home.
@@ -125,7 +125,7 @@ class PaidBudget:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="settlements")
 
     def price_usd(self, *, prompt_tokens: int, answer_tokens: int, usage: Any = None) -> float:
-        """Return the paid model's price for one answer, US dollars; see `answer_price_usd`."""
+        """Return the price of one answer, in US dollars; see `answer_price_usd`."""
         return answer_price_usd(
             self._model, prompt_tokens=prompt_tokens, answer_tokens=answer_tokens, usage=usage
         )
@@ -148,15 +148,16 @@ class PaidBudget:
     def remaining_budget(self, author: str) -> RemainingBudget | None:
         """Return the budget left for an author's answers, or None without a readable limit.
 
-        The limit with the slowest allowed spending is used, because a month's may be tighter than
-        the day's although it leaves more. Reads the store, so it must not run on the event loop.
+        The limit with the slowest allowed spending is used, because the month's limit may be
+        tighter than the day's although it leaves more. Reads the store, so it must not run on the
+        event loop.
         """
-        from twin_resources.router.pacing import RemainingBudget  # with numpy
+        from twin_resources.router.pacing import RemainingBudget  # loads numpy
 
         try:
             limits = self.account.headrooms(purpose="answer", author=author)
         except (SQLAlchemyError, TwinError):
-            return None  # `unavailable_reason` reports it, and the own model answers
+            return None  # `unavailable_reason` reports it, and the home's model answers
         if not limits:
             return None
         tightest = min(limits, key=lambda limit: limit.left_usd / max(limit.seconds_left, 1.0))
@@ -168,10 +169,11 @@ class PaidBudget:
         """Reserve the maximum cost of a call before it is sent, without blocking the event loop.
 
         Args:
-            messages: the rendered prompt. max_tokens: maximum length of the answer.
+            messages: the rendered prompt.
+            max_tokens: maximum length of the answer.
 
         Raises:
-            RefusedError: 429 a limit is used up, 503 the account cannot be written.
+            RefusedError: 429 if a limit is used up, 503 if the account cannot be written.
         """
         work = asyncio.ensure_future(
             asyncio.to_thread(self._reserve, key, author, messages, max_tokens)
@@ -224,7 +226,7 @@ class PaidCall:
     """One paid call, from its reservation to its settlement; only the first settlement counts.
 
     Attributes:
-        prompt_tokens: our own count, for a call without usage.
+        prompt_tokens: the gateway's own count, for a call without usage.
         usd: cost of the call, or None while it is in progress.
     """
 
@@ -243,11 +245,11 @@ class PaidCall:
 
         Args:
             usage: the provider's usage. None, or a usage without tokens, if it sent none or the
-                gateway ended the stream before (`answer_ending.py`).
+                gateway ended the stream first (`answer_ending.py`).
             text: text of an answer that was not streamed.
 
         Returns:
-            The cost, US dollars.
+            The cost, in US dollars.
         """
         prompt = int(getattr(usage, "prompt_tokens", 0) or 0)
         answer = int(getattr(usage, "completion_tokens", 0) or 0)
@@ -258,7 +260,7 @@ class PaidCall:
             _OTHER_TOKENIZERS_FACTOR * prompt < self.prompt_tokens
             or _OTHER_TOKENIZERS_FACTOR * answer < received
         ):
-            # for example a usage of 1 + 1 for 90 + 20 tokens, which no tokenizer can produce
+            # For example, no tokenizer can produce a usage of 1 + 1 for 90 + 20 tokens.
             prompt, answer, usage = max(prompt, self.prompt_tokens), max(answer, received), None
         return self._settle(
             self.budget.price_usd(prompt_tokens=prompt, answer_tokens=answer, usage=usage)
@@ -273,10 +275,10 @@ class PaidCall:
         )
 
     def settle_interrupted(self) -> float:
-        """Settle a call whose reader disconnected or whose stream failed: received text is paid."""
+        """Settle a call that its reader or a failure ended; received text is paid for."""
         if not self._received_texts:
             return self._settle(self.reservation.reserved_usd)
-        # a piece is at least one token
+        # A piece is at least one token.
         tokens = max(len(self._received_texts), _answer_tokens(self._received_texts))
         usd = self.budget.price_usd(prompt_tokens=self.prompt_tokens, answer_tokens=tokens)
         return self._settle(min(usd, self.reservation.reserved_usd))
@@ -325,7 +327,7 @@ def is_unbilled(error: BaseException) -> bool:
         return True
     seen: BaseException | None = error
     while seen is not None:
-        # LiteLLM gives a lost connection its own status 500; this status came from the provider
+        # LiteLLM gives a lost connection its own status 500; this status came from the provider.
         if isinstance(seen, httpx.HTTPStatusError):
             return True
         if isinstance(seen, httpx.TransportError):
@@ -354,8 +356,8 @@ def _report_failure(settlement: Future[None]) -> None:
 def provider_completion() -> Any:
     """Return LiteLLM's `completion` without telemetry and without redirects.
 
-    Prompt and key go only to the configured provider, because the client of OpenAI's interface
-    follows no redirect.
+    The prompt and the key go only to the configured provider, because the client of OpenAI's
+    interface does not follow redirects.
     """
     import httpx
     import litellm

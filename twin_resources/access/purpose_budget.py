@@ -42,7 +42,7 @@ class PurposeBudget:
         )
 
     def settle(self, reservation: Reservation, usd: float) -> None:
-        """Replace the reserved amount by the actual cost of the request."""
+        """Replace the reserved amount with the actual cost of the request."""
         self._account.settle(reservation, usd)
 
     def check_available(self, usd: float) -> None:

@@ -1,4 +1,4 @@
-"""Limit the spending of home, purpose, author and key.
+"""Limit the spending of the home, and of each purpose, author and key.
 
 Scope: limits by UTC day and month, the setting of each, the refusal, and amounts formatted for
 people.
@@ -53,13 +53,13 @@ class SpendingLimits:
 
 
 class OverLimitError(TwinError):
-    """A reservation would exceed a limit; nothing was reserved.
+    """A refused reservation, which would have exceeded a limit.
 
     Attributes:
         scope, name: owner of the limit: the home (name empty), a purpose, an author or a key.
         period: `day` or `month`.
-        limit_usd, spent_usd, reserved_usd, requested_usd: the limit, the settled amount, the amount
-            of open reservations, and the requested amount.
+        limit_usd, spent_usd, reserved_usd, most_usd: the limit, the settled amount, the amount of
+        open reservations, and the requested amount.
         resets_at: end of the period, UTC.
         retry_after_s: seconds until then, at least 1.
     """

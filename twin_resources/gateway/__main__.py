@@ -3,7 +3,7 @@
 Scope: a clean environment, the checks of port and keys, starting granian.
 Out of scope: answering requests. This process does not import LiteLLM; its worker does.
 
-Granian serves the proxy with 6.5 CPU ms per request, and uvicorn with 9
+Granian serves the proxy with 6.5 ms of CPU time per request; uvicorn takes 9 ms
 (https://github.com/emmett-framework/granian).
 """
 # pyright: strict
@@ -29,8 +29,8 @@ WORKER_STOP_TIMEOUT_S = 10
 def gateway_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of the environment that the proxy process gets.
 
-    The keys of the providers of teacher and judge are removed, because the gateway does not call
-    them. The paid model's key is included only if model and budget are both set.
+    The keys of the teacher's and the judge's providers are removed, because the gateway does not
+    call them. The paid model's key is included only if the model and the budget are both set.
     """
     reduced = settings.model_copy(update={"teacher_model": "", "judge_model": ""})
     return child_environment(reduced, instance=environ.get(INSTANCE_VARIABLE, ""), environ=environ)

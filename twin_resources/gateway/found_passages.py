@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from twin_resources.models.retrieval.retrieval import Passage, RetrievalResult, Retriever
     from twin_resources.quality.judges.sentence_support import SentenceSupport
 
-# About four times the limit of one model server; each question takes 8 to 17 CPU-ms.
+# About four times the limit of one model server; each question takes 8 to 17 ms of CPU time.
 MAX_WAITING = 256
 _THREADS = 2
 _RETRY_S = 5.0
-_NEWEST_WEIGHT = 0.1  # of the newest question in the moving average of the duration
+_NEWEST_WEIGHT = 0.1  # weight of the newest question in the moving average of the duration
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class FoundPassages:
 
 @dataclass
 class PassageFinder:
-    """Finds passages and quotations for questions; opens both models at the first question.
+    """A finder of passages and quotations, which opens both models at the first question.
 
     Attributes:
         open_retriever: opens the retriever. If it raises, it is called again after some seconds.
@@ -106,11 +106,11 @@ class PassageFinder:
         with_quotes: bool = False,
         earlier_answers: str = "",
     ) -> FoundPassages:
-        """Find passages for a question; a failure is reported in the result's `missing`.
+        """Find passages for a question; a failure is reported in the result's `missing_reason`.
 
         Args:
             author: slug of the author.
-            searches: `ChatRequest.searches`; the nearer of their results is used.
+            searches: `ChatRequest.search_texts`; the nearer of their results is used.
             token_budget: limit on the tokens of all passages (`Author.context_tokens`).
             with_quotes: whether to choose quotations too.
             earlier_answers: earlier answers of the conversation; posts that they quote are ranked
@@ -156,7 +156,7 @@ class PassageFinder:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     def sentence_judge(self, revision: str) -> SentenceSupport | None:
-        """Return the judge of sentence support for one answer, which embeds no text twice.
+        """Return the judge of sentence support for one answer, which never embeds a text twice.
 
         Returns:
             The judge, or None if the embedder is not open or is not the one of this revision.
@@ -171,7 +171,7 @@ class PassageFinder:
         return judge if judge.revision == revision else None
 
     def warm_up(self, author: str) -> None:
-        """Load the embedder and the search before the first question; any slug will do."""
+        """Load the embedder and the search before the first question; any slug works."""
         self._retrieve(author, ["warm up"], CONTEXT_TOKENS, with_quotes=True)
 
     def find_blocking(
@@ -280,15 +280,15 @@ class PassageFinder:
 
 
 def passage_finder_for(settings: Settings) -> PassageFinder:
-    """Return passages from the tables and the embedder of a home."""
+    """Return a finder of passages in the tables of a home, with the home's embedder."""
 
     def open_retriever() -> Retriever:
         from twin_resources.models.embedder.embedder import load_embedder, load_revision
         from twin_resources.models.retrieval.reranker import load_reranker
         from twin_resources.models.retrieval.retrieval import Retriever
 
-        # One thread per question. With all threads a question costs 13-17 CPU-ms instead of 8,
-        # because they wait for each other in a busy loop, and concurrent questions use the other
+        # One thread per question. With all threads a question costs 13 to 17 ms of CPU time instead
+        # of 8, because they wait for each other in a busy loop. Concurrent questions use the other
         # cores anyway. No GPU, because this process never imports torch.
         embedder = load_embedder(settings, threads=1, allow_gpu=False)
         return Retriever(

@@ -1,8 +1,7 @@
 """Break a model's control tokens in text written by people, so that they stay text.
 
-Scope: finding the strings that a model reads as control tokens (its tokenizer's own list, the
-marks of its chat template, and always those of the known model families), and breaking them in
-a text.
+Scope: finding the strings that a model reads as control tokens, and breaking them in a text. They
+are its tokenizer's own list, the marks of its chat template, and those of the known model families.
 Out of scope: assembling a prompt (`prompt/templates.py` applies this to all content).
 
 A tokenizer reads `<|im_end|>` in any text as the single token that ends a turn, and the server
@@ -100,9 +99,9 @@ def _fold(text: str) -> str:
 def marks_from_folder(folder: Path) -> tuple[str, ...]:
     """Return the control tokens of the tokenizer in a transformers folder; none without its files.
 
-    They are the tokens that `tokenizer.json` or `tokenizer_config.json` call special, the special
-    tokens that have a role (`eos_token` …), and the marks in the chat template: in some models
-    plain text that is not a token begins a turn.
+    They are the tokens that `tokenizer.json` or `tokenizer_config.json` mark as special, the
+    special tokens that have a role (`eos_token` …), and the marks in the chat template. In some
+    models, plain text that is not a token begins a turn.
     """
     stamps = tuple(_stamp(folder / name) for name in (*_TOKENIZER_FILES, _TEMPLATE_FILE))
     return _read_marks(folder, stamps)
@@ -170,7 +169,7 @@ def _template_text(value: object) -> str:
 
 
 def marks_from_tokenizer(tokenizer: Any) -> ControlMarks:
-    """Return the control tokens of a loaded transformers tokenizer; none if it names none."""
+    """Return the control tokens of a loaded transformers tokenizer; empty if it names none."""
     added = cast("dict[int, Any]", getattr(tokenizer, "added_tokens_decoder", None) or {})
     marks = {str(token.content) for token in added.values() if token.special}
     marks |= set(_token_texts(list(getattr(tokenizer, "all_special_tokens", None) or [])))

@@ -58,7 +58,7 @@ class ShownPassage:
 
 
 def join_passages(passages: Iterable[Excerpt]) -> list[ShownPassage]:
-    """Return the passages in order, joining each to the previous one if it continues it."""
+    """Return the passages in order; one that continues the previous passage is joined to it."""
     shown: list[ShownPassage] = []
     for passage in passages:
         previous = shown[-1] if shown else None

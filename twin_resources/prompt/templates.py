@@ -5,15 +5,15 @@ the evaluation all call `render`, so that prompts look the same in training and 
 Out of scope: choosing passages (`retrieval/retrieval.py`), the model's own chat markup (its
 tokenizer's `chat_template` adds it), the author's settings (`authors.Author`).
 
-Never edit a template that a checkpoint was trained with: write a new one and keep the old one in
+Never edit a template with which a checkpoint was trained. Write a new one and keep the old one in
 `TEMPLATES`, because datasets, checkpoints and traces name it by hash. Message format: the
 `messages` of https://platform.openai.com/docs/api-reference/chat
 
 Text written by people stays text. Control tokens are broken in all content. If a reader writes a
 line that only the template should write (the heading of the passages, a numbered passage,
-`Question:`), the line is marked as the reader's. Neither change is part of a template or its hash:
-a prompt without such marks is unchanged, and a checkpoint trained on a prompt with a mark receives
-a safer prompt than it saw.
+`Question:`), the line is marked as the reader's. Neither change is part of a template or its hash.
+A prompt without such marks is unchanged. A checkpoint trained on a prompt with a mark receives a
+safer prompt than it saw.
 """
 # pyright: strict
 
@@ -129,8 +129,8 @@ def template_by_hash(template_hash: str) -> Template:
     """Return the template that a dataset, a checkpoint or a trace names.
 
     Raises:
-        TwinError: this code does not have the template, and a prompt from another one would not
-            match what the checkpoint was trained on.
+        TwinError: this code does not have the template, and a prompt from a different one would not
+            match the checkpoint's training.
     """
     if template_hash not in TEMPLATES:
         raise TwinError(
@@ -160,8 +160,9 @@ def render(
         passages: passages, best first; none gives the bare question. A passage that continues the
             one before it in the same post is shown together with it as one.
         history: earlier turns of the conversation (`user` and `assistant` only), oldest first.
-        note: the system message of the reader's program, with every line marked. It is shown on
-            the reader's side and not in our system message, because a program is not an author.
+        note: the system message of the reader's program, with every line marked. It is shown on the
+            reader's side and not in the template's system message, because a program is not an
+            author.
         marks: control tokens of the models that may read the prompt; those of the model families
             are always included.
 
@@ -171,7 +172,7 @@ def render(
         samples.
 
     Raises:
-        TwinError: a turn of the history has another role.
+        TwinError: a turn of the history has a different role.
     """
     system = template.system.format(author=author_name).strip()
     messages = [{"role": "system", "content": system}]
@@ -223,6 +224,6 @@ def strip_passages(content: str) -> str:
 
 
 def _note_paragraphs(note: str) -> list[str]:
-    """Return a note's paragraph, or none. It is in no template because no checkpoint learned it."""
+    """Return a note's paragraph, or none. No template has it, because no checkpoint learned it."""
     lines = [f"> {line}".rstrip() for line in note.strip().splitlines()]
     return ["\n".join([NOTE_HEADING, *lines])] if lines else []

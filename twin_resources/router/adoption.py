@@ -56,7 +56,7 @@ def decide_adoption(
     """Decide whether a candidate comes into force.
 
     Args:
-        steps: the steps from `fixed_order.steps`.
+        steps: the steps from `fixed_order.compute_price_steps`.
         labels: number of labels on which they were measured.
         spread: standard deviation of the gain over the labels.
         margin: margin of both bets.
@@ -80,7 +80,7 @@ def decide_adoption(
         )
     if differences_to_policy_in_force is not None:
         needed = math.log(1.0 / alpha)
-        # the same fixed order: the first bet that is not won ends the search
+        # In the same fixed order, the first bet that is not won ends the search.
         won_steps = 0
         while (
             won_steps < len(steps)
@@ -152,5 +152,5 @@ def has_degraded(
     Args:
         differences_to_dearest: policy − dearest model on those labels, in [−1, 1], in order.
     """
-    # `withdrawn` bets against "at least ε better", here with ε = −margin.
+    # `has_lost_certificate` bets against "at least ε better", here with ε = −margin.
     return has_lost_certificate(differences_to_dearest, margin=-margin, alpha=alpha)

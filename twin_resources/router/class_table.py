@@ -1,6 +1,6 @@
 """Tabulate the gain by class of questions with empirical Bayes, which shrinks small classes.
 
-Scope: the table, for people, and its intervals. Out of scope: routing (`fixed_order.py`), for which
+Scope: the table and its intervals, for people. Out of scope: routing (`fixed_order.py`), for which
 classes alone are too weak: their APGR on MMLU is 0.51 to 0.53, where random routing has 0.50.
 Method: normal means with a common prior, moments by DerSimonian and Laird, Controlled Clinical
 Trials 7 (1986); shrinkage as in Morris, JASA 78 (1983).
@@ -20,7 +20,8 @@ import numpy as np
 from twin_resources.router.features import Floats
 
 Z_SCORE_95 = 1.96
-# Number of pseudo-labels with the overall spread in each class: three equal gains prove little.
+# Number of pseudo-labels with the overall spread in each class, because three equal gains prove
+# little.
 _PSEUDO_LABELS = 4.0
 
 
@@ -30,7 +31,7 @@ class ClassGain:
 
     Attributes:
         labels: number of labels in the class.
-        gain: shrunken mean of paid − own.
+        gain: shrunken mean of the paid model's score minus that of the home's model.
         low, high: 95 % interval, in [−1, 1].
     """
 
@@ -42,7 +43,7 @@ class ClassGain:
 
 
 def class_table(classes: Sequence[str], gains: Sequence[float]) -> tuple[ClassGain, ...]:
-    """Return the gain of each class that has labels, by name.
+    """Return the gain of each class that has labels, in order of name.
 
     Args:
         classes: class of each label.

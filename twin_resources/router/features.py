@@ -23,7 +23,7 @@ CLOSENESS_WEIGHT = 0.3
 
 @dataclass(frozen=True)
 class FeatureScale:
-    """Mean and standard deviation of the two features beside the vector.
+    """Mean and standard deviation of the two features other than the vector.
 
     Attributes:
         length, length_spread: those of log(1 + characters) over the labels.

@@ -31,7 +31,7 @@ from twin_resources.statistics.bets import FRACTIONS, STAKE_SHARE
 from twin_resources.statistics.promotion import ALPHA
 
 STEP_SHARE = 0.025  # share of the questions that leave the dearest model at each step
-_BISECTIONS = 12  # the bound is exact within 0.0005
+_BISECTIONS = 12  # the bound is exact to within 0.0005
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,11 @@ class PriceStep:
 def choose_models(predicted: Floats, prices: Floats, weight: float) -> NDArray[np.int64]:
     """Return the model of each question at a step, shape (n,).
 
-    The own model is 0. For equal scores the dearer model is chosen.
+    The home's model is 0. For equal scores the dearer model is chosen.
 
     Args:
-        predicted: gains over the own model, shape (n, models − 1).
-        prices: US dollars per answer, ascending from the own model; shape (models,).
+        predicted: gains over the home's model, shape (n, models − 1).
+        prices: US dollars per answer, ascending from the home's model; shape (models,).
         weight: w.
     """
     if weight == -math.inf:
@@ -75,7 +75,7 @@ def choose_models(predicted: Floats, prices: Floats, weight: float) -> NDArray[n
 
 
 def with_own_model(gains: Floats) -> Floats:
-    """Prepend the own model's column of zeros to the gains, shape (n, models)."""
+    """Prepend the column of zeros of the home's model to the gains, shape (n, models)."""
     return np.concatenate([np.zeros((len(gains), 1)), gains], axis=1)
 
 
@@ -98,9 +98,9 @@ def compute_price_steps(
     """Return every operating point in the fixed order, from all questions to none on the dearest.
 
     Args:
-        gains: gains over the own model on the labels, in order of arrival, shape (n, models − 1).
+        gains: gains over the home's model by label, in order of arrival, shape (n, models − 1).
         cross_fitted: cross-fitted predictions of the gains (`gain.fit`).
-        prices: US dollars per answer, the own model first.
+        prices: US dollars per answer, the home's model first.
         margin: maximum loss against the dearest model, score in (0, 1).
 
     Raises:
@@ -170,7 +170,7 @@ def lower_bound(differences: Floats, *, alpha: float = ALPHA) -> float:
     needed, low, high = math.log(1.0 / alpha), -1.0, float(differences.mean())
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2.0
-        # the same bet against another mean, with margin = −m
+        # The same bet against a different mean, with margin = −m.
         won = middle > -1.0 and log_evidence(differences, margin=-middle) >= needed
         low, high = (middle, high) if won else (low, middle)
     return low

@@ -28,8 +28,8 @@ from twin_resources.router.features import Floats
 # exp(−γ·|x − x'|²). Unit vectors are at most 2 apart. On MMLU, 0.3, 0.5 and 1 were within 0.003.
 GAMMA = 0.5
 KERNEL_CONSTANT = 10.0  # in the kernel, so that the mean gain is hardly shrunk
-# Chosen by the cross-fitted squared error. MMLU, 1,500 labels: APGR from 0.627 at 1 to 0.649 at 10;
-# a clearer gain than MMLU's needs a smaller λ.
+# Chosen by the cross-fitted squared error. On MMLU with 1,500 labels, the APGR is 0.627 at 1 and
+# 0.649 at 10. A clearer gain than MMLU's needs a smaller λ.
 RIDGES: tuple[float, ...] = (3.0, 10.0, 30.0)
 FOLDS = 20
 
@@ -49,7 +49,7 @@ class GainModel:
     ridge: float
 
     def predict(self, rows: Floats) -> Floats:
-        """Return gains over the own model, shape (n, m), for features of shape (n, d)."""
+        """Return gains over the home's model, shape (n, m), for features of shape (n, d)."""
         return kernel(rows, self.rows) @ self.weights.astype(np.float64)
 
     def predict_one(self, row: Floats) -> Floats:
@@ -101,7 +101,7 @@ def fit(
 
     Args:
         rows: features, shape (n, d).
-        gains: dearer − own on the same question, shape (n, m), in [−1, 1].
+        gains: dearer model − home's model on the same question, shape (n, m), in [−1, 1].
         folds: folds from `assign_folds`.
 
     Raises:
@@ -120,8 +120,8 @@ def fit(
             next_step="leave such labels out",
         )
     best: FittedGain | None = None
-    # One thread, because several wait in busy loops: beside other work on two cores, 600 labels
-    # took 9 s instead of 0.1.
+    # One thread, because several threads wait in busy loops. Beside other work on two cores, 600
+    # labels took 9 s instead of 0.1.
     with _one_thread():
         for ridge in ridges:
             candidate = _fit_ridge(rows, gains, folds, ridge)

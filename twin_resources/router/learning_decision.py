@@ -7,7 +7,8 @@ Out of scope: reading tables and Dagster (`twin_sensors/learning.py`), buying an
 A policy lapses when the version, the paid model or the embedder of its labels changes; until the
 next fit, questions are answered as without a policy. Labels are bought in portions that the month's
 budget allows. A run that found nothing to buy is repeated only after a change: new questions, a new
-month, or another version. No label is bought if a month's questions would not pay it back.
+month, or a different version. No label is bought if a month's questions would not pay back its
+price.
 """
 # pyright: strict
 
@@ -19,7 +20,8 @@ from dataclasses import dataclass
 # Prompt and answer tokens of a label: two passages, and an answer of usual length.
 LABEL_TOKENS = (450, 120)
 PAYBACK_DAYS = 30
-# Share of all-paid calls, with 1,500 labels at a margin of 0.03 on MMLU marks (`bench_routing.py`).
+# Share of the questions that stay with the home's model, with 1,500 labels at a margin of 0.03 on
+# MMLU marks (`bench_routing.py`).
 USUAL_SAVING = 0.229
 _Z_SCORE_95 = 1.96
 
@@ -30,10 +32,10 @@ class Payback:
 
     Attributes:
         labels_to_buy: number of labels without a paid answer so far.
-        saving: share of the questions that stays with the own model; `USUAL_SAVING` without a
-            policy.
+        saving: share of the questions that stays with the home's model; `USUAL_SAVING` without
+            a policy.
         questions_asked: questions that a model answered in the last `PAYBACK_DAYS`.
-        answer_usd: price of a paid answer; a label costs one.
+        answer_usd: price of a paid answer; a label costs one such answer.
     """
 
     labels_to_buy: int
@@ -91,7 +93,7 @@ class Payback:
 
 @dataclass(frozen=True)
 class ComparedModels:
-    """The models that labels, or a policy fitted to them, compare.
+    """The models that are compared by labels, or by a policy fitted to them.
 
     Attributes:
         own: checkpoint of the version that answers on this machine.
@@ -132,7 +134,7 @@ class LearningState:
 
 @dataclass(frozen=True)
 class LearningDecision:
-    """Whether to start a run, and the reason, one clause."""
+    """Whether to start a run, and the reason in one clause."""
 
     should_run: bool
     reason: str
@@ -156,7 +158,7 @@ def decide_learning(state: LearningState) -> LearningDecision:
         and state.payback.labels_to_buy >= state.max_labels - state.labels
     ):
         return LearningDecision(False, "the money for labels is used up")
-    # without a label of this version, the last run was for another version
+    # Without a label of this version, the last run was for a different version.
     if state.labels and state.last_run_at is not None and state.last_run_at >= state.changed_at:
         return LearningDecision(False, "no question has come since the last run")
     return LearningDecision(True, f"{state.max_labels - state.labels:,} labels are missing")

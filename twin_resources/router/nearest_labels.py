@@ -27,7 +27,7 @@ class NearLabel:
     Attributes:
         label_id: id of the trace or sample that both models answered.
         cosine: cosine of the two questions' vectors.
-        gain: paid − own, by the judges' scores.
+        gain: the judges' score of the paid model minus that of the home's model.
     """
 
     label_id: str

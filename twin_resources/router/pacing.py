@@ -5,9 +5,9 @@ Out of scope: the account (which enforces its limit in any case), the steps (`fi
 
 The step is the dearest one that is no dearer than the certified one in force and whose spending on
 the recent questions, at their pace, stays within money left / seconds left. Both are updated every
-minute, which follows a drift of the mix or a burst of questions; a constant threshold ran out of
-money after 0.62 of a period (`bench_routing.py`). If money forces a cheaper step than the certified
-one, the margin is not held, which the answer reports.
+minute, so that they follow a drift of the mix or a burst of questions; a constant threshold ran out
+of money after 0.62 of a period (`bench_routing.py`). If money forces a cheaper step than the
+certified one, the margin is not held, which the answer reports.
 """
 # pyright: strict
 
@@ -61,7 +61,7 @@ class SpendingPace:
         """Record a question.
 
         Args:
-            moment: seconds, monotonic.
+            moment: time of the question, in monotonic seconds.
             predicted: its predicted gains, shape (models − 1,).
             usd: cost of each model's answer, shape (models,).
         """
@@ -101,8 +101,8 @@ class SpendingPace:
             question_indices = np.arange(len(usd))
             for index in range(certified, len(steps)):
                 chosen = choose_models(predicted, prices, steps[index].weight)
-                # Our own machines are paid for anyway and not part of the budget; only the last
-                # model of the list is bought.
+                # One's own machines are paid for anyway and are not part of the budget; only the
+                # last model of the list is bought.
                 bought = chosen == len(prices) - 1
                 spent = float(np.where(bought, usd[question_indices, chosen], 0.0).sum())
                 self._step = index

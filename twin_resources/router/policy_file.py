@@ -5,8 +5,8 @@ Out of scope: fitting, deciding (`routing_decision.py`), watching the file
 (`gateway/config/live_config.py`).
 
 The file contains vectors, features and ids of the labels' questions, and no text. The ids are
-stored in plain form, so that forgetting finds a reader's trace and deletes the whole file. Nothing
-is routed then until `routing_policy` is rebuilt without that label.
+stored in plain form, so that erasure finds a reader's trace and deletes the whole file. Until
+`routing_policy` is rebuilt without that label, nothing is routed.
 Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html; each member of the
 archive has a checksum, so an incomplete file is detected.
 """
@@ -52,7 +52,7 @@ class PricedModel:
 
     Attributes:
         name: `own`, `paid` …, the name in routes.
-        model: checkpoint of the own version, or LiteLLM name of a paid one.
+        model: checkpoint of the home's version, or LiteLLM name of a paid one.
         usd_per_million_prompt, usd_per_million_answer: prices of tokens, US dollars.
         usd: mean price of the labels' answers, US dollars.
     """
@@ -70,12 +70,12 @@ class RoutingPolicy:
 
     Attributes:
         author: slug.
-        models: the models in ascending order of price, the own one first.
-        embedder: its revision; vectors of another embedder are not scored.
+        models: the models in ascending order of price, the home's model first.
+        embedder: revision of the embedder; vectors made with a different one are not scored.
         judges: `name@revision` of the judges whose scores give the gains.
         margin: maximum loss against the dearest model.
         scale: scale of the features.
-        gain: predicts gains over the own model.
+        gain: predicts gains over the home's model.
         steps: the operating points in the fixed order.
         active_step_index: index of the certified step that is used.
         label_ids: ids of the labels, in order of arrival.
@@ -116,9 +116,9 @@ class RoutingPolicy:
 
     @property
     def avoided_usd(self) -> Floats:
-        """The dearest model's cost for the labels that the step in force gives to other models.
+        """Cost of the dearest model, in US dollars, for the labels that the step gives to others.
 
-        US dollars. These questions are not a sample of all: their answers are often shorter.
+        These questions are not a sample of all: their answers are often shorter.
         """
         if not len(self.usd):
             return self.usd

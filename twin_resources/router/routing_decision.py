@@ -20,8 +20,8 @@ class RoutingDecision:
     """The model for one question.
 
     Attributes:
-        model: index in `RoutingPolicy.models`; 0 is the own one.
-        gains: predicted gain of each dearer model over the own one, shape (models − 1,).
+        model: index in `RoutingPolicy.models`; 0 is the home's model.
+        gains: predicted gain of each dearer model over the home's, shape (models − 1,).
         threshold: minimum gain of the dearest model at this step, or −inf if it answers all.
         margin_held: whether the step is certified; false if the budget forced a cheaper one.
         reason: one clause, with the numbers.

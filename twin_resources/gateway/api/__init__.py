@@ -1,1 +1,1 @@
-"""Routes, keys, limits, and the forms of other APIs."""
+"""Routes, keys, limits, and the formats of other APIs."""

@@ -1,13 +1,13 @@
-"""Limit the concurrent requests of a key and of a model server, and refuse others at once.
+"""Limit the concurrent requests of a key and of a model server, and refuse further ones.
 
 Scope: the counts of this home and the refusal.
 Out of scope: the rate limit and the budget of a key (`keys.py`), the limit of the machine (the
 model server's own queue).
 
-A model server answers a few requests at a time, and its queue has no limit. Without a limit the
-hundredth reader waits for minutes until a timeout, and the server computes answers that nobody
-reads. The queue is therefore limited, and a refusal says when to ask again. The limit per key
-prevents one program from filling the shared queue.
+A model server answers a few requests at a time, and its queue has no limit. Without a limit, the
+hundredth reader would wait minutes for a timeout, and the server would compute unread answers. The
+queue is therefore limited, and a refusal says when to ask again. The limit per key prevents one
+program from filling the shared queue.
 """
 # pyright: strict
 
@@ -25,7 +25,7 @@ RETRY_AFTER_S = 2
 
 @dataclass
 class Admission:
-    """Counts the requests of a home's gateway.
+    """Counter of the concurrent requests to a home's gateway.
 
     Attributes:
         max_per_key: limit on the concurrent requests of one key.

@@ -1,7 +1,7 @@
-"""Authenticate requests inside LiteLLM by the keys of the gateway.
+"""Authenticate requests inside LiteLLM with the keys of the gateway.
 
-Scope: LiteLLM's `custom_auth`, converting a key to LiteLLM's user and back, and a refusal to
-LiteLLM's exception.
+Scope: LiteLLM's `custom_auth`, converting a key to LiteLLM's user and back, and converting a
+refusal to LiteLLM's exception.
 Out of scope: the permissions of a key (`access/keys.py`), the hooks (`plugin.py`).
 
 https://docs.litellm.ai/docs/proxy/custom_auth (1.106)

@@ -5,7 +5,7 @@ errors after it.
 Out of scope: the text of the opening (`request_record.py`), deciding when to send it
 (`preparation.py`), its span (`trace_logger.py`).
 
-LiteLLM sends nothing before the model server has answered, which delayed the quotation by .06 to
+LiteLLM sends nothing before the model server has answered, which delayed the quotation by 0.06 to
 19 s. If the model returns no prose, the quotation stays. The answer then says so and ends normally,
 because a client that has shown the quotation cannot use an error.
 

@@ -1,6 +1,6 @@
-"""Take feedback at `POST /twin/feedback` and store it on disk before it is acknowledged.
+"""Accept feedback at `POST /twin/feedback` and store it on disk before it is acknowledged.
 
-Scope: the format of the body, the reader that the feedback belongs to, and its scores.
+Scope: the format of the body, the reader to whom the feedback belongs, and its scores.
 Out of scope: sending the scores (`langfuse/relay.py`), using them (`ledger/`).
 
     {"trace_id": "<x-twin-trace-id>", "thumb": "up" | "down"}
@@ -9,19 +9,19 @@ Out of scope: sending the scores (`langfuse/relay.py`), using them (`ledger/`).
     {"trace_id": …, "preferred": "<another>"}   the other answer to the same question is better
     {…, "comment": "why, in a line"}            beside any of them
 
-The reader is that of the key. Only a key of role `site` or `admin` may name another reader, because
-a site distinguishes its own readers. The name is `reader` or, as in a chat request, `user`; any
-text is allowed and stored as a hash. Only an admin key may mark feedback as `simulated`. Otherwise
-one key could vote as a thousand readers. A reader has one vote per trace. The id of a vote is
-derived from both, so a repetition changes nothing and a later vote replaces the earlier one. The
-ledger checks whether the trace exists and who owns it, because another gateway may have given the
-answer. An edit is Langfuse's CORRECTION of the trace's output
-(https://langfuse.com/docs/evaluation/evaluation-methods).
+Feedback belongs to the reader of the key. Only a key of role `site` or `admin` may name a different
+reader, because a site distinguishes its own readers. The name is `reader` or, as in a chat request,
+`user`. Any text is allowed and stored as a hash. Only an admin key may mark feedback as
+`simulated`. Otherwise one key could vote as a thousand readers. A reader has one vote per trace.
+The id of a vote is derived from the reader and the trace, so a repetition changes nothing and a
+later vote replaces the earlier one. The ledger checks whether the trace exists and who owns it,
+because a different gateway may have given the answer. An edit is Langfuse's CORRECTION of the
+trace's output (https://langfuse.com/docs/evaluation/evaluation-methods).
 
-A preference between two answers is stored as a separate score on both traces, 0 and 1, and not as
-a vote. Half of all compared answers lose however good they are, and a detector of falling votes
-would report that as a decline. A preference rejects the worse answer; the better one does not
-become a training example.
+A preference between two answers is stored as a separate score on both traces, 0 and 1, and not as a
+vote. Half of all compared answers lose, however good they are. A detector of falling votes would
+report that as a decline. A preference rejects the worse answer; the better one does not become a
+training example.
 """
 # pyright: strict
 
@@ -60,7 +60,7 @@ _THUMBS = {"up": 1.0, "down": 0.0}
 
 @dataclass(frozen=True)
 class FeedbackInput:
-    """The fields of one feedback; a field that was not sent is None or empty.
+    """The fields of one feedback message; a field that was not sent is None or empty.
 
     `vote` is in [0, 1], `preferred` is the trace id of the better answer, and `comment` is one
     line.
@@ -110,7 +110,7 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
 
 
 def build_scores(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[QueuedScore]:
-    """Return the scores of one feedback: vote, edit and preference.
+    """Return the scores of one feedback message: vote, edit and preference.
 
     Args:
         now: the time of the feedback. It is stored in the metadata, because the trace store
@@ -156,12 +156,12 @@ def build_scores(feedback: FeedbackInput, key: Key, *, now: datetime) -> list[Qu
 
 @dataclass(frozen=True)
 class FeedbackService:
-    """Takes feedback for one gateway."""
+    """The feedback service of one gateway."""
 
     outbox: Outbox
 
     async def store(self, key: Key, raw: bytes) -> Mapping[str, Any]:
-        """Store one feedback on disk and return the body of the response.
+        """Store one feedback message on disk and return the body of the response.
 
         Raises:
             RefusedError: see `read_feedback`; 503 if the feedback cannot be stored now.
@@ -217,7 +217,7 @@ def _decode_body(raw: bytes) -> Mapping[str, Any]:
 
 
 def _read_text(body: Mapping[str, Any], name: str, *, max_characters: int) -> str:
-    """Return a text field without surrounding space; empty if it was not sent."""
+    """Return a text field without surrounding white space; empty if it was not sent."""
     text = body.get(name, "")
     if not isinstance(text, str) or len(text) > max_characters:
         raise _bad_feedback(
@@ -249,7 +249,7 @@ def _read_vote(body: Mapping[str, Any]) -> float | None:
 
 def _read_reader(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
     """Return the reader's hash, and whether the feedback is simulated."""
-    # As in a chat request: `user` is ignored for a key that may not name a reader.
+    # As in a chat request, `user` is ignored for a key that may not name a reader.
     user = body.get("user") if key.role in _NAMING_ROLES else None
     reader_name, simulated = body.get("reader", user), body.get("simulated", False)
     if (reader_name is not None and key.role not in _NAMING_ROLES) or (

@@ -1,4 +1,4 @@
-"""Convert a request that forces a tool call to a request for JSON by the tool's schema.
+"""Convert a request that forces a tool call to a request for JSON that matches the tool's schema.
 
 Scope: converting such a request to one for JSON, and the JSON answer to a call of the tool.
 Out of scope: tools that the model may choose not to call (`ignored_parameters.py`), the limits of
@@ -62,7 +62,7 @@ def convert_forced_tool(body: Mapping[str, Any]) -> ConvertedRequest | None:
 
 @dataclass
 class ToolCallConverter:
-    """Converts a chat answer whose text is a tool's arguments to a call of the tool."""
+    """Converter of a chat answer, whose text is a tool's arguments, into a call of the tool."""
 
     name: str
     _has_started: bool = False
@@ -129,6 +129,6 @@ def _functions(tools: object) -> dict[str, dict[str, Any]]:
 
 
 def _finish_reason(choice: Mapping[str, Any]) -> str | None:
-    """Replace the finish reason `stop` by `tool_calls`; other reasons stay."""
+    """Return the finish reason, with `stop` replaced by `tool_calls`."""
     reason = choice.get("finish_reason")
     return "tool_calls" if reason == "stop" else reason

@@ -1,13 +1,13 @@
-"""Support the header `Idempotency-Key`: a repeated request gets the same answer and is paid once.
+"""Support `Idempotency-Key`: a repeated request gets the same answer and is paid for once.
 
 Scope: storing a request and its answer for a day, and the refusals.
 Out of scope: the routes that accept it (`routes.py`), money (`account.py`).
 
 A request with the same reader's key, the same header and the same body gets the same answer, byte
-for byte. It gets 422 with another body, and 409 while the first request is in progress. A failed
-request is deleted, so that it can be sent again. A client that sends the header expects to return
-for the answer, so the work continues after a disconnect. If a gateway dies during a request, its
-row expires after `IN_PROGRESS_TIMEOUT_S`.
+for byte. A different body gets 422, and a repetition gets 409 while the first request is in
+progress. A failed request is deleted, so that it can be sent again. A client that sends the header
+expects to return for the answer, so the work continues after a disconnect. If a gateway dies during
+a request, the row of the request expires after `IN_PROGRESS_TIMEOUT_S`.
 Method: https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header
 """
 # pyright: strict
@@ -36,7 +36,7 @@ UNFINISHED_KEY = "twin.unfinished"
 RETENTION_S = 24 * 3600.0
 IN_PROGRESS_TIMEOUT_S = 900.0
 MAX_HEADER_CHARACTERS = 255
-_MAX_BYTES = 4 * 1024 * 1024  # of an answer; sources and 4,096 tokens take a tenth of it
+_MAX_BYTES = 4 * 1024 * 1024  # limit per answer; sources and 4,096 tokens take a tenth of it
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -44,7 +44,7 @@ Receive = Callable[[], Awaitable[Message]]
 Headers = Sequence[tuple[bytes, bytes]]
 
 _metadata = sa.MetaData()
-# The answer contains text of the author; erasure reads every column of the state store.
+# The answer contains the author's text; erasure reads every column of the state store.
 gateway_answers = sa.Table(
     "gateway_answers",
     _metadata,
@@ -88,10 +88,10 @@ class IdempotentRequest:
 
 
 class Idempotency:
-    """Stores requests with an `Idempotency-Key`; shared between processes.
+    """Store of the requests with an `Idempotency-Key`, shared between processes.
 
     Args:
-        state: opens the state store; called at the first such request.
+        open_state: opens the state store; called at the first such request.
         clock: returns seconds since 1970; by default the store's clock.
     """
 
@@ -233,7 +233,7 @@ class Idempotency:
 
 @dataclass
 class RecordedResponse:
-    """Forwards an answer and stores a copy; continues after the client has disconnected.
+    """A response that is forwarded and stored, even after the client has disconnected.
 
     Attributes:
         send: sends a message to the client.

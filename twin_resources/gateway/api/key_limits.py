@@ -1,4 +1,4 @@
-"""Limit the requests of a key: per minute, and concurrently.
+"""Limit the requests of a key per minute, and its concurrent requests.
 
 Scope: counting requests in the state store, and the refusal.
 Out of scope: money (`account.py`), the limits of the whole gateway (`admission.py`).
@@ -25,7 +25,7 @@ from twin_resources.errors import TwinError
 from twin_resources.storage.state.state import State
 
 WINDOW_S = 60.0
-# Longer than an answer may take with its retries: the process of an older request has died.
+# An answer with its retries takes less time, so the process of an older request has died.
 IN_PROGRESS_TIMEOUT_S = 900.0
 _RETRY_AFTER_S = 2  # a concurrent request may end within seconds
 
@@ -49,10 +49,10 @@ class CountedRequest:
 
 
 class KeyRequestCounter:
-    """Counts the requests of keys with a limit; shared between threads and processes.
+    """Counter of the requests of keys with a limit, shared between threads and processes.
 
     Args:
-        state: opens the state store; called at the first request of a key that has a limit.
+        open_state: opens the state store; called at the first request of a key that has a limit.
         clock: returns seconds since 1970; by default the store's clock.
     """
 
@@ -121,8 +121,8 @@ class KeyRequestCounter:
                 )
             )
             if limits.per_minute is not None:
-                # The n-th newest request of a limit of n: the limit is reached until it leaves
-                # the window.
+                # With a limit of n, the key stays at its limit until its n-th newest request
+                # leaves the window.
                 within = sa.select(table.c.at).where(matches_key, table.c.at > now - WINDOW_S)
                 newest_first = within.order_by(table.c.at.desc(), table.c.number.desc())
                 last = connection.execute(
@@ -137,7 +137,7 @@ class KeyRequestCounter:
                     raise _concurrency_refusal(key, count)
             row = {"key": key.id, "at": now, "is_under_way": limits.at_once is not None}
             primary_key = connection.execute(sa.insert(table).values(**row)).inserted_primary_key
-        assert primary_key is not None  # an insert with an autoincrement column has one
+        assert primary_key is not None  # an insert with an autoincrement column returns its key
         return CountedRequest(int(primary_key[0]) if limits.at_once is not None else None)
 
     def _store(self) -> State:

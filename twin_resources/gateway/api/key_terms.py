@@ -41,7 +41,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @dataclass(frozen=True)
 class KeyLimitEnforcer:
-    """Applies the limits of keys to requests."""
+    """The limits of keys, applied to requests."""
 
     request_counter: KeyRequestCounter
     idempotency: Idempotency
@@ -181,7 +181,7 @@ def key_limits_middleware(
 
 
 def _author_from_body(body: bytes) -> str:
-    """Return the author that a checked body names; erasure finds the stored answer by it."""
+    """Return the author that a checked body names, by which erasure finds the stored answer."""
     return str(json.loads(body)["model"]).removeprefix("twin/").partition("@")[0]
 
 

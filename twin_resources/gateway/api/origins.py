@@ -57,7 +57,7 @@ class Origins:
         return origin in self.allowed
 
     def answer_headers(self, origin: str) -> Headers:
-        """Return the headers of any answer; `origin` is the request's, or empty."""
+        """Return the headers of an answer; `origin` is the origin of the request, or empty."""
         if not self.allowed:
             return []
         # A cache must not serve the answer for one origin to another.
@@ -71,8 +71,7 @@ class Origins:
         ]
 
     def preflight_headers(self, methods: str, requested_headers: bytes) -> Headers:
-        """Return the headers of a preflight response for an allowed origin, beside
-        `answer_headers`.
+        """Return the headers of a preflight response, in addition to `answer_headers`.
 
         Args:
             methods: methods of the route, separated by commas.

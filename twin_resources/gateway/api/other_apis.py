@@ -70,14 +70,14 @@ _IN_PROGRESS_FIELDS: dict[str, Any] = {"status": "in_progress", "output": (), "u
 
 
 class AnswerConverter(Protocol):
-    """Converts the answer to one chat request to the format of another API."""
+    """Converter of the answer to one chat request into the format of another API."""
 
     def convert_answer(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
         """Convert a whole answer."""
         ...
 
     def convert_chunk(self, chunk: Mapping[str, Any]) -> Iterator[str]:
-        """Yield the server-sent events of one chunk, each with its empty line."""
+        """Yield the server-sent events of one chunk, each followed by an empty line."""
         ...
 
     def end_events(self) -> Iterator[str]:
@@ -189,7 +189,7 @@ def convert_responses_request(
 
 @dataclass
 class CompletionConverter:
-    """Converts chat answers to those of `/v1/completions`."""
+    """Converter of chat answers into those of `/v1/completions`."""
 
     def convert_answer(self, chat: Mapping[str, Any]) -> Mapping[str, Any]:
         choice = _first_choice(chat)
@@ -217,7 +217,7 @@ class CompletionConverter:
 
 @dataclass
 class ResponseConverter:
-    """Converts chat answers to those of `/v1/responses`.
+    """Converter of chat answers into those of `/v1/responses`.
 
     Attributes:
         request_body: the request; an answer repeats some of its fields.
@@ -291,7 +291,7 @@ class ResponseConverter:
         yield self._event(f"response.{document['status']}", response=document)
 
     def store_answer(self) -> None:
-        """See `AnswerConverter.remember`."""
+        """Store the answer; see `AnswerConverter.store_answer`."""
         if self.store is not None and self._first_chunk and not self._has_failed:
             self.store(_prefixed_id("", self._first_chunk), self._text)
 
@@ -421,7 +421,7 @@ class _Conversation:
         """Read `input`.
 
         Raises:
-            RefusedError: 400 if it is neither a text nor a list of items.
+            RefusedError: 400 if it is neither a string nor a list of items.
         """
         if isinstance(content, str):
             self._add({"role": "user", "content": content})
@@ -451,7 +451,7 @@ class _Conversation:
             else:
                 answer = {"role": "assistant", "content": text}
                 self._add(answer, kept={"role": "assistant", ANSWER_REFERENCE_KEY: trace_id})
-        elif kind != "reasoning":  # dropped unlisted: a twin's answers never contain reasoning
+        elif kind != "reasoning":  # not listed as ignored: a twin's answers never contain reasoning
             self._ignore(kind[:MAX_KIND_CHARACTERS])
 
     def _add(self, message: dict[str, Any], *, kept: dict[str, Any] | None = None) -> None:
@@ -525,7 +525,7 @@ def _prefixed_id(prefix: str, chat: Mapping[str, Any]) -> str:
 
 
 def _flatten_citations(annotations: object) -> list[dict[str, Any]]:
-    """Flatten the citations of a message; the Responses API has their fields beside the type."""
+    """Flatten the citations of a message: the Responses API puts their fields next to the type."""
     citations = cast("list[dict[str, Any]]", annotations or [])
     return [{"type": "url_citation", **citation["url_citation"]} for citation in citations]
 

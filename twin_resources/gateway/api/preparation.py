@@ -5,8 +5,8 @@ plugin to prepare it, sending answers that no model writes, and the opening of a
 Out of scope: the preparation itself (`request_path.py`), the format of those answers
 (`fixed_answers.py`), a stream after its opening (`early_opening.py`).
 
-LiteLLM takes 8 CPU-ms even for an answer that needs no model. For quotations, the most frequent
-answers, that was a quarter of the cost.
+LiteLLM takes 8 ms of CPU time even for an answer that needs no model. For quotations, the most
+frequent answers, that was a quarter of the cost.
 
 Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
@@ -38,14 +38,14 @@ LogAnswer = Callable[[RequestRecord], None]
 
 @dataclass(frozen=True)
 class PreparationMiddleware:
-    """Calls LiteLLM's application with a prepared request, or answers without it.
+    """An ASGI application that calls LiteLLM's with a prepared request, or answers without it.
 
     Attributes:
         proxy: LiteLLM's application.
         keyring: finds the key of a request.
         prepare: the plugin's method `prepare`.
         log_fixed: writes the span and the scores of an answer that no model wrote.
-        log_opening: writes the span of an answer of which only the opening was sent.
+        log_opening: writes the span of an answer if only its opening was sent.
     """
 
     proxy: Application

@@ -3,7 +3,7 @@
 Scope: storing them in the state store by the reader's key, with limits on age and size.
 Out of scope: the formats of the API (`other_apis.py`).
 
-Every gateway of a home, on any host, finds the answers of the others. A row holds one request's
+Each gateway of a home finds the answers of the others, on any host. A row holds one request's
 turns and its answer, and refers to earlier answers by trace id. Each text is therefore stored once,
 and `twin forget` deletes a row by its trace id. As in traces, personal data and secrets are
 replaced. An answer in progress during a deletion is deleted within `POLL_SECONDS`, because the
@@ -34,7 +34,7 @@ from twin_resources.privacy import redact
 from twin_resources.storage.state.state import State
 
 ROW_OVERHEAD = 300  # bytes, counted for each row, because an empty answer takes space too
-MAX_CHARACTERS = 32_000_000  # of all rows: at least 120 requests with the longest body
+MAX_CHARACTERS = 32_000_000  # limit for all rows; at least 120 requests with the longest body
 RETENTION_S = (
     30 * 24 * 3600.0
 )  # a third of the time for which the embedded trace store keeps traces
@@ -52,7 +52,7 @@ gateway_responses = sa.Table(
     sa.Column("trace_id", sa.String(64), primary_key=True),
     sa.Column("reader", sa.String(64), nullable=False),
     sa.Column("author", sa.String(200), nullable=False),
-    sa.Column("previous", sa.String(64), nullable=False),  # trace id; empty if first
+    sa.Column("previous", sa.String(64), nullable=False),  # trace id, or empty for a first answer
     sa.Column("began", sa.Double, nullable=False),
     sa.Column("answered", sa.Double, nullable=False, index=True),
     sa.Column("characters", sa.Integer, nullable=False),
@@ -145,7 +145,7 @@ class RecentResponses:
         """Return the conversation up to an answer.
 
         Returns:
-            The turns, or None if a part is not stored or belongs to another reader.
+            The turns, or None if a part is not stored or belongs to a different reader.
 
         Raises:
             RefusedError: 503 if the store cannot be read.
@@ -167,12 +167,12 @@ class RecentResponses:
         return conversation
 
     def answer(self, reader: str, trace_id: str) -> str | None:
-        """Return the text of an answer; None and errors as in `turns`."""
+        """Return the text of an answer; for None and errors, see `turns`."""
         row = self._row(reader, trace_id)
         return str(row.answer) if row else None
 
     async def purge_responses(self, outbox: Outbox) -> None:
-        """Delete answers that were erased since the last call, are too old or exceed the limit.
+        """Delete the answers that are to be erased, are too old, or exceed the limit.
 
         Raises:
             OutboxError: the tombstones cannot be read; the next call tries again.
@@ -246,7 +246,7 @@ def _is_erased(outbox: Outbox, trace_id: str, reader: str, author: str, began: f
 
 
 def _redact_turn(turn: Mapping[str, Any], region: str) -> Turn:
-    """Return a turn with its texts only, redacted; pictures and files are not stored."""
+    """Return a turn with only its texts, redacted; pictures and files are not stored."""
     content = turn.get("content")
     if isinstance(content, str):
         return dict(turn) | {"content": redact(content, region=region).text}

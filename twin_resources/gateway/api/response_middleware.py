@@ -76,8 +76,8 @@ def convert_answers(send: Send, converter: AnswerConverter) -> Send:
         if kind == "stream":
             buffer.extend(body)
             pieces, has_ended = _events(buffer, converter)
-            # Stored before the last chunk is sent: a client that has it may name the answer to
-            # any gateway.
+            # The answer is stored before the last chunk is sent, because a client that has that
+            # chunk may name the answer to any gateway.
             if has_ended:
                 await asyncio.to_thread(converter.store_answer)
             events = b"".join(pieces)

@@ -1,4 +1,4 @@
-"""Restrict the LiteLLM proxy to an allow-list of routes and check each request before it.
+"""Restrict the LiteLLM proxy to an allow-list of routes, and check each request first.
 
 Scope: the allow-list of routes, the refusal of a request before LiteLLM sees it, the removal
 of client headers, and the answers that do not need LiteLLM (models, readiness, feedback, the
@@ -8,7 +8,7 @@ Out of scope: the rules (`keys.py`, `request_body.py`, `other_apis.py`, `admissi
 (`response_middleware.py`), and everything after LiteLLM.
 
 The proxy exposes about a hundred routes, and any valid key may call most of them without passing
-the plugin. The list therefore names the routes that exist, and every other route answers 404
+the plugin. The list therefore names the routes that exist, and every other route returns 404
 before authentication. Interface: https://asgi.readthedocs.io/en/latest/specs/www.html
 """
 # pyright: strict
@@ -86,15 +86,15 @@ ROOT_TEXT = (
     "The gateway of an LLM Twin. It serves OpenAI's API under /v1 and requires a key. "
     "To chat in a browser, run `twin open` on the machine of the twin.\n"
 )
-OPEN_ROUTES = frozenset({ROOT_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE})  # need no key
+OPEN_ROUTES = frozenset({ROOT_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE})  # do not need a key
 ROUTES = CHAT_ROUTES | CONVERTED_ROUTES.keys() | {MODELS_ROUTE, FEEDBACK_ROUTE} | OPEN_ROUTES
-# Time allowed after the client has disconnected. LiteLLM ends a whole answer by itself within
-# milliseconds and calls its hooks. It does the same for a stream only before the first chunk.
+# Time allowed after the client has disconnected. LiteLLM ends a whole answer within milliseconds
+# and calls its hooks. It does the same for a stream only before the first chunk.
 WHOLE_ANSWER_GRACE_S, STREAM_GRACE_S = 1.0, 0.1
 # Checked during an answer, so that revoking a key also ends its streams.
 KEY_CHECK_INTERVAL_S = 1.0
 # Enough for 256 KB over any connection usable for chat. Without a limit, a body that never ended
-# was held for ever.
+# was held forever.
 BODY_TIMEOUT_S = 10.0
 _BODY_TIMEOUT_PARTS = 20
 
@@ -124,7 +124,7 @@ class RouteAllowlist:
     Attributes:
         proxy: the LiteLLM proxy.
         keyring: finds the key of a request.
-        live_config: the snapshot that requests are checked against.
+        live_config: the snapshot against which requests are checked.
         background_tasks: tasks that start after the proxy and before the first request.
         feedback: stores feedback from readers.
         responses: earlier answers that clients of the Responses API may name.
@@ -208,7 +208,7 @@ class RouteAllowlist:
                 decision = choose_version(
                     RouteRequest(question, reader_key, today), self.live_config.current
                 )
-                # Serialized again, so that LiteLLM parses exactly what was checked here.
+                # Serialized again, so that LiteLLM parses exactly the body that was checked here.
                 checked_body = json.dumps(body).encode()
                 with self.admission.admit_to_server(decision.server_key):
                     await self._forward_to_proxy(
@@ -244,7 +244,8 @@ class RouteAllowlist:
     ) -> None:
         """Let the proxy answer, and cancel it on a disconnect or a revoked key.
 
-        Waiting for a failed send would not be enough: text that a guard holds back is not sent.
+        Waiting for a failed send would not be enough, because text that a guard holds back is not
+        sent.
 
         Raises:
             RefusedError: 401 if the key was revoked before the answer began.
@@ -274,7 +275,7 @@ class RouteAllowlist:
             if _header(scope, b"idempotency-key") and not revocation_watch.done():
                 await asyncio.wait({answer})  # a retry gets this same answer
             elif not (answer.done() or revocation_watch.done()):
-                # The proxy has seen the disconnect, and ends and logs a whole answer by itself.
+                # The proxy has seen the disconnect, and it ends and logs a whole answer itself.
                 await asyncio.wait({answer}, timeout=grace_s)
         finally:
             disconnect_watch.cancel()
@@ -425,7 +426,7 @@ def _header(scope: Scope, name: bytes) -> str:
 
 
 def _strip_scope(scope: Scope, *, length: int | None = None, path: str = "") -> Scope:
-    """Return the scope for LiteLLM, without client address, query and most headers."""
+    """Return the scope for LiteLLM, without the client's address, the query and most headers."""
     headers = [(name, value) for name, value in scope["headers"] if name in _KEPT_HEADERS]
     if length is not None:
         headers.append((b"content-type", b"application/json"))

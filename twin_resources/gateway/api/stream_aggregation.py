@@ -26,13 +26,14 @@ _KEPT_FIELDS = ("id", "created", "model", "system_fingerprint")
 def install_stream_transport(is_own_server: Callable[[str], bool]) -> None:
     """Install this transport in LiteLLM's client of OpenAI's API, and keep its other settings.
 
-    The client follows no redirects, so that prompt and key reach only the configured provider.
+    The client does not follow redirects, so that the prompt and the key reach only the configured
+    provider.
 
     Args:
         is_own_server: see `StreamingTransport`.
 
     Raises:
-        TypeError: LiteLLM creates no HTTP client.
+        TypeError: LiteLLM does not create an HTTP client.
     """
     import litellm
     from litellm.llms.openai.common_utils import BaseOpenAILLM
@@ -49,12 +50,12 @@ def install_stream_transport(is_own_server: Callable[[str], bool]) -> None:
 
 
 class StreamingTransport(httpx.AsyncBaseTransport):
-    """Requests whole chat answers as streams and passes other requests unchanged.
+    """A transport that requests whole chat answers as streams and passes other requests unchanged.
 
     Args:
         inner: the transport that connects.
-        is_ours: whether an address belongs to a model server of this home. A provider may count
-            or price a stream differently, and ends its work by itself.
+        is_own_server: whether an address belongs to a model server of this home. A provider may
+            count or price a stream differently, and stops its work itself.
     """
 
     def __init__(
@@ -113,10 +114,10 @@ class StreamingTransport(httpx.AsyncBaseTransport):
 
 
 def aggregate(raw: bytes) -> dict[str, Any]:
-    """Join the chunks of a stream to one whole answer.
+    """Join the chunks of a stream into one whole answer.
 
     Raises:
-        httpx.RemoteProtocolError: the stream has no end, or contains an error.
+        httpx.RemoteProtocolError: the stream does not end, or contains an error.
     """
     answer: dict[str, Any] = {"object": "chat.completion"}
     pieces: list[str] = []

@@ -1,12 +1,12 @@
-"""Write the answers of a batch: to a journal while it runs, then to JSON Lines or Parquet.
+"""Write the answers of a batch to a journal while it runs, then to JSON Lines or Parquet.
 
 Scope: the columns of a row, the rows kept from earlier runs, and the atomic output file.
 Out of scope: calling the gateway (`completing.py`), reading questions (`questions.py`).
 
 Each answer is appended to `<out>.partial.jsonl` when it arrives, so a killed batch loses only the
 requests in progress. The last line of a journal may be incomplete; every other line must be whole.
-A lock on the journal, which ends with its process, ensures that one process at a time works on a
-batch.
+A lock on the journal, which ends with its process, ensures that only one process at a time works on
+a batch.
 """
 # pyright: strict
 
@@ -35,7 +35,7 @@ def check_output_path(path: Path) -> None:
     """Check the name and the folder of the output file.
 
     Raises:
-        TwinError: the suffix names neither format, or the folder does not exist.
+        TwinError: the suffix belongs to neither format, or the folder does not exist.
     """
     tried = f"write the answers to {path}"
     if path.suffix.lower() not in (*LINES_SUFFIXES, TABLE_SUFFIX):
@@ -136,7 +136,7 @@ def _open_locked(path: Path) -> IO[bytes]:
 
 
 def write_answers(out: Path, rows: Sequence[AnswerRow]) -> None:
-    """Write all rows atomically as Parquet or JSON Lines, by the suffix of the file."""
+    """Write all rows atomically as Parquet or JSON Lines, according to the suffix of the file."""
     new = out.with_name(f"{out.name}.{os.getpid()}.new")
     if out.suffix.lower() == TABLE_SUFFIX:
         import polars as pl

@@ -4,11 +4,11 @@ Scope: the number of concurrent requests, errors of a row and errors that end th
 Out of scope: files (`questions.py`, `answers.py`), output (`commands/questions.py`, the asset
 `batch_completions`), routing and its costs (the gateway).
 
-The gateway treats a batch like a reader: same route, same limits, same account. A row that it
+The gateway treats a batch like a reader, with the same route, limits and account. A row that it
 refuses (400, 403, 404, 413, 422) gets an error. A temporary failure (429, 5xx, no connection) is
 retried after the time that the gateway names. If it persists, the batch ends, and running it again
 resumes it. Each request has an `Idempotency-Key`, so a request whose answer was lost is not paid
-twice.
+for twice.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DEFAULT_CONCURRENCY = (
     2  # a local server on two cores processes two prompts at once and queues the others
 )
 MAX_CONCURRENCY = 64
-RETRIES = 5  # after a 429 or 5xx, each after the time that it names or 0.5 s, 1 s, 2 s, …
+RETRIES = 5  # for a 429 or 5xx; each waits for the time that it names, or 0.5 s, 1 s, 2 s, …
 TIMEOUT_S = 600.0
 _ROW_ERRORS = frozenset({400, 403, 404, 413, 422})
 
@@ -92,7 +92,7 @@ def complete(
     concurrency: int = DEFAULT_CONCURRENCY,
     on_row: Callable[[BatchTotals, AnswerRow], object] = lambda _sum, _row: None,
 ) -> BatchTotals:
-    """Ask the questions that the journal has no answer to, `concurrency` at once.
+    """Ask the questions that have no answer in the journal, `concurrency` at a time.
 
     Args:
         questions: the questions of the batch.

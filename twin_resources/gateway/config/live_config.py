@@ -1,12 +1,12 @@
-"""Reload policy, servers and authors when their files change, without a restart.
+"""Reload the policy, the servers and the authors when their files change, without a restart.
 
 Scope: detecting a change by modification time and size, reading the file, and keeping the last
 valid value with a note if the new one cannot be read.
 Out of scope: using the values (`routing/`), the router's list of servers
 (`config_watcher.py`).
 
-Every file is replaced by its writer with a rename, so a read sees the old or the new content and
-never a part of it.
+Every file is replaced by its writer with a rename, so a read sees the old or the new content, never
+a part of it.
 """
 # pyright: strict
 
@@ -44,7 +44,7 @@ class _WatchedFile(Generic[_T]):
     is_checked: bool = False
 
     def refresh(self, name: str) -> bool:
-        """Read the file again if it has changed; return whether value or note changed."""
+        """Read the file again if it has changed; return whether the value or the note changed."""
         mark = _file_stamp(self.path)
         if self.is_checked and mark == self.stamp:
             return False

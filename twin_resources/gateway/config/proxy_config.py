@@ -1,6 +1,6 @@
 """Write the configuration of the LiteLLM proxy.
 
-Scope: `config.yaml`, and environment variables without which LiteLLM logs too much, calls the
+Scope: `config.yaml`, and environment variables without which LiteLLM logs too much, uses the
 network at start, or reads `.env` files.
 Out of scope: the environment of each process (`processes/child_environment.py`), the model
 servers. The list of models starts empty, because servers are added and removed while the proxy
@@ -46,7 +46,7 @@ def proxy_config() -> dict[str, Any]:
         "router_settings": {
             "num_retries": RETRIES,
             "retry_after": 0,
-            "disable_cooldowns": True,  # with one deployment, it refuses requests
+            "disable_cooldowns": True,  # with one deployment, a cooldown refuses requests
         },
         "general_settings": {
             "master_key": "os.environ/LITELLM_MASTER_KEY",

@@ -21,7 +21,7 @@ class AnswerCost:
 
     Attributes:
         usd_per_hour: price of the machine that answers.
-        meter: measures that machine's tokens per second; None if no machine of ours answers.
+        meter: measures that machine's tokens per second; None if a remote machine answers.
         paid_call: the paid call for the answer, or None.
         usd, other_usd, tokens_per_second: set at the end; `other_usd` is the estimated cost with
             the model that was not chosen.
@@ -51,9 +51,9 @@ class AnswerCost:
     def move_to(self, meter: Throughput) -> None:
         """Continue on another machine after the first one failed."""
         if not self.is_ended:
-            if self.meter is not None:  # a remote server has none
+            if self.meter is not None:  # a remote server has no meter
                 self.meter.end(0)
-            # LiteLLM reports a fallback only after it has answered
+            # LiteLLM reports a fallback only after the fallback has answered.
             meter.begin(started_at=self._started_at)
         self.meter = meter
 
@@ -66,13 +66,15 @@ class AnswerCost:
         is_paid: bool,
         routing_note: RoutingNote | None,
     ) -> None:
-        """Compute the cost of the answer, or of a failure with 0 tokens; only the first call
-        counts.
+        """Compute the cost of the answer, or of a failure, which has 0 tokens.
+
+        Only the first call counts.
 
         Args:
             tokens: prompt and answer tokens together.
             paid_usd: price of a paid model's answer, or None if no paid model answered.
-            is_fixed: whether no model was asked. is_paid: whether the paid model answered.
+            is_fixed: whether no model was asked.
+            is_paid: whether the paid model answered.
             routing_note: why this model answered, if a fitted policy decided.
         """
         if self.is_ended:
@@ -93,5 +95,5 @@ class AnswerCost:
                 self.usd_per_hour, tokens=tokens, tokens_per_second=self.tokens_per_second
             )
         if not is_paid and self.paid_call is not None and self.paid_call.usd:
-            # a paid call that failed midway is charged as well
+            # A paid call that failed midway is charged as well.
             self.usd = (self.usd or 0.0) + self.paid_call.usd

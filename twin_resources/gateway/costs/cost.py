@@ -29,11 +29,11 @@ def self_hosted_usd_per_million_tokens(
     """Return c_self = price · n · (1 + overhead) / (3600 · tokens/s · utilisation) · 10⁶.
 
     Args:
-        usd_per_hour: price of one machine, US dollars.
+        usd_per_hour: price of one machine, in US dollars.
         tokens_per_second: prompt and answer tokens together that all n machines handle in a busy
             second.
         machines: n.
-        overhead: share on top (storage, network, people), 0.2 for 20 %.
+        overhead: additional share (storage, network, people); 0.2 means 20 %.
         utilisation: busy share of the paid time, in (0, 1]; 1 gives the marginal cost.
 
     Raises:
@@ -52,12 +52,12 @@ def self_hosted_usd_per_million_tokens(
 def break_even_utilisation(self_hosted_at_full: float, *, paid_blended: float) -> float:
     """Return the utilisation above which one's own machine is cheaper than the paid model.
 
-    A result above 1 means that it never is.
+    A result above 1 means that it is never cheaper.
 
     Args:
         self_hosted_at_full: c_self at utilisation 1, US dollars per million tokens.
-        paid_blended: the paid model's price for the same mix of prompt and answer tokens, same
-            unit.
+        paid_blended: the paid model's price for the same mix of prompt and answer tokens, in the
+            same unit.
 
     Raises:
         ValueError: if the paid price is not positive.
@@ -118,7 +118,7 @@ class Throughput:
         """Count a request that is sent to the server.
 
         Args:
-            started_at: when it was sent, by the clock, if it is reported late; no time counts
+            started_at: when it was sent, by the clock, if it is reported late; no time is counted
                 twice.
         """
         with self._synchronized():

@@ -32,7 +32,7 @@ def create_counts_file(home: Path) -> Path:
     """Create an empty table for the processes of one gateway."""
     path = home / "gateway" / "counts.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # a former gateway's; a process that has it open keeps its own
+    path.unlink(missing_ok=True)  # a process that has a former gateway's file open keeps that file
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     return path
 
@@ -56,7 +56,7 @@ class HomeCounts:
 
     @contextmanager
     def locked_table(self) -> Generator[dict[str, Numbers]]:
-        """Lock the table and write it back at the end; about 40 microseconds if it is shared."""
+        """Lock the table and write it back at the end, in about 40 microseconds if it is shared."""
         if self.path is None:
             yield self._local_table
             return

@@ -19,7 +19,7 @@ from twin_resources.access.spending_limits import OverLimitError
 from twin_resources.errors import TwinError
 
 MAX_CONCURRENT = 4
-_OVERHEAD_TOKENS = 64  # of a request besides its text: roles, the provider's own template
+_OVERHEAD_TOKENS = 64  # tokens of a request besides its text: roles, the provider's own template
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class PaidAnswer:
     """One answer and its cost.
 
     Attributes:
-        prompt_tokens, answer_tokens: the provider's usage. Without one, `prompt_tokens` is 0 and
-            `answer_tokens` the requested maximum.
-        usd: cost by LiteLLM's price map, or the whole reservation without usage.
+        prompt_tokens, answer_tokens: the provider's usage. If it reports none, `prompt_tokens` is 0
+            and `answer_tokens` is the requested maximum.
+        usd: cost by LiteLLM's price map, or the whole reservation if no usage is reported.
     """
 
     text: str
@@ -64,7 +64,7 @@ class PaidAnswers:
         Raises:
             TwinError: if the model has no price, cannot be reached, or refuses.
         """
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it looks up GitHub
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise it is fetched
         from openai import OpenAIError
 
         answer_price_usd(self.model, prompt_tokens=1, answer_tokens=1)
@@ -72,7 +72,7 @@ class PaidAnswers:
         try:
             with ThreadPoolExecutor(MAX_CONCURRENT) as pool:
                 return list(pool.map(ask, prompts))
-        except OpenAIError as error:  # every LiteLLM error is one
+        except OpenAIError as error:  # the base class of all LiteLLM errors
             raise TwinError(
                 f"have {self.model} answer {len(prompts)} questions",
                 found=f"{type(error).__name__}: {str(error).splitlines()[0]}",

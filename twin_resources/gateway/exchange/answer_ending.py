@@ -37,7 +37,8 @@ async def truncated_stream(
     """Yield a stream's chunks, ended at a sentence and before a loop.
 
     The rest of a loop is read and not shown, because LiteLLM writes a trace and the server reports
-    its tokens only at the end of the stream. The author's token limit bounds that end.
+    its tokens only at the end of the stream. The author's token limit bounds the length of the
+    stream.
     """
     if not record.ends_at_sentence:
         async for chunk in chunks:
@@ -53,7 +54,8 @@ async def truncated_stream(
             text = choice.delta.content or ""
             pending = ""
             if record.restarts != known_restarts:
-                # Another version, or the same one, restarts and may write the same text again.
+                # A version restarts, the same or a different one, and may write the same text
+                # again.
                 pending = ending.finish(cut_off=False)
                 ending, known_restarts = ProseTruncator(limit=limit), record.restarts
             pending += ending.feed(text)
@@ -79,8 +81,7 @@ async def truncated_stream(
 def _finish_reason(shown: str) -> str:
     """Return `stop` where the gateway's own limit ended the answer at a sentence.
 
-    Nothing is missing then that the client could ask for, and OpenAI's stream helper raises on
-    `length`.
+    The client could not ask for any more text, and OpenAI's stream helper raises on `length`.
     """
     return "length" if not shown or shown.rstrip().endswith(ELLIPSIS) else "stop"
 
@@ -102,7 +103,7 @@ async def remove_unsupported(record: RequestRecord, response: Any) -> None:
 async def stream_supported(
     record: RequestRecord, chunks: AsyncGenerator[Any, None]
 ) -> AsyncGenerator[Any, None]:
-    """Yield a stream's chunks with the sentences that the posts support."""
+    """Yield a stream's chunks with only the sentences that the posts support."""
     judged = record.prose_note.supported_sentences
     if judged is None:
         async for chunk in chunks:

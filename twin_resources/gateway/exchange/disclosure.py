@@ -1,4 +1,4 @@
-"""Word the sentence that names the writer of an answer.
+"""Compose the sentence that names the writer of an answer.
 
 Scope: the wording for each kind of writer. Out of scope: which writer answered
 (`request_record.py`), an author's own wording, which is used unchanged (`authors.Author`).
@@ -49,15 +49,14 @@ def disclosure(
 
 
 def own_sentence(author: Author) -> str:
-    """Return the author's own sentence, or empty if the setting is a word of
-    `DISCLOSURE_PLACES`."""
+    """Return the author's own sentence, or empty for a word of `DISCLOSURE_PLACES`."""
     return "" if author.disclosure in {"", *DISCLOSURE_PLACES} else author.disclosure
 
 
 def is_shown_above(author: Author, *, is_first: bool, is_document: bool) -> bool:
     """Return whether the disclosure is also placed above the text of an answer.
 
-    Some clients show nothing but that text.
+    Some clients show only that text.
 
     Args:
         is_first: whether this is the first answer of the conversation.

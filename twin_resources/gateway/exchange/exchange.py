@@ -55,7 +55,7 @@ class FixedText:
     """A fixed answer that replaces an answer from the posts.
 
     Attributes:
-        text: the answer, or empty if the posts answer.
+        text: the answer, or empty if the answer comes from the posts.
         front_desk: the kind of message that the program answers itself, or empty.
         guard_refusal: the fixed sentence that replaces an answer blocked by the guards, or empty.
             At most one of `front_desk` and `guard_refusal` is set.
@@ -68,7 +68,7 @@ class FixedText:
 
 @dataclass(frozen=True)
 class AnswerParts:
-    """The parts of an answer except the prose."""
+    """All parts of an answer except the prose."""
 
     form: AnswerForm | Literal["not_written_about"] = VOICE
     opening: AnswerOpening = field(default_factory=AnswerOpening)
@@ -81,8 +81,7 @@ class AnswerParts:
         return self.form in {"quote", "not_written_about"}
 
     def sources(self, found_passages: FoundPassages) -> tuple[Passage, ...]:
-        """Return the sources of the answer: the prompt's passages, or the quoted posts if there is
-        no prompt."""
+        """Return the sources: the prompt's passages, or the quoted posts if there is no prompt."""
         if self.form == "not_written_about":
             return ()
         return self.cited_passages if self.form == "quote" else found_passages.passages
@@ -93,21 +92,24 @@ class Exchange:
     """One request, with the results of the stages so far.
 
     Attributes:
-        chat_request: the request after guards and redaction. key: the key of the client.
+        chat_request: the request after guards and redaction.
+        key: the key of the client.
         snapshot: the configuration when the request arrived.
         day: the UTC day of the traffic split.
         paid_problem: why the paid model cannot be asked, empty if it can, or None before the check.
         decision, template: the version that answers, and the template of its prompt.
         fixed_text: the fixed answer that replaces an answer from the posts.
-        found_passages: the retrieved passages. searched: whether the search for quotations
-            succeeded.
+        found_passages: the retrieved passages.
+        has_searched_quotes: whether the search for quotations succeeded.
         answer_parts: quotations, prose, or both.
         unredacted: question and passages before redaction for a provider, or None if nothing was
             redacted. The fallback reads them, because it answers on this machine.
-        provider_parts: parts of the request that a provider is shown, or empty if there is none.
-        guard_records: findings of the guards. ignored: client parameters without effect.
-        notes: deviations from the wanted behavior, one clause each.
-        history: the earlier turns that the model can read. messages: the rendered prompt.
+        provider_parts: parts of the request that are shown to a provider, or empty.
+        guard_records: findings of the guards.
+        ignored_parameters: client parameters without effect.
+        notes: deviations from the intended behaviour, one clause each.
+        history: the earlier turns that the model can read.
+        messages: the rendered prompt.
         sampling: the client's sampling parameters over the author's defaults.
         fallback: the version that answers if the chosen one fails, or None.
     """
@@ -148,7 +150,7 @@ class Exchange:
         return self.fixed_text.text or self.answer_parts.opening.text * self.answer_parts.is_fixed
 
     def facts(self) -> dict[str, str]:
-        """Return the facts for a trace: names and numbers, no text of readers or posts."""
+        """Return the facts for a trace: names and numbers, without text of readers or posts."""
         quoted = self.found_passages.quote_result
         best = quoted.best_score if self.has_searched_quotes and quoted else None
         values = {

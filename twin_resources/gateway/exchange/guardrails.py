@@ -171,8 +171,10 @@ def guard_answer(record: RequestRecord, response: Any) -> None:
 
 
 def _append_withheld_notice(shown: str, *, as_json: bool) -> str:
-    """Return the shown text with the notice. A cut JSON document gets none, because the finish
-    reason reports the cut."""
+    """Return the shown text with the notice.
+
+    A cut JSON document gets no notice, because the finish reason reports the cut.
+    """
     return shown if as_json else f"{shown.rstrip()}\n\n{WITHHELD_NOTICE}".lstrip()
 
 

@@ -70,20 +70,20 @@ class RequestRecord:
     """The record of one request, from the choice of the version to the end of its answer.
 
     Attributes:
-        exchange: result of the stages. The record's own fields hold what changes afterwards.
+        exchange: result of the stages. The record's own fields hold later changes.
         cost: timing and price of the answer.
         decision: the version that answers.
         answer_form: the form of the answer, see `Author.answer`; `not_written_about` names only the
             nearest posts.
         degraded: deviations from the policy, one short clause each.
-        guard_records: findings of the guards in question, passages and answer.
+        guard_records: findings of the guards in the question, the passages and the answer.
         safety_findings: reasons why the answer is scored unsafe; set when the answer ends.
         trace_id, span_id: W3C trace context, 32 and 16 hexadecimal digits.
         call_id: LiteLLM's id of the call.
-        shown_text: the answer as the reader got it, or empty if the model's text is unchanged.
+        shown_text: the answer as the reader received it, or empty if the model's text is unchanged.
         replaced_decision: the version chosen first, once the fallback answers, or None.
         restarts: number of restarts after a failure, on any version.
-        prose_note: why prose is shown or not.
+        prose_note: why prose is shown or hidden.
         failure: the error that the client gets if no model has answered, or None.
         provider: the paid model that was shown a part of the request, or empty if none was.
         stage_log: duration and changes of each stage, one line each.
@@ -159,7 +159,7 @@ class RequestRecord:
 
     @cached_property
     def sources(self) -> Sequence[Passage]:
-        """The passages in the prompt, or those of the quoted posts without a prompt; best first."""
+        """The passages in the prompt, or without a prompt those of the quoted posts; best first."""
         return self.exchange.answer_parts.sources(self.exchange.found_passages)
 
     def end(self, tokens: int, *, paid_usd: float | None = None) -> None:
@@ -189,7 +189,7 @@ class RequestRecord:
     def can_restart(self) -> bool:
         """Whether a server of this home writes the answer.
 
-        A second attempt is free then, and a server that crashed is back in about a second.
+        A second attempt is free then, and a server that has crashed is back in about a second.
         """
         return self.cost.paid_call is None and not self.decision.is_elsewhere and not self.is_fixed
 
@@ -199,7 +199,7 @@ class RequestRecord:
         self.degraded = (*self.degraded, f"{self.decision.route} broke off: asked again")
 
     def record_missing_prose(self, reason: str) -> None:
-        """Record that only the opening was sent, so that the answer only quotes."""
+        """Record that only the opening was sent, so the answer contains only quotations."""
         if not self.is_fixed:
             self._count_as_quotation(reason)
         self.degraded = (*self.degraded, reason)
@@ -215,7 +215,7 @@ class RequestRecord:
             self.shown_text = self.opening.text
 
     def _count_as_quotation(self, reason: str) -> None:
-        """Count the answer as quotations: a vote on it does not rate the version's prose."""
+        """Count the answer as quotations, because a vote on it does not rate the prose."""
         self.answer_form = "quote"
         self.prose_note.hidden_reason, self.prose_note.draft_model = reason, self.draft_model
         self.decision = replace(
@@ -232,8 +232,10 @@ class RequestRecord:
 
     @property
     def ends_at_sentence(self) -> bool:
-        """Whether the gateway ends the answer: a model writes prose, and the client set neither
-        `max_tokens` nor `stop`."""
+        """Whether the gateway ends the answer.
+
+        A model writes prose then, and the client set neither `max_tokens` nor `stop`.
+        """
         named = {"max_tokens", "stop"} & self.chat_request.sampling.keys()
         return not named and not self.is_fixed and self.chat_request.response_format is None
 
@@ -250,8 +252,7 @@ class RequestRecord:
 
     @property
     def is_fixed(self) -> bool:
-        """Whether no model is asked: a guard or the front desk answers, or there are only
-        quotations, or none."""
+        """Whether no model is asked: a guard or the front desk answers, or there is no prose."""
         has_text = bool(self.fixed_text.guard_refusal or self.fixed_text.front_desk)
         without_prose = (
             self.answer_form in {"quote", "not_written_about"}
@@ -280,7 +281,7 @@ class RequestRecord:
     def notice(self) -> str:
         """The disclosure as a paragraph above the text, if the author wants it there.
 
-        It is worded when the answer begins.
+        It is composed when the answer begins.
         """
         first = not any(turn["role"] == "assistant" for turn in self.chat_request.history)
         is_document = self.chat_request.response_format is not None
@@ -304,7 +305,7 @@ class RequestRecord:
             self.author,
             written_by=self.written_by,
             has_passages=bool(self.sources),
-            # without a quotation the text is a sentence of the program
+            # Without a quotation, the text is a sentence of the program.
             answer="not_written_about"
             if self.answer_form == "quote" and not self.quotes
             else self.answer_form,
@@ -364,7 +365,7 @@ class RequestRecord:
     def _chunk_ids(self) -> list[str]:
         """Return the chunk ids of the prompt's passages and of the posts in the opening.
 
-        Forgetting finds the trace by them.
+        Erasure finds the trace by these ids.
         """
         passages = (*self.sources, *self.exchange.answer_parts.cited_passages)
         return list(dict.fromkeys(passage.chunk_id for passage in passages))

@@ -17,13 +17,13 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-MAX_PERIOD = 80  # words: a long paragraph
-# Near the limit, text is shown by whole sentences: a long one has 40 to 60 tokens. For a small
+MAX_PERIOD = 80  # in words; the length of a long paragraph
+# Near the limit, only whole sentences are shown; a long sentence has 40 to 60 tokens. For a small
 # limit only the last third counts as near; otherwise nothing would be streamed.
 TOKENS_BEFORE_LIMIT = 64
 # An incomplete word is held back up to this length, because some scripts have no spaces.
 _MAX_PARTIAL_WORD = 40
-CHARACTERS_PER_TOKEN = 4  # where a stream's chunk holds several tokens
+CHARACTERS_PER_TOKEN = 4  # used where a stream's chunk holds several tokens
 ELLIPSIS = "…"
 _MAX_SAME_SENTENCES = 2
 _MIN_WORDS_OF_SENTENCE = 5
@@ -94,7 +94,7 @@ class ProseTruncator:
         self._chunks = 0
         self._words: list[str] = []
         self._word_spans: list[tuple[int, int]] = []  # start and end of each word
-        self._repeat_lengths = [0] * (MAX_PERIOD + 1)  # by period: words at the end that repeat
+        self._repeat_lengths = [0] * (MAX_PERIOD + 1)  # repeated words at the end, by period
         self._sentence_start = 0  # index of the first word of the newest sentence
         self._sentences: Counter[tuple[str, ...]] = Counter()
         self._loop_start = 0

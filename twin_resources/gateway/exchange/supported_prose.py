@@ -33,10 +33,10 @@ class ProseNote:
     """The state of an answer's prose.
 
     Attributes:
-        hidden_reason: why no prose is shown, one clause; empty if it is, or if the author wants
-            none.
+        hidden_reason: why no prose is shown, in one clause; empty if prose is shown or the author
+            wants none.
         draft_model: the model name that returns the prose anyway, or empty.
-        draft_reason: why the prose is a draft, or empty if it is none.
+        draft_reason: why the prose is a draft, or empty if it is not one.
         supported_sentences: the judged sentences, or None if they are not judged.
     """
 
@@ -68,7 +68,7 @@ class SupportedSentences:
         run: calls a function off the event loop.
 
     Attributes:
-        claim_count, kept: number of sentences that make a claim, and of the supported ones.
+        claim_count, kept_count: number of sentences that make a claim, and of the supported ones.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class SupportedSentences:
 
     @property
     def has_enough_support(self) -> bool:
-        """Whether at least one sentence and at least half of them are kept."""
+        """Whether at least one sentence, and at least half of the sentences, are kept."""
         return self.kept_count > 0 and self.kept_count >= MIN_KEPT_SHARE * self.claim_count
 
     async def feed(self, text: str, *, is_final: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""Answer a message that no post answers, in the reader's language.
+"""Answer a message to which no post is an answer, in the reader's language.
 
 Scope: choosing the language, filling in a text. Out of scope: the texts (`answers.toml`), the
 author's own texts (`authors/front_desk_settings.py`), finding the kind (`message_kinds.py`).
@@ -22,11 +22,11 @@ from twin_resources.authors.front_desk_settings import DeskKind
 MAX_TITLES = 3
 DEFAULT_LANGUAGE = "en"
 _TEXTS = Path(__file__).with_name("answers.toml")
-_MAX_CHARACTERS = 1000  # of a message, for the language detector
-_MAX_GUESSES = 12  # of the detector's 176 languages, most likely first
+_MAX_CHARACTERS = 1000  # limit on a message for the language detector
+_MAX_GUESSES = 12  # number of the detector's 176 languages, most likely first
 _MIN_CONFIDENCE = 0.6
-# At this threshold none of 990 English questions was detected as another of the six languages, and
-# 108 of 120 questions in the others were detected.
+# At this threshold none of 990 English questions was detected as a different one of the six
+# languages, and 108 of 120 questions in the others were detected.
 _MIN_OTHER_CONFIDENCE = 0.7
 
 
@@ -36,7 +36,7 @@ def desk_answer(kind: DeskKind, author: Author, message: str, *, titles: Sequenc
     The author's own text replaces the program's; for danger it is placed above the help lines.
 
     Args:
-        message: the reader's message, which sets the language; English outside the six languages.
+        message: the reader's message, whose language is used, or English outside the six languages.
         titles: titles of posts, as examples of subjects.
     """
     own_text = author.front_desk.text(kind)
@@ -53,10 +53,10 @@ def desk_answer(kind: DeskKind, author: Author, message: str, *, titles: Sequenc
 
 
 def answer_language(message: str) -> str:
-    """Return the language of a message if there are texts in it, else English.
+    """Return the language of a message if there are texts in it, otherwise English.
 
-    The detector is often unsure about messages of two words. The most likely language with texts is
-    used then.
+    The detector is often unsure about messages of two words. The result is then the most likely
+    language with texts.
     """
     guesses = _detector().detect(_normalize_line(message), model="lite", k=_MAX_GUESSES)
     sure = guesses[:1] if guesses and guesses[0]["score"] >= _MIN_CONFIDENCE else guesses
@@ -67,7 +67,7 @@ def answer_language(message: str) -> str:
 def other_language_text(
     message: str, author: Author, *, languages: Sequence[str], known_languages: Sequence[str]
 ) -> str:
-    """Return a note that the posts are in another language, in the language of the message.
+    """Return a note that the posts are in a different language, in the language of the message.
 
     Args:
         languages: languages of the posts, most frequent first, ISO 639-1, or empty if unknown.
@@ -92,7 +92,7 @@ def other_language_text(
 def not_written_text(message: str, author: Author, *, nearest: bool) -> str:
     """Return a note that the author has not written about the subject.
 
-    It is in the language of the message if that is certain, else in that of the posts.
+    It is in the language of the message if that is certain, otherwise in the language of the posts.
 
     Args:
         nearest: whether the nearest posts are listed below.

@@ -19,7 +19,7 @@ from itertools import pairwise
 import numpy as np
 
 SLOTS = 2**16
-SHORTEST, LONGEST = 3, 5  # characters of an n-gram
+SHORTEST, LONGEST = 3, 5  # length of an n-gram in characters
 _TOKEN = re.compile(r"[\w']+|[?!]")
 
 

@@ -1,4 +1,4 @@
-"""Classify a reader's message by the geometric mean of two small classifiers.
+"""Classify a reader's message with the geometric mean of two small classifiers.
 
 Scope: the shipped weights, the thresholds, which messages of a conversation count.
 Out of scope: n-grams (`features.py`), vectors (`message_vectors.py`), answers
@@ -6,9 +6,9 @@ Out of scope: n-grams (`features.py`), vectors (`message_vectors.py`), answers
 
 A logistic regression over hashed n-grams recognises wordings, and a layer over a sentence's vector
 recognises meaning; each finds messages that the other misses. The geometric mean is low where
-either classifier is. In five folds of the examples, grouped by meaning, at 2 % of the ordinary
-messages classified as danger, it misses 29 % of the danger; the arithmetic mean misses 32 %. A
-recognised kind is not a diagnosis.
+either classifier is low. It was compared in five folds of the examples, grouped by meaning. With
+2 % of the ordinary messages classified as danger, it misses 29 % of the danger; the arithmetic mean
+misses 32 %. A recognised kind is not a diagnosis.
 """
 # pyright: strict
 
@@ -32,23 +32,23 @@ MessageKind = Literal["ordinary"] | DeskKind
 KINDS: tuple[MessageKind, ...] = ("ordinary", *get_args(DeskKind))
 WEIGHTS = Path(__file__).with_name("weights.npz")
 _ORDINARY, _DANGER = KINDS.index("ordinary"), KINDS.index("danger")
-_FIRST_OTHER = 2  # index of the first kind that is neither
-# Chosen on the tuned set of tests/bench/front_desk, on which the classifiers are not fitted: 97 %
-# of the danger is recognised, and 1 % of the ordinary messages are classified as another kind.
+_FIRST_OTHER = 2  # index of the first kind that is neither ordinary nor danger
+# Chosen on the tuned set of tests/bench/front_desk, on which the classifiers are not fitted. There
+# 97 % of the danger is recognised, and 1 % of the ordinary messages get a different kind.
 DANGER_THRESHOLD = 0.58
 OTHER_THRESHOLD = 0.2  # share of the kind in the sum of itself and ordinary
-_WHOLE_WEIGHT = 0.4  # weight of the whole message; its most likely part has the rest
+_WHOLE_WEIGHT = 0.4  # weight of the whole message; its most likely part gets the rest
 # For a long text only the most likely part counts. Its many parts require a higher threshold.
 LONG_DANGER_THRESHOLD = 0.7
-# Where danger is below and ordinary above these, the n-grams are certain and no vector is computed.
-# At most 2 % of the danger is missed by it.
+# Where danger is below and ordinary above these values, the n-grams are certain and no vector is
+# computed. This misses at most 2 % of the danger.
 _UNSURE_DANGER, _SURE_ORDINARY = 0.08, 0.85
 # A reader who mentioned danger in one of these turns is answered as one who is in danger now.
 EARLIER_TURNS = 2
 PART_CHARACTERS = 240
 _MAX_CHARACTERS = 2000
-_MAX_PAIRS = 16  # one costs 0.4 CPU-ms by n-grams
-_MAX_VECTORS = 3  # of a long text; one costs about 60 CPU-ms
+_MAX_PAIRS = 16  # the n-grams of one pair cost 0.4 ms of CPU time
+_MAX_VECTORS = 3  # limit for a long text; one vector costs about 60 ms of CPU time
 _LETTER = re.compile(r"[^\W\d_]")
 _CERTAINLY_ORDINARY = np.eye(len(KINDS))[_ORDINARY]
 SENTENCE_END = re.compile(r"(?<=[.!?…])\s+|\n+")
@@ -59,7 +59,7 @@ class FittedWeights:
     """The fitted weights of both classifiers.
 
     Attributes:
-        coefficients: int8 of shape (slots, kinds); multiplied by `scale`, the n-gram model.
+        coefficients: int8 of shape (slots, kinds); the n-gram model when multiplied by `scale`.
         scale, intercepts: float64 of shape (kinds,).
         hidden: float32 of shape (385, units), the layer over a vector; the last row is the bias.
         output: float32 of shape (units + 1, kinds), likewise.
@@ -81,12 +81,12 @@ class FittedWeights:
         )
 
     def vector_probabilities(self, vector: np.ndarray) -> np.ndarray:
-        """Return probabilities like `by_ngrams`, from a vector of shape (384,)."""
+        """Return probabilities like `ngram_probabilities`, from a vector of shape (384,)."""
         units = np.maximum(vector @ self.hidden[:-1] + self.hidden[-1], 0.0)
         return _softmax((units @ self.output[:-1] + self.output[-1]).astype(float))
 
     def probabilities(self, text: str) -> np.ndarray:
-        """Return the geometric mean of both classifiers, with the shape of `by_ngrams`.
+        """Return the geometric mean of both classifiers, in the shape of `ngram_probabilities`.
 
         If the n-grams are certain that the text is ordinary, they alone decide.
         """
@@ -98,7 +98,7 @@ class FittedWeights:
 
 
 def classify_message(message: str, earlier_messages: Sequence[str] = ()) -> MessageKind:
-    """Return the kind of a reader's message, in 1 to 40 CPU-ms, or up to 200 for a long one.
+    """Return the kind of a message, in 1 to 40 ms of CPU time, or up to 200 ms for a long one.
 
     Danger is searched for in the message, in its parts and in the reader's last messages before it.
     Every other kind is decided by the whole message, so a greeting above a question is ordinary.
@@ -152,10 +152,10 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def split_parts(text: str) -> list[str]:
-    """Return the parts of a message that are scored beside the whole.
+    """Return the parts of a message that are scored in addition to the whole.
 
     These are its sentences and their pairs; for a long message, its two ends and the pairs. Beside
-    questions about other subjects, a hint would be lost in the n-grams of the whole. Of a very long
+    questions about other subjects, a hint would be lost in the n-grams of the whole. In a very long
     text only the first and last pairs are used, because a hint is usually at either end.
     """
     sentences = [

@@ -31,7 +31,7 @@ class GuardRecord:
 def summarize_findings(
     place: GuardPlace, findings: Iterable[GuardFinding]
 ) -> tuple[GuardRecord, ...]:
-    """Count findings, in a fixed order."""
+    """Return the counts of the findings, in a fixed order."""
     counts = Counter((finding.category, finding.kind, finding.action) for finding in findings)
     return tuple(
         GuardRecord(place, what, kind, action, count)
@@ -40,7 +40,7 @@ def summarize_findings(
 
 
 def guard_scores(records: Iterable[GuardRecord]) -> Mapping[str, float]:
-    """Return the number of findings by kind (`guard_personal` …), without kinds that have none."""
+    """Return the number of findings by kind (`guard_personal` …), without kinds not found."""
     counts: Counter[str] = Counter()
     for record in records:
         counts[f"guard_{record.kind}"] += record.count

@@ -28,10 +28,11 @@ from twin_resources.prompt.control_marks import COMMON_MARKS
 KINDS = ("ordinary", "front_desk", "injection")
 WEIGHTS = Path(__file__).with_name("weights.npz")
 # Thresholds by place. A passage with a finding is not shown, so the threshold for the author's own
-# words is higher. Chosen on public technical posts and on a stranger's messages, whose language was
-# left out of the fit: 0.5 finds 0.90 of them and 0.6 finds 0.86 (worst language 0.83 and 0.73).
+# words is higher. They were chosen on public technical posts and on a stranger's messages, whose
+# language was left out of the fit. The threshold 0.5 finds 0.90 of the messages, and 0.6 finds 0.86
+# (0.83 and 0.73 in the worst language).
 INJECTION_THRESHOLDS: Mapping[GuardPlace, float] = {"input": 0.5, "passages": 0.9, "answer": 0.5}
-# Outside these bounds the n-grams are certain, and no vector (25 CPU-ms) is computed.
+# Outside these bounds the n-grams are certain, and no vector (25 ms of CPU time) is computed.
 _MIN_UNSURE, _MIN_SURE = 0.1, 0.9
 MAX_SENTENCE = 300  # characters; a longer sentence is scored in parts
 _INJECTION = KINDS.index("injection")
@@ -39,7 +40,7 @@ _SENTENCE_END = re.compile(r"[.!?…。](?=\s|$)|\n")
 _ENDS_IN_JSON = re.compile(rf'{_SENTENCE_END.pattern}|(?<!\\)(?:\\\\)*"')
 _LETTER = re.compile(r"[^\W\d_]")
 _SPACED_LETTERS = re.compile(r"(?:\b\w ){4}")
-# A short word of letters and digits; a longer one is encoded data. Product names are one or two.
+# A short word of letters and digits; a longer one is encoded data. A product name has one or two.
 _LETTER_DIGIT_WORD = re.compile(r"\b(?=\w*\d)(?=\w*[^\W\d_])\w{2,12}\b")
 _MIN_LETTER_DIGIT_WORDS = 4
 _DIGITS_AS_LETTERS = str.maketrans("013457", "oieast")
@@ -67,7 +68,7 @@ def find_injections(
 
 
 def split_sentences(text: str, *, as_json: bool = False) -> Iterator[tuple[int, int]]:
-    """Yield (begin, end) of each sentence without surrounding space; a long one in parts."""
+    """Yield (begin, end) of each sentence without surrounding white space; a long one in parts."""
     ends = _ENDS_IN_JSON if as_json else _SENTENCE_END
     begin = 0
     for end, mark in (*((match.end(), match[0]) for match in ends.finditer(text)), (len(text), "")):

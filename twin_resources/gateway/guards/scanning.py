@@ -1,8 +1,8 @@
 """Scan a text for the kinds that the author's file names, and mask the findings.
 
 Scope: the four kinds in one text, masking, the placeholders.
-Out of scope: which kind is watched where (`guard_settings.py`), detecting personal data and secrets
-(`privacy/`), a streamed text (`streaming.py`).
+Out of scope: which kinds are watched in which place (`guard_settings.py`), detecting personal data
+and secrets (`privacy/`), a streamed text (`streaming.py`).
 """
 # pyright: strict
 
@@ -65,7 +65,7 @@ class ScanResult:
 
 @dataclass(frozen=True)
 class Scanner:
-    """Scan texts of one place for one author.
+    """Scanner of the texts of one place for one author.
 
     Attributes:
         region: the author's region, for phone numbers and national ids (`privacy.redact`).
@@ -166,7 +166,7 @@ class Scanner:
 
 
 def mask_findings(text: str, findings: Sequence[GuardFinding], *, as_json: bool = False) -> str:
-    """Replace each finding that is masked or blocked by its placeholder."""
+    """Replace each finding that is masked or blocked with its placeholder."""
     pieces: list[str] = []
     end = 0
     for finding in findings:

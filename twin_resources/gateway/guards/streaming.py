@@ -1,4 +1,4 @@
-"""Hold back a streamed answer as far as a finding that is to be masked may begin in it.
+"""Hold back the part of a streamed answer in which a finding to be masked may begin.
 
 Scope: how much of a growing text is held back. Out of scope: detection (`scanning.py`), LiteLLM's
 chunks (`exchange/guardrails.py`).
@@ -22,9 +22,9 @@ from twin_resources.gateway.guards.scanning import GuardFinding, Scanner, mask_f
 # The longest values written in groups are an IBAN (34 characters, 8 spaces) and a phone number with
 # an extension (about 60); the words that announce one precede it by up to 48 characters.
 WINDOW = 120
-_MAX_RUN = 4096  # of a web token; a longer run cannot be recognised as a secret
+_MAX_RUN = 4096  # length of a web token; a longer run cannot be recognised as a secret
 _MAX_KEY = 16_000
-_MIN_WORDS = 3  # the last of them unfinished
+_MIN_WORDS = 3  # the last one may be unfinished
 _LOOK_BEHIND = 200  # shown characters, which give the context of a number after them
 _FINDING_START = re.compile(
     r"\d|@|://|-----|[A-Za-z0-9_+/=-]{16,}|(?<=\s)(?:at|AT|\u00e4t|arroba|chiocciola)(?=\s)"
@@ -56,9 +56,7 @@ class StreamGuard:
         self._text = ""  # the end of the shown text, then the held text
         self._held_start = 0  # offset of the held text in it
         self._dropped_length = 0  # number of characters before it
-        self._all_pieces: list[
-            str
-        ] = []  # kept only if a kind is recorded, which is scanned for once
+        self._all_pieces: list[str] = []  # kept only if a kind is recorded, for one scan at the end
         self._in_string = False  # whether a JSON string is open where the held text begins
 
     def feed(self, text: str) -> str:

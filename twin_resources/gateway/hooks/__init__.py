@@ -1,1 +1,1 @@
-"""LiteLLM's plugin and what its hooks do: watching a canary, traces, scores."""
+"""LiteLLM's plugin and the work of its hooks: watching a canary, traces, scores."""

@@ -22,7 +22,7 @@ from twin_resources.prompt.templates import DEFAULT_TEMPLATE, TEMPLATES
 
 SUPPORT, LATENCY, COST = "support", "latency_s", "cost_usd"
 QUOTE_SCORE, QUOTE_THRESHOLD, QUOTATIONS = "quote_score", "quote_threshold", "quotations"
-# A separate environment, so that a query for scores of readers and judges need not read these.
+# A separate environment, so that a query for scores of readers and judges does not read these.
 ENVIRONMENT = "measured"
 _LONGER_WORD = re.compile(r"[^\W_]{4,}")  # shorter ones are mostly function words
 

@@ -16,10 +16,10 @@ Each request to the canary yields up to three values x ∈ {0, 1}:
     L_k = 1 + λ_k·(x − n), λ_k = .9·r_k/n      M_k ← L_k·(M_k + 1)      stop when mean_k M_k ≥ 3·H/α
 
 While P(x = 1 | past) ≤ n holds for all three, a canary is stopped within its first H = 10,000
-requests with probability at most α = .01, whatever the requests are. A question that neither
-version could answer is not counted, so a machine that is down does not stop a canary. The sliding
-window of the stable version holds its last 200 answers, none older than 10 minutes. A canary that
-always fails is stopped by its 5th request, and one that is always slow by its 6th.
+requests with probability at most α = .01. This holds for every sequence of requests. A question
+that neither version could answer is not counted, so a machine that is down does not stop a canary.
+The sliding window of the stable version holds its last 200 answers, none older than 10 minutes. A
+canary that always fails is stopped by its 5th request, and one that is always slow by its 6th.
 """
 # pyright: strict
 
@@ -46,11 +46,11 @@ class BreakerLimits:
         errors, latency, safety: n of each test.
         horizon, alpha: a sound canary is stopped within `horizon` requests with probability at
             most `alpha`.
-        slow_factor: factor on the stable version's 95 % quantile.
+        slow_factor: factor applied to the stable version's 95 % quantile.
         min_slow_s: lower bound of the latency limit, in seconds.
         default_slow_s: latency limit in seconds while the window holds fewer than `min_answers`
             answers.
-        min_answers: answers from which the quantile is used.
+        min_answers: minimum number of answers for which the quantile is used.
         window_answers, window_s: size of the sliding window, in answers and in seconds.
     """
 
@@ -132,7 +132,7 @@ class Breaker:
 
     Attributes:
         wealth: cause → M_k, one per bet.
-        counts, ones: cause → number of values x, and number of those that were 1.
+        counts, bad_counts: cause → number of values x, and number of those that were 1.
         tripped_cause: the cause that stopped the canary, or None. Later values do not change it.
         reason: the cause with its numbers; empty while `tripped_cause` is None.
     """

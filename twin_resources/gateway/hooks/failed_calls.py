@@ -1,7 +1,7 @@
-"""Convert a failed call of a model to the refusal that the client gets.
+"""Convert a failed call of a model into the refusal that the client gets.
 
 Scope: converting LiteLLM's exceptions. A refusal repeats a provider's status, code and
-`Retry-After`, and none of its text.
+`Retry-After`, but none of its text.
 Out of scope: the fallback (`routing/rules.py`), sending the refusal (`early_opening.py`).
 
 Exceptions: https://docs.litellm.ai/docs/exception_mapping

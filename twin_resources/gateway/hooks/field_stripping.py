@@ -4,7 +4,7 @@ Scope: removing them from LiteLLM's answers and chunks.
 Out of scope: the fields that the gateway adds (`request_record.py`).
 
 `timings` and `cached_tokens` reveal how much of a prompt was already in the server's cache. A
-reader could use them to find out whether another reader had asked the same question.
+reader could use them to find out whether another reader has asked the same question.
 """
 
 from __future__ import annotations

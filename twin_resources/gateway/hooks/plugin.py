@@ -1,6 +1,6 @@
-"""Connect the request path to LiteLLM's hooks; the plugin of the proxy.
+"""Connect the request path to LiteLLM's hooks, as the plugin of the proxy.
 
-Scope: LiteLLM's hooks and the details of LiteLLM that they depend on.
+Scope: LiteLLM's hooks and the details of LiteLLM on which they depend.
 Out of scope: preparing the prompt (`request_path.py`), the record of an answer
 (`request_record.py`), its trace (`trace_logger.py`), stopping a canary (`canary_watch.py`),
 authentication (`authentication.py`).
@@ -50,16 +50,17 @@ from twin_resources.gateway.request.request_body import (
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.registry.route_names import PAID
 
-# For a paid model or an older version, whose speed the stable version's window does not measure.
+# Used for a paid model or an older version; the stable version's window does not measure its speed.
 ROUTED_TIMEOUT_S = 60.0
-# About five seconds. The reader has the beginning of the answer, and the client cannot retry it.
+# They take about five seconds. The reader has the beginning of the answer, and the client cannot
+# retry it.
 BROKEN_STREAM_RETRIES = 6
 _REPLACED_KEYS = ALLOWED_KEYS | {ADMITTED_KEY}
 _MAX_RECORDS = 2000  # records of failed requests stay until newer ones replace them
 
 
 class TwinPlugin(CustomLogger):
-    """Runs the request path before a call and adds sources, cost and headers after it."""
+    """A plugin that runs the request path before a call and adds the answer's details after it."""
 
     def __init__(
         self,
@@ -89,13 +90,13 @@ class TwinPlugin(CustomLogger):
         return self._in_flight.get(str(call_id))
 
     def forget(self, call_id: object) -> None:
-        """Remove a record whose trace was written."""
+        """Remove a record whose trace has been written."""
         self._in_flight.pop(str(call_id), None)
 
     async def async_pre_call_hook(
         self, user_api_key_dict: UserAPIKeyAuth, cache: Any, data: dict[str, Any], call_type: Any
     ) -> dict[str, Any]:
-        """Replace the client's request by the prepared one (`preparation.py`)."""
+        """Replace the client's request with the prepared one (`preparation.py`)."""
         record = current_opening.get().record
         self._store_record(data["litellm_call_id"], record)
         _rewrite_request(data, record)
@@ -286,8 +287,10 @@ class TwinPlugin(CustomLogger):
     async def log_success_fallback_event(
         self, original_model_group: str, kwargs: dict[str, Any], original_exception: Exception
     ) -> None:
-        """Record that a canary or a routed paid model failed before its first token, and that the
-        fallback answered."""
+        """Record that the fallback answered, after the first choice failed before its first token.
+
+        The first choice is a canary or a routed paid model.
+        """
         record = self.record(kwargs.get("litellm_call_id"))
         if record is not None:
             if record.cost.paid_call is not None:
@@ -308,7 +311,7 @@ class TwinPlugin(CustomLogger):
     async def async_post_call_response_headers_hook(
         self, data: dict[str, Any], *args: Any, **kwargs: Any
     ) -> dict[str, str] | None:
-        """Return trace id and sources as headers; a stream sends them before its first token."""
+        """Return the trace id and the sources as headers, which a stream sends first."""
         record = self.record(data.get("litellm_call_id"))
         return record.headers() if record is not None else None
 
@@ -319,7 +322,7 @@ class TwinPlugin(CustomLogger):
         user_api_key_dict: UserAPIKeyAuth,
         traceback_str: str | None = None,
     ) -> HTTPException | None:
-        """Replace LiteLLM's error by what failed and what to do (`early_opening.py`)."""
+        """Replace LiteLLM's error with one that names the cause and the next step."""
         record = self.record(request_data.get("litellm_call_id"))
         if record is not None and record.cost.paid_call is not None:
             by_proxy = isinstance(original_exception, ProxyException | HTTPException)
@@ -391,8 +394,8 @@ def _add_opening(record: RequestRecord, response: Any) -> Any:
 
 
 def _add_twin_field(record: RequestRecord, response: Any) -> Any:
-    # LiteLLM serializes a plain chunk by a fast path that drops unknown fields. A fingerprint
-    # (in OpenAI's definition, the backend that answered) makes it serialize the whole chunk.
+    # LiteLLM serializes a plain chunk on a fast path that drops unknown fields. A fingerprint (in
+    # OpenAI's definition, the backend that answered) makes it serialize the whole chunk.
     response.system_fingerprint = record.decision.version
     response.twin = record.twin_field()
     if record.quotes and getattr(response.choices[0], "delta", None) is not None:
@@ -401,7 +404,7 @@ def _add_twin_field(record: RequestRecord, response: Any) -> Any:
 
 
 def _rewrite_request(data: dict[str, Any], record: RequestRecord) -> None:
-    """Replace the client's fields by the prepared ones; LiteLLM needs `metadata`, so it stays."""
+    """Replace the client's fields with the prepared ones; LiteLLM needs `metadata`, so it stays."""
     request = record.chat_request
     for name in _REPLACED_KEYS:
         data.pop(name, None)

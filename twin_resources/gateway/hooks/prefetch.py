@@ -28,7 +28,7 @@ class _StreamEnd:
 
 
 class ReadAhead:
-    """Reads a stream as fast as it arrives, and yields its chunks.
+    """An iterator over a stream that reads it as fast as it arrives.
 
     Args:
         stream: the provider's stream.
@@ -48,7 +48,7 @@ class ReadAhead:
         chunk = await self._chunks.get()
         if not isinstance(chunk, _StreamEnd):
             return chunk
-        self._chunks.put_nowait(chunk)  # every later read meets the end again
+        self._chunks.put_nowait(chunk)  # every later read also finds the end
         raise chunk.error or StopAsyncIteration
 
     async def aclose(self) -> None:

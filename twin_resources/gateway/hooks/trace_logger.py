@@ -1,6 +1,6 @@
-"""Queue the span of each answer with the attributes of `tracing.py` only.
+"""Queue the span of each answer with only the attributes of `tracing.py`.
 
-Scope: LiteLLM's hooks for traces and the details of LiteLLM that they depend on.
+Scope: LiteLLM's hooks for traces and the details of LiteLLM on which they depend.
 Out of scope: the attributes of a span (`tracing.py`), sending it (`trace_outbox.py`).
 
 Hooks: litellm/integrations/opentelemetry.py (1.106)
@@ -31,7 +31,7 @@ from twin_resources.gateway.request.request_body import ALLOWED_KEYS
 
 
 class TraceLogger(LangfuseOtelLogger):
-    """Queues one generation span per answer, and the gateway's own scores of the answer."""
+    """A logger that queues one generation span per answer, and the gateway's scores of it."""
 
     def __init__(self, plugin: TwinPlugin, exporter: OutboxExporter) -> None:
         self._plugin = plugin
@@ -48,7 +48,7 @@ class TraceLogger(LangfuseOtelLogger):
         self._tracer_provider.force_flush(timeout_millis=3000)
 
     def set_attributes(self, span: Any, kwargs: dict[str, Any], response_obj: Any) -> None:
-        """Set the attributes of the answer that `kwargs` belongs to."""
+        """Set the attributes of the answer to which `kwargs` belongs."""
         call_id = kwargs.get("litellm_call_id")
         record = self._plugin.record(call_id)
         if record is None:
@@ -101,7 +101,7 @@ class TraceLogger(LangfuseOtelLogger):
             super().log_failure_event(kwargs, response_obj, start_time, end_time)
 
     def _needs_failure_span(self, kwargs: dict[str, Any]) -> bool:
-        """Return whether a failure needs a span here, which holds for a disconnected reader only.
+        """Return whether a failure needs a span here, which is true only for a disconnected reader.
 
         A refused request has no record, and its span would have a random trace id and no content.
         After a failed attempt LiteLLM tries again or the fallback answers, and the trace belongs to
@@ -120,7 +120,7 @@ class TraceLogger(LangfuseOtelLogger):
         return self.tracer  # LiteLLM would let a request name another Langfuse
 
     def _maybe_log_raw_request(self, *args: Any, **kwargs: Any) -> None:
-        """Write no second span with the raw request and answer."""
+        """Do nothing: the raw request and answer get no second span."""
 
     def _record_exception_on_span(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the exception's name is an attribute, and its text holds server addresses."""
@@ -157,8 +157,10 @@ class TraceLogger(LangfuseOtelLogger):
         self._plugin.watch.count_findings(record)
 
     def log_opening(self, record: RequestRecord) -> None:
-        """Write the span of an answer of which only the opening was sent, because the reader
-        disconnected or the model returned no prose."""
+        """Write the span of an answer that ended after its opening.
+
+        The reader disconnected, or the model returned no prose.
+        """
         if not record.is_traced:  # the record is kept, because LiteLLM may log it later
             self._log(record, record.exchange.messages)
 

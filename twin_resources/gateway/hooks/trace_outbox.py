@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class OutboxExporter(SpanExporter):
-    """Writes spans, and the scores added since the last export, to the outbox."""
+    """An exporter of spans, and of the scores added since the last export, to the outbox."""
 
     def __init__(self, outbox: Outbox) -> None:
         self.outbox = outbox

@@ -31,7 +31,7 @@ def span_attributes(
 ) -> dict[str, str | bool]:
     """Return every attribute of the generation span of one answer.
 
-    Personal data and secrets are removed from prompt and answer, as in the ledger's copy.
+    Personal data and secrets are removed from the prompt and the answer, as in the ledger's copy.
 
     Args:
         record: the record of the request.

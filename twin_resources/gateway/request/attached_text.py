@@ -4,7 +4,7 @@ Scope: finding the question. Out of scope: the maximum length of a message (`req
 retrieval for the question (`found_passages.py`).
 
 Programs without tools paste an attached document into the message, usually between tags, before or
-after the question. A search by the first 1,000 characters would search for the document.
+after the question. A search with the first 1,000 characters would search for the document.
 """
 # pyright: strict
 
@@ -30,8 +30,9 @@ def extract_question(message: str, *, max_characters: int) -> str:
             question.
 
     Returns:
-        The content of a question tag, else the message without documents. If that is longer than
-        `max_characters`, its last paragraph, or its first if only the first has a question mark.
+        The content of a question tag, otherwise the message without documents. If that is longer
+        than `max_characters`, the last paragraph is returned, or the first if only the first has a
+        question mark.
     """
     tagged = _QUESTION.search(message)
     if tagged:

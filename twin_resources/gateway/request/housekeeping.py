@@ -1,12 +1,12 @@
 """Answer the requests that chat programs send for themselves: titles, tags, follow-ups, queries.
 
 Scope: recognising such a request, and the answer to it. Out of scope: readers' messages
-(`front_desk/`), an answer by a client's schema (`stages/fixed_text.py`).
+(`front_desk/`), an answer in a client's schema (`stages/fixed_text.py`).
 
-Open WebUI sends three such requests beside a reader's first question, to the model that the reader
-has chosen. No reader sees the answers as such, so no post is searched, no model writes, and no
-reader is counted. The templates are recognised by the common wording of a dozen programs' defaults,
-in the languages of these programs. A client with another template can name the model
+Open WebUI sends three such requests along with a reader's first question, to the model that the
+reader has chosen. No reader sees the answers as such, so no post is searched, no model writes, and
+no reader is counted. The templates are recognised by the common wording of a dozen programs'
+defaults, in the languages of these programs. A client with a different template can name the model
 `twin/<author>@task`, send the header `x-twin-task`, or let a version write (`@base`, `@paid`).
 """
 # pyright: strict
@@ -26,7 +26,7 @@ MAX_TITLE_WORDS = 6
 MAX_SUMMARY_QUESTIONS, SUMMARY_QUESTION_CHARACTERS = (
     10,
     200,
-)  # questions in a summary, characters of each
+)  # maximum number of questions in a summary, and of characters of each
 INSTRUCTION_CHARACTERS = 2000  # an instruction is at the beginning of a message
 ROLE_CHARACTERS = 300  # a title instruction opens a system message; a persona may contain one later
 LIMIT_CHARACTERS = 400  # maximum distance between an instruction to name and its limit
@@ -77,7 +77,7 @@ _SUMMARY_INSTRUCTION = re.compile(
     r"\b(?:prompt|context|memory|tokens)\b",
     re.DOTALL | re.IGNORECASE,
 )
-# The same in other languages, by the common words of the templates' translations:
+# The same in other languages, recognised by the common words of the templates' translations:
 # Arabic, Chinese, Czech, Danish, Dutch, French, German, Indonesian, Italian, Japanese, Korean,
 # Norwegian, Polish, Portuguese, Russian, Slovak, Spanish, Turkish, Vietnamese.
 _TITLE_WORD = re.compile(
@@ -130,8 +130,8 @@ class ProgramAnswer:
     """The answer to a program's own request.
 
     Attributes:
-        key, value: key of the program's JSON, and its value. text: the answer in the requested
-            form, JSON or plain text.
+        key, value: key of the program's JSON, and its value.
+        text: the answer in the requested form, JSON or plain text.
     """
 
     key: str
@@ -148,7 +148,7 @@ def housekeeping_answer(chat_request: ChatRequest) -> ProgramAnswer | None:
     """Return the answer to a program's own request, in the requested form.
 
     Returns:
-        JSON, a title or a summary, or None if a reader asks.
+        JSON, a title or a summary, or None if a reader is asking.
     """
     if chat_request.names_version:
         return None  # a client that names a version wants it to answer
@@ -195,7 +195,7 @@ def _wants_title(chat_request: ChatRequest) -> bool:
                 return True
         called = _TITLE_WORD.search(text)
         if called is not None and called.start() <= begins_within:
-            around = _context_around(text, called)  # no reader forbids punctuation
+            around = _context_around(text, called)  # for programs that forbid punctuation
             if _PUNCTUATION_WORD.search(around) and (
                 _CONVERSATION_WORD.search(around) or _LENGTH_LIMIT.search(around)
             ):

@@ -19,8 +19,8 @@ from typing import Any, cast
 
 from twin_resources.access.refusals import RefusedError
 
-# Accepted with any value, and named in `twin.ignored`: for the provider's accounts, caches and
-# tiers, and sampling parameters of other servers.
+# Accepted with any value, and named in `twin.ignored`. They concern the provider's accounts, caches
+# and tiers, or are sampling parameters of other servers.
 _REPORTED_KEYS = frozenset(
     {
         "metadata",
@@ -39,7 +39,7 @@ _REPORTED_KEYS = frozenset(
         *("keep_alive", "cache_prompt", "web_search_options"),
     }
 )
-# Accepted with these values only, which are the default behavior, so none is named. Null is always
+# Accepted with these values only, which are the default behaviour, so none is named. Null is always
 # accepted.
 _DEFAULT_VALUES: Mapping[str, tuple[object, ...]] = MappingProxyType(
     {
@@ -55,7 +55,7 @@ _DEFAULT_VALUES: Mapping[str, tuple[object, ...]] = MappingProxyType(
 BATCH_METADATA_KEY = "twin.batch"
 """Entry of `metadata` with which `twin batch` marks a request that no reader sent."""
 READER_KEYS = ("user", "safety_identifier")
-"""Keys that name a reader; OpenAI replaces the first by the second."""
+"""Keys that name a reader; OpenAI has replaced the first with the second."""
 MAX_READER_CHARACTERS = 200
 IGNORED_KEYS = _REPORTED_KEYS | _DEFAULT_VALUES.keys() | set(READER_KEYS)
 
@@ -79,7 +79,7 @@ def read_ignored_parameters(body: Mapping[str, Any]) -> IgnoredParameters:
     """Read the keys of `IGNORED_KEYS` in a body.
 
     Raises:
-        RefusedError: 400 a value that asks for an unsupported feature.
+        RefusedError: 400 if a value asks for an unsupported feature.
     """
     for name, accepted in _DEFAULT_VALUES.items():
         value = body.get(name)

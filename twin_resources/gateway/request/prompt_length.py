@@ -3,7 +3,7 @@
 Scope: counting tokens, and choosing the turns to keep. Out of scope: the number of passages in a
 prompt (`Author.context_tokens`), reading a conversation (`request_body.py`).
 
-Turns are kept whole, newest first, because half an answer reads as a mistake of its writer.
+Turns are kept whole, newest first, because half an answer looks like a mistake by its writer.
 """
 # pyright: strict
 
@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-DEFAULT_CONTEXT_TOKENS = 4096  # context of our own servers
+DEFAULT_CONTEXT_TOKENS = 4096  # context of the home's own servers
 # A paid model could read a hundred times as much, but charges for each token.
 PAID_CONTEXT_TOKENS = 8192
 TURN_OVERHEAD_TOKENS = 8  # chat markup around a turn
@@ -38,7 +38,7 @@ def token_counter(folder: str) -> TokenCounter:
 
 
 def context_length(folder: str) -> int:
-    """Return the context in a transformers folder's config, in tokens, or 0 if it has none."""
+    """Return the context length in a transformers folder's config, in tokens, or 0 if unknown."""
     try:
         config: object = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -73,7 +73,7 @@ def fit_history(
     """Return the newest turns that fit beside a prompt and its answer, and the number left out.
 
     Args:
-        turns: oldest first.
+        turns: the turns, oldest first.
         prompt: the prompt rendered without the turns.
         context_tokens: context of the model, prompt and answer together.
         answer_tokens: maximum length of the answer; at most half of the context is reserved for it.

@@ -6,7 +6,7 @@ Out of scope: accepted keys without effect (`ignored_parameters.py`), whether th
 this key may ask it (`routing/model_names.py`, `keys.py`).
 
 An allow-list is needed because LiteLLM forwards every unknown key to the model server. A client's
-`lora` or `extra_body` would select another author's adapter, and an `api_base` another machine.
+`lora` or `extra_body` would select another author's adapter, and an `api_base` a different machine.
 Keys: https://platform.openai.com/docs/api-reference/chat/create
 """
 # pyright: strict
@@ -44,8 +44,8 @@ ALLOWED_KEYS = frozenset(
         "response_format",
     }
 )
-# Values of the ignored parameters, for the plugin. No client can send this key, because it is not
-# on a list.
+# Values of the ignored parameters, for the plugin. No client can send this key, because it is on
+# neither list.
 ADMITTED_KEY = "twin_admitted"
 SAMPLING_BOUNDS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
@@ -63,7 +63,7 @@ _MAY_NAME_SUBJECT = re.compile(r"[?\uff1f\u061f\u2e80-\ufaff]|\S\s+\S+\s+\S")
 MAX_SEARCH_CHARACTERS = 1000
 MAX_QUESTION_CHARACTERS = 6000
 _OMISSION = "\n…\n"
-MAX_KIND_CHARACTERS = 40  # of a client's value that an error repeats
+MAX_KIND_CHARACTERS = 40  # limit on a client's value that is sent back
 CONTINUED_ANSWER = "the answer begun"
 """Entry of `twin.ignored` for a last message of the assistant that a client wants continued. The
 question is answered from the start."""
@@ -96,7 +96,7 @@ class ChatRequest:
         system: the system and developer messages, in order, separated by an empty line.
         user: the reader that the client names, or empty.
         ignored: names of the client's parameters without effect on any model.
-        is_batch: whether a batch asks instead of a reader
+        is_batch: whether the question comes from a batch and not from a reader
             (`ignored_parameters.BATCH_METADATA_KEY`).
         is_task: whether a program asks for itself (`twin/<author>@task`).
     """
@@ -145,7 +145,7 @@ def decode_object(raw: bytes) -> dict[str, Any]:
     """Decode the JSON object of a body.
 
     Raises:
-        RefusedError: 413 too large, 400 no JSON object.
+        RefusedError: 413 if the body is too large, 400 if it is not a JSON object.
     """
     if len(raw) > MAX_BODY_BYTES:
         raise body_too_large(len(raw))
@@ -173,7 +173,7 @@ def admit_body(body: Mapping[str, Any], *, also_ignored: Sequence[str] = ()) -> 
         values read from the others.
 
     Raises:
-        RefusedError: 400 a key that is not on the list, or a value for an unsupported feature.
+        RefusedError: 400 for a key that is not on the list, or a value for an unsupported feature.
     """
     refuse_unknown(body, ALLOWED_KEYS | IGNORED_KEYS)
     idle = read_ignored_parameters(body)
@@ -188,7 +188,7 @@ def refuse_unknown(body: Mapping[str, Any], allowed: frozenset[str]) -> None:
     """Refuse a body with a key that is not on the list, unless its value is null.
 
     Raises:
-        RefusedError: 400.
+        RefusedError: 400 if there is such a key.
     """
     refused = sorted(name for name in set(body) - allowed if body[name] is not None)
     if refused:
@@ -204,7 +204,7 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
     """Read an allowed body, as `admit_body` returns it.
 
     Raises:
-        RefusedError: 404 a model name that is no twin, 400 invalid messages or parameters.
+        RefusedError: 404 if the model is not a twin, 400 if messages or parameters are invalid.
     """
     model = body.get("model")
     match = MODEL_NAME.fullmatch(model) if isinstance(model, str) else None
@@ -370,7 +370,7 @@ def _read_content(content: object, position: int) -> tuple[str, list[str]]:
     for part in cast("list[object]", content) if isinstance(content, list) else [content]:
         fields = cast("dict[str, Any]", part) if isinstance(part, dict) else {}
         kind = fields.get("type")
-        # a refusal is another model's answer, so it counts as text
+        # A refusal is an answer of a different model, so it counts as text.
         text = fields.get("refusal") if kind == "refusal" else fields.get("text")
         if kind in {"text", "refusal"} and isinstance(text, str):
             texts.append(text)

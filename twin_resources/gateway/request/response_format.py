@@ -1,4 +1,4 @@
-"""Read `response_format`: text, JSON, or JSON by a schema.
+"""Read `response_format`: text, JSON, or JSON with a schema.
 
 Scope: reading the parameter, its bounds, whether the paid model supports one, and a fixed text as a
 document of that format.
@@ -43,7 +43,7 @@ def read_response_format(value: object) -> Mapping[str, Any] | None:
     """Return the requested JSON format, or None for text.
 
     Raises:
-        RefusedError: 400 an invalid value, or a schema beyond the bounds.
+        RefusedError: 400 if the value is invalid, or a schema exceeds the bounds.
     """
     if value is None:
         return None
@@ -114,9 +114,9 @@ def unenforceable_format_refusal(model: str, reason: str) -> RefusedError:
 def build_document(text: str, response_format: Mapping[str, Any]) -> str:
     """Return a fixed text as JSON in the requested format.
 
-    The text is placed in the first string that the schema requires, or else allows. The other
-    required fields are null or empty. Numbers, flags and choices are never invented, because a
-    client would treat them as data.
+    The text is placed in the first string that the schema requires or, failing that, allows. The
+    other required fields are null or empty. Numbers, flags and choices are never invented, because
+    a client would treat them as data.
 
     Returns:
         The document, or empty if the schema has no place for the text.
@@ -131,7 +131,7 @@ def build_document(text: str, response_format: Mapping[str, Any]) -> str:
 def _value_containing(text: str, schema: Any, root: Mapping[str, Any], levels: int) -> Any:
     """Return the smallest value of the schema that contains the text in one string.
 
-    For an empty text it is the smallest value of all.
+    For an empty string, it is the smallest value that the schema allows.
     """
     if not isinstance(schema, dict) or not levels:
         return _NO_VALUE
@@ -225,7 +225,7 @@ def _check_schema(schema: Mapping[str, Any]) -> None:
             keys = len(cast("dict[str, Any]", value))
             if keys > MAX_PROPERTIES:
                 _refuse(f"{keys:,} keys in one object", f"ask for at most {MAX_PROPERTIES}")
-        if key == "pattern" and isinstance(value, str):  # otherwise a property of that name
+        if key == "pattern" and isinstance(value, str):  # otherwise it is a property of that name
             _refuse("a pattern", "leave it out, and hold the answer against it yourself")
         if key in _REPETITIONS and isinstance(value, int | float) and value > MAX_REPETITIONS:
             _refuse(f"{key} = {value!r}", f"ask for at most {MAX_REPETITIONS:,}")

@@ -1,6 +1,6 @@
 """Rule: a request that names an alias (`twin/<author>@stable`) gets that version or a refusal.
 
-`@voice` names no version: the policy chooses the version that writes the draft.
+`@voice` does not name a version; the policy chooses the version that writes the draft.
 """
 # pyright: strict
 
@@ -20,7 +20,7 @@ def route_by_alias(request: RouteRequest, snapshot: Snapshot) -> RouteDecision |
     """Return the version of the alias.
 
     Raises:
-        RefusedError: 503 its server is not ready.
+        RefusedError: 503 if its server is not ready.
     """
     name = request.chat_request.alias
     if not request.chat_request.names_version:

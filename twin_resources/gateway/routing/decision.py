@@ -1,6 +1,6 @@
 """Define the input and output of a routing rule: a request, and the version that answers it.
 
-Scope: the values and a rule's type. Out of scope: any rule, their order (`rules.py`).
+Scope: the values and a rule's type. Out of scope: the rules, their order (`rules.py`).
 """
 # pyright: strict
 
@@ -61,12 +61,12 @@ class RouteRequest:
 
 @dataclass(frozen=True)
 class RoutingNote:
-    """Why this model answers, for the trace, `twin explain` and the page.
+    """The reason why this model answers, for the trace, `twin explain` and the page.
 
     Attributes:
         reason: one clause.
-        gain: predicted gain of the paid model over the own one, or None if nothing was scored.
-        other_model: the model that was not chosen, paid or own, or empty.
+        gain: predicted gain of the paid model over the home's, or None if nothing was scored.
+        other_model: the model that was not chosen, the paid one or the home's, or empty.
         other_usd_per_million: that model's price per million tokens, in readers' usual mix.
     """
 
@@ -76,7 +76,7 @@ class RoutingNote:
     other_usd_per_million: float = 0.0
 
     def other_usd(self, tokens: int) -> float:
-        """Return about what the other model would have cost for these tokens, US dollars."""
+        """Return the estimated cost of the other model for these tokens, in US dollars."""
         return tokens * self.other_usd_per_million / 1e6
 
 
@@ -92,15 +92,16 @@ class RouteDecision:
         route: the arm that answers (`stable`, `canary`, `anchor`, `base`). `alias:<arm>` (also
             `alias:paid`) if the client named it, so that estimates about the policy exclude it, and
             `alias:voice` for a draft. `routed:paid` if the author's routing policy chose it, and
-            `down:paid` while the own model's server is down.
+            `down:paid` while the server of the home's model is down.
         propensity: probability of this arm under the policy, given the ready servers; 1 for an
             alias.
         degraded: deviations from the policy, or empty.
         engine: software that computes the answer (`Server`).
         prose_release: whether its prose may be shown if the client did not name it.
         is_tuned: whether it was trained on the author's posts, unlike base, paid and answer models.
-        is_elsewhere: whether an address that the author named answers, whose time and price are not
-            measured. provider: that address if it is on another machine.
+        is_elsewhere: whether an address that the author configured answers, whose time and price
+            are not measured.
+        provider: that address if it is on another machine.
         routing_note: the fitted policy's reason, if the policy was used.
     """
 

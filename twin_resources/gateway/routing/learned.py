@@ -1,7 +1,8 @@
 """Rule: the author's fitted policy sends a question to a dearer model that is worth its price.
 
-Scope: whether the policy applies to a question, the version that it chooses, the note for trace and
-reader. Out of scope: the mathematics (`router/`), the pace of spending (`question_routing.py`).
+Scope: whether the policy applies to a question, the version that it chooses, the note for the trace
+and the reader. Out of scope: the mathematics (`router/`), the pace of spending
+(`question_routing.py`).
 
 The policy applies to the canary and the stable version alike. Otherwise the canary's trial would
 compare easy questions with all questions. The policy lapses if the stable version of its labels
@@ -33,8 +34,7 @@ PROMPT_SHARE = 0.8
 
 
 def route_by_policy(request: RouteRequest, snapshot: Snapshot) -> RouteDecision | None:
-    """Return the fitted policy's choice: the drawn own version or a dearer model, with the
-    reason."""
+    """Return the policy's choice, the drawn version or a dearer model, with the reason."""
     scored = request.scored_question
     own_decision = (
         route_to_canary(request, snapshot) or route_to_stable(request, snapshot) if scored else None

@@ -50,8 +50,8 @@ def model_fields(snapshot: Snapshot, model: str) -> dict[str, Any]:
     Returns:
         `version` (`v3`, `base` or `paid`), `answer` (the current form of its answers),
         `released_for` (the forms for which the version is released) and `release` (the same in
-        words, with the reason). `kind` is `answer_model` for one that the author named and `tuned`
-        for a trained one; others have no `kind`.
+        words, with the reason). `kind` is `answer_model` for a model that the author configured and
+        `tuned` for a trained one; others have no `kind`.
     """
     author, _, alias = model.removeprefix("twin/").partition("@")
     chosen = decision_for_model(snapshot, model)
@@ -70,8 +70,7 @@ def model_fields(snapshot: Snapshot, model: str) -> dict[str, Any]:
 
 
 def decision_for_model(snapshot: Snapshot, model: str) -> RouteDecision:
-    """Return the version for a model name that `model_names_for_key` lists, if all servers are
-    up."""
+    """Return the version for a listed model name (`model_names_for_key`), if all servers are up."""
     author, _, alias = model.removeprefix("twin/").partition("@")
     if alias == PAID:
         return paid_decision("alias:paid")
@@ -82,7 +81,8 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
     """Refuse a question that this key may not ask, or that no key may ask now.
 
     Raises:
-        RefusedError: 404 no such author or alias, 403 not for this key, 503 the author is paused.
+        RefusedError: 404 if there is no such author or alias, 403 if this key may not use it, 503
+            if the author is paused.
     """
     allowed = sorted(author for author in snapshot.authors if key.may_ask(author))
     allowed_models = ", ".join(f"twin/{author}" for author in allowed[:20]) or "no twin at all"

@@ -1,4 +1,4 @@
-"""Score a question by its author's fitted policy, at the pace of spending that the budget allows.
+"""Score a question with its author's fitted policy, at the pace of spending that the budget allows.
 
 Scope: the policy's decision on a question's vector, the pace of spending by author. Out of scope:
 the version that follows and whether the policy applies (`routing/learned.py`), the mathematics
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class QuestionRouter:
-    """Score questions to `twin/<author>` by the fitted policies.
+    """A router that scores the questions to `twin/<author>` with the fitted policies.
 
     Attributes:
         paid_model: LiteLLM name, or empty without a paid model, so that nothing is routed.
@@ -77,7 +77,7 @@ class QuestionRouter:
         )
         step = await self._step(policy)
         routed = choose_model(policy, row, step=step)
-        # priced at the mean length of the labels' answers, because this one's is not yet known
+        # Priced at the mean length of the labels' answers, because this one's is not yet known.
         self._pace(policy).record_question(self.clock(), np.asarray(routed.gains), policy.prices)
         return ScoredQuestion(policy, decision=routed, step=step)
 

@@ -36,7 +36,8 @@ def choose_version(request: RouteRequest, snapshot: Snapshot) -> RouteDecision:
     """Choose the version that answers.
 
     Raises:
-        RefusedError: 404 no such author or alias, 403 not for this key, 503 no server is ready.
+        RefusedError: 404 if there is no such author or alias, 403 if this key may not use it, 503
+            if no server is ready.
     """
     check_access(snapshot, request.chat_request, request.key)
     for rule in RULES:

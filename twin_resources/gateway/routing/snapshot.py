@@ -23,7 +23,7 @@ class Server:
     """One entry of `servers.json`.
 
     Attributes:
-        url: OpenAI-compatible address, ends in `/v1`.
+        url: OpenAI-compatible address, which ends in `/v1`.
         alias: the model name that the server serves.
         key: its API key, or empty.
         ready: whether it accepts requests.
@@ -69,7 +69,7 @@ class Snapshot:
         return (*self.problems, own) if own else self.problems
 
     def policy_for(self, author: str) -> AuthorPolicy | None:
-        """Return an author's served versions, without a provider's that the author disallows."""
+        """Return an author's served versions, or none if the author disallows their provider."""
         policy = self.policy.authors.get(author) if self.policy else None
         known = self.authors.get(author)
         if policy and policy.stable and policy.stable.provider and known and not known.paid:

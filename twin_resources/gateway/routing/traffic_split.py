@@ -64,7 +64,7 @@ def decision_if_serving(
     """Return `arm` if it was drawn or replaces the drawn arm, else None.
 
     Args:
-        problem: why another model did not answer in its place, one clause.
+        problem: why a different model did not answer in its place, one clause.
     """
     decision = draw_for_request(request, snapshot)
     if decision.serving_arm != arm:

@@ -1,6 +1,6 @@
 """Build the routing decision for an arm, a version or the paid model.
 
-Scope: from an entry of the policy to its decision. Out of scope: the draw between arms
+Scope: converting an entry of the policy to its decision. Out of scope: the draw between arms
 (`traffic_split.py`), the rules.
 """
 # pyright: strict

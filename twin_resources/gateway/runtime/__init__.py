@@ -1,1 +1,1 @@
-"""The process: application, its parts, and what follows the files of the home."""
+"""The process: the application, its parts, and the watcher of the home's files."""

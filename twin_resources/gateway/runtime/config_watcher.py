@@ -1,10 +1,10 @@
 """Run the background tasks of the gateway: watch its files, the router's servers and the outbox.
 
 Scope: the tasks beside the requests, which start and end with the server.
-Out of scope: anything a request waits for.
+Out of scope: any work for which a request waits.
 
 Servers are added to and removed from LiteLLM's router here and never by a request, because a
-request that changes the list still sees the old one. A server that was removed from the list stays
+request that changes the list still sees the old list. A server that was removed from the list stays
 in the router for two minutes, for requests that have already chosen it.
 """
 # pyright: strict, reportMissingTypeStubs=false
@@ -44,7 +44,7 @@ class Router(Protocol):
 
 @dataclass
 class RouterServers:
-    """Keeps the router's deployments equal to the published servers.
+    """The router's deployments, kept equal to the published servers.
 
     Attributes:
         router: LiteLLM's router.
@@ -74,7 +74,7 @@ def build_deployment(name: str, server: Server) -> Any:
     """Return the deployment of one model server; its prices are 0, because `cost.py` computes cost.
 
     The prices are in `ModelInfo`. In `LiteLLM_Params`, each request would add them to LiteLLM's
-    price map of thousands of models and rebuild its index, at 1 to 2 CPU-ms each.
+    price map of thousands of models and rebuild its index, at 1 to 2 ms of CPU time each.
     """
     from litellm.types.router import Deployment, LiteLLM_Params, ModelInfo
 
@@ -108,7 +108,7 @@ class BackgroundTasks:
         paid_model: LiteLLM name of the paid model, or empty.
         throughput_path: file for the measured tokens per second, which `routing_policy` reads.
         flush: writes waiting spans and settlements when the server ends.
-        purge_responses: deletes stored answers that were erased or are too old.
+        purge_responses: deletes stored answers that are to be erased or are too old.
         sync_from_stores: updates the home from the stores that hosts share; None if none is shared.
         gc_scheduler: schedules garbage collection.
     """
@@ -125,7 +125,7 @@ class BackgroundTasks:
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
     async def start(self) -> None:
-        """Start the tasks; called after the proxy has started and before it takes requests."""
+        """Start the tasks; called after the proxy has started and before it accepts requests."""
         router = self.find_router()
         if self.paid_model:
             router.upsert_deployment(paid_deployment(self.paid_model))
@@ -156,7 +156,7 @@ class BackgroundTasks:
         await asyncio.to_thread(self.flush)
 
     def _reload_files(self, servers: RouterServers) -> None:
-        # No await between the two, so that no request sees a server that the router lacks.
+        # No await separates these calls, so that no request sees a server that the router lacks.
         changed = self.request_path.live_config.refresh()
         current = self.request_path.live_config.current
         servers.update(current.servers)
@@ -173,7 +173,7 @@ class BackgroundTasks:
         self.request_path.trace_problem = self.trace_problem()
 
     def _write_throughput(self) -> None:
-        self.request_path.read_meters()  # of all processes, so any of them may write last
+        self.request_path.read_meters()  # includes all processes, so any of them may write last
         if self.request_path.meters:
             write_throughput(self.throughput_path, self.request_path.meters)
 

@@ -28,7 +28,7 @@ FULL_COLLECTION_ROUNDS = 60  # rounds, so every 30 s
 def collection_disabled() -> Generator[None]:
     """Disable collection while LiteLLM is imported.
 
-    Its objects stay in memory, and 1,600 collections took 2.7 of the import's 11.3 CPU s.
+    Its objects stay in memory, and 1,600 collections took 2.7 of the import's 11.3 s of CPU time.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -41,7 +41,10 @@ def collection_disabled() -> Generator[None]:
 
 @dataclass
 class GcScheduler:
-    """Collects young objects each round, and all objects every `FULL_COLLECTION_ROUNDS` rounds."""
+    """A scheduler of garbage collection.
+
+    It collects young objects each round, and all objects every `FULL_COLLECTION_ROUNDS` rounds.
+    """
 
     rounds: int = 0
 

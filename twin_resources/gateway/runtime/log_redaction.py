@@ -1,4 +1,4 @@
-"""Remove the text of exceptions from LiteLLM's log records; kind and place stay.
+"""Remove the text of exceptions from LiteLLM's log records; their kind and place stay.
 
 Scope: a filter on LiteLLM's loggers.
 Out of scope: the gateway's own log lines, which contain no text of a reader.

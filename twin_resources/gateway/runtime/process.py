@@ -1,7 +1,7 @@
 """Create the objects of one gateway process; LiteLLM's configuration names three of them.
 
-Scope: building path, plugin, trace logger, keyring and background tasks from the settings of
-`TWIN_HOME`.
+Scope: building the request path, the plugin, the trace logger, the keyring and the background tasks
+from the settings of `TWIN_HOME`.
 Out of scope: their behaviour. Importing this module reads the settings and imports LiteLLM, so
 only the server process imports it (`app.py`). LiteLLM would execute a module beside config.yaml
 once per reference.

@@ -25,7 +25,7 @@ from twin_resources.registry.route_names import DRAFT, QUOTES
 
 
 async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
-    """Set the form of the answer. Only a draft may show prose without quotations above it.
+    """Set the form of the answer; only a draft may show prose without quotations above it.
 
     Raises:
         RefusedError: 503 if the posts cannot be read and the answer would need them.

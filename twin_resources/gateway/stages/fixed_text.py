@@ -94,17 +94,19 @@ async def _front_desk_answer(kind: DeskKind, exchange: Exchange, services: Reque
 def _recognize(
     chat_request: ChatRequest, author: Author
 ) -> tuple[GuardedInput, DeskKind | Literal[""]]:
-    """Return the findings of guards and front desk. Runs off the event loop: a vector takes 25
-    CPU-ms."""
+    """Return the findings of the guards and the front desk.
+
+    Runs off the event loop, because a vector takes 25 ms of CPU time.
+    """
     return guard_input(chat_request, author), _message_kind(chat_request, author)
 
 
 def _message_kind(chat_request: ChatRequest, author: Author) -> DeskKind | Literal[""]:
-    """Return the kind of message that the front desk answers, or empty if the posts answer.
+    """Return the kind of message that the front desk answers, or empty for any other message.
 
-    A request for a version or for JSON comes from a program (a judge or a teacher) with texts of
-    others in its prompt, so the model answers it. In drafts and batches, which may come from
-    readers, the front desk answers only danger.
+    A request for a version or for JSON comes from a program (a judge or a teacher) with other
+    people's texts in its prompt, so the model answers it. In drafts and batches, which may come
+    from readers, the front desk answers only danger.
     """
     if chat_request.names_version or chat_request.response_format is not None:
         return ""

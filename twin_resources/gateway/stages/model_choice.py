@@ -25,8 +25,8 @@ async def choose_model(exchange: Exchange, services: RequestServices) -> Exchang
     """Choose the version by the rules.
 
     Raises:
-        RefusedError: see `rules.choose_version`; 400 if the client named the paid model, which
-            supports no JSON.
+        RefusedError: see `rules.choose_version`; 400 if the client named the paid model, which does
+            not support JSON.
     """
     asked = exchange.chat_request
     unfit = asked.response_format is not None and not services.paid_supports_json

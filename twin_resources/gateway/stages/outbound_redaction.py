@@ -1,4 +1,4 @@
-"""Redact a request for a paid provider to what the author has consented to.
+"""Reduce a request for a paid provider to the parts that the author has consented to share.
 
 Scope: removing posts, personal data and secrets from text that leaves the machine, and recording
 which parts remain. Out of scope: which model answers (`routing/`), masking for every model by the

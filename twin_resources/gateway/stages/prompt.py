@@ -29,7 +29,7 @@ from twin_resources.prompt.templates import Template, render
 from twin_resources.registry.route_names import DRAFT, PAID
 
 SYSTEM_MESSAGES = "system messages"
-# About 250 of the 2,048 tokens of a 135M model, beside 450 of passages and 600 of history.
+# About 250 of the 2,048 tokens of a 135M model, which also hold 450 of passages and 600 of history.
 MAX_NOTE_CHARACTERS = 1000
 
 

@@ -31,7 +31,7 @@ from twin_resources.registry.route_names import DRAFT, FRONT_DESK, QUOTES
 
 @dataclass
 class RequestPath(RequestServices):
-    """Prepares questions."""
+    """The services of a gateway, with a method that prepares questions."""
 
     async def prepare(
         self,

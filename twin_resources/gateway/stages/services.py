@@ -37,8 +37,9 @@ class RequestServices:
         paid_supports_json: whether the paid model can be asked for a `response_format`.
         paid_model: LiteLLM's name of the paid model, for the trace, or empty if there is none.
         trace_problem: why answers are not traced now, or empty; set in the background.
-        meters: throughput by server key. counts: counters shared by all gateway processes.
-        router: chooses between own and paid model if the author has a policy.
+        meters: throughput by server key.
+        counts: counters shared by all gateway processes.
+        router: chooses between the home's model and the paid one if the author has a policy.
         control_marks: control tokens of this home's models; set in the background.
         base_folder: folder of the base model's tokenizer, or empty if it is not prepared here.
         base_context: context of the base model in tokens, or 0 if unknown. A server on another
@@ -60,7 +61,10 @@ class RequestServices:
     base_context: int = 0
 
     def reload_tokenizers(self) -> None:
-        """Read the tokenizers of this home. Reads files, so it must not run on the event loop."""
+        """Read the tokenizers of this home.
+
+        This reads files, so it must not run on the event loop.
+        """
         settings = self.live_config.settings
         self.control_marks = marks_for_home(settings)
         try:
@@ -71,7 +75,7 @@ class RequestServices:
         token_counter(self.base_folder)  # loaded now, so that no question waits for it
 
     def meter_for_decision(self, chosen: RouteDecision) -> Throughput | None:
-        """Return the meter of the machine that answers, or None if it is not one of ours."""
+        """Return the meter of the machine that answers, or None for a remote machine."""
         if chosen.server_key == PAID or chosen.is_elsewhere:
             return None
         return self.meter(chosen.server_key)
