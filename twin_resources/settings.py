@@ -1,11 +1,9 @@
-"""The one settings object, which the environment fills, and the secrets of a home.
+"""Define a home's settings, which are read from the environment, and its secrets.
 
-Scope: every value that a person may set for a home, its default, and the paths that follow
-from it. The comments at a value are its description in `deploy/docs/settings.md`
-(`settings_document.py`).
-Out of scope: what is set for one author (`author_file.py`), hyper-parameters (recipes,
-YAML) and anything that is measured. The secrets are in a file of their own (`secrets.json`, mode
-600, see `load_secrets`).
+Scope: every value that can be set for a home, its default, and the paths that follow from it.
+The comment at a value is its description in `deploy/docs/settings.md` (`settings_document.py`).
+Out of scope: settings of one author (`author_file.py`), hyper-parameters (YAML recipes) and
+measured values. The secrets are in a separate file (`secrets.json`, mode 600; see `load_secrets`).
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ _SETTINGS_MADE_CONSTANT = (
     "EVALUATION_TOKENS GENERAL_SHARE MARGIN PROMPT_CACHE_MIB READER_DAYS "
     "ROUTING_LABELS SERVING_THREADS TRAIN_FORKS TRIAL_PROMPTS"
 )
-# Name → what to do instead. One that stays in the environment would be read by nobody in silence.
+# Name → what to do instead. Without this check, a removed variable would be ignored silently.
 REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "TWIN_ALARM_CONTROL": "unset it: the trial of a new version decides whether it is better; "
@@ -66,47 +64,49 @@ REMOVED_SETTINGS: Mapping[str, str] = MappingProxyType(
 
 
 class Constants(BaseSettings):
-    """What no author or operator has had a reason to change; tests and the demo do.
+    """Values that no author or operator has needed to change; tests and the demo change them.
 
-    They have no variable: a value for every home is a change of the code, and its measurement.
+    They have no environment variable. A new value requires a code change and a measurement.
     """
 
     model_config = SettingsConfigDict(env_prefix="TWIN_", extra="ignore", frozen=True)
 
-    baseline_values: int = Field(default=100, ge=1)  # settled values before a fall can be seen
-    alarm_horizon: int = 5_000  # H: the values within which a false alarm of the fleet is counted
-    alarm_rate: float = 0.05  # α: the share of quiet homes that raise one
-    reader_days: Literal["daily", "at_once"] = "daily"  # at_once: one score a reader (demo, tests)
-    # Recorded questions that a shadow trial needs; with fewer the gate decides, and asks more.
+    baseline_values: int = Field(default=100, ge=1)  # settled values needed to detect a fall
+    alarm_horizon: int = 5_000  # H: number of values over which the fleet's false alarms count
+    alarm_rate: float = 0.05  # α: the share of quiet homes that raise a false alarm
+    # at_once: one score per reader (demo, tests)
+    reader_days: Literal["daily", "at_once"] = "daily"
+    # Recorded questions that a shadow trial needs. With fewer, the gate decides and asks more.
     trial_prompts: int = 300
-    margin: float = 0.1  # ε: by how much a new version may be worse than the best one
-    # Of held-out passages that a gate reads for each model, 30 passages at least: perplexity.
+    margin: float = 0.1  # ε: how much worse a new version may be than the best one
+    # Tokens of held-out passages read for a model's perplexity in a gate; at least 30 passages.
     evaluation_tokens: int = Field(default=30_000, ge=0)
-    # Held-out questions that a gate asks, or as many as there are: the voice score is known to .11
-    # with a hundred of them and to .17 with thirty, for five minutes more at the first gate.
+    # Held-out questions that a gate asks, or all if there are fewer. A hundred determine the voice
+    # score to .11, thirty to .17; a hundred take five minutes more at the first gate.
     evaluation_questions: int = Field(default=100, ge=30)
-    # Memory in which a server of ours keeps prompts that it has read, each: the next one with the
-    # same question answers without reading its passages again (135M: 23 KB a token).
+    # Memory of each of our servers for prompts that it has read. The next prompt with the same
+    # question is answered without reading its passages again (135M: 23 KB per token).
     prompt_cache_mib: int = Field(default=64, ge=0)
-    # Threads of the server that answers readers; 0: half of the cores. More answer sooner while
-    # nothing else computes, and wait in a busy loop beside a training.
+    # Threads of the server that answers readers; 0: half of the cores. More threads answer sooner
+    # on an idle machine, but wait in a busy loop beside a training run.
     serving_threads: int = Field(default=0, ge=0)
-    routing_labels: int = Field(default=1_500, ge=0)  # bought at most, for a version of an author
-    retrain_cooldown_days: float = 1.0  # between two trainings of an author
-    retrain_hours_a_month: float | None = 40.0  # at most, of an author; none: no limit
-    retrain_new_pairs: int = 200  # preference pairs since then, worth another one
-    # On Linux a machine's ranks without GPUs are forked from one process that has imported; false:
-    # accelerate's launcher starts them, and each imports for itself
+    routing_labels: int = Field(default=1_500, ge=0)  # maximum bought per version of an author
+    retrain_cooldown_days: float = 1.0  # minimum time between two training runs of an author
+    retrain_hours_a_month: float | None = 40.0  # maximum per author; None: no limit
+    retrain_new_pairs: int = 200  # preference pairs since the last run that justify a new run
+    # On Linux, a machine's ranks without GPUs are forked from one process that has done the
+    # imports. If False, accelerate's launcher starts them, and each does its own imports.
     train_forks: bool = True
-    # Processes that answer behind the one address; `twin up --gateways` says how many. One answers
-    # some 80 quotations a second of CPU; each takes 350 MB.
+    # Processes that answer at the one address (`twin up --gateways`). Each answers some 80
+    # quotations per CPU second and takes 350 MB.
     gateways: int = Field(default=1, ge=1, le=64)
-    general_share: float = Field(default=0.1, ge=0, le=0.5)  # of the training samples, of that set
+    # Share of the training samples that comes from the general set.
+    general_share: float = Field(default=0.1, ge=0, le=0.5)
 
 
 CONSTANTS = frozenset(Constants.model_fields)
-# Of `TWIN_PACE`, which the demo sets for the programs of its home: what takes months with a reader
-# or two has to happen in minutes there.
+# Values of `TWIN_PACE`, which the demo sets for the programs of its home. Events that take months
+# with one or two readers must happen there within minutes.
 _DEMO = {
     "baseline_values": 150,
     "alarm_horizon": 1_000,
@@ -118,114 +118,116 @@ _HURRIED = {
     "trial_prompts": 60,
     "evaluation_tokens": 12_000,  # 30 passages of one model instead of 54
     "evaluation_questions": 30,
-    "serving_threads": 2,  # nothing trains while the reader asks
-    "prompt_cache_mib": 768,  # the reader's questions come again, and are read once
+    "serving_threads": 2,  # no training runs while the reader asks
+    "prompt_cache_mib": 768,  # the reader's repeated questions are read only once
 }
 PACES: Mapping[str, Mapping[str, Any]] = {"": {}, "demo": _DEMO, "hurried": _DEMO | _HURRIED}
 
 
 class Settings(Constants):
-    """Everything that the environment (`TWIN_<NAME>`) can set; the defaults run on one machine.
+    """All settings that the environment (`TWIN_<NAME>`) provides; the defaults suit one machine.
 
-    Paths that are not set follow from `home`. `load_settings()` is the way to get one.
+    Paths that are not set follow from `home`. Use `load_settings()` to create an instance.
     """
 
-    home: Path = Path(".twin")  # everything that is written lies in this folder
+    home: Path = Path(".twin")  # the folder for everything that is written
     tables_uri: str = ""  # folder or s3://bucket/prefix; default <home>/tables
-    state_url: str = ""  # SQLAlchemy URL; default sqlite in <home>/state.sqlite
-    store_uri: str = ""  # folder or s3://… of checkpoints and weights that hosts share
-    base_model: str = EMBEDDED_BASE_MODEL  # or a Hugging Face id, or a path
-    embedder: str = EMBEDDED_EMBEDDER  # or multilingual-e5-small, an id, a path
-    # Empty: OpenVINO where it reproduces the model, and a graphics card, where there is one, for
-    # what is worth loading it (an import of thousands of passages).
+    state_url: str = ""  # SQLAlchemy URL; default: SQLite in <home>/state.sqlite
+    store_uri: str = ""  # folder or s3://… for checkpoints and weights that hosts share
+    base_model: str = EMBEDDED_BASE_MODEL  # the embedded model, a Hugging Face id, or a path
+    embedder: str = EMBEDDED_EMBEDDER  # the embedded model, multilingual-e5-small, an id, or a path
+    # Empty: OpenVINO where it reproduces the model, and a GPU, if there is one, for work that
+    # justifies loading it (an import of thousands of passages).
     embedder_engine: Literal["", "openvino", "sentence-transformers"] = ""
-    # A cross-encoder (a hub id or a folder) that ranks the found passages again, before the prompt
-    # shows the best; empty: none. It costs a pass for each of some 40 passages a question.
+    # A cross-encoder (a hub id or a folder) that reranks the retrieved passages before the best
+    # enter the prompt; empty: none. It costs one pass for each of some 40 passages per question.
     reranker: str = ""
-    host: str = "127.0.0.1"  # address that all servers listen at
-    gateway_port: int = 4000  # of the OpenAI-compatible endpoint
-    dagster_port: int = 3000  # of Dagster's pages
-    traces_port: int = 4318  # of the embedded trace store
-    chat_port: int = 7860  # of the chat page, while it is open
-    # Web pages that may ask the gateway from a browser, as https://example.org, separated by
-    # spaces; empty: none. No *.
+    host: str = "127.0.0.1"  # address on which all servers listen
+    gateway_port: int = 4000  # port of the OpenAI-compatible endpoint
+    dagster_port: int = 3000  # port of Dagster's web pages
+    traces_port: int = 4318  # port of the embedded trace store
+    chat_port: int = 7860  # port of the chat page while it is open
+    # Origins of web pages that may call the gateway from a browser (https://example.org), separated
+    # by spaces; empty: none. `*` is not allowed.
     allowed_origins: str = ""
-    # Requests of one key that may be under way at once; the next one gets 429.
+    # Maximum number of concurrent requests with one key; the next one gets 429.
     requests_per_key: int = Field(default=32, ge=1)
-    # Requests to one model server that may be under way, answered or waiting; the next gets 429.
+    # Maximum number of requests in progress or waiting at one model server; the next one gets 429.
     requests_per_server: int = Field(default=64, ge=1)
-    model_server_url: str = ""  # an OpenAI-compatible server (vLLM …) instead; ends in /v1
-    model_server_key: str = ""  # of that server
-    # Path under which that server sees this home's folder, so that vLLM loads adapters from it by
-    # itself; empty: the same path.
+    model_server_url: str = ""  # OpenAI-compatible server (vLLM …) that replaces ours; ends in /v1
+    model_server_key: str = ""  # API key of that server
+    # Path under which that server sees this home's folder, so that vLLM can load adapters from it;
+    # empty: the same path.
     model_server_home: str = ""
-    # What that server computes in (vLLM: --dtype), which says how far its answers may differ in the
-    # gate. Empty: bf16 where the base model's configuration names it, else fp16.
+    # Precision in which that server computes (vLLM: --dtype). It determines how far its answers may
+    # differ in the gate. Empty: bf16 if the base model's configuration names it, else fp16.
     model_server_precision: Literal["", "fp16", "bf16"] = ""
-    answer_model_key: str = ""  # of an answer model at an address (`twin up --answer-model`)
-    # What the weights of our servers are stored in. q8_0 takes half of the room and answers a
-    # little otherwise, which each answer's `twin.precision` says; by name only, never by itself.
+    # API key of an answer model at an address (`twin up --answer-model`).
+    answer_model_key: str = ""
+    # Precision of the weights of our servers. q8_0 takes half the space and answers slightly
+    # differently, as each answer's `twin.precision` states. It is never chosen automatically.
     served_precision: Literal["f16", "q8_0"] = "f16"
-    # Of an author's documents, the share that may break a claim (a platform's menu, a foreign
-    # byline, personal data left …): they are put aside; above it an import stops.
+    # Maximum share of an author's documents that may break a claim (a platform's menu, somebody
+    # else's byline, personal data left …). They are set aside; above this share, an import stops.
     most_quarantined: float = Field(default=0.2, ge=0, le=1)
     teacher_model: str = ""  # a LiteLLM model name; empty: instruction templates
-    # US dollars for the questions of all authors; a teacher with a price is not asked without.
+    # US dollars for the questions of all authors; a teacher with a price needs a budget.
     teacher_budget_per_month: float | None = Field(default=None, ge=0)
-    # Chat samples that are mixed into the training: a file, a folder, or a data set of the model
-    # hub (owner/name, owner/name@revision); empty: none.
+    # Chat samples that are mixed into the training data: a file, a folder, or a data set on the
+    # model hub (owner/name, owner/name@revision); empty: none.
     general_set: str = ""
-    # A LiteLLM model name: rates answers in trials, where it is certified.
+    # LiteLLM name of a model that rates answers in trials where it is certified.
     judge_model: str = ""
-    # US dollars for the ratings of all authors; a judge with a price is not asked without.
+    # US dollars for the ratings of all authors; a judge with a price needs a budget.
     judge_budget_per_month: float | None = Field(default=None, ge=0)
-    # An entailment model (a hub id or a folder) that judges whether generated sentences say what
-    # their passages say; empty: the support score does, with rules for numbers and negations.
+    # An entailment model (a hub id or a folder) that judges whether passages support generated
+    # sentences. Empty: the support score judges this, with rules for numbers and negations.
     nli_model: str = ""
-    # The adapter of other authors, which later versions must beat on the author's passages: `auto`,
-    # trained on the bundled authors hours after a first release; `off`; or a PEFT adapter's folder.
+    # Adapter trained on other authors, which later versions must beat on the author's passages.
+    # `auto`: trained on the bundled authors hours after a first release; `off`: none; otherwise the
+    # folder of a PEFT adapter.
     reference_adapter: str = "auto"
-    paid_model: str = ""  # the paid route exists only with a model and a budget
-    # US dollars for the paid model's answers; all limits are held before a request is sent.
+    paid_model: str = ""  # model of the paid route, which also requires a budget
+    # US dollars for the paid model's answers; all limits are enforced before a request is sent.
     paid_budget_per_day: float | None = Field(default=None, ge=0)
-    # US dollars for all that is paid: answers, teacher, judge and labels; none: no such limit.
+    # US dollars for all paid services: answers, teacher, judge and labels; none: no such limit.
     budget_per_day: float | None = Field(default=None, ge=0)
     budget_per_month: float | None = Field(default=None, ge=0)  # the same; months are UTC
     author_budget_per_day: float | None = Field(default=None, ge=0)  # the same, for each author
     author_budget_per_month: float | None = Field(default=None, ge=0)  # the same, for each author
-    # US dollars a month for labels, by which questions are routed; none: none are bought.
+    # US dollars per month for labels, which determine the routing; none: no labels are bought.
     label_budget_per_month: float | None = Field(default=None, ge=0)
-    # What routed questions may lose against the paid model, of a score from 0 to 1.
+    # Maximum quality loss of routed questions against the paid model, on a score from 0 to 1.
     quality_margin: float = Field(default=0.03, gt=0, lt=1)
-    # What this machine costs an hour; the cost of an answer rests on it (60 W at 0.30 $/kWh).
+    # Hourly cost of this machine, from which the cost of an answer follows (60 W at 0.30 $/kWh).
     self_hosted_usd_per_hour: float = 0.02
-    # auto: on processors that are faster in it (`processor.py` reads it).
+    # auto: on for processors that are faster with bf16 (`processor.py` decides).
     bf16: Literal["auto", "on", "off"] = "auto"
-    # Processes that train together; where it is not set and a recipe is for GPUs, as many of this
-    # machine's as can share a step
+    # Processes that train together. If this is not set and the recipe is for GPUs, as many of this
+    # machine's GPUs as can share a step.
     train_ranks: int = Field(default=2, ge=1)
-    train_backend: Literal["local", "ray"] = "local"  # where a training runs
-    train_machines: int = Field(default=1, ge=1)  # Ray's workers; each runs ranks / machines
+    train_backend: Literal["local", "ray"] = "local"  # where training runs execute
+    train_machines: int = Field(default=1, ge=1)  # Ray workers; each runs ranks / machines
     ray_address: str = "http://127.0.0.1:8265"  # the dashboard of a Ray cluster (backend ray)
-    # How the steps of a retraining run, and those of Materialize in Dagster: empty, in one process;
-    # `processes`, one each; else a YAML file that names Dagster's executor and each step's size
-    # (deploy/steps.prod.yaml: ECS).
+    # Execution of the steps of a retraining, and of Materialize in Dagster. Empty: in one process;
+    # `processes`: one process each; otherwise a YAML file that names Dagster's executor and each
+    # step's size (deploy/steps.prod.yaml: ECS).
     steps_apart: str = ""
-    # Environments of the trace store, comma-separated, whose scores are read; `default` is where a
-    # score is whose writer names none (`LANGFUSE_TRACING_ENVIRONMENT`).
+    # Environments of the trace store, comma-separated, whose scores are read. Scores go to
+    # `default` if their writer names no environment (`LANGFUSE_TRACING_ENVIRONMENT`).
     score_environments: str = "default"
-    # Whether alarms and growth start a training by themselves; a fall is told either way.
+    # Whether alarms and growth start a training run automatically; a fall is reported either way.
     auto_retrain: bool = False
-    retrain_runs_a_month: int | None = 8  # at most, of an author; none: no limit
-    retrain_new_posts: int = 25  # since the stable version's training, worth another one
-    # By how much quality may fall before it matters: the loop is told of no less.
+    retrain_runs_a_month: int | None = 8  # maximum per author; none: no limit
+    retrain_new_posts: int = 25  # posts since the stable version's training that justify a new run
+    # How far quality may fall before it matters; smaller falls are not reported to the loop.
     fall_tolerance: float = Field(default=0.03, ge=0, lt=1)
-    notify: str = ""  # addresses in Apprise's grammar, separated by spaces; empty: none
-    # A real Langfuse in place of the embedded trace store, with all three.
+    notify: str = ""  # addresses in Apprise's syntax, separated by spaces; empty: none
+    # A real Langfuse that replaces the embedded trace store; all three variables must be set.
     langfuse_host: str = Field(default="", validation_alias="LANGFUSE_HOST")
-    # Its public key (pk-lf-…).
+    # Public key of that Langfuse (pk-lf-…).
     langfuse_public_key: str = Field(default="", validation_alias="LANGFUSE_PUBLIC_KEY")
-    # Its secret key (sk-lf-…).
+    # Secret key of that Langfuse (sk-lf-…).
     langfuse_secret_key: str = Field(default="", validation_alias="LANGFUSE_SECRET_KEY")
 
     @classmethod
@@ -237,7 +239,7 @@ class Settings(Constants):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """A constant comes from the pace, and from no variable of its own."""
+        """Return the sources; constants come from the pace, never from environment variables."""
         del settings_cls, dotenv_settings, file_secret_settings
 
         def environment() -> dict[str, Any]:
@@ -262,12 +264,12 @@ class Settings(Constants):
 
     @property
     def checkpoints_dir(self) -> Path:
-        """`<checkpoints_dir>/<author>/<checkpoint hash>/manifest.json`."""
+        """Folder of the checkpoints: `<author>/<checkpoint hash>/manifest.json`."""
         return self.home / "checkpoints"
 
     @property
     def reference_adapters_dir(self) -> Path:
-        """Adapters of the bundled authors, `<hash>/`, and whose candidates each is beside."""
+        """Folder of the bundled authors' adapters, and of each author's pointer to one."""
         return self.home / "reference_adapters"
 
     @property
@@ -277,7 +279,7 @@ class Settings(Constants):
 
     @property
     def work_dir(self) -> Path:
-        """Scratch of running jobs; safe to delete when nothing runs."""
+        """Scratch folder of running jobs; safe to delete when nothing runs."""
         return self.home / "work"
 
     @property
@@ -291,7 +293,7 @@ class Settings(Constants):
 
     @property
     def servers_path(self) -> Path:
-        """Which model servers are up: written by the fleet, read by the gateway."""
+        """File that lists the running model servers; the fleet writes it, the gateway reads it."""
         return self.home / "servers.json"
 
     @property
@@ -310,11 +312,10 @@ class Settings(Constants):
 
 
 def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
-    """Read the environment; `home` wins over `TWIN_HOME`. The home is made absolute.
+    """Read the environment; `home` overrides `TWIN_HOME`. The home's path is made absolute.
 
     Raises:
-        TwinError: the environment sets what a release before had (`REMOVED_SETTINGS`), or names no
-            pace.
+        TwinError: the environment sets a removed setting (`REMOVED_SETTINGS`) or an unknown pace.
     """
     pace = os.environ.get("TWIN_PACE", "")
     if pace not in PACES:
@@ -337,7 +338,7 @@ def load_settings(home: str | os.PathLike[str] | None = None) -> Settings:
 
 @dataclass(frozen=True)
 class Secrets:
-    """The keys of one home, made at first start, mode 600, never logged."""
+    """The keys of one home, created at the first start with mode 600 and never logged."""
 
     gateway_master_key: str
     gateway_key: str
@@ -349,7 +350,7 @@ class Secrets:
 
 
 def load_secrets(settings: Settings) -> Secrets:
-    """Read `secrets.json`, or make it (mode 600) when this home has none yet."""
+    """Read `secrets.json`, or create it (mode 600) if this home has none yet."""
     path = settings.home / "secrets.json"
     if not path.exists():
         generated_keys = {
@@ -359,13 +360,13 @@ def load_secrets(settings: Settings) -> Secrets:
             "traces_secret_key": "sk-lf-" + random_source.token_hex(24),
         }
         path.parent.mkdir(parents=True, exist_ok=True)
-        # mode 600, and a name that no other thread or process has
+        # `mkstemp` sets mode 600 and chooses a name that no other thread or process has.
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix="secrets.", suffix=".partial")
         partial = Path(name)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(generated_keys, stream)
-        # A link refuses an existing target: the first of two racing starts wins, and nobody
-        # overwrites keys that are in use.
+        # `link` fails if the target exists, so the first of two concurrent starts wins, and keys in
+        # use are never overwritten.
         with contextlib.suppress(FileExistsError):
             os.link(partial, path)
         partial.unlink()

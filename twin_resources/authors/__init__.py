@@ -1,6 +1,6 @@
 """Read and write authors' files, their consent and their pauses.
 
-Scope: facts about an author that need no post. Out of scope: settings of the
+Scope: facts about an author that do not depend on posts. Out of scope: settings of the
 whole home (`settings.py`).
 """
 # pyright: strict

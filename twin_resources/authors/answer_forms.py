@@ -1,6 +1,6 @@
 """Define the forms of an answer, and which of them a model version is released for.
 
-Scope: their names, the form that replaces one that is not released, the text that people read
+Scope: their names, the form that replaces an unreleased one, the text that people read
 about a release. Out of scope: the author's setting (`author_file.py`), the claim that releases
 prose (the gate's `says_what_the_posts_say`), making an answer.
 
@@ -31,7 +31,7 @@ class SentenceThreshold:
     """The judge and the threshold that check each sentence of released prose in serving.
 
     Attributes:
-        judge: revision of the gate's `SentenceSupport`; scores of two revisions do not compare.
+        judge: revision of the gate's `SentenceSupport`; scores of two revisions are not comparable.
         threshold: a sentence that scores below it counts as unsupported.
     """
 
@@ -45,8 +45,8 @@ class ProseRelease:
 
     Attributes:
         why_not: one clause with the figure, or empty if the claim is met.
-        cut: the check of each sentence, or None if the verdict names none and no sentence is
-            judged.
+        cut: the check of each sentence, or None if the verdict contains none; sentences are then
+            not judged.
         forced: whether a person released the version against the gate; the registry holds the
             reason.
     """

@@ -1,6 +1,6 @@
 """Read and write the settings of an author: one TOML file each, `authors/<slug>.toml`.
 Scope: the settings of one author, their defaults, reading and writing the files, slugs.
-Out of scope: settings of the whole home (`settings.py`); the authors that Dagster knows
+Out of scope: settings of the whole home (`settings.py`); the authors in Dagster
 (`twin_assets/partitions.py`).
 
 Format: https://toml.io/en/v1.0.0
@@ -72,7 +72,7 @@ class Author:
         language: ISO 639-1 code, or empty to detect it from the corpus.
         temperature, max_tokens: sampling parameters of an answer.
         context_tokens: limit in tokens for the passages in a prompt, in training and in serving. A
-            full chunk needs 128. A larger model makes use of more. A change makes a new dataset.
+            full chunk needs 128. A larger model makes use of more. A change creates a new dataset.
         disclosure: where the reader sees that a model wrote the answer: `field` (only in
             `twin.disclosure`), `first` (also above the first answer of a conversation) or `each`
             (above every answer). Any other text is the author's own sentence, which replaces the
@@ -99,8 +99,9 @@ class Author:
             read; `[scores]`, see feedback.md.
         consent: the day on which the author agreed, and how (`2026-11-21: by mail`). Without a day,
             nothing is released and no post is sent to a model on another machine (`consent.py`).
-        paid: if False, nothing of this author is sent to a provider, whatever the home has: no
-            question, and no post to a teacher, a judge or for labels on another machine.
+        paid: if False, nothing of this author is sent to a provider, regardless of the home's
+            settings: no question, and no post to a teacher, a judge or for labels on another
+            machine.
     """
 
     slug: str
@@ -221,7 +222,7 @@ def list_readable_authors(settings: Settings) -> tuple[list[Author], list[str]]:
 
 
 def read_counted_scores(settings: Settings) -> dict[str, CountedScores]:
-    """Map each author with a readable `[scores]` table to it.
+    """Return the `[scores]` table of each author whose table is readable.
     A mistake in one author's file must not stop the scores of the others. It is logged here and
     raised by `read_author`; the scores count again once the file is corrected. Files without the
     word "scores" are not parsed, because every tick reads all files.

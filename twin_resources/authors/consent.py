@@ -1,11 +1,11 @@
 """Check that the author has agreed to a twin: the line `consent` of the author's file.
 Scope: the definition of consent, and the messages about missing consent.
 Out of scope: asking for it (`commands/terminal_questions.py`), withholding posts without it
-(`registry/registry.py` releases nothing, `stages/outbound_redaction.py` shows a paid provider no
-post, `judges/terms.py` and the teacher call no model on another machine).
+(`registry/registry.py` releases nothing, `stages/outbound_redaction.py` sends no post to a
+paid provider, `judges/terms.py` and the teacher call no model on another machine).
 
-A line counts if it contains a date, which can be compared with a letter or a mail. A program cannot
-check who wrote the line or how the author agreed; the operator answers for both.
+A line counts if it contains a date, which can be compared with a letter or an e-mail. A program
+cannot check who wrote the line or how the author agreed; the operator answers for both.
 """
 # pyright: strict
 

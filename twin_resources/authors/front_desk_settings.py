@@ -24,8 +24,8 @@ class DeskTexts:
     """The table of one author.
 
     Attributes:
-        texts: the author's texts as (kind, text), in a fixed order; an empty text turns the kind
-            off.
+        texts: the author's texts as (kind, text), in a fixed order; an empty string turns the
+            kind off.
     """
 
     texts: tuple[tuple[DeskKind, str], ...] = ()

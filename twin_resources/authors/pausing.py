@@ -15,7 +15,7 @@ from twin_resources.atomic_writes import replace_file
 from twin_resources.settings import Settings
 
 SUFFIX = ".paused"
-MAX_REASON_CHARACTERS = 300  # characters shown of a line that somebody wrote by hand
+MAX_REASON_CHARACTERS = 300  # display limit; the line may have been written by hand
 
 
 def pause_file(settings: Settings, slug: str) -> Path:

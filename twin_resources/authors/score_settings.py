@@ -32,13 +32,13 @@ _DEFAULT_RANGE = (0.0, 1.0)
 
 @dataclass(frozen=True)
 class CountedScore:
-    """How the scores of one name are read.
+    """Rules for reading the scores of one name.
     Attributes:
         name: the name in the trace store.
         stream: the series that is watched; several names may share one. `thumbs` is the stream of
             the readers' votes, and a score mapped to it counts as a vote everywhere.
-        by: a `reader`'s scores of a day count as one value; each of a `judge`'s (an evaluator's)
-            counts.
+        by: the scores of one `reader` and day count as one value; each score of a `judge` (an
+            evaluator) counts.
         worst, best: the numbers that map to 0 and 1; the worst may be the larger.
         values: category → value in [0, 1]; not empty if the score is categorical.
     """
@@ -53,7 +53,7 @@ class CountedScore:
     def normalize(
         self, number: float | None, category: str
     ) -> tuple[float | None, RejectionReason]:
-        """Return the value in [0, 1] of one score, or why it has none.
+        """Return one score's value in [0, 1], or the reason why it has none.
         Args:
             number: the value of a numeric score, 1 or 0 of a boolean one, or None.
             category: the value of a categorical score, or empty.

@@ -1,8 +1,8 @@
 """Write and read a backup's bytes: a tar file, or objects under a prefix, named by SHA-256.
 
-Scope: writing and reading both forms. Out of scope: the contents.
+Scope: writing and reading both formats. Out of scope: the contents.
 
-Each content is stored once. The record is written last, and the tar file gets its name last, so a
+Equal contents are stored once. The record is written last, and the tar file is renamed last, so a
 backup is either complete or absent. Under a prefix with an earlier backup, only new contents are
 written.
 """
@@ -52,10 +52,10 @@ class BackupReader(Protocol):
     def record(self) -> BackupRecord: ...
 
     def write(self, saved: SavedFile, into: Path) -> None:
-        """Write a content to a file and create its folder.
+        """Write saved contents to a file and create its folder.
 
         Raises:
-            TwinError: the backup no longer has the content, or its bytes differ.
+            TwinError: the backup no longer has the contents, or their bytes differ.
         """
         ...
 
@@ -96,7 +96,7 @@ def open_backup_writer(address: str) -> Generator[tuple[BackupWriter, list[Backu
 
 
 def _publish(partial: Path, path: Path) -> None:
-    """Give a complete backup its name, unless another command has taken it by now."""
+    """Give a complete backup its name, unless another command has taken the name meanwhile."""
     try:
         path.hardlink_to(partial)
     except FileExistsError as error:

@@ -59,7 +59,7 @@ class BackupRecord:
 
     Attributes:
         made_at: ISO 8601, UTC.
-        home, tables_base: their original places, with which paths in files and rows begin.
+        home, tables_base: their original places, which are prefixes of paths in files and rows.
         state: the state store as a SQLite file, from any kind of database.
     """
 
@@ -73,7 +73,7 @@ class BackupRecord:
 
     @property
     def bytes(self) -> int:
-        """Size of all files, counting each content once."""
+        """Size of all files, counting equal contents once."""
         sizes = {self.state.sha256: self.state.bytes}
         sizes |= {file.sha256: file.bytes for file in self.files}
         sizes |= {file.sha256: file.bytes for table in self.tables for file in table.files}

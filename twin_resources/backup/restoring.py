@@ -1,7 +1,7 @@
-"""Restore a backup into an empty home, with tables and state store at the configured places.
+"""Restore a backup to an empty home, with its tables and state store at the configured places.
 
 Scope: the steps of `twin restore`, the places that must be empty, and the proof of equality.
-Out of scope: the form of a backup (`backup_form.py`), rows (`state_rows.py`).
+Out of scope: the format of a backup (`backup_form.py`), rows (`state_rows.py`).
 
 The home is built in a folder beside its final place and renamed at the end. Paths to the old home
 are replaced by paths to the new one; hashes of tables, checkpoints and datasets do not depend on
@@ -50,7 +50,7 @@ def restore(settings: Settings, address: str, *, report: Report = print) -> Back
         report: function called with one line per step.
 
     Raises:
-        TwinError: a place is not empty, another command restores into it, the backup is incomplete,
+        TwinError: a place is not empty, another command restores to it, the backup is incomplete,
             or a restored table differs. The home is not created then.
     """
     with open_backup_reader(address) as reader:
@@ -104,7 +104,7 @@ def _restore_into(
     _rewrite_paths_in_texts(staging, moved_paths)
     for database in find_databases(staging):
         move_paths(database, moved_paths)
-    # tables inside the home are written to the one under construction
+    # Tables inside the home are written to the staging folder.
     base = settings.tables_base
     final = Path(base)
     is_in_home = "://" not in base and final.is_relative_to(settings.home)
@@ -153,7 +153,7 @@ def _restore_table(
 
 
 def _check_empty(settings: Settings, record: BackupRecord) -> None:
-    """Check that home, tables and state store are empty.
+    """Check that the home, the tables and the state store are empty.
 
     Raises:
         TwinError: one of them is not. Files that an earlier restore of this backup left are allowed

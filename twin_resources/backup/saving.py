@@ -1,6 +1,6 @@
 """Save a home while it runs, each part as a snapshot of one moment.
 
-Scope: the parts of a home that `twin backup` saves, and their order. Out of scope: the form of a
+Scope: the parts of a home that `twin backup` saves, and their order. Out of scope: the format of a
 backup (`backup_form.py`), databases (`state_rows.py`, `database_files.py`).
 
 The state store is saved first, so that everything it names is saved after it. Each table is saved
@@ -115,7 +115,7 @@ def _save_tables(
 
 
 def _table_names(table_files: FileStore) -> list[tuple[str, str]]:
-    """Return author and asset of every table."""
+    """Return the author and the asset of every table."""
     parts = (name.split("/") for name in table_files.list_files())
     table_folders = {
         (part[0], part[1]) for part in parts if len(part) > 2 and part[1].endswith(".lance")
@@ -139,7 +139,7 @@ def _save_table_file(
 def _save_files(
     settings: Settings, writer: BackupWriter, scratch: Path, *, secrets: bool
 ) -> Iterator[SavedFile]:
-    """Yield the home's files that no start would create again; databases are snapshots."""
+    """Yield the home's files that a start does not create again; databases are snapshots."""
     home = settings.home
     state = sqlite_file(settings.state_address)
     databases = set(find_databases(home, excluded={home / name for name in _EXCLUDED_FOLDERS}))

@@ -49,7 +49,7 @@ def save_state(address: str, into: Path) -> None:
 
 
 def restore_state(file: Path, address: str) -> None:
-    """Put the rows of a saved state store into the store of a URL, replacing its own rows.
+    """Put the rows of a saved state store into the store of a URL, replacing its rows.
 
     Raises:
         StorageError: the store cannot be written.

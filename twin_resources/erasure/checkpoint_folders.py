@@ -2,7 +2,7 @@
 
 Scope: finding the checkpoints that were trained on a post, flagging them, deleting their files, and
 asking for a rebuild. Out of scope: what a tainted version may do (`registry/moves.py`,
-`registry/policy.py`: base model + retrieval answer), starting the training (the sensor
+`registry/policy.py`: base model with retrieval), starting the training (the sensor
 `retraining_requested`).
 
 Weights cannot be searched for a text, and a tainted version is never served again. The adapters are
@@ -59,7 +59,7 @@ class Checkpoints:
         return erased
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
-        """See `DataStore.holds`."""
+        """See `DataStore.find_remaining`."""
         places = [
             f"{path.parent.name}: weights"
             for at in self._find_folders(target)

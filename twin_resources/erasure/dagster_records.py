@@ -6,8 +6,8 @@ them. Out of scope: jobs and sensors (`twin_sensors`); no other module of this p
 No asset writes a post's text into an event, but an exception may quote one, and authors' names are
 partition keys and tags. A run that holds erased data is deleted with its events and logs; for an
 erased author, all runs are deleted. Ticks that name the target are deleted; Dagster rebuilds an
-asset's cached state. API: `DagsterInstance.delete_run`; other rows are deleted over the storages'
-own SQLAlchemy connections, which work for SQLite and PostgreSQL. On PostgreSQL the tables are then
+asset's cached state. API: `DagsterInstance.delete_run`; other rows are deleted through the
+storages' SQLAlchemy connections, for SQLite and PostgreSQL. On PostgreSQL, the tables are then
 rewritten (https://www.postgresql.org/docs/15/sql-vacuum.html), and each is locked meanwhile.
 """
 
@@ -35,8 +35,8 @@ from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_WORKING_S
 
 PARTITIONS_NAME, PARTITION_TAG = "authors", "dagster/partition"
-# Matching rows of these tables are deleted; in `_CLEARED_COLUMNS` tables the listed columns are
-# cleared.
+# Matching rows of these tables are deleted. In the tables of `_CLEARED_COLUMNS`, the listed columns
+# are cleared.
 _TABLES_WITH_DELETED_ROWS = (
     *("job_ticks", "kvs", "dynamic_partitions", "asset_event_tags", "event_logs"),
     *("asset_check_executions", "run_tags", "bulk_actions"),
@@ -115,7 +115,7 @@ class DagsterRecords:
                 if connection.dialect.name == "postgresql":
                     servers.append(connection.engine)
         if servers and erased:
-            # an instance's three storages share one database
+            # The three storages of an instance share one database.
             existing = set(sa.inspect(servers[0]).get_table_names())
             changed = {*_TABLES_WITH_DELETED_ROWS, *_CLEARED_COLUMNS, "instigators", "jobs", "runs"}
             rewrite_tables(servers[0], sorted(existing & changed))
@@ -124,7 +124,7 @@ class DagsterRecords:
         return erased
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
-        """See `DataStore.holds`."""
+        """See `DataStore.find_remaining`."""
         if self.dagster is None:
             return []
         places: list[str] = []
@@ -177,12 +177,12 @@ class DagsterRecords:
         assert self.dagster is not None
         self.dagster.add_run_tags(
             run.run_id, {ENDED_BY_TAG: ERASURE_TAG_VALUE}
-        )  # first: waiters read it
+        )  # set first, because waiters read it
         if run.status == DagsterRunStatus.QUEUED:
             self.dagster.report_run_canceled(run)
             return
         if not self.dagster.run_launcher.terminate(run.run_id):
-            # there is nothing to terminate: the worker died
+            # The worker has died, so there is nothing to terminate.
             self.dagster.report_run_canceled(run)
 
     def _is_finished(self, run_id: str) -> bool:

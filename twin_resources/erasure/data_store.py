@@ -1,4 +1,4 @@
-"""Define a data store: an object that holds text or identifiers, and can erase and prove erasure.
+"""Define a data store, which holds text or identifiers, can erase them and prove the erasure.
 
 Scope: the interface of a store, and the installation that stores work on.
 Out of scope: individual stores (one module each), the list of them (`data_stores.py`).
@@ -56,7 +56,7 @@ class DataStore(Protocol):
         ...
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
-        """Return where the target remains, in words for people without its text, or an empty list.
+        """Return descriptions of where the target remains, without its text, or an empty list.
 
         The answer is based on decoding everything in the store.
         """

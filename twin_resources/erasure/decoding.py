@@ -172,7 +172,7 @@ def _column_texts(column: Any) -> Iterator[str]:
     if of.is_primitive(column.type) or of.is_null(column.type):
         return
     if of.is_fixed_size_list(column.type) and of.is_primitive(column.type.value_type):
-        return  # vectors
+        return  # vectors hold no text
     for value in column.to_pylist():
         if value is not None:
             yield from iter_texts(value)

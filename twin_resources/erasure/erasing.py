@@ -103,7 +103,7 @@ def preview(
 def _load_or_make_plan(
     instance: Installation, request: ErasureRequest, subject: ErasureSubject
 ) -> ErasureTarget:
-    """Return the journal's plan, or make one; its many fingerprints go into a file of their own."""
+    """Return the journal's plan, or make one; its fingerprints are saved in a separate file."""
     path = _fingerprints_path(instance, request.number)
     if request.plan:
         return ErasureTarget.from_json(subject, request.plan, TextFingerprints.load(path))
@@ -125,7 +125,7 @@ def _remember_post(instance: Installation, target: ErasureTarget) -> None:
         texts_left = {
             text for one, text in rows.iter_rows() if not target.matches_identifier(str(one))
         }
-        # keep text that another post, which nobody asked to forget, repeats
+        # Keep text that is repeated in a post that nobody asked to forget.
         texts = [text for text in texts if text not in texts_left]
     journal.remember_posts(instance.state, target.author, [target.subject.name, *target.ids], texts)
 

@@ -2,11 +2,11 @@
 
 Scope: author files, progress, logs, reports, plots, training jobs, and anything a later version of
 this project writes there. Out of scope: tables, checkpoints, Dagster's records and the three SQLite
-stores, which are stores of their own; prepared weights, which come from elsewhere; an author's
+stores, which are separate stores; prepared weights, which come from elsewhere; an author's
 import sources, which are the author's own copy (`manual_steps.py` lists them).
 
 Matching lines are removed from a log, matching entries from a JSON document, and matching rows from
-a SQLite file. A training's job folder is deleted whole, as is any other file; reports are rebuilt.
+a SQLite file. A training job's folder and any other file are deleted whole; reports are rebuilt.
 """
 # pyright: strict
 
@@ -61,7 +61,7 @@ class HomeFiles:
         return erased
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
-        """See `DataStore.holds`."""
+        """See `DataStore.find_remaining`."""
         home = self.instance.settings.home
         places = [
             f"{path.relative_to(home).parent}/… is named after it"

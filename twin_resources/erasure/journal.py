@@ -50,8 +50,8 @@ remembered = sa.Table(
     sa.Column("hash", sa.String(64), primary_key=True),
     sa.Column("forgotten_at", sa.Double, nullable=False),
 )
-# Hashes of the deletions that a trace store was asked for, kept until the request is done. A row
-# with an empty hash records when the store put a deletion off.
+# Hashes of the deletions requested from a trace store, kept until the request is done. A row with
+# an empty hash records when the store postponed a deletion.
 deletions = sa.Table(
     "forget_deletions",
     _metadata,
@@ -186,7 +186,7 @@ def record_step(state: State, number: int, place: str, erased: int) -> None:
 
 
 def record_deletions(state: State, number: int, hashes: Iterable[str]) -> None:
-    """Record that a trace store accepted these deletions, or put one off (`POSTPONED`)."""
+    """Record that a trace store accepted these deletions, or postponed one (`POSTPONED`)."""
     with state.transaction() as connection:
         at = state.now(connection)
         for one in hashes:
@@ -196,7 +196,7 @@ def record_deletions(state: State, number: int, hashes: Iterable[str]) -> None:
 
 
 def requested_deletions(state: State, number: int) -> dict[str, float]:
-    """Return the hash of each deletion asked of a trace store → when, seconds since 1970."""
+    """Return the hash of each requested deletion → when it was requested (seconds since 1970)."""
     statement = sa.select(deletions.c.hash, deletions.c.asked_at)
     with state.read_transaction() as connection:
         rows = connection.execute(statement.where(deletions.c.request == number))

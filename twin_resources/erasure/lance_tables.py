@@ -97,7 +97,7 @@ class LanceTables:
         return erased
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
-        """See `DataStore.holds`."""
+        """See `DataStore.find_remaining`."""
         places: list[str] = []
         bucket = self._bucket()
         for author in self.author_folders(target):
@@ -126,7 +126,7 @@ class LanceTables:
             names = [path.name for path in base.iterdir() if path.is_dir()] if base.is_dir() else []
         if target.subject.kind == "reader":
             return sorted(names)
-        # "_" begins the name of a shared folder and never begins a slug
+        # Names of shared folders begin with "_", and slugs never do.
         return sorted(name for name in names if name == target.author or name.startswith("_"))
 
     def assets(self, author: str) -> list[str]:
@@ -205,7 +205,7 @@ class LanceTables:
             for tag in done.removed_tags:
                 tables.tag(asset, author, tag)
         if asset == PASSAGES:
-            # `forget` dropped the index, because an index retrained by Lance finds a third less.
+            # `forget` dropped the index, because an index retrained by Lance finds a third fewer.
             # Until it is rebuilt, a search scans all vectors.
             maintain_vector_index(tables, author)
         return len(matched.keys) + unlinked.height
@@ -245,7 +245,7 @@ class LanceTables:
         tables = self.instance.tables
         assets = self.assets(author)
         for asset in assets:
-            # the lease blocks writers while the folder is deleted
+            # The lease blocks writers while the folder is deleted.
             with tables.state.lease(f"table {tables.uri(asset, author)}", wait_s=MAX_WORKING_S):
                 bucket = self._bucket()
                 if bucket is not None:
@@ -257,7 +257,7 @@ class LanceTables:
         return len(assets)
 
     def _stale_indexes(self, author: str) -> list[str]:
-        """Return unused index folders, which must be deleted: packed words are unsearchable."""
+        """Return unused index folders; they must be deleted, as packed words are unsearchable."""
         if self._bucket() is not None:
             return []  # Lance lists a bucket like a folder; old versions are deleted
         stale: list[str] = []

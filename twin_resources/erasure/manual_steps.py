@@ -4,8 +4,8 @@ Scope: naming these locations from the settings, and their deadlines.
 Out of scope: stores that can be erased (`data_stores.py`).
 
 The deadline is one month from the request (Regulation (EU) 2016/679, article 12(3),
-https://eur-lex.europa.eu/eli/reg/2016/679/oj). This code cannot inspect a backup, so it lists for a
-person what to do and by when.
+https://eur-lex.europa.eu/eli/reg/2016/679/oj). This code cannot inspect a backup, so it lists
+what a person has to do and by when.
 """
 # pyright: strict
 

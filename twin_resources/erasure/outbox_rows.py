@@ -68,7 +68,7 @@ class OutboxRows:
                 limit_tombstones(connection, _person_tombstones(target), until=until)
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
-        """See `DataStore.holds`."""
+        """See `DataStore.find_remaining`."""
         path = outbox_path(self.instance.settings)
         if not path.is_file():
             return []

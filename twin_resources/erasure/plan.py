@@ -115,7 +115,7 @@ def _display_name(instance: Installation, slug: str) -> str:
             found="nobody of that name in this home",
             next_step="see `twin status` for its authors; a slug is meant, not the name",
         )
-    # a single word may be anybody's name; the slug matches anyway
+    # A single word may be another person's name; the slug matches anyway.
     return name if " " in name.strip() else ""
 
 
@@ -168,7 +168,7 @@ def _post_texts(
 
 
 def _find_traces(instance: Installation, target: ErasureTarget) -> tuple[set[str], set[str]]:
-    """Return the target's traces, and those answered by a paid provider as `model trace-id`.
+    """Return the target's traces, and `model trace-id` of those answered by a paid provider.
 
     Both the ledger and the trace store are read, because either may hold older or newer traces.
     """

@@ -38,7 +38,7 @@ class SharedStore:
         return erased
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
-        """See `DataStore.holds`."""
+        """See `DataStore.find_remaining`."""
         return [f"a checkpoint ({folder.rpartition('/')[2]})" for folder in self._folders(target)]
 
     @property

@@ -1,7 +1,7 @@
 """Clean one SQLite file permanently: delete rows, zero free pages, and empty the log.
 
 Scope: deleting rows by what they hold, `VACUUM`, the write-ahead log.
-Out of scope: which files there are, what a row means (the stores).
+Out of scope: which files exist, what a row means (the stores).
 Method: https://www.sqlite.org/pragma.html#pragma_secure_delete, https://www.sqlite.org/lang_vacuum.html:
 without them a deleted row stays readable in free pages and in the log.
 """

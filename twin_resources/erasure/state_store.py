@@ -79,7 +79,7 @@ class StateStore:
             rewrite_tables(engine, names)
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
-        """See `DataStore.holds`; the journal's own rows are excluded until it is closed."""
+        """See `DataStore.find_remaining`; the journal's rows are excluded until it is closed."""
         places: list[str] = []
         with self.instance.state.read_transaction() as connection:
             for table in _tables(connection):
@@ -150,7 +150,7 @@ def _is_meaningless_without_target(values: Mapping[str, Any], target: ErasureTar
 
 
 def _erase_keys(connection: sa.Connection, table: sa.Table, target: ErasureTarget) -> int:
-    """Delete the reader's key and keys for only the author; remove the author from others."""
+    """Delete the reader's key and keys only for the author; remove the author from other keys."""
     erased = 0
     for row in connection.execute(sa.select(table)).mappings().all():
         is_this_key = table.c.key_hash == row["key_hash"]
@@ -172,7 +172,7 @@ def _erase_keys(connection: sa.Connection, table: sa.Table, target: ErasureTarge
 
 
 def _anonymize_spending(connection: sa.Connection, table: sa.Table, target: ErasureTarget) -> int:
-    """Keep the amounts, so that limits hold, and remove the name of whoever is erased."""
+    """Keep the amounts, so that limits still apply, and remove the erased name."""
     if table.name != SPENDING[0]:
         return 0  # `anonymize` covers both tables at once
     erased = anonymize(connection, "author", target.author) if target.is_whole_author else 0

@@ -5,7 +5,7 @@ Out of scope: whose texts are fingerprinted (`plan.py`), reading files (`decodin
 Method: fingerprints of overlapping runs, Schleimer, Wilkerson and Aiken, "Winnowing: Local
 Algorithms for Document Fingerprinting", 2003 (https://doi.org/10.1145/872757.872770), without its
 thinning: every run of 8 words is kept as a 64-bit hash. Markup, line breaks and JSON's escapes
-between the words are ignored. A text of five to seven words is one run of its own length.
+between the words are ignored. A text of five to seven words forms one shorter run.
 """
 # pyright: strict
 
@@ -127,7 +127,7 @@ def _hash_runs(hashed: Hashes, length: int) -> Hashes:
         return np.zeros(0, dtype=np.uint64)
     runs = np.zeros(count, dtype=np.uint64)
     for offset in range(length):
-        runs = runs * _FACTOR + hashed[offset : offset + count]  # wraps at 2^64, as wanted
+        runs = runs * _FACTOR + hashed[offset : offset + count]  # wraps at 2^64 on purpose
     return runs
 
 

@@ -1,15 +1,16 @@
-"""The store `traces`: erase from the embedded trace store's file, or from a Langfuse over its API.
+"""The store `traces`: erase from the embedded trace store's file, or through Langfuse's API.
 
 Scope: finding traces and scores that hold the erased data, deleting them, and checking again.
 Out of scope: the store's tables (`trace_store/trace_tables.py`), the API (`langfuse/client.py`),
 the ledger's copy (`state_store.py`).
 
 The file is edited directly, whether or not the store is running; SQLite allows a second process to
-write. A cloud Langfuse answers 429 above its requests per minute; the caller waits as long as the
-answer asks. It also accepts only 50 to 1,000 deletions a day; the journal records accepted ones,
-and the next run continues from there. Langfuse accepts a deletion (202, "queued") and performs it
-in the background (https://langfuse.com/docs/administration/data-deletion); it also ingests spans in
-the background. Data it still returns is reported with a deadline and is not a failure.
+write. A Langfuse cloud answers 429 above its limit of requests per minute; the caller waits as long
+as the answer asks. It also accepts only 50 to 1,000 deletions a day; the journal records accepted
+ones, and the next run continues from there. Langfuse accepts a deletion (202, "queued") and
+performs it in the background (https://langfuse.com/docs/administration/data-deletion); it
+also ingests spans in the background. Data that it still returns is reported with a deadline and is
+not a failure.
 """
 # pyright: strict
 
@@ -106,7 +107,7 @@ class EmbeddedTraces:
         return erased + len(matching_scores)
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
-        """See `DataStore.holds`."""
+        """See `DataStore.find_remaining`."""
         if not self.path.is_file():
             return []
         where = find_in_file(self.path, target)
@@ -115,7 +116,7 @@ class EmbeddedTraces:
 
 @dataclass(frozen=True)
 class LangfuseTraces:
-    """The Langfuse named in the settings; `is_background` means deletions take effect later."""
+    """The configured Langfuse; `is_background` means that deletions take effect later."""
 
     instance: Installation
     client: LangfuseClient
@@ -196,7 +197,7 @@ class LangfuseTraces:
 
     @contextmanager
     def _record_deletions(self, *hashes: str, is_absence_allowed: bool = True) -> Generator[None]:
-        """Record in the journal that a deletion was accepted or put off.
+        """Record in the journal that a deletion was accepted or postponed.
 
         Args:
             is_absence_allowed: count 404 as accepted, because the object is already deleted or this
@@ -212,7 +213,7 @@ class LangfuseTraces:
         journal.record_deletions(self.instance.state, self.request, hashes)
 
     def find_remaining(self, target: ErasureTarget) -> list[str]:
-        """Return traces, scores and items that Langfuse still returns; see `DataStore.holds`."""
+        """Return what Langfuse still returns; see `DataStore.find_remaining`."""
         places = [
             f"trace {one.trace_id}"
             for one in self.iter_observations()
@@ -231,7 +232,7 @@ def _score_trace_id(score: Mapping[str, Any]) -> str:
 
 
 def make_trace_store(instance: Installation, request: int = 0) -> DataStore:
-    """Return the trace store named in the settings, for a request of the journal."""
+    """Return the configured trace store, for a request of the journal."""
     if not instance.settings.has_real_langfuse:
         return EmbeddedTraces(instance)
     client = LangfuseClient.from_settings(instance.settings, wait=time.sleep)

@@ -2,8 +2,8 @@
 
 Scope: `announce` (in the transaction of the event itself), `deliver`, the addresses.
 Out of scope: deciding that something happened (sensors, registry), what a run logs.
-Delivery: Apprise, https://github.com/caronc/apprise/wiki, which supports Slack webhooks, e-mail,
-generic webhooks and some hundred more services, by the address's scheme.
+Delivery: Apprise, https://github.com/caronc/apprise/wiki, which selects the service by the
+address's scheme: Slack webhooks, e-mail, generic webhooks and some hundred others.
 
 A notice is written in the same transaction as its event and sent afterwards, so that a crash loses
 none (a crash between sending and recording sends it twice). An address that was not reached is
@@ -39,7 +39,7 @@ Event = Literal[
     "judge_changed",
 ]
 RETRY_PERIOD_S = 3 * 86_400.0
-MAX_NOTICES_PER_CALL = 50  # per call, so that a dead mail server does not delay a tick for minutes
+MAX_NOTICES_PER_CALL = 50  # so that a dead mail server does not delay a tick for minutes
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,13 @@ class Channel(Protocol):
 
 
 class AppriseChannel:
-    """An address in Apprise's grammar.
+    """An address in Apprise's syntax.
 
     Examples are `https://hooks.slack.com/services/…`, `mailto://…`, and `json://host/path` for a
     generic webhook.
 
     Raises:
-        TwinError: the address has no form that Apprise supports.
+        TwinError: Apprise does not support the address.
     """
 
     def __init__(self, address: str) -> None:
@@ -147,7 +147,7 @@ class InvalidChannel:
 
 
 def parse_channels(addresses: Sequence[str]) -> list[Channel]:
-    """Return the channels in the settings; an address of unknown form refuses every notice."""
+    """Return the channels in the settings; an unsupported address refuses every notice."""
     return [_parse_channel(address) for address in addresses]
 
 
@@ -238,7 +238,7 @@ def _read_queue(state: State) -> Sequence[sa.Row[Any]]:
 
 
 class _CapturedLogs(logging.Handler):
-    """Collects Apprise's failure messages while entered; Apprise itself returns only False."""
+    """A handler that collects Apprise's failure messages, because Apprise returns only False."""
 
     def __init__(self, messages: list[str]) -> None:
         super().__init__(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Where things are kept: tables, state, weights, and the places that posts come from.
+"""Store tables, state and model weights, and find posts at their sources.
 
-Scope: a store and what keeps it whole. Out of scope: what a row means.
+Scope: the stores and their integrity. Out of scope: the meaning of rows.
 """

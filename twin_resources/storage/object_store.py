@@ -40,7 +40,7 @@ class StoredObject:
         name: key without the prefix, with `/` between parts.
         key: the whole key.
         size: size in bytes.
-        etag: opaque word that changes with the object's bytes; not always their MD5.
+        etag: opaque string that changes with the object's bytes; not always their MD5.
         modified: time of the last change, in seconds since the epoch.
     """
 
@@ -57,15 +57,15 @@ def is_object_address(source: object) -> bool:
 
 
 def normalize_address(source: object) -> str:
-    """Return the address in its usual form, `s3://bucket/prefix`, without a slash at its end."""
+    """Return the address in its usual form, `s3://bucket/prefix`, without a trailing slash."""
     return SCHEME + str(source).removeprefix("s3:").strip("/")
 
 
 def split_address(source: object) -> tuple[str, str]:
-    """Split an address into bucket and prefix; the prefix is empty or does not end in a slash.
+    """Split an address into its bucket and prefix, which has no trailing slash.
 
     Raises:
-        TwinError: the address names no bucket.
+        TwinError: the address contains no bucket name.
     """
     bucket, _, prefix = normalize_address(source).removeprefix(SCHEME).partition("/")
     if not bucket:
@@ -78,8 +78,8 @@ def split_address(source: object) -> tuple[str, str]:
 def list_objects(source: object) -> tuple[StoredObject, ...]:
     """List every object under the prefix, by name, with 1,000 objects per request.
 
-    `s3://b/posts` contains the objects in the folder `posts/`, but not `posts-of-another/…`. It
-    may also be a single object.
+    `s3://b/posts` includes the objects in the folder `posts/`, but not `posts-of-another/…`. The
+    address may also name a single object.
 
     Raises:
         TwinError: it cannot be listed, or holds more than two million objects.
@@ -141,7 +141,7 @@ def open_object(source: object, stored: StoredObject) -> Generator[IO[bytes]]:
     """Open the bytes of an object as it was listed.
 
     Raises:
-        ObjectChangedError: it was replaced or deleted since.
+        ObjectChangedError: it has been replaced or deleted.
         TwinError: it cannot be read.
     """
     bucket, _ = split_address(source)
@@ -213,7 +213,7 @@ def _translate_s3_errors(tried: str) -> Generator[None]:
 
 
 def probe_prefix(source: object, *, timeout_s: float) -> str:
-    """Ask once for one object under the prefix; return in a few words whether there is one.
+    """Request one object under the prefix once; return in a few words whether there is one.
 
     Args:
         timeout_s: seconds for connecting and for the answer; there are no retries.
@@ -229,7 +229,7 @@ def probe_prefix(source: object, *, timeout_s: float) -> str:
 
 
 def endpoint_from_environment(environ: Mapping[str, str]) -> str:
-    """Return the server named in place of AWS, or an empty string if there is none."""
+    """Return the server configured in place of AWS, or an empty string if there is none."""
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
     return next((environ[name] for name in names if environ.get(name)), "")
 
@@ -254,7 +254,7 @@ def _cached_client(
     """Return a client for this environment, kept for a while with its connections.
 
     A new client reads boto3's description of the service, which takes 0.1 CPU s, and connects
-    again; an import reads object by object.
+    again. An import reads objects one by one.
     """
     boto3: Any = import_module("boto3")
     configuration: Any = import_module("botocore.config")

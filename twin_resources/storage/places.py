@@ -1,6 +1,6 @@
 """List, fetch and store files in a folder or under a prefix of a bucket.
 
-Scope: both kinds with the same three methods. Out of scope: the content of the files.
+Scope: the same three methods for both. Out of scope: the content of the files.
 """
 # pyright: strict
 
@@ -34,7 +34,7 @@ class FileStore:
     _listed_objects: dict[str, StoredObject] = field(default_factory=dict[str, StoredObject])
 
     def list_files(self, folder: str = "") -> list[str]:
-        """Return names of all files below a folder of it, sorted; none if it does not exist.
+        """Return the sorted names of all files below a folder; none if it does not exist.
 
         Raises:
             TwinError: the bucket cannot be listed.
@@ -62,7 +62,7 @@ class FileStore:
         """Store a file.
 
         Raises:
-            TwinError: there is no room, or no right to write.
+            TwinError: there is no space, or no permission to write.
         """
         if is_object_address(self.address):
             write_object(f"{self.address}/{name}", file)

@@ -45,7 +45,7 @@ class SharedFolders:
     address: str
 
     def list_folders(self, parent: str) -> list[str]:
-        """Return names of the completely stored folders below a path."""
+        """Return the names of the completely stored folders below a path."""
         return [
             name.removesuffix(f"/{FILE_LIST_NAME}")
             for name in _find_file_lists(self._store, parent)
@@ -55,7 +55,7 @@ class SharedFolders:
         """Store a folder of the home; return False if it was stored before.
 
         Args:
-            files: file with the content, by path in the folder; None for the folder's own files.
+            files: files with the contents, by path in the folder; None for the folder's own files.
 
         Raises:
             TwinError: the store cannot be written.
@@ -86,8 +86,8 @@ class SharedFolders:
     def fetch(self, name: str) -> bool:
         """Copy a folder to its place in the home; return False if it was there already.
 
-        Several processes may call it at once: one of them fetches. A killed one leaves only files
-        in the home's work folder.
+        Several processes may call it at once: one of them fetches. A killed process leaves only
+        files in the home's work folder.
 
         Raises:
             FolderNotStoredError: the store has no such folder.

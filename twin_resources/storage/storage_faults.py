@@ -4,7 +4,7 @@ Scope: separating five causes in the errors of Python, SQLite, PostgreSQL and La
 messages for the person. `troubleshooting.md` has a row for each.
 Out of scope: repairs, and errors that do not come from storage.
 
-Python identifies the cause by a number, SQLite and PostgreSQL by a code, and Lance only in words.
+Python identifies the cause by a number, SQLite and PostgreSQL by a code, and Lance only by text.
 A code may be ambiguous (`SQLITE_IOERR`, `SQLITE_CANTOPEN`); the place itself is then inspected.
 https://www.sqlite.org/rescode.html, https://www.postgresql.org/docs/15/errcodes-appendix.html
 """
@@ -29,8 +29,8 @@ class StorageError(TwinError):
     """Storage that cannot be read or written.
 
     Attributes:
-        found_template: the finding, with `{place}` in it.
-        remedy: the remedy.
+        found_template: the finding, with the placeholder `{place}`.
+        remedy: what to do about it.
     """
 
     found_template: ClassVar[str]
@@ -48,7 +48,7 @@ class StorageError(TwinError):
 
 
 class DiskFullError(StorageError):
-    """The disk had no room for new data; the stored data are unchanged."""
+    """The disk had no space for new data; the stored data is unchanged."""
 
     found_template = "no space left on the disk of {place}"
     remedy = "free space there and run it again; what was stored before is unchanged"
@@ -104,7 +104,7 @@ _ERROR_BY_ERRNO: dict[int, type[StorageError]] = {
 }
 _ERROR_BY_MESSAGE: tuple[tuple[type[StorageError], tuple[str, ...]], ...] = (
     (DiskFullError, ("no space left on device", "disk quota exceeded", "database or disk is full")),
-    (ReadOnlyError, ("(os error 1)", "(os error 13)", "(os error 30)")),  # Rust's words
+    (ReadOnlyError, ("(os error 1)", "(os error 13)", "(os error 30)")),  # Rust's messages
 )
 # Lance's errors name the line of Rust that raised them.
 _RUST_SOURCE_LINE = re.compile(r",? ?/\S+\.rs:\d+:\d+")
@@ -142,7 +142,7 @@ _ERROR_BY_SQLSTATE: tuple[tuple[str, type[StorageError]], ...] = (
     ("53", UnreachableError),
     ("57P", UnreachableError),
 )
-_MIN_FREE_BYTES = 65_536  # bytes; with less, SQLite cannot make the index of its log
+_MIN_FREE_BYTES = 65_536  # with less space, SQLite cannot create the index of its log
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -154,7 +154,7 @@ def is_disk_full(error: BaseException) -> bool:
 def translate_disk_full(tried: str, place: str | Path) -> Generator[None]:
     """Turn an error of a full disk into a `DiskFullError`; pass every other error on.
 
-    It is for code that does much besides storing: a training, a download.
+    Use it for code that does much besides storing: a training run, a download.
 
     Args:
         tried: the attempt, as a `TwinError` names it.
@@ -185,7 +185,7 @@ def translate_storage_errors(
         default: fault for an unclassified error; None to pass it on.
 
     Raises:
-        StorageError: one of the five.
+        StorageError: an error of one of the five causes.
     """
     try:
         yield
@@ -233,7 +233,7 @@ def _classify_errno(error: BaseException, local: Path | None = None) -> type[Sto
         return None
     fault = _ERROR_BY_ERRNO.get(error.errno)
     if fault is ReadOnlyError and local is not None and isinstance(error.filename, str):
-        # another program's file, met by code that runs between two writes
+        # The error may concern another program's file, used by code between two writes.
         root = local if local.is_dir() else local.parent
         return fault if Path(error.filename).absolute().is_relative_to(root.absolute()) else None
     return fault

@@ -1,4 +1,4 @@
-"""Read and write traces and scores, on the embedded trace store or a real Langfuse.
+"""Read and write traces and scores in the embedded trace store or a real Langfuse.
 
 Scope: HTTP to the endpoints that both have, paging, and failures as `TwinError`.
 Out of scope: what a score means (sensors, assets), retries that must survive an unavailable server
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ALL_FIELD_GROUPS = "core,basic,time,io,metadata,model,usage,prompt,metrics,trace_context"
 SCORE_FIELD_GROUPS = "core,details,subject,annotation"
 SCORE_PAGE_SIZE = 100  # the API's maximum
-OBSERVATION_PAGE_SIZE = 200  # with input, output and metadata, a row is some KB
+OBSERVATION_PAGE_SIZE = 200  # a row with input, output and metadata takes some KB
 EXPANDED_METADATA = ("twin.chunks",)  # values of more than 200 characters are cut by default
 MIN_RETRY_WAIT_S, DEFAULT_RETRY_WAIT_S = (
     1.0,
@@ -57,12 +57,12 @@ class LangfuseClient:
     """A client for one project of a trace store.
 
     Args:
-        host: base URL without a path, such as `http://127.0.0.1:4318` or a Langfuse's address.
+        host: base URL without a path, such as `http://127.0.0.1:4318` or Langfuse's address.
         public_key, secret_key: the project's key pair.
         timeout_s: time limit of one call.
         http: HTTP client with keys and address set; created by default.
-        wait: sleep function for a caller that has time. A call put off by the server (429) is sent
-            again when the server asks, for up to an hour in all. If None, the call fails at once.
+        wait: sleep function for a caller that can wait. A call answered with 429 is repeated after
+            the requested time, for up to an hour in all. If None, the call fails at once.
     """
 
     def __init__(
@@ -149,10 +149,10 @@ class LangfuseClient:
         """Yield observations, newest first, reading each page when it is needed.
 
         Args:
-            since, until: start time ≥ and <.
-            filter: conditions in the API's grammar, joined by AND.
+            since, until: bounds of the start time; `until` is exclusive.
+            filter: conditions in the API's syntax, joined by AND.
             fields: field groups, comma-separated.
-            expand_metadata: names whose values are returned in full; others have 200 characters.
+            expand_metadata: names of values returned in full; others are cut to 200 characters.
             limit: the maximum number of observations, or None for all.
 
         Raises:
@@ -224,7 +224,7 @@ class LangfuseClient:
         overlapping windows.
 
         Args:
-            since, until: timestamp ≥ and <.
+            since, until: bounds of the timestamp; `until` is exclusive.
             limit: the maximum number of scores, or None for all.
 
         Raises:
@@ -317,7 +317,7 @@ class LangfuseClient:
     def page(self, path: str, parameters: Mapping[str, str]) -> tuple[list[dict[str, Any]], str]:
         """Return one page of a list endpoint, newest first, and the next cursor (empty at the end).
 
-        For callers that count their requests; others use `observations` and `scores`.
+        This is for callers that count their requests; others use `observations` and `scores`.
 
         Raises:
             TraceStoreError: the page could not be read.

@@ -1,6 +1,6 @@
 """Read the datasets that evaluations write to a real Langfuse: their names and items.
 
-Scope: what an erasure has to find of them. Out of scope: writing them (the gate's
+Scope: what an erasure has to find in them. Out of scope: writing them (the gate's
 `report/experiment.py`, through the SDK); the embedded trace store has none.
 API: https://api.reference.langfuse.com, dataset items (pages by number, no cursor).
 """

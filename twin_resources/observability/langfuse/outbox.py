@@ -38,10 +38,10 @@ from twin_resources.settings import Settings
 from twin_resources.storage.state.write_ahead import use_write_ahead_log
 from twin_resources.storage.storage_faults import classify_error, summarize_error
 
-SCHEMA = 2  # 2: tombstones
+SCHEMA = 2  # version 2 added tombstones
 MAX_TRACE_BYTES = 256 * 1024 * 1024
 MAX_SCORES = 2_000_000  # about 1 GB
-# A reader waits for this write: refused with 503, the vote is sent again.
+# A reader waits for this write; a vote refused with 503 is sent again.
 BUSY_TIMEOUT_S = 10.0
 # The relay, which nobody waits for, moves the log into the file; the gateway is the fallback.
 RELAY_CHECKPOINT_PAGES, GATEWAY_CHECKPOINT_PAGES = 1000, 20_000
@@ -65,11 +65,11 @@ PRAGMA user_version = {SCHEMA};
 
 
 class OutboxFullError(TwinError):
-    """There is no room for another score, because the trace store has been unavailable for long."""
+    """No space is left for another score, because the trace store has been unavailable for long."""
 
 
 class OutboxError(TwinError):
-    """The file cannot be read or written (disk full, damaged, from a newer version)."""
+    """The file cannot be read or written (full disk, damaged file, newer version)."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ class OutboxCounts:
         scores, traces, trace_bytes: waiting now.
         oldest_at: when the oldest waiting item was queued, or None if nothing waits.
         sent_scores, sent_traces: accepted by the trace store so far.
-        dropped_traces: dropped to make room, oldest first.
-        refused: kept aside because the trace store will never accept them (`Outbox.refusals`).
+        dropped_traces: dropped to free space, oldest first.
+        refused: kept aside because the trace store will never accept them (`Outbox.list_refused`).
         problem, problem_at: the relay's last problem; empty after a success.
     """
 
@@ -205,7 +205,7 @@ class Outbox:
                     next_step="update llm-twin, or name another home with TWIN_HOME",
                 )
             use_write_ahead_log(self._connection, within_s=BUSY_TIMEOUT_S)
-            # Commits survive the death of every process; a power cut may lose the last moments.
+            # Commits survive the death of every process; a power cut may lose the last ones.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.execute("PRAGMA secure_delete = ON")
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
@@ -240,7 +240,7 @@ class Outbox:
                 self._put(connection, "score", score.id, body, priority=priority)
 
     def put_trace(self, export: bytes) -> None:
-        """Queue one gzipped OTLP export; drop the oldest exports if there is no room.
+        """Queue one gzipped OTLP export; drop the oldest exports if there is no space.
 
         Forgotten traces are left out, and so are later scores on them.
 
@@ -337,7 +337,7 @@ class Outbox:
         )
 
     def count_tombstones(self) -> int:
-        """Return the number of tombstones, which grows when something else is forgotten."""
+        """Return the number of tombstones, which grows when more data is forgotten."""
         with self._read_connection() as connection:
             return int(connection.execute("SELECT COUNT(*) FROM tombstones").fetchone()[0])
 
@@ -374,7 +374,7 @@ class Outbox:
         self._increment_counts(connection, **added)
 
     def _remove(self, connection: sqlite3.Connection, waiting: QueuedItem) -> None:
-        # By number, so that a replacement queued meanwhile stays.
+        # Delete by number, so that a replacement queued meanwhile stays.
         deleted = connection.execute("DELETE FROM waiting WHERE number = ?", (waiting.number,))
         if deleted.rowcount:
             size = {"bytes": -len(waiting.body)} if waiting.kind == "trace" else {}

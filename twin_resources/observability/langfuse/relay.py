@@ -11,7 +11,7 @@ older vote after a newer one. An item is removed only by an answer that confirms
 Silence, 429, 5xx, garbage and a wrong key mean "again later"; 400, 413, 415 and 422 mean "never",
 and the item is kept aside. Langfuse 4 keeps both copies of a trace that is sent twice and counts
 their cost twice. If a trace may have arrived, the relay therefore looks for it half a minute later,
-before sending it again. Pauses use the monotonic clock, so setting the clock back stops nothing.
+before sending it again. Pauses use the monotonic clock, so setting the clock back does not stop it.
 """
 # pyright: strict
 
@@ -76,7 +76,7 @@ class SendOutcome:
 
 
 class Sender:
-    """Sends items to one trace store.
+    """A sender of items to one trace store.
 
     Args:
         asks_first: whether to look for a trace that may have arrived before sending it again. None
@@ -102,7 +102,7 @@ class Sender:
         )
 
     def send(self, waiting: QueuedItem) -> SendOutcome:
-        """Try once; failures of the server or the network never raise."""
+        """Try to send once; failures of the server or the network never raise."""
         is_trace = waiting.kind == "trace" and self._checks_before_resend
         # If the trace may have arrived, the next attempt begins by looking for it.
         recheck_wait_s = TRACE_VISIBILITY_DELAY_S if is_trace else None
@@ -154,7 +154,7 @@ class Sender:
             try:
                 stored_ids |= {str(row["id"]) for row in answer.raise_for_status().json()["data"]}
             except (httpx.HTTPStatusError, ValueError, LookupError, TypeError):
-                return False  # a rate limit, an older server, a captive page
+                return False  # a rate limit, an older server, a captive portal
         return {span.span_id.hex() for span in spans} <= stored_ids
 
     def _post(self, waiting: QueuedItem) -> httpx.Response:
@@ -175,7 +175,7 @@ class Sender:
 
 
 def _read_success(waiting: QueuedItem, answer: httpx.Response) -> SendOutcome:
-    """Accept a 2xx only with this API's body, because a captive page also returns 200."""
+    """Accept a 2xx status only with this API's body, because a captive portal also returns 200."""
     try:
         body: Any = answer.json()
     except ValueError:
@@ -197,7 +197,7 @@ def _read_success(waiting: QueuedItem, answer: httpx.Response) -> SendOutcome:
 
 @dataclass
 class Relay:
-    """Sends one outbox to one trace store.
+    """The relay from one outbox to one trace store.
 
     Attributes:
         jitter: random numbers that spread the pauses.

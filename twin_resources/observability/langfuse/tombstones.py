@@ -8,7 +8,7 @@ Method: a deletion kept as a row, so that a late write cannot undo it
 An answer may run for minutes while its reader, its author or a post that it shows is forgotten; its
 span is queued when it ends. The table is in the outbox's file and is read in the transaction that
 queues, so no write can intervene. A reader or an author may return; their tombstone then applies
-only to data that began before its `until`. A trace or a passage is excluded for ever.
+only to data that began before its `until`. A trace or a passage is excluded forever.
 """
 # pyright: strict
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false

@@ -29,7 +29,7 @@ from twin_resources.observability.langfuse.trace_texts import (
 
 LISTED_FIELD_GROUPS = "core,basic,time,io,metadata,model,usage"
 MAX_SCORE_PAGES = 20  # pages of scores (100 each) searched for one page of traces
-IDS_PER_REQUEST = 40  # ids of 32 digits in one URL; proxies in between accept 8 KB
+IDS_PER_REQUEST = 40  # ids of 32 digits in one URL; intermediate proxies accept 8 KB
 _CONDITION = re.compile(r"\s*(?P<name>[^<>=]+?)\s*(?:(?P<sign><=|>=|<|>|=)\s*(?P<value>\S+))?\s*")
 
 
@@ -62,7 +62,7 @@ class ScoreCondition:
 
 
 def parse_score_condition(text: str) -> ScoreCondition | None:
-    """Parse `thumbs`, `thumbs=0` or `support<0.3`; return None for an empty text.
+    """Parse `thumbs`, `thumbs=0` or `support<0.3`; return None for an empty string.
 
     Raises:
         TwinError: the text has none of these forms.
@@ -216,7 +216,7 @@ def trace_url(client: LangfuseClient, trace_id: str) -> str:
     """Return the URL of a trace in a real Langfuse.
 
     Raises:
-        TraceStoreError: the keys open no project.
+        TraceStoreError: the keys belong to no project.
     """
     project = str(client.projects()[0]["id"])
     return f"{client.host}/project/{project}/traces/{trace_id}"
@@ -256,7 +256,7 @@ def _query_parameters(trace_filter: TraceFilter, *, limit: int) -> dict[str, str
 
 
 def _conditions(trace_filter: TraceFilter, traces: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return API filter conditions for fields without a parameter of their own; all must hold."""
+    """Return API filter conditions for fields without a query parameter; all must hold."""
     conditions: list[dict[str, Any]] = [
         {"type": "stringObject", "column": "metadata", "key": key, "operator": "=", "value": value}
         for key, value in (("twin.author", trace_filter.author), ("twin.route", trace_filter.route))

@@ -1,7 +1,7 @@
 """Translate the `filter` parameter of `v2/observations` (conditions in JSON) to SQL.
 
-Scope: the conditions sent to this store (ours, the SDK's when it resumes a batch evaluation, its
-documented one by tags), and how a request is refused.
+Scope: the conditions sent to this store (ours, the SDK's when it resumes a batch evaluation, and
+its documented condition on tags), and how a request is refused.
 Out of scope: the plain query parameters (`queries.py`); the rest of the grammar, which a real
 Langfuse answers and this store refuses.
 Source of the grammar: `filter` of https://api.reference.langfuse.com, Observations V2.

@@ -1,4 +1,4 @@
-"""Convert values as the API writes them: times, numbers, and metadata stored as text.
+"""Convert values to and from the API's format: times, numbers, and metadata stored as text.
 
 Scope: the wire format of one value, and how metadata is flattened and read back.
 Out of scope: which fields an observation or a score has.
@@ -18,7 +18,7 @@ MAX_SAFE_INTEGER = 2**53 - 1  # larger ones lose digits in JavaScript, so they s
 
 
 def format_timestamp(milliseconds: int | None) -> str | None:
-    """Convert Unix milliseconds to a form such as `2026-11-20T06:52:02.316Z`."""
+    """Convert Unix milliseconds to ISO 8601 (`2026-11-20T06:52:02.316Z`)."""
     if milliseconds is None:
         return None
     moment = datetime.fromtimestamp(milliseconds // 1000, UTC)
@@ -53,7 +53,7 @@ def flatten(value: Mapping[str, Any], *, prefix: str = "") -> dict[str, str]:
     """Flatten nested objects to dotted names with text values.
 
     Lists stay JSON, and empty objects vanish. A repeated name keeps its last value, so the author's
-    own metadata override the rest.
+    own metadata overrides the rest.
     """
     flat: dict[str, str] = {}
     for name, item in value.items():
@@ -81,7 +81,7 @@ def _parse_integer(digits: str) -> int | str:
 
 def _parse_float(digits: str) -> float | int | str:
     value = float(digits)
-    # a number with more digits than a double holds would come back changed, so it stays text
+    # A number with more digits than a double holds would be changed, so it stays text.
     significant = digits.lstrip("+-").split("e")[0].split("E")[0].replace(".", "").strip("0")
     return json_number(value) if math.isfinite(value) and len(significant) <= 15 else digits
 

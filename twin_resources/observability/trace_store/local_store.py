@@ -54,7 +54,7 @@ from twin_resources.settings import load_secrets, load_settings
 API_VERSION = "4.16.0"  # the server version whose recorded answers this store reproduces
 MAX_BODY_BYTES = 16 * 1024 * 1024
 MAX_INGESTION_VERSION = 4
-# The ledger keeps its copy as long (`ledger.LedgerRules`) and needs no trace that it has folded.
+# The ledger keeps its copy equally long (`ledger.LedgerRules`) and needs no trace already folded.
 RETENTION_DAYS = 90
 DAY_MS = 86_400_000
 CLEANUP_INTERVAL_MS = 600_000
@@ -300,7 +300,7 @@ async def _delete_traces(request: Request) -> Response:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; port 0 picks a free one. Callers queue until the store serves.
+    """Return a listening socket; port 0 picks a free one. Connections wait until the store serves.
 
     Raises:
         TwinError: the port is in use.

@@ -1,6 +1,6 @@
 """Build an observation as `GET /v2/observations` returns it.
 
-Scope: the field groups, and the form of an absent value in each.
+Scope: the field groups, and how each represents an absent value.
 Out of scope: what a span means (`observations.py`), filters and paging (`queries.py`).
 Source of the behaviour: the public API of Langfuse 4.16.0, as recorded.
 """
@@ -62,8 +62,7 @@ def observation_document(
 
 
 def _fields(row: Observation, *, max_characters: int | None) -> dict[str, dict[str, Any]]:
-    """Return field group → its fields, with metadata values cut to `max_characters` (None: not
-    cut)."""
+    """Return field group → fields, with metadata values cut to `max_characters`, unless None."""
     trace, generation = row.trace, row.generation
     return {
         "core": {

@@ -98,7 +98,7 @@ def _gunzip(body: bytes) -> bytes:
 
 
 def _require_ids(spans: list[OtlpSpan]) -> list[OtlpSpan]:
-    """Refuse the whole export if a span has no ids: something else (such as logs) was sent."""
+    """Refuse the whole export if a span has no ids, because other data (such as logs) was sent."""
     broken = sum(1 for span in spans if not span.trace_id or not span.span_id)
     if broken:
         raise ExportRefusedError(

@@ -1,6 +1,6 @@
 """Store observations and scores in one SQLite file (WAL).
 
-Scope: the schema and its number, writing, paging and deleting rows.
+Scope: the schema and its version, writing, paging and deleting rows.
 Out of scope: HTTP, what a request may ask for (`queries.py`).
 """
 
@@ -88,7 +88,7 @@ class TraceTables:
             connection = sqlite3.connect(self.path, isolation_level=None, timeout=MAX_IDLE_S)
             connection.row_factory = sqlite3.Row
             use_write_ahead_log(connection, within_s=MAX_IDLE_S)
-            # one process, one file: a power cut may lose the last seconds, never the file
+            # A power cut may lose the last seconds, but does not damage the file.
             connection.execute("PRAGMA synchronous = NORMAL")
             # forgotten data must not stay readable in free pages
             connection.execute("PRAGMA secure_delete = ON")

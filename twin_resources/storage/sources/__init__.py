@@ -1,1 +1,1 @@
-"""Where posts come from: listing a folder, listing and reading an S3 prefix, polling a feed."""
+"""Find posts at their sources: list folders, list and read S3 prefixes, and poll feeds."""

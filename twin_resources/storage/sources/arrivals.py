@@ -2,11 +2,11 @@
 
 Scope: the decision, as a pure function of the remembered state, the current state and the runs of
 the last change. Out of scope: interpreting those runs (`idempotent_launch.py`), listing
-(`listing.py`), polling (`polling.py`), dagster.
+(`listing.py`), polling (`polling.py`), Dagster.
 
 A change is launched once. Its key contains a number that only grows, because Dagster never starts
 the same key twice and a folder can return to an earlier state. A failed run is tried again under a
-new key, and one that never started (the tick died) under its own.
+new key; a run that never started (the tick died) is tried again under the same key.
 """
 # pyright: strict
 
@@ -20,18 +20,18 @@ from twin_resources.dagster_runs import Run
 from twin_resources.idempotent_launch import next_step
 
 MAX_ATTEMPTS = 3
-"""Runs per change; after them the next change or the nightly import is needed."""
+"""Runs per change; after these, only the next change or the nightly import starts another."""
 
 
 @dataclass(frozen=True)
 class KnownSources:
-    """State of one author's sources, remembered between two looks.
+    """State of one author's sources, remembered between two checks.
 
     Attributes:
         number: number of changes launched so far.
         mark: fingerprint of the last decision's sources.
         attempt: attempt of the run for it.
-        settled: whether that run has succeeded, was ended by a person, or was given up.
+        settled: whether that run has succeeded, was ended by a person, or was abandoned.
         at: time of the decision, in seconds since the epoch.
     """
 
@@ -70,7 +70,7 @@ def decide(
     """Decide for one author.
 
     Args:
-        known: remembered state, or None if these sources were never looked at.
+        known: remembered state, or None if these sources have never been checked.
         fingerprint: fingerprint of the current sources.
         now: seconds since the epoch.
         is_imported: whether an import that the sensor did not request has read the current state.
@@ -79,7 +79,7 @@ def decide(
     """
     if is_import_running:
         return ArrivalDecision(known, False, "an import is running; looked at again after it")
-    # The run may belong to another code location, and carry a key from that one's memory.
+    # The run may belong to another code location and have a key from its memory.
     if is_imported and (known is None or fingerprint != known.mark or not (known.settled or runs)):
         number = 0 if known is None else known.number
         imported = KnownSources(number, fingerprint, 0, True, now)
@@ -116,6 +116,6 @@ def run_key(kind: str, author: str, epoch: int, known: KnownSources) -> str:
 
 
 def summarize_names(names: Sequence[str], *, limit: int = 20) -> str:
-    """Return the first names and the number of the others, for a run's tag."""
+    """Return the first names and the count of the others, for a run's tag."""
     shown = "\n".join(sorted(names)[:limit])
     return shown + (f"\n… and {len(names) - limit} more" if len(names) > limit else "")

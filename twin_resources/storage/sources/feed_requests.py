@@ -1,4 +1,4 @@
-"""Fetch a feed by one bounded conditional request that cannot reach addresses of this network.
+"""Fetch a feed with one bounded conditional request that cannot reach addresses of this network.
 
 Scope: the request, its limits, connecting to the resolved address. Out of scope: which
 addresses may be fetched (`outside_addresses.py`), storing the last response
@@ -7,7 +7,7 @@ addresses may be fetched (`outside_addresses.py`), storing the last response
 Conditional requests: https://www.rfc-editor.org/rfc/rfc9110#section-13 (ETag, Last-Modified).
 
 Only the check resolves a host name. The request is sent to the resolved IP address, with the name
-as its `Host` and as the name that the certificate is checked for.
+as its `Host`, and the certificate is checked against the name.
 https://www.python-httpx.org/advanced/extensions/#sni_hostname
 """
 # pyright: strict
@@ -111,7 +111,7 @@ class ResolvedTransport(httpx.BaseTransport):
     """A transport that sends each request, also after a redirect, to a checked IP address.
 
     Raises:
-        TwinError: raised by a request; see `addresses_of`.
+        TwinError: raised by a request; see `resolve_addresses`.
     """
 
     def __init__(self, trusted_url: str) -> None:

@@ -1,4 +1,4 @@
-"""Find out whether a feed has changed since its last poll, by a conditional request.
+"""Check with a conditional request whether a feed has changed since its last poll.
 
 Scope: the remembered state of an author's feeds between two polls; no copy of a feed is kept. Out
 of scope: the request (`feed_requests`), reading entries (`raw_posts` fetches a changed feed
@@ -45,7 +45,7 @@ class PollState:
     Attributes:
         epoch: start of this memory, in seconds since the epoch (`arrivals.run_key`).
         known: the last decision, or None if there is none yet.
-        responses: last answer by address.
+        responses: last response by address.
     """
 
     epoch: int
@@ -56,13 +56,13 @@ class PollState:
 def poll_feeds(
     urls: Sequence[str], last_responses: Mapping[str, PollResponse]
 ) -> tuple[dict[str, PollResponse], list[TwinError]]:
-    """Poll an author's feeds, one after the other; a failed one keeps its last answer.
+    """Poll an author's feeds one after the other; a failed feed keeps its last response.
 
     Returns:
-        The answers by address, and the failures.
+        The responses by address, and the failures.
 
     Raises:
-        TwinError: none of them answers.
+        TwinError: none of the feeds answers.
     """
     from twin_resources.storage.sources.feed_requests import fetch_feed
 

@@ -18,7 +18,7 @@ from twin_resources.longest_waits import MAX_IDLE_S
 from twin_resources.storage.storage_faults import DamagedError, translate_storage_errors
 
 SQLITE_MAGIC = b"SQLite format 3\x00"
-_BUSY_S = MAX_IDLE_S  # for a check; the copy waits by itself
+_BUSY_S = MAX_IDLE_S  # for a check; a copy waits without this limit
 _LOG_SUFFIXES = ("-wal", "-shm", "-journal")
 
 
@@ -56,10 +56,10 @@ def check_database(path: Path) -> None:
 
 
 def copy_database(path: Path, into: Path) -> None:
-    """Write one committed state of the file to another one, and check the copy.
+    """Write one committed state of the file to another file, and check the copy.
 
     Raises:
-        StorageError: it is damaged or cannot be read, or there is no room for the copy.
+        StorageError: it is damaged or cannot be read, or there is no space for the copy.
     """
     tried = f"copy the database {path}"
     with (

@@ -23,8 +23,8 @@ _LOG = logging.getLogger(__name__)
 def isolate_failure(item: str, report: Callable[[str], object]) -> Generator[None]:
     """Do the work of one item; report its failure, so that the next item can follow.
 
-    Damaged data may raise anything: a Lance file an `OSError`, a manifest a `KeyError`. All items
-    share the state store, so its errors are raised and stop the work.
+    Damaged data may raise any error: a Lance file raises `OSError`, a manifest `KeyError`. All
+    items share the state store, so its errors are raised and stop the work.
 
     Args:
         item: description of the item, with the consequence of its failure.

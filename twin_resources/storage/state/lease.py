@@ -40,7 +40,7 @@ _observed_expiries: dict[str, tuple[tuple[str, float], float]] = {}
 
 
 class LeaseBusyError(TwinError):
-    """Another holder did not end its lease within the wait."""
+    """Another holder did not end its lease within the waiting time."""
 
 
 class LeaseLostError(TwinError):
@@ -199,7 +199,7 @@ def _renew_until(lease: Lease, stop_event: threading.Event) -> None:
 
 @cache
 def boot_identity() -> str:
-    """Return boot and time namespace; monotonic times are comparable only within the same ones.
+    """Return the boot and the time namespace; monotonic times compare only within the same ones.
 
     The result is empty if the system does not identify its boot (macOS).
     """
@@ -212,7 +212,7 @@ def boot_identity() -> str:
 
 @cache
 def machine_identity() -> str:
-    """Return machine, boot and process namespace; process ids are unique only within these."""
+    """Return the machine, boot and process namespace; process ids are unique only within these."""
     boot = Path("/proc/sys/kernel/random/boot_id")
     namespace = Path("/proc/self/ns/pid")
     parts = [socket.gethostname()]

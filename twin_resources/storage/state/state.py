@@ -1,6 +1,6 @@
 """The transactional state store for leases, the registry and the bookkeeping of tables.
 
-Scope: opening SQLite or PostgreSQL, the schema number, transactions, `State.lease`.
+Scope: opening SQLite or PostgreSQL, the schema version, transactions, `State.lease`.
 Out of scope: rows of data (Lance, `tables/`), the meaning of registry rows (`registry/`).
 Method: SQLite's write-ahead log with `BEGIN IMMEDIATE` (https://www.sqlite.org/wal.html); on
 PostgreSQL an advisory lock orders writers (https://www.postgresql.org/docs/15/explicit-locking.html).
@@ -30,7 +30,8 @@ from twin_resources.storage.storage_faults import StorageError, translate_storag
 if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease
 
-# A writer waits this long for another, whose death ends the wait; each transaction is a few rows.
+# A writer waits this long for another writer, whose death ends the wait. A transaction writes only
+# a few rows.
 _BUSY_S = MAX_IDLE_S
 _BACKENDS = ("sqlite", "postgresql")
 # The lock number of all writers of this store on PostgreSQL: any constant ("twin" in ASCII).
@@ -56,8 +57,8 @@ class State:
             url: `sqlite:///<path>` or `postgresql://user:password@host/database`.
 
         Raises:
-            StateError: the URL names neither kind, the driver is not installed, or the schema
-                number is newer than this code's.
+            StateError: the URL is for another kind of database, the driver is not installed, or the
+                schema version is newer than this code's.
             StorageError: the store cannot be opened.
         """
         try:
@@ -148,7 +149,7 @@ class State:
     def lease(
         self, name: str, *, ttl_s: float = 60.0, wait_s: float = 30.0
     ) -> AbstractContextManager[Lease]:
-        """Hold the lease `name` for the length of a `with` block; see `lease.hold_lease`."""
+        """Hold the lease `name` for the length of a `with` block; see `hold_lease`."""
         from twin_resources.storage.state.lease import hold_lease
 
         return hold_lease(self, name, ttl_s=ttl_s, wait_s=wait_s)
@@ -195,7 +196,7 @@ def _create_engine(url: sa.URL) -> sa.Engine:
 def add_missing_columns(connection: sa.Connection, columns: Iterable[sa.Column[Any]]) -> None:
     """Add columns of a later release to their tables, with the default in existing rows.
 
-    Older code can still read such a table, because it names its columns. The schema number
+    Older code can still read such a table, because it names its columns. The schema version
     therefore does not change.
     """
     for column in columns:

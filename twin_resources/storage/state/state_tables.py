@@ -1,7 +1,7 @@
-"""Define the SQL tables of the state store and its schema number.
+"""Define the SQL tables of the state store and its schema version.
 
 Scope: the SQL tables of leases, remembered inputs and files, model versions, verdicts,
-moves, trials, and of the loop: watches, alarms, retrainings, notices.
+moves and trials, and those of the loop (watches, alarms, retrainings, notices).
 Out of scope: queries (`state.py`, `lease.py`, `registry/registry.py` and others) and Lance tables.
 Method: SQLAlchemy Core metadata, https://docs.sqlalchemy.org/en/20/core/metadata.html
 """
@@ -61,7 +61,7 @@ leases = sa.Table(
     sa.Column("process_started", sa.Text, nullable=False),
     sa.Column("acquired_at", sa.Double, nullable=False),
     sa.Column("expires_at", sa.Double, nullable=False),
-    # The monotonic end holds only for processes of the same boot; see `lease.py`.
+    # The monotonic end is valid only for processes of the same boot; see `lease.py`.
     sa.Column("boot", sa.Text, nullable=False, server_default=""),
     sa.Column("expires_monotonic", sa.Double),
     sa.Column("ttl_s", sa.Double),
@@ -152,7 +152,7 @@ routing = sa.Table(
     sa.Column("written_at", sa.Text, nullable=False),
 )
 
-# Trials of a version against the stable one: the terms, and the evidence after the last pair.
+# Trials of a version against the stable version: the terms, and the evidence after the last pair.
 trials = sa.Table(
     "trials",
     metadata,

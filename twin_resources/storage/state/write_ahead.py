@@ -23,7 +23,7 @@ def use_write_ahead_log(connection: sqlite3.Connection, *, within_s: float) -> N
         within_s: seconds to wait for others that open the same new file.
 
     Raises:
-        sqlite3.OperationalError: another process held it all that time, or it is not writable.
+        sqlite3.OperationalError: another process held the file throughout, or it is not writable.
     """
     until = time.monotonic() + within_s
     while True:

@@ -1,4 +1,4 @@
-"""Tables in LanceDB: reading, writing what has changed, keeping them compact.
+"""Read LanceDB tables, write what has changed, and keep them compact.
 
-Scope: what is true of any table. Out of scope: columns (`twin_assets`).
+Scope: what applies to any table. Out of scope: columns (`twin_assets`).
 """

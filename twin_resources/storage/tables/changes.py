@@ -43,7 +43,7 @@ def input_hashes(rows: pl.DataFrame) -> pl.DataFrame:
 
     The hash of an input is its row's hash, or the sum of its rows' hashes. With groups, it covers
     all keys and hashes of the group, so it changes for every member if the group gains, loses or
-    changes one.
+    changes a member.
 
     Raises:
         TwinError: a key is in several groups.
@@ -153,7 +153,7 @@ def find_changes(
 def split_batches(inputs: pl.DataFrame, *, rows: int) -> Iterator[pl.DataFrame]:
     """Split the inputs into batches of at most `rows` upstream rows; a unit is never split.
 
-    A unit larger than `rows` is a batch of its own.
+    A unit larger than `rows` forms a separate batch.
     """
     sizes = (
         inputs.group_by("unit", maintain_order=True)

@@ -36,7 +36,7 @@ class UnhashableColumnError(TwinError):
 
 
 def row_hashes(frame: pl.DataFrame) -> pl.Series:
-    """Return BLAKE2b-256 of every row over all columns, a Binary series of `frame.height` values.
+    """Return the BLAKE2b-256 of every row over all columns, as a Binary series.
 
     Column names and types affect the hash; column order does not. Equal integers of any width hash
     alike, `-0.0` hashes as `0.0`, and all NaNs hash alike. Times are hashed in microseconds (UTC if
@@ -106,7 +106,7 @@ def data_version(row_sum: int, *, types: Mapping[str, str], version: str) -> str
 
 
 def type_name(dtype: pl.DataType) -> str:
-    """Return the project's name of a type, because Polars' names may change between versions."""
+    """Return the project's name for a type, because Polars' names may change between versions."""
     dtype = _as_instance(dtype)
     if isinstance(dtype, pl.List):
         return f"list<{type_name(_inner(dtype))}>"

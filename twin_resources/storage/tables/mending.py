@@ -46,7 +46,7 @@ class TableRepair:
 
     Attributes:
         uri: a folder, or `s3://bucket/prefix`.
-        problem: the error of the newest version.
+        problem: the error in the newest version.
         restore_version: the newest undamaged version, or None if there is none and the table is
             deleted.
         rows: number of rows in that version, or 0 without one.
@@ -175,7 +175,7 @@ def _tags_after(table: StoredTable, version: int) -> tuple[str, ...]:
 
 
 def _manifests(uri: str) -> list[tuple[int, str, float]]:
-    """Return version, address and modification time of every manifest, newest version first."""
+    """Return every manifest's version, address and modification time, newest version first."""
     folder = f"{uri}/_versions"
     if is_object_address(uri):
         files = [(f"{folder}/{item.name}", item.modified) for item in list_objects(folder)]

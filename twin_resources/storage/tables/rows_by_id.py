@@ -30,6 +30,6 @@ def read_by_id(
 
 
 def sql_in_filter(column: str, values: Iterable[str]) -> str:
-    """Return a filter in SQL; `false` if there are no values."""
+    """Return an SQL filter, or `false` if there are no values."""
     quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
     return f"{column} IN ({quoted})" if quoted else "false"

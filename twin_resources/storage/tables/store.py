@@ -91,7 +91,7 @@ def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> Stored
 
     Raises:
         StorageError: the table cannot be read.
-        TwinError: this project did not write the table, or its schema number is newer.
+        TwinError: this project did not write the table, or its schema version is newer.
     """
     import lance
 
@@ -115,7 +115,7 @@ def open_version(uri: str, version: int) -> StoredTable:
     """Open one version of a table without reading the newest one.
 
     Raises:
-        Damaged: the manifest is missing or cannot be read.
+        DamagedError: the manifest is missing or cannot be read.
     """
     import lance
 
@@ -218,7 +218,7 @@ def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schem
 
 
 def column_types(schema: Mapping[str, pl.DataType]) -> dict[str, str]:
-    """Map each column name to the project's name of its type."""
+    """Map each column name to the project's name for its type."""
     return {name: type_name(dtype) for name, dtype in schema.items()}
 
 
@@ -290,7 +290,7 @@ def read_columns(
 
 @contextmanager
 def _translate_read_errors(table: StoredTable) -> Generator[None]:
-    """Raise an error while rows are read as a fault of the table's files."""
+    """Convert an error while rows are read into a fault of the table's files."""
     with translate_storage_errors(f"read the table {table.uri}", table.uri, default=DamagedError):
         yield
 
@@ -463,7 +463,7 @@ def quote_literal(text: str) -> str:
 
 
 def take(table: StoredTable, positions: Sequence[int], columns: Sequence[str]) -> pl.DataFrame:
-    """Return rows by their position in the scan of the opened version."""
+    """Return rows by their positions in a scan of the opened version."""
     with _translate_read_errors(table):
         rows = table.dataset.take(list(positions), columns=list(columns))
     return pl.DataFrame(pl.from_arrow(rows))

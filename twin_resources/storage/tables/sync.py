@@ -160,7 +160,7 @@ def _load_rows(progress: SyncProgress, keys: Iterable[str]) -> None:
 
 
 def _load_stored_rows(progress: SyncProgress, rows: Iterable[str]) -> None:
-    """Load the stored rows of these keys; no Python objects are made for the other rows."""
+    """Load the stored rows of these keys; no Python objects are created for other rows."""
     new = [row for row in rows if row not in progress.loaded_rows]
     if progress.stored is None or not new:
         return
@@ -341,7 +341,7 @@ def _record_empty_inputs(
     rows: pl.DataFrame,
     known_empty: set[str],
 ) -> None:
-    """Record the inputs of this batch that have no rows; drop the records of those that now do."""
+    """Record the batch's inputs without rows; drop the records of inputs that now have rows."""
     filled = set(rows["_input_key"].to_list())
     hashes = dict(zip(part["key"], part["input_hash"], strict=True))
     without_rows = [key for key in hashes if key not in filled]

@@ -97,7 +97,7 @@ class SyncResult:
         )
 
     def metadata(self) -> dict[str, Any]:
-        """Return numbers for Dagster's materialization, never text of a row."""
+        """Return numbers for Dagster's materialization, never the text of a row."""
         return {
             "dagster/row_count": self.rows,
             "computed": self.computed,
@@ -223,7 +223,7 @@ class Tables:
 
         Args:
             columns: the columns to read, or None for all.
-            where: a filter in SQL (https://lance.org/guide/read_and_write/#filter-push-down).
+            where: an SQL filter (https://lance.org/guide/read_and_write/#filter-push-down).
             version: a Lance version or a tag, or None for the newest version.
 
         Raises:
@@ -256,7 +256,7 @@ class Tables:
 
         Args:
             claim: the claim's name, as stored by `UnverifiedRows.mark_verified`.
-            version: the claim's version; results of another version do not count.
+            version: the claim's version; results of a different version do not count.
 
         Raises:
             TableNotFoundError: the asset has not been materialized for this author.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from twin_resources.storage.state.lease import Lease
 
-# A day of small edits creates tens of fragments; every later scan opens a file for each.
+# A day of small edits creates tens of fragments, and every later scan opens a file for each.
 MAX_SMALL_FRAGMENTS = 64
 # Larger fragments are not rewritten, so the cost of compaction follows the added rows.
 ROWS_PER_FRAGMENT = 20_000
@@ -185,7 +185,7 @@ def ensure_index(
 def optimize_indices(table: StoredTable, lease: Lease) -> StoredTable:
     """Add new rows to the indexes; without new rows, no version is created.
 
-    New rows become a segment of their own. Merging it at once would rewrite each index (5 MB
+    New rows become a separate segment. Merging it at once would rewrite each index (5 MB
     instead of 17 KB for ten of 30,000 passages). `compact` merges segments if there are many.
     """
     lease.renew()
@@ -221,7 +221,7 @@ def forget(
     table = open_newest(table)
     for index in table.dataset.describe_indices():
         if index.index_type.upper().startswith("IVF"):
-            # An index retrained by Lance finds a third less (two partitions instead of sixty), so
+            # An index retrained by Lance finds a third fewer (two partitions instead of sixty), so
             # its owner builds it again; until then, searches scan the vectors.
             table.dataset.drop_index(index.name)
         else:

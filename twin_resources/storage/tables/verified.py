@@ -1,10 +1,11 @@
 """Remember the files of a table for which a claim holds, so that a check reads only new ones.
 
-Scope: separating checked files from new ones, reading the new ones' rows, and
-remembering. Out of scope: claims, and claims about several rows at once.
+Scope: separating checked files from new ones, reading the rows of new files,
+and recording checked ones. Out of scope: claims, and claims about several rows at once.
 Method: Lance never changes a data file; it writes others and lists the deleted rows of a file
 (https://lance.org/format/table/). A claim that held for each row of a file therefore holds for
-the remaining ones, whoever writes next. Compaction writes new files, which are checked again.
+the remaining ones, regardless of later writers. Compaction writes new files, which are checked
+again.
 """
 
 from __future__ import annotations

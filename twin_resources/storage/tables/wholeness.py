@@ -12,14 +12,14 @@ from twin_resources.storage.storage_faults import DamagedError, translate_storag
 from twin_resources.storage.tables.hashing import MODULUS, row_hashes, sum_hashes
 from twin_resources.storage.tables.store import StoredTable, read_columns, read_record, scan_batches
 
-_BATCH_ROWS = 4_096  # read at once
+_BATCH_ROWS = 4_096  # rows read at a time
 
 
 def check_indexes(table: StoredTable) -> tuple[str, ...]:
-    """Return names of damaged indexes, with which searches fail although the rows are whole.
+    """Return the names of damaged indexes, which make searches fail although the rows are whole.
 
     Raises:
-        StorageError: they cannot be read for another reason.
+        StorageError: the indexes cannot be read for another reason.
     """
     dataset: Any = table.dataset
     damaged: list[str] = []
@@ -42,8 +42,8 @@ def check_table(table: StoredTable, *, verify_values: bool = False) -> None:
             hashes are read, 32 bytes per row, which still opens every file of rows.
 
     Raises:
-        Damaged: a file is missing or truncated, or rows differ from the written ones.
-        StorageError: it cannot be read.
+        DamagedError: a file is missing or truncated, or rows differ from the written ones.
+        StorageError: the table cannot be read.
     """
     tried = f"check the table {table.uri}"
     record = read_record(table)

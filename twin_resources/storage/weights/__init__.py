@@ -1,4 +1,4 @@
-"""Weights of models: fetching, converting, and reading the names that people give them.
+"""Fetch and convert model weights, and parse the names given for models.
 
-Scope: files of weights. Out of scope: serving and training them.
+Scope: files of weights. Out of scope: serving and training models.
 """

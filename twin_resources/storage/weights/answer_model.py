@@ -1,6 +1,6 @@
 """Parse and check the name of the model that answers while the author's small model trains.
 
-Scope: the kind of model named, and whether it can answer, as far as can be checked before
+Scope: the kind of the named model, and whether it can answer, as far as this can be checked before
 installation (`preflight.py`). This module therefore imports only the standard library and uses no
 syntax newer than Python 3.9.
 Out of scope: preparing and registering it (`commands/answer_models.py`), serving it
@@ -55,7 +55,7 @@ def parse_name(text: str) -> NamedModel:
     """Parse the name of a model; the disk is read, but no request is sent.
 
     Raises:
-        TwinError: the text names none of the four kinds, or is an address that contains a key.
+        TwinError: the text is not one of the four kinds, or is an address that contains a key.
     """
     tried = f"use {text!r} as the answer model"
     if _ADDRESS.match(text):
@@ -91,7 +91,7 @@ def resolve_name(text: str, *, key: str = "") -> NamedModel:
 
     Raises:
         TwinError: the folder or file has no chat model, or the address does not list its models,
-            requires another key, or has several models and none was named.
+            requires a different key, or has several models and none was named.
     """
     named = parse_name(text)
     tried = f"use {text!r} as the answer model"
@@ -110,7 +110,7 @@ def is_remote(url: str) -> bool:
 
 
 def split_stored_name(name: str) -> tuple[str, str]:
-    """Return address and model of a stored name (`ModelVersion.base`); empty for a local model."""
+    """Return the address and model in a stored name (`ModelVersion.base`); empty if it is local."""
     if not _ADDRESS.match(name):
         return "", ""
     url, _, model = name.partition("#")
@@ -121,7 +121,7 @@ def list_model_ids(url: str, key: str, *, timeout_s: float = LIST_TIMEOUT_S) -> 
     """Return the model ids under `<url>/models`, in the server's order.
 
     Raises:
-        TwinError: the server does not answer, is not OpenAI-compatible, or requires another key.
+        TwinError: the server does not answer, is not OpenAI-compatible, or refuses the key.
     """
     tried = f"list the models of {url}"
     headers = {"Accept": "application/json", "User-Agent": "llm-twin"}

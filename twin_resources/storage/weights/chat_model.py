@@ -1,8 +1,8 @@
-"""Whether a folder or a GGUF file holds a model that chats.
+"""Check whether a folder or a GGUF file holds a chat model.
 
-Scope: looking at it, before anything is installed: no import outside the standard library
-and no syntax newer than Python 3.9.
-Out of scope: fetching and preparing one (`weights/weights.py`), whether it fits
+Scope: the check before anything is installed. This module therefore imports only the standard
+library and uses no syntax newer than Python 3.9.
+Out of scope: fetching and preparing a model (`weights/weights.py`), whether it fits the machine
 (`model_fit.py`).
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -16,13 +16,13 @@ from twin_resources.errors import TwinError
 
 GGUF_MAGIC = b"GGUF"
 CHAT_TEMPLATE_KEY = b"tokenizer.chat_template"
-# Metadata stand before the weights; a vocabulary of 256,000 words with its merges takes 15 MB.
+# The metadata precedes the weights; a vocabulary of 256,000 words with its merges takes 15 MB.
 MAX_METADATA_BYTES = 64 * 1024 * 1024
 BLOCK_BYTES = 1024 * 1024
 
 
-_FILE_TYPE = b"general.file_type" + (4).to_bytes(4, "little")  # the key, and that a uint32 follows
-# Numbers of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, general.file_type
+_FILE_TYPE = b"general.file_type" + (4).to_bytes(4, "little")  # the key, then the type uint32
+# Codes from https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, general.file_type
 _PRECISIONS = {
     0: "f32", 1: "f16", 2: "q4_0", 3: "q4_1", 7: "q8_0", 8: "q5_0", 9: "q5_1", 10: "q2_k",
     11: "q3_k_s", 12: "q3_k_m", 13: "q3_k_l", 14: "q4_k_s", 15: "q4_k_m", 16: "q5_k_s",
@@ -31,7 +31,7 @@ _PRECISIONS = {
 
 
 def gguf_precision(path: Path) -> str:
-    """What most matrices of a GGUF file are stored in (`f16`, `q8_0` …); empty: it does not say."""
+    """Return the format of most matrices of a GGUF file (`f16`, `q8_0` …), or "" if not stated."""
     value = _read_after(path, _FILE_TYPE, 4)
     if len(value) < 4:
         return ""
@@ -40,7 +40,7 @@ def gguf_precision(path: Path) -> str:
 
 
 def _read_after(path: Path, marker: bytes, length: int) -> bytes:
-    """Bytes behind a mark in the metadata; empty: no such mark."""
+    """Return the bytes after a marker in the metadata, or b"" if the marker is missing."""
     with path.open("rb") as stream:
         buffer = b""
         for _ in range(MAX_METADATA_BYTES // BLOCK_BYTES):
@@ -54,10 +54,10 @@ def _read_after(path: Path, marker: bytes, length: int) -> bytes:
 
 
 def require_chat_folder(folder: Path, *, tried: str) -> None:
-    """Look at a transformers folder.
+    """Check that a transformers folder holds a chat model.
 
     Raises:
-        TwinError: no configuration, no safetensors, or no chat template.
+        TwinError: the folder has no configuration, no safetensors, or no chat template.
     """
     if not (folder / "config.json").is_file():
         raise TwinError(
@@ -84,10 +84,10 @@ def require_chat_folder(folder: Path, *, tried: str) -> None:
 
 
 def require_chat_gguf(path: Path, *, tried: str) -> None:
-    """Look at the metadata of a GGUF file.
+    """Check in the metadata of a GGUF file that it holds a chat model.
 
     Raises:
-        TwinError: it is none, or a model without a chat template (an adapter has none either).
+        TwinError: it is not a GGUF file or has no chat template (an adapter has none either).
     """
     with path.open("rb") as stream:
         head = stream.read(len(GGUF_MAGIC))

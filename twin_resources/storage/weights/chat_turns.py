@@ -66,7 +66,7 @@ def adapt_chat_template(tokenizer: Any) -> AdaptedTemplate:
             token.
     """
     original_template = tokenizer.chat_template
-    if isinstance(original_template, dict):  # templates by purpose
+    if isinstance(original_template, dict):  # several templates, by purpose
         original_template = original_template.get("default")  # pyright: ignore[reportUnknownVariableType,reportUnknownMemberType]
     if not isinstance(original_template, str) or not original_template:
         raise _refusal("no chat template", "name the instruct or chat variant of this model")

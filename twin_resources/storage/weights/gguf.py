@@ -6,7 +6,7 @@ Out of scope: quantised files (they change answers), reading GGUF (`from_gguf.py
 fetching weights (`weights.py`), serving (`serving/model_server.py`).
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
-Llama's rotary embedding pairs neighbouring rows in GGUF and half-apart rows in Hugging Face. The
+Llama's rotary embedding pairs adjacent rows in GGUF and rows half a head apart in Hugging Face. The
 rows of q and k, and of their LoRA B matrices, are therefore reordered. Without the reordering, the
 top token still agrees nine times in ten, but log-probabilities differ by 0.12 on average.
 """

@@ -121,8 +121,8 @@ def read_vocabulary(
 
     Args:
         end_of_turn: id of the token that ends an answer.
-        fallback: a fallback that names the pre-tokenizer if this module has no name for its steps;
-            it raises NotImplementedError if it has none either.
+        fallback: function that names the pre-tokenizer if this module has no name for its steps; it
+            raises NotImplementedError if it has none either.
 
     Raises:
         TwinError: the tokenizer is of neither kind, or its pre-tokenizer has no name.
@@ -177,7 +177,7 @@ def _tokens(
         tokens[index], types[index] = token, int(TokenType.BYTE if byte else TokenType.NORMAL)
     for token in added:
         kind = TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
-        # llama.cpp looks for these in the text before spaces are replaced
+        # llama.cpp searches for these in the text before spaces are replaced.
         text = token["content"].replace(_SPACE, " ") if is_sentencepiece else token["content"]
         tokens[token["id"]], types[token["id"]] = text, int(kind)
     unknown = getattr(tokenizer, "unk_token_id", None)
@@ -187,7 +187,7 @@ def _tokens(
 
 
 def _scores(tokens: Sequence[str], merges: Sequence[Sequence[str]]) -> tuple[float, ...]:
-    """Return for each piece minus the rank of its merge, because the highest score is merged first.
+    """Return the negative merge rank of each piece, because the highest score is merged first.
 
     A piece without a merge gets the lowest score, so it is never merged.
     """
@@ -198,7 +198,7 @@ def _scores(tokens: Sequence[str], merges: Sequence[Sequence[str]]) -> tuple[flo
 
 
 def _encode_space(part: str) -> str:
-    """Replace a space by its byte-level letter, because GGUF separates a merge's parts by one."""
+    """Replace a space by its byte-level letter, because spaces separate a merge's parts in GGUF."""
     return part.replace(" ", chr(ord(" ") + 256))
 
 

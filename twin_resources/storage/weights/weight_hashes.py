@@ -1,9 +1,8 @@
-"""The hash of each weight of a transformers folder, taken when it is prepared.
+"""Compute the hash of each weight of a transformers folder when it is prepared.
 
-Scope: reading safetensors as bytes, and the hashes. Out of scope: when they are
-taken and where they are kept (`weights.py`), weights as tensors (`sharded_loading.py` of the
-training).
-Format: https://huggingface.co/docs/safetensors, a header of JSON with offsets and then the bytes.
+Scope: reading safetensors as bytes, and the hashes. Out of scope: when hashes are computed and
+where they are stored (`weights.py`), weights as tensors (`sharded_loading.py`).
+Format: https://huggingface.co/docs/safetensors, a JSON header with offsets, then the bytes.
 """
 # pyright: strict
 
@@ -21,7 +20,7 @@ BLOCK_BYTES = 1 << 20
 
 
 def weight_hash(shape: Sequence[int], blocks: Iterable[bytes | memoryview]) -> str:
-    """SHA-256 (hex) over a weight's shape and its bytes as they are stored."""
+    """Return the SHA-256 (hex) of a weight's shape and its bytes as stored."""
     digest = hashlib.sha256(f"{tuple(shape)}\n".encode())
     for block in blocks:
         digest.update(block)
@@ -29,10 +28,10 @@ def weight_hash(shape: Sequence[int], blocks: Iterable[bytes | memoryview]) -> s
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:
-    """`weight_hash` (hex) of every weight in a folder's safetensors, by name; a MB at a time.
+    """Return the `weight_hash` of every weight in a folder, by name, reading one MB at a time.
 
     Raises:
-        TwinError: a file is none of safetensors, or only a part of one; names it.
+        TwinError: a file is not a safetensors file or is incomplete; the message names it.
     """
     hashes: dict[str, str] = {}
     for path in sorted(folder.glob("*.safetensors")):
@@ -49,7 +48,7 @@ def weight_hashes(folder: Path) -> dict[str, str]:
 
 
 def _require_complete(path: Path) -> None:
-    """Opening it holds its header against its length."""
+    """Check a file's header against its length by opening it."""
     from safetensors import SafetensorError, safe_open
 
     try:

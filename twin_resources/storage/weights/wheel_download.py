@@ -40,7 +40,7 @@ def fetch_wheel(
     """Fetch a wheel, verify it and unpack it.
 
     A file with the right hash in `into`, or in the folder named by `TWIN_WHEELS_DIR`, is not
-    downloaded again; put one there to work without network.
+    downloaded again; put one there to work without a network.
 
     Args:
         name, version: name and version of the distribution.
