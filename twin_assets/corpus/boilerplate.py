@@ -1,13 +1,13 @@
 """Remove lines that are not part of the post: a platform's buttons, and an author's repeated lines.
 
-Scope: finding these lines, and a text without them. Out of scope: HTML outside the main text
+Scope: finding and removing these lines. Out of scope: HTML outside the main text
 (`html_cleaning`), reading all posts (`cleaning_verdicts`).
 
-A repeated line is in at least five posts and in one in two hundred of the author's. Copies of one
-post repeat all their lines, so only posts with at least a quarter of their own words count. A
-repeated line is removed at the beginning and the end of a post, where boilerplate occurs. A
-sentence of eight words or more is removed anywhere, since nobody writes one five times. Code,
-tables and headings are never removed.
+A repeated line occurs in at least five posts and in at least 0.5 % of the author's posts. Copies of
+one post repeat all their lines, so a post counts only if at least a quarter of its words are its
+own. A repeated line is removed at the beginning and the end of a post, where boilerplate occurs. A
+repeated line of eight words or more is removed anywhere. Code, tables and headings are never
+removed.
 """
 # pyright: strict
 
@@ -26,11 +26,11 @@ from twin_assets.corpus.shingles import split_words
 MIN_POSTS = 5
 MIN_SHARE = 0.005
 SHORT_LINE_WORDS = 4
-"""A shorter line ("Enjoy!") may be the author's style: it must be in a fiftieth of the posts."""
+"""A shorter line ("Enjoy!") may be the author's style, so it must occur in 2 % of the posts."""
 SHORT_LINE_SHARE = 0.02
 LONG_LINE_WORDS = 8
 MIN_OWN_SHARE = 0.25
-"""A post with a smaller share of words in its own lines is a copy: a similarity of about .65."""
+"""A post with a smaller share of words in its own lines is a copy (similarity of about 0.65)."""
 LEADING_LINES, TRAILING_LINES = 2, 3
 """Lines at either end of a post that may be boilerplate; when one is removed, the next takes its
 place."""
@@ -42,8 +42,8 @@ _HEADING = re.compile(r" {0,3}#{1,6} ")
 _LIST_ITEM = re.compile(r"\s*(?:[-+*]|\d{1,9}[.)]) ")
 _EMPTY_LINES = re.compile(r"\n{3,}")
 
-# Whole lines, in lower case and without punctuation. A word that an author may write on a separate
-# line ("About", "Help", "Related") is not listed; such lines are found by their repetition.
+# Whole lines in lower case. A word that an author may write on a separate line ("About", "Help",
+# "Related") is not listed; repetition reveals such lines.
 _PLATFORM_LINE = re.compile(
     r"""
       open\ in\ app | (?:sign\ (?:up|in)(?:\ |$)){1,4} | sign\ (?:up|in)\ with\ \w+
@@ -82,7 +82,7 @@ def remove_platform_lines(text: str) -> str:
 
 
 def is_platform_line(line: str) -> bool:
-    """Return whether a whole line is a button or notice; a word in a list is the author's."""
+    """Return whether a whole line is a button or notice; a one-word list item is the author's."""
     if len(line) > 500 or "|" in line[:1]:
         return False
     bare = " ".join(_LINE_MARKUP.sub("", line).lower().split())
@@ -92,10 +92,10 @@ def is_platform_line(line: str) -> bool:
 
 
 def line_hashes(text: str) -> list[int]:
-    """Return a number for each line that may be boilerplate, in order: equal for equal words.
+    """Return a number for each line that may be boilerplate, in order.
 
-    Figures are words. When all figures were equal, the lines "5 km in 31 minutes" of different days
-    were removed as one line.
+    Equal words give equal numbers, and figures count as words. When all figures were equal, lines
+    such as "5 km in 31 minutes" from different days were removed as one line.
     """
     numbers = [number for _, number in _hashed_lines(text)]
     half = MAX_LINES // 2
@@ -103,7 +103,7 @@ def line_hashes(text: str) -> list[int]:
 
 
 def repeated_lines(lines: pl.Series) -> pl.Series:
-    """Return the lines that repeat over all posts of an author, in order.
+    """Return the lines that repeat across an author's posts, in order.
 
     Args:
         lines: the `line_hashes` of each post.
@@ -147,7 +147,7 @@ def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
     """Return Markdown without the repeated lines where they are boilerplate.
 
     Args:
-        repeated: the author's `repeated_lines`, all of them or those in this text.
+        repeated: all of the author's `repeated_lines`, or only those in this text.
     """
     if not repeated:
         return text
@@ -165,7 +165,7 @@ def remove_repeated_lines(text: str, repeated: Collection[int]) -> str:
     return _remove_lines(text, removed) if removed else text
 
 
-# The lowest ten bits of a line's number are its word count, so that counting needs no text.
+# The lowest ten bits of a line's number are its word count, so counting does not need the text.
 _MAX_WORDS = (1 << 10) - 1
 
 
@@ -186,7 +186,7 @@ def _hashed_lines(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _remove_lines(text: str, line_indexes: Collection[int]) -> str:
-    """Remove lines from the text, and headings that then have no text below."""
+    """Remove lines from the text, and then headings without text at its end."""
     if not line_indexes:
         return text
     lines = [line for place, line in enumerate(text.split("\n")) if place not in line_indexes]

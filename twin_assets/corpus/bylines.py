@@ -1,16 +1,17 @@
-"""Decide from its byline whether a post is by the author or by somebody else.
+"""Decide from a post's byline whether it is by the author or by someone else.
 
 Scope: comparing names, and bylines inside a text. Out of scope: the byline field of an export
 (importers), the handling of a foreign post (`cleaning_verdicts`).
 
-In doubt, a post is the author's: an empty byline, "admin", a first name alone, two names of which
-one is the author's. Other names of the author belong in `aliases` in the author's settings.
+In doubt, a post is the author's. The byline may be empty, "admin", or a first name, or it may have
+two names that include the author's. Further names of the author belong in `aliases` in the author's
+settings.
 
-The owner of an account may sign with a handle, so a handle on most posts of a source is the
-author's if no post there has the author's own name. A full name is somebody's name, however many
-posts have it, and a shared family name proves nothing. Of 76 articles of two people, imported under
-the name of one, 49 by the other were kept; of 11 articles of two people called Ruiz, all were kept.
-A translation is the author's if the translator is the author.
+The owner of an account may sign with a handle. A handle on most posts of a source is therefore the
+author's if no post there has the author's own name. A full name always names a person, and a shared
+family name proves nothing. Of 76 articles by two people, imported under one name, 49 by the other
+person were kept. All of 11 articles by two people called Ruiz were kept.
+A translation is the author's if the writer and the translator are the author.
 """
 # pyright: strict
 
@@ -36,7 +37,7 @@ _ADDRESS = re.compile(r"<[^<>]*>|\([^()]*\)|\S+@\S+|^\s*by\s+|^\s*@", re.IGNOREC
 _UNSPACED_SCRIPTS = re.compile(
     "[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 )
-"""Thai to Khmer, Japanese, Chinese, Korean: one word may be a first and a last name."""
+"""Scripts (Thai to Khmer, Japanese, Chinese, Korean) where one word may be a full name."""
 _CAPITALIZED_WORD = r"[A-ZÀ-ÖØ-Þ][\w.'’-]*"
 _NAME = (
     rf"({_CAPITALIZED_WORD}"
@@ -60,12 +61,12 @@ _TRANSLATOR_LINES = (
 
 
 def extract_author(text: str) -> str:
-    """Return the name in a line like "By Jane Doe" or "Guest post by Jane Doe"; "" without one."""
+    """Return the name in a line like "By Jane Doe" or "Guest post by Jane Doe", or ""."""
     return _extract_name(text, _AUTHOR_LINES)
 
 
 def extract_translator(text: str) -> str:
-    """Return the name in a line like "Translated by Jane Doe", or "" without one."""
+    """Return the name in a line like "Translated by Jane Doe", or ""."""
     return _extract_name(text, _TRANSLATOR_LINES)
 
 
@@ -79,11 +80,11 @@ def _extract_name(text: str, patterns: Sequence[re.Pattern[str]]) -> str:
 
 
 def foreign_bylines(bylines: Collection[str], names: Sequence[str]) -> set[str]:
-    """Return the bylines that name somebody else.
+    """Return the bylines that name someone else.
 
     Args:
-        bylines: the bylines of the posts; "" names nobody.
-        names: the author's name and aliases; without names, nobody is foreign.
+        bylines: the bylines of the posts; "" does not name anyone.
+        names: the author's name and aliases; without names, no byline is foreign.
     """
     if not names:
         return set()
@@ -109,7 +110,7 @@ def is_translation(byline: str) -> bool:
 
 
 def _names_in_byline(byline: str) -> list[tuple[str, ...]]:
-    """Return the words of each name in a byline, or none if one is a role such as "admin"."""
+    """Return the words of each name in a byline, or [] if a name is a role such as "admin"."""
     parts = [_name_words(part) for part in _NAME_SEPARATOR.split(_ADDRESS.sub(" ", byline).strip())]
     named = [words for words in parts if words]
     return [] if any(set(words) <= _ROLE_NAMES for words in named) else named
@@ -143,7 +144,7 @@ def _names_match(words: Sequence[str], name: Sequence[str]) -> bool:
         return True
     shorter, longer = sorted((list(words), list(name)), key=len)
     if not {word for word in shorter if len(word) > 1} & set(longer):
-        return False  # initials alone may be anybody's
+        return False  # initials alone do not identify a person
     remaining = list(longer)
     for word in shorter:
         match = next((other for other in remaining if _words_match(word, other)), None)

@@ -1,6 +1,6 @@
 """Examine the claims about an author's `cleaned_documents` in the tables.
 
-Scope: examining the stored documents, and the number of quarantined ones. Out of scope: measuring a
+Scope: examining the stored documents and counting the quarantined ones. Out of scope: measuring a
 document (`document_claims`), quarantining it (`cleaning_tables`), Dagster.
 """
 # pyright: strict
@@ -37,10 +37,10 @@ class ExaminedClaim:
     """A claim about stored documents.
 
     Attributes:
-        holds: whether no document in the table breaks the claim, and either none was quarantined
-            for it or the quarantine is small enough.
+        holds: whether no document in the table breaks the claim, and few enough documents were
+            quarantined.
         counts: the numbers behind the verdict.
-        message: what a person can do if the claim does not hold.
+        message: the claim, the quarantined documents, and the next step if the claim does not hold.
     """
 
     holds: bool
@@ -55,7 +55,7 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
         most_quarantined: the share of the documents to keep that may break a claim.
 
     Raises:
-        TableNotFoundError: `cleaned_documents` was never materialized.
+        TableNotFoundError: `cleaned_documents` has never been materialized.
     """
     slug = author.slug
     stored = tables.read(CLEANED, slug, columns=list(_STORED_COLUMNS))
@@ -101,8 +101,8 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
 def _measure_documents(tables: Tables, author: str) -> pl.DataFrame:
     """Return `DocumentClaims` of the stored documents.
 
-    Documents that changed after their measurement are measured here, so that a claim is always
-    about the stored text.
+    Documents that changed after their measurement are measured again, so a claim is always about
+    the stored text.
     """
     schema = column_types(DocumentClaims)
     stored_measurements = (

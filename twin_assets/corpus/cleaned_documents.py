@@ -1,7 +1,7 @@
 """Define the asset `cleaned_documents` and its checks.
 
-Every imported post is kept or dropped, and none is lost. The kept text is the author's own, whole,
-unique and without personal data.
+Every imported post is kept or dropped, and none is lost. The kept text is the author's own,
+complete, unique and without personal data.
 
 Scope: the asset and the checks. Out of scope: cleaning a post (`cleaning`), the intermediate tables
 (`cleaning_tables`), examining the claims (`claims_tables`).
@@ -48,7 +48,7 @@ def cleaned_documents(
 def every_import_is_kept_or_explained(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """Each row of `raw_posts` is exactly one row here: kept, or dropped with a reason."""
+    """Check that each row of `raw_posts` is exactly one row: kept, or dropped with a reason."""
     author = context.partition_key
     columns = ["source_id", "kept", "dropped_because"]
     quarantined = tables.read(QUARANTINE, author, columns=["source_id"])
@@ -91,7 +91,7 @@ def claims_of_cleaned_documents(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> Iterator[dg.AssetCheckResult]:
-    """The claims about the stored texts; a document is measured once, after a change.
+    """Check the claims about the stored texts; a document is measured once, after a change.
 
     A document that breaks a claim is quarantined, and the import continues without it, up to the
     share that `TWIN_MOST_QUARANTINED` allows.

@@ -1,6 +1,6 @@
 """Compute the statistics of `cleaned_documents` for the UI.
 
-Scope: metadata, which contain numbers and never text of a post, because the event log keeps
+Scope: metadata, which contains only numbers and no post's text, because the event log keeps
 everything. Out of scope: cleaning.
 """
 
@@ -31,7 +31,7 @@ _REPORT_COLUMNS = (
 
 
 def metadata(tables: Tables, author: Author) -> dict[str, Any]:
-    """Return statistics of the stored documents."""
+    """Return statistics about the stored documents."""
     documents = tables.read(CLEANED, author.slug, columns=_REPORT_COLUMNS)
     accepted = documents.filter("kept")
     return {

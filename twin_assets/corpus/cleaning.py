@@ -1,6 +1,6 @@
-"""Clean rows of `raw_posts` and make rows of `cleaned_documents`, kept or dropped with a reason.
+"""Clean rows of `raw_posts` and build rows of `cleaned_documents`, kept or dropped with a reason.
 
-Scope: decisions about one post alone, the row of a document, and both in memory. Out of scope:
+Scope: decisions about a single post, a document's row, and both in memory. Out of scope:
 cleaning a body (`markdown_cleaning`, `html_cleaning`), decisions about all posts of an author
 (`cleaning_verdicts`), storing (`cleaning_tables`).
 """
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 CLEANING_VERSION = f"6, privacy {privacy.PRIVACY_VERSION}"
-"""Version of the rules below: a higher version cleans every post again."""
+"""Version of the rules below; a change cleans every post again."""
 
 RAW_COLUMNS = (
     "source",
@@ -115,10 +115,10 @@ def clean_and_quarantine(
 def broken_claims(
     prepared: pl.DataFrame, claims: Mapping[str, document_claims.DocumentClaim]
 ) -> pl.DataFrame:
-    """Return `source_id` of each document that breaks a claim, and its claims as `breaks`.
+    """Return `source_id` of each document that breaks a claim, and those claims as `breaks`.
 
     Args:
-        prepared: `document_id`, `source_id` of all posts.
+        prepared: `document_id` and `source_id` of all posts.
         claims: the result of `document_claims.check_claims`.
     """
     pairs = [
@@ -139,10 +139,10 @@ def broken_claims(
 def quarantined_rows(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of `cleaned_documents` that break their contract or a claim, with its name.
 
-    See `contracts.quarantine_columns`.
+    The columns are `contracts.quarantine_columns`.
 
     Args:
-        broken: `source_id`, `breaks`.
+        broken: `source_id` and `breaks`.
     """
     claims = broken.filter(pl.col("breaks").list.len() > 0).select(
         "source_id", pl.col("breaks").alias(contracts.FAILED_RULES)
@@ -157,7 +157,7 @@ def quarantined_rows(rows: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
 
 
 def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
-    """Clean each post by itself; return one row per post (`corpus_tables.PreparedPosts`), in order.
+    """Clean each post separately; return its row (`corpus_tables.PreparedPosts`), in order.
 
     Args:
         posts: `RAW_COLUMNS`.
@@ -167,10 +167,10 @@ def prepare_posts(posts: pl.DataFrame) -> pl.DataFrame:
 
 
 def document_rows(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFrame:
-    """Return rows of `cleaned_documents` for rows of `decide_verdicts`, in the same order.
+    """Return rows of `cleaned_documents` for `decide_verdicts` rows, in the same order.
 
     Args:
-        verdicts: any of these rows.
+        verdicts: rows from `cleaning_verdicts.decide_verdicts`.
         prepared: `PreparedPosts`, at least for these verdicts.
     """
     rows = verdicts.join(
@@ -183,7 +183,7 @@ def document_rows(verdicts: pl.DataFrame, prepared: pl.DataFrame) -> pl.DataFram
 
 
 def document_id_of(source_id: str) -> str:
-    """Return the stable id of a document; it depends only on the post's path, so edits keep it."""
+    """Return the stable id of a document, which depends only on the post's `source_id`."""
     return "d" + hashlib.sha256(source_id.encode()).hexdigest()[:16]
 
 
@@ -248,7 +248,7 @@ def _clean_body(markup: str, source: str, *, title: str, mdx: bool) -> str:
 
 
 def _choose_language(text: str, *, declared: str) -> str:
-    """Return the detected language, or the source's declared language if a text is too short."""
+    """Return the detected language, or the declared language if it cannot be detected."""
     detected = detect_language(text)
     return (
         declared.split("-", maxsplit=1)[0].lower()

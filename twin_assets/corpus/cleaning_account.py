@@ -14,7 +14,7 @@ import polars as pl
 
 @dataclass(frozen=True)
 class PostCounts:
-    """Numbers of posts, for the claim that none was lost between import and cleaning."""
+    """Counts of posts, for the claim that none was lost between import and cleaning."""
 
     imported: int
     kept: int
@@ -35,13 +35,15 @@ class PostCounts:
 def reconcile_posts(
     raw: pl.DataFrame, cleaned: pl.DataFrame, *, quarantined: Iterable[str] = ()
 ) -> PostCounts:
-    """Compare `source_id` of the imported posts with `source_id`, `kept`, `dropped_because`.
+    """Compare the imported posts with the cleaned rows by `source_id`, and count them.
 
     Posts are compared by identity, because sums would still match if one post were lost and another
-    doubled.
+    duplicated.
 
     Args:
-        quarantined: `source_id` of rows that were quarantined with the rule that they break.
+        raw: `source_id` of the imported posts.
+        cleaned: `source_id`, `kept` and `dropped_because`.
+        quarantined: `source_id` of the quarantined rows.
     """
     imported, cleaned_ids, quarantined_ids = (
         set(raw["source_id"]),

@@ -1,18 +1,18 @@
-"""Update `cleaned_documents` from `raw_posts` in tables, processing only what changed.
+"""Update `cleaned_documents` from `raw_posts` in tables, processing only changes.
 
 Scope: the intermediate tables and the order of their updates. Out of scope: the decisions
 (`cleaning`, `cleaning_verdicts`, `near_duplicates`), Dagster.
 
-    raw_posts → prepared_posts       each post cleaned by itself
-              → near_duplicates      bands of each text, and the texts that it is a copy of
-              → document_claims      the measurements of each document, and the broken claims
+    raw_posts → prepared_posts       each post, cleaned separately
+              → near_duplicates      each text's bands, and the texts that it resembles
+              → document_claims      each document's measurements
               → cleaned_documents    the verdict over all posts, and the text without repeated lines
-              → cleaned_documents_quarantine    rows that break the contract or a claim, and which
+              → cleaned_documents_quarantine    rows that break a rule, with `failed_rules`
 
 Verdicts use narrow columns of all posts; texts are read only for changed posts. The bands are in a
-list column, one row per document, and a lookup scans it: .14 CPU seconds for 100,000 posts. (A
-LABEL_LIST index took 1.2. A B-tree needs one row per band, which costs a sync more than the lookup
-saves.)
+list column with one row per document. A lookup scans it and takes 0.14 CPU seconds for 100,000
+posts. (A LABEL_LIST index took 1.2 seconds. A B-tree needs one row per band, which costs a sync
+more than the lookup saves.)
 """
 # pyright: strict
 
@@ -81,7 +81,7 @@ def update_cleaned_documents(tables: Tables, author: Author) -> CleaningRun:
     """Bring all five tables up to date with `raw_posts`.
 
     Raises:
-        TableNotFoundError: `raw_posts` was never materialized.
+        TableNotFoundError: `raw_posts` has never been materialized.
     """
     slug, names = author.slug, author_names(author)
     update = _AuthorTables(tables, slug)
@@ -194,7 +194,7 @@ class _StoredBodies:
     """The stored bands of documents that are neither changed nor deleted (`KnownBodies`).
 
     A changed document that is not stored yet looks up the others when it is processed. The later
-    document of each pair therefore finds it, and an interrupted run loses no pair.
+    document of each pair therefore finds the earlier one, even after an interrupted run.
     """
 
     def __init__(

@@ -3,8 +3,8 @@
 Scope: repeated lines, foreign bylines, copies, and the verdict of each post. Out of scope: cleaning
 a text (`cleaning`), finding similar texts (`near_duplicates`), storing.
 
-All functions here read narrow columns of all posts, and no text. A post whose verdict is unchanged
-is not processed again (`cleaning_tables`).
+All functions here read narrow columns of all posts, without their text. A post with an unchanged
+verdict is not processed again (`cleaning_tables`).
 """
 # pyright: strict
 
@@ -26,9 +26,8 @@ from twin_assets.corpus.bylines import (
 from twin_assets.corpus.near_duplicates import DocumentCopy, collapse_copies
 
 MIN_WORDS = 10
-"""A shorter post is dropped as `too_short`. Short notes are also an author's writing: of 1,871
-notes, the shortest has 13 words, including its title. Fewer than ten words contain no sentence to
-learn from."""
+"""A shorter post is dropped as `too_short`. Short notes are also an author's writing: the shortest
+of 1,871 notes has 13 words, including its title."""
 
 VERDICT_INPUT_COLUMNS = (
     "document_id",
@@ -52,22 +51,22 @@ VERDICT_SCHEMA = {
     "duplicate_of": pl.String(),
     "copies": pl.List(pl.Struct({"document_id": pl.String(), "url": pl.String()})),
 }
-"""One row per post; `repeated` lists the author's repeated lines that it contains."""
+"""Columns with one row per post; `repeated` lists the author's repeated lines in the post."""
 
 _MAJORITY_SHARE = 0.5
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 def foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Return the posts by somebody else: `source_id`.
+    """Return `source_id` of the posts by someone else.
+
+    The owner of an account may sign with a handle. The byline of more than half of a source's posts
+    is therefore the author's if it may be a handle (`bylines.is_possible_handle`) and no post there
+    has the author's name.
 
     Args:
-        prepared: `source_id`, `source`, `byline`.
+        prepared: `source_id`, `source` and `byline`.
         names: the author's name and aliases; without names, no post is foreign.
-
-    The byline of more than half of a source's posts is the author's own if it may be adopted
-    (`bylines.is_possible_handle`) and no post there has the author's name: the owner of an account
-    may sign with a handle.
     """
     counted = _counted_bylines(prepared, names)
     by_others = counted.filter(~(pl.col("most") & pl.col("adoptable")))
@@ -76,10 +75,10 @@ def foreign_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 
 def adopted_handles(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Return handles that are taken for the author's: `source`, `byline`, `len` posts, of `posts`.
+    """Return the handles that count as the author's: `source`, `byline`, `len`, `posts`.
 
     Args:
-        prepared: as in `foreign`.
+        prepared: as in `foreign_posts`.
         names: the author's name and aliases.
     """
     return _counted_bylines(prepared, names).filter("most", "adoptable").select(*_COUNT_COLUMNS)
@@ -88,15 +87,15 @@ def adopted_handles(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFram
 def unclaimed_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     """Return the names on most posts of a source that are not known as the author's.
 
-    They are also neither taken for the author's nor a translator's. A person must say whose names
-    they are.
+    They exclude adopted handles and bylines with a translator. The user must say whose names they
+    are.
 
     Args:
-        prepared: as in `foreign`.
+        prepared: as in `foreign_posts`.
         names: the author's name and aliases.
 
     Returns:
-        `source`, `byline`, `len` posts with this byline, `posts` of the source.
+        `source`, `byline`, `len` (posts with this byline) and `posts` (posts of the source).
     """
     counted = _counted_bylines(prepared, names)
     unknown = [byline for byline in counted["byline"].unique() if not is_translation(byline)]
@@ -108,7 +107,7 @@ _COUNT_COLUMNS = ("source", "byline", "len", "posts")
 
 
 def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """Count the posts of each byline in a source that is not in `names`, and mark majorities."""
+    """Count each source's posts by foreign byline, and mark majorities and possible handles."""
     posts = prepared.group_by("source").len("posts")
     signed = prepared.filter(pl.col("byline") != "")
     counted = signed.group_by("source", "byline").len().join(posts, on="source")
@@ -130,7 +129,7 @@ def _counted_bylines(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFra
 
 
 def comparison_candidates(prepared: pl.DataFrame, *, names: Sequence[str]) -> pl.DataFrame:
-    """Return the posts to compare: the oldest of equal bodies, without dropped posts.
+    """Return the posts to compare: the oldest post of each body, without dropped posts.
 
     Args:
         prepared: `VERDICT_INPUT_COLUMNS` of all posts.
@@ -217,13 +216,13 @@ def _comparison_verdicts(
     *,
     names: Sequence[str],
 ) -> pl.DataFrame:
-    """Return `document_id`, `verdict` by comparison and `duplicate_of` of posts not yet dropped."""
+    """Return `document_id`, `verdict` and `duplicate_of` of the posts that are not yet dropped."""
     boilerplate_only = similar.filter(pl.col("words") < MIN_WORDS).select("document_id")
     near_duplicates = _collapse_near_duplicates(
         prepared, similar.join(boilerplate_only, on="document_id", how="anti")
     )
     remaining_posts = _remaining_posts(prepared, names)
-    # Posts with the body of a candidate get the candidate's verdict.
+    # Posts with the same body as a candidate get the candidate's verdict.
     representative = (
         remaining_posts.select("document_id", "content_hash")
         .join(
@@ -265,7 +264,7 @@ def _remaining_posts(prepared: pl.DataFrame, names: Sequence[str]) -> pl.DataFra
 
 
 def _age_sort_keys() -> tuple[pl.Expr, pl.Expr]:
-    """Return sort keys: oldest first, undated last."""
+    """Return sort keys that put the oldest post first and undated posts last."""
     return pl.col("published_at").fill_null(_LATEST), pl.col("source_id")
 
 

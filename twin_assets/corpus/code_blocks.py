@@ -1,11 +1,11 @@
 """Handle code in a post: its fences, and the template tags with which site generators mark it.
 
-Scope: functions about code for cleaning and language detection. Out of scope: cleaning and
-detection themselves.
+Scope: code-related functions for cleaning and language detection. Out of scope: cleaning and
+detection.
 Tags: https://jekyllrb.com/docs/liquid/tags/, https://gohugo.io/shortcodes/highlight/
 
-All functions take time in proportion to the text: one pattern from a tag to its end tag would take
-hours on a megabyte of unclosed tags.
+All functions take linear time. A single pattern from a tag to its end tag would take hours on a
+megabyte of unclosed tags.
 """
 # pyright: strict
 
@@ -45,7 +45,7 @@ def fence_code(code: str, language: str = "") -> str:
 
 
 def prose_lines(markdown: str) -> Iterator[tuple[int, str]]:
-    """Yield position (from 0) and text of every line outside fenced blocks."""
+    """Yield the position (from 0) and the text of every line outside fenced blocks."""
     fence = ""
     for place, line in enumerate(markdown.split("\n")):
         mark = _FENCE.match(line)

@@ -1,6 +1,6 @@
 """Enforce a table's contract: rows that break the schema are quarantined with the rule.
 
-Scope: separating good rows from bad ones, and the table of the bad rows. Out of scope: the schemas
+Scope: separating good rows from bad rows, and the table of bad rows. Out of scope: the schemas
 (`corpus_tables.py` of each stage), the check as Dagster sees it (`twin_assets/contract_checks`).
 Method: https://dataframely.readthedocs.io/ (`Schema.filter` and its failure information).
 """
@@ -36,7 +36,7 @@ class ContractReport:
         rows: the number of rows checked.
         broken_rows: the number of rows that break a rule.
         by_rule: the number of rows that break each rule.
-        missing: columns of the schema that the table lacks; if there are any, no row is checked.
+        missing: columns of the schema that the table lacks; if any are missing, checking stops.
         wrong_types: the actual type of each column with a wrong type.
     """
 
@@ -57,7 +57,7 @@ def good_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
 
 
 def bad_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> pl.DataFrame:
-    """Return the rows that break a rule, and `failed_rules` (`quarantine_columns`)."""
+    """Return the rows that break a rule, with `failed_rules` (`quarantine_columns`)."""
     return _split_rows(frame, schema)[1]
 
 
@@ -91,7 +91,7 @@ def examine(parts: Iterable[pl.DataFrame], schema: type[dy.Schema]) -> ContractR
 
 
 def count_duplicate_keys(keys: pl.DataFrame) -> int:
-    """Count the rows of a table whose primary key occurs in another row.
+    """Return the number of rows in a table whose primary key occurs in another row.
 
     Args:
         keys: the key columns of all rows.
@@ -102,7 +102,8 @@ def count_duplicate_keys(keys: pl.DataFrame) -> int:
 def schema_version(schema: type[dy.Schema]) -> str:
     """Return a version that changes with the schema's module and with the libraries.
 
-    dataframely has no public form of a rule to hash, so a comment in that module also changes it.
+    dataframely has no public representation of a rule to hash, so a changed comment in that module
+    also changes the version.
     """
     source = inspect.getsource(sys.modules[schema.__module__])
     libraries = " ".join(f"{name} {version(name)}" for name in ("dataframely", "polars"))
@@ -110,7 +111,7 @@ def schema_version(schema: type[dy.Schema]) -> str:
 
 
 def count_quarantined(tables: Tables, table: str, author: str) -> dict[str, int]:
-    """Return the number of quarantined rows by rule; empty if there is no such table."""
+    """Return the number of quarantined rows by rule, or {} without such a table."""
     if not tables.exists(table, author):
         return {}
     rules = tables.read(table, author, columns=[FAILED_RULES])[FAILED_RULES].explode(
@@ -121,11 +122,11 @@ def count_quarantined(tables: Tables, table: str, author: str) -> dict[str, int]
 
 
 def _split_rows(frame: pl.DataFrame, schema: type[dy.Schema]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return good rows, and bad rows with the rules that they break."""
+    """Return the good rows, and the bad rows with the rules that they break."""
     stored = column_types(schema)
     good, failure = schema.filter(frame, cast=True)
     details = failure.details()
-    # For a value of another type, these rules are "unknown" and the rule about types is "invalid".
+    # For a value with a wrong type, these rules are "unknown" and the type rule is "invalid".
     rules = [name for name in details.columns if name not in stored]
     broken = [pl.when(pl.col(rule) == "invalid").then(pl.lit(rule)) for rule in rules]
     bad = details.with_columns(

@@ -4,9 +4,9 @@ Scope: measuring a document against its source, and finding documents that break
 scope: quarantining them (`cleaning_tables`), the checks as Dagster sees them (`cleaned_documents`),
 cleaning.
 
-No claim uses the function that made the decision in cleaning. Menus are found in running words
-(`share_menus`), signatures by another rule (`signatures`), personal data by a second list
-(`personal_traces`), quotations against the source (`source_quotations`). A document is measured
+No claim uses the function that made the decision in cleaning. Menus are found in running text
+(`share_menus`), signatures by a different rule (`signatures`), personal data by a second list
+(`personal_traces`), and quotations in the source (`source_quotations`). A document is measured
 once, after a change (table `document_claims`).
 """
 # pyright: strict
@@ -41,7 +41,7 @@ CLAIMS: Mapping[str, str] = {
     "quotations_keep_their_mark": "What stands in a quotation in the post stands in one in the "
     "document, or is not in it.",
 }
-"""The claim by name of the check."""
+"""The claims by the name of their check."""
 
 DOCUMENT_COLUMNS = ("document_id", "source_id", "title", "text", "kept")
 """Columns of `cleaned_documents` that `measure` reads."""
@@ -50,8 +50,8 @@ SOURCE_COLUMNS = ("source_id", "source", "author", "text", "markup")
 
 MIN_REPEATS = 10
 MIN_SHARE = 0.01
-"""Twice the share at which cleaning finds a repeated line, because cleaning also counts copies and
-dropped posts, which are not kept documents."""
+"""Twice the share for a repeated line in cleaning, because cleaning also counts copies and dropped
+posts, which are not kept documents."""
 _MIN_WORDS = 4
 _LEADING_PARAGRAPHS, _TRAILING_PARAGRAPHS = 2, 3
 
@@ -63,7 +63,7 @@ class DocumentClaims(dy.Schema):
     """Table `document_claims`: one row per possible row of `cleaned_documents`.
 
     The counts of a dropped row are zero. `platform_lines` counts menus, buttons and notices.
-    `signed` is the name of the person who signed the post. `quotations` counts the post's quoted
+    `signed` is the name with which the post is signed. `quotations` counts the post's quoted
     paragraphs, and `quotations_unmarked` counts those that are prose in the document. `edges` are
     the first and last paragraphs. `text_hash` is the hash of the title and text that were measured.
     """
@@ -86,7 +86,7 @@ def measure(documents: pl.DataFrame, sources: pl.DataFrame) -> pl.DataFrame:
 
     Args:
         documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
-        sources: `SOURCE_COLUMNS` of the posts behind them.
+        sources: `SOURCE_COLUMNS` of their posts.
     """
     posts = {row["source_id"]: row for row in sources.iter_rows(named=True)}
     rows = [
@@ -124,7 +124,7 @@ def _measure_document(
 
 
 def _edge_hashes(text: str) -> list[int]:
-    """Return numbers of the first and last paragraphs: equal for equal words and figures."""
+    """Return numbers for the first and last paragraphs; equal words give equal numbers."""
     lines = [line for _, line in prose_lines(text) if not _NO_PARAGRAPH.match(line)]
     at_the_end = lines[max(_LEADING_PARAGRAPHS, len(lines) - _TRAILING_PARAGRAPHS) :]
     edges: list[int] = []
@@ -138,7 +138,7 @@ def _edge_hashes(text: str) -> list[int]:
 
 @dataclass(frozen=True)
 class DocumentClaim:
-    """The documents that break a claim; `counts` has the numbers."""
+    """The documents that break a claim, and the claim's `counts`."""
 
     counts: Mapping[str, Any]
     violating_ids: frozenset[str] = field(default_factory=frozenset[str])
@@ -191,7 +191,7 @@ def check_platform_boilerplate(measured: pl.DataFrame) -> DocumentClaim:
 
 
 def check_personal_data(measured: pl.DataFrame) -> DocumentClaim:
-    """Check that no kept document or its title contains what `personal_traces` finds."""
+    """Check that no kept document or title contains data that `personal_traces` finds."""
     leaking = measured.filter(pl.col("kept") & (pl.col("personal") > 0))
     return DocumentClaim(
         {"documents": leaking.height, "pieces": int(leaking["personal"].sum())},
@@ -216,12 +216,12 @@ def check_quotations(measured: pl.DataFrame) -> DocumentClaim:
 def check_foreign_bylines(
     measured: pl.DataFrame, names: Sequence[str], bylines: pl.DataFrame | None = None
 ) -> DocumentClaim:
-    """Check that no kept document is signed by somebody else (`signatures`).
+    """Check that no kept document is signed by someone else (`signatures`).
 
     Args:
-        measured: `document_id`, `source`, `signed`, `kept`.
+        measured: `document_id`, `source`, `signed` and `kept`.
         names: the author's name and aliases.
-        bylines: `document_id`, `byline` after cleaning; a byline replaces `signed` if there is one.
+        bylines: `document_id` and `byline` after cleaning, checked in addition to `signed`.
     """
     accepted = measured.filter("kept").select("document_id", "source", "signed")
     foreign = find_foreign_signatures(accepted.iter_rows(), names)

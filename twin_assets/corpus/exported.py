@@ -1,10 +1,10 @@
-"""Read the exports of one importer: every record on disk by its key, and what was left out.
+"""Read the exports of one importer: every record by its key, and counts of the excluded items.
 
-Scope: several exports of one platform as one, the opt-ins, when an export is read again. Out of
+Scope: combining a platform's exports, the opt-ins, when an export is read again. Out of
 scope: reading a format (`importers`), rows of `raw_posts` (`importing`).
 
 An export is streamed into SQLite's private temporary file (unlinked while it is open, see
-https://www.sqlite.org/inmemorydb.html#temp_db), so memory does not grow with its size.
+https://www.sqlite.org/inmemorydb.html#temp_db), so memory use does not grow with its size.
 """
 # pyright: strict
 
@@ -30,7 +30,7 @@ from twin_resources.errors import TwinError
 
 _KEYS_PER_QUERY = 500
 _WITHHELD_REASONS = frozenset({"draft", "private", "followers", "paid", "unknown_visibility"})
-"""Reasons why an existing post is not for this author's twin: it is known, not missing."""
+"""Reasons for excluding an existing post from the twin; such a post is not missing."""
 
 
 @dataclass
@@ -39,11 +39,10 @@ class ExportReading:
 
     Attributes:
         source: the importer's name.
-        excluded: the number of records and parts left out, by reason.
-        refused: the number of members of archives that were not even listed (`Archive.refused`), by
-            reason.
+        excluded: the number of excluded records and parts, by reason.
+        refused: the number of unlisted archive members (`Archive.refused`), by reason.
         has_failed: whether a part could not be read, so missing records do not count as deleted.
-        can_be_retried: whether another try may read such a part completely; a malformed row stays
+        can_be_retried: whether a retry may read such a part completely; a malformed row stays
             malformed.
     """
 
@@ -69,7 +68,7 @@ class ExportReading:
         return len(self) + self.excluded.total()
 
     def digests(self) -> Iterator[tuple[str, str]]:
-        """Yield `row_id` and digest of every record, ordered by `row_id`."""
+        """Yield the `row_id` and the digest of every record, ordered by `row_id`."""
         yield from self._rows.execute("SELECT row_id, digest FROM record ORDER BY row_id")
 
     def records(self, row_ids: Sequence[str]) -> dict[str, ExportRecord]:
@@ -86,7 +85,7 @@ class ExportReading:
         return records
 
     def is_withheld(self, row_id: str) -> bool:
-        """Return whether the newest export with this post marks it as a draft or restricted."""
+        """Return whether the newest export with this post marks it as a draft or as restricted."""
         query = "SELECT count(*) FROM withheld WHERE row_id = ?"
         return bool(self._rows.execute(query, (row_id,)).fetchone()[0])
 
@@ -95,7 +94,7 @@ class ExportReading:
     ) -> None:
         """Add one export; its records replace those of an older export.
 
-        Its withheld posts also replace older records: a post that used to be public is removed.
+        Its withheld posts also replace older records, so a formerly public post is removed.
         """
         seen: set[bytes] = set()
         for item in items:
@@ -132,7 +131,7 @@ class ExportReading:
         self.can_be_retried |= not RETRYABLE_REASONS.isdisjoint(archive.refused)
 
     def _withhold(self, row_id: str, seen: set[bytes]) -> None:
-        """Remove a post; of two in one export, the one not for everyone takes precedence."""
+        """Withhold a post; within an export, a restricted entry overrides a public one."""
         row_id = row_id.encode("utf-8", "replace").decode()
         row_hash = _hash_row_id(row_id)
         removed = self._rows.execute("DELETE FROM record WHERE row_id = ?", (row_id,)).rowcount
@@ -143,7 +142,7 @@ class ExportReading:
 
 
 def _hash_row_id(row_id: str) -> bytes:
-    """Return 8 bytes of a hash instead of the identifier: a million posts take 60 MB less."""
+    """Return an 8-byte hash of the identifier, which saves 60 MB for a million posts."""
     return hashlib.blake2b(row_id.encode(), digest_size=8).digest()
 
 
@@ -153,7 +152,7 @@ class Exports:
     Attributes:
         importer: the importer that reads them.
         paths: the exports from the oldest to the newest, by their content.
-        digest: the hash of their bytes, opt-ins and `version`; the same digest means no change.
+        digest: the hash of their bytes, the opt-ins and `version`; an equal digest means no change.
     """
 
     def __init__(
@@ -164,7 +163,7 @@ class Exports:
         include: frozenset[str],
         version: str,
     ) -> None:
-        """Hash the exports; they are parsed at the first call of `reading`.
+        """Hash the exports; the first call of `read` parses them.
 
         Raises:
             TwinError: an export cannot be read, or an opt-in is unknown.
@@ -195,10 +194,10 @@ class Exports:
         return not self.importer.latest_only
 
     def read(self) -> ExportReading:
-        """Return their content, parsed once.
+        """Return the exports' content, parsed once.
 
         Raises:
-            TwinError: one of them can no longer be opened.
+            TwinError: an export can no longer be opened.
         """
         if self._reading is None:
             reading = ExportReading(self.name)

@@ -1,13 +1,13 @@
-"""Clean an HTML post: all of a fragment, or the main text of a whole page by trafilatura.
+"""Clean an HTML post: all of a fragment, or the main text of a whole page with trafilatura.
 
 Scope: finding the part of the tree that is the post, and preparing it so that trafilatura loses
-nothing. Out of scope: Markdown of a tree (`html_markdown`), Markdown posts (`markdown_cleaning`),
-whether a post is kept (`cleaning`).
+nothing. Out of scope: converting a tree to Markdown (`html_markdown`), Markdown posts
+(`markdown_cleaning`), whether a post is kept (`cleaning`).
 
 Method: https://trafilatura.readthedocs.io/. A fragment is a platform's export of a post, so it
-needs no extraction. On 95 such posts, trafilatura lost 5 to 20 % of the words of ten (code with
-markup inside, text between blocks). For a page, its tree is used and not its Markdown, because
-parsing the Markdown again took a third of the time.
+needs no extraction. In ten of 95 such posts, trafilatura lost 5 to 20 % of the words (code with
+markup inside, text between blocks). For a page, trafilatura's tree is used instead of its Markdown,
+because parsing the Markdown again took a third of the time.
 """
 # pyright: strict
 
@@ -33,7 +33,7 @@ _WHOLE_PAGE = re.compile(r"<(?:html|body)\b", re.IGNORECASE)
 _WORD = re.compile(r"\w+")
 _TITLE = re.compile(r"# (.*)(?:\n\n|\Z)")
 _MIN_WORD_SHARE = 1 / 3
-"""Share of the words in a page's paragraphs and items; below it, the slower extractors run too."""
+"""Share of the words in a page's paragraphs and items below which slower extractors also run."""
 
 # trafilatura's names of elements, https://trafilatura.readthedocs.io/en/latest/usage-python.html
 _HTML_NAMES = {"item": "li", "quote": "blockquote", "lb": "br", "row": "tr", "cell": "td"}
@@ -45,7 +45,7 @@ def clean_html(text: str, *, title: str = "") -> str:
 
     Args:
         text: the HTML, without front matter.
-        title: the post's title; a first heading of level one with the same text is left out.
+        title: the post's title; a first level-one heading with the same text is removed.
 
     Returns:
         Markdown: blocks separated by one empty line, one line per paragraph, code unchanged; "" if
@@ -62,7 +62,7 @@ def clean_html(text: str, *, title: str = "") -> str:
 
 @dataclass(frozen=True)
 class _MainText:
-    """Main text; `words` counts the words in the paragraphs and items of the whole page."""
+    """Main text, and the number of words in the paragraphs and items of the whole page."""
 
     markdown: str
     words: int
@@ -72,8 +72,8 @@ def _extract_main_text(source: str, *, fast: bool) -> _MainText:
     """Return the main text of a page.
 
     Args:
-        fast: whether to skip the other extractors with which trafilatura compares its own. They
-            guess the main text of a page, and most pages do not need them.
+        fast: whether to skip the extractors with which trafilatura compares its result; most pages
+            do not need them.
     """
     import trafilatura
 

@@ -1,8 +1,8 @@
 """Convert a piece of HTML to Markdown, and prepare a page's tree for an extractor.
 
-Scope: functions on an HTML tree for both cleanings. Out of scope: finding a page's main text
-(`html_cleaning`), the meaning of a tag in Markdown (`html_markdown`), the pieces of a Markdown post
-that are HTML (`html_in_markdown`).
+Scope: HTML tree functions for HTML and Markdown cleaning. Out of scope: finding a page's main text
+(`html_cleaning`), the meaning of a tag in Markdown (`html_markdown`), HTML within a Markdown post
+(`html_in_markdown`).
 """
 # pyright: strict
 
@@ -42,14 +42,14 @@ _BLOCK = re.compile(
 
 def fragment_to_markdown(fragment: str) -> str:
     """Return all of a fragment as Markdown."""
-    # lxml.etree, not lxml.html, which looks up a Python class for each element.
+    # lxml.html would be slower, because it looks up a Python class for each element.
     etree: Any = import_module("lxml.etree")
     page = f"<html><body>{fragment}</body></html>".encode("utf-8", "replace")
     return tree_to_markdown(etree.fromstring(page, etree.HTMLParser(encoding="utf-8")))
 
 
 def is_east_asian(character: str) -> bool:
-    """Return whether this character's script is written without spaces (Chinese, Japanese)."""
+    """Return whether a character's script is written without spaces (Chinese, Japanese)."""
     return (
         bool(character)
         and unicodedata.east_asian_width(character) in {"W", "F"}
@@ -60,7 +60,7 @@ def is_east_asian(character: str) -> bool:
 
 
 def extract_code_blocks(tree: Any) -> list[str]:
-    """Replace each `<pre>` by a paragraph that names it; return the blocks in order, fenced."""
+    """Replace each `<pre>` with a placeholder paragraph; return the fenced blocks in order."""
     etree: Any = import_module("lxml.etree")
     code_blocks: list[str] = []
     for element in list(tree.iter("pre")):

@@ -1,6 +1,6 @@
-"""Convert raw HTML in a Markdown post to Markdown, with the renderer of HTML posts.
+"""Convert raw HTML in a Markdown post to Markdown, with the renderer for HTML posts.
 
-Scope: the blocks that a tag spans, and those blocks as one piece of HTML. Out of scope: the meaning
+Scope: grouping the blocks that a tag spans, and rendering them together. Out of scope: the meaning
 of a tag in Markdown (`html_markdown`), blocks without tags (`markdown_cleaning`).
 
 There may be any number of Markdown blocks between `<blockquote>` and `</blockquote>`, so both must
@@ -31,7 +31,7 @@ _TAG = re.compile(r"<(/?)([A-Za-z][\w:.-]{0,60})(?=[\s/>])([^<>]{0,2000})>")
 _VOID = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 )
-# Tags that cause blocks to be rendered as HTML; only the words of all other tags count.
+# Blocks with these tags are rendered as HTML; other tags are reduced to their words.
 _RENDERED_TAGS = frozenset(
     {"b", "strong", "i", "em", "s", "del", "strike", "code", "tt", "q", "sup", "sub", "math"}
     | {"blockquote", "pre", "table", "thead", "tbody", "tfoot", "tr", "td", "th"}
@@ -64,9 +64,9 @@ class _Tag:
 
 
 def group_blocks(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], bool]]:
-    """Yield the top-level blocks in order, each with whether it contains HTML to render.
+    """Yield the top-level blocks in order, each with a flag for HTML to render.
 
-    Blocks that an element spans are one item. Tags that are never closed are removed from the
+    The blocks that an element spans form one item. Tags that are never closed are removed from the
     tokens.
     """
     blocks, tags = _blocks_and_tags(tokens)
@@ -83,7 +83,7 @@ def group_blocks(tokens: Sequence[Token]) -> Iterator[tuple[list[Token], bool]]:
 
 
 def html_blocks_to_markdown(tokens: Sequence[Token]) -> str:
-    """Convert blocks with raw HTML in them to Markdown."""
+    """Convert blocks that contain raw HTML to Markdown."""
     writer = _html_renderer()
     return fragment_to_markdown(writer.renderer.render(tokens, writer.options, {}))
 
@@ -115,7 +115,7 @@ def _find_tags(token: Token, block: int) -> list[_Tag]:
 
 
 def _block_spans(tags: Sequence[_Tag]) -> dict[int, int]:
-    """Return, by block with HTML, the last block that must be rendered together with it."""
+    """Return the last block to render together with each block that has HTML."""
     ends = {tag.block: tag.block for tag in tags if not tag.is_inline}
     for opening, closing in _pair_tags(tags):
         same = opening.token is closing.token
@@ -131,7 +131,7 @@ def _block_spans(tags: Sequence[_Tag]) -> dict[int, int]:
 
 
 def _pair_tags(tags: Sequence[_Tag]) -> Iterator[tuple[_Tag, _Tag]]:
-    """Yield tags and their closing tags, in one pass; an element ends with its parent."""
+    """Yield tags with their closing tags in one pass; an element ends with its parent."""
     open_tags: list[_Tag] = []
     open_counts: dict[str, int] = {}
     for tag in tags:
@@ -175,7 +175,7 @@ def _render_escaped(_: Any, tokens: Sequence[Token], place: int, *_rest: Any) ->
 
 @lru_cache(maxsize=1)
 def _html_renderer() -> MarkdownIt:
-    """Return a writer of HTML for forms outside CommonMark, with the names of `html_markdown`."""
+    """Return an HTML writer that renders non-CommonMark syntax for `html_markdown`."""
     from markdown_it import MarkdownIt
 
     writer = MarkdownIt("commonmark")

@@ -5,8 +5,8 @@ Scope: the meaning of a tag in Markdown. Out of scope: choosing the part of a pa
 Tags: https://html.spec.whatwg.org/multipage/, Markdown: https://spec.commonmark.org/,
 https://github.github.com/gfm/#tables-extension-
 
-White space is collapsed as in a browser. An unknown tag is replaced by its words. The walk keeps
-its own stack, because a post with a thousand open tags must not reach Python's recursion limit.
+White space is collapsed as in a browser. An unknown tag is replaced with its words. The walk keeps
+an explicit stack, because a post with a thousand open tags would reach Python's recursion limit.
 """
 # pyright: strict
 
@@ -25,10 +25,10 @@ DROPPED_TAGS = frozenset(
     {"img", "video", "audio", "iframe", "object", "svg", "script", "style", "noscript", "form"}
     | {"template", "canvas", "button", "select", "textarea", "title"}
 )
-"""Elements that contain no words of a post."""
+"""Elements that do not contain a post's words."""
 
 PLACEHOLDER = re.compile(r"twincodeblock(\d+)end")
-"""Placeholder for `codes[n]`: it carries a code block through an extractor that would damage it."""
+"""Placeholder for `code_blocks[n]`, because an extractor would damage the code block."""
 
 FORMULA = "twinmath"
 """The element, or the class of a `<pre>`, that contains an unchanged formula."""
@@ -38,17 +38,17 @@ _INLINE_MARKS = {"em": "*", "i": "*", "strong": "**", "b": "**", "q": '"'} | {
     "sup": "^",
     "sub": "_",
 }
-# Raised or lowered digits are part of a number, `10⁶`; letters (`4th`) stay unchanged.
+# Raised or lowered digits are part of a number (`10⁶`); letters (`4th`) stay unchanged.
 _SUPERSCRIPTS = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
 _SUBSCRIPTS = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
 _NUMBER = re.compile(r"[0-9+−=()n-]{1,12}")
-# A footnote's mark, or the link back from it: a link within the page that has no words.
+# A footnote's mark, or the link back from it: a link within the page without words.
 _NOTE_LINK = re.compile(r"#.{0,80}?(?:fn|note|ftn|ref|cite)", re.IGNORECASE)
 _NOTE_WORDS = re.compile(r"[\[(^]?[\d*†‡↩↑^]{0,4}[\])]?\ufe0e?")
 _DUPLICATE_FORMULA_CLASSES = frozenset(
     {"katex-html", "MathJax_Preview", "MathJax", "MJX_Assistive_MathML"}
 )
-# Text that any reader of this Markdown would take for a tag or a named character.
+# Text that a Markdown parser would interpret as a tag or a named character.
 _HTML_LIKE_TEXT = re.compile(r"<(?=/?[A-Za-z][\w-]{0,60}(?:\s[^<>]{0,500})?/?>)|&(?=#?\w{1,31};)")
 _BARE_PIPE = re.compile(r"(?<!\\)\|")
 _CODE_TAGS = frozenset({"code", "tt"})
@@ -74,7 +74,7 @@ _MAX_DIGITS = 9  # in the number of a list item, as in CommonMark
 
 
 def tree_to_markdown(tree: Any, *, code_blocks: Sequence[str] = ()) -> str:
-    """Render an lxml element with all its content.
+    """Return an lxml element with all its content as Markdown.
 
     Args:
         code_blocks: fenced blocks that replace the placeholders in the text.
@@ -142,7 +142,7 @@ def _has_relevant_attributes(tag: str, element: Any) -> bool:
 
 
 def _formula_tex(element: Any) -> str | None:
-    """Return the TeX of an element that shows a formula, or None if it shows none."""
+    """Return the TeX of an element that shows a formula, or None for any other element."""
     if element.tag == FORMULA:
         return str(element.text or "")
     if element.tag == "script" and "math/tex" in str(element.get("type") or ""):
@@ -175,7 +175,7 @@ def _is_redundant(element: Any) -> bool:
 def convert_formulas_and_notes(tree: Any) -> None:
     """Turn formulas, raised numbers and footnote marks into text before the page is extracted.
 
-    The extractor supports none of them. Elements without meaning are removed.
+    The extractor does not support them. Redundant elements are removed.
     """
     for element in list(tree.iter("script", "math", "sup", "sub", "a", "span")):
         parent, formula = element.getparent(), _formula_tex(element)
@@ -202,14 +202,14 @@ def _replace_with_text(element: Any, parent: Any, text: str) -> None:
 
 
 def _to_super_or_subscript(words: str, mark: str) -> str:
-    """Return words that are raised (`^`) or lowered (`_`), with numbers as such characters."""
+    """Return raised (`^`) or lowered (`_`) words, with numbers as such Unicode characters."""
     if not _NUMBER.fullmatch(words.strip()) or (words.strip() == "n" and mark == "_"):
         return words
     return words.translate(_SUPERSCRIPTS if mark == "^" else _SUBSCRIPTS)
 
 
 def pre_to_fenced_block(element: Any) -> str:
-    """Return a `<pre>` as a fenced block, with a language named by a class; "" without code."""
+    """Return a `<pre>` as a fenced block with the language from its class; "" without code."""
     parents = [element.getparent()] if element.getparent() is not None else []
     classes = (str(node.get("class") or "") for node in (*element.iter("*"), *parents))
     language = _LANGUAGE.search(" ".join(classes))
@@ -229,9 +229,11 @@ class _Container:
         blocks: its finished blocks.
         prose_blocks: the number of blocks that are not lists; a list with two of them in an item is
             loose.
-        is_plain: whether all blocks are paragraphs; if not, the element does not fit into a table.
-        items: the mark and the blocks of each item of a list.
-        cells: the blocks of each cell of a row; a table has `rows`.
+        is_plain: whether all blocks are paragraphs; otherwise the element does not fit into a
+            table.
+        items: the mark and the blocks of each list item.
+        cells: the blocks of each cell in a row.
+        rows: the cells of each row in a table.
     """
 
     tag: str
@@ -249,7 +251,7 @@ class _Container:
         if self.tag not in _LIST_TAGS:
             self.blocks.append(block)
             self.prose_blocks += is_prose
-        elif self.items:  # in the list but in no item: it continues the last item
+        elif self.items:  # in the list but outside its items: it continues the last item
             self.items[-1][1].append(block)
             self.prose_blocks += 2 * is_prose
         else:
@@ -258,17 +260,17 @@ class _Container:
 
 
 class _Writer:
-    """The blocks of the open elements, and the inline pieces that will form the next block."""
+    """The blocks of the open elements, and the inline parts of the next block."""
 
     def __init__(self, code_blocks: Sequence[str]) -> None:
         self._code_blocks = code_blocks
         self._open_containers = [_Container("")]
         self._inline_parts: list[str] = []
-        self._marks: list[tuple[str, int]] = []  # open marks, and where in the run they began
+        self._marks: list[tuple[str, int]] = []  # open marks and their start indexes
         self._last_closed_mark = (
             "",
             0,
-        )  # the last closed mark, and the length of the run at that point
+        )  # the last closed mark, and the number of parts at that point
         self._code_depth = 0
 
     def write(self, text: str) -> None:
@@ -332,7 +334,7 @@ class _Writer:
         self._open_containers[-1].add(fence_code(lines.strip("\n")))
 
     def _apply_mark(self, mark: str, start: int) -> None:
-        """Put marks around the text since `start`, leaving spaces at its ends outside."""
+        """Put marks around the parts from `start` on, without the spaces at their ends."""
         inner = "".join(self._inline_parts[start:])
         words = inner.strip()
         joins_previous = self._last_closed_mark == (mark, start) and inner[:1] == words[:1]
@@ -350,7 +352,7 @@ class _Writer:
             joins_previous = joins_previous and len(mark) == 1
         if (
             joins_previous and self._inline_parts and mark != '"'
-        ):  # `<b>a</b><b>b</b>` is one: `**a****b**` is not
+        ):  # `<b>a</b><b>b</b>` is one span, but `**a****b**` is not valid
             self._inline_parts[-1] = self._inline_parts[-1].removesuffix(mark) + words + mark
         else:
             self._inline_parts.append(f"{before}{mark}{words}{mark}")
@@ -415,7 +417,7 @@ class _Writer:
             self._add_blocks([*(" ".join(cell) for cell in closed.cells), *closed.blocks], parent)
 
     def _end_table(self, closed: _Container, parent: _Container) -> None:
-        """Write a Markdown table, or its blocks if a cell is alone or contains code or a list."""
+        """Write a Markdown table, or only its blocks if it has one column, code or a list."""
         self._add_blocks(closed.blocks, parent)
         rows = [row for row in closed.rows if any(row)]
         columns = max((len(row) for row in rows), default=0)
@@ -436,7 +438,7 @@ class _Writer:
 
 
 def escape_table_cell(text: str) -> str:
-    """Return text on one line, without any mark that would end its cell."""
+    """Return text on one line, with escaped marks that would end its cell."""
     return _BARE_PIPE.sub(r"\\|", text.replace("\n", " "))
 
 

@@ -1,4 +1,4 @@
-"""Update `raw_posts` and `import_sources` in tables from the sources, processing only changes.
+"""Update the tables `raw_posts` and `import_sources` from the sources, processing only changes.
 
 Scope: one import, the rows of `import_sources`, data from the previous import. Out of scope:
 finding the changes (`importing`), reading exports (`exported`).
@@ -35,7 +35,7 @@ class ImportedPosts:
     Attributes:
         posts: the changes to `raw_posts`.
         failed: a line for each source that could not be read.
-        metadata: numbers for the asset's page, without any text of a post.
+        metadata: numbers for the asset's page, without any post's text.
     """
 
     posts: SyncResult
@@ -67,7 +67,7 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
             schema=column_types(RawPosts),
             row_key="source_id",
         )
-    # After the posts: if the run stops in between, the exports are only parsed again.
+    # Store this after the posts: if the run stops in between, the exports are only parsed again.
     sources = import_sources_frame(inventory, imported)
     store.sync(
         sources,
@@ -96,7 +96,7 @@ def update_raw_posts(store: Tables, author: Author) -> ImportedPosts:
 
 
 def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.DataFrame | None]:
-    """Return `STORED_COLUMNS` of the author's posts, and `import_sources`, or None if missing."""
+    """Return the author's posts (`STORED_COLUMNS`) and `import_sources`, each None if missing."""
     if not store.exists("raw_posts", author):
         return None, None
     posts = store.read("raw_posts", author, columns=list(STORED_COLUMNS))
@@ -105,20 +105,20 @@ def stored_import(store: Tables, author: str) -> tuple[pl.DataFrame | None, pl.D
 
 
 def read_stored_rows(store: Tables, author: str, source_ids: Sequence[str]) -> pl.DataFrame:
-    """Return stored rows of `raw_posts`, in their stored columns."""
+    """Return stored rows of `raw_posts` with their stored columns."""
     quoted = ", ".join("'" + source_id.replace("'", "''") + "'" for source_id in source_ids)
     return store.read("raw_posts", author, where=f"source_id IN ({quoted})")
 
 
 def erased_posts_filter(store: Tables, author: str) -> ErasedPostsFilter:
-    """Return the author's posts that must not be imported again."""
+    """Return a filter for the author's posts that must not be imported again."""
     from twin_resources.erasure.journal import forgotten_posts
 
     return forgotten_posts(store.state, author)
 
 
 def count_skipped_items(sources: pl.DataFrame) -> dict[str, int]:
-    """Count the export items without a row, by reason, over all rows of `import_sources`."""
+    """Return the number of skipped export items by reason, over all rows of `import_sources`."""
     total: Counter[str] = Counter()
     for text in sources["skipped_by_reason"]:
         total.update(json.loads(text))
@@ -126,7 +126,7 @@ def count_skipped_items(sources: pl.DataFrame) -> dict[str, int]:
 
 
 def count_encodings(store: Tables, author: str) -> dict[str, int]:
-    """Count stored posts that were converted to UTF-8, by encoding, most frequent first."""
+    """Return the number of stored posts converted to UTF-8 by encoding, most frequent first."""
     rows = store.read("raw_posts", author, columns=["encoding"], where="encoding != ''")
     total = Counter(rows["encoding"].to_list())
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
@@ -135,9 +135,9 @@ def count_encodings(store: Tables, author: str) -> dict[str, int]:
 def import_sources_frame(inventory: Inventory, imported: pl.DataFrame | None) -> pl.DataFrame:
     """Return rows of `import_sources` after this import.
 
-    Unchanged exports, and importers of which no export could be read, keep their rows. An importer
-    with a partly unread export has no row and is therefore read again next time. Malformed rows
-    stay counted, because the same bytes would give the same rows.
+    Importers keep their rows if their exports are unchanged or if no export could be read. An
+    importer with a partly unread export has no row and is therefore read again next time. Malformed
+    rows stay counted, because the same bytes would give the same rows.
     """
     rows: list[dict[str, Any]] = []
     if imported is not None:

@@ -5,8 +5,8 @@ meaning of a file (`importers`), the columns of a row (`raw_rows`), storing
 (`twin_resources.storage.tables`), Dagster.
 
 A failed read is not an empty read. A file, folder or export that exists but cannot be read now
-keeps its last import, and so do the posts of a feed that does not answer while other sources do. A
-source that cannot be read for another reason is an error, never 461 deletions.
+keeps its last import. So do the posts of a feed that does not answer while other sources do. A
+source that cannot be read for a different reason is an error and does not delete posts.
 """
 # pyright: strict
 
@@ -40,7 +40,7 @@ STORED_COLUMNS = ("source", "source_id", "path", "file_hash", "deleted", "proble
 """Columns of the stored `raw_posts` that `inventory_frame` and `changes` read."""
 
 StoredRowsReader = Callable[[Sequence[str]], pl.DataFrame]
-"""Return stored rows of `raw_posts` by `source_id`, for posts that cannot be read again."""
+"""Reader of stored `raw_posts` rows by `source_id`, for posts that cannot be read again."""
 
 _INVENTORY_SCHEMA = {
     "source_id": pl.String(),
@@ -50,12 +50,12 @@ _INVENTORY_SCHEMA = {
     "site": pl.String(),
     "problem": pl.String(),
     "deleted": pl.Boolean(),
-    "again": pl.String(),  # a different word causes a new read, even if the bytes are the same
+    "again": pl.String(),  # a changed value causes a new read, even for the same bytes
 }
 
 
 class ErasedPostsFilter(Protocol):
-    """Posts that were forgotten and must not return (`erasure.journal.ErasedPosts`)."""
+    """Erased posts, which must not be imported again (`erasure.journal.ErasedPosts`)."""
 
     def contains_source(self, source_id: str) -> bool: ...
 
@@ -64,7 +64,7 @@ class ErasedPostsFilter(Protocol):
 
 @dataclass(frozen=True)
 class ImportChanges:
-    """Identifiers of posts that were added, edited and deleted since the stored import."""
+    """Identifiers of posts that have been added, edited and deleted since the stored import."""
 
     added: tuple[str, ...]
     edited: tuple[str, ...]
@@ -89,7 +89,7 @@ def inventory_frame(
     Args:
         inventory: the current posts.
         stored: `STORED_COLUMNS` of the stored table, or None if there is none yet.
-        erased_posts: posts that get no row at all, not even a tombstone.
+        erased_posts: posts that do not get a row, not even a tombstone.
     """
     records = pl.DataFrame(_rows_of_records(inventory), schema=_INVENTORY_SCHEMA)
     special_rows = _special_rows(
@@ -142,16 +142,15 @@ def read_rows(
     read_stored_rows: StoredRowsReader | None = None,
     erased_posts: ErasedPostsFilter | None = None,
 ) -> pl.DataFrame:
-    """Read the files, and return rows of `raw_posts` for `inventory_frame`.
+    """Read the files, and return rows of `raw_posts` for rows of `inventory_frame`.
 
     The rows are `corpus_tables.RawPosts`. A bad file affects only its own row, which has the reason
     in `problem`.
 
     Args:
-        read_stored_rows: finds the text of a record that its export no longer contains, such as a
-            feed's older posts, when a new version reads everything again; None if there is no such
-            text.
-        erased_posts: posts whose text gets no row.
+        read_stored_rows: reader for the text of records that their export no longer contains, such
+            as a feed's older posts; a new version reads them again. None without a stored import.
+        erased_posts: posts whose text does not get a row.
     """
     records: dict[str, ExportRecord] = {}
     existing_posts = frame.filter(~pl.col("deleted"))
@@ -180,10 +179,10 @@ def read_rows(
 def _special_rows(
     inventory: Inventory, stored: pl.DataFrame | None, *, listed_ids: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Return the few stored rows that affect the row of a post, by `source_id`.
+    """Return the few stored rows that affect a post's row, by `source_id`.
 
-    These posts could not be read then or now, have a future date, or no longer exist. No object is
-    created for 100,000 others.
+    These posts could not be read then or now, have a future date, or no longer exist. The many
+    other posts do not need an object each.
     """
     if stored is None:
         return {}
@@ -238,11 +237,11 @@ def _rows_of_special_files(
         if file.problem == "unreadable":
             row |= _unchanged_fields(stored_row)
         elif stored_row["problem"] == "unreadable":
-            # The file existed at the scan and was gone at the read: the same bytes are read again.
+            # The file was found by the scan but could not be read, so equal bytes are read again.
             same = stored_row["file_hash"] == file.file_hash
             row["again"] = "unreadable" if same else inventory.file_opt_ins
         elif stored_row["problem"] == NOT_YET_PUBLISHED:
-            row["again"] = datetime.now(UTC).date().isoformat()  # its date arrives without an edit
+            row["again"] = datetime.now(UTC).date().isoformat()  # its date may come without an edit
         rows.append(row)
     return rows
 
@@ -250,7 +249,7 @@ def _rows_of_special_files(
 def _rows_of_records(inventory: Inventory) -> list[dict[str, Any]]:
     """Return records of changed exports.
 
-    The name of the export's file is not part of a row; otherwise each export would be an edit.
+    The export's file name is not part of a row; otherwise each new export would be an edit.
     """
     return [
         {
@@ -270,7 +269,7 @@ def _rows_of_records(inventory: Inventory) -> list[dict[str, Any]]:
 
 
 def _row_of_missing(inventory: Inventory, stored_row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of a stored post that was not found: hidden but existing, or deleted."""
+    """Return the row of a stored post that was not found: kept or deleted."""
     row = {key: stored_row[key] for key in ("source_id", "source", "path")} | {"again": ""}
     if not stored_row["deleted"]:
         if (folder := inventory.find_unlisted_folder(stored_row)) is not None:
@@ -304,8 +303,8 @@ def _raw_post_row(
         problem = "unreadable"
     elif not row["deleted"] and not problem:
         try:
-            # The row describes the bytes that were read; a file that changed since the scan is read
-            # again next time.
+            # The row describes the bytes that were read; a file that has changed since the scan is
+            # read again next time.
             body, file_hash = inventory.posts[source_id][1].read()
             site = Site.from_json(str(row["site"]))
             folder, file = inventory.posts[source_id]
@@ -339,7 +338,7 @@ def _raw_post_row(
 
 
 def _exclusion_reason(fields: Mapping[str, Any], include: frozenset[str]) -> str:
-    """Return why a folder's post is not imported; a draft's text stays, and cleaning omits it."""
+    """Return why a folder's post is not imported; drafts are imported, but cleaning drops them."""
     visibility = str(fields["visibility"])
     held = fields["kind"] != "draft" and visibility != "public" and visibility not in include
     return visibility if held else ""

@@ -1,7 +1,7 @@
 """Combine the current content of an author's sources, files and exports, in one inventory.
 
-Scope: several sources as one, the sources that need no reading, what a source that cannot be read
-now still keeps. Out of scope: finding and opening a source (`sources`, `importers`, `exported`),
+Scope: combining sources, finding unchanged sources, and keeping the posts of a source that cannot
+be read now. Out of scope: finding and opening a source (`sources`, `importers`, `exported`),
 rows of `raw_posts` (`importing`), Dagster.
 """
 # pyright: strict
@@ -24,7 +24,7 @@ from twin_assets.corpus.sources import FailedSource, find_sources
 
 _MAX_FILES_PER_COMMIT = 20
 _MAX_FILES_IN_FIRST_COMMIT = 3
-"""Maximum number of files in a commit whose date is theirs; files in a larger commit are older."""
+"""Maximum number of files that a commit may date; files in a larger commit are often older."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Inventory:
         folders: the sources of plain files, in the author's order.
         posts: the folder and file of each post, by `source_id`.
         skipped: the number of files that are not posts, by reason.
-        exports: the exports by importer's name.
+        exports: the exports by their importer's name.
         unchanged: the importers whose exports have not changed since the last import and are not
             parsed.
         include: the content to import in addition to public posts (`author_file.OPT_INS`).
         failed: sources that could not be read this time; their posts are kept.
-        remarks: the `source_id` of posts by what remains unclear about them (`posts.Post.remark`);
-            filled while posts are read.
+        remarks: the `source_id` of posts by remark (`posts.Post.remark`), filled while posts are
+            read.
     """
 
     folders: tuple[Folder, ...]
@@ -59,13 +59,13 @@ class Inventory:
         return frozenset({*self.exports, *(source.importer for source in self.failed)})
 
     def add_remark(self, remark: str, source_id: str) -> None:
-        """Record what is unclear about a post, for the person who imports it."""
+        """Record a remark about a post for the user."""
         self.remarks.setdefault(remark, []).append(source_id)
 
     def added_at(self, source_id: str, folder: Folder, file: PostFile) -> datetime | None:
         """Return when a post was added to its repository, or None if git gives no evidence.
 
-        A commit of many files shows when somebody began to use git, not when each file was written.
+        A commit with many files shows when git was first used, not when each file was written.
         """
         try:
             addition = folder.additions.get(file.source_id)
@@ -93,7 +93,7 @@ class Inventory:
         return [*(folder.layout for folder in self.folders), *self.exports]
 
     def count_excluded_items(self) -> dict[str, int]:
-        """Count the export items that an import leaves out, by reason, most frequent first."""
+        """Return the number of excluded export items by reason, most frequent first."""
         total: Counter[str] = Counter()
         for exports in self.exports.values():
             total.update(exports.read().excluded)
@@ -102,7 +102,7 @@ class Inventory:
     def keeps_record(self, stored_row: Mapping[str, Any]) -> bool:
         """Return whether to keep a missing record: its export is a feed, or was not fully parsed.
 
-        A record that the export has for another audience is not missing.
+        A record that the export marks as a draft or as restricted is not missing.
 
         Args:
             stored_row: the record's stored row of `raw_posts`.
@@ -117,7 +117,7 @@ class Inventory:
         return not known and (not exports.is_full_export or reading.has_failed)
 
     def find_unlisted_folder(self, stored_row: Mapping[str, Any]) -> Folder | None:
-        """Return the source that may still have a missing file, in a folder that cannot be listed.
+        """Return the source that may still have a missing file in an unlistable folder, or None.
 
         Args:
             stored_row: the file's stored row of `raw_posts`.
@@ -144,16 +144,15 @@ def take_inventory(
     is prefixed with its folder's name. A record is identified by its platform and identifier.
 
     Args:
-        sources: folders, files, exports.
+        sources: folders, files and exports.
         include: the author's opt-ins (`author_file.OPT_INS`).
         imported: the stored `import_sources`; passed only if its rows of `raw_posts` exist.
         scratch: a folder for copies of feeds and of exports in S3, kept until the rows are read;
             needed only for such sources.
 
     Raises:
-        TwinError: there is no source, or one cannot be read, is another platform's export, or has
-            no post (an unmounted folder looks like an empty one, and is no reason to delete
-            everything).
+        TwinError: there is no source, or a source cannot be read, has an unsupported format, or has
+            no posts (an unmounted folder looks empty and must not delete everything).
     """
     sources_read = find_sources(sources, include=frozenset(include), scratch=scratch)
     stored_digests = {} if imported is None else dict(imported.select("source", "digest").rows())

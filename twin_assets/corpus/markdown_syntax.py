@@ -1,14 +1,13 @@
-"""Parse what Markdown files contain beyond CommonMark: mathematics, footnotes, wiki links.
+"""Parse Markdown syntax beyond CommonMark: mathematics, footnotes, wiki links.
 
-Scope: parser rules, one per form: unchanged mathematics, footnotes, `[[page]]`, template tags, the
-end of raw HTML. Out of scope: Markdown of the parsed post (`markdown_cleaning`), the meaning of raw
+Scope: parser rules for unchanged mathematics, footnotes, `[[page]]`, template tags, and the end of
+raw HTML. Out of scope: Markdown of the parsed post (`markdown_cleaning`), the meaning of raw
 HTML (`html_in_markdown`), MDX (`mdx_syntax`).
 
-Forms: https://pandoc.org/MANUAL.html#math (`$` between words is money), https://docs.mathjax.org
+Syntax: https://pandoc.org/MANUAL.html#math (`$` between words is money), https://docs.mathjax.org
 (`\\(`, `\\[`, environments), https://github.github.com/gfm/,
 https://pandoc.org/MANUAL.html#footnotes, https://help.obsidian.md/links. Every search here is
-bounded, because otherwise each mark that is never closed would cost a search to the end of the
-text.
+bounded; otherwise each mark that is never closed would cost a search to the end of the text.
 """
 # pyright: strict
 
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _MAX_FORMULA = 2_000
-_MAX_BLOCK_LINES = 200  # lines
+_MAX_BLOCK_LINES = 200
 _MAX_NOTES_IN_NOTES = 4
-# Not a price: no space inside the dollars, no digit after them.
+# To exclude prices, no space may be inside the dollar signs and no digit after them.
 _INLINE_FORMULA = re.compile(r"\$(?!\s)(?:[^$\\]|\\.){1,2000}(?<!\s)\$(?!\d)", re.DOTALL)
 _DISPLAYED_FORMULA = re.compile(r"\$\$(?:[^$\\]|\\.|\$(?!\$)){1,2000}?\$\$", re.DOTALL)
 _MARKUP_CHARACTER = re.compile(r"[\\_*{}<&~^\[`|]")
@@ -53,7 +52,7 @@ _RAW_ELEMENTS = (
 )
 _UNFINISHED_TAG = re.compile(r"<[A-Za-z][^<>]{0,2000}$")
 _TAG_END = re.compile(">")
-_MAX_TAG_LINES = 5  # lines
+_MAX_TAG_LINES = 5
 _MARKDOWN_ATTRIBUTE = re.compile(
     r"<\w[^<>]{0,300}?\bmarkdown=[\"']?(?:1|block|span|true)\b", re.IGNORECASE
 )
@@ -63,31 +62,31 @@ _MORE_TERMINATORS = _TERMINATORS + "${"
 
 
 def select_parser(text: str) -> MarkdownIt:
-    """Return the parser of a post: CommonMark, with further rules where they may apply."""
+    """Return a post's parser: CommonMark, with further rules if the text may need them."""
     return _parser(bool(_BEYOND_COMMONMARK.search(text)))
 
 
 def footnote_names(text: str) -> frozenset[str]:
-    """Return the names of a post's footnotes; elsewhere `[^name]` is text."""
+    """Return the names of a post's footnotes; `[^name]` with any other name is text."""
     return frozenset(_NOTE_LINE.findall(text)) if "[^" in text else frozenset()
 
 
 def basic_parser() -> MarkdownIt:
-    """Return CommonMark with GitHub's tables and strikethrough; escapes stay separate from text."""
+    """Return a CommonMark parser with GitHub's tables and strikethrough and separate escapes."""
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("text_join")
     parser.block.ruler.at(
         "html_block", _html_block, {"alt": ["paragraph", "reference", "blockquote"]}
     )
-    # Link targets are not kept, and no rule here begins at another character.
+    # Link targets are not kept, and no rule here begins at any other character.
     parser.normalizeLink = _keep_url
     parser.inline.terminator_re = re.compile("[" + re.escape(_TERMINATORS) + "]")
     return parser
 
 
 def enable_extensions(parser: MarkdownIt) -> MarkdownIt:
-    """Add the rules of this module to those of the parser."""
+    """Add this module's rules to the parser."""
     interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
     parser.block.ruler.before("fence", "math_block", _math_block, interrupts)
     parser.block.ruler.before("fence", "template", _template, interrupts)
@@ -107,7 +106,7 @@ def _parser(with_extensions: bool) -> MarkdownIt:
 
 
 def _inline_extension(state: StateInline, silent: bool) -> bool:
-    """Try every form that may begin here, in one rule, as each rule runs at every mark."""
+    """Try the syntax that may begin here, in one rule, because each rule runs at every mark."""
     rule = _INLINE_RULES.get(state.src[state.pos])
     return rule is not None and rule(state, silent)
 
@@ -151,7 +150,7 @@ def _find_formula_end(source: str, mark: str, start: int) -> int:
 
 
 def _match_formula(state: StateInline, end: int, *, silent: bool, mark_length: int = 1) -> bool:
-    """Match a formula that parsing would change; any other needs no rule, and may be two prices."""
+    """Match a formula that parsing would change; any other text may be two prices."""
     text = state.src[state.pos : end]
     if end > state.posMax or _NO_FORMULA.search(text):
         return False
@@ -186,7 +185,7 @@ def _wiki_link_rule(state: StateInline, silent: bool) -> bool:
 
 
 def wiki_link_text(inner: str) -> str:
-    """Return the visible text of `[[inner]]`: its label, else the page's or heading's name."""
+    """Return the visible text of `[[inner]]`: its label, or else the page's or heading's name."""
     page, _, label = inner.replace("\\|", "|").partition("|")
     if label.strip():
         return label.strip()
@@ -244,7 +243,7 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _last_line(state: StateBlock, start: int, end: int, opening: str, closing: str) -> int | None:
-    """Return the line in which a displayed formula ends, with nothing after it."""
+    """Return the line where a displayed formula ends without text after it, or None."""
     for line in range(start, min(end, start + _MAX_BLOCK_LINES)):
         if line > start and not state.isEmpty(line) and state.sCount[line] < state.blkIndent:
             return None
@@ -256,7 +255,7 @@ def _last_line(state: StateBlock, start: int, end: int, opening: str, closing: s
 
 
 def _template(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Match a template tag over several lines, one of which might begin a block."""
+    """Match a template tag over several lines, one of which might otherwise begin a block."""
     begin = state.bMarks[start] + state.tShift[start]
     if state.src[begin : begin + 1] != "{" or state.is_code_block(start):
         return False
@@ -274,7 +273,7 @@ def _template(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 
 
 def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Match `[^1]: text` and its further, indented paragraphs, which keep their place."""
+    """Match `[^1]: text` and its further, indented paragraphs, which keep their position."""
     if state.is_code_block(start):
         return False
     match = _NOTE.match(_line_text(state, start))
@@ -306,9 +305,9 @@ def _note(state: StateBlock, start: int, end: int, silent: bool) -> bool:
 def _html_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Match raw HTML as in CommonMark, but with a different end.
 
-    It ends at a fence, whose code would otherwise be flattened, and at a tag that announces
-    Markdown. It continues to the end of an element whose content is not Markdown, and over an empty
-    line to indented tags, which would otherwise be code.
+    It ends at a fence, whose code would otherwise be flattened, and at a tag with a `markdown`
+    attribute. It continues to the end of an element whose content is not Markdown. It also
+    continues over an empty line to indented tags, which would otherwise be code.
     """
     from markdown_it.rules_block import html_block
 
@@ -346,7 +345,7 @@ def _end_of_html(state: StateBlock, start: int, line: int, end: int) -> int:
 
 
 def _end_of_element(state: StateBlock, first: int, end: int, text: str) -> int | None:
-    """Return the end of an element that begins in this line and contains no Markdown."""
+    """Return the end of an element that begins in this line without Markdown content, or None."""
     for opens, closes in _RAW_ELEMENTS:
         if (match := opens.search(text)) and not closes.search(text, match.end()):
             return _find_line(state, first + 1, min(end, first + _MAX_BLOCK_LINES), closes)
@@ -356,7 +355,7 @@ def _end_of_element(state: StateBlock, first: int, end: int, text: str) -> int |
 
 
 def _end_of_indented_tags(state: StateBlock, line: int, end: int) -> int:
-    """Return the end of the following tags, which are indented like code."""
+    """Return the line after following tags that are indented like code."""
     following = line
     while following < end and state.isEmpty(following):
         following += 1

@@ -1,11 +1,11 @@
-"""Parse MDX: Markdown with `import`, `{expressions}` and components; only the prose is a post.
+"""Parse MDX: Markdown with `import`, `{expressions}` and components; only the prose is kept.
 
-Scope: the parser's rules for these, and when a post is MDX. Out of scope: Markdown of the parsed
-post (`markdown_cleaning`), the elements of HTML (`html_in_markdown`).
+Scope: the parser's rules for MDX, and detecting MDX. Out of scope: Markdown of the parsed
+post (`markdown_cleaning`), HTML elements (`html_in_markdown`).
 
 Grammar: https://mdxjs.com/docs/what-is-mdx/. A component is reduced to its children, like an
-unknown HTML element; a component whose name means a quotation becomes a block quotation. Text that
-a component renders from its attributes is lost. MDX has Markdown between tags, and no indented
+unknown HTML element. A component with "quote" in its name becomes a block quotation. Text that a
+component renders from its attributes is lost. MDX allows Markdown between tags but no indented
 code.
 """
 # pyright: strict
@@ -38,14 +38,14 @@ _BRACES = re.compile(r"[{}]")
 
 
 def has_mdx_import(text: str) -> bool:
-    """Return whether the first line of a post is an import, whatever its file name."""
+    """Return whether the first line of a post is an import."""
     first = text.lstrip()[:400].split("\n", 1)[0]
     return first.startswith("import") and bool(_IMPORT.match(first))
 
 
 @lru_cache(maxsize=1)
 def parser() -> MarkdownIt:
-    """Return the parser of MDX posts."""
+    """Return the parser for MDX posts."""
     markdown = enable_extensions(basic_parser()).disable(["code", "autolink", "html_inline"])
     interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote"]}
     markdown.block.ruler.before("fence", "module", _module, {"alt": []})
@@ -130,7 +130,7 @@ def _element(state: StateInline, silent: bool) -> bool:
 
 
 def _to_html_tag(tag: str) -> str:
-    """Return a tag without attributes; a component has none that HTML defines."""
+    """Return a tag as HTML without attributes; a component becomes a quotation or ""."""
     match = _TAG_NAME.match(tag)
     name = (match[1] or "") if match else ""
     if "quote" in name.lower() and name != "q":

@@ -1,14 +1,14 @@
-"""Find near-duplicate documents of an author by MinHash bands, and verify them exactly.
+"""Find an author's near-duplicate documents by MinHash bands, and verify them exactly.
 
-Scope: bands of a document, the pairs of similar documents that share one, and the copy of a group
-that is kept. Out of scope: the table of bands (`cleaning_tables.py`), shingles.
+Scope: a document's bands, the pairs of similar documents that share a band, and the copy that is
+kept. Out of scope: the table of bands (`cleaning_tables.py`), shingles.
 
-Methods: MinHash (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900), its permutations by
-datasketch (https://ekzhu.com/datasketch/minhash.html); banding: Leskovec, Rajaraman and Ullman,
+Methods: MinHash (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900) with datasketch's
+permutations (https://ekzhu.com/datasketch/minhash.html); banding: Leskovec, Rajaraman and Ullman,
 Mining of Massive Datasets, 3.4 (http://infolab.stanford.edu/~ullman/mmds/ch3.pdf).
 
-The choice of bands: two documents of similarity s share at least one of b bands of r rows with
-probability 1 - (1 - s^r)^b. The goal is .95 of the pairs at s = .65, the lowest similarity that
+Two documents with similarity s share at least one of b bands of r rows with probability
+1 - (1 - s^r)^b. The bands should find 95 % of the pairs at s = .65, the lowest similarity that
 counts.
 
     b x r      s = .65    s = .75    s = .3     s = .1
@@ -17,8 +17,8 @@ counts.
     24 x 4       .991       .9999     .177      .0024
     48 x 4       .9999     1.0000     .324      .0048
 
-24 x 4 misses one pair in a hundred at this threshold and almost none above it. Each false candidate
-costs one exact comparison. Pairs of an author's posts that are not copies have an s near 0.
+24 x 4 misses 1 % of the pairs at this threshold and almost none above it. Each false candidate
+costs one exact comparison. For an author's posts that are not copies, s is near 0.
 """
 # pyright: strict
 
@@ -38,7 +38,7 @@ from twin_assets.corpus.language import count_words
 from twin_assets.corpus.shingles import jaccard, shingles
 
 MIN_SIMILARITY = 0.65
-"""Documents of at least this Jaccard similarity are copies of one another."""
+"""Documents with at least this Jaccard similarity are copies of each other."""
 
 SHINGLE_WORDS = 3
 BAND_COUNT, ROWS_PER_BAND = 24, 4
@@ -53,30 +53,30 @@ SIMILAR_SCHEMA = {
         pl.Struct({"other_id": pl.String(), "other_hash": pl.String(), "similarity": pl.Float64()})
     ),
 }
-"""One row per document; `similar` lists the documents that it copied when it was compared."""
+"""Columns with one row per document; `similar` lists the copies found when it was compared."""
 
 
 class KnownBodies(Protocol):
     """The documents that already have bands."""
 
     def find_by_bands(self, bands: set[int]) -> pl.DataFrame:
-        """Return the documents that have one of the bands: `document_id`, `body_hash`, `bands`."""
+        """Return `document_id`, `body_hash` and `bands` of the documents with one of the bands."""
         ...
 
     def bodies(self, document_ids: Sequence[str]) -> pl.DataFrame:
-        """Return `document_id`, `repeated`, `text` of the given documents."""
+        """Return `document_id`, `repeated` and `text` of the given documents."""
         ...
 
 
 def document_shingles(text: str) -> frozenset[int]:
-    """Return the sequences of three words by which documents are compared."""
+    """Return the three-word sequences by which documents are compared."""
     return shingles(text, width=SHINGLE_WORDS)
 
 
 def minhash_bands(shingle_sets: Sequence[frozenset[int]]) -> list[list[int]]:
-    """Return the bands of each set, `BAND_COUNT` signed 64-bit numbers; an empty set has none.
+    """Return `BAND_COUNT` bands (signed 64-bit numbers) for each set, or [] for an empty set.
 
-    They are equal in every process: a seed determines the permutations, and a band includes its
+    They are equal in every process, because a seed determines the permutations. A band includes its
     position.
     """
     minhash: Any = import_module("datasketch").MinHash
@@ -111,7 +111,7 @@ def _split_into_bands(signature: bytes) -> list[int]:
 
 
 def pairs_sharing_band(bands: Mapping[str, Sequence[int]]) -> set[tuple[str, str]]:
-    """Return the pairs of keys that share a band, the smaller key first."""
+    """Return the pairs of keys that share a band, with the smaller key first."""
     holders: dict[int, list[str]] = defaultdict(list)
     for key in sorted(bands):
         for band in bands[key]:
@@ -127,8 +127,7 @@ def pairs_sharing_band(bands: Mapping[str, Sequence[int]]) -> set[tuple[str, str
 def verify_pairs(
     pairs: Iterable[tuple[str, str]], shingle_sets: Mapping[str, frozenset[int]]
 ) -> dict[tuple[str, str], float]:
-    """Return the candidate pairs of Jaccard similarity `MIN_SIMILARITY` or more, with the
-    similarity."""
+    """Return the Jaccard similarity of each candidate pair that reaches `MIN_SIMILARITY`."""
     similarities = {pair: jaccard(shingle_sets[pair[0]], shingle_sets[pair[1]]) for pair in pairs}
     return {
         pair: similarity
@@ -138,11 +137,11 @@ def verify_pairs(
 
 
 def compare_bodies(new: pl.DataFrame, *, known: KnownBodies | None = None) -> pl.DataFrame:
-    """Return the bands of documents, and the documents that each is a copy of.
+    """Return each document's bands and the similar documents.
 
     Args:
-        new: `document_id`, `body_hash`, `repeated`, `text`.
-        known: other documents to compare with; none of them is in `new`.
+        new: `document_id`, `body_hash`, `repeated` and `text`.
+        known: further documents to compare with; none of them is in `new`.
 
     Returns:
         `SIMILAR_SCHEMA`, in the order of `new`. A pair of two new documents is listed for both; a
@@ -201,7 +200,7 @@ class DocumentCopy:
     Attributes:
         name: its id.
         words: its number of words; the copy with the most words is the richest.
-        age: a sort key, lower for an older copy; of two copies with equal words the older is kept.
+        age: a sort key, lower for an older copy; the older of two copies of equal length is kept.
     """
 
     name: str
@@ -214,8 +213,9 @@ def collapse_copies(
 ) -> dict[str, str]:
     """Return the richer copy that replaces each removed copy.
 
-    Documents are processed from the richest. Each is kept unless it is similar to a kept one. No
-    two kept documents are therefore similar, and each removed document is similar to the one named.
+    Documents are processed from the richest to the poorest. Each is kept unless it is similar to a
+    kept document. Kept documents are therefore not similar to each other, and each removed document
+    is similar to its replacement.
     """
     similar: dict[str, dict[str, float]] = defaultdict(dict)
     for (left, right), similarity in pairs.items():

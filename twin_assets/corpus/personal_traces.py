@@ -1,11 +1,11 @@
 """Count personal data and secrets that a second, smaller list finds in a cleaned text.
 
-Scope: a few unambiguous forms, written independently of `twin_resources.privacy`. Out of scope:
+Scope: a few unambiguous patterns, independent of `twin_resources.privacy`. Out of scope:
 redaction (`privacy`, whose code is not used here, because a claim that uses the same function can
 only repeat its mistakes).
 
-Values that are nobody's mailbox do not count: domains of documentation (RFC 2606), accounts of
-version control, addresses inside a URL, and handles of the fediverse.
+Addresses that are not a person's mailbox do not count: documentation domains (RFC 2606), version
+control accounts, addresses inside a URL, and fediverse handles.
 Formats: ISO 13616 (IBAN), ISO/IEC 7812 (card numbers, Luhn), E.164 (phone numbers).
 """
 # pyright: strict
@@ -42,8 +42,8 @@ _SECRETS = re.compile(
 
 
 def count_personal_traces(text: str) -> int:
-    """Count the certain e-mail addresses, phones, accounts, cards and keys in a text."""
-    prose = remove_code(text)  # listings have many numbers: a hex dump contains card numbers
+    """Return the number of certain e-mail addresses, phones, accounts, cards and keys in a text."""
+    prose = remove_code(text)  # a hex dump may contain apparent card numbers
     mails = _MAIL.finditer(text) if "@" in text else ()
     return (
         sum(not _IMPERSONAL_ADDRESS.search(trace[0]) for trace in mails)

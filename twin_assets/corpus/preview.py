@@ -1,7 +1,7 @@
 """Summarize a folder of posts before anything is prepared, trained or stored.
 
-Scope: the import and the cleaning of the assets, run in memory. Out of scope: Dagster, writing
-anything, showing the result (`deploy/twin_cli/commands/preview_report.py`).
+Scope: the assets' import and cleaning, run in memory. Out of scope: Dagster, writing data,
+showing the result (`deploy/twin_cli/commands/preview_report.py`).
 """
 # pyright: strict
 
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 QUESTION_COUNT = 3
-"""Questions to ask first; as many others are kept in case a question has no answer."""
+"""Number of questions to ask first; as many more are kept in case a question has no answer."""
 
 MAX_NAMED_FILES = 3
 """Maximum number of dropped files named for each reason."""
 
 _MIN_LANGUAGE_SHARE = 0.02
-"""A language with a smaller share is a detail, such as a quotation, and causes no warning."""
+"""A language with a smaller share, such as that of a quotation, does not cause a warning."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class AcceptedPosts:
     """The kept posts, as a preview shows them.
 
     Attributes:
-        dates: the first and last date, ISO 8601; empty if no post has a date.
+        dates: the first and the last date in ISO 8601; empty if no post has a date.
         dated: the number of posts with a date.
         languages: the number of posts by ISO 639-1 code, or `und` if the language is unknown.
         titles: the titles of three typical posts.
         questions: questions that a reader could ask about them, then as many about other posts.
-        posts: the posts behind the questions, in the columns of `cleaned_documents`; not part of
+        posts: the posts behind the questions, with the columns of `cleaned_documents`; not part of
             the JSON.
     """
 
@@ -94,27 +94,26 @@ class Preview:
         author: the author's display name.
         layouts: `jekyll`, `hugo`, `notes` or `file`, one per source, or an importer's name for
             exports.
-        found, kept: numbers of posts; posts that an export contains and the import leaves out count
-            as found.
+        found, kept: numbers of posts; an export's posts that the import excludes count as found.
         dropped: the number of dropped posts by reason.
         named: at most `MAX_NAMED_FILES` dropped files by reason.
         cures: what to do about each reason.
         converted: the number of posts converted to UTF-8, by their original encoding.
         skipped: the number of files that are not posts, by reason; `found` does not include them.
-        unread: text files that are not read as posts, because they have another format or the
-            site's layout separates them. If they outnumber the posts, see `mostly_unread`.
+        unread: the number of text files that are not read as posts, because of their format or the
+            site's layout.
+        mostly_unread: whether they outnumber the posts.
         accepted: the kept posts.
         bylines: the number of posts by byline.
-        warnings: sentences for the person who runs the preview.
+        warnings: sentences for the user.
         failed: sources that could not be read, and why. Their posts are not counted unless an
             earlier import stored them.
-        changes: numbers of posts added, edited and deleted since the stored import, or None if
-            there is no stored import.
-        embedder: the embedder that a new home would use for these posts. A started home keeps its
-            embedder, and an embedder named by a person takes precedence.
-        unclaimed: full names that are not known as the author's, with their numbers of posts, where
-            most of a source has such a byline. The person who runs the preview must say whether
-            they are the author's.
+        changes: numbers of added, edited and deleted posts compared with the stored import, or None
+            without one.
+        embedder: the embedder that a new home would use for these posts. An existing home keeps its
+            embedder, and a configured embedder takes precedence.
+        unclaimed: the number of posts by full name, for names on most posts of a source that are
+            not known as the author's. The user must say whether they are the author's.
     """
 
     author: str
@@ -137,7 +136,7 @@ class Preview:
     unclaimed: dict[str, int] = field(default_factory=dict[str, int])
 
     def to_json_document(self) -> dict[str, Any]:
-        """Return the document that `--json` prints: everything except the posts themselves."""
+        """Return the document that `--json` prints: everything except the posts."""
         values = vars(self) | vars(self.accepted)
         return {name: value for name, value in values.items() if name not in {"accepted", "posts"}}
 
@@ -156,13 +155,12 @@ def preview(
         sources: folders, files or exports.
         author: the author's display name, or "" if it is unknown; stored posts of this author are
             compared.
-        include: content to import in addition to public posts and to what the author's settings
-            name.
-        aliases: other names of the author, in addition to those in the author's settings.
-        settings: `embedder` determines the languages, `home` the stored posts.
+        include: opt-ins in addition to those in the author's settings.
+        aliases: names of the author in addition to those in the author's settings.
+        settings: `embedder` determines the languages, and `home` the stored posts.
 
     Raises:
-        TwinError: there is nothing to import, or no post is left after cleaning.
+        TwinError: there is nothing to import.
     """
     known_author = next(
         (candidate for candidate in list_authors(settings) if author and candidate.name == author),
@@ -263,25 +261,25 @@ def _posts_behind_questions(accepted: pl.DataFrame) -> pl.DataFrame:
 
 
 def supported_languages(settings: Settings) -> tuple[str, ...]:
-    """Return the ISO 639-1 codes that the embedder supports, or none if they are unknown.
+    """Return the ISO 639-1 codes that the embedder supports, or () if they are unknown.
 
-    A prepared embedder lists them in its manifest; the embedded one supports English.
+    A prepared embedder lists them in its manifest; the embedded embedder supports English.
     """
     from twin_resources.models.embedder.embedder import find_prepared_embedder
 
     try:
         return find_prepared_embedder(settings)[1].languages
-    except TwinError:  # not prepared yet: a preview runs earlier
+    except TwinError:  # a preview may run before the embedder is prepared
         return ("en",) if settings.embedder == EMBEDDED_EMBEDDER else ()
 
 
 @contextmanager
 def _stored_tables(settings: Settings, slug: str) -> Generator[Tables | None]:
-    """Yield the tables of a home that has stored posts of this author, or None."""
+    """Yield the tables if the home has stored posts of this author, or else None."""
     if not slug or (
         "://" not in settings.tables_base and not Path(settings.tables_base, slug).exists()
     ):
-        yield None  # nothing imported yet, so no state store is opened or created
+        yield None  # without an import, no state store is opened or created
         return
     from twin_resources.storage.state.state import State
     from twin_resources.storage.tables.tables import Tables
@@ -319,7 +317,7 @@ def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list
 
 
 def _quarantine_warnings(accepted: int, quarantined: int, settings: Settings) -> list[str]:
-    """Warn, before an import runs, that it will stop."""
+    """Return a warning if the quarantine is so large that an import would stop."""
     share = quarantined / max(1, accepted + quarantined)
     if share <= settings.most_quarantined:
         return []
@@ -344,7 +342,7 @@ _REMARK_TEXTS: Mapping[str, tuple[str, str]] = {
 
 
 def _remark_warnings(remarks: Mapping[str, Sequence[str]]) -> list[str]:
-    """Describe what remains unclear after reading the posts, with the names of the first files."""
+    """Return a warning for each remark on the posts, with the names of the first files."""
     warnings: list[str] = []
     for remark, source_ids in remarks.items():
         problem, cure = _REMARK_TEXTS.get(remark, (remark.replace("_", " "), ""))
@@ -378,14 +376,13 @@ def _unread_warnings(
 def _byline_warnings(
     cleaned: pl.DataFrame, signed_posts: pl.DataFrame, names: Sequence[str], *, slug: str
 ) -> list[str]:
-    """Warn about posts by somebody else, which teach the twin another person's voice.
+    """Return warnings about posts by someone else, which teach the twin another person's voice.
 
-    The warnings name the posts that are left out, and a handle that is taken for the author's.
+    The warnings count the excluded posts, and name a handle that counts as the author's.
 
     Args:
-        cleaned: `cleaned_documents` with the verdicts, so that the warnings match what cleaning
-            does.
-        signed_posts: `source_id`, `source`, `byline` of all posts.
+        cleaned: `cleaned_documents` with the verdicts, so that the warnings match the cleaning.
+        signed_posts: `source_id`, `source` and `byline` of all posts.
         names: the author's name and aliases.
     """
     if not names:
@@ -425,7 +422,7 @@ def _count_by_byline(counts: pl.DataFrame) -> dict[str, int]:
 
 
 def _first_dropped_files(cleaned: pl.DataFrame) -> dict[str, list[str]]:
-    """Return the first dropped files by reason, and how many more there are."""
+    """Return the first dropped files by reason, and the number of further files."""
     names_by_kind: dict[str, list[str]] = {}
     dropped = cleaned.filter(~pl.col("kept")).sort("source_id")
     for (reason,), rows in dropped.group_by("dropped_because", maintain_order=True):

@@ -31,9 +31,9 @@ def raw_posts(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
-    """Every post as imported; an edited file replaces its row, a deleted one leaves a tombstone."""
+    """Every imported post; an edited file replaces its row, a deleted file leaves a tombstone."""
     author = read_author(settings, context.partition_key)
-    # The mark precedes reading: a source that changes meanwhile has another mark and is read again.
+    # The fingerprint precedes reading, so a source that changes meanwhile is read again.
     sources_mark = fingerprint_sources(author.sources)
     imported = imported_sources.update_raw_posts(tables, author)
     for line in imported.failed:

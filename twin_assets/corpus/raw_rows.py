@@ -1,6 +1,6 @@
-"""Make one row of `raw_posts` from a post's file, from an export's record, or without text.
+"""Build one row of `raw_posts` from a post's file, from an export's record, or without text.
 
-Scope: the columns of each. Out of scope: choosing the rows (`importing`).
+Scope: the columns of each row. Out of scope: choosing the rows (`importing`).
 """
 # pyright: strict
 
@@ -21,7 +21,7 @@ _SHARED_COLUMNS = (
 
 
 def post_row(post: Post) -> dict[str, Any]:
-    """Return the fields that come from the file itself.
+    """Return the fields that come from the file.
 
     `importing`, which has the author's settings, decides whether a draft is included.
     """
@@ -35,7 +35,7 @@ def post_row(post: Post) -> dict[str, Any]:
 
 
 def record_row(record: ExportRecord) -> dict[str, Any]:
-    """Return the fields of an export's record; a draft in it was requested."""
+    """Return the fields of an export's record; a draft becomes a private post."""
     draft = {"kind": "post", "visibility": "private"} if record.kind == "draft" else {}
     has_text = bool(record.text.strip())
     return {
@@ -69,5 +69,5 @@ def upgrade_stored_row(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _unique_hash(source_id: str) -> str:
-    """Return a unique hash, so that posts without text are not duplicates of one another."""
+    """Return a unique hash, so that posts without text are not duplicates of each other."""
     return hashlib.sha256(f"no text: {source_id}".encode()).hexdigest()

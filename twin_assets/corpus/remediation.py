@@ -1,7 +1,7 @@
-"""Explain what a person can do about a post that is left out, by the reason.
+"""Explain to the user what to do about an excluded post, by reason.
 
-Scope: one sentence per reason. Out of scope: deciding that a post is left out (`importers`,
-`cleaning`), counting such posts.
+Scope: one sentence per reason. Out of scope: excluding posts (`importers`, `cleaning`), counting
+such posts.
 """
 # pyright: strict
 
@@ -56,7 +56,7 @@ ADVICE_BY_REASON: Mapping[str, str] = {
 
 
 def advice_for_reason(reason: str) -> str:
-    """Return what to do about posts left out for `reason`, or "" if there is no advice."""
+    """Return advice on posts excluded for `reason`, or "" if there is none."""
     if reason.startswith(visibility_rules.UNKNOWN_KEY_PREFIX):
         key = reason.removeprefix(visibility_rules.UNKNOWN_KEY_PREFIX)
         return (

@@ -1,11 +1,11 @@
 """Count a platform's menus and notices in a text by their words, independently of lines.
 
-Scope: the form of a row of buttons without its lines, and a second list of notices. Out of scope:
-removing lines (`boilerplate`, which has a separate list), counting documents (`document_claims`).
+Scope: rows of buttons in running text, and a second list of notices. Out of scope: removing lines
+(`boilerplate`, which has a separate list), counting documents (`document_claims`).
 
 A menu lists networks and actions, separated only by white space, bullets and bars. An author who
 writes about networks puts commas and words between them. Of 76 articles copied from a newsletter's
-pages, 74 have such a menu, most of them in a text of one line.
+pages, 74 have such a menu, and most of these have only one line.
 """
 # pyright: strict
 
@@ -55,7 +55,7 @@ _HEADING_OR_ITEM = re.compile(r"\s*(?:#{1,6} |[-+*] |\d{1,9}[.)] |\|)")
 
 
 def count_menus(text: str) -> int:
-    """Count the menus, buttons and notices in a text outside its code.
+    """Return the number of menus, buttons and notices in a text outside its code.
 
     Args:
         text: Markdown, or text without lines and punctuation.

@@ -1,6 +1,6 @@
-"""Turn texts into sets of words or of numbered word sequences, and measure their overlap.
+"""Turn texts into words or sets of hashed word sequences, and measure their overlap.
 
-Scope: the basis of all comparisons of texts. Out of scope: finding the pairs to compare
+Scope: the basis for comparing texts. Out of scope: finding the pairs to compare
 (`near_duplicates.py`, and `similar_keys.py` in `twin_assets/instructions`).
 
 Method: Jaccard similarity of shingles (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900).
@@ -17,19 +17,19 @@ from functools import lru_cache
 _WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_\u3040-\u30ff\u3400-\u9fff]+(?:['’][^\W_]+)*"
 )
-_MODULUS = (1 << 61) - 1  # a prime: sums of products of 61-bit numbers stay well mixed
+_MODULUS = (1 << 61) - 1  # a prime, so sums of products of 61-bit numbers stay well mixed
 _FACTOR = 1_000_003_000_033
 
 
 def split_words(text: str) -> list[str]:
-    """Return words in lower case without punctuation; a Chinese or Japanese character is a word."""
+    """Return lower-case words without punctuation; a Chinese or Japanese character is a word."""
     return _WORD.findall(text.lower())
 
 
 def shingles(text: str, *, width: int) -> frozenset[int]:
-    """Return hashes of all sequences of `width` words, equal on every machine.
+    """Return hashes of all sequences of `width` words, which are equal on every machine.
 
-    A shorter text is one sequence.
+    A shorter text counts as one sequence.
     """
     word_hashes = [_hash_word(word) for word in split_words(text)]
     if not word_hashes:
@@ -45,7 +45,7 @@ def shingles(text: str, *, width: int) -> frozenset[int]:
 
 
 def jaccard(left: Set[Hashable], right: Set[Hashable]) -> float:
-    """Return shared elements over all elements, or 0 for two empty sets."""
+    """Return the share of common elements among all elements, or 0 for two empty sets."""
     union = len(left | right)
     return len(left & right) / union if union else 0.0
 

@@ -1,13 +1,13 @@
-"""Find documents signed by somebody else, independently of the cleaning.
+"""Find documents signed by someone else, independently of the cleaning.
 
-Scope: the signature of a post as imported, and comparing it with the author's names. Out of scope:
-posts that cleaning leaves out (`bylines`), counting documents (`document_claims`). This module and
-`bylines` share no code, so that a mistake in one is visible in the other.
+Scope: the signature of an imported post, and comparing it with the author's names. Out of scope:
+posts that cleaning drops (`bylines`), counting documents (`document_claims`). This module and
+`bylines` do not share code, so that a mistake in one is visible in the other.
 
-The rule is coarser than the cleaning's. A name is somebody else's if it has a word that the
-author's lacks, and lacks a word that the author's has ("Bob Ruiz" and "Ana Ruiz"); a word that is
-part of another counts as the same. A single word may be a handle: it is the author's if no other
-byline has more posts of its source, and the author's own name has none.
+The rule is coarser than that of the cleaning. A name is foreign if it has a word that the author's
+name lacks, and lacks a word that the author's name has ("Bob Ruiz" and "Ana Ruiz"). A word that is
+part of another word counts as the same. A single word may be a handle: it is the author's if no
+other byline has more posts in its source, and no post there has the author's own name.
 """
 # pyright: strict
 
@@ -35,7 +35,7 @@ _MARKUP_CHARACTERS = " \t*_>#"
 
 
 def find_signature(text: str, byline: str) -> str:
-    """Return who signed a post as imported: its byline, else a line like "By Ann Lee" or "Von …".
+    """Return an imported post's signature: its byline, or the name in a line like "By Ann Lee".
 
     Args:
         text: the post's body as imported.
@@ -57,11 +57,11 @@ def find_signature(text: str, byline: str) -> str:
 def find_foreign_signatures(
     signatures: Iterable[tuple[str, str, str]], names: Sequence[str]
 ) -> frozenset[str]:
-    """Return the documents that somebody other than the author signed.
+    """Return the documents that someone other than the author signed.
 
     Args:
-        signatures: key, source and signature of each document; the signature is "" if nobody
-            signed.
+        signatures: the key, the source and the signature of each document; an unsigned document has
+            the signature "".
         names: the author's name and aliases; without names, no document is returned.
     """
     rows = [row for row in signatures if row[2].strip()]
@@ -108,7 +108,7 @@ def _is_foreign(name: str, names: Sequence[str]) -> bool:
 
 
 def _has_unmatched_word(words: Sequence[str], others: Sequence[str]) -> bool:
-    """Return whether one of `others` matches none of `words`: neither contains the other."""
+    """Return whether some word in `others` is not similar to any of `words`."""
     return not all(any(_is_similar_word(word, other) for word in words) for other in others)
 
 

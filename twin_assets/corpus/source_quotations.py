@@ -1,12 +1,12 @@
 """Find the quotations in a post's source, and measure how much of them a text contains.
 
-Scope: the quotations of a post as it was imported, found by lines and tags and not by the parser's
-tree that cleaning uses, and finding their words in a text. Out of scope: cleaning, the effect of a
+Scope: finding the quotations of an imported post by lines and tags, without the parser's tree that
+cleaning uses, and finding their words in a text. Out of scope: cleaning, the effect of a
 broken claim (`document_claims`, `instructions/dataset_claims`).
 
-A quotation is a line after `>`, the content of `<blockquote>`, the content of a component with a
-matching name (`<PullQuote>`), or a `<q>` that is a whole paragraph. Within a sentence, `<q>` is a
-pair of quotation marks. For org, reStructuredText and AsciiDoc, the importer keeps pandoc's
+A quotation is a line after `>`, the content of `<blockquote>` or of a component with a matching
+name (`<PullQuote>`), or a `<q>` that is a whole paragraph. Within a sentence, `<q>` is a
+pair of quotation marks. For Org, reStructuredText and AsciiDoc, the importer keeps pandoc's
 Markdown, which marks quotations with `>`. A callout (`> [!note]`) is the author's.
 
 Texts are compared by sequences of five words. Sequences that the post also has outside quotations
@@ -31,7 +31,7 @@ WordRuns = frozenset[tuple[str, ...]]
 
 RUN_WORDS = 5
 _MIN_SHARED = 1 / 3
-"""Share of a paragraph's sequences that a text must have; links may be written differently."""
+"""Share of a paragraph's sequences that a text must contain; links may be written differently."""
 
 _ITEMS = r"[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*"
 _MAY_QUOTE = re.compile(rf"^{_ITEMS}>|<(?:q\b|[\w.:-]{{0,60}}quote)", re.MULTILINE | re.IGNORECASE)
@@ -67,7 +67,7 @@ _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 
 
 def find_quotations(post: Mapping[str, Any]) -> tuple[WordRuns, ...]:
-    """Return the quoted paragraphs of a post as it was imported, if they have at least five words.
+    """Return the quoted paragraphs of an imported post that have at least five words.
 
     Args:
         post: `text` and `markup` (`markdown`, `html` or `text`).
@@ -85,12 +85,12 @@ def find_quotations(post: Mapping[str, Any]) -> tuple[WordRuns, ...]:
 
 
 def count_contained(quotations: Sequence[WordRuns], text: str) -> int:
-    """Count the quoted paragraphs of which a text contains at least a third."""
+    """Return the number of quoted paragraphs of which a text contains at least a third."""
     return _count_contained(quotations, [text])
 
 
 def count_unmarked(quotations: Sequence[WordRuns], markdown: str) -> int:
-    """Count the quoted paragraphs that a cleaned text contains outside its own quotations."""
+    """Return the number of quoted paragraphs in a cleaned text outside its quotations."""
     if not quotations:
         return 0
     marked = _mark_quoted_lines(_split_code(markdown)[0], callouts=False)
@@ -117,7 +117,7 @@ def _word_runs(text: str) -> Iterator[tuple[str, ...]]:
 
 
 def _mark_quotations(text: str, markup: str) -> tuple[str, str]:
-    """Return the prose of a source, with its quotations between two marks, and its code."""
+    """Return the prose of a source, with its quotations between marks, and its code."""
     text = unicodedata.normalize("NFC", _INVISIBLE.sub("", text.replace("\r\n", "\n")))
     if markup == "text":
         prose, code = _split_code(text)
@@ -130,7 +130,7 @@ def _mark_quotations(text: str, markup: str) -> tuple[str, str]:
     if markup == "markdown":
         text, fenced_code = _split_code(text)
         code += f"\n{fenced_code}"
-    # This precedes the lines, because a line that begins with `>` may be the end of a tag.
+    # Tags precede lines, because a line that begins with `>` may be the end of a tag.
     text = _mark_quoting_tags(_PARAGRAPH_QUOTE.sub(r"\1<blockquote>\2</blockquote>", text))
     if markup == "markdown":
         text = _LINK_TARGET.sub("", _mark_quoted_lines(text))
@@ -138,7 +138,7 @@ def _mark_quotations(text: str, markup: str) -> tuple[str, str]:
 
 
 def _mark_quoting_tags(text: str) -> str:
-    """Replace tags by marks of quotations, ends of paragraphs, or nothing."""
+    """Replace tags with quotation marks or paragraph ends, or remove them."""
     open_tags: dict[str, list[int]] = {}
     pairs: set[int] = set()
     tags = list(_TAG.finditer(text))
@@ -172,7 +172,7 @@ def _mark_quoted_lines(text: str, *, callouts: bool = True) -> str:
     """Put marks around lines that begin with `>`.
 
     Args:
-        callouts: whether a sequence of such lines may be the author's own.
+        callouts: whether a sequence of such lines may be a callout, which is the author's.
     """
     lines: list[str] = []
     list_indent = 0  # text indented this far belongs to a list item
@@ -202,7 +202,7 @@ def _indent_width(line: str) -> int:
 
 
 def _split_code(text: str) -> tuple[str, str]:
-    """Return Markdown without its fences at any depth, and the code in them.
+    """Return Markdown without fences at any depth, and the code in them.
 
     Inline code becomes words.
     """

@@ -1,8 +1,8 @@
 """Sort an author's sources into folders of plain posts and exports by importer.
 
-Scope: distinguishing the two, exports in a folder or an S3 prefix, feeds by their address,
-rejecting sources that no importer reads. Out of scope: recognizing a format (`importers`), reading
-it (`exported`).
+Scope: distinguishing folders and exports, exports in a folder or an S3 prefix, feeds by their
+address, rejecting sources that no importer reads. Out of scope: recognizing a format (`importers`),
+reading it (`exported`).
 """
 # pyright: strict
 
@@ -40,7 +40,7 @@ from twin_resources.storage.sources.feed_response import redact_url
 from twin_resources.storage.sources.listing import is_feed
 
 IMPORT_VERSION = "6"
-"""Version of `importing.read_rows` and of the importers: a higher one reads everything again."""
+"""Version of `importing.read_rows` and of the importers; a new version reads everything again."""
 
 _EXPORT = re.compile(
     r"\.(?:zip|tar|tgz|tar\.\w+|gz|bz2|xz|csv|js|json|xml|atom|rss|bin|download)$", re.IGNORECASE
@@ -71,8 +71,8 @@ class AuthorSources:
 
     Attributes:
         folders: the folders of plain posts, in the author's order.
-        exports: the exports by importer's name, in the order of each importer's first export.
-        failed: the sources that could not be read; never all of them.
+        exports: the exports by their importer's name, in the order of each importer's first export.
+        failed: the sources that could not be read, which are never all sources.
     """
 
     folders: tuple[Folder, ...]
@@ -80,10 +80,10 @@ class AuthorSources:
     failed: tuple[FailedSource, ...] = ()
 
     def require_records(self, name: str) -> None:
-        """Reject exports without any kept record: an empty download must not delete everything.
+        """Reject exports without a kept record, because an empty download must not delete posts.
 
         Raises:
-            TwinError: nothing is kept; the error names what was left out and why.
+            TwinError: nothing is kept; the error counts the excluded items by reason.
         """
         exports = self.exports[name]
         reading = exports.read()
@@ -110,8 +110,8 @@ def find_sources(
         scratch: the folder for copies of feeds and of exports in S3.
 
     Raises:
-        TwinError: there is no source, none can be read, or one other than a feed cannot be read, is
-            not a known export, or has no post.
+        TwinError: there is no source, or no source can be read. It is also raised if a source other
+            than a feed cannot be read, is not a known export, or has no posts.
     """
     if not sources:
         raise TwinError(
@@ -159,12 +159,12 @@ SourceContent = tuple[list[tuple[Importer, Archive]], Folder | None]
 def _open_path(source: Path, stack: ExitStack) -> SourceContent:
     """Return the source as an export, or else a folder of posts with the exports in it.
 
-    Archives in a folder of Markdown posts are not exports, but downloads that a post links to.
+    Archives in a folder of Markdown posts are not exports but downloads that a post links to.
     """
     if not source.exists():
         return [], scan_source(source)
     if source.is_file() and known_suffix(source.name) in BINARY_SUFFIXES:
-        return [], scan_source(source)  # two of them are zips, but no platform's export
+        return [], scan_source(source)  # some of these are zips but not exports
     if not is_repository(source) and has_markdown(source):
         return [], scan_source(source)  # only a repository is an export among Markdown posts
     archive = stack.enter_context(open_archive(source))

@@ -1,7 +1,7 @@
 """Remove template tags, kramdown attributes and footnote marks, which are not words, from prose.
 
-Scope: removal for both Markdown and HTML posts. Out of scope: template tags that mark code
-(`code_blocks`), tags with words in them (importers).
+Scope: removal from Markdown and HTML posts. Out of scope: template tags that mark code
+(`code_blocks`), tags that contain words (importers).
 Tags: https://jekyllrb.com/docs/liquid/tags/, https://gohugo.io/content-management/shortcodes/,
 https://kramdown.gettalong.org/syntax.html#inline-attribute-lists
 """
@@ -13,8 +13,8 @@ import re
 
 from twin_assets.corpus.importers.code_regions import code_regions
 
-# The length of a tag is bounded, and no tag contains the beginning of another. Otherwise a megabyte
-# of opening marks would be searched to its end for each mark.
+# The length of a tag is bounded, and no tag contains the beginning of another tag. Otherwise, each
+# opening mark in a megabyte of them would cost a search to the end.
 _TAGS = r"\{%(?:[^{]|\{(?!%)){0,4000}?%\}|\{\{[<%](?:[^{]|\{(?!\{)){0,4000}?[%>]\}\}"
 TEMPLATE_TAG = re.compile(_TAGS + r"|\{:[^{}\n]{0,200}\}")
 _FOOTNOTE_MARK = re.compile(r"\[\^(?:\d{1,4}|(?:fn|note)[\w-]{0,50})\](?::[ \t]?)?")
@@ -29,7 +29,10 @@ def remove_template_tags(text: str) -> str:
 
 
 def remove_html_template_tags(source: str) -> str:
-    """Remove shortcodes from HTML, as a parser takes `{{<name>}}` for an element; code stays."""
+    """Remove template tags from HTML outside code.
+
+    An HTML parser would read `{{<name>}}` as an element.
+    """
     if "{{<" not in source and "{{%" not in source and "{%" not in source:
         return source
     return "".join(

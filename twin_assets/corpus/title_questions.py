@@ -4,7 +4,7 @@ Scope: choosing posts and wording a question. Out of scope: questions for traini
 (`twin_assets/instructions`), which need many wordings and are checked for leaks.
 
 The form of a title determines its question (How to …, Why …, an -ing form, a command). Any other
-title is quoted, so that no title becomes an ungrammatical sentence.
+title is quoted, because it could become an ungrammatical sentence.
 """
 # pyright: strict
 
@@ -35,7 +35,7 @@ _FORMS = (
         ),
         "What is your advice on {rest}?",
     ),
-    # A dependent clause: `What make knows`. With the verb first, it is already a question.
+    # A dependent clause, such as `What make knows`; with the verb first, it would be a question.
     (
         re.compile(
             r"(?!how \S+ (?:is|are)\s)(?!.*\b(?:I|we)\b)(?=(?:what|why|how|where) "
@@ -55,8 +55,8 @@ _FORMS = (
 )
 _SECOND_PERSON = {"my": "your", "our": "your", "me": "you", "us": "you"}
 _FIRST_PERSON = re.compile(r"\b(?:my|our|me|us)\b", re.IGNORECASE)
-# Common verbs that begin notes such as "Do this with that". This is not a grammar: a verb that the
-# post uses as a noun does not count.
+# Common verbs that begin notes such as "Do this with that". A verb that the post uses as a noun
+# does not count.
 _VERBS = (
     "accept access add adjust agree allocate allow answer appear apply ask assign avoid become "
     "begin believe belong bend bite blow boil break breathe bring build burn buy call care carry "
@@ -115,7 +115,7 @@ def questions_about(documents: pl.DataFrame, *, count: int = 3) -> list[str]:
         count: the number of questions; fewer are returned if there are fewer titles.
 
     Returns:
-        Questions in the posts' language if it is one of nine, else in English.
+        Questions in the posts' language if it is one of nine, or else in English.
     """
     typical = typical_posts(documents, count=count).to_dicts()
     return [
@@ -125,9 +125,9 @@ def questions_about(documents: pl.DataFrame, *, count: int = 3) -> list[str]:
 
 
 def typical_posts(documents: pl.DataFrame, *, count: int = 3) -> pl.DataFrame:
-    """Return posts of usual length whose titles describe their subject, the earliest first.
+    """Return posts of typical length with descriptive titles, the earliest first.
 
-    A post without a title (LinkedIn, X) is named by its first words.
+    The first words of a post without a title (LinkedIn, X) serve as its title.
     """
     opening = (
         pl.col("text")
@@ -181,8 +181,8 @@ def question_about(title: str, *, text: str = "", language: str = "en") -> str:
 
     Args:
         title: the post's title.
-        text: its text, which shows whether a word of a Title Case Title is a name.
-        language: the language, ISO 639-1.
+        text: the post's text, which shows whether a capitalized word in its title is a name.
+        language: the ISO 639-1 code of the language.
     """
     title = title.strip()
     if title.endswith(("?", "？")):
@@ -200,12 +200,12 @@ def question_about(title: str, *, text: str = "", language: str = "en") -> str:
 
 
 def question_with_title(title: str, *, language: str = "en") -> str:
-    """Return one question that names a post by its whole title, in quotation marks."""
+    """Return one question that quotes a post's whole title."""
     return _GENERIC_QUESTIONS.get(language, _GENERIC_QUESTIONS["en"]).format(title=title.strip())
 
 
 def quoted_title(question: str) -> str:
-    """Return the title that a question of `question_with_title` quotes, or an empty text."""
+    """Return the title that a question from `question_with_title` quotes, or an empty string."""
     for wording in _GENERIC_QUESTIONS.values():
         before, after = wording.split("{title}")
         if question.startswith(before) and question.endswith(after):
@@ -214,26 +214,26 @@ def quoted_title(question: str) -> str:
 
 
 def to_sentence_case(title: str, *, text: str = "") -> str:
-    """Return a title for use in a sentence: each word as in the text, else in lower case.
+    """Return a title for use in a sentence: names as in the text, other words in lower case.
 
-    `Find Files With Emacs` → `find files with Emacs`, where the text has "Emacs" and "files".
+    `Find Files With Emacs` → `find files with Emacs`, if the text has "Emacs" and "files".
     """
     return " ".join(_word_in_sentence_case(word, text) for word in title.split())
 
 
 def _word_in_sentence_case(word: str, text: str) -> str:
     if not re.fullmatch(r"\W*(?:A|[A-Z][a-z]['’a-z]*)(?:-[A-Z]?[a-z]+)*\W*", word):
-        return word  # contains capitals, digits or code, or is one letter: a name
+        return word  # a name: it contains capitals, digits or code, or is one letter
     bare = re.escape(word.strip(".,;:!?()[]\"'“”’"))
-    # A capital after a lower-case word does not begin a sentence, so the word is a name there.
+    # A capitalized word after a lower-case word does not begin a sentence, so it is a name.
     as_name = len(re.findall(rf"[a-z,] {bare}\b", text))
     return word if as_name > len(re.findall(rf"\b{bare.lower()}\b", text)) else word.lower()
 
 
 def _topic_words(documents: pl.DataFrame) -> pl.Series:
-    """Count the words of each title that describe its post: in its text, and in few others.
+    """Return the number of words in each title that occur in its post's text and in few others.
 
-    `Where are we?` has none, `How to carry a clock` has two.
+    `Where are we?` has none, and `How to carry a clock` has two.
     """
     vocabularies = [
         set(re.findall(r"[^\W_]{3,}", text.lower())) for text in documents["text"].to_list()

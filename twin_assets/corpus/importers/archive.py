@@ -1,7 +1,7 @@
 """Open an export on disk safely: a folder, a zip, a tar or a single file.
 
 Scope: `open_archive`, folders and single files.
-Out of scope: zips and tars (`packed`), what a member means (one importer per source).
+Out of scope: zips and tars (`packed`), the meaning of a member (one importer per source).
 """
 # pyright: strict
 
@@ -42,10 +42,10 @@ _DATA_FILE = re.compile(
 
 
 def open_archive(path: Path, *, limits: ArchiveLimits | None = None) -> Archive:
-    """Open an export, whatever its suffix.
+    """Open an export, regardless of its suffix.
 
     Raises:
-        TwinError: it does not exist, cannot be listed, is torn, or exceeds `limits`.
+        TwinError: the export is missing, cannot be listed, is truncated, or exceeds `limits`.
     """
     path, limits = path.expanduser(), limits or ArchiveLimits()
     try:
@@ -54,7 +54,7 @@ def open_archive(path: Path, *, limits: ArchiveLimits | None = None) -> Archive:
         if not path.is_file():
             message = "no regular file" if path.exists() else "nothing at this path"
             raise TwinError(f"read {path}", found=message, next_step="name a file or folder")
-        # A tar first: with a zip as its last member it would look like a zip.
+        # Check for a tar first: a tar whose last member is a zip looks like a zip.
         if (stream := tar_stream(path)) is not None:
             return Tar(path, stream, limits=limits)
         if zipfile.is_zipfile(path):
@@ -123,7 +123,7 @@ class _Folder(Archive):
         return Path(self._files[name]).open("rb")
 
     def digest(self) -> str:
-        """Return the SHA-256 of names, bytes of data files, and sizes of the others (media)."""
+        """Return the SHA-256 of all names and sizes, and of the data files' bytes."""
         digest = hashlib.sha256()
         for name in self.names():
             digest.update(f"\0{name}\0{self.size(name)}\0".encode())

@@ -1,11 +1,11 @@
-"""Split a post into prose and quoted code, in which a template tag is text and not layout.
+"""Split a post into prose and quoted code, where a template tag is text, not layout.
 
 Scope: splitting a body, Markdown or HTML, before any parser reads it (a template tag in a link's
 target hides the link from the parser).
 Out of scope: handling a tag (`jekyll_liquid`, `hugo_shortcodes`), cleaning.
 
-Rules of https://spec.commonmark.org/0.31.2/ (fences, indented code, code spans), followed as far as
-they matter for a tag. Time is proportional to the text.
+The rules of https://spec.commonmark.org/0.31.2/ (fences, indented code, code spans) are followed as
+far as they matter for a tag. The run time is proportional to the length of the text.
 """
 # pyright: strict
 
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 _FENCE = re.compile(r"[ \t]*(?:>[ \t]?)*[ \t]*(`{3,}|~{3,})")
 _INDENTED = re.compile(r"(?: {4}|\t)")
-# Marks that can begin code within a line; the tags are those of `code_blocks.replace_highlights`.
+# Marks that can begin code within a line, with the tags from `code_blocks.replace_highlights`.
 _TAGS = (
     r"<(?P<element>pre|code|script|style)\b"
     r"|\{%-?[ \t]*(?P<liquid>highlight|codeblock)\b"
@@ -29,7 +29,7 @@ _MAX_SPAN_CHARACTERS = 2_000
 
 
 def code_regions(text: str, *, markup: str = "markdown") -> Iterator[tuple[str, bool]]:
-    """Yield the parts of `text` in order, each with whether it is code; joined they are `text`.
+    """Yield the parts of `text` in order, each with a flag for code; joined, they equal `text`.
 
     Args:
         text: a body without front matter.
@@ -80,7 +80,7 @@ def _split_prose(
 ) -> Iterator[tuple[str, bool]]:
     """Split text outside code blocks: spans, elements and highlight tags are code."""
     position = start = 0
-    never_closed: set[str] = set()  # searched once: else each opening would search to the end
+    never_closed: set[str] = set()  # otherwise each opening would search to the end
     while code_start := start_pattern.search(text, position):
         kind = (
             code_start["element"] or code_start["liquid"] or code_start["shortcode"] or ""

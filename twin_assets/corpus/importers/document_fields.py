@@ -1,7 +1,7 @@
 """Read the fields of Word, OpenDocument, PDF, Jupyter and HTML documents.
 
-Scope: a document's properties, and the lines at its top that are a head.
-Out of scope: its text (`text_formats`), what a field means.
+Scope: a document's properties and the head at its top.
+Out of scope: its text (`text_formats`), the meaning of a field.
 
 Formats: https://ecma-international.org/publications-and-standards/standards/ecma-376/ (core
 properties), https://docs.oasis-open.org/office/OpenDocument/v1.3/,
@@ -23,7 +23,7 @@ from typing import Any, cast
 from twin_assets.corpus.importers.front_matter import split_front_matter
 
 CREATOR_FIELD = "made by"
-"""Field for the user whose program saved the file; the author only if no other field names one."""
+"""Field for the user whose program saved the file: the author if no other field names one."""
 
 _MAX_EXPANDED_BYTES = 64_000_000
 _MAX_MEMBER_BYTES = 400_000
@@ -54,9 +54,9 @@ _CORE_NAMES = {
     b"dc:title": "title",
     b"cp:contentStatus": "status",
 }
-# The creator; an OpenDocument's `dc:creator` is the person who saved it last.
+# In an OpenDocument, `dc:creator` is the person who last saved it.
 _CREATOR_TAGS = {"docx": b"dc:creator", "odt": b"meta:initial-creator"}
-# Names that programs and machines write if nobody entered one.
+# Names that programs and machines write when no name was entered.
 _PLACEHOLDER_NAME = re.compile(
     r"(?:(?:microsoft|windows|office|user|benutzer|utilisateur|usuario|usuário|utente|gebruiker)[\s-]*)+"
     r"|(?:ms|your|the|my|hp|dell|lenovo|asus|acer|sony|toshiba|samsung|pc|home|owner|customer)"
@@ -78,13 +78,13 @@ _HIDDEN_ELEMENT = re.compile(
 
 
 class FormatError(ValueError):
-    """The format's reader rejects the file; the message is the reader's, on one line."""
+    """A file that its format's reader rejects; the message is the reader's, on one line."""
 
 
 def office_fields(body: bytes, suffix: str) -> dict[str, Any]:
-    """Return the date, title, status and author of a .docx or .odt, and the fields of its own head.
+    """Return the date, title, status and author of a .docx or .odt, and the fields of its head.
 
-    A file that is not a zip, or lacks a part, has no fields: converting it reports the error.
+    A file that is not a zip, or lacks a part, has no fields; its conversion reports the error.
     """
     core = _read_member(body, _CORE_MEMBERS[suffix])
     fields: dict[str, Any] = {}
@@ -105,7 +105,7 @@ def office_fields(body: bytes, suffix: str) -> dict[str, Any]:
 
 
 def has_suggestions_of_others(body: bytes) -> bool:
-    """Return whether a .docx holds tracked insertions by someone other than its creator."""
+    """Return whether a .docx contains tracked insertions by someone other than its creator."""
     creators = [field[1] for field in _CORE_FIELD.findall(_read_member(body, _CORE_MEMBERS["docx"]))
            if field[0] == _CREATOR_TAGS["docx"]]  # fmt: skip
     inserters = set(
@@ -140,7 +140,7 @@ def pdf_reader(body: bytes) -> Any:
 
 
 def pdf_errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions that a damaged file raises, including those of invalid numbers."""
+    """Return the exceptions that a damaged file raises, including those for invalid numbers."""
     errors: Any = import_module("pypdf.errors")
     return (
         *(errors.PyPdfError, ValueError, KeyError, TypeError, AttributeError, IndexError),
@@ -149,7 +149,7 @@ def pdf_errors() -> tuple[type[Exception], ...]:
 
 
 def notebook_fields(text: str) -> tuple[dict[str, Any], str]:
-    """Return a notebook's fields and its text without them, or no fields and the text as it is.
+    """Return a notebook's fields and its text without them, or no fields and the unchanged text.
 
     The fields are its metadata (including Nikola's) and the front matter of its first cell.
     """
@@ -173,8 +173,9 @@ def notebook_fields(text: str) -> tuple[dict[str, Any], str]:
 
 
 def html_fields(text: str) -> dict[str, Any]:
-    """Return the fields in words at the top of a page, `<h1>A</h1><p>Status: Draft</p>`, and the
-    properties of a Notion page.
+    """Return the fields in a page's opening text and the properties of a Notion page.
+
+    An example of an opening text is `<h1>A</h1><p>Status: Draft</p>`.
     """
     begin = _BODY.search(text)
     body = _HIDDEN_ELEMENT.sub("", text[begin.end() if begin else 0 :][:_MAX_PAGE_CHARACTERS])
@@ -193,11 +194,11 @@ def _strip_tags(markup: str) -> str:
 
 
 def parse_head_fields(lines: list[str]) -> dict[str, Any]:
-    """Return the head among a document's first lines, at its very top or below its title."""
+    """Return the fields of the head in a document's first lines, at the top or below the title."""
     lines = [line.replace("\u00a0", " ").strip() for line in lines[:_MAX_HEAD_LINES]]
     while lines and not lines[0]:
         del lines[0]
-    # Each line may be a paragraph, with a paragraph of its own for the title above it.
+    # Each line may be a paragraph, below a separate paragraph for the title.
     dense = [line for line in lines if line][:_MAX_DENSE_LINES]
     candidates = (lines, lines[1:], dense, dense[1:])
     fields: dict[str, Any] = {}
@@ -207,8 +208,7 @@ def parse_head_fields(lines: list[str]) -> dict[str, Any]:
 
 
 def creator_field(name: str) -> Mapping[str, str]:
-    """Return the field `CREATOR_FIELD` for a name, or no field if a program's name is in its
-    place."""
+    """Return the field `CREATOR_FIELD` for a name, or no field for a placeholder name."""
     names = [part.strip() for part in re.split(r"[;\n\0]", name)]
     creator = ", ".join(part for part in names if not _PLACEHOLDER_NAME.fullmatch(part))
     return {CREATOR_FIELD: creator} if creator else {}
@@ -218,7 +218,7 @@ def reject_zip_bomb(body: bytes) -> None:
     """Reject a zip that expands beyond the limit.
 
     Raises:
-        FormatError: it does, or it is not a zip.
+        FormatError: the file expands beyond the limit or is not a zip.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as packed:
@@ -230,7 +230,7 @@ def reject_zip_bomb(body: bytes) -> None:
 
 
 def _read_member(body: bytes, name: str, *, max_bytes: int = _MAX_MEMBER_BYTES) -> bytes:
-    """Return the first bytes of one part, or b"" if there is none."""
+    """Return the first bytes of one part, or b"" if it is missing."""
     try:
         with zipfile.ZipFile(io.BytesIO(body)) as packed, packed.open(name) as stream:
             return stream.read(max_bytes)

@@ -1,6 +1,6 @@
-"""Import RSS and Atom feeds that hold whole texts, from a file or as `feed_download` stores them.
+"""Import RSS and Atom feeds with full texts, from a file or a copy stored by `feed_download`.
 
-Scope: entries, whether an entry is whole, additions by a platform.
+Scope: entries, whether an entry is complete, a platform's additions.
 Out of scope: fetching (`feed_download`), WordPress's export, which resembles a feed.
 
 Formats: https://www.rssboard.org/rss-specification, https://www.rfc-editor.org/rfc/rfc4287, and
@@ -44,7 +44,7 @@ _APPEARED_ON_NOTE = re.compile(
     r"\s*<a\b[^<>]*>[^<>]*</a>\s*\.?\s*</p>\s*\Z",
     re.IGNORECASE,
 )
-# At the end of a body: `[…]`, or a line or an element of its own that links to the whole text.
+# At the end of a body: `[…]`, or a separate line or element that links to the full text.
 _CUT_OFF = re.compile(
     r"(?:\[(?:…|\.\.\.)\]|(?:[>\n…]|\.\.\.)\s*(?:continue reading|read (?:more|on|the rest)|"
     r"weiterlesen|lire la suite|leer más)\b[^<.!?]{0,120})(?:\s|[→»›…]|<[^<>]*>)*\Z",
@@ -68,12 +68,12 @@ class _Channel:
 
 
 def recognises(archive: Archive) -> bool:
-    """Return whether an archive is a feed, or holds only feeds."""
+    """Return whether an archive is a feed or contains only feeds."""
     return bool(_list_feeds(archive))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield whole entries; `include` may hold `drafts` (Blogger's export has them)."""
+    """Yield complete entries; `include` may contain `drafts` (in Blogger's export)."""
     seen: set[str] = set()
     for name in _list_feeds(archive):
         for outcome in _read_feed(archive, name, include):
@@ -90,7 +90,7 @@ def _list_feeds(archive: Archive) -> list[str]:
     blogger = archive.names_matching(r"Blogger/Blogs/.*/feed\.atom")
     if blogger:
         return blogger
-    # A feed beside pages or other data is a copy of them.
+    # A feed that accompanies pages or other data is a copy of them.
     if len(names) > 1 and not all(_SUFFIX.search(name) for name in names[:5000]):
         return []
     return [name for name in names[:5000] if _is_feed(archive, name)]
@@ -114,7 +114,7 @@ def _read_feed(
     parsed: Any = feedparser.parse(
         io.BytesIO(body), sanitize_html=False, resolve_relative_uris=False
     )
-    # An encoding other than the declared one also sets `bozo`, but it does no damage.
+    # A wrong encoding declaration also sets `bozo`, but the feed is not damaged.
     damaged = parsed.bozo and not isinstance(
         parsed.bozo_exception, feedparser.CharacterEncodingOverride
     )
@@ -181,9 +181,9 @@ def _entry(
 
 
 def _body(entry: Any) -> tuple[str, str, bool]:
-    """Return the entry's text, its markup, and whether it came as content, not as a summary."""
+    """Return the entry's text, its markup, and whether it is content rather than a summary."""
     contents = [part for part in entry.get("content", ()) if str(part.get("value")).strip()]
-    # Some feeds have both a teaser and the text as content.
+    # Some feeds list both a teaser and the full text as content.
     best: Any = max(contents, key=lambda part: len(part["value"]), default=None)
     is_full_text = best is not None
     if best is None:
@@ -197,7 +197,7 @@ def _body(entry: Any) -> tuple[str, str, bool]:
 
 
 def _is_cut_off(words: str, content: str, *, title: str, is_full_text: bool) -> bool:
-    """Return whether an entry shows a post's beginning, or a summary, instead of the post."""
+    """Return whether an entry contains only the beginning or a summary of a post."""
     if _CUT_OFF.search(html.unescape(content[-400:])):
         return True
     if is_full_text:
@@ -207,7 +207,7 @@ def _is_cut_off(words: str, content: str, *, title: str, is_full_text: bool) -> 
 
 
 def _blogger_reason(entry: Any) -> str:
-    """Return why an entry of Blogger's export is not a post; "" for a post or another feed."""
+    """Return why an entry in Blogger's export is not a post, or "" if it is one."""
     kinds = [str(tag.get("term")) for tag in entry.get("tags", ())]
     kinds = [kind.rpartition("#")[2] for kind in kinds if "/2008/kind#" in kind]
     kind = str(entry.get("blogger_type") or next(iter(kinds), "post")).lower()
@@ -229,7 +229,7 @@ def _source_id(name: str, channel: _Channel, *, title: str, published: str) -> s
 
 
 def _person_name(element: Any) -> str:
-    """Return a name, or "" for an e-mail address (RSS's `<author>` is one), which is not stored."""
+    """Return a name, or "" for an e-mail address (as in RSS's `<author>`), which is not stored."""
     detail: Any = element.get("author_detail") or _NO_DETAIL
     name = str(detail.get("name") or ("" if detail.get("email") else element.get("author") or ""))
     return "" if "@" in name else " ".join(name.split())
@@ -259,5 +259,5 @@ _MALFORMED_FEED = RefusedExport(
     content=r"\A\W*(?:<\?xml[^>]*>)?(?:\s*<[?!][^>]*>)*\s*<(?:rss|feed|rdf:RDF)[\s>]"
 )
 _REFUSED = (_BLOGGER, _MALFORMED_FEED)
-# A missing entry is not a deleted one: a feed shows only its latest entries.
+# A missing entry is not necessarily deleted: a feed shows only its latest entries.
 IMPORTER = Importer(NAME, "RSS or Atom feed", recognises, read, _REFUSED, latest_only=True)

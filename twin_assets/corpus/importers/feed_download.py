@@ -1,8 +1,8 @@
 """Download a feed to a file that `feed` reads; transfer nothing if it has not changed.
 
 Scope: the stored copy.
-Out of scope: the conditional request (`feed_requests`), entries (`feed`), when to download (a
-schedule), pages that entries link to: nothing is scraped.
+Out of scope: the conditional request (`feed_requests`), entries (`feed`), the schedule, and the
+pages that entries link to (nothing is scraped).
 """
 # pyright: strict
 
@@ -20,7 +20,7 @@ from twin_assets.corpus.importers.archive import open_archive
 from twin_resources.storage.sources.feed_response import MAX_BYTES, PollResponse, feed_error
 
 TIMEOUT_S = 60.0
-"""Limit for the whole download, redirects included."""
+"""Limit for the whole download, including redirects, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Download:
 
 @dataclass(frozen=True)
 class _StoredResponse(PollResponse):
-    """The server's last answer for the stored copy, in a JSON file beside it."""
+    """The server's last response for the stored copy, in a JSON file beside it."""
 
     url: str = ""
 
@@ -46,7 +46,7 @@ class _StoredResponse(PollResponse):
 def download_feed(
     url: str, folder: Path, *, max_bytes: int = MAX_BYTES, timeout_s: float = TIMEOUT_S
 ) -> Download:
-    """Download a feed to `folder`; only a whole new feed replaces the stored copy.
+    """Download a feed to `folder`; only a complete new feed replaces the stored copy.
 
     Args:
         url: `http` or `https`.
@@ -55,8 +55,8 @@ def download_feed(
         timeout_s: limit for the whole download, in seconds.
 
     Raises:
-        TwinError: as `fetch`, or the page is not a feed. The stored copy stays: a failed read is
-            not an empty one.
+        TwinError: as in `fetch_feed`, or the page is not a feed. The stored copy stays, because a
+            failed read does not mean an empty feed.
     """
     from twin_resources.storage.sources.feed_requests import fetch_feed
 
@@ -78,13 +78,13 @@ def download_feed(
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-    # After the feed: a crash in between costs one needless download, not an edit.
+    # Write this after the feed: a crash in between costs one redundant download but no edit.
     _write_stored_response(path, _StoredResponse(**asdict(response), url=url))
     return Download(path, changed=response.sha256 != stored.sha256)
 
 
 def _read_stored_response(path: Path, url: str) -> _StoredResponse:
-    """Return the stored answer, or an empty one if it is missing or does not match the copy."""
+    """Return the stored response, or an empty one if it is missing or does not match the copy."""
     try:
         fields: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         stored = _StoredResponse(**fields)

@@ -1,7 +1,7 @@
-"""List the posts of a folder, a single file or an S3 prefix as they are now.
+"""List the current posts of a folder, a single file or an S3 prefix.
 
 Scope: walking a source, hashing bodies, identifying S3 objects by their ETag.
-Out of scope: which paths are posts (`site_layout`), what a site's configuration says
+Out of scope: which paths are posts (`site_layout`), a site's configuration
 (`site_configuration`), reading a post (`posts`), other platforms' exports (`recognition`).
 """
 # pyright: strict
@@ -49,7 +49,7 @@ GENERATED_FOLDERS = frozenset(
     {"_site", "_layouts", "_includes", "_sass", "_data", "_plugins", "layouts", "archetypes"}
     | {"themes", "node_modules", "__pycache__", "vendor", "venv", "site-packages"}
 )
-"""Folders written by a site generator or a package manager; they never hold a person's posts."""
+"""Folders of site generators and package managers; they never contain an author's posts."""
 
 _HIDDEN_CONFIGURATIONS = (".eleventy.js", ".eleventy.cjs", ".vuepress")
 _MAX_SITE_DEPTH = 5
@@ -57,7 +57,7 @@ _FRONT_MATTER_START = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:---[ \t]*\r?\n|\+\+\+[ \t]*\r?\n|\{\s*\"|(?i:title|date):)"
 )
 
-# Non-blocking: opening a named pipe would otherwise wait for its writer for ever.
+# Non-blocking: opening a named pipe would otherwise wait forever for its writer.
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -66,12 +66,12 @@ class PostFile:
     """A file that is a post.
 
     Attributes:
-        source_id: path in its source, NFC, with `/` between parts; the same on every machine.
-        location: its current path, or an S3 object's name under the prefix. It may hold bytes that
-            are not UTF-8, so it is read and never stored.
+        source_id: path in its source, in NFC, with `/` between parts; the same on every machine.
+        location: its current path, or an S3 object's name under the prefix. It may contain bytes
+            that are not UTF-8, so it is never stored.
         file_hash: SHA-256 of the bytes, or an S3 object's ETag; "" if the file cannot be read now.
         problem: why the file was not read (`unreadable`, `too_large`), or "".
-        has_front_matter: whether the file begins as front matter does.
+        has_front_matter: whether the file begins like front matter.
         bucket: the bucket of an S3 object, or "".
         stored: the S3 object, or None.
     """
@@ -133,7 +133,7 @@ class Folder:
 
     @cached_property
     def additions(self) -> Mapping[str, Addition]:
-        """`source_id` → when it was added in git; looked up once, if a post has no other date.
+        """Git additions by `source_id`, looked up once and only if a post has no other date.
 
         Raises:
             GitError: git fails.
@@ -148,9 +148,9 @@ class Folder:
 def scan_source(source: Path) -> Folder:
     """List the posts of a folder, or of a single file, and hash their bytes.
 
-    Every body is read and hashed each time: a file can change without its size or time (an unpacked
-    archive, a restored backup), and 2,332 posts of 5 MB take 0.1 s. Names are not turned into
-    `Path` objects: at 100,000 posts that took longer than the reading.
+    Every body is read and hashed each time, because a file can change while its size and time stay
+    (an unpacked archive, a restored backup). 2,332 posts with 5 MB in total take 0.1 s. Names stay
+    strings: for 100,000 posts, creating `Path` objects took longer than reading.
 
     Raises:
         TwinError: the path does not exist, cannot be listed, or is neither a folder nor a post.
@@ -183,7 +183,7 @@ def scan_source(source: Path) -> Folder:
 
 
 def has_markdown(source: Path) -> bool:
-    """Return whether a folder holds a Markdown post; stop at the first one."""
+    """Return whether a folder contains a Markdown post; stop at the first one."""
     entries = _walk(source, skipped=Counter(), unlisted=[])
     return source.is_dir() and any(
         not is_link
@@ -194,7 +194,7 @@ def has_markdown(source: Path) -> bool:
 
 
 def scan_prefix(source: str) -> Folder:
-    """List the posts under an S3 prefix. ETags show which ones changed, so no post is read.
+    """List the posts under an S3 prefix without reading them; ETags show which ones changed.
 
     Raises:
         TwinError: the prefix cannot be listed.
@@ -262,7 +262,7 @@ class _SiteLocation:
         return self.below + source_id.removeprefix(self.within)
 
     def read(self, path: str) -> bytes:
-        """Read one of the site's files; raises `OSError`."""
+        """Read one of the site's files, or raise `OSError`."""
         return (self.root / path).read_bytes()
 
 
@@ -331,7 +331,7 @@ def _keep_blog_posts(
     """Keep the posts of a site: files that begin with front matter, inherit it from their folder
     (11ty), or have a date in their name.
 
-    If at most half of the files do, they are notes beside a program and all are kept.
+    If at most half of the files qualify, they are notes beside a program, and all are kept.
     """
     scopes = tuple(scope for scope, _ in site.data if scope.endswith("/"))
 
@@ -348,10 +348,9 @@ def _keep_blog_posts(
 
 
 def _is_headed(post: PostFile) -> bool:
-    """Return whether a file counts as headed.
+    """Return whether a file has front matter, a date in its name, or a format with its own fields.
 
-    Formats other than Markdown that a generator reads always do: each has its own syntax for
-    fields.
+    Each format other than Markdown and HTML has its own syntax for fields.
     """
     dated = bool(date_and_title_in_name(post.source_id)[0])
     return post.has_front_matter or dated or bool(known_suffix(post.source_id))
@@ -360,8 +359,8 @@ def _is_headed(post: PostFile) -> bool:
 def _site_above(source: Path) -> tuple[Path, str]:
     """Find the site whose `_posts` or `content` contains a folder.
 
-    Returns the site and the folder's path in it, or the folder itself and "". Only such folders are
-    searched upwards, and only the site's own files are read.
+    Return the site and the folder's path in it, or the folder itself and "". The search considers
+    only such folders and reads only the site's own files.
     """
     parts = [source.name, *(parent.name for parent in source.parents)][:_MAX_SITE_DEPTH]
     for depth, name in enumerate(parts):
@@ -459,7 +458,7 @@ def _links_outside(file: Path, source: Path) -> bool:
 
 
 def _post_file(file: str, *, source_id: str) -> PostFile:
-    """Hash a file with four system calls; a buffered stream makes nine."""
+    """Hash a file with four system calls; a buffered stream needs nine."""
     try:
         descriptor = os.open(file, _READ_FLAGS)
         try:

@@ -1,7 +1,7 @@
 """Remove third-party HTML from a post: embedded posts, cards, buttons, quotes.
 
 Scope: removing them from a fragment.
-Out of scope: Markdown from HTML (`html_cleaning`), one platform's own marks (its importer).
+Out of scope: Markdown from HTML (`html_cleaning`), the marks of a single platform (its importer).
 
 Marks: https://oembed.com (each provider's HTML), https://developer.wordpress.org/block-editor/
 (`wp-block-…`), https://ghost.org/docs/themes/content/#editor-cards (`kg-…`).
@@ -60,5 +60,5 @@ def inner_html(tree: Any) -> str:
 
 
 def plain_text(text: str) -> str:
-    """Return a title without tags and entities, on one line."""
+    """Return text without tags and with decoded entities, on one line."""
     return " ".join(html.unescape(_TAG.sub("", text)).split())

@@ -39,11 +39,11 @@ _DAMAGED_FENCE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _FENCE_OPENING = re.compile(r"\A(---|\+\+\+)[ \t]*\r?\n[A-Za-z_][\w .-]*[ \t]*[:=]")
-# Generators want the fence on the first line; authors also put it below a blank line or a comment.
+# Generators require the fence on the first line; authors also put it below blanks or a comment.
 _LEADING_BLANKS = re.compile(r"(?:[\s\u200b\u2060\ufeff]+|<!--(?:(?!-->).){0,4000}-->)*", re.DOTALL)
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 _NIKOLA = re.compile(r"^[ \t]*\.\.[ \t]+", re.MULTILINE)
-# A block with a damaged opening: its fields must not be lost. Prose contains such lines only in
+# The fields of a block with a damaged opening must not be lost. Prose contains such lines only in
 # code blocks, which begin with their own fence.
 _HEAD = re.compile(r"\A(?:[^\r\n]*\S[^\r\n]*(?:\r\n?|\n|\Z)){1,200}")
 _CODE = re.compile(r"^ {0,3}(?:```|~~~)", re.MULTILINE)
@@ -60,7 +60,7 @@ _TITLE = re.compile(
     r"|(?:#\+\w+:[^\r\n]*\r?\n)+)\s*"
 )
 _TITLE_MARKS = re.compile(r"\A(?:#+|=|h1\.)[ \t]+")
-_INLINE_MARKUP = re.compile(r"[\[<&`*_]|#\+")  # markup that only its reader can turn into a title
+_INLINE_MARKUP = re.compile(r"[\[<&`*_]|#\+")  # markup that needs a parser
 _POST_FIELDS = frozenset(
     {"title", "date", "slug", "tags", "category", "categories", "author", "authors", "summary"}
     | {"modified", "status", "lang", "language", "keywords", "description", "template", "layout"}
@@ -68,13 +68,14 @@ _POST_FIELDS = frozenset(
     | {"created", "created time", "created by", "last edited time", "last edited by", "updated"}
 )
 _JSON_OPENING = re.compile(r"\A\{\s*[\"}]")
-# Sixteen aliases can repeat one node some 360 times. Without a limit, nine lines of nine build a
-# billion values ("billion laughs"), and merge keys (`<<`) copy them during parsing.
+# Sixteen aliases can repeat one node some 360 times. Without a limit, nine lines with nine
+# aliases each build a billion values ("billion laughs"), and merge keys (`<<`) copy them while
+# parsing.
 _MAX_ALIASES = 16
-# libyaml's composer recurses on the C stack: 100,000 opening brackets end the process.
+# libyaml's composer recurses on the C stack: 100,000 opening brackets crash the process.
 _MAX_DEPTH = 64
 _MAX_METADATA_FIELDS = 40
-# Zone names that mail and older blog engines write; dateutil itself handles UTC and GMT.
+# Zone names in mail and older blog engines; dateutil handles UTC and GMT.
 _ZONES = {
     name: hours * 3600
     for hours, names in {-4: "EDT", -5: "EST CDT", -6: "CST MDT", -7: "MST PDT", -8: "PST"}.items()
@@ -83,19 +84,19 @@ _ZONES = {
 
 
 class BrokenFrontMatterError(ValueError):
-    """The block exists but cannot be parsed; the message is the parser's, on one line."""
+    """A block that cannot be parsed; the message is the parser's, on one line."""
 
 
 class _SyntaxError(BrokenFrontMatterError):
-    """The parser rejects a block that is within the limits, so its lines may be read."""
+    """A block that the parser rejects but that is within the limits; its lines may be read."""
 
 
 def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
     """Split `text` into its fields (empty if there is no front matter) and its body.
 
     A `---` line that opens no mapping is a thematic break and stays in the body. A block that does
-    not parse is read entry by entry (`lenient_fields`). Lines below the title (Notion) are also a
-    head.
+    not parse is read entry by entry (`lenient_fields`). Fields below the title (Notion) also form
+    a head.
 
     Raises:
         BrokenFrontMatterError: the block is never closed, or exceeds the limits on nesting or
@@ -113,8 +114,11 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _split(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str]:
-    """Split `text` as `split_front_matter` does; `is_whole_file` means that it is the whole
-    file."""
+    """Split `text` as `split_front_matter` does.
+
+    Args:
+        is_whole_file: whether nothing precedes `text` in its file.
+    """
     if _JSON_OPENING.match(text):
         return _split_json(text)
     head = _split_fenced(text) or _split_closed_only(text)
@@ -134,8 +138,9 @@ def _split(text: str, *, is_whole_file: bool) -> tuple[dict[str, Any], str]:
 
 
 def _fields_in_comments(lead: str) -> dict[str, Any]:
-    """Return the fields from comments above the text: Nikola's Markdown head (`.. title: A`), or
-    lines that hold the post back.
+    """Return the fields from comments above the text.
+
+    They are Nikola's Markdown head (`.. title: A`) or lines that hold the post back.
     """
     fields: dict[str, Any] = {}
     for comment in _COMMENT.findall(lead):
@@ -149,7 +154,7 @@ def _split_fenced(text: str, *, damaged: bool = False) -> tuple[dict[str, Any], 
     """Return the fields and body of a fenced block, or None if there is none.
 
     Args:
-        damaged: accept the block as a head by its fields alone, because of its place or its fences.
+        damaged: accept the block only if it has a post's fields: its place or fences are unusual.
     """
     match = _FENCE.match(text)
     if match is None:
@@ -168,7 +173,7 @@ def _split_fenced(text: str, *, damaged: bool = False) -> tuple[dict[str, Any], 
 
 
 def _parse_fields(block: str, *, is_yaml: bool) -> dict[str, Any] | None:
-    """Return the fields of a fenced block, or None if it holds prose."""
+    """Return the fields of a fenced block, or None if it contains prose."""
     try:
         parsed = _parse_block(block, is_yaml=is_yaml)
     except _SyntaxError:
@@ -178,13 +183,13 @@ def _parse_fields(block: str, *, is_yaml: bool) -> dict[str, Any] | None:
         return {}
     if isinstance(parsed, dict):
         return _normalize_keys(cast("dict[object, Any]", parsed))
-    # YAML parses `status:draft`, without a space, as a scalar; its author meant a field.
+    # YAML parses `status:draft`, without a space, as a scalar; the author meant a field.
     lines = _split_metadata(block.strip("\r\n") + "\n\n") if is_yaml else None
     return lines[0] if lines else None
 
 
 def _has_post_fields(fields: Mapping[str, Any], *, visibility_fields: Mapping[str, Any]) -> bool:
-    """Return whether the fields name a title, two typical post fields, or a reason to hold back."""
+    """Return whether the fields include a title, two post fields, or a reason to hold back."""
     post_fields = _POST_FIELDS & fields.keys()
     return (
         "title" in post_fields
@@ -194,7 +199,7 @@ def _has_post_fields(fields: Mapping[str, Any], *, visibility_fields: Mapping[st
 
 
 def _split_closed_only(text: str) -> tuple[dict[str, Any], str] | None:
-    """Split Hexo front matter, which may lack the opening fence: fields up to the first `---`."""
+    """Split Hexo front matter without an opening fence: fields up to the first `---`."""
     match = _CLOSED_ONLY_HEAD.match(text)
     if match is None:
         return None
@@ -203,12 +208,11 @@ def _split_closed_only(text: str) -> tuple[dict[str, Any], str] | None:
 
 
 def _split_metadata(text: str) -> tuple[dict[str, Any], str] | None:
-    """Split off `Key: value` lines at the very start, up to a blank line; None if they are prose.
+    """Split off `Key: value` lines at the start, up to a blank line; return None for prose.
 
-    They are metadata if every line is a field (or continues one with four spaces) and the fields
-    are telling (`_has_post_fields`): `status: draft` alone is not a sentence. Logseq's `key::
-        value` is
-    metadata whatever its key, and ends before the first line of another form.
+    The lines are metadata if each is a field, or continues one after four spaces, and
+    `_has_post_fields` holds. Logseq's `key:: value` lines are metadata with any key; they end
+    before the first line with a different syntax.
     """
     fields: dict[str, Any] = {}
     last, position, is_logseq = "", 0, True
@@ -306,7 +310,7 @@ def _split_json(text: str) -> tuple[dict[str, Any], str]:
 
 
 def _normalize_keys(fields: dict[object, Any]) -> dict[str, Any]:
-    """Return the fields with keys in lower case; of two spellings, one that holds back wins."""
+    """Return the fields with lower-case keys; among spellings, a value that holds back wins."""
     normalized: dict[str, Any] = {}
     for key, value in fields.items():
         name = str(key).strip().rstrip(":").lower()  # `public:: false` in YAML
@@ -316,7 +320,7 @@ def _normalize_keys(fields: dict[object, Any]) -> dict[str, Any]:
 
 
 def text_field(fields: Mapping[str, Any], *names: str) -> str:
-    """Return the first of `names` that holds a scalar, as one line of text, or ""."""
+    """Return the first scalar among the fields `names` as one line of text, or ""."""
     for name in names:
         value = fields.get(name)
         if isinstance(value, str | int | float) and not isinstance(value, bool):
@@ -327,14 +331,14 @@ def text_field(fields: Mapping[str, Any], *names: str) -> str:
 
 
 def list_field(fields: Mapping[str, Any], *names: str) -> list[str]:
-    """Return the values of all `names`; a string is split at commas or else at spaces."""
+    """Return the values of all `names`; a string is split at commas, or else at spaces."""
     entries: list[str] = []
     for name in names:
         value = fields.get(name)
         if isinstance(value, str):
             entries += value.split(",") if "," in value else value.split()
         elif isinstance(value, list):
-            # Scalars only: the text of a nested alias may be endless.
+            # Keep only scalars: the text of nested aliases may be enormous.
             items = cast("list[object]", value)
             entries += [str(item) for item in items if isinstance(item, str | int | float | date)]
     return list(dict.fromkeys(tag.strip() for tag in entries if tag.strip()))

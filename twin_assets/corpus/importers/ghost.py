@@ -1,10 +1,11 @@
-"""Import the published posts of Ghost's JSON export, which holds the tables of its database.
+"""Import the published posts of Ghost's JSON export, which contains its database tables.
 
-Scope: posts, their authors' names and tags, who may read them.
+Scope: posts, their authors' names, their tags, their visibility.
 Out of scope: the editors' documents (`ghost_editor`). Members, sessions and settings, which the
-file also holds, are never read.
+file also contains, are never read.
 
-Format: https://docs.ghost.org/migration/custom (a list `db` of one `{meta, data}`, or that alone).
+Format: https://docs.ghost.org/migration/custom (a list `db` with one `{meta, data}`, or only that
+object).
 """
 # pyright: strict
 
@@ -50,12 +51,12 @@ class _AuthorsAndTags:
 
 
 def recognises(archive: Archive) -> bool:
-    """Return whether a member begins like Ghost's export."""
+    """Return whether a member begins like a Ghost export."""
     return bool(_list_exports(archive))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield published posts; `include` may hold `drafts`, `followers` (members only) and `paid`."""
+    """Yield published posts; `include` may add `drafts`, `followers` (members) and `paid`."""
     seen: set[str] = set()
     for name in _list_exports(archive):
         try:
@@ -96,7 +97,7 @@ def _read_authors_and_tags(tables: dict[str, Any]) -> _AuthorsAndTags:
     for row in get_objects(tables, "posts_authors"):
         if name := users.get(get_string(row, "author_id")):
             authors_and_tags.authors[get_string(row, "post_id")].append(name)
-    # `#name` is a tag for the site's own use.
+    # `#name` is an internal tag.
     tags = {get_string(row, "id"): get_string(row, "name") for row in get_objects(tables, "tags")}
     for row in get_objects(tables, "posts_tags"):
         name = tags.get(get_string(row, "tag_id"), "")
@@ -121,7 +122,9 @@ def _post_record(
         return Skipped(source_id, "page")
     status = get_string(row, "status")
     is_draft = status in _DRAFT_STATUSES or status not in {"published", "sent"}
-    visibility = _VISIBILITIES.get(get_string(row, "visibility"), "paid")  # else a tier or filter
+    visibility = _VISIBILITIES.get(
+        get_string(row, "visibility"), "paid"
+    )  # other values: tiers or filters
     if status == "sent" and visibility == "public":
         visibility = "followers"  # sent by mail and not published on a page
     if is_draft and "drafts" not in include:
@@ -161,7 +164,7 @@ def _post_record(
 
 
 def _post_body(row: dict[str, Any]) -> tuple[str, str]:
-    """Return the body and its markup: the page's HTML, else the editor's document, else plain text.
+    """Return the body and its markup, preferably the page's HTML or else the editor's document.
 
     Raises:
         BrokenDocumentError: there is only an editor's document, and it does not parse.

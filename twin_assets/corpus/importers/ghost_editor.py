@@ -1,8 +1,8 @@
-"""Convert documents of Ghost's two editors, Lexical and Mobiledoc, to HTML of the author's words.
+"""Convert documents of Ghost's two editors, Lexical and Mobiledoc, to HTML.
 
 Scope: paragraphs, headings, lists, code, Markdown and HTML cards, callouts, toggles.
-Out of scope: cards that show other pages or ask for something (bookmark, embed, button,
-sign-up, product, file …) and parts for members only: they are left out.
+Out of scope: cards that show other pages or prompt the reader (bookmark, embed, button,
+sign-up, product, file …) and members-only parts, which are omitted.
 
 Formats: https://lexical.dev/docs/concepts/nodes and
 https://docs.ghost.org/admin-api/posts/overview,
@@ -38,11 +38,11 @@ _SECTION_TAGS = frozenset(
 
 
 class BrokenDocumentError(ValueError):
-    """The document is not valid JSON of its editor."""
+    """A document that is not valid for its editor."""
 
 
 def remove_gated_parts(page: str) -> str:
-    """Return a page's HTML as shown without an account: no gated block, nothing below the paywall.
+    """Return a page's HTML as shown without an account: no gated blocks or text below the paywall.
 
     Ghost's renderer marks both with comments.
     """
@@ -63,7 +63,7 @@ def lexical_to_html(document: str) -> str:
     """Return a Lexical document's words as HTML.
 
     Raises:
-        BrokenDocumentError: it has no root.
+        BrokenDocumentError: the document is not a JSON object or has no root.
     """
     root = _parse_document(document).get("root")
     if not isinstance(root, dict):
@@ -77,7 +77,7 @@ def mobiledoc_to_html(document: str) -> str:
     """Return a Mobiledoc's words as HTML.
 
     Raises:
-        BrokenDocumentError: it has no sections.
+        BrokenDocumentError: the document is not a JSON object or has no sections.
     """
     parsed = _parse_document(document)
     if not isinstance(parsed.get("sections"), list):
@@ -99,7 +99,7 @@ def _parse_document(document: str) -> dict[str, Any]:
 
 
 def _render_node(node: Mapping[str, Any], depth: int) -> str:
-    """Convert one Lexical node; an unknown card without child nodes is left out."""
+    """Convert one Lexical node; an unknown card without child nodes is omitted."""
     if depth > _MAX_DEPTH:
         raise BrokenDocumentError("nested too deeply")
     kind = get_string(node, "type")

@@ -1,11 +1,11 @@
 """Read from git a repository's files at HEAD, each line's author, and when each file was added.
 
-Scope: calls of the git binary and the meaning of their output.
-Out of scope: which files are prose and how they are used (`git_prose`).
+Scope: calls to the git binary and the meaning of their output.
+Out of scope: finding prose files and using them (`git_prose`).
 
-Everything is read from HEAD's tree, so the work tree and its filters are not touched. A repository
-brings its own configuration: hooks, monitors, text conversions and fetching are turned off, since
-each can start a program. Formats: https://git-scm.com/docs/git-blame#_the_porcelain_format,
+Everything is read from HEAD's tree, so the work tree and its filters are not touched. Hooks,
+monitors, text conversions and fetching are turned off, because a repository's configuration can
+start programs through each of them. Formats: https://git-scm.com/docs/git-blame#_the_porcelain_format,
 https://git-scm.com/docs/git-ls-tree#_output_format; `.mailmap` is honoured.
 """
 # pyright: strict
@@ -34,7 +34,7 @@ _ENVIRONMENT = {
     "GIT_PAGER": "cat",
     "LC_ALL": "C",
 }
-# Variables that point git to another repository or a program; set when this runs in a hook.
+# These point git to a different repository or to a program; git sets them when it runs a hook.
 _UNSAFE_VARIABLES = frozenset(
     {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE"}
     | {"GIT_COMMON_DIR", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_EXTERNAL_DIFF", "GIT_PREFIX"}
@@ -66,18 +66,17 @@ class BlamedLine:
 
 
 def is_repository(folder: Path) -> bool:
-    """Return whether git's own files are here, in a work tree or bare; check a few names only."""
+    """Return whether the folder is a git work tree or a bare repository, judged by a few names."""
     bare = (folder / "HEAD").is_file() and (folder / "objects").is_dir()
     return (folder / ".git").exists() or (bare and (folder / "refs").is_dir())
 
 
 @dataclass(frozen=True)
 class Addition:
-    """When a file came into its repository, and how many files came in the same commit.
+    """The time when a file entered its repository, and the file count of that commit.
 
     Attributes:
-        is_root_commit: whether the commit is the repository's first, which often brings in older
-            files.
+        is_root_commit: whether the commit is the repository's first, which often adds older files.
     """
 
     added_at: datetime
@@ -86,14 +85,14 @@ class Addition:
 
 
 def find_repository(folder: Path) -> Path | None:
-    """Return the work tree that is or contains the folder, or None if there is none."""
+    """Return the work tree that contains the folder or is the folder itself, or None."""
     return next(
         (parent for parent in (folder, *folder.parents) if (parent / ".git").exists()), None
     )
 
 
 def read_additions(folder: Path) -> dict[str, Addition]:
-    """Return path below `folder` → when it was added, under any name; empty for a shallow clone.
+    """Return when each path below `folder` was added, under any name; empty for a shallow clone.
 
     Raises:
         GitError: git fails, or takes more than two minutes.
@@ -144,7 +143,7 @@ def _commits(log: bytes) -> Iterator[tuple[datetime, bool, list[str], list[tuple
 
 
 def read_heads(folder: Path, files: Sequence[TreeFile], *, size: int) -> dict[str, bytes]:
-    """Return path → the first `size` bytes at HEAD, for the files that exist there.
+    """Return the first `size` bytes at HEAD by path, for the files that exist there.
 
     Raises:
         GitError: git fails.
@@ -171,18 +170,18 @@ def head_commit(folder: Path) -> str:
     """Return the commit that is checked out.
 
     Raises:
-        GitError: there is no commit, or git refuses (another user's folder, for example).
+        GitError: there is no commit, or git refuses (for example, another user's folder).
     """
     return _git(folder, "rev-parse", "--verify", "HEAD^{commit}").decode().strip()
 
 
 def root_commit(folder: Path) -> str:
-    """Return the oldest commit without a parent: the same in every clone."""
+    """Return the oldest commit without a parent, which is the same in every clone."""
     return _git(folder, "rev-list", "--max-parents=0", "HEAD").decode().split()[-1]
 
 
 def config_values(folder: Path, name: str) -> list[str]:
-    """Return all values of a setting of the repository, its user or the machine, or []."""
+    """Return all values of a git setting from every configuration level, or []."""
     output = _run(folder, "config", "--get-all", name)
     return [line.strip() for line in output.stdout.decode("utf-8", "replace").splitlines() if line]
 
@@ -205,7 +204,7 @@ def list_tree(folder: Path, *, max_files: int) -> tuple[TreeFile, ...]:
     """Return the files of HEAD, sorted by path.
 
     Raises:
-        GitError: there are more than `max_files`.
+        GitError: there are more than `max_files` files.
     """
     output = _git(folder, "ls-tree", "-r", "-z", "-l", "HEAD")
     entries = [entry for entry in output.split(b"\0") if entry]
@@ -228,7 +227,7 @@ def list_tree(folder: Path, *, max_files: int) -> tuple[TreeFile, ...]:
 
 
 def linguist_attributes(folder: Path, paths: list[str]) -> dict[str, str]:
-    """Return path → `linguist-vendored` or `linguist-generated`, from `.gitattributes`."""
+    """Return `linguist-vendored` or `linguist-generated` by path, from `.gitattributes`."""
     if not paths:
         return {}
     names = ("linguist-vendored", "linguist-generated")
@@ -241,8 +240,9 @@ def linguist_attributes(folder: Path, paths: list[str]) -> dict[str, str]:
 
 
 def blame(folder: Path, path: str) -> tuple[BlamedLine, ...]:
-    """Return each line of a file at HEAD with its author; a line that was only moved, or changed in
-    white space, keeps its first author.
+    """Return each line of a file at HEAD with its author.
+
+    A line that was only moved, or changed only in white space, keeps its first author.
 
     Raises:
         GitError: git fails, or takes more than two minutes.
@@ -273,7 +273,7 @@ def _parse_blame(porcelain: bytes) -> Iterator[BlamedLine]:
 def _parse_timestamp(seconds: str) -> datetime:
     try:
         return datetime.fromtimestamp(int(seconds), UTC)
-    except (ValueError, OverflowError, OSError):  # a forged commit may hold any year
+    except (ValueError, OverflowError, OSError):  # a forged commit may contain any year
         return datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -1,13 +1,13 @@
 """Import a git repository's own prose: the parts of README and docs that the author wrote.
 
 Scope: which tracked files are prose, and which of their blocks the author wrote.
-Out of scope: calls of git (`git_blame`), folders of posts that happen to be in git
+Out of scope: calls to git (`git_blame`), folders of posts that are also git repositories
 (`folders`: a Jekyll or Hugo site, or a repository that is mostly Markdown).
 
 The author's lines are those by the addresses in `git config --get-all twin.email`, or else in
-`user.email`. A block (paragraph, list item, table, fenced code) is kept if the author wrote every
-line of it: half a paragraph is nobody's sentence. Kept blocks stay unchanged, white space and code
-included. Only HEAD counts, and a path that vanishes is a deletion.
+`user.email`. A block (paragraph, list item, table, fenced code) is kept only if the author wrote
+every line of it. Kept blocks stay unchanged, including white space and code. Only HEAD counts, and
+a path that vanishes is a deletion.
 """
 # pyright: strict
 
@@ -83,8 +83,9 @@ _FORGE = re.compile(
 
 
 def recognises(archive: Archive) -> bool:
-    """Return whether this is a repository with prose that is not a folder of posts: Markdown is
-    less than half of its files, and most of its prose is not posts.
+    """Return whether this is a repository with prose and not a folder of posts.
+
+    Less than half of its files are Markdown, and most of its prose is not posts.
     """
     if archive.kind != "folder" or not git_blame.is_repository(archive.path):
         return False
@@ -108,11 +109,11 @@ def recognises(archive: Archive) -> bool:
 
 
 def _is_blog(folder: Path, prose: Sequence[TreeFile]) -> bool:
-    """Return whether most of the prose is posts: dated by name or front matter, or headed by it.
+    """Return whether most of the prose files are posts, with a date in the name or front matter.
 
-    Other files do not count: a blog's clone has its theme, its scripts and every picture. Undated
-    front matter also marks a program's documents (`sidebar_label`), so it counts only outside
-    `docs`.
+    Other files do not count: a blog's clone includes its theme, scripts and pictures. Front matter
+    without a date counts only outside `docs`, because program documentation also has it
+    (`sidebar_label`).
     """
     post_candidates = [
         file
@@ -138,7 +139,7 @@ def _is_post(path: str, head: bytes) -> bool:
 
 
 def digest(archive: Archive) -> str:
-    """Hash the inputs of the records: the commit, and the addresses whose lines are read."""
+    """Return the hash of the records' inputs: the commit and the author's addresses."""
     identity = [git_blame.head_commit(archive.path), *sorted(_author_emails(archive.path))]
     return hashlib.sha256("\0".join(identity).encode()).hexdigest()
 
@@ -146,9 +147,9 @@ def digest(archive: Archive) -> str:
 def read(
     archive: Archive,
     *,
-    include: frozenset[str],  # noqa: ARG001 - a repository holds nothing that is asked for
+    include: frozenset[str],  # noqa: ARG001 - no opt-in applies to a repository
 ) -> Iterator[ExportRecord | Skipped]:
-    """Yield one record per prose file that holds a block by the author.
+    """Yield one record per prose file that contains a block by the author.
 
     Raises:
         TwinError: git fails, the clone is shallow, or no address is configured.
@@ -228,7 +229,7 @@ def _file_record(
         return Skipped(path, error.reason)
     if hidden_reason := head.find_hidden_reason():
         return Skipped(path, hidden_reason)
-    if head.text.endswith(head.body):  # otherwise the fields are below the title, and stay
+    if head.text.endswith(head.body):  # otherwise the fields are below the title and stay
         lines = lines[head.text.removesuffix(head.body).count("\n") :]
     blocks = [(block, _is_by_author(block, emails)) for block in _split_blocks(lines)]
     author_lines = [line for block, prose in blocks if prose for line in block if line.text.strip()]
@@ -268,11 +269,9 @@ def _unread_reason(body: bytes) -> str:
 
 
 def _split_blocks(lines: Sequence[BlamedLine]) -> Iterator[list[BlamedLine]]:
-    """Yield paragraphs, list items, headings, tables and fenced code, with the blank lines after
-    them.
+    """Yield paragraphs, list items, headings, tables and fenced code, each with its blank lines.
 
-    Indented code is not recognised, so a blank line in it splits it into blocks that are judged
-    separately.
+    Indented code is not recognised: a blank line splits it into blocks that are judged separately.
     """
     block: list[BlamedLine] = []
     fence = b""
@@ -316,7 +315,7 @@ def _title_from_path(path: str) -> str:
 
 
 def _web_address(folder: Path) -> str:
-    """Return the forge's address of the files, without any token before the host name."""
+    """Return the files' web address on the forge, without any token before the host name."""
     origin = next(iter(git_blame.config_values(folder, "remote.origin.url")), "")
     match = _FORGE.match(origin)
     if match is None:
@@ -325,7 +324,7 @@ def _web_address(folder: Path) -> str:
     return f"https://{match[1]}/{match[2]}/{between}/HEAD"
 
 
-# A README does not make a repository a folder of posts.
+# A Markdown README alone does not make a repository a folder of posts.
 IMPORTER = Importer(
     NAME, "git repository", recognises, read, allows_markdown_posts=True, digest=digest
 )

@@ -1,6 +1,6 @@
 """Read an HTML post's title, first heading, `<meta>`, language and canonical address.
 
-Scope: reading those.
+Scope: these fields of a page.
 Out of scope: the post's text (`html_cleaning`).
 
 The names are those of https://ogp.me/, https://html.spec.whatwg.org/multipage/semantics.html#meta
@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import Any
 
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
-# References to such a character by number; it matches a few more than are forbidden.
+# Numeric references to such characters; the pattern also matches a few that are allowed.
 _FORBIDDEN_NUMBER = re.compile(
     "&#(?:0*(?:[0-9]|[12][0-9]|3[01]|6553[45])(?![0-9])"
     "|[xX]0*(?:1?[0-9a-fA-F]|[fF]{3}[efEF])(?![0-9a-fA-F]))"
@@ -28,10 +28,10 @@ class HtmlHead:
     """The head of a page.
 
     Attributes:
-        title: the first `<h1>`, else `<title>`.
-        meta: lower case name (`og:url`) → the first content.
+        title: the first `<h1>`, or else the `<title>`.
+        meta: the first content by lower-case name (`og:url`).
         canonical: the address as written in the page, or "".
-        language: BCP 47 tag of `<html lang>`, or "".
+        language: the BCP 47 tag in `<html lang>`, or "".
     """
 
     title: str = ""
@@ -73,9 +73,8 @@ def read_head(content: str) -> HtmlHead:
 def parse_html(content: str) -> Any:
     """Return an lxml tree of a page or a fragment, or None if there is nothing to parse.
 
-    The parser takes bytes, because lxml refuses text that names an encoding in an XML declaration.
-    Characters that XML forbids are removed: lxml reads them (`&#8;`) and then refuses to write
-    them.
+    The parser takes bytes, because lxml rejects text that names an encoding in an XML declaration.
+    Characters that XML forbids are removed, because lxml reads them (`&#8;`) but cannot write them.
     """
     lxml_html: Any = import_module("lxml.html")
     etree: Any = import_module("lxml.etree")

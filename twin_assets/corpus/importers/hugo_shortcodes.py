@@ -1,11 +1,11 @@
-"""Remove the shortcodes of a Hugo post's layout, and keep quoted code and the author's words.
+"""Remove the layout shortcodes from a Hugo post, but keep quoted code and the author's words.
 
 Scope: the replacement of each shortcode in a post.
 Out of scope: which posts are Hugo's (`folders`), `{{< highlight >}}` (`code_blocks`, which cleaning
-reads), running templates.
+uses), running templates.
 
-Grammar: https://gohugo.io/content-management/shortcodes/. `{{</* name */>}}` is how Hugo quotes a
-shortcode; a shortcode whose name ends in `.inline` holds template code between its tags.
+Grammar: https://gohugo.io/content-management/shortcodes/. Hugo quotes a shortcode as
+`{{</* name */>}}`. A shortcode whose name ends in `.inline` has template code between its tags.
 """
 # pyright: strict
 
@@ -80,6 +80,8 @@ def _parse_tag(tag: str) -> tuple[bool, str]:
 def _end_of_tag(part: str, start: int, *, mark: str) -> int | None:
     closing = ">}}" if mark == "<" else "%}}"
     end = part.find(closing, start + 3, start + _MAX_TAG_CHARACTERS)
-    if end < 0 or part.find("{{" + mark, start + 3, end) >= 0:  # another tag begins: unfinished
+    if (
+        end < 0 or part.find("{{" + mark, start + 3, end) >= 0
+    ):  # unfinished: the next tag begins before its end
         return None
     return end + 3

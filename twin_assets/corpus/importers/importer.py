@@ -1,6 +1,6 @@
 """Define an importer: the exports that it reads, and those of its platform that it rejects.
 
-Scope: the two values.
+Scope: the two classes.
 Out of scope: the list of importers (`recognition`).
 """
 # pyright: strict
@@ -19,7 +19,7 @@ TO_MARKDOWN = "convert it to a folder of Markdown files (one post a file) and na
 
 
 class ReadExport(Protocol):
-    """A reader of an export: yields its parts one by one; an unreadable part is a `Skipped`."""
+    """A reader that yields an export's parts; an unreadable part is a `Skipped`."""
 
     def __call__(
         self, archive: Archive, *, include: frozenset[str]
@@ -31,11 +31,11 @@ class RefusedExport:
     """An export that is rejected by name, so that it is not imported as junk.
 
     Attributes:
-        files: alternatives; each is a tuple of patterns that must all match some file's path. The
-            files must occur only in this platform's export.
+        files: alternative tuples of patterns; each pattern in a tuple must match some file's path.
+            The files must occur only in this platform's export.
         content: pattern for the beginning of its files, or "" for none.
-        title: its users' name for it, or "" for a part of the importer's own format or a damaged
-            export of it.
+        title: its users' name for it, or "" for a partial or damaged export in the importer's own
+            format.
         next_step: the user's next step.
     """
 
@@ -63,20 +63,19 @@ def _digest_of_bytes(archive: Archive) -> str:
 
 @dataclass(frozen=True)
 class Importer:
-    """One platform's exports: how they are recognised and read.
+    """The functions that recognise and read one platform's exports.
 
     Attributes:
         name: `source` of its records (`linkedin`).
         title: its users' name for the format (`LinkedIn data export`).
-        recognises: cheap test of an archive's content, never of the archive's own name.
+        recognises: cheap test of an archive's content, never of its name.
         read: reader of an archive; `include` is a subset of `record.OPT_INS`.
         refused_exports: exports rejected if no importer recognises an archive; the first match
             applies.
         allows_markdown_posts: whether a folder with Markdown posts may be its export (a
             repository).
-        latest_only: whether it holds only the newest posts (a feed), so that missing ones are not
-            deleted.
-        digest: hash of the records' inputs, if these are not the bytes on disk (a commit).
+        latest_only: whether it has only the newest posts (a feed); missing posts are not deleted.
+        digest: hash of the records' inputs, which may differ from the bytes on disk (a commit).
     """
 
     name: str

@@ -1,11 +1,11 @@
-"""Apply the fields that a site gives its posts: by folder, by pattern, or for one post.
+"""Apply the fields that posts inherit from their site: by folder, by pattern, or for one post.
 
 Scope: finding and reading these fields, and merging them with a post's own.
-Out of scope: front matter itself (`front_matter`), what a field means, the rest of a configuration
+Out of scope: front matter (`front_matter`), the meaning of a field, the rest of a configuration
 (`site_configuration`).
 
 Sources: https://www.11ty.dev/docs/data-template-dir/ (`posts/posts.json` applies to everything
-below `posts`, `posts/a.json` to `posts/a.md`; `.11tydata.js` is a program, which is not run),
+below `posts`, and `posts/a.json` to `posts/a.md`; `.11tydata.js` is a program, which is not run).
 https://jekyllrb.com/docs/configuration/front-matter-defaults/ (`defaults` of `_config.yml`, also of
 `collections: {posts: {output: false}}`),
 https://gohugo.io/content-management/front-matter/#cascade-1 (`cascade` of the configuration and of
@@ -32,7 +32,7 @@ _DATA_FILE = re.compile(r"(?P<of>(?:.*/)?[^/]+?)(?P<own>\.11tydata)?\.json", re.
 _SECTION = re.compile(r"(?P<folder>(?:.*/)?)_index(?:\.[\w-]+)?\.(?:md|markdown|html?)", re.DOTALL)
 _QUARTO = re.compile(r"(?P<folder>(?:.*/)?)_metadata\.ya?ml", re.DOTALL)
 _MERGED_LISTS = ("tags", "categories", "keywords")
-# 11ty runs a permalink as a template, and Jekyll and Hugo fill one in: it is not an address.
+# 11ty, Jekyll and Hugo treat a permalink as a template, so it is not an address.
 _TEMPLATE = re.compile(r"\{[{%]|:\w")
 _PATTERN_PREFIX = (
     "^"  # prefix of a scope that is a regular expression for the path without its suffix
@@ -46,13 +46,13 @@ ScopedFields = tuple[str, str]
 def inherited_fields(
     source_ids: Collection[str], read: ReadFile, *, site: Site, root_name: str = ""
 ) -> tuple[ScopedFields, ...]:
-    """Return the value of `Site.data` for a site or a folder in one; the nearest scope comes last.
+    """Return `Site.data` for a site or a folder within it; the nearest scope comes last.
 
     Args:
         source_ids: paths of the files in the site.
-        read: returns the bytes of one of them; may raise `OSError`.
+        read: function that returns the bytes of one of these files; may raise `OSError`.
         site: the site, as configured.
-        root_name: the folder's own name, after which its data file may be named.
+        root_name: the folder's name, which its data file may share.
     """
     if site.generator == "jekyll":
         return tuple(_jekyll_fields(read_configuration(source_ids, read, layout="jekyll")))
@@ -66,14 +66,14 @@ def inherited_fields(
 
 
 def merge_inherited(fields: Mapping[str, Any], path: str, site: Site) -> dict[str, Any]:
-    """Return a post's fields merged with those that its site gives it.
+    """Return a post's fields merged with those that it inherits from its site.
 
     Args:
-        fields: the post's front matter, keys in lower case.
+        fields: the post's front matter, with lower-case keys.
         path: the post's path in the site.
 
     Raises:
-        ValueError: a file that gives such fields, and may hold the post back, cannot be read.
+        ValueError: a file with such fields, which may hold the post back, cannot be read.
     """
     own_fields = dict(fields)
     inherited: dict[str, Any] = {}
@@ -147,7 +147,7 @@ def _jekyll_fields(fields: Mapping[str, Any]) -> Iterator[ScopedFields]:
 
 
 def _hugo_fields(source_ids: Collection[str], read: ReadFile, site: Site) -> Iterator[ScopedFields]:
-    """Yield Hugo's cascades in reverse, since the first entry of a list that gives a field wins."""
+    """Yield Hugo's cascades in reverse, because the first list entry with a field wins."""
     roots = [f"{folder}/" for folder in site.folders]
     for entry in reversed(
         _entries(read_configuration(source_ids, read, layout="hugo").get("cascade"))
@@ -211,7 +211,7 @@ def _read_data_file(path: str, read: ReadFile) -> str:
 
 
 def _to_json(fields: Mapping[str, Any]) -> str:
-    """Return fields as JSON; dates become text, which is later parsed as a date again."""
+    """Return fields as JSON; dates become text and are parsed again later."""
     lowercased = {key.strip().lower(): value for key, value in fields.items()}
     address = lowercased.get("permalink")
     if isinstance(address, str) and _TEMPLATE.search(address):

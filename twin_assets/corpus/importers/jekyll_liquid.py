@@ -1,8 +1,8 @@
-"""Remove the Liquid of a Jekyll post's layout, and keep quoted code and the author's words.
+"""Remove the layout's Liquid tags from a Jekyll post, but keep quoted code and the author's words.
 
 Scope: the replacement of each tag in a post.
 Out of scope: which posts are Jekyll's (`folders`), `{% highlight %}` (`code_blocks`, which cleaning
-reads), running templates: a tag's output depends on the site and is not the author's sentence.
+uses), running templates: a tag's output depends on the site and is not the author's text.
 
 Tags: https://shopify.github.io/liquid/ and https://jekyllrb.com/docs/liquid/tags/; `codeblock` and
 `blockquote` are from Octopress. A `{% raw %}` block is quoted code, so its contents stay as they
@@ -23,14 +23,14 @@ _END_OF_RAW = re.compile(r"\{%-?\s*endraw\s*-?%\}")
 _TAG = re.compile(r"\{%-?\s*(#|\w*)(.*?)-?%\}", re.DOTALL)
 _LITERAL = re.compile(r"\{\{-?\s*(?:\"([^\"]*)\"|'([^']*)')")
 _TEMPLATE = re.compile(r"\{[{%]")
-# Blocks whose contents are not printed as they are: a remark, or a list that the site generates.
+# Blocks whose contents are not printed verbatim: comments and output that the site generates.
 _UNPRINTED_BLOCKS = frozenset({"comment", "for", "tablerow", "capture"})
 _QUOTES = frozenset({"blockquote", "quote"})
 
 
 @dataclass
 class _Reader:
-    """The state kept across code: an open `is_in_raw`, an unprinted block, a quotation."""
+    """State across parts: an open `raw` block, the unprinted blocks, and a quotation's start."""
 
     markup: str
     parts: list[str] = field(default_factory=list[str])
@@ -58,7 +58,7 @@ def remove_liquid(text: str, *, markup: str = "markdown") -> str:
 
 
 def _strip_raw_marks(part: str) -> str:
-    """Return code without the `raw` marks that kept Jekyll from running it."""
+    """Return code without the `raw` marks that prevented Jekyll from running it."""
     unwrapped = _RAW_MARK.sub("", part) if "raw" in part else part
     return re.sub(r"(\{%-?[ \t]*(?:end)?)codeblock\b", r"\1highlight", unwrapped)
 
@@ -88,12 +88,12 @@ def _read_part(reader: _Reader, part: str) -> None:
 
 
 def _keep_raw(reader: _Reader, part: str, position: int) -> int:
-    """Keep quoted code to the end of its block, or of this part; return the next position."""
+    """Keep quoted code up to the end of its block or of this part; return the next position."""
     end = _END_OF_RAW.search(part, position)
     quoted = part[position : end.start() if end else len(part)]
     reader.is_in_raw = end is None
     # Quoted template text in a sentence becomes a code span, which cleaning keeps. A block that
-    # began in an earlier part (position 0) holds code blocks.
+    # began in an earlier part (position 0) contains code blocks.
     span = quoted.strip()
     if end and position and _TEMPLATE.search(span) and "`" not in span and "\n" not in span:
         quoted = f"`{span}`" if reader.markup == "markdown" else f"<code>{span}</code>"
@@ -126,7 +126,7 @@ def _close_quotation(reader: _Reader) -> None:
 
 
 def to_quotation(words: str, *, markup: str) -> str:
-    """Mark somebody else's words as a quotation in Markdown or HTML."""
+    """Return someone else's words marked as a quotation in Markdown or HTML."""
     if markup == "html":
         return f"<blockquote>{words}</blockquote>"
     lines = words.strip("\n").split("\n")

@@ -1,10 +1,10 @@
-"""Read the rows of a platform's JSON: a member's document, its lists and texts.
+"""Read the rows of a platform's JSON: a member's document, its lists and its strings.
 
-Scope: reading a document, and a row's members of a given kind.
-Out of scope: what a row means (one importer per platform), reading files (`archive`).
+Scope: reading a document, and a row's members of a given type.
+Out of scope: the meaning of a row (one importer per platform), reading files (`archive`).
 
-A file is read whole or not at all: a file with a lost byte is `torn`, and its posts stay as they
-were.
+A file is read whole or not at all: if a byte is missing, the file is `torn` and its posts do not
+change.
 Grammar: https://www.rfc-editor.org/rfc/rfc8259.
 """
 # pyright: strict
@@ -26,10 +26,10 @@ MALFORMED = "malformed_row"
 
 
 def load_document(archive: Archive, name: str, *, limit: int | None = None) -> Any:
-    """Return a member's JSON, or the value a script assigns (`window.YTD.tweets.part0 = [ … ]`).
+    """Return a member's JSON, or a script's assigned value (`window.YTD.tweets.part0 = [ … ]`).
 
     Raises:
-        MemberError: as `Archive.read`, or `torn` if it is not JSON.
+        MemberError: as in `Archive.read`, or `torn` for invalid JSON.
     """
     body = archive.read(name, limit=limit)
     json_text = _ASSIGNMENT.sub(b"", body.removeprefix(b"\xef\xbb\xbf"))
@@ -44,7 +44,7 @@ def iter_rows(name: str, items: object) -> Iterator[dict[str, Any] | str]:
     """Yield the objects of a list in order, and `MALFORMED` for any other item.
 
     Raises:
-        MemberError: `torn` if it is not a list.
+        MemberError: `torn` if `items` is not a list.
     """
     if not isinstance(items, list):
         raise MemberError(name, "torn")
@@ -63,9 +63,9 @@ def get_member(row: object, *path: str) -> object:
 
 
 def get_string(row: object, *path: str) -> str:
-    """Return a text member without lone surrogates and control characters, or "".
+    """Return a string member without lone surrogates and control characters, or "".
 
-    A number counts as text: identifiers come as either.
+    An integer counts as a string, because identifiers may have either type.
     """
     value = get_member(row, *path)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -74,14 +74,14 @@ def get_string(row: object, *path: str) -> str:
 
 
 def get_objects(row: object, *path: str) -> list[dict[str, Any]]:
-    """Return the objects of a list member; other items are left out."""
+    """Return the objects of a list member; other items are omitted."""
     value = get_member(row, *path)
     items = cast("list[object]", value) if isinstance(value, list) else []
     return [cast("dict[str, Any]", item) for item in items if isinstance(item, dict)]
 
 
 def get_strings(row: object, *path: str) -> list[str]:
-    """Return the texts of a list member, or the one text in its place."""
+    """Return the strings of a list member, or the single string in its place."""
     value = get_member(row, *path)
     items = cast("list[object]", value) if isinstance(value, list) else [value]
     return [_CONTROL_CHARACTERS.sub("", item) for item in items if isinstance(item, str)]

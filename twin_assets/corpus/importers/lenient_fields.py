@@ -3,8 +3,8 @@
 Scope: `title: Problem: Things`, `family: [[Smith]] [[Jones]]`, a tab before a key, an extra comma.
 Out of scope: where a head begins and ends, strict parsers (`front_matter`).
 
-An entry that cannot be parsed becomes text and does not affect the others. A line below such an
-entry that would hold the post back counts as an entry of its own.
+An entry that cannot be parsed becomes text and does not affect the others. Below such an entry, a
+line that would hold the post back counts as a separate entry.
 """
 # pyright: strict
 
@@ -33,7 +33,7 @@ def parse_yaml(block: str, parse: Parse) -> dict[str, Any] | None:
 
 
 def parse_toml(block: str, parse: Parse) -> dict[str, Any] | None:
-    """Return the fields of a TOML block, tables as mappings, or None if most lines are prose."""
+    """Return a TOML block's fields, with tables as mappings, or None if most lines are prose."""
     parts = _TOML_TABLE.split(block)
     fields: dict[str, Any] = {}
     for name, part in zip(["", *parts[1::2]], parts[::2], strict=True):
@@ -45,8 +45,9 @@ def parse_toml(block: str, parse: Parse) -> dict[str, Any] | None:
 
 
 def parse_json(text: str) -> tuple[dict[str, Any], int] | None:
-    """Return the fields of an object over several lines and its end; None if the end is missing or
-    a line cannot be parsed.
+    """Return the fields of a multi-line object and the position of its end.
+
+    Return None if the end is missing or a line cannot be parsed.
     """
     fields: dict[str, Any] = {}
     position = 0

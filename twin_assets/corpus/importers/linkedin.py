@@ -4,13 +4,13 @@ Scope: turning shares and articles into records.
 Out of scope: parsing the CSV (`linkedin_shares`). Messages, connections, comments and other
 people's texts are never read.
 
-Format: https://www.linkedin.com/help/linkedin/answer/a1339364, columns by name. A post's URN holds
-its identifier, and the identifier holds its time: `id >> 22` is in milliseconds and certainly in
-UTC, finer than the column `Date`.
+Format: https://www.linkedin.com/help/linkedin/answer/a1339364, columns by name. A post's URN
+contains its identifier, and the identifier contains its time: `id >> 22` is in milliseconds and
+UTC, and more precise than the column `Date`.
 
-LinkedIn does not document who may read a post. In five exports that their owners published (945
-rows) the column `Visibility` is `MEMBER_NETWORK` in every row, including the 68 of groups, and is
-never empty. So an empty cell does not mean public, and a post in a group is for its members.
+LinkedIn does not document a post's visibility. In five exports that their owners published (945
+rows), the column `Visibility` is `MEMBER_NETWORK` in every row, including the 68 group posts. So an
+empty cell does not mean public, and a group post is treated as visible to the group's members.
 """
 # pyright: strict
 
@@ -44,7 +44,7 @@ _URN = re.compile(r"urn:li:(share|ugcPost|activity|groupPost):(?:\d+-)?(\d+)")
 _HASHTAG = re.compile(r"\{hashtag\|\\?#\|([^}|]+)\}")
 _TAG = re.compile(r"(?<![\w&/])#(\w+)")
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?")
-# https://www.unicode.org/charts/PDF/U1D400.pdf, and the letters that Unicode had before it.
+# https://www.unicode.org/charts/PDF/U1D400.pdf, and the older letters outside that block.
 _STYLED_LETTERS = re.compile("[\U0001d400-\U0001d7ff\u210a-\u2113\u211b-\u211d\u212c-\u2134]+")
 _MAX_SHARES_BYTES = 128 << 20
 _VISIBILITY = {
@@ -56,13 +56,12 @@ _VISIBILITY = {
 }
 
 
-# The end of another row within a commentary: damage hid the row's end and its visibility.
+# The end of a different row within a commentary: damage hid the row's end and its visibility.
 _SWALLOWED_ROW = re.compile(rf"\0|,(?:{'|'.join(_VISIBILITY)})\r?\n")
 
 
 def recognises(archive: Archive) -> bool:
-    """Return whether there is a `Shares.csv` with LinkedIn's columns or an article of its
-    form."""
+    """Return whether there is a `Shares.csv` with LinkedIn's columns or a LinkedIn article."""
     if any(_SHARES_HEAD.search(archive.head(name)) for name in archive.candidates(_SHARES)):
         return True
     articles = archive.names_matching(_ARTICLES)[:3]
@@ -80,7 +79,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
             yield Skipped(name, error.reason)
             continue
         if not read_columns(text):
-            # No row can be read without the header, so missing posts are not deleted ones.
+            # No row can be read without the header, so missing posts are not deleted.
             yield Skipped(name, "torn")
             continue
         rows = enumerate(share_rows(text), start=1)
@@ -106,7 +105,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
 def _resolve_visibility(shares: list[ExportRecord | Skipped]) -> Iterator[ExportRecord | Skipped]:
     """Yield the shares of one file; a post whose rows disagree about visibility becomes private.
 
-    Damage that repeats a piece of the file joins a post's beginning with the end of another.
+    Damage that repeats part of the file may join one post's beginning with another post's end.
     """
     visibility_by_id: dict[str, str] = {}
     for share in shares:
@@ -149,7 +148,7 @@ def _share_record(
     if visibility is None and "private" not in include:
         return Skipped(source_id, "unknown_visibility")
     if urn[1] == "groupPost" and visibility == "public":
-        visibility = "followers"  # its readers are the group's members, whatever the column says
+        visibility = "followers"  # only the group's members can read it
     return ExportRecord(
         source=NAME,
         source_id=source_id,
@@ -204,10 +203,10 @@ def _article_record(
 
 
 def _plain_letters(text: str) -> str:
-    """Replace mathematical letters, LinkedIn's only way to bold, with the letters that they show.
+    """Replace mathematical letters, LinkedIn's only bold type, with plain letters.
 
-    A tokenizer sees each of them as four bytes that occur in no word. Nothing else is changed: NFKC
-    of a whole text would turn `½` into three characters.
+    A tokenizer sees each of them as four bytes that occur in no word. Other characters stay: NFKC
+    of the whole text would turn `½` into three characters.
     """
     return _STYLED_LETTERS.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text)
 
@@ -223,7 +222,7 @@ def _pop_date(root: Any, kind: str) -> datetime | None:
 
 
 def _owner_name(archive: Archive) -> str:
-    """Return the first and last name from the owner's `Profile.csv`, or "" if there is none."""
+    """Return the first and last name from the owner's `Profile.csv`, or "" without them."""
     for name in archive.names_matching(r"Profile\.csv"):
         try:
             rows = csv.DictReader(io.StringIO(decode_csv(archive.read(name, limit=1 << 20))))
@@ -236,7 +235,7 @@ def _owner_name(archive: Archive) -> str:
 
 
 def _time_from_identifier(identifier: str) -> datetime | None:
-    """Return the time in a post's identifier, or None for the short ones from before 2012."""
+    """Return the time in a post's identifier, or None for a short identifier from before 2012."""
     milliseconds = int(identifier[:20]) >> 22
     if not 1_325_376_000_000 <= milliseconds < 4_102_444_800_000:  # 2012 to 2100
         return None

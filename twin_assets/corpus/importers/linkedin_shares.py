@@ -1,14 +1,14 @@
 """Parse `Shares.csv` of a LinkedIn export into rows by column name.
 
 Scope: repairing the file's deviations from RFC 4180.
-Out of scope: what a row means (`linkedin`).
+Out of scope: the meaning of a row (`linkedin`).
 
-Seen in exports and in public parsers of them: the commentary's line breaks are outside its quotes
-(`"First."`, newline, `""`, newline, `"Third."`), once as rows of their own and once escaped within
-one field; quotes within it are doubled or not; UTF-8 was read as Windows-1252 and written again. A
-row is therefore found by its beginning (time and address), its last columns are taken from its end,
-and the rest between them is the commentary. The quotes in the commentary decide whether it is one
-row: where damage joined two rows, the second's end would set the visibility of the first, so a
+Exports and public parsers of them show these deviations. The commentary's line breaks are outside
+its quotes (`"First."`, newline, `""`, newline, `"Third."`), as separate rows or escaped within one
+field. Inner quotes may or may not be doubled. UTF-8 was read as Windows-1252 and written again.
+A row is therefore found by its beginning (time and address). Its last columns are taken from its
+end, and the text in between is the commentary. The commentary's quotes decide whether it is one
+row. If damage joined two rows, the second row's end would set the first row's visibility, so a
 doubtful row is rejected (`_is_one_commentary`).
 """
 # pyright: strict
@@ -23,15 +23,15 @@ from itertools import pairwise
 
 _TIME = r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(?::\d\d)?(?: UTC)?"
 _LINK = r'"?https?://[\w.]*linkedin\.com/'
-# A row: its time, or something short in its place, and then LinkedIn's address. Time and address
-# together also begin a row within a line, if the line end before them was damaged.
+# A row starts with its time, or a short text in its place, and LinkedIn's address. Time and address
+# together also start a row within a line, because the preceding line end may be damaged.
 _ROW_START = re.compile(rf'^(?:"?{_TIME}"?,|"?[^,"\n]{{0,40}}"?,{_LINK})|{_TIME},{_LINK}', re.M)
-_END_OF_ROW = re.compile(r',"?[A-Z_]+"?\n')  # ends with a word: an empty column may have lost it
+_END_OF_ROW = re.compile(r',"?[A-Z_]+"?\n')  # an empty last column may have lost its word
 _PLAIN_VALUE = re.compile(r"[A-Za-z_]*|https?://\S*")
 # A post's address as a column; in prose a space follows the comma.
 _ADDRESS_COLUMN = re.compile(r'\burn(?:%3A|:)li(?:%3A|:)\w+(?:%3A|:)\d+"?,(?=\S)', re.IGNORECASE)
-# A quote that is not doubled, between two words without a space: it opens and closes nothing. Only
-# after ASCII, since scripts without spaces quote this way (`使用"Python"编程`).
+# An undoubled quote between two words without a space neither opens nor closes a quotation. The
+# rule applies only after ASCII: scripts without spaces quote this way (`使用"Python"编程`).
 _QUOTE_WITHIN_A_WORD = re.compile(r'(?<=[!-~])(?<![-("\[{/])"(?=[\w%:/])')
 
 
@@ -45,15 +45,14 @@ def decode_csv(body: bytes) -> str:
 
 
 def read_columns(text: str) -> list[str]:
-    """Return the columns named in the first line, or [] if it is not a header of
-    `Shares.csv`."""
+    """Return the columns named in the first line, or [] if it is not the `Shares.csv` header."""
     head = text.lstrip("\n").partition("\n")[0]
     columns = [name.strip() for name in next(csv.reader([head]), list[str]())]
     return columns if "ShareCommentary" in columns and columns[0] == "Date" else []
 
 
 def share_rows(text: str) -> Iterator[dict[str, str] | None]:
-    """Yield the rows of `Shares.csv`, or None for one that cannot be parsed.
+    """Yield the rows of `Shares.csv`, with None for each row that cannot be parsed.
 
     Args:
         text: the decoded file, with a header that `read_columns` accepts.
@@ -66,11 +65,11 @@ def share_rows(text: str) -> Iterator[dict[str, str] | None]:
     for start, end in pairwise([*starts, len(rest)]):
         chunk = rest[start:end].rstrip("\n")
         if end == len(rest) and chunk.endswith(",") and not rest.endswith("\n"):
-            yield None  # torn: its last column may be cut off
+            yield None  # its last column may be cut off
             continue
         row = _parse_row(chunk, columns)
         if row is None and (ending := _END_OF_ROW.search(chunk)):
-            # The rest of a damaged row may follow a whole one.
+            # The rest of a damaged row may follow a complete row.
             first_row = _parse_row(chunk[: ending.end() - 1], columns)
             if first_row is not None:
                 yield first_row
@@ -84,7 +83,7 @@ def _parse_row(chunk: str, columns: list[str]) -> dict[str, str] | None:
     row = dict(zip(columns, fields, strict=True))
     if _ADDRESS_COLUMN.search(row["ShareCommentary"]):
         return None
-    import ftfy  # takes 0.1 s, and is needed only here
+    import ftfy  # the import takes 0.1 s and is needed only here
 
     row["ShareCommentary"] = ftfy.fix_encoding(_join_paragraphs(row["ShareCommentary"])).strip()
     return row
@@ -121,15 +120,15 @@ def _parse_from_both_ends(chunk: str, columns: list[str]) -> list[str] | None:
         return None
     if len(chunk) > 1 and chunk[0] == chunk[-1] == '"':
         chunk = chunk[1:-1]
-    # Left as written: inner quotes are doubled unless the paragraphs are joined below.
+    # Joining the paragraphs undoubles their inner quotes later.
     return [*leading, chunk if _quoted_paragraphs(chunk) else chunk.replace('""', '"'), *trailing]
 
 
 def _is_one_commentary(raw_text: str) -> bool:
-    """Return whether the quotes are those of one text, in any of LinkedIn's ways of writing it.
+    """Return whether the quotes delimit a single text in one of LinkedIn's styles.
 
-    Quotes come in pairs; a comma or a line end is within quotes; the text's own quotes are all
-    doubled or none is, and a quote that is not doubled is at the edge of a word.
+    Quotes come in pairs, and a comma or a line end is within quotes. The inner quotes of a line are
+    either all doubled or all undoubled; an undoubled quote is at the edge of a word.
     """
     if raw_text.count('"') % 2:
         return False
@@ -145,7 +144,7 @@ def _is_one_commentary(raw_text: str) -> bool:
 
 
 def _join_paragraphs(commentary: str) -> str:
-    """Return the commentary with its line breaks inside."""
+    """Return the commentary with its quoted paragraphs joined by line breaks."""
     paragraphs = _quoted_paragraphs(commentary)
     return commentary if paragraphs is None else "\n".join(paragraphs)
 
@@ -153,8 +152,8 @@ def _join_paragraphs(commentary: str) -> str:
 def _quoted_paragraphs(commentary: str) -> list[str] | None:
     """Return the lines of a commentary that is quoted line by line, or None if it is not.
 
-    Every line break is between two quotes, and the rest of each line has whole pairs of quotes (`He
-    said "yes"`, newline, `"No" was the answer` is not such a text).
+    Every line break is between two quotes, and the rest of each line has complete pairs of quotes.
+    `He said "yes"`, newline, `"No" was the answer` is not such a text.
     """
     lines = commentary.split("\n")
     if len(lines) == 1:

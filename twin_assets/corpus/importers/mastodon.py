@@ -1,11 +1,11 @@
 """Import Mastodon's archive of an account's posts: `outbox.json`, an ActivityPub collection.
 
-Scope: the author's `Create` activities, who may read each, threads.
-Out of scope: boosts (`Announce`), likes, bookmarks, direct messages: they are never read.
+Scope: the author's `Create` activities, their visibility, threads.
+Out of scope: boosts (`Announce`), likes, bookmarks and direct messages, which are not imported.
 
 Format: https://docs.joinmastodon.org/user/moving/#export,
 https://www.w3.org/TR/activitypub/#outbox.
-Who may read a post: https://docs.joinmastodon.org/spec/activitypub/#properties-used.
+Visibility: https://docs.joinmastodon.org/spec/activitypub/#properties-used.
 """
 # pyright: strict
 
@@ -36,7 +36,7 @@ _MENTIONS = re.compile(
 )
 _POST_TYPES = frozenset({"Note", "Article", "Question", "Page"})
 _OPT_INS: Mapping[str, frozenset[str]] = {
-    # An opt-in to posts for followers includes public posts that were not announced.
+    # An opt-in to followers-only posts includes unlisted public posts.
     "unlisted": frozenset({"followers", "private"}),
     "followers": frozenset({"followers"}),
 }
@@ -57,12 +57,12 @@ class _Post:
 
 
 def recognises(archive: Archive) -> bool:
-    """Return whether there is an `outbox.json` that is a collection of activities."""
+    """Return whether there is an `outbox.json` with a collection of activities."""
     return bool(_list_outboxes(archive))
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield public posts, threads joined; `include` may hold `followers` and `replies`."""
+    """Yield public posts with joined threads; `include` may add `followers` and `replies`."""
     posts: dict[str, _Post] = {}
     for name in _list_outboxes(archive):
         try:
@@ -159,7 +159,7 @@ def _parse_post(row: dict[str, Any], actor: _Actor, *, location: str) -> _Post |
 
 
 def _visibility(activity: Mapping[str, Any]) -> str:
-    """Return who may read a post; a message to named people is `private`."""
+    """Return a post's visibility; a message to named people is `private`."""
     to, copy = set(get_strings(activity, "to")), set(get_strings(activity, "cc"))
     if to & _PUBLIC:
         return "public"
@@ -169,7 +169,7 @@ def _visibility(activity: Mapping[str, Any]) -> str:
 
 
 def _language(note: Mapping[str, Any]) -> str:
-    """Return the language of `contentMap` if it has exactly one, or ""."""
+    """Return the only language in `contentMap`, or "" if it does not have exactly one."""
     content = get_member(note, "contentMap")
     names = list(cast("dict[str, object]", content)) if isinstance(content, dict) else []
     return names[0] if len(names) == 1 and names[0] != "und" else ""
@@ -178,9 +178,9 @@ def _language(note: Mapping[str, Any]) -> str:
 def _thread_records(
     posts: Mapping[str, _Post], include: frozenset[str]
 ) -> Iterator[ExportRecord | Skipped]:
-    """Yield one record per thread: the first post sets its kind, each post its own visibility."""
+    """Yield one record per thread; its first post sets the kind, and each post must be allowed."""
     parents = {address: post.in_reply_to for address, post in posts.items()}
-    # A post that continues the author's reply to somebody is part of that reply.
+    # A post that continues the author's reply to someone is part of that reply.
     root_posts = {address: posts[root] for address, root in thread_roots(parents).items()}
     allowed_parents: dict[str, str] = {}
     for address, post in posts.items():

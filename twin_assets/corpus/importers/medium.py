@@ -30,11 +30,11 @@ _PAGE = r"(?:\d{4}-\d\d-\d\d|draft)_.*-[0-9a-f]{8,14}\.html"
 _IDENTIFIER = re.compile(r"-([0-9a-f]{8,14})(?:\.html)?$")
 _PAGE_MARKERS = (b'class="h-entry"', b'class="p-name"', b'data-field="body"')
 _DROPPED_CLASSES = frozenset(
-    # the repeated title; cards and frames that show other people's pages
+    # the repeated title; cards and frames with other people's pages
     {"graf--title", "graf--mixtapeEmbed", "graf--iframe", "section-divider", "js-mixtapeImage"}
 )
 _MAX_RESPONSE_WORDS = 300
-"""Words. Responses have no title of their own, and Medium adds a subtitle only to stories."""
+"""Maximum number of words in a response; responses have neither a title nor a subtitle."""
 
 
 def recognises(archive: Archive) -> bool:
@@ -102,7 +102,7 @@ def _story_record(page: str, name: str, *, include: frozenset[str]) -> ExportRec
 
 
 def _is_response(tree: Any, body: Any, *, title: str) -> bool:
-    """Return whether a page comments on a story: short, untitled, without a story's subtitle."""
+    """Return whether a page is a comment on a story: short, without a title or subtitle."""
     if (
         _find_by_class(tree, "p-summary") is not None
         or _find_by_class(body, "graf--title") is not None

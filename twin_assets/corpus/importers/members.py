@@ -1,9 +1,9 @@
 """Give uniform access to the members of an export, within limits against hostile archives.
 
 Scope: the class `Archive` (names, sizes, bytes), `ArchiveLimits` and `MemberError`.
-Out of scope: folders, zips and tars (`archive`, `packed`), what a member means (importers).
+Out of scope: folders, zips and tars (`archive`, `packed`), the meaning of a member (importers).
 
-Nothing is ever unpacked to disk, so no name can escape a folder. Unsafe names, links, devices and
+Nothing is unpacked to disk, so no name can escape a folder. Unsafe names, links, devices and
 encrypted members are counted in `refused` and not listed.
 """
 # pyright: strict
@@ -30,7 +30,7 @@ from typing import IO, Self
 from twin_resources.errors import TwinError
 
 _PIECE_BYTES = 1 << 16
-# Names that are safe, visible and the same in every Unicode form, as most are.
+# Most names match this: they are safe, visible and equal in every Unicode normalization form.
 _PLAIN_NAME = re.compile(r"[\w-][\w. -]*(?:/[\w-][\w. -]*)*", re.ASCII)
 READ_ERRORS = (
     zipfile.BadZipFile,
@@ -39,7 +39,7 @@ READ_ERRORS = (
     lzma.LZMAError,
     EOFError,
     NotImplementedError,  # a compression that this Python does not support
-    RuntimeError,  # encrypted after all
+    RuntimeError,  # encrypted without a flag
     OSError,
     ValueError,
     struct.error,
@@ -51,12 +51,12 @@ class ArchiveLimits:
     """Limits on reading one archive.
 
     Attributes:
-        members: number of names (an X archive of ten years with its media has some 50,000).
-        member_bytes: size of one member that is read (X splits its tweets into parts of 100 MB).
+        members: number of names (an X archive of ten years with media has about 50,000).
+        member_bytes: size of one member that is read (X splits tweets into parts of 100 MB).
         read_bytes: total bytes read from the archive.
-        walked_bytes: size to which a tar may expand while it is walked, its media included.
-        ratio: expanded size divided by packed size, of a member or a whole tar, from 16 MiB on
-            (JSON of tweets packs 20:1, deflate cannot exceed 1032:1).
+        walked_bytes: size to which a tar may expand while it is walked, including its media.
+        ratio: expanded size divided by packed size, for a member or a whole tar above 16 MiB
+            (tweets in JSON reach 20:1, and deflate cannot exceed 1032:1).
     """
 
     members: int = 200_000
@@ -70,7 +70,7 @@ MIN_RATIO_BYTES = 16 << 20
 
 
 class MemberError(ValueError):
-    """A member cannot be read; `reason` is the word for `Skipped`.
+    """A member that cannot be read, with the `reason` for `Skipped`.
 
     Reasons are `missing`, `too_large`, `too_compressed`, and `unreadable` or `torn` for a
     failed read.
@@ -83,25 +83,25 @@ class MemberError(ValueError):
 
 
 RETRYABLE_REASONS = frozenset({"unreadable", "torn"})
-"""Reasons why a member, or its rest, was not read; another try may find more."""
+"""Reasons why a member, or its rest, was not read; a retry may read more."""
 
 FAILED_READS = RETRYABLE_REASONS | {"malformed_row"}
-"""Reasons after which no post counts as deleted: a failed read is not an empty one.
+"""Reasons after which no post counts as deleted, because posts may exist that were not read.
 
 A malformed row cannot be identified, so it may be any missing post.
 """
 
 
 class Archive(ABC):
-    """The members of an export. A context manager; not thread-safe.
+    """The members of an export, as a context manager that is not thread-safe.
 
     Attributes:
         path: the path that was opened.
         kind: `folder`, `zip`, `tar` or `file`.
-        refused: reason → number of members not listed (`unsafe_name`, `link`, `special_file`,
+        refused: number of unlisted members by reason (`unsafe_name`, `link`, `special_file`,
             `encrypted`, `same_name_twice`, and `unreadable` for a folder that cannot be listed).
-        written_at: time of the newest member, in seconds; orders two exports of one account even if
-            a copy lost the file's own time.
+        written_at: time of the newest member, in seconds; it orders two exports of one account even
+            if a copy lost the file's time.
     """
 
     kind = "archive"
@@ -126,9 +126,7 @@ class Archive(ABC):
         self.close()
 
     def names(self) -> tuple[str, ...]:
-        """Return sorted POSIX paths of the regular files in NFC, without hidden ones and
-        `__MACOSX`.
-        """
+        """Return the sorted POSIX paths (NFC) of regular files, without hidden and macOS files."""
         return tuple(sorted(self._sizes))
 
     def names_matching(self, pattern: str) -> list[str]:
@@ -140,7 +138,7 @@ class Archive(ABC):
         return [name for name in self.names() if expression.fullmatch(name)]
 
     def candidates(self, pattern: str) -> Sequence[str]:
-        """Return the `names_matching` names, or else a single file whatever its name."""
+        """Return the names that match, or else the name of a single file."""
         return self.names_matching(pattern) or (self.names() if self.kind == "file" else ())
 
     def size(self, name: str) -> int:
@@ -173,7 +171,7 @@ class Archive(ABC):
     def head(self, name: str, *, count: int = _PIECE_BYTES) -> bytes:
         """Return the first `count` bytes of a member, or b"" if it cannot be read.
 
-        Reading the member whole reports the error.
+        A later read of the whole member reports the error.
         """
         content = bytearray()
         try:
@@ -204,10 +202,10 @@ class Archive(ABC):
             raise MemberError(name, "unreadable" if self.kind == "folder" else "torn") from error
 
     def pieces(self, name: str, *, limit: int | None = None) -> Iterator[bytes]:
-        """Yield a member's bytes 64 KiB at a time, so that it need not be held whole.
+        """Yield a member's bytes 64 KiB at a time, so that memory never holds all of it.
 
         Raises:
-            MemberError, TwinError: as `read`, also in the middle.
+            MemberError, TwinError: as in `read`, possibly after some pieces.
         """
         limit = self.bounds.member_bytes if limit is None else limit
         size = self.size(name)
@@ -244,14 +242,14 @@ class Archive(ABC):
             raise unreadable_error(self.path, str(error)) from error
 
     def close(self) -> None:
-        """Close what is open; closing twice does nothing."""
+        """Close open files; closing twice has no effect."""
         return
 
     @abstractmethod
     def _open(self, name: str) -> IO[bytes]: ...
 
     def _packed_size(self, name: str) -> int:
-        """Return a member's packed size, or its expanded size where the container records none."""
+        """Return a member's packed size, or its expanded size if the container records none."""
         return self.size(name)
 
     def _add_member(self, raw_name: str, size: int, written_at: float) -> str:
@@ -269,7 +267,7 @@ class Archive(ABC):
         return name
 
     def _safe_name(self, raw_name: str) -> str:
-        """Return the name as it is listed, or "" if it is refused or hidden."""
+        """Return the name for the listing, or "" if it is refused or hidden."""
         name = unicodedata.normalize("NFC", raw_name.replace("\\", "/"))
         name = name.encode("utf-8", "backslashreplace").decode()
         parts = name.removeprefix("./").split("/")

@@ -1,11 +1,11 @@
 """Parse dates with a month's name in a language other than English: `12. März 2020`, `3 мая 2019`.
 
-Scope: the moments that such a text may name, in 26 languages.
+Scope: the possible meanings of such a text, in 26 languages.
 Out of scope: numbers, English (`post_dates`), which field is a date.
 
-Names are CLDR's, from dateparser (https://dateparser.readthedocs.io). Only its parser for absolute
-dates is used, and day, month and year are required ("yesterday" dates no post). A name may be
-another month in another language: `listopada` is October in Croatian and November in Polish.
+The names are CLDR's, from dateparser (https://dateparser.readthedocs.io). Only its parser for
+absolute dates is used, and day, month and year are required ("yesterday" is not enough). A name may
+mean different months: `listopada` is October in Croatian and November in Polish.
 """
 # pyright: strict
 
@@ -21,13 +21,13 @@ LANGUAGES = (
     *("de", "fr", "es", "pt", "it", "nl", "sv", "da", "nb", "fi", "pl", "cs", "sk", "hu", "ro"),
     *("bg", "ru", "uk", "el", "tr", "hr", "sl", "et", "lv", "lt", "ca"),
 )
-"""ISO 639-1; if two languages read a name differently, the earlier one takes precedence."""
+"""ISO 639-1 codes; if two languages read a name differently, the earlier one takes precedence."""
 
 _SAME_NAMES = {"no": "nb", "nn": "nb"}
-# A day, a year and a name; a sentence is not a date.
+# A day, a year and a name, in a text too short for a sentence.
 _DATE_LIKE = re.compile(r"(?=.*?\b\d{4}\b)(?=.*?(?<!\d)\d{1,2}(?!\d))(?=.*?[^\W\d_]{3}).{8,60}")
 _ORDINAL = re.compile(r"(?<=\d)[º°ª]")
-# "of the year" and "day" beside their numbers.
+# Words for "of the year" and "day" after a number.
 _FILLERS = re.compile(r"(?<=\d)\.?\s(?:gada|metų|m|d)\b\.?")
 # dateparser has only the nominative, but dates use *maijā* and *maja*.
 _SLOVENE = {
@@ -41,14 +41,14 @@ _NAME = re.compile(r"[^\W\d_]{3,}")
 
 
 def parse_dates_in_words(text: str, language: str) -> tuple[datetime, ...]:
-    """Return the possible meanings of a date in words, without a zone if it names none.
+    """Return the possible meanings of a date in words, without a zone if the text names none.
 
     Args:
-        text: the whole of a field.
-        language: the post's language, BCP 47; all are tried if it is "" or unknown here.
+        text: a whole field.
+        language: the post's BCP 47 language; all languages are tried if it is "" or not listed.
 
     Returns:
-        One moment; several, the likeliest first, if languages differ; or () if it is not a date.
+        One moment, or several by preference if languages differ, or () if `text` is not a date.
     """
     if not _DATE_LIKE.fullmatch(text):
         return ()

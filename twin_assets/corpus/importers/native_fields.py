@@ -1,11 +1,11 @@
-"""Read the fields that a text format keeps at its top in its own notation.
+"""Read the fields that a text format keeps at its top in its own markup.
 
-Scope: field lists of reStructuredText, Nikola's comments, AsciiDoc's attributes, Org's
-keywords and drawers, the exports of an MDX page.
-Out of scope: front matter, which any of them may also have (`front_matter`), documents of word
-processors (`document_fields`).
+Scope: reStructuredText's field lists, Nikola's comments, AsciiDoc's attributes, Org's
+keywords and drawers, an MDX page's exports.
+Out of scope: front matter, which any of them may also have (`front_matter`), word processors'
+documents (`document_fields`).
 
-Notations: https://docutils.sourceforge.io/docs/ref/rst/restructuredtext.html#field-lists,
+Formats: https://docutils.sourceforge.io/docs/ref/rst/restructuredtext.html#field-lists,
 https://getnikola.com/handbook.html#metadata-formats,
 https://orgmode.org/manual/Export-Settings.html,
 https://docs.asciidoctor.org/asciidoc/latest/document/header/, https://ox-hugo.scripter.co.
@@ -41,9 +41,9 @@ Field = tuple[str, str]
 
 
 def native_fields(text: str, suffix: str) -> dict[str, Any]:
-    """Return a text's fields in its format's notation, keys in lower case.
+    """Return a text's fields in its format's markup, with lower-case keys.
 
-    Of two fields with one name, one that holds the post back wins, or else the first.
+    If two fields share a name, one that holds the post back wins, or else the first.
     """
     if suffix == "rst":
         entries = _rst_fields(text)
@@ -100,7 +100,7 @@ def _rst_fields(text: str) -> Iterator[Field]:
 
 
 def _asciidoc_fields(text: str) -> Iterator[Field]:
-    """Yield attributes before the first paragraph, and the lines of author and revision."""
+    """Yield attributes before the first paragraph, and the author and revision lines."""
     below_title = in_comment = False
     for line in _head_lines(text):
         if line.startswith("////"):
@@ -135,8 +135,9 @@ def _mdx_fields(text: str) -> Iterator[Field]:
 
 
 def _org_fields(text: str) -> Iterator[Field]:
-    """Yield keywords and drawers outside blocks. Below the first headline, a field that holds one
-    part back holds the whole text back.
+    """Yield keywords and drawers outside blocks.
+
+    Below the first headline, a field that holds one part back holds the whole text back.
     """
     in_block = is_below_headline = False
     for line in text.splitlines():

@@ -1,10 +1,10 @@
-"""Remove Obsidian's comments, `%%…%%`, which no reader is shown.
+"""Remove Obsidian's comments, `%%…%%`, which are hidden from readers.
 
-Scope: removing them from a note.
+Scope: removing comments from a note.
 Out of scope: links, embeds and callouts.
 
 Rule: https://help.obsidian.md/syntax#Comments (within a line, or as a block; never in code). An
-unclosed `%%` on a line of its own hides the rest of the note.
+unclosed `%%` alone on a line hides the rest of the note.
 """
 # pyright: strict
 
@@ -16,9 +16,9 @@ from twin_assets.corpus.importers.code_regions import code_regions
 
 
 def remove_obsidian_comments(markdown: str) -> str:
-    """Remove the text between `%%`; return the same object if there is none.
+    """Remove the text between `%%` marks; return the same object if there are none.
 
-    A comment may contain code and then ends after it; `%%` inside code starts no comment.
+    A comment may contain code and then ends after it; `%%` inside code does not start a comment.
     """
     if "%%" not in markdown:
         return markdown

@@ -1,9 +1,9 @@
 """Detect files that are not one person's post: chats, mail, keys.
 
-Scope: detecting them by their content, whatever their suffix.
-Out of scope: whose a post is (`bylines`), exports that have an importer (`recognition`).
+Scope: detecting them by their content, not by their suffix.
+Out of scope: a post's owner (`bylines`), exports that have an importer (`recognition`).
 
-Notations: WhatsApp's `_chat.txt` (iOS: `[12/03/20, 10:11:12] Ana: …`, Android: `12/03/20,
+Formats: WhatsApp's `_chat.txt` (iOS: `[12/03/20, 10:11:12] Ana: …`, Android: `12/03/20,
 10:11 - Ana: …`), Telegram, Signal and IRC as programs write them,
 https://www.rfc-editor.org/rfc/rfc5322 (mail), https://www.rfc-editor.org/rfc/rfc9580#section-6.2
 and https://www.rfc-editor.org/rfc/rfc7468 (`-----BEGIN …-----`).
@@ -37,7 +37,7 @@ _MBOX = re.compile(r"From \S+@\S+ .*\d{4}")
 
 
 def refusal_reason(text: str, *, markup: str) -> str:
-    """Return `chat`, `mail` or `key_or_signature`, or "" if it may be a post.
+    """Return `chat`, `mail` or `key_or_signature`, or "" if the text may be a post.
 
     Args:
         text: the whole file.
@@ -57,10 +57,10 @@ def refusal_reason(text: str, *, markup: str) -> str:
 
 
 def _is_chat(lines: list[str]) -> bool:
-    """Return whether a third of the lines are messages with time and sender.
+    """Return whether a third of the lines are messages with a time and a sender.
 
-    One message may have several lines, and the first lines may be a notice. If only the hour is
-    given, as in a personal log of a day, senders must recur.
+    A message may have several lines, and the first lines may be a notice. If messages have a time
+    but no date, as in a personal log of one day, senders must recur.
     """
     if not any(map(_CHAT_MESSAGE.match, lines[: _MAX_NOTICES + 1])):
         return False
@@ -74,7 +74,7 @@ def _is_chat(lines: list[str]) -> bool:
 
 
 def _is_mail(lines: list[str]) -> bool:
-    """Return whether a text begins with the fields of a mail: its sender and two others."""
+    """Return whether a text begins with mail fields: the sender and two others."""
     names: set[str] = set()
     for line in lines[:12]:
         match = _MAIL_FIELD.match(line)
@@ -85,7 +85,7 @@ def _is_mail(lines: list[str]) -> bool:
 
 
 def _is_dialogue(lines: list[str]) -> bool:
-    """Return whether two or more people speak, `Ana: …`, in most of its lines."""
+    """Return whether most lines are turns (`Ana: …`) of two or more people."""
     names = [match[1].casefold() for line in lines if (match := _SPEAKER_LINE.match(line))]
     recurring = {name for name in names if names.count(name) >= _MIN_MESSAGES}
     turns = sum(name in recurring for name in names)

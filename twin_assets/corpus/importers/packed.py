@@ -1,10 +1,10 @@
 """Read zips and tars as `members.Archive`: listed once, read without unpacking.
 
 Scope: the two containers and the bombs that each allows.
-Out of scope: what a member means (importers).
+Out of scope: the meaning of a member (importers).
 
 A tar is walked with a limit on its expansion. A zip's members are limited one by one
-(`too_large`, `too_compressed`), since its media need not be read. Formats:
+(`too_large`, `too_compressed`), because its media need not be read. Formats:
 https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT,
 https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html; pitfalls:
 https://docs.python.org/3/library/zipfile.html#decompression-pitfalls.
@@ -39,7 +39,7 @@ class Zip(Archive):
 
     def __init__(self, path: Path, *, limits: ArchiveLimits) -> None:
         super().__init__(path, limits=limits)
-        # zipfile holds the whole directory in memory, some 10 times its size on disk.
+        # zipfile holds the whole directory in memory, at about 10 times its size on disk.
         if _directory_bytes(path) > limits.members * 512:
             raise self._limit_error(f"more than {limits.members:,} files")
         self._zip = zipfile.ZipFile(path)
@@ -87,7 +87,7 @@ class Tar(Archive):
                         raise self._limit_error(f"{end:,} bytes packed into {packed_bytes:,}")
                     self._list_member(member)
                 stream.seek(cast("Any", tar).offset)
-            # tarfile treats a broken header in the middle as the end.
+            # tarfile treats a broken header in the middle as the end of the archive.
             if stream.read(512) != bytes(512):
                 raise tarfile.ReadError("the list of files breaks off")
         except BaseException:
@@ -113,14 +113,14 @@ class Tar(Archive):
 
 
 def _walk(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Yield members in order; tarfile's list of them is emptied, so memory use stays constant."""
+    """Yield members in order; clear tarfile's list of them to keep memory use constant."""
     while (member := tar.next()) is not None:
         yield member
         cast("Any", tar).members.clear()
 
 
 class _SmallReads(io.RawIOBase):
-    """A stream that refuses a single large read: tarfile reads the record of a long name whole."""
+    """A stream that rejects large reads, because tarfile reads a long name's record at once."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

@@ -1,12 +1,12 @@
 """Build the public address of a Jekyll or Hugo post from its name and date, as its generator does.
 
-Scope: the generators' own rules.
-Out of scope: addresses that a post names itself (`posts`), checking that an address answers.
+Scope: the generators' rules.
+Out of scope: addresses in a post's fields (`posts`), checking that an address is reachable.
 
 Rules: https://jekyllrb.com/docs/permalinks/ (built-in styles and placeholders),
 https://gohugo.io/content-management/organization/ and https://gohugo.io/content-management/urls/.
-Where a rule is unknown here (Hugo's `permalinks`, a plugin's placeholder) there is no address: a
-wrong one would mislead the reader.
+If a rule is not supported (Hugo's `permalinks`, a plugin's placeholder), there is no address,
+because a wrong one would mislead the reader.
 """
 # pyright: strict
 
@@ -38,7 +38,7 @@ def post_address(
     Args:
         fields: the front matter.
         source_id: the post's path in the site.
-        created: its date, aware.
+        created: the post's date, with a time zone.
         site: a site with an address and a generator.
     """
     if not site.url:
@@ -62,7 +62,7 @@ def _jekyll_path(
     parent_folders = folders[: folders.index("_posts")]
     category = front_matter.text_field(
         fields, "category"
-    )  # may hold spaces; `categories` are words
+    )  # may contain spaces; `categories` are words
     raw_categories = [
         *parent_folders,
         *([category] if category else []),

@@ -1,4 +1,4 @@
-"""Find when a post was written, from the fields, paths and spellings in use.
+"""Find a post's date in its fields and path, in the common spellings.
 
 Scope: which field takes precedence, dates in paths, the order of day and month.
 Out of scope: parsing front matter (`front_matter`), names of months in languages other than
@@ -7,7 +7,7 @@ English (`month_names`), dates from git (`git_blame`).
 Names: https://jekyllrb.com/docs/posts/ (`YYYY-MM-DD-title.md`),
 https://docs.astro.build/en/guides/content-collections/ (`pubDate`),
 https://pandoc.org/MANUAL.html#extension-yaml_metadata_block (`date`). Day and month:
-https://cldr.unicode.org (`en-US` alone writes the month first; no locale does with full stops).
+https://cldr.unicode.org (only `en-US` writes the month first, but never with full stops).
 """
 # pyright: strict
 
@@ -31,7 +31,7 @@ CREATED_FIELDS = (
     *("creationdate", "createddate", "createdtime", "issued", "fecha", "datum", "data", "дата"),
     *("日付", "日期"),
 )
-"""Fields for the time of publication, or else of writing, in order of precedence."""
+"""Fields for the time of publication, or else the time of writing, in order of precedence."""
 
 UPDATED_FIELDS = (
     *("updated", "updatedat", "updateddate", "updatedate", "dateupdated", "lastmod"),
@@ -39,7 +39,7 @@ UPDATED_FIELDS = (
     *("modifiedtime", "moddatetime", "moddate", "lastupdated", "lastupdate", "revised"),
 )
 
-_YEARS = range(1970, 2100)  # of dates without separators: a number of eight digits may be anything
+_YEARS = range(1970, 2100)  # for dates without separators, because eight digits may mean anything
 _NAME_DATE = re.compile(
     r"(?P<year>\d{4})(?:(?P<mark>[-_.])(?P<month>\d{1,2})(?P=mark)(?P<day>\d{1,2})(?!\d)"
     r"|(?P<month_2>\d{2})(?P<day_2>\d{2})(?:\d{4}|\d{6})?(?!\d))[-_. T]*"
@@ -59,8 +59,9 @@ _MONTH_FIRST = frozenset({"", "en", "en-us", "en-ph"})
 
 @dataclass(frozen=True)
 class PostDate:
-    """A moment in UTC; `ambiguous` if day and month could be swapped, or if the month's name is
-    another month in another language.
+    """A moment in UTC and whether it is ambiguous.
+
+    It is ambiguous if day and month could be swapped, or if languages differ on the month's name.
     """
 
     utc_time: datetime
@@ -74,13 +75,13 @@ def field_date(
     zone: ZoneInfo | None = None,
     language: Callable[[], str],
 ) -> PostDate | None:
-    """Return the first of `names` (`CREATED_FIELDS`, `UPDATED_FIELDS`) that holds a date, or None.
+    """Return the date of the first of `names` (such as `CREATED_FIELDS`) that has one, or None.
 
     Args:
-        fields: the front matter, keys in lower case.
+        fields: the front matter, with lower-case keys.
         names: field names in order of precedence.
         zone: the zone of a date without one; None means UTC.
-        language: returns the post's language (BCP 47); called only if it is needed to read a date.
+        language: function that returns the post's BCP 47 language; called only if a date needs it.
     """
     if not fields:
         return None
@@ -97,7 +98,7 @@ def field_date(
 def parse_date(
     value: object, *, zone: ZoneInfo | None = None, language: Callable[[], str]
 ) -> PostDate | None:
-    """Return the date in a field's value, or None if the value names no day."""
+    """Return the date in a field's value, or None if the value does not name a day."""
     if not isinstance(value, str):
         date = parse_datetime(value, zone)
         return PostDate(date) if date else None
@@ -116,8 +117,8 @@ def parse_date(
 def date_and_title_in_name(source_id: str) -> tuple[str, str]:
     """Split `2009-04-16-short-url.html` into ("2009-04-16", "Short url"); the date may be "".
 
-    A page bundle (`my-post/index.md`) is named by its folder; folders may name year, month and day
-    (`2019/12-28-slug.md`, `2019/12/28/slug.md`).
+    A page bundle (`my-post/index.md`) takes its folder's name. Folders may give the year, the month
+    and the day (`2019/12-28-slug.md`, `2019/12/28/slug.md`).
     """
     parts = source_id.split("/")
     stem = parts[-1].rsplit(".", 1)[0] if "." in parts[-1] else parts[-1]
@@ -181,7 +182,7 @@ def _parse_date_text(text: str, zone: ZoneInfo | None) -> PostDate | None:
 
 
 def _has_day_and_month(text: str) -> bool:
-    """Return whether the text has day and month; dateutil fills in missing parts from a default."""
+    """Return whether the text has a day and a month, so that dateutil does not add defaults."""
     from dateutil import parser
 
     days: set[tuple[int, int]] = set()

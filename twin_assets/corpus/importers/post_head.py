@@ -1,12 +1,12 @@
 """Read a post file's own fields from its bytes, before any conversion.
 
-Scope: decoding, the head in any notation, rejecting files that are not one person's post
+Scope: decoding, the head in any format, rejecting files that are not one person's post
 (`others_texts`), removing reviewers' comments (`reviewers_comments`).
-Out of scope: fields added by a folder or a site (`posts`), what a field means (`visibility_rules`,
-`post_dates`), conversion (`text_formats`).
+Out of scope: fields added by a folder or a site (`posts`), the meaning of a field
+(`visibility_rules`, `post_dates`), conversion (`text_formats`).
 
-Only `read_post_head` makes a `PostHead`, converters take nothing else, and a `Post` holds the one
-that it was read from: a file that skipped this stage cannot become a post.
+Only `read_post_head` creates a `PostHead`, converters accept only that type, and a `Post` keeps the
+head that it came from. So a file that skipped this stage cannot become a post.
 """
 # pyright: strict
 
@@ -39,7 +39,7 @@ from twin_assets.corpus.importers.visibility_rules import find_hidden_reason
 
 
 class UnreadablePostError(ValueError):
-    """A post that cannot be imported; `reason` is the word for `problem` in its row."""
+    """A post that cannot be imported; `reason` is the value of `problem` in its row."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -47,25 +47,25 @@ class UnreadablePostError(ValueError):
 
 
 class _Seal:
-    """A token that only this module can make."""
+    """A token that only this module creates."""
 
 
 @dataclass(frozen=True)
 class PostHead:
-    """The head of one file; only `read_post_head` makes one.
+    """The head of one file; only `read_post_head` creates one.
 
     Attributes:
-        suffix: the format if it is not Markdown or HTML (`suffixes.known_suffix`), else "".
-        markup: `markdown`, `html` or `text`: the markup after conversion.
+        suffix: the format if it is not Markdown or HTML (`suffixes.known_suffix`), or "".
+        markup: the markup after conversion: `markdown`, `html` or `text`.
         encoding: the encoding of the bytes; UTF-8 for a binary document.
         text: the whole decoded text; "" for a binary document.
         body: the text below its front matter, without reviewers' comments; a format's own fields
-            stay in it for its reader.
-        document: the bytes of a binary document, else b"".
-        fields: the file's fields, keys in lower case; front matter precedes the format's own.
-        other_fields: other sets of fields that may hold the post back.
+            stay in it for the converter.
+        document: the bytes of a binary document, or b"".
+        fields: the file's fields, with lower-case keys; front matter precedes the format's own.
+        other_fields: further sets of fields that may hold the post back.
         page: the head of an HTML page.
-        seal: proof that `read_post_head` made it.
+        seal: proof that `read_post_head` created it.
     """
 
     suffix: str
@@ -85,10 +85,10 @@ class PostHead:
 
 
 def read_post_head(body: bytes, *, source_id: str) -> PostHead:
-    """Read the head of a file, in every notation that a file of its name may use.
+    """Read the head of a file, in every format that a file of its name may use.
 
     Raises:
-        UnreadablePostError: as `decode_with_encoding`, or `broken_front_matter` (never closed),
+        UnreadablePostError: as in `decode_with_encoding`, or `broken_front_matter` (never closed),
             `not_its_format`, or one of `others_texts`' reasons.
     """
     name = source_id.rsplit("/", 1)[-1]

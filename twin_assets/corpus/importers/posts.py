@@ -1,7 +1,7 @@
 """Read one file of a post folder: bytes → title, date, byline, tags and body, or a reason to skip.
 
 Scope: a post's fields from its head, its site, its file name and its first heading.
-Out of scope: what a file says of itself (`post_head`), which files are posts (`folders`),
+Out of scope: the file's head (`post_head`), which files are posts (`folders`),
 which fields date a post (`post_dates`), cleaning the body (`cleaning`).
 """
 # pyright: strict
@@ -54,7 +54,7 @@ _HIDDEN_FOLDERS: Mapping[str, str] = {
     **dict.fromkeys(("_drafts", "drafts", "draft", "unpublished"), "draft"),
     **dict.fromkeys(("private", "_private"), "private"),
 }
-"""Folder name → why posts in such a folder are held back."""
+"""Reasons for holding posts back, by the name of their folder."""
 
 _RESTRICTED = frozenset({"private", "followers", "paid"})
 
@@ -66,11 +66,11 @@ class Post:
     """The fields of a `raw_posts` row that come from the file itself (`corpus_tables.RawPosts`).
 
     Attributes:
-        head: what the file says about itself; the other fields derive from it.
+        head: the file's head, from which the other fields derive.
         visibility: `public`, or why the blog's readers do not see the post (`private`, `followers`,
             `paid`); a draft is private.
-        encoding: the encoding that the file was converted from; "" for UTF-8.
-        remark: `ambiguous_date` if the date is unsure, or "".
+        encoding: the file's original encoding; "" for UTF-8.
+        remark: `ambiguous_date` if the date is uncertain, or "".
     """
 
     head: PostHead = field(repr=False)
@@ -103,16 +103,17 @@ def read_post(
 
     Args:
         body: the file's bytes.
-        source_id: its path in the source folder, with `/`; the name may hold a date and title.
+        source_id: path in the source folder, with `/`; the name may contain a date and a title.
         site: the folder's configuration.
         now: the time by which a site's post must have been published; None means the current time.
-        added_at: returns when the file came into its repository; called if nothing else dates it.
+        added_at: function for the time when the file entered its repository; called only if the
+            post has no other date.
 
     Raises:
-        UnreadablePostError: as `read_post_head`, or with the reason `broken_front_matter` (of its
-            folder), `empty` (front matter or layout only), `template`, `not_its_format`,
-            `not_prose` (a .txt), one of `publication`'s, or one of `visibility_rules`' that no
-            opt-in asks for.
+        UnreadablePostError: as in `read_post_head`, or with the reason `broken_front_matter` (of
+            its folder), `empty` (front matter or layout only), `template`, `not_its_format` or
+            `not_prose` (a .txt). Further reasons come from `publication` and, if no opt-in covers
+            them, from `visibility_rules`.
     """
     site = site or Site()
     head = read_post_head(body, source_id=source_id)
@@ -131,7 +132,7 @@ def read_post(
     fields = {**converter_fields, **fields}
     page = head.page
     if markup == "html" and content != head.body:
-        page = read_head(content)  # a title made of template tags is not a title
+        page = read_head(content)  # the title may have contained template tags
     language = front_matter.text_field(fields, "lang", "language", "locale") or page.language
     language = language or site.language_of(source_id.removeprefix(site.within))
     name_date, name_title = date_and_title_in_name(site.path_without_language(path))
@@ -182,7 +183,7 @@ def _dates(
     zone: ZoneInfo | None,
     language: Callable[[], str],
 ) -> tuple[PostDate | None, PostDate | None]:
-    """Return when it was written and changed: from its fields, its page, or its file name."""
+    """Return the times of writing and editing from the fields, the page or the file name."""
 
     def first_date(*values: object) -> PostDate | None:
         dates = (parse_date(value, zone=zone, language=language) for value in values if value)
@@ -200,7 +201,7 @@ def _dates(
 def _read_content(
     head: PostHead, fields: dict[str, Any], *, hidden_reason: str, site: Site
 ) -> tuple[str, dict[str, Any]]:
-    """Return the body without its generator's layout, and the fields that a converter found."""
+    """Return the body without the generator's layout, and the fields that a converter found."""
     content, converter_fields = _convert(head)
     if find_hidden_reason(converter_fields) and not hidden_reason:
         raise UnreadablePostError(
@@ -215,9 +216,7 @@ def _read_content(
 
 
 def _convert(head: PostHead) -> tuple[str, dict[str, Any]]:
-    """Return the text in its markup, and the fields that a converter found; `post_head` has already
-    checked the visibility fields.
-    """
+    """Return the text in its markup, and the fields that a converter found."""
     if not head.suffix or head.suffix == "txt":
         return head.body, {}
     try:
@@ -227,8 +226,9 @@ def _convert(head: PostHead) -> tuple[str, dict[str, Any]]:
 
 
 def _is_prose(text: str) -> bool:
-    """Return whether half of the words are in lines of four words or more, or in a script without
-    spaces: lists, logs and tables of numbers are not prose.
+    """Return whether a text is prose, unlike lists, logs and tables of numbers.
+
+    Half of its words are in lines of at least four words, or it is in a script without spaces.
     """
     lines = [line.split() for line in text.splitlines()]
     words = sum(map(len, lines))
@@ -255,7 +255,7 @@ def _folder_hidden_reason(source_id: str) -> str:
 
 
 def _remove_templates(content: str, fields: dict[str, Any], *, markup: str, site: Site) -> str:
-    """Return the body without its generator's layout; notes have none, whatever they quote."""
+    """Return the body without its generator's layout; notes have none and may quote it."""
     if site.generator == "hugo":
         return remove_shortcodes(content, markup=markup)
     if site.generator == "jekyll" and fields.get("render_with_liquid") is not False:
@@ -280,7 +280,7 @@ def first_heading(markdown: str) -> str:
 
 
 def content_hash(text: str) -> str:
-    """Return the SHA-256 of a body in NFC with white space collapsed: equal for equal texts."""
+    """Return the SHA-256 of a body in NFC with collapsed white space."""
     normal = " ".join(unicodedata.normalize("NFC", text).split())
     return hashlib.sha256(normal.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -294,8 +294,10 @@ def _plain_heading(inline: str) -> str:
 def _public_address(
     fields: dict[str, Any], page: HtmlHead, site: Site, *, path: str, day: datetime | None
 ) -> str:
-    """Return the post's public address: its own if it names one (a path needs the site's host),
-    else the address that its site would give it.
+    """Return the post's public address.
+
+    It is the address in the post's fields (a path needs the site's host), or else the address that
+    its site would assign.
     """
     own_address = front_matter.text_field(fields, "canonical_url", "canonical", "permalink", "url")
     own_address = own_address or page.canonical or page.meta.get("og:url", "")

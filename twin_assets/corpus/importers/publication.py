@@ -1,11 +1,11 @@
-"""Decide whether a post is published now, by its own dates.
+"""Decide from a post's dates whether it is published now.
 
-Scope: posts whose date is in the future, and expired ones.
+Scope: posts with a future date, and expired posts.
 Out of scope: other fields that hold a post back (`visibility_rules`), parsing dates (`post_dates`).
 
 Rules: https://jekyllrb.com/docs/configuration/options/ (`future`),
 https://gohugo.io/content-management/front-matter/ (`publishDate`, `expiryDate`). Astro and 11ty
-leave it to each site: most hide posts with future dates, and waiting for the date harms nobody.
+leave it to each site; most sites hide posts with future dates, and the import skips them.
 """
 # pyright: strict
 
@@ -19,7 +19,7 @@ from twin_assets.corpus.importers.post_dates import field_date
 from twin_assets.corpus.importers.site import Site
 
 NOT_YET_PUBLISHED = "not_yet_published"
-"""The only reason that expires by itself: such a post is read again each day."""
+"""The only reason that expires without an edit, so such a post is read again each day."""
 
 _PUBLISH_DATE_FIELDS = ("publishdate", "embargo", "embargountil", "publishafter", "visiblefrom")
 _EXPIRY_DATE_FIELDS = ("expirydate", "expires", "expireson", "unpublishdate", "unpublish")
@@ -32,9 +32,9 @@ def find_unpublished_reason(
 
     Args:
         fields: the front matter.
-        created: the post's date from its own fields, not from another source.
+        created: the post's date from its own fields, not from a different source.
         site: the folder's site, which may show future and expired posts.
-        now: the current time, aware.
+        now: the current time, with a time zone.
     """
     publishes_at, expires_at = (
         _field_time(fields, _PUBLISH_DATE_FIELDS, site) or created,

@@ -1,9 +1,9 @@
-"""Choose the importer that reads a source, and reject known formats that none reads.
+"""Choose the importer for a source, and reject known formats that no importer reads.
 
-Scope: one line per importer, the order in which they are tried.
-Out of scope: how an export is recognised and read (one importer per platform).
+Scope: one line per importer, in the order of the attempts.
+Out of scope: recognising and reading an export (one importer per platform).
 
-Archives are recognised by their content, never by suffix: a renamed zip still works.
+Archives are recognised by their content, never by their suffix, so a renamed zip still works.
 """
 # pyright: strict
 
@@ -42,7 +42,7 @@ IMPORTERS: tuple[Importer, ...] = (
     ghost.IMPORTER,
     feed.IMPORTER,
 )
-"""Importers in the order in which they are tried: a WordPress export is also an RSS feed."""
+"""Importers in the order of the attempts: `feed` is last, as a WordPress export is also a feed."""
 
 _COPY_OWN_WORDS = (
     "copy what the author says in it into a folder of Markdown files and name that folder"
@@ -87,7 +87,7 @@ _CONTAINERS: tuple[tuple[bytes, str, str], ...] = (
 def find_importer(archive: Archive) -> Importer | None:
     """Return the importer that reads this archive, or None for plain posts or an unknown format.
 
-    A folder with Markdown posts is not an export, even if it also holds a feed or an archive.
+    A folder with Markdown posts is not an export, even if it also contains a feed or an archive.
     """
     markdown = has_markdown_posts(archive)
     candidates = (
@@ -97,7 +97,7 @@ def find_importer(archive: Archive) -> Importer | None:
 
 
 def has_markdown_posts(archive: Archive) -> bool:
-    """Return whether an archive is a folder with Markdown posts, besides files about the folder."""
+    """Return whether an archive is a folder with Markdown posts, apart from files about itself."""
     return archive.kind == "folder" and any(
         markup_from_name(name) == "markdown" and not is_about_the_folder(name)
         for name in archive.names()
@@ -105,11 +105,10 @@ def has_markdown_posts(archive: Archive) -> bool:
 
 
 def reject_unsupported_exports(archive: Archive) -> None:
-    """Reject an archive that no importer recognises, unless it may hold plain posts.
+    """Reject an archive that no importer recognises, unless it may contain plain posts.
 
     Raises:
-        TwinError: it is an export without a post that an importer reads, or an archive of something
-            else.
+        TwinError: the archive is an export without a readable post, or is not an export.
     """
     action = f"import {display_path(archive.path)}"
     if refusal := _find_refusal(archive):
@@ -129,7 +128,7 @@ def reject_unsupported_exports(archive: Archive) -> None:
 def _find_refusal(archive: Archive) -> tuple[str, str] | None:
     """Return the name of a known export without posts and the next step, or None.
 
-    The first 20,000 names, the outer ones first, and the beginnings of at most 44 files are read.
+    It reads the first 20,000 names, outer ones first, and the beginnings of at most 44 files.
     """
     if has_markdown_posts(archive):
         return None
@@ -161,7 +160,7 @@ def _find_refusal(archive: Archive) -> tuple[str, str] | None:
 def _files_to_check(archive: Archive, names: list[str]) -> Iterable[str]:
     """Return the members whose beginnings are checked: data files first, then a few pages.
 
-    Markdown is excluded, since a post may quote a feed. A tar is judged by its names only.
+    Markdown is excluded, because a post may quote a feed. A tar is judged only by its names.
     """
     if archive.kind == "tar":
         return ()
@@ -181,7 +180,7 @@ def _find_refusal_within(archive: Archive, names: list[str]) -> tuple[str, str] 
             with open_archive(archive.path / name) as inner:
                 refusal = _find_refusal(inner)
         except TwinError:
-            continue  # a torn download among posts is not an export
+            continue  # a truncated download among posts is not an export
         if refusal:
             return refusal
     return None

@@ -1,7 +1,7 @@
 """Define what every importer yields: a record of the author's own text, or a reason for a skip.
 
-Scope: the two values, and the words that their fields may hold.
-Out of scope: reading an export (one module per source), rows of tables (`importing`).
+Scope: the two classes, and the allowed words in their fields.
+Out of scope: reading an export (one module per source), table rows (`importing`).
 """
 # pyright: strict
 
@@ -37,18 +37,18 @@ class ExportRecord:
     Attributes:
         source: the importer's name (`linkedin`).
         source_id: stable and unique within the source, across exports and edits.
-        text: the body in `markup`; never another person's (quotes, comments, addresses).
+        text: the body in `markup`, without other people's text (quotes, comments, addresses).
         kind: one of `KINDS`; `draft` only if drafts are requested.
         title: the title, or "" if the source has none.
         url: canonical address, or "" if unknown.
         author: byline in the export, or "".
-        byline: evidence for the author: the field that names them ("Profile.csv", "dc:creator").
+        byline: the source of the author's name ("Profile.csv", "dc:creator").
         markup: one of `MARKUPS`.
         language: BCP 47 tag in the export, or "".
-        created_at, updated_at: aware, in UTC, or None if unknown.
+        created_at, updated_at: times in UTC, or None if unknown.
         visibility: one of `VISIBILITIES`, as it was at the source.
-        licence: the source's name for it (an SPDX identifier or an address), or "".
-        parent_id: `source_id` of the author's own text that it answers or continues, or "".
+        licence: the source's name for the licence (an SPDX identifier or an address), or "".
+        parent_id: `source_id` of the author's text that this one answers or continues, or "".
         tags: tags in the order of the source.
     """
 
@@ -70,7 +70,7 @@ class ExportRecord:
     tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Reject wrong words, which are a defect of the importer, not of the export.
+        """Reject invalid values, which are a defect of the importer, not of the export.
 
         Raises:
             ValueError: an empty `source_id`, an unknown word, or a time without a zone.
@@ -118,16 +118,16 @@ class ExportRecord:
         return cls(**fields)
 
     def digest(self) -> str:
-        """Return the SHA-256 of every field; it changes when the record is edited."""
+        """Return the SHA-256 of all fields, which changes when the record is edited."""
         return hashlib.sha256(self.as_json().encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something in an export that is not a record, and why.
+    """Part of an export that does not become a record, and the reason.
 
     Attributes:
-        location: its identifier, or the member (and line) that holds it; never its text.
+        location: its identifier, or its member (and line); never its text.
         reason: a snake_case word: `bare_reshare`, `boost`, `draft`, `private`, `followers`, `paid`,
             `unknown_visibility`, `reply`, `not_a_post`, `no_text`, `malformed_row`, or an
             `archive.MemberError`'s.
@@ -140,7 +140,7 @@ class Skipped:
 def exclusion_reason(record: ExportRecord, include: frozenset[str]) -> str:
     """Return why a record is excluded unless requested, or "" if it is included.
 
-    Importers may call it early; `exported` calls it for every record, so none is missed.
+    Importers may call it early; `exported` calls it for every record.
     """
     if record.kind == "draft" and "drafts" not in include:
         return "draft"

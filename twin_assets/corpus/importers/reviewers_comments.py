@@ -1,12 +1,12 @@
-"""Remove reviewers' comments from a document: other people's words beside the author's.
+"""Remove reviewers' comments, which are other people's words, from a document.
 
-Scope: removing them from a page or text that a word processor wrote.
+Scope: a page or text written by a word processor.
 Out of scope: the author's own hidden comments (`obsidian_comments`), readers' comments below a
-page, which extracting the main text removes (`html_cleaning`).
+page, which `html_cleaning` removes.
 
-Forms: Google Docs' "Web page" and "Plain text" (comments after the text, `[a]` at their places),
-Word's "Web page" (`mso-element:comment-list`), LibreOffice's HTML. pandoc reads no comments of
-.docx and .odt; insertions that somebody else suggests are rejected (`text_formats`).
+Formats: Google Docs' "Web page" and "Plain text" (comments after the text, `[a]` at their places),
+Word's "Web page" (`mso-element:comment-list`), LibreOffice's HTML. pandoc ignores comments in
+.docx and .odt files; other people's suggested insertions are rejected (`text_formats`).
 """
 # pyright: strict
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-# Bounded, so that a page of unclosed tags does not take quadratic time.
+# The bounds prevent quadratic time on a page of unclosed tags.
 _TAG_CONTENT, _ANY_CONTENT = "[^<>]{0,400}", ".{0,20000}?"
 _HTML_COMMENT = re.compile(
     rf"<div{_TAG_CONTENT}>\s{{0,9}}(?:<p{_TAG_CONTENT}>\s{{0,9}})?<a\s{_TAG_CONTENT}href=[\"']?#cmnt_ref\d+"
@@ -25,7 +25,7 @@ _HTML_COMMENT = re.compile(
     rf"|<div{_TAG_CONTENT}\btitle=[\"']?(?:annotation|comment)[\"']?{_TAG_CONTENT}>{_ANY_CONTENT}</div>",
     re.DOTALL | re.IGNORECASE,
 )
-# A comment follows its mark at once; an author's own footnote, `[a] …`, has a space there.
+# A comment follows its mark directly; an author's footnote, `[a] …`, has a space in between.
 _FIRST_TEXT_COMMENT = re.compile(r"^\[a\](?![:(\[\s])", re.MULTILINE)
 _NAMES = re.compile(r"^\[([a-z]{1,2})\](?![:(\[\s])", re.MULTILINE)
 _MARK = r"(?<=\S)\[{}\](?![:(\[])"

@@ -1,11 +1,11 @@
-"""Read from a post's own fields who wrote and who translated it.
+"""Read a post's writers and translators from its own fields.
 
-Scope: the fields that name writers and translators, joined to one line.
+Scope: the fields that name writers and translators, joined into one line.
 Out of scope: whether they are the author (`twin_assets/corpus/bylines.py`), other fields
 (`front_matter`).
 
-A translation's words are the translator's and its thoughts the author's: such a post is the
-author's only if both names are.
+A translation has the translator's words and the writer's thoughts, so such a post is the author's
+only if both names are the author's.
 """
 # pyright: strict
 
@@ -33,10 +33,10 @@ TRANSLATED_BY = "translated by"
 def read_byline(fields: Mapping[str, Any]) -> str:
     """Return the post's named writers and translators: "Ann Lee, translated by Bo Ek".
 
-    A field holds a name, a list of names, or mappings with a `name`.
+    A field contains a name, a list of names, or mappings with a `name`.
 
     Args:
-        fields: keys in any spelling; the first field of writers that names somebody is used.
+        fields: fields with keys in any spelling; the first writer field with a name is used.
     """
     squeezed_fields = {squeeze_key(key): value for key, value in fields.items()}
     writers = next(

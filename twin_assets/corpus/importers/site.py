@@ -1,6 +1,6 @@
 """Define the site of a folder of posts: the settings that all its posts share.
 
-Scope: the value `Site`, which is stored with a post's row.
+Scope: the class `Site`, which is stored with a post's row.
 Out of scope: reading it from a configuration (`site_configuration`).
 """
 # pyright: strict
@@ -21,20 +21,20 @@ class Site:
 
     Attributes:
         url: its address, or "".
-        timezone: IANA name of the zone of dates that name none, or "".
-        generator: `jekyll`, `hugo` or "": the generator whose templates the posts contain.
-        language: BCP 47 language of posts that name none, or "".
+        timezone: IANA name of the zone for dates without one, or "".
+        generator: the generator whose templates the posts contain: `jekyll`, `hugo` or "".
+        language: BCP 47 language of posts that do not name one, or "".
         shows_future, shows_expired: whether posts are published outside their dates.
         languages: languages that a file's name may contain (`post.fr.md`).
-        permalink: Jekyll's style or template of addresses; for Hugo only whether it has its own
-            rules.
-        folders: folders of posts beside `_posts` (Jekyll's printed collections), or of content
-            (Hugo).
-        below: the named folder's path in the site, with a trailing `/`; "" for the site's own.
-        within: the site's path in the named folder, likewise.
-        data: folder (`posts/`), post without suffix (`posts/a`) or pattern (`^…`) in the site, each
-            with the fields for its posts as JSON, or "" if they cannot be read
-            (`inherited_fields`).
+        permalink: Jekyll's style or template of addresses; for Hugo, only whether the site has its
+            own rules.
+        folders: post folders besides `_posts` (Jekyll's output collections), or Hugo's content
+            folders.
+        below: the named folder's path in the site, with a trailing `/`; "" for the site's folder.
+        within: the site's path in the named folder, in the same format.
+        data: pairs of a scope and the JSON of its posts' fields, or "" if they cannot be read
+            (`inherited_fields`). A scope is a folder (`posts/`), a post without its suffix
+            (`posts/a`) or a pattern (`^…`).
     """
 
     url: str = ""
@@ -52,7 +52,7 @@ class Site:
 
     @property
     def zone(self) -> ZoneInfo | None:
-        """The zone of dates that name none; None (UTC) if the site names no known zone."""
+        """The zone for dates without one, or None (UTC) if the site does not name a known zone."""
         try:
             return ZoneInfo(self.timezone) if self.timezone else None
         except (ZoneInfoNotFoundError, ValueError):
@@ -63,7 +63,10 @@ class Site:
         return self.below + source_id.removeprefix(self.within)
 
     def as_json(self) -> str:
-        """Return all fields; `_LATER_FIELDS` only where set, or each post would be read again."""
+        """Return all fields as JSON, but `_LATER_FIELDS` only if set.
+
+        Otherwise, each post would be read again.
+        """
         fields = asdict(self)
         return json.dumps(
             {name: value for name, value in fields.items() if value or name not in _LATER_FIELDS}

@@ -1,11 +1,11 @@
 """Read the settings for posts from a Jekyll or Hugo site's configuration.
 
 Scope: `_config.yml`, `hugo.toml` and similar files, read into a `Site`.
-Out of scope: which files are posts (`folders`), what a post says of itself (`posts`).
+Out of scope: which files are posts (`folders`), a post's own fields (`posts`).
 
 Settings: https://jekyllrb.com/docs/configuration/options/, https://jekyllrb.com/docs/collections/,
 https://gohugo.io/configuration/all/, https://gohugo.io/configuration/languages/. If a configuration
-cannot be read, addresses, zones and languages are lost, but no posts.
+cannot be read, addresses, zones and languages are lost, but posts are not.
 """
 # pyright: strict
 
@@ -33,8 +33,8 @@ def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str
 
     Args:
         names: paths of the files in the folder, from its root.
-        read: returns the bytes of one of them; may raise `OSError`.
-        layout: `jekyll`, `hugo`, or another, whose site has only an address and zone.
+        read: function that returns the bytes of one of these files; may raise `OSError`.
+        layout: `jekyll`, `hugo`, or a different layout, which sets only the address and the zone.
     """
     fields = read_configuration(names, read, layout=layout)
     # Jekyll's `baseurl` is the path below `url`; Hugo's is the whole address.
@@ -54,9 +54,9 @@ def read_site(names: Iterable[str], read: Callable[[str], bytes], *, layout: str
 def read_configuration(
     names: Iterable[str], read: Callable[[str], bytes], *, layout: str
 ) -> Fields:
-    """Return the settings of a site, keys in lower case, or none if they cannot be read.
+    """Return the settings of a site with lower-case keys, or no settings if they cannot be read.
 
-    Args as for `read_site`.
+    The arguments are those of `read_site`.
     """
     paths = sorted(names)
     pattern = {"jekyll": _JEKYLL, "hugo": _HUGO}.get(layout)
@@ -136,7 +136,7 @@ def _parse_file(path: str, read: Callable[[str], bytes]) -> object:
 
 
 def as_mapping(value: object) -> Fields:
-    """Return a mapping with its keys in lower case, or an empty one for any other value."""
+    """Return a mapping with lower-case keys, or an empty mapping for any other value."""
     if not isinstance(value, dict):
         return {}
     return {str(key).lower(): item for key, item in cast("dict[object, Any]", value).items()}

@@ -1,12 +1,11 @@
 """Decide by a folder's layout which files are posts: Jekyll, Hugo, other generators, or notes.
 
 Scope: the verdict on a path.
-Out of scope: walking and reading (`folders`), what the site's configuration says
-(`site_configuration`).
+Out of scope: walking and reading (`folders`), the site's configuration (`site_configuration`).
 
 Layouts: https://jekyllrb.com/docs/structure/, https://jekyllrb.com/docs/collections/,
-https://gohugo.io/content-management/page-bundles/ (a folder with `index.md` is one page, and other
-files in it are its parts; `_index.md` makes a section).
+https://gohugo.io/content-management/page-bundles/ (a folder with `index.md` is one page with its
+other files as parts; `_index.md` makes the folder a section).
 """
 # pyright: strict
 
@@ -23,8 +22,8 @@ from twin_assets.corpus.importers.suffixes import (
 )
 from twin_assets.corpus.importers.text_formats import is_readable, needs_extra
 
-# Files about the repository. The words beyond the first four count only in the UPPER CASE in which
-# repositories write them, so a post called security.md stays a post.
+# Files about the repository. The names in the second line count only in upper case, so a post
+# called security.md stays a post.
 _ABOUT_THE_FOLDER = re.compile(
     r"(?i:readme|(?:un)?licen[cs]e|copying|contributing)(?:[-_.][A-Z][\w.-]*)?"
     r"|(?:CODE_OF_CONDUCT|CHANGELOG|CHANGES|SECURITY|AUTHORS|NOTICE|SUPPORT|AGENTS|CLAUDE|TODO)"
@@ -57,7 +56,7 @@ _PROGRAM_TEXT_FILE = re.compile(
 )
 _TEMPLATE_FOLDERS = frozenset({"templates", "_templates", "scaffolds", "_partials", "partials"})
 
-# A site in a repository of other things is recognised by its configuration and its posts.
+# A site within a larger repository is recognised by its configuration and its posts.
 _NESTED_SITE_CONFIGURATION = re.compile(
     rf"(?P<jekyll>_config\.(?:ya?ml|toml))|(?P<hugo>(?:hugo|config)\.(?:toml|ya?ml|json))"
     rf"|(?P<other>{_GENERATOR_CONFIGURATION.pattern})"
@@ -77,7 +76,7 @@ PAGE_REASONS = frozenset(
     {"page outside _posts", "page outside the site", "page outside content", "page outside blog"}
     | {"page without front matter", "part of a page bundle"}
 )
-"""Reasons for which files that hold text are not posts here."""
+"""Reasons why files that contain text are not posts."""
 
 DOCUMENT_SUFFIXES = frozenset(
     {"rst", "org", "adoc", "asciidoc", "asc", "ipynb", "qmd", "rmd", "txt", "textile", "docx"}
@@ -96,13 +95,13 @@ DOCUMENT_SUFFIXES = frozenset(
         "pages",
     }
 )
-"""Suffixes of files that hold text, whether they are read or not; not pictures or code."""
+"""Suffixes of files that contain text, readable or not; pictures and code are excluded."""
 
 
 def detect_layout(source_ids: Iterable[str]) -> str:
-    """Return `jekyll`, `hugo`, `blog` (another generator's site) or `notes`, from all files' paths.
+    """Return `jekyll`, `hugo`, `blog` (a different generator's site) or `notes`, from all paths.
 
-    `folders` then checks how a `blog`'s files begin, and may turn it into `notes`.
+    `folders` then checks how the files of a `blog` begin, and may change it to `notes`.
     """
     paths = list(source_ids)
     if any(path.startswith("_posts/") or "/_posts/" in path for path in paths):
@@ -117,7 +116,7 @@ def detect_layout(source_ids: Iterable[str]) -> str:
 def find_site_folder(source_ids: Sequence[str]) -> str:
     """Return the folder below the root that is a blog's site (`site/`), or "" if there is none.
 
-    The largest of several is returned; if the root itself is a site, the result is "".
+    If there are several, return the largest; if the root is a site, return "".
 
     Args:
         source_ids: paths of all files.
@@ -133,7 +132,7 @@ def find_site_folder(source_ids: Sequence[str]) -> str:
 
 
 def _site_kinds(source_ids: Sequence[str]) -> dict[str, set[str]]:
-    """Return folders with a generator's configuration → its kinds: `jekyll`, `hugo`, `other`."""
+    """Return the kinds (`jekyll`, `hugo`, `other`) of each folder with a configuration."""
     kinds_by_folder: dict[str, set[str]] = {}
     for path in source_ids:
         folder, _, name = path.rpartition("/")
@@ -157,7 +156,7 @@ def _has_content(source_ids: Sequence[str], root: str) -> bool:
 
 
 def _count_posts(source_ids: Sequence[str], root: str, kinds: Collection[str]) -> int:
-    """Count a site's pages that are in the folders of posts."""
+    """Return the number of a site's pages in post folders."""
     if not root:
         return 0
     site_paths = [path.removeprefix(root) for path in source_ids if path.startswith(root)]
@@ -170,19 +169,19 @@ def _count_posts(source_ids: Sequence[str], root: str, kinds: Collection[str]) -
 
 
 def outside_reason(source_id: str) -> str:
-    """Return why a file outside the site within a folder is not a post."""
+    """Return why a file outside a folder's site is not a post."""
     if is_about_the_folder(source_id):
         return "about the folder (README, LICENSE …)"
     return "page outside the site" if markup_from_name(source_id) else "other file"
 
 
 def is_generated_site(path: str) -> bool:
-    """Return whether a file at the root marks a site of Markdown pages, whatever else is there."""
+    """Return whether a file at the root marks a site of Markdown pages, regardless of the rest."""
     return bool(_GENERATOR_CONFIGURATION.fullmatch(path))
 
 
 def is_docusaurus(source_ids: Iterable[str]) -> bool:
-    """Return whether it is a site of Docusaurus with a blog; its other pages document a program."""
+    """Return whether a site is Docusaurus with a blog; its other pages document a program."""
     paths = list(source_ids)
     return any(_DOCUSAURUS.fullmatch(path) for path in paths) and any(
         path.startswith("blog/") and markup_from_name(path) for path in paths
@@ -196,9 +195,9 @@ def find_bundles(source_ids: Iterable[str]) -> frozenset[str]:
 
 
 def post_formats(source_ids: Iterable[str], *, layout: str) -> frozenset[str]:
-    """Return the formats besides Markdown and HTML whose files are posts there (`text_formats`).
+    """Return the formats other than Markdown and HTML whose files are posts (`text_formats`).
 
-    A site's generator reads some; a PDF beside Markdown notes is somebody else's text.
+    A site's generator reads some of them; a PDF beside Markdown notes is someone else's text.
     """
     if layout in _GENERATOR_FORMATS:
         suffixes = _GENERATOR_FORMATS[layout]
@@ -267,12 +266,12 @@ def _hugo_skip_reason(source_id: str, site: Site, bundles: frozenset[str]) -> st
 def is_about_the_folder(source_id: str) -> bool:
     """Return whether a file's name shows that it is about its folder (README, LICENSE …)."""
     name = source_id[source_id.rfind("/") + 1 :]
-    # Most of 100,000 posts begin with a year: checking one letter avoids the pattern.
+    # Most names begin with a year, so checking one letter avoids the slower pattern.
     return name[:1] in _FIRST_LETTERS and bool(_ABOUT_THE_FOLDER.fullmatch(name.split(".", 1)[0]))
 
 
 def is_text_reason(reason: str) -> bool:
-    """Return whether files that are skipped for this reason (from `skip_reason`) hold text."""
+    """Return whether files skipped for this reason (from `skip_reason`) contain text."""
     return reason in PAGE_REASONS or reason.removesuffix(" file") in DOCUMENT_SUFFIXES
 
 

@@ -2,7 +2,7 @@
 
 Scope: which posts are public, and which parts of a page are not the author's text.
 Out of scope: Markdown from HTML (`html_cleaning`). `email_list.*.csv` and the lists of deliveries
-and opens, which hold the readers' addresses, are never read.
+and opens, which contain the readers' addresses, are never read.
 
 Format: https://support.substack.com/hc/en-us/articles/360037466012; widgets are recognised by the
 editor's marks (`class`, `data-component-name`).
@@ -32,7 +32,7 @@ NAME = "substack"
 _POST_LIST = r"posts\.csv"
 _LIST_HEAD = re.compile(rb"\A\W*post_id\W+post_date\W+is_published", re.IGNORECASE)
 _MAX_LIST_BYTES = 64 << 20
-_MAX_RESUMED_ROWS = 200  # broken rows after which the next line is tried; limits the time
+_MAX_RESUMED_ROWS = 200  # retries at the next line after a broken row; limits the time
 _PAGE = re.compile(r"(?:.*/)?posts/((\d+)(?:\.[^/]*)?)\.html", re.IGNORECASE)
 _VISIBILITY = {
     "everyone": "public",
@@ -57,7 +57,7 @@ _WIDGETS = frozenset(
     | {"apple-podcast-container", "github-gist", "native-audio-embed", "native-video-embed"}
     | {"file-embed-wrapper", "datawrapper-wrap", "prediction-market-wrap", "cashtag-wrap"}
 )
-# The author's own blocks among those that the editor marks as components.
+# The author's own blocks among the editor's components.
 _OWN_COMPONENTS = frozenset(
     {"Image2ToDOM", "FootnoteToDOM", "FootnoteAnchorToDOM", "LatexBlockToDOM", "PullquoteToDOM"}
     | {"PreformattedTextBlockToDOM", "CalloutToDOM", "MentionToDOM", "MentionUser", "PaywallToDOM"}
@@ -70,7 +70,7 @@ def recognises(archive: Archive) -> bool:
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield every row of `posts.csv`, and every page that it does not list."""
+    """Yield an outcome for every row of `posts.csv` and for every page that it does not list."""
     pages = {match[2]: name for name in archive.names() if (match := _PAGE.fullmatch(name))}
     listed_ids: set[str] = set()
     for name in archive.names_matching(_POST_LIST) or list(archive.names()):
@@ -91,7 +91,7 @@ def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord 
 
 
 def decode_list(body: bytes) -> str:
-    """Decode `posts.csv` as UTF-8; a broken byte is replaced (it costs a letter of a title)."""
+    """Decode `posts.csv` as UTF-8; an invalid byte is replaced and damages at most a title."""
     return body.decode("utf-8-sig", "replace").replace("\0", "")
 
 
@@ -110,7 +110,7 @@ def _read_rows(text: str) -> Iterator[tuple[int, Mapping[str, str] | None]]:
         if row:
             yield line_index + 1, dict(zip(columns, row, strict=True)) if is_complete else None
         if row and not is_complete and resumed < _MAX_RESUMED_ROWS:
-            # A quote that is never closed swallows the rest: continue with the next line.
+            # A quote that is never closed swallows the rest, so continue with the next line.
             resumed += 1
             line_index += 1
         else:
@@ -126,7 +126,7 @@ def _post_record(
     include: frozenset[str],
 ) -> ExportRecord | Skipped:
     is_draft = (row.get("is_published") or "").strip().lower() != "true"
-    # Without the column nothing shows that the post was for everyone.
+    # Without the column, nothing shows that the post was for everyone.
     audience = (row.get("audience", "?") or "everyone").strip().lower()
     visibility = _VISIBILITY.get(audience, "private")
     if is_draft and "drafts" not in include:
@@ -156,7 +156,7 @@ def _post_record(
 
 
 def _own_html(page: str, *, include_paid: bool) -> str:
-    """Return the fragment without widgets, embeds and, unless asked for, paywalled parts."""
+    """Return the fragment without widgets, embeds and, by default, paywalled parts."""
     tree = parse_html(f"<div>{page}</div>")
     if tree is None:
         return ""
@@ -192,7 +192,7 @@ def _drop_following(element: Any) -> None:
 
 
 def _is_paid_only(element: Any) -> bool:
-    """Return whether a block is shown to paying readers only (`data-dynamic-audiences`)."""
+    """Return whether only paying readers see a block (`data-dynamic-audiences`)."""
     audiences = str(element.get("data-dynamic-audiences") or "").replace(" ", "").split(",")
     return all(audience.startswith(("paid", "founding")) for audience in audiences)
 

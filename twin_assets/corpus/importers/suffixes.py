@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 MAX_POST_BYTES = 2_000_000
-"""A longer file is not a post (the longest of 2,332 posts measured has 31 KB) and is not read."""
+"""A larger file is not a post and is not read; the largest of 2,332 measured posts has 31 KB."""
 MAX_DOCUMENT_BYTES = 50_000_000
 """The same limit for a document that contains its pictures (.docx, .odt, .pdf)."""
 
@@ -24,7 +24,7 @@ PANDOC_FORMATS: Mapping[str, str] = {
     "docx": "docx",
     "odt": "odt",
 }
-"""Suffix → pandoc's name of the format."""
+"""Pandoc's name of the format by suffix."""
 BINARY_SUFFIXES = frozenset({"docx", "odt", "pdf"})
 """Binary formats: zips, and PDF."""
 EXTRA_SUFFIXES = frozenset({*PANDOC_FORMATS, "pdf"})
@@ -49,5 +49,5 @@ def known_suffix(name: str) -> str:
 
 
 def max_file_bytes(name: str) -> int:
-    """Return the size up to which a file of this name is read."""
+    """Return the maximum size at which a file of this name is read."""
     return MAX_DOCUMENT_BYTES if known_suffix(name) in BINARY_SUFFIXES else MAX_POST_BYTES

@@ -1,4 +1,4 @@
-"""Detect files that a program fills in: a site's templates, and those for new notes.
+"""Detect files that a program fills in: a site's templates, and templates for new notes.
 
 Scope: detecting them by their content.
 Out of scope: folders that are recognised by name (`site_layout`), template tags within a post
@@ -31,10 +31,10 @@ _HEAD_CHARACTERS = 1_000
 
 
 def is_template(text: str, *, markup: str) -> bool:
-    """Return whether a file, front matter included, is still to be filled in.
+    """Return whether a program has yet to fill in a file, including its front matter.
 
     Args:
-        text: the whole file, from no site whose generator resolves such tags in posts.
+        text: the whole file; its site's generator must not resolve such tags in posts.
         markup: `html` for a page; any other value for a note.
     """
     if markup != "html":

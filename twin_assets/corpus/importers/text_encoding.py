@@ -1,13 +1,13 @@
 """Decode the bytes of a text and name their encoding.
 
 Scope: byte order marks, a page's declared encoding, and guessing among encodings older than UTF-8.
-Out of scope: what the text means (`posts`).
+Out of scope: the meaning of the text (`posts`).
 
-Method: charset-normalizer finds the script (Cyrillic, Greek, Korean …). Among encodings of Latin
-letters it chose the Central European one for French and the Western one for Polish, so these are
-chosen by the damage that a wrong one does to words, then by the language. Czech in ISO 8859-2 is
-decoded as Windows-1250, which damages none of its words.
-Source: https://charset-normalizer.readthedocs.io, https://encoding.spec.whatwg.org
+Method: charset-normalizer finds the script (Cyrillic, Greek, Korean …). For Latin letters, it chose
+the Central European encoding for French and the Western one for Polish. Latin encodings are
+therefore chosen by their damage to words, and then by the language. Czech in
+ISO 8859-2 is decoded as Windows-1250, which damages none of its words.
+Sources: https://charset-normalizer.readthedocs.io, https://encoding.spec.whatwg.org
 """
 # pyright: strict
 
@@ -20,7 +20,7 @@ import unicodedata
 UTF_8 = "utf-8"
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16: its mark begins with UTF-16's
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark begins this one
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -30,7 +30,7 @@ _DECLARED_ENCODING = re.compile(
     rb"<meta[^>]+charset\s*=\s*[\"']?\s*([\w-]+)|\A\s*<\?xml[^>]+encoding\s*=\s*[\"']([\w-]+)",
     re.IGNORECASE,
 )
-# The first is preferred if nothing speaks against it.
+# In order of preference, if the damage is equal.
 _LATIN = ("cp1252", "cp1250", "cp1254", "iso8859_2", "mac_roman", "cp850")
 _JAPANESE = ("shift_jis", "euc_jp", "iso2022_jp")
 _OTHER_SCRIPTS = (
@@ -67,20 +67,20 @@ _USUAL_ENCODINGS = {
     **dict.fromkeys(("cs", "hr", "hu", "pl", "ro", "sk", "sl", "sr"), _CENTRAL_EUROPEAN),
     **dict.fromkeys(("az", "tr"), ("cp1254",)),
 }
-_MIN_LANGUAGE_SCORE = 0.3  # score: a Czech sentence with wrong accents has .93, a single word .2
-_MAX_PASTED_BYTES = 200  # bytes; a file with more of them is not UTF-8
+_MIN_LANGUAGE_SCORE = 0.3  # a Czech sentence with wrong accents has .93, a single word .2
+_MAX_PASTED_BYTES = 200  # a file with more of them is not UTF-8
 
 
 class UnknownEncodingError(ValueError):
-    """No encoding yields text."""
+    """Bytes that no known encoding decodes to text."""
 
 
 def decode_text(body: bytes, *, is_page: bool = False) -> tuple[str, str]:
     """Return the text and the encoding's usual name (`utf-8`, `windows-1252`, `shift_jis` …).
 
     Args:
-        body: the whole file; not empty.
-        is_page: whether it is HTML, which may declare its encoding.
+        body: the whole file, which must not be empty.
+        is_page: whether the file is HTML, which may declare its encoding.
 
     Raises:
         UnknownEncodingError: no known encoding yields text.
@@ -98,7 +98,7 @@ def decode_text(body: bytes, *, is_page: bool = False) -> tuple[str, str]:
     text = _try_decode(body, UTF_8) if b"\x1b$" not in body else None
     if text is not None:
         return text, UTF_8
-    # Browsers read declared Latin-1 as Windows-1252, in which nearly all such pages were written.
+    # Browsers read declared Latin-1 as Windows-1252, the real encoding of nearly all such pages.
     if declared_name and (text := _try_decode(body, _browser_encoding(declared_name))) is not None:
         return text, _encoding_name(_browser_encoding(declared_name))
     if (text := _decode_mixed_utf_8(body)) is not None:
@@ -108,12 +108,12 @@ def decode_text(body: bytes, *, is_page: bool = False) -> tuple[str, str]:
 
 
 def has_byte_order_mark(body: bytes) -> bool:
-    """Return whether the bytes begin with a byte order mark: then NUL bytes are expected."""
+    """Return whether the bytes begin with a byte order mark, after which NUL bytes are expected."""
     return body.startswith(tuple(mark for mark, _ in _BYTE_ORDER_MARKS))
 
 
 def _guess_encoding(body: bytes) -> str:
-    """Return Python's name of the encoding of a text that is not UTF-8.
+    """Return Python's name for the encoding of a text that is not UTF-8.
 
     Raises:
         UnknownEncodingError: no encoding fits.
@@ -132,9 +132,7 @@ def _guess_encoding(body: bytes) -> str:
     encoding = _guess_latin(body)
     text = body.decode(encoding)[:_MAX_CHARACTERS]
     non_ascii = sum(not sign.isascii() for sign in text)
-    if _count_damage(text) > (
-        0.5 * non_ascii if encoding_name else 0
-    ):  # so many that it is not text
+    if _count_damage(text) > (0.5 * non_ascii if encoding_name else 0):  # too much damage for text
         raise UnknownEncodingError
     return encoding
 
@@ -143,7 +141,7 @@ def _guess_latin(body: bytes) -> str:
     """Return the Latin encoding that damages the fewest words.
 
     Raises:
-        UnknownEncodingError: none of them can decode these bytes.
+        UnknownEncodingError: no Latin encoding can decode these bytes.
     """
     texts = {
         encoding: text for encoding in _LATIN if (text := _try_decode(body, encoding)) is not None
@@ -163,7 +161,7 @@ def _guess_latin(body: bytes) -> str:
 
 
 def _count_damage(text: str) -> int:
-    """Count signs of a wrong encoding: a symbol or a capital inside a word, a control character."""
+    """Count signs of a wrong encoding: symbols and capitals inside words, control characters."""
     count = 0
     for index, character in enumerate(text[:_MAX_CHARACTERS]):
         if character.isascii():
@@ -173,7 +171,7 @@ def _count_damage(text: str) -> int:
             count += 1
         elif not _is_latin(character):
             adjacent_letters = before.isalpha() + after.isalpha()
-            # A frame or a fraction beside one letter; a quotation mark or another sign between two.
+            # A frame or fraction counts beside one letter, any other sign only between two.
             count += character not in _WORD_PUNCTUATION and adjacent_letters >= (
                 1 if _is_symbol(character) else 2
             )
@@ -185,16 +183,14 @@ def _count_damage(text: str) -> int:
 
 
 def _is_latin(character: str) -> bool:
-    """Return whether `character` is a letter, not one of Mac Roman's marks or ligatures for
-    umlauts."""
+    """Return whether `character` is a Latin letter, and not a mark or ligature of Mac Roman."""
     if unicodedata.category(character) not in {"Lu", "Ll", "Lo"} or character in "ﬁﬂ":
         return False
     return unicodedata.name(character, "").startswith(("LATIN", "FEMININE", "MASCULINE"))
 
 
 def _is_symbol(character: str) -> bool:
-    """Return whether prose never has `character` at a word's edge: a frame, fraction or lone
-    accent."""
+    """Return whether prose never puts `character` beside a word (frame, fraction, lone accent)."""
     return (
         unicodedata.category(character) in {"So", "Sm", "Sk", "No", "Lm"}
         and character not in "®™©°№"
@@ -223,10 +219,10 @@ def _is_japanese(text: str) -> bool:
 
 
 def _detect_utf_16(body: bytes) -> str:
-    """Detect UTF-16 without a mark: in Latin letters every second byte is zero.
+    """Return the UTF-16 variant of bytes without a mark: in Latin text, every second byte is zero.
 
     Raises:
-        UnknownEncodingError: the zeros are elsewhere, so it is not text.
+        UnknownEncodingError: the zeros are elsewhere, so the file is not text.
     """
     head = body[: 2 * (_MAX_CHARACTERS // 2)]
     even, odd = head[::2].count(0), head[1::2].count(0)
@@ -236,7 +232,7 @@ def _detect_utf_16(body: bytes) -> str:
 
 
 def _decode_mixed_utf_8(body: bytes) -> str | None:
-    """Decode UTF-8 with a few pasted bytes of Windows-1252; return None if it is not that."""
+    """Decode UTF-8 with a few pasted bytes of Windows-1252; return None for anything else."""
     pieces: list[str] = []
     position = pasted_bytes = 0
     while True:

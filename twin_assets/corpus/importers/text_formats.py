@@ -1,14 +1,14 @@
 """Convert posts in formats other than Markdown and HTML to Markdown.
 
 Scope: conversion.
-Out of scope: what a file says of itself (`post_head`), which such files are posts (`site_layout`),
+Out of scope: a file's head (`post_head`), which files are posts (`site_layout`),
 reading a post (`posts`).
 
 pandoc (3.9 in `pypandoc-binary`) reads reStructuredText, Org, AsciiDoc, Textile, Word and
-OpenDocument, and `pypdf` reads the text of a PDF: both are in the extra `formats`, 34 MB to fetch
-and 160 MB on disk, installed in 6 s. Of the alternatives, markitdown reads none of the first four
-and no OpenDocument, and brings 30 packages of 82 MB; nbconvert brings 31 for a list of cells in
-JSON.
+OpenDocument, and `pypdf` reads the text of a PDF. Both are in the extra `formats`, which downloads
+34 MB, uses 160 MB on disk, and installs in 6 s. The alternative markitdown supports neither the
+first four formats nor OpenDocument, and adds 30 packages (82 MB). nbconvert adds 31 packages to
+read a list of cells in JSON.
 Formats: https://pandoc.org/MANUAL.html, https://nbformat.readthedocs.io.
 """
 # pyright: strict
@@ -42,18 +42,18 @@ from twin_resources.errors import TwinError
 from twin_resources.processes.program_progress import run_for_output
 
 EXTRA = "llm-twin[formats]"
-_MAX_CPU_S = 60.0  # a post takes .1; CPU time, so other load does not count
+_MAX_CPU_S = 60.0  # a post takes .1; CPU time is independent of other load
 _MAX_MEMORY = "-M1g"
 _HIDDEN_CELLS = frozenset({"hide", "remove_cell", "remove-cell", "hide_cell", "hide-cell", "draft"})
 
 
 def needs_extra(suffix: str) -> bool:
-    """Return whether files of this suffix could be read if the extra were installed."""
+    """Return whether files with this suffix could be read if the extra were installed."""
     return suffix in EXTRA_SUFFIXES and not is_readable(suffix)
 
 
 def is_readable(suffix: str) -> bool:
-    """Return whether files of this suffix can be read here."""
+    """Return whether files with this suffix can be read in this environment."""
     if suffix in PANDOC_FORMATS:
         return _pandoc_path() != ""
     return find_spec("pypdf") is not None if suffix == "pdf" else suffix in NON_MARKDOWN_SUFFIXES
@@ -85,7 +85,7 @@ def convert_to_markdown(head: PostHead) -> tuple[str, dict[str, Any]]:
 
 
 def _run_pandoc(body: bytes, reader: str) -> str:
-    """Return Markdown with pandoc's metadata as YAML; pandoc gets no other file and no network."""
+    """Return Markdown with YAML metadata; pandoc has no access to other files or the network."""
     if reader in {"docx", "odt"}:
         reject_zip_bomb(body)
     has_suggestions = reader == "docx" and has_suggestions_of_others(body)
@@ -104,7 +104,7 @@ def _run_pandoc(body: bytes, reader: str) -> str:
 
 
 def _pdf_text(body: bytes) -> str:
-    """Return the text of a PDF's pages, with the lines of a paragraph joined; "" for pictures."""
+    """Return the text of a PDF's pages with joined lines; "" for pictures."""
     try:
         pages = [str(page.extract_text()) for page in pdf_reader(body).pages]
     except pdf_errors() as error:
@@ -113,7 +113,7 @@ def _pdf_text(body: bytes) -> str:
 
 
 def _join_lines(page: str) -> str:
-    """Join a page's lines to paragraphs: a sentence that ends before the margin ends one."""
+    """Join a page's lines into paragraphs; a sentence that ends before the margin ends one."""
     lines = [line.strip() for line in page.splitlines()]
     width = max(map(len, lines), default=0)
     text = ""
@@ -132,7 +132,7 @@ def _is_hyphenated(line: str) -> bool:
 
 
 def _notebook_to_markdown(text: str) -> str:
-    """Return Markdown cells as they are and code cells as fenced blocks, without outputs."""
+    """Return Markdown cells unchanged and code cells as fenced blocks, without outputs."""
     try:
         notebook: Any = json.loads(text)
         cells: Any = notebook.get("cells") or notebook["worksheets"][0]["cells"]
@@ -167,5 +167,5 @@ def _pandoc_path() -> str:
     pypandoc: Any = import_module("pypandoc")
     try:
         return str(pypandoc.get_pandoc_path())
-    except OSError:  # the package without its binary, and no pandoc on this machine
+    except OSError:  # neither the package nor the machine has the pandoc binary
         return ""

@@ -1,7 +1,7 @@
-"""Join posts that continue one another into threads.
+"""Join posts that continue each other into threads.
 
 Scope: the first post of each thread.
-Out of scope: which post answers which (importers).
+Out of scope: the links between posts (importers).
 """
 # pyright: strict
 
@@ -11,11 +11,11 @@ from collections.abc import Mapping
 
 
 def thread_roots(parents: Mapping[str, str]) -> dict[str, str]:
-    """Return each post's first post; a post that continues no other post here is its own.
+    """Return the first post of each post's thread, which may be the post itself.
 
     Args:
-        parents: post → the post it continues; a post that is not a key of `parents` counts as none.
-            Posts that continue one another in a circle (a damaged export) are each their own.
+        parents: the post that each post continues; a value that is not a key is ignored.
+            In a circle of posts (a damaged export), each post is its own first post.
     """
     roots: dict[str, str] = {}
     for post in parents:

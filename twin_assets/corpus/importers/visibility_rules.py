@@ -1,8 +1,8 @@
-"""Decide what holds a post back, from the fields by which authors keep a post from readers.
+"""Decide whether a post is held back, from the fields with which authors hide a post.
 
 Scope: the meaning of each field's value, in front matter, metadata and `<meta>` of every format.
-Out of scope: parsing those (`front_matter`), future dates (`publication`), platforms'
-exports, which have fields of their own (their importers).
+Out of scope: parsing these fields (`front_matter`), future dates (`publication`), platforms'
+exports, which have different fields (their importers).
 
 Fields: https://jekyllrb.com/docs/front-matter/ (`published`),
 https://gohugo.io/content-management/front-matter/ (`draft`, `headless`),
@@ -38,11 +38,10 @@ _FALSE_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class _Rule:
-    """The meaning of a field: `reason` applies if its value is yes, is no, or is set
-    (`applies_when`)."""
+    """The meaning of a field: `reason` applies if the value is yes, no or set (`applies_when`)."""
 
     reason: str
-    applies_when: str = "yes"  # yes, no, set
+    applies_when: str = "yes"  # or "no", "set"
 
 
 _RULES: Mapping[str, _Rule] = {
@@ -61,7 +60,7 @@ _RULES: Mapping[str, _Rule] = {
     **dict.fromkeys(("headless",), _Rule("not_published")),
     **dict.fromkeys(("expired",), _Rule("expired")),
 }
-"""Key in lower case, without `-`, `_` and spaces → its rule."""
+"""Rules by key in lower case, without `-`, `_` and spaces."""
 
 _STATUS_KEYS = frozenset(
     {"status", "state", "visibility", "access", "audience", "publishstatus", "poststatus"}
@@ -93,9 +92,9 @@ _STATUS_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 
-# A key outside the table resembles one if one of its words is listed here and the others are
-# neutral (`keep_private`, `draft-post`); `hideToc` and `private_comments` are about parts of a
-# post.
+# A key outside the table resembles a known key if one of its words is listed here and the others
+# are neutral (`keep_private`, `draft-post`). `hideToc` and `private_comments` concern only parts of
+# a post.
 _HIDING_WORDS: Mapping[str, str] = {
     **dict.fromkeys(("draft", "drafts", "drafted", "wip", "unpublished", "unreleased"), "yes"),
     **dict.fromkeys(("private", "privately", "secret", "confidential", "hidden", "hide"), "yes"),
@@ -118,14 +117,14 @@ _VOCABULARY = sorted(
     reverse=True,
 )
 # Keys are in lower case, so `isPrivatePost` is split into words of the vocabulary. The shortest
-# words are left out: with them, `hideMeta` would match too.
+# words are excluded, because `hideMeta` would also match with them.
 _JOINED_WORDS = re.compile(rf"(?:{'|'.join(_VOCABULARY)})+")
 _WORD = re.compile("|".join(_VOCABULARY))
 _SEPARATED = re.compile(r"[\s_.-]+")
 _STRICTEST_FIRST = (
     *("private", "followers", "paid", "not_published", "expired", "unlisted", "draft"),
 )
-# Tables whose members are the post's own fields, such as Zola's `[extra]` and Hugo's `[params]`.
+# Tables whose members are the post's fields, such as Zola's `[extra]` and Hugo's `[params]`.
 _NESTED_TABLES = (
     "extra",
     "params",
@@ -142,21 +141,21 @@ _FIELD_LINE = re.compile(
 )
 _BLOCK_PROPERTY = re.compile(r"[ \t]+[\w-]+::")
 _BOLD = re.compile(r"\*\*|__|[*`]")
-_TABLE_ROW = re.compile(r"\s*\|([^|]+)\|([^|]+)\|\s*")  # a table row
+_TABLE_ROW = re.compile(r"\s*\|([^|]+)\|([^|]+)\|\s*")
 _MAX_STATUS_CHARACTERS = 200
 _EDGES = re.compile(r"^[\W_]+|[\W_]+$")  # `#draft`, `📝 Draft`
 _KEY_SEPARATORS = re.compile(r"[\s_-]+")
 
 
 def find_hidden_reason(*heads: Mapping[str, Any]) -> str:
-    """Return why a post's own fields keep it from readers, or "" if nothing does.
+    """Return why a post's own fields hide it from readers, or "" if none does.
 
     The reasons are `draft`, `private`, `followers`, `paid`, `unlisted`, `not_published`, `expired`,
     and `held_back_by_…` with an unknown key's name. The strictest wins: a private draft is private,
-    so that asking for drafts does not include it.
+    so an opt-in to drafts does not include it.
 
     Args:
-        heads: each set of fields that may hold it back: front matter, the format's own metadata.
+        heads: sets of fields that may hold the post back: front matter, the format's metadata.
     """
     reasons = {_head_reason(fields) for fields in heads}
     known = (reason for reason in _STRICTEST_FIRST if reason in reasons)
@@ -191,8 +190,8 @@ def _head_reason(fields: Mapping[str, Any]) -> str:
 def parse_hiding_line(line: str) -> tuple[str, str] | None:
     """Return the key and value of a line (`key: value`, `key = value`) that would hold a post back.
 
-    This is for blocks that cannot be parsed. `password: …` in prose does not count, nor does the
-    state of one task in an outline (an indented `status:: in progress`).
+    This is for blocks that cannot be parsed. `password: …` in prose does not count, and neither
+    does a single task's state in an outline (an indented `status:: in progress`).
     """
     row = _TABLE_ROW.fullmatch(line)
     plain = _BOLD.sub("", f"{row[1].strip()}:{row[2]}" if row else line).strip()
@@ -212,7 +211,7 @@ def parse_hiding_line(line: str) -> tuple[str, str] | None:
 
 @lru_cache(maxsize=4096)
 def squeeze_key(key: str) -> str:
-    """Return a key in the table's form: `Is_Draft`, `is-draft` and `isDraft` become equal."""
+    """Return a key in the table's spelling: `Is_Draft`, `is-draft` and `isDraft` become equal."""
     return _KEY_SEPARATORS.sub("", key).lower()
 
 
@@ -266,14 +265,14 @@ def _unknown_key_reason(name: str, value: object) -> str:
 
 @lru_cache(maxsize=4096)
 def _match_similar_key(name: str) -> tuple[str, bool]:
-    """Return the reason for a key like one in the table, and the value that holds a post back."""
+    """Return the reason for a key like those in the table, and the value that hides a post."""
     key = squeeze_key(name)
     if key in _RULES or key in _STATUS_KEYS:
         return "", True
     words = [word for word in _SEPARATED.split(name.lower()) if word]
     if len(words) == 1:
         words = _WORD.findall(key) if _JOINED_WORDS.fullmatch(key) else []
-    # In "hide from public" the first such word is the action, the others its object.
+    # In "hide from public", the first such word is the action and the others are its object.
     effects = [_HIDING_WORDS[word] for word in words if word in _HIDING_WORDS]
     is_known = all(
         word in _HIDING_WORDS or word in _NEUTRAL_WORDS or word in _NEGATIONS for word in words
@@ -285,7 +284,7 @@ def _match_similar_key(name: str) -> tuple[str, bool]:
 
 
 def _parse_boolean(value: object) -> bool | None:
-    """Return True or False for any of their spellings, and None for another value."""
+    """Return True or False for any of their spellings, and None for any other value."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int):

@@ -1,12 +1,12 @@
-"""Import the published posts of WordPress's own export (WXR, an RSS feed with `wp:` elements).
+"""Import the published posts of WordPress's export (WXR, an RSS feed with `wp:` elements).
 
-Scope: items, their authors, who may read them.
-Out of scope: the text's notation (`wordpress_text`), live feeds (`feed`). Comments, which other
-people wrote, are counted and not read.
+Scope: items, their authors, their visibility.
+Out of scope: the text's markup (`wordpress_text`), live feeds (`feed`). Comments, which other
+people wrote, are counted but not read.
 
-Format: written by https://developer.wordpress.org/reference/functions/export_wp/;
+Format: https://developer.wordpress.org/reference/functions/export_wp/ writes it.
 https://github.com/BenWard/tumblr2wordpress converts a Tumblr blog without post numbers, with a
-placeholder for the author, and with Tumblr's kinds of posts as categories.
+placeholder for the author, and with Tumblr's post types as categories.
 """
 # pyright: strict
 
@@ -28,17 +28,17 @@ from twin_assets.corpus.importers.xml_items import has_swallowed_items, iter_ele
 
 NAME = "wordpress"
 
-# One of several marks is enough: read as a mere feed, a damaged export would show drafts as posts.
+# One of several marks is enough: if read as a feed, a damaged export would show drafts as posts.
 _EXPORT_MARKER = re.compile(
     rb"xmlns:wp=|wordpress\.org/export/|<wp:wxr_version>|WordPress eXtended RSS|<wp:post_type>"
 )
-_ANY_NAMESPACE = "{*}"  # each version of the export has its own namespace
+_ANY_NAMESPACE = "{*}"  # each export version has a different namespace
 _CREATOR = "{*}creator"
 _CONTENT = "{http://purl.org/rss/1.0/modules/content/}encoded"
 _TUMBLR = re.compile(r"Tumblr2Word[Pp]ress/")
 _TUMBLR_NUMBER = re.compile(r"/post/(\d+)")
 _TUMBLR_PLACEHOLDER_AUTHOR = "post_author"
-# Tumblr's kinds of posts that are other people's words: a quotation, an overheard chat.
+# Tumblr's post types that contain other people's words: a quotation, an overheard chat.
 _TUMBLR_QUOTES = frozenset({"quote", "conversation", "chat"})
 _STATUSES = {
     "publish": "public",
@@ -67,7 +67,7 @@ def recognises(archive: Archive) -> bool:
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield published posts; `include` may hold `drafts` and `private` (also behind a password)."""
+    """Yield published posts; `include` may add `drafts` and `private` (also behind a password)."""
     seen: set[str] = set()
     for name in _list_exports(archive):
         try:
@@ -173,7 +173,7 @@ def _item_records(
 
 
 def _post_number(element: Any, site: _Channel) -> str:
-    """Return a post's own number; the number of a Tumblr post is in its address."""
+    """Return a post's number; a Tumblr post has it in its address."""
     number = _text(element, f"{_ANY_NAMESPACE}post_id")
     if number or not site.is_tumblr:
         return number
@@ -194,7 +194,7 @@ def _skip_reason(
         return "" if "private" in include else "private"
     if status == "trash":
         return "trash"
-    # A post of the format "quote" is another person's words.
+    # A post with the format "quote" contains another person's words.
     is_quotation = any(
         nice == "post-format-quote" for domain, _, nice in categories if domain == "post_format"
     )
@@ -208,7 +208,7 @@ def _text(element: Any, name: str) -> str:
 
 
 def _first_time(element: Any, *names: str) -> datetime | None:
-    """Return the first of the times that is set; WordPress's times without a zone count as UTC."""
+    """Return the first time that is set; WordPress's times without a zone count as UTC."""
     for name in names:
         text = _text(element, name if name == "pubDate" else f"{_ANY_NAMESPACE}{name}")
         if text and not text.startswith("0000") and (moment_read := parse_datetime(text)):

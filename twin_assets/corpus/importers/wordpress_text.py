@@ -1,6 +1,6 @@
 """Convert the text of a WordPress post, as its editor stores it, to HTML.
 
-Scope: block comments, shortcodes, and the paragraphs that WordPress makes of empty lines.
+Scope: block comments, shortcodes, and the paragraphs that WordPress derives from empty lines.
 Out of scope: the export's items (`wordpress`), HTML to Markdown (`html_cleaning`).
 
 Blocks:
@@ -21,8 +21,8 @@ _CODE = re.compile(
     r"\[(code|sourcecode|source|highlight|php|python|bash|js|css|sql|java|ruby)(\s[^\[\]]*)?\]"
 )
 _LANGUAGE = re.compile(r"(?:lang|language)\s*=\s*[\"']?([\w+#-]+)")
-# Shortcodes of WordPress, Jetpack and the large page builders; any other word in brackets is text
-# unless it has attributes like a shortcode (`[gallery-3 ids="1,2"]`).
+# Shortcodes of WordPress, Jetpack and the large page builders. Any other word in brackets is text
+# unless it has a shortcode's attributes (`[gallery-3 ids="1,2"]`).
 _KNOWN_SHORTCODES = (
     "caption|wp_caption|gallery|playlist|audio|video|embed|youtube|vimeo|tweet|soundcloud|spotify|"
     "googlemaps|slideshare|ted|gist|instagram|contact-form(?:-7)?|contact-field|polldaddy|poll|"
@@ -56,7 +56,7 @@ def to_html(content: str) -> str:
 
     def add_placeholder(markup: str) -> str:
         raw_blocks.append(markup)
-        return f"\ufdd0{len(raw_blocks) - 1}\ufdd1"  # noncharacters: no post may hold them
+        return f"\ufdd0{len(raw_blocks) - 1}\ufdd1"  # noncharacters, removed from the post below
 
     text = re.sub("[\ufdd0\ufdd1]", "", content.replace("\r\n", "\n").replace("\r", "\n"))
     text = _replace_spans(
@@ -91,7 +91,7 @@ def _replace_spans(
     closing: Callable[[re.Match[str]], str],
     replacement: Callable[[re.Match[str], str], str],
 ) -> str:
-    """Replace each span from `opening` to the next `closing`, in linear time (`.*?` is not)."""
+    """Replace each span from `opening` to the next `closing` in linear time, unlike `.*?`."""
     parts: list[str] = []
     position = 0
     missing: set[str] = set()
@@ -118,7 +118,7 @@ def _render_code(begin: re.Match[str], inner: str) -> str:
 
 
 def _make_paragraphs(text: str) -> str:
-    """Make paragraphs of empty lines and breaks of single line ends, as the classic editor does."""
+    """Turn empty lines into paragraphs and line ends into breaks, as the classic editor does."""
     spaced = _BLOCK_END.sub(r"\1\n\n", _BLOCK_START.sub(r"\n\n\1", text))
     blocks: list[str] = []
     for block in re.split(r"\n\s*\n", spaced):

@@ -1,11 +1,12 @@
-"""Read the data archive that X (Twitter) makes: posts, long posts, threads.
+"""Read an X (Twitter) data archive: posts, long posts, threads.
 
 Scope: `data/tweets*.js`, `data/note-tweet.js`, and the account fields that they need.
-Out of scope: messages, likes, followers, ads: those files are never opened.
+Out of scope: messages, likes, followers and ads, whose files are never opened.
 
 Format: each file is a script that assigns a JSON list, `window.YTD.tweets.part0 = [ … ]`; it is
-never evaluated. `tweets.js` cuts a long post at 280 characters and names no note; `note-tweet.js`
-has the whole text and names no post, so the two are joined by the second of their creation.
+never evaluated. `tweets.js` cuts a long post at 280 characters and does not name its note.
+`note-tweet.js` has the full text but does not name the post, so the two are joined by the second of
+their creation.
 https://help.x.com/en/managing-your-account/how-to-download-your-x-archive (README.txt within).
 """
 # pyright: strict
@@ -43,7 +44,7 @@ _EXCLUDED_FILES = {
     r"community-tweet(?:-part\d+)?\.js": "community",
     r"twitter-circle-tweet(?:-part\d+)?\.js": "circle",
 }
-"""Posts that were not public, or no longer exist: they are counted, not read."""
+"""Files of posts that were not public or no longer exist; the posts are counted, not imported."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class _Account:
 
 @dataclass(frozen=True)
 class _Post:
-    """One post. `visible` is its text up to the cut; `versions` are its edits, oldest first."""
+    """A post with `visible`, its text up to the cut, and `versions`, its edits, oldest first."""
 
     post_id: str
     text: str
@@ -78,7 +79,7 @@ def recognises(archive: Archive) -> bool:
 
 
 def read(archive: Archive, *, include: frozenset[str]) -> Iterator[ExportRecord | Skipped]:
-    """Yield posts and joined threads; `include` may hold `replies` and `followers` (protected)."""
+    """Yield posts and joined threads; `include` may add `replies` and `followers` (protected)."""
     account = _read_account(archive)
     for pattern, reason in _EXCLUDED_FILES.items():
         for location, row in _read_rows(archive, archive.names_matching(rf"data/{pattern}")):
@@ -102,7 +103,7 @@ def _list_scripts(archive: Archive) -> list[str]:
         name
         for name in archive.candidates(_POST_FILES)[:1000]
         if _SCRIPT.match(archive.head(name, count=400))
-        # A damaged part counts if its path is right: `read` then reports what is wrong with it.
+        # A damaged part counts if its path matches; `read` then reports the damage.
         or re.search(rf"(?:\A|/)data/{_POST_FILES}\Z", name)
     ]
 
@@ -110,7 +111,7 @@ def _list_scripts(archive: Archive) -> list[str]:
 def _read_rows(
     archive: Archive, names: list[str]
 ) -> Iterator[tuple[str, dict[str, Any] | Skipped]]:
-    """Yield each row of some scripts with its place; a damaged row or script becomes `Skipped`."""
+    """Yield each row of the scripts with its location; damaged ones become `Skipped`."""
     for name in names:
         try:
             document = json_rows.load_document(archive, name)
@@ -122,7 +123,7 @@ def _read_rows(
 
 
 def _read_account(archive: Archive) -> _Account:
-    """Return the archive's account; the e-mail address beside it is not read."""
+    """Return the archive's account without its e-mail address."""
     account = _Account()
     for _, row in _read_rows(archive, archive.names_matching(r"data/account\.js")):
         if isinstance(row, dict):
@@ -174,7 +175,7 @@ def _parse_post(row: dict[str, Any], account: _Account, *, location: str) -> _Po
         in_reply_to=get_string(tweet, "in_reply_to_status_id_str")
         or get_string(tweet, "in_reply_to_status_id"),
         is_reply=bool(user or handle) and not is_own,
-        # `und`, `zxx` and the q… codes are X's own for no language.
+        # X uses `und`, `zxx` and the q… codes for posts without a language.
         language="" if re.match(r"und|zxx|q", language) else language,
         tags=tuple(tag for tag in dict.fromkeys(tags) if tag),
         versions=tuple(versions or get_strings(tweet, "edit_info", "initial", edits)),
@@ -184,10 +185,9 @@ def _parse_post(row: dict[str, Any], account: _Account, *, location: str) -> _Po
 def _add_long_texts(
     archive: Archive, posts: dict[str, _Post]
 ) -> Generator[Skipped, None, dict[str, _Post]]:
-    """Return the posts with the whole text where `note-tweet.js` has it.
+    """Return the posts, with the full text where `note-tweet.js` has it.
 
-    A long text without its post is left out: the post was deleted, or was not one of the author's
-    public posts.
+    A long text without a post is omitted, because the post was deleted or was not public.
     """
     notes: dict[str, VisiblePost] = {}
     note_texts: dict[str, str] = {}
@@ -220,13 +220,13 @@ def _add_long_texts(
     return posts | {
         post: replace(posts[post], text=note_texts[note])
         for note, post in note_posts.items()
-        # A note of the same second that is no longer than its post is not its full text.
+        # A note from the same second that is not longer than its post is not the full text.
         if len(note_texts[note]) > len(posts[post].text)
     }
 
 
 def _latest_versions(posts: dict[str, _Post]) -> Generator[Skipped, None, dict[str, _Post]]:
-    """Return the last version of each edited post, under the number of its first version."""
+    """Return the last version of each post, by the number of its first version."""
     first_versions: dict[str, str] = {}
     for post in posts.values():
         for version in post.versions:

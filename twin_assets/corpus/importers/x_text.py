@@ -1,4 +1,4 @@
-"""Restore the text of a post on X as it was typed, and match long texts with cut-off posts.
+"""Restore the typed text of a post on X, and match long texts with cut-off posts.
 
 Scope: links, escapes, times, joining.
 Out of scope: the archive's files (`x_archive`).
@@ -22,7 +22,7 @@ _QUOTED_POST_LINK = re.compile(
 )
 _SHORT_LINK = re.compile(r"https?://t\.co/\w+")
 _MIN_SAME_BEGINNING = 20
-"""Length in characters from which equal beginnings at about one second are not a coincidence."""
+"""Minimum number of equal characters that match a text and a post one second apart."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,12 @@ def unescape(text: str) -> str:
 def restore_typed_text(
     raw: str, *, links: Mapping[str, str], media: frozenset[str] = frozenset()
 ) -> str:
-    """Return `raw` with its links expanded, without the addresses of pictures and of a quoted post.
+    """Return `raw` with expanded links, without the addresses of pictures and a quoted post.
 
     Args:
         raw: the escaped text in the archive.
-        links: short link → its target, or "" if unknown.
-        media: short links of pictures and films.
+        links: the target of each short link, or "" if unknown.
+        media: short links to pictures and films.
     """
 
     def expand_link(match: re.Match[str]) -> str:
@@ -57,7 +57,7 @@ def restore_typed_text(
 
 
 def remove_mentions(text: str) -> str:
-    """Return a reply without the names at its beginning, which X puts there."""
+    """Return a reply without the names that X puts at its beginning."""
     return _MENTIONS.sub("", text)
 
 
@@ -78,10 +78,10 @@ def parse_time(text: str) -> datetime | None:
 def join_long_posts(
     notes: Mapping[str, VisiblePost], posts: Mapping[str, VisiblePost]
 ) -> dict[str, str]:
-    """Return long text → the post that shows its beginning; a text without one is left out.
+    """Return the post that shows the beginning of each long text; omit texts without a post.
 
-    They are matched by the second of their creation; among several, or a second apart, by their
-    beginnings. A post gets at most one text.
+    They are matched by the second of their creation. Several candidates, or those a second apart,
+    are matched by their beginnings. A post gets at most one text.
     """
     by_second: dict[datetime, list[str]] = {}
     for number, post in posts.items():

@@ -1,11 +1,11 @@
 """Read the elements of an XML stream one by one with lxml.
 
 Scope: safe reading, one element at a time.
-Out of scope: what an element means.
+Out of scope: the meaning of an element.
 
-No entity is expanded, and no other file and no network is read
-(https://lxml.de/FAQ.html#how-do-i-use-lxml-safely-as-a-web-service-endpoint). The document is read
-up to its first damage: the rest cannot be distinguished from text that the damage swallowed.
+The parser neither expands entities nor accesses other files or the network
+(https://lxml.de/FAQ.html#how-do-i-use-lxml-safely-as-a-web-service-endpoint). Reading stops at the
+first damage, because the rest may be text that the damage swallowed.
 """
 # pyright: strict
 
@@ -20,14 +20,14 @@ from twin_assets.corpus.importers.archive import Archive, MemberError
 
 _CONTROL_BYTES = bytes({*range(32)} - {9, 10, 13})  # WordPress writes them, XML forbids them
 SWALLOWED_ITEM = re.compile(r"</(item|entry)\s*>\s*<\1[\s>]")
-"""Text that runs on into the next item: a CDATA section lost its end."""
+"""Pattern of text that runs into the next item because a CDATA section lost its end."""
 
 
 def iter_elements(archive: Archive, name: str, *tags: str) -> Iterator[Any]:
-    """Yield the elements of these names, in the order of their ends; each is emptied afterwards.
+    """Yield the elements with these names, in the order of their ends; clear each one afterwards.
 
     Raises:
-        MemberError: as `Archive.pieces`, or `torn` if the document is damaged here or breaks off.
+        MemberError: as in `Archive.pieces`, or `torn` if the document is damaged or truncated.
     """
     etree: Any = import_module("lxml.etree")
     parser = etree.XMLPullParser(
@@ -53,5 +53,5 @@ def _read_and_clear(parser: Any) -> Iterator[Any]:
 
 
 def has_swallowed_items(element: Any) -> bool:
-    """Return whether a text in the element is `SWALLOWED_ITEM`."""
+    """Return whether a text in the element matches `SWALLOWED_ITEM`."""
     return any(SWALLOWED_ITEM.search(text) for text in element.itertext())
