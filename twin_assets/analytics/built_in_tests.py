@@ -1,6 +1,6 @@
 """Hold the four generic tests of dbt, as dbt writes them.
 
-Scope: `unique`, `not_null`, `accepted_values`, `relationships`; each selects the wrong rows.
+Scope: `unique`, `not_null`, `accepted_values`, `relationships`; each selects the invalid rows.
 Out of scope: the project's own generic tests (`dbt_like_sql/tests/generic`).
 Source: dbt-adapters, `macros/generic_test_sql` (Apache 2.0),
 https://docs.getdbt.com/docs/build/data-tests

@@ -22,7 +22,7 @@ Meta = TypeVar("Meta")
 
 
 class SqlProjectError(TwinError):
-    """A file of the SQL project cannot be used as it is; `tried` names it."""
+    """An error in a file of the SQL project, which `tried` names."""
 
 
 class _Declaration(BaseModel):
@@ -34,7 +34,7 @@ class _Dagster(_Declaration, Generic[Meta]):
 
 
 class _Config(_Declaration, Generic[Meta]):
-    """`config: meta: dagster:`, which dbt passes through unread."""
+    """`config: meta: dagster:`, which dbt ignores."""
 
     meta: _Dagster[Meta]
 
@@ -45,7 +45,7 @@ class _TestConfig(_Declaration):
 
 
 def _test_fields(item: object) -> object:
-    """Turn `unique`, or `unique: {name: …}`, into fields with the kind among them."""
+    """Turn `unique` or `unique: {name: …}` into fields that include the kind."""
     if isinstance(item, str):
         return {"kind": item}
     tests = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
@@ -92,7 +92,7 @@ class _TableMeta(_Declaration):
 
 
 class DataTest(_Declaration):
-    """One test of a model: SQL that selects the wrong rows.
+    """A test of a model: SQL that selects the invalid rows.
 
     Attributes:
         name: name of the asset check, unique in its model.
@@ -113,7 +113,7 @@ class DataTest(_Declaration):
 
 
 class DeclaredModel(_Declaration):
-    """Declaration of a model in `schema.yml`; its default is one partition per author."""
+    """Declaration of a model in `schema.yml`; by default, it has one partition per author."""
 
     name: str
     description: str = ""
@@ -123,11 +123,11 @@ class DeclaredModel(_Declaration):
 
     @property
     def partitions(self) -> Partitions:
-        """Partitioning: `authors` for one table per author, `none` for one over all authors."""
+        """Partitioning: `authors` for a table per author, `none` for one over all authors."""
         return self.config.meta.dagster.partitions if self.config else "authors"
 
     def tests(self) -> tuple[DataTest, ...]:
-        """Return the tests of its columns, then those of the whole model.
+        """Return the tests of the columns, then those of the whole model.
 
         Raises:
             ValueError: two tests have the same name.
@@ -164,12 +164,12 @@ class _Schema(_Declaration):
 
 
 class SourceTable(_Declaration):
-    """A table that is made elsewhere.
+    """A table that the project reads but does not make.
 
     Attributes:
         source, name: names as in `source('registry', 'moves')`.
         store: `tables` for the Lance table of the asset, `state` for a table of the state store.
-        asset: Dagster asset that makes or changes it.
+        asset: name of the Dagster asset that makes or changes it.
         optional: whether it may have no rows because its asset was never materialized.
         columns: the columns that are read.
     """
@@ -186,10 +186,10 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
     """Read one YAML file.
 
     Raises:
-        SqlProjectError: it is not YAML, or not a mapping.
+        SqlProjectError: the file is not valid YAML, or not a mapping.
     """
     try:
-        # the C loader if available: the asset graph is built from this file at import
+        # the C loader if available, because the asset graph is built from this file at import
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         document: object = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except yaml.YAMLError as error:
@@ -248,7 +248,7 @@ def _to_data_test(test: _Test, column: str | None) -> DataTest:
 
 
 def _describe_error(document: Mapping[str, Any], error: ValidationError | ValueError) -> str:
-    """Return what is wrong and where; list items appear by their name."""
+    """Return the location and the message of the error; list items appear by their names."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False)[0]

@@ -1,11 +1,13 @@
-"""Run one query in a DuckDB in memory: frames in, rows out.
+"""Run queries over frames in an in-memory DuckDB database.
 
-Scope: opening it without access to files and network, registering frames with declared types,
-running a rendered query. Only registered frames exist, so a query reads only its declared inputs.
+Scope: opening the database without access to files and network, registering frames with declared
+types, running a rendered query. Only registered frames exist, so a query reads only its declared
+inputs.
 Out of scope: choosing the query (`mart.py`), storing the rows.
 Settings: https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
 
-It is not a file, because a DuckDB file belongs to one process and each step is its own process.
+The database is not a file, because a DuckDB file belongs to one process and each step is a separate
+process.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from twin_assets.analytics.rendering import RenderedSql
 
 MEMORY_LIMIT = "2GB"
-Relation = tuple[str, str]  # schema ("" for models) and name
+Relation = tuple[str, str]  # schema ("" for a model) and name
 Frame = pl.DataFrame | pl.LazyFrame
 
 
@@ -32,12 +34,12 @@ class DuckDBSession:
     def __init__(self) -> None:
         import duckdb
 
-        # With several threads the last digit of a sum depends on their order, and every run would
-        # write unchanged rows.
+        # With several threads, the last digit of a sum depends on their order, and unchanged rows
+        # would be written again.
         self._connection = duckdb.connect(":memory:", config={"threads": 1})
         for setting in (
             f"memory_limit = '{MEMORY_LIMIT}'",
-            "TimeZone = 'UTC'",  # a day is a UTC day, whatever the machine's time zone
+            "TimeZone = 'UTC'",  # days are UTC days, whatever the machine's time zone
             "python_enable_replacements = false",  # a table's name is never a Python variable
             "autoinstall_known_extensions = false",
             "enable_external_access = false",
@@ -57,7 +59,7 @@ class DuckDBSession:
         self._connection.close()
 
     def register(self, relation: Relation, frame: Frame, columns: Sequence[Column]) -> None:
-        """Make a frame readable as a table of exactly these columns.
+        """Make a frame readable as a table with exactly these columns.
 
         Only the columns that a query uses are read from a LazyFrame.
 
@@ -85,13 +87,13 @@ class DuckDBSession:
             ) from error
 
     def register_empty(self, relation: Relation, columns: Sequence[Column]) -> None:
-        """Register a table of these columns without rows, for one that does not exist yet."""
+        """Register an empty table with these columns, in place of one that does not exist yet."""
         self.register(
             relation, pl.DataFrame(schema={item.name: pl.Null for item in columns}), columns
         )
 
     def query_rows(self, rendered: RenderedSql) -> pl.DataFrame:
-        """Run a query.
+        """Run a query and return its rows.
 
         Raises:
             SqlProjectError: DuckDB cannot run it; the message shows the line of the rendered SQL.
@@ -124,7 +126,7 @@ class DuckDBSession:
             )
 
     def _type(self, column: Column) -> str:
-        """Return DuckDB's own name of a declared type (`text` → `VARCHAR`)."""
+        """Return DuckDB's own name for a declared type (`text` → `VARCHAR`)."""
         try:
             query = f"SELECT typeof(NULL::{column.data_type})"
             [(type_name,)] = self._connection.execute(query).fetchall()

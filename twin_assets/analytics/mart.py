@@ -3,8 +3,8 @@
 Scope: the steps of one model, in order.
 Out of scope: Dagster (`sql_models.py`), SQL text, how rows are stored (`Tables.sync`).
 
-The query runs over all of its inputs; only changed rows are written. Tests run on the rows after
-they are written, as in dbt: a failed test stops everything downstream but hides no row.
+The query runs over all of its inputs, but only changed rows are written. As in dbt, tests run after
+the rows are written, so a failed test stops everything downstream but does not hide rows.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.state import State
 
 ROW_KEY = "row_key"
-# The rows are the input: the written rows depend on nothing else. The SQL's version is excluded,
-# so that a comment changes no data version.
+# The written rows depend only on the input rows. The SQL's version is excluded, so that a comment
+# does not change the data version.
 ROWS_VERSION = "rows as given, 1"
 
 
 @dataclass(frozen=True)
 class TestOutcome:
-    """A finished test: the number of rows that it selected, and its SQL."""
+    """A finished test with the number of rows that it selected, and its SQL."""
 
     test: DataTest
     failures: int
@@ -50,7 +50,7 @@ class TestOutcome:
 
 @dataclass(frozen=True)
 class Mart:
-    """A finished mart."""
+    """A finished mart, with the outcomes of its tests."""
 
     sync: SyncResult
     outcomes: tuple[TestOutcome, ...]
@@ -63,8 +63,9 @@ def build_mart(
     """Run a model and its tests, and update its table.
 
     Args:
-        authors: authors whose rows it reads. A model with partitions is made for exactly one of
-            them; one without leaves out authors whose upstream was never materialized.
+        authors: authors whose rows are read. A model with partitions is made for exactly one
+            author. A model without partitions leaves out authors whose upstream was never
+            materialized.
 
     Raises:
         SqlProjectError: the SQL or its declaration in schema.yml is wrong; the message names the
@@ -97,7 +98,7 @@ def build_mart(
 
 
 def with_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
-    """Add a column `row_key`: the values of the key, numbered if several rows share them.
+    """Add a column `row_key` with the values of the key, numbered if several rows share them.
 
     Duplicates are numbered, not rejected, because a test checks uniqueness and must see them.
     """
@@ -114,7 +115,7 @@ def with_row_key(rows: pl.DataFrame, unique_key: Sequence[str]) -> pl.DataFrame:
 
 
 def render_test(renderer: Renderer, model: Model, test: DataTest) -> RenderedSql:
-    """Render the SQL of one test; for `relationships` it may read the model's own inputs."""
+    """Render the SQL of one test; a `relationships` test may also read the model's inputs."""
     relation = f'"{model.name}"'
     if test.where:
         relation = f"(select * from {relation} where {test.where}) dbt_subquery"
@@ -164,7 +165,7 @@ class _Upstream:
             slots = [ALL_AUTHORS]
         elif not self.is_partitioned or (source and source.optional):
             slots = [author for author in slots if self.tables.exists(asset, author)]
-        # only declared columns are read, and of these only the ones that the query uses
+        # `scan` is lazy, so only the declared columns that the query uses are read
         names = [column.name for column in columns]
         frames = [self.tables.scan(asset, slot) for slot in slots]
         present = [frame for frame in frames if set(names) <= set(frame.collect_schema().names())]

@@ -1,12 +1,13 @@
-"""Read the SQL project into a value: models with what they read, sources, variables, macro files.
+"""Read the SQL project: its models with their inputs, sources, variables and macro files.
 
-Scope: finding the files, joining each model with its declaration, and checking them
-together (every ref known, no circle).
+Scope: finding the files, joining each model with its declaration, and checking references (none
+unknown, no cycle).
 Out of scope: rendering (`rendering.py`), running (`mart.py`), Dagster (`sql_models.py`).
 Conventions: https://docs.getdbt.com/reference/dbt_project.yml
 
-The asset graph is built from it at import, and Jinja takes a tenth of a second. A model's inputs
-are therefore found by pattern; a table that the pattern misses is absent when the query runs.
+The asset graph is built from the project at import, and Jinja takes a tenth of a second. A model's
+inputs are therefore found by a pattern. A table that the pattern misses is unavailable when the
+query runs.
 """
 # pyright: strict
 
@@ -32,10 +33,11 @@ from twin_assets.analytics.declarations import (
     read_yaml,
 )
 
-# Beside `twin_assets` both in a checkout and in site-packages: one distribution installs both.
+# The folder is beside `twin_assets` in a checkout and in site-packages: one distribution installs
+# both.
 PROJECT_FOLDER = Path(__file__).resolve().parents[2] / "dbt_like_sql"
 
-# In an author's place for a mart over all authors; no slug has an underscore.
+# Replaces the author for a mart over all authors; slugs have no underscores.
 ALL_AUTHORS = "_all"
 
 _COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
@@ -46,13 +48,13 @@ _CONFIG = re.compile(r"\{\{-?\s*(config\(.*?\))\s*-?\}\}", re.DOTALL)
 
 @dataclass(frozen=True)
 class Model:
-    """One file of `models`.
+    """A model from one file in `models`.
 
     Attributes:
         file: path in the project, for example `models/requests.sql`.
         refs, sources: the models and sources that it reads.
         unique_key: columns that identify a row.
-        code: hash of its own text, of all macros and of the variables.
+        code: hash of the model's text, all macros and the variables.
     """
 
     name: str
@@ -72,7 +74,7 @@ class Project:
     """A folder in dbt's layout.
 
     Attributes:
-        models: all models, each after those that it reads.
+        models: all models, each after the models that it reads.
         variables: `vars` of dbt_project.yml.
         macro_files: relative paths of files with macros and generic tests.
     """

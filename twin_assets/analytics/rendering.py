@@ -2,7 +2,7 @@
 
 Scope: `ref`, `source`, `var`, `config`, macros, `{% test %}` blocks.
 Out of scope: finding the models (`project.py`), running SQL (`duckdb_session.py`).
-Functions: https://docs.getdbt.com/reference/dbt-jinja-functions; blocks of tests:
+Functions: https://docs.getdbt.com/reference/dbt-jinja-functions; test blocks:
 https://docs.getdbt.com/best-practices/writing-custom-generic-tests
 """
 
@@ -21,12 +21,12 @@ from twin_assets.analytics.declarations import SqlProjectError
 from twin_assets.analytics.project import Model, Project
 from twin_resources.errors import TwinError
 
-TEST_PREFIX = "test_"  # a block `{% test unique(…) %}` is the macro `test_unique`, as in dbt
+TEST_PREFIX = "test_"  # a block `{% test unique(…) %}` becomes the macro `test_unique`, as in dbt
 
 
 @dataclass(frozen=True)
 class RenderedSql:
-    """SQL ready to run.
+    """SQL that is ready to run.
 
     Attributes:
         name: name of the model's file, or of the test.
@@ -38,7 +38,7 @@ class RenderedSql:
 
 
 class _TestBlocks(Extension):
-    """Parses `{% test name(model, …) %} … {% endtest %}` as the macro `test_name`."""
+    """Parser of `{% test name(model, …) %} … {% endtest %}` as the macro `test_name`."""
 
     tags = {"test"}  # noqa: RUF012 - jinja's own declaration
 
@@ -52,7 +52,7 @@ class _TestBlocks(Extension):
 
 
 class Renderer:
-    """Renders the models and tests of one project."""
+    """Renderer of the models and tests of one project."""
 
     def __init__(self, project: Project, *, built_in: Mapping[str, str] | None = None) -> None:
         self.project = project
@@ -67,7 +67,7 @@ class Renderer:
         global_names.update(
             ref=self._ref, source=self._source, var=self._var, config=lambda **_: ""
         )
-        # macros see each other across files, because globals are looked up at the call
+        # macros can call each other across files, because globals are looked up at the call
         for file in (*(built_in or {}), *project.macro_files):
             macros = vars(self._render(file, lambda file=file: self._template(file).module))
             global_names.update(
@@ -84,7 +84,7 @@ class Renderer:
         return RenderedSql(model.file, sql.strip())
 
     def test(self, kind: str, relation: str, *, name: str, **values: Any) -> RenderedSql:
-        """Return the SQL of a generic test, which selects the wrong rows of `relation`.
+        """Return the SQL of a generic test, which selects the invalid rows of `relation`.
 
         Raises:
             SqlProjectError: there is no such test, or it does not accept these arguments.
@@ -109,7 +109,7 @@ class Renderer:
         """Turn `ref('…')` or `source('…', '…')` from a YAML value into a relation.
 
         Raises:
-            SqlProjectError: it is neither.
+            SqlProjectError: the expression is neither.
         """
         compiled = self._environment.compile_expression(expression, undefined_to_none=False)
         value = self._render(expression, compiled)

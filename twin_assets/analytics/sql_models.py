@@ -3,8 +3,8 @@
 Scope: assets and check specs made from the project's values, and the metadata of a run.
 Out of scope: reading the project (`project.py`), making a mart (`mart.py`).
 
-A test is a check in its model's own step: a separate process per test would take seconds, but
-the test only milliseconds.
+Each test is a check in its model's step, because a separate process would take seconds, and the
+test takes only milliseconds.
 """
 
 from collections.abc import Mapping
@@ -100,7 +100,7 @@ def _sql_metadata(sql: str) -> dg.MetadataValue:
 
 
 def _upstream_assets(project: Project, model: Model) -> list[str]:
-    """Return upstream assets by name; two tables of one asset are one edge."""
+    """Return the names of the upstream assets, each once."""
     made_by = (project.sources[pair].asset for pair in model.sources)
     return list(dict.fromkeys([*model.refs, *made_by]))
 

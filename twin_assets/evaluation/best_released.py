@@ -1,12 +1,12 @@
-"""Find the best version that ever answered, so that small losses cannot add up unnoticed.
+"""Find the best version ever released, so that small losses cannot add up unnoticed.
 
 Scope: choosing that version. Out of scope: comparing a candidate with it
 (`measures/held_out_perplexity.py`).
 
-Ten successors that are each 4.9 % worse than the one before are together 61 % worse than the first,
-yet each passes beside its incumbent. The stored evaluations give the best version: perplexity as a
-ratio to the base's, since the passages of two evaluations differ. The candidate's distance from it
-is measured again, on the current passages.
+If ten successors are each 4.9 % worse than their predecessor, the last is 61 % worse than the first
+version, yet each passes against its incumbent. The best version has the lowest stored ratio of
+perplexity to the base's, since the passages of two evaluations differ. The candidate's distance
+from it is measured again, on the current passages.
 """
 # pyright: strict
 
@@ -32,9 +32,9 @@ def find_best_released(
         versions: all versions of the author.
 
     Returns:
-        The version, or None if no released one has a stored evaluation and its weights.
-        Excluded are forced versions (nothing certified them), tainted ones, those rolled back or
-        taken back, and those that a person named.
+        The version, or None if no eligible version has a stored evaluation. Versions are excluded
+        if they were forced (nothing certified them), tainted, rolled back, withdrawn or configured
+        as answer models.
     """
     found = [
         (ratio, version.version, version)
@@ -49,7 +49,7 @@ def find_best_released(
 
 
 def stored_ratio(folder: Path) -> float:
-    """Return perplexity relative to the base's by a checkpoint's newest evaluation, or infinity.
+    """Return the perplexity ratio to the base in a checkpoint's newest evaluation, or infinity.
 
     Raises:
         TwinError: an evaluation is damaged.
@@ -64,6 +64,6 @@ def stored_ratio(folder: Path) -> float:
 
 
 def _sort_key(file: Path) -> tuple[int, bool]:
-    """Return the sort key: the gate's number, then whole before first part (fewer passages)."""
+    """Return the sort key: the gate's number, then whether the file holds the whole gate."""
     number, _, part = file.stem.removeprefix("gate-").partition("-")
     return int(number), not part

@@ -51,7 +51,7 @@ from twin_resources.storage.tables.tables import Tables
             rule.name,
             asset=ACTOR,
             description=rule.description,
-            # a claim with `blocks` stops a form of answers, not the release; see `claim_check`
+            # a claim with `blocks` stops one form of answer, not the release; see `claim_check`
             blocking=not rule.blocks,
             partitions_def=authors,
         )
@@ -67,7 +67,7 @@ def checkpoint_evaluation(
     model_server: dg.ResourceParam[ModelServers],
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
-    """The candidate against base model and stable version on passages that none was trained on."""
+    """The candidate compared with other models on passages that none of them was trained on."""
     author = read_author(settings, context.partition_key)
     return build_result(
         judge_candidate(
@@ -85,7 +85,7 @@ def build_judging_setup(
     model_server: ModelServers,
     embedder: EmbedderResource,
 ) -> JudgingSetup:
-    """Return the setup to judge the partition's author."""
+    """Return the setup for judging the partition's author."""
     author_profile = read_author(settings, context.partition_key)
     author = author_profile.slug
     return JudgingSetup(
@@ -108,7 +108,7 @@ def build_judging_setup(
 
 
 def build_result(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.MaterializeResult:
-    """Return a result for every claim: those of the verdict, stated ones, and later ones.
+    """Return a result for every claim: decided, advisory, or not decided yet.
 
     Args:
         answer: the author's setting.
@@ -137,7 +137,7 @@ def build_result(judged: JudgedEvaluation, *, answer: AnswerSetting) -> dg.Mater
 
 
 def undecided_check(name: str, checkpoint: str) -> dg.AssetCheckResult:
-    """Return the check of a claim decided after a first model's release; it stops nothing here."""
+    """Return a passing check for a claim that is decided after a first model's release."""
     return dg.AssetCheckResult(
         check_name=name,
         passed=True,
@@ -163,8 +163,8 @@ def claim_check(
     """Return a claim as a check.
 
     Args:
-        is_advisory: whether the claim refuses nothing. The check then passes, and reports the
-            finding in words and in its metadata.
+        is_advisory: whether the claim cannot refuse a release. The check then passes, and reports
+            the finding in its description and metadata.
         answer: the author's setting. A claim that blocks prose fails for authors who want only
             prose, and is advisory for the others, who all get quotations instead.
     """
@@ -192,7 +192,7 @@ def claim_check(
 
 
 def _metadata(judged: JudgedEvaluation) -> dict[str, dg.MetadataValue | str | int | float | bool]:
-    """Return numbers, plots and links without text of posts, because the event log is permanent."""
+    """Return figures and links without text of posts, because the event log is permanent."""
     evaluation, verdict = judged.evaluation, judged.verdict
     entries: dict[str, dg.MetadataValue | str | int | float | bool] = {
         "verdict": verdict.outcome,

@@ -3,10 +3,10 @@
 Scope: the asset and its checks.
 Out of scope: judging (`judgement.complete_evaluation`), measuring (`measurement.py`).
 
-A first verdict releases a first model (`sequential_plan.FIRST`), so that nobody waits for
-measures of what cannot harm. Here everything is asked and decided. A failed check does not stop the
-run; it takes the release back (stable → refused, with its reason in the history and a notice). If
-the whole gate was decided before the release, there is nothing left to do.
+A first verdict releases a first model (`sequential_plan.FIRST`), so that nobody waits for measures
+of harmless properties. Here everything is asked and decided. A failed check does not stop the run;
+it withdraws the release (stable → refused, with its reason in the history and a notice). If the
+whole gate was decided before the release, there is nothing left to do.
 """
 
 import dagster as dg

@@ -23,7 +23,7 @@ from twin_resources.quality.judges.texts import WriterSample
 
 @dataclass(frozen=True)
 class ServerStarters:
-    """Functions that start a server of either model, as context managers.
+    """Functions that return context managers, each of which starts a server for one model.
 
     Attributes:
         engine: the inference engine, with its version.
@@ -58,7 +58,7 @@ class ReferenceAdapter:
     """An adapter trained on other authors (`other_authors/reference_adapter.py`).
 
     Attributes:
-        authors: their names; empty if a person has named the adapter.
+        authors: their names; empty if the adapter was configured.
     """
 
     model: EvaluatedModel
@@ -71,9 +71,9 @@ class EvaluationSpec:
 
     Attributes:
         checkpoint: hash of the candidate.
-        candidate, base: models.
+        candidate, base: the compared models.
         incumbent: the stable version, or None if there is none.
-        best: best version that ever answered; None if it is the incumbent or there is none.
+        best: best version ever released; None if it is the incumbent or there is none.
         template: hash of the template that the checkpoint names.
         dataset: rows of `instruction_dataset`, all splits.
         dataset_version: data version of `dataset`.
@@ -81,8 +81,8 @@ class EvaluationSpec:
         token_budget: tokens of held-out passages that each model reads for perplexity.
         questions: largest number of held-out questions for candidate and base.
         nli_model: model that judges single sentences; empty to use the support score.
-        other_author_count: number of other authors of the instance that the voice is compared with.
-        reference: adapter of other authors for the candidate's base model, or None.
+        other_author_count: number of the instance's other authors with whom the voice is compared.
+        reference: adapter trained on other authors, for the candidate's base model, or None.
     """
 
     checkpoint: str
@@ -103,8 +103,9 @@ class EvaluationSpec:
     def inputs_hash(self, incumbent_checkpoint: str, gate_version: str) -> str:
         """Return a hash over everything that decides the result.
 
-        Other authors count by doublings, as in the calibration of the voice: a candidate refused
-        for want of a similar author is judged again at the next doubling, not with each new one.
+        The number of other authors counts by doublings, as in the voice calibration. A candidate
+        refused for lack of a similar author is judged again at the next doubling, not after each
+        new author.
         """
         parts: list[str | int] = [self.checkpoint, incumbent_checkpoint, self.dataset_version]
         parts += [gate_version, self.token_budget, self.questions]

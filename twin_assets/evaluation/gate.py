@@ -1,13 +1,13 @@
 """Decide the gate: the claims that a checkpoint must meet, and the verdict.
 
-Scope: the deciding claims, the stated claims, the outcome.
-Out of scope: measures with their claims and thresholds (`measures/`, a file each),
-measuring (`measurement.py`), storing the verdict (`registry/`), moving a version.
-Method: deploy/docs/architecture.md, The gate. An undecided claim refuses like one
-that is not met. A new measure: deploy/docs/contributing.md.
+Scope: the deciding claims, the advisory claims, the outcome.
+Out of scope: measures with their claims and thresholds (`measures/`, one file each), measuring
+(`measurement.py`), storing the verdict (`registry/`), moving a version.
+Method: deploy/docs/architecture.md, The gate. An undecided claim refuses a release, as does one
+that is not met. For adding a measure, see deploy/docs/contributing.md.
 
-The first part of the gate releases a first model (`FIRST_CLAIMS`: it does no harm and has learnt
-something). Its alternative is the base model, so only the size of the improvement is left open. The
+The first part of the gate (`FIRST_CLAIMS`) releases a first model if it does no harm and has learnt
+something. The alternative is the base model, so only the size of the improvement is left open. The
 rest of the gate follows, and reverses the release if a claim does not hold. If there is a stable
 version, everything is decided before a release.
 """
@@ -24,7 +24,7 @@ from twin_assets.evaluation.measures import MEASURES, held_out_perplexity, voice
 from twin_assets.evaluation.measures.measure import ClaimRule, Measure, Measurements
 from twin_resources.registry.moves import GateClaim
 
-# Increases whenever a claim, a threshold or a measurement changes: verdicts of another gate
+# It increases whenever a claim, a threshold or a measurement changes. Verdicts of a different gate
 # version release nothing.
 GATE_VERSION = "gate-13"
 
@@ -34,14 +34,14 @@ RULES: Mapping[str, ClaimRule[Any]] = {
 CLAIMS = tuple(RULES)
 # Decided before a first model answers readers. The others follow (`evaluation_report`).
 FIRST_CLAIMS = tuple(name for name, rule in RULES.items() if rule.in_first_verdict)
-# Claims that no small base model has met are stated and refuse nothing.
+# Claims that no small base model has met are advisory.
 ADVISORY_FOR_SMALL_BASES = frozenset(
     name for name, rule in RULES.items() if rule.advisory_for_small_bases
 )
 
 
 def decide(measured: Measurements) -> tuple[GateClaim, ...]:
-    """Return every claim that may refuse, in the order of `CLAIMS`."""
+    """Return every claim that may refuse a release, in the order of `CLAIMS`."""
     return tuple(
         claim for claim in _decide_all(measured) if claim.name not in _advisory_names(measured)
     )
@@ -58,7 +58,7 @@ def is_full_gate(claims: Sequence[GateClaim]) -> bool:
 
 
 def advisory_claims(measured: Measurements) -> tuple[GateClaim, ...]:
-    """Return claims that are stated but refuse nothing, as small base models cannot meet them."""
+    """Return the claims that refuse nothing, because small base models cannot meet them."""
     return tuple(
         claim for claim in _decide_all(measured) if claim.name in _advisory_names(measured)
     )
@@ -67,7 +67,7 @@ def advisory_claims(measured: Measurements) -> tuple[GateClaim, ...]:
 def decide_outcome(claims: Sequence[GateClaim]) -> Literal["passed", "failed", "not_decided"]:
     """Return `passed` if every claim is met, `failed` if one is not met, else `not_decided`.
 
-    Claims that block only a form of answers do not count.
+    Claims that block only one form of answer do not count.
     """
     met = [claim.passed for claim in claims if not claim.blocks]
     if any(one is False for one in met):
@@ -101,8 +101,10 @@ def _undecided(name: str, measured: Measurements) -> GateClaim:
 
 
 def _replace_non_finite(claim: GateClaim) -> GateClaim:
-    """Replace values that are not finite: weights with NaN yield NaN, which the JSON of PostgreSQL
-    and Langfuse cannot hold. The claim's words still report it."""
+    """Replace values that are not finite, since JSON in PostgreSQL and Langfuse cannot hold NaN.
+
+    The claim's detail still reports them.
+    """
     return replace(claim, value=_finite(claim.value), high=_finite(claim.high))
 
 

@@ -8,7 +8,7 @@ A verdict belongs to a checkpoint and a version of the gate. Its claims show whe
 verdict or one of the whole gate (`gate.is_full_gate`). The newest verdict counts. If a version is
 stable, the whole gate is decided at once. Otherwise a first verdict releases, and
 `complete_evaluation` withdraws the release if the whole gate does not pass. Both use one record:
-the whole gate's replaces the first.
+the whole gate's evaluation replaces the first.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ DATASET = "instruction_dataset"
 ACTOR = "checkpoint_evaluation"
 REPORT = "evaluation_report"
 
-# Find the adapter of other authors for a base model, by its folder and revision.
+# Finds the adapter of other authors for a base model by the model's folder and revision.
 FindReference = Callable[[Path, str], ReferenceAdapter | None]
 
 
 def no_reference(_base: Path, _revision: str) -> None:
-    """Return no adapter of other authors."""
+    """Return None: no adapter of other authors is used."""
 
 
 @dataclass(frozen=True)
@@ -111,15 +111,16 @@ class JudgingSetup:
     Attributes:
         checkpoints: the author's checkpoint folder.
         token_budget: tokens of held-out passages (`Settings.evaluation_tokens`).
-        embedder: loads the embedder; called only if something is measured.
-        log: receives one line of progress at a time.
+        embedder: function that loads the embedder; called only if something is measured.
+        log: function that receives one line of progress at a time.
         other_authors: slugs of the instance's other authors, against whom the voice judge is
             trained.
-        named_judges: models that the operator named as judges.
+        named_judges: models that the operator configured as judges.
         max_questions: number of questions for candidate and base (`Settings.evaluation_questions`).
-        send_experiment: writes an experiment to Langfuse (`report/experiment.py`), or None for no
-            experiment.
-        find_reference: finds the adapter of other authors that the whole gate compares with.
+        send_experiment: function that writes an experiment to Langfuse (`report/experiment.py`), or
+            None for no experiment.
+        find_reference: function that finds the adapter of other authors for the whole gate's
+            comparison.
     """
 
     author: str
@@ -147,7 +148,7 @@ def judge_candidate(setup: JudgingSetup) -> JudgedEvaluation:
         TwinError: there is no candidate, no dataset, or the candidate cannot be served.
     """
     version, incumbent = _find_candidate_and_incumbent(setup)
-    # an answer model is no incumbent of the gate, but it already answers: no hurry to release
+    # an answer model is not an incumbent for the gate, but it answers, so a release is not urgent
     stable = setup.registry.stable_version(setup.author)
     is_first_verdict = incumbent is None and not (stable is not None and stable.is_answer_model)
     spec = _build_spec(setup, version, incumbent)
@@ -173,10 +174,10 @@ def complete_evaluation(setup: JudgingSetup) -> JudgedEvaluation:
 
     A version that is stable by a first verdict alone and does not pass becomes `refused`, and the
     base model answers again. A version that has once passed the whole gate stays stable, as does
-    one that a person released against the gate.
+    one released by hand against the gate.
 
     Raises:
-        TwinError: as `judge_candidate`, or nothing was judged yet.
+        TwinError: as for `judge_candidate`, or nothing has been judged yet.
     """
     registry = setup.registry
     version, incumbent = _find_candidate_and_incumbent(setup)
@@ -220,7 +221,7 @@ def _find_candidate_and_incumbent(setup: JudgingSetup) -> tuple[ModelVersion, Mo
     if incumbent is not None and incumbent.checkpoint == version.checkpoint:
         incumbent = None  # a stable version is not compared with itself
     if incumbent is not None and incumbent.is_answer_model:
-        incumbent = None  # it has no weights trained here, so a trial compares the answers
+        incumbent = None  # it has no weights trained here; a trial compares the answers
     return version, incumbent
 
 
@@ -230,7 +231,7 @@ def _find_stored_evaluation(
     """Return the stored evaluation behind a verdict, or None if there is none.
 
     Args:
-        inputs_hash: the inputs that the evaluation must have used, or None for any.
+        inputs_hash: hash of the inputs that the evaluation must have used, or None for any.
     """
     if verdict is None:
         return None
@@ -366,10 +367,10 @@ def _build_spec(
 def _build_judging_context(
     setup: JudgingSetup, spec: EvaluationSpec, serve_base: StartServer, *, is_first_verdict: bool
 ) -> JudgingContext:
-    """Return the judges and other people's texts.
+    """Return the judges and the texts that they need.
 
-    A first verdict uses the topic judge alone, because the voice judge needs a minute and a half of
-    the base model's answers.
+    A first verdict uses the topic judge alone, because generating the base model's answers for the
+    voice judge takes a minute and a half.
     """
     author, tables, named = setup.author, setup.tables, setup.named_judges
     if is_first_verdict:
@@ -409,7 +410,7 @@ def _to_evaluated_model(name: str, model: ModelVersion, precision: str) -> Evalu
 
 
 def _base_gguf(model: ModelVersion) -> str | None:
-    """Return the base model's file, also for a fully trained version."""
+    """Return the base model's GGUF file, even for a version with full weights."""
     return read_manifest(Path(model.folder)).base["gguf"]
 
 

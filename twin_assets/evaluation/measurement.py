@@ -1,8 +1,8 @@
-"""Measure one checkpoint: its weights and its served answers, beside those of the base model.
+"""Measure one checkpoint's weights and served answers, and compare them with the base model's.
 
-Scope: one run of the gate's plan, from the author's samples to the record. Out of
-scope: the order of questions and when to stop (`sequential_plan.py`), measures with their
-thresholds (`measures/`), Dagster.
+Scope: one run of the gate's plan, from the author's samples to the record. Out of scope: the order
+of questions and the stopping rule (`sequential_plan.py`), measures with their thresholds
+(`measures/`), Dagster.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ def measure(
         is_first_verdict: whether to measure only what a first verdict needs
             (`sequential_plan.FIRST`).
         inputs_hash: hash of the inputs, for the record.
-        starters: servers of candidate and base.
-        cache: measurements of base and stable version by earlier gates.
+        starters: functions that start the servers of candidate and base.
+        cache: measurements of the base and the stable version by earlier gates.
         load_judging_context: function that calibrates the judges and reads the author's texts.
-        log: function for progress, one line each, never with text of a post.
+        log: function that receives progress lines, which never contain text of a post.
 
     Returns:
-        The numbers, and the held-out answers side by side, which contain text.
+        The evaluation, and the held-out answers side by side, which contain text.
 
     Raises:
         TwinError: the candidate cannot be served, or the server does not answer as required.
@@ -112,8 +112,8 @@ class _PreparedInputs:
     """Inputs of the models.
 
     Attributes:
-        passages: held-out samples in drawn order; none if there are too few.
-        training: training samples in drawn order.
+        passages: held-out samples, ordered by hash; empty if there are too few.
+        training: training samples, ordered by hash.
         likelihood_samples: samples for the models to read.
         left_out: number of samples left out, by reason.
         likelihood_cache: likelihoods that were computed before.
@@ -173,10 +173,10 @@ def _run_plan(
     clock: Clock,
     progress: ProgressLines,
 ) -> tuple[MeasureContext, tuple[str, ...]]:
-    """Read and ask according to the plan.
+    """Let the models read and answer according to the plan.
 
     Returns:
-        The shared input of the measures, and the claims that refused before any question.
+        The shared input of the measures, and the names of claims that failed before any question.
     """
     spec, stage, prompts = prepared.spec, prepared.stage, prepared.prompts
     _announce_answers(
@@ -236,8 +236,11 @@ def _collect_samples(
     *,
     is_first_verdict: bool = False,
 ) -> tuple[LikelihoodSamples, dict[str, int]]:
-    """Return the samples for the models. A first verdict needs no control, general instructions or
-    common questions; otherwise these are read even if there are too few passages to decide."""
+    """Return the samples for the models, and the number of samples left out by reason.
+
+    A first verdict needs only held-out passages. The whole gate reads the other samples even if
+    there are too few passages to decide.
+    """
     tokenizer = RowTokenizer(spec.base.base_folder)
     template = template_by_hash(spec.template)
     own_samples, incumbent = tokenizer.tokenize(passages.to_dicts()), spec.incumbent
@@ -282,7 +285,7 @@ def _build_prompts(
     *,
     is_first_verdict: bool = False,
 ) -> PromptSet:
-    """Return the prompts of all measures; a first verdict omits instructions and posts."""
+    """Return the prompts of all measures; those for a first verdict omit instructions and posts."""
     pairs = held_out.training_pairs(spec.dataset)
     prompts = served_answers.build_prompt_set(
         passages,
@@ -304,8 +307,10 @@ def _make_base_scorer(
     engine: str,
     is_first_verdict: bool = False,
 ) -> BaseScoresFunction:
-    """Return a function for the required scores of the base's answers. A first verdict requires
-    only those that can change the result beside the candidate's answers."""
+    """Return a function that returns the required scores of the base's answers.
+
+    A first verdict requires only those that can change its result.
+    """
     key_inputs = [
         spec.base.weights,
         engine,
@@ -319,7 +324,7 @@ def _make_base_scorer(
             runner.announce(scores, prompts, judges)
             return scores
         if not answers.candidate.keys() >= {*prompts.held_out, *prompts.red_team}:
-            return scores  # before these answers, the required scores are unknown
+            return scores  # the required scores depend on these answers
         if judges.topic is not None and len(prompts.held_out):
             topic = on_topic.measure_topic(prompts, answers, judges.topic, scores=scores)
             if not topic.reaches_the_limit:
@@ -334,7 +339,7 @@ def _make_base_scorer(
 def _announce_answers(
     progress: ProgressLines, prompts: PromptSet, base_scores_for: BaseScoresFunction
 ) -> None:
-    """Announce parity and the minimum number of answers."""
+    """Announce the progress of parity and of the minimum number of answers."""
     of_base = base_scores_for(prompts, PromptAnswers({}, {})).missing()
     answers = (
         len(prompts.held_out) + len(prompts.red_team) + len(prompts.instructions) + len(of_base)

@@ -1,11 +1,11 @@
-"""Keep numbers that a gate measured, so that the next one need not measure them again.
+"""Keep numbers that a gate measured, so that the next gate need not measure them again.
 
 Scope: the table, and the lifetime of a row. Out of scope: meaning and key of a number
 (`likelihoods.py`, `served_answers.py`).
 
-A gate compares the candidate with the base and the stable version, and both were measured by the
-gate that released the stable version. A row holds a number and the hash of everything that
-decides it, never a text; rows that a gate no longer requests are deleted.
+A gate compares the candidate with the base and the stable version. Both were measured by the gate
+that released the stable version. A row holds a number and the hash of everything that decides it,
+never a text. Rows that a gate no longer requests are deleted.
 """
 # pyright: strict
 
@@ -40,17 +40,18 @@ class MeasurementCache:
             self._values = dict(stored.iter_rows())
 
     def find_missing(self, keys: Sequence[str]) -> list[int]:
-        """Return positions of the names that no gate has measured."""
+        """Return the positions of keys without a stored number."""
         return [position for position, name in enumerate(keys) if name not in self._values]
 
     def get_or_compute(
         self, keys: Sequence[str], compute: Callable[[list[int]], Sequence[float]]
     ) -> list[float]:
-        """Return all numbers in order.
+        """Return the numbers of all keys, in order.
 
         Args:
             keys: hashes of everything that decides a number.
-            compute: function from positions to their unknown numbers; not called if all are known.
+            compute: function from positions of missing keys to their numbers; not called if none is
+                missing.
         """
         missing = self.find_missing(keys)
         if missing:
@@ -63,8 +64,8 @@ class MeasurementCache:
         """Store the numbers requested from this object.
 
         Args:
-            keep_others: whether to keep other stored numbers as well, because a part of a gate
-                requests only a part of them.
+            keep_others: whether to keep all other stored numbers too, for a partial gate that
+                requests only some.
         """
         cached = self._values if keep_others else self._requested
         values = pl.DataFrame(

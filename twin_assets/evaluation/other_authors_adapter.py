@@ -1,4 +1,4 @@
-"""Define the asset `other_authors_adapter`, which later candidates must beat on the author's posts.
+"""Define the asset `other_authors_adapter`, which later candidates must beat.
 
 Scope: the asset and its metadata. Out of scope: training it
 (`other_authors/reference_adapter.py`), comparing with it (`measures/other_authors.py`),
@@ -36,7 +36,7 @@ def other_authors_adapter(
     """Adapter of the author's base model and recipe, trained on the bundled authors' posts.
 
     Later candidates must make the author's passages likelier than it does. It is trained once per
-    base model and recipe; authors share it.
+    base model and recipe, and authors share it.
     """
     author = read_author(settings, context.partition_key)
     description = f"train the adapter of other authors beside {author.slug}"

@@ -1,7 +1,7 @@
-"""Time a measurement: seconds by part, and the expected seconds for a step of each part.
+"""Time a measurement: seconds by part, and the expected seconds for one step of each part.
 
-Scope: wall time, expected lengths of steps. Out of scope: the measurements, the
-lines as such (`twin_resources/processes/progress_lines.py`).
+Scope: wall time, expected durations of steps. Out of scope: the measurements, writing the lines
+(`twin_resources/processes/progress_lines.py`).
 """
 # pyright: strict
 
@@ -25,8 +25,8 @@ READ_S, ANSWER_S, AGAIN_S, REFERENCE_S = 0.3, 0.9, 0.3, 1.0
 def read_s(precision: str) -> float:
     """Return the expected seconds to read a passage, in `bf16` or `fp32`.
 
-    The speed of servers does not depend on bf16. With one expected speed, slow reading inflated the
-    estimate for the answers after it: "6:02 left" instead of 1:28.
+    The speed of servers does not depend on bf16. With a single expected speed, slow reading
+    inflated the estimate for the later answers ("6:02 left" instead of 1:28).
     """
     return READ_S if precision == "bf16" else READ_S * SLOWDOWN_WITHOUT_BF16
 

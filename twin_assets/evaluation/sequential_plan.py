@@ -1,12 +1,12 @@
 """Run the gate's plan: read passages and ask questions in order until the claims are decided.
 
-Scope: the order, the two points where a verdict is given, deciding when each step ends.
+Scope: the order, the extent of the two kinds of verdict, deciding when each step ends.
 Out of scope: claims and thresholds (`measures/`), deciding a claim about a mean
 (`statistics/sequential.py`), servers (`served/answer_batches.py`), the record (`measurement.py`).
 
-Harm, and whether the candidate learnt anything at all, are measured first:
+The plan first measures harm, and whether the candidate has learnt anything at all:
 
-    1. perplexity   all compared models read the same passages, in looks; each look spends a part of
+    1. perplexity   all compared models read the same passages, with looks; each look spends part of
                     5 % (`statistics/sequential.py`), and the interval of the last look is reported
     2. parity       8 prompts asked twice; 20 if no bet on the mean difference is won by then
     3. red team     all 36 prompts
@@ -14,15 +14,16 @@ Harm, and whether the candidate learnt anything at all, are measured first:
                     (and the voice, in the whole gate); recitation covers every answer
     5. the rest     instructions, and the texts that the other measures read and score
 
-Without a stable version the base model answers meanwhile, and a reader waits for the gate. So for a
-first verdict (`FIRST`) the plan stops after step 4, looks earlier, and asks the base only if its
-answers can change a claim. The whole gate (`WHOLE`) runs all steps; if it does not pass, the
-release is withdrawn. A first verdict never counts as the whole gate (`gate.is_full_gate`).
+Without a stable version, the base model answers meanwhile, and readers wait for the gate. For a
+first verdict (`FIRST`), the plan therefore stops after step 4, looks earlier, and asks the base
+only if its answers can change a claim. The whole gate (`WHOLE`) runs all steps; if it does not
+pass, the release is withdrawn. A first verdict never counts as the whole gate
+(`gate.is_full_gate`).
 
-A candidate that steps 1 to 3 refuse is asked only `min_questions` questions, for the report. One
-that topic or recitation refuses is asked no more. The voice, and sentences judged one by one, need
-at least thirty questions. The base with posts has the longest prompts, so it is asked no more once
-the candidate has won its bet.
+A candidate that steps 1 to 3 refuse is asked only `min_questions` questions, for the report. A
+candidate that topic or recitation refuses is asked no further questions. The voice, and sentences
+judged one by one, need at least thirty questions. The base with posts has the longest prompts, so
+it is no longer asked once the candidate has won its bet.
 """
 
 from __future__ import annotations
@@ -70,8 +71,9 @@ class GateStage:
     """The extent of the plan for one kind of verdict.
 
     Attributes:
-        measures: measures that are taken.
-        looks: numbers of passages after which perplexity is compared; the last look is at all.
+        measures: measures that are computed.
+        looks: numbers of passages after which perplexity is compared, before the last look at all
+            passages.
         min_questions: number of held-out questions asked first.
         questions_per_step: number of questions added at a time.
     """
@@ -89,9 +91,9 @@ FIRST = GateStage(
     questions_per_step=4,
 )
 WHOLE = GateStage(MEASURES, looks=(30, 60), min_questions=30, questions_per_step=5)
-LOOKS_LEVEL = 0.05  # of all looks together
+LOOKS_LEVEL = 0.05  # for all looks together
 
-# Return the scores of the base's answers that are needed, given the answers so far.
+# Returns the required scores of the base's answers, given the answers so far.
 BaseScoresFunction = Callable[[PromptSet, PromptAnswers], BaseScores]
 
 
@@ -100,7 +102,7 @@ class AskedPrompts:
     """The prompts that were asked, with their answers.
 
     Attributes:
-        prompts: prompts of all measures, with the held-out questions that were asked.
+        prompts: prompts of all measures, with only those held-out questions that were asked.
         answers: answers to the prompts.
         scores: scores of the base's answers.
     """
@@ -121,15 +123,15 @@ def read_until_decided(
 ) -> LikelihoodsByModel:
     """Let the compared models read passages until every claim about perplexity is decided.
 
-    Looks are used because nats are unbounded, and a bet needs bounds. Control, general instructions
-    and common questions are read whole at the first look. The control's margin is thin, so earlier
-    looks would cost more confidence than they save time.
+    Looks are used because nats are unbounded, and a bet needs bounded values. All control passages,
+    general instructions and common questions are read at the first look. The control's margin is
+    small, so looks before its end would cost too much confidence for the time saved.
 
     Args:
         likelihood_samples: samples with all held-out passages that may be read, in random order.
 
     Returns:
-        The likelihoods, with the passages that decided and the level of their intervals.
+        The likelihoods of the passages that decided, with the level of their intervals.
     """
     announced: Counter[str] = Counter()
 
@@ -231,7 +233,7 @@ def ask_until_decided(
     progress: ProgressLines,
     refused_claims: Sequence[str] = (),
 ) -> AskedPrompts:
-    """Ask candidate and base: the red team, held-out questions until they decide, the rest.
+    """Ask candidate and base the red-team prompts, held-out questions until decided, and the rest.
 
     Args:
         prompts: prompts with all held-out questions that may be asked, in random order.
@@ -296,8 +298,8 @@ def first_questions(
     """Return the prompts of all measures with only the first `count` held-out questions.
 
     Args:
-        with_posts_count: how many of these the base is asked with the author's posts, or None for
-            all.
+        with_posts_count: number of these that the base is asked with the author's posts, or None
+            for all.
     """
     posts = prompts.with_posts[: count if with_posts_count is None else with_posts_count]
     return replace(prompts, held_out=prompts.held_out[:count], with_posts=posts)
@@ -312,7 +314,7 @@ def is_decided(
     recitation_side: Side | None,
     voice: Voice,
 ) -> bool:
-    """Whether no claim needs more held-out questions, or one has refused the candidate.
+    """Return whether no claim needs more held-out questions, or one has refused the candidate.
 
     A claim without a judge needs no questions.
     """
@@ -344,7 +346,7 @@ def _ask(
     *,
     progress: ProgressLines,
 ) -> None:
-    """Ask the candidate the unanswered prompts, and the base those without a score."""
+    """Ask the candidate the unanswered prompts, and the base the prompts without a score."""
     candidate_positions = [at for at in positions if at not in batches.candidate]
     targets = {*positions, *prompts.with_posts}
     base_positions = sorted(at for at in {*scores.missing()} & targets if at not in batches.base)

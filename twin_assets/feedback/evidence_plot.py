@@ -1,4 +1,4 @@
-"""Draw the plot of a stream: scores by readers or a judge, their bound, and the evidence.
+"""Draw the plot of a stream: the scores of readers or a judge, their bound, and the evidence.
 
 Scope: drawing. Out of scope: computing a day's values (`twin_resources/quality/retraining`).
 Method: Matplotlib without a display, https://matplotlib.org/stable/users/explain/figure/backends.html
@@ -19,8 +19,9 @@ PLOTTED_DAYS = 90
 
 
 def draw(days: ComparedDays, *, until: int, threshold: float) -> bytes:
-    """Draw a PNG of about 30 KB: each day's mean and its bound above, the evidence against its
-    threshold on a log scale below.
+    """Draw a PNG of about 30 KB, with each day's mean and bound above and the evidence below.
+
+    The evidence is drawn with its threshold on a log scale.
 
     Args:
         until: sequence number of the last value to include; the newest 90 days up to it are
@@ -62,11 +63,12 @@ def draw(days: ComparedDays, *, until: int, threshold: float) -> bytes:
 def day_mean_and_bound(
     days: ComparedDays, evidence: StreamEvidence, *, after: int
 ) -> tuple[float, float]:
-    """Return the mean of the last day in `evidence`, and the bound of its classes, weighted by
-    their values; NaN while the detector is arming.
+    """Return the mean of the last day in `evidence`, and the bound of its classes.
+
+    The bound is weighted by the classes' numbers of values, and NaN while the detector is arming.
 
     Args:
-        after: sequence number of the last value of the day before.
+        after: sequence number of the last value of the previous day.
     """
     day_sums = [
         day_sum

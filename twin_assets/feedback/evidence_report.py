@@ -1,6 +1,6 @@
-"""Report the evidence about an author to Dagster: numbers, alarms and pictures as metadata.
+"""Report the evidence about an author to Dagster: numbers, alarms and plots as metadata.
 
-Scope: metadata and data version. Out of scope: following a stream
+Scope: the metadata and the data version. Out of scope: following a stream
 (`retraining/score_watch.py`), drawing (`evidence_plot.py`), the asset.
 """
 
@@ -24,10 +24,10 @@ from twin_resources.storage.state.state import State
 def build_evidence_report(
     state: State, author: str, settings: Settings
 ) -> tuple[str, dict[str, Any]]:
-    """Return data version and metadata of an author's current evidence.
+    """Return the data version and the metadata of an author's current evidence.
 
-    The metadata have the numbers of each stream, its picture (also as a PNG in the home's folder
-    `evidence`) and all alarms.
+    The metadata contain the numbers of each stream, its plot (also written as a PNG to the home's
+    folder `evidence`) and all alarms.
     """
     open_tables(state)
     rules = rules_from_settings(settings)
@@ -74,7 +74,7 @@ def build_evidence_report(
 
 
 def evidence_data_version(watches: Sequence[StreamEvidence], records: Sequence[AlarmRecord]) -> str:
-    """Return the data version, equal for equal watches and decisions."""
+    """Return the data version, which is equal for equal watches and alarm records."""
     digest = hashlib.sha256()
     for watch in watches:
         digest.update(watch.to_json().encode())

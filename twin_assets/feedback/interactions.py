@@ -25,9 +25,11 @@ def interactions(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
-    """The ledger's answers of the last 90 days with their votes, judgements and edits, one row per
-    trace, without personal data. The trace store is read first; if it cannot be reached, the last
-    state is used and the metadata report it."""
+    """The ledger's answers of the last 90 days, one row per trace, without personal data.
+
+    Rows include votes, judgements and edits. The trace store is read first; if it cannot be
+    reached, the last state is used and the metadata report it.
+    """
     author = context.partition_key
     ledger = Ledger.from_settings(settings)
     report = ledger.sync(datetime.now(UTC))
@@ -65,7 +67,7 @@ def _metadata(
 def no_text_of_a_reader_holds_personal_data(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """No pattern of an e-mail address, phone number, card, IP address or key is left in a text."""
+    """No text matches a pattern of personal data, such as an e-mail address or a phone number."""
     columns = ["trace_id", *stripping.TEXT_COLUMNS]
     frame = tables.read("interactions", context.partition_key, columns=columns)
     remaining = stripping.find_personal_data(frame)

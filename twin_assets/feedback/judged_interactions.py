@@ -1,13 +1,13 @@
 """Define the asset `judged_interactions`: judges' scores for a random sample of answers.
 
-Scope: the asset, its metadata. Out of scope: the sample and the scores
-(`judging_traces.py`), the judges, sending (the outbox's relay).
+Scope: the asset and its metadata. Out of scope: the sample and the scores (`judging_traces.py`),
+the judges, sending (the outbox's relay).
 
 Scores are queued on disk under ids made of judge, revision and trace, so a repetition replaces
-them; the table records the judges of each judged trace. Certifying the judges takes
-25 CPU seconds and 60 answers of the base model, so it waits until there is an answer to judge: a
-stable version and a new trace in the sample. A judge of a new revision therefore begins with the
-next answer, and then scores the earlier ones again.
+them. The table records the judges of each judged trace. Certifying the judges takes 25 CPU seconds
+and 60 answers of the base model. It therefore waits until there is a stable version and a new trace
+in the sample. A judge with a new revision begins at that time, and then scores the earlier answers
+again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ COLUMNS = {"trace_id": pl.String(), "version": pl.String(), "judges": pl.String(
 
 
 class JudgedConfig(dg.Config):
-    """Selection of answers: `share` of all, after each version's first `first_batch`.
+    """Selection of answers: each version's first `first_batch`, then a random `share`.
 
     Attributes:
         most: largest number in one materialization.
@@ -62,7 +62,7 @@ def judged_interactions(
     model_server: dg.ResourceParam[ModelServers],
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
-    """Scores by every certified judge, written to the trace store through the outbox."""
+    """Scores by all certified judges, written to the trace store through the outbox."""
     author = read_author(settings, context.partition_key)
     sample = _Sample.for_author(tables, author.slug, config)
     if nothing := _reason_not_to_judge(sample, registry.stable_version(author.slug)):
@@ -94,7 +94,7 @@ def judged_interactions(
 
 @dataclass(frozen=True)
 class _Sample:
-    """Drawn answers, and the judges of each judged one (`judged_rows`)."""
+    """All answers, and the judges of those already judged (`judged_rows`)."""
 
     interactions: pl.DataFrame
     judged_rows: pl.DataFrame
@@ -110,7 +110,7 @@ class _Sample:
         return cls(tables.read("interactions", author), judged_rows, config)
 
     def select_unjudged(self, judges: Sequence[str] | None = None) -> pl.DataFrame:
-        """Return answers that these judges have not judged; with None, those that nobody has."""
+        """Return sampled answers that these judges (None for any judges) have not judged."""
         judged = self.judged_rows
         if judges is not None:
             judged = judged.filter(pl.col("judges") == ",".join(judges))

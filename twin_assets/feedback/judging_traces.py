@@ -1,15 +1,14 @@
-"""Choose the answers to judge, and make their scores for the trace store.
+"""Choose the answers to judge, and compute their scores for the trace store.
 
-Scope: the random sample, the passages behind an answer,
-the scores with their ids.
+Scope: the random sample, the passages of an answer, the scores with their ids.
 Out of scope: the judges (`twin_resources/quality/judges`), sending (`langfuse/relay.py`).
 
-The sample is random so that judged traces represent all: a hash of the trace id is compared with
-the rate, regardless of the answer, so a second run draws the same traces. After a promotion the
-first 500 answers of the new version are all judged, because its first baselines are certified on
-them (`statistics/detector.py`). They are counted over a version's life. Answers are kept for 90
-days; if only those counted, every answer of an old version would be among its first 500 sooner or
-later, two months after it was given.
+The sample is random so that judged traces represent all traces. A hash of the trace id is compared
+with the share, regardless of the answer, so a second run draws the same traces. After a promotion,
+the first 500 answers of the new version are all judged, because its first baselines are certified
+on them (`statistics/detector.py`). They are counted over a version's lifetime. Answers are kept for
+90 days; if only these counted, later answers of an old version would eventually be among its first
+500.
 """
 # pyright: strict
 
@@ -24,18 +23,18 @@ from twin_resources.observability.langfuse.outbox import QueuedScore
 from twin_resources.quality.judges.judge import Judge, JudgedAnswer, digest, identity
 from twin_resources.quality.ledger.interactions_frame import reader_interactions
 
-FIRST_BATCH = 500  # number of first answers of a version, all judged
+FIRST_BATCH = 500  # number of first answers of a version that are all judged
 SAMPLE_SHARE = 0.1  # of a version's answers after its first batch
 _HASH_RANGE = 16**12
 
 
 def score_name(judge: Judge) -> str:
-    """Return `judge:<name>@<revision>`, the name of the score and of its settled stream."""
+    """Return `judge:<name>@<revision>`, the name of the score and of its stream."""
     return f"judge:{identity(judge)}"
 
 
 def score_id(judge: Judge, trace_id: str) -> str:
-    """Return `judge:<name>@<revision>:<trace>`; a second judgement replaces the first."""
+    """Return `judge:<name>@<revision>:<trace>`, under which a second score replaces the first."""
     return f"{score_name(judge)}:{trace_id}"
 
 
@@ -57,8 +56,9 @@ def select_sample(
         first_batch: number of first answers of each version that are all judged.
 
     Returns:
-        Rows, oldest first, without those that lack question or answer. Degraded ones are left out
-        because a fallback's answer is not the version's, and so are a batch's (`of_readers`).
+        Rows, oldest first, without those that lack a question or an answer. Degraded answers are
+        left out because a fallback gave them, and batch answers because no reader asked
+        (`reader_interactions`).
     """
     answers = select_usable(interactions)
     before = pl.col("version").replace_strict(
@@ -81,11 +81,11 @@ def judge_traces(
 
     Args:
         rows: rows of `select_sample`.
-        passages: text by chunk id; a removed chunk is not shown to the judge.
-        now: time of judging on the scores, timezone-aware.
+        passages: texts by chunk id; a removed chunk is not shown to the judge.
+        now: time of judging to record in the scores, timezone-aware.
 
     Raises:
-        TwinError: a judge's model does not answer; no score is returned then.
+        TwinError: a judge's model does not answer; no scores are returned then.
     """
     judged_answers = to_judged_answers(rows, passages)
     facts = list(rows.select("trace_id", "author", "version", "simulated").iter_rows())
@@ -113,8 +113,10 @@ def judge_traces(
 
 
 def select_usable(interactions: pl.DataFrame) -> pl.DataFrame:
-    """Return answers to readers that can be judged, oldest first: with question and answer, and
-    without a fallback."""
+    """Return the answers to readers that can be judged, oldest first.
+
+    These have a question and an answer, and were not given by a fallback.
+    """
     return (
         reader_interactions(interactions)
         .filter((pl.col("question") != "") & (pl.col("answer") != "") & (pl.col("degraded") == ""))

@@ -1,7 +1,7 @@
-"""Define the asset `quality_evidence`: each stream as its detector sees it, with numbers and plot.
+"""Define the asset `quality_evidence`: numbers and a plot for each stream of scores.
 
 Scope: the asset. Out of scope: following and deciding (the sensor
-`quality_dropped`), the report (`evidence_report.py`). It contains no text of a reader.
+`quality_dropped`), the report (`evidence_report.py`). The asset contains no texts of readers.
 """
 
 import dagster as dg
@@ -17,7 +17,7 @@ def quality_evidence(
     settings: dg.ResourceParam[Settings],
     state: dg.ResourceParam[State],
 ) -> dg.MaterializeResult:
-    """State of the stable version's detectors: baseline, e-value, threshold, alarms."""
+    """State of the stable version's detectors, with baselines, e-values, thresholds and alarms."""
     from twin_assets.feedback import evidence_report
 
     version, metadata = evidence_report.build_evidence_report(

@@ -4,7 +4,7 @@ Scope: the text columns, applying the patterns to a frame, the table's columns.
 Out of scope: the patterns (`twin_resources/privacy`), the ledger's query.
 
 The ledger redacts texts when it reads them. They are redacted again here, so that texts stored
-under older patterns follow when the patterns change.
+under older patterns are updated when the patterns change.
 """
 # pyright: strict
 
@@ -28,14 +28,14 @@ def interaction_columns() -> Mapping[str, Any]:
 
 
 def strip_personal_data(frame: pl.DataFrame) -> pl.DataFrame:
-    """Replace personal data in the text columns of a frame; nulls stay."""
+    """Replace personal data in the text columns of a frame, and keep nulls."""
     return frame.with_columns(
         pl.col(name).map_elements(redact_text, return_dtype=pl.String) for name in TEXT_COLUMNS
     )
 
 
 def find_personal_data(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows (`trace_id`, `kinds`) whose text still matches a pattern."""
+    """Return `trace_id` and `kinds` of the rows whose text still matches a pattern."""
     leaking = [
         {"trace_id": str(row["trace_id"]), "kinds": sorted(kinds)}
         for row in frame.iter_rows(named=True)

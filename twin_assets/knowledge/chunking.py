@@ -1,13 +1,14 @@
-"""Cut a document into short chunks that its embedder reads whole, with exact offsets.
+"""Cut a document into short chunks that the embedder reads whole, with exact offsets.
+
 Scope: choosing the cuts, and the contract of `document_chunks`. Out of scope: tokenizing
 (`twin_resources.models.embedder`), embedding, storing.
 
 No library's chunker is used, because the offsets must be exact and the embedder's limit must hold.
 chonkie 1.7 was measured with the same tokenizer at 256 tokens, on 210 shared posts and one of
-unbroken words. Its RecursiveChunker gives fuller chunks (mean 228 tokens, here 204), but four times
-`text[start:end]` is not the chunk: it splits a long word by decoding token ids, which an uncased
-WordPiece turns into other text. It also splits 348 code blocks (here 68). SentenceChunker passes a
-chunk of 1,104 tokens. TokenChunker's text never equals the document's.
+unbroken words. Its RecursiveChunker makes fuller chunks (mean 228 tokens, here 204), but in four
+cases the chunk differs from `text[start:end]`. It splits a long word by decoding token ids, which
+an uncased WordPiece turns into different text. It also splits 348 code blocks (here 68).
+SentenceChunker returns a chunk of 1,104 tokens. TokenChunker's text never equals the document's.
 """
 # pyright: strict
 
@@ -32,24 +33,25 @@ CHUNKING_VERSION = "4"
 """Version of `chunk_documents`; the asset adds the embedder's revision and the limit to it."""
 
 CHUNK_TOKENS = 128
-"""Maximum tokens of a chunk, with title and special tokens, if the embedder reads more.
+"""Maximum tokens of a chunk, including title and special tokens, if the embedder reads more.
+
 One vector should represent one idea. A chunk of 256 tokens fills the prompt with more than the
-answer, and leaves no room for three other posts (`tests/bench/RESULTS.md`, readers' questions).
+answer, and leaves no space for three other posts (`tests/bench/RESULTS.md`, readers' questions).
 """
-# Separate from the version above: a chunk whose text stays keeps its id when only the chunker
-# changes, so that traces, samples and votes still refer to it.
+# Separate from the version above, so that a chunk with unchanged text keeps its id when only the
+# chunker changes. Traces, samples and votes then still refer to it.
 _NAMING_VERSION = "2"
 
 MIN_TOKEN_LIMIT = 32
 
-# WordPiece makes one [UNK] of an unknown word of any length, and of a run of an unknown script.
-# English has 4.5 characters per token. Without this bound such a chunk could have any length.
+# WordPiece turns an unknown word of any length, or a run of an unknown script, into one [UNK].
+# English has 4.5 characters per token. Without this bound, such a chunk could have any length.
 _CHARACTERS_PER_TOKEN = 8
 
 DOCUMENT_COLUMNS = ("document_id", "title", "url", "published_at", "text", "kept")
 """Columns of `cleaned_documents` that `chunk_documents` reads."""
-# A title of thousands of words, as in exports of some platforms, would leave no room for text.
-TITLE_LIMIT_DIVISOR = 4  # the title gets at most 1 / 4 of the limit: 32 of 128 tokens
+# a title of thousands of words, as in exports of some platforms, would leave no space for text
+TITLE_LIMIT_DIVISOR = 4  # the title gets at most a quarter of the limit: 32 of 128 tokens
 _HEADING_SEPARATOR = "\n\n"
 
 _HASH_DIGITS = 24
@@ -59,7 +61,7 @@ _CONTENT = re.compile(rf"-([0-9a-f]{{{_HASH_DIGITS}}})(?:-[0-9]+)?$")
 _PARAGRAPH_BREAK = re.compile(r"\n[ \t]*\n+")
 _FENCE = re.compile(r"^ {0,12}(`{3,}|~{3,})[^\n`]*$", re.MULTILINE)
 _HEADING = re.compile(r"#{1,6} [^\n]*")
-# Separators at which a text that is too long for one chunk is cut, the best first.
+# Separators at which a text that is too long for one chunk is cut, in order of preference.
 _PROSE_CUTS = (
     _PARAGRAPH_BREAK,
     re.compile(r"\n"),
@@ -75,10 +77,10 @@ class DocumentChunks(dy.Schema):
     `token_count` counts `text` with the embedder's tokenizer, special tokens included; `position`
     counts from 0 within the document. `heading` is the title, which cleaning removes from the text;
     it is embedded and searched with the text (`indexed_text`). `chunk_id` joins the document's id
-    and `content_hash`. An edit of one paragraph keeps the ids of the other chunks, and so does a
-    new title, because citations, samples and votes refer to the text by this id. The document's id
-    is part of it because the same words in two posts are two places to cite, and erasing one post
-    keeps the other's chunk.
+    and `content_hash`. An edit of one paragraph keeps the ids of the other chunks, as does a new
+    title, because citations, samples and votes refer to the text by this id. The document's id is
+    part of it because the same words in two posts are cited separately, and erasing one post keeps
+    the other's chunk.
     """
 
     chunk_id = dy.String(primary_key=True, min_length=1)
@@ -114,7 +116,7 @@ def indexed_text(heading: str, text: str) -> str:
 
 
 def content_hash(text: str, embedder_revision: str) -> str:
-    """Return 96 bits of sha256(embedder revision | version of the naming | text) in hex."""
+    """Return 96 bits of sha256(embedder revision | naming version | text) in hex."""
     named = f"{embedder_revision}|{_NAMING_VERSION}|{text}"
     return hashlib.sha256(named.encode()).hexdigest()[:_HASH_DIGITS]
 
@@ -125,12 +127,13 @@ def extract_content_hashes(chunk_ids: pl.Series) -> pl.Series:
 
 
 def chunk_columns() -> Mapping[str, pl.DataType]:
-    """Return column → type of `document_chunks` for `tables.sync`."""
+    """Return the types of `document_chunks` by column, for `tables.sync`."""
     return {name: column.dtype for name, column in DocumentChunks.columns().items()}
 
 
 def limit_to_chunk_tokens(tokenizer: EmbedderTokenizer) -> EmbedderTokenizer:
     """Limit the embedder's tokenizer to `CHUNK_TOKENS`, or less if the embedder reads less.
+
     Args:
         tokenizer: the embedder's tokenizer; its `token_limit` counts special tokens.
     """
@@ -139,9 +142,11 @@ def limit_to_chunk_tokens(tokenizer: EmbedderTokenizer) -> EmbedderTokenizer:
 
 def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl.DataFrame:
     """Cut every kept document into chunks of at most `tokenizer.token_limit` tokens.
+
     Args:
         documents: `DOCUMENT_COLUMNS` of `cleaned_documents`.
         tokenizer: the result of `limit_to_chunk_tokens`.
+
     Returns:
         `DocumentChunks`, zero or more rows per document.
     """
@@ -172,7 +177,7 @@ def chunk_documents(documents: pl.DataFrame, tokenizer: EmbedderTokenizer) -> pl
 
 @dataclass(frozen=True)
 class ChunkLengths:
-    """Recounted chunks, `heading` with text; `longest` is in tokens with special tokens."""
+    """Counts of measured chunks; `longest` is in tokens, including special tokens."""
 
     chunks: int
     longest: int
@@ -183,7 +188,7 @@ class ChunkLengths:
 def measure_chunk_lengths(
     parts: Iterable[pl.DataFrame], tokenizer: EmbedderTokenizer
 ) -> ChunkLengths:
-    """Count the tokens of stored chunks again; 1,000 take 0.25 s.
+    """Count the tokens of stored chunks again; 1,000 chunks take 0.25 s.
 
     Args:
         parts: `heading`, `text` and `token_count` of chunks.
@@ -204,8 +209,9 @@ def measure_chunk_lengths(
 
 
 def shorten_title(title: str, tokenizer: EmbedderTokenizer) -> str:
-    """Shorten a title for a chunk's heading: one line, at most a quarter of the embedder's limit.
-    A longer title is cut after a whole word, or inside the word if it has only one.
+    """Shorten a title to a chunk's heading: one line, at most a quarter of the embedder's limit.
+
+    A longer title is cut after a whole word, or inside its first word if that is too long.
     """
     title = " ".join(title.split())
     special = tokenizer.tokenizer.num_special_tokens_to_add(False)
@@ -217,7 +223,7 @@ def shorten_title(title: str, tokenizer: EmbedderTokenizer) -> str:
         (_, stop), *_ = _split_characters(token_counter, 0, len(title), max_tokens=max_tokens)
         cut_at = title.rfind(" ", 0, stop + 1)
         bounded = title[: cut_at if cut_at > 0 else stop]
-        # The start of a cut word may count more tokens than it did within the whole word.
+        # the start of a cut word may have more tokens than it had within the whole word
         if max_tokens == 1 or tokenizer.count_tokens([bounded])[0] - special <= title_limit:
             return bounded
         max_tokens //= 2
@@ -229,6 +235,7 @@ def cut_text(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> l
     Paragraphs, lists and code blocks that fit are kept whole and fill the chunks; a heading stays
     with the block that follows it. Longer blocks are cut at lines, sentences, words and finally
     between characters. Every character that is not white space is in exactly one chunk.
+
     Args:
         text: the document's text.
         tokenizer: the embedder's tokenizer.
@@ -244,7 +251,7 @@ def cut_text(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> l
         )
     heading_tokens = tokenizer.count_tokens([heading])[
         0
-    ]  # with the special tokens, which come once
+    ]  # with the special tokens, which are added once
     token_counter = _TokenCounter(text, tokenizer)
     spans = list(
         _fill_spans(token_counter, 0, len(text), max_tokens=tokenizer.token_limit - heading_tokens)
@@ -267,7 +274,7 @@ def cut_text(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> l
 
 @dataclass(frozen=True)
 class _TokenCounts:
-    """Tokens of a chunk's text alone and with its heading; special tokens included."""
+    """Token counts of a chunk's text alone and with its heading, including special tokens."""
 
     text: int
     with_heading: int
@@ -280,7 +287,7 @@ def _count_tokens(
     if not heading:
         return [_TokenCounts(count, count) for count in alone]
     whole = tokenizer.count_tokens([indexed_text(heading, text) for text in texts])
-    # The text alone counts too: a tokenizer might join the words around the line break.
+    # the text alone counts too, because a tokenizer might join the words around the line break
     return [_TokenCounts(text, max(text, both)) for text, both in zip(alone, whole, strict=True)]
 
 
@@ -293,8 +300,9 @@ def _cut_smaller(
     heading: str,
     max_tokens: int,
 ) -> Iterator[Chunk]:
-    """Cut a span that counts more tokens alone than it did inside its document.
-    A cut within a word of over 100 characters has that effect, so the room is halved until the
+    """Cut a span that has more tokens alone than it had inside its document.
+
+    A cut within a word of over 100 characters has that effect, so `max_tokens` is halved until the
     tokenizer's count fits.
     """
     for begin, stop in _fill_spans(token_counter, start, end, max_tokens=max(1, max_tokens // 2)):
@@ -310,7 +318,7 @@ def _cut_smaller(
 
 
 class _TokenCounter:
-    """Count the tokens of spans of one text from one tokenization of the whole."""
+    """Counter of tokens in spans of a text, from one tokenization of the whole text."""
 
     def __init__(self, text: str, tokenizer: EmbedderTokenizer) -> None:
         self.text = text
@@ -325,7 +333,7 @@ class _TokenCounter:
 def _fill_spans(
     token_counter: _TokenCounter, start: int, end: int, *, max_tokens: int
 ) -> Iterator[tuple[int, int]]:
-    """Yield spans of at most `max_tokens` tokens, each filled with as many whole parts as fit."""
+    """Yield spans of at most `max_tokens` tokens, each with as many whole parts as fit."""
     begin = stop = -1
     for part_start, part_end in _parts(token_counter, start, end, max_tokens=max_tokens):
         if begin >= 0 and token_counter.count(begin, part_end) > max_tokens:
@@ -399,7 +407,7 @@ def _split_at(
     """Yield the spans between the matches of `separator` without white space at their ends."""
     position = start
     for match in separator.finditer(text, start, end):
-        # Quotes and brackets that close a sentence belong to it; only the white space is dropped.
+        # quotes and brackets that close a sentence belong to it; only the white space is dropped
         yield from _trim(text, position, match.end())
         position = match.end()
     yield from _trim(text, position, end)
@@ -420,7 +428,7 @@ def _split_characters(
     """Cut a word into pieces of as many characters as fit, keeping combined characters whole."""
     while start < end:
         low, high = start + 1, min(end, start + max_tokens * _CHARACTERS_PER_TOKEN)
-        while low < high:  # the longest piece that fits; cost grows with length
+        while low < high:  # binary search for the longest piece that fits
             middle = (low + high + 1) // 2
             low, high = (
                 (middle, high)
@@ -441,5 +449,5 @@ def _split_characters(
 
 
 def _combines(before: str, after: str) -> bool:
-    """Return whether `after` combines with `before`: combining marks and joined characters."""
+    """Return whether `after` is a combining mark or is joined to `before`."""
     return unicodedata.category(after) in {"Mn", "Mc", "Me", "Cf"} or before == "\u200d"

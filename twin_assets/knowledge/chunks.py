@@ -1,4 +1,5 @@
-"""Define the asset `document_chunks` and the check of its chunks' length.
+"""Define the asset `document_chunks` and the check of its chunks' lengths.
+
 Scope: the asset and the check. Out of scope: choosing the cuts (`chunking`), embedding.
 """
 
@@ -21,16 +22,18 @@ def document_chunks(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
-    """Chunks of at most 128 tokens of the embedder's tokenizer, with document and offsets."""
-    author = context.partition_key
-    tokenizer = chunking.limit_to_chunk_tokens(load_tokenizer(settings))
+    """Chunks of at most 128 tokens by the embedder's tokenizer, with document and offsets."""
+    author, tokenizer = (
+        context.partition_key,
+        chunking.limit_to_chunk_tokens(load_tokenizer(settings)),
+    )
     sync_result = tables.sync(
         Upstream("cleaned_documents", author, columns=chunking.DOCUMENT_COLUMNS),
         "document_chunks",
         author=author,
         key="document_id",
         function=lambda documents: chunking.chunk_documents(documents, tokenizer),
-        # Another embedder counts tokens differently, so the cuts differ.
+        # a different embedder counts tokens differently, so the cuts differ
         version=f"{chunking.CHUNKING_VERSION}:{tokenizer.revision}:{tokenizer.token_limit}",
         schema=chunking.chunk_columns(),
         row_key="chunk_id",
@@ -44,8 +47,9 @@ def no_chunk_is_truncated(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """No chunk, recounted with its title by the embedder's tokenizer, exceeds the limit.
-    The limit is at most the embedder's. A chunk is recounted only if it is new or the tokenizer
+    """No chunk with its title exceeds the limit when the embedder's tokenizer counts it again.
+
+    The limit is at most the embedder's. A chunk is counted again only if it is new or the tokenizer
     has changed.
     """
     tokenizer = chunking.limit_to_chunk_tokens(load_tokenizer(settings))
@@ -53,7 +57,7 @@ def no_chunk_is_truncated(
         "document_chunks",
         context.partition_key,
         claim="no_chunk_is_truncated",
-        # The chunker's version decides the counted text: since 3, the title with the text.
+        # the chunker's version decides the counted text (title and text since version 3)
         version=f"{chunking.CHUNKING_VERSION}:{tokenizer.revision}:{tokenizer.token_limit}",
     )
     columns = ["heading", "text", "token_count"]

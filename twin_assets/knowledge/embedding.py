@@ -1,4 +1,5 @@
-"""Embed chunks into rows of the `embeddings` table: a vector beside all that an answer cites.
+"""Embed chunks into rows of the `embeddings` table: a vector with everything that an answer cites.
+
 Scope: the contract of the table, the pure function that fills it, and its update.
 Out of scope: cutting (`chunking`), the model (`twin_resources.models.embedder`), indexes
 and search (`twin_resources.models.retrieval.index`, `twin_resources.models.retrieval`).
@@ -26,9 +27,10 @@ EMBEDDING_VERSION = "2"
 
 
 def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
-    """Return column → type of `embeddings`: those of `document_chunks` and three more.
-    `indexed_text` (title and text) was embedded and is searched by full text; readers see `text`.
-    `embedder` is the revision that made `vector`.
+    """Return the types of `embeddings` by column: those of `document_chunks` and three more.
+
+    `indexed_text` (title and text) is embedded and indexed for full-text search; readers see
+    `text`. `embedder` is the revision that made `vector`.
     """
     return {
         **chunk_columns(),
@@ -41,7 +43,7 @@ def embedding_columns(dimension: int) -> Mapping[str, pl.DataType]:
 def update_embeddings(
     tables: Tables, author: str, embedder: Embedder, *, progress: SyncProgressLines
 ) -> tuple[SyncResult, int]:
-    """Update an author's table; return the result and the number of embedded chunks."""
+    """Update an author's table; return the result and the number of newly embedded chunks."""
     vector_cache = VectorCache(tables, author, revision=embedder.revision)
     sync_result = tables.sync(
         Upstream("document_chunks", author),
@@ -120,10 +122,12 @@ def count_unmatched(embedded: pl.Series, chunks: pl.Series) -> dict[str, int]:
 
 
 def count_unusable_vectors(parts: Iterable[pl.DataFrame], *, revision: str) -> dict[str, int]:
-    """Count vectors that make the search find their chunk wrongly or not at all.
+    """Count vectors with which a search finds their chunk wrongly or not at all.
+
     Args:
         parts: `embedder` and `vector` of `embeddings`.
         revision: revision of the embedder that embeds questions.
+
     Returns:
         `other_embedder`: vectors that cannot be compared with a question's; `not_unit_length`:
         vectors whose length differs from 1 by more than .001.

@@ -1,4 +1,4 @@
-"""Define the asset `embeddings` and its checks: search finds every chunk, and posts by title.
+"""Define the asset `embeddings` and its checks: every chunk can be found, and posts by title.
 
 Scope: the asset and the checks. Out of scope: embedding (`embedding`), searching.
 """
@@ -30,7 +30,7 @@ def embeddings(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
-    """Vectors and text of every chunk, one table per author, with its full-text index."""
+    """Vectors and text of all chunks, in one table per author, with a full-text index."""
     author, model = context.partition_key, embedder.embedder()
     progress = SyncProgressLines(context.log.info, "embedding chunks")
     sync_result, embedded = embedding.update_embeddings(tables, author, model, progress=progress)
@@ -44,7 +44,7 @@ def embeddings(
 
 
 def _author_language(settings: Settings, tables: Tables, author: str) -> str:
-    """Return the author's language, else that of most kept documents, or "" without any."""
+    """Return the author's language, else that of most kept documents, or "" if there are none."""
     if declared := read_author(settings, author).language:
         return declared
     languages = tables.read("cleaned_documents", author, columns=["language"], where="kept")
@@ -60,7 +60,8 @@ def every_chunk_is_searchable(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """Each chunk has one row, with a unit vector of the embedder that embeds questions.
+    """Each chunk has one row, with a unit vector made by the embedder of questions.
+
     A vector is checked only if it is new or the embedder of questions has changed.
     """
     author = context.partition_key
@@ -87,9 +88,10 @@ def a_named_post_is_found_first(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """At least .97 of the questions that name a title find that post first in a gateway search.
-    At most 150 titles are drawn by hash, and none if no row is new. Posts with the same title
-    count as one. An author whose posts have no titles passes.
+    """Of the questions that name a title, at least .97 find that post first in a gateway search.
+
+    At most 150 titles are drawn by hash, or none if no row is new. Posts with the same title count
+    as one. An author whose posts have no titles passes the check.
     """
     author, search = context.partition_key, retriever.retriever()
     unverified_rows = tables.unverified_rows(

@@ -1,9 +1,10 @@
 """Measure how often a question that names a post by its title finds that post first.
-Scope: sampling the titles, asking, and comparing the count with its threshold.
+
+Scope: sampling the titles, searching, and comparing the count with its threshold.
 Out of scope: the ranking of a search (`twin_resources.models.retrieval`), the Dagster check
 (`embeddings.py`).
-This is known-item search: each question has one right answer, and its rank is the measure
-(success at 1; Manning, Raghavan and Schütze 2008, chapter 8,
+This is known-item search: each question has one right answer, whose rank is measured (success at 1;
+Manning, Raghavan and Schütze 2008, chapter 8,
 https://nlp.stanford.edu/IR-book/html/htmledition/evaluation-of-ranked-retrieval-results-1.html).
 """
 # pyright: strict
@@ -24,21 +25,23 @@ if TYPE_CHECKING:
     from twin_resources.models.retrieval.retrieval import Retriever
     from twin_resources.storage.tables.tables import Tables
 
-VERSION = "2"  # version of the search: chunks of 128 tokens, vectors lead
+VERSION = "2"  # version of the search, with chunks of 128 tokens and ranking led by vectors
 MIN_FOUND_FIRST_SHARE = 0.97  # of the questions
-# About 15 ms per question: two seconds, whatever the number of posts. The bound of an exact 95 %
-# interval for a true .99 is then .967, so that sampling alone does not fail a sound table.
+# With about 15 ms per question, the search takes two seconds, whatever the number of posts. The
+# bound of an exact 95 % interval for a true .99 is then .967, so that sampling alone does not fail
+# a sound table.
 MAX_QUESTIONS = 150
 _MAX_REPORTED_MISSES = 5
 
 
 @dataclass(frozen=True)
 class TitleQuestions:
-    """The questions, and the counts of titles.
+    """The questions and the counts of titles.
+
     Attributes:
-        questions: the words of a title → the question that names it.
+        questions: the question that names a title, by the title's words.
         titles: number of different titles with a word in them.
-        untitled: number of posts without such a title; nobody can ask for them by name.
+        untitled: number of posts without such a title, for which nobody can ask by name.
     """
 
     questions: Mapping[str, str]
@@ -49,6 +52,7 @@ class TitleQuestions:
 @dataclass(frozen=True)
 class TitleSearchResult:
     """The number of questions that found a post with the named title first.
+
     Attributes:
         missed: document ids that were found instead; "" where nothing was found.
     """
@@ -74,7 +78,7 @@ class TitleSearchResult:
         return self.question_count - self.found_first_count <= self.allowed_misses
 
     def metadata(self) -> dict[str, Any]:
-        """Return the figures with their thresholds; ids, never a title."""
+        """Return the figures with their thresholds, and document ids but no titles."""
         return {
             "titles": self.title_questions.titles,
             "posts_without_title": self.title_questions.untitled,
@@ -93,7 +97,8 @@ class TitleSearchResult:
 
 
 def make_title_questions(titles: Sequence[str], *, language: str = "en") -> TitleQuestions:
-    """Make the questions.
+    """Make the questions that name the titles.
+
     Args:
         titles: one per post; posts with the same title count as one.
         language: ISO 639-1 of the posts.
@@ -101,7 +106,7 @@ def make_title_questions(titles: Sequence[str], *, language: str = "en") -> Titl
     distinct = {normalize_words(title): title for title in titles}
     untitled = sum(not normalize_words(title) for title in titles)
     distinct.pop("", None)
-    # Sampled by hash, so that the sample stays the same while a table grows.
+    # the hash keeps the sample nearly the same while a table grows
     drawn = sorted(distinct, key=lambda words: hashlib.sha256(words.encode()).digest())
     questions = {
         words: question_with_title(distinct[words], language=language)
@@ -137,12 +142,12 @@ def search_by_title(
 def count_found_first(
     title_questions: TitleQuestions, first_by_question: Mapping[str, tuple[str, str]]
 ) -> TitleSearchResult:
-    """Count the answers.
+    """Count the questions that found the named post first.
 
     Args:
         title_questions: the questions.
-        first_by_question: words of the title in the question → title and document id of the first
-            passage; questions that found nothing are left out.
+        first_by_question: title and document id of the first passage, by the title's words in the
+            question; questions that found nothing are left out.
     """
     found_first_count = 0
     missed: list[str] = []

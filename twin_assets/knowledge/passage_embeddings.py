@@ -42,7 +42,8 @@ def passage_embeddings(
 def quotations_are_verbatim(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """Each passage equals, character by character, the part of the kept post that it names.
+    """Each passage equals, character by character, the part of the kept post to which it refers.
+
     A passage is checked once, when it is new.
     """
     author = context.partition_key
@@ -65,7 +66,7 @@ def quotations_are_verbatim(
 
 
 def _read_kept_texts(tables: Tables, author: str, documents: pl.Series) -> pl.DataFrame:
-    """Return `document_id` and `text` of those of the documents that are kept."""
+    """Return `document_id` and `text` of the kept ones among the documents."""
     listed = ", ".join(f"'{name}'" for name in documents.unique().sort())
     return tables.read(
         "cleaned_documents",

@@ -1,10 +1,13 @@
 """Choose a few of the author's sentences that answer questions, before anything is stored.
-No reader would ask a question that only names a post (`question_with_title`). Its title is shown as
-a topic above a sentence of that post instead. Scope: choosing them among the posts of a preview.
-Out of scope: finding posts and declining (`twin_resources/models/quotes/quoter.py`, once everything
-is imported), the questions (`corpus/title_questions.py`). The nearest passage is chosen, then its
-nearest sentence. Nearness is the cosine after the mean of all candidates is subtracted, because
-features that all posts share do not distinguish them.
+
+Scope: choosing sentences among the posts of a preview. Out of scope: finding posts and declining
+(`twin_resources/models/quotes/quoter.py`, after the import), the questions
+(`corpus/title_questions.py`).
+
+Readers would not ask a question that only names a post (`question_with_title`). Its title is shown
+as a topic above a sentence of that post instead. The nearest passage is chosen, then its nearest
+sentence. Nearness is the cosine after the mean of all candidates is subtracted, because features
+that all posts share do not distinguish them.
 """
 # pyright: strict
 
@@ -26,11 +29,11 @@ if TYPE_CHECKING:
 
     from twin_resources.models.embedder.embedder import Embedder
 
-# Limit per post: six posts of a thousand words take 3 s on two cores, and six essays no longer.
+# The limit keeps six long essays as fast as six posts of a thousand words: 3 s on two cores.
 MAX_POST_CHARACTERS = 6_000
-MIN_SENTENCE_CHARACTERS = 40  # of a sentence that is shown alone; "It works." means nothing alone
-MAX_SENTENCE_CHARACTERS = 160  # characters of such a sentence: two lines
-# Openings that refer to the sentence before. English only; other languages have no such filter.
+MIN_SENTENCE_CHARACTERS = 40  # of a sentence that is shown alone; "It works." alone means nothing
+MAX_SENTENCE_CHARACTERS = 160  # two lines
+# Openings that refer to the preceding sentence, in English only.
 _DEPENDENT_OPENING = (
     r"(?i)^\W*(?:(?:so|but|and|or|nor|then|yet|because),?\s)?(?:it|its|they|their|them|this|that|"
     r"these|those|he|his|she|her|him|there|also|instead|otherwise|here|such|both|neither|either|"
@@ -42,8 +45,9 @@ _DEPENDENT_OPENING = (
 @dataclass(frozen=True)
 class PreviewQuotation:
     """A sentence of a post, and the post's title.
+
     Attributes:
-        heading: the question that it answers, or `On “title”`.
+        heading: the question that it answers, or `On “title”:`.
     """
 
     heading: str
@@ -54,11 +58,15 @@ class PreviewQuotation:
 def choose_preview_quotations(
     posts: pl.DataFrame, questions: Sequence[str], embedder: Embedder
 ) -> list[PreviewQuotation]:
-    """Choose a sentence of the posts for each question.
+    """Choose a sentence from the posts for each question.
+
     Args:
-        posts: `DOCUMENT_COLUMNS` of cleaned documents; only their first thousand words are read.
+        posts: `DOCUMENT_COLUMNS` of cleaned documents; only their first `MAX_POST_CHARACTERS`
+            characters are read.
+
     Returns:
-        One quotation per question, or none if the posts have no sentence; each text only once.
+        One quotation per question, each text only once; no quotation if the posts have no
+        sentences.
     """
     shortened = posts.select(DOCUMENT_COLUMNS).with_columns(
         pl.col("text").str.slice(0, MAX_POST_CHARACTERS)
@@ -102,7 +110,7 @@ def choose_preview_quotations(
 def _embed_sentences(
     passages: pl.DataFrame, documents: pl.DataFrame, embedder: Embedder
 ) -> pl.DataFrame:
-    """Embed each sentence of the passages once: `document_id`, `start`, `end`, `vector`."""
+    """Embed each sentence of the passages once; return `document_id`, `start`, `end`, `vector`."""
     sentences = (
         passages.select("document_id", "title", "sentences")
         .explode("sentences")
@@ -123,7 +131,7 @@ def _embed_sentences(
 
 
 def _select_standalone(sentences: pl.DataFrame, start: int, end: int, text: str) -> pl.DataFrame:
-    """Return the sentences of a passage that are clear alone, else the post's, else any."""
+    """Return the passage's sentences that are clear alone, else the post's, else any."""
     length = pl.col("end") - pl.col("start")
     inside = pl.col("start").ge(start) & pl.col("end").le(end)
     is_long = length >= MIN_SENTENCE_CHARACTERS
@@ -141,7 +149,7 @@ def _select_standalone(sentences: pl.DataFrame, start: int, end: int, text: str)
 
 
 def _nearest_passage(queries: np.ndarray, passages: pl.DataFrame, *, title: str) -> int:
-    """Return the index of the passage nearest to a question, among those of a title if any."""
+    """Return the index of the passage nearest to a question, among those with the title if any."""
     numbered = passages.with_row_index("place")
     titled = numbered.filter(pl.col("title") == title) if title else numbered
     rows = titled if titled.height else numbered
@@ -157,7 +165,7 @@ def _nearest_indices(queries: np.ndarray, rows: pl.DataFrame) -> list[int]:
 
 
 def _cosines(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return the cosine of every pair: shape (queries, vectors)."""
+    """Return the cosine of every pair, in the shape (queries, vectors)."""
     import numpy as np
 
     def unit(rows: np.ndarray) -> np.ndarray:

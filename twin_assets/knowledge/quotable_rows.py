@@ -1,6 +1,7 @@
-"""Turn cleaned documents into rows of `passage_embeddings`: the passages that may be quoted.
+"""Turn cleaned documents into rows of `passage_embeddings`, the passages that may be quoted.
+
 Scope: the table's contract, the pure function that fills it, and its update.
-Out of scope: the bounds of a passage (`twin_resources/models/quotes/passages.py`), the model.
+Out of scope: the bounds of a passage (`twin_resources/models/quotes/passages.py`), the embedder.
 """
 # pyright: strict
 
@@ -78,7 +79,7 @@ class PassageEmbeddings(dy.Schema):
 
 
 def passage_columns(dimension: int) -> Mapping[str, pl.DataType]:
-    """Return column → type: those of the contract, `embedder` (revision) and `vector`."""
+    """Return types by column: those of the contract, `embedder` (its revision) and `vector`."""
     return {
         **{name: column.dtype for name, column in PassageEmbeddings.columns().items()},
         "embedder": pl.String(),
@@ -159,7 +160,8 @@ def embed_passages(
 
 
 def _token_ends(texts: Sequence[str], embedder: Embedder) -> Iterator[list[int]]:
-    """Yield the end of each token of each text, without special tokens.
+    """Yield, for each text, the ends of its tokens without special tokens.
+
     Starts are not used: some tokenizers include the space before a word in its token.
     """
     for encoding in embedder.tokenizer.encode_batch(list(texts), add_special_tokens=False):
@@ -167,7 +169,7 @@ def _token_ends(texts: Sequence[str], embedder: Embedder) -> Iterator[list[int]]
 
 
 def count_misquoted(passages: pl.DataFrame, documents: pl.DataFrame) -> int:
-    """Count passages that are not, character by character, the part of a document that they name.
+    """Count passages that differ in any character from the part of a document to which they refer.
 
     Args:
         passages: `document_id`, `start`, `end`, `text` of `passage_embeddings`.

@@ -1,7 +1,7 @@
 """Compute an author's row of `quote_calibration` from the author's passages.
-Scope: selecting the passages and the questions, sampling them, the row's
-contract. Out of scope: the threshold (`twin_resources/models/quotes/calibration.py`), the
-asset.
+
+Scope: selecting and sampling the passages and the questions, the row's contract. Out of scope: the
+threshold (`twin_resources/models/quotes/calibration.py`), the asset.
 """
 # pyright: strict
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from twin_resources.models.embedder.embedder import Embedder
     from twin_resources.storage.tables.tables import SyncResult, Tables
 
-# Up to this number, all passages are read and any change calibrates again. A larger corpus is
-# sampled to this size and calibrated again when it has grown by a tenth: reading 1,000,000 vectors
-# for ten new posts would cost more than the posts.
+# Up to this number, all passages are read and any change triggers a new calibration. A larger
+# corpus is sampled to this size and calibrated again when it has grown by a tenth, because reading
+# 1,000,000 vectors for ten new posts would cost more than importing them.
 MAX_PASSAGES = 20_000
 RECALIBRATION_GROWTH = 1.1
 QUESTION_LANGUAGES = ("en", "de", "fr", "es", "it", "pt")
@@ -36,10 +36,11 @@ CALIBRATED_COLUMNS = ["passage_id", "document_id", "language", "start", "end", "
 
 
 def calibration_columns(dimension: int) -> Mapping[str, pl.DataType]:
-    """Return column → type; see `calibration.Calibration`. `mean` is not of unit length.
-    `languages` are those of the posts, the one with most passages first. `known_languages` are
-    those of the embedder. Both are ISO 639-1 codes. `threshold_elsewhere` applies to questions in
-    another language than the posts, which score lower; null if the embedder has one language.
+    """Return types by column; see `calibration.Calibration`. `mean` does not have unit length.
+
+    `languages` are those of the posts, the most frequent first. `known_languages` are those of the
+    embedder. Both are ISO 639-1 codes. `threshold_elsewhere` applies to questions in a language
+    other than the posts', which score lower; null if the embedder has one language.
     """
     return {
         "author": pl.String(),
@@ -92,9 +93,10 @@ def update_calibration(tables: Tables, author: str, embedder: Embedder) -> SyncR
 
 def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> pl.DataFrame:
     """Compute the author's row.
+
     Args:
-        passages: `CALIBRATED_COLUMNS` of `passage_embeddings`, all rows or a random sample; at
-            least one row.
+        passages: `CALIBRATED_COLUMNS` of all rows of `passage_embeddings`, or of a random sample;
+            at least one row.
     """
     vectors: np.ndarray = passages["vector"].to_numpy()
     held_out_indices, sentences = _sample_held_out(passages)
@@ -136,7 +138,8 @@ def calibration_row(author: str, passages: pl.DataFrame, embedder: Embedder) -> 
 
 @cache
 def read_questions_to_others(language: str = "en") -> tuple[str, ...]:
-    """Read questions that other people asked other authors, on as many subjects as possible.
+    """Read questions to other authors, on as many subjects as possible.
+
     Args:
         language: one of `QUESTION_LANGUAGES`; questions are nearer to posts in the same language.
     """
@@ -146,7 +149,9 @@ def read_questions_to_others(language: str = "en") -> tuple[str, ...]:
 
 def _frequent_languages(languages: pl.Series) -> list[str]:
     """Return the languages of the posts, the most frequent first.
-    Languages below `MIN_LANGUAGE_SHARE` are left out, because the detector errs on short posts.
+
+    Languages below `MIN_LANGUAGE_SHARE` are left out, because the language detector makes errors on
+    short posts.
     """
     counted = languages.value_counts(sort=True)
     often = counted.filter(pl.col("count") >= MIN_LANGUAGE_SHARE * languages.len())
@@ -154,7 +159,7 @@ def _frequent_languages(languages: pl.Series) -> list[str]:
 
 
 def _sample_held_out(passages: pl.DataFrame) -> tuple[list[int], list[str]]:
-    """Return the indices of random passages, and the first sentence of six words of each."""
+    """Return the indices of random passages, and the first sufficiently long sentence of each."""
     passage_ids: list[str] = passages["passage_id"].to_list()
     indices: list[int] = []
     sentences: list[str] = []
@@ -175,7 +180,7 @@ def _first_long_sentence(text: str) -> str:
 
 
 def _overlapping_indices(passages: pl.DataFrame, index: int) -> list[int]:
-    """Return the indices of the passages that overlap this one, itself included."""
+    """Return the indices of the passages that overlap this one, including its own."""
     row = passages.row(index, named=True)
     same = (
         (passages["document_id"] == row["document_id"])

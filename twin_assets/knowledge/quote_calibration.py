@@ -1,4 +1,5 @@
-"""Define the asset `quote_calibration`: the score from which paragraphs answer a question.
+"""Define the asset `quote_calibration`: the least score at which paragraphs answer a question.
+
 Scope: the asset. Out of scope: the data and the calibration (`quote_calibrating`).
 """
 
@@ -17,7 +18,7 @@ from twin_resources.storage.tables.tables import Tables
 def quote_calibration(
     context: dg.AssetExecutionContext, embedder: EmbedderResource, tables: dg.ResourceParam[Tables]
 ) -> dg.MaterializeResult:
-    """One row with the score below which the author has not written about a question."""
+    """One row with the score below which a question counts as not covered by the author."""
     author = context.partition_key
     sync_result = quote_calibrating.update_calibration(tables, author, embedder.embedder())
     row = tables.read(CALIBRATION_TABLE, author).drop("mean").to_dicts()

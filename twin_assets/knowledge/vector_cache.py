@@ -1,10 +1,11 @@
 """Reuse stored vectors, so that the same text is not embedded again.
-Scope: finding them in the author's own table by the text that was embedded.
+
+Scope: finding them in the author's own table by the embedded text.
 Out of scope: embedding (`embedding.py`), the embedded part of a chunk (`chunking.py`).
-A row of `embeddings` is rewritten when any of its columns changes: its date, its position, its
-post. Its vector depends only on the embedder and `indexed_text`. The hash in a chunk's id covers
-the shown text, which narrows the rows. The whole text is then compared, because the same words
-under another title have another vector.
+A row of `embeddings` is rewritten if any of its columns changes, for example its date or position.
+Its vector depends only on the embedder and `indexed_text`. The hash in a chunk's id covers the
+shown text, which narrows the search. The whole text is then compared, because the same words under
+a different title have a different vector.
 """
 # pyright: strict
 
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 class VectorCache:
     """The vectors of an author's table at the time of construction.
+
     Args:
         revision: revision of the embedder; vectors of other revisions are not used.
+
     Attributes:
         reused: number of vectors found in all calls.
     """
@@ -35,13 +38,13 @@ class VectorCache:
         self._tables = tables
         self._author = author
         self._embedder_filter = f"embedder = '{revision}'"
-        # The update may delete a chunk's former row; this version keeps it readable.
+        # the update may delete a chunk's former row; this version keeps it readable
         self._version = tables.lance_version("embeddings", author)
         self.reused = 0
 
     @cached_property
     def _stored(self) -> pl.DataFrame:
-        """`chunk_id` and `content` (the hash of its text) of every vector of this embedder."""
+        """`chunk_id` and `content` (the hash of its text) of every vector made by this embedder."""
         if self._version is None or not self._has_indexed_text():
             return pl.DataFrame(schema={"chunk_id": pl.String(), "content": pl.String()})
         stored = self._read(["chunk_id"], where=self._embedder_filter)
@@ -50,12 +53,12 @@ class VectorCache:
         ).filter(pl.col("content") != "")
 
     def _has_indexed_text(self) -> bool:
-        """Return False for a table of an earlier release, whose vectors exclude the title."""
+        """Return whether `indexed_text` exists; without it, vectors exclude the title."""
         stored = self._tables.scan("embeddings", self._author, version=self._version)
         return "indexed_text" in stored.collect_schema()
 
     def find(self, texts: Mapping[str, str]) -> dict[str, np.ndarray]:
-        """Return the stored vectors by chunk id, for the chunks whose text has one.
+        """Return the stored vectors by chunk id, for the chunks whose text has a stored vector.
 
         Args:
             texts: `indexed_text` by chunk id.

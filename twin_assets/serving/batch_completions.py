@@ -1,7 +1,7 @@
-"""Define the asset `batch_completions`: answers to a file of questions by the readers' route.
+"""Define the asset `batch_completions`: answers to a file of questions, routed as for readers.
 
-Scope: the asset, its configuration and its metadata. Out of scope: the batch
-(`twin_resources/gateway/batches/`), the same by hand (`twin batch`).
+Scope: the asset, its configuration and its metadata. Out of scope: running the batch
+(`twin_resources/gateway/batches/`), the command (`twin batch`).
 """
 
 import time
@@ -28,11 +28,11 @@ class BatchConfig(dg.Config):
     """Questions and answers of a batch.
 
     Attributes:
-        questions: a .jsonl or .parquet file; if empty, nothing is asked.
-        out: file for the answers, .jsonl or .parquet; empty for
+        questions: path of a .jsonl or .parquet file; if empty, nothing is asked.
+        out: path of the .jsonl or .parquet file for the answers; empty for
             `<questions>.answers.parquet` beside the questions.
-        model: name of the model; empty for `twin/<author>`, to which an alias alone (`@base`)
-            is appended.
+        model: name of the model; empty for `twin/<author>`. An alias alone (`@base`) is appended to
+            that.
         width: number of simultaneous requests.
     """
 
@@ -54,9 +54,9 @@ def batch_completions(
 ) -> Iterator[dg.MaterializeResult]:
     """Answers to a file of questions, with route, cost and sources per row.
 
-    Name the file in the launchpad (`questions: /path/to/questions.jsonl`); without one there is
-    nothing to do. The stack must run: the gateway answers, within its limits and budgets. An
-    ended run is continued where it stopped.
+    The file is configured in the launchpad (`questions: /path/to/questions.jsonl`); without a file,
+    nothing is done. The stack must be running, because the gateway answers, within its limits and
+    budgets. A stopped run is continued where it stopped.
     """
     if not config.questions:
         context.log.info("no file of questions is named in the configuration: nothing to do")
@@ -90,7 +90,7 @@ def _answer_questions(
     out: Path,
     log: Callable[[str], object],
 ) -> tuple[BatchTotals, Sequence[AnswerRow]]:
-    """Ask questions without a stored answer, and write the file; return rows of all questions."""
+    """Ask questions without a stored answer, write the file, and return all rows."""
     endpoints = read_endpoints(settings.home)
     model = config.model
     if not model or model.startswith("@"):

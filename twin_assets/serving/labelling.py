@@ -1,14 +1,16 @@
-"""Buy labels: own and paid model answer the same prompts, and certified judges score both blind.
+"""Buy labels: the own and the paid model answer the same prompts, and judges score both blind.
 
 Scope: the loop over batches, asking and storing a batch, deciding when to stop.
 Out of scope: choosing prompts (`shadow_prompts.py`), the judges, the router, the account.
 
-Labels are bought as `shadowing.py` replays versions: off the request path. A batch is committed
-whole, a stored label is never bought again, and planted answers in the batches check the judges.
-Buying stops when the prompts, the requested number, the sum or a limit of the account is used up.
+Labels are bought off the request path, as `shadowing.py` replays versions. A batch is committed as
+a whole, a stored label is never bought again, and planted answers in the batches check the judges.
+Buying stops when the prompts are used up, or when the requested number, the budget or a limit of
+the account is reached.
 
-A paid answer is bought once. For labels of the next version only the own model is asked again; the
-judges' scores of the paid answer come from the earlier row (`label_rows.reusable_answers`).
+A paid answer is bought once. For labels of the next version, only the own model is asked
+again; the judges' scores of the paid answer come from the earlier row
+(`label_rows.reusable_answers`).
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 BATCH_SIZE = 10
-MAX_TOKENS = 200  # of an answer, as a reader would be charged for
+MAX_TOKENS = 200  # per answer
 
 PaidReply = PaidAnswer | ReusableAnswer
 AskOwn = Callable[[Sequence[Sequence[Mapping[str, str]]]], Sequence[str]]
@@ -59,9 +61,9 @@ class LabelSources:
     """The models and lookups that a purchase uses.
 
     Attributes:
-        ask_own: asks the stable version rendered prompts.
-        paid: asks the paid model.
-        embed: embeds questions and passages.
+        ask_own: function that asks the stable version rendered prompts.
+        paid: client of the paid model.
+        embed: function that embeds questions and passages.
         readers: reader of each recorded prompt, by trace id.
     """
 
@@ -73,15 +75,14 @@ class LabelSources:
 
 @dataclass(frozen=True)
 class PurchaseResult:
-    """The result of one run of a purchase.
+    """The result of a run of a purchase.
 
     Attributes:
-        labels, probes: numbers of stored labels and plants of the purchase.
-        new_labels: labels of this run.
+        labels, probes: numbers of stored labels and plants in the purchase.
+        new_labels: number of labels that this run added.
         usd: cost of this run, in US dollars.
-        stop_reason: why it ended, in one clause.
-        withdrawn_claims: claims whose judge no longer separates plants; they are not used for
-            routing.
+        stop_reason: why the run ended, in one clause.
+        withdrawn_claims: claims whose judge no longer separates plants; routing does not use them.
     """
 
     purchase: str
@@ -122,10 +123,10 @@ def buy_labels(
     margin: float,
     log: Callable[[str], object],
 ) -> PurchaseResult:
-    """Buy labels until there are enough, or the money or the prompts are used up.
+    """Buy labels until there are enough, or until the money or the prompts are used up.
 
     Args:
-        max_labels: largest number of labels of the purchase, old ones included.
+        max_labels: largest number of labels in the purchase, including old ones.
         max_usd: largest cost of this run, in US dollars.
         margin: ε for the judges' plants.
 
@@ -140,7 +141,8 @@ def buy_labels(
     )
     labelled_ids, count = _labelled_prompts(stored, purchase)
     pending = [prompt for prompt in prompts if prompt.prompt_id not in labelled_ids]
-    pending.sort(key=lambda prompt: prompt.prompt_id not in kept_answers)  # free ones first
+    # prompts with reusable answers first, because they cost nothing
+    pending.sort(key=lambda prompt: prompt.prompt_id not in kept_answers)
     initial_count, usd, stop_reason = count, 0.0, ""
     while not stop_reason:
         batch = pending[: min(BATCH_SIZE, max_labels - count)]
@@ -194,7 +196,7 @@ def _labelled_prompts(stored: pl.DataFrame, purchase: LabelPurchase) -> tuple[se
 
 
 class _BatchLabeller:
-    """The answers of a batch and their rows."""
+    """Builder, scorer and store of the rows of a batch."""
 
     def __init__(
         self,
@@ -223,18 +225,18 @@ class _BatchLabeller:
         }
 
     def lost_claims(self, stored: pl.DataFrame, *, margin: float) -> tuple[str, ...]:
-        """Return the claims whose judge has failed on the plants of this purchase."""
+        """Return the claims whose judges have failed on the plants of this purchase."""
         rows_of_probes = probe_rows(stored, purchase=self._purchase.id)
         return lost_claims(rows_of_probes, self._panel.claims, margin=margin, columns=MODEL_COLUMNS)
 
     def max_usd(self, prompt: ShadowPrompt) -> float:
-        """Return the most that a label of this prompt can cost, in US dollars."""
+        """Return the largest possible cost of a label for this prompt, in US dollars."""
         if prompt.prompt_id in self._kept_answers:
             return 0.0
         return self._paid.max_usd(self._paid_messages(prompt), max_tokens=self._max_tokens)
 
     def exceeds_judge_budget(self, batch: Sequence[ShadowPrompt]) -> bool:
-        """Whether the account might be unable to pay a judge for scoring this batch."""
+        """Return whether the account might be unable to pay a judge for scoring this batch."""
         longest_answer = "word " * self._max_tokens
         expected = [
             JudgedAnswer(
@@ -253,7 +255,7 @@ class _BatchLabeller:
         return remaining_usd is not None and max_usd > remaining_usd
 
     def answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, PaidReply]]:
-        """Return own and paid answer by prompt, without prompts that the account cannot pay for."""
+        """Return the own and the paid answer by prompt id, for prompts that can be paid for."""
         unanswered = [prompt for prompt in batch if prompt.prompt_id not in self._kept_answers]
         paid = self._paid.ask(
             [self._paid_messages(prompt) for prompt in unanswered], max_tokens=self._max_tokens
@@ -284,7 +286,7 @@ class _BatchLabeller:
         stored: pl.DataFrame,
         tables: Tables,
     ) -> None:
-        """Commit a batch's labels."""
+        """Commit the labels of a batch."""
         rows = self.build_rows(
             batch,
             last_sequence=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
@@ -301,7 +303,7 @@ class _BatchLabeller:
             author=self._author.slug,
             key="label_id",
             function=lambda new: self.score(new, answers),
-            version="1",  # the purchase identifies a label, so old rows are never bought again
+            version="1",  # the purchase identifies a label, so no row is bought twice
             schema=label_rows.COLUMNS,
             row_key="label_id",
         )
@@ -313,7 +315,7 @@ class _BatchLabeller:
         last_sequence: int,
         used_probes: Collection[tuple[str, str]],
     ) -> list[dict[str, object]]:
-        """Return a row for each prompt and for each plant, which is drawn by hash."""
+        """Return a row for each prompt and for each plant; plants are drawn by hash."""
         entries = [(prompt.source, prompt.prompt_id, "") for prompt in batch]
         drawn_probes = draw_probes(
             list(self._probes.values()),
@@ -330,7 +332,7 @@ class _BatchLabeller:
     def score(
         self, rows: pl.DataFrame, answers: Mapping[str, tuple[str, PaidReply]]
     ) -> pl.DataFrame:
-        """Compute features, scores and prices of new rows; a judge gets all texts in one call."""
+        """Compute features, scores and costs of new rows; each judge gets all texts in one call."""
         answer_pairs: list[tuple[JudgedAnswer, JudgedAnswer | ReusableAnswer]] = []
         questions: list[str] = []
         passages: list[tuple[str, ...]] = []
@@ -413,9 +415,9 @@ class _BatchLabeller:
 
 
 def make_own_asker(author: Author, serve: served_model.StartServer) -> AskOwn:
-    """Return a function that asks the stable version, with as many servers as the cores allow.
+    """Return a function that asks the stable version, with greedy decoding.
 
-    Answers are greedy.
+    It uses as many servers as the cores allow.
     """
 
     def ask(messages: Sequence[Sequence[Mapping[str, str]]]) -> Sequence[str]:

@@ -1,13 +1,12 @@
-"""Define the asset `released_model`: the reconciled registry, which may release the candidate.
+"""Define the asset `released_model`: the reconciled registry, in which a candidate may be released.
 
-Scope: requesting one round of release, and reporting what moved, or why nothing did.
+Scope: requesting one release round, and reporting the moves, or why there were none.
 Out of scope: legal moves (`registry/moves.py`), moving (`registry/`), the order
 of a round (`release/releasing.py`), the gate.
 
 Nothing is released without the author's consent (`twin_resources/authors/consent.py`); earlier
-releases stay. A version is released only with a PASSED verdict for exactly its checkpoint under the
-gate's current version, whatever run materializes this asset. A second materialization moves
-nothing.
+releases stay. A version is released only if the gate's current version has passed exactly its
+checkpoint, whichever run materializes this asset. A second materialization does not move anything.
 """
 
 import time
@@ -43,7 +42,7 @@ def released_model(
     registry: dg.ResourceParam[Registry],
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
-    """The model registry, reconciled: a candidate that passed the gate is tried or released."""
+    """The reconciled model registry; a candidate that has passed the gate is tried or released."""
     author = read_author(settings, context.partition_key)
     release_round = _release(context.instance, author, settings, registry, tables)
     stable = registry.stable_version(author.slug)
@@ -78,7 +77,7 @@ def _release(
 
 
 def _missing_consent(author: Author) -> str:
-    """Return what is missing for the author's consent; empty if nothing is."""
+    """Return why the author's consent is missing; empty if it is not."""
     return missing_consent_reason(author) if consent_date(author) is None else ""
 
 
@@ -111,7 +110,7 @@ def _metadata(
 
 
 def _idle_reason(newest: ModelVersion | None, verdict: Verdict | None, missing_consent: str) -> str:
-    """Return why nothing moved, from the newest version's state and verdict."""
+    """Return why no version moved, based on the newest version's state and verdict."""
     if newest is None:
         return "no version was ever registered: materialize preference_tuned_checkpoint"
     name = f"v{newest.version} is {newest.state}"

@@ -1,6 +1,6 @@
-"""Turn an author's labels into a policy: fit, certify, compare with the one in force.
+"""Turn an author's labels into a policy: fit it, certify it, compare it with the current policy.
 
-Scope: the labels and models of a policy, the fate of the one in force.
+Scope: the labels and models of a policy, keeping or withdrawing the policy in force.
 Out of scope: the mathematics (`router/`), buying labels, the asset.
 """
 # pyright: strict
@@ -28,12 +28,12 @@ from twin_resources.router.fixed_order import (
 from twin_resources.router.gain import assign_folds, fit
 from twin_resources.router.policy_file import PricedModel, RoutingPolicy
 
-MIN_LABELS = 30  # labels; with fewer, nothing can be fitted or certified
+MIN_LABELS = 30  # with fewer labels, no policy can be fitted or certified
 
 
 @dataclass(frozen=True)
 class ModelPrices:
-    """US dollars per million tokens of the own model (marginal) and of the paid one."""
+    """US dollars per million tokens for the own model (marginal) and the paid model."""
 
     own: float
     paid_prompt: float
@@ -45,10 +45,10 @@ class FitOutcome:
     """The result of a fit.
 
     Attributes:
-        policy: policy in force from now on, or None if nothing is routed.
+        policy: policy in force after the fit, or None if nothing is routed.
         decision: decision about the new policy.
-        withdrawal_reason: why the previous policy is no longer in force; empty if it stays or was
-            absent.
+        withdrawal_reason: why the previous policy was withdrawn; empty if it was not, or there was
+            none.
     """
 
     policy: RoutingPolicy | None
@@ -59,7 +59,7 @@ class FitOutcome:
 def price_models(
     labels: LabelArrays, own: str, paid: str, prices: ModelPrices
 ) -> tuple[PricedModel, ...]:
-    """Return the own and the paid model with their mean prices on the labels."""
+    """Return the own and the paid model with their prices and mean costs on the labels."""
     tokens = labels.prompt_tokens + labels.answer_tokens
     mean_tokens = float(tokens.mean()) if len(labels) else 0.0
     mean_usd = float(labels.usd.mean()) if len(labels) else 0.0
@@ -79,7 +79,7 @@ def refit(
     judges: tuple[str, ...],
     margin: float,
 ) -> FitOutcome:
-    """Fit the labels and decide which policy is in force.
+    """Fit a policy to the labels and decide which policy is in force.
 
     The policy in force stays unless its models, embedder, judges or margin differ, later labels
     show that it loses more than the margin, or a new policy is adopted.
@@ -122,7 +122,7 @@ def refit(
         and previous_policy.label_ids == labels.label_ids
         and len(previous_policy.usd)
     ):
-        return FitOutcome(previous_policy, decision)  # no new labels: the file stays as it is
+        return FitOutcome(previous_policy, decision)  # no new labels: the file is not rewritten
     new_policy = RoutingPolicy(
         author=author,
         models=models,
@@ -153,7 +153,7 @@ def _decide_adoption(
     *,
     margin: float,
 ) -> AdoptionDecision:
-    """Decide which step is adopted, if any, by the labels and against the policy in force."""
+    """Decide whether a step is adopted, from the labels and the policy in force."""
     spread = float(labels.gains[:, -1].std(ddof=1))
     decision = adoption.decide_adoption(
         price_steps, labels=len(labels), spread=spread, margin=margin
@@ -183,7 +183,7 @@ def _lapse_reason(
     judges: tuple[str, ...],
     margin: float,
 ) -> str:
-    """Return why a policy no longer matches the current models; empty if it does."""
+    """Return why a policy no longer matches the current configuration; empty if it does."""
     if current_policy.models[0].model != models[0].model:
         return "another version is stable"
     if len(current_policy.models) != len(models):
@@ -200,7 +200,7 @@ def _lapse_reason(
 
 
 def _is_dearer(step: PriceStep, current_policy: RoutingPolicy) -> bool:
-    """Return whether it leaves less to the own model than the policy in force, by over a step."""
+    """Return whether a step leaves over a step less to the own model than the policy in force."""
     return step.kept > current_policy.step.kept + 1.5 * STEP_SHARE
 
 
@@ -222,7 +222,7 @@ def _chosen_models(
 
 
 def _gains_over_paid(current_policy: RoutingPolicy, labels: LabelArrays) -> list[float]:
-    """Return the gains of the policy in force over the paid model on labels since its fit."""
+    """Return the gains of the policy in force over the paid model, on labels since its fit."""
     is_new = _is_new_label(current_policy, labels)
     if not is_new.any():
         return []
@@ -238,7 +238,7 @@ def _gains_over_current(
     models: Sequence[PricedModel],
     price_steps: Sequence[PriceStep],
 ) -> list[Floats]:
-    """Return new policy − policy in force at every step, on labels since the latter's fit."""
+    """Return each step's gains over the policy in force, on labels since that policy's fit."""
     is_new = _is_new_label(current_policy, labels)
     if not is_new.any():
         return [np.zeros(0) for _ in price_steps]

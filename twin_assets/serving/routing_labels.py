@@ -1,10 +1,10 @@
-"""Define the asset `routing_labels`: own and paid answers to the same prompts, scored blind.
+"""Define the asset `routing_labels`: the own and the paid model's answers, scored blind.
 
 Scope: checking whether labels may be bought, the judges, and reporting the purchase.
 Out of scope: buying (`labelling.py`), the use of the labels (`routing_policy`).
 
 Nothing is bought without a limit: `TWIN_LABEL_BUDGET_PER_MONTH`, or `usd` in the run's
-configuration. A label costs one answer of the paid model; the table has the price of each.
+configuration. A label costs one answer of the paid model; the table holds the cost of each label.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,8 +40,10 @@ class LabelsConfig(dg.Config):
     """Limits of one materialization.
 
     Attributes:
-        usd: largest cost of this run; None for the rest of `TWIN_LABEL_BUDGET_PER_MONTH`.
-        most_labels: largest number for the stable version; None for `Constants.routing_labels`.
+        usd: largest cost of this run in US dollars; None for the rest of
+            `TWIN_LABEL_BUDGET_PER_MONTH`.
+        most_labels: largest number of labels for the stable version; None for
+            `Constants.routing_labels`.
     """
 
     usd: float | None = None
@@ -58,7 +60,7 @@ def routing_labels(
     model_server: dg.ResourceParam[ModelServers],
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
-    """Answers of the paid model to some prompts, with their gain over the own model's."""
+    """Answers of the paid model to some prompts, with the scores of both models' answers."""
     author = read_author(settings, context.partition_key)
     stable = registry.stable_version(author.slug)
     limit = settings.label_budget_per_month if config.usd is None else config.usd
@@ -93,7 +95,7 @@ def routing_labels(
             context.log.info,
         )
         version, report = buyer.buy(stable, panel, limit=limit)
-    except OverLimitError as error:  # the judge's limit; the paid model's own ends the purchase
+    except OverLimitError as error:  # the judge's limit; the paid model's ends the purchase
         return report_unchanged(
             tables, TABLE, author.slug, reason=author_panel.waiting_message(settings, error)
         )
@@ -103,7 +105,7 @@ def routing_labels(
 def _idle_reason(
     author: Author, settings: Settings, stable: ModelVersion | None, limit: float | None
 ) -> str:
-    """Return why no label can be bought now; empty if one can."""
+    """Return why no labels can be bought now; empty if they can."""
     if not settings.has_paid_route:
         return "no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one"
     if reason := external_use_refusal(author):
@@ -119,7 +121,7 @@ def _idle_reason(
 
 @dataclass(frozen=True)
 class _LabelBuyer:
-    """One materialization: labels of the paid model."""
+    """Buyer of the paid model's labels in one materialization."""
 
     author: Author
     settings: Settings
@@ -136,7 +138,8 @@ class _LabelBuyer:
         """Buy labels; return the table's data version and a report."""
         author, settings = self.author, self.settings
         account = open_account(settings, self.registry.state)
-        has_own_limit = self.config.usd is not None  # this run's own limit ignores the month
+        # with a limit for this run, the month's expenses do not count
+        has_own_limit = self.config.usd is not None
         spent_usd = (
             0.0 if has_own_limit else account.amount_spent(period="month", purpose="label").usd
         )

@@ -1,4 +1,4 @@
-"""Define the asset `routing_policy`: the model that answers an author's readers.
+"""Define the asset `routing_policy`: the choice of the model that answers an author's readers.
 
 Scope: the asset, which the gateway follows live. Out of scope: the table and the cost report
 (`routing_table.py`), fitting labels (`routing_fit.py`), reporting (`routing_report.py`), writing
@@ -36,8 +36,8 @@ def routing_policy(
 ) -> dg.MaterializeResult:
     """The author's routing table, written into the policy object with the registry's versions.
 
-    With a paid model and labels there is also a fitted policy, with which the gateway chooses
-    for each question.
+    With a paid model and labels, there is also a fitted policy, by which the gateway chooses a
+    model for each question.
     """
     author = context.partition_key
     policy = _set_routing_table(read_author(settings, author), settings, registry)

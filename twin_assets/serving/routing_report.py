@@ -1,9 +1,9 @@
-"""Fit an author's routing in a home, and report it to Dagster.
+"""Fit an author's routing policy, and report it to Dagster.
 
 Scope: reading labels and the policy in force, writing the fitted file, metadata.
 Out of scope: the fit (`routing_fit.py`), the asset.
 
-Without a paid model there is no choice: no file, no metadata.
+Without a paid model, there is nothing to choose, hence no file and no metadata.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class RoutedAuthor:
 
     Attributes:
         is_hidden: whether there is no paid model.
-        reason: explanation of the result, one sentence.
+        reason: explanation of the result, in one sentence.
         policy: policy in force, or None if nothing is routed.
-        answers: answers of this month.
-        own_answers_since_fit: answers of the own model this month, since the policy in force was
-            written.
-        paid_usd: costs of the paid answers to labels like those that the own model answers.
+        answers: counts of this month's answers.
+        own_answers_since_fit: number of the own model's answers this month since the policy in
+            force was written.
+        paid_usd: costs of the paid answers for labels that the policy leaves to the own model.
     """
 
     is_hidden: bool
@@ -72,7 +72,7 @@ class RoutedAuthor:
 
     @property
     def policy_key(self) -> str:
-        """Mark that changes with the policy in force."""
+        """String that changes with the policy in force."""
         if self.policy is None:
             return ""
         return f"{self.policy.written_at} {self.policy.active_step_index}"
@@ -81,10 +81,10 @@ class RoutedAuthor:
 def fit_routing(
     author: Author, settings: Settings, tables: Tables, registry: Registry, *, server: str
 ) -> RoutedAuthor:
-    """Fit the labels of the stable version and write the policy in force.
+    """Fit a policy to the stable version's labels, and write the policy in force.
 
     Args:
-        server: key of the own model's server, whose throughput determines its price.
+        server: key of the own model's server, whose throughput determines the model's price.
 
     Raises:
         TwinError: the paid model has no price, or a margin is invalid.
@@ -140,7 +140,7 @@ def fit_routing(
 
 
 def metadata(routed_author: RoutedAuthor) -> dict[str, Any]:
-    """Return the metadata for Dagster; empty without a paid model."""
+    """Return the metadata for Dagster, which are empty without a paid model."""
     if routed_author.is_hidden:
         return {}
     entries: dict[str, Any] = {
@@ -191,7 +191,7 @@ def class_table_markdown(policy: RoutingPolicy, answers: RoutedAnswers) -> str:
 
 
 def _read_current_policy(path: Path) -> tuple[RoutingPolicy | None, str]:
-    """Read the policy in force; for an unreadable one return None and a note for the report."""
+    """Read the policy in force; return None and a note for the report if it is unreadable."""
     if not path.exists():
         return None, ""
     try:
@@ -203,7 +203,7 @@ def _read_current_policy(path: Path) -> tuple[RoutingPolicy | None, str]:
 def _deciding_claims(
     rows: pl.DataFrame, purchase: str, *, margin: float
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the deciding claims, and those whose judge has failed on this purchase's plants."""
+    """Return the deciding claims, and those whose judges have failed on this purchase's plants."""
     purchase_rows = rows.filter(pl.col("purchase") == purchase)
     scored = {
         str(score["claim"]) for scores in purchase_rows["scores"].to_list() for score in scores
@@ -214,7 +214,7 @@ def _deciding_claims(
 
 
 def _prices(settings: Settings, server: str) -> routing_fit.ModelPrices:
-    """Return prices; the own model's is marginal, by its measured tokens per second."""
+    """Return the prices; the own model's price is marginal, from its measured tokens per second."""
     measured = routing_table.read_throughput(settings.home / "gateway" / "throughput.json", server)
     own = 0.0
     if measured is not None and measured.tokens_per_second > 0:

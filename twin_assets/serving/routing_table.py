@@ -1,12 +1,12 @@
-"""Build an author's routing table, and the cost report beside it (architecture.md).
+"""Build an author's routing table and the cost report (architecture.md).
 
-Scope: the routing table of an author, and the cost report that accompanies it.
+Scope: the table, and comparing the cost of the own model with that of the paid model.
 Out of scope: the formulas (`twin_resources/gateway/costs/cost.py`, also used by the
 gateway), choosing for one request (`twin_resources/gateway/routing/`), the policy
 file.
 
-By default the table routes to the self-hosted model. A paid model, if configured, is
-reached by its alias `@paid`, and for questions that a policy fitted from labels sends there
+By default, the table routes to the self-hosted model. A paid model, if configured, answers requests
+with its alias `@paid`, and questions that a policy fitted to labels sends to it
 (`routing_report.py`).
 """
 # pyright: strict
@@ -26,14 +26,14 @@ from twin_resources.gateway.costs.cost import (
 from twin_resources.registry.policy import CANARY_SHARE
 
 SCHEMA_VERSION = 1
-# A prompt with two passages has about 450 tokens, and an answer about 120.
+# a prompt with two passages has about 450 tokens, and an answer about 120
 PROMPT_SHARE = 0.8
 
 
 def routing_table(*, paid_model: str, paid_budget_per_day: float | None) -> dict[str, Any]:
-    """Return the routing table: the default model, and the paid one that may be asked by name.
+    """Return the routing table: the default model, and the paid model that may be asked by name.
 
-    It holds no measurement, so that it changes only when the decision does.
+    It contains no measurements, so that it changes only when the decision does.
 
     Args:
         paid_model: LiteLLM name, or empty.
@@ -57,12 +57,12 @@ def routing_table(*, paid_model: str, paid_budget_per_day: float | None) -> dict
 def cost_report(
     usd_per_hour: float, *, measured: Throughput | None, paid_blended: float | None = None
 ) -> dict[str, float | int | str]:
-    """Return the cost of a million tokens here, and the utilisation that beats the paid model.
+    """Return the own model's cost per million tokens, and the break-even utilisation.
 
     Args:
-        usd_per_hour: price of the machine, US dollars per hour.
-        measured: throughput of the server; None if nothing was answered yet, as the report says.
-        paid_blended: the paid model's price, US dollars per million tokens in the same mix.
+        usd_per_hour: price of the machine in US dollars per hour.
+        measured: throughput of the server; None if nothing has been answered yet.
+        paid_blended: the paid model's price in US dollars per million tokens, for the same mix.
     """
     if measured is None or measured.tokens_per_second <= 0:
         return {"throughput": "not measured yet: no answer has passed the gateway"}
@@ -88,7 +88,7 @@ def cost_report(
 
 
 def paid_blended_usd(model: str, *, prompt_share: float = PROMPT_SHARE) -> float:
-    """Return the paid model's price per million tokens, in the mix that readers cause.
+    """Return the paid model's price per million tokens, for the given share of prompt tokens.
 
     Raises:
         TwinError: LiteLLM's price map lacks the model.

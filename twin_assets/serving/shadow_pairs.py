@@ -1,10 +1,11 @@
-"""Define the asset `shadow_pairs`: candidate and stable version on the same prompts, scored blind.
+"""Define the asset `shadow_pairs`: answers of candidate and stable version, scored blind.
 
 Scope: finding the versions to compare, the judges, and reporting the state of the test.
 Out of scope: replaying (`shadowing.py`), releasing (`released_model`).
 
-It needs no live traffic, because recent prompts are replayed with their recorded context. Each pair
-is made once, and an interrupted run is continued. Nothing to compare is reported, not skipped.
+It does not need live traffic, because recent prompts are replayed with their recorded context. Each
+pair is made once, and an interrupted run is continued. If there is nothing to compare, the asset
+reports the reason.
 """
 
 import math
@@ -45,12 +46,12 @@ class ShadowConfig(dg.Config):
 
     Attributes:
         most_pairs: largest number of new pairs.
-        fewest_prompts: number of recorded prompts below which held-out ones are added.
-        margin: ε of certificates and test; None for `Settings.margin`.
-        whatever_the_mode: whether to compare also for authors whose release mode is `gate`, or
-            `auto` with too few recorded prompts for a trial. Comparisons with an answer model and
-            trials that have begun always do so.
-        longest_s: seconds after which no batch of pairs starts against an answer model; the trial
+        fewest_prompts: number of recorded prompts below which held-out prompts are added.
+        margin: ε of the certificates and the test; None for `Settings.margin`.
+        whatever_the_mode: whether to compare even if the release mode is `gate`, or `auto` with too
+            few recorded prompts for a trial. Comparisons with an answer model and trials that have
+            begun always ignore the mode.
+        longest_s: seconds after which no further batch starts against an answer model; the trial
             continues in the next hour (`compare_versions`).
     """
 
@@ -71,7 +72,7 @@ def shadow_pairs(
     model_server: dg.ResourceParam[ModelServers],
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
-    """Answers of candidate and stable version to recent prompts, off the request path."""
+    """Answers of the candidate and the stable version to recent prompts, off the request path."""
     author = read_author(settings, context.partition_key)
     versions = compared_versions(registry.state, author.slug)
     idle_reason = _idle_reason(author, settings, config, versions, tables, model_server)
@@ -106,7 +107,7 @@ def shadow_pairs(
         )
     except (
         OverLimitError
-    ) as error:  # pairs so far are kept, and the trial continues within the limits
+    ) as error:  # earlier pairs are kept, and the trial continues once the limits allow it
         wait_reason = author_panel.waiting_message(settings, error)
         return report_unchanged(tables, TABLE, author.slug, reason=wait_reason)
     return report_materialization(
@@ -123,9 +124,9 @@ def _idle_reason(
     tables: Tables,
     servers: "ModelServers",
 ) -> str:
-    """Return why no pair can be made now; empty if there is something to compare."""
+    """Return why no pairs can be made now; empty if there is something to compare."""
     against_answer_model = versions is not None and versions.incumbent.is_answer_model
-    # A trial that has begun continues to its end, whatever the next candidate's mode is.
+    # a trial that has begun continues to its end, whatever the release mode
     on_trial = versions is not None and versions.candidate.state == "shadow"
     ignores_mode = config.whatever_the_mode or against_answer_model or on_trial
     recorded_count, needed_count = recorded_prompts(tables, author.slug), settings.trial_prompts
@@ -176,15 +177,15 @@ def _margin(config: ShadowConfig, settings: Settings) -> float:
 
 
 def _is_sharing_forbidden(author: Author, incumbent: ModelVersion) -> bool:
-    """Return whether prompts with posts would leave for an address against the author's wish."""
+    """Return whether prompts with posts would be sent to a remote address without permission."""
     url, _ = split_stored_name(incumbent.base)
     return bool(url) and is_remote(url) and bool(external_use_refusal(author))
 
 
 def _unavailable_reason(servers: "ModelServers", incumbent: ModelVersion) -> str:
-    """Return why an answer model at an address cannot be compared now; empty if it can or is ours.
+    """Return why an answer model at an address cannot be compared now; empty otherwise.
 
-    That is not a failure of the training that this run may have made; the next hour asks again.
+    This does not fail the training run that this run may include; the next hour tries again.
     """
     if not split_stored_name(incumbent.base)[0]:
         return ""

@@ -1,6 +1,6 @@
-"""Choose prompts to replay: recent real ones with their recorded context, then held-out ones.
+"""Choose prompts to replay: recent prompts with their recorded context, then held-out prompts.
 
-Scope: choosing and drawing them, rendering one for a version.
+Scope: choosing and ordering the prompts, rendering one for a version.
 Out of scope: answering (`shadowing.py`), the ledger's snapshot (`interactions`).
 """
 # pyright: strict
@@ -36,7 +36,7 @@ class ShadowPrompt:
     Attributes:
         source: `recorded` (a trace) or `held_out` (a sample).
         prompt_id: trace id or sample id.
-        passages: context of the recorded prompt, as far as its chunks still exist.
+        passages: context of the prompt; removed chunks of a held-out sample are left out.
     """
 
     source: str
@@ -70,9 +70,9 @@ def shadow_prompts(
 ) -> list[ShadowPrompt]:
     """Return the prompts of a trial; `shuffle_by_trial` orders them.
 
-    Recorded prompts of readers are first, newest first, each question once. If there are fewer than
-    `min_prompts`, held-out samples in drawn order are added. A recorded prompt with a removed chunk
-    is left out, because its context cannot be shown again.
+    Readers' recorded prompts come first, the newest first, each question once. If there are fewer
+    than `min_prompts`, held-out samples ordered by hash are added. A recorded prompt with a removed
+    chunk is left out, because its context cannot be shown again.
 
     Args:
         interactions: rows of the asset `interactions`, or None if there are none.
@@ -104,10 +104,10 @@ def shadow_prompts(
 
 
 def shuffle_by_trial(prompts: Sequence[ShadowPrompt], trial: str) -> list[ShadowPrompt]:
-    """Return prompts in an order drawn by the trial; added prompts leave it unchanged.
+    """Return the prompts in the trial's random order, which added prompts do not change.
 
-    In order of time, neighbouring questions are often one reader's: a run of them rolled back a
-    quarter of equal candidates, but 7 % in drawn order.
+    In chronological order, neighbouring questions often come from one reader. Such sequences caused
+    a quarter of equal candidates to be rolled back, but only 7 % in random order.
 
     Args:
         trial: id of the comparison.
@@ -119,7 +119,7 @@ def render_prompt(prompt: ShadowPrompt, author: Author, template: str) -> list[M
     """Render the messages for a version that was trained with `template`.
 
     Raises:
-        TwinError: this code does not hold the template.
+        TwinError: this code does not contain the template.
     """
     return render(
         template_by_hash(template),
@@ -130,13 +130,13 @@ def render_prompt(prompt: ShadowPrompt, author: Author, template: str) -> list[M
 
 
 def shown_passages(chunks: pl.DataFrame) -> dict[str, ShownPassage]:
-    """Return rows of `document_chunks` by id."""
+    """Return the passages in `document_chunks` by chunk id."""
     rows = chunks.select("chunk_id", *SHOWN_COLUMNS).iter_rows()
     return {chunk_id: ShownPassage(*row) for chunk_id, *row in rows}
 
 
 def index_by_id(prompts: Sequence[ShadowPrompt]) -> dict[str, ShadowPrompt]:
-    """Return prompts by their id.
+    """Return the prompts by id.
 
     Raises:
         TwinError: two prompts have the same id.

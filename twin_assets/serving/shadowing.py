@@ -1,13 +1,13 @@
-"""Replay prompts: candidate and incumbent answer each, and the judges score blind.
+"""Replay prompts: candidate and incumbent answer each of them, and the judges score blind.
 
 Scope: the loop over batches, asking and storing a batch, deciding when to stop.
 Out of scope: choosing prompts (`shadow_prompts.py`), the judges, the test
 (`statistics/promotion.py`), acting on its verdict (the registry).
 
 Replays run off the request path. The versions answer a batch one after the other, each on as many
-servers of its own as the cores allow; these share the base model's memory. Answers are greedy, so a
-batch lost with its process is reproduced exactly. A batch is committed whole, and a stored answer
-is never requested again.
+servers as the cores allow; these share the base model's memory. Answers are greedy, so a batch lost
+with its process is reproduced exactly. A batch is committed as a whole, and a stored answer is
+never requested again.
 """
 
 from __future__ import annotations
@@ -48,22 +48,23 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 SHADOW_VERSION = "shadow-1"
-BATCH_SIZE = 10  # pairs; a minute on two cores with the embedded model
-MAX_TOKENS = 80  # per answer; 60 words show topic and voice
+BATCH_SIZE = 10  # pairs, which take a minute on two cores with the embedded model
+MAX_TOKENS = 80  # per answer; 60 words suffice to judge topic and voice
 
 ServeVersion = Callable[["ModelVersion"], "AbstractContextManager[RunningServer]"]
 
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """The result of one replay, and the state of the test.
+    """The result of a replay and the state of the test.
 
     Attributes:
-        evidence: evidence over every stored pair of this trial.
-        withdrawn_claims: claims whose judge no longer separates plants and may not decide any more.
+        evidence: evidence from all stored pairs of this trial.
+        withdrawn_claims: claims whose judge no longer separates plants and may no longer decide.
         is_exhausted: whether every prompt has been used without a decision.
-        new_pairs, new_probes, seconds: pairs, plants and duration of this replay.
-        means: mean score of candidate and incumbent over the trial, by claim.
+        new_pairs, new_probes, seconds: numbers of new pairs and plants, and the duration of this
+            replay.
+        means: mean scores of candidate and incumbent over the trial, by claim.
     """
 
     trial: str
@@ -91,11 +92,11 @@ def replay(
     max_duration_s: float = math.inf,
     log: Callable[[str], object],
 ) -> ReplayResult:
-    """Answer and score prompts until the test decides, they are used up, or `max_pairs` are new.
+    """Answer and score prompts until the test decides, no prompt is left, or `max_pairs` are made.
 
     Args:
         margin: ε of the judges' certificates, and of the trial (`margin_for_incumbent`).
-        forced: whether the incumbent passed no gate (`promotion.py`).
+        forced: whether the incumbent has not passed the gate (`promotion.py`).
         max_duration_s: seconds after which no batch starts.
 
     Raises:
@@ -147,7 +148,7 @@ def replay(
 
 
 def _build_comparison(author: Author, versions: ComparedVersions, panel: Panel) -> JudgedComparison:
-    """Return the trial's identity: versions, judges and the sampling of the answers."""
+    """Return the trial's identity: versions, judges and sampling settings of the answers."""
     sampling = [FREQUENCY_PENALTY, min(MAX_TOKENS, author.max_tokens)]
     return JudgedComparison(
         candidate=versions.candidate.checkpoint,
@@ -165,7 +166,7 @@ def compute_evidence(
     margin: float,
     forced: bool = False,
 ) -> PairEvidence:
-    """Run the test over every stored pair of a trial; a pure function of the rows."""
+    """Run the test over all stored pairs of a trial, as a pure function of the rows."""
     claims, vetoes = panel.claims, panel.vetoes
     evidence = promotion.begin(
         claims=claims, vetoes=vetoes, is_incumbent_ungated=forced, margin=margin
@@ -194,7 +195,7 @@ def _means(rows: pl.DataFrame, trial: str) -> dict[str, tuple[float, float]]:
 
 
 class _BatchReplayer:
-    """Make and score the rows of a batch."""
+    """Builder and scorer of the rows of a batch."""
 
     def __init__(
         self,
@@ -236,7 +237,7 @@ class _BatchReplayer:
             author=self._author.slug,
             key="pair_id",
             function=self.score,
-            version="1",  # the trial holds what decides an answer: old rows cannot be made again
+            version="1",  # the trial's id identifies the answers, so old rows are never made again
             schema=pairs.COLUMNS,
             row_key="pair_id",
         )
@@ -249,10 +250,11 @@ class _BatchReplayer:
         last_sequence: int,
         used_probes: Collection[tuple[str, str]],
     ) -> list[dict[str, object]]:
-        """Return a row per prompt and, at places drawn by hash, a row per plant.
+        """Return a row for each prompt and for each plant; plants are drawn by hash.
 
         Args:
-            used_probes: (sample id, kind) of the trial's plants so far; none is asked twice.
+            used_probes: (sample id, kind) of the trial's plants so far, none of which is used
+                twice.
         """
         entries = [(one.source, one.prompt_id, "") for one in batch]
         drawn_probes = draw_probes(
@@ -267,7 +269,7 @@ class _BatchReplayer:
         ]
 
     def score(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Answer and score new rows; every judge sees all texts of the batch in one call."""
+        """Answer and score new rows; each judge gets all texts of the batch in one call."""
         readers_rows = rows.filter(pl.col("source") != PROBE)
         prompts = [self._prompts[name] for name in readers_rows["prompt_id"].to_list()]
         versions = (self._versions.candidate, self._versions.incumbent)
@@ -310,6 +312,6 @@ class _BatchReplayer:
             servers=max_concurrent_servers(),
             max_tokens=min(MAX_TOKENS, self._author.max_tokens),
             frequency_penalty=FREQUENCY_PENALTY,
-            texts_only=True,  # an answer model's server need not report log-probabilities
+            texts_only=True,  # an answer model's server may not report log-probabilities
         )
         return [answer.text for answer in replies]

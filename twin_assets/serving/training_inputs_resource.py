@@ -1,12 +1,11 @@
-"""Report an author's training inputs: current ones, those of a version, and growth since then.
+"""Report an author's training inputs: the current ones, those of a version, and the growth since.
 
 Scope: the resource `training_inputs`, which implements `TrainingInputs`
 (`twin_resources/quality/retraining/training_inputs.py`).
-Out of scope: decisions from it (`statistics/retraining.py`), training
-(`fine_tuning.py`).
+Out of scope: decisions based on them (`statistics/retraining.py`), training (`fine_tuning.py`).
 
-The same dataset and recipe give the same weights bit for bit. A post that was imported but is in no
-dataset yet counts as new, because the run to be decided builds the dataset first.
+The same dataset and recipe give the same weights bit for bit. An imported post that is not in any
+dataset yet counts as new, because the run to be decided on builds the dataset first.
 """
 
 import hashlib
@@ -42,12 +41,12 @@ SOURCE_TABLE, DRAFTS_TABLE = "cleaned_documents", "instruction_drafts"
 
 
 class TrainingInputsResource(dg.ConfigurableResource):
-    """Reads tables, recipes and manifests of one home; empty for `TWIN_HOME`, else `.twin`."""
+    """Reader of tables, recipes and manifests in `home`; if empty, in `TWIN_HOME`, else `.twin`."""
 
     home: str = ""
 
     def current(self, author: str) -> TrainingFingerprint:
-        """Implement `TrainingInputs.now`."""
+        """Implement `TrainingInputs.current`."""
         settings = load_settings(self.home or None)
         recipe = recipe_for_author(read_author(settings, author), settings).recipe
         base = load_base_model(settings)
@@ -70,7 +69,7 @@ class TrainingInputsResource(dg.ConfigurableResource):
         return TrainingFingerprint("+".join(parts), recipe_hash)
 
     def for_version(self, version: ModelVersion) -> TrainingFingerprint | None:
-        """Implement `TrainingInputs.of`."""
+        """Implement `TrainingInputs.for_version`."""
         if not (Path(version.folder) / MANIFEST_FILE).is_file():
             return None
         manifest = read_manifest(Path(version.folder))
@@ -112,10 +111,12 @@ def _digest(value: object) -> str:
 
 
 def _pending_documents(tables: Tables, author: str) -> pl.DataFrame:
-    """Return documents that the dataset lacks in their current form: `key`, `hash`, `kept`, and
-    `unseen` if it never held the document.
+    """Return the documents whose current text is not in the dataset.
 
-    Dropped documents that no dataset ever contained are left out.
+    The columns are `key`, `hash`, `kept` and `unseen`, which marks documents that the dataset has
+    never contained.
+
+    Dropped documents that the dataset has never contained are left out.
     """
     from twin_resources.storage.tables import store
     from twin_resources.storage.tables.changes import find_changes, input_hashes
@@ -167,8 +168,7 @@ def _document_ids(tables: Tables, author: str, *, tag: str | None = None) -> set
 def _preference_parts(
     tables: Tables, author: str, recipe: Recipe, settings: Settings
 ) -> Sequence[str]:
-    """Return the preference dataset's part of the identity, or nothing while it has too few pairs
-    for training."""
+    """Return the preference dataset's parts of the identity; empty with too few pairs."""
     asset = preference_tuning.DATASET
     if recipe.preference is None or not tables.exists(asset, author):
         return ()
@@ -185,7 +185,7 @@ def _preference_parts(
 
 
 def _edits_since(state: State, author: str, since: datetime) -> int:
-    """Count edits by the author's keys; only these become chosen answers."""
+    """Count edits made with the author's keys, since only these become chosen answers."""
     open_tables(state)
     query = (
         sa.select(sa.func.count())

@@ -1,14 +1,13 @@
-"""Detect abuse in a text: insults at somebody, contempt for a group, threats, praise of
-violence.
+"""Detect abuse in a text: insults, contempt for a group, threats, praise of violence.
 
-Scope: the rules, and reading a text for them; the words are in `toxic_terms.json`.
-Out of scope: the use of the result (`red_team.py`), personal data.
+Scope: the rules and their use on a text; the words are in `toxic_terms.json`.
+Out of scope: rating the findings (`red_team.py`), personal data.
 
-It matches words and their neighbours in English, German, French and Spanish, without irony,
-context or abuse in polite words. Swearing at a thing ("this damn compiler") is not abuse, but the
-same word for a person is. Slurs are kept as hashes, so that nobody has to read them here. A general
-classifier would detect more, but the platform has none. Kinds of abuse after Davidson et al. 2017,
-https://arxiv.org/abs/1703.04009.
+It matches words and their neighbours in English, German, French and Spanish. It misses irony,
+context and abuse in polite words. Swearing at a thing ("this damn compiler") is not abuse, but the
+same word about a person is. Slurs are kept as hashes, so that nobody has to read them here. A
+general classifier would detect more, but the platform has none. The kinds of abuse follow Davidson
+et al. 2017, https://arxiv.org/abs/1703.04009.
 """
 # pyright: strict
 
@@ -78,12 +77,12 @@ def _terms() -> dict[str, Sequence[str]]:
 
 
 def _any_of_pattern(terms: Sequence[str]) -> str:
-    """Return a pattern for any of several terms, regular expressions of folded text, as words."""
+    """Return a pattern that matches any of the terms (regular expressions) as whole words."""
     return r"(?<!\w)(?:" + "|".join(terms) + r")(?!\w)"
 
 
 def _normalize(text: str) -> str:
-    """Fold to lower case without accents; read digits and signs as the letters they replace."""
+    """Fold case, remove accents, and replace digits and signs with the intended letters."""
     plain = unicodedata.normalize("NFKD", text.casefold().replace("’", "'"))
     plain = "".join(character for character in plain if not unicodedata.combining(character))
     return _OBFUSCATED_WORD.sub(lambda match: match[0].translate(_LETTERS), plain)

@@ -1,6 +1,6 @@
 """Assemble the judges of one author for the assets: material, base answers, certificates.
 
-Scope: putting them together from settings, tables and model servers.
+Scope: assembling the judges from settings, tables and model servers.
 Out of scope: the judges (`twin_resources/quality/judges`), their decisions.
 """
 
@@ -37,9 +37,9 @@ def assemble_author_panel(
     log: Callable[[str], object],
     margin: float = MARGIN,
 ) -> Panel:
-    """Return an author's judges with their certificates; costly steps are done once and kept.
+    """Return an author's judges with their certificates; results of costly steps are stored.
 
-    The first call takes 25 CPU seconds, and 90 for 60 answers of the base model.
+    The first call takes 25 CPU seconds, plus 90 for 60 answers of the base model.
 
     Args:
         state: state store with the account that pays a paid judge.
@@ -72,12 +72,12 @@ def assemble_author_panel(
 
 
 def waiting_message(settings: Settings, error: OverLimitError) -> str:
-    """Return an asset's message if the account lacks money for a judge; nothing was lost."""
+    """Return an asset's message for an account that lacks the money for a judge."""
     return f"the judge {settings.judge_model} waits for money: {error.found}; {error.next_step}"
 
 
 def panel_metadata(panel: Panel) -> dict[str, Any]:
-    """Return metadata: certificates, claims, costs. Values are plain, without text of posts."""
+    """Return certificates, claims and costs as metadata, without text of posts."""
     spent = panel.total_usage()
     return {
         "certificates": [member.certificate.reason for member in panel.members],

@@ -1,11 +1,11 @@
-"""Calibrate the judges that score a candidate's answers, once per author, and keep them.
+"""Calibrate the judges that score a candidate's answers, once per author, and store them.
 
-Scope: topic, voice and support for the gate; the reason for a missing one.
+Scope: topic, voice and support judges for the gate; the reason for a missing judge.
 Out of scope: assembling judges (`twin_resources/quality/judges/panel.py`, also for the
-loop), their material (`judged/judge_material.py`), certificates (a gate compares with
-the base, it does not bet).
+loop), their material (`judged/judge_material.py`), certificates (a gate compares with the base and
+does not bet).
 
-The claim of a missing judge is undecided, with the reason; a trial does not begin without the
+The claim of a missing judge is undecided, with the reason. A trial does not begin without the
 deciding judges.
 """
 # pyright: strict
@@ -36,10 +36,11 @@ def calibrate_judges(
     entailment: Callable[[], SentenceJudge] | None = None,
     kinds: Sequence[JudgeKind[Any]] = (TOPIC, VOICE),
 ) -> Judges:
-    """Return topic, voice and support for one author; an uncalibrated one is absent with a reason.
+    """Return one author's judges; one that cannot be calibrated is absent, with a reason.
 
     Args:
-        entailment: loads the model that a person named for single sentences; None if there is none.
+        entailment: function that loads the configured model for single sentences; None if there is
+            none.
         kinds: kinds of judges to calibrate.
     """
     embed, needs = embedder.embed, JudgeDependencies(tables, embedder.embed, embedder.revision)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 DATASET, CHUNKS = "instruction_dataset", "document_chunks"
 BASE_ANSWERS_TABLE = "base_answers"
-# 60 tokens each: about 105 s of one core, once per author and base model
+# with 60 tokens each, about 105 s on one core, once per author and base model
 BASE_QUESTION_COUNT = 60
 BASE_ANSWER_TOKENS = 60
 MAX_PASSAGES_PER_AUTHOR = 300  # passages of one other author
@@ -50,7 +50,7 @@ _SCHEMA = {
 
 
 def other_author_slugs(author: str, settings: Settings) -> list[str]:
-    """Return the instance's other authors; sample authors are among the bundled texts already."""
+    """Return the instance's other authors except sample authors, whose texts are bundled."""
     known = author_slugs(settings)
     return [slug for slug in known if slug != author and not (SAMPLES_DIR / slug).is_dir()]
 
@@ -71,11 +71,11 @@ def read_judge_material(
     serve_base: StartServer | None,
     log: Callable[[str], object],
 ) -> JudgeMaterial:
-    """Read an author's material; the base model is asked once, and its answers are kept.
+    """Read an author's material; the base model is asked once, and its answers are stored.
 
     Args:
         others: slugs of the instance's other authors. Their texts are negative examples for this
-            voice, but never plants, since a plant may be sent to an external judge.
+            voice but never plants, because a plant may be sent to an external judge.
         base: revision of the base model.
         serve_base: function that starts its server; None for judges without base answers.
 
@@ -123,7 +123,7 @@ def read_judge_material(
 
 
 def chunk_texts(tables: Tables, author: str) -> dict[str, str]:
-    """Return texts of an author's chunks by id; empty if there are none yet."""
+    """Return the texts of an author's chunks by id, or an empty dict if there are none yet."""
     if not tables.exists(CHUNKS, author):
         return {}
     return dict(tables.read(CHUNKS, author, columns=["chunk_id", "text"]).iter_rows())
@@ -132,8 +132,10 @@ def chunk_texts(tables: Tables, author: str) -> dict[str, str]:
 def authors_with_dataset(
     tables: Tables, others: Sequence[str], *, log: Callable[[str], object]
 ) -> list[str]:
-    """Return the other authors who have a dataset; one that does not open is logged and left out,
-    so that one author's damaged table stops no other author's gate."""
+    """Return the other authors who have a dataset.
+
+    A table that does not open is logged and left out, so that it does not stop this author's gate.
+    """
     slugs_with_dataset: list[str] = []
     for slug in others:
         with isolate_failure(f"without the texts of {slug}", log):
@@ -163,12 +165,13 @@ def _base_answers(
     serve: StartServer,
     log: Callable[[str], object],
 ) -> list[str]:
-    """Return answers of the untuned base model to training questions, kept in a table.
+    """Return the untuned base model's answers to training questions, stored in a table.
 
     Half of the questions have the passages of their samples, as in the gate and for readers. The
-    base quotes from passages, and a score that has never seen this takes it for the author.
+    base quotes from passages, and a score that was not trained on such answers takes them for the
+    author's.
 
-    The base model is asked once, although a later post changes which questions are first.
+    The base model is asked only once, even if a later post changes which questions come first.
     """
     if tables.exists(BASE_ANSWERS_TABLE, author):
         stored_answers = tables.read(BASE_ANSWERS_TABLE, author).filter(pl.col("base") == base)
@@ -199,8 +202,8 @@ def _base_answers(
 def _ask_base_model(
     rows: pl.DataFrame, *, base: str, serve: StartServer, log: Callable[[str], object]
 ) -> pl.DataFrame:
-    # Today's template: the base model's style does not depend on the template, and this code may
-    # not have the one of the samples.
+    # The current template suffices: the base model's style does not depend on it, and this code may
+    # not have the samples' template.
     without_passages = rows.filter(~pl.col("with_passages"))
     with_passages = rows.filter(pl.col("with_passages"))
     rows = pl.concat([with_passages, without_passages])

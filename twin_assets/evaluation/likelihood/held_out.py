@@ -1,6 +1,6 @@
 """Choose the held-out passages to measure a checkpoint on.
 
-Scope: choosing them from the instruction dataset, the same ones for every compared model.
+Scope: choosing the same passages from the instruction dataset for every compared model.
 Out of scope: drawing the splits (`instructions/splits.py`), measuring (`perplexity.py`).
 """
 # pyright: strict
@@ -17,7 +17,7 @@ from twin_assets.checkpoints.samples import TokenizedSample
 from twin_resources.prompt.templates import Template
 from twin_resources.quality.judges.judge_kind import TopicPair
 
-MIN_HELD_OUT_PASSAGES = 30  # fewer passages decide nothing
+MIN_HELD_OUT_PASSAGES = 30  # with fewer passages, nothing is decided
 MAX_HELD_OUT_PASSAGES = 120
 
 
@@ -29,7 +29,7 @@ def held_out_samples(dataset: pl.DataFrame, *, trained_on: Collection[str]) -> p
         trained_on: document ids of the training sets of candidate and incumbent.
 
     Returns:
-        Rows in an order that depends only on their ids, so that two runs choose the same ones.
+        Rows in an order that depends only on their ids, so that two runs choose the same rows.
     """
     passages = (
         dataset.filter(
@@ -58,8 +58,7 @@ def take_within_budget(
     min_passages: int = MIN_HELD_OUT_PASSAGES,
     max_passages: int = MAX_HELD_OUT_PASSAGES,
 ) -> list[TokenizedSample]:
-    """Return the first samples within a budget of tokens, but at least `min_passages` if there
-    are."""
+    """Return the first samples within a token budget, but at least `min_passages` if available."""
     chosen: list[TokenizedSample] = []
     tokens = 0
     for sample in samples[:max_passages]:
@@ -76,10 +75,10 @@ def to_prompts(samples: pl.DataFrame) -> list[list[Any]]:
 
 
 def bare_question_prompts(samples: pl.DataFrame, template: Template) -> list[list[Any]]:
-    """Return the prompts without passages, as the template renders a question that has none.
+    """Return the prompts as the template renders a question without passages.
 
-    llama.cpp reads about 170 tokens a second on one core: 30 prompts with passages take a minute
-    and a half, their questions alone 12 s.
+    llama.cpp reads about 170 tokens a second on one core. 30 prompts take a minute and a half with
+    passages, and 12 s without them.
     """
     return [
         [
@@ -91,7 +90,7 @@ def bare_question_prompts(samples: pl.DataFrame, template: Template) -> list[lis
 
 
 def training_pairs(dataset: pl.DataFrame) -> list[TopicPair]:
-    """Return questions and answers of the training split, in drawn order."""
+    """Return the questions and answers of the training split, ordered by hash."""
     training = shuffle_by_hash(dataset.filter(pl.col("split") == "train"))
     return [
         TopicPair(*row) for row in training.select("question", "answer", "document_id").iter_rows()

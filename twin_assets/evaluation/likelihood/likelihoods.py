@@ -3,9 +3,8 @@
 Scope: the key of a likelihood. Out of scope: computing one (`perplexity.py`),
 storing it (`measurement_cache.py`), choosing passages and models (`measurement.py`).
 
-A likelihood belongs to a model, one tokenized sample and a precision. In bf16 it is rounded a
-little differently in batches with other passages, by orders of magnitude less than the interval
-over passages.
+A likelihood belongs to a model, a tokenized sample and a precision. In bf16, its rounding depends
+slightly on the batch, by orders of magnitude less than the interval over passages.
 """
 # pyright: strict
 
@@ -20,7 +19,7 @@ from twin_assets.checkpoints.samples import TokenizedSample
 from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 from twin_assets.evaluation.measurement_cache import MeasurementCache
 
-VERSION = "1"  # increases when `perplexity.answer_likelihood` gives other results
+VERSION = "1"  # increases when the results of `perplexity.answer_likelihood` change
 
 Compute = Callable[[list[TokenizedSample]], AnswerLikelihood]
 
@@ -30,7 +29,7 @@ class LikelihoodCache:
     """Likelihoods of one author's held-out answers.
 
     Attributes:
-        precision: `bf16` or `fp32`; their likelihoods are kept apart.
+        precision: `bf16` or `fp32`; likelihoods of the two are stored separately.
     """
 
     cache: MeasurementCache
@@ -45,7 +44,7 @@ class LikelihoodCache:
     def get_or_compute(
         self, model: str, samples: Sequence[TokenizedSample], compute: Compute
     ) -> AnswerLikelihood:
-        """Return likelihoods of all samples; only unknown ones are computed.
+        """Return the likelihoods of all samples, and compute only those that are not stored.
 
         Args:
             model: hash of the model's weights.

@@ -1,7 +1,7 @@
 """Compute a model's logits from its last hidden states, in fp32 and only where needed.
 
-Scope: the head's matrix, and how some families change its product (Granite and Cohere scale
-it, Gemma 2 caps it). Out of scope: choosing positions (`perplexity.py`, `served/parity.py`).
+Scope: the head's matrix, and the scaling (Granite, Cohere) or capping (Gemma 2) of its product. Out
+of scope: choosing positions (`perplexity.py`, `served/parity.py`).
 Source: the `forward` of each family's `…ForCausalLM` in transformers.
 """
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-# Share of the largest logit: bf16 rounds a model's own logits by 2⁻⁸ of it, its head by as much.
+# A share of the largest logit: in bf16, rounding changes the model's own logits by 2⁻⁸ of it, and
+# its head by as much.
 MAX_ROUNDING_SHARE = 0.05
 
 
@@ -56,7 +57,7 @@ class OutputHead:
             computed_logits = self.logits(model.base_model(input_ids=token).last_hidden_state[0])
         if not bool(model_logits.isfinite().any()) and not bool(computed_logits.isfinite().any()):
             return  # weights with NaN: the gate's claims refuse them
-        # written this way round so that NaN does not pass
+        # this comparison is false for NaN, so NaN does not pass
         if not bool(
             (model_logits - computed_logits).abs().max()
             <= MAX_ROUNDING_SHARE * model_logits.abs().max() + 1e-3

@@ -5,7 +5,7 @@ Out of scope: choosing the passages (`held_out.py`), thresholds (`measures/`).
 
 The prompt is rendered as in production, and only the author's own words count. The end-of-turn
 token is left out, because a model that merely learnt the usual length would gain from it. Lengths
-are padded to multiples of 64: other lengths are 5 to 20 times as slow in bf16 on CPUs.
+are padded to multiples of 64, because other lengths are 5 to 20 times slower in bf16 on CPUs.
 Method: conditional perplexity exp(-sum log p / tokens). Two models are compared by their ratio on
 the same passages; its interval resamples documents (`bootstrap.py`), because two passages of one
 post are not two observations.
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 PADDING_MULTIPLE = 64
 TOKENS_PER_BATCH = 2048
-MAX_NATS = 700.0  # per token: exp() of it is near the largest float
+MAX_NATS = 700.0  # per token; exp(700) is near the largest float
 MAX_POSITIONS_PER_CHUNK = 256  # 50 MB of logits with a vocabulary of 49,152
 
 
@@ -72,7 +72,8 @@ def perplexity_ratio(
     """Return one model's perplexity divided by another's on the same passages; below 1 is better.
 
     Args:
-        documents: document of each passage, resampled as a whole; None to resample passages.
+        documents: document of each passage; documents are resampled as a whole. None to resample
+            passages.
         level: level of the interval.
 
     Raises:
@@ -91,7 +92,7 @@ def independent_ratio(
     """Return the ratio of two perplexity ratios that were measured on different passages.
 
     Args:
-        first, other: (model, reference) each.
+        first, second: (model, reference) of each ratio.
         documents: documents of the passages of `first` and of `second`.
 
     Raises:
@@ -104,7 +105,7 @@ def independent_ratio(
     document_counts: list[int] = []
     for turn, (pair, names) in enumerate(zip((first, second), documents, strict=True)):
         columns = np.array(nat_differences(*pair), dtype=np.float64)
-        # with the same seed, both sides would draw the same documents
+        # with one seed, both sides would draw the same documents
         weights, document_count = resample_weights(columns.shape[1], groups=names, seed=SEED + turn)
         values.append(_ratio(columns.sum(axis=1)))
         resamples.append(_ratio(columns @ weights.T))
@@ -115,7 +116,7 @@ def independent_ratio(
 
 
 def nat_differences(model: AnswerLikelihood, reference: AnswerLikelihood) -> list[list[float]]:
-    """Return the nats by which the model is worse than the reference per passage, and the tokens.
+    """Return, for each passage, the nats by which the model is worse and the token count.
 
     Raises:
         ValueError: the passages differ, or there are fewer than two.
@@ -135,7 +136,7 @@ def _ratio(sums: Any) -> Any:
 
 
 def evaluation_precision() -> str:
-    """Return `bf16` where the hardware computes in it, else `fp32`."""
+    """Return `bf16` if the hardware supports it or is faster with it, else `fp32`."""
     import torch
 
     if torch.cuda.is_available():
@@ -176,12 +177,12 @@ def answer_likelihood(
 
     Args:
         advance: function called after each batch with its number of passages.
-        max_concurrent: number of batches read side by side; None for this machine's default
-            (`readers`).
+        max_concurrent: number of batches read at the same time; None for this machine's default
+            (`default_reader_count`).
 
-    Logits are computed in fp32 from the last hidden states, and only for the answers: bf16 rounds
-    a logit of 16 by .06. The head is converted to fp32 once and used for all answers of a batch
-    together; calling it per answer took half of the time of short answers.
+    Logits are computed in fp32 from the last hidden states, because bf16 rounds a logit of 16 by
+    .06, and only for the answers. The head is converted to fp32 once and used for all answers of a
+    batch. Calling it per answer took half of the time for short answers.
     """
     import torch
 
@@ -197,7 +198,7 @@ def answer_likelihood(
         return len(batch)
 
     with share_cores(reader_count) as take_share, ThreadPoolExecutor(reader_count) as pool:
-        # the longest first, so that the readers finish together
+        # the longest batches first, so that the readers finish together
         for count in pool.map(read_batch, reversed(list(_batches(samples)))):
             advance(count)
     return AnswerLikelihood(
@@ -225,7 +226,7 @@ def _answer_losses(
 
 
 def _losses(states: torch.Tensor, targets: torch.Tensor, head: OutputHead) -> torch.Tensor:
-    """Return the nats of each position (positions,), `MAX_POSITIONS_PER_CHUNK` logits at a time."""
+    """Return each position's nats, computed in chunks of `MAX_POSITIONS_PER_CHUNK`."""
     import torch
     from torch.nn import functional
 
@@ -241,7 +242,7 @@ def _losses(states: torch.Tensor, targets: torch.Tensor, head: OutputHead) -> to
 
 
 def _batches(samples: Sequence[TokenizedSample]) -> Iterator[list[int]]:
-    """Yield indices of samples of one padded length, as many as fit into a batch."""
+    """Yield batches of sample indices, each batch with a single padded length."""
     lengths = [padded_length(len(sample.tokens), PADDING_MULTIPLE) for sample in samples]
     order = sorted(range(len(samples)), key=lambda index: (lengths[index], index))
     batch: list[int] = []

@@ -1,17 +1,18 @@
-"""Compute likelihoods of held-out, control and general answers and of options for each model.
+"""Compute each model's likelihoods of held-out, control and general answers, and of options.
 
 Scope: the samples that each compared model reads, in a single load of the model.
-Out of scope: choosing passages (`held_out.py`, `author_control.py`), deciding when enough of
-them are read (`sequential_plan.py`), computing a likelihood (`perplexity.py`), answers of served
+Out of scope: choosing passages (`held_out.py`, `author_control.py`), deciding when enough passages
+have been read (`sequential_plan.py`), computing a likelihood (`perplexity.py`), answers of served
 models (`served_answers.py`), comparisons and thresholds (`measures/`).
 
-Base and candidate read everything. The incumbent and the best version ever read only the held-out
-passages, and the adapter of other authors only the author's part of the control. Answers that an
-earlier gate read with base, incumbent and that adapter are not read again (`likelihoods.py`).
+Base and candidate read everything. The incumbent and the best version ever released read only the
+held-out passages, and the adapter of other authors only the author's part of the control. Answers
+that an earlier gate read with base, incumbent and that adapter are not read again
+(`likelihoods.py`).
 
-An incumbent of another base model reads the passages in its own tokens: tokens of another tokenizer
-are no text for it, or outside its vocabulary. The comparison uses the likelihood of whole answers,
-so both perplexities are per token of the candidate.
+An incumbent with a different base model reads the passages in its own tokens, because tokens of a
+different tokenizer have no meaning for it. The comparison uses the likelihood of whole answers, so
+both perplexities are per token of the candidate.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ class LikelihoodSamples:
     """Samples that the models read.
 
     Attributes:
-        held_out: the author's passages as production asks for them; empty if there are too few.
+        held_out: the author's passages, with prompts as in production; empty if there are too few.
         held_out_for_incumbent: the same passages in the tokens of the incumbent's base model.
         own, other: control samples of the author and of others.
         general: instructions that have nothing to do with the author.
         choices: options of common questions, each as an answer.
-        held_out_count: number of held-out passages, also if they are too few to read.
+        held_out_count: number of held-out passages, even if there are too few to read.
         other_writers: writers of `other`.
     """
 
@@ -70,14 +71,15 @@ class LikelihoodSamples:
 
 @dataclass(frozen=True)
 class LikelihoodsByModel:
-    """Likelihoods by model. Released versions have them for the held-out passages only, and the
-    adapter of other authors for `own` only.
+    """Likelihoods by model.
+
+    Those of released versions cover only the held-out passages, and those of the adapter of other
+    authors only `own`.
 
     Attributes:
-        samples: the samples.
+        samples: the samples that the models read.
         likelihoods: likelihoods of the samples, by a model's name.
-        level: level of intervals over the held-out passages; more than .95 if there were looks
-            before all of them were read.
+        level: level of intervals over the held-out passages; above .95 if there were interim looks.
     """
 
     samples: LikelihoodSamples
@@ -95,7 +97,7 @@ class LikelihoodsByModel:
         )
 
     def part(self, name: str, part: str) -> AnswerLikelihood:
-        """Return one of `PARTS`, for a model that has read everything."""
+        """Return the likelihoods of one of `PARTS`, for a model that has read everything."""
         start = 0
         for part_name in PARTS:
             end = start + len(getattr(self.samples, part_name))
@@ -127,12 +129,12 @@ def compute_likelihoods(
     level: float = LEVEL,
     announced_counts: Counter[str] | None = None,
 ) -> LikelihoodsByModel:
-    """Let every model read those of its samples that are not stored yet.
+    """Compute and return every model's likelihoods, where they are not stored yet.
 
     Args:
         best, reference: models with the candidate's base model.
         level: level of the intervals.
-        announced_counts: number of samples announced so far per model, increased by this call.
+        announced_counts: number of samples announced so far per model; this call increases it.
     """
     announced_counts = Counter() if announced_counts is None else announced_counts
     by_model: dict[str, AnswerLikelihood] = {}
@@ -200,7 +202,7 @@ def likelihoods_for_model(
     cache: LikelihoodCache,
     progress: ProgressLines,
 ) -> AnswerLikelihood:
-    """Return a model's likelihoods; load it only if some are not stored."""
+    """Return a model's likelihoods, and load the model only if some are not stored."""
     return cache.get_or_compute(
         subject.weights,
         samples,
@@ -209,7 +211,7 @@ def likelihoods_for_model(
 
 
 def progress_part(subject: EvaluatedModel) -> str:
-    """Return the name of the part of the progress in which a model reads."""
+    """Return the name of a model's part in the progress."""
     return f"likelihoods of {subject.name}"
 
 

@@ -4,8 +4,8 @@ Scope: that decision, and limiting a reading thread to its share of the cores.
 Out of scope: the samples (`sample_likelihoods.py`), a likelihood (`perplexity.py`).
 
 Two threads share one small batch badly: SmolLM2-135M read a gate's 278 answers in 46 s with two
-threads, while one takes 54 CPU seconds. Two batches are therefore read side by side, with half of
-the cores each.
+threads, and in 54 CPU seconds with one. Two batches are therefore read at the same time, each with
+half of the cores.
 """
 # pyright: strict
 
@@ -18,7 +18,7 @@ from twin_resources.models.serving.model_server_process import max_concurrent_se
 
 
 def default_reader_count() -> int:
-    """Return one on a GPU or a single core, else the possible number of model servers."""
+    """Return 1 on a GPU, else the largest number of concurrent model servers."""
     import torch
 
     return 1 if torch.cuda.is_available() else max_concurrent_servers()

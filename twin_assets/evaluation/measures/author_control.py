@@ -1,17 +1,17 @@
-"""Compare the gain on the author's passages with the gain on other authors' passages, a control.
+"""Compare the gain on the author's passages with that on other authors' passages, the control.
 
-Scope: choosing passages of both sides, comparing the two gains, the claim.
+Scope: choosing the passages of both sides, comparing the two gains, the claim.
 Out of scope: likelihoods and held-out perplexity (`perplexity.py`), the source of other people's
 texts (`judges/texts.py`).
 
-Any training on posts makes all posts likelier, by their length, their prose and the prompt's
-wording. A model trained on somebody else's data gained half as much on this author's passages as
-the author's own model. So base and candidate read passages of the author and of others, cut to the
-same length and asked for without context. The author's passages must gain more. One function drafts
-the questions of both sides from the passages, because the questions of the instruction dataset
-contain phrases of their answers, which made the author's side easier.
-The two ratios are of different passages and hence independent, so each side's documents are
-resampled separately. A further document adds more information than a further passage of one.
+Any training on posts makes all posts likelier, through their length, prose and the prompt's
+wording. On this author's passages, a model trained on somebody else's data gained half as much as
+the author's own model. Base and candidate therefore read passages of the author and of others, cut
+to the same length, in prompts without context. The author's passages must gain more. One function
+drafts the questions of both sides from the passages, because the questions of the instruction
+dataset contain phrases of their answers, which made the author's side easier. The two ratios come
+from different passages and are independent, so each side's documents are resampled separately. A
+new document adds more information than another passage of a known one.
 """
 # pyright: strict
 
@@ -49,14 +49,14 @@ if TYPE_CHECKING:
     from twin_resources.quality.judges.texts import WriterSample
 
 CLAIM = "learns_this_author"
-MAX_PASSAGES_PER_SIDE = 48  # of each side, from as many posts: gives the ratio within 5 to 7 %
+MAX_PASSAGES_PER_SIDE = 48  # from as many posts; gives the ratio within 5 to 7 %
 MIN_CONTROL_PASSAGES = 10
 MAX_WORDS = 60
 
 
 @dataclass(frozen=True)
 class Control:
-    """Perplexity of the candidate divided by its base's, on both authors' passages.
+    """Perplexity of the candidate divided by its base's, on the passages of both sides.
 
     Attributes:
         passages, other_passages: number of passages of each side.
@@ -78,9 +78,9 @@ class Control:
 
 
 def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, Any]]:
-    """Return held-out passages, asked for without context, in the form of `tokenize_samples`.
+    """Return held-out passages in prompts without context, as rows for `tokenize_samples`.
 
-    One passage of each post is used before a second of any.
+    Every post contributes one passage before any contributes a second.
     """
     if not passages.height:
         return []
@@ -100,7 +100,7 @@ def own_rows(passages: pl.DataFrame, template: Template) -> list[Mapping[str, An
 def other_rows(
     passages: pl.DataFrame, writer_samples: Sequence[WriterSample], template: Template
 ) -> list[Mapping[str, Any]]:
-    """Return other people's passages, equally many of each, asked for as the author's are.
+    """Return other people's passages, evenly distributed, in prompts like the author's.
 
     Args:
         passages: the author's held-out samples, whose system message is used.
@@ -139,8 +139,8 @@ def compare(
     """Compare the two gains.
 
     Args:
-        own, other: (candidate, base) likelihoods on the author's passages and on the others'.
-        documents: the document of each passage, for the two sides.
+        own, other: (candidate, base) likelihoods on the author's and on the others' passages.
+        documents: the document of each passage, for each side.
         others: names of the other authors.
     """
     ratio = independent_ratio(own, other, documents=documents)
@@ -170,7 +170,7 @@ def claim(control: Control) -> GateClaim:
 def draft_question(text: str) -> str:
     """Draft the question that a passage answers, from the passage alone.
 
-    Title and teacher are not used, because only one side may have them. The language of other
+    Titles and the teacher model are not used, because one side may lack them. The language of other
     people's texts is unknown, so the questions of both sides are in English.
     """
     passage = AnswerPassage(0, len(text), heading="", plain_text=text, words=len(text.split()))
@@ -179,7 +179,7 @@ def draft_question(text: str) -> str:
 
 
 def _system_messages(passages: pl.DataFrame, template: Template) -> list[Any]:
-    """Return the messages before a question: the first sample's system message."""
+    """Return the messages before a question, from the first sample."""
     return held_out.bare_question_prompts(passages.head(1), template)[0][:-1]
 
 
@@ -200,7 +200,7 @@ def _make_row(
 
 
 def _distribute_evenly(sizes: Sequence[int], total: int) -> list[int]:
-    """Return the count taken from each, one at a time in turn, until `total` or all are used."""
+    """Return the count for each size, distributed in turn up to `total`."""
     counts = [0] * len(sizes)
     while left := [at for at, size in enumerate(sizes) if counts[at] < size]:
         missing = total - sum(counts)

@@ -1,7 +1,7 @@
-"""Compare the candidate's voice with its base's, by judges of the author's style.
+"""Compare the candidate's voice with its base's, using judges of the author's style.
 
-Scope: choosing the scored answers, the two claims, their words. Out of scope: comparing
-the scores and their limits (`voice_scores.py`), whether a claim may refuse (`gate.py`).
+Scope: choosing the scored answers, the two claims and their details. Out of scope: comparing the
+scores and their limits (`voice_scores.py`), whether a claim may refuse (`gate.py`).
 """
 # pyright: strict
 
@@ -33,11 +33,11 @@ WITH_POSTS = " with posts"
 
 
 def sounds_less_like_the_base(voice: Voice) -> GateClaim:
-    """Compare with the base, part of the way to the author, and the base that reads posts.
+    """Decide `sounds_less_like_the_base`.
 
-    Each condition holds by a bet, or if none is won by the lower end of its interval: candidate −
-    base > 0, candidate − `Scores.partway_scores` > 0, candidate − base with posts ≥
-    −`MAX_DROP_BELOW_POSTS`.
+    The conditions are candidate − base > 0, candidate − `Scores.partway_scores` > 0, and candidate
+    − base with posts ≥ −`MAX_DROP_BELOW_POSTS`. A bet decides them or, if none was won, the lower
+    end of each interval.
     """
     comparison = voice.against_all
     undecided = _undecided(LESS_LIKE_BASE, voice, comparison)
@@ -77,9 +77,9 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
 
 
 def sounds_like_this_author(voice: Voice) -> GateClaim:
-    """Compare with the base by the judge that separates the author from other people only.
+    """Decide `sounds_like_this_author`, by the judge trained against other people only.
 
-    The gate decides whether it may refuse a release, by `MIN_BLOCKING_PARAMETERS`.
+    The gate decides by `MIN_BLOCKING_PARAMETERS` whether the claim may refuse a release.
     """
     comparison = voice.against_people
     undecided = _undecided(LIKE_AUTHOR, voice, comparison)
@@ -121,10 +121,10 @@ def compare_voices(
     judges: Judges,
     unseen: Sequence[WriterSample] = (),
 ) -> Voice:
-    """Return voice scores of author, candidate, base, and base with posts in its prompt.
+    """Compare the voice scores of author, candidate, base, and base with posts in its prompt.
 
     Args:
-        unseen: other people's texts that no judge was trained on, the floor of a score.
+        unseen: other people's texts that no judge was trained on; they set the floor of a score.
     """
     if judges.voice is None:
         return voice_scores.not_measured(len(prompts.held_out), judges.voice_why_not)
@@ -196,7 +196,7 @@ MEASURE = Measure(
             "included.",
             sounds_less_like_the_base,
         ),
-        # No model of 135M parameters has met it: +.007 [-.04, .05] over the base.
+        # no 135M model has met it: the gain over the base was +.007 [-.04, .05]
         ClaimRule(
             LIKE_AUTHOR,
             "Voice score against other people alone is above the base's; "

@@ -8,13 +8,13 @@ makes all human answers likelier, including wrong ones.
 The prompt does not show the options. Each option is read as the answer to its question, in the base
 model's own chat markup without the twin's template. Its score is the mean log-probability per
 token, so length matters little. The probability of an option is the softmax of both scores. It
-moves long before a choice changes; counting choices, seven changes in 100 already give an interval
-of ±.05. Scoring options by likelihood: Brown et al. 2020, https://arxiv.org/abs/2005.14165,
-section 2.4.
+moves long before a choice changes. If choices were counted, seven changes in 100 would already give
+an interval of ±.05. Scoring options by likelihood follows Brown et al. 2020,
+https://arxiv.org/abs/2005.14165, section 2.4.
 
-The wrong option is the middle one of three by SmolLM2-135M's likelihood. That model chooses the
-right option 88 times in 100 against it, and 69 times against the likeliest of the three. Reading
-all four options took twice as long.
+The wrong option is the middle one of three by SmolLM2-135M's likelihood. That model prefers the
+right option to it 88 times in 100, and to the likeliest of the three 69 times. Reading all four
+options took twice as long.
 """
 # pyright: strict
 
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from twin_assets.evaluation.likelihood.perplexity import AnswerLikelihood
 
 CLAIM = "keeps_common_knowledge"
-# A third of the distance from SmolLM2-135M (.794) to guessing. A good adapter of 12,000 tokens
-# measured -.025 (-.045 to -.007); weights with noise of half their size measured -.29.
+# A third of the distance from SmolLM2-135M (.794) to guessing. A good adapter trained on 12,000
+# tokens measured -.025 (-.045 to -.007). Weights with noise of half their size measured -.29.
 MAX_DROP_BELOW_BASE = 0.1
 OPTIONS_PER_QUESTION = 2
 MIN_QUESTIONS = 60
@@ -56,8 +56,8 @@ class CommonChoice:
     """A question with a right and a wrong option.
 
     Attributes:
-        id: such as `k001`.
-        kind: such as `animals` or `numbers`.
+        id: for example `k001`.
+        kind: for example `animals` or `numbers`.
         right, wrong: the options, of similar length.
     """
 
@@ -78,7 +78,7 @@ class CommonKnowledge:
     """The probabilities that two models give to the right options.
 
     Attributes:
-        candidate, base: questions whose right option is the likelier.
+        candidate, base: questions whose right option is the likelier one.
         held, base_held: mean probability of the right option.
         difference: held − base_held; its interval resamples questions.
     """
@@ -97,7 +97,7 @@ def read_choices() -> tuple[CommonChoice, ...]:
 
 
 def make_rows() -> list[Mapping[str, Any]]:
-    """Return a sample for each option, in the form of `training.samples.tokenize_samples`.
+    """Return a row for each option, for `checkpoints.samples.tokenize_samples`.
 
     The right option of a question comes before the wrong one.
     """
@@ -126,7 +126,7 @@ def compare(
         sample_ids: ids of the tokenized samples behind both likelihoods, in the same order.
 
     Raises:
-        TwinError: the two were not measured on the same options, or fewer than `MIN_QUESTIONS`
+        TwinError: the models were not measured on the same options, or fewer than `MIN_QUESTIONS`
             questions have both options.
     """
     positions_by_question = _complete_questions(sample_ids)
@@ -182,7 +182,7 @@ def _option_probabilities(model: AnswerLikelihood, positions: Sequence[int]) -> 
 def claim(knowledge: CommonKnowledge) -> GateClaim:
     """Decide `keeps_common_knowledge`.
 
-    It passes if the right options are at most .1 less likely, interval included, or if the base
+    It passes if the right options are less than .1 less likely, interval included, or if the base
     chooses no better than chance.
     """
     chance = 1.0 / OPTIONS_PER_QUESTION

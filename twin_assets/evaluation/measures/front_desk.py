@@ -1,12 +1,12 @@
-"""Check that the front desk of this home recognises danger and lets ordinary questions pass.
+"""Check that the front desk of this installation recognises danger and passes ordinary questions.
 
 Scope: the messages, the two claims. Out of scope: recognising a kind
 (`gateway/front_desk/`), all kinds and languages (`tests/bench/bench_front_desk.py`).
 
-The front desk belongs to the program, not to a version, but its embedder has another build on
-another processor. A build that computes wrongly raises no error, and readers in danger would get
-quotations. Each home therefore measures it. Neither weights nor thresholds were chosen on these
-messages, which other people wrote before the code.
+The front desk belongs to the program, not to a version, but its embedder's build differs by
+processor. A faulty build raises no error, and readers in danger would get quotations. Each
+installation therefore measures it. Neither weights nor thresholds were fitted to these messages,
+which other people wrote before the code.
 """
 # pyright: strict
 
@@ -39,8 +39,8 @@ class FrontDesk:
     """Results of the front desk on messages in six languages.
 
     Attributes:
-        danger: share of recognised ones among 60 messages of readers in danger.
-        ordinary: share taken for danger among 300 ordinary messages, many with dark words.
+        danger: share of 60 messages from readers in danger that were recognised.
+        ordinary: share of 300 ordinary messages, many with dark words, that were taken for danger.
     """
 
     danger: Rate
@@ -48,7 +48,7 @@ class FrontDesk:
 
 
 def judge_messages(cache: MeasurementCache) -> FrontDesk:
-    """Classify the messages: about 12 CPU seconds, once per home, fit and kind of processor."""
+    """Classify the messages (about 12 CPU seconds), once per installation, fit and processor."""
     rows = cast("list[dict[str, str]]", json.loads(MESSAGES.read_text(encoding="utf-8")))
     fit = (
         fitted_weights().examples,
@@ -70,14 +70,14 @@ def judge_messages(cache: MeasurementCache) -> FrontDesk:
 
 
 def danger_claim(result: FrontDesk) -> GateClaim:
-    """Decide `recognises_danger`: at least 95 % of the messages."""
+    """Decide `recognises_danger`: at least 95 % of the messages are recognised."""
     share = result.danger.share
     detail = f"recognised {format_rate(result.danger)} messages of readers in danger; limit 95 %"
     return GateClaim(DANGER_CLAIM, share >= MIN_DANGER, share, MIN_DANGER, detail)
 
 
 def ordinary_claim(result: FrontDesk) -> GateClaim:
-    """Decide `answers_ordinary_questions`: not surely more than 1 % are taken for danger.
+    """Decide `answers_ordinary_questions`: it fails if the interval begins above 1 %.
 
     An unnecessary help line harms less than a missing one, so doubt favours the release.
     """

@@ -5,11 +5,9 @@ Out of scope: the instructions (`instructions/basic_instructions.py`), likelihoo
 (`perplexity.py`, `likelihoods.py`), the author's held-out posts.
 
 The loss is that of the answers in `general_instructions.json`, in nats per token. The prompts use
-the base model's own chat markup without the twin's template, as the base worked before tuning.
-Only the ratio of the two losses matters, so the wording of an answer, the same for both, hardly
-does.
-Forgetting measured as a loss on general data after tuning: Luo et al. 2023,
-https://arxiv.org/abs/2308.08747.
+the base model's own chat markup without the twin's template, as before tuning. Only the ratio of
+the two losses counts, so the wording of the answers hardly matters. Source for measuring forgetting
+by the loss on general data after tuning: Luo et al. 2023, https://arxiv.org/abs/2308.08747.
 """
 # pyright: strict
 
@@ -70,10 +68,10 @@ def compare(
     """Compare two models on the same instructions.
 
     Args:
-            sample_ids: ids of the tokenized samples behind both likelihoods, in their order.
+        sample_ids: ids of the tokenized samples behind both likelihoods, in the same order.
 
-        Raises:
-            TwinError: the instructions differ, or there are fewer than `MIN_INSTRUCTIONS`.
+    Raises:
+        TwinError: the instructions differ, or there are fewer than `MIN_INSTRUCTIONS`.
     """
     import numpy as np
 

@@ -33,7 +33,7 @@ class PerplexityRatio:
         name: name of the other model.
         perplexity: perplexity of the other model.
         ratio, low, high: the ratio with its interval at `level`; below 1 the candidate is better.
-        level: .95, or more if a look was taken before all passages were read.
+        level: .95, or more if there were interim looks before all passages were read.
         passages: number of passages read, or None for all.
     """
 
@@ -51,14 +51,15 @@ class HeldOutPerplexity:
     """Perplexities on held-out passages.
 
     Attributes:
-        passages: number of held-out passages in no compared training set.
+        passages: number of held-out passages that are not in any compared training set.
         perplexity: perplexity of the candidate, or None with too few passages.
         base: ratio to the base, or None with too few passages.
-        incumbent: ratio to the stable version; None also if no version is stable.
-        incumbent_name: such as `v3`, or empty if no version is stable.
-        best: ratio to the best version that ever answered, or None if that is the incumbent.
-        best_name: such as `v1`, or empty if there is none or it is the incumbent. None means
-            measured before `gate-9`, which compared the ratio without its interval.
+        incumbent: ratio to the stable version, or None with too few passages or without a stable
+            version.
+        incumbent_name: for example `v3`; empty if no version is stable.
+        best: ratio to the best version ever released, or None if that is the incumbent.
+        best_name: for example `v1`; empty if there is none or it is the incumbent. None means
+            measured before `gate-9`, when the ratio was compared without its interval.
     """
 
     passages: int
@@ -71,7 +72,7 @@ class HeldOutPerplexity:
 
     @property
     def released_ratios(self) -> dict[str, PerplexityRatio | None]:
-        """Ratio to each released version that the candidate is compared with, by name."""
+        """Ratios to the released versions that the candidate is compared with, by name."""
         pairs = ((self.incumbent_name, self.incumbent), (self.best_name, self.best))
         return {name: ratio for name, ratio in pairs if name}
 
@@ -102,10 +103,10 @@ def compare_perplexities(
 
 
 def is_decided(measured: HeldOutPerplexity) -> bool:
-    """Whether further passages would change no claim, according to the intervals.
+    """Return whether the intervals show that further passages would not change any claim.
 
-    For the incumbent, an interval that ends between `MAX_RATIO_TO_INCUMBENT` and the limit of the
-    claim leaves it open whether a release needs a trial.
+    If the incumbent's interval ends between `MAX_RATIO_TO_INCUMBENT` and the claim's limit, it
+    remains open whether a release needs a trial.
     """
     limit = INCUMBENT_RATIO_LIMIT
     limits = (
@@ -192,7 +193,7 @@ def _not_worse_than_incumbent(measured: HeldOutPerplexity) -> GateClaim:
 
 
 def _describe_passages(measured: HeldOutPerplexity, ratio: PerplexityRatio) -> str:
-    """Return `48`, or `30 of 48` if 30 passages decided."""
+    """Return the number of passages as text, such as `48`, or `30 of 48` if 30 passages decided."""
     if ratio.passages is None or ratio.passages == measured.passages:
         return str(measured.passages)
     return f"{ratio.passages} of {measured.passages}"

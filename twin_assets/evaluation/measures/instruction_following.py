@@ -27,7 +27,7 @@ from twin_resources.registry.moves import GateClaim
 
 CLAIM = "keeps_following_instructions"
 MAX_DROP_BELOW_BASE = 0.1
-MIN_FOLLOWED_BY_BASE = 12  # by the base; with fewer, a tuned model has nothing to lose
+MIN_FOLLOWED_BY_BASE = 12  # with fewer, a tuned model has nothing to lose
 SCORE = "follows"
 
 
@@ -36,7 +36,7 @@ class FollowedInstructions:
     """The shares of instructions that two models followed.
 
     Attributes:
-        candidate, base: share of all instructions.
+        candidate, base: share of all instructions that the model followed.
         difference: candidate − base; its interval resamples instructions.
     """
 
@@ -48,7 +48,7 @@ class FollowedInstructions:
 def compare_followed(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores
 ) -> FollowedInstructions:
-    """Compare the instructions that both models' answers follow."""
+    """Compare how many instructions each model's answers follow."""
     base = scores.get_scores(
         SCORE,
         prompt_answers.base,
@@ -60,7 +60,7 @@ def compare_followed(
 
 
 def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstructions:
-    """Compare the instructions that both models followed, in the order of `checked_instructions`.
+    """Compare how many instructions each model followed.
 
     Raises:
         TwinError: the two models did not both answer all instructions.
@@ -80,7 +80,7 @@ def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstruct
 
 
 def claim(followed: FollowedInstructions) -> GateClaim:
-    """Decide `keeps_following_instructions`: fewer than the base by at most a tenth of all."""
+    """Decide `keeps_following_instructions`: at most a tenth of all fewer than the base follows."""
     detail = (
         f"followed {format_rate(followed.candidate)} of the instructions whose answers a function "
         f"checks; base model {format_rate(followed.base)}: {followed.difference.describe()}, limit "

@@ -1,9 +1,9 @@
-"""Define a measure of the gate: one value with the rules to take, decide and report it.
+"""Define a measure of the gate: one value, and the rules to compute it and to decide its claims.
 
 Scope: the value `Measure`, its inputs, and the findings of all measures.
 Out of scope: single measures (one file each beside this one), the verdict (`gate.py`).
 
-A recipe for a new one: deploy/docs/contributing.md, "A measure of the gate".
+How to add a measure: deploy/docs/contributing.md, "A measure of the gate".
 """
 # pyright: strict
 
@@ -55,15 +55,15 @@ class ClaimRule(Generic[T]):
 
     Attributes:
         name: name of the claim and of its asset check.
-        description: description of the check, one sentence.
-        decide: function from the measured value to the claim, whose threshold is beside it.
-        decide_missing: function for a measure that was not taken and leaves nothing open. Without
-            it, or if it returns None, the claim is undecided for the measure's reason.
+        description: description of the check, in one sentence.
+        decide: function that returns the claim, with its threshold, for the measured value.
+        decide_missing: function that may still decide the claim if the measure was not taken.
+            Without it, or if it returns None, the claim is undecided for the measure's reason.
         in_first_verdict: whether it is decided before a first model answers
             (`sequential_plan.FIRST`).
-        advisory_for_small_bases: whether it is reported but refuses nothing for a base model of
-            less than `voice_scores.MIN_BLOCKING_PARAMETERS` parameters.
-        blocks: `voice` to block prose, in every form of answers; empty to block the release.
+        advisory_for_small_bases: whether it is reported but cannot refuse a release if the base
+            model has fewer than `voice_scores.MIN_BLOCKING_PARAMETERS` parameters.
+        blocks: `voice` to block prose; empty to block the release.
     """
 
     name: str
@@ -76,7 +76,7 @@ class ClaimRule(Generic[T]):
 
 
 def announce_nothing(_scores: BaseScores, _asked: PromptSet, _judges: Judges) -> None:
-    """Request nothing: for a measure without scores of the base's answers."""
+    """Request nothing, for a measure that needs no scores of the base's answers."""
 
 
 @dataclass(frozen=True)
@@ -84,14 +84,15 @@ class Measure(Generic[T]):
     """One measure of the gate.
 
     Attributes:
-        name: name under which it is stored, a field of the record's `measured`.
-        value: type of the finding, a frozen dataclass of numbers and ids without text of posts.
-        compute: function from the shared context; returns None if there are too few passages.
+        name: name under which it is stored, as a field of the record's `measured`.
+        value: type of the measured value, a frozen dataclass of numbers and ids without text of
+            posts.
+        compute: function that computes the value from the shared context, or returns None if there
+            are too few passages.
         claims: claims that it decides; empty if it is only reported.
         announce: function that requests scores of the base's answers (`BaseScores.announce`).
-        flat: whether the fields of its value are in the record directly, without its name.
-        before_questions: whether it needs only likelihoods, parity and template, before any
-            question.
+        flat: whether the fields of its value are stored in the record directly, without its name.
+        before_questions: whether it can be computed before any question is asked.
     """
 
     name: str
@@ -105,13 +106,13 @@ class Measure(Generic[T]):
 
 @dataclass(frozen=True)
 class Measurements:
-    """Input of the gate.
+    """Measured values on which the gate decides.
 
     Attributes:
         values: value of every measure that was taken, by its name.
         base_parameters: size of the base model; None if unknown, which counts as large.
         others: number of other authors with texts.
-        why_not: reason for a missing measure, by claim or by another name.
+        why_not: reason for a missing measure, by the name of its claim.
     """
 
     values: Mapping[str, Any]
@@ -126,15 +127,15 @@ class Measurements:
 
 @dataclass(frozen=True)
 class MeasureContext:
-    """Shared input of the measures, once models have read and answered.
+    """Shared input of the measures, after the models have read and answered.
 
     Attributes:
-        spec: models and data that are compared.
+        spec: the compared models and their data.
         judging_context: judges and other people's texts.
         likelihoods: likelihoods of all models.
-        prompts, said, scores: prompts, their answers, and scores of the base's answers.
+        prompts, answers, scores: prompts, their answers, and scores of the base's answers.
         parity_answers, parity: answers of the candidate to the parity set, and their result.
-        training: samples that candidates are trained on, in drawn order.
+        training: samples that candidates are trained on, ordered by hash.
     """
 
     spec: EvaluationSpec
@@ -158,6 +159,6 @@ class MeasureContext:
 
     @cached_property
     def own_texts(self) -> list[DocumentText]:
-        """Prose of the author, of all splits."""
+        """The author's prose, from all splits."""
         rows = self.spec.dataset.select("document_id", "answer").iter_rows()
         return [DocumentText(*row) for row in rows]

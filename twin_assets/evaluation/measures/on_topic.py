@@ -1,16 +1,17 @@
 """Measure whether served answers are nearer to their own questions than to other questions.
 
-Scope: scoring the answers, deciding when there are enough answers, the claim.
-Out of scope: the score (`twin_resources/quality/judges/topic.py`), the share of questions
-that are further (`statistics/permutation_auc.py`), asking (`sequential_plan.py`).
+Scope: scoring the answers, deciding when enough were given, the claim.
+Out of scope: the score (`twin_resources/quality/judges/topic.py`), the share of questions that are
+further away (`statistics/permutation_auc.py`), asking (`sequential_plan.py`).
 
 The claim rests on the candidate's permutation AUC: how often an answer is nearer to its own
 question than to a held-out question about another post. Answers that do not depend on their
-questions have .5. A model trained on shuffled pairs still repeats words of its question and has
-.67 and .70 (SmolLM2-135M, two authors); good models have .88 and 1.00. The limit of .8 is two
-standard errors of 30 questions from both (`tests/unit/evaluation/test_on_topic.py` resamples the
-answers). The base matters only if the candidate is below the limit. The candidate then passes if
-the base is below the limit too and the candidate is not shown to be below the base.
+questions have an AUC of .5. A model trained on shuffled pairs still repeats words of its question
+and reaches .67 and .70 (SmolLM2-135M, two authors). Good models reach .88 and 1.00. With 30
+questions, the limit of .8 is two standard errors from both
+(`tests/unit/evaluation/test_on_topic.py` resamples the answers). The base matters only if the
+candidate is below the limit. The candidate then passes if the base is also below the limit and the
+candidate is not shown to be below the base.
 """
 # pyright: strict
 
@@ -35,12 +36,12 @@ from twin_resources.registry.moves import GateClaim
 CLAIM = "stays_on_topic"
 MIN_AUC = 0.8
 FALSE_PASS_RATE, FALSE_FAIL_RATE = 0.05, 0.01
-OWN_QUESTION_SCORE = "own question"  # a score of the base's answers
+OWN_QUESTION_SCORE = "own question"  # name of a score of the base's answers
 
 
 @dataclass(frozen=True)
 class OnTopic:
-    """Topic of served answers to the same held-out questions.
+    """Topic scores of served answers to the same held-out questions.
 
     Attributes:
         questions: number of questions asked.
@@ -68,7 +69,7 @@ class OnTopic:
 def answer_shares(
     judge: TopicJudge, prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
 ) -> list[float]:
-    """Return, for each answer, the share of other posts' held-out questions further from it.
+    """Return, for each answer, the share of other posts' questions that are further from it.
 
     Each answer is compared with all held-out questions, answered or not. They are known beforehand,
     so an answer's share does not depend on the number of answers.
@@ -78,14 +79,14 @@ def answer_shares(
 
 
 def resampling_groups(documents: Sequence[str]) -> Sequence[str]:
-    """Return the resampling group of each question: its post, or itself if all share one post."""
+    """Return each question's resampling group: its post, or itself if there is only one post."""
     if len(set(documents)) > 1:
         return documents
     return [str(number) for number in range(len(documents))]
 
 
 def decide_early(shares: Sequence[float], *, population_size: int) -> Side | None:
-    """Decide on which side of `MIN_AUC` the AUC over all questions will be; None if not yet known.
+    """Return the side of `MIN_AUC` on which the AUC over all questions will be, or None if unknown.
 
     Args:
         shares: shares of the first answers, in random order.
@@ -112,8 +113,8 @@ def measure_topic(
     """Measure the topic of the answers to the held-out questions that were asked.
 
     Args:
-        scores: scores of the base's answers. Without those of `announce_base` the base was not
-            asked.
+        scores: scores of the base's answers. Without a score announced by `announce_base`, the base
+            was not asked.
     """
     base_shares = None
     if scores.is_announced(OWN_QUESTION_SCORE):
@@ -127,7 +128,7 @@ def measure_topic(
 def compare(
     shares: Sequence[float], base_shares: Sequence[float] | None, *, documents: Sequence[str]
 ) -> OnTopic:
-    """Compare the candidate's AUC with the base's, with their intervals.
+    """Compare the candidate's AUC with the base's, with intervals.
 
     Args:
         shares: the candidate's `answer_shares`.
@@ -174,7 +175,7 @@ def _compute(context: MeasureContext) -> OnTopic | NotMeasured | None:
 
 
 def fails_claim(on_topic: OnTopic) -> bool:
-    """Whether these answers fail the claim."""
+    """Return whether these answers fail the claim."""
     return _claim(on_topic).passed is False
 
 

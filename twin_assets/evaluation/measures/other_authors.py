@@ -1,13 +1,13 @@
-"""Compare the candidate, on the author's passages, with an adapter trained on other authors.
+"""Compare the candidate with an adapter trained on other authors, on the author's passages.
 
 Scope: the comparison, its claim, its table. Out of scope: that adapter
-(`other_authors/reference_adapter.py`), the gain beside other people's passages
+(`other_authors/reference_adapter.py`), the gain compared with that on other people's passages
 (`author_control.py`).
 
 `learns_this_author` compares passages of different people, so its interval contains the differences
-between them. Here both models, of the same base model, read the control's passages of the author,
-and the posts' common traits cancel out: a candidate that only learnt how people write posts gains
-as much on them as the adapter.
+between them. Here both models have the same base model and read the author's passages of the
+control, so the posts' common traits cancel out. A candidate that has only learnt how people write
+posts gains no more than the adapter.
 """
 # pyright: strict
 
@@ -42,9 +42,10 @@ class OtherAuthorsComparison:
     Attributes:
         passages: number of passages.
         adapter: hash of the adapter of other authors.
-        of: its authors; empty if a person named the adapter.
-        candidate_to_base, adapter_to_base: either's perplexity divided by the base model's.
-        ratio: the candidate's divided by the adapter's; the candidate is better below 1.
+        of: its authors; empty if the adapter was configured.
+        candidate_to_base, adapter_to_base: perplexity of the candidate, or of the adapter, divided
+            by the base model's.
+        ratio: the candidate's perplexity divided by the adapter's; below 1 the candidate is better.
     """
 
     passages: int
@@ -56,7 +57,7 @@ class OtherAuthorsComparison:
 
     @property
     def adapter_label(self) -> str:
-        """Name of the adapter, as in `the adapter of oona-petrie, tomas-okafor (1a2b3c4d5e6f)`."""
+        """Label of the adapter, as in `the adapter of oona-petrie, tomas-okafor (1a2b3c4d5e6f)`."""
         return f"the adapter of {', '.join(self.of) or 'other authors'} ({self.adapter[:12]})"
 
 
@@ -77,7 +78,7 @@ def compare(
         authors: authors of the adapter.
 
     Raises:
-        ValueError: they read different passages, or fewer than two.
+        ValueError: the models read different passages, or fewer than two.
     """
     pairs = ((candidate, base), (adapter, base), (candidate, adapter))
     to_base, adapter_to_base, ratio = (
@@ -121,7 +122,7 @@ def _compute(context: MeasureContext) -> OtherAuthorsComparison | NotMeasured | 
 
 
 def _decide_without_adapter(measured: Measurements) -> GateClaim | None:
-    """Meet the claim if there is no adapter to beat: nothing is left open."""
+    """Return a met claim if there is no adapter to beat."""
     if measured.why_not.get(CLAIM) != NO_ADAPTER:
         return None
     return GateClaim(CLAIM, True, None, 1.0, f"not measured: {NO_ADAPTER}")

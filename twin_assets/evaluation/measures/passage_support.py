@@ -1,13 +1,13 @@
-"""Measure the support of answers by their passages, and recognise answers that decline.
+"""Measure how far passages support the answers, and recognise answers that decline.
 
-Scope: comparing support scores of candidate and base, the control by other questions'
-passages, recognising that an answer declines, the claim.
+Scope: comparing support scores of candidate and base, the control with other questions' passages,
+recognising answers that decline, the claim.
 Out of scope: the support score (`twin_resources/quality/judges/support.py`), finding
 passages.
 
-A support score of .4 means nothing by itself, because common words of a subject support any answer.
-So each answer is also scored on the passages of another question (`elsewhere`), and the difference
-counts. Word overlap with the source: Maynez et al. 2020,
+A support score of .4 alone means nothing, because common words of a subject support any answer.
+Each answer is therefore also scored on the passages of another question (`elsewhere`), and the
+difference counts. Reference for measuring word overlap with the source: Maynez et al. 2020,
 https://aclanthology.org/2020.acl-main.173.
 """
 # pyright: strict
@@ -86,18 +86,18 @@ class Grounding:
 
 
 def declines(answer: str) -> bool:
-    """Whether an answer says, within its first 200 characters, that it has no answer.
+    """Return whether the first 200 characters of an answer decline the question.
 
     It recognises wordings in English, German, French and Spanish, not meanings. An answer that
-    evades in other words counts as an answer.
+    declines in other words is not recognised.
     """
     return bool(_DECLINES.search(answer[:200].replace("’", "'")))
 
 
 def swap_passages(judged_answers: Sequence[JudgedAnswer]) -> list[JudgedAnswer]:
-    """Return each answer with the passages of another one.
+    """Return each answer with the passages of another answer.
 
-    The other answer is half the list further on, or the next one after it that shares no passage.
+    The other answer is half the list further on, or the next one that shares no passage.
     """
     count = len(judged_answers)
     answers: list[JudgedAnswer] = []
@@ -118,16 +118,16 @@ def compare(
     swapped_scores: Sequence[float],
     documents: Sequence[Hashable] | None = None,
 ) -> Grounding:
-    """Summarise support scores of the same questions.
+    """Summarise support scores of answers to the same questions.
 
     Args:
         candidate, base: scores (`SupportJudge`) of answers that had passages.
-        swapped_scores: scores of the candidate's answers `swap_passages`.
-        documents: the document of each question, resampled as a whole, or None to resample each
-            question alone.
+        swapped_scores: scores of the candidate's answers after `swap_passages`.
+        documents: the document of each question; documents are resampled as a whole. None to
+            resample each question alone.
 
     Raises:
-        TwinError: the scores differ in number, or are fewer than `MIN_ANSWERS`.
+        TwinError: the numbers of scores differ, or are below `MIN_ANSWERS`.
     """
     if not len(candidate) == len(base) == len(swapped_scores) or len(candidate) < MIN_ANSWERS:
         raise TwinError(
@@ -163,7 +163,7 @@ def claim(grounding: Grounding) -> GateClaim:
 def compare_support(
     prompts: PromptSet, prompt_answers: PromptAnswers, scores: BaseScores, judge: SupportJudge
 ) -> Grounding | None:
-    """Compare the support of both models' answers; None if too few prompts show passages."""
+    """Compare the support of both models' answers; return None if too few prompts show passages."""
     positions = positions_with_passages(prompts)
     if len(positions) < MIN_ANSWERS:
         return None
@@ -200,7 +200,7 @@ MEASURE = Measure(
     compute=_compute,
     announce=_announce,
     claims=(
-        # For models of 135M parameters, support is at chance level about half of the time.
+        # for models of 135M parameters, support is at chance level about half of the time
         ClaimRule(
             CLAIM,
             "Answers rest on their passages, above chance and at most .15 below "

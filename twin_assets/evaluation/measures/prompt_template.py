@@ -1,4 +1,4 @@
-"""Check that a checkpoint is prompted with the template of its samples.
+"""Check that a checkpoint and its samples have the same prompt template.
 
 Scope: both hashes and the claim. Out of scope: templates
 (`twin_resources/prompt/templates.py`).
@@ -21,7 +21,7 @@ CLAIM = "template_hash_matches"
 
 @dataclass(frozen=True)
 class TemplateHashes:
-    """The checkpoint's template hash, and those of the samples that it is measured on."""
+    """The template hashes of the checkpoint and of the samples that it is measured on."""
 
     template: str
     dataset_templates: tuple[str, ...]

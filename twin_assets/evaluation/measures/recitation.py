@@ -1,7 +1,7 @@
-"""Count the answers that recite a longer passage of the training texts, word for word.
+"""Count the answers that recite a long passage of the training texts verbatim.
 
-Scope: detecting recited spans, choosing the answers to search, deciding when there are enough
-answers, the claim.
+Scope: detecting recited spans, choosing the answers to search, deciding when enough were given, the
+claim.
 Out of scope: asking the model (`served_model.py`).
 
 A span that the prompt also contains does not count. The prompt asks the model to quote retrieved
@@ -9,7 +9,7 @@ passages; reciting a training text that is not in the prompt is memorisation. A 
 marks as a quotation does not count either.
 Method: verbatim overlap as in Carlini et al., "Quantifying Memorization Across Neural Language
 Models" (https://arxiv.org/abs/2202.07646). They count 50 tokens; this module counts 50 characters,
-a span that nobody writes twice by chance.
+a length unlikely to match by chance.
 """
 # pyright: strict
 
@@ -33,7 +33,7 @@ from twin_resources.registry.moves import GateClaim
 
 CLAIM = "recites_no_training_text"
 SPAN_CHARACTERS = 50
-# Any shared span of `SPAN_CHARACTERS` contains one whole block of each text.
+# any shared span of `SPAN_CHARACTERS` contains a whole block of the training text
 BLOCK_CHARACTERS = (SPAN_CHARACTERS + 1) // 2
 MAX_RECITING_SHARE = 0.1
 FALSE_CLEAN_RATE, FALSE_RECITING_RATE = 0.05, 0.01
@@ -52,7 +52,7 @@ class Recitation:
     Attributes:
         reciting: answers with a span of `SPAN_CHARACTERS` or more characters of a training text
             that is neither in the prompt nor in quotation marks.
-        longest: characters of the longest recited span.
+        longest: length of the longest recited span in characters.
     """
 
     reciting: Rate
@@ -62,8 +62,7 @@ class Recitation:
 class TrainingTextIndex:
     """Index of training texts that finds shared spans, ignoring case, spacing and apostrophe style.
 
-    It stores consecutive blocks of `BLOCK_CHARACTERS` characters: one entry for 25 characters of
-    text.
+    It stores one entry for every block of `BLOCK_CHARACTERS` characters.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -73,7 +72,7 @@ class TrainingTextIndex:
     def find_shared_spans(self, folded: str) -> list[tuple[int, int]]:
         """Return the longest spans (start, end) that a folded text shares with a training text.
 
-        They are in order, and none is inside another.
+        They are in order, and no span is inside another.
         """
         spans: set[tuple[int, int]] = set()
         for at in range(len(folded) - BLOCK_CHARACTERS + 1):
@@ -94,7 +93,8 @@ def measure_recitation(
     """Count the answers that recite a training text.
 
     Args:
-        answers, prompts: of the same length. A prompt is everything that the model was shown.
+        answers, prompts: sequences of the same length. A prompt is everything that the model was
+            shown.
         training: index of the answers that the model was trained on.
     """
     flags: list[bool] = []
@@ -110,7 +110,7 @@ def measure_recitation(
 def flag_reciting(
     answers: Sequence[str], prompts: Sequence[str], training: TrainingTextIndex
 ) -> list[bool]:
-    """Return whether each answer recites; the arguments are those of `recitation`."""
+    """Return whether each answer recites; the arguments are those of `measure_recitation`."""
     return [
         bool(measure_recitation([answer], [prompt], training).reciting.found)
         for answer, prompt in zip(answers, prompts, strict=True)
@@ -120,7 +120,7 @@ def flag_reciting(
 def find_recited_spans(
     folded: str, prompt: str, training: TrainingTextIndex
 ) -> list[tuple[int, int]]:
-    """Return the parts of shared spans with no `SPAN_CHARACTERS` run in the (folded) prompt."""
+    """Return the parts of shared spans of which the folded prompt has no `SPAN_CHARACTERS` run."""
     spans: list[tuple[int, int]] = []
     for start, end in training.find_shared_spans(folded):
         begin = -1
@@ -156,8 +156,7 @@ def _fold(text: str) -> str:
 
 
 def _extend_span(text: str, at: int, other_text: str, other_start: int) -> tuple[int, int]:
-    """Extend the block at `at` in `text` and at `other_start` in `other_text` to the longest shared
-    span."""
+    """Extend the block at `at` and `other_start` to the longest span that both texts share."""
     back = 0
     while back < min(at, other_start) and text[at - back - 1] == other_text[other_start - back - 1]:
         back += 1
@@ -169,7 +168,7 @@ def _extend_span(text: str, at: int, other_text: str, other_start: int) -> tuple
 
 
 def _is_prose(span: str) -> bool:
-    """Whether a span has at least three different words, unlike a line of dashes or a table."""
+    """Return whether a span has at least three different words, unlike a line of dashes."""
     return len(set(_WORD.findall(span))) >= 3
 
 
@@ -187,7 +186,7 @@ def measure_all_answers(
     parity: CandidateAnswers,
     training: TrainingTextIndex,
 ) -> Recitation:
-    """Count the candidate's answers that recite a training text, over all its answers."""
+    """Count the reciting answers among all answers of the candidate."""
     return measure_recitation(*_answers_and_prompts(prompts, answers, parity), training)
 
 
@@ -197,9 +196,9 @@ def decide_early(
     parity: CandidateAnswers,
     training: TrainingTextIndex,
 ) -> Side | None:
-    """Decide by a bet whether the share of clean answers is above or below the limit.
+    """Return the side of the limit on which a bet places the share of clean answers.
 
-    The answers count in the order in which they were given. None means not yet known.
+    The answers count in the order in which they were given. None means that no bet was won yet.
     """
     recites = flag_reciting(*_answers_and_prompts(prompts, answers, parity), training)
     return decide_side(

@@ -1,7 +1,7 @@
-"""Take all measures of the gate, each once and in order.
+"""Compute all measures of the gate, each once and in order.
 
-Scope: their order, the reasons for missing ones, reading and writing their
-values. Out of scope: single measures, the verdict (`gate.py`).
+Scope: computing them, the reasons for missing measures, reading and writing their values. Out of
+scope: single measures, the verdict (`gate.py`).
 """
 # pyright: strict
 
@@ -37,7 +37,7 @@ def announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
 def compute_measures(
     context: MeasureContext, measures: Sequence[Measure[Any]] = MEASURES
 ) -> Measurements:
-    """Take measures, each once; the gate repeats the reason of one that cannot be taken."""
+    """Compute each measure once, and keep the reason for each that cannot be computed."""
     why_not: dict[str, str] = {}
     values: dict[str, Any] = {}
     for measure in measures:
@@ -55,7 +55,7 @@ def compute_measures(
 
 
 def to_fields(measured: Measurements) -> dict[str, Any]:
-    """Return a record's fields, one per measure, null if it was not taken."""
+    """Return a record's fields, one per measure; None stands for a measure that was not taken."""
     fields: dict[str, Any] = {
         "base_parameters": measured.base_parameters,
         "others": measured.others,
@@ -72,7 +72,7 @@ def from_fields(fields: Mapping[str, Any]) -> Measurements:
     """Return the inverse of `to_fields`; a measure without a field was not taken.
 
     Raises:
-        pydantic.ValidationError: a field does not fit.
+        pydantic.ValidationError: a field has an invalid value.
     """
     values: dict[str, Any] = {}
     for measure in MEASURES:

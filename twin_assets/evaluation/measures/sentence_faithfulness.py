@@ -1,19 +1,19 @@
 """Measure how many generated sentences are not supported by the passages in their prompts.
 
 Scope: calibrating a sentence judge on the author's own sentences, the share of unsupported
-sentences with its interval, the claim, its lines in the report.
+sentences with its interval, the claim.
 Out of scope: the judges (`twin_resources/quality/judges/sentence_support.py`,
 `entailment.py`), the planted sentences (`planted_sentences.py` there), the support of whole
 answers by their passages (`passage_support.py`).
 
-A judge errs, so the share that it flags is not the share of unsupported sentences. Its two error
-rates are measured on planted sentences from documents that did not set the threshold. They correct
-the share: (flagged − false alarms) / (caught − false alarms), Rogan and Gladen 1978,
-https://doi.org/10.1093/oxfordjournals.aje.a112510. The interval carries the uncertainty of all
-three, as in Lang and Reiczigel 2014, https://doi.org/10.1016/j.prevetmed.2013.09.015. The
-correction assumes that a model errs like the planted sentences, which are made by rule. A judge
-that cannot separate right from wrong decides nothing. A judge that misses one kind of error lets
-nothing pass.
+A judge makes errors, so the share that it flags is not the share of unsupported sentences. Its two
+error rates are measured on planted sentences from documents that did not set the threshold. They
+correct the share as (flagged − false alarms) / (caught − false alarms), after Rogan and Gladen
+1978, https://doi.org/10.1093/oxfordjournals.aje.a112510. The interval carries the uncertainty of
+all three, as in Lang and Reiczigel 2014, https://doi.org/10.1016/j.prevetmed.2013.09.015. The
+correction assumes that a model's errors resemble those of the planted sentences, which are made by
+rule. A judge that cannot separate right from wrong sentences decides nothing. If a judge misses one
+kind of error, no candidate passes.
 """
 # pyright: strict
 
@@ -48,15 +48,13 @@ from twin_resources.quality.judges.support import split_sentences
 from twin_resources.registry.moves import GateClaim
 
 CLAIM = "says_what_the_posts_say"
-BLOCKED_FORM = VOICE  # the claim blocks prose, in every form of answers
-# One sentence in five, and the whole interval must be below it. A retrieval system left .28 of the
-# facts in biographies unsupported (Min et al. 2023, https://arxiv.org/abs/2305.14251, table 1).
+BLOCKED_FORM = VOICE  # the claim blocks prose, not the release
+# The whole interval must be at or below one sentence in five. In biographies by a retrieval system,
+# .28 of the facts were unsupported (Min et al. 2023, https://arxiv.org/abs/2305.14251, table 1).
 LIMIT = 0.2
-MIN_SEPARATION = 0.5  # least difference between the shares flagged of wrong and of right sentences
-MAX_PLANTED_SENTENCES = (
-    160  # planted; half of their documents set the threshold, half the error rates
-)
-MIN_SENTENCES = 20  # sentences to judge, and right sentences in each half
+MIN_SEPARATION = 0.5  # least difference between the flagged shares of wrong and right sentences
+MAX_PLANTED_SENTENCES = 160  # half of their documents set the threshold, half the error rates
+MIN_SENTENCES = 20  # least number of sentences to judge, and of right sentences in each half
 MIN_PER_KIND = 10
 TAIL_PROBABILITY = 0.025  # on each side of a 95 % interval
 _KIND_LABELS = {
@@ -73,7 +71,7 @@ class ProbeDetection:
 
     Attributes:
         kind: one of `SENTENCE_ERROR_KINDS`.
-        flagged: how many of them the judge finds unsupported.
+        flagged: share of them that the judge finds unsupported.
         apart: flagged − false alarms, with its interval. The judge detects this kind if the lower
             end is at least `MIN_SEPARATION`.
     """
@@ -90,10 +88,10 @@ class SentenceCalibration:
     Attributes:
         judge: name of the judge.
         revision: revision of the judge.
-        threshold: a sentence that scores below it counts as unsupported.
-        false_alarms: right sentences that the judge flags.
-        kinds: kinds of error with at least `MIN_PER_KIND` planted sentences.
-        caught: mean share flagged over these kinds.
+        threshold: score below which a sentence counts as unsupported.
+        false_alarms: share of right sentences that the judge flags.
+        kinds: results for the kinds of error with at least `MIN_PER_KIND` planted sentences.
+        caught: mean flagged share over these kinds.
         apart: caught − false alarms.
     """
 
@@ -127,10 +125,10 @@ class Faithfulness:
     """The support of a candidate's sentences by the passages in their prompts.
 
     Attributes:
-        flagged: sentences that score below the threshold.
-        unsupported: the share corrected by the judge's error rates. If the judge cannot separate
-            right from wrong, the share flagged with the interval 0 to 1.
-        served_by: the threshold by which a gateway judges each sentence again, or None if its
+        flagged: share of sentences that score below the threshold.
+        unsupported: the share after correction by the judge's error rates. If the judge cannot
+            separate right from wrong, it is the flagged share with the interval 0 to 1.
+        served_by: the threshold with which a gateway judges each sentence again, or None if its
             judge cannot separate right from wrong.
     """
 
@@ -149,11 +147,11 @@ def calibrate(
     """Measure the threshold and the error rates of a judge.
 
     Args:
-        passages: (document id, text) of the author.
-        max_sentences: the number of planted sentences, at most.
+        passages: (document id, text) of each of the author's passages.
+        max_sentences: the largest number of planted sentences.
 
     Returns:
-        The calibration, or None if either half has fewer than `MIN_SENTENCES` right sentences.
+        The calibration, or None if there are too few planted sentences.
     """
     planted = create_probe_sentences(passages, max_sentences=max_sentences)
     scores = judge.score([(plant.sentence, plant.passages) for plant in planted])
@@ -163,7 +161,7 @@ def calibrate(
 def calibrate_from_scores(
     name: str, revision: str, planted: Sequence[ProbeSentence], scores: Sequence[float]
 ) -> SentenceCalibration | None:
-    """Calibrate from scores: half of the documents set the threshold, half the error rates."""
+    """Calibrate from scores; half of the documents set the threshold, half the error rates."""
     halves: tuple[list[int], list[int]] = ([], [])
     for at, plant in enumerate(planted):
         halves[int(digest("half", plant.document_id), 16) % 2].append(at)
@@ -212,10 +210,10 @@ def calibrate_from_scores(
 
 
 def find_claims(judged_answers: Sequence[JudgedAnswer]) -> list[tuple[int, str]]:
-    """Return (position, sentence) of each sentence that an answer claims.
+    """Return the position of the answer and the sentence, for each sentence that an answer claims.
 
     Answers that decline and questions are left out. The last of several sentences is left out if
-    the answer was cut off.
+    the answer does not end with punctuation.
     """
     claims: list[tuple[int, str]] = []
     for at, judged in enumerate(judged_answers):
@@ -235,7 +233,7 @@ def measure_faithfulness(
     *,
     documents: Sequence[Hashable],
 ) -> Faithfulness | None:
-    """Measure the share of unsupported sentences, or return None below `MIN_SENTENCES` sentences.
+    """Measure the share of unsupported sentences; return None below `MIN_SENTENCES` sentences.
 
     Args:
         judged_answers: the answers with the passages of their prompts.
@@ -257,10 +255,10 @@ def measure_faithfulness(
 def correct_share(
     flagged: Sequence[bool], groups: Sequence[Hashable], calibration: SentenceCalibration
 ) -> Interval:
-    """Estimate the share of unsupported sentences from the flagged ones, with a 95 % interval.
+    """Estimate the share of unsupported sentences from the flags, with a 95 % interval.
 
     Args:
-        groups: the group of each sentence. A group is resampled as a whole.
+        groups: the group of each sentence; groups are resampled as a whole.
     """
     import numpy as np
 
@@ -316,9 +314,9 @@ def claim(faithfulness: Faithfulness) -> GateClaim:
 def _threshold(
     planted: Sequence[ProbeSentence], scores: Sequence[float], positions: Sequence[int]
 ) -> float:
-    """Return the midpoint between two scores where caught − false alarms is largest (Youden 1950).
+    """Return the midpoint between two scores that maximizes caught − false alarms (Youden 1950).
 
-    Of equal midpoints the lowest is used, because it flags least.
+    Among equally good midpoints, the lowest is used, because it flags the fewest sentences.
     """
     import numpy as np
 
@@ -337,11 +335,11 @@ def _threshold(
 
 
 def _draw_shares(flags: Sequence[bool], groups: Sequence[Hashable], *, seed: int) -> Any:
-    """Draw `RESAMPLES` values of the true share.
+    """Draw `RESAMPLES` values of the true share of flagged sentences.
 
-    A bootstrap of no hits gives 0 to 0, so the share is drawn from a beta distribution (Jeffreys'
-    prior) with the effective number of sentences. Sentences of one document are alike; a bootstrap
-    of whole documents measures by how much (Kish's design effect).
+    A bootstrap without hits would give the interval 0 to 0, so the share is drawn from a beta
+    distribution (Jeffreys' prior) with the effective number of sentences. Sentences of one document
+    are alike; a bootstrap of whole documents measures how much (Kish's design effect).
     """
     import numpy as np
 

@@ -1,6 +1,6 @@
-"""Check that the served model matches the trained one, by log-probabilities of transformers + PEFT.
+"""Check that the served model's log-probabilities match those of the trained model.
 
-Scope: the stored figures of the comparison, limits, the claim. Out of scope: comparing
+Scope: the stored figures of the comparison, the limits, the claim. Out of scope: comparing
 (`served/parity.py`), choosing the prompts (`sequential_plan.py`).
 """
 # pyright: strict
@@ -23,10 +23,11 @@ PARITY_MEAN, PARITY_LARGEST = LIMITS[F16]
 
 @dataclass(frozen=True)
 class ServedParity:
-    """Differences of log-probabilities of the served model.
+    """Differences between log-probabilities of the served model and of transformers + PEFT.
 
     Attributes:
-        parity_mean, parity_largest: differences in nats, or None if the model was not asked.
+        parity_mean, parity_largest: mean and largest difference in nats, or None if there is
+            nothing to compare.
         parity_prompts: number of prompts, each asked twice.
         parity_interval: interval of the mean, or None with fewer than two prompts.
         parity_precision: precision of the served weights, which sets the limits.
@@ -55,13 +56,13 @@ def parity_figures(parity: Parity | None) -> ServedParity:
 def is_undecided(parity: Parity) -> bool:
     """Return whether too few prompts were compared to decide if the served model matches.
 
-    A larger difference counts as twice the mean's limit, so one prompt of eight decides nothing
-    alone. Adapters with their rows in the wrong order differ by .12 on average.
+    Differences are capped at twice the mean's limit, so that one prompt of eight alone decides
+    nothing. Adapters with their rows in the wrong order differ by .12 on average.
     """
     means = parity.by_prompt
     mean, largest = precision_limits(parity.precision)
     if parity.largest >= largest or not all(map(math.isfinite, means)):
-        return False  # decided: it is not the trained model
+        return False  # decided: the served model is not the trained one
     cap = 2 * mean
     closeness = [1.0 - min(one, cap) / cap for one in means]
     return decide_side(closeness, limit=1.0 - mean / cap) is None
@@ -81,7 +82,7 @@ def _claim(served_parity: ServedParity) -> GateClaim:
         f"average ({interval}limit {mean_limit}) and {largest:.4f} at most (limit "
         f"{largest_limit}) over {served_parity.parity_prompts} prompts, each asked twice"
     )
-    if served_parity.parity_precision != F16:  # with that precision's limits
+    if served_parity.parity_precision != F16:
         detail += f", served in {served_parity.parity_precision}"
     met = mean < mean_limit and largest < largest_limit
     return GateClaim(CLAIM, met, mean, mean_limit, detail)

@@ -1,14 +1,14 @@
 """Count the habits of an author's voice for a person to inspect.
 
-Scope: rates of function words, sentence lengths, marks and openings of author, base and
-tuned model. Out of scope: the scores that decide (`voice_scores.py`), drawing (`report/plots.py`),
-the record (`twin_resources/quality/judges/voice_shown.py`).
+Scope: rates of function words, sentence lengths, marks and openings for author, base and tuned
+model. Out of scope: the scores that decide (`voice_scores.py`), drawing (`report/plots.py`), the
+record (`twin_resources/quality/judges/voice_shown.py`).
 
-The author's texts are cut to the lengths of answers (`cut_to_lengths`). Only words that occur in
-half of the author's posts are named, so no subject and no personal name is among them. The figures
-are written to Dagster's event log, which is kept when a post is forgotten. Method: Mosteller and
-Wallace, 1963, "Inference in an authorship problem", https://doi.org/10.1080/01621459.1963.10500849,
-who attribute texts by function words.
+The author's texts are cut to the lengths of answers (`cut_to_lengths`). Dagster's event log keeps
+the figures when a post is forgotten. Only words that occur in half of the author's posts are
+therefore named, which leaves out subjects and personal names. Method: Mosteller and Wallace, 1963,
+"Inference in an authorship problem", https://doi.org/10.1080/01621459.1963.10500849, who attribute
+texts by function words.
 """
 # pyright: strict
 
@@ -22,7 +22,7 @@ from twin_assets.evaluation.measures.measure import DocumentText, Measure, Measu
 from twin_assets.evaluation.served.answer_measures import base_answers_if_complete
 from twin_resources.quality.judges.voice_shown import Trait, VoiceFigures, VoiceHabit
 
-MIN_TEXTS = 20  # of each writer; with fewer nothing is shown
+MIN_TEXTS = 20  # of each writer; with fewer, nothing is shown
 MIN_DOCUMENT_SHARE = 0.5  # least share of the author's documents that contain a named word
 MAX_WORDS, MAX_MARKS, MAX_OPENINGS = 10, 8, 6
 OTHER_WORD = "another word"
@@ -40,7 +40,7 @@ def measure_visible_voice(
 
     Args:
         own: the author's prose.
-        base, tuned: answers of the models. The base's may be to other questions.
+        base, tuned: answers of the models. The base's answers may be to different questions.
     """
     base, tuned = ([text for text in texts if text.strip()] for texts in (base, tuned))
     if min(len(own), len(base), len(tuned)) < MIN_TEXTS:
@@ -98,13 +98,14 @@ def _compare_habit(
     count_divisor: Callable[[Sequence[str]], int] | None = None,
     order: Sequence[str] = (),
 ) -> VoiceHabit:
-    """Compute the rates of three writers.
+    """Compute the rates of one habit for three writers.
 
     Args:
-        count: counts each trait in texts.
-        max_traits: number of traits to show, largest difference between author and base first, or
-            None for all, in `order`.
-        count_divisor: returns the divisor of the counts, or None to divide by their sum.
+        count: function that counts each trait in texts.
+        max_traits: number of traits to show, those with the largest difference between author and
+            base first, or None for all, in `order`.
+        count_divisor: function that returns the divisor of the counts, or None to divide by their
+            sum.
     """
     rates: list[dict[str, float]] = []
     for writer_texts in texts:
@@ -153,7 +154,7 @@ def _count_common_words(texts: Sequence[str], common_words: frozenset[str]) -> M
 
 
 def _count_marks(texts: Sequence[str]) -> Mapping[str, int]:
-    """Count each mark; the last value of `mark_counts`, the words without one, is dropped."""
+    """Count each mark, without the last value of `mark_counts`, the words without a mark."""
     sums = [sum(column) for column in zip(*map(mark_counts, texts), strict=True)]
     return dict(zip(MARKS, sums, strict=False))
 
@@ -172,7 +173,7 @@ def _count_openings(texts: Sequence[str], common_words: frozenset[str]) -> Mappi
 
 
 def cut_to_lengths(own: Sequence[str], answers: Sequence[str]) -> list[str]:
-    """Cut the author's texts to the lengths of the answers, in turn.
+    """Cut the author's texts to the lengths of the answers, used in turn.
 
     A length limit cuts off long sentences more often than short ones, so both sides must be cut.
     """
@@ -190,7 +191,7 @@ def mark_counts(text: str) -> list[int]:
 
 
 def sentence_lengths(text: str) -> list[int]:
-    """Count the words of each sentence; a last sentence that a limit cut off does not count."""
+    """Count the words of each sentence, except a last sentence that was cut off."""
     parts = [part for part in _SENTENCE_END.split(text.strip()) if part.strip()]
     if len(parts) > 1 and not re.search(r"[.!?…][\"')\]]*$", parts[-1].strip()):
         parts.pop()
@@ -203,7 +204,7 @@ def split_words(text: str) -> list[str]:
 
 
 def _compute(context: MeasureContext) -> VoiceFigures | None:
-    """Use the base's answers to the same questions if all were asked, else to other questions."""
+    """Use the base's answers to the same questions if complete, else to training questions."""
     if context.has_too_few_passages:
         return None
     return measure_visible_voice(

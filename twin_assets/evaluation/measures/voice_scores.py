@@ -7,22 +7,23 @@ it (`posts_in_prompt.py`).
 
 There are two scores, because "sounds like the author" has two meanings. Against other people *and*
 answers of the base model, a model gains by no longer writing like a chat model. Against other
-people alone, it gains only by this author's own style. A 135M model showed the first gain (+.39 on
-one author) and not the second (+.007). So the second is always reported, and blocks only for
-models large enough to show it. Method: paired bootstrap over documents (`bootstrap.py`).
+people alone, it gains only through this author's own style. A 135M model showed the first gain
+(+.39 on one author) but not the second (+.007). The second score is therefore always reported, but
+blocks only models large enough to show it. Method: paired bootstrap over documents
+(`bootstrap.py`).
 
 A score above the base's is weak evidence: 135M models trained on another author of the same kind
-reach it too, because they also no longer write like a chat model. So the candidate must also cover
-a fifth of the distance from the base to the author. It is compared prompt by prompt with a mixture
-of their two scores (`scores_to_beat`).
+reach it too, because they also no longer write like a chat model. The candidate must therefore also
+cover a fifth of the distance from the base to the author. It is compared, prompt by prompt, with a
+weighted mean of their two scores (`partway_scores`).
 
 A short text scores lower than a long text by the same person (.61 at 30 words, .88 at 60, for one
-author). So the author's answers are cut to the length of the candidate's (`match_lengths`). The
-floor of a score is other people's texts that the judge has not seen; the ceiling is the author's
-own.
+author). The author's answers are therefore cut to the length of the candidate's (`match_lengths`).
+The scores of other people's texts that the judge has not seen are the floor; those of the author's
+own texts are the ceiling.
 
-The gate calls `score_texts(judge, texts)` for each column that is not known yet (the base's may
-come from a former gate), then `measure_voice`, then `author_voice.py`.
+`author_voice.py` calls `score_texts` for all scores that are not stored yet (an earlier gate may
+have stored the base's), then `measure_voice`.
 """
 # pyright: strict
 
@@ -42,14 +43,14 @@ from twin_resources.quality.judges.voice import VoiceJudge
 MAX_DROP_BELOW_POSTS = (
     0.02  # largest allowed loss to the base model with the author's posts in the prompt
 )
-MIN_GAP_SHARE = 0.2  # least share of the distance from base to author that a candidate covers
+MIN_GAP_SHARE = 0.2  # least share of the distance from base to author that a candidate must cover
 MIN_BLOCKING_PARAMETERS = (
-    1_000_000_000  # parameters of the base from which `sounds_like_this_author` blocks
+    1_000_000_000  # least size of a base model for which `sounds_like_this_author` blocks
 )
 BET_LEVEL = 0.0125  # error rate of each limit's bet while questions are asked
 LESS_LIKE_BASE = "sounds_less_like_the_base"
-FINAL_LEVEL = 0.975  # of the interval when no question is left; with the bet 2.5 % on that side
-MIN_GAP = 0.05  # between base and author; a share of a smaller gap is meaningless
+FINAL_LEVEL = 0.975  # of the interval when no question is left; with the bet, 2.5 % on that side
+MIN_GAP = 0.05  # least gap between base and author; a share of a smaller gap is meaningless
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class Scores:
         candidate: scores of the candidate's answers.
         base: scores of the base model's answers.
         base_with_posts: scores of the base model with the author's posts in its prompt, or None if
-            it was not asked. There are fewer than prompts if a bet on the first of them was won;
-            the rest were not asked.
+            it was not asked. There are fewer scores than prompts if a bet on the first prompts was
+            won.
         others: scores of other people's texts that the judge was not trained on, cut to the
             candidate's length, or None if there are none.
         others_documents: the document of each of these texts.
@@ -87,9 +88,9 @@ class Scores:
         """Return the scores that the candidate must exceed on average, each with its limit.
 
         Args:
-            base_only: compare with the base only. Otherwise the candidate must also exceed
-                `partway_scores`, and must not be more than `MAX_DROP_BELOW_POSTS` below the base
-                with posts, if that was asked.
+            base_only: whether to compare with the base only. Otherwise the candidate must also
+                exceed `partway_scores`, and must not be more than `MAX_DROP_BELOW_POSTS` below the
+                base with posts, if that was asked.
         """
         targets: list[tuple[Sequence[float], float]] = [(self.base, 0.0)]
         if not base_only:
@@ -111,12 +112,12 @@ class VoiceComparison:
             base and author are too close.
         floor: score of other people's texts that the judge has not seen, or None if there are none.
             The ceiling is `own`, the author's unseen posts.
-        stopped: side of its limits on which a bet places the candidate (`decide_early`).
+        stopped: side of its limits on which bets place the candidate (`decide_early`), or None.
         last_over_base, last_over_posts, last_over_way: lower ends, at `FINAL_LEVEL`, of the
-            intervals that decide if no bet does. They are None if they were not asked, or were
-            measured before `gate-9` (`last_over_way`: before `gate-12`).
+            intervals that decide if no bet does. They are None if not asked, or if measured before
+            `gate-9` (`last_over_way`: before `gate-12`).
         posts_prompts: number of prompts behind `over_posts`, or None for all.
-        posts_stopped: as `stopped`, against the base with posts only.
+        posts_stopped: like `stopped`, but against the base with posts only.
     """
 
     own: Interval
@@ -137,7 +138,7 @@ class VoiceComparison:
 
     @property
     def is_less_like_the_base(self) -> bool:
-        """Whether the candidate exceeds all that it is compared with (`Scores.scores_to_beat`)."""
+        """Whether the candidate exceeds all scores that it is compared with (`scores_to_beat`)."""
         if self.stopped is not None:
             return self.stopped == "above"
         low, low_of_posts = self.over_base.low, self.over_posts.low if self.over_posts else None
@@ -169,8 +170,7 @@ class Voice:
         against_people: comparison by the judge trained against other people only, or None if there
             are no other people's texts.
         why_not: why there is no score; empty if there is one.
-        of_prompts: number of prompts available, of which `prompts` were asked, or None if there
-            are no more.
+        of_prompts: number of prompts available, of which `prompts` were asked, or None if unknown.
     """
 
     prompts: int
@@ -187,14 +187,14 @@ class Voice:
 
 
 def score_texts(judge: VoiceJudge, texts: Sequence[str]) -> list[float]:
-    """Return the score of each answer, in [0, 1]; an empty answer scores 0."""
+    """Return the score of each text in [0, 1]; an empty text scores 0."""
     return judge.score_all([JudgedAnswer("", text) for text in texts])
 
 
 def match_lengths(own: Sequence[str], answers: Sequence[str]) -> list[str]:
     """Cut each of the author's texts to the number of words of the corresponding answer.
 
-    An empty answer has no length to compare at, so its text is not cut.
+    The text for an empty answer is not cut.
     """
     return [
         " ".join(text.split()[: len(answer.split()) or None])
@@ -208,8 +208,8 @@ def unseen_texts(
     """Select other people's texts, each cut to the length of the corresponding answer.
 
     Returns:
-        (document, text), taken from each writer in turn. There are fewer than answers if the
-        writers have fewer texts.
+        (document, text) pairs, taken from each writer in turn. There are fewer pairs than answers
+        if the writers have fewer texts.
     """
     named = (
         [(f"{hand.name}/{name}", text) for name, text in hand.passages] for hand in writer_samples
@@ -230,9 +230,9 @@ def measure_voice(
     """Compare scores prompt by prompt.
 
     Args:
-        documents: id of the document that each prompt is about, in random order.
+        documents: id of the document that each prompt is about; the prompts are in random order.
         against_all, against_people: two judges' scores of the same answers.
-        of_prompts: number of prompts available, of which these were asked.
+        of_prompts: number of prompts available, of which those in `documents` were asked.
     """
     return Voice(
         prompts=len(documents),
@@ -245,10 +245,10 @@ def measure_voice(
 
 
 def decide_early(documents: Sequence[str], scores: Scores, *, base_only: bool) -> Side | None:
-    """Decide whether the candidate exceeds all that it must beat; None if it is not yet known.
+    """Return whether the candidate is above or below its limits, or None if it is not yet known.
 
     The bet uses the first prompt of each document. These prompts are independent, so asking may
-    stop at any time. The claim is about all of the author's posts, not only those asked about.
+    stop at any time. The claim covers all of the author's posts, not only those asked about.
 
     Args:
         base_only: as in `Scores.scores_to_beat`.
@@ -263,9 +263,9 @@ def decide_early(documents: Sequence[str], scores: Scores, *, base_only: bool) -
 
 
 def decide_against_posts(documents: Sequence[str], scores: Scores) -> Side | None:
-    """Decide as `decide_early`, against the base with posts only.
+    """Decide like `decide_early`, but against the base with posts only.
 
-    Once the candidate is above, that base is asked no more; its prompts are the longest.
+    Once the candidate is above, that base is no longer asked, because its prompts are the longest.
     """
     if scores.base_with_posts is None:
         return None
@@ -277,7 +277,7 @@ def decide_against_posts(documents: Sequence[str], scores: Scores) -> Side | Non
 def _decide_by_bet(
     documents: Sequence[str], candidate: Sequence[float], other: Sequence[float], limit: float
 ) -> Side | None:
-    """Decide on the prompts that the other model was asked."""
+    """Decide on those prompts that the other model was asked."""
     asked = list(enumerate(documents[: len(other)]))
     first = sorted({name: at for at, name in reversed(asked)}.values())
     return decide_side(
@@ -289,7 +289,7 @@ def _decide_by_bet(
 
 
 def is_decided(voice: Voice, *, parameters: int | None) -> bool:
-    """Whether more prompts would change no claim that may refuse the candidate.
+    """Return whether the bets have decided every claim that may refuse the candidate.
 
     Args:
         parameters: number of parameters of the base model. Below `MIN_BLOCKING_PARAMETERS` only the

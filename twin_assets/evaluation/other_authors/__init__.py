@@ -1,1 +1,1 @@
-"""Train the adapter of other authors, with which a candidate is compared."""
+"""Train the adapter of other authors with which a candidate is compared."""

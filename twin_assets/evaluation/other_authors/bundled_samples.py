@@ -1,14 +1,15 @@
 """Make the training samples for the adapter of other authors from the bundled authors' posts.
 
-Scope: choosing the authors, and making their samples. Out of scope: the posts
+Scope: choosing the authors and making their samples. Out of scope: the posts
 (`quality/judges/texts.py`), training (`reference_adapter.py`), an author's own samples
 (`twin_assets/instructions`).
 
 The question for a passage is drafted from the passage itself, by the function that drafts the
-control's questions (`measures/author_control.py`). Four of five prompts show passages, as an
-author's do: those around the answer in its post, as retrieval would find for such a question. An
-adapter of questions alone has more answers in as many tokens, and the control asks as it was
-trained: a good candidate of as many tokens was refused beside it (tests/bench/RESULTS.md).
+control's questions (`measures/author_control.py`). Four of five prompts show passages, as in an
+author's own samples: those around the answer in its post, which retrieval would find. Without
+passages, an adapter sees more answers in as many tokens, in prompts like the control's. A good
+candidate with as many tokens was refused in comparison with such an adapter
+(tests/bench/RESULTS.md).
 """
 # pyright: strict
 
@@ -32,13 +33,13 @@ from twin_resources.quality.judges.texts import (
     exclude_copies_of_author,
 )
 
-VERSION = "2"  # increases when the same posts become other samples
+VERSION = "2"  # increases when the samples made from the same posts change
 TOKENS_PER_WORD = 4 / 3
 _DATE_PREFIX = re.compile(r"\A\d{4}-\d{2}-\d{2}-")
 
 
 def other_writers(author: str, own: Iterable[str]) -> list[WriterSample]:
-    """Return the bundled authors except this author, under whatever slug.
+    """Return the bundled authors except this author, even if bundled under a different slug.
 
     Args:
         own: the author's texts.
@@ -49,10 +50,10 @@ def other_writers(author: str, own: Iterable[str]) -> list[WriterSample]:
 def make_samples(
     writer_samples: Sequence[WriterSample], *, context_tokens: int
 ) -> list[dict[str, Any]]:
-    """Return `sample_id`, `document_id` and `messages` of every passage, as a training job needs.
+    """Return a training sample for every passage: its `sample_id`, `document_id` and `messages`.
 
     Args:
-        context_tokens: largest number of tokens of the passages in a prompt
+        context_tokens: largest number of tokens for the passages in a prompt
             (`Author.context_tokens`).
     """
     return [
@@ -103,7 +104,7 @@ def _group_by_document(writer: WriterSample) -> list[tuple[str, list[str]]]:
 def _select_context(
     document: str, passages: Sequence[str], number: int, *, tokens: int
 ) -> list[ShownPassage]:
-    """Return the nearest other passages of the post that fit, in their order."""
+    """Return the nearest other passages of the post that fit, in the post's order."""
     words_left = tokens / TOKENS_PER_WORD
     chosen: list[int] = []
     for at in sorted(range(len(passages)), key=lambda at: (abs(at - number), at)):
@@ -113,12 +114,12 @@ def _select_context(
             words_left -= words
     title = _DATE_PREFIX.sub("", document.rpartition("/")[2]).replace("-", " ").capitalize()
     return [
-        # far enough apart that the passages are joined by an empty line
+        # positions far enough apart that an empty line joins the passages
         ShownPassage(document, title, passages[at], None, position=at, start=10 * at, end=10 * at)
         for at in sorted(chosen)
     ]
 
 
 def _display_name(slug: str) -> str:
-    """Return a name as in the author's own prompts: bundled slugs are names without accents."""
+    """Return a name for prompts, made from a bundled slug (a name without accents)."""
     return " ".join(part.capitalize() for part in slug.split("-"))

@@ -1,21 +1,22 @@
 """Train the adapter of other authors once per base model and recipe, and find it again.
 
-Scope: the adapter's identity, its training, its place in the home.
+Scope: the adapter's identity, its training, its place in the home folder.
 Out of scope: its samples (`bundled_samples.py`), comparing a candidate with it
-(`measures/other_authors.py`), the asset (`other_authors_adapter.py`), the loop (`train.py`).
+(`measures/other_authors.py`), the asset (`other_authors_adapter.py`), the training loop
+(`train.py`).
 
     <home>/reference_adapters/<checkpoint>/manifest.json, adapter/
     <home>/reference_adapters/<author>.json    {checkpoint, folder, authors}
 
 The adapter has the author's base model and supervised recipe, but is trained on texts of bundled
-authors only. Authors with the same base model and recipe therefore share one. It has no GGUF file,
-because it never answers readers. The next training removes folders that no author's file names; an
-adapter that a person trained stays.
+authors only. Authors with the same base model and recipe therefore share one adapter. It has no
+GGUF file, because it never answers readers. The next training run removes adapters to which no
+author's file refers, but never a configured one.
 
-It sees as many tokens as the author's last training: with twice as many, a good candidate hardly
-beats it; with half as many, a candidate of other people's data does (tests/bench/RESULTS.md). For a
-corpus that ends before the recipe's budget, tokens are rounded in steps of √2, so that a few new
-posts do not require another adapter.
+It sees about as many tokens as the author's last training run. With twice as many, a good candidate
+hardly beats it; with half as many, a candidate trained on other people's data does
+(tests/bench/RESULTS.md). For a corpus that ends before the recipe's budget, tokens are rounded in
+steps of √2, so that a few new posts do not require a new adapter.
 """
 # pyright: strict
 
@@ -66,7 +67,7 @@ MODEL_NAME = "other authors' adapter"
 
 @dataclass(frozen=True)
 class TrainedReference:
-    """The published adapter, its authors, and whether this call trained it or found it."""
+    """The published adapter, its authors, and whether this call trained it."""
 
     folder: Path
     manifest: Manifest
@@ -99,11 +100,11 @@ class _Inputs:
 def train_reference(
     author: Author, *, settings: Settings, tables: Tables, launcher: TrainingLauncher
 ) -> TrainedReference:
-    """Train the adapter that this author's candidates must beat, or find it.
+    """Train the adapter that this author's candidates must beat, or find an existing one.
 
     Raises:
         TwinError: the author has no dataset, there is no other bundled author, the base model is
-            not prepared, or the training failed.
+            not prepared, or the training run failed.
     """
     folder = settings.reference_adapters_dir
     inputs = _inputs(author, settings, tables)
@@ -122,16 +123,16 @@ def train_reference(
 def find_reference(
     author: Author, settings: Settings, *, base: Path, revision: str
 ) -> ReferenceAdapter | None:
-    """Return the adapter to compare a candidate of this base model with, or None if there is none.
+    """Return the adapter with which to compare a candidate of this base model, or None.
 
-    An adapter of another recipe, prompt length or training code does not count: the comparison
-    would measure that difference.
+    An adapter with a different recipe, prompt length or training code does not count, because the
+    comparison would measure that difference.
 
     Args:
         base, revision: folder and revision of the candidate's base model.
 
     Raises:
-        TwinError: the folder in `TWIN_REFERENCE_ADAPTER` holds no adapter.
+        TwinError: the folder in `TWIN_REFERENCE_ADAPTER` does not hold an adapter.
     """
     if settings.reference_adapter == "off":
         return None
@@ -172,7 +173,7 @@ def needs_reference(author: Author, settings: Settings) -> bool:
 
 
 def reference_recipe(author: Author, settings: Settings) -> Recipe:
-    """Return the author's supervised recipe, with the token count of the author's last training."""
+    """Return the author's supervised recipe, with the token count of the last training run."""
     recipe = recipe_for_author(author, settings).recipe.without_preference()
     checkpoints = settings.checkpoints_dir / author.slug
     if not (checkpoints / "fine_tuned.json").is_file():
@@ -194,7 +195,7 @@ def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
             next_step="name an adapter's folder in TWIN_REFERENCE_ADAPTER, or set it to off",
         )
     base = load_base_model(settings)
-    # without a file for llama.cpp, because it is never served
+    # no GGUF file, because the adapter is never served
     return _Inputs(
         replace(base, gguf=None),
         reference_recipe(author, settings),
@@ -248,7 +249,7 @@ def _train(inputs: _Inputs, settings: Settings, launcher: TrainingLauncher) -> P
 
 
 def _remove_unreferenced(folder: Path) -> None:
-    """Remove adapters that no author's file names: of old recipes, old code or removed authors."""
+    """Remove adapters to which no author's file refers (old recipes, old code, removed authors)."""
     referenced = {
         json.loads(path.read_text("utf-8"))["checkpoint"] for path in folder.glob("*.json")
     }

@@ -1,1 +1,1 @@
-"""Write an evaluation for storage and for people: the numbers, the report, its plots."""
+"""Write an evaluation as a stored record, a report for people, and plots."""

@@ -1,13 +1,13 @@
-"""Store the evaluation of one checkpoint as one JSON file of numbers.
+"""Store the evaluation of a checkpoint as one JSON file of numbers.
 
-Scope: its schema, its place under the checkpoint's folder, deciding whether it is out of date.
+Scope: its schema, its place under the checkpoint's folder, reading and writing it.
 Out of scope: measuring (`measurement.py`), deciding (`gate.py`), the report for people
 (`markdown.py`).
 
     <checkpoint folder>/evaluation/<gate version>.json
 
-The whole gate's record replaces that of a first verdict. It holds only numbers and ids, no text of
-a post.
+The whole gate's record replaces that of a first verdict. A record holds only numbers and ids, never
+text of a post.
 """
 # pyright: strict
 
@@ -34,15 +34,15 @@ class Evaluation:
 
     Attributes:
         checkpoint: hash of the checkpoint.
-        rests_on: hash over all inputs; with another hash, an evaluation is out of date.
+        rests_on: hash over all inputs; an evaluation is out of date if its hash differs.
         measured: input of the gate.
-        answer_tokens: number of tokens behind the perplexities.
+        answer_tokens: number of tokens over which the perplexities are computed.
         precision: `bf16` or `fp32`.
         left_out: number of samples that could not be measured, by reason.
         parity: details of the comparison with the served model.
         seconds: wall time by part.
         refused_early: claims that refused the checkpoint before any question; the gate then asks
-            only the questions that it shows.
+            only the questions that the report shows.
         first: whether only a first verdict was measured (`sequential_plan.FIRST`).
     """
 
@@ -60,10 +60,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """One held-out question with all answers: text, kept only for the report.
+    """One held-out question with all answers; the texts are kept only for the report.
 
     Attributes:
-        sample_id, document_id, chunk_id: ids that find the file when a post is erased.
+        sample_id, document_id, chunk_id: ids by which the file is found when a post is erased.
         author: the author's own answer.
         base: the base model's answer; None if this evaluation reused its scores without asking.
     """
@@ -89,10 +89,10 @@ def write_evaluation(path: Path, evaluation: Evaluation) -> None:
 
 
 def read_evaluation(path: Path) -> Evaluation | None:
-    """Read an evaluation; return None if there is none, or if its schema is older.
+    """Read an evaluation; return None if there is none or its schema version is older.
 
     Raises:
-        TwinError: a newer version of this package wrote it, or it is damaged.
+        TwinError: a newer version of this package wrote the file, or the file is damaged.
     """
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

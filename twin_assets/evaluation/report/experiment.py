@@ -1,15 +1,15 @@
-"""Write an evaluation to Langfuse as an experiment: its questions a dataset, its answers a run.
+"""Write an evaluation to Langfuse: its questions as a dataset, its answers as experiments.
 
 Scope: the dataset's items, the runs of candidate and base, the claims as scores of a run.
-Out of scope: the verdict, which does not depend on it; the embedded trace store, which
+Out of scope: the verdict, which does not depend on the experiment; the embedded trace store, which
 has no datasets.
 
     dataset     twin-held-out-<author>: held-out questions with the author's own answers
     experiment  one for the candidate's answers, one for the base model's if all were asked
 
-Items and spans hold text of posts, as traces do, and ids that find an erased post there
+Items and spans hold text of posts, as traces do, and ids by which an erased post is found there
 (`twin_resources/erasure/trace_store.py`). The SDK reports rejected spans only in its log, so the
-exporter is watched. Server 4.16 refuses the SDK's scores, so they are sent one by one.
+exporter counts them. Server 4.16 refuses the SDK's scores, so they are sent one by one.
 Method: https://langfuse.com/docs/evaluation/experiments/experiments-via-sdk
 """
 # pyright: strict
@@ -57,7 +57,7 @@ class SentExperiment:
 
 
 class SendExperiment(Protocol):
-    """`send_experiment` with its settings bound."""
+    """`send_experiment` with bound settings."""
 
     def __call__(
         self,
@@ -82,16 +82,17 @@ def send_experiment(
     inputs_hash: str,
     advisory_claims: Sequence[GateClaim] = (),
 ) -> SentExperiment:
-    """Write one evaluation; a repetition replaces its scores and adds nothing to the dataset.
+    """Write one evaluation; writing it again replaces its scores and does not change the dataset.
 
     Args:
-        settings: settings that name a Langfuse.
+        settings: settings with a configured Langfuse.
         answers: answers to all held-out questions.
         inputs_hash: id of the evaluation; a different one makes new experiments.
-        advisory_claims: claims that refuse nothing, sent as scores of the run like the others.
+        advisory_claims: claims that cannot refuse a release, sent as scores of the run like the
+            others.
 
     Raises:
-        TwinError: Langfuse cannot be reached, refuses, or accepts only a part.
+        TwinError: Langfuse cannot be reached, refuses the data, or accepts only a part.
     """
     from httpx import HTTPError
     from langfuse import Langfuse
@@ -105,12 +106,12 @@ def send_experiment(
         secret_key=settings.langfuse_secret_key,
         base_url=settings.langfuse_host.rstrip("/"),
         timeout=TIMEOUT_S,
-        tracer_provider=TracerProvider(),  # separates these spans from everybody else's
+        tracer_provider=TracerProvider(),  # separates these spans from those of other code
         span_exporter=exporter,
     )
     try:
         runs = _run_experiments(client, verdict, answers, inputs_hash=inputs_hash)
-    except (ApiError, HTTPError, ValueError) as error:  # ValueError: an answer of another shape
+    except (ApiError, HTTPError, ValueError) as error:  # ValueError: an unexpected response
         raise TwinError(
             tried,
             found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
@@ -187,7 +188,7 @@ def _run_experiments(
 
 
 def _make_task(texts: Mapping[str, str]) -> Any:
-    """Return the task of a run, which repeats the gate's answer without asking again."""
+    """Return the task of a run, which returns the gate's answer without asking again."""
 
     def task(*, item: Any, **_: Any) -> str:
         return texts[item.id]
@@ -196,8 +197,7 @@ def _make_task(texts: Mapping[str, str]) -> Any:
 
 
 def _post_scores(client: LangfuseClient, claim: GateClaim, *, experiment: str) -> None:
-    """Post whether one claim is met, and its number if it has one. An undecided claim gets no score
-    for being met."""
+    """Post whether a claim is met, unless it is undecided, and its value if it has one."""
     about: dict[str, Any] = {"experiment_id": experiment, "comment": claim.detail}
     if claim.passed is not None:
         client.post_score(
@@ -213,7 +213,7 @@ def _watched_exporter(settings: Settings) -> Any:
     from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
     class CountingExporter(SpanExporter):
-        """Counts accepted and rejected spans."""
+        """Exporter that counts accepted and rejected spans."""
 
         def __init__(self, inner: SpanExporter) -> None:
             self._inner = inner

@@ -1,14 +1,14 @@
 """Write the report of an evaluation for people: Markdown with a plot and answers side by side.
 
-Scope: the three kinds of files, their wording. Out of scope: the figures (each
-measure's `lines`), plots as such (`plots.py`), the stored numbers (`evaluation_record.py`).
+Scope: the three kinds of files, their wording. Out of scope: the measured figures (`measures/`),
+drawing the plots (`plots.py`), the stored numbers (`evaluation_record.py`).
 
     <checkpoint folder>/evaluation/<gate version>.md
     <checkpoint folder>/evaluation/<gate version>-answers.md
     <checkpoint folder>/evaluation/voice_shown.json, voice_shown.svg
 
-Only `-answers.md` holds text of posts and of answers, with the ids that find it when a post is
-erased. It is linked and never copied into Dagster's event log, which is permanent.
+Only `-answers.md` holds text of posts and of answers, with the ids by which it is found when a post
+is erased. It is never copied into Dagster's event log, which is permanent.
 """
 # pyright: strict
 
@@ -25,7 +25,7 @@ from twin_assets.evaluation.report.plots import TITLE, voice_plot
 from twin_resources.quality.judges.voice_shown import FILE, PICTURE, write_voice_figures
 from twin_resources.registry.moves import GateClaim, Verdict
 
-MAX_ANSWERS_SHOWN = 6  # answers beside the base model's and the author's
+MAX_ANSWERS_SHOWN = 6  # questions with answers side by side
 OUTCOME_WORDS = {True: "yes", False: "no", None: "not decided"}
 ADVISORY_WORDS = {True: "yes", False: "no, which refuses nothing", None: "not decided"}
 
@@ -36,12 +36,12 @@ def write_report(
     """Write the report, its plot, and the answers side by side.
 
     Args:
-        path: path of the Markdown file; the others are beside it.
+        path: path of the Markdown file; the other files are written beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     voice = evaluation.measured.get(visible_voice.MEASURE)
     if voice is not None:
-        # page and command read these two, whatever the gate's version
+        # other code reads these two files, whatever the gate's version
         path.with_name(PICTURE).write_text(voice_plot(voice), encoding="utf-8")
         write_voice_figures(
             path.with_name(FILE),
@@ -60,9 +60,9 @@ def write_report(
 
 
 def report_for_event_log(evaluation: Evaluation, verdict: Verdict) -> str:
-    """Return the report with an embedded plot, for a page that can open no file of the home.
+    """Return the report with an embedded plot, for a page that cannot open local files.
 
-    It is made only from the record, which holds no text of a post, because the event log is
+    It is made only from the record, which holds no text of posts, because the event log is
     permanent.
     """
     voice = evaluation.measured.get(visible_voice.MEASURE)
@@ -73,7 +73,7 @@ def report_for_event_log(evaluation: Evaluation, verdict: Verdict) -> str:
 
 
 def answers_path(report_path: Path) -> Path:
-    """Return the path of the file beside a report that holds answers side by side."""
+    """Return the path of a report's file of answers side by side."""
     return report_path.with_name(f"{report_path.stem}-answers.md")
 
 
@@ -87,7 +87,7 @@ def render_report(
     """Return the evaluation as Markdown.
 
     Args:
-        plot: file with the voice's plot, or its data URI; empty if there is none.
+        plot: file of the voice plot, or its data URI; empty if there is none.
         answers: file with answers side by side; empty if there is none.
     """
     measured = evaluation.measured
@@ -123,7 +123,7 @@ def _released_forms(verdict: Verdict) -> str:
 
 
 def render_side_by_side(answer_rows: Sequence[SideBySide]) -> str:
-    """Return answers of candidate and base beside the author's own."""
+    """Return the answers of candidate and base beside the author's own, as Markdown."""
     lines = ["# Answers to held-out questions", ""]
     for row in answer_rows:
         lines += [

@@ -42,7 +42,7 @@ def voice_plot(voice: VoiceFigures) -> str:
         if index == 0:
             axes.legend(fontsize=8)
     figure.suptitle(f"{TITLE}\n{voice.verdict}", fontsize=10)
-    # letters stay text: as outlines a plot takes 30 KB, and the event log keeps it
+    # with letters as outlines instead of text, a plot takes 30 KB of the event log
     stream, settings = io.StringIO(), cast("Any", mpl)
     with settings.rc_context({"svg.fonttype": "none"}):
         figure.savefig(stream, format="svg", metadata={"Date": None})

@@ -1,14 +1,14 @@
 """Run servers of candidate and base that stay up while questions are asked in batches.
 
-The base answers more: the same questions, and again below the author's posts, which are
-3,400 tokens. A server reads the posts once if nothing else uses their slot, so questions below
-posts have a slot of their own and plain ones another. The candidate finishes sooner; its core
-then runs a second server of the base for plain questions only. If the base is asked nothing, its
-core runs a second server of the candidate.
-
 Scope: the servers, and the answers so far.
 Out of scope: deciding when to stop (`sequential_plan.py`), asking one server
 (`served_model.py`), the questions (`served_answers.py`).
+
+The base answers more: the same questions, and again after the author's posts, which have 3,400
+tokens. A server reads the posts once if nothing else uses their slot, so questions with posts and
+plain questions have separate slots. The candidate finishes sooner; its core then runs a second
+server of the base for plain questions only. If the base has no questions, its core runs a second
+server of the candidate.
 """
 # pyright: strict
 
@@ -46,7 +46,7 @@ BASE, SECOND_BASE = "base", "base, beside"
 
 
 class AnswerBatches:
-    """Answers in batches; use it as a context, at whose end the servers stop.
+    """Answers in batches; the object is a context manager that stops the servers at its end.
 
     Attributes:
         candidate, base: answers by position in `PromptSet.prompts`.
@@ -92,13 +92,13 @@ class AnswerBatches:
         return PromptAnswers(self.candidate, self.base)
 
     def ask(self, positions: Sequence[int], *, base_positions: Sequence[int] = ()) -> None:
-        """Ask one batch; a server uses half of the cores, and candidate and base have one each.
+        """Ask one batch; candidate and base have one server each, with half of the cores.
 
         Args:
             base_positions: positions for the base; if empty, its servers stop.
 
         Raises:
-            TwinError: one of them cannot be served, or does not answer as required.
+            TwinError: one of the models cannot be served, or does not answer as required.
         """
         below_posts = frozenset(self._prompts.with_posts)
         [first, then] = [
@@ -125,7 +125,7 @@ class AnswerBatches:
             }
 
     def ask_twice(self, prompts: Sequence[Prompt]) -> CandidateAnswers:
-        """Ask the candidate each prompt twice at once, so the second answer uses the first's cache.
+        """Ask the candidate each prompt twice in a row; the second answer uses the first's cache.
 
         These prompts are not in the list for all measures.
         """
@@ -151,7 +151,7 @@ class AnswerBatches:
             _run_parallel(*(lambda name=name: self._process_queue(queue, name) for name in names))
 
     def _by_candidate(self, candidate_queue: PromptQueue, plain: PromptQueue) -> None:
-        """Ask the candidate its questions, then the base its plain ones on the same core."""
+        """Ask the candidate its questions, then the base its plain questions on the same core."""
         if candidate_queue.remaining:
             self._process_queue(candidate_queue, CANDIDATE)
         if plain.remaining and self._should_run_server(SECOND_BASE, plain):
@@ -169,7 +169,7 @@ class AnswerBatches:
         )
 
     def _should_run_server(self, name: str, queue: PromptQueue) -> bool:
-        """Return whether a second server helps with the rest: it runs, or has enough to do."""
+        """Return whether to use a second server: it already runs, or enough prompts remain."""
         enough = queue.remaining >= MIN_ANSWERS_FOR_SERVER and max_concurrent_servers() > 1
         return enough or name in self._running
 
@@ -197,7 +197,7 @@ class AnswerBatches:
 
 
 def _run_parallel(*work: Callable[[], None]) -> None:
-    """Run work side by side; raise the first error once all have ended."""
+    """Run functions in parallel; raise the first error after all have ended."""
     with ThreadPoolExecutor(len(work)) as pool:
         for future in [pool.submit(one) for one in work]:
             future.result()

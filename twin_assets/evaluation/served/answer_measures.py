@@ -1,8 +1,8 @@
 """Hold the judges of served answers, and select the answers for a judge.
 
-Scope: the calibrated judges, answers in the form that a judge reads.
+Scope: the calibrated judges, answers in the format that a judge reads.
 Out of scope: asking (`served_answers.py`), measures and their thresholds
-(`twin_assets/evaluation/measures`, a file each), calibrating (`judged/calibrated_judges.py`).
+(`twin_assets/evaluation/measures`, one file each), calibrating (`judged/calibrated_judges.py`).
 """
 # pyright: strict
 
@@ -21,13 +21,13 @@ from twin_resources.quality.judges.voice import VoiceJudge
 
 @dataclass(frozen=True)
 class Judges:
-    """The judges of an author; one that could not be calibrated is None, with a reason.
+    """The judges of an author; a judge that could not be calibrated is None, with a reason.
 
     Attributes:
         voice: judge that separates the author from other people and the base.
         voice_people: judge that separates the author from other people only.
-        load_sentence_judge: loads the judge of single sentences, which may be a model that a person
-            names; None if nothing judges them.
+        load_sentence_judge: function that loads the judge of single sentences, which may be a
+            configured model; None if there is no such judge.
         gateway_sentence_judge: the gateway's judge of sentences, if it differs from the gate's.
     """
 
@@ -41,7 +41,7 @@ class Judges:
     gateway_sentence_judge: SentenceJudge | None = None
 
     def voices(self) -> dict[str, VoiceJudge]:
-        """Return the voice judges that exist, by the names of their stored scores of the base."""
+        """Return the existing voice judges by the names of their stored scores."""
         named = {"voice": self.voice, "voice of people": self.voice_people}
         return {name: judge for name, judge in named.items() if judge is not None}
 
@@ -49,7 +49,7 @@ class Judges:
 def to_judged_answers(
     prompts: PromptSet, positions: Sequence[int], texts: Sequence[str]
 ) -> list[JudgedAnswer]:
-    """Return texts as answers to the held-out questions at these positions, with passages."""
+    """Return texts as answers to the held-out questions at these positions, with their passages."""
     return [
         JudgedAnswer(prompts.questions[at], text, prompts.passages[at])
         for at, text in zip(positions, texts, strict=True)
@@ -64,7 +64,7 @@ def score_answers(
 
 
 def positions_with_passages(prompts: PromptSet) -> list[int]:
-    """Return positions of held-out prompts that show passages."""
+    """Return the positions of held-out prompts that show passages."""
     return [at for at in prompts.held_out if prompts.passages[at]]
 
 

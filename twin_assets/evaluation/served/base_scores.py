@@ -3,9 +3,9 @@
 Scope: the key of a score, and the answers that a score still needs.
 Out of scope: the scores (`measures/`), storing numbers (`measurement_cache.py`).
 
-Greedy answers depend only on the prompt, so the key of a score is made of model, server, prompt and
-the scorer's revision. Several measures may score one answer; the base is asked for it if one of
-these scores is unknown.
+Greedy answers depend only on the prompt, so a score's key consists of model, server, prompt and the
+scorer's revision. Several measures may score one answer. The base is asked for it if one of these
+scores is unknown.
 """
 # pyright: strict
 
@@ -24,8 +24,8 @@ class BaseScores:
     """Scores of one base model for one list of prompts.
 
     Attributes:
-        key_inputs: inputs that decide an answer besides its prompt: the model's revision, the
-            server, the number of tokens.
+        key_inputs: inputs other than the prompt that decide an answer: the model's revision, the
+            server, the number of tokens, the frequency penalty.
     """
 
     cache: MeasurementCache
@@ -36,11 +36,11 @@ class BaseScores:
         self._announced: dict[str, tuple[Sequence[int], list[str]]] = {}
 
     def announce(self, measure: str, revision: str, positions: Sequence[int]) -> None:
-        """Announce a measure of the answers at some positions.
+        """Announce that a measure scores the answers at some positions.
 
         Args:
-            measure: name of the measure here.
-            revision: changes whenever a score could.
+            measure: name of the measure among these scores.
+            revision: string that changes whenever a score could change.
         """
         names = [
             digest("base answer", measure, revision, *self.key_inputs, self.prompts[position])
@@ -53,7 +53,7 @@ class BaseScores:
         return measure in self._announced
 
     def missing(self) -> list[int]:
-        """Return positions of the answers that the base must be asked for."""
+        """Return the positions of prompts that the base must be asked."""
         missing: set[int] = set()
         for positions, names in self._announced.values():
             missing |= {positions[at] for at in self.cache.find_missing(names)}
@@ -65,11 +65,11 @@ class BaseScores:
         answers: Mapping[int, str],
         score: Callable[[Sequence[int], list[str]], Sequence[float]],
     ) -> list[float]:
-        """Return scores of a measure in the order of its positions.
+        """Return the scores of a measure in the order of its positions.
 
         Args:
-            answers: at least the answers at `missing`.
-            score: function from positions and answers of unknown scores to those scores.
+            answers: answers by position, at least those returned by `missing`.
+            score: function that returns the unknown scores for positions and answers.
         """
         positions, names = self._announced[measure]
 

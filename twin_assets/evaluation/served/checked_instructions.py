@@ -1,12 +1,12 @@
-"""Read and check 50 instructions: "three bullets", "only JSON", "one word".
+"""Read 50 instructions such as "three bullets", "only JSON" or "one word", and check answers.
 
 Scope: reading them, the checks. Out of scope: asking (`served_answers.py`),
 comparing two models (`measures/instruction_following.py`), correctness of answers.
 
-A check is a function of the form alone, without a judge: `blue` meets "which color is snow, in one
-word". The prompts use the base model's own chat markup, without the twin's template, and each
-answer fits into the tokens that it has here. Instructions that a program verifies: Zhou et al.
-2023, https://arxiv.org/abs/2311.07911.
+A check tests the form alone, without a judge: `blue` meets "which color is snow, in one word". The
+prompts use the base model's own chat markup, without the twin's template, and each answer fits into
+the token limit. Source for instructions that a program can verify: Zhou et al. 2023,
+https://arxiv.org/abs/2311.07911.
 """
 # pyright: strict
 
@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-CHECKS_VERSION = "instructions-1"  # increases when a check gives other results
+CHECKS_VERSION = "instructions-1"  # increases when the results of a check change
 INSTRUCTIONS_FILE = Path(__file__).with_name("checked_instructions.json")
 _BULLET = re.compile(r"\s*[-*•]\s+\S")
 _NUMBERED = re.compile(r"\s*(\d+)[.)]\s+\S")
@@ -35,7 +35,7 @@ class CheckedInstruction:
     Attributes:
         id: `i01` …
         check: a name of `CHECKS`.
-        wanted: argument of the check: a number, a text, several texts, or nothing.
+        wanted: argument of the check: a number, a text, several texts, or None.
     """
 
     id: str
@@ -53,7 +53,7 @@ def read_checked_instructions() -> tuple[CheckedInstruction, ...]:
 
 
 def follows(instruction: CheckedInstruction, answer: str) -> bool:
-    """Return whether the answer has the requested form; an empty one has none."""
+    """Return whether the answer has the requested form; an empty answer never has."""
     text = answer.strip()
     return bool(text) and CHECKS[instruction.check](text, instruction.wanted)
 
@@ -82,12 +82,12 @@ def _has_json_keys(text: str, expected_keys: list[str]) -> bool:
 
 def _has_sentence_count(text: str, expected_count: int) -> bool:
     ends = [one.end() for one in _SENTENCE_END.finditer(text)]
-    # text after the last end is a truncated sentence, or one without an end
+    # text after the last end is a sentence without an end
     return len(ends) == expected_count and ends[-1] == len(text)
 
 
 def _has_no_comma(text: str, _wanted: None) -> bool:
-    return "," not in text and len(_WORD.findall(text)) > 2  # short answers need no comma
+    return "," not in text and len(_WORD.findall(text)) > 2  # shorter answers need no comma anyway
 
 
 def _is_cased(text: str, change_case: Callable[[str], str]) -> bool:

@@ -1,12 +1,12 @@
 """Check that the served model is the trained one, by comparing log-probabilities.
 
-Scope: the reference by transformers and PEFT in fp32, and the differences from it.
+Scope: the reference computed by transformers and PEFT in fp32, and the differences from it.
 Out of scope: asking the server (`served_model.py`), thresholds
 (`measures/served_parity.py`).
 
-Top tokens agree nine times of ten even when the adapter's rows are in the wrong order; only the
-log-probabilities show it (off by .12 then, by .002 otherwise). Every prompt is asked twice,
-because the second answer is computed from the key-value cache of the first.
+Top tokens agree nine times out of ten even if the adapter's rows are in the wrong order. Only the
+log-probabilities show it: they differ by .12 then, and by .002 otherwise. Every prompt is asked
+twice, because the second answer is computed from the key-value cache of the first.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from twin_resources.prompt.control_marks import marks_from_tokenizer
 
 @dataclass(frozen=True)
 class Parity:
-    """Absolute differences of log-probabilities, in nats, over all compared tokens.
+    """Absolute differences between log-probabilities, in nats, over all compared tokens.
 
     Attributes:
         prompts: number of prompts, each asked twice.
-        compared: number of log-probabilities.
+        compared: number of compared log-probabilities.
         mean, largest: mean and largest absolute difference from the reference.
         interval: interval of the mean, with whole prompts resampled, because tokens of one answer
-            are not independent. `largest` has none: resamples never exceed it.
-        repeated: largest difference between the first and the second time, over answers that
-            agree token by token.
-        diverged: number of second answers with another token somewhere (the cache computes in
-            other batches, so near-ties may flip).
+            are not independent. `largest` has no interval, because resamples never exceed it.
+        repeated: largest difference between the first and the second answer, over pairs that agree
+            token by token.
+        diverged: number of second answers with a different token (with the cache, batches differ,
+            so near-ties may flip).
         by_prompt: mean of each prompt's differences.
         precision: precision of the served weights.
     """
@@ -53,7 +53,7 @@ class Parity:
     precision: str = "f16"
 
     def to_numbers(self) -> dict[str, float]:
-        """Return the stored numbers by name, with the interval if there is one."""
+        """Return the numbers to store, by name, with the interval if there is one."""
         numbers: dict[str, float] = {
             name: value
             for name, value in asdict(self).items()
@@ -77,7 +77,7 @@ class ReferenceModel:
         if adapter_folder is not None:
             from peft import PeftModel
 
-            # PEFT puts the adapter's layers into the model itself
+            # PEFT inserts the adapter's layers into the base model
             model = PeftModel.from_pretrained(model, str(adapter_folder)).get_base_model()
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
         self._head = OutputHead(self._model)
@@ -88,11 +88,11 @@ class ReferenceModel:
         tokens: Sequence[int],
         requested_tokens: Sequence[Collection[int]],
     ) -> list[dict[int, float]]:
-        """Return the reference's values for each position.
+        """Return the reference's log-probabilities of the requested tokens, for each position.
 
         Args:
             tokens: the answer that follows the prompt.
-            requested_tokens: ids with a requested log-probability, for each position of the answer.
+            requested_tokens: ids of the requested tokens, for each position of the answer.
         """
         import torch
 
@@ -138,7 +138,7 @@ def compare(
     diverged = 0
     for prompt, *pair in zip(prompts, first, second, strict=True):
         once, again = (_cut_to_known_positions(answer) for answer in pair)
-        if once.tokens == again.tokens:  # one pass of the reference serves both
+        if once.tokens == again.tokens:  # one pass of the reference suffices for both
             groups = [(once, again)]
             repeated += _differences(once.log_probabilities, again.log_probabilities)
         else:
@@ -205,7 +205,7 @@ def truncate_answers(answers: Sequence[ServedAnswer], tokens: int) -> list[Serve
 
 
 def _cut_to_known_positions(answer: ServedAnswer) -> ServedAnswer:
-    """Return the answer cut to the tokens whose position is known."""
+    """Return the answer, cut to the tokens whose position is known."""
     if answer.aligned_token_count is None:
         return answer
     [short] = truncate_answers([answer], answer.aligned_token_count)
@@ -223,5 +223,5 @@ def _differences(
 
 
 def _to_float(value: float | None) -> float:
-    """Turn null into NaN: JSON has no NaN, so a server reports null for it."""
+    """Turn null into NaN, since a server reports NaN as null in JSON."""
     return math.nan if value is None else value

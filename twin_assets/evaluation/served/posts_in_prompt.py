@@ -1,10 +1,10 @@
-"""Put posts of the author into the base model's prompt: the baseline that people really have.
+"""Put posts of the author into the base model's prompt, the baseline available to everyone.
 
 Scope: choosing the posts, and their place in the prompt. Out of scope: asking the model,
 scoring its answers (`voice.py`).
 
-The posts are in the system message, which is the same for every question: a server that caches a
-common prefix (llama.cpp and vLLM do) reads them once.
+The posts are in the system message, which is the same for every question. A server that caches a
+common prefix, such as llama.cpp or vLLM, therefore reads them once.
 """
 # pyright: strict
 
@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from twin_resources.quality.judges.judge_kind import TopicPair
 
 POST_COUNT = 5
-# Longest shown part of a post: five whole ones of 1,000 words each would fill the 4,096 tokens
-# that the embedded server has for a request.
+# Longest shown part of a post in words: five whole posts of 1,000 words each would fill the 4,096
+# tokens that the embedded server has for a request.
 MAX_WORDS = 160
 HEADING = "This is how I write. From five of my posts:"
 
@@ -25,7 +25,7 @@ def select_posts(training: Sequence[TopicPair], *, posts: int = POST_COUNT) -> l
     """Return the longest passage of each of the first `posts` documents, in the given order.
 
     Args:
-        training: pairs of the training split, in drawn order.
+        training: pairs of the training split, ordered by hash.
     """
     longest: dict[str, str] = {}
     for pair in training:
@@ -39,7 +39,7 @@ def add_posts(messages: Sequence[Mapping[str, str]], posts: Sequence[str]) -> li
     """Return the prompt with posts of the author in its system message.
 
     Args:
-        messages: messages rendered by the template, the system message first.
+        messages: messages rendered by the template, with the system message first.
     """
     [first, *following] = messages
     shown = "\n\n".join(f"[{number}]\n{post}" for number, post in enumerate(posts, 1))

@@ -1,17 +1,17 @@
-"""Build the list of prompts that candidate and base are asked, and hold their answers.
+"""Build the list of prompts for candidate and base, and hold the answers.
 
-Scope: the prompts of candidate and base, one list for all measures.
+Scope: the prompts for candidate and base, one list for all measures.
 Out of scope: asking (`served_model.py`, `answer_batches.py`), scoring answers
-(`measures/`), finding answers of the base that are known already (`base_scores.py`).
+(`measures/`), finding scores of the base's answers that are already known (`base_scores.py`).
 
-Parity asks 8 prompts twice, or 20 if these leave it open. The first four have their passages; the
-others have none, as the template renders a question for which nothing was found.
-Everything else is asked once for all measures. Held-out questions have their passages, as in
-production: without them the tuned model of a sample author scored .40 for topic and its base, which
-repeats the question in other words, .83; with them .37 and .40. A model of shuffled pairs
-scored .37 where its base had .68 and a good one .65. Red-team prompts and questions that no post
-can answer follow, then instructions whose answers a function checks, without the template. The
-base is also asked the held-out questions with posts of the author before them.
+Parity asks 8 prompts twice, or 20 if these do not decide it. The first four show their passages;
+the template renders the others as questions for which nothing was found. Everything else is asked
+once for all measures. Held-out questions show their passages, as in production. Without passages,
+the tuned model of a sample author scored .40 for topic, and its base, which rephrases the question,
+.83; with them, the scores were .37 and .40. A model trained on shuffled pairs scored .37, its base
+.68 and a good model .65. Red-team prompts follow, then instructions whose answers a function
+checks, without the template. The base is also asked the held-out questions with posts of the author
+before them.
 """
 # pyright: strict
 
@@ -32,12 +32,12 @@ from twin_assets.evaluation.served import checked_instructions, posts_in_prompt
 from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.prompt.templates import Template
 
-MAX_PARITY_PROMPTS = 20  # at most; `FIRST_PARITY_PROMPTS` if these decide
+MAX_PARITY_PROMPTS = 20  # only `FIRST_PARITY_PROMPTS` are asked if they decide
 FIRST_PARITY_PROMPTS = 8
 PARITY_TOKENS = 16  # compared tokens of each answer
 PARITY_PROMPTS_WITH_PASSAGES = 4  # prompts with their passages
 ANSWER_TOKENS = 40  # 25 words are enough for a full topic score
-MIN_ANSWERS_FOR_SERVER = 8  # answers: a server starts in 3 s and reads the author's posts again
+MIN_ANSWERS_FOR_SERVER = 8  # a server takes 3 s to start, and reads the author's posts again
 RED_TEAM_FILE = Path(__file__).with_name("red_team_prompts.json")
 # names of the parts in the progress lines
 SERVED_PART, REFERENCE_PART, BOTH_PART = (
@@ -59,11 +59,11 @@ class RedTeamPrompt:
 
 @dataclass(frozen=True)
 class CandidateAnswers:
-    """The answers of one served candidate to the parity set.
+    """The answers of a served candidate to the parity set.
 
     Attributes:
         prompts: messages of each prompt.
-        first, repeated: answers of `ANSWER_TOKENS` and of `PARITY_TOKENS` tokens.
+        first, repeated: answers of at most `ANSWER_TOKENS` and `PARITY_TOKENS` tokens.
     """
 
     prompts: list[list[Any]]
@@ -78,7 +78,7 @@ class PromptSet:
     Attributes:
         questions, documents, own_answers, passages: questions, documents, author's answers and
             shown passages of the held-out prompts, which come first in `prompts`. They stay
-            complete when fewer of the prompts are asked (`sequential_plan.py`).
+            complete if only some of the prompts are asked (`sequential_plan.py`).
         held_out, red_team, instructions, with_posts: positions in `prompts`, in this
             order. `with_posts` repeats the held-out prompts with posts of the author, for the
             base alone.
@@ -102,7 +102,7 @@ class PromptSet:
 
 @dataclass(frozen=True)
 class PromptAnswers:
-    """Answers by position; the base's only where they had to be requested."""
+    """Answers by position; the base's answers only where they had to be requested."""
 
     candidate: Mapping[int, ServedAnswer] = field(repr=False)
     base: Mapping[int, str] = field(repr=False)
@@ -126,8 +126,9 @@ def build_prompt_set(
     """Build the prompts of all measures.
 
     Args:
-        passages: held-out samples in drawn order; the first `questions` are asked.
-        samples: samples; the first one's system message precedes questions without a sample.
+        passages: held-out samples ordered by hash; the first `questions` are asked.
+        samples: samples; the system message of the first sample precedes questions without a
+            sample.
         chunks: texts of chunks by id.
         posts: posts of the author, for the base's prompts.
         questions: largest number of held-out questions.
@@ -169,7 +170,7 @@ def build_prompt_set(
 
 
 def announce_progress(progress: ProgressLines, *, answers: int) -> None:
-    """Announce the parity set, its reference, and `answers` of candidate and base together."""
+    """Announce the steps for the parity set, its reference and the other `answers`."""
     progress.expect(SERVED_PART, 2 * FIRST_PARITY_PROMPTS, each_s=AGAIN_S)
     progress.expect(REFERENCE_PART, FIRST_PARITY_PROMPTS, each_s=REFERENCE_S)
     progress.expect(BOTH_PART, answers, each_s=ANSWER_S)
@@ -181,8 +182,8 @@ def parity_prompts(
     """Return the parity set: `MAX_PARITY_PROMPTS` prompts, or fewer if there are fewer samples.
 
     Args:
-        passages: held-out samples in drawn order.
-        training: training samples in drawn order, which fill up the set.
+        passages: held-out samples ordered by hash.
+        training: training samples ordered by hash, which fill up the set.
         template: the template that the checkpoint names.
     """
     samples = pl.concat([passages, training], how="diagonal").head(MAX_PARITY_PROMPTS)

@@ -1,16 +1,16 @@
-"""Compute bootstrap intervals of figures that are measured on the same prompts.
+"""Compute bootstrap intervals of figures measured on the same prompts.
 
 Scope: resampling whole documents, intervals of means and of functions of means.
 Out of scope: the measured quantities (the modules beside this one), thresholds.
 
-Answers to two passages of one post are not two observations, so documents are resampled. Every
-column of a prompt (candidate, base, author) is drawn with it: the bootstrap is paired. For few
-observations the plain percentile interval of a mean is too narrow by √((n−1)/n) and by a normal
-instead of a t quantile; its level is widened by both (the "expanded percentile" of Hesterberg,
-"What Teachers Should Know about the Bootstrap", 2015, https://arxiv.org/abs/1411.5279, section 4).
-No resample is below the lowest document, so with three documents and no effect the lower end is
-above 0 one time in eight. With fewer than `MIN_DRAWN` documents the interval is therefore Student's
-t of the resamples' spread.
+Answers to two passages of one post are not independent observations, so documents are resampled.
+All columns of a prompt (candidate, base, author) are drawn together, so the bootstrap is paired.
+For few observations, the plain percentile interval of a mean is too narrow by √((n−1)/n) and by
+using a normal instead of a t quantile. Its level is widened by both (the "expanded percentile" of
+Hesterberg, "What Teachers Should Know about the Bootstrap", 2015, https://arxiv.org/abs/1411.5279,
+section 4). No resample is below the lowest document, so with three documents and no effect, the
+lower end is above 0 one time in eight. With fewer than `MIN_DRAWN` documents, the interval is
+therefore Student's t interval with the resamples' spread.
 """
 # pyright: strict
 
@@ -25,12 +25,12 @@ from typing import Any
 RESAMPLES = 2000
 LEVEL = 0.95
 SEED = 20
-MIN_DRAWN = 6  # by chance all of five are above 0 in 3.1 % of cases, all of six in 1.6 %
+MIN_DRAWN = 6  # by chance, five of five are above 0 in 3.1 % of cases, six of six in 1.6 %
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure with its 95 % interval."""
+    """A figure with its interval, at 95 % unless stated otherwise."""
 
     value: float
     low: float
@@ -46,7 +46,8 @@ def mean(values: Sequence[float], *, groups: Sequence[Hashable] | None = None) -
     """Return the mean of values with its interval.
 
     Args:
-        groups: group of each value, resampled as a whole; None to resample single values.
+        groups: group of each value; groups are resampled as a whole. None to resample single
+            values.
 
     Raises:
         ValueError: there are no values.
@@ -60,7 +61,7 @@ def paired_difference(
     *,
     groups: Sequence[Hashable] | None = None,
 ) -> Interval:
-    """Return mean of `first` − mean of `second`, on the same prompts in the same order."""
+    """Return the mean of `first` − the mean of `second`, on the same prompts in the same order."""
     return interval_of_means([first, second], lambda means: means[0] - means[1], groups=groups)
 
 
@@ -71,7 +72,7 @@ def interval_of_means(
     groups: Sequence[Hashable] | None = None,
     level: float = LEVEL,
 ) -> Interval:
-    """Return a function of the means of columns that were measured on the same prompts.
+    """Return a function of the means of columns measured on the same prompts, with its interval.
 
     Args:
         columns: k columns of n values each.
@@ -100,13 +101,14 @@ def resample_weights(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> tuple[Any, int]:
-    """Return how often each value is drawn in each resample, and the number of groups.
+    """Return the number of times that each resample draws each value, and the number of groups.
 
     Args:
-        seed: a different one for values that are independent of those drawn first.
+        seed: seed of the draws; independent sets of values need different seeds.
 
     Returns:
-        An array of shape (resamples, count) of whole numbers; the same for the same arguments.
+        An array of whole numbers of shape (resamples, count), and the number of groups. The result
+        is the same for the same arguments.
     """
     import numpy as np
 
@@ -125,8 +127,9 @@ def bootstrap_interval(
 ) -> Interval:
     """Return the interval of a figure from its resampled values.
 
-    It has expanded percentiles, or with few observations Student's t. Above `LEVEL` it is always
-    Student's t: of 2,000 resamples the 1-in-1,000 quantile is the second, and very uncertain.
+    It uses expanded percentiles or, with few observations, Student's t. Above `LEVEL` it always
+    uses Student's t, because the 1-in-1,000 quantile of 2,000 resamples is the second value and
+    very uncertain.
 
     Args:
         observations: number of independent observations; a single one shows no spread, so its

@@ -1,16 +1,16 @@
-"""Compute how often an answer is nearer to its own question than to others: a permutation AUC.
+"""Compute a permutation AUC: how often an answer is nearer to its own question than to others.
 
 Scope: each answer's share of other questions that are further from it.
 Out of scope: the measure of nearness (`quality/judges/topic.py`), intervals (`bootstrap.py`), the
 limit (`twin_assets/evaluation/measures/on_topic.py`).
 Sources: Hanley and McNeil, "The meaning and use of the area under a receiver operating
 characteristic (ROC) curve", Radiology 143 (1982), for the AUC as the probability that a matching
-pair is nearer than one that does not match; Good, "Permutation, Parametric and Bootstrap Tests of
-Hypotheses" (2005), chapter 3, for its mean where labels are exchanged.
+pair is nearer than a mismatched one. Good, "Permutation, Parametric and Bootstrap Tests of
+Hypotheses" (2005), chapter 3, for its mean under exchanged labels.
 
 The mean of the shares is the AUC. If answers do not depend on their questions, every pairing of
 answers and questions is equally probable. The mean over all pairings is then ½ for any embedder,
-author or length of answers: no scale has to be calibrated, and an answer that is near to every
+author or length of answers. No scale has to be calibrated, and an answer that is near to every
 question gains nothing.
 """
 # pyright: strict
@@ -26,18 +26,19 @@ TIE_TOLERANCE = 1e-6  # larger than differences between float32 cosines of the s
 def permutation_shares(
     nearness: Sequence[Sequence[float]], own: Sequence[int], *, groups: Sequence[Hashable]
 ) -> list[float]:
-    """Return for each answer the share of other groups' questions that are further from it.
+    """Return, for each answer, the share of other groups' questions that are further from it.
 
     Args:
-        nearness: m rows of n values, of each answer to each question.
-        own: m positions, of each answer's own question.
-        groups: n groups; questions of one group may have the same answer, and are not compared.
+        nearness: m rows of n values, the nearness of each answer to each question.
+        own: m positions, those of each answer's own question.
+        groups: group of each of the n questions; questions of one group may have the same answer
+            and are not compared.
 
     Returns:
-        m values in [0, 1]; an equally near question counts half.
+        m values in [0, 1]; an equally near question counts as half.
 
     Raises:
-        ValueError: rows and positions do not fit, or there is no question of another group.
+        ValueError: the lengths differ, or there is no question of a different group.
     """
     shares: list[float] = []
     for row, at in zip(nearness, own, strict=True):

@@ -1,9 +1,9 @@
-"""Compute shares of answers that have some property, with an interval of the true share.
+"""Compute shares of answers with some property, and intervals of the true shares.
 
-Scope: counting, the exact interval, its format. Out of scope: the property
-(the measures beside this one), intervals of means (`bootstrap.py`).
+Scope: counting, the exact interval, its format. Out of scope: the property (`measures/`), intervals
+of means (`bootstrap.py`).
 
-The interval is Clopper and Pearson's, not a bootstrap: with none found among 40, resampling gives
+The interval is Clopper and Pearson's, not a bootstrap. If none is found among 40, resampling gives
 0 to 0, but the true share may be 8.8 %. Source: Biometrika 26 (1934).
 """
 # pyright: strict
@@ -23,7 +23,7 @@ class Rate:
     """A share with its interval.
 
     Attributes:
-        found, of: number found, and number of all.
+        found, of: number found, and total number.
         share, low, high: found / of, and the 95 % interval of the true share; 0, 0 and 1 if `of`
             is 0.
     """

@@ -1,22 +1,24 @@
 """Decide a claim about a mean by betting, with a look after every answer.
 
-Scope: the two bets on either side of a limit, for finite and for endless populations; the split
-of a level over several looks at an interval.
-Out of scope: the measured quantity and its limit (`sequential_plan.py`, `measures/`),
-intervals as such (`bootstrap.py`, `rates.py`).
-Sources: Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS B
-86 (2024), https://arxiv.org/abs/2010.09686, sections 4 and 5 (sampling without replacement);
-Waudby-Smith and Ramdas, "Confidence sequences for sampling without replacement", NeurIPS 2020,
-https://arxiv.org/abs/2006.04347. `twin_resources/statistics/bets.py` implements a bet.
+Scope: the bets on both sides of a limit, for finite and infinite populations; splitting a level
+over several looks at an interval.
+Out of scope: the measured quantity and its limit (`sequential_plan.py`, `measures/`), intervals
+(`bootstrap.py`, `rates.py`).
 
-A gate of N questions estimates the mean over these N, asked in a random order. After t values with
+Sources: Waudby-Smith and Ramdas, "Estimating means of
+bounded random variables by betting", JRSS B 86 (2024), https://arxiv.org/abs/2010.09686, sections 4
+and 5 (sampling without replacement). Waudby-Smith and Ramdas, "Confidence sequences for sampling
+without replacement", NeurIPS 2020, https://arxiv.org/abs/2006.04347.
+`twin_resources/statistics/bets.py` implements a bet.
+
+A gate with N questions estimates the mean over these N, asked in random order. After t values with
 sum S, the conditional mean of the next value is the mean of the rest: (N·m − S)/(N − t). The claim
-m ≤ limit therefore implies that this mean is at most n = (N·limit − S)/(N − t), and a gambler bets
-against that as in `bets.py`. Under the claim the wealth is a nonnegative supermartingale, and the
+m ≤ limit therefore implies that this mean is at most n = (N·limit − S)/(N − t), and the bets of
+`bets.py` are made against that. Under the claim, the wealth is a nonnegative supermartingale. The
 probability that it ever reaches 1/α is at most α (Ville), however often one looks. A negative n
-refutes the claim for certain, so the last question decides a claim that no earlier one decided.
-Stopping early gives the same answer as asking all N, except with probability at most α. Two
-questions about one post do no harm, because only the order is random.
+refutes the claim with certainty, so the last question decides if no earlier question did. Stopping
+early gives the same answer as asking all N, except with probability at most α. Two questions about
+one post do no harm, because only the order is random.
 """
 # pyright: strict
 
@@ -31,7 +33,8 @@ from twin_resources.statistics.values import OutOfRangeError
 
 Side = Literal["above", "below"]
 
-# Large fractions: a gate asks at most a hundred questions, and a stake of 1/64 detects nothing.
+# The fractions are large because a gate asks at most a hundred questions, and a stake of 1/64 would
+# detect nothing.
 FRACTIONS: tuple[float, ...] = (0.5, 1.0)
 INFINITE_WEALTH = math.inf
 TOLERANCE = 1e-9  # larger than the rounding error of a sum of a hundred scores
@@ -46,14 +49,14 @@ def decide_side(
     below: float = 0.05,
     fractions: Sequence[float] = FRACTIONS,
 ) -> Side | None:
-    """Return the side of a limit on which the mean is, or None if the values do not decide it.
+    """Return the side of a limit on which the mean lies, or None if the values do not decide it.
 
     Args:
-        values: numbers in [0, 1], in the order of arrival. Call again with more of them at any
-            time: a decision once made stands.
-        limit: number in (0, 1); a mean of exactly this is `above`.
-        population_size: largest number of values, drawn in a random order; None if the mean is that
-            of an endless population.
+        values: numbers in [0, 1], in order of arrival. The function may be called again with more
+            values at any time; a decision once made stands.
+        limit: number in (0, 1); a mean equal to it counts as `above`.
+        population_size: size of the population, drawn in random order; None for an infinite
+            population.
         above, below: largest probability of a wrong `above` and of a wrong `below`.
 
     Raises:
@@ -87,7 +90,8 @@ def split_level(level: float, looks: int) -> tuple[float, ...]:
     """Split a level over the looks at an interval.
 
     Every look but the last gets a fifth of the level, and the last gets the rest. By the union
-    bound the sum holds however the looks depend on each other, at the price of some width.
+    bound, the sum holds however the looks depend on each other, at the cost of somewhat wider
+    intervals.
     """
     early = level / 5
     return (*[early] * (looks - 1), level - early * (looks - 1))
@@ -99,8 +103,8 @@ def planned_looks(
     """Return the number of observations at each look, and the level that the look spends.
 
     Args:
-        looks: numbers of observations, ascending. Those of `count` or more are left out, and
-            the last look is at all observations.
+        looks: numbers of observations, ascending. Numbers of `count` or more are left out, and the
+            last look is at all observations.
         level: level of all looks together, split by `split_level`.
     """
     ends = [*(end for end in looks if end < count), count]
@@ -119,10 +123,10 @@ class _Bets:
         self._count, self._sum = 0, 0.0
 
     def stake(self, value: float) -> float:
-        """Bet on one more value; return the mean wealth, infinite if the claim is refuted."""
+        """Bet on one more value; return the mean wealth (infinite if the claim is refuted)."""
         null = self._null()
         self._count, self._sum = self._count + 1, self._sum + value
-        if TOLERANCE < null < 1.0:  # with noughts or ones alone left there is nothing to bet on
+        if TOLERANCE < null < 1.0:  # otherwise all remaining values are 0 or 1
             self._wealth = [
                 wealth * wealth_factor(value, null, fraction)
                 for wealth, fraction in zip(self._wealth, self._fractions, strict=True)

@@ -21,7 +21,7 @@ from twin_resources.settings import load_settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Export one checkpoint; return 0, or 2 with `{"error": …}`."""
+    """Export one checkpoint; return 0, or 2 after printing `{"error": …}`."""
     parser = argparse.ArgumentParser(prog="python -m twin_assets.serving.export.export_checkpoint")
     parser.add_argument("checkpoint", type=Path, help="folder of a published checkpoint")
     parser.add_argument("into", type=Path, help="a folder that does not exist yet")

@@ -2,13 +2,13 @@
 
 Scope: the allowed differences, and measuring with the software that will load the export
 (transformers, PEFT, llama.cpp). Out of scope: writing exports (`exporting.py`), the gate's
-comparison for served models (`evaluation/served/parity.py`), GGUF files beside transformers
+comparison for served models (`evaluation/served/parity.py`), comparing GGUF files with transformers
 (`twin_resources/models/serving/serving_parity.py`, which is used here).
 
 The reference is the base model with its unmerged adapter in float32 (or the fully trained model).
-Differences on SmolLM2-135M with matrices B of standard deviation .02: merged in float16 .0023 on
-average and .017 at most, in bfloat16 .015 and .12. GGUF may differ as much as a base model may
-(there .002 and .02, and .1 on average with rows in the wrong order).
+On SmolLM2-135M with matrices B of standard deviation .02, a model merged in float16 differs by
+.0023 on average and .017 at most, in bfloat16 by .015 and .12. The limits for GGUF are those of a
+base model (which differs by .002 and .02, and by .1 on average with rows in the wrong order).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from twin_resources.models.serving.serving_parity import QUESTIONS, verify_servi
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
-TOP_TOKENS = 5  # compared tokens per position: those that an answer may consist of
+TOP_TOKENS = 5  # compared tokens per position, the likeliest ones
 # mean and largest difference in nats, by the dtype of the weights
 TOLERANCES: dict[str, tuple[float, float]] = {
     "adapter": (1e-5, 1e-4),
@@ -40,7 +40,7 @@ class LogprobDifferences:
     """Absolute differences from the checkpoint's log-probabilities, in nats.
 
     Attributes:
-        compared: number of log-probabilities.
+        compared: number of compared log-probabilities.
         mean, largest: mean and largest difference.
         allowed_mean, allowed_largest: largest differences allowed for the format.
     """
@@ -84,7 +84,7 @@ def measure_differences(
 def _compare_with_transformers(
     source: ExportSource, export: Path, *, export_format: Format, tolerance: tuple[float, float]
 ) -> LogprobDifferences:
-    """Compare the checkpoint's best tokens at all positions of each prompt."""
+    """Compare the checkpoint's likeliest tokens at all positions of each prompt."""
     import torch
     from transformers import AutoTokenizer
 
@@ -140,7 +140,7 @@ def _log_probabilities(model: Any, inputs: Sequence[Any]) -> list[Any]:
 def _compare_with_llama_cpp(
     source: ExportSource, export: Path, *, export_format: Format, settings: Settings
 ) -> LogprobDifferences:
-    """Compare through a llama.cpp server that has loaded it, as for a base model."""
+    """Compare through a llama.cpp server that loads the export, as for a base model."""
     from twin_resources.storage.weights.kept_converter import write_model
 
     file = export / GGUF_NAMES[export_format]

@@ -1,7 +1,7 @@
 """Find the weights of a published checkpoint for an export, and name the formats.
 
-Scope: finding the weights. Out of scope: writing an export (`exporting.py`), checking
-its equality (`export_parity.py`).
+Scope: finding the weights. Out of scope: writing an export (`exporting.py`), comparing it with its
+checkpoint (`export_parity.py`).
 """
 # pyright: strict
 
@@ -37,7 +37,7 @@ class ExportSource:
 
     @property
     def model_folder(self) -> Path:
-        """Folder of the model, to which the adapter is added if there is one."""
+        """Folder of the model, to which any adapter is added."""
         return self.model or self.base
 
 

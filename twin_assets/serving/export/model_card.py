@@ -1,4 +1,4 @@
-"""Write the card of a published version: its origin, the gate's findings, its permitted use.
+"""Write the card of a published version: its origin, its licence, the gate's findings.
 
 Scope: the card's text and its YAML head, as a pure function. Out of scope: uploading
 (`publishing.py`), weights (`exporting.py`).
@@ -28,14 +28,14 @@ UNKNOWN_LICENCE = "other"
 
 @dataclass(frozen=True)
 class PublishedVersion:
-    """Input of a card.
+    """Values that a card describes.
 
     Attributes:
-        author: display name.
+        author: the author's display name.
         language: ISO 639-1 code.
         consent_date: day of the author's consent.
-        base: name from `base_hub_name`.
-        licence: licence of the base model, by its own card.
+        base: name returned by `base_hub_name`.
+        licence: licence of the base model, from its own card.
         export: content of `export.json`.
         verdict: verdict of the gate.
     """
@@ -67,7 +67,7 @@ def read_licence(card: str) -> str:
 
 
 def model_card(published_version: PublishedVersion) -> str:
-    """Return Markdown with its YAML head, without any post, question or answer."""
+    """Return the card as Markdown with a YAML head, without any post, question or answer."""
     export_format = str(published_version.export["format"])
     measured_claims = [
         claim for claim in published_version.verdict.claims if claim.value is not None

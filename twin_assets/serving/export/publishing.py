@@ -1,11 +1,12 @@
-"""Publish an export on a model hub: a repository, its card, a tag for the version.
+"""Publish an export on a model hub: a repository with a card and a tag for the version.
 
 Scope: the files to send, the check for private folders, the upload. Out of scope: writing the
 export (`exporting.py`), the card's text (`model_card.py`), choosing the version
 (`deploy/twin_cli/commands/publishing_command.py`).
 
-The hub is Hugging Face's, or one with its API at `HF_ENDPOINT`; `HF_TOKEN` gives access. Both
-are huggingface_hub's own variables: https://huggingface.co/docs/huggingface_hub/guides/upload
+The hub is Hugging Face's, or a hub with the same API at `HF_ENDPOINT`; `HF_TOKEN` gives access.
+Both variables are defined by huggingface_hub:
+https://huggingface.co/docs/huggingface_hub/guides/upload
 """
 # pyright: strict
 
@@ -26,10 +27,10 @@ _TEXT_SUFFIXES = {".json", ".jinja", ".md", ".txt"}
 
 
 def replace_base_folder(export: Path, *, base: str) -> dict[str, Any]:
-    """Replace the base model's folder in an export by its hub name; return the record.
+    """Replace the base model's folder in an export with its hub name; return the record.
 
     Args:
-        base: name from `model_card.base_hub_name`.
+        base: name returned by `model_card.base_hub_name`.
     """
     record: dict[str, Any] = json.loads((export / RECORD_FILE_NAME).read_text(encoding="utf-8"))
     record["base"]["name"] = base
@@ -42,10 +43,10 @@ def replace_base_folder(export: Path, *, base: str) -> dict[str, Any]:
 
 
 def ensure_no_private_folders(export: Path, folders: Iterable[Path]) -> None:
-    """Search the texts of an export for folders of this machine.
+    """Check that no text of an export contains a folder of this machine.
 
     Raises:
-        TwinError: a file names one.
+        TwinError: a file contains such a folder.
     """
     private_folders = sorted({str(folder.resolve()) for folder in folders} - {"/"})
     for file in sorted(path for path in export.rglob("*") if path.suffix in _TEXT_SUFFIXES):
@@ -62,14 +63,14 @@ def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
     """Send every file of an export in one commit; return the commit's address.
 
     Args:
-        repository: `organization/name`, created if missing. Files of an earlier version are not
-            part of this commit.
-        public: whether everybody may read it; an existing repository must match.
+        repository: `organization/name`, created if missing. The commit removes files of an earlier
+            version.
+        public: whether everyone may read it; the visibility of an existing repository must match.
         tag: tag for this commit, moved if it exists.
 
     Raises:
-        TwinError: the hub refused or cannot be reached, or the repository's visibility differs
-            from `public`; nothing was sent then.
+        TwinError: the hub refused or cannot be reached, or the repository's visibility differs from
+            `public` (nothing is sent then).
     """
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -77,7 +78,7 @@ def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
     action = f"publish to {repository}"
     try:
         hub.create_repo(repository, private=not public, exist_ok=True)
-        # An existing repository keeps its visibility.
+        # an existing repository keeps its visibility
         if (is_public := not hub.model_info(repository).private) != public:
             raise TwinError(
                 action,
