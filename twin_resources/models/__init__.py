@@ -1,5 +1,5 @@
-"""Use models: embedding, searching, quoting, serving, and launching a training.
+"""Use models: embed, search, quote, serve, and launch training runs.
 
-Scope: using a model. Out of scope: its weights as files (`storage/weights`), judging its answers
+Scope: using a model. Out of scope: its weight files (`storage/weights`), judging its answers
 (`quality/judges`).
 """

@@ -1,14 +1,13 @@
 """`python -m twin_resources.models.base_model prepare|show [--base-model NAME]`: print JSON.
 
-Scope: the arguments and the exit code, and the tests that a base model must pass before it is
-ready: its served answers match the reference's, alone and with an adapter. A model that cannot chat
-only causes a warning.
+Scope: the arguments, the exit code, and the test that a base model must pass before it is ready.
+Its served answers must match the reference's. A model that cannot chat only causes a warning.
 Out of scope: fetching and converting (`storage/weights/weights.py`), comparing answers
 (`serving/serving_parity.py`), testing whether a model chats (`serving/chat_ability.py`).
 
-An adapter with random weights on every linear layer is tested, because llama.cpp may not support
-it: GGUF may store a weight differently, or the architecture's graph may ignore adapters. A trained
-adapter is then merged into a GGUF file of its own (`BaseModel.adapters`).
+An adapter with random weights on every linear layer is tested too. GGUF may store a weight
+differently, or llama.cpp's graph of the architecture may ignore adapters. In that case, each
+trained adapter is merged into a separate GGUF file (`BaseModel.adapters`).
 """
 # pyright: strict, reportUnknownMemberType=false
 
@@ -36,7 +35,7 @@ from twin_resources.storage.weights.weights import (
     prepare_base_model,
 )
 
-RANK, WEIGHT_STD, SEED = 4, 0.02, 3  # of the test adapter; trained weights are as small
+RANK, WEIGHT_STD, SEED = 4, 0.02, 3  # for the test adapter; trained weights are about as small
 
 
 def prepare_and_verify(
@@ -45,7 +44,7 @@ def prepare_and_verify(
     """Prepare a base model, and verify that llama.cpp answers like transformers.
 
     Raises:
-        TwinError: as `prepare_base_model`, or the answers differ; the message names the difference.
+        TwinError: see `prepare_base_model`; or the answers differ, and the message says how.
     """
 
     model_name = name or settings.base_model
@@ -64,7 +63,7 @@ def verify_files(settings: Settings, files: PreparedFiles, *, report: Report) ->
     """Compare a base model's served answers with the reference, and test adapters on it.
 
     Returns:
-        Figures of the base (`ServingParity`), `adapters` (`beside` or `merged`) and `adapters_why`.
+        The base's figures (`ServingParity`), `adapters` (`beside` or `merged`) and `adapters_why`.
 
     Raises:
         TwinError: the served answers differ from those of transformers.
@@ -85,7 +84,7 @@ def verify_files(settings: Settings, files: PreparedFiles, *, report: Report) ->
 
 
 def measure_served_chat_ability(settings: Settings, files: PreparedFiles) -> ChatAbility:
-    """Test whether a base model can chat, with the server that will serve it.
+    """Test on a llama.cpp server whether a base model can chat.
 
     Raises:
         TwinError: it cannot be served.
@@ -98,7 +97,7 @@ def measure_served_chat_ability(settings: Settings, files: PreparedFiles) -> Cha
 
 
 def _reason_to_merge(settings: Settings, files: PreparedFiles) -> str:
-    """Return why llama.cpp cannot serve an adapter beside this model; empty if it can."""
+    """Return why llama.cpp cannot serve an adapter beside this model, or "" if it can."""
     adapter = write_random_adapter(files.folder, files.work_dir / "adapter")
     adapter_gguf = files.work_dir / "adapter.gguf"
     try:
@@ -119,7 +118,7 @@ def _reason_to_merge(settings: Settings, files: PreparedFiles) -> str:
 
 
 def write_random_adapter(model: Path, folder: Path) -> Path:
-    """Write a PEFT folder with random weights on every linear layer but the output head."""
+    """Write a PEFT folder with random weights on every linear layer except the output head."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
@@ -138,7 +137,7 @@ def write_random_adapter(model: Path, folder: Path) -> Path:
 
 
 def main() -> int:
-    """Run the command; exit code 0 if the model is ready, or 2 with the next step on stderr."""
+    """Run the command; return 0 if the model is ready, else 2 with the next step on stderr."""
     parser = argparse.ArgumentParser(
         prog="python -m twin_resources.models.base_model", description=__doc__
     )

@@ -1,17 +1,17 @@
-"""Estimate a model's recipe, memory and training time on this machine from its size.
+"""Estimate a model's recipe, memory and training time on this machine from the model's size.
 
 Scope: the rules and their figures.
 Out of scope: inspecting the machine (`preflight.py`). Because `preflight.py` imports this module,
-it uses only the standard library and the syntax of Python 3.9.
+it uses only the standard library and Python 3.9 syntax.
 
-The estimate is a rule, not a measurement. It scales figures of a model of 0.135 billion parameters
-on two cores with bf16 instructions, where 100,000 training tokens cost 600 CPU seconds. Cost grows
-with the parameters. Training without bf16 instructions costs 2.6 times as much. Nothing was
-measured on a GPU; the rule there is arithmetic for a slow one. Without bf16 `twin up` uses a recipe
+The estimate is a rule, not a measurement. It scales figures for a model of 0.135 billion parameters
+on two cores with bf16 instructions. There, 100,000 training tokens cost 600 CPU seconds. The cost
+is proportional to the number of parameters, and 2.6 times as high without bf16 instructions.
+Nothing was measured on a GPU; its rule assumes a slow one. Without bf16, `twin up` uses a recipe
 of 70,000 tokens for a new author.
 
-Parameters and device determine the recipe (`choose_recipe`): larger models have a lower learning
-rate, and a GPU trains on more tokens. The recipes for 1B and 8B have not been run yet.
+The number of parameters and the device determine the recipe (`choose_recipe`). Larger models have a
+lower learning rate, and a GPU trains on more tokens. The recipes for 1B and 8B have not been run.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ REFERENCE_BILLION = 0.135  # billions of parameters
 TRAINING_CPU_S = 600.0
 SLOWDOWN_WITHOUT_BF16 = 2.6
 RANKS = 2
-GPU_SUSTAINED_FLOPS = 20e12  # a low guess, not measured on any GPU
+GPU_SUSTAINED_FLOPS = 20e12  # a low estimate, not measured
 TRAINING_TOKENS, TOKENS_WITHOUT_BF16, GPU_TRAINING_TOKENS = 100_000, 70_000, 2_000_000
 SMALL_MODEL_RECIPE, RECIPE_WITHOUT_BF16 = "smollm2-135m-cpu", "smollm2-135m-cpu-fp32"
-RECIPES = {  # maximum training tokens of a recipe, and whether it needs a GPU
+RECIPES = {  # maximum number of training tokens, and whether the recipe needs a GPU
     SMALL_MODEL_RECIPE: (TRAINING_TOKENS, False),
     RECIPE_WITHOUT_BF16: (TOKENS_WITHOUT_BF16, False),
     "smollm2-135m-demo": (40_000, False),
@@ -41,17 +41,17 @@ RECIPES = {  # maximum training tokens of a recipe, and whether it needs a GPU
     "8b-gpus": (GPU_TRAINING_TOKENS, True),
     "8b-gpus-zero3": (GPU_TRAINING_TOKENS, True),
 }
-SMALL_BILLION, LARGE_BILLION = 0.5, 4.0  # below the first like 135M, from the second on like 8B
-MAX_RANKS = 8  # samples of a step are distributed to at most this many ranks
+SMALL_BILLION, LARGE_BILLION = 0.5, 4.0  # upper limits of the recipes for 135M and for 1B
+MAX_RANKS = 8  # maximum number of ranks that share the samples of a step
 GB = 1e9
 CARD_CHARACTERS = 4000  # the metadata is at the top of a model card
 
 
 def billions_of_parameters(model: str) -> float | None:
-    """Return billions of parameters, from a model's folder or its name; None if unknown."""
+    """Return the billions of parameters from a model's folder or name; None if unknown."""
     folder = Path(model).expanduser()
     if folder.is_dir():
-        # two bytes for each parameter: weights are published in bf16 or f16
+        # weights are published in bf16 or f16, with two bytes for each parameter
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
         return size / 2 / GB or None
     match = re.search(r"(\d+(?:\.\d+)?)([bBmM])(?![a-zA-Z])", model)
@@ -61,7 +61,7 @@ def billions_of_parameters(model: str) -> float | None:
 
 
 def describe_licence(model: str) -> str:
-    """Return the licence in a model folder's card, or where to read it; empty if unknown.
+    """Return the licence in a folder's model card, or where to read it; empty if unknown.
 
     Card: https://huggingface.co/docs/hub/model-cards#model-card-metadata
     """
@@ -83,12 +83,12 @@ def describe_licence(model: str) -> str:
 
 @dataclass(frozen=True)
 class RecipeChoice:
-    """A recipe that was chosen automatically.
+    """An automatically chosen recipe.
 
     Attributes:
         recipe: its name, one of `RECIPES`.
         ranks: number of GPUs that train together; 0 for the processor (`TWIN_TRAIN_RANKS`).
-        reason: parameters and device, as shown to a person.
+        reason: the number of parameters and the device, in words.
     """
 
     recipe: str
@@ -101,13 +101,14 @@ def choose_recipe(
 ) -> RecipeChoice:
     """Choose the recipe for a base model on a device.
 
-    One GPU is used if it holds the model, or two, four or eight if each does (data parallel). If
-    only all of them together hold it, its weights are sharded (ZeRO-3).
+    One GPU is used if it holds the model, or two, four or eight if each of them does (data
+    parallel). If only several GPUs together hold it, its weights are sharded (ZeRO-3).
 
     Args:
-        billions: parameters of the base model; None if unknown, which counts as the embedded one.
-        bf16: whether the processor multiplies bf16.
-        gpus: (name, GB) of each GPU that a training may use.
+        billions: billions of parameters of the base model; None, for an unknown size, counts as the
+            size of the embedded model.
+        bf16: whether the processor has bf16 instructions.
+        gpus: (name, GB) of each GPU that a training run may use.
     """
     size = REFERENCE_BILLION if billions is None else billions
     base = (
@@ -134,7 +135,7 @@ def choose_recipe(
 
 
 def required_gpu_memory_gb(billions: float) -> float:
-    """Return the GPU memory for an adapter's training: weights in bf16, activations, optimizer."""
+    """Return the GB to train an adapter on a GPU: bf16 weights, activations and optimizer."""
     return 2.5 * billions + 4
 
 
@@ -144,12 +145,12 @@ def _ranks_for(gpu_count: int) -> int:
 
 
 def required_training_memory_gb(billions: float) -> float:
-    """Return training memory beside the stack: two ranks with a copy, two f16 servers, and 4 GB."""
+    """Return the GB for a training run: a copy in each of two ranks, two f16 servers, 4 GB."""
     return 4 + RANKS * (2 * billions + 1.5) + 2 * 2 * billions
 
 
 def weights_gb(model: str) -> float | None:
-    """Return the GB of a model's weights in f16, or of its GGUF file; None if unknown."""
+    """Return the size of a model's f16 weights or its GGUF file in GB; None if unknown."""
     path = Path(model).expanduser()
     if path.is_file():
         return path.stat().st_size / GB
@@ -158,12 +159,14 @@ def weights_gb(model: str) -> float | None:
 
 
 def required_serving_memory_gb(weights: float, *, trained_billions: float | None = None) -> float:
-    """Return the memory for a server with these weights (GB) beside the stack, and a training.
+    """Return the GB for the stack, a server with these weights, and an optional training run.
 
-    Weights, a cache for 2 × 4,096 tokens (an eighth of the weights, at least 0.3 GB) and 4 GB.
+    The server needs its weights and a cache for 2 × 4,096 tokens: an eighth of the weights, at
+    least 0.3 GB. Without a training run, 4 GB are added.
 
     Args:
-        trained_billions: parameters of the model that is trained at the same time, or None.
+        weights: size of the weights in GB.
+        trained_billions: billions of parameters of a model trained at the same time, or None.
     """
     stack = 4.0 if trained_billions is None else required_training_memory_gb(trained_billions)
     return stack + weights + max(0.3, weights / 8)
@@ -172,16 +175,16 @@ def required_serving_memory_gb(weights: float, *, trained_billions: float | None
 def estimate_training(
     billions: float, machine: dict[str, Any], *, recipe: str = ""
 ) -> dict[str, Any]:
-    """Estimate memory and training time of a model of this size on this machine.
+    """Estimate the memory and the training time of a model of this size on this machine.
 
     Args:
         billions: billions of parameters.
         machine: `cores`, `memory_gb`, `bf16`, `gpus` as (name, GB).
-        recipe: a named recipe; empty for the chosen one. For a name that is not in `RECIPES` the
-            tokens and the device of the chosen one are used.
+        recipe: name of a recipe; empty to choose one. If the name is not in `RECIPES`, the tokens
+            and the device of the chosen recipe are used.
 
     Returns:
-        `fits`, `on` (CPU or GPU), `needs` (words), `training_minutes`, `recipe`, and `because`.
+        `fits`, `on` (CPU or GPU), `needs` (in words), `training_minutes`, `recipe`, and `because`.
     """
     choice = choose_recipe(billions, bf16=machine["bf16"], gpus=machine["gpus"])
     tokens, on_gpu = RECIPES.get(recipe) or RECIPES[choice.recipe]
@@ -215,5 +218,5 @@ def _build_estimate(
 
 
 def format_size(billions: float) -> str:
-    """Format billions of parameters: 1.7 → `1.7B`, 0.135 → `135M`."""
+    """Format billions of parameters, such as 1.7 as `1.7B` and 0.135 as `135M`."""
     return f"{billions:.3g}B" if billions >= 1 else f"{billions * 1000:.0f}M"

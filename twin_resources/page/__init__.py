@@ -1,4 +1,4 @@
 """Serve the chat page, a Gradio page for the gateway.
 
-Scope: what a browser shows. Out of scope: answering.
+Scope: the content of the browser. Out of scope: answering.
 """

@@ -1,6 +1,6 @@
 """Run the chat page's process on the loopback interface: `python -m twin_resources.page`.
 
-Scope: reading the home, listening, ending at SIGTERM. Out of scope: the page.
+Scope: reading the settings and running the server. Out of scope: the page.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> int:
         port=settings.chat_port,
         log_level="warning",
         access_log=False,
-        timeout_graceful_shutdown=2,  # an open page keeps its connection until it is closed
+        timeout_graceful_shutdown=2,  # an open page keeps its connection
     )
     return 0
 

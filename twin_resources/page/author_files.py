@@ -1,7 +1,6 @@
-"""Read the authors' data for the page from the home's files: names, titles, plots of their gates.
+"""Read the authors' names, titles and gate plots for the page from the home's files.
 
-Scope: reading these files; a missing file is not an error. Out of scope: calling the gateway,
-HTML.
+Scope: reading these files; a missing file is not an error. Out of scope: calling the gateway, HTML.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ class AuthorFiles:
     settings: Settings
 
     def names(self) -> dict[str, str]:
-        """Return slug → name."""
+        """Return the authors' names by slug."""
         return {author.slug: author.name for author in list_readable_authors(self.settings)[0]}
 
     def titles(self, author: str, *, max_titles: int) -> list[str]:
-        """Return titles of the author's newest posts that fit a question; none before an import."""
+        """Return suitable titles of the author's newest posts; none before an import."""
         from twin_resources.storage.state.state import State
         from twin_resources.storage.tables.tables import Tables
 
@@ -43,10 +42,10 @@ class AuthorFiles:
         return [title for title in titles if 3 <= len(title) <= 60][:max_titles]
 
     def plots(self, author: str) -> list[tuple[str, str]]:
-        """Return (name, `data:` address) of the plots of the author's newest gate, the voice first.
+        """Return (name, `data:` URL) of each plot of the author's newest gate, the voice first.
 
-        A report is `<checkpoint>/evaluation/<gate>.md`; its plots `<gate>-<name>.svg` or `.png`
-        are beside it (twin_assets/evaluation/report), and so is the voice, `voice_shown.svg`.
+        A report is `<checkpoint>/evaluation/<gate>.md`. Its plots, `<gate>-<name>.svg` or `.png`,
+        are beside it (twin_assets/evaluation/report), and so is the voice plot, `voice_shown.svg`.
         """
         folder = self.settings.checkpoints_dir / author
         plots: dict[str, Path] = {}
@@ -68,7 +67,7 @@ class AuthorFiles:
 
 
 def _to_data_url(path: Path) -> str:
-    # An SVG in an <img> runs no script and loads nothing.
+    # An SVG in an <img> element does not run scripts or load files.
     return (
         f"data:{PLOT_MEDIA_TYPES[path.suffix]};base64,"
         + base64.b64encode(path.read_bytes()).decode()

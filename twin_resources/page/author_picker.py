@@ -1,7 +1,7 @@
-"""Build the head of the page: the author's name, and a choice among several authors.
+"""Build the head of the page: the author's name, and a choice between several authors.
 
-Scope: the author's name and the choice among authors, which all tabs share.
-Out of scope: the questions to them (`chat_tab.py`, `comparison_tab.py`).
+Scope: the author's name and the choice of the author, which all tabs share.
+Out of scope: the questions to an author (`chat_tab.py`, `comparison_tab.py`).
 """
 
 from typing import Any
@@ -41,14 +41,14 @@ class AuthorPicker:
             )
 
     async def load_versions(self) -> tuple[dict[str, list[str]], str]:
-        """Return slug → aliases available now, and a notice if they could not be read."""
+        """Return the available aliases by slug, and a notice if they could not be read."""
         try:
             return group_aliases_by_author(await self._endpoint.models()), ""
         except TwinError as error:
             return {}, error_notice(error)
 
     def author_name(self, author: str | None) -> str:
-        """Return the author's name, or the slug if the home has no file for the author."""
+        """Return the author's name, or the slug if the home has no file about the author."""
         return self.files.names().get(author or "", author or "")
 
     def author_dropdown(self, slugs: list[str], chosen: str | None) -> Any:

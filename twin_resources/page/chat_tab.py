@@ -1,11 +1,11 @@
 """Build the Talk tab: a conversation with an author's twin, with sources and feedback.
 
-Scope: its widgets and the effect of a click on each. Out of scope: a second version beside the
-first (`comparison_tab.py`), HTML of sources (`footnotes.py`), the gateway
-(`conversation.py`). Source: https://www.gradio.app/docs/gradio/chatbot
+Scope: its widgets and the effect of a click on each. Out of scope: comparing two versions
+(`comparison_tab.py`), HTML of sources (`footnotes.py`), the gateway (`conversation.py`).
+Source: https://www.gradio.app/docs/gradio/chatbot
 
-The browser clears the question box, and the server never writes to it: otherwise an answer that
-streams for a minute would erase what is typed in the meantime. The question is sent in a separate
+The browser clears the question box, and the server never writes to it. Otherwise, an answer that is
+streamed for a minute would erase text typed in the meantime. The question is sent in a separate
 hidden box.
 """
 
@@ -38,12 +38,12 @@ FEEDBACK_NOTE = (
     "Thumbs and your wording are feedback: stored, and used to judge and to train the twin. "
     "The conversation itself is kept in this browser only."
 )
-# built once at import: inside an event Gradio turns `gr.HTML` into an update, not a component
+# built at import, because Gradio turns `gr.HTML` into an update inside an event
 HTML_PROPERTIES: dict[str, Any] = dict(gr.HTML(padding=False, render=False).get_config())
 
 
 class ChatTab:
-    """The tab; create it inside a `gr.Blocks`."""
+    """The Talk tab; create it inside a `gr.Blocks`."""
 
     def __init__(
         self, endpoint: GatewayClient, author_picker: AuthorPicker, *, cookie_secret: str
@@ -53,7 +53,7 @@ class ChatTab:
             author_picker,
             AnswersInProgress(),
         )
-        # Known to this home alone and kept across restarts, or the browser would lose its state.
+        # The secret is kept across restarts; otherwise, the browser would lose its state.
         self.browser_state = gr.BrowserState({}, storage_key="twin-talk", secret=cookie_secret)
         self.feedback_turn = gr.State(None)  # index of the turn that gets the feedback
         with gr.Column(elem_id="talk"):
@@ -91,7 +91,7 @@ class ChatTab:
         self.last_vote = gr.State({})
 
     def _add_feedback(self) -> None:
-        """Add the fields for a vote's reason and for another wording."""
+        """Add the fields for the reason of a vote and for a better wording."""
         with gr.Row(elem_id="why", visible=False) as self.reason_row:
             self.reason = gr.Textbox(
                 placeholder="Why? One line, if you like",
@@ -206,7 +206,7 @@ class ChatTab:
                 self._stream_answer, **ask_arguments, **CONCURRENT_EVENT
             ).then(None, js="() => twin.done()")
         self.stop.click(self._stop, **UNQUEUED_EVENT)
-        page.unload(self._stop)  # nobody is reading any more
+        page.unload(self._stop)  # the reader has left
         self.new.click(
             self._start_conversation,
             [self.browser_state, author],
@@ -284,7 +284,7 @@ class ChatTab:
         )
 
     def _show_welcome(self, author: str | None) -> tuple[Any, Any]:
-        """Set name and examples; they need the tables, so they follow the gateway's data."""
+        """Set the name and the examples after the gateway's data, because they need the tables."""
         if not author:
             message = "No author can be asked yet. `twin up` imports posts."
             return gr.Chatbot(placeholder=message), gr.Textbox(
@@ -317,7 +317,7 @@ class ChatTab:
         if not question:
             yield (gr.skip(),) * 6
             return
-        if not author:  # the list could not be read when the page was opened
+        if not author:  # the authors could not be read when the page was opened
             slugs, notice_html = await self._author_picker.load_versions()
             author = next(iter(slugs), None)
             if author is None:
@@ -410,7 +410,7 @@ class ChatTab:
         conversations = conversation.parse_conversations(browser_state)
         turns = conversations.get(author, [])
         turn_index = conversation.find_turn_index(turns, clicked.index)
-        # A removed thumb is neither: the vote stays until another one replaces it.
+        # A removed thumb is neither up nor down; the vote is kept until a new one replaces it.
         if turn_index is None or clicked.liked not in (True, False):
             return (gr.skip(),) * 5
         vote = {
@@ -435,7 +435,7 @@ class ChatTab:
         if not _trace_id(turns, turn_index):
             return gr.skip(), gr.skip(), notice("There is no whole answer yet to improve.")
         answer = turns[turn_index or 0]["answer"]
-        # the author's own sentences need no better wording, but the model's additions may
+        # quotations of the author need no better wording, but the model's prose may
         return gr.Column(visible=True), extract_prose(answer).strip() or answer, ""
 
     async def _send_wording(
@@ -460,7 +460,7 @@ class ChatTab:
 
 
 def _trace_id(turns: Sequence[Turn], turn_index: int | None) -> str:
-    """Return the trace of a turn's answer; empty if it has none that accepts feedback."""
+    """Return the trace id of a turn's answer, or "" if it does not accept feedback."""
     if turn_index is None or not 0 <= turn_index < len(turns):
         return ""
     return str(turns[turn_index]["twin"].get("trace_id") or "")
@@ -476,9 +476,9 @@ def _render_chat(turns: Sequence[Turn]) -> Any:
 
 
 def _html_part(html: str) -> dict[str, Any]:
-    """Return HTML as a part of a message, in the form in which Gradio stores a `gr.HTML`.
+    """Return HTML as a part of a message, in Gradio's format for a stored `gr.HTML`.
 
-    Building a component for each answer and piece took 50 ms per piece in a talk of 60 turns.
+    With a component for each answer, every streamed piece took 50 ms in a conversation of 60 turns.
     """
     return {
         "type": "component",

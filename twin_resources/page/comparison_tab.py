@@ -1,14 +1,14 @@
 """Build the Before | after tab: one question to two models, side by side.
 
-The two are the base model and the tuned one, or the tuned one and the paid one if the key allows
-it.
+The two models are the base model and the tuned model, or the tuned model and the paid model if the
+key allows it.
 
 Scope: its widgets, two independent conversations, the blind comparison and its vote. Out of scope:
 the use of a vote (`gateway/api/feedback.py`, `twin_assets/instructions/preference_pairs.py`).
 
-In blind mode the sides are drawn again for each question, each side receives that question alone,
-and no version is named before the vote: readers who know which answer is the tuned model's vote
-for it. A vote rejects one answer. It never makes the other one a model for writing: training
+In blind mode, the sides are drawn again for each question, and each side receives only that
+question. No version is named before the vote, because readers prefer an answer if they know that it
+is the tuned model's. A vote rejects one answer, but training never imitates the other one. It
 learns only from the author's own text, or from an edit with the author's own key.
 """
 
@@ -51,7 +51,7 @@ Side = list[Turn]
 
 
 class ComparisonTab:
-    """The tab; create it inside a `gr.Blocks`."""
+    """The Before | after tab; create it inside a `gr.Blocks`."""
 
     def __init__(self, endpoint: GatewayClient, author_picker: AuthorPicker) -> None:
         self._endpoint, self._author_picker, self._answers_in_progress = (
@@ -59,7 +59,7 @@ class ComparisonTab:
             author_picker,
             AnswersInProgress(),
         )
-        # `left` and `right` hold turns; `names` holds the alias of each side.
+        # `left` and `right` contain turns; `names` contains the alias of each side.
         self.state = gr.State(_initial_state(BEFORE, blind=False))
         with gr.Row(elem_id="compare-choice"):
             self.pair = gr.Radio(
@@ -116,7 +116,7 @@ class ComparisonTab:
         self.asked_question = gr.Textbox(visible=False)
 
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
-        """Connect the events to their handlers; `tab` is this tab."""
+        """Connect the events to their handlers; `tab` is the tab itself."""
         outputs = [*self.sides, self.state, self.votes, self.notice]
         for event in (self.question.submit, self.send.click):
             event(
@@ -158,7 +158,7 @@ class ComparisonTab:
             button.click(self._make_vote_handler(place), self.state, outputs, **UNQUEUED_EVENT)
 
     def _render_voice_plot(self, author: str | None) -> str:
-        """Return the newest report's plot of the author's voice in both models, if any."""
+        """Return the newest report's plot of the author's voice in both models, if there is one."""
         plots_html = render_plots(self._author_picker.files, author, plot_name="voice")
         title = "<h2>The voice, seen by the newest gate</h2>"
         return (
@@ -168,7 +168,7 @@ class ComparisonTab:
         )
 
     async def _show_pair_choice(self, author: str | None) -> Any:
-        """Show the choice of the pair if this author has a paid model."""
+        """Show the choice of the pair only if this author has a paid model."""
         (
             aliases_by_author,
             _,
@@ -188,7 +188,7 @@ class ComparisonTab:
         try:
             return await self._endpoint.answer_models()
         except TwinError:
-            return set()  # the question will fail in the same way and report it beside its answer
+            return set()  # the question will fail in the same way, and report it
 
     async def _ask(
         self,
@@ -255,7 +255,7 @@ class ComparisonTab:
             turn["answer"], turn["twin"] = piece.text, dict(piece.facts)
             if piece.facts:
                 turn["how"] = "whole"
-            if not blind:  # streaming would reveal which model is quicker
+            if not blind:  # streaming would reveal which model is faster
                 yield (
                     *_render_sides(state, is_revealed=True),
                     *skipped[:3],
@@ -300,12 +300,12 @@ class ComparisonTab:
 
 
 def _initial_state(pair: str, *, blind: bool) -> dict[str, Any]:
-    """Return the state before the first question; `names` holds the alias of each side."""
+    """Return the state before the first question; `names` contains the alias of each side."""
     return {"left": [], "right": [], "names": list(MODEL_PAIRS[pair]), "pair": pair, "blind": blind}
 
 
 def _render_sides(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any]:
-    """Return both sides; `is_revealed` shows which model answered, with its facts."""
+    """Return both sides; `is_revealed` adds the names of the models and the facts."""
     chatbots: list[Any] = []
     for place, (side, alias) in enumerate(
         zip((state["left"], state["right"]), state["names"], strict=True)
@@ -334,7 +334,7 @@ def _render_sides(state: dict[str, Any], *, is_revealed: bool) -> tuple[Any, Any
 async def _merge_streams(
     answers: list[AsyncIterator[PartialAnswer]],
 ) -> AsyncGenerator[tuple[int, PartialAnswer | TwinError]]:
-    """Yield the pieces of all answers as they arrive, each with the number of its answer."""
+    """Yield the pieces of all answers as they arrive, each with the index of its answer."""
     queue: asyncio.Queue[tuple[int, PartialAnswer | TwinError | None]] = asyncio.Queue()
 
     async def read(place: int, answer: Any) -> None:

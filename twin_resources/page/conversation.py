@@ -1,8 +1,8 @@
-"""Call the gateway for the page: streamed answers with their facts, and feedback on them.
+"""Call the gateway for the page: stream answers with their facts, and send feedback.
 
 Scope: calls to the gateway with the page's own key, and ending an answer that is no longer needed.
-Out of scope: widgets (`chat_tab.py`, `comparison_tab.py`), retrieval, routing, prompts (the
-gateway handles them).
+Out of scope: widgets (`chat_tab.py`, `comparison_tab.py`), and retrieval, routing and prompts,
+which the gateway handles.
 """
 # pyright: strict
 
@@ -27,10 +27,10 @@ Message = Mapping[str, str]
 
 @dataclass(frozen=True)
 class PartialAnswer:
-    """An answer as received so far.
+    """The part of an answer that has been received so far.
 
     Attributes:
-        text: the whole text so far.
+        text: all text so far.
         facts: the answer's `twin` field; empty until the last piece.
     """
 
@@ -39,11 +39,11 @@ class PartialAnswer:
 
 
 class GatewayClient:
-    """The gateway, called with one key.
+    """A client that calls the gateway with one key.
 
     Args:
         url: the gateway's address, ending in `/v1`.
-        key: a key of role `reader`.
+        key: a key with the role `reader`.
     """
 
     def __init__(self, url: str, key: str) -> None:
@@ -58,7 +58,7 @@ class GatewayClient:
         self._headers = {"Authorization": f"Bearer {key}"}
 
     async def models(self) -> list[str]:
-        """Return the model names available now: `twin/<author>` and its aliases.
+        """Return the available model names: `twin/<author>` and its aliases.
 
         Raises:
             TwinError: the gateway does not respond.
@@ -66,7 +66,7 @@ class GatewayClient:
         return [model.id for model in await self._list_models()]
 
     async def answer_models(self) -> set[str]:
-        """Return the authors whose stable version is an answer model, with no tuned one released.
+        """Return the authors for whom an answer model is served, before a tuned model is released.
 
         Raises:
             TwinError: the gateway does not respond.
@@ -90,6 +90,7 @@ class GatewayClient:
         """Stream the answer to the last message; closing the generator ends the request.
 
         Args:
+            model: model name, `twin/<author>` or an alias.
             messages: messages with `role` and `content`, oldest first.
 
         Raises:
@@ -117,7 +118,7 @@ class GatewayClient:
         yield PartialAnswer(text.strip(), facts)
 
     async def give_feedback(self, trace_id: str, **feedback: str | float) -> None:
-        """Send a vote, an edit or a preference: `thumb="up"`, `edit="a better answer"` and so on.
+        """Send a vote, an edit or a preference, such as `thumb="up"` or `edit="a better answer"`.
 
         Raises:
             TwinError: the feedback was not accepted.
@@ -139,13 +140,13 @@ class GatewayClient:
 
 
 class AnswersInProgress:
-    """The answers in progress, by session, so that each session can end its own."""
+    """The answers in progress by session; each session can end its own answers."""
 
     def __init__(self) -> None:
         self._stop_events: dict[str, set[asyncio.Event]] = {}
 
     def stop(self, session: str) -> None:
-        """End every answer of this session, if any."""
+        """End all answers of this session."""
         for event in self._stop_events.get(session, ()):
             event.set()
 
@@ -154,7 +155,7 @@ class AnswersInProgress:
     ) -> AsyncIterator[PartialAnswer]:
         """Yield pieces until the answer ends or is stopped, then close its request.
 
-        Stopping also cancels the wait for the next piece: a slow model may write nothing for
+        Stopping also cancels the wait for the next piece, because a slow model may pause for
         seconds.
         """
         stop_event = asyncio.Event()
@@ -196,7 +197,7 @@ def _gateway_error(tried: str, error: Exception) -> TwinError:
 
 
 def group_aliases_by_author(models: Sequence[str]) -> dict[str, list[str]]:
-    """Map each author to their aliases: "" (the policy decides), `stable`, `canary`, `base`…"""
+    """Map each author to their aliases: "" (the policy decides), `stable`, `canary`, `base` …"""
     by_author: dict[str, list[str]] = {}
     for name in models:
         author, _, alias = name.removeprefix("twin/").partition("@")
@@ -205,5 +206,5 @@ def group_aliases_by_author(models: Sequence[str]) -> dict[str, list[str]]:
 
 
 def model_name(author: str, version: str) -> str:
-    """Return `twin/<author>`, or its alias for the given version."""
+    """Return `twin/<author>`, or its alias for a given version."""
     return f"twin/{author}@{version}" if version else f"twin/{author}"

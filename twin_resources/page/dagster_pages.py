@@ -2,20 +2,20 @@
 
     python -m twin_resources.page.dagster_pages -w WORKSPACE -h HOST -p PORT
 
-Scope: the check, and starting the webserver with it. Out of scope: links and their
-tokens (`links.py`), Dagster's own responses.
+Scope: the check, and starting the webserver with it. Out of scope: links and their tokens
+(`links.py`), Dagster's own responses.
 
-Dagster itself executes a mutation on GET, for any Host and Origin, without a key: any web page that
-a person opens could stop a sensor or start a run. The check prevents this:
+Dagster executes a mutation on GET for any Host and Origin, without a key. Any web page in a user's
+browser could therefore stop a sensor or start a run. The check prevents this:
 
-- A name that resolves to this machine from a foreign page (DNS rebinding) is not an allowed host.
-- A browser gets access through a one-time link (`twin open dagster`) and then has a cookie; the
+- A foreign page's name that resolves to this machine (DNS rebinding) is not an allowed host.
+- A browser gets access through a one-time link (`twin open dagster`), which sets a cookie. The
   program's own commands send the home's admin key.
-- A page of another origin gets no response. A browser that changes something, or opens a
-  websocket, must send its origin.
-- Queries are accepted by POST alone, because a link or an image can make a browser send GET.
+- A page of a different origin is refused. A browser that changes something or opens a websocket
+  must send its origin.
+- Queries are accepted only by POST, because a link or an image can make a browser send GET.
 
-Dagster's own `dagster-webserver` and `dagster dev`, started by name, have no such check.
+The commands `dagster-webserver` and `dagster dev` do not have this check.
 Source: https://docs.dagster.io/api/clis/cli, dagster-webserver 1.13
 """
 # pyright: strict
@@ -51,14 +51,14 @@ ACCESS_DENIED_HTML = (
 
 
 def add_access_guard(app: Starlette, settings: Settings) -> Starlette:
-    """Restrict the application of Dagster's webserver to this home's owner and return it."""
+    """Restrict the application of Dagster's webserver to this home's owner, and return it."""
     admin_key = load_secrets(settings).gateway_master_key
-    # The key belongs to the home, so a restart signs nobody out. It differs from the chat page's
-    # key because links to that page may be given to a reader.
+    # The secret is derived from the home's key, so a restart does not sign users out. It differs
+    # from the chat page's secret, because readers may get links to that page.
     cookie_secret = hmac.new(admin_key.encode(), DAGSTER_PAGE.encode(), hashlib.sha256).hexdigest()
     use_dagster_link = partial(use_link, settings, page_kind=DAGSTER_PAGE)
     app.add_middleware(DagsterGuard, admin_key=admin_key, use_link=use_dagster_link)
-    # The middleware added last is outermost: the cookie is read before the guard checks it.
+    # The last middleware is outermost, so the cookie is read before the guard checks it.
     app.add_middleware(
         SessionMiddleware,
         secret_key=cookie_secret,
@@ -96,7 +96,7 @@ class DagsterGuard:
             await response(scope, receive, send)
 
     def _check_access(self, connection: HTTPConnection) -> Response | None:
-        """Return the response to send instead of Dagster's, or None to let Dagster respond."""
+        """Return the response to send in place of Dagster's, or None to let Dagster respond."""
         method: str = connection.scope.get("method", "")  # a websocket has none
         if connection.url.path == HEALTH_PATH and method in SAFE_METHODS:
             return None
@@ -123,18 +123,18 @@ class DagsterGuard:
             return HTMLResponse(ACCESS_DENIED_HTML, status_code=403)
         connection.session[DAGSTER_PAGE] = True
         path = connection.query_params.get("path", "/")
-        # The path must be on these pages: `//host` and `/\\host` are addresses of other machines.
+        # The path must be on these pages; `//host` and `/\\host` are addresses of other machines.
         is_path = path.startswith("/") and path[1:2] not in {"/", "\\"}
         return RedirectResponse(path if is_path else "/", status_code=303)
 
 
 def _is_same_origin(origin: str, connection: HTTPConnection) -> bool:
-    """Return whether the origin is that of these pages, by host and port."""
+    """Return whether the origin has the host and port of these pages."""
     return urlsplit(origin).netloc == connection.headers.get("host", "")
 
 
 def _deny_framing(send: Send) -> Send:
-    """Add a header that keeps other pages from framing these pages to capture clicks."""
+    """Add a header that prevents other pages from framing these pages to capture clicks."""
 
     async def send_with_header(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -145,7 +145,7 @@ def _deny_framing(send: Send) -> Send:
 
 
 def main() -> None:
-    """Run Dagster's own command line with the check in front of its application."""
+    """Run Dagster's command line with the check in front of its application."""
     cli: Any = import_module("dagster_webserver.cli")
     settings = load_settings()
     make_app = cli.create_app_from_workspace_process_context

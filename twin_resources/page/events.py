@@ -1,11 +1,11 @@
-"""Define the options that several tabs share for their events.
+"""Define the event options that several tabs share.
 
-Scope: these two kinds of event. Out of scope: the handlers.
+Scope: two kinds of event. Out of scope: the handlers.
 """
 
 from typing import Any
 
-# Answers must not wait for each other (Gradio's default is one at a time).
+# Answers must not wait for each other; by default Gradio handles one at a time.
 CONCURRENT_EVENT: dict[str, Any] = {
     "concurrency_limit": 16,
     "show_progress": "hidden",

@@ -1,8 +1,8 @@
 """Render the basis of an answer as footnotes: the posts, the marked sentence and the facts.
 
-Scope: HTML of the sources, quotes, nearest posts and facts of an answer; markup from other sources
-is never included (`readable.py`). Out of scope: the origin of these values (the gateway's `twin`
-field), widgets (`chat_tab.py`).
+Scope: HTML of an answer's sources, quotations, nearest posts and facts. All other markup is escaped
+(`readable.py`). Out of scope: the origin of these values (the gateway's `twin` field), widgets
+(`chat_tab.py`).
 """
 # pyright: strict
 
@@ -16,10 +16,10 @@ from urllib.parse import quote as percent_encoded
 from twin_resources.page.plain_names import route_name, version_name
 from twin_resources.page.readable import escape_html, http_url_or_empty
 
-CONTEXT_CHARACTERS = 160  # characters of the passage shown on each side of the quoted words
-MAX_UNQUOTED_CHARACTERS = 280  # maximum characters shown of a passage without a quote
-MAX_FULL_SENTENCE_WORDS = 12  # words; a longer sentence is addressed by its first and last words
-FRAGMENT_END_WORDS = 4  # number of such words at each end
+CONTEXT_CHARACTERS = 160  # shown on each side of the quoted words
+MAX_UNQUOTED_CHARACTERS = 280  # shown of a passage without a quotation
+MAX_FULL_SENTENCE_WORDS = 12  # a link to a longer sentence has only its first and last words
+FRAGMENT_END_WORDS = 4  # number of these words at each end
 
 Facts = Mapping[str, Any]
 Range = tuple[int, int]
@@ -33,7 +33,7 @@ _HEADINGS = {
 
 
 def render_footnotes(facts: Facts) -> str:
-    """Return the footnotes of an answer; empty before its facts are known."""
+    """Return the footnotes of an answer, or "" before its facts are known."""
     if not facts:
         return ""
     sources: Sequence[Facts] = facts.get("sources") or ()
@@ -55,7 +55,7 @@ def render_footnotes(facts: Facts) -> str:
 
 
 def render_answer_details(facts: Facts) -> str:
-    """Return collapsed details (who answered, how, at what cost) below the visible disclosure."""
+    """Return the disclosure, and below it collapsed details about its writer and cost."""
     trace = str(facts.get("trace_id") or "")
     rows = {
         "Answer": escape_html(_describe_answer_form(facts)),
@@ -108,7 +108,7 @@ def _describe_writer(facts: Facts) -> str:
 
 
 def describe_prose(facts: Facts) -> str:
-    """Return why prose is not shown, or how much was left out; empty if there is nothing to say."""
+    """Return why prose is not shown, or how much of it was left out; "" without prose."""
     prose: Facts = facts.get("prose") or {}
     if not prose.get("shown"):
         return f"not shown: {prose['why']}" if prose.get("why") else ""
@@ -118,7 +118,7 @@ def describe_prose(facts: Facts) -> str:
 
 
 def trace_link(trace: str, *, label: str = "") -> str:
-    """Return a link to a trace in the page, labelled with its id or `label`; empty if no trace."""
+    """Return a link to a trace in the page, labelled with its id or `label`; "" without a trace."""
     if not trace:
         return ""
     shown = escape_html(label) if label else f"<code>{escape_html(trace)}</code>"
@@ -126,12 +126,12 @@ def trace_link(trace: str, *, label: str = "") -> str:
 
 
 def format_cost(usd: object) -> str:
-    """Return dollars to six decimals, because amounts are small."""
+    """Format dollars with six decimals, because the amounts are small."""
     return f"${usd:.6f}" if isinstance(usd, int | float) else "not known"
 
 
 def describe_cost(usd: object) -> str:
-    """Return the cost in dollars, in plain words if it is small."""
+    """Describe the cost in dollars, in plain words if it is small."""
     if not isinstance(usd, int | float):
         return "not known"
     if usd == 0:
@@ -140,7 +140,7 @@ def describe_cost(usd: object) -> str:
 
 
 def format_day(iso: str) -> str:
-    """Format `2019-05-04T…` as `4 May 2019`; return any other text cut to 10 characters."""
+    """Format `2019-05-04T…` as `4 May 2019`; truncate any other text to 10 characters."""
     try:
         parsed = date.fromisoformat(iso[:10])
     except ValueError:
@@ -154,7 +154,7 @@ def _heading(quotes: Sequence[Facts], sources: Sequence[Facts]) -> str:
 
 
 def _render_source_notes(sources: Sequence[Facts], quotes: Sequence[Facts]) -> list[str]:
-    """Return one note per post: quoted posts first, in the order of their quotes."""
+    """Return one note per post; quoted posts come first, in the order of their quotations."""
     by_post: dict[str, list[Facts]] = {}
     for quote in quotes:
         by_post.setdefault(str(quote.get("document_id")), [])
@@ -211,9 +211,9 @@ def _render_note(post: Facts, *, body: str, sentence: str = "", is_quoted: bool 
 
 
 def sentence_url(url: str, sentence: str) -> str:
-    """Return an address that opens a page at this sentence in browsers with text fragments.
+    """Return a URL that opens a page at this sentence in browsers that support text fragments.
 
-    Source: https://wicg.github.io/scroll-to-text-fragment/. Others open the top of the page.
+    Other browsers open the top of the page. Source: https://wicg.github.io/scroll-to-text-fragment/
     """
     words = sentence.split()
     if not words:
@@ -223,13 +223,13 @@ def sentence_url(url: str, sentence: str) -> str:
         if len(words) <= MAX_FULL_SENTENCE_WORDS
         else [" ".join(words[:FRAGMENT_END_WORDS]), " ".join(words[-FRAGMENT_END_WORDS:])]
     )
-    # hyphens, commas and ampersands are part of the fragment syntax
+    # hyphens, commas and ampersands have a meaning in fragments
     text = ",".join(percent_encoded(part, safe="").replace("-", "%2D") for part in parts)
     return f"{url}{'' if '#' in url else '#'}:~:text={text}"
 
 
 def _render_passage(source: Facts, quotes: Sequence[Facts]) -> str:
-    """Return the quoted words with their context; the rest of the passage unfolds."""
+    """Return the quoted words with their context, and the whole passage as collapsed details."""
     text = str(source.get("text") or "")
     located_quotes = [
         (place, quote)
@@ -246,7 +246,7 @@ def _render_passage(source: Facts, quotes: Sequence[Facts]) -> str:
     spans = _merge_ranges([place for place, _ in located_quotes])
     marks = _merge_ranges([_find_mark_range(place, quote) for place, quote in located_quotes])
     if marks == [(0, len(text))]:
-        marks = []  # everything is quoted, so a mark would convey nothing
+        marks = []  # if everything is quoted, a mark conveys nothing
     begin = max(0, spans[0][0] - CONTEXT_CHARACTERS)
     end = min(len(text), spans[-1][1] + CONTEXT_CHARACTERS)
     if begin:
@@ -266,7 +266,7 @@ def _render_passage(source: Facts, quotes: Sequence[Facts]) -> str:
 
 
 def marked_range(quote: Facts) -> Range | None:
-    """Return the range of the answering sentence in the quote's text, or None if not given."""
+    """Return the range of the answering sentence in the quotation, or None if unknown."""
     marked = quote.get("marked")
     values = cast("list[object]", list(marked)) if isinstance(marked, list | tuple) else []  # pyright: ignore[reportUnknownArgumentType]
     match values:
@@ -287,7 +287,7 @@ def _render_quotation(quote: Facts) -> str:
 
 
 def _find_mark_range(quote_range: Range, quote: Facts) -> Range:
-    """Return the range of a quotation's answering sentence in a passage, or of the whole quote."""
+    """Return the range in a passage of the answering sentence, or else of the whole quotation."""
     inner = marked_range(quote)
     if inner is None:
         return quote_range
@@ -308,8 +308,8 @@ def _render_marked(text: str, ranges: Sequence[Range], begin: int, end: int) -> 
 def _find_quote_range(source: Facts, quote: Facts) -> Range | None:
     """Return the range of the quoted words in the passage, or None if they are not in it.
 
-    Use the document's character positions if they match the words, otherwise search for the words:
-    a passage may contain headings that the document does not.
+    The document's character positions are used if they match the words. Otherwise, the words are
+    searched for, because a passage may contain headings that the document does not.
     """
     text, words = str(source.get("text") or ""), str(quote.get("text") or "").strip()
     if not words or source.get("document_id") != quote.get("document_id"):
@@ -324,7 +324,7 @@ def _find_quote_range(source: Facts, quote: Facts) -> Range | None:
 
 
 def _merge_ranges(ranges: Sequence[Range]) -> list[Range]:
-    """Return the ranges in order, merging those that touch."""
+    """Sort the ranges and merge those that touch or overlap."""
     merged: list[Range] = []
     for low, high in sorted(ranges):
         if merged and low <= merged[-1][1]:

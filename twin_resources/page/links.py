@@ -1,10 +1,10 @@
-"""Admit a browser to a page through a link that was made on this machine and works once.
+"""Give a browser access to a page through a link that was made on this machine and works once.
 
-Scope: one-time links, the page's own gateway key, the secret that signs its cookies.
-Out of scope: the page (`page.py`), the cookie itself (Starlette's SessionMiddleware).
+Scope: one-time links, the page's own gateway key, and the secret that signs its cookies.
+Out of scope: the page (`page.py`), the cookie (Starlette's SessionMiddleware).
 
-The folder is readable by its owner only. A link is a file named by the SHA-256 of its token:
-opening the link deletes the file, so if two browsers open it at once, only one succeeds.
+Only its owner can read the folder. Each link has a file with the SHA-256 of its token in its name.
+Opening the link deletes the file, so if two browsers open it at once, only one succeeds.
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ from twin_resources.settings import Settings
 
 KEY_LABEL_PREFIX = "chat page"
 LINK_LIFETIME_S = 600.0
-DAGSTER_PAGE = "dagster"  # another page that a link can open, besides the chat page
+DAGSTER_PAGE = "dagster"  # a page that a link can open, besides the chat page
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class PageAccess:
     """The secrets of the page's process.
 
     Attributes:
-        key: gateway key of role `reader`, never the admin key.
-        cookie_secret: secret that signs the cookies, kept so that a restart signs nobody out.
+        key: gateway key with the role `reader`, never the admin key.
+        cookie_secret: signs the cookies; it is stored, so a restart does not sign users out.
     """
 
     key: str
@@ -46,16 +46,16 @@ class PageAccess:
 
 
 def link_folder(settings: Settings) -> Path:
-    """Return the folder of this home's links and pass; create it with mode 700 if needed."""
+    """Return the folder of this home's links and page secrets; create it with mode 700."""
     folder = settings.home / "chat"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
 def load_page_access(settings: Settings) -> PageAccess:
-    """Load the page's pass; create it again if its key was revoked or never made.
+    """Load the page's secrets; create new ones if the key does not exist or was revoked.
 
-    A reader is identified by the key, so a person stays the same reader across restarts.
+    The key identifies a reader, who therefore remains the same reader across restarts.
     """
     path = link_folder(settings) / "pass.json"
     if path.exists():
@@ -63,8 +63,8 @@ def load_page_access(settings: Settings) -> PageAccess:
         if _is_key_valid(settings, stored.key):
             return stored
     with closing(open_key_store(settings)) as state:
-        label = f"{KEY_LABEL_PREFIX} {random_source.token_hex(3)}"  # labels in use are unique
-        # opening the page requires access to the home, so this key has no limits either
+        label = f"{KEY_LABEL_PREFIX} {random_source.token_hex(3)}"  # labels must be unique
+        # the key has no limits, because opening the page requires access to the home
         key = add_key(state, role="reader", authors=[ALL_AUTHORS], label=label, limits=NO_LIMITS)
     access = PageAccess(key, random_source.token_urlsafe(32))
     replace_file(path, json.dumps({"key": access.key, "cookie_secret": access.cookie_secret}))
@@ -91,7 +91,7 @@ def make_link(settings: Settings, page_url: str, *, view: str = "", page_kind: s
 
     Args:
         view: the view to show first, as in `/?view=traces`; empty for the conversation.
-        page_kind: the kind of page; the token opens no other.
+        page_kind: the kind of page that the token opens.
     """
     token = random_source.token_urlsafe(24)
     replace_file(link_folder(settings) / f"link-{page_kind}-{_digest(token)}", "")
@@ -99,7 +99,7 @@ def make_link(settings: Settings, page_url: str, *, view: str = "", page_kind: s
 
 
 def make_dagster_link(settings: Settings, url: str, *, path: str = "/") -> str:
-    """Return a link that admits a browser to Dagster's pages at `url` once, within ten minutes.
+    """Return a link that opens Dagster's pages at `url` once, within ten minutes.
 
     Args:
         path: the path to show first, with its query.

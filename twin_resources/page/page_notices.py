@@ -1,7 +1,7 @@
-"""Render a one-line notice for display below its subject, never over it and never as markup.
+"""Render a one-line notice that is shown below its subject, with its markup escaped.
 
-Scope: the line, for a text or for a failure. Out of scope: its position.
-A toast would cover the text, disappear before it is read, and show `<author>` as an empty tag.
+Scope: the line for a text or for a failure. Out of scope: its position.
+A toast would cover the text, could disappear too early, and would show `<author>` as an empty tag.
 """
 # pyright: strict
 
@@ -12,7 +12,7 @@ from twin_resources.page.readable import escape_html
 
 
 def notice(text: str, *, is_error: bool = False) -> str:
-    """Return the line as HTML that a screen reader announces; empty for an empty text."""
+    """Return the line as HTML that a screen reader announces, or "" for an empty string."""
     if not text:
         return ""
     role, kind = ("alert", "twin-bad") if is_error else ("status", "twin-good")
@@ -20,5 +20,5 @@ def notice(text: str, *, is_error: bool = False) -> str:
 
 
 def error_notice(error: TwinError) -> str:
-    """Return a notice of a failure: what was found, and what to do."""
+    """Return a notice of a failure with its cause and the next step."""
     return notice(f"{error.found.rstrip('.')}. Next: {error.next_step}", is_error=True)

@@ -1,7 +1,7 @@
 """Translate the system's short names of versions, routes and scores into plain ones.
 
-Scope: one table per kind; a name that is not in it is unchanged. Out of scope: HTML, and the
-names themselves (`registry/route_names.py`, `ledger/scores.py`).
+Scope: one table per kind; other names are unchanged. Out of scope: HTML, and the definition of the
+names (`registry/route_names.py`, `ledger/scores.py`).
 """
 # pyright: strict
 
@@ -37,13 +37,13 @@ _REVISION = re.compile(r"@[0-9a-f]{6,}$")
 
 
 def version_name(version: str) -> str:
-    """Translate `v3` to `version 3`, `base` to `the base model`."""
+    """Translate a version, such as `v3` to `version 3` or `base` to `the base model`."""
     tuned = _TUNED_VERSION.fullmatch(version)
     return f"version {tuned[1]}" if tuned else _VERSIONS.get(version, version)
 
 
 def route_name(route: str) -> str:
-    """Translate `stable` to `as released`, `alias:base` to `chosen by the reader`."""
+    """Translate a route, such as `stable` to `as released`."""
     prefix_name = next(
         (words for start, words in _ROUTE_PREFIXES.items() if route.startswith(start)), ""
     )
@@ -51,7 +51,7 @@ def route_name(route: str) -> str:
 
 
 def score_name(name: str) -> str:
-    """Translate `judge:support@26fd8413b998` to `support (judge)`, without the revision."""
+    """Translate a score, such as `judge:support@26fd8413b998` to `support (judge)`."""
     plain = _REVISION.sub("", name)
     judged = plain.startswith("judge:")
     plain = plain.removeprefix("judge:").replace("_", " ")

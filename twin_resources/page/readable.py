@@ -1,8 +1,8 @@
-"""Escape other people's text so that a browser never treats it as markup of the page.
+"""Escape foreign text so that a browser does not treat it as markup of the page.
 
 Scope: escaping for HTML and for Markdown. Out of scope: the choice of texts (`footnotes.py`,
 `turns.py`).
-Source: CommonMark, code spans and fenced blocks, https://spec.commonmark.org/0.31.2/#code-spans
+Source: CommonMark on code spans and fenced blocks, https://spec.commonmark.org/0.31.2/#code-spans
 """
 # pyright: strict
 
@@ -11,10 +11,11 @@ from __future__ import annotations
 import html
 import re
 
-# Fences first: a backtick in a block opens no span. An unclosed fence extends to the end.
+# Fences come first, because a backtick in a block does not open a span. An unclosed fence extends
+# to the end.
 _MARKDOWN = re.compile(
     r"(?:^ {0,3}(?P<fence>`{3,}|~{3,}).*?(?:^ {0,3}(?P=fence)[`~]*[ \t]*$|\Z))"
-    r"|\\[!-/:-@\[-`{-~]"  # a backslash escape: Markdown already shows `\<` as `<`
+    r"|\\[!-/:-@\[-`{-~]"  # a backslash escape; Markdown shows `\<` as `<`
     r"|(?:(?P<span>(?<!`)`+)(?!`)(?:(?!\n[ \t]*\n).)+?(?<!`)(?P=span)(?!`))"
     r"|(?P<sign>[<&])",
     re.MULTILINE | re.DOTALL,
@@ -28,13 +29,13 @@ def escape_html(text: object) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Escape Markdown so that `<author>` is shown and is not a tag; code is unchanged.
+    """Escape Markdown so that `<author>` is shown as text; code is unchanged.
 
-    In code, Markdown shows `<` literally and would show an entity literally as well.
+    In code, Markdown shows `<` literally and would also show an entity literally.
     """
     return _MARKDOWN.sub(lambda match: _HTML_ENTITIES.get(match["sign"] or "", match[0]), text)
 
 
 def http_url_or_empty(url: str) -> str:
-    """Return the address if it is http or https and so may be opened by a click, else empty."""
+    """Return the URL if its scheme is http or https, so that a link may open it, else ""."""
     return url if url.startswith(("https://", "http://")) else ""

@@ -1,7 +1,6 @@
-"""Show spending against this home's budgets, as bars.
+"""Show spending and this home's budgets as bars.
 
-Scope: reading the account, the HTML. Out of scope: enforcing limits
-(`access/paid_budget.py`).
+Scope: reading the account, and the HTML. Out of scope: enforcing limits (`access/paid_budget.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from twin_resources.storage.state.state import State
 
 @dataclass(frozen=True)
 class BudgetSpending:
-    """Spending from one budget, in US dollars; `budget` is None if there is no budget."""
+    """Spending and its budget in US dollars; `budget` is None if there is none."""
 
     name: str
     spent: float
@@ -26,9 +25,9 @@ class BudgetSpending:
 
 
 def read_spending(settings: Settings) -> list[BudgetSpending]:
-    """Return spending on the paid model today, on teacher and judge this month, and on all.
+    """Return today's spending on the paid model, this month's on teacher and judge, and totals.
 
-    Only what was configured or used is included.
+    Lines without a budget and without spending are omitted.
     """
     with closing(State.open(settings.state_address)) as state:
         account = open_account(settings, state)
@@ -51,7 +50,7 @@ def read_spending(settings: Settings) -> list[BudgetSpending]:
             ("All, today", settings.budget_per_day, account.amount_spent()),
             ("All, this month", settings.budget_per_month, account.amount_spent(period="month")),
         )
-    # "All" only with a limit of its own; otherwise it would repeat the lines above
+    # "All" is shown only with a budget; otherwise, it would repeat the lines above
     return [
         BudgetSpending(name, spent.usd, budget)
         for name, budget, spent in lines
@@ -67,7 +66,7 @@ def render_spending(budgets: Sequence[BudgetSpending]) -> str:
 
 
 def _render_bar(name: str, spent: float, budget: float | None) -> str:
-    """Return a budget's spending in dollars with a bar; without a budget, the amount alone."""
+    """Return the spending in dollars, with a bar if there is a budget."""
     if budget is None:
         return f'<p class="twin-bar-name">{escape_html(name)}: <strong>${spent:.4f}</strong></p>'
     share = 1.0 if budget <= 0 else min(spent / budget, 1.0)

@@ -1,7 +1,7 @@
-"""Render traces as HTML: the list, and one trace as a tree with prompt, passages, scores and cost.
+"""Render traces as HTML: a list, and a single trace with its steps, passages, scores and cost.
 
-Scope: their appearance; every text of a trace is shown as text (`readable.py`).
-Out of scope: reading them (`langfuse/trace_reading.py`), money (`spending.py`).
+Scope: their appearance; all text of a trace is escaped (`readable.py`).
+Out of scope: reading traces (`langfuse/trace_reading.py`), budgets (`spending.py`).
 """
 # pyright: strict
 
@@ -22,10 +22,10 @@ from twin_resources.page.plain_names import route_name, score_name, version_name
 from twin_resources.page.readable import escape_html, http_url_or_empty
 from twin_resources.registry.explanation import ExplainedPassage, Explanation
 
-MAX_LIST_CHARACTERS = 150  # maximum characters of a question or an answer in the list
-# Two of these have their own columns; the others say how a quotation was found, not how good it is.
+MAX_LIST_CHARACTERS = 150  # of a question or an answer in the list
+# Two are shown elsewhere; the others describe how a quotation was found, not how good it is.
 _HIDDEN_SCORES = ("latency_s", "cost_usd", "quotations", "quote_score", "quote_threshold")
-_MARKDOWN = re.compile(r"^> ?|\*\*", re.MULTILINE)  # markup of quotations; the list is plain text
+_MARKDOWN = re.compile(r"^> ?|\*\*", re.MULTILINE)  # the list shows quotations as plain text
 _OUTCOMES = {
     "thumbs": ("thumbs down", "thumbs up"),
     "comparison": ("lost a comparison", "won a comparison"),
@@ -45,7 +45,7 @@ _FACT_LABELS = (
 
 
 def render_trace_list(rows: Sequence[TraceRow]) -> str:
-    """Return a list, newest first; a click on a question opens its trace."""
+    """Return a list of traces, newest first; a click on a question opens its trace."""
     if not rows:
         return '<p class="twin-empty">No trace of that kind.</p>'
     items_html = "".join(_render_list_item(row) for row in rows)
@@ -76,7 +76,7 @@ def _render_list_item(row: TraceRow) -> str:
 
 
 def format_time(at: str) -> str:
-    """Format `2026-01-02T10:20:30.000Z` as `2 Jan 2026, 10:20` (UTC); keep any other text."""
+    """Format `2026-01-02T10:20:30.000Z` as `2 Jan 2026, 10:20` (UTC); return other text as is."""
     try:
         parsed = datetime.fromisoformat(at)
     except ValueError:
@@ -85,7 +85,7 @@ def format_time(at: str) -> str:
 
 
 def render_score_chips(scores: Sequence[Score]) -> str:
-    """Return the scores of an answer, one label each."""
+    """Return one label for each score of an answer."""
     return " ".join(
         f'<span class="twin-chip {_score_css_class(score)}" '
         f'title="{escape_html(score.comment or score.by)}">'
@@ -102,12 +102,12 @@ def render_trace(
     langfuse_url: str = "",
     explanation_error: str = "",
 ) -> str:
-    """Return one trace in full.
+    """Return a whole trace.
 
     Args:
-        explanation: the trace's model, checkpoint and posts, or None if not found
-            (`explanation_error`).
-        langfuse_url: the trace's address in a real Langfuse; empty without one.
+        explanation: the trace's model, checkpoint and posts; None if they were not found.
+        langfuse_url: the trace's URL in a real Langfuse; may be empty.
+        explanation_error: why there is no explanation; may be empty.
     """
     row = tree.row
     langfuse_link = (
@@ -155,7 +155,7 @@ def _decision_facts(tree: TraceTree) -> dict[str, str]:
 
 
 def _render_plain_name(name: str, translate: Callable[[str], str]) -> str:
-    """Return a plain name, and the system's own name if it differs."""
+    """Return a plain name, and the internal name if it differs."""
     words = translate(name) if name else ""
     return escape_html(words) + (f" <small>({escape_html(name)})</small>" if words != name else "")
 
@@ -238,7 +238,7 @@ def _render_step(step: ObservationNode) -> str:
 
 
 def _render_definitions(facts: Mapping[str, str]) -> str:
-    """Return a definition list of the known facts; the values are HTML."""
+    """Return a definition list of the nonempty facts; their values are HTML."""
     listed = "".join(
         f"<dt>{escape_html(name)}</dt><dd>{text}</dd>" for name, text in facts.items() if text
     )

@@ -1,12 +1,11 @@
-"""Build the Look tab: traces, their outcomes and costs, and a single trace after a click.
+"""Build the Look tab: the list of traces with outcomes and costs, and a single trace.
 
 Scope: its widgets and the effect of a click. Out of scope: reading traces
 (`langfuse/trace_reading.py`), resolving a trace's posts (`explanation.py`), HTML (`spending.py`,
 `trace_pages.py`).
 
-The embedded store and a real Langfuse are read through their common API. `/?trace=` and
-`/?view=traces` are separate addresses: a click sets them, and the browser's Back button returns to
-the previous one.
+The embedded store and a real Langfuse have the same API. A click sets the address to `/?trace=` or
+`/?view=traces`, so the browser's Back button returns to the previous view.
 """
 
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ from twin_resources.registry.explanation import Explanation, explain_answer
 from twin_resources.settings import Settings
 
 PAGE_SIZE = 12
-VERSION_CHOICES = ("base", "paid", "quotes")  # a tuned version is typed, such as v3
+VERSION_CHOICES = ("base", "paid", "quotes")  # users type a tuned version, such as v3
 ROUTE_CHOICES = {
     "as released": "stable",
     "on trial": "canary",
@@ -58,15 +57,15 @@ ALL_LABEL = "all"
 
 
 class TracesTab:
-    """The tab; create it inside a `gr.Blocks`.
+    """The Look tab; create it inside a `gr.Blocks`.
 
     Args:
-        views: the page's tabs; an address can select one of them.
+        views: the page's tabs, one of which an address can select.
     """
 
     def __init__(self, settings: Settings, author_picker: AuthorPicker, views: gr.Tabs) -> None:
         self._settings, self._author_picker, self._views = settings, author_picker, views
-        self.cursors = gr.State([""])  # start of each page so far; the last one is shown
+        self.cursors = gr.State([""])  # cursors of the pages so far
         self.notice = gr.HTML("", padding=False, elem_id="look-notice")
         with gr.Column(elem_id="traces") as self.list_column:
             with gr.Row(elem_id="filters", equal_height=True):
@@ -110,17 +109,17 @@ class TracesTab:
         """Connect the events to their handlers.
 
         Args:
-            tab: this tab, whose data are read when it is opened, not when the page loads.
+            tab: the tab itself; its data is read when it is opened, not when the page is loaded.
         """
         author = self._author_picker.author
         filters = [author, self.version, self.route, self.score]
         list_outputs = [self.table, self.cursors, self.newer, self.older, self.notice]
         view_outputs = [self._views, self.list_column, self.trace, self.notice]
-        # the address, which a click has set (page.js), determines the view
+        # the address, which a click sets (page.js), determines the view
         location_script = {"js": "() => location.search"}
         open_button = gr.Button(visible="hidden", elem_id="go-to")
         figures_arguments = {"inputs": [author], "outputs": [self.figures], **UNQUEUED_EVENT}
-        # an address opens this tab without a "select" event; without the gateway there is no author
+        # an address opens this tab without a "select" event
         location_arguments = {
             "js": "(place, ...rest) => [location.search, ...rest]",
             **UNQUEUED_EVENT,
@@ -163,7 +162,7 @@ class TracesTab:
             js=click_script,
             **UNQUEUED_EVENT,
         ).then(self._render_figures, **figures_arguments)
-        gr.on(  # the last of several changes must win, whichever was read first
+        gr.on(  # the last of several changes must win
             [self.version.change, self.route.change, self.score.change],
             self._first_page,
             filters,
@@ -178,7 +177,7 @@ class TracesTab:
         self.newer.click(self._newer_page, [*filters, self.cursors], list_outputs, **UNQUEUED_EVENT)
 
     def _open_view(self, location: str) -> tuple[Any, Any, Any, str]:
-        """Return the view that an address selects: the tabs, the list or a trace, a notice."""
+        """Return the view that an address selects: the tabs, the list, a trace and a notice."""
         parameters = parse_qs((location or "").lstrip("?"))
         trace = (parameters.get("trace") or [""])[0]
         view = (parameters.get("view") or [""])[0]
@@ -202,7 +201,7 @@ class TracesTab:
         explanation_error = ""
         try:
             explanation = explain_answer(self._settings, trace_document)
-        except TwinError as error:  # a trace of another program has no posts here
+        except TwinError as error:  # this home has no posts for a foreign trace
             explanation_error = f"Its posts cannot be shown: {error.found}."
         return render_trace(
             tree, explanation, langfuse_url=address, explanation_error=explanation_error
@@ -228,7 +227,7 @@ class TracesTab:
         return self._load_page(arguments[:-1], arguments[-1][:-2] or [""])
 
     def _load_page(self, filters: Sequence[str | None], cursors: list[str]) -> tuple[Any, ...]:
-        """Return the page that begins at the last cursor, and append the next cursor."""
+        """Return the page at the last cursor, and append the next cursor."""
         author, version, route, score = (text or "" for text in filters)
         try:
             trace_filter = TraceFilter(author, version, route, parse_score_condition(score))
@@ -244,7 +243,7 @@ class TracesTab:
         return render_trace_list(page.rows), next_cursors, *buttons, ""
 
     def _render_figures(self, author: str | None) -> str:
-        """Return spending, the trace store and the newest report's plots."""
+        """Return the spending, the trace store and the newest report's plots."""
         if not author:
             return notice("No author can be looked at yet.")
         spent = render_spending(read_spending(self._settings))
@@ -257,7 +256,7 @@ class TracesTab:
             try:
                 version = str(client.health().get("version", ""))
             except TraceStoreError:
-                return ""  # the list has already reported that the store does not respond
+                return ""  # the list has already reported the failure
             if not self._settings.has_real_langfuse:
                 source = f"the embedded trace store, a part of the API of Langfuse {version}"
                 return f'<p class="twin-small">Read from {escape_html(source)}.</p>'

@@ -1,11 +1,10 @@
 """Represent a conversation as the browser stores it: questions, answers and their facts.
 
-Scope: the fields of a turn, the earlier turns that a model receives, the messages that the page
-shows. Out of scope: asking (`conversation.py`), widgets (`chat_tab.py`).
+Scope: the fields of a turn, the earlier turns for a model, and the messages on the page.
+Out of scope: asking (`conversation.py`), widgets (`chat_tab.py`).
 
-Turns are plain dictionaries because they are sent as JSON; only the browser stores them
-(`localStorage`). A failed turn is shown, but it does not count as a message and no model receives
-it.
+Turns are plain dictionaries because they are sent as JSON. Only the browser stores them
+(`localStorage`). A failed turn is shown, but models do not receive it.
 """
 # pyright: strict
 
@@ -17,17 +16,17 @@ from typing import Any, Literal, TypedDict, cast
 from twin_resources.page.footnotes import marked_range
 from twin_resources.page.readable import escape_markdown
 
-MAX_TURNS = 60  # a browser stores 5 MB per site; a turn with its passages is about 8 KB
+MAX_TURNS = 60  # a browser stores 5 MB per site, and a turn with its passages takes about 8 KB
 TurnStatus = Literal["writing", "whole", "stopped", "failed"]
-_MARK = ("\ue000", "\ue001")  # private characters, which the escaping of `<` leaves unchanged
+_MARK = ("\ue000", "\ue001")  # private characters, which escaping does not change
 _THUMBS = {"up": "Like", "down": "Dislike"}
 
 
 class Turn(TypedDict):
     """One question and its answer.
 
-    `how` is `writing` if the page was left before the end. `twin` is the answer's field, empty
-    unless the answer is whole. `vote` is `up`, `down` or empty. `why` is the reason for a failure.
+    `how` is the status. `twin` is the field `twin` of a whole answer, else empty. `vote` is `up`,
+    `down` or empty, and `why` is the reason for a failure.
     """
 
     question: str
@@ -43,12 +42,12 @@ Conversations = dict[str, list[Turn]]
 
 
 def new_turn(question: str, model: str) -> Turn:
-    """Return a turn for a question that was just asked."""
+    """Return a turn for a new question."""
     return Turn(question=question, answer="", how="writing", twin={}, model=model, vote="", why="")
 
 
 def parse_conversations(browser_state: object) -> dict[str, list[Turn]]:
-    """Return author → turns from the browser's state, which may be outdated or made by hand.
+    """Return the turns by author from the browser's state, which may be outdated or invalid.
 
     The author of the latest conversation is last.
     """
@@ -59,7 +58,7 @@ def parse_conversations(browser_state: object) -> dict[str, list[Turn]]:
 def replace_turns(
     conversations: Mapping[str, list[Turn]], author: str, turns: list[Turn]
 ) -> Conversations:
-    """Return the talks with the author's turns replaced and that author last."""
+    """Return the conversations with the author's turns replaced and moved to the end."""
     others = {
         other: turns_of_other for other, turns_of_other in conversations.items() if other != author
     }
@@ -83,9 +82,10 @@ def _parse_turns(rows: object) -> list[Turn]:
 
 
 def messages_for(turns: Sequence[Turn], question: str, *, model: str) -> list[dict[str, str]]:
-    """Return the messages for a model: earlier questions that it answered itself, and this one.
+    """Return the messages for a model: the turns that it answered, and the new question.
 
-    Answers of other versions are left out, because a model must not read what it is compared with.
+    Answers of other versions are omitted, because a model must not read answers to which its own
+    are compared.
     """
     messages: list[dict[str, str]] = []
     for turn in turns:
@@ -97,7 +97,7 @@ def messages_for(turns: Sequence[Turn], question: str, *, model: str) -> list[di
 
 
 def render_messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
-    """Return the messages on the page; a question without an answer has no second message."""
+    """Return the messages on the page; without an answer, a turn has only its question."""
     messages: list[dict[str, str]] = []
     for turn in turns:
         messages.append({"role": "user", "content": escape_markdown(turn["question"])})
@@ -107,7 +107,7 @@ def render_messages(turns: Sequence[Turn]) -> list[dict[str, str]]:
 
 
 def turns_with_answers(turns: Sequence[Turn]) -> list[Turn]:
-    """Return the turns with an answer on the page, in order."""
+    """Return the turns that have an answer on the page, in order."""
     return [turn for turn in turns if turn["answer"] or turn["how"] == "writing"]
 
 
@@ -132,7 +132,7 @@ def _render_answer(turn: Turn) -> str:
 
 
 def feedback_values(turns: Sequence[Turn]) -> list[str | None]:
-    """Return the votes, one entry per part of an answer: its text and its footnotes."""
+    """Return the votes, one for each part of an answer: its text and its footnotes."""
     return [
         _THUMBS.get(turn["vote"])
         for turn in turns_with_answers(turns)
@@ -141,7 +141,7 @@ def feedback_values(turns: Sequence[Turn]) -> list[str | None]:
 
 
 def find_turn_index(turns: Sequence[Turn], message: object) -> int | None:
-    """Return the index of the turn that a message belongs to, or None if there is no such message.
+    """Return the index of the turn to which a message belongs, or None if it does not exist.
 
     Args:
         message: the message's number, or Gradio's `[message, part]`.
@@ -157,7 +157,7 @@ def find_turn_index(turns: Sequence[Turn], message: object) -> int | None:
 
 
 def last_answered_index(turns: Sequence[Turn]) -> int | None:
-    """Return the index of the last turn that can get feedback: a whole answer with a trace."""
+    """Return the index of the last turn that accepts feedback: a whole answer with a trace."""
     for index in range(len(turns) - 1, -1, -1):
         if turns[index]["twin"].get("trace_id"):
             return index

@@ -1,4 +1,4 @@
-"""Find personal data and secrets in text by shape and check sum; replace each by its kind."""
+"""Find personal data and secrets in text by format and checksum, and replace them by kind."""
 # pyright: strict
 
 from twin_resources.privacy.kinds import KINDS, Kind, TextSpan

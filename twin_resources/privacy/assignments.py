@@ -1,12 +1,14 @@
 """Find secrets by their label: `password: hunter22!`, `API_KEY=…`, `Bearer …`.
-Scope: labels that announce a secret, and values that are one.
-Out of scope: secrets with a format of their own (`credentials.py`).
-Posts about programming often contain `password = params[:password]`. A value counts only if it is a
-literal that mixes letters with digits (in a password also marks) and is not a placeholder
-(`changeme`, `your-token`). Long values count by entropy: Shannon's bits per character times
-the length, as truffleHog and detect-secrets do. A value after `Basic` must decode to a name and a
+
+Scope: labels that announce a secret, and secret values.
+Out of scope: secrets with a distinctive format (`credentials.py`).
+
+Posts about programming often contain `password = params[:password]`. A value therefore counts only
+if it is a literal of letters and digits (in passwords also marks) and not a placeholder
+(`changeme`, `your-token`). Long values count by entropy, as in truffleHog and detect-secrets:
+Shannon's bits per character times the length. A value after `Basic` must decode to a name and a
 password (RFC 7617), because the word also occurs in prose. Only the value is replaced. A bare hash
-or an image in Base64 has no label and stays.
+or an image in Base64 has no label and is kept.
 """
 # pyright: strict
 
@@ -72,7 +74,7 @@ _MIN_ENTROPY_BITS_OF_LONG_VALUE = 60.0
 
 
 def find_assignments(text: str) -> Iterator[TextSpan]:
-    """Yield spans of kind `secret` (the value without quotes); they may overlap other kinds."""
+    """Yield spans of kind `secret`, without quotation marks; they may overlap other kinds."""
     lowered = text.lower()
     if not any(word in lowered for word in _LABEL_WORDS):
         return
@@ -81,7 +83,7 @@ def find_assignments(text: str) -> Iterator[TextSpan]:
         value, end = match[group], match.end(group)
         if group == "bare":
             value = _NEXT_PARAMETER.split(value, maxsplit=1)[0]  # `?token=…&page=2`
-            value = value.rstrip(".:?")  # the end of the sentence
+            value = value.rstrip(".:?")  # the end of a sentence
             end = match.start(group) + len(value)
         if _is_secret(value, quoted=group != "bare", is_password=bool(match["password"])):
             yield TextSpan(match.start(group), end, "secret")
@@ -109,9 +111,10 @@ def _encodes_user_and_password(value: str) -> bool:
 
 def _is_secret(value: str, *, quoted: bool, is_password: bool) -> bool:
     """Return whether a labelled value is a secret.
+
     Args:
-        quoted: whether the value is in quotes, and so a literal; otherwise it may be code.
-        is_password: whether the label is a word for a password; then shorter values count.
+        quoted: whether the value is in quotation marks and thus a literal, not code.
+        is_password: whether the label is a word for a password, so that shorter values count.
     """
     if _CODE_EXPRESSION.match(value) or any(character.isspace() for character in value):
         return False

@@ -1,11 +1,12 @@
-"""Find secrets that have a format of their own.
-Scope: keys with a vendor's prefix, private keys, JSON web tokens, passwords in URLs.
+"""Find secrets that have a distinctive format.
+
+Scope: keys with a vendor's prefix, private keys, JSON web tokens, and passwords in URLs.
 Out of scope: secrets that only a label announces (`assignments.py`).
 
-Each vendor documents the prefix for exactly this purpose (GitHub, "Behind GitHub's new
-authentication token formats", 2021). PEM: RFC 7468; JSON web tokens: RFC 7519. A key that a manual
-prints is replaced too, because it looks like a real one. A line that only names the header of a
-private key stays.
+Each vendor documents its prefix for this purpose (GitHub, "Behind GitHub's new authentication token
+formats", 2021). PEM is defined in RFC 7468, and JSON web tokens in RFC 7519. A key from a manual is
+also replaced, because it looks like a real key. A line that only mentions the header of a private
+key is kept.
 """
 # pyright: strict
 
@@ -24,7 +25,7 @@ _VENDOR_KEY = re.compile(
     r"|gl(?:pat|dt|rt|ptt|soat|cbt|ft|imt|agent)-[\w-]{20,}"  # GitLab
     r"|xox[abeoprs]-[\w-]{10,}|xapp-\d-[\w-]{20,}"  # Slack
     r"|sk-(?:ant|proj|svcacct|admin|or|lf)-[\w-]{16,}|pk-lf-[\w-]{16,}"  # Anthropic, OpenAI …
-    r"|sk-[A-Za-z0-9_-]{20,}"  # OpenAI and those who copied it
+    r"|sk-[A-Za-z0-9_-]{20,}"  # OpenAI and vendors with the same format
     r"|[srpw]k_(?:live|test|prod)_[A-Za-z0-9]{10,}|whsec_[A-Za-z0-9+/=]{16,}"  # Stripe
     r"|(?:sk|pk|rk)[-_][A-Za-z0-9]{24,}"
     r"|AIza[\w-]{30,}|GOCSPX-[\w-]{20,}"  # Google
@@ -71,7 +72,7 @@ _PLACEHOLDER_PASSWORD = re.compile(
 
 
 def find_credentials(text: str) -> Iterator[TextSpan]:
-    """Yield spans of kinds `private key`, `key`, `web token`, `secret`; they may overlap."""
+    """Yield spans of the kinds `private key`, `key`, `web token` and `secret`; they may overlap."""
     yield from _find_vendor_keys(text)
     if "eyJ" in text:
         for match in _WEB_TOKEN.finditer(text):
@@ -88,7 +89,7 @@ def find_credentials(text: str) -> Iterator[TextSpan]:
 
 
 def _find_vendor_keys(text: str) -> Iterator[TextSpan]:
-    """Match only at the start of a long run of letters; matching everywhere was 20 times slower."""
+    """Match most keys only at the start of a long run: matching everywhere was 20 times slower."""
     for run in _LONG_RUN.finditer(text):
         start = run.start(1)
         while match := _VENDOR_KEY.match(text, start):
@@ -110,7 +111,7 @@ def _find_private_keys(text: str) -> Iterator[TextSpan]:
         finish = _PEM_END.search(text, begin.end(), begin.end() + _MAX_PEM_CHARACTERS)
         if finish and _is_pem_body(text[begin.end() : finish.start()]):
             searched_until = finish.end()
-        elif lines := _PEM_LINES.match(text, begin.end()):  # cut off before its end
+        elif lines := _PEM_LINES.match(text, begin.end()):  # a key without its end
             searched_until = lines.end()
         else:
             continue
@@ -118,7 +119,7 @@ def _find_private_keys(text: str) -> Iterator[TextSpan]:
 
 
 def _is_pem_body(body: str) -> bool:
-    """Return whether the text is lines of Base64, not prose that explains the format."""
+    """Return whether the text consists of Base64 lines and is not prose about the format."""
     if not _PEM_BODY.fullmatch(body) or not ("\n" in body or "\\n" in body):
         return False
     longest = max((len(word) for word in re.split(r"[\s\\]+", body)), default=0)

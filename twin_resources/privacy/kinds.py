@@ -1,5 +1,6 @@
-"""Define the kinds of personal data, and their spans in a text.
-Scope: the kinds and their placeholders, spans, joining spans that overlap.
+"""Define the kinds of personal data and their spans in a text.
+
+Scope: the kinds and their placeholders, spans, and joining overlapping spans.
 Out of scope: detection (one module per family of kinds), replacement (`redaction.py`).
 """
 # pyright: strict
@@ -27,14 +28,14 @@ Kind = Literal[
     "number plate",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""In order of precedence where spans overlap: the more certain format first."""
+"""In order of precedence for overlapping spans: the more certain format comes first."""
 
 _PRECEDENCE = {kind: rank for rank, kind in enumerate(KINDS)}
 
 
 @dataclass(frozen=True, slots=True)
 class TextSpan:
-    """`text[start:end]` is of this kind."""
+    """A span of this kind, `text[start:end]`."""
 
     start: int
     end: int
@@ -46,8 +47,9 @@ class TextSpan:
 
 
 def merge_overlapping(spans: Iterable[TextSpan]) -> tuple[TextSpan, ...]:
-    """Sort spans by position and join those that overlap into one of the more certain kind.
-    They are joined, not dropped, so that no text of the less certain span stays.
+    """Sort spans by position, and join overlapping spans into one of the more certain kind.
+
+    They are joined so that no text of the less certain span remains.
     """
     merged: list[TextSpan] = []
     for span in sorted(spans, key=lambda span: (span.start, -span.end)):

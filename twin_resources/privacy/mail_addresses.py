@@ -1,11 +1,14 @@
 """Find e-mail addresses.
+
 Scope: their format, plain and written out ("ann at home dot org", "ann (at) home.org"), and
-addresses that belong to no person.
+addresses that do not belong to a person.
 Out of scope: passwords in URLs (`credentials.py`).
-These are kept, because none is a person's mailbox: domains reserved for documentation and tests
-(RFC 2606, RFC 6761), accounts of version control (`git@github.com:…`), addresses that take no mail
-(`noreply@…`), accounts in a URL, fediverse handles (`@ann@social.example`), file names
-(`icon@2x.png`), units (`getty@tty1.service`), message IDs in links to mail archives.
+
+Some strings are kept, because they are not a person's mailbox. These are addresses in domains
+reserved for documentation and tests (RFC 2606, RFC 6761), version control accounts
+(`git@github.com:…`), and addresses that do not receive mail (`noreply@…`). Accounts in URLs and
+fediverse handles (`@ann@social.example`) are kept too, and so are file names (`icon@2x.png`), units
+(`getty@tty1.service`), and message IDs in links to mail archives.
 Format: RFC 5321 (64 octets before the at sign), RFC 6531 (letters of any script).
 """
 # pyright: strict
@@ -21,8 +24,8 @@ _MAX_LOCAL_PART_CHARACTERS = 64
 _DOMAIN = re.compile(
     r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}([^\W\d_]{2,24}|xn--[a-z0-9-]{2,30})(?![\w-])"
 )
-# "at" in brackets always means the at sign: "ann [at] bell.org". A bare "at" may be a preposition,
-# so the dots must be written out as well: "ann at bell dot org".
+# "at" in brackets always means the at sign: "ann [at] bell.org". Without brackets, it may be a
+# preposition, so the dots must also be written out: "ann at bell dot org".
 _AT_IN_BRACKETS = re.compile(
     r"[\[({<] ?(?i:at|@|\u00e4t|\u00e6t|arroba|chez|chiocciola|apestaart(?:je)?) ?[\])}>] {0,2}"
 )
@@ -57,7 +60,7 @@ _NON_DOMAIN_SUFFIXES = frozenset(
 
 
 def find_mail_addresses(text: str) -> Iterator[TextSpan]:
-    """Yield spans of kind `e-mail`, at most one per at sign; they may overlap other kinds."""
+    """Yield spans of kind `e-mail`, at most one for each at sign; they may overlap other kinds."""
     at_index = text.find("@")
     while at_index != -1:
         span = _match_plain_address(text, at_index)
@@ -78,9 +81,10 @@ def find_mail_addresses(text: str) -> Iterator[TextSpan]:
 def _match_written_out_address(
     text: str, at_match: re.Match[str], *, allow_plain_dots: bool
 ) -> TextSpan | None:
-    """Return the address around an "at" that is written out, or None.
+    """Return the address around a written-out "at", or None.
+
     Args:
-        allow_plain_dots: whether "bell.org" counts as a domain, as well as "bell dot org".
+        allow_plain_dots: whether "bell.org" counts as a domain, not only "bell dot org".
     """
     domain = _WRITTEN_OUT_DOMAIN.match(text, at_match.end())
     if domain is None or not (allow_plain_dots or _DOT.search(domain[0])):
@@ -110,7 +114,7 @@ def _match_plain_address(text: str, at_index: int) -> TextSpan | None:
         return None  # a message ID in a link to an archive
     while (
         start < at_index and text[start] in ".-%"
-    ):  # punctuation before it: "…ann@", a list's "-ann@"
+    ):  # punctuation before the address: "…ann@", "-ann@" in a list
         start += 1
     local_part = text[start:at_index].lower()
     is_too_long = start == earliest_start and start > 0 and text[start - 1].isalnum()
@@ -127,7 +131,7 @@ def _match_plain_address(text: str, at_index: int) -> TextSpan | None:
 
 
 def _is_in_url_authority(text: str, start: int) -> bool:
-    """Return whether the name is an account in a URL: `scheme://ann@host`, `scheme://ann:pw@host`."""
+    """Return whether it is an account in a URL: `scheme://ann@host` or `scheme://ann:pw@host`."""
     slashes = text.rfind("://", max(0, start - _MAX_LOCAL_PART_CHARACTERS), start)
     if slashes == -1:
         return False

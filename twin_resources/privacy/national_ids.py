@@ -1,7 +1,9 @@
 """Find national identity numbers: social security, personal and personal tax numbers.
-Scope: searching a text for all shapes of `national_schemes.py` in one pass, and verifying
-a match. Out of scope: the table.
-Each run of groups is turned into its shape ("536-22-8726" → "999-99-9999") and looked up, so the
+
+Scope: searching a text for all shapes of `national_schemes.py` in one pass, and verifying matches.
+Out of scope: the table of schemes.
+
+Each run of groups is converted to its shape ("536-22-8726" → "999-99-9999") and looked up, so the
 cost does not grow with the number of schemes.
 """
 # pyright: strict
@@ -32,13 +34,13 @@ _MAX_GROUPS = 7
 _TO_SHAPE = str.maketrans(
     {**dict.fromkeys("0123456789", "9"), **dict.fromkeys("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "A")}
 )
-# One ten-digit number in eleven passes a check by chance, and Unix timestamps have ten digits.
+# One in eleven ten-digit numbers passes a check by chance, and Unix timestamps have ten digits.
 _MIN_DIGITS_IN_HOME_REGION = 11
 _TIMESTAMP = re.compile(
     r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])(?:[0-5]\d){1,2}$"
 )
 _ISBN = re.compile(r"97[89]\d{10}$")
-# prefixes that HM Revenue & Customs does not allocate: NIM39110
+# excludes prefixes that HM Revenue & Customs does not allocate (NIM39110)
 _INSURANCE_NUMBER = re.compile(
     r"(?!BG|GB|NK|KN|TN|NT|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z]\d{6}[A-D]$"
 )
@@ -47,7 +49,7 @@ _MAX_LABEL_CHARACTERS, _MAX_LABEL_DISTANCE = 48, 12
 
 
 class _StdnumModule(Protocol):
-    """A module of python-stdnum."""
+    """The interface of a python-stdnum module."""
 
     def is_valid(self, number: str) -> bool: ...
 
@@ -65,16 +67,17 @@ _SCHEMES_BY_SHAPE = _group_schemes_by_shape()
 
 
 def find_national_ids(text: str, *, regions: tuple[str, ...] = ()) -> Iterator[TextSpan]:
-    """Yield spans of kinds `ssn` (United States) and `national id`; they may overlap other kinds.
+    """Yield spans of the kinds `ssn` (United States) and `national id`; they may overlap others.
+
     Args:
-        regions: countries where the writer may live, ISO 3166 alpha-2.
+        regions: countries in which the writer may live, ISO 3166 alpha-2.
     """
     for run in _RUN.finditer(text):
         yield from _find_ids_in_run(text, run, regions)
 
 
 def _find_ids_in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) -> Iterator[TextSpan]:
-    run_text = run[0]  # read once, because each `run[0]` copies the run
+    run_text = run[0]  # read once, because `run[0]` makes a copy
     shape = run_text.translate(_TO_SHAPE)
     groups = [group.span() for group in _GROUP.finditer(run_text)]
     if not _may_end_at(text, run.end()):
@@ -85,7 +88,7 @@ def _find_ids_in_run(text: str, run: re.Match[str], regions: tuple[str, ...]) ->
         if not _may_start_at(run_text, start):
             index += 1
             continue
-        # the longest first, because "123.456.789-09" contains shapes of other schemes
+        # longest first, because "123.456.789-09" contains the shapes of other schemes
         for last in range(min(index + _MAX_GROUPS, len(groups)) - 1, index - 1, -1):
             end = groups[last][1]
             if run_text[end : end + 1] not in ("", " "):
@@ -115,7 +118,7 @@ def _classify_candidate(
 
 
 def _is_another_number(text: str, start: int, end: int) -> bool:
-    """Return whether it is a dump, an ISBN, a time or a code value that passes by chance."""
+    """Return whether it is a different number that passes the check by chance."""
     number_text = text[start:end]
     if is_in_hex_dump(text, start, end) or has_other_label(text, start):
         return True
@@ -128,14 +131,14 @@ def _is_another_number(text: str, start: int, end: int) -> bool:
 
 
 def _may_start_at(run: str, start: int) -> bool:
-    """Return whether no longer number includes it; a label may precede it ("RUT-12.531.909-2")."""
+    """Return whether it is not part of a longer number; a label may precede it ("RUT-12…")."""
     if start == 0 or run[start - 1] == " ":
         return True
     return _LABEL_IN_RUN.search(run[max(0, start - 8) : start]) is not None
 
 
 def _may_end_at(text: str, end: int) -> bool:
-    """Return whether neither a letter (a word) nor a mark with a digit (a number) follows."""
+    """Return whether neither a word nor a longer number continues there."""
     next_characters = text[end : end + 2]
     if next_characters[:1].isalnum() or next_characters[:1] == "_":
         return False
@@ -168,7 +171,7 @@ def _is_valid(scheme: NationalIdScheme, number: str) -> bool:
     try:
         return _load_stdnum_module(scheme.stdnum_module).is_valid(number)
     except LookupError:
-        # python-stdnum 2.2, cn.ric: a province without a county raises KeyError
+        # cn.ric of python-stdnum 2.2 raises KeyError for a province without a county
         return False
 
 

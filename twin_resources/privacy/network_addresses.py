@@ -1,10 +1,12 @@
 """Find IP addresses.
-Scope: their format, and whether one could be a person's. Out of scope: host names.
-These are kept, because they belong to no person: addresses that are not routed (private 10/8,
-172.16/12 and 192.168/16 of RFC 1918, loopback, link-local, documentation of RFC 5737 and RFC 3849,
-netmasks), the public resolvers, networks (`203.0.112.0/20`), and versions or sections of four
-numbers ("C99 § 6.3.2.3"). A version follows a word for one or has every number below 32, as 1 in
-4,096 random addresses has.
+
+Scope: their format, and whether an address could be a person's. Out of scope: host names.
+
+Addresses that do not belong to a person are kept. Among them are addresses that are not routed:
+private (RFC 1918), loopback, link-local, documentation (RFC 5737, RFC 3849) and netmasks. Public
+resolvers, networks (`203.0.112.0/20`), and versions or sections of four numbers ("C99 § 6.3.2.3")
+are kept too. A version follows a word for a version, or all its numbers are below 32, as in 1 of
+4,096 random addresses.
 Registries: https://www.iana.org/assignments/iana-ipv4-special-registry, read by `ipaddress`.
 """
 # pyright: strict
@@ -17,8 +19,8 @@ from collections.abc import Iterator
 
 from twin_resources.privacy.kinds import TextSpan
 
-# The lookbehind follows the first digit, here and in the other modules: a search is several times
-# faster if the pattern starts with a set of characters rather than with an assertion.
+# Here and in the other modules, the lookbehind follows the first digit. A search is several times
+# faster if the pattern starts with a character set instead of an assertion.
 _IPV4 = re.compile(
     r"\d(?<![\w.#-]\d)(?<![A-Za-z]/\d)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w-]|\.\w)(?!/(?:[12]?\d|3[01])\b)"
 )

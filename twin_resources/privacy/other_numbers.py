@@ -1,7 +1,9 @@
-"""Recognise numbers that are no personal data: amounts, dates, columns of a listing, ISBNs.
-Scope: their formats and contexts, for phone numbers and national ids alike.
+"""Recognize numbers that are not personal data: amounts, dates, columns of a listing, ISBNs.
+
+Scope: their formats and contexts, for both phone numbers and national ids.
 Out of scope: numbers that are personal data (`phones.py`, `national_ids.py`).
-Every function reads a few characters around the number, so the cost stays linear. A stream that
+
+Each function reads only a few characters around the number, so the cost is linear. A stream that
 holds back 120 characters (`gateway/guards/streaming.py`) gets the same result.
 """
 # pyright: strict
@@ -11,7 +13,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-_MAX_BEFORE, _MAX_AFTER = 24, 16  # characters
+_MAX_BEFORE, _MAX_AFTER = 24, 16  # characters that are read
 _DAY = r"(?:0?[1-9]|[12]\d|3[01])"
 _MONTH = r"(?:0?[1-9]|1[0-2])"
 _YEAR = r"(?:1[0-9]|20)\d\d"
@@ -59,12 +61,12 @@ _NUMBERS_AFTER = re.compile(r"(?: {1,3}\d{1,15}\b){1,2}")
 
 
 def is_date_or_range(number_text: str) -> bool:
-    """Return whether it starts with a date or is a range of dates or hours ("01.02.-05.06.")."""
+    """Return whether it starts with a date or is a range of dates or times ("01.02.-05.06.")."""
     return _DATE.match(number_text) is not None or _TIME_RANGE.match(number_text) is not None
 
 
 def has_unit(text: str, start: int, end: int) -> bool:
-    """Return whether a unit, a currency or a counted noun is beside it ("120-150 Euro")."""
+    """Return whether it is next to a unit, a currency or a counted noun ("120-150 Euro")."""
     before = text[max(0, start - 6) : start]
     return (
         _UNIT_AFTER.match(text, end, end + _MAX_AFTER) is not None
@@ -73,7 +75,7 @@ def has_unit(text: str, start: int, end: int) -> bool:
 
 
 def is_in_hex_dump(text: str, start: int, end: int) -> bool:
-    """Return whether it is hexadecimal: groups of two or four, with another one beside them."""
+    """Return whether it is a part of hexadecimal groups of two or four digits."""
     number_text = text[start:end]
     before = text[max(0, start - 12) : start]
     if _PAIRS.match(number_text):
@@ -84,7 +86,7 @@ def is_in_hex_dump(text: str, start: int, end: int) -> bool:
 
 
 def is_in_number_list(text: str, start: int, end: int) -> bool:
-    """Return whether two more numbers are beside it, or one if it has five groups or more."""
+    """Return whether it is next to two more numbers, or to one if it has five or more groups."""
     before = _NUMBERS_BEFORE.search(text, max(0, start - 40), start)
     after = _NUMBERS_AFTER.match(text, end)
     others = sum(len(side[0].split()) for side in (before, after) if side)
@@ -95,7 +97,7 @@ def is_in_number_list(text: str, start: int, end: int) -> bool:
 
 
 def has_other_label(text: str, start: int) -> bool:
-    """Return whether a label before it names another number: an ISBN, a standard, a version."""
+    """Return whether it follows a label of a different number, such as an ISBN or a version."""
     return _OTHER_LABEL.search(text[max(0, start - _MAX_BEFORE) : start]) is not None
 
 
@@ -106,7 +108,7 @@ def is_postcode(text: str, start: int, end: int) -> bool:
 
 
 def is_sequence_or_repeated_digit(number_text: str) -> bool:
-    """Return whether it counts up ("01 02 03", "1-234-567-8910") or repeats one digit (a mask)."""
+    """Return whether it is a sequence ("01 02 03", "1-234-567-8910") or repeats one digit."""
     groups = [int(group) for group in _GROUP.findall(number_text)]
     digits = "".join(_GROUP.findall(number_text))
     is_consecutive = len(groups) > 2 and all(
@@ -116,7 +118,7 @@ def is_sequence_or_repeated_digit(number_text: str) -> bool:
 
 
 def is_beside_long_number(text: str, start: int, end: int) -> bool:
-    """Return whether a number of nine digits or more is beside it, as in a column of ids."""
+    """Return whether it is next to a number of nine or more digits, as in a column of ids."""
     before = text[max(0, start - 24) : start]
     return (
         _LONG_NUMBER_BEFORE.search(before) is not None

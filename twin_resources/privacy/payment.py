@@ -1,8 +1,8 @@
 """Find payment cards and bank accounts.
 
-Scope: card numbers (ISO/IEC 7812: Luhn's check, an issuer's first digits and lengths) and
-IBANs (ISO 13616: the check and the country's own structure).
-Out of scope: account numbers without a check sum; they look like any number.
+Scope: card numbers (ISO/IEC 7812: Luhn's check, the issuers' first digits and lengths) and IBANs
+(ISO 13616: the check and the country's structure).
+Out of scope: account numbers without a checksum, which look like any number.
 Checks: python-stdnum (`stdnum.luhn`, `stdnum.iban`), https://arthurdejong.org/python-stdnum.
 """
 # pyright: strict
@@ -32,7 +32,7 @@ _ISSUERS = re.compile(
     r"|(?:50|5[6-9]|6\d)\d{14}$"  # Maestro
 )
 _IBAN = re.compile(r"[A-Za-z](?<![\w+/-][A-Za-z])[A-Za-z]\d\d(?:[ -]?[A-Za-z0-9]){11,30}")
-# Number of characters of each country's IBAN, from SWIFT's IBAN registry
+# Countries by the length of their IBANs, from SWIFT's IBAN registry
 _COUNTRIES_BY_IBAN_LENGTH = {
     15: "NO",
     16: "BE",
@@ -66,15 +66,16 @@ def find_cards(text: str) -> Iterator[TextSpan]:
 
     for match in _CARD.finditer(text):
         digits = "".join(character for character in match[0] if character.isdigit())
-        # a repeated digit passes the check too and is no card
+        # a repeated digit may pass the check but is not a card
         if len(set(digits)) > 1 and _ISSUERS.match(digits) and luhn.is_valid(digits):
             yield TextSpan(match.start(), match.end(), "card")
 
 
 def find_ibans(text: str, *, check_bank: bool = True) -> Iterator[TextSpan]:
-    """Yield spans of kind `iban`; they may overlap those of other kinds.
+    """Yield spans of kind `iban`; they may overlap spans of other kinds.
+
     Args:
-        check_bank: whether to check the bank as well, in countries whose banks python-stdnum lists.
+        check_bank: whether to also check the bank in countries whose banks python-stdnum lists.
     """
     from stdnum import iban
 
@@ -95,7 +96,7 @@ def find_ibans(text: str, *, check_bank: bool = True) -> Iterator[TextSpan]:
 
 
 def _find_end(candidate: str, length: int) -> int:
-    """Return the end of the first `length` letters and digits, or 0 if there are fewer."""
+    """Return the end of the first `length` alphanumeric characters, or 0 if there are fewer."""
     for index, character in enumerate(candidate):
         length -= character.isalnum()
         if length == 0:

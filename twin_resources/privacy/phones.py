@@ -1,20 +1,23 @@
 """Find phone numbers.
-Scope: their formats, and whether a run of digits is one. Out of
-scope: the numbering plans (https://github.com/daviddrysdale/python-phonenumbers),
-other kinds of numbers (`other_numbers.py`).
 
-A run of digits is a phone number when it
-- has a country code (`+49 …`, `0049 …`) and is valid in that country's plan, or has the groups
-  and the length of one (an area code may be newer than the plan);
-- is written as in North America (`415-555-2671`, `(415) 555-2671 x12`);
-- starts with a trunk zero, is grouped, and is valid in the plan of some country (`030 1234567`);
-- is grouped as the plan of the caller's region prints it (`612 34 56 78`, ES), or has ten digits of
-  that plan after a trunk zero (`0612345678`, FR);
-- follows a word for a phone ("call me at 22 12 34 56").
-Dates, times, ranges of them, numbers with a unit or a price, and longer runs (a hex dump, a row of
-numbers) are kept. German numbers have any length from 5 on, so a plan alone would accept "120-150"
-and "1888/89". Numbers reserved for fiction are removed too: a reader cannot recognise them, and the
-text loses nothing.
+Scope: their formats, and whether a run of digits is a phone number. Out of scope: the numbering
+plans (https://github.com/daviddrysdale/python-phonenumbers), other kinds of numbers
+(`other_numbers.py`).
+
+A run of digits is a phone number if it meets one of these conditions:
+
+- It has a country code (`+49 …`, `0049 …`) and is valid in that country's plan. A number with a
+  plausible length and groups also counts, because area codes may be newer than the plan.
+- It has a North American format (`415-555-2671`, `(415) 555-2671 x12`).
+- It has a trunk zero and groups, and is valid in the plan of some country (`030 1234567`).
+- It is valid in the plan of the writer's region and has that plan's groups (`612 34 56 78`, ES).
+  Without separators, it needs a trunk zero and ten digits (`0612345678`, FR).
+- It follows a word for a phone ("call me at 22 12 34 56").
+
+Dates, times, their ranges, numbers with a unit or a price, and longer runs (a hex dump, a row of
+numbers) are kept. German numbers may have any length from 5 on, so a plan alone would accept
+"120-150" and "1888/89". Numbers reserved for fiction are also removed, because a reader cannot
+recognize them.
 """
 # pyright: strict
 
@@ -36,14 +39,14 @@ from twin_resources.privacy.other_numbers import (
 )
 
 _SEPARATORS = r" .\-/()\u00a0\u202f\u2010-\u2013"
-# only ASCII, because Japanese and Chinese put no space between a word and a number
+# only ASCII, because Japanese and Chinese have no space between a word and a number
 _NO_NUMBER_AFTER = r"(?![A-Za-z0-9_]|[.,:/%-]\d)"
 _EXTENSION = r"(?: ?(?:x|ext\.?|extension) ?\d{1,6})?"
 _INTERNATIONAL = re.compile(
     rf"[+0](?<![\w+.].)(?:(?<=\+) ?|(?<=0)0(?=[1-9]\d{{0,2}}[{_SEPARATORS}]))"
     rf"\(?\d(?:[{_SEPARATORS}]{{0,3}}\d){{6,16}}(?!\d){_EXTENSION}"
 )
-# without spaces (which could be a table) the exchange may start with 0 or 1, as in made-up numbers
+# the exchange may start with 0 or 1, as in invented numbers, but not after a space (a table)
 _NORTH_AMERICAN = re.compile(
     r"[(2-9](?<![\w.+/(].)(?:(?<=\()[2-9]\d\d\) ?\d{3}[ .\u2011-]?|(?<=\d)\d\d(?:[.\u2011-]\d{3}"
     rf"[.\u2011-]|[ .\u2011-][2-9]\d\d[ .\u2011-]))\d{{4}}{_EXTENSION}{_NO_NUMBER_AFTER}"
@@ -72,20 +75,20 @@ _PHONE_WORD_BEFORE = re.compile(
     rf"(?i)(?:(?<![\[\w])(?:{_PHONE_WORDS})(?![\w\]])|電話(?:番号)?|携帯|电话|手机|号码|전화)[^\d\n\[]{{0,16}}$"
 )
 _JSON_COUNT_BEFORE = re.compile(r"(?i)(?:mobile|mob|cell|sms)[\"']\s?:\s?$")  # a number in JSON
-# After the area code, people repeat one mark and write groups of two digits or more. Columns of a
-# listing, lists of small numbers and versions do neither.
+# After the area code, a phone number has only one kind of separator. Columns of a listing and lists
+# of small numbers often have several.
 _FIRST_SEPARATOR = re.compile(r"(?: |[.\u2010-\u2013-]| ?/ ?| - )?")
 _IP_ADDRESS = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|(?![\d.]))){4}")
 _DOTTED_PAIRS = re.compile(r"\d\d(?:\.\d\d)+$")
-_DOTTED_PHONE_LENGTH = 14  # "06.12.34.56.78"; four dotted pairs are a version, or a day and hours
+_DOTTED_PHONE_LENGTH = 14  # "06.12.34.56.78"; four dotted pairs are a version, or a date and a time
 _MAX_END_CANDIDATES = 3
 _MAX_LABEL_CHARACTERS = 40
-# Digits with the trunk zero. Shorter numbers exist in small towns; they need a word or a region.
+# With the trunk zero. Shorter numbers exist in small towns, but need a word or a region.
 _MIN_DIGITS_ANYWHERE, _MIN_DIGITS_IN_HOME_REGION, _MIN_DIGITS_UNGROUPED = 9, 8, 10
 _MIN_DIGITS_WITHOUT_TRUNK_ZERO = 8
 _MIN_DIGITS_AFTER_LABEL = 6
 _GROUPED_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:([ .])\d{3})(?:\1\d{3})*$")
-# Countries with a trunk zero, the most likely first; the search ends at the first valid plan.
+# Countries with a trunk zero, most likely first; the search ends at the first valid plan.
 _TRUNK_ZERO_REGIONS = (
     *("GB", "DE", "FR", "IT", "NL", "BE", "AT", "CH", "AU", "NZ", "JP", "KR", "IN", "ZA", "SE"),
     *("FI", "IE", "TR", "UA", "RO", "BG", "HR", "RS", "SI", "SK", "IL", "EG", "NG", "KE", "ID"),
@@ -101,9 +104,10 @@ _REGIONS_OF_LANGUAGE = {
 
 
 def resolve_regions(region: str) -> tuple[str, ...]:
-    """Return the countries of a hint: one for `DE` or `de-CH`; for `de` those that speak it.
+    """Return the country of a hint such as `DE` or `de-CH`, or the countries of a language.
+
     Args:
-        region: ISO 3166 alpha-2 in capitals, or a BCP 47 language tag. Unknown or "" gives none.
+        region: ISO 3166 alpha-2 in capitals, or a BCP 47 language tag; may be unknown or "".
     """
     from phonenumbers import SUPPORTED_REGIONS
 
@@ -114,9 +118,10 @@ def resolve_regions(region: str) -> tuple[str, ...]:
 
 
 def find_phones(text: str, *, region: str = "") -> Iterator[TextSpan]:
-    """Yield spans of kind `phone`; they may overlap each other and those of other kinds.
+    """Yield spans of kind `phone`; they may overlap each other and spans of other kinds.
+
     Args:
-        region: where the writer lives; see `resolve_regions`.
+        region: region of the writer; see `resolve_regions`.
     """
     regions = resolve_regions(region)
     yield from _find_international(text)
@@ -166,7 +171,7 @@ def _find_with_trunk_zero(text: str, regions: Sequence[str]) -> Iterator[TextSpa
 
 
 def _find_grouped(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
-    """Yield numbers printed as in the plan of the writer's country, or after a word for a phone."""
+    """Yield numbers with the groups of the writer's country, or after a word for a phone."""
     match = _GROUPED_DIGITS.search(text)
     while match:
         start, digits = match.span()[0], match[0]
@@ -175,14 +180,14 @@ def _find_grouped(text: str, regions: Sequence[str]) -> Iterator[TextSpan]:
             end *= not _is_another_number(text, start, start + end)
         if end:
             yield TextSpan(start, start + end, "phone")
-        # A number may start within a run: "in 2019 612 34 56 78". Each group is tried once.
+        # A number may start within a run ("in 2019 612 34 56 78"), so each group is tried once.
         group_end = _GROUP_END.search(digits)
         next_start = start + (end or (group_end.end() if group_end else len(digits)))
         match = _GROUPED_DIGITS.search(text, next_start)
 
 
 def _has_phone_word_before(text: str, start: int) -> bool:
-    """Return whether a word for a phone precedes; search only where letters do."""
+    """Return whether a word for a phone precedes; for speed, letters are checked first."""
     before = text[max(0, start - _MAX_LABEL_CHARACTERS) : start]
     if not any(map(str.isalpha, before[-8:])) or _PHONE_WORD_BEFORE.search(before) is None:
         return False
@@ -209,7 +214,7 @@ def _find_labelled_end(text: str, start: int, candidate: str) -> int:
 
 
 def _is_another_number(text: str, start: int, end: int) -> bool:
-    """Return whether a candidate is another number: a date, an amount, a column …"""
+    """Return whether a candidate is a different number, such as a date or an amount."""
     return (
         is_date_or_range(text[start:end])
         or is_sequence_or_repeated_digit(text[start:end])
@@ -253,9 +258,10 @@ def _find_national_end(text: str, regions: Sequence[str]) -> int:
 
 
 def _has_national_format(number_text: str, region: str) -> bool:
-    """Return whether the number is valid in the plan and printed in the same groups.
-    Three groups of three count as well if the plan has no trunk zero ("912 345 678", ES). Without
-    a mark, a number needs its trunk zero and ten digits: "01000001" is eight bits.
+    """Return whether the number is valid in the plan and has the plan's groups.
+
+    Three groups of three digits also count if the plan has no trunk zero ("912 345 678", ES).
+    Without separators, a number needs a trunk zero and ten digits: "01000001" may be eight bits.
     """
     digits = _extract_digits(number_text)
     if len(digits) < _MIN_DIGITS_WITHOUT_TRUNK_ZERO or not _compile_national_format(region).match(
@@ -291,7 +297,7 @@ def _has_usual_grouping(number_text: str) -> bool:
 
 
 def _candidate_ends(text: str) -> list[int]:
-    """Return the ends of the last groups, longest first: another number may follow this one."""
+    """Return the ends of the last groups, longest first; a different number may follow."""
     return [match.end() for match in _GROUP_END.finditer(text)][-1 : -1 - _MAX_END_CANDIDATES : -1]
 
 
@@ -304,7 +310,7 @@ def _is_valid_in_any(digits: str, regions: Sequence[str]) -> bool:
 
 @lru_cache(maxsize=300)
 def _compile_national_format(region: str) -> re.Pattern[str]:
-    """Compile the national format of a region: matching is 20 times cheaper than parsing."""
+    """Compile the national format of a region; matching is 20 times cheaper than parsing."""
     from phonenumbers import PhoneMetadata
 
     plan = PhoneMetadata.metadata_for_region(region)
@@ -314,7 +320,7 @@ def _compile_national_format(region: str) -> re.Pattern[str]:
 
 
 def _printed_groups(digits: str, region: str) -> tuple[str, ...]:
-    """Return the groups in which a region's plan prints the number, or () if it is not valid."""
+    """Return the groups of the number in a region's plan, or () if it is invalid."""
     import phonenumbers
 
     try:
@@ -330,7 +336,7 @@ def _printed_groups(digits: str, region: str) -> tuple[str, ...]:
 def _is_phone_number(
     number_text: str, region: str | None, *, accept_possible: bool = False
 ) -> bool:
-    """Return whether the number is valid in a plan (`accept_possible`: whether its length is)."""
+    """Return whether the number, or with `accept_possible` only its length, is valid in a plan."""
     import phonenumbers
 
     try:
@@ -344,6 +350,6 @@ def _is_phone_number(
 
 
 def _extract_digits(number_text: str) -> str:
-    """Return the digits without separators and extension."""
+    """Return the digits without separators and without the extension."""
     number = re.split(r"[xe]", number_text, maxsplit=1)[0]
     return "".join(character for character in number if character.isdigit())

@@ -1,11 +1,12 @@
 """Replace personal data and secrets in a text by the names of their kinds.
-Scope: searching for every family of kinds, replacing, counting.
-Out of scope: the formats (one module per family of kinds), the callers, names and places in
-prose, which no pattern finds.
 
-A placeholder names the kind and reveals nothing about the value: it has no digit, no hash, and no
-number that links two occurrences. Nobody can reverse it, with or without a key.
-Redacting redacted text changes nothing. The cost is linear in the length of the text.
+Scope: searching for all families of kinds, replacing, and counting.
+Out of scope: the formats (one module per family of kinds), and names and places in prose, which
+patterns cannot find.
+
+A placeholder states the kind and reveals nothing else about the value. It has no digits, hash or
+number that links two occurrences, so it cannot be reversed. Redacting redacted text changes
+nothing. The cost is linear in the length of the text.
 """
 # pyright: strict
 
@@ -27,7 +28,7 @@ from twin_resources.privacy.payment import find_cards, find_ibans
 from twin_resources.privacy.phones import find_phones, resolve_regions
 
 PRIVACY_VERSION = "4"
-"""Raise it with every change of the detection; tables of another version are rebuilt."""
+"""Increase it with every change of the detection; tables of other versions are rebuilt."""
 
 _FIVE_DIGITS = re.compile(r"\d(?:[^\w\n]{0,3}[\dA-Z]){4}")
 
@@ -38,7 +39,7 @@ class RedactedText:
 
     Attributes:
         text: the redacted text; the same object as the input if nothing was found.
-        counts: the number of replacements by kind; only kinds that occurred.
+        counts: number of replacements by kind, without kinds that did not occur.
     """
 
     text: str
@@ -49,16 +50,17 @@ _NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 
 
 def redact(text: str, *, region: str = "") -> RedactedText:
-    """Replace each piece of personal data and each secret by its placeholder (`[e-mail]` …).
+    """Replace personal data and secrets by placeholders such as `[e-mail]`.
 
     Args:
-        region: where the writer lives, for the local formats of phone numbers and national ids:
-            ISO 3166 alpha-2 (`DE`), a language tag (`de`, `de-CH`), or "" for anywhere.
+        region: region of the writer, for local formats of phone numbers and national ids: ISO 3166
+            alpha-2 (`DE`), a language tag (`de`, `de-CH`), or "" if unknown.
+
     Returns:
-        Text in which nothing is left to find; redacting it again changes nothing.
+        The redacted text, which does not change if it is redacted again, and the counts.
     """
     counts: Counter[str] = Counter()
-    # A replacement changes the context of the text beside it; the second pass mostly finds nothing.
+    # A replacement changes the context of adjacent text; the second pass rarely finds anything.
     while spans := find_personal_data(text, region=region):
         text = _replace_spans(text, spans, counts)
     if not counts:
@@ -88,7 +90,7 @@ def _find_spans(text: str, region: str) -> Iterator[TextSpan]:
     yield from find_assignments(text)
     yield from find_mail_addresses(text)
     yield from find_network_addresses(text)
-    if _FIVE_DIGITS.search(text):  # most posts have no long number at all
+    if _FIVE_DIGITS.search(text):  # most posts have no long number
         yield from find_ibans(text)
         yield from find_cards(text)
         yield from find_national_ids(text, regions=resolve_regions(region))

@@ -1,9 +1,12 @@
-"""Find personal data that readers state: birth dates, addresses, ids, plates, spelt-out mail.
-Scope: formats that a word before them makes personal, and the reserved addresses of examples.
-Out of scope: formats that are personal by themselves (the other modules), cleaning posts
-(`redaction.py`): an author's own biography is not a reader's data.
+"""Find personal data that readers state: birth dates, addresses, ids, number plates, e-mail.
+
+Scope: formats that a nearby word makes personal, written-out and reserved addresses, postal
+addresses. Out of scope: formats that are always personal (the other modules), cleaning posts
+(`redaction.py`), because an author's own biography is not a reader's data.
+
 Languages: English, German, Spanish and French. Reserved addresses (RFC 2606, 5737, 3849) count
-here, because in a reader's message they replace real ones; posts use them to explain networks.
+here, because readers' messages contain them in place of real ones. Posts use them to explain
+networks.
 """
 # pyright: strict
 
@@ -21,7 +24,7 @@ _TOP_LEVEL_DOMAINS = (
 _AT = r"\s*[\[({]\s*(?:at|ät|arroba|arobase|@)\s*[\])}]\s*|\s+(?:at|ät|arroba|arobase)\s+"
 _DOT = r"\s*[\[({]\s*(?:dot|punkt|punto|point|\.)\s*[\])}]\s*|\s+(?:dot|punkt|punto|point)\s+|\."
 _SPELT_MAIL = re.compile(
-    # one start per run and RFC 5321's limit of 64; otherwise a request of 32 KB takes a minute
+    # One start per run, and the limit of 64 in RFC 5321. Without them, 32 KB take a minute.
     rf"(?<![\w+-])[\w+-]{{1,64}}(?:(?:{_DOT})[\w+-]+){{0,3}}(?:{_AT})[\w-]+(?:(?:{_DOT})[\w-]+){{0,2}}"
     rf"(?:{_DOT}){_TOP_LEVEL_DOMAINS}\b",
     re.IGNORECASE,
@@ -80,7 +83,7 @@ _ADDRESS = re.compile(
     r"|\b(?:P\.? ?O\.? Box|Postfach|Apartado(?: de correos)?|Boîte postale|BP) \d[\d ]{1,8}\d"
     rf"|\b(?i:lieu-dit|urbanización) (?:(?:Le|La|Les|Los|Las"
     rf"|El) )?{_NAME}(?: {_NAME})*,? (?:[a-z]+ \d+, )?\d{{5}}\b"
-    # number last: German, Dutch and Spanish; bounded, since each part of A-A-A- restarts
+    # number last: German, Dutch and Spanish; bounded, because each part of A-A-A- is a new start
     rf"|\b{_NOT_A_STREET}[A-ZÄÖÜ][\wäöüß-]{{0,40}}"
     r"(?:straße|strasse|str\.|gasse|weg|platz|allee|damm|ufer|steig|pfad|chaussee|straat|laan"
     r"|gracht) \d{1,4} ?[a-z]?\b"
@@ -107,7 +110,7 @@ _IDENTITY_DOCUMENT = re.compile(
     r"((?-i:[A-Z]{0,5} ?\d[A-Z0-9]*(?:[ ./-][A-Z0-9]*\d[A-Z0-9]*|[ ./-][A-Z](?![a-zà-ÿ])){0,5}))",
     re.IGNORECASE,
 )
-_MIN_DOCUMENT_DIGITS = 5  # of the number of a document; a year has four
+_MIN_DOCUMENT_DIGITS = 5  # a year has four
 _NUMBER_PLATE = (
     r"(?:[A-ZÄÖÜ]{1,3}[ -][A-Z]{1,2}[ -]?\d{1,4}[EH]?|[A-Z]{2}\d\d ?[A-Z]{3}"
     r"|[A-Z]{2}[ -]\d{3}[ -][A-Z]{2}"
@@ -126,7 +129,7 @@ _PLATE_NEAR_VEHICLE = re.compile(
 
 
 def find_stated_personal_data(text: str) -> Iterator[TextSpan]:
-    """Yield spans of stated data; they may overlap each other and those of other kinds."""
+    """Yield spans of stated data; they may overlap each other and spans of other kinds."""
     yield from (TextSpan(*match.span(), "e-mail") for match in _SPELT_MAIL.finditer(text))
     for match in _RESERVED_MAIL.finditer(text):
         if not _GENERIC_NAME.match(match[1]):

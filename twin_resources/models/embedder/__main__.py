@@ -1,6 +1,6 @@
 """`python -m twin_resources.models.embedder prepare [--home FOLDER]`.
 
-Scope: the arguments and the exit code. Out of scope: preparing (`preparation.py`).
+Scope: the arguments and the exit code. Out of scope: the preparation (`preparation.py`).
 """
 # pyright: strict
 
@@ -15,7 +15,7 @@ from twin_resources.settings import load_settings
 
 
 def main() -> int:
-    """Run the command; exit code 0 if the embedder is ready, or 2 with the next step on stderr."""
+    """Run the command; return 0 if the embedder is ready, else 2 with the next step on stderr."""
     parser = argparse.ArgumentParser(prog="python -m twin_resources.models.embedder")
     parser.add_argument("command", choices=["prepare"])
     parser.add_argument("--home", default=None, help="default: TWIN_HOME, else .twin")

@@ -1,15 +1,14 @@
 """Embed text as unit vectors, for chunking, tables, training data and the gateway.
 
-Scope: loading a prepared embedder (`preparation.py` makes it once), its tokenizer,
-and `embed`.
+Scope: loading an embedder prepared by `preparation.py`, its tokenizer, and `embed`.
 Out of scope: computing a batch (`engines.py`), cutting documents into chunks
 (`twin_assets/knowledge/chunking.py`), storing vectors (the `embeddings` asset), searching them
 (`retrieval/retrieval.py`).
 
 Method: sentence-transformers' mean (or first-token) pooling and L2 norm,
-https://arxiv.org/abs/1908.10084, run by OpenVINO, without torch, in bfloat16 if the processor
-supports it. The result does not depend on the batches (tested bit for bit), so a table that is
-filled in two parts equals one that is filled at once. On a GPU the last bits depend on the batches.
+https://arxiv.org/abs/1908.10084. OpenVINO computes them without torch, in bfloat16 if that is
+faster. The result does not depend on the batches (tested bit for bit), so a table filled in two
+parts equals one filled at once. On a GPU the last bits depend on the batches.
 """
 # pyright: strict
 
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
 SCHEMA = 1
-BUCKET_TOKENS = 16  # tokens; padding to 64 cost 15 % on chunks and half the speed on questions
-# sentence-transformers takes 11 s to load; four threads embed about this many tokens meanwhile.
+BUCKET_TOKENS = 16  # padding to 64 cost 15 % on chunks and half the speed on questions
+# sentence-transformers takes 11 s to load; four threads embed about this many tokens in that time.
 GPU_MIN_TOKENS = 200_000
 MAX_THREADS = 4
 
@@ -46,15 +45,15 @@ class EmbedderManifest:
     """`embedder.json` in the folder of a prepared embedder.
 
     Attributes:
-        embedder: the name in the settings.
-        revision: hash of weights, tokenizer and conversion; vectors of two revisions are not
-            comparable.
+        embedder: its name in the settings.
+        revision: hash of the weights, the tokenizer and the conversion; vectors of different
+            revisions are not comparable.
         dimension: length of a vector.
         token_limit: longest input in tokens, special tokens included.
         pad_id: padding token.
-        languages: ISO 639-1 codes in the model's card; empty if it names none.
-        source: a wheel's or a folder's SHA-256, or a hub id.
-        question_prefix, passage_prefix: prefix that the model requires; may be empty.
+        languages: ISO 639-1 codes in the model card; empty if it lists none.
+        source: the SHA-256 of a wheel or a folder, or a hub id.
+        question_prefix, passage_prefix: prefixes that the model requires; may be empty.
         agreement: smallest cosine between this embedder and transformers in fp32, measured at
             preparation.
     """
@@ -77,8 +76,8 @@ class EmbedderTokenizer:
     """The embedder's tokenizer and limit, without its model, for chunking and counting.
 
     Attributes:
-        tokenizer: neither truncates nor pads; `encode(text).offsets` are character offsets in
-            `text`.
+        tokenizer: a tokenizer that neither truncates nor pads; `encode(text).offsets` are character
+            offsets in `text`.
         token_limit: longest input of the embedder in tokens, special tokens included.
         languages: ISO 639-1 codes that the embedder supports; empty if unknown.
         revision: revision of the embedder.
@@ -98,13 +97,13 @@ class Embedder:
     """A prepared embedder in memory; safe to call from several threads.
 
     Args:
-        folder: a folder that `preparation.prepare` published.
+        folder: a folder that `prepare_embedder` published.
         manifest: its manifest.
         threads: processor threads for one call; by default all available ones, at most 4.
         precision: OpenVINO's precision, `bf16` or `f32`; by default the faster one.
         engine: `openvino` or `sentence-transformers`; empty for OpenVINO if the folder has it.
-        on_card: with an empty `engine`, switch to the GPU, if there is one, after enough tokens to
-            justify loading it.
+        allow_gpu: whether an embedder with an empty `engine` may switch to a GPU after enough
+            tokens to justify loading it.
 
     Raises:
         TwinError: the folder was not prepared for the engine.
@@ -129,7 +128,7 @@ class Embedder:
             precision=precision,
         )
         self._may_switch_to_gpu = allow_gpu and not engine
-        self._embedded_tokens = 0  # embedded so far
+        self._embedded_tokens = 0
         self._switch_lock = Lock()
 
     @cached_property
@@ -156,7 +155,7 @@ class Embedder:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """ISO 639-1 codes in the model's card; empty if unknown."""
+        """ISO 639-1 codes in the model card; empty if unknown."""
         return self.manifest.languages
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -176,11 +175,11 @@ class Embedder:
         Args:
             texts: n texts. A text longer than `token_limit` is cut into windows of that length and
                 gets the mean of their vectors, so nothing is truncated.
-            are_questions: whether to use the prefix of questions, not that of passages.
+            are_questions: whether to use the question prefix instead of the passage prefix.
             progress: called with (completed batches, total batches) after each batch.
-            on_text: called with a text's index and the last layer's states of its tokens, float32
-                of shape (t, dimension), without special tokens and prefix. For a text that is cut
-                these are the states of its first window.
+            on_text: called with a text's index and its tokens' states in the last layer, float32 of
+                shape (t, dimension), without special tokens and the prefix. If a text is cut, these
+                are the states of its first window.
 
         Returns:
             float32 of shape (n, dimension), each row of length 1, in the order of the texts.
@@ -213,15 +212,15 @@ class Embedder:
         return vectors / np.maximum(norms, 1e-12)
 
     def embed_question(self, question: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the vector of a question, (dimension,), and of its tokens, (t, dimension)."""
+        """Return a question's vector, (dimension,), and its token vectors, (t, dimension)."""
         tokens: dict[int, np.ndarray] = {}
         vectors = self.embed([question], are_questions=True, on_text=tokens.__setitem__)
         return vectors[0], tokens[0]
 
     def _engine_for(self, tokens: int) -> Engine:
-        """Return the engine for a call of this many tokens: the GPU's once the total is large.
+        """Return the engine for a call of this many tokens, the GPU's once the total is large.
 
-        Calls are added up, because an import embeds a thousand chunks at a time.
+        Tokens are counted across calls, because an import embeds a thousand chunks at a time.
         """
         with self._switch_lock:
             self._embedded_tokens += tokens
@@ -231,7 +230,7 @@ class Embedder:
             return self._engine
 
     def _cut_into_windows(self, texts: Sequence[str], prefix: str) -> list[_Window]:
-        """Cut each text into windows within the limit; the first one contains the prefix."""
+        """Cut each text into windows within the limit; only the first one contains the prefix."""
         tokenizer = self.tokenizer
         # the prefix's space belongs to the text's first token
         prefix_tokens = len(tokenizer.encode(prefix.rstrip(), add_special_tokens=False).ids)
@@ -258,8 +257,9 @@ class _Window:
 
     Attributes:
         text_index: index of the text.
-        ids: tokens, special ones included.
+        ids: token ids, special tokens included.
         content_positions: positions of the tokens that are neither special nor part of the prefix.
+        is_first: whether this is the text's first window.
     """
 
     text_index: int
@@ -290,12 +290,12 @@ def _group_into_batches(lengths: Sequence[int], *, max_tokens: int) -> list[list
 
 
 def _processor_count() -> int:
-    """Return the number of processors that this process may use; on macOS that of all."""
+    """Return the number of processors that this process may use; on macOS all of them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find_prepared_embedder(settings: Settings) -> tuple[Path, EmbedderManifest]:
-    """Return the folder and manifest of the embedder that the settings name.
+    """Return the folder and the manifest of the configured embedder.
 
     Raises:
         TwinError: it has not been prepared, or a newer release prepared it.
@@ -326,10 +326,10 @@ def _parse_manifest(document: dict[str, Any]) -> EmbedderManifest:
 def load_embedder(
     settings: Settings, *, threads: int | None = None, allow_gpu: bool = True
 ) -> Embedder:
-    """Load the embedder that the settings name (see `Embedder`); about 0.5 s with OpenVINO.
+    """Load the configured embedder (see `Embedder`), in about 0.5 s with OpenVINO.
 
     Raises:
-        TwinError: it has not been prepared, or not for the engine that the settings name.
+        TwinError: it has not been prepared, or not for the configured engine.
     """
     folder, manifest = find_prepared_embedder(settings)
     engine = settings.embedder_engine
@@ -337,9 +337,9 @@ def load_embedder(
 
 
 def load_revision(settings: Settings, revision: str) -> Embedder | None:
-    """Load a prepared embedder by its revision, whatever the settings name, or return None.
+    """Load a prepared embedder by its revision, whatever the settings say, or return None.
 
-    It uses one thread of the processor, like the gateway's own, because it embeds single questions.
+    It uses one processor thread, like the gateway's own, because it embeds single questions.
     """
     for file in settings.weights_dir.glob(f"*/{glob.escape(revision)}/embedder.json"):
         document = json.loads(file.read_text(encoding="utf-8"))
@@ -349,7 +349,7 @@ def load_revision(settings: Settings, revision: str) -> Embedder | None:
 
 
 def load_tokenizer(settings: Settings) -> EmbedderTokenizer:
-    """Load only the embedder's tokenizer and limit; about 0.05 s, without OpenVINO.
+    """Load only the embedder's tokenizer and limit, in about 0.05 s, without OpenVINO.
 
     Raises:
         TwinError: the embedder has not been prepared.
@@ -361,8 +361,7 @@ def _read_tokenizer(folder: Path, manifest: EmbedderManifest) -> EmbedderTokeniz
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    # MiniLM's file truncates at 128 tokens and pads to 128: half of every chunk would be lost
-    # silently.
+    # MiniLM's file truncates and pads to 128 tokens, which would silently drop half of each chunk.
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return EmbedderTokenizer(tokenizer, manifest.token_limit, manifest.languages, manifest.revision)

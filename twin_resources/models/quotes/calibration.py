@@ -1,16 +1,16 @@
-"""Learn the score from which a passage answers, from own sentences and foreign questions.
+"""Learn the minimum score of an answer from the author's sentences and foreign questions.
 
-Scope: the threshold, and the data that it was learned from; pure.
+Scope: the threshold, and the data from which it is learned, without input or output.
 Out of scope: reading tables and embedding (`twin_assets/knowledge/quote_calibrating.py`).
 
-No reader has asked anything when posts have just been imported. Held-out sentences replace readers'
-questions: the author's sentence is used as a question while every passage that overlaps its own is
-excluded. Foreign questions, which people asked other authors, are the negative examples. The
-threshold is halfway between the medians of both, so it depends on no single question: some foreign
-questions are about this author's subjects, and some sentences do not represent their post. It
-declined 4 % of 100 own and 86 % of 50 foreign questions (tuning half of
-tests/bench/reader_questions). With few sentences the nearest passage alone decides, and only the
-foreign questions set the threshold, because embedders differ in the range of their cosines.
+When posts have just been imported, no reader has asked a question yet. The author's own sentences
+are therefore used as questions, with every passage that overlaps the sentence excluded. Foreign
+questions, which were asked of other authors, are the negative examples. The threshold is halfway
+between the two medians, so no single question determines it: some foreign questions are about this
+author's subjects, and some sentences do not represent their post. It declined 4 % of 100 own and
+86 % of 50 foreign questions (tuning half of tests/bench/reader_questions). If there are few
+sentences, the nearest passage alone decides. Only the foreign questions then set the threshold,
+because embedders differ in the range of their cosines.
 """
 # pyright: strict
 
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 CALIBRATION_VERSION = "6"
-# Share of foreign questions to decline. In corpora of four posts MiniLM declined 5 % of 100 own and
-# 82 % of 360 foreign ones, multilingual-e5-small 9 and 85 %. At .9: 6, 87; 14, 91 %.
+# The share of foreign questions to decline. In corpora of four posts MiniLM declined 5 % of 100 own
+# and 82 % of 360 foreign questions; multilingual-e5-small declined 9 and 85 %. With a share of .9
+# the figures are 6 and 87 %, and 14 and 91 %.
 FEW_SENTENCES_DECLINE_SHARE = 0.85
 MAX_OWN_SENTENCES = 400
 MIN_QUESTION_WORDS = 6
@@ -37,12 +38,12 @@ MIN_QUESTION_WORDS = 6
 
 @dataclass(frozen=True)
 class Calibration:
-    """The threshold of the deciding score, and its effect on the questions it was learned from.
+    """The threshold of the deciding score, and its effect on the calibration questions.
 
     Attributes:
         threshold: deciding score below which the author has not written about the subject.
-        own, foreign: number of held-out sentences of the author, and of questions to others.
-        own_declined, foreign_declined: share of them below the threshold; 0 if there are none.
+        own, foreign: numbers of the author's sentences and of questions to other authors.
+        own_declined, foreign_declined: shares of them below the threshold; 0 if there are none.
     """
 
     threshold: float
@@ -57,17 +58,16 @@ def calibrate(
     foreign_scores: Sequence[float],
     nearest_foreign_scores: Sequence[float],
 ) -> Calibration:
-    """Compute the threshold from the scores of own sentences and foreign questions.
+    """Compute the threshold from the scores of the author's sentences and foreign questions.
 
     Args:
-        own_scores: deciding score of each held-out sentence among passages that do not overlap its
-            own.
+        own_scores: deciding score of each sentence among the passages that do not overlap it.
         foreign_scores: deciding score of each question to another author among all passages.
         nearest_foreign_scores: score of the nearest passage alone for the same questions.
 
     Returns:
-        The mean of both medians. With fewer than 50 of `own_scores` the nearest passage decides,
-        and 85 % of the questions to others are declined.
+        The threshold: the mean of the two medians. With fewer than 50 `own_scores` the nearest
+        passage decides, and the threshold declines 85 % of the foreign questions.
     """
     import numpy as np
 
@@ -96,12 +96,12 @@ def deciding_scores(
     excluded_passages: Sequence[Sequence[int]] = (),
     max_nearest: int = DECIDING_PASSAGES,
 ) -> list[float]:
-    """Compute the score that decides whether the author has written about each question's subject.
+    """Compute each question's deciding score: whether the author has written about its subject.
 
     Args:
         vectors: unit vectors, shape (questions, dimension).
         passages: unit vectors, shape (passages, dimension).
-        excluded_passages: for each question, indexes of the passages to exclude.
+        excluded_passages: indexes of the passages to exclude for each question.
         max_nearest: number of nearest passages to average.
 
     Returns:
@@ -120,8 +120,7 @@ def deciding_scores(
 
 
 def sample_indexes(names: Sequence[str], max_indexes: int) -> list[int]:
-    """Sample at most `max_indexes` indexes by the names' hashes, so that other edits change no
-    sample."""
+    """Sample at most `max_indexes` indexes by the names' hashes, to keep the sample stable."""
     order = sorted(
         range(len(names)), key=lambda place: hashlib.sha256(names[place].encode()).digest()
     )

@@ -1,12 +1,12 @@
 """Cut a post into quotable passages: whole paragraphs of prose, at most 120 words together.
 
-Scope: prose in Markdown, the part that is searched and the part that is shown, and the sentences,
-all with exact offsets. Out of scope: embedding and choosing them.
+Scope: prose in Markdown, the searched part, the shown part, and the sentences, all with exact
+offsets. Out of scope: embedding and choosing passages.
 
-Sentences: sentencex (https://github.com/wikimedia/sentencex), which has abbreviations of 244
-languages. Markdown: CommonMark by markdown-it. For 57 of 100 natural questions (tuning half of
-tests/bench/reader_questions) the first passage was useful when paragraphs of at least 40 words
-were searched and shown with adjacent paragraphs. With single paragraphs it was useful for 49.
+Sentences: sentencex (https://github.com/wikimedia/sentencex), which knows the abbreviations of 244
+languages. Markdown: CommonMark, parsed by markdown-it. Paragraphs of at least 40 words are searched
+and shown with adjacent paragraphs. The first passage was then useful for 57 of 100 natural
+questions (tuning half of tests/bench/reader_questions), with single paragraphs for 49.
 """
 # pyright: strict
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 PASSAGES_VERSION = "4"
-"""Version of cutting and of `build_embedded_text`; assets add the embedder's revision to it."""
+"""Version of the cutting and of `build_embedded_text`; assets add the embedder's revision."""
 
 MAX_WORDS = 120
 MAX_CODE_LINES = 20
-MIN_WORDS = 40  # shorter paragraphs hold too little alone, so they are searched together
-MIN_SHOWN_WORDS = 8  # "Update: see below." answers no question by itself
+MIN_WORDS = 40  # shorter paragraphs contain too little alone, so they are searched together
+MIN_SHOWN_WORDS = 8  # "Update: see below." does not answer a question
 _ITEM_MARKER = re.compile(r"[ \t]*(?:[-*+]|\d{1,9}[.)])[ \t]+")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^()\s]*(?:\([^()]*\)[^()\s]*)*(?:\s+\"[^\"]*\")?\)")
 _IMAGE = re.compile(r"!\[[^\]]*\]\([^)]*\)")
 _CODE = re.compile(r"^[ \t]*(```|~~~).*?^[ \t]*\1[ \t]*$", re.DOTALL | re.MULTILINE)
-# Scripts without spaces: two characters count as a word.
+# In scripts without spaces, two characters count as one word.
 _UNSPACED_SCRIPT = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]")
 
 
 @dataclass(frozen=True)
 class QuotablePassage:
-    """A part of a post that answers by itself; all offsets are characters of the document.
+    """A part of a post that can answer alone; all offsets are in characters of the document.
 
     Attributes:
         start, end: offsets of the shown text: whole paragraphs, or sentences of a long one.
-        searched_span: (start, end) of the part that a question is compared with.
+        searched_span: (start, end) of the part to which a question is compared.
         sentences: (start, end) of each sentence of the searched part, without code.
     """
 
@@ -56,10 +56,10 @@ def cut_into_passages(text: str, *, language: str = "") -> list[QuotablePassage]
     """Return every passage of a document.
 
     Consecutive paragraphs and list items are searched together until they have 40 words. The shown
-    text extends to the paragraphs after and before while it has at most 120 words. A longer
-    paragraph is cut between sentences; each piece begins in the middle of the previous one. No
-    passage crosses a heading, a table, a picture or a quotation of another person's words. A code
-    block between two paragraphs is shown with them. No passage begins with code. None ends with a
+    text is extended to later and then to earlier paragraphs, up to 120 words. A longer paragraph is
+    cut between sentences, and each piece begins in the middle of the previous one. A passage does
+    not cross a heading, a table, a picture or a block quotation. A code block between two
+    paragraphs is shown with them, but a passage does not begin with code. It does not end with a
     paragraph that announces the next one, unless that paragraph is searched.
 
     Args:
@@ -67,7 +67,7 @@ def cut_into_passages(text: str, *, language: str = "") -> list[QuotablePassage]
         language: ISO 639-1; English rules apply if it is empty or unknown.
 
     Returns:
-        Passages in the order of the text, without those that show fewer than eight words.
+        Passages in the order of the text, without those of fewer than eight words.
     """
     passages: list[QuotablePassage] = []
     for section in _group_into_sections(text):
@@ -80,7 +80,7 @@ def cut_into_passages(text: str, *, language: str = "") -> list[QuotablePassage]
 
 
 def build_embedded_text(title: str, quoted_text: str) -> str:
-    """Return the text to embed: the title and the words, without code and link targets."""
+    """Return the text to embed: the title and the quoted words, without code and link targets."""
     words = _LINK.sub(r"\1", _CODE.sub(" ", quoted_text))
     return f"{title.strip()}\n{words}".strip()
 
@@ -88,7 +88,7 @@ def build_embedded_text(title: str, quoted_text: str) -> str:
 def embedded_sentence_spans(
     title: str, text: str, passage: QuotablePassage
 ) -> list[tuple[int, int]]:
-    """Return (start, end) of each of the passage's sentences in its `build_embedded_text`.
+    """Return (start, end) of each sentence of the passage in its embedded text.
 
     Args:
         text: the document that contains the passage.
@@ -103,7 +103,7 @@ def embedded_sentence_spans(
 
 @dataclass(frozen=True)
 class _Block:
-    """A paragraph, a list item or a code block, and its offsets."""
+    """A paragraph, a list item or a code block, with its offsets and its length."""
 
     start: int
     end: int
@@ -112,7 +112,7 @@ class _Block:
 
 
 def _split_at_long_paragraphs(section: Sequence[_Block]) -> Iterator[list[_Block]]:
-    """Split a section at paragraphs over the word limit; each of those is a part of its own."""
+    """Split a section at paragraphs over the word limit; each of them is a separate part."""
     part: list[_Block] = []
     for block in section:
         if block.words > MAX_WORDS:
@@ -143,11 +143,11 @@ def _cut_paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> li
         while _fits(blocks, begin, stop + 1):
             stop += 1
         while stop > last and text[blocks[stop].end - 1] in ":,":
-            stop -= 1  # the block that it announces does not fit
+            stop -= 1  # it announces a block that does not fit
         while _fits(blocks, begin - 1, stop):
             begin -= 1
         while blocks[begin].code_lines:
-            begin += 1  # the paragraph that announces the code does not fit
+            begin += 1  # the paragraph before this code does not fit
         prose = [block for block in blocks[first : last + 1] if not block.code_lines]
         if _count_words_and_code_lines(blocks[begin : stop + 1])[0] >= MIN_SHOWN_WORDS:
             passages.append(
@@ -169,7 +169,7 @@ def _cut_paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> li
 
 
 def _cut_long_paragraph(text: str, paragraph: _Block, *, language: str) -> list[QuotablePassage]:
-    """Cut a long paragraph between sentences; a sentence over the limit is a piece by itself."""
+    """Cut a long paragraph between sentences; a sentence over the limit is a separate piece."""
     spans = _find_sentences(text, paragraph.start, paragraph.end, language=language)
     passages: list[QuotablePassage] = []
     first = 0
@@ -205,12 +205,12 @@ def _count_words(text: str, blocks: Sequence[_Block]) -> int:
 
 
 def word_count(text: str) -> int:
-    """Count words between spaces; in scripts without spaces two characters count as one word."""
+    """Count words separated by spaces, and two characters as a word in scripts without spaces."""
     return len(text.split()) + len(_UNSPACED_SCRIPT.findall(text)) // 2
 
 
 def _group_into_sections(text: str) -> Iterator[list[_Block]]:
-    """Group adjacent blocks; sections without prose are dropped."""
+    """Group adjacent blocks into sections, and omit sections without prose."""
     section: list[_Block] = []
     for block in (*_parse_blocks(text), None):
         if block is not None:
@@ -222,7 +222,7 @@ def _group_into_sections(text: str) -> Iterator[list[_Block]]:
 
 
 def _parse_blocks(text: str) -> Iterator[_Block | None]:
-    """Yield the document's paragraphs, list items and code in order; None for a separator."""
+    """Yield the document's paragraphs, list items and code blocks in order; None separates them."""
     lines = _line_starts(text)
     tokens = _markdown_parser().parse(text)
     for index, token in enumerate(tokens):
@@ -237,7 +237,7 @@ def _parse_blocks(text: str) -> Iterator[_Block | None]:
         elif token.type == "paragraph_open" or (in_list and not _has_quotation(tokens, index)):
             span = _trim_span(text, *span, is_list_item=in_list)
             prose = text[slice(*span)]
-            # a picture or a line of asterisks has no words
+            # a picture or a line of asterisks contains no words
             has_words = any(character.isalpha() for character in _IMAGE.sub("", prose))
             yield _Block(*span, word_count(prose)) if has_words else None
         else:

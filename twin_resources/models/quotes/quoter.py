@@ -1,20 +1,21 @@
 """Choose the author's own paragraphs that answer a question, from the top-ranked posts.
 
-Scope: reading `passage_embeddings` and `quote_calibration`, choosing passages and the
-sentence of each that answers. Out of scope: finding the posts (`retrieval/`), cutting them
-(`passages.py`), vectors of tokens (`token_vectors.py`), the text of an answer (`answer_text.py`).
+Scope: reading `passage_embeddings` and `quote_calibration`, and choosing the passages and the
+answering sentence of each. Out of scope: finding the posts (`retrieval/`), cutting them
+(`passages.py`), token vectors (`token_vectors.py`), the text of an answer (`answer_text.py`).
 
 The candidates are the passages of the eight top-ranked posts. The sixteen nearest are selected by
 the cosine of their vectors plus 0.1 divided by their post's rank in retrieval. The vectors are
-centred: the author's mean is subtracted from both sides, because a subject that all posts share
-does not distinguish two of them (Mu and Viswanath 2018, https://arxiv.org/abs/1702.01417). Each of
-the sixteen is scored by the mean, over the question's tokens, of the cosine to the passage's
-nearest token, with a small weight on its vector and rank. For 73 of 100 tuning questions a useful
-passage was among the first two, and for 79 among the first three. With vectors of passages and
-sentences instead of tokens, the figures were 69 and 75.
+centred: the author's mean vector is subtracted, because a subject that all posts share does not
+distinguish them (Mu and Viswanath 2018, https://arxiv.org/abs/1702.01417). The score of each of the
+sixteen is mainly a mean over the question's tokens: the cosine to the passage's nearest token. The
+passage's vector and rank have small weights. A useful passage was among the first two for 73 of 100
+tuning questions, and among the first three for 79. With vectors of passages and sentences instead
+of tokens, the figures were 69 and 75.
 
-The mean plain cosine of the three nearest passages decides whether the author has written about
-the subject. With fewer than fifty passages the nearest one alone decides: few have three on one.
+The mean plain cosine of the three nearest passages decides whether the author has written about the
+subject. With fewer than fifty sentences in the calibration, the nearest passage alone decides,
+because few authors with so little text have three passages on one subject.
 """
 # pyright: strict
 
@@ -39,24 +40,25 @@ if TYPE_CHECKING:
 
 PASSAGES_TABLE = "passage_embeddings"
 CALIBRATION_TABLE = "quote_calibration"
-# Posts whose passages are candidates. With those of all posts no more answers were right.
+# Number of posts whose passages are candidates. Using all posts did not improve the answers.
 MAX_CANDIDATE_POSTS = 8
 DEFAULT_QUOTES = 2
 MAX_QUOTES = 3
-# A third passage, from another post, is shown if its score is within this of the second's: for two
-# of three questions.
+# A third passage, from a different post, is shown if its score is at most this much below the
+# second's. This is so for two of three questions.
 MAX_SCORE_GAP = 0.1
-TOKEN_RANKED_CANDIDATES = 16  # as good as 32
+TOKEN_RANKED_CANDIDATES = 16  # 32 were not better
 RANK_BONUS = 0.1
 TOKENS_WEIGHT, VECTOR_WEIGHT = 2.0, 0.25
-# Subtracted from the score of a passage in an earlier answer of the conversation. "Go on." repeats
-# 25 of 266 passages, and 5 of 19 tuning turns lack a useful one; at .5 the figures are 3 and 7.
+# Subtracted from the score of a passage that the conversation has already shown. "Go on." then
+# repeats 25 of 266 passages, and 5 of 19 tuning turns lack a useful one. At .5 the figures are 3
+# and 7.
 REPETITION_PENALTY = 0.3
 MIN_MARKED_CHARACTERS = 40
 DECIDING_PASSAGES = 3
-MIN_PASSAGES = 50  # to learn a threshold and to let three passages decide
+MIN_PASSAGES = 50  # minimum to learn a threshold and to let three passages decide
 _MAX_CACHED_TABLES = 64
-# A query of LanceDB costs 3 to 5 CPU-ms. A row takes about 22 KB with the vectors of its tokens.
+# A LanceDB query costs 3 to 5 CPU-ms. A row with its token vectors takes about 22 KB.
 MAX_ROWS_IN_MEMORY = 8_000
 _MAX_CACHED_ROWS = 12_000
 _QUOTATION_MARKS = re.compile(r"[>*\s]+")
@@ -82,8 +84,8 @@ class Quote:
 
     Attributes:
         text: the cleaned document's `text[start:end]`.
-        score: cosine of question and passage.
-        marked: (begin, end) in `text` of the sentence that answers, or None if none is known.
+        score: cosine of the question and the passage.
+        marked: (begin, end) of the answering sentence in `text`, or None if it is unknown.
     """
 
     text: str
@@ -99,14 +101,15 @@ class Quote:
 
 @dataclass(frozen=True)
 class QuoteResult:
-    """The quotations for a question, and the figures that decided them.
+    """The quotations for a question, and the figures that determined them.
 
     Attributes:
         quotes: best first; empty if the author has not written about it, or the lookup failed.
-        best_score: the mean cosine of the nearest passages; below `threshold` nothing is quoted.
+        best_score: mean cosine of the nearest passages; nothing is quoted if it is below
+            `threshold`.
         reason: why the lookup failed; empty if it succeeded.
-        languages: ISO 639-1 codes of the posts, that of most passages first; empty if unknown.
-        known_languages: ISO 639-1 codes that the embedder supports; empty if unknown (all count).
+        languages: ISO 639-1 codes of the posts, most frequent first; empty if unknown.
+        known_languages: ISO 639-1 codes that the embedder supports; empty if unknown.
     """
 
     quotes: tuple[Quote, ...]
@@ -127,11 +130,11 @@ def update_index(tables: Tables, author: str) -> None:
 
 
 class Quoter:
-    """Chooses quotations from the newest tables; safe to call from several threads.
+    """A reader of the newest tables that chooses quotations; safe to call from several threads.
 
     Args:
         tables_base: folder or `s3://` prefix.
-        embedder_revision: revision for questions; other revisions' passages are not compared.
+        embedder_revision: revision that embeds questions; passages of other revisions are ignored.
         storage_options: Lance's storage options, for `s3://`.
     """
 
@@ -167,11 +170,11 @@ class Quoter:
             document_ids: ids, best first; passages of the first eight are candidates.
             tokens: vectors of the question's tokens, float32 of shape (tokens, dimension); without
                 them passages are ranked by `question` alone, and no sentence is marked.
-            limit: maximum number of quotations. One more, from another post, is added (three at
-                most) if its score is close to the last one's. Quotations do not overlap.
+            limit: maximum number of quotations. One from a different post is added (three at most)
+                if its score is close to the last one's. Quotations do not overlap.
             embedder: revision that made the question's vector; empty for the quoter's own.
-            shown_text: text that the reader has already read; passages in it rank lower.
-            language: ISO 639-1 code of the question; empty for that of the posts.
+            shown_text: text that the reader has already seen; passages in it rank lower.
+            language: ISO 639-1 code of the question; empty for the language of the posts.
         """
         revision = embedder or self._revision
         newest_table = self._get_table(author, PASSAGES_TABLE)
@@ -206,9 +209,9 @@ class Quoter:
         )
 
     def calibrated_embedder(self, author: str) -> str:
-        """Return the revision of the embedder that the author's calibration uses, or "" if none.
+        """Return the revision of the embedder in the author's calibration, or "" without one.
 
-        The calibration is written last; until then the former embedder's passages answer.
+        The calibration is written last; until then, passages of the former embedder are quoted.
         """
         calibration_table = self._get_table(author, CALIBRATION_TABLE)
         calibration_row = calibration_table.calibration_row if calibration_table else None
@@ -217,7 +220,7 @@ class Quoter:
     def _table_of_embedder(
         self, author: str, name: str, newest_table: _OpenTable | None, revision: str
     ) -> _OpenTable | None:
-        """Return the last version of an author's table that an embedder made, or None."""
+        """Return the last version of an author's table made by this revision, or None."""
         if newest_table is None or newest_table.embedder in {"", revision}:
             return newest_table
         with self._lock:
@@ -232,7 +235,7 @@ class Quoter:
     def _former_version(
         self, author: str, name: str, newest_table: _OpenTable, revision: str
     ) -> _OpenTable | None:
-        """Search the versions that Lance keeps (two weeks) for the embedder's last one."""
+        """Search the versions that Lance keeps (for two weeks) for the embedder's last one."""
         table = self._connect(author).open_table(name)
         versions = [entry["version"] for entry in table.list_versions()]
         for version in sorted(versions, reverse=True):
@@ -247,7 +250,7 @@ class Quoter:
         return lancedb.connect(
             f"{self._tables_base}/{author}",
             storage_options=self._storage_options or None,
-            read_consistency_interval=timedelta(0),  # no answer from old rows
+            read_consistency_interval=timedelta(0),  # never return old rows
         )
 
     def _get_table(self, author: str, name: str) -> _OpenTable | None:
@@ -287,14 +290,14 @@ class _OpenTable:
     Attributes:
         folder: identity of the folder; it changes when the table is rebuilt.
         dataset: the same table opened by Lance, which returns the newest version in .01 CPU-ms on
-            the caller's thread. LanceDB takes .25 ms, and two changes of thread.
-        columns: the columns that `read_rows` returns.
-        rows: all rows by document, with row numbers in `tokens`; None if too many to keep.
-        tokens: packed vectors of each row's tokens; None if `read_rows` returns them or none exist.
-        row_ranges: the first row of each document in `rows`, and its number of rows.
-        calibration_row: the row of the calibration's table; None if it has no row, or for other
+            the caller's thread. LanceDB takes .25 ms and two thread changes.
+        columns: columns to read from the table.
+        rows: all rows sorted by document, with row numbers; None if there are too many to keep.
+        tokens: packed token vectors of each row; None if `read_rows` returns them or none exist.
+        row_ranges: first row of each document in `rows`, and its number of rows.
+        calibration_row: the row of the calibration table; None if it has no rows, and for other
             tables.
-        embedder: revision that made the vectors; empty if the table has no row.
+        embedder: revision that made the vectors; empty if the table has no rows.
     """
 
     folder: tuple[int, int]
@@ -322,18 +325,18 @@ class _OpenTable:
             self.row_ranges[name] for name in dict.fromkeys(document_ids) if name in self.row_ranges
         ]
         rows = [row for first, count in spans for row in range(first, first + count)]
-        # an explicit type, which an empty list lacks
+        # an empty list needs an explicit type
         return self.rows.take(np.asarray(rows, np.int64))
 
     def read_tokens(self, rows: Any, row_indexes: np.ndarray) -> list[bytes]:
-        """Return packed token vectors of chosen rows of `read_rows`; empty for an old table."""
+        """Return the packed token vectors of chosen rows of `read_rows`; empty for an old table."""
         if self.tokens is not None:
             return self.tokens.take(rows["row"].take(row_indexes)).to_pylist()
         return rows["tokens"].take(row_indexes).to_pylist() if "tokens" in rows.column_names else []
 
 
 def _read_table(folder: tuple[int, int], name: str, table: Any) -> _OpenTable:
-    """Read the newest version of a table, with its rows if they are few."""
+    """Read the newest version of a table, with its rows if there are few."""
     version, dataset = table.version, table.to_lance()
     if name == CALIBRATION_TABLE:
         return _OpenTable(folder, version, table, dataset, calibration_row=_read_calibration(table))
@@ -354,7 +357,7 @@ def _read_table(folder: tuple[int, int], name: str, table: Any) -> _OpenTable:
 
 
 def _split_tokens(rows: Any) -> tuple[Any, Any]:
-    """Separate the tokens, which only few of the candidate rows need; number the rows."""
+    """Separate the tokens, which few candidate rows need, and number the rows."""
     import numpy as np
 
     if "tokens" not in rows.column_names:
@@ -364,7 +367,7 @@ def _split_tokens(rows: Any) -> tuple[Any, Any]:
 
 
 def _read_embedder_revision(table: Any) -> str:
-    """Return the revision of the embedder that made the vectors; empty without rows."""
+    """Return the revision of the embedder that made the vectors, or "" without rows."""
     rows = table.search().select(["embedder"]).limit(1).to_arrow().to_pylist()
     return rows[0]["embedder"] if rows else ""
 
@@ -374,7 +377,7 @@ class _CalibrationRow:
     embedder: str
     threshold: float
     mean: np.ndarray
-    other_language_threshold: float | None = None  # the threshold of questions in another language
+    other_language_threshold: float | None = None  # for questions in other languages
     deciding_passages: int = DECIDING_PASSAGES
     languages: tuple[str, ...] = ()
     known_languages: tuple[str, ...] = ()
@@ -465,7 +468,7 @@ def _choose(
             len(chosen) >= MAX_QUOTES or last_score - scores[index] > MAX_SCORE_GAP
         ):
             break
-        # In a small corpus the next-best passage is often about another subject.
+        # In a small corpus the next-best passage is often about a different subject.
         if (
             chosen
             and calibration_row.deciding_passages == 1
@@ -496,13 +499,13 @@ def _quote_columns(rows: Any) -> list[str]:
 
 
 def _normalize(text: str) -> str:
-    """Replace the marks of a quotation (`>`, bold, line ends) by spaces."""
+    """Replace quotation markup (`>`, asterisks) and white space with single spaces."""
     return _QUOTATION_MARKS.sub(" ", text).strip()
 
 
 def _answering_sentence(row: Mapping[str, Any], cosines: np.ndarray) -> tuple[int, int] | None:
-    """Return (start, end) in the document of the sentence whose tokens match the question best."""
-    token_count = cosines.shape[1]  # the first tokens, if the text exceeds the embedder's limit
+    """Return (start, end) of the best-matching sentence by its tokens, in the document."""
+    token_count = cosines.shape[1]  # only the first tokens if the text exceeds the embedder's limit
     embedded_sentences = [
         part
         for part in row["sentences"]
@@ -540,8 +543,8 @@ def deciding_score(cosines: np.ndarray, *, max_cosines: int = DECIDING_PASSAGES)
     """Return the mean of a question's highest cosines.
 
     Args:
-        cosines: cosine of the question and each passage, shape (passages,); at least one.
-        max_cosines: number of cosines to average; all of them if there are fewer.
+        cosines: cosine of the question to each passage, shape (passages,); at least one.
+        max_cosines: number of cosines to average; all cosines if there are fewer.
     """
     import numpy as np
 

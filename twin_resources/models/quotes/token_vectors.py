@@ -1,11 +1,12 @@
-"""Pack token vectors into four bits a dimension, and compute their cosines to a question's.
+"""Pack token vectors into four bits per dimension, and compute their cosines to a question's.
 
-Scope: packing, unpacking and cosines; pure. Out of scope: making the vectors
+Scope: packing, unpacking and cosines, without input or output. Out of scope: making the vectors
 (`embedder.py`), using the cosines (`quoter.py`).
 
-Late interaction matches each token of a question with the nearest token of a passage (Khattab and
-Zaharia 2020, https://arxiv.org/abs/2004.12832). On 100 tuning questions four bits found as many
-useful passages as floats, two bits one or two fewer. A passage of 120 words takes about 20 KB.
+Late interaction matches each token of a question to the nearest token of a passage (Khattab and
+Zaharia 2020, https://arxiv.org/abs/2004.12832). On 100 tuning questions, four bits found as many
+useful passages as floats, and two bits found one or two fewer. A passage of 120 words takes about
+20 KB.
 """
 # pyright: strict
 
@@ -21,7 +22,7 @@ _MAX_CODE, _CODE_OFFSET = 7.0, 8.0  # codes are -7 to 7, stored with an offset o
 
 
 def pack_token_vectors(states: np.ndarray) -> bytes:
-    """Quantize token vectors to codes, two to a byte; the vectors' lengths are lost.
+    """Quantize token vectors to codes, two in a byte, without the vectors' lengths.
 
     Args:
         states: float32 of shape (tokens, dimension); the dimension is even.
@@ -35,13 +36,13 @@ def pack_token_vectors(states: np.ndarray) -> bytes:
 
 
 def token_cosines(question: np.ndarray, passages: Sequence[bytes]) -> list[np.ndarray]:
-    """Compute the cosines of each packed passage's tokens to a question's.
+    """Compute the cosines between the tokens of each packed passage and of a question.
 
     Args:
-        question: float32 of shape (q, dimension).
+        question: token vectors, float32 of shape (q, dimension).
 
     Returns:
-        For each passage, float32 of shape (q, its tokens).
+        One array for each passage, float32 of shape (q, tokens of the passage).
     """
     import numpy as np
 
@@ -52,7 +53,7 @@ def token_cosines(question: np.ndarray, passages: Sequence[bytes]) -> list[np.nd
     np.subtract(codes >> 4, _CODE_OFFSET, out=states[:, half:])
     lengths = np.sqrt(np.einsum("ij,ij->i", states, states))
     unit = question / np.maximum(np.linalg.norm(question, axis=1, keepdims=True), 1e-12)
-    # not `@`, whose threads wait for each other in a busy loop
+    # `@` would use threads that wait for each other in a busy loop
     cosines = np.einsum("qd,td->qt", unit, states) / np.maximum(lengths, 1e-12)
     ends = np.cumsum([len(passage) // half for passage in passages])
     return np.split(cosines, ends[:-1], axis=1)

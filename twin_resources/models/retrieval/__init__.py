@@ -1,4 +1,4 @@
-"""Find passages: vector and full-text search, rank fusion, and the indexes.
+"""Find passages with vector search, full-text search, rank fusion, and indexes.
 
 Scope: search and selection. Out of scope: quoting (`quotes/`).
 """

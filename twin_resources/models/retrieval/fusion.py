@@ -1,13 +1,13 @@
 """Fuse the rankings of vector search and full-text search into one.
 
-Scope: the scores by which passages are ranked. Out of scope: the two searches
-(`search.py`), recognising titles in a question (`naming.py`).
+Scope: the scores by which passages are ranked. Out of scope: the two searches (`search.py`),
+recognizing titles in a question (`naming.py`).
 
-Vector search has priority. Readers use other words than the post, so full text finds posts that
-share only the question's common words. Fused with equal weight (Cormack, Clarke and Büttcher 2009,
-https://doi.org/10.1145/1571941.1572114) the two rank worse than vectors alone. Full text is right
-when the question contains a rare word, a name or a command. One post then scores far above the
-others, and only that post's passages score by their full-text rank.
+Vector search has priority. Readers and posts use different words, so full-text search also finds
+posts that share only the question's common words. With equal weights (Cormack, Clarke and Büttcher
+2009, https://doi.org/10.1145/1571941.1572114) the fused ranking is worse than vector search alone.
+Full-text search is right if the question contains a rare word, a name or a command. One post then
+scores far above the others, and only that post's passages score by their full-text rank.
 """
 # pyright: strict
 
@@ -18,10 +18,11 @@ from typing import Any
 
 from twin_resources.models.retrieval.naming import find_named_titles
 
-RANK_CONSTANT = 60  # of reciprocal rank fusion, as published
-# Ratio to the next post's best BM25 score. On readers' tuning questions to the bundled authors
-# nDCG@10 is .823 at 1.3 to 1.5, and .819 above, the same as vectors alone. It is .794 at 1.1, and
-# .789 if full text always counts. At 1.5 no author scores lower than with either search alone.
+RANK_CONSTANT = 60  # the published constant of reciprocal rank fusion
+# Minimum ratio to the next post's best BM25 score. On readers' tuning questions to the bundled
+# authors, nDCG@10 is .823 at 1.3 to 1.5. Above 1.5 it is .819, as with vectors alone. At 1.1 it is
+# .794, and .789 if full text always counts. At 1.5 no author scores lower than with either search
+# alone.
 STANDOUT_RATIO = 1.5
 
 Row = Mapping[str, Any]
@@ -32,13 +33,13 @@ def fuse(
 ) -> list[tuple[Row, float]]:
     """Rank the rows of both searches by their scores, best first; the nearer vector breaks ties.
 
-    A passage scores 1 / (60 + rank) for its rank in vector search, for its full-text rank if its
-    post stands out there, and for its post's rank among those that the question names by title. A
-    question with a title uses the posts' own words, so all full-text rows then count. Passages of
-    a named post are first unless both searches rank them far down.
+    A passage scores 1 / (60 + rank) for its rank in vector search, and for its full-text rank if
+    its post stands out there. The same applies to its post's rank among those that the question
+    names by title. A question with a title uses the post's own words, so all full-text rows then
+    count. Passages of a named post come first unless both searches rank them low.
 
     Args:
-        vector_rows: rows of `nearest`, best first.
+        vector_rows: rows of `search_vectors`, best first.
         full_text_rows: rows of `search_full_text`, best first, each with its `_score`.
     """
     rows = {row["chunk_id"]: row for row in (*full_text_rows, *vector_rows)}
@@ -61,10 +62,10 @@ def fuse(
 
 
 def rows_of_standout_post(full_text_rows: Sequence[Row]) -> list[Row]:
-    """Return the rows of the post that scores well above every other, or [] if no post does.
+    """Return the rows of the post that scores far above all others, or [] if there is none.
 
     Args:
-        full_text_rows: full-text rows, best first, with `document_id` and `_score` (BM25, from 0).
+        full_text_rows: full-text rows, best first, with `document_id` and `_score` (BM25).
     """
     if not full_text_rows:
         return []

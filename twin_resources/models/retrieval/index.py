@@ -1,7 +1,7 @@
-"""Create and update the indexes that retrieval searches: full text, ids, and vectors if many.
+"""Create and update the indexes for retrieval: full text, ids, and vectors of large tables.
 
-Scope: creating and updating them under the lease of the table. Lance scans rows that are not
-indexed yet, so a search finds them as well, only more slowly.
+Scope: creating and updating them under the table's lease. Lance scans rows that are not indexed
+yet, so a search also finds them, but more slowly.
 Out of scope: searching (`search.py`), writing rows and merging files (`tables/`), the parameters
 of a vector index (`vector_index.py`).
 
@@ -21,10 +21,10 @@ from twin_resources.storage.tables.store import TableNotFoundError, open_table
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
-# `chunk_id` finds a passage, `document_id` its neighbours.
+# `chunk_id` finds a passage, and `document_id` finds its neighbours.
 SCALAR_INDEX_COLUMNS = ("chunk_id", "document_id")
 
-# Languages with stems and stop words in Lance, by ISO 639-1.
+# Languages for which Lance has stems and stop words, by ISO 639-1.
 STEMMER_LANGUAGES = {
     "ar": "Arabic",
     "da": "Danish",
@@ -50,19 +50,19 @@ STEMMER_LANGUAGES = {
 def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, ...]:
     """Create the missing indexes, and add the new rows to the existing ones.
 
-    Only `maintain_vector_index` creates a vector index, on a schedule; this adds rows to it.
+    A vector index is created only by `maintain_vector_index`, on a schedule; here it gets new rows.
 
     Args:
         author: slug; the author's `embeddings` table has at least one row.
         language: ISO 639-1; selects stems and stop words. If it is empty or unknown to Lance, whole
-            words are indexed by Unicode's word boundaries, so that text without spaces can be
-            searched too. A change of language rebuilds the full-text index.
+            words are indexed at Unicode word boundaries, so that text without spaces can also be
+            searched. A change of language rebuilds the full-text index.
 
     Returns:
-        Names of the indexes, sorted.
+        Sorted names of the indexes.
 
     Raises:
-        TableNotFoundError: the author has no `embeddings`.
+        TableNotFoundError: the author has no `embeddings` table.
         LeaseBusyError: another process held the table's lease for the whole wait.
     """
     stemmer_language = STEMMER_LANGUAGES.get(language)
@@ -80,7 +80,7 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
             dataset.create_scalar_index(
                 INDEXED_TEXT_COLUMN, "INVERTED", name=full_text_index, **options
             )
-            # Releases before 3 indexed the shown text, without its title.
+            # Releases before 3 indexed the shown text without its title.
             for old in sorted(
                 name for name in names if name.startswith((f"{INDEXED_TEXT_COLUMN}_", "text_"))
             ):
@@ -90,19 +90,19 @@ def update_indexes(tables: Tables, author: str, *, language: str) -> tuple[str, 
                 dataset.create_scalar_index(column, "BTREE", name=column)
         if names & {full_text_index, vector_index.VECTOR_INDEX, *SCALAR_INDEX_COLUMNS}:
             lease.renew()
-            # The rows are a new segment; `tables.upkeep` merges segments when there are many.
+            # The rows become a new segment; `tables/upkeep.py` merges segments when there are many.
             dataset.optimize.optimize_indices(num_indices_to_merge=0)
         return tuple(sorted({index.name for index in dataset.describe_indices()}))
 
 
 def maintain_vector_index(tables: Tables, author: str) -> str:
-    """Create an author's vector index if the table is large, or rebuild it if the table outgrew it.
+    """Create a large table's vector index, or rebuild an index that the table has outgrown.
 
     Returns:
-        `made`, `rebuilt`, or `left` (too few rows, or the index still fits them).
+        `made`, `rebuilt`, or `left` (too few rows, or the index is still suitable).
 
     Raises:
-        TableNotFoundError: the author has no `embeddings`.
+        TableNotFoundError: the author has no `embeddings` table.
         LeaseBusyError: another process held the table's lease for the whole wait.
     """
     import lancedb

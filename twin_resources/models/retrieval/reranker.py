@@ -1,12 +1,12 @@
-"""Rerank the retrieved passages with a cross-encoder that the settings name.
+"""Rerank the retrieved passages with the configured cross-encoder.
 
-Scope: its folder, fetching it once, loading it, its scores and the order by them.
-Out of scope: finding the passages (`search.py`), how many are shown (`selection.py`).
+Scope: its folder, fetching and loading it, its scores and the resulting order.
+Out of scope: finding the passages (`search.py`), the number that is shown (`selection.py`).
 
-A cross-encoder encodes question and passage together and returns one score (Nogueira and Cho 2019,
-https://arxiv.org/abs/1901.04085); an embedder encodes each alone. Reranking is off by default: it
-costs a forward pass for each of some 40 passages a question, and no quality is claimed for any
-model. `bench_retrieval.py --only readers` measures the model in `TWIN_RERANKER`.
+A cross-encoder encodes a question and a passage together and returns one score (Nogueira and Cho
+2019, https://arxiv.org/abs/1901.04085), whereas an embedder encodes each alone. Reranking is off by
+default, because it costs a forward pass for each of about 40 passages per question. No quality is
+claimed for any model; `bench_retrieval.py --only readers` measures the model in `TWIN_RERANKER`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 RERANKER_VARIABLE = "TWIN_RERANKER"
 MAX_LENGTH_TOKENS = (
-    256  # tokens; every pair is padded to it, so that a score depends on its pair alone
+    256  # every pair is padded to this length, so that its score depends only on the pair
 )
-BATCH_PAIRS = 16  # pairs
+BATCH_PAIRS = 16
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _FILE_PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.model")
 _NEXT_STEP = f"name a folder or hub id of a cross-encoder in {RERANKER_VARIABLE}, or unset it"
@@ -44,13 +44,13 @@ class Reranker:
     Args:
         model: folder of a transformers model with a classification head of one output
             (`reranker_folder`), weights in safetensors.
-        name: the name in the settings; empty for that of the folder.
+        name: its name in the settings; empty for the folder's name.
 
     Attributes:
-        revision: 16 hexadecimal digits, a hash of the model's files.
+        revision: hash of the model's files in 16 hexadecimal digits.
 
     Raises:
-        TwinError: the folder contains no such model.
+        TwinError: the folder does not contain such a model.
     """
 
     def __init__(self, model: Path, *, name: str = "") -> None:
@@ -74,16 +74,16 @@ class Reranker:
         self._max_length = min(
             MAX_LENGTH_TOKENS,
             int(self._tokenizer.model_max_length),
-            # models of RoBERTa's family reserve two positions for padding
+            # models of the RoBERTa family reserve two positions for padding
             int(getattr(classifier.config, "max_position_embeddings", MAX_LENGTH_TOKENS + 2)) - 2,
         )
-        self._lock = Lock()  # a tokenizer that truncates is not safe between threads
+        self._lock = Lock()  # a tokenizer that truncates is not thread-safe
         self.revision = _revision(model)
 
     def score(self, question: str, texts: Sequence[str]) -> list[float]:
-        """Score how well each text answers the question: the model's raw output, of any range.
+        """Return how well each text answers the question: the model's raw output, in any range.
 
-        A text over the model's length is truncated at its end.
+        A pair that exceeds the model's limit is truncated.
         """
         scores: list[float] = []
         for start in range(0, len(texts), BATCH_PAIRS):
@@ -93,8 +93,8 @@ class Reranker:
     def rerank(self, question: str, passages: Sequence[Passage]) -> list[Passage]:
         """Sort the passages by their new scores, best first; ties keep their order.
 
-        Passages of a post that the question names by title stay first: a reader who writes out a
-        title means that post. The check `a_named_post_is_found_first` applies to every reranker.
+        Passages of a post that the question names by title come first, because the reader means
+        that post. The check `a_named_post_is_found_first` applies to every reranker.
         """
         texts = [
             f"{passage.title}\n\n{passage.text}" if passage.title else passage.text
@@ -125,10 +125,10 @@ class Reranker:
 
 
 def load_reranker(settings: Settings) -> Reranker | None:
-    """Load the reranker that the settings name, or return None if they name none.
+    """Load the configured reranker, or return None if none is configured.
 
     Raises:
-        TwinError: it cannot be fetched, or is not a reranker.
+        TwinError: it cannot be fetched or is not a reranker.
     """
     if not settings.reranker:
         return None
@@ -136,10 +136,10 @@ def load_reranker(settings: Settings) -> Reranker | None:
 
 
 def reranker_folder(settings: Settings) -> Path:
-    """Return the reranker's folder: a local one in place, or a copy fetched once from the hub.
+    """Return the reranker's folder: a local one, or a copy that is fetched once from the hub.
 
     Raises:
-        TwinError: it is no folder, and the hub does not return it.
+        TwinError: the name is not a folder, and the hub does not return the model.
     """
     name = settings.reranker
     folder = Path(name).expanduser()
@@ -156,7 +156,7 @@ def reranker_folder(settings: Settings) -> Path:
 
 
 def _fetch(name: str, *, target_folder: Path) -> None:
-    """Fetch a model from the hub; the folder appears complete or not at all."""
+    """Fetch a model from the hub; its folder appears only when it is complete."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -180,7 +180,7 @@ def _fetch(name: str, *, target_folder: Path) -> None:
 
 
 def _revision(model: Path) -> str:
-    """Hash the files that decide a score."""
+    """Return a hash of the files that determine a score."""
     digest = hashlib.sha256()
     for path in sorted(model.glob("*")):
         if path.suffix in {".safetensors", ".json", ".txt", ".model"} and path.is_file():

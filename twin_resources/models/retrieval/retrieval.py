@@ -1,11 +1,11 @@
-"""Retrieve an author's passages that a question is about: vector and full-text search, fused.
+"""Retrieve an author's passages for a question by fused vector and full-text search.
 
 Scope: the search that the gateway, the training data and the evaluation share, bit for bit.
 Out of scope: filling the table (the `embeddings` asset), the prompt around the passages
 (`prompt/templates.py`).
 
-Each author's passages have a table of their own. No filter can be forgotten, because that table
-contains no other author's text.
+Each author's passages are in a separate table. It contains no other author's text, so no filter can
+be forgotten.
 """
 # pyright: strict
 
@@ -43,14 +43,12 @@ if TYPE_CHECKING:
     from twin_resources.models.retrieval.reranker import Reranker
 
 EMBEDDINGS_TABLE = "embeddings"
-MAX_PASSAGES = (
-    6  # hits; the token budget allows 3 or 4 full chunks of 400 tokens, or more short posts
-)
+MAX_PASSAGES = 6  # the token budget allows 3 or 4 full chunks of 400 tokens, or more short posts
 MAX_NEAREST_POSTS = 8
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
-_MANY_QUERIES = 32  # questions from which reading all vectors of a large table once is cheaper
-# A table too small for a vector index is kept in memory (30 MB), for this many authors, the last
-# used: reading one again takes 40 ms.
+_MANY_QUERIES = 32  # from here on, reading all vectors of a large table once is cheaper
+# A table that is too small for a vector index is kept in memory (30 MB), because reading it again
+# takes 40 ms. This is the number of authors, the most recently used.
 _MAX_CACHED_TABLES = 16
 
 
@@ -59,15 +57,16 @@ class RetrievalResult:
     """The passages retrieved for a question.
 
     Attributes:
-        passages: within the token budget, best first; adjacent passages of a post are together,
-            in the post's order.
-        vector: the question's vector, float32 of shape (dimension,), which the router uses too;
-            None if there was no table to search, so nothing was embedded.
+        passages: passages within the token budget, best first; adjacent passages of a post are
+            together, in the post's order.
+        vector: the question's vector, float32 of shape (dimension,), which the router also uses;
+            None if there was no table to search, so that nothing was embedded.
         reason: why the search was not possible; empty if it was.
-        nearest: the best passage of each top-ranked post, whether or not it fit the budget; at most
-            `MAX_NEAREST_POSTS`.
+        nearest: the best passage of each top-ranked post, even if it does not fit the budget; at
+            most `MAX_NEAREST_POSTS`.
         embedder: revision that made the vector; empty without a vector.
-        tokens: the question's token vectors, float32, (tokens, dimension); None if not requested.
+        tokens: the question's token vectors, float32 of shape (tokens, dimension); None if they
+            were not requested.
     """
 
     passages: tuple[Passage, ...]
@@ -79,20 +78,21 @@ class RetrievalResult:
 
 
 class Retriever:
-    """Searches the `embeddings` table of an author; safe to call from several threads.
+    """A search in an author's `embeddings` table; safe to call from several threads.
 
     Every search reads the newest version of the table. A small table is kept in memory until it
-    changes. With 4,400 chunks a query costs 12 CPU ms on a busy machine, half of them for the
+    changes. With 4,400 chunks, a query costs 12 CPU ms on a busy machine, half of it for the
     question's vector.
 
     Args:
         tables_base: folder or `s3://` prefix; the table is
             `<tables_base>/<author>/embeddings.lance`.
-        embedder: the home's embedder. A table of another revision is searched with that revision,
-            if `load_other_embedder` returns it.
+        embedder: the home's embedder. A table made with a different revision is searched with that
+            revision if `load_other_embedder` returns it.
         storage_options: Lance's storage options, for `s3://`.
-        reranker: reranks the search results; None keeps the search's ranking.
-        other: returns the embedder of a revision, or None; used until the home is embedded again.
+        reranker: reranks the search results; None keeps the original ranking.
+        load_other_embedder: returns the embedder of a revision, or None; used until the home is
+            embedded again.
     """
 
     def __init__(
@@ -114,12 +114,12 @@ class Retriever:
         self._open_lock = Lock()
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts with the embedder that encodes questions; see `Embedder.embed`."""
+        """Embed texts with the home's embedder; see `Embedder.embed`."""
         return self._embedder.embed(texts)
 
     @property
     def embedder_revision(self) -> str:
-        """Revision of the embedder that encodes questions."""
+        """Revision of the home's embedder."""
         return self._embedder.revision
 
     @property
@@ -154,22 +154,22 @@ class Retriever:
         token_budget: int = CONTEXT_TOKENS,
         with_tokens: bool = False,
     ) -> list[RetrievalResult]:
-        """Find passages for each query; the questions are embedded together, which is cheaper.
+        """Find passages for each query; the questions are embedded together to save time.
 
         Args:
             author: slug.
             queries: the questions and their filters.
             limit: maximum number of hits for a query, without their neighbours.
-            token_budget: maximum number of tokens of a query's passages. A passage that does not
-                fit is skipped for the next best. The neighbours of hits use the remaining tokens.
-            with_tokens: also return the vectors of the questions' tokens, if no query has a vector.
+            token_budget: maximum number of tokens in a query's passages. If a passage does not fit,
+                the next best is tried. The neighbours of hits use the remaining tokens.
+            with_tokens: whether to return the questions' token vectors; no query may have a vector.
 
         Returns:
             One result for each query, in order. Without a table, or without the embedder that made
-            it, the result has no passages and a `reason`.
+            it, the result has a `reason` and no passages.
 
         Raises:
-            TwinError: `author` is no slug.
+            TwinError: `author` is not a slug.
         """
         if not _SLUG.fullmatch(author):
             raise TwinError(
@@ -179,14 +179,14 @@ class Retriever:
             )
         open_table = self._get_table(author)
         if isinstance(open_table, str):
-            # A question costs 8 CPU-ms to embed, and an author without a table may have many.
+            # Embedding a question costs 8 CPU-ms, and an author without a table may have many.
             return [RetrievalResult((), None, open_table) for _ in queries]
         tokens: dict[int, np.ndarray] = {}
         vectors = _query_vectors(
             queries, open_table.embedder, tokens.__setitem__ if with_tokens else None
         )
         memory = open_table.memory
-        # A vector index is used here too: the gateway uses it, and training data must match.
+        # An existing index is used, because training data must match the gateway's results.
         has_many_queries = len(queries) >= _MANY_QUERIES and open_table.rows <= MAX_IN_MEMORY
         if memory is None and has_many_queries and not open_table.has_vector_index:
             memory = InMemoryTable(open_table.table)
@@ -208,11 +208,11 @@ class Retriever:
         return results
 
     def embed_questions(self, questions: Sequence[str]) -> np.ndarray:
-        """Embed questions as a search does; returns float32 of shape (n, dimension)."""
+        """Embed questions as a search does, as float32 of shape (n, dimension)."""
         return self._embedder.embed(questions, are_questions=True)
 
     def get_embedder(self, revision: str) -> Embedder | None:
-        """Return the embedder of a revision, loaded once, or None if it is not prepared."""
+        """Return the embedder of a revision, which is loaded once; None if it is not prepared."""
         if revision not in self._embedders:
             self._embedders[revision] = (
                 self._load_other_embedder(revision)
@@ -222,7 +222,7 @@ class Retriever:
         return self._embedders[revision]
 
     def _get_table(self, author: str) -> _OpenTable | str:
-        """Return the author's table at its newest version, or why there is none to search."""
+        """Return the author's table at its newest version, or the reason why there is none."""
         folder = table_identity(self._tables_base, author, EMBEDDINGS_TABLE)
         if folder is None:
             return f"author {author} has no {EMBEDDINGS_TABLE} yet"
@@ -246,7 +246,7 @@ class Retriever:
             database = lancedb.connect(
                 f"{self._tables_base}/{author}",
                 storage_options=self._storage_options or None,
-                read_consistency_interval=timedelta(0),  # .1 ms a query; never returns old rows
+                read_consistency_interval=timedelta(0),  # .1 ms per query; never returns old rows
             )
             try:
                 table = database.open_table(EMBEDDINGS_TABLE)
@@ -268,10 +268,10 @@ class Retriever:
 
 
 def table_identity(base: str, author: str, table: str) -> tuple[int, int] | None:
-    """Identify an author's table folder, so that a rebuilt one differs; None if there is none.
+    """Return the identity of an author's table folder, which a rebuild changes; None if missing.
 
     Args:
-        base: folder or `s3://` prefix of all tables; on S3 the result is constant.
+        base: folder or `s3://` prefix of all tables; for S3 the result is constant.
     """
     if "://" in base:
         return (0, 0)
@@ -296,8 +296,9 @@ class _OpenTable:
     """A table as it was last opened.
 
     Attributes:
-        version, folder: the table is opened again when either changes.
-        memory: its rows, if they are few.
+        version, folder: version and identity; the table is opened again when either changes.
+        rows: number of rows.
+        memory: the rows if there are few, else None.
         has_vector_index: whether the table has a vector index.
         full_text_column: the column that full-text search uses.
         embedder: the embedder that made the vectors.
@@ -314,7 +315,7 @@ class _OpenTable:
 
     @property
     def newest_version(self) -> int:
-        """The table's newest version; a table in memory needs no change of thread for it."""
+        """The table's newest version, without a thread change for a table in memory."""
         return self.memory.dataset.latest_version if self.memory else self.table.version
 
 
@@ -332,6 +333,6 @@ def _query_vectors(
 
 
 def _read_embedder_revision(table: Any) -> str:
-    """Return the revision of the embedder that made the vectors; empty without rows."""
+    """Return the revision of the embedder that made the vectors, or "" without rows."""
     rows = table.search().select(["embedder"]).limit(1).to_arrow().to_pylist()
     return rows[0]["embedder"] if rows else ""

@@ -1,8 +1,8 @@
 """Search one table by vector and by full text, and read the neighbours of a passage in its post.
 
-Scope: the two searches, their filters, the neighbours of a hit.
-Out of scope: the weight of either search (`fusion.py`), the choice of the table, and how much of
-the result is shown (`retrieval.py`).
+Scope: the two searches, their filters, and the neighbours of a hit.
+Out of scope: the weights of the searches (`fusion.py`), the choice of the table and of the passages
+to show (`retrieval.py`).
 """
 # pyright: strict
 
@@ -20,10 +20,10 @@ from twin_resources.models.retrieval.vector_index import set_probes
 if TYPE_CHECKING:
     import numpy as np
 
-MAX_CANDIDATES = 20  # of each search, before fusion; with 40 nDCG@10 is .817 instead of .823
-MAX_IN_MEMORY = 100_000  # chunks of one author: 300 MB with their text
+MAX_CANDIDATES = 20  # for each search, before fusion; with 40, nDCG@10 is .817 instead of .823
+MAX_IN_MEMORY = 100_000  # chunks of one author, 300 MB with their text
 INDEXED_TEXT_COLUMN = "indexed_text"
-"""Column that full-text search uses: the embedded text, which is the title and the text."""
+"""Column for full-text search: the embedded text, which consists of the title and the text."""
 _COLUMNS = [
     "chunk_id",
     "document_id",
@@ -40,17 +40,17 @@ _COLUMNS = [
 
 @dataclass(frozen=True)
 class Passage:
-    """One chunk of a post, as the prompt shows it and the trace names it.
+    """One chunk of a post, as the prompt shows it and the trace records it.
 
     Attributes:
-        score: fusion score (`fusion.fuse`), or that of the hit for a neighbour; comparable within
-            one answer only.
+        score: fusion score (`fusion.fuse`), or the hit's score for a neighbour; comparable only
+            within one answer.
         token_count: length of `text` in the embedder's tokens.
         position: index of the chunk in its post, from 0.
-        neighbour_of: chunk id of the hit whose neighbour this is; empty for a hit.
+        neighbour_of: chunk id of the hit next to it; empty for a hit.
         start, end: offsets of `text` in the cleaned document, in characters.
-        cosine: cosine of the question's and the chunk's vector; 0 for a neighbour, or if only full
-            text found the chunk.
+        cosine: cosine of the question's and the chunk's vectors; 0 for a neighbour, or if only
+            full-text search found the chunk.
     """
 
     chunk_id: str
@@ -65,7 +65,7 @@ class Passage:
     neighbour_of: str = ""
     start: int = 0
     end: int = 0
-    # an index and a search in memory differ in the last digits
+    # an index and an in-memory search give different last digits
     cosine: float = field(default=0.0, compare=False)
 
 
@@ -74,11 +74,11 @@ class RetrievalQuery:
     """A question and the filters of its search.
 
     Attributes:
-        published_before: newest date of a post; a post without a date may be newer, so it is
-            excluded too.
-        exclude: chunk ids.
-        exclude_documents: document ids, removed from the candidates; pass a set if there are many.
-        vector: the question's vector (`Retriever.vectors_of`); None to embed the question.
+        published_before: latest date of a post; a post without a date may be newer, so it is also
+            excluded.
+        exclude: ids of chunks to exclude.
+        exclude_documents: ids of documents to remove from the candidates; pass a set for many ids.
+        vector: the question's vector (`Retriever.embed_questions`); None to embed the question.
     """
 
     question: str
@@ -89,8 +89,10 @@ class RetrievalQuery:
 
 
 class InMemoryTable:
-    """All rows of a table, for many searches: the same nearest vectors at a tenth of the cost, and
-    the rows of a full-text search without reading the table.
+    """All rows of a table, for many searches.
+
+    The nearest vectors are the same at a tenth of the cost, and full-text search does not read the
+    rows from the table.
 
     Args:
         table: an open LanceDB table with at most `MAX_IN_MEMORY` rows.
@@ -106,7 +108,7 @@ class InMemoryTable:
         self._rows = arrow_table.drop_columns(["vector", "_rowid"])
         self._vectors: np.ndarray = flat.reshape(arrow_table.num_rows, -1)
         dates = arrow_table["published_at"].cast("int64").to_pylist()
-        # A passage without a date counts as newer than every limit.
+        # A passage without a date counts as newer than any limit.
         self._dates = np.array([_LATEST if date is None else date for date in dates], np.int64)
         self._index_by_chunk = {
             chunk: place for place, chunk in enumerate(arrow_table["chunk_id"].to_pylist())
@@ -123,7 +125,7 @@ class InMemoryTable:
         """Return the same rows as the function `search_vectors`, in the same order."""
         import numpy as np
 
-        # Not `@`: the threads of a matrix library wait for each other in a busy loop.
+        # `@` would use a matrix library, whose threads wait for each other in a busy loop.
         distances = 1.0 - np.einsum("ij,j->i", self._vectors, vector)
         if query.published_before is not None:
             distances[self._dates > _microseconds(query.published_before)] = np.inf
@@ -142,7 +144,7 @@ class InMemoryTable:
     def search_full_text(
         self, words: str, column: str, conditions: Sequence[str]
     ) -> list[dict[str, Any]]:
-        """Return Lance's row id and `_score` of the best full-text rows, best first."""
+        """Return the row ids and scores of the best full-text rows in Lance, best first."""
         from lance.query import MatchQuery
 
         scanner = self.dataset.scanner(
@@ -157,10 +159,10 @@ class InMemoryTable:
         return rows
 
     def rows_by_score(self, scores: Mapping[int, float]) -> list[dict[str, Any]]:
-        """Return the rows of a full-text result in its order, without rows written since.
+        """Return the rows of a full-text result in its order, without rows written later.
 
         Args:
-            scores: `_score` by Lance's row id.
+            scores: scores by Lance's row ids.
         """
         cached_row_ids = [row for row in scores if row in self._index_by_row_id]
         rows = self._take([self._index_by_row_id[row] for row in cached_row_ids])
@@ -202,16 +204,16 @@ def _microseconds(moment: datetime) -> int:
 
 
 def search_vectors(table: Any, query: RetrievalQuery, vector: np.ndarray) -> list[dict[str, Any]]:
-    """Return the rows with the nearest vectors (cosine), by index if there is one, else exactly."""
+    """Return the rows with the nearest vectors (cosine) from the index, or exactly without one."""
     builder = table.search(vector, vector_column_name="vector").distance_type("cosine")
     builder = set_probes(builder, has_filter=bool(_sql_conditions(query)))
     return _best_rows(builder, query, [*_COLUMNS, "_distance"])
 
 
 def full_text_column(table: Any) -> str:
-    """Return the column that full-text search uses: `indexed_text`, or `text` in an old table.
+    """Return the column for full-text search: `indexed_text`, or `text` in an old table.
 
-    A table of a release before 3 lacks `indexed_text` until the next import.
+    A table from a release before 3 has no `indexed_text` until the next import.
     """
     return INDEXED_TEXT_COLUMN if INDEXED_TEXT_COLUMN in table.schema.names else "text"
 
@@ -223,20 +225,20 @@ def search_full_text(
     memory: InMemoryTable | None = None,
     column: str = INDEXED_TEXT_COLUMN,
 ) -> list[dict[str, Any]]:
-    """Return the best rows by BM25, from the full-text index.
+    """Return the best rows of the full-text index by BM25.
 
     Args:
-        memory: the rows of `table`. Lance then returns only row ids, on the caller's thread, in .5
-            CPU-ms. LanceDB takes 2.6 CPU-ms, and five changes of thread.
+        memory: the rows of `table`, or None. With them, Lance returns only row ids on the caller's
+            thread, in .5 CPU-ms. Without them, LanceDB takes 2.6 CPU-ms and five thread changes.
         column: the column to search (`full_text_column`).
     """
-    # MatchQuery takes the question as words; a bare string would be parsed for operators, and a
-    # question without words is not a valid query.
+    # MatchQuery treats the question as words, whereas a plain string would be parsed for operators.
+    # A question without words is not a valid query.
     words = query.question if re.search(r"\w", query.question) else "?"
     if memory is None:
         from lancedb.query import MatchQuery
 
-        match: Any = MatchQuery  # its generated signature lacks the defaults
+        match: Any = MatchQuery  # its generated signature has no defaults
         builder = table.search(match(words, column), query_type="fts")
         return _best_rows(builder, query, [*_COLUMNS, "_score"])
     rows = memory.search_full_text(words, column, _sql_conditions(query))
@@ -251,7 +253,7 @@ def search(
     memory: InMemoryTable | None,
     column: str = INDEXED_TEXT_COLUMN,
 ) -> list[Passage]:
-    """Run both searches and fuse their results, best first (`fusion.fuse`).
+    """Run both searches and return their fused results, best first (`fusion.fuse`).
 
     Args:
         memory: the rows of `table`; None to scan it.
@@ -280,9 +282,9 @@ def _without_excluded_documents(
 def read_neighbours(
     table: Any, hits: Sequence[Passage], query: RetrievalQuery, *, memory: InMemoryTable | None
 ) -> Mapping[str, list[Passage]]:
-    """Return the passages right after and right before each hit in its post, by the hit's chunk id.
+    """Return the next and the previous passage of each hit in its post, by the hit's chunk id.
 
-    Passages that the query excludes are left out, and so are the hits themselves.
+    Passages that the query excludes are omitted, and so are the hits themselves.
     """
     neighbour_positions = {
         (hit.document_id, hit.position + step) for hit in hits for step in (1, -1)
@@ -312,7 +314,7 @@ def _read_positions(
 ) -> list[dict[str, Any]]:
     documents = ", ".join(sorted({_quote_sql(document) for document, _ in document_positions}))
     positions = ", ".join(map(str, sorted({position for _, position in document_positions})))
-    # Pairs would need a long OR. This finds some extra rows, by index, and the caller drops them.
+    # Pairs would need a long OR. This finds some extra rows by index, which the caller drops.
     conditions = [f"document_id IN ({documents})", f"position IN ({positions})"]
     builder = table.search().where(" AND ".join([*conditions, *_sql_conditions(query)]))
     rows: list[dict[str, Any]] = builder.select(_COLUMNS).to_arrow().to_pylist()
@@ -338,7 +340,7 @@ def _build_passage(row: Mapping[str, Any], *, score: float, neighbour_of: str = 
 
 
 def _best_rows(builder: Any, query: RetrievalQuery, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the first candidates that a query allows, best first."""
+    """Return the best candidates that a query allows, best first."""
     conditions = _sql_conditions(query)
     if conditions:
         builder = builder.where(" AND ".join(conditions))
@@ -347,7 +349,7 @@ def _best_rows(builder: Any, query: RetrievalQuery, columns: Sequence[str]) -> l
 
 
 def _sql_conditions(query: RetrievalQuery) -> list[str]:
-    """Write a query's filters as SQL for Lance."""
+    """Return a query's filters as SQL for Lance."""
     conditions: list[str] = []
     if query.published_before is not None:
         moment = query.published_before.astimezone(UTC).replace(tzinfo=None)

@@ -1,10 +1,10 @@
 """Select the ranked passages to show, and their neighbours, within the token budget.
 
-Scope: the order in which hits and their neighbours are given tokens.
+Scope: the order in which hits and their neighbours receive tokens.
 Out of scope: ranking and reading (`search.py`).
 
-A chunk ends at its token limit, not at the end of a thought. The passage right after a hit, then
-the one right before it, is therefore shown as well if the hits leave enough tokens.
+A chunk ends at its token limit, not at the end of a thought. If the hits leave enough tokens, the
+next passage after each hit is therefore also shown, and then the previous one.
 """
 # pyright: strict
 
@@ -17,12 +17,11 @@ from itertools import count, takewhile
 from twin_resources.models.retrieval.search import Passage
 
 MAX_PER_POST = 2
-"""Maximum number of hits of one post. Only their neighbours add more of it: a third hit would
-displace another post, which may be the right one."""
+"""Maximum number of hits in a post; a third could displace the right post."""
 
 
 def select_hits(ranked: Sequence[Passage], *, limit: int, token_budget: int) -> list[Passage]:
-    """Select the best passages that fit; skip one that does not fit or is its post's third."""
+    """Select the best passages that fit, with at most `MAX_PER_POST` of a post."""
     passages: list[Passage] = []
     hits_by_post: Counter[str] = Counter()
     remaining = token_budget
@@ -44,14 +43,14 @@ def add_neighbours(
     *,
     token_budget: int,
 ) -> tuple[Passage, ...]:
-    """Add neighbours to the hits while tokens remain, those of the best hit first.
+    """Add neighbours to the hits while tokens remain, starting with those of the best hit.
 
     Args:
-        hits: best first, together within the budget.
-        neighbours_by_hit: neighbours by the hit's chunk id, better first.
+        hits: hits within the budget, best first.
+        neighbours_by_hit: neighbours by the hit's chunk id, best first.
 
     Returns:
-        Runs of adjacent passages of one post, in the post's order; that of the best hit first.
+        Runs of adjacent passages in a post's order, starting with the run of the best hit.
     """
     remaining = token_budget - sum(hit.token_count for hit in hits)
     selected = {(hit.document_id, hit.position): hit for hit in hits}
@@ -65,7 +64,7 @@ def add_neighbours(
 
 
 def _group_adjacent(selected: Mapping[tuple[str, int], Passage]) -> tuple[Passage, ...]:
-    """Order the passages so that those adjacent in a post are together.
+    """Order the passages so that adjacent passages of a post are together.
 
     Args:
         selected: passages by document and position, best first.

@@ -1,18 +1,19 @@
-"""Plan and create an author's vector index: IVF with RaBitQ codes.
+"""Plan and create an author's vector index, an IVF index with RaBitQ codes.
 
-Scope: the sizes, the parameters of the index and of a search in it, and its current state.
+Scope: the sizes, the parameters of the index and of a search, and the index's current state.
 Out of scope: the other indexes and the lease (`index.py`), the search itself (`search.py`).
-Method: RaBitQ, Gao and Long 2024, https://doi.org/10.1145/3654970; in Lance,
+Method: RaBitQ, Gao and Long 2024, https://doi.org/10.1145/3654970. Index in Lance:
 https://lance.org/format/table/index/vector/
 
-Measured on vectors of 384 dimensions, ten nearest, CPU ms a query (recall), CPU s to make:
+Measured for ten nearest vectors of 384 dimensions: CPU ms per query (recall), CPU s to build:
 
     rows      flat scan   IVF_RQ            IVF_PQ            IVF_SQ
     30,000    24          7 (.99), 0.8 s    8 (.99), 37 s     6 (.99), 3 s
     200,000   142         6 (.97), 6 s      9 (.99), 76 s     8 (.998), 8 s
 
-RQ is the fastest to build and the smallest (one bit a dimension; SQ has eight), so it is used. With
-Lance's defaults (256 vectors a partition sampled, 50 rounds) IVF_PQ takes minutes to build.
+IVF_RQ is used, because it is the fastest to build and the smallest: one bit per dimension, where SQ
+has eight. With Lance's defaults (256 sampled vectors per partition, 50 iterations), IVF_PQ takes
+minutes to build.
 """
 # pyright: strict
 
@@ -23,17 +24,17 @@ from datetime import timedelta
 from typing import Any
 
 VECTOR_INDEX = "vector"
-# From about 6,000 rows a flat scan costs more than the index. Below 10,000 the gateway keeps an
-# author's vectors in memory, which is exact and cheaper than both.
+# From about 6,000 rows on, a flat scan costs more than the index. Below 10,000 rows, the gateway
+# keeps an author's vectors in memory, which is exact and cheaper than both.
 MIN_INDEXED_ROWS = 10_000
 ROWS_PER_PARTITION = 800
-MAX_GROWTH = 2.0  # of the number of partitions; beyond it the centres no longer fit the rows
-# Lance would merge the segments into few large partitions, so the index is rebuilt in some seconds.
+MAX_GROWTH = 2.0  # at this growth in partitions, the centres no longer fit the rows
+# Lance would merge segments into few large partitions, so the index is rebuilt, in some seconds.
 MAX_SEGMENTS = 32
-SAMPLE_RATE = 64  # vectors sampled for each partition to learn the centres
+SAMPLE_RATE = 64  # sampled vectors per partition for learning the centres
 MAX_ITERATIONS = 15
-PROBES = 40  # partitions that a search reads; the minimum if it has a filter
-REFINE = 10  # times the requested number of candidates are compared exactly
+PROBES = 40  # partitions that a search reads, or the minimum if it has a filter
+REFINE = 10  # this multiple of the requested number of rows is compared exactly
 _BUILD_LIMIT = timedelta(hours=1)
 
 
@@ -46,11 +47,11 @@ class IndexPlan:
 
 @dataclass(frozen=True)
 class IndexState:
-    """The existing index of a table.
+    """The state of a table's existing index.
 
     Attributes:
-        partitions: number of partitions at creation; rows added later use the same ones.
-        segments: one, and one more for each time that rows were added.
+        partitions: number of partitions at creation; rows added later use the same partitions.
+        segments: number of segments: one, plus one for each addition of rows.
     """
 
     partitions: int
@@ -58,11 +59,11 @@ class IndexState:
 
 
 def plan_index(rows: int, existing: IndexState | None) -> IndexPlan | None:
-    """Plan the index to create now; None if none is needed or the existing one is good enough.
+    """Plan the index to create now; None if none is needed or the existing one suffices.
 
     Args:
-        rows: number of rows of the table.
-        existing: the index of the table, or None if there is none.
+        rows: number of rows in the table.
+        existing: the table's index, or None.
     """
     if rows < MIN_INDEXED_ROWS:
         return None
@@ -89,7 +90,7 @@ def read_index_state(dataset: Any) -> IndexState | None:
 
 
 def create_index(table: Any, plan: IndexPlan) -> None:
-    """Create the index, replacing an existing one, which readers use until the new one is complete.
+    """Create the index; readers use an existing one until the new one is complete.
 
     Args:
         table: an open LanceDB table.
@@ -111,14 +112,13 @@ def create_index(table: Any, plan: IndexPlan) -> None:
 
 
 def set_probes(builder: Any, *, has_filter: bool) -> Any:
-    """Set how many partitions a vector search reads; without an index this has no effect.
+    """Set how many partitions a vector search reads; this has no effect without an index.
 
     Args:
         builder: a LanceDB vector query.
         has_filter: whether the query has a filter. There is then no upper bound: if the filter
-            leaves few rows, Lance reads partitions until it has the requested number. An unfiltered
-            search needs the bound: without it the search took 16.6 CPU ms instead of 12.7 at
-            200,000 rows.
+            leaves few rows, Lance reads partitions until it has the requested number. Without the
+            bound, an unfiltered search of 200,000 rows took 16.6 CPU ms instead of 12.7.
     """
     maximum = 0 if has_filter else PROBES
     return builder.minimum_nprobes(PROBES).maximum_nprobes(maximum).refine_factor(REFINE)

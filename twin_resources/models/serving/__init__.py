@@ -1,4 +1,4 @@
-"""Model servers: one llama.cpp process for each version, and the fleet that the policy requires.
+"""Serve models with one llama.cpp process per version, in the fleet that the policy requires.
 
-Scope: starting, monitoring and querying them. Out of scope: routes (`gateway/`).
+Scope: starting, monitoring and querying servers. Out of scope: routes (`gateway/`).
 """

@@ -1,15 +1,15 @@
-"""Call vLLM's routes for LoRA adapters: list the models, load an adapter, unload one.
+"""Call vLLM's routes for LoRA adapters: list the models, load an adapter, and unload one.
 
-Scope: the three requests and the meaning of their responses. Out of scope: choosing the adapters
-to load (`loaded_adapters.py`), querying a model (`served_model.py`).
+Scope: the three requests and the interpretation of their responses. Out of scope: choosing the
+adapters (`loaded_adapters.py`), querying a model (`served_model.py`).
 Interface: https://docs.vllm.ai/en/latest/features/lora/ ("Dynamically serving LoRA Adapters")
 
     GET  /v1/models                {"data": [{"id", "root", "parent"}, …]}
     POST /v1/load_lora_adapter     {"lora_name", "lora_path"}; 400: the name is taken
     POST /v1/unload_lora_adapter   {"lora_name"}; 404: no such adapter
 
-`root` is the path that an adapter was loaded from, as the request gave it. `parent` is its base
-model, null for a base. Other OpenAI-compatible servers omit both. The two POST routes exist only
+`root` is the path from which an adapter was loaded, as given in the request. `parent` is its base
+model, or null for a base. Other OpenAI-compatible servers omit both. The POST routes exist only
 with `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`.
 """
 # pyright: strict
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import httpx
 
 LOAD_ROUTE, UNLOAD_ROUTE = "load_lora_adapter", "unload_lora_adapter"
-# The server reads the adapter from its disk and copies it to the card: 8B at rank 64 is 340 MB.
+# The server reads the adapter from disk and copies it to the GPU: 340 MB for 8B at rank 64.
 LOAD_TIMEOUT_S = 60.0
 ENABLE_ADAPTERS_STEP = (
     "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True "
@@ -40,7 +40,7 @@ class OfferedModel:
 
     Attributes:
         name: value of `model` in a request.
-        root: path that it was loaded from; empty if the server does not report it.
+        root: path from which it was loaded; empty if the server does not report it.
         parent: base model of an adapter; empty for a base, or if the server does not report it.
     """
 
@@ -50,18 +50,18 @@ class OfferedModel:
 
 
 class RouteMissingError(TwinError):
-    """The server has no routes for adapters, or does not allow them."""
+    """An error because the server has no routes for adapters, or does not allow them."""
 
 
 def list_models(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, OfferedModel]:
-    """List the models of `<url>/models`, by name.
+    """Return the models of `<url>/models` by name.
 
     Args:
         url: ends in `/v1`.
-        key: bearer token; empty for none.
+        key: bearer token; may be empty.
 
     Raises:
-        TwinError: the server does not answer like an OpenAI-compatible one.
+        TwinError: the server does not answer like an OpenAI-compatible server.
     """
     import httpx
 
@@ -87,7 +87,7 @@ def list_models(url: str, key: str, *, timeout_s: float = 10.0) -> dict[str, Off
 
 
 def can_load(url: str, key: str, *, timeout_s: float = 10.0) -> bool:
-    """Return whether the server has the routes: it then answers a GET with 405, not 404.
+    """Return whether the server has the routes, so that it answers a GET with 405, not 404.
 
     Raises:
         TwinError: it does not answer.
@@ -116,8 +116,8 @@ def load_adapter(url: str, key: str, *, name: str, path: str) -> None:
 
     Raises:
         RouteMissingError: the server has no such route.
-        TwinError: the name is taken, the folder is missing, the rank is above the server's
-            `--max-lora-rank` …; `found` has the server's message.
+        TwinError: the server refuses, for example because the name is taken, the folder is missing
+            or the rank exceeds its `--max-lora-rank`; `found` contains its message.
     """
     tried = f"load the adapter {name} at {url} from {path}"
     _post(
@@ -135,7 +135,7 @@ def unload_adapter(url: str, key: str, *, name: str) -> None:
 
     Raises:
         RouteMissingError: the server has no such route.
-        TwinError: it has no adapter of that name, or could not unload it.
+        TwinError: it has no adapter with that name, or could not unload it.
     """
     _post(
         f"{url}/{UNLOAD_ROUTE}",
@@ -164,7 +164,7 @@ def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step:
     if response.is_success:
         return
     message = _error_message(response)
-    # a missing adapter is a 404 too; the web framework's own 404 says only "Not Found"
+    # a missing adapter is also a 404, but the web framework's own 404 says only "Not Found"
     if response.status_code == 404 and message in {"", "Not Found"}:
         raise RouteMissingError(
             tried, found="the server has no such route", next_step=ENABLE_ADAPTERS_STEP
@@ -173,7 +173,7 @@ def _post(url: str, key: str, body: Mapping[str, str], *, tried: str, next_step:
 
 
 def _error_message(response: httpx.Response) -> str:
-    """Read the message of a refusal: under `error` from vLLM 0.10 on, at the top level before."""
+    """Return a refusal's message, which is under `error` from vLLM 0.10 on, else at the top."""
     try:
         document: object = response.json()
     except ValueError:

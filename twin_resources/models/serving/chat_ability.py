@@ -1,8 +1,7 @@
-"""Test whether a base model can chat, with eight short questions to the served model.
+"""Test whether a base model can chat by asking the served model eight short questions.
 
-A model that was trained on plain text may have a chat template as well (Gemma 3 270M has one). It
-continues the prompt, writes turns of its own, or never ends its answer. Likelihoods show none of
-this.
+A model trained on plain text may also have a chat template, as Gemma 3 270M does. It continues the
+prompt, writes further turns, or never ends its answer. Likelihoods do not show these faults.
 
 Scope: the questions, the rule, and the name of the instruct variant. Out of scope: comparing the
 served model with transformers (`serving_parity.py`), the quality of its answers (the gate).
@@ -36,13 +35,13 @@ QUESTIONS = (
     "Is ice cold or warm?",
     "What is two plus three?",
 )
-# The longest answer of SmolLM2-135M-Instruct has 45 tokens. An 8B base on two cores writes .4
-# tokens a second, so a higher limit would take half an hour.
+# The longest answer of SmolLM2-135M-Instruct has 45 tokens. An 8B base writes .4 tokens per second
+# on two cores, so a higher limit would take half an hour.
 MAX_TOKENS = 64
-# Of eight. SmolLM2-135M-Instruct has no faulty answer, and Gemma 3 270M (plain text) has eight; the
-# limit is halfway.
+# SmolLM2-135M-Instruct gives no faulty answer, and Gemma 3 270M (plain text) gives eight. The limit
+# is halfway.
 MIN_FAULTY_ANSWERS = 4
-REPEATED_WORDS = 6  # consecutive words of the prompt
+REPEATED_WORDS = 6  # consecutive words of the prompt that count as a repetition
 _ROLE_LINE = re.compile(
     r"^\s*(?:user|assistant|model|system)\s*:?\s*$", re.IGNORECASE | re.MULTILINE
 )
@@ -56,7 +55,7 @@ class ChatAbility:
     """The faults of the eight answers.
 
     Attributes:
-        faults: faults of each answer; empty for one of a chat model.
+        faults: the faults of each answer; an answer without faults has an empty tuple.
     """
 
     faults: tuple[tuple[Fault, ...], ...]
@@ -70,7 +69,7 @@ class ChatAbility:
         return self.faulty_answer_count < MIN_FAULTY_ANSWERS
 
     def warning(self, name: str) -> str:
-        """Describe the faults, the consequence and the alternative; empty if the model chats."""
+        """Describe the faults, the consequence and the alternative; "" if the model can chat."""
         if self.can_chat:
             return ""
         counted = Counter(fault for faults in self.faults for fault in faults)
@@ -86,10 +85,10 @@ class ChatAbility:
 
 
 def find_faults(answer: str, *, question: str, is_finished: bool) -> tuple[Fault, ...]:
-    """Return the faults of an answer's form, whatever its content.
+    """Return the formal faults of an answer, regardless of its content.
 
     Args:
-        is_finished: whether the model ended the answer itself, within `MAX_TOKENS`.
+        is_finished: whether the model ended the answer within `MAX_TOKENS`.
     """
     faults: list[Fault] = []
     if not is_finished:
@@ -104,13 +103,13 @@ def find_faults(answer: str, *, question: str, is_finished: bool) -> tuple[Fault
 
 
 def measure_chat_ability(server: RunningServer) -> ChatAbility:
-    """Ask a running server the eight questions, greedily.
+    """Ask a running server the eight questions with greedy decoding.
 
     Raises:
         TwinError: it does not answer.
     """
     headers = {"Authorization": f"Bearer {server.key}"} if server.key else {}
-    # a large base takes minutes for an answer; a dead server closes the connection
+    # a large base takes minutes per answer, and a dead server closes the connection
     with httpx.Client(headers=headers, trust_env=False, timeout=None) as client:
         return ChatAbility(tuple(_ask(client, server, question) for question in QUESTIONS))
 
@@ -140,7 +139,7 @@ def _ask(client: httpx.Client, server: RunningServer, question: str) -> tuple[Fa
 
 
 def instruct_variant(name: str) -> str:
-    """Guess the name of a base's instruct variant by its family's convention; empty if unknown.
+    """Guess a model's instruct variant by its family's convention; "" if it already is one.
 
     `google/gemma-3-270m` → `google/gemma-3-270m-it`, `Qwen/Qwen3-0.6B-Base` → `Qwen/Qwen3-0.6B`,
     `HuggingFaceTB/SmolLM2-135M` → `HuggingFaceTB/SmolLM2-135M-Instruct`.

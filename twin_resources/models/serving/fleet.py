@@ -1,17 +1,17 @@
 """`python -m twin_resources.models.serving.fleet`: run the model servers that the policy requires.
 
 Scope: following the policy, starting a new version beside the old one, publishing the servers that
-answer (`servers.json`), draining and ending unneeded servers, restarting crashed ones, and choosing
-the adapters for an external server (`TWIN_MODEL_SERVER_URL`).
-Out of scope: one server (`model_server.py`), loading an adapter (`loaded_adapters.py`), choosing
-the served version (`registry/`, which writes the policy), routing requests (the gateway).
+answer (`servers.json`), draining and ending servers, restarting crashed servers, and choosing the
+adapters for an external server (`TWIN_MODEL_SERVER_URL`).
+Out of scope: a single server (`model_server.py`), loading an adapter (`loaded_adapters.py`),
+choosing the served version (`registry/`, which writes the policy), routing requests (the gateway).
 
     servers.json   {"schema": 1, "written_at": …,
                     "servers": {"base" | "<author>/v3": {"url", "alias", "key", "ready", "pid",
                                                          "engine", "context"}},
                     "problems": {"<author>/v3": why it is down}}
 
-The file contains keys, so it has mode 600 and is replaced by renaming.
+The file contains keys, so only its owner can read it (mode 600). It is replaced by renaming.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ BASE_RETRY_INTERVAL_S = 1.0
 
 
 def version_key(author: str, version: int) -> str:
-    """Return the key of one version in `servers.json`: `jane/v3`."""
+    """Return the key of a version in `servers.json`, such as `jane/v3`."""
     return f"{author}/v{version}"
 
 
 def _served_versions(policy: Policy | None) -> Iterator[tuple[str, ServedVersion]]:
-    """Yield every author's stable and canary version with its key; none before a release."""
+    """Yield every author's stable and canary versions with their keys; none before a release."""
     for author, arms in (policy.authors if policy else {}).items():
         for served in (arms.stable, arms.canary):
             if served is not None:
@@ -79,8 +79,10 @@ def required_servers(policy: Policy | None) -> dict[str, RequiredServer]:
 
 
 def required_adapters(policy: Policy | None) -> dict[str, Path | None]:
-    """Return the PEFT folders of the versions in use, by key, for one server of the whole home;
-    None for a version without a folder, which that server must offer by its name."""
+    """Return the PEFT folders of the versions in use, by key, for an external server.
+
+    A version without a folder has None, and the server must offer it by name.
+    """
     return {
         key: peft_folder(served.folder)
         for key, served in _served_versions(policy)
@@ -94,7 +96,7 @@ def _same_author(key: str, other: str) -> bool:
 
 
 class Fleet:
-    """Every server of one home. `step` is one round; `run` repeats it until `stop` is set."""
+    """All servers of one home; `run` repeats `step` until its event is set."""
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.members: dict[str, FleetMember | ExternalMember] = {}
@@ -111,7 +113,7 @@ class Fleet:
         self._published_document: dict[str, Any] | None = None
 
     def step(self) -> None:
-        """Follow the policy for one round and publish the changes."""
+        """Follow the policy once and publish the changes."""
         self._follow_policy()
         required = required_servers(self._policy)
         if self._settings.model_server_url:
@@ -121,7 +123,7 @@ class Fleet:
         self._publish()
 
     def run(self, stop: threading.Event) -> None:
-        """Work until `stop` is set; then end every server and publish an empty list."""
+        """Repeat `step` until `stop` is set, then end every server and publish an empty list."""
         try:
             while not stop.is_set():
                 self.step()
@@ -149,7 +151,7 @@ class Fleet:
             self._policy = read_policy(path)
             self._problems.pop(path.name, None)
         except (TwinError, OSError, ValueError, KeyError, TypeError) as error:
-            # running servers stay up: an unreadable file must not stop the answers
+            # running servers are kept, because an unreadable file must not stop the answers
             self._problems[path.name] = f"{type(error).__name__}: {error}"
             log(f"{path} is not readable, the last good one is followed. {error}")
         self._policy_file_identity = file_identity
@@ -164,7 +166,7 @@ class Fleet:
         for key, server in required.items():
             member = self.members.get(key)
             if member is not None and member.wanted != server:
-                member.stop()  # other files under the same key cannot run side by side
+                member.stop()  # two servers cannot share a key
                 member = None
             if member is None:
                 member_class = ExternalMember if server.address else FleetMember
@@ -240,7 +242,7 @@ class Fleet:
                     "ready": True,
                     "pid": server.pid,
                     "engine": server.engine,
-                    # for an external server the gateway looks up the base model's own
+                    # for an external server, the gateway looks up the base model's context length
                     "context": CONTEXT_TOKENS if server.pid is not None else 0,
                 }
                 for key, server in (servers | self._remote_servers).items()
@@ -253,7 +255,7 @@ class Fleet:
 
 
 def write_servers(path: Path, document: Mapping[str, Any]) -> None:
-    """Replace `servers.json`, readable by its owner alone."""
+    """Replace `servers.json`, which only its owner can read."""
     contents = {"schema": SCHEMA, "written_at": datetime.now(UTC).isoformat(), **document}
     replace_file(path, json.dumps(contents, indent=1))
 

@@ -1,4 +1,4 @@
-"""One server of the fleet: loading, ready, failed and restarted, draining, ended.
+"""Follow one server of the fleet through its states: loading, ready, failed, draining, ended.
 
 Scope: the states of one server process, checked step by step without waiting.
 Out of scope: choosing the servers (`fleet.py`), the process (`model_server.py`).
@@ -17,10 +17,10 @@ from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.settings import Settings
 
 HEALTH_CHECK_INTERVAL_S = 5.0
-# Idle time of a server that does not answer; a busy one uses the processor.
+# Maximum idle time of a server that does not answer; a busy server uses the processor.
 HEALTH_IDLE_TIMEOUT_S = 30.0
-# The gateway follows servers.json within a second; a request that chose the old server by then is
-# still on its way.
+# The gateway reads a new servers.json within a second. Until then, it may still send requests to
+# the old server.
 MIN_DRAIN_S = 5.0
 MAX_DRAIN_S = 300.0
 MAX_RETRY_DELAY_S = 30.0
@@ -29,8 +29,10 @@ STOP_TIMEOUT_S = 5.0  # the supervisor kills the fleet after 8 s
 
 @dataclass(frozen=True)
 class RequiredServer:
-    """One required server: the base alone, base and adapter of a version, or an address
-    (`https://…/v1#model`), whose server the fleet does not start."""
+    """A required server: a base alone, a base with a version's adapter, or an address.
+
+    The fleet does not start a server at an address (`https://…/v1#model`).
+    """
 
     base_gguf: str
     adapter_gguf: str | None = None
@@ -38,7 +40,7 @@ class RequiredServer:
 
 
 def retry_delay_s(failures: int) -> float:
-    """Return the seconds before a restart after this many failures in a row: 1, 2, 4 … 30."""
+    """Return the seconds to wait after this many failures in a row: 1, 2, 4 … 30."""
     return min(2.0 ** (failures - 1), MAX_RETRY_DELAY_S)
 
 
@@ -59,7 +61,7 @@ class FleetMember:
         self._checked_at = 0.0
 
     def step(self, now: float) -> None:
-        """Check once: start the server, mark it ready, or record that it has failed."""
+        """Start the server, mark it ready, or record that it has failed."""
         try:
             if self._process is None:
                 if now >= self._retry_at:
@@ -72,10 +74,10 @@ class FleetMember:
             self._fail(str(error), now)
 
     def is_drained(self, now: float) -> bool:
-        """Return whether a leaving server may end: it is idle, or the time limit has passed.
+        """Return whether a draining server may end: it is idle, or the time limit has passed.
 
-        A server that does not report its requests counts as busy: it answers for metrics only
-        between two steps of the model, and a long prompt is one step.
+        A server that does not report its requests counts as busy. It reports metrics only between
+        two steps of the model, and a long prompt is one step.
         """
         if self.draining_since is None:
             return False
@@ -140,6 +142,6 @@ class FleetMember:
 
 
 def log(line: str) -> None:
-    """Write one line with its time to the fleet's log."""
+    """Write a line with the current time to the fleet's log."""
     sys.stderr.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n")
     sys.stderr.flush()

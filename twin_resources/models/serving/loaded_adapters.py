@@ -1,16 +1,17 @@
-"""Load and unload a home's adapters at the server of `TWIN_MODEL_SERVER_URL`.
+"""Load and unload a home's adapters on the server at `TWIN_MODEL_SERVER_URL`.
 
-Scope: loading requested adapters, keeping those in use, unloading unused ones.
+Scope: loading requested adapters, keeping those in use, and unloading unused ones.
 Out of scope: the requests (`adapter_routes.py`), publishing the servers (`fleet.py`).
 
-Several processes use one adapter: the fleet for readers, a gate or a trial for its questions. Each
-holds a shared lock on the adapter's lease file meanwhile. Only a process that gets the exclusive
-lock unloads. The kernel frees the lock of a killed process, so no crash keeps an adapter loaded.
+Several processes may use one adapter: the fleet for readers, and a gate or a trial for its
+questions. Each holds a shared lock on the adapter's lease file meanwhile. Only a process that gets
+the exclusive lock unloads the adapter. The kernel frees the lock of a killed process, so a crash
+does not keep an adapter loaded.
 
-An adapter is identified by its name and by the folder that it was loaded from, which vLLM lists as
-`root`. If the name belongs to another folder of this home, the adapter is loaded again. A folder
-outside this home is refused: another owner's adapter would answer as this author. A server that
-lists no folders is trusted, since a person loads its adapters (`--lora-modules`).
+An adapter is identified by its name and the folder from which it was loaded, which vLLM lists as
+`root`. If the name belongs to a different folder of this home, the adapter is loaded again. A
+folder outside this home is refused, because another owner's adapter would answer as this author. A
+server that does not list folders is trusted: its operator loads the adapters (`--lora-modules`).
 """
 # pyright: strict
 
@@ -30,21 +31,21 @@ from twin_resources.models.serving import adapter_routes
 from twin_resources.models.serving.adapter_routes import OfferedModel
 from twin_resources.settings import Settings
 
-# A stream that began before its version was replaced has ended by then. vLLM keeps adapters in the
-# processor's memory, so an unused one costs little.
+# Streams that began before their version was replaced have ended by then. vLLM keeps adapters in
+# main memory, so an unused adapter costs little.
 UNLOAD_DELAY_S = 300.0
-PEFT_FOLDER, PEFT_CONFIG = "adapter", "adapter_config.json"  # of a checkpoint's folder
+PEFT_FOLDER, PEFT_CONFIG = "adapter", "adapter_config.json"  # in a checkpoint's folder
 _VERSION_NAME = re.compile(r"[^/]+/v\d+")
 
 
 def peft_folder(checkpoint: str | Path) -> Path | None:
-    """Return the PEFT adapter's folder of a checkpoint, or None (fully trained, or only a name)."""
+    """Return a checkpoint's PEFT folder, or None if it is fully trained or only a name."""
     folder = Path(checkpoint) / PEFT_FOLDER
     return folder if checkpoint and (folder / PEFT_CONFIG).is_file() else None
 
 
 def not_offered_error(name: str, url: str, offered: Iterable[str]) -> TwinError:
-    """Create the error for a name that a server does not offer and that cannot be loaded."""
+    """Create the error for a name that a server neither offers nor can load."""
     return TwinError(
         f"serve {name} at {url}",
         found=f"it offers {', '.join(sorted(offered)) or 'nothing'}",
@@ -53,7 +54,7 @@ def not_offered_error(name: str, url: str, offered: Iterable[str]) -> TwinError:
 
 
 class AdapterServer:
-    """The adapters of one home at one server."""
+    """The adapters of one home on one server."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -62,20 +63,20 @@ class AdapterServer:
         self._lease_folder = settings.work_dir / "adapters-in-use"
 
     def server_path(self, folder: Path) -> str:
-        """Return the server's path of a folder of this home (`TWIN_MODEL_SERVER_HOME`)."""
+        """Return the path of a home's folder on the server (`TWIN_MODEL_SERVER_HOME`)."""
         server_home = self._settings.model_server_home
         if not server_home or not folder.is_relative_to(self._settings.home):
             return str(folder)
         return str(PurePosixPath(server_home) / folder.relative_to(self._settings.home).as_posix())
 
     def belongs_to_home(self, model: OfferedModel) -> bool:
-        """Return whether it was loaded from a checkpoint of this home, under a version's name."""
+        """Return whether it was loaded from this home's checkpoints under a version's name."""
         checkpoints = PurePosixPath(self.server_path(self._settings.checkpoints_dir))
         inside = bool(model.root) and PurePosixPath(model.root).is_relative_to(checkpoints)
         return inside and bool(model.parent) and bool(_VERSION_NAME.fullmatch(model.name))
 
     def list_models(self) -> dict[str, OfferedModel]:
-        """List the models that the server offers, by name; see `adapter_routes.list_models`."""
+        """Return the models that the server offers; see `adapter_routes.list_models`."""
         return adapter_routes.list_models(self._url, self._key)
 
     def ensure_loaded(
@@ -85,14 +86,14 @@ class AdapterServer:
         *,
         listed_models: Mapping[str, OfferedModel] | None = None,
     ) -> None:
-        """Make the server offer `name` from that folder. The caller holds the lease.
+        """Make the server offer `name` from the folder. The caller must hold the lease.
 
         Args:
-            folder: PEFT folder; None if only a person can load the adapter.
-            listed_models: models offered since the lease is held; None to list them now.
+            folder: PEFT folder; None if only the server's operator can load the adapter.
+            listed_models: models listed after the lease was taken; None to list them now.
 
         Raises:
-            TwinError: the server does not answer, refuses, or offers another folder under the name.
+            TwinError: the server does not answer, refuses, or offers a foreign folder by that name.
         """
         offered = self.list_models() if listed_models is None else listed_models
         loaded_model = offered.get(name)
@@ -117,22 +118,22 @@ class AdapterServer:
                 self._url, self._key, name=name, path=self.server_path(folder)
             )
         except TwinError:
-            # of two concurrent requests the server refuses one, but the adapter is loaded
+            # the server refuses one of two concurrent requests, but the adapter is loaded
             current = self.list_models().get(name)
             if current is None or current.root != self.server_path(folder):
                 raise
 
     def acquire_lease(self, name: str) -> IO[bytes]:
-        """Take a shared lock on an adapter's lease; it stays loaded until the file is closed."""
+        """Take a shared lock on an adapter's lease; closing the file releases it."""
         stream = self._open_lease_file(name)
         fcntl.flock(stream, fcntl.LOCK_SH)
         return stream
 
     def unload_unused(self, name: str) -> bool:
-        """Unload an adapter that no process holds.
+        """Unload an adapter that no process uses.
 
         Returns:
-            False if a process uses it, or the server's adapter is not of this home.
+            False if a process uses it, or if the server has no such adapter of this home.
 
         Raises:
             TwinError: the server does not answer, or could not unload it.
@@ -150,7 +151,7 @@ class AdapterServer:
 
     @contextmanager
     def keep_loaded(self, name: str, folder: Path | None) -> Generator[None]:
-        """Keep an adapter loaded for as long as the context lasts; see `ensure_loaded`.
+        """Keep an adapter loaded during the context; see `ensure_loaded`.
 
         Afterwards it is unloaded, unless another process uses it.
         """
@@ -159,14 +160,14 @@ class AdapterServer:
                 self.ensure_loaded(name, folder)
                 yield
         finally:
-            # the answers are complete and must not be lost because unloading fails; the fleet
-            # finds such adapters later and logs why one stays
+            # The answers are complete and must not be lost if unloading fails. The fleet finds such
+            # adapters later and logs why one remains loaded.
             with suppress(TwinError):
                 self.unload_unused(name)
 
     def _open_lease_file(self, name: str) -> IO[bytes]:
         self._lease_folder.mkdir(parents=True, exist_ok=True)
-        # a hash, because the file outlives a forgotten author
+        # the name is a hash, because the file remains after its author is forgotten
         key = hashlib.sha256(name.encode()).hexdigest()[:16]
         return (self._lease_folder / f"{key}.lease").open("ab")
 
@@ -185,9 +186,9 @@ class _FailedAdapter:
 
 
 class FleetAdapters:
-    """The adapters that the fleet keeps loaded: versions in use, and recently used ones.
+    """The adapters that the fleet keeps loaded: those of versions in use or recently used.
 
-    Each step receives the adapters that are wanted then. A restarted server has lost all adapters,
+    Each step receives the adapters required at that time. A restarted server has lost all adapters,
     and the next step loads them again.
     """
 
@@ -201,7 +202,7 @@ class FleetAdapters:
         """
         Args:
             log: writes a line to the log.
-            retry_delay_s: returns the seconds to wait after a number of failures in a row.
+            retry_delay_s: returns the seconds to wait after a number of consecutive failures.
         """
         self._server = AdapterServer(settings)
         self._log = log
@@ -211,19 +212,19 @@ class FleetAdapters:
         self._failed_adapters: dict[str, _FailedAdapter] = {}
 
     def step(self, required: Mapping[str, Path | None], now: float) -> dict[str, str]:
-        """Load missing wanted adapters, and unload those that have not been wanted for a while.
+        """Load missing required adapters, and unload those that have not been required for a while.
 
         Args:
-            required: PEFT folders by version's name; None if a person loads the adapter.
+            required: PEFT folders by version name; None if the server's operator loads the adapter.
             now: seconds of a monotonic clock.
 
         Returns:
-            Why a wanted adapter is missing, by its name; empty if none is.
+            The reasons why required adapters are missing, by name.
 
         Raises:
             TwinError: the server does not answer.
         """
-        for name in required:  # before listing, so that no process unloads a listed one
+        for name in required:  # before listing, so that no process unloads a listed adapter
             self._hold_lease(name)
         listed_models = self._server.list_models()
         self._failed_adapters = {
@@ -235,13 +236,13 @@ class FleetAdapters:
             self._unused_adapters[name] = _UnusedAdapter(now, self._held_leases.pop(name))
         for name, model in listed_models.items():
             if name not in required and self._server.belongs_to_home(model):
-                # left by a killed gate or a former fleet; a request may still use it
+                # left by a killed gate or an earlier fleet; a request may still use it
                 self._unused_adapters.setdefault(name, _UnusedAdapter(now, None))
         self._unload_drained(now)
         return {name: failed.problem for name, failed in self._failed_adapters.items()}
 
     def close(self) -> None:
-        """Release every lease; adapters stay loaded, and the next fleet finds them."""
+        """Release every lease; the adapters stay loaded, and the next fleet finds them."""
         leases = [
             *self._held_leases.values(),
             *(leaving.lease for leaving in self._unused_adapters.values()),
@@ -290,7 +291,7 @@ class FleetAdapters:
                 if self._server.unload_unused(name):
                     self._log(f"{name} is unloaded")
             except TwinError as error:
-                unused_adapter.since = now  # tried again later; a loaded adapter does no harm
+                unused_adapter.since = now  # try again later; a loaded adapter does no harm
                 self._log(f"{name} is not unloaded. {error}")
                 continue
             del self._unused_adapters[name]

@@ -1,12 +1,12 @@
 """Start and end model servers: a llama.cpp process, or an external OpenAI-compatible server.
 
-Scope: starting one server for one model version, waiting until it answers, ending it.
-Out of scope: the process itself (`model_server_process.py`), choosing the versions (`fleet.py`),
-prompts, routing (the gateway).
+Scope: starting a server for one model version, waiting until it answers, and ending it.
+Out of scope: the code of the process (`model_server_process.py`), choosing the versions
+(`fleet.py`), prompts, routing (the gateway).
 
-Each version has its own process. llama.cpp reuses the key-value cache between adapters of one
-process (after an adapter had answered, 51 of 51 answers of the base were wrong), and requests for
-different adapters wait for each other.
+Each version has its own process, because llama.cpp reuses the key-value cache between the adapters
+of a process. After an adapter had answered, 51 of 51 answers of the base were wrong. In addition,
+requests for different adapters wait for each other.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ STOP_TIMEOUT_S = 10.0
 
 
 class ServerProcess:
-    """One llama.cpp server process in its own process group.
+    """A llama.cpp server process in its own process group.
 
-    The process exits when its parent has ended, so a killed parent leaves none behind.
+    The process exits when its parent has ended, so a killed parent leaves no server behind.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ServerProcess:
         port: int = 0,
         threads: int = 0,
     ) -> None:
-        """Start the process; it is not ready yet.
+        """Start the process without waiting until it is ready.
 
         Args:
             threads: number of threads; 0 for half the number of cores.
@@ -102,7 +102,7 @@ class ServerProcess:
             command += ["--adapter", str(adapter_gguf)]
         if threads:
             command += ["--threads", str(threads)]
-        # the key is an environment variable, because every user of the machine can see arguments
+        # the key is an environment variable, because all users of the machine can see arguments
         environment = os.environ | {"TWIN_MODEL_SERVER_KEY": self.key}
         with self.log_path.open("wb") as log:
             self._process = subprocess.Popen(
@@ -120,7 +120,7 @@ class ServerProcess:
         return self._process.pid
 
     def running_server(self) -> RunningServer | None:
-        """Return the server, or None while it loads or does not answer.
+        """Return the server, or None while it is loading or does not answer.
 
         Raises:
             TwinError: the process has ended; the message includes the end of its log.
@@ -148,7 +148,7 @@ class ServerProcess:
     def wait_until_ready(self) -> RunningServer:
         """Wait for a healthy response while the process makes progress.
 
-        This may be called again at any time, since a busy server misses a health check.
+        This may be called again at any time, because a busy server may miss a health check.
 
         Raises:
             TwinError: the process ended, made no progress, or was not ready within an hour.
@@ -195,7 +195,7 @@ class ServerProcess:
         self._signal(signal.SIGTERM)
 
     def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """End the process group with SIGTERM, then with SIGKILL if it has not ended in time."""
+        """End the process group with SIGTERM, and with SIGKILL if it does not end in time."""
         self._signal(signal.SIGTERM)
         try:
             self._process.wait(timeout_s)
@@ -211,15 +211,15 @@ class ServerProcess:
         return " | ".join(text.splitlines()[-lines:]) or "an empty log"
 
     def _signal(self, signal_number: int) -> None:
-        if self._process.poll() is None:  # not reaped, so its pid cannot have been reused
+        if self._process.poll() is None:  # the pid of an unreaped process cannot have been reused
             os.killpg(self._process.pid, signal_number)
 
 
 def warm_up(server: RunningServer, *, timeout_s: float = 120.0) -> float:
-    """Request one token, so that the first reader does not wait for the weights to be paged in.
+    """Request one token, so that the first reader need not wait until the weights are paged in.
 
     Returns:
-        Seconds that it took; `timeout_s` if the server is late, which is no failure.
+        The duration in seconds; `timeout_s` if the server is late, which is not a failure.
 
     Raises:
         TwinError: the request fails.
@@ -253,19 +253,19 @@ def warm_up(server: RunningServer, *, timeout_s: float = 120.0) -> float:
 
 
 class ModelServers:
-    """Servers for model versions: a process for each, or the server that the settings name."""
+    """Servers for model versions: a process for each version, or the configured server."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     @property
     def base_alias(self) -> str:
-        """The alias of the base model alone, at this home's server or the named one."""
+        """The alias of the base model alone, on this home's server or the configured server."""
         return self._settings.base_model if self._settings.model_server_url else "base"
 
     @property
     def engine(self) -> str:
-        """Name and version of the inference engine, also before a server runs."""
+        """Name and version of the inference engine, available before a server runs."""
         url = self._settings.model_server_url.rstrip("/")
         if url:
             return remote_engine_name(
@@ -278,8 +278,10 @@ class ModelServers:
         return self._settings.model_server_precision
 
     def precision(self, version: ModelVersion) -> str:
-        """Return the precision in which a version is served, which decides how far its answers may
-        differ from the reference's (`served_precision.precision_limits`)."""
+        """Return the precision in which a version is served.
+
+        It determines how far its answers may differ from the reference's (`precision_limits`).
+        """
         if self._settings.model_server_url:
             return external_precision(self._configured_precision, version.base)
         file = Path(version.base_gguf)
@@ -295,19 +297,19 @@ class ModelServers:
         adapter: Path | None = None,
         port: int = 0,
     ) -> Iterator[RunningServer]:
-        """Serve one version for as long as the context lasts.
+        """Serve one version during the context.
 
         Args:
-            base_gguf: f16 GGUF of the base; may be None with `TWIN_MODEL_SERVER_URL`.
+            base_gguf: GGUF file of the base; may be None with `TWIN_MODEL_SERVER_URL`.
             adapter_gguf: GGUF adapter of the version; None for the base alone.
-            alias: name of the version; with `TWIN_MODEL_SERVER_URL` that server must offer it, or
-                load it from `adapter`.
-            adapter: PEFT folder of the version, which an external server loads while the context
-                lasts; None if that server must offer the alias already.
+            alias: name of the version; the server at `TWIN_MODEL_SERVER_URL` must offer it, or load
+                it from `adapter`.
+            adapter: PEFT folder of the version, which an external server loads during the context;
+                None if that server must already offer the alias.
             port: 0 for any free port.
 
         Raises:
-            TwinError: the server did not start, or the named server neither offers the alias nor
+            TwinError: the server did not start, or the external server neither offers the alias nor
                 loads it.
         """
         if self._settings.model_server_url:
@@ -330,7 +332,7 @@ class ModelServers:
             process.stop()
 
     def serve_version(self, version: ModelVersion) -> AbstractContextManager[RunningServer]:
-        """Serve a registered version like `serve`, including an answer model at an address.
+        """Serve a registered version as `serve` does, including an answer model at an address.
 
         Raises:
             TwinError: the server did not start, or the address does not offer its model.
@@ -362,10 +364,10 @@ def find_remote_server(settings: Settings, alias: str) -> RunningServer:
 
 
 def local_engine_name(precision: str = F16) -> str:
-    """Return name and version of the llama.cpp server of this home.
+    """Return the name and the version of this home's llama.cpp server.
 
     Args:
-        precision: precision of the weights, included in the name unless it is f16.
+        precision: precision of the weights, which the name includes unless it is f16.
     """
     return engine_name(installed_version(LOCAL_ENGINE), precision)
 
@@ -375,7 +377,7 @@ def remote_engine_name(url: str, key: str, precision: str = "") -> str:
 
     Args:
         url: ends in `/v1`.
-        precision: precision that the settings name; empty if they name none.
+        precision: configured precision; may be empty.
     """
     import httpx
 
@@ -386,7 +388,7 @@ def remote_engine_name(url: str, key: str, precision: str = "") -> str:
         )
         root = f"{root} {response.raise_for_status().json()['version']}"
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
-        pass  # OpenAI's interface has no such route, so most servers lack it
+        pass  # OpenAI's interface does not have this route, so most servers lack it
     return external_engine_name(root, precision)
 
 
@@ -394,7 +396,7 @@ def list_model_names(url: str, key: str, *, timeout_s: float = 10) -> set[str]:
     """Return the names under `<url>/models`.
 
     Raises:
-        TwinError: the server does not answer like an OpenAI-compatible one.
+        TwinError: the server does not answer like an OpenAI-compatible server.
     """
     return set(adapter_routes.list_models(url, key, timeout_s=timeout_s))
 

@@ -1,6 +1,6 @@
 """`python -m twin_resources.models.serving.model_server_process`: run one llama.cpp server.
 
-Scope: the server's parameters and its process, from start to end.
+Scope: the server's parameters and its process.
 Out of scope: starting and monitoring it (`model_server.py`, `fleet.py`).
 
 The HTTP server runs in native threads (https://github.com/xorbitsai/xllamacpp). This process waits
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from xllamacpp import CommonParams
 
 PARALLEL_REQUESTS = 2
-CONTEXT_TOKENS = 4096  # of one request: a prompt with passages is about 1,000 tokens
+CONTEXT_TOKENS = 4096  # per request; a prompt with passages has about 1,000 tokens
 
 
 def server_parameters(
@@ -39,7 +39,7 @@ def server_parameters(
     threads: int,
     prompt_cache_mib: int,
 ) -> CommonParams:
-    """Return the parameters for one version: f16 cache, the base and at most one adapter."""
+    """Return the parameters for one version: an f16 cache, the base and at most one adapter."""
     from xllamacpp import (
         CommonAdapterLoraInfo,
         CommonParams,
@@ -70,7 +70,7 @@ def server_parameters(
     parameters.n_threads_http = 2 * PARALLEL_REQUESTS + 2
     parameters.reasoning_format = common_reasoning_format.COMMON_REASONING_FORMAT_NONE
     parameters.ui = False
-    parameters.endpoint_slots = False  # it would show the prompts in progress
+    parameters.endpoint_slots = False  # it would reveal the prompts in progress
     parameters.endpoint_metrics = True  # number of requests in progress, for draining
     parameters.verbosity = 1
     return parameters
@@ -118,22 +118,22 @@ def main(arguments: list[str] | None = None) -> int:
     while not stop.wait(0.5) and os.getppid() == options.parent:
         pass
     options.port_file.unlink(missing_ok=True)
-    del server  # closes the port and joins the native threads
+    del server  # this closes the port and joins the native threads
     return 0
 
 
 def default_thread_count() -> int:
     """Return half the number of cores that this process may use, at least one.
 
-    llama.cpp's threads wait for each other in a busy loop at every layer. On two cores, beside a
-    training, 770 prompt tokens and 100 answer tokens took two threads 38 CPU seconds (134 s), and
-    one thread 6.9 (27 s).
+    llama.cpp's threads wait for each other in a busy loop at every layer. Beside a training run on
+    two cores, 770 prompt tokens and 100 answer tokens took two threads 38 CPU seconds (134 s). One
+    thread took 6.9 CPU seconds (27 s).
     """
     return max(1, _core_count() // 2)
 
 
 def max_concurrent_servers() -> int:
-    """Return how many servers may compute without sharing a core: two, or one on a single core."""
+    """Return how many servers can compute without sharing a core."""
     return max(1, _core_count() // default_thread_count())
 
 

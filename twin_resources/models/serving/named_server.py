@@ -1,7 +1,7 @@
-"""Find the server of an answer model that an address names.
+"""Find the server of an answer model at an address.
 
-Scope: checking once that it is available. Out of scope: checking it periodically for the fleet
-(`external_server.py`), this home's servers (`fleet_member.py`), the one server for a whole home
+Scope: a single check that it is available. Out of scope: periodic checks for the fleet
+(`external_server.py`), this home's servers (`fleet_member.py`), one server for the whole home
 (`TWIN_MODEL_SERVER_URL`, `model_server.py`), valid names (`answer_model.py`).
 """
 
@@ -16,10 +16,10 @@ from twin_resources.storage.weights.answer_model import list_model_ids, split_st
 def find_external_server(
     settings: Settings, address: str, *, timeout_s: float = 10.0
 ) -> RunningServer:
-    """Return the server behind `https://…/v1#model`.
+    """Return the server at `https://…/v1#model`.
 
     Raises:
-        TwinError: it does not answer, or no longer offers that model.
+        TwinError: it does not answer, or does not offer that model.
     """
     url, model = split_stored_name(address)
     offered = list_model_ids(url, settings.answer_model_key, timeout_s=timeout_s)

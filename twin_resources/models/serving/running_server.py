@@ -1,7 +1,7 @@
-"""The address, alias and key of a running model server, for its clients.
+"""Define the address, the alias and the key of a running model server for its clients.
 
-Scope: the address and names. Out of scope: starting a server (`model_server.py`), finding one at an
-address (`named_server.py`).
+Scope: the address and the names. Out of scope: starting a server (`model_server.py`), finding a
+server at an address (`named_server.py`).
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ class RunningServer:
     Attributes:
         url: ends in `/v1`.
         alias: value of `model` in a request.
-        key: bearer token; empty for none.
+        key: bearer token; may be empty.
         pid: process of this home, or None for an external server.
-        engine: name and version of the inference engine; another one may give other answers.
+        engine: name and version of the inference engine; a different engine may change the answers.
     """
 
     url: str

@@ -1,6 +1,6 @@
-"""Query the served model over the OpenAI interface: answers with their log-probabilities.
+"""Query the served model over the OpenAI interface for answers with log-probabilities.
 
-Scope: asking a running server, or several that serve the same model. Out of scope: starting a
+Scope: asking one running server, or several servers of the same model. Out of scope: starting a
 server (`model_server.py`), timeouts (`timeouts.py`), judging the answers.
 """
 
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     import httpx
 
 TOP_LOGPROBS = 5
-MAX_CONCURRENT_REQUESTS = (
-    2  # requests in flight at one server, as many as this home's server answers in parallel
-)
+MAX_CONCURRENT_REQUESTS = 2  # the number that this home's server answers in parallel
 
 StartServer = Callable[[], AbstractContextManager[RunningServer]]
 Prompt = Sequence[Mapping[str, str]]
@@ -35,12 +33,12 @@ class ServedAnswer:
     """One greedy answer.
 
     Attributes:
-        text: the answer as a reader would get it.
+        text: the answer as a reader would see it.
         tokens: ids of the answer's tokens.
-        log_probabilities: for each token the most probable ids with their natural log-probability.
-        seconds: from the request to the end of the answer.
+        log_probabilities: most probable ids at each token, with natural log-probabilities.
+        seconds: time from the request to the end of the answer.
         aligned_token_count: number of leading tokens whose positions in the answer are certain;
-            None if all.
+            None if all are.
     """
 
     text: str
@@ -51,10 +49,10 @@ class ServedAnswer:
 
 
 class PromptQueue:
-    """Prompts that servers of one model share: each takes the next one when it is free.
+    """Prompts shared by servers of one model; each takes the next prompt when it is free.
 
     Attributes:
-        answers: answers by position of the prompt, one for each of `tokens`.
+        answers: answers by position of the prompt, one for each item of `max_tokens`.
     """
 
     def __init__(
@@ -69,14 +67,14 @@ class PromptQueue:
         """
         Args:
             prompts: messages of each prompt.
-            max_tokens: maximum length of each answer; several ask a prompt that often in a row, so
-                that a server's cache has it after the first request.
+            max_tokens: maximum lengths of a prompt's answers. With several lengths, the prompt is
+                repeated in a row, so that the server's cache contains it.
             frequency_penalty: applied to the choice of tokens, not to their log-probabilities.
-            texts_only: omit log-probabilities, which not every server reports.
+            texts_only: whether to omit log-probabilities, which not every server reports.
             on_answer: called with 1 after each answer.
         """
         self.answers: dict[int, list[ServedAnswer]] = {}
-        # Escaped as in the gateway: a row of a dataset may be older than that escaping.
+        # Escaped as in the gateway, because rows of a dataset may predate that escaping.
         self._waiting = deque(enumerate(map(COMMON_MARKS.escape_messages, prompts)))
         self._count = len(prompts)
         self._max_tokens = tuple(max_tokens)
@@ -86,11 +84,11 @@ class PromptQueue:
 
     @property
     def remaining(self) -> int:
-        """Number of prompts that are still waiting."""
+        """Number of prompts still waiting."""
         return len(self._waiting)
 
     def answers_of_turn(self, turn: int = 0) -> list[ServedAnswer]:
-        """Return all answers of one turn in the order of the prompts."""
+        """Return the answers of one turn in the order of the prompts."""
         return [self.answers[position][turn] for position in range(self._count)]
 
     def answer_with(
@@ -104,13 +102,13 @@ class PromptQueue:
         """Ask one server until no prompt is left.
 
         Args:
-            max_concurrent: number of requests in flight.
-            timeout_s: limit for an answer; longer while the server computes (`timeouts.py`).
-            slot: slot of this home's server, whose cache keeps the prompts' prefix; None for any.
+            max_concurrent: number of concurrent requests.
+            timeout_s: time limit for an answer, extended while the server computes (`timeouts.py`).
+            slot: slot of this home's server whose cache keeps the prompts' prefix; None for any.
 
         Raises:
-            TwinError: the server has ended or refuses, or reports no token ids (llama.cpp and vLLM
-                do).
+            TwinError: the server has ended, refuses, or does not report token ids, as llama.cpp and
+                vLLM do.
         """
         import httpx
 
@@ -155,7 +153,7 @@ class PromptQueue:
                     answers.append(answer)
                     self._on_answer(1)
             except BaseException:
-                self._waiting.clear()  # the other workers stop as well
+                self._waiting.clear()  # so that the other workers stop too
                 raise
             self.answers[position] = answers
 
@@ -170,7 +168,7 @@ def ask(
     on_answer: Callable[[int], object] = lambda _answers: None,
     timeout_s: float = ANSWER_TIMEOUT_S,
 ) -> list[ServedAnswer]:
-    """Ask every prompt once, greedily. For the arguments and errors see `PromptQueue`."""
+    """Ask every prompt once with greedy decoding; see `PromptQueue`."""
     queue = PromptQueue(
         prompts, max_tokens=[max_tokens], frequency_penalty=frequency_penalty, on_answer=on_answer
     )
@@ -188,7 +186,7 @@ def ask_with_servers(
     texts_only: bool = False,
     on_answer: Callable[[int], object] = lambda _answers: None,
 ) -> list[ServedAnswer]:
-    """Ask every prompt once, like `ask`, with servers that run meanwhile (`answer_queue`)."""
+    """Ask every prompt once as `ask` does, with temporary servers (`answer_queue`)."""
     queue = PromptQueue(
         prompts,
         max_tokens=[max_tokens],
@@ -201,11 +199,11 @@ def ask_with_servers(
 
 
 def answer_queue(prompts: PromptQueue, serve: StartServer, *, servers: int) -> None:
-    """Answer a queue of prompts with servers of one model.
+    """Answer a queue of prompts with several servers of one model.
 
     Args:
         serve: starts one server of the model.
-        servers: maximum number of concurrent servers; each uses half of the cores.
+        servers: maximum number of concurrent servers, each of which uses half of the cores.
     """
 
     def run_server(_number: int) -> None:
@@ -250,7 +248,7 @@ def _request_answer(
         if texts_only:
             text = choice["message"]["content"] or ""
             return ServedAnswer(text, (), (), response.elapsed.total_seconds())
-        # an answer without tokens has no `logprobs` in llama.cpp
+        # llama.cpp omits `logprobs` for an answer without tokens
         content = (choice.get("logprobs") or {}).get("content") or []
         if choice["message"]["content"] and not content:
             raise KeyError("logprobs")
@@ -261,7 +259,7 @@ def _request_answer(
                 {_token_id(other): other["logprob"] for other in entry["top_logprobs"]}
                 for entry in content
             ),
-            seconds=response.elapsed.total_seconds(),  # of the successful request
+            seconds=response.elapsed.total_seconds(),
             aligned_token_count=_count_aligned_tokens(content, response.json().get("usage") or {}),
         )
     except (httpx.HTTPError, KeyError, TypeError, ValueError) as error:
@@ -277,8 +275,8 @@ def _count_aligned_tokens(
 ) -> int | None:
     """Count the leading entries whose positions match the answer's tokens; None if all do.
 
-    llama.cpp omits a token that ends within a character and reports only the token that completes
-    the character. Entries from there on no longer match the answer's positions.
+    llama.cpp omits a token that ends within a character, and reports only the token that completes
+    the character. From there on, entries no longer match the answer's positions.
     """
     if int(usage.get("completion_tokens") or 0) <= len(content):
         return None
@@ -289,7 +287,7 @@ def _count_aligned_tokens(
 
 
 def _token_id(entry: Mapping[str, Any]) -> int:
-    """Read a token's id: llama.cpp reports `id`; vLLM's text is `token_id:<id>`."""
+    """Return a token's id: `id` from llama.cpp, or the text `token_id:<id>` from vLLM."""
     if "id" in entry:
         return int(entry["id"])
     return int(str(entry["token"]).removeprefix("token_id:"))

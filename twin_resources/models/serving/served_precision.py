@@ -1,7 +1,7 @@
-"""Precisions of served weights, and how far their answers may differ from the reference's.
+"""Define the precisions of served weights, and how far answers may differ from the reference's.
 
-Scope: the limits, and the name of a precision in an engine's name. Out of scope:
-writing such files (`storage/weights/kept_converter.py`), measuring (`serving_parity.py`, the gate's
+Scope: the limits, and the name of a precision in an engine's name. Out of scope: writing the
+files (`storage/weights/kept_converter.py`), measuring (`serving_parity.py`, the gate's
 `served_parity`).
 """
 # pyright: strict
@@ -17,11 +17,11 @@ F16 = "f16"
 FP16, BF16 = "fp16", "bf16"
 LOCAL_ENGINE, PRECISION_SEPARATOR = "xllamacpp", ", weights in "  # parts of an engine's name
 # Limits of the mean and the largest difference of log-probabilities, in nats. f16 and q8_0 are
-# precisions of stored weights, computed in fp32; fp16 and bf16 are those of the computation
-# (`--dtype` of an external server). f16 represents a bf16 model almost exactly, so a difference
-# indicates a bug. q8_0 rounds a weight to 1/254 of the largest of 32 neighbours. SmolLM2-135M (960
-# values): fp16 .0061 and .046, bf16 .054 and .49 (`deploy/docs/deployment.md`); adapter rows in the
-# wrong order cause a mean difference of .12.
+# precisions of stored weights, which are computed in fp32. fp16 and bf16 are precisions of the
+# computation (`--dtype` of an external server). f16 represents a bf16 model almost exactly, so a
+# difference indicates a bug. q8_0 rounds a weight to 1/254 of the largest of 32 neighbours. The
+# differences of SmolLM2-135M (960 values) are .0061 and .046 in fp16, and .054 and .49 in bf16
+# (`deploy/docs/deployment.md`). Adapter rows in the wrong order cause a mean difference of .12.
 LIMITS: Mapping[str, tuple[float, float]] = {
     F16: (0.01, 0.05),
     FP16: (0.02, 0.15),
@@ -31,7 +31,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 
 
 def precision_limits(precision: str) -> tuple[float, float]:
-    """Return the limits (mean, largest) of a precision; those of f16 if it is not listed."""
+    """Return the limits (mean, largest) of a precision, or those of f16 if it is not listed."""
     return LIMITS.get(precision, LIMITS[F16])
 
 
@@ -43,7 +43,7 @@ def engine_name(version: str, precision: str) -> str:
 
 
 def external_engine_name(server: str, precision: str) -> str:
-    """Return the engine name of an external server, with the precision if the settings name it."""
+    """Return the engine name of an external server, with the precision if it is configured."""
     return f"{server}{PRECISION_SEPARATOR}{precision}" if precision else server
 
 
@@ -52,8 +52,8 @@ def external_precision(setting: str, base: str | Path) -> str:
 
     Args:
         setting: value of `TWIN_MODEL_SERVER_PRECISION`.
-        base: transformers folder of the base model. vLLM has no route that reports its precision;
-            with `--dtype auto` it computes in bf16 if the configuration names bf16.
+        base: transformers folder of the base model. vLLM does not report its precision. With
+            `--dtype auto` it computes in bf16 if the folder's configuration contains bf16.
     """
     path = Path(base) / "config.json"
     if setting or not path.is_file():
@@ -64,6 +64,6 @@ def external_precision(setting: str, base: str | Path) -> str:
 
 
 def parse_precision(engine: str) -> str:
-    """Return the precision in an engine's name; empty for an external server without one."""
+    """Return the precision in an engine's name, or "" for an external server without one."""
     precision = engine.partition(PRECISION_SEPARATOR)[2]
     return precision or (F16 if engine.startswith(LOCAL_ENGINE) else "")

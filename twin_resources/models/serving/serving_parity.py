@@ -1,16 +1,16 @@
-"""Verify that llama.cpp answers like transformers, before a base model is used.
+"""Verify that llama.cpp answers like transformers before a base model is used.
 
-Scope: comparing rendered prompts, tokens, ends of turns and log-probabilities of a server with the
-reference's, and naming the difference. Out of scope: writing the GGUF file
+Scope: comparing a server's rendered prompts, tokens, ends of turns and log-probabilities to the
+reference's, and describing the difference. Out of scope: writing the GGUF file
 (`storage/weights/kept_converter.py`), the gate's comparison of a trained version
 (`evaluation/served/parity.py`).
 
-Each comparison is separate, so that the error can name the cause: a template that renders
-differently, different tokenization (pre-tokenizer, merges), a turn that does not end, or weights
-that are read differently. A single token has no rotation and no attention. A difference there is in
-the embedding, the output head or a norm; a difference only later is in rotary order or attention.
-The five most probable tokens after eight positions of each prompt are compared. The server's cache
-stays on, as in serving.
+The comparisons are separate so that the error can state the cause: the rendering of the template,
+the tokenization (pre-tokenizer, merges), a turn that does not end, or the weights. A single token
+involves neither rotation nor attention. A difference there is therefore in the embedding, the
+output head or a norm. If it appears only later, it is in the rotary order or attention. The five
+most probable tokens after eight positions of each prompt are compared. The server's cache is on, as
+in normal use.
 """
 # pyright: strict, reportUnknownMemberType=false
 
@@ -33,14 +33,14 @@ from twin_resources.models.serving.served_precision import F16, precision_limits
 if TYPE_CHECKING:
     from twin_resources.settings import Settings
 
-POSITIONS_PER_PROMPT = 8  # positions of each prompt
-TOP_TOKENS = 5  # tokens that are compared after each position
+POSITIONS_PER_PROMPT = 8
+TOP_TOKENS = 5  # compared after each position
 SINGLE_TOKEN_CAUSE = (
     "after a single token already: the embedding, the output head (tied or not) or a norm"
 )
 SEQUENCE_CAUSE = "from the second token on: the rotary order or scaling, or attention"
 MAX_MEMORY_SHARE = 0.8
-# for a reference in bf16, whose own rounding error is some .03 nats
+# for a bf16 reference, whose own rounding error is about .03 nats
 ROUNDED_LIMITS = precision_limits("q8_0")
 SYSTEM_PROMPT = "You answer readers in the voice of Ada, from what Ada has published."
 QUESTIONS = (
@@ -58,11 +58,11 @@ Messages = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class ServingParity:
-    """How far a served base model is from its reference, in nats.
+    """The difference between a served base model and its reference, in nats.
 
     Attributes:
-        prompts, places: number of prompts, and of positions in each.
-        mean, largest: absolute differences of log-probabilities.
+        prompts, places: numbers of prompts and of positions in each.
+        mean, largest: mean and largest absolute difference of log-probabilities.
         precision: precision of the served weights.
         allowed_mean, allowed_largest: limits of `mean` and `largest`.
     """
@@ -77,7 +77,7 @@ class ServingParity:
 
     @property
     def is_within_limits(self) -> bool:
-        # in this direction, so that NaN does not pass
+        # compared in this direction so that NaN does not pass
         return self.mean <= self.allowed_mean and self.largest <= self.allowed_largest
 
     def __str__(self) -> str:
@@ -89,10 +89,10 @@ class ServingParity:
 
 
 class TransformersReference:
-    """The model in transformers, with its unmerged PEFT adapter, if any.
+    """The model in transformers, with its unmerged PEFT adapter if there is one.
 
-    It computes in float32, or in the stored precision (`is_reduced_precision`) if float32 does not
-    fit into the available memory.
+    It computes in float32, or in the stored precision (`is_reduced_precision`) if float32 weights
+    do not fit into the available memory.
     """
 
     def __init__(self, folder: Path, adapter: Path | None = None) -> None:
@@ -101,7 +101,7 @@ class TransformersReference:
 
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         weight_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-        # weights are published in two bytes each; float32 takes four
+        # published weights have two bytes each, and float32 weights have four
         self.is_reduced_precision = (
             2 * weight_bytes > MAX_MEMORY_SHARE * psutil.virtual_memory().available
         )
@@ -122,7 +122,7 @@ class TransformersReference:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def log_probabilities(self, tokens: Sequence[int], positions: Sequence[int]) -> Any:
-        """Return the log-probabilities after these positions: (positions, vocabulary)."""
+        """Return the log-probabilities after these positions, (positions, vocabulary)."""
         import torch
 
         with torch.inference_mode():
@@ -144,16 +144,16 @@ def verify_serving_parity(
     adapter_gguf: Path | None = None,
     end_tokens: Iterable[str] = (),
 ) -> ServingParity:
-    """Serve a GGUF file and compare it with its transformers folder.
+    """Serve a GGUF file and compare it to its transformers folder.
 
     Args:
-        precision: precision of the file, which decides the limits.
+        precision: precision of the file, which determines the limits.
         adapter: PEFT folder of the reference.
-        adapter_gguf: the adapter beside `gguf`; None if there is none, or `gguf` contains it.
+        adapter_gguf: adapter beside `gguf`; None if there is none, or if `gguf` contains it.
         end_tokens: texts of the tokens that must end an answer.
 
     Raises:
-        TwinError: it cannot be served, or the answers differ; the message names the difference.
+        TwinError: the file cannot be served, or the answers differ; the message says how.
     """
     process = ServerProcess(settings, gguf, adapter_gguf, alias="proof")
     try:
@@ -199,7 +199,7 @@ def _compare(
 
 
 def _spread_positions(length: int) -> list[int]:
-    """Return evenly spaced positions of a prompt, ascending, with the last one."""
+    """Return evenly spaced positions of a prompt in ascending order, including the last one."""
     return sorted(
         {
             length - 1 - length * place // POSITIONS_PER_PROMPT
@@ -221,7 +221,7 @@ def _conversations() -> list[Messages]:
 def _tokenize_prompt(
     reference: TransformersReference, server: _LlamaServerClient, messages: Messages
 ) -> list[int]:
-    """Return a prompt's tokens, on which reference and server must agree."""
+    """Return a prompt's tokens, on which the reference and the server must agree."""
     text, served_text = reference.render(messages), server.render(messages)
     if text != served_text:
         position = _first_difference(text, served_text)
@@ -262,7 +262,7 @@ def _measure_differences(
     prompt: Sequence[int],
     positions: Sequence[int],
 ) -> list[float]:
-    """Return the differences of the best tokens' log-probabilities after each position."""
+    """Return the differences of the top tokens' log-probabilities after each position."""
     letter_token = reference.tokenize("a")[-1]
     expected = reference.log_probabilities(prompt, positions)
     return [
@@ -304,7 +304,7 @@ def _parity_error(subject: object, found: str) -> TwinError:
 
 
 class _LlamaServerClient:
-    """A client of llama.cpp's server, for the routes that show how it reads a prompt.
+    """A client for the routes of llama.cpp's server that show how it reads a prompt.
 
     Interface: https://github.com/ggml-org/llama.cpp/tree/master/tools/server
     """
@@ -330,17 +330,17 @@ class _LlamaServerClient:
         return list(self._ask("/tokenize", body)["tokens"])
 
     def ends_answer(self, prompt: Sequence[int], token: int) -> bool:
-        """Return whether this token as the first one ends the answer."""
+        """Return whether this token ends the answer if it comes first."""
         body = {"prompt": list(prompt), "n_predict": 2, "logit_bias": [[token, 1e4]]}
         return self._ask("/completion", body | {"temperature": 0})["stop_type"] == "eos"
 
     def top_tokens(self, prompt: Sequence[int], letter_token: int) -> dict[int, float]:
-        """Return the best tokens after a prompt with their log-probabilities.
+        """Return the most probable tokens after a prompt, with their log-probabilities.
 
         Args:
-            letter_token: id of an ordinary letter, which the server is forced to answer: it reports
-                nothing for a token that ends a turn or ends within a character. The bias does not
-                change the log-probabilities.
+            letter_token: id of an ordinary letter, which the server is forced to answer. It would
+                report nothing for a token that ends a turn or ends within a character. The bias
+                does not change the log-probabilities.
         """
         body: dict[str, Any] = {
             "prompt": list(prompt),
@@ -365,6 +365,6 @@ class _LlamaServerClient:
 
 
 def _parse_log_probability(entry: Mapping[str, Any]) -> float:
-    """Read a log-probability; null stands for NaN, which JSON lacks."""
+    """Return a log-probability; null represents NaN, which JSON does not have."""
     value = entry["logprob"]
     return float("nan") if value is None else float(value)

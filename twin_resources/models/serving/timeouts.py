@@ -1,11 +1,12 @@
 """Set the timeout of requests to a model server, and decide whether a late server is stuck.
 
-Scope: the limit of a request, the one retry, whether the server is alive and computing.
+Scope: the time limit of a request, its single retry, and the check that the server is computing.
 Out of scope: the content of requests and answers (`served_model.py`).
 
-A late server may only be short of CPU time: beside a training and some tests an answer of seconds
-takes minutes, and giving up loses the whole batch. The server's own CPU time distinguishes the two
-cases. A dead server is noticed at once, because its connections close.
+A late server may only be short of CPU time. Beside a training run and tests, an answer can take
+minutes instead of seconds, and a timeout would lose the whole batch. The CPU time of the server's
+process distinguishes this from a stuck server. A dead server is noticed at once, because its
+connections close.
 """
 # pyright: strict
 
@@ -24,18 +25,18 @@ from twin_resources.models.serving.running_server import RunningServer
 if TYPE_CHECKING:
     import httpx
 
-ANSWER_TIMEOUT_S = 120.0  # for one answer; with two free cores a model of 135M takes 2 to 5
-BUSY_TIMEOUT_FACTOR = 8  # factor of the limit for a server that computes
-MIN_COMPUTING_CPU_S = 0.1  # CPU seconds within the limit; an idle server uses less
+ANSWER_TIMEOUT_S = 120.0  # with two free cores, a 135M model answers in 2 to 5 s
+BUSY_TIMEOUT_FACTOR = 8  # extends the time limit of a server that computes
+MIN_COMPUTING_CPU_S = 0.1  # within the time limit; an idle server uses less
 EXIT_DELAY_S = 0.5  # a killed process closes its connections shortly before it counts as ended
 
 
 class StallPolicy:
-    """Posts requests to one server; concurrent requests may share it.
+    """The time limit for requests to one server; concurrent requests may share it.
 
     Attributes:
-        timeout_s: seconds to wait for an answer. It is multiplied by `BUSY_TIMEOUT_FACTOR` after
-            the first request that takes longer while the server computes.
+        limit_s: seconds to wait for an answer. It is multiplied by `BUSY_TIMEOUT_FACTOR` after the
+            first request that takes longer while the server computes.
     """
 
     def __init__(self, server: RunningServer, *, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
@@ -44,11 +45,11 @@ class StallPolicy:
         self._server = server
 
     def post(self, client: httpx.Client, body: Mapping[str, Any]) -> httpx.Response:
-        """Post a request, and once more if the connection failed and the server is healthy.
+        """Post a request, and repeat it once if it failed and the server is healthy.
 
         Raises:
             TwinError: the server has ended or does not compute.
-            httpx.HTTPError: the second attempt failed as well, or the server refuses.
+            httpx.HTTPError: the second attempt also failed, or the server refuses.
         """
         import httpx
 

@@ -1,8 +1,8 @@
-"""Launch trainings: start their processes, monitor them, and end all of them.
+"""Launch training runs: start, monitor and end their processes.
 
-Scope: the protocol `TrainingLauncher` and its backends: `local` (this machine) and `ray` (a
-Ray cluster). Out of scope: the loop and the job's contents (`twin_assets/training`),
-Dagster (an asset passes its Pipes variables as `environment`).
+Scope: the protocol `TrainingLauncher` and its backends `local` (this machine) and `ray` (a Ray
+cluster). Out of scope: the training loop and the job's contents (`twin_assets/training`), Dagster
+(an asset passes its Pipes variables as `environment`).
 Method: accelerate's launcher, https://huggingface.co/docs/accelerate/basic_tutorials/launch
 """
 

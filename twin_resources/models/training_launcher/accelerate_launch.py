@@ -5,9 +5,9 @@ scope: its arguments (`machine.py`).
 Source: `deepspeed_launcher` of
 https://github.com/huggingface/accelerate/blob/main/src/accelerate/commands/launch.py
 
-accelerate imports one name from DeepSpeed's launcher: the file of variables for other machines,
-which it writes only if DeepSpeed starts the ranks over ssh. That import takes 5 of the launcher's
-7.4 CPU s, and delays the start of the ranks, which import DeepSpeed anyway.
+accelerate imports one constant from DeepSpeed's launcher: the name of a file of variables for other
+machines. It writes that file only if DeepSpeed starts the ranks over ssh. The import takes 5 of the
+launcher's 7.4 CPU s and delays the start of the ranks, which import DeepSpeed in any case.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ DEEPSPEED_RUNNER_MODULE = "deepspeed.launcher.runner"
 
 
 def main() -> None:
-    """Run accelerate's launcher with this process's arguments, which disable DeepSpeed's own
-    (`--deepspeed_multinode_launcher standard`)."""
+    """Run accelerate's launcher with this process's arguments.
+
+    They must disable DeepSpeed's own launcher (`--deepspeed_multinode_launcher standard`).
+    """
     runner_module = ModuleType(DEEPSPEED_RUNNER_MODULE)
     vars(runner_module)["DEEPSPEED_ENVIRONMENT_NAME"] = ".deepspeed_env"
     sys.modules[DEEPSPEED_RUNNER_MODULE] = runner_module

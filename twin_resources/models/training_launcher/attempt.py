@@ -1,6 +1,6 @@
-"""Write and read the file that describes one attempt to all machines of a training.
+"""Write and read the file that describes one attempt to all machines of a training run.
 
-Scope: the file's content, writing and reading it. Out of scope: running a machine's share
+Scope: the file's content, and writing and reading it. Out of scope: running a machine's share
 (`machine.py`).
 """
 # pyright: strict
@@ -22,10 +22,11 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt at a training.
+    """One attempt at a training run.
 
     Attributes:
         attempt_id: unique id of the attempt.
+        job: the job to run.
         machines: number of machines.
         environment: variables for rank 0, in addition to the job's own.
         may_fork: as in `MachineShare`; the launcher's setting overrides a worker's.
@@ -39,7 +40,7 @@ class Attempt:
 
 
 def write_attempt(path: Path, attempt: Attempt) -> None:
-    """Write the file atomically, readable by this user alone: it may contain secrets."""
+    """Write the file atomically, readable only by this user because it may contain secrets."""
     document = {
         "schema": SCHEMA,
         "mark": attempt.attempt_id,
@@ -55,7 +56,7 @@ def read_attempt(path: Path) -> Attempt | None:
     """Read the file, or return None if there is none.
 
     Raises:
-        TwinError: the file has another schema.
+        TwinError: the file has a different schema version.
     """
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

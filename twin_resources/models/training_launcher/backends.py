@@ -13,10 +13,10 @@ from twin_resources.settings import Settings
 
 
 def make_launcher(backend: str, settings: Settings) -> TrainingLauncher:
-    """Create the launcher of a backend: `local`, `ray`, or `Settings.train_backend` if empty.
+    """Create the launcher of the backend `local` or `ray`, by default `Settings.train_backend`.
 
     Raises:
-        TwinError: there is no such backend, or its settings are inconsistent.
+        TwinError: the backend does not exist, or its settings are inconsistent.
     """
     name = backend or settings.train_backend
     if name == "local":

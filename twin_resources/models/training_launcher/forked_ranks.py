@@ -1,14 +1,14 @@
 """Fork the ranks of one machine from a process that has already imported their modules.
 
-Scope: forking the ranks, waiting for them, ending all if one fails. Out of scope: choosing the
-trainings that fork (`machine.py`), the imports (the job's module `ahead`), training. Source of the
-variables: torch's launcher,
+Scope: forking the ranks, waiting for them, and ending all of them if one fails. Out of scope: the
+decision to fork (`machine.py`), the imports (the job's module `ahead`), training.
+Source of the variables: torch's launcher,
 https://docs.pytorch.org/docs/stable/elastic/run.html#environment-variables
 
-Imports are most of the cost of a short training: 7 CPU s for each rank on two cores, and 2 for the
-launcher. A fork copies only the calling thread, so a lock that another thread held would stay
-locked in every rank. Therefore this process does not compute. If a library has started a thread
-nevertheless, each rank is a new interpreter with its own imports.
+Imports are the largest cost of a short training run: on two cores, 7 CPU s for each rank and 2 for
+the launcher. A fork copies only the calling thread, so a lock held by another thread would stay
+locked in every rank. This process therefore does not compute. If a library has nevertheless started
+a thread, each rank is a new interpreter with its own imports.
 """
 # pyright: strict
 
@@ -30,9 +30,7 @@ from typing import Protocol, cast
 from twin_resources.models.training_launcher.reason import signal_name
 
 TERMINATION_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
-ERROR_REPORT_DELAY_S = (
-    1.0  # time for the other ranks to report their own error before they are ended
-)
+ERROR_REPORT_DELAY_S = 1.0  # lets the other ranks report their own errors before they are ended
 GRACE_S = 5.0
 
 
@@ -44,8 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Start the ranks, run the job's module in each, and return the exit code.
 
     Returns:
-        0 if all succeeded; else the code of the first rank that failed, or 128 + the signal that
-        killed it; 128 + the signal that ended this process.
+        0 if all ranks succeeded; else the code of the first rank that failed, or 128 + the signal
+        that killed it or that ended this process.
     """
     parser = argparse.ArgumentParser(description="Fork the ranks of a training.")
     parser.add_argument("--ranks", type=int, required=True)
@@ -61,9 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"no fork beside the threads {', '.join(other_thread_names)}: each rank imports for "
             f"itself"
         )
-    # Blocked signals stay pending for `_wait_for_ranks`; none is lost between a fork and the wait.
+    # Blocked signals stay pending for `_wait_for_ranks`, so none is lost before it waits.
     signal_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*TERMINATION_SIGNALS, signal.SIGCHLD})
-    gc.freeze()  # the collector skips imported objects, so that their pages stay shared
+    gc.freeze()  # exempt imported objects from collection, so that their pages stay shared
     sys.stdout.flush()
     sys.stderr.flush()
     running: dict[int, int] = {}
@@ -82,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def rank_variables(rank: int, ranks: int) -> dict[str, str]:
-    """Return the variables of torch's launcher for a rank on one machine, with a file store."""
+    """Return the variables of torch's launcher for a rank on one machine with a file store."""
     return {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -93,14 +91,14 @@ def rank_variables(rank: int, ranks: int) -> dict[str, str]:
         "GROUP_RANK": "0",
         "GROUP_WORLD_SIZE": "1",
         "MASTER_ADDR": "localhost",
-        "MASTER_PORT": "0",  # DeepSpeed requires the variable; the port is not used
+        "MASTER_PORT": "0",  # DeepSpeed requires the variable but does not use the port
     }
 
 
 def other_threads() -> list[str]:
-    """Return the kernel's names of this process's threads, except the main thread."""
+    """Return the names of this process's threads in the kernel, except the main thread."""
     tasks = Path("/proc/self/task")
-    main_thread_id = os.getpid()  # the main thread has the process's number
+    main_thread_id = os.getpid()  # the main thread has the id of the process
     return sorted(
         (task / "comm").read_text(encoding="utf-8").strip()
         for task in tasks.iterdir()
@@ -111,8 +109,8 @@ def other_threads() -> list[str]:
 def _run_rank(module_arguments: Sequence[str], rank_environment: Mapping[str, str]) -> None:
     """Run the module like `python -m`; its SystemExit ends this process."""
     os.environ.update(rank_environment)
-    # the name in `ps` and `top`, since the kernel shows a fork's variables as its parent's
-    with contextlib.suppress(OSError):  # not every kernel has it, and training does not need it
+    # Set the name in `ps` and `top`, because the kernel shows a fork with its parent's variables.
+    with contextlib.suppress(OSError):  # not all kernels support it, and training does not need it
         Path("/proc/self/comm").write_text(f"rank {rank_environment['RANK']}", encoding="utf-8")
     sys.argv = list(module_arguments)
     runpy.run_module(module_arguments[0], run_name="__main__", alter_sys=True)
@@ -126,7 +124,7 @@ def _spawn_rank(
 
 
 def _wait_for_ranks(running: dict[int, int]) -> int:
-    """Wait for all ranks (by pid); end them all if one fails or this process receives a signal."""
+    """Wait for all ranks (by pid); end all if one fails or this process receives a signal."""
     code, is_terminating = 0, False
     terminate_at: float | None = None
     while running:

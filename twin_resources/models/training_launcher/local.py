@@ -1,7 +1,7 @@
-"""The backend `local`: train with the ranks of this machine, one training at a time.
+"""Train with the ranks of this machine, one training run at a time: the backend `local`.
 
-Scope: its lock and its attempts. Out of scope: one machine's processes
-(`machine.py`), several machines (`ray_cluster.py`).
+Scope: its lock and its attempts. Out of scope: the processes of a machine (`machine.py`), several
+machines (`ray_cluster.py`).
 """
 # pyright: strict
 
@@ -26,10 +26,10 @@ from twin_resources.storage.storage_faults import translate_disk_full
 
 
 class LocalLauncher:
-    """Trains on this machine.
+    """A launcher that trains on this machine.
 
     Raises:
-        TwinError: the settings ask for several machines.
+        TwinError: the settings require several machines.
     """
 
     shares_files = True
@@ -53,7 +53,7 @@ class LocalLauncher:
     ) -> Path:
         write_line = on_message or ignore_message
         lock = self._settings.work_dir / "training.lock"
-        # two concurrent trainings on one machine take longer than two in sequence
+        # two concurrent training runs on one machine take longer than two in sequence
         with (
             translate_disk_full(f"train {job.name}", job.folder),
             training_lock(lock, write_line, scope="on this machine"),

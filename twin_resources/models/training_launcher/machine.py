@@ -1,8 +1,8 @@
-"""Run one machine's share of a training: its command, environment, monitoring and end.
+"""Run one machine's share of a training run: its command, environment, monitoring and end.
 
-Scope: the code that one machine and several have in common. Out of scope: distributing the shares
+Scope: the code that is common to one machine and several. Out of scope: distributing the shares
 (`local.py`, `ray_driver.py`).
-Method: machine ranks as in accelerate's and torch's launchers, with a rendezvous at machine 0,
+Method: machine ranks as in the launchers of accelerate and torch, with a rendezvous at machine 0,
 https://docs.pytorch.org/docs/stable/elastic/run.html
 """
 
@@ -34,26 +34,28 @@ from twin_resources.processes.process_identity import (
 )
 from twin_resources.processes.processor import bf16_is_faster
 
-OWNER_VARIABLE = "TWIN_TRAINING_OWNER"  # pid:start time of the launcher; ranks stop when it ends
+OWNER_VARIABLE = (
+    "TWIN_TRAINING_OWNER"  # pid:start time of the launcher; the ranks stop when it ends
+)
 RENDEZVOUS_VARIABLE = "TWIN_TRAINING_RENDEZVOUS"  # file through which the ranks find each other
-ATTEMPT_ID_VARIABLE = "TWIN_TRAINING_MARK"  # set in every process of one attempt, at any depth
-_ROOT = Path(__file__).resolve().parents[3]  # root of a checkout that is not installed
+ATTEMPT_ID_VARIABLE = "TWIN_TRAINING_MARK"  # set in all processes of an attempt
+_ROOT = Path(__file__).resolve().parents[3]  # root of the checkout, which may not be installed
 ACCELERATE_MODULE = "twin_resources.models.training_launcher.accelerate_launch"
 FORKED_RANKS_MODULE = "twin_resources.models.training_launcher.forked_ranks"
 POLL_INTERVAL_S = 0.2
 GRACE_S = 5.0
-NICENESS = 10  # lower priority than the gateway and model servers, for which readers wait
+NICENESS = 10  # readers wait for the gateway and the model servers, which thus have priority
 
 
 @dataclass(frozen=True)
 class MachineShare:
-    """The part of a training that one machine runs; by default all of it.
+    """The part of a training run on one machine; by default all of it.
 
     Attributes:
-        machines: number of machines, each with the same number of ranks.
-        rank: rank of this machine; machine 0 has rank 0 of the training.
+        machines: number of machines, which all have the same number of ranks.
+        rank: rank of this machine; machine 0 has rank 0 of the training run.
         address, port: address at which machine 0 listens for the others.
-        may_fork: whether its ranks may be forked if possible.
+        may_fork: whether its ranks are forked if possible.
     """
 
     machines: int = 1
@@ -64,7 +66,7 @@ class MachineShare:
 
 
 def ranks_per_machine(job: TrainingJob, machines: int) -> int:
-    """Return the number of ranks on one machine.
+    """Return the number of ranks on each machine.
 
     Raises:
         TwinError: the ranks cannot be divided evenly.
@@ -79,13 +81,13 @@ def ranks_per_machine(job: TrainingJob, machines: int) -> int:
 
 
 def owner_is_alive(owner: str) -> bool:
-    """Return whether the process `pid:start time` still runs; a reused pid has another time."""
+    """Return whether the process `pid:start time` still runs; a reused pid has a different time."""
     pid, _, started = owner.partition(":")
     return find_process(ProcessIdentity(int(pid), float(started))) is not None
 
 
 def computes_in_bf16(device: str) -> bool:
-    """Return whether bf16 is computed in hardware, 2.6 times as fast as fp32; else it is slower."""
+    """Return whether the hardware computes in bf16, which is then 2.6 times as fast as fp32."""
     if device == "cuda":
         import torch
 
@@ -97,7 +99,7 @@ def computes_in_bf16(device: str) -> bool:
 def run_share(
     job: TrainingJob, share: MachineShare, log: Path, *, environment: Mapping[str, str]
 ) -> Generator[subprocess.Popen[bytes]]:
-    """Start a machine's share and append its output to `log`; on exit, end all its processes."""
+    """Start a machine's share, append its output to `log`, and on exit end all its processes."""
     attempt_id = uuid.uuid4().hex
     with log.open("ab") as stream:
         process = subprocess.Popen(
@@ -112,21 +114,21 @@ def run_share(
     try:
         yield process
     finally:  # also on KeyboardInterrupt and on a cancelled Dagster run
-        # torch's launcher starts each rank in a session of its own, so the command's process group
-        # does not include them: the ranks are found by the mark in their environment.
+        # torch's launcher starts each rank in a separate session, outside the command's process
+        # group. The ranks are therefore found by the attempt id in their environment.
         end_processes(marked_processes(attempt_id, variable=ATTEMPT_ID_VARIABLE), grace_s=GRACE_S)
         process.wait()
         _rendezvous_file(job, attempt_id).unlink(missing_ok=True)
 
 
 def lower_priority(pid: int) -> None:
-    """Lower the priority of a process and of those that it starts from now on.
+    """Lower the priority of a process and of the processes that it starts from now on.
 
-    With autogroups, Linux counts the niceness of a session, which a training has (man 7 sched).
+    With autogroups, Linux applies the niceness of a session (man 7 sched); a share has its own.
     """
     niceness = min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
     # The process may have ended, there may be no autogroup, or the kernel may refuse a second
-    # change within a tenth of a second. The training then keeps its priority.
+    # change within a tenth of a second. The priority then stays the same.
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, niceness)
         Path(f"/proc/{pid}/autogroup").write_text(str(niceness), encoding="ascii")
@@ -184,7 +186,7 @@ def follow_log(
 
 
 def build_command(job: TrainingJob, share: MachineShare) -> list[str]:
-    """Return the command that starts a machine's ranks."""
+    """Return the command that starts the ranks of a machine."""
     ranks = ranks_per_machine(job, share.machines)
     script = ["-m", job.module, "--job", str(job.folder / "job.json")]
     precision = _resolve_precision(job)
@@ -211,7 +213,7 @@ def build_command(job: TrainingJob, share: MachineShare) -> list[str]:
     start = [sys.executable, "-m", ACCELERATE_MODULE]
     if job.deepspeed:
         start += ["--use_deepspeed", "--deepspeed_config_file", str(_deepspeed_file(job))]
-        # each machine starts its own ranks, so that no ssh key is needed
+        # each machine starts its own ranks, so no ssh key is needed
         start += ["--deepspeed_multinode_launcher", "standard"]
     elif job.ranks > 1:
         start += ["--multi_gpu"]
@@ -223,8 +225,9 @@ def build_command(job: TrainingJob, share: MachineShare) -> list[str]:
 def is_forked(job: TrainingJob, share: MachineShare) -> bool:
     """Return whether a machine's ranks are forked from one process that has done the imports.
 
-    Not for GPUs, as CUDA does not survive a fork, several machines, whose launchers must connect,
-    or macOS, whose libraries start threads. A single rank without a launcher needs no fork.
+    Ranks are not forked on GPUs, because CUDA does not survive a fork. Several machines need
+    launchers that connect, and on macOS libraries start threads. A single rank without DeepSpeed
+    needs no fork.
     """
     needs_launcher = job.ranks > 1 or bool(job.deepspeed)
     can_fork = share.machines == 1 and job.device == "cpu" and platform.system() == "Linux"
@@ -236,12 +239,12 @@ def _deepspeed_file(job: TrainingJob) -> Path:
 
 
 def _rendezvous_flags(share: MachineShare, *, torch: bool) -> list[str]:
-    """Return the rendezvous arguments of torch's launcher or of accelerate's."""
+    """Return the rendezvous arguments for torch's or accelerate's launcher."""
     if share.machines == 1:
-        # Ranks of one machine use a file, because torch's TCP store listens on every interface.
+        # One machine's ranks use a file, because torch's TCP store listens on every interface.
         file = ["--rdzv_backend", "c10d", "--rdzv_conf", "store_type=file"]
         return file if torch else [*file, "--main_process_port", "0"]
-    # static: the machines keep these ranks, so that rank 0 runs beside the launcher
+    # `static` keeps these machine ranks, so that rank 0 runs beside the launcher
     names = (
         ("--node_rank", "--master_addr", "--master_port")
         if torch
@@ -260,8 +263,7 @@ def _resolve_precision(job: TrainingJob) -> str:
 
 
 def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) -> dict[str, str]:
-    """Return the environment of a machine's ranks; every process of the attempt has
-    `attempt_id`."""
+    """Return the environment of a machine's ranks, with `attempt_id` to find all processes."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = job.threads_per_rank or max(1, (cores or 1) // ranks_per_machine(job, share.machines))
     this_process = psutil.Process()
@@ -271,7 +273,7 @@ def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) ->
         "HF_HUB_OFFLINE": "1",  # all files are on disk
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
-        # ninja, which DeepSpeed searches for, is beside the interpreter
+        # DeepSpeed searches for ninja, which is in the interpreter's folder
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         OWNER_VARIABLE: f"{this_process.pid}:{this_process.create_time()}",
@@ -286,11 +288,11 @@ def build_environment(job: TrainingJob, attempt_id: str, share: MachineShare) ->
         values |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     if job.device == "cpu":
         values |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
-        # if true, accelerate silently trains without DeepSpeed, whatever its other settings
+        # if true, accelerate silently trains without DeepSpeed, regardless of its other settings
         values["ACCELERATE_USE_CPU"] = "false" if job.deepspeed else "true"
         values["ACCELERATE_MIXED_PRECISION"] = "bf16" if _resolve_precision(job) == "bf16" else "no"
     if is_forked(job, share):
-        # numpy's own threads, which a rank does not need, would start before the fork
+        # numpy would start threads before the fork, which a rank does not need
         values["OPENBLAS_NUM_THREADS"] = "1"
         if job.deepspeed:  # as accelerate's launcher sets it
             values["ACCELERATE_USE_DEEPSPEED"] = "true"

@@ -1,13 +1,13 @@
-"""The backend `ray`: submit a training as a job of a Ray cluster and follow it.
+"""Submit a training run as a job of a Ray cluster and follow it: the backend `ray`.
 
-Scope: submitting, following and stopping the job. Out of scope: the driver inside the
-cluster (`ray_driver.py`), one machine's processes (`machine.py`), the cluster itself
-(`deploy/kubernetes`, or `ray start --head`).
-Method: Ray's jobs, https://docs.ray.io/en/latest/cluster/running-applications/job-submission/
+Scope: submitting, following and stopping the job. Out of scope: the driver in the cluster
+(`ray_driver.py`), the processes of a machine (`machine.py`), the cluster (`deploy/kubernetes`, or
+`ray start --head`).
+Method: Ray jobs, https://docs.ray.io/en/latest/cluster/running-applications/job-submission/
 
-The cluster has this project installed and mounts the home under the same path (a shared volume).
-Samples, weights and checkpoints are files there; messages and metrics are lines of the job's log. A
-job outlives a killed launcher; the next launcher for the same folder follows it to its end.
+This project is installed in the cluster, which mounts the home at the same path (a shared volume).
+Samples, weights and checkpoints are files there. Messages and metrics are lines of the job's log. A
+job continues if its launcher is killed, and the next launcher for the same folder follows it.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 DRIVER_MODULE = "twin_resources.models.training_launcher.ray_driver"
-FOLDER_KEY = "twin_training"  # metadata of a job: the folder it trains in
+FOLDER_KEY = "twin_training"  # metadata of a job: its folder
 POLL_INTERVAL_S = 1.0
-UNREACHABLE_TIMEOUT_S = 120.0  # time that the cluster may be unreachable
-STOP_TIMEOUT_S = 120.0  # time for a job to stop
-STARTUP_TIMEOUT_S = 120.0  # time for a new cluster to accept its first job
-LOG_DRAIN_TIMEOUT_S = 60.0  # delay of the last log lines after the end
+UNREACHABLE_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 120.0
+STARTUP_TIMEOUT_S = 120.0  # for a new cluster to accept its first job
+LOG_DRAIN_TIMEOUT_S = 60.0  # for the last log lines after the end of a job
 
 
 class RayLauncher:
-    """Trains on a Ray cluster: `Settings.train_machines` workers with equal numbers of ranks."""
+    """A launcher for a Ray cluster: `Settings.train_machines` workers with equal rank counts."""
 
     shares_files = False
 
@@ -138,7 +138,7 @@ def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str])
     """Submit a job under a unique name, and retry while a new cluster does not accept it yet.
 
     Args:
-        client: a `JobSubmissionClient` of Ray.
+        client: a Ray `JobSubmissionClient`.
 
     Raises:
         RuntimeError, OSError: the cluster does not accept the job.
@@ -149,7 +149,7 @@ def submit(client: Any, *, entrypoint: str, name: str, metadata: dict[str, str])
             return client.submit_job(entrypoint=entrypoint, submission_id=name, metadata=metadata)
         except (OSError, RuntimeError) as error:
             if f"{name} already exists" in str(error):
-                return name  # accepted before, but the busy head answered too late
+                return name  # an earlier request was accepted, but the busy head answered too late
             # a new cluster answers before its head accepts jobs
             may_retry = isinstance(error, OSError) or "No available agent" in str(error)
             if not may_retry or time.monotonic() > deadline:
@@ -179,7 +179,7 @@ def _connect(address: str) -> JobSubmissionClient:
 
 
 def _find_running_job(client: JobSubmissionClient, folder: Path) -> str | None:
-    """Return the job that trains in this folder now, whichever launcher submitted it."""
+    """Return the running job for this folder, regardless of the launcher that submitted it."""
     for job in ask_cluster(client.list_jobs, description="its jobs"):
         is_same = (job.metadata or {}).get(FOLDER_KEY) == str(folder)
         if is_same and job.submission_id and not job.status.is_terminal():
@@ -194,7 +194,7 @@ def _follow_job(
     log: Path,
     write_line: Callable[[Message], None],
 ) -> AttemptEnd:
-    """Copy the job's log to `log` and forward its messages, until the job has ended."""
+    """Copy the job's log to `log` and forward its messages until the job has ended."""
     log_start = log.stat().st_size if log.is_file() else 0
     lines: queue.Queue[str | None] = queue.Queue()
     stop_event = threading.Event()
@@ -243,15 +243,15 @@ def tail_log(
 ) -> None:
     """Put every line of the job's log into the queue, then None; stop early if `stop_event` is set.
 
-    After a broken connection the log starts again from its beginning, and the lines that were read
-    before are skipped.
+    After a broken connection, the log starts from its beginning, and lines already read are
+    skipped.
 
     Args:
-        client: a `JobSubmissionClient` of Ray.
+        client: a Ray `JobSubmissionClient`.
     """
     import aiohttp
 
-    read_character_count = 0  # characters of the complete lines so far
+    read_character_count = 0  # in complete lines only
 
     async def read() -> None:
         nonlocal read_character_count
@@ -279,7 +279,7 @@ def tail_log(
 
 
 def ask_cluster(request: Callable[[], Answer], *, description: str) -> Answer:
-    """Return the cluster's answer, asking again for `UNREACHABLE_TIMEOUT_S` seconds.
+    """Return the cluster's answer; repeat the request for up to `UNREACHABLE_TIMEOUT_S` seconds.
 
     Raises:
         TrainingDiedError: the cluster does not answer.
@@ -305,7 +305,7 @@ def _read_job_end(client: JobSubmissionClient, submission_id: str, log_start: in
         lambda: client.get_job_info(submission_id), description=f"how {submission_id} ended"
     )
     message = f"Ray job {submission_id} {str(info.status).lower()}"
-    # no retry for a job that a person stopped in the dashboard, or that succeeded
+    # no retry for a job that was stopped in the dashboard or succeeded
     return AttemptEnd(message, should_retry=info.status == JobStatus.FAILED, log_start=log_start)
 
 
@@ -329,8 +329,8 @@ def _stop_job(client: JobSubmissionClient, submission_id: str) -> None:
     """Stop the job and wait until all its processes have ended.
 
     Raises:
-        TrainingDiedError: it cannot be stopped, so its folder must not be used for another
-            training.
+        TrainingDiedError: it cannot be stopped, so its folder must not be used for a new training
+            run.
     """
     deadline, is_stop_requested = time.monotonic() + STOP_TIMEOUT_S, False
     while not (is_terminal := _is_terminal(client, submission_id)):

@@ -1,9 +1,9 @@
-"""Drive a training inside a Ray cluster: place the machines and start their shares of the ranks.
+"""Drive a training run inside a Ray cluster: place the machines and start their shares.
 
-Scope: the job's entry point, `python -m twin_resources.models.training_launcher.ray_driver`,
-and the actor for one machine. Out of scope: submitting the job (`ray_cluster.py`), the commands
+Scope: the job's entry point, `python -m twin_resources.models.training_launcher.ray_driver`, and
+the actor for a machine. Out of scope: submitting the job (`ray_cluster.py`), the commands
 (`machine.py`).
-Method: a placement group (all machines or none), and the same machine ranks as without Ray,
+Method: a placement group (all machines or none), with the same machine ranks as without Ray,
 https://docs.ray.io/en/latest/ray-core/scheduling/placement-group.html
 """
 
@@ -41,11 +41,11 @@ class RayMachine:
     """A Ray actor that runs one machine's share."""
 
     def sees(self, path: str) -> bool:
-        """Return whether this worker sees the attempt's file under the launcher's path."""
+        """Return whether this worker sees the attempt's file at the launcher's path."""
         return Path(path).is_file()
 
     def place(self) -> tuple[str, int]:
-        """Return the address of this worker's node, and a port that is free there now."""
+        """Return the address of this worker's node, and a port that is currently free there."""
         import ray.util
 
         address = ray.util.get_node_ip_address()
@@ -54,7 +54,7 @@ class RayMachine:
             return address, free.getsockname()[1]
 
     def train(self, path: str, share: MachineShare) -> Generator[str | int]:
-        """Run the share; yield each line that its ranks print, then the exit code."""
+        """Run the share; yield each line of its output, and then the exit code."""
         attempt = require_attempt(Path(path))
         with tempfile.TemporaryDirectory() as folder:
             log = Path(folder) / "log"
@@ -71,10 +71,10 @@ class RayMachine:
 
 
 def run_attempt(path: Path) -> int:
-    """Run the attempt at `path`; returns 0 if every machine succeeded.
+    """Run the attempt at `path`; return 0 if every machine succeeded.
 
     Raises:
-        TwinError: the driver or a worker does not see the file, or the cluster has no room.
+        TwinError: the driver or a worker does not see the file, or the cluster lacks resources.
     """
     import ray
     from ray.exceptions import RayError
@@ -99,8 +99,8 @@ def run_attempt(path: Path) -> int:
             ]
         )
     finally:
-        # A dead worker has no process left to end, but the others may still train. Each is awaited
-        # separately, because `ray.get` of a list stops at the first error.
+        # A dead worker has no process to end, but the other workers may still train. Each is
+        # awaited separately, because `ray.get` stops at the first error in a list.
         for ended in [machine.end.remote() for machine in machines]:
             with contextlib.suppress(RayError):
                 ray.get(ended, timeout=STOP_TIMEOUT_S)
@@ -116,9 +116,9 @@ def machine_shares(attempt: Attempt, address: str, port: int) -> list[MachineSha
 
 
 def require_attempt(path: Path) -> Attempt:
-    """Read the attempt at `path`; the default is one thread for each rank.
+    """Read the attempt at `path`, with one thread for each rank by default.
 
-    A worker has only the processors of its bundle, not all of its machine.
+    A worker may use only the processors of its bundle, not all of the machine's.
 
     Raises:
         TwinError: the file does not exist here.
@@ -174,7 +174,7 @@ def _wait_for_resources(group: Any, bundle: Mapping[str, float], attempt: Attemp
 
 
 def _follow_machines(streams: Sequence[Any]) -> int:
-    """Print the machines' output until one fails or all have succeeded; returns the exit code."""
+    """Print the output until a machine fails or all have succeeded; return the exit code."""
     import ray
     from ray.exceptions import RayActorError
 
@@ -182,7 +182,7 @@ def _follow_machines(streams: Sequence[Any]) -> int:
     pending: list[Any] = list(streams)
     stream: Any
     while pending:
-        (stream, *_), _ = ray.wait(pending, num_returns=1)  # returns a stream with a new item
+        (stream, *_), _ = ray.wait(pending, num_returns=1)  # waits for a stream with a new item
         rank = rank_by_stream[stream]
         try:
             message: Any = ray.get(next(stream))

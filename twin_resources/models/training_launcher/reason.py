@@ -1,8 +1,8 @@
-"""Find in a log why an attempt ended, in one line: a rank killed by a signal, or an error.
+"""Find one line in a log that states why an attempt ended: a killed rank or an error.
 
-Scope: parsing an attempt's log. Out of scope: writing it (`machine.py`, `ray_cluster.py`), the
-reaction to the reason (`training_job.py`).
-Source: the summaries of torch's and accelerate's launchers,
+Scope: parsing an attempt's log. Out of scope: writing it (`machine.py`, `ray_cluster.py`), reacting
+to the reason (`training_job.py`).
+Source: the summaries of the launchers of torch and accelerate,
 https://docs.pytorch.org/docs/stable/elastic/errors.html
 """
 # pyright: strict
@@ -14,40 +14,40 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-_RANK = re.compile(r"\brank {2,}: (\d+)\b")  # torch: the failed rank that the next lines describe
+_RANK = re.compile(r"\brank {2,}: (\d+)\b")  # torch: the failed rank, described in the next lines
 _SIGNAL = re.compile(r"\bSignal (\d+) (?:\(SIG\w+\) )?received by PID\b")
 _DIED_WITH_SIGNAL = re.compile(
     r"\bdied with <Signals\.SIG\w+: (\d+)>"
-)  # accelerate's line without torch
-# a Python exception, or the line that C++ prints before it aborts
+)  # accelerate's message without torch's launcher
+# a Python exception, or the line that C++ prints before it aborts the process
 _ERROR = re.compile(r"\w(Error|Exception)\b: |\bwhat\(\): ")
 CASCADE_SIGNALS = {
     signal.SIGTERM,
     signal.SIGABRT,
-}  # signals that end a rank because another one failed
+}  # they end a rank because a different rank failed
 
 
 def signal_name(number: int) -> str:
-    """Return a signal's name as torch's launcher prints it: `Signal 9 (SIGKILL)`."""
+    """Return a signal's name in the format of torch's launcher, such as `Signal 9 (SIGKILL)`."""
     name_suffixes = {member.value: f" ({member.name})" for member in signal.Signals}
     return f"Signal {number}{name_suffixes.get(number, '')}"
 
 
 def describe_kill(number: int) -> str:
-    """Describe the end of a process that a signal killed, with a hint for SIGKILL."""
+    """Describe the end of a process killed by a signal, with a hint for SIGKILL."""
     hint = "; when nobody sent it: out of memory" if number == signal.SIGKILL else ""
     return f"killed by {signal_name(number)}{hint}"
 
 
 def find_end_reason(log: Path, log_start: int) -> str:
-    """Return the cause or the last line of the log from the byte `log_start` on; never empty."""
+    """Return the cause, or the last line, in the log from byte `log_start` on; never empty."""
     lines = _read_lines(log, log_start)
     nonempty_lines = [line.strip() for line in lines if line.strip()]
     return _select_cause(lines) or (nonempty_lines[-1] if nonempty_lines else "an empty log")
 
 
 def find_cause(log: Path, log_start: int) -> str:
-    """Return the killed rank or the error in the log, or "" if it has none."""
+    """Return the killed rank or the error in the log, or "" if there is none."""
     return _select_cause(_read_lines(log, log_start))
 
 
@@ -58,12 +58,12 @@ def _read_lines(log: Path, log_start: int) -> list[str]:
 
 
 def _select_cause(lines: Sequence[str]) -> str:
-    """Return a killed rank before the errors of others, which only report that they lost it."""
+    """Return a killed rank, or else an error: other ranks only report that they lost the first."""
     sentence_by_signal = dict(_find_kills(lines))
     causes = [
         sentence for number, sentence in sentence_by_signal.items() if number not in CASCADE_SIGNALS
     ]
-    # torch's launcher only reports that a child failed; accelerate's repeats its command
+    # torch's launcher only reports that a child failed, and accelerate's repeats its command
     errors = [line.strip() for line in lines if _ERROR.search(line)]
     errors = [line for line in errors if not re.search("ChildFailedError|CalledProcessError", line)]
     candidates = causes or errors or list(sentence_by_signal.values())
@@ -71,7 +71,7 @@ def _select_cause(lines: Sequence[str]) -> str:
 
 
 def _find_kills(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Yield the signals that ended ranks, each with a sentence."""
+    """Yield each signal that ended a rank, with a sentence."""
     rank = "a rank"
     for line in lines:
         if match := _RANK.search(line):

@@ -1,13 +1,13 @@
-"""A training job, its messages, and the protocol of the launchers that run it.
+"""Define a training job, its messages, and the protocol of the launchers that run it.
 
-Scope: `TrainingJob`, `TrainingLauncher`, and the code that all backends share: one retry, and the
-messages for an end. Out of scope: starting processes (`machine.py`), the backends, parsing a log
+Scope: `TrainingJob`, `TrainingLauncher`, and the code that all backends share: one retry, the lock,
+and the messages. Out of scope: starting processes (`machine.py`), the backends, parsing a log
 (`reason.py`).
 
-A training whose worker dies is retried once; the script resumes from its last complete checkpoint.
-A failure that the script itself explains (`failure.json` in the job's folder) is not retried. A
-training whose output exists is not retried either: the output is renamed into place when it is
-complete, so a rank that dies during shutdown does no harm.
+If a worker dies, the training run is retried once, and the script resumes from its last complete
+checkpoint. A failure that the script explains (`failure.json` in the job's folder) is not retried.
+Neither is a run whose output exists: the output is renamed into place when it is complete, so a
+rank that dies during shutdown does no harm.
 """
 # pyright: strict
 
@@ -29,28 +29,28 @@ Message = dict[str, Any]
 
 
 class TrainingDiedError(TwinError):
-    """The processes ended without an explained failure; another attempt may succeed."""
+    """An end of the processes without an explained failure; a new attempt may succeed."""
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """The parameters that start one training.
+    """The parameters that start a training run.
 
     Attributes:
-        name: name of the job, and of its log file.
-        folder: contains `job.json`; `output/` exists when the training is complete. Every machine
-            of the training sees the folder under this path.
-        module: Python module that is started with `--job <folder>/job.json` on every rank.
+        name: name of the job, also used for its log file.
+        folder: contains `job.json`, and `output/` when the training run is complete. Every machine
+            must see the folder at this path.
+        module: Python module that every rank runs with `--job <folder>/job.json`.
         ahead: module whose `import_ahead(<folder>/job.json)` does the ranks' imports in the process
-            that forks them; empty if each rank imports for itself.
+            that forks them; empty if there is none.
         ranks: number of processes.
         device: `cpu` or `cuda`.
-        threads_per_rank: None for the number of cores / ranks of a machine.
+        threads_per_rank: number of threads; None for a machine's cores divided by its ranks.
         mixed_precision: `auto`, `bf16` or `fp32`.
         environment: variables for every rank.
         deepspeed: DeepSpeed's configuration; empty for accelerate alone.
         timeout_s: time limit in seconds.
-        silence_s: seconds without a log line after which the training is ended.
+        silence_s: seconds without a log line after which the processes are ended.
     """
 
     name: str
@@ -72,17 +72,17 @@ class TrainingJob:
 
 
 def job_from_values(values: Mapping[str, Any]) -> TrainingJob:
-    """Create the job from the result of `TrainingJob.to_values`."""
+    """Create a job from the result of `TrainingJob.to_values`."""
     fields: dict[str, Any] = dict(values) | {"folder": Path(values["folder"])}
     return TrainingJob(**fields)
 
 
 class TrainingLauncher(Protocol):
-    """Runs a training to its end.
+    """A launcher that runs a training job to its end.
 
     Attributes:
-        shares_files: whether rank 0 can write to this process's temporary files. Otherwise it
-            sends Dagster's events on its standard output, which is forwarded as messages.
+        shares_files: whether rank 0 can write to this process's temporary files. If not, it writes
+            Dagster's events to its standard output, and they are forwarded as messages.
     """
 
     @property
@@ -95,21 +95,21 @@ class TrainingLauncher(Protocol):
         on_message: Callable[[Message], None] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Path:
-        """Block until the training is complete.
+        """Run a job and block until it is complete.
 
         Args:
             on_message: called with `{"progress": {step, steps, loss, lr, tokens_per_s, rss_mb,
-                grad_norm, eta_s}}` for each step, on GPUs with gpu_peak_mb; `{"text": line}` for a
-                wait, a retry or a resumption; and `{"pipes": line}` for an event that rank 0 sends
-                to Dagster Pipes on its standard output.
-            environment: variables for every rank, e.g. those of Dagster Pipes.
+                grad_norm, eta_s}}` for each step, on GPUs also gpu_peak_mb. `{"text": line}`
+                reports a wait, a retry or a resumption, and `{"pipes": line}` an event that rank 0
+                sends to Dagster Pipes on its standard output.
+            environment: additional variables, such as those of Dagster Pipes.
 
         Returns:
-            The folder `output` of the job.
+            The job's folder `output`.
 
         Raises:
-            TrainingDiedError: the processes died twice; the message has the reason and the log's
-                path.
+            TrainingDiedError: the processes died twice; the message contains the reason and the
+                path of the log.
             TwinError: a failure that a retry cannot solve, with the script's own message.
         """
         ...
@@ -117,7 +117,7 @@ class TrainingLauncher(Protocol):
 
 @dataclass(frozen=True)
 class AttemptEnd:
-    """The end of an attempt: a description, whether to retry, and its offset in the log."""
+    """The end of an attempt: a description, whether to retry, and its start in the log."""
 
     description: str
     should_retry: bool
@@ -131,13 +131,13 @@ def run_with_retry(
     attempt: Callable[[Path], AttemptEnd],
     write_line: Callable[[Message], None],
 ) -> Path:
-    """Run an attempt, and a second one if its processes died; returns the job's output.
+    """Run an attempt, and a second one if its processes died; return the job's output folder.
 
     Args:
-        attempt: runs an attempt and writes to the log that it is passed.
+        attempt: runs an attempt and writes to the given log file.
 
     Raises:
-        As `TrainingLauncher.run`.
+        TrainingDiedError, TwinError: see `TrainingLauncher.run`.
     """
     output = job.folder / "output"
     failure = job.folder / "failure.json"
@@ -170,7 +170,7 @@ def run_with_retry(
 def training_lock(
     lock: Path, on_message: Callable[[Message], None], *, scope: str
 ) -> Generator[None]:
-    """Hold a lock file; if another training holds it, log that and wait."""
+    """Hold a lock file; if another training run holds it, report that and wait."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as stream:
         try:
@@ -182,11 +182,11 @@ def training_lock(
 
 
 def ignore_message(_message: Message) -> None:
-    """Discard a message that no caller requested; the log has it as well."""
+    """Discard a message that no caller requested; the log also contains it."""
 
 
 def forward_line(line: str, on_message: Callable[[Message], None]) -> None:
-    """Forward a line that a rank printed, if it is a message."""
+    """Forward a printed line if it is a message."""
     if line.startswith("progress {"):
         on_message({"progress": json.loads(line.removeprefix("progress "))})
     elif line.startswith(("resuming ", "waiting ")):
