@@ -1,6 +1,6 @@
 """Define the sensor `canary_verdict`: end a decided trial and record it in Dagster.
 
-Scope: the code between Dagster and `release_tick.watch`.
+Scope: the code between Dagster and `release_tick.run_release_tick`.
 Out of scope: aggregating, deciding, moving (`twin_resources/quality/release`).
 Method: deploy/docs/loop-explained.md.
 
@@ -89,6 +89,6 @@ def to_materialization(notice: ReleaseNotice) -> dg.AssetMaterialization:
 
 
 def _read_scores(settings: Settings, registry: Registry) -> str:
-    """Bring the ledger up to date; return the problem that prevented it, or an empty text."""
+    """Bring the ledger up to date; return the problem that prevented it, or an empty string."""
     with LangfuseClient.from_settings(settings) as client:
         return Ledger.for_home(settings, registry.state, client).sync(datetime.now(UTC)).problem
