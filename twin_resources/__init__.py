@@ -1,7 +1,7 @@
-"""The outside world, and the words and mathematics that every package shares.
+"""External resources, and the vocabulary and mathematics that every package shares.
 
 Public names resolve lazily (PEP 562): `from twin_resources import LangfuseResource` builds
-nothing else. What reads the code without running it is shown the same names as plain imports.
+nothing else. Static analyzers see the same names as plain imports.
 """
 
 from __future__ import annotations

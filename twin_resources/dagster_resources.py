@@ -6,9 +6,9 @@ Out of scope: logic, which is in the plain modules of this package without dagst
 Method: https://docs.dagster.io/api/dagster/resources, `create_resource` and `yield_for_execution`
 
 An asset requests the object: `tables: dg.ResourceParam[Tables]`. Embedder and retriever resources
-pass themselves instead, and the step that embeds calls `embedder.embedder()`: Dagster creates a
-run's resources before its first step, so otherwise an import without a prepared embedder could not
-read posts.
+pass themselves instead, and the embedding step calls `embedder.embedder()`. Dagster creates a run's
+resources before its first step, so an import without a prepared embedder could not read posts
+otherwise.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class _HomeResource(dg.ConfigurableResource):
-    """A resource with the settings of one home; if empty, `TWIN_HOME`, else `.twin`."""
+    """A resource with the settings of one home; by default `TWIN_HOME`, else `.twin`."""
 
     home: str = ""
 
@@ -90,7 +90,7 @@ class TablesResource(_StateStoreResource):
 
 
 class EmbedderResource(_HomeResource):
-    """The embedder that the settings name."""
+    """The configured embedder."""
 
     def embedder(self) -> Embedder:
         from twin_resources.models.embedder.embedder import load_embedder
@@ -150,7 +150,7 @@ class TrainingLauncherResource(_HomeResource):
 
 
 class LangfuseResource(_HomeResource):
-    """Traces and scores: a real Langfuse if LANGFUSE_* names one, else the local store."""
+    """Traces and scores: a real Langfuse if LANGFUSE_* is set, else the local store."""
 
     @contextmanager
     def yield_for_execution(

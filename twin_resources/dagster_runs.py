@@ -41,11 +41,11 @@ RUN_FIELDS = "runId jobName status creationTime startTime endTime tags { key val
 def lineage_link(url: str) -> str:
     """Return the address of the whole asset graph with its groups open.
 
-    Dagster by default shows all groups closed, eight boxes without an asset, and reads the open
-    ones from the address alone.
+    By default, Dagster shows all groups closed, as eight boxes without an asset. It reads the open
+    groups only from the address.
 
     Args:
-        url: address of the webserver, without a path.
+        url: the address of the webserver, without a path.
     """
     groups = ",".join(f"global@global:{group}" for group in ASSET_GROUPS)
     return f"{url.rstrip('/')}/asset-groups?expanded={quote(groups, safe='')}"
@@ -78,7 +78,7 @@ class Run:
 
     @property
     def was_ended_by_erasure(self) -> bool:
-        """Whether `twin forget` canceled the run, which could have written erased data back."""
+        """Whether `twin forget` canceled the run, which could have restored erased data."""
         return self.status == "CANCELED" and self.tags.get(ENDED_BY_TAG) == ERASURE_TAG_VALUE
 
 
@@ -87,14 +87,14 @@ class Event:
     """One line of a run's log.
 
     Attributes:
-        kind: GraphQL type name (`LogMessageEvent`, `ExecutionStepStartEvent` …).
+        kind: the GraphQL type name (`LogMessageEvent`, `ExecutionStepStartEvent` …).
         message: the text of the line.
-        step: step key, or empty.
+        step: the step key, or empty.
         timestamp: seconds since the epoch.
         errors: messages from the outermost error to its first cause.
-        asset: key of a materialized asset, or empty.
-        numbers: whole numbers in the materialization's metadata.
-        check: name of an evaluated asset check, or empty.
+        asset: the key of a materialized asset, or empty.
+        numbers: the whole numbers in the materialization's metadata.
+        check: the name of an evaluated asset check, or empty.
         passed: the check's result.
         undecided: whether the check passed only because it is not decided yet.
     """

@@ -5,7 +5,7 @@ a reason's key.
 Out of scope: reasons and their records (retrainings are rows of
 `quality/retraining/retrainings.py`; an import has its sensor's cursor and the row of its feeds,
 `storage/sources/arrivals.py`; an erasure has its journal), querying Dagster
-(`twin_sensors/dagster_run_records.py`), creating runs (Dagster's daemon does).
+(`twin_sensors/dagster_run_records.py`), creating runs (Dagster's daemon creates them).
 
 Each component that starts runs automatically gives each reason a key, records it before requesting
 the run, and calls `next_step` on every check. Dagster never starts two runs for one key of a
@@ -15,12 +15,12 @@ sensor. This covers the following cases:
   it is offered again under the same key.
 - The daemon was killed between launch and cursor: a run has the key, and Dagster skips the second.
 - Two daemons, or two code locations, look for the run in the same second and both miss it: each
-  launch is claimed in the state store (`twin_sensors/launchable_runs.py`; a training in its own
-  row), and the second one checks again after a grace period.
+  launch is claimed in the state store (`twin_sensors/launchable_runs.py`; a retraining in its own
+  row), and the second process checks again after a grace period.
 - A run failed: its key is used up, so it is retried under another key that includes the attempt.
 - A worker died: this is not yet a failure, because Dagster restarts that run.
 - `twin forget` ended a run: it is retried like a failed one.
-- A run was seen and its record was then deleted: a person wanted it removed.
+- A run was seen and its record was then deleted: a person removed it intentionally.
 
 A schedule needs only the claim: Dagster identifies ticks by their time and repeats one that died.
 """
@@ -46,8 +46,8 @@ class RunLaunch:
     """A run to be started.
 
     Attributes:
-        author: partition key; empty for a job without partitions.
-        run_key: key for at most one run.
+        author: the partition key; empty for a job without partitions.
+        run_key: the key for at most one run.
         config: the run's configuration.
     """
 
@@ -73,8 +73,8 @@ def next_step(
             to replace one whose worker had died.
         now: seconds since the epoch.
         attempt, max_attempts: the attempt's number, from 1, and the maximum number of attempts.
-        retry_after_s: delay between a failure and the next attempt; 0 retries at once, regardless
-            of the clocks.
+        retry_after_s: the delay between a failure and the next attempt; 0 retries at once,
+            regardless of the clocks.
         was_seen: whether an earlier check found the attempt's run.
 
     Returns:

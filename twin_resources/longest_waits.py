@@ -1,16 +1,16 @@
 """Limit the waits for programs on this machine.
 Scope: the two limits that every wait shares. Out of scope: detecting that a program works
 (`processes/program_progress.py`), waits for other machines, and polling intervals.
-A loaded machine slows everything and breaks nothing, so a wait continues while the program uses the
-processor, writes its log or answers. `deploy/docs/decisions.md` explains all other durations.
+A loaded machine only slows programs, so a wait continues while the program uses the processor,
+writes its log or answers. `deploy/docs/decisions.md` explains all other durations.
 """
 # pyright: strict
 
 from __future__ import annotations
 
 MAX_IDLE_S = 180
-"""Limit for a process without CPU time or a log line, which even a busy machine schedules within
-seconds."""
+"""Limit for a process without CPU time or a log line; even a busy machine schedules a process
+within seconds."""
 
 MAX_WORKING_S = 3600
-"""Limit for a process that works all the time and never finishes, as in an endless loop."""
+"""Limit for a process that works continuously and never finishes, as in an endless loop."""

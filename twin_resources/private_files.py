@@ -49,7 +49,7 @@ def restrict_to_owner(paths: Iterable[Path]) -> list[Path]:
     """Remove all rights of other users from files and folders; missing ones are skipped.
     A link is left as it is, because its target may belong to another user.
     Returns:
-        Paths that others can still read: another user owns them, or the disk has no modes.
+        Paths that others can still read: a different user owns them, or the disk has no modes.
     """
     still_accessible: list[Path] = []
     for path in paths:
@@ -61,7 +61,7 @@ def restrict_to_owner(paths: Iterable[Path]) -> list[Path]:
             if path.stat().st_mode & _GROUP_AND_OTHERS_BITS:
                 still_accessible.append(path)
         except FileNotFoundError:
-            continue  # SQLite removes the files beside a database that nobody uses
+            continue  # SQLite removes the files beside a database that is not in use
         except OSError:
             still_accessible.append(path)
     return still_accessible

@@ -89,6 +89,6 @@ def to_materialization(notice: ReleaseNotice) -> dg.AssetMaterialization:
 
 
 def _read_scores(settings: Settings, registry: Registry) -> str:
-    """Bring the ledger up to date; return the problem that prevented it, or an empty text."""
+    """Bring the ledger up to date; return the problem that prevented it, or an empty string."""
     with LangfuseClient.from_settings(settings) as client:
         return Ledger.for_home(settings, registry.state, client).sync(datetime.now(UTC)).problem

@@ -1,4 +1,4 @@
-"""Define the nightly job `tidy_tables`: fewer files, current indexes, no versions of weeks ago.
+"""Define the nightly job `tidy_tables`: fewer files, current indexes, no versions from weeks ago.
 
 Scope: the choice of tables, their order, and the report. Out of scope: merging
 (`tables/upkeep.py`), the index of vectors (`retrieval/index.py`).
@@ -20,12 +20,12 @@ class CompactionReport:
     """The results of one night for one author.
 
     Attributes:
-        tables: number of tables checked.
-        merged: number of fragments rewritten into fewer, over all tables.
-        indexes: number of indexes with merged segments.
-        bytes_removed: size of removed files of old versions.
+        tables: the number of tables checked.
+        merged: the number of fragments rewritten into fewer ones, over all tables.
+        indexes: the number of indexes with merged segments.
+        bytes_removed: the size of removed files of old versions.
         vector_index: `made`, `rebuilt` or `left`; empty without passages.
-        busy: tables that an import held, left for the next night.
+        busy: the tables held by an import, left for the next night.
         failed: a line for each table that could not be opened or merged.
     """
 

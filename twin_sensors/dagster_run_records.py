@@ -1,7 +1,8 @@
 """Query Dagster's run records of one job, to start each run exactly once.
 
 If a person materializes a job's own asset in Dagster's page, Dagster runs its own asset job instead
-of ours. Such a run makes the same thing for the same partition, so it counts as the job's.
+of ours. Such a run produces the same result for the same partition, so it counts as a run of the
+job.
 
 Scope: queries on the instance. Out of scope: decisions from the runs
 (`twin_resources/idempotent_launch.py`, `twin_resources/quality/retraining/`).
@@ -32,7 +33,7 @@ class DagsterRunRecords:
     def __init__(
         self, instance: dg.DagsterInstance, *, job: str = JOB, key_tag: str = KEY_TAG
     ) -> None:
-        """`key_tag`: the tag that names the reason for a run."""
+        """`key_tag`: the tag that identifies the reason for a run."""
         self._instance = instance
         self._job, self._key_tag = job, key_tag
         self._in_flight: dict[str, str] | None = None
@@ -63,7 +64,7 @@ class DagsterRunRecords:
     def _runs(self, limit: int | None = None, **criteria: object) -> list[Run]:
         records = list(self._records(self._job, limit, criteria))
         if job_assets := _ASSETS_BY_JOB.get(self._job):
-            # No limit here: runs that make something else would use it up.
+            # No limit here, because unrelated runs would use it up.
             manual_records = self._records(_ASSET_JOB, None, criteria)
             records += [one for one in manual_records if job_assets & _selected_assets(one)]
             records.sort(key=lambda one: one.create_timestamp, reverse=True)

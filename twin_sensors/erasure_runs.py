@@ -22,7 +22,7 @@ from twin_sensors.dagster_run_records import DagsterRunRecords
 from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run_request
 
 REQUEST_TAG = "twin/forget_request"
-MAX_RUNS = 5  # unsuccessful runs of one request, after which a person must find the reason
+MAX_RUNS = 5  # unsuccessful runs per request, after which a person must find the cause
 
 
 class ErasureRunConfig(dg.Config):
@@ -35,7 +35,7 @@ class ErasureRunConfig(dg.Config):
 def forget_subject(
     context: dg.OpExecutionContext, config: ErasureRunConfig, settings: dg.ResourceParam[Settings]
 ) -> None:
-    """Erase the subject of a request from every place, prove it, and write the certificate."""
+    """Erase the subject of a request everywhere, prove it, and write the certificate."""
     from twin_resources.erasure.dagster_records import DagsterRecords
     from twin_resources.erasure.data_store import Installation
     from twin_resources.erasure.erasing import run_erasure as carry_out
@@ -74,13 +74,13 @@ def forget() -> None:
 def forgetting_unfinished(
     context: dg.SensorEvaluationContext, state: dg.ResourceParam[State]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Start a run for each request that no run is carrying out."""
+    """Start a run for each request without an active run."""
     records = DagsterRunRecords(context.instance, job=forget.name, key_tag=REQUEST_TAG)
     launches: list[RunLaunch] = []
     abandoned: list[int] = []
     for request in journal.unfinished_requests(state):
         runs = records.runs_with_key(str(request.number))
-        # The duty remains however a run ended, so the sensor waits only for active runs.
+        # The obligation remains however a run ended, so the sensor waits only for active runs.
         if next_step(runs, now=time.time()) == "wait":
             continue
         # A cloud limits deletions per day: a run that it postponed does not count as unsuccessful.

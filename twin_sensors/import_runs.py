@@ -59,7 +59,7 @@ class ImportRuns(DagsterRunRecords):
         return run is not None and (run.start_time or 0.0) > timestamp
 
     def has_read(self, author: str, sources_fingerprint: str) -> bool:
-        """Return whether an author's newest import read the sources in the state of this mark."""
+        """Return whether an author's newest import read the sources with this fingerprint."""
         record = self._newest(author)
         if record is None or record.asset_materialization is None:
             return False

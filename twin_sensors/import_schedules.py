@@ -27,7 +27,8 @@ from twin_sensors.launchable_runs import LaunchClaims, select_launchable, to_run
 from twin_sensors.schedules import build_launches, request_runs
 
 MAX_CONCURRENT_REQUESTS = 16
-"""A schedule's tick ends after 60 s: 16 servers that do not answer in 20 s are awaited together."""
+"""A schedule's tick ends after 60 s: 16 servers that do not answer within 20 s are awaited
+together."""
 
 HOUR_S = 3600.0
 
@@ -92,7 +93,7 @@ def _decide_import(
         polling.fingerprint_feeds(poll_state.responses, list(poll_state.responses)),
         epoch=poll_state.epoch,
         now=now,
-        # A feed does not tell when it changed; an import of the last hour has read it.
+        # A feed does not show when it changed; an import of the last hour has read it.
         is_imported=poll_state.known is None and runs.has_started_since(slug, now - HOUR_S),
     )
     if decision.known is None:
@@ -117,10 +118,10 @@ def import_all_posts_every_night(
     settings: dg.ResourceParam[Settings],
     state: dg.ResourceParam[State],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Import every author's posts, to find within a day what no listing shows.
+    """Import every author's posts, to find changes within a day that no listing shows.
 
-    Examples are bytes that changed without size or time, a post whose date has come, and an import
-    that was given up.
+    Examples are content that changed without size or time, a post whose date has come, and an
+    abandoned import.
     """
     scheduled_at = context.scheduled_execution_time
     authors, problems = list_readable_authors(settings)

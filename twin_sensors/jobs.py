@@ -33,7 +33,7 @@ ROUTING_ASSETS = ("interactions", "routing_labels", "routing_policy")
 FEEDBACK_ASSETS = ("interactions", "quality_evidence")
 JUDGEMENT_ASSETS = ("judged_interactions",)
 COMPARISON_ASSETS = ("shadow_pairs",)
-# Marts are found by their group and tag; this package names none of them.
+# Marts are found by their group and tag; this package does not name them.
 MARTS = dg.AssetSelection.groups("analytics")
 CROSS_AUTHOR_MARTS = MARTS & dg.AssetSelection.tag("twin/partitions", "none")
 
@@ -75,7 +75,7 @@ collect_feedback = dg.define_asset_job(
 judge_answers = dg.define_asset_job(
     "judge_answers",
     selection=dg.AssetSelection.assets(*JUDGEMENT_ASSETS),
-    # A separate job: the pool `training` counts runs, and feedback must not wait for a training.
+    # A separate job: the pool `training` counts runs, and feedback must not wait for training.
     description="Judges' scores for new answers of one author's twin.",
     executor_def=dg.in_process_executor,
 )

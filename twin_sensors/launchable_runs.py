@@ -45,7 +45,7 @@ class LaunchClaims:
     holder: str = field(default_factory=lambda: _PROCESS_HOLDER)
 
     def acquire(self, author: str) -> bool:
-        """Claim the job for an author; return False if another process did within
+        """Claim the job for an author; return False if another process claimed it within
         `CLAIM_DURATION_S`."""
         claim_filter = (launch_claims.c.job == self.job) & (launch_claims.c.author == author)
         with self.state.transaction() as connection:
@@ -77,7 +77,7 @@ def select_launchable(
 
     Args:
         added: authors whose partitions the same tick requests.
-        claims: claims to take for each launch, or None if its row or a later call does that.
+        claims: the claims to take for each launch, or None if its row or a later call takes them.
     """
     launch_list = list(launches)
     unknown = set(unknown_partitions(instance, launch_list)) - {*added}
@@ -102,7 +102,7 @@ def select_launchable(
 
 
 def unknown_partitions(instance: dg.DagsterInstance, launches: Iterable[RunLaunch]) -> list[str]:
-    """Return the slugs of the launches' authors who are not yet a partition."""
+    """Return the slugs of the launches' authors without a partition."""
     known_partitions = {"", *instance.get_dynamic_partitions(PARTITIONS)}
     return sorted({launch.author for launch in launches} - known_partitions)
 

@@ -49,7 +49,7 @@ def learn_routing_every_night(
     registry: dg.ResourceParam[Registry],
     tables: dg.ResourceParam[Tables],
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Start `learn_routing` for each author for whom a run would find something to do."""
+    """Start `learn_routing` for each author for whom a run would have work."""
     scheduled_at = context.scheduled_execution_time
     if not settings.has_paid_route:
         yield dg.SkipReason("no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one")

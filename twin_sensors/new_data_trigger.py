@@ -75,7 +75,7 @@ def new_material(
     registry: dg.ResourceParam[Registry],
     training_inputs: dg.ResourceParam[TrainingInputs],
 ) -> dg.SensorResult:
-    """Start a retraining if enough posts or pairs arrived after the stable version's training."""
+    """Start a retraining after enough new posts or pairs since the stable version's training."""
     with open_loop(settings, registry, training_inputs, context.instance) as loop:
         loop_tick = tick_growth(loop, now=datetime.now(UTC))
     return to_sensor_result(context, loop_tick)

@@ -5,7 +5,7 @@ Out of scope: listing and deciding (`twin_resources/storage/sources`), reading p
 (`raw_posts`), feeds (`import_schedules.py`), whether new posts justify a retraining
 (`new_data_trigger.py`).
 
-A failed listing changes nothing and keeps the known state: a failed read is not an empty one.
+A failed listing changes nothing and keeps the known state.
 """
 
 import json

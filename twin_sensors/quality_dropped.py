@@ -1,6 +1,6 @@
 """Define the sensor `quality_dropped`: an alarm of the detector starts at most one retraining.
 
-Scope: the code between Dagster and `retraining.quality.tick`.
+Scope: the code between Dagster and `retraining.quality.run_tick`.
 Out of scope: reading, deciding, storing (`twin_resources/quality/retraining`).
 Method: deploy/docs/architecture.md, The loop.
 """
@@ -83,7 +83,7 @@ def to_sensor_result(context: dg.SensorEvaluationContext, loop_tick: LoopTick) -
 
 
 def format_message(loop_tick: LoopTick) -> str:
-    """Return decisions first, then the numbers of up to 25 authors, then notes on the reading."""
+    """Return decisions first, then the numbers of up to 25 authors, then notes about reading."""
     ordered_authors = sorted(
         loop_tick.messages, key=lambda author: (author not in loop_tick.decisions, author)
     )

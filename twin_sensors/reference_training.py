@@ -1,4 +1,4 @@
-"""Schedule the training of the other-authors adapter: hours after a release, if nothing waits.
+"""Schedule training of the other-authors adapter: hours after a release, if nothing waits.
 
 Scope: the code between Dagster and the job `train_reference`, and the times when it may run.
 Out of scope: whether such an adapter exists (the asset package passes this to `build_schedule`),
@@ -25,9 +25,9 @@ from twin_sensors.jobs import retrain_twin, train_reference
 from twin_sensors.launchable_runs import LaunchClaims, select_launchable
 from twin_sensors.schedules import build_launches, request_runs
 
-# The first hours are left for use: a person who has just set up a twin asks, imports and retrains.
+# The first hours are reserved for the user, who asks, imports and retrains after setting up a twin.
 MIN_STABLE_TIME = timedelta(hours=3)
-RETRY_INTERVAL = timedelta(days=1)  # otherwise a failing training would run every hour
+RETRY_INTERVAL = timedelta(days=1)  # otherwise a failing training run would repeat every hour
 
 
 def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.ScheduleDefinition:
@@ -51,7 +51,7 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
         settings: dg.ResourceParam[Settings],
         registry: dg.ResourceParam[Registry],
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        """Start the training for the first author who needs one, if no other training waits."""
+        """Start training for the first author who needs it, if no other training run waits."""
         scheduled_at = context.scheduled_execution_time
         reference_runs = DagsterRunRecords(context.instance, job=train_reference.name)
         retraining_runs = DagsterRunRecords(context.instance, job=retrain_twin.name)
@@ -78,7 +78,7 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
             ):
                 messages.append(f"{author.slug}: tried less than {RETRY_INTERVAL} ago")
                 continue
-            with isolate_failure(author.slug, messages.append):  # such as a missing base model
+            with isolate_failure(author.slug, messages.append):  # for example, a missing base model
                 if is_wanted(author, settings):
                     selected = [launch]
                     break
@@ -91,7 +91,7 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
 
 
 def _stable_since(registry: Registry, author: str) -> datetime | None:
-    """Return when the current version became stable, or None without one that was trained here."""
+    """Return when the current version became stable, or None if it was not trained here."""
     stable = registry.stable_version(author)
     if stable is None or stable.is_answer_model:
         return None

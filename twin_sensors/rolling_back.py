@@ -1,4 +1,4 @@
-"""Define the job `roll_back`, with which a person restores an earlier version and gives a reason.
+"""Define the job `roll_back`, by which a person restores an earlier version and gives a reason.
 
 Scope: the job and its records. Out of scope: which versions may be restored (`registry.rollback`);
 the command `twin rollback`, which does the same.
@@ -17,8 +17,8 @@ class RollbackConfig(dg.Config):
     """The version to restore, and the reason.
 
     Attributes:
-        version: number of a retired version; 0 for the version that was last stable.
-        reason: reason, kept in the history forever.
+        version: the number of a retired version; 0 for the last stable version.
+        reason: the reason, kept permanently in the history.
     """
 
     version: int = 0

@@ -58,7 +58,7 @@ def judge_answers_every_hour(
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Start `judge_answers` for each author with recent answers and no such run in progress.
 
-    Judging shares a pool with trainings: behind a long training, hourly runs would accumulate.
+    Judging shares a pool with training: during a long training run, hourly runs would accumulate.
     """
     scheduled_at = context.scheduled_execution_time
     in_flight = DagsterRunRecords(context.instance, job=judge_answers.name).in_flight_run_ids()
@@ -85,8 +85,8 @@ def compare_versions_every_hour(
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Start `compare_versions` for each undecided trial without such a run in progress.
 
-    The retraining that made a version makes its first pairs. Without this schedule, a trial that
-    they left undecided would never end, and later candidates would wait behind it.
+    The retraining that created a version also creates its first pairs. Without this schedule, a
+    trial that they left undecided would never end, and later candidates would wait for it.
     """
     scheduled_at = context.scheduled_execution_time
     authors_on_trial = [
@@ -127,7 +127,7 @@ def request_runs(
     """Yield the runs that Dagster can start; report the others, which the next tick requests again.
 
     Args:
-        skip_message: the reason if no run is wanted.
+        skip_message: the reason if no run is needed.
     """
     ready, held_messages = select_launchable(context.instance, launches, claims=claims)
     yield from map(to_run_request, ready)

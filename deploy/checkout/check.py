@@ -1,6 +1,6 @@
 """Run `twin check`: lint, layers, types, shell syntax and the tests without a GPU or an account.
 
-Scope: the order of the stages, the clock, and the sum at the end. The checks that read the code run
+Scope: the order of the stages, the clock, and the summary. The checks that read the code run
 in parallel with the first tests.
 Out of scope: the tests, and the permitted reasons to skip one (`tests/reporting.py`).
 
@@ -32,14 +32,15 @@ from typing import Literal, NamedTuple
 PROJECT = Path(__file__).resolve().parents[2]
 PYTEST_NO_TESTS_COLLECTED = 5
 MIN_WORKERS = 2
-MAX_WORKERS = 3  # two workers left a third of two cores' time idle in live tests, a fifth in others
-MEMORY_PER_WORKER_BYTES = 4 << 30  # of a worker of live tests
+# With two workers, two cores idle for a third of the time in live tests, a fifth in others.
+MAX_WORKERS = 3
+MEMORY_PER_WORKER_BYTES = 4 << 30  # for live tests
 
 Length = Literal["fast", "no-live", "short", "long"]
 
 
 class Stage(NamedTuple):
-    """One command with its name."""
+    """A command and its name."""
 
     name: str
     command: tuple[str, ...]
@@ -91,8 +92,9 @@ def pytest_stages(
 ) -> list[Stage]:
     """Return the pytest runs: unit and graph tests, live tests, and GPU tests, which may skip.
 
-    A worker takes whole files, the graph tests' first: a file of ten seconds at the end would leave
-    the other worker idle. For live tests it takes the groups that `tests/live/conftest.py` defines.
+    A worker takes whole files, graph tests first, because a file of ten seconds at the end would
+    leave the other worker idle. For live tests it takes the groups that `tests/live/conftest.py`
+    defines.
 
     Args:
         arguments: pytest's arguments; paths among them select the tests.
@@ -164,7 +166,7 @@ def changed_graph_tests(project: Path) -> list[str]:
 
 
 def workers_for(available: int) -> int:
-    """Return how many workers fit into so many bytes of memory, with room for one more."""
+    """Return how many workers fit into this memory in bytes, with space for one more."""
     return MAX_WORKERS if available >= (MAX_WORKERS + 1) * MEMORY_PER_WORKER_BYTES else MIN_WORKERS
 
 
@@ -194,7 +196,7 @@ def test_environment(report: Path) -> dict[str, str]:
 
 
 def run_pytest(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
-    """Run one pytest stage with its output passed on; return whether it ran any test."""
+    """Run one pytest stage and pass on its output; return whether it ran any test."""
     name, command = stage
     _log(name)
     started = time.monotonic()
@@ -242,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         workers=options.workers,
         default_workers=workers_for(psutil.virtual_memory().available),
     )
-    with ThreadPoolExecutor() as pool:  # the block waits for its end: live tests need both cores
+    with ThreadPoolExecutor() as pool:  # the block waits, because live tests need both cores
         static_results = [
             pool.submit(run_static, stage, outcome) for stage in static_stages(PROJECT)
         ]

@@ -40,7 +40,8 @@ _REGULARIZATION = 3.0  # the best of 1, 2, 3, 5 and 10 on the half used for tuni
 _HIDDEN_UNITS, _MAX_ITERATIONS = 64, 40
 # The best decay of .3, 1 and 4 in five folds by meaning: when 1 % of the ordinary examples are
 # classified as danger, 35, 33 and 37 % of the danger is missed. Three networks depend less on
-# seeds than one; seven find no more. Noise on the vectors and points between two did not help.
+# seeds than one; seven find no more than three. Noise on the vectors and points between two did not
+# help.
 _WEIGHT_DECAY, _NETWORK_COUNT = 1.0, 3
 _PROSE_PAIR_COUNT = 800
 _VARIANT_WEIGHT = 0.5  # weight of a variant relative to its example
@@ -82,7 +83,7 @@ def build_samples(corpus: Corpus, *, keep_punctuation: bool = False) -> list[Sam
     """Return the examples and their variants.
 
     Variants have no punctuation, since readers omit it, or add a greeting or an ordinary question:
-    danger stays danger, and a question after a greeting is ordinary. Each part of an ordinary
+    danger remains danger, and a question after a greeting is ordinary. Each part of an ordinary
     message is ordinary. Variants are drawn per text, so a new example changes no other text's
     variants.
 

@@ -1,6 +1,6 @@
 """Fit the weights of the injection guard to the examples of its package.
 
-Scope: which texts are examples of which kind.
+Scope: the texts that are examples of each kind.
 Out of scope: the classifiers (`front_desk_weights.py`), using the weights
 (`gateway/guards/injection.py`).
 
@@ -29,11 +29,12 @@ from twin_resources.gateway.front_desk.message_kinds import FittedWeights
 from twin_resources.gateway.guards.injection import KINDS, WEIGHTS, split_sentences
 
 EXAMPLES = WEIGHTS.with_name("examples")
-# A stranger's messages that tested the guard until they had been read; another set tests it now.
+# A stranger's messages that tested the guard until they had been read; a different set tests it
+# now.
 FORMER_TEST_MESSAGES = (
     Path(__file__).resolve().parents[2] / "tests/bench/guards/strangers/messages.jsonl"
 )
-_OWN_EXAMPLE_REPETITIONS = 3  # own examples are repeated: readers' messages are four times as many
+_OWN_EXAMPLE_REPETITIONS = 3  # because there are four times as many readers' messages
 _MAX_FRONT_DESK_TEXTS = 60  # per language and kind, except ordinary
 _LANGUAGES = ("de", "en", "es", "fr")
 
@@ -97,7 +98,7 @@ def fit_weights() -> FittedWeights:
     coefficients, scale, intercepts = fit_ngrams(
         build_samples([*own_texts, *former_test_texts], front_desk_corpus), KINDS
     )
-    # Without the stranger's messages, so that the vectors' meaning holds for other writers too.
+    # Without the stranger's messages, so that the layer also generalizes to other writers.
     hidden, output = fit_layer(build_samples(own_texts, front_desk_corpus), KINDS)
     digest_hex = examples_digest([*own_texts, *former_test_texts], front_desk_corpus)
     return FittedWeights(coefficients, scale, intercepts, hidden, output, digest_hex)

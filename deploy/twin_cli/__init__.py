@@ -1,4 +1,4 @@
-"""Provide the command line `twin`, the top layer of the project; no other module imports it.
+"""Provide the command line `twin`, the project's top layer, which no other module imports.
 
 Scope: names, arguments and help of the commands; the machine check that runs before anything is
 installed, for which this file imports nothing.

@@ -1,4 +1,4 @@
-"""Define what commands share: common arguments, settings and output.
+"""Define the commands' common arguments, settings and output.
 
 Scope: code that two groups of commands use, and the panels of the help.
 Out of scope: commands.
@@ -40,7 +40,7 @@ Port = Annotated[int | None, typer.Option(min=1, max=65535, help="Default: the n
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object (deploy/docs/json.md).")]
 Reason = Annotated[str, typer.Option("--reason", help="The reason; it is kept with the version.")]
 
-# Panels of `twin --help`, in the order in which a person needs them.
+# Panels of `twin --help`, in the order of first use.
 START, ASK, POSTS, VERSIONS, OPERATE = "Start", "Ask", "Posts", "Versions", "Operate"
 
 
@@ -120,7 +120,7 @@ def load_command_function(target: str) -> Callable[..., int]:
 
 
 def load_home_settings(home: Path | None) -> Settings:
-    """Return this home's settings, with the ports of the stack that runs in it."""
+    """Return this home's settings, with the ports of its running stack."""
     from twin_resources.processes.stack import chosen_settings
     from twin_resources.settings import load_settings
 

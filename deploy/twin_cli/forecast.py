@@ -4,14 +4,13 @@ Scope: installation, first quotation, training and gate in seconds, and the fact
 Out of scope: the size of a model (`model_fit.py`), the time left of a running step
 (`time_left.py`), imports from outside the standard library, and syntax newer than Python 3.9.
 
-The rule comes from runs of the bundled author on two cores. Measured elsewhere, without bf16 and
-with other work running: installed after 233 s, the first answer 61 s later, training on 100,000
-tokens 783 s; the rule predicts 200, 60 and 780 (546 s for the 70,000 tokens that apply now).
-Work that runs during the check is assumed to stay: every core is shared with as many others. A loop
-of plain Python measures a core's speed within a tenth of a second. It covers clock and caches, not
-the width of a multiplication, for which the bf16 check stands in. A core that is faster at Python
-is therefore not assumed to be faster at products: one of 1.9 times trained at the speed of 1 (a
-Xeon with AMX, 2026-11-24).
+The rule comes from runs of the bundled author on two cores. Elsewhere, without bf16 and with other
+work running, installation took 233 s, the first answer 61 s more, and training on 100,000 tokens
+783 s. The rule predicts 200, 60 and 780 (546 s for the current 70,000 tokens). Work that runs
+during the check is assumed to continue and to share every core. A loop of plain Python measures a
+core's speed within a tenth of a second. It covers the clock and the caches, but not the width of a
+multiplication; the bf16 check covers that. A core that is faster at Python is therefore not assumed
+to multiply faster: a core of speed 1.9 trained at the speed of 1 (a Xeon with AMX, 2026-11-24).
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def core_speed() -> float:
 
 
 def competing_processes() -> float:
-    """Return how many other processes want a core, or 0 if the system does not count them.
+    """Return how many other processes compete for a core, or 0 if the system does not count them.
 
     The result is the lower of the last minute's mean and the current count: a process that just
     ended (a build, `git clone`) stays in that mean for minutes and will not run beside the
@@ -94,7 +93,7 @@ def _count_running_processes() -> float | None:
 def estimate_words(posts: Path | None) -> int:
     """Estimate the words in a folder of posts from the sizes of its text files.
 
-    An archive counts by its bytes; None stands for the bundled author.
+    An archive counts by its bytes; None means the bundled author.
     """
     if posts is None:
         return BUNDLED_WORDS
@@ -127,10 +126,10 @@ def forecast(
         billion_parameters: the base model's parameters, in billions.
         words: the words in the posts.
         installed: whether everything is already installed.
-        recipe: the named recipe (`model_fit.estimate_training`).
-        other_processes: the other processes that want a core (`competing_processes`).
+        recipe: the recipe's name (`model_fit.expect`).
+        other_processes: the other processes that compete for a core (`competing_processes`).
         speed: the speed of a core (`core_speed`).
-        is_remote_server: whether another party's server answers (`TWIN_MODEL_SERVER_URL`).
+        is_remote_server: whether a third party's server answers (`TWIN_MODEL_SERVER_URL`).
 
     Returns:
         `installation_s`, `first_quotation_s` (after installation), `training_s`, `gate_s`, and

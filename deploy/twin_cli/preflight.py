@@ -1,17 +1,17 @@
-"""Report what this machine is, whether the platform runs on it and what to expect.
+"""Describe this machine, and report whether the platform runs on it and what to expect.
 
 It runs before any download.
 
 Scope: inspection of the system, Python, the compiler, memory, disk, ports and GPU.
-Out of scope: what a model needs (`model_fit.py`), the duration of a first run (`forecast.py`),
+Out of scope: the needs of a model (`model_fit.py`), the duration of a first run (`forecast.py`),
 installation (`deploy/install.sh`), imports from outside the standard library, and syntax newer than
-Python 3.9: a user whose Python is too old must get a message, not a SyntaxError.
+Python 3.9. A user with an older Python must get a message, not a SyntaxError.
 
     python3 -I deploy/twin_cli/preflight.py [--json] [--verbose] [--base-model ID|PATH]
         [--embedder ID] [--recipe NAME] [--answer-model ID|PATH|ADDRESS] [--home DIR]
         [--gateway-port N] [--dagster-port N] [--traces-port N]
     Other arguments are ignored.
-    Exit code 0: go on. Exit code 1: stop; the reason is printed.
+    Exit code 0: continue. Exit code 1: stop; the reason is printed.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ SERVICE_LABELS = {
     "traces": "trace store",
     "chat": "chat page",
 }
-AUTOMATIC_RECIPE = "auto"  # `twin up --recipe auto` behaves as if no recipe had been named
+AUTOMATIC_RECIPE = "auto"  # `twin up --recipe auto` behaves as without the option
 EMBEDDED_MODEL, EMBEDDED_EMBEDDER = "smollm2-135m-instruct", "all-minilm-l6-v2"
 MULTILINGUAL_EMBEDDER = "multilingual-e5-small"  # included in the packages
 
@@ -78,7 +78,7 @@ Report = dict[str, Any]
 
 
 def check_python() -> list[Finding]:
-    """Check the running Python and what a virtual environment and the compiler need from it."""
+    """Check the running Python and the parts that a virtual environment and the compiler need."""
     message = f"Python {platform.python_version()}"
     if sys.version_info[:2] not in SUPPORTED_PYTHONS:
         supported = " or ".join(f"{major}.{minor}" for major, minor in SUPPORTED_PYTHONS)
@@ -146,7 +146,7 @@ def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[
     """Check whether the chosen base model can be trained and served here, and by which recipe.
 
     Args:
-        recipe: the named recipe, or empty to derive it from the model and the machine.
+        recipe: the recipe's name, or empty to derive it from the model and the machine.
     """
     billions = billions_of_parameters(model)
     if billions is None:
@@ -171,7 +171,7 @@ def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[
 
 
 def check_answer_model(name: str, base_model: str, machine: Machine) -> list[Finding]:
-    """Check whether the answer model's server fits here, alone and beside a training."""
+    """Check whether the answer model's server fits here, alone and during training."""
     if not name or name.startswith(("http://", "https://")) or name == NO_MODEL:
         return []
     weights = weights_gb(name)
@@ -209,7 +209,7 @@ def check_posts(arguments: Sequence[str]) -> list[Finding]:
 
 
 def check_reranker(name: str) -> list[Finding]:
-    """Check whether the named reranker can exist: a model folder or a hub id."""
+    """Check whether the configured reranker is valid: a model folder or a hub id."""
     if not name:
         return []
     folder = Path(name).expanduser()
@@ -284,7 +284,7 @@ def check_disk(project: Path, home: Path, *, project_gb: float, home_gb: float) 
 
 
 def check_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
-    """Check the ports: a requested port must be free; a taken default gives way to a free one."""
+    """Check the ports: a requested port must be free; a taken default is replaced by a free one."""
     has_own_stack = is_own_stack_running(home)
     findings = []
     for service, default in PORTS.items():
@@ -433,7 +433,7 @@ def format_report(report: Report, *, verbose: bool = True) -> str:
     """Return the report as text: the findings, what to expect, and what prevents a run.
 
     Args:
-        verbose: whether to include findings that are as they should be.
+        verbose: whether to include findings without problems.
     """
     verdict_labels = {"ok": "ok  ", "note": "note", "stop": "STOP"}
     lines = []
@@ -494,7 +494,7 @@ def _find_posts_path(arguments: Sequence[str]) -> Path | None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the report and return the exit code, which says whether to go on."""
+    """Print the report and return the exit code, which tells whether to continue."""
     options = parse(sys.argv[1:] if argv is None else argv)
     report = build_report(options, Path(__file__).resolve().parents[2])
     print(

@@ -1,4 +1,4 @@
-"""Choose the recipe for an author's trainings, with the reason, and the number of ranks.
+"""Choose the recipe for an author's training runs, with the reason, and the number of ranks.
 
 Scope: choices that an author's file leaves open. Out of scope: the rule by parameters and device
 (`model_fit.choose_recipe`), reading a recipe (`recipe.py`).
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AuthorRecipe:
-    """A recipe and the reason for it, which is the first line of a training's log."""
+    """A recipe and the reason for it, which is the first line of the log."""
 
     recipe: Recipe
     reason: str
@@ -33,14 +33,14 @@ class AuthorRecipe:
 
 
 def recipe_for_author(author: Author, settings: Settings) -> AuthorRecipe:
-    """Return the recipe that the author's file names, or the one for base model and device.
+    """Return the recipe in the author's file, or the one for the base model and device.
 
     The CPU's bf16 support is not considered here: `twin up` writes the resulting recipe into a new
-    author's file, so that the machine of a particular run does not change what is trained.
+    author's file, so that the machine of a particular run does not change the trained model.
 
     Raises:
-        TwinError: the recipe does not exist; or none is named, and the size of the base model is
-            known neither from its name nor from a prepared copy.
+        TwinError: the recipe does not exist, or none is set and the size of the base model is known
+            neither from its name nor from a prepared copy.
     """
     if author.recipe:
         return AuthorRecipe(load_recipe(author.recipe), "named in the author's file")
@@ -53,15 +53,15 @@ def recipe_for_author(author: Author, settings: Settings) -> AuthorRecipe:
 
 
 def training_gpus(settings: Settings) -> list[Card]:
-    """Return the GPUs that a training uses here; none if it runs on other machines."""
+    """Return the GPUs that training uses here; none if it runs on other machines."""
     return list_usable_gpus() if settings.train_backend == "local" else []
 
 
 def training_rank_count(recipe: Recipe, settings: Settings) -> int:
     """Return the number of training processes.
 
-    It is `TWIN_TRAIN_RANKS` if that is set, and on CPUs. On this machine's GPUs it is otherwise 1
-    without DeepSpeed, and with it the largest number that can share a step.
+    It is `TWIN_TRAIN_RANKS` if that is set, and on CPUs. Otherwise, on this machine's GPUs, it is 1
+    without DeepSpeed, and the largest number that can share a step with it.
     """
     launch = load_launch(recipe.launch)
     gpus = training_gpus(settings)

@@ -1,7 +1,7 @@
-"""Plan which samples are trained on, in which order and by which rank.
+"""Plan the samples of training, their order and their ranks.
 
-Scope: the plan of a whole training, made before its first step from lengths alone, so that a
-resumed training continues the same plan. Out of scope: tokens and tensors (`train.py`).
+Scope: the plan of a whole run, made before its first step only from lengths, so that a resumed run
+continues the same plan. Out of scope: tokens and tensors (`train.py`).
 """
 # pyright: strict
 
@@ -33,7 +33,7 @@ GENERAL_DOCUMENT_ID = (
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """All steps of a training.
+    """All steps of a training run.
 
     Attributes:
         steps: for each step the indices of its samples, longest first.
@@ -62,7 +62,7 @@ def plan_training(
     The order covers the author's documents evenly: each document gives one sample before any gives
     its second. A general set does not count as a document: its samples are spread evenly among the
     author's, so that any part of an epoch has the dataset's share of them. The order, and therefore
-    the weights, depend on the samples' ids and the seed alone.
+    the weights, depend only on the samples' ids and the seed.
 
     Args:
         token_budget: tokens; at least one step is planned, and the last one may exceed the budget
@@ -100,12 +100,12 @@ def plan_stages(
     """Plan raw posts and samples in one run, evenly mixed; each step has only one of the two kinds.
 
     Posts are divided: `raw_share` of them are read in full and questions are asked about the
-    others, so that no sentence is learned in both ways (one that was, with a number that occurs
-    once in a post, was exposed by 10.7 bits). Blocks take `raw_share` of the budget, or as much as
-    `max_epochs` over the chosen ones need; the samples take the rest. A step has as many blocks as
-    samples, because the ranks share both and DeepSpeed fixes the micro-batches per step once per
-    training. If there are too few posts to fill a step of each kind, all are asked about and none
-    is read.
+    others, so that no sentence is learned by both methods. (One that was, with a number that occurs
+    once in a post, had an exposure of 10.7 bits.) Blocks take `raw_share` of the budget, or as much
+    as `max_epochs` over the chosen ones need; the samples take the rest. A step has as many blocks
+    as samples, because the ranks share both and DeepSpeed fixes the micro-batches per step once per
+    run. If there are too few posts to fill a step of each kind, all are asked about and none is
+    read.
 
     Args:
         blocks: blocks of raw posts; their indices in a step follow those of the samples.
@@ -185,8 +185,8 @@ def _group_by_length(
     """Yield the same samples in steps of similar lengths, longest first in each.
 
     After every micro-batch, ranks wait for the longest sample: with the steps as drawn, they were
-    idle for a third of the time. Only neighbouring steps exchange samples, so that documents stay
-    evenly spread over a training.
+    idle for a third of the time. Only neighbouring steps exchange samples, so that documents remain
+    evenly spread over a run.
     """
     for start in range(0, len(steps), LENGTH_GROUPING_STEPS):
         window = steps[start : start + LENGTH_GROUPING_STEPS]

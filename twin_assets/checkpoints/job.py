@@ -1,4 +1,4 @@
-"""Define the job that a training receives: one JSON file and its working folder.
+"""Define the job of a training run: one JSON file and its working folder.
 
 Scope: the files that `train.py` reads and writes. Out of scope: starting its processes
 (`training_launcher/`), using its output (`fine_tuning.py`).
@@ -42,14 +42,14 @@ class Job:
         folder: absolute path of the folder described in the module docstring.
         base_name: the name of the base model in the adapter's configuration.
         base_folder: transformers folder of the base model.
-        ranks: number of processes; the training refuses to run with any other number.
+        ranks: the number of processes; training refuses to run with any other number.
         recipe: effective hyper-parameters.
         stage: `sft` on samples, `dpo` on pairs.
         initial_adapter: PEFT folder of the adapter to continue from and dpo's reference, or None
             for a fresh adapter.
-        launch: launch configuration, or None to use the one that the recipe names.
-        recipe_reason: the recipe and the reason for it, the first line of the log; empty if the job
-            gives none.
+        launch: launch configuration, or None to use the recipe's.
+        recipe_reason: the recipe and the reason for it, as the first line of the log; empty if
+            there is none.
     """
 
     folder: Path
@@ -145,7 +145,7 @@ def read_job(path: Path) -> Job:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write `Job.samples` or `Job.posts`: a list of rows; the file is complete once it exists."""
+    """Write `samples_path` or `posts_path`: a list of rows; the file is complete once it exists."""
     write_json(path, list(rows), indent=None)
 
 
@@ -164,7 +164,7 @@ def rows_hash(rows: Iterable[Mapping[str, Any]]) -> str:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The outcome of a complete training (`output/result.json`).
+    """The outcome of a complete run (`output/result.json`).
 
     Attributes:
         steps: optimizer steps.
@@ -176,7 +176,7 @@ class TrainingResult:
         seconds: wall time of the steps, summed over all attempts.
         rss_mb: resident memory of all ranks at the end, in MB.
         precision: `bf16` or `fp32`.
-        resumed_at: the steps at which a killed training resumed.
+        resumed_at: the steps at which a killed run resumed.
         history: for each step `step, loss, lr, tokens_per_s, grad_norm`; loss is the mean negative
             log-likelihood per answer token. For dpo it is the mean loss per pair, with `margin`,
             `accuracy` and `reward_chosen` (`losses.PreferenceObjective`).

@@ -1,4 +1,4 @@
-"""Describe a checkpoint by its manifest, its hash and the pointers to it.
+"""Define a checkpoint's manifest, its hash and the pointers to it.
 
 Scope: the manifest's schema, the checkpoint hash, publishing a folder under that hash.
 Out of scope: training (`train.py`), the model registry (`registry/`), verdicts.
@@ -41,8 +41,9 @@ class Manifest:
         stage: `sft`, or `dpo` on top of it.
         base: name, revision, folder, gguf of the base model.
         template: hash of the samples' prompt template.
-        dataset: of the supervised stage: asset, data_version, lance_version, tag, samples, left_out
-            (by reason), spoil, rows_sha256 (of the rows trained on, `job.rows_hash`). With raw
+        dataset: the dataset of the supervised stage: asset, data_version, lance_version, tag,
+            samples, left_out (by reason), spoil, rows_sha256 (of the rows trained on,
+            `job.rows_hash`). With raw
             posts, raw: asset, data_version, lance_version, tag, share, posts, rows_sha256, and the
             fields of `TrainingResult.raw`. In older manifests with joined samples, conversations,
             which hold the same samples and follow from the rows.
@@ -85,7 +86,7 @@ class Manifest:
 
 
 def checkpoint_hash(weights: Path, *, base_revision: str, template: str) -> str:
-    """Return the identity of a model's answers: its weights, their base and the expected prompt.
+    """Return the hash that identifies a model's answers: its weights, base and expected prompt.
 
     Args:
         weights: folder with `adapter_model.safetensors` and `adapter_config.json`, or with the
@@ -121,7 +122,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a checkpoint folder.
 
     Raises:
-        TwinError: the manifest is missing, or its schema is newer than this code.
+        TwinError: the manifest is missing, or its schema is newer than this code's.
     """
     path = folder / MANIFEST_FILE
     tried = f"read the checkpoint in {folder}"
@@ -155,7 +156,7 @@ def publish_checkpoint(partial_folder: Path, checkpoints: Path, manifest: Manife
     """Write the manifest into `partial_folder` and rename that folder to its hash.
 
     If a new training gives the same weights, the first folder stays, because versions and verdicts
-    point to it. Its manifest then names the newer training.
+    point to it. Its manifest then names the newer run.
 
     Returns:
         The published folder.

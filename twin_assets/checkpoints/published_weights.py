@@ -32,8 +32,8 @@ class PublishedWeights:
     Attributes:
         model: transformers folder to load: the base, or the fully trained model.
         adapter: PEFT folder to load on top of it, or None without an adapter.
-        model_gguf: the file for llama.cpp: the base, or the checkpoint's own file; empty if
-            another server is used.
+        model_gguf: the file for llama.cpp: the base, or the checkpoint's own file; empty if a
+            different server is used.
         adapter_gguf: the adapter's file for llama.cpp, or None if there is none or `model_gguf`
             already includes it.
     """
@@ -65,11 +65,12 @@ def find_weights(checkpoint: Path, *, base: str | Path, base_gguf: str | None) -
 
 
 def copy_weights(output: Path, partial_folder: Path, base: BaseModel) -> Path:
-    """Copy a training's output, write the files for llama.cpp and return the copied folder.
+    """Copy a run's output, write the files for llama.cpp and return the copied folder.
 
     Args:
         output: output folder of a complete job.
-        base: the base model; without its GGUF file another server is used and none is written.
+        base: the base model; without its GGUF file, a different server is used and no GGUF file is
+            written.
     """
     is_full_model = (output / MODEL_FOLDER).is_dir()
     weights_folder = partial_folder / (MODEL_FOLDER if is_full_model else ADAPTER_FOLDER)

@@ -45,14 +45,14 @@ REMOVED_FIELDS: dict[
     "questions_a_conversation": (1,),
     "row_tokens": (None,),
 }
-UNMODIFIED_SAMPLES: dict[str, Any] = {  # train on each sample exactly as the dataset stores it
+UNMODIFIED_SAMPLES: dict[str, Any] = {  # train on each sample as stored in the dataset
     "raw_share": 0.0,
     "without_passages": 0.0,
 }
 
 
 class _StrictModel(BaseModel):
-    """Base of models that are validated on reading, immutable and closed to unknown names."""
+    """Base of models that are validated on reading, immutable and without unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -63,8 +63,8 @@ class LoraShape(_StrictModel):
     Attributes:
         target_modules: layer names; or `all-linear` for every linear layer except the output head;
             or `peft` for the layers in PEFT's table for the architecture, or all linear layers if
-            the table lacks it. Llama's seven names mean every linear layer, whatever a model
-            family calls its own (such as Phi's qkv_proj).
+            the table lacks it. Llama's seven names mean every linear layer, regardless of a model
+            family's layer names (for example, Phi's qkv_proj).
     """
 
     rank: PositiveInt
@@ -96,7 +96,7 @@ class PreferenceRecipe(_StrictModel):
 
 
 class Recipe(_StrictModel):
-    """Hyper-parameters of one supervised fine-tuning and the preference tuning after it.
+    """Hyper-parameters of supervised fine-tuning and the preference tuning after it.
 
     Attributes:
         launch: name of a launch configuration, or a path to one.
@@ -108,7 +108,7 @@ class Recipe(_StrictModel):
         bucket: lengths are padded to a multiple of this.
         warmup_share: share of the steps with a linearly rising learning rate.
         final_learning_rate_share: final value of the cosine, as a share of `learning_rate`.
-        checkpoint_every_steps: interval between checkpoints for resuming a killed training.
+        checkpoint_every_steps: interval between checkpoints for resuming a killed run.
         lora: adapter shape, or None to train all of the model's weights.
         preference: preference tuning settings, or None to skip it.
         attention: `auto` uses flash attention if it is installed and there is a GPU, else SDPA.
@@ -119,8 +119,8 @@ class Recipe(_StrictModel):
             it (`effective_samples_per_step`). 0 disables this.
         raw_share: share of the token budget spent on the author's unmodified training posts, with
             the loss on every token (`tokenize_posts`); 0 uses none.
-        without_passages: share of the samples, chosen at random, reduced to the question alone,
-            whatever passages their prompt has: more answers for the same tokens (`samples.py`).
+        without_passages: share of the samples, chosen at random, reduced to the question without
+            passages, for more answers within the same tokens (`samples.py`).
         loss_chunk: number of tokens whose logits exist at the same time
             (`chunked_cross_entropy.py`); 0 means the whole micro-batch.
     """
@@ -196,9 +196,9 @@ class Recipe(_StrictModel):
         """Return the number of samples per step for a corpus of `sample_count` samples.
 
         Use the recipe's number if all epochs together then have at least `fewest_steps`. Otherwise
-        use the largest number that the ranks can share and that leaves so many steps, but at least
-        one micro-batch per rank. No epoch is added: 100 steps of 2 samples take 100 samples in
-        2 epochs. The token budget may still end the training earlier.
+        use the largest number that the ranks can share and that allows this many steps, but at
+        least one micro-batch per rank. No epoch is added: 100 steps of 2 samples take 100 samples
+        in 2 epochs. The token budget may still end training earlier.
         """
         if not self.fewest_steps:
             return self.samples_per_step
@@ -229,7 +229,7 @@ class Recipe(_StrictModel):
 
 
 class Launch(_StrictModel):
-    """Settings for starting the processes of a training.
+    """Settings for starting the processes of a training run.
 
     Attributes:
         threads_per_rank: a number, or `auto` for cores / ranks.
@@ -277,7 +277,8 @@ def _drop_removed_fields(recipe: Mapping[str, Any]) -> dict[str, Any]:
 def load_recipe(name_or_path: str) -> Recipe:
     """Read a recipe by name (`recipes/<name>.yaml`) or path.
 
-    A recipe with `extends: <name or path>` overrides only what it names, each section as a whole.
+    A recipe with `extends: <name or path>` overrides only the values that it contains, each section
+    as a whole.
 
     Raises:
         TwinError: the recipe does not exist, or a value is missing, unknown or of the wrong type.

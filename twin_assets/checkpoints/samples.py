@@ -3,7 +3,7 @@
 Scope: rendering a sample's messages with the model's chat template and finding the tokens that
 the loss covers. Out of scope: the prompt's wording (`prompt/templates.py` rendered it into the
 messages), the order of samples (`batches.py`).
-Method: the loss covers the answer alone. The mask follows from character offsets in the rendered
+Method: the loss covers only the answer. The mask follows from character offsets in the rendered
 text, not from tokenizing the parts separately, so the masked part is the prompt as the server
 will see it.
 """
@@ -145,10 +145,10 @@ def tokenize_posts(
     *,
     block_tokens: int = MAX_RAW_BLOCK_TOKENS,
 ) -> tuple[list[TokenizedSample], Counter[str]]:
-    """Cut posts into blocks in which every token but the first has a loss.
+    """Cut posts into blocks in which every token except the first has a loss.
 
-    Each block holds text of a single post, so that a plan covers posts evenly and the part of a
-    post that a training saw is known. No chat markup is added: no turn begins or ends in a post.
+    Each block holds text of a single post, so that a plan covers posts evenly and the trained part
+    of each post is known. No chat markup is added: no turn begins or ends in a post.
 
     Args:
         rows: rows with `document_id` and `text`.
@@ -178,10 +178,10 @@ def tokenize_posts(
 def drop_passages(
     rows: Iterable[Mapping[str, Any]], *, share: float, seed: int
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the rows, reducing the prompts of a share of them to the question alone.
+    """Yield the rows, reducing a share of their prompts to the question.
 
-    Passages make up three quarters of a sample's tokens. The choice of rows depends on their ids
-    and the seed alone; a row without passages, or of a general set, is unchanged.
+    Passages make up three quarters of a sample's tokens. The choice of rows depends only on their
+    ids and the seed; a row without passages, or of a general set, is unchanged.
 
     Args:
         rows: rows as for `tokenize_samples`.

@@ -39,7 +39,7 @@ class Block:
 
     Attributes:
         kind: `paragraph`, `list`, `code`, `heading`, or `other` (a quotation, a list that contains
-            one, a table, HTML, a rule, a paragraph that is all emphasis).
+            one, a table, HTML, a rule, a fully emphasized paragraph).
         plain_text: the prose as a reader sees it, without markup and addresses; empty for `other`.
         words: the number of words in `plain_text`.
     """
@@ -73,9 +73,9 @@ def find_passages(text: str) -> list[AnswerPassage]:
 
     Each passage begins with a prose paragraph and includes the next blocks while it has fewer than
     60 words or ends with a colon. It has 40 to 160 words of prose, and more characters of prose
-    than of code. It never crosses a heading and contains no quotation (somebody else's words),
-    table or HTML. A short post, with fewer than 40 words of prose in all, is one passage from its
-    first paragraph to its last.
+    than of code. It never crosses a heading and contains no quotation (someone else's words), table
+    or HTML. A short post, with fewer than 40 words of prose in all, is one passage from its first
+    paragraph to its last.
     """
     blocks = parse_blocks(text)
     passages: list[AnswerPassage] = []
@@ -90,7 +90,7 @@ def find_passages(text: str) -> list[AnswerPassage]:
 
 
 def _short_post(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
-    """Yield the one passage of a post that is too short for another; it needs no full stop."""
+    """Yield the only passage of a short post, which needs no full stop."""
     prose_indexes = [
         place for place, block in enumerate(blocks) if block.kind in _PROSE_KINDS and block.words
     ]
@@ -123,7 +123,7 @@ def _short_post(blocks: Sequence[Block]) -> Iterator[AnswerPassage]:
 
 
 def no_passage_reason(text: str) -> str:
-    """Return why a document has no passage, or an empty text if it has one.
+    """Return why a document has no passage, or an empty string if it has one.
 
     Returns:
         `no_prose`: only code, quotations, tables, HTML and lists of links. `too_short`: fewer than

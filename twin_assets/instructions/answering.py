@@ -1,4 +1,4 @@
-"""Find the stable version whose answers are used in preference pairs, if it can learn more.
+"""Find the stable version whose answers are used in preference pairs, if that is useful.
 
 Scope: finding that version, its recipe and its server. Out of scope: the rule
 (`model_answers.choose_answer_checkpoint`), requests.
@@ -38,11 +38,11 @@ def choose_answer_sampling(
 ) -> AnswerSampling:
     """Return the checkpoint to ask and the number of answers, or no checkpoint if none is useful.
 
-    A tainted version is not asked, because its training data is to be forgotten. An answer model is
-    not asked either, because its mistakes are not those of the weights that are trained.
+    A tainted version is not asked, because its training data must be forgotten. An answer model is
+    not asked either, because its mistakes are not those of the trained weights.
 
     Raises:
-        TwinError: there is no such recipe, or the stable version's manifest can't be read.
+        TwinError: the recipe does not exist, or the stable version's manifest cannot be read.
     """
     stable = registry.stable_version(author.slug)
     if stable is None or stable.is_answer_model:

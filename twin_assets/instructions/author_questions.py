@@ -1,10 +1,10 @@
 """Turn the author's own questions into questions to the author.
 
-Scope: turning the author's "I" into "you", and whether a clause is complete by itself. Out of
+Scope: turning the author's "I" into "you", and whether a clause is complete. Out of
 scope: other languages (`question_wordings.py`).
 
 An earlier version also made questions from the form of a statement (a purpose, a cause, a
-condition). Of five that were read blind, none was one that a reader would ask.
+condition). A blind reading of five found none that a reader would ask.
 """
 # pyright: strict
 
@@ -52,7 +52,7 @@ def _strip_connectors(sentence: str) -> str:
 
 
 def _to_reader_question(clause: str) -> str:
-    """Return a clause as a reader would ask it, or an empty text if it is incomplete."""
+    """Return a clause as a reader would ask it, or an empty string if it is incomplete."""
     words = clause.replace("’", "'").strip(" .!?").split()
     if not _MIN_WORDS <= len(words) <= _MAX_WORDS or _UNUSUAL_CHARACTERS.search(clause):
         return ""

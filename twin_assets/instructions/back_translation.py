@@ -2,15 +2,14 @@
 
 Scope: candidates from the title, headings and the author's own questions; choosing one of them;
 passages without a good question. Out of scope: choosing passages (`answer_passages.py`), a
-language's wordings (`question_wordings.py`), whether retrieval finds the passage's post by the
+language's wordings (`question_wordings.py`), whether retrieval finds the passage's post for the
 question (`round_trip.py`), a teacher's questions (`teacher.py`), leaks between splits
 (`leakage.py`).
 
 Idea: instruction back-translation, Li et al. 2023, https://arxiv.org/abs/2308.06259: the answer is
 human text and only the instruction is generated. If a passage has no good question, the instruction
 asks for a continuation of its first words. That makes sense, whereas a generated question of three
-keywords does not (17 of 40 such questions that were read made no sense; rules and figures:
-tests/bench/question_ratings).
+keywords often does not: 17 of 40 made no sense (rules and figures: tests/bench/question_ratings).
 """
 # pyright: strict
 
@@ -32,7 +31,7 @@ from twin_assets.instructions.question_wordings import (
 )
 from twin_assets.instructions.similar_keys import split_words
 
-TEMPLATES_VERSION = "5"  # of the questions' wordings and of the rules for choosing them
+TEMPLATES_VERSION = "5"  # version of the wordings and the rules for choosing questions
 
 CONTINUATION = "continuation"
 """Name of the template that asks for a continuation of an answer's first words."""
@@ -184,7 +183,7 @@ class _Post:
                 yield "heading", wording.format(heading=heading, title=self._title)
 
     def _own_questions(self, index: int, sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
-        """Yield questions that the author asks and then answers, so not in a last sentence."""
+        """Yield questions that the author asks and then answers, so none from a last sentence."""
         preceding = _sentences(self._passages[index - 1].plain_text)[-1:] if index else []
         for sentence in [*preceding, *sentences[:-1]]:
             if not sentence.endswith("?"):
@@ -212,7 +211,7 @@ class _Post:
 
 
 def _quotable_title(title: str) -> str:
-    """Return a title for use in quotation marks, or an empty text if it is unsuitable."""
+    """Return a title for use in quotation marks, or an empty string if it is unsuitable."""
     title = " ".join(title.split()).strip('“”"«»„ ')
     if len(title.split()) > _MAX_TITLE_WORDS or title.endswith("…") or re.search(r"[“”«»„]", title):
         return ""

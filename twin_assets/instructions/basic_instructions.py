@@ -1,4 +1,4 @@
-"""Read 200 general instructions with answers that show what a base model could do before tuning.
+"""Read 200 general instructions with answers, which test a model's basic skills.
 
 Scope: reading them. Out of scope: the measures (`evaluation/measures/general_instructions.py`), the
 instructions that a dataset contains (`building.py`).

@@ -70,7 +70,7 @@ class BuildResult:
 
 
 def update_splits(tables: Tables, author: str) -> pl.DataFrame:
-    """Draw a split for every kept document that has none yet; return `document_id`, `split`.
+    """Draw a split for every kept document without one; return `document_id`, `split`.
 
     Rows of deleted documents stay, so that a document that returns gets the same split.
     """
@@ -153,14 +153,14 @@ def update_dataset(
             it wrote none.
         general: the set that is mixed into the training samples so that it makes up `general_share`
             of them.
-        marks: the control tokens of the home's base models. They are not part of any version: posts
-            almost never contain one, so the list of another base model would rebuild everything
+        marks: the control tokens of the home's base models. They are not part of a version: posts
+            rarely contain one, so the list of a different base model would rebuild everything
             without any change.
         log: receives progress, one line each; never text of a post.
 
     Raises:
         TableNotFoundError: an upstream asset was never materialized.
-        TwinError: chunks or embeddings are older than the documents, or the teacher can't be
+        TwinError: chunks or embeddings are older than the documents, or the teacher cannot be
             reached.
     """
     document_splits = update_splits(tables, author.slug)

@@ -1,10 +1,10 @@
-"""Choose the passages in a sample's prompt: the results of retrieval, never the answer itself.
+"""Choose the passages in a sample's prompt from retrieval results, without the answer.
 
 Scope: which samples get a context, keeping a context that is still valid, and forbidden passages.
 Out of scope: the search (`twin_resources.models.retrieval`, the gateway's own), rendering.
 
-A context is searched once and kept until one of its passages is deleted, so that ten new posts
-require searches only for ten posts. The rules: never the answer's own chunk, nothing newer than the
+A context is searched once and kept until one of its passages is deleted, so ten new posts require
+searches only for those posts. The rules: never the answer's own chunk, nothing newer than the
 answer, no context for some samples.
 """
 # pyright: strict
@@ -59,7 +59,7 @@ def retrieval_name(revision: str, *, token_budget: int) -> str:
 
 
 def has_context(sample_id: str) -> bool:
-    """Return False for a fifth of the samples, by hash: a reader's question may find nothing."""
+    """Return whether a sample gets a context; a fifth, chosen by hash, get none."""
     digest = hashlib.sha256(f"context/{sample_id}".encode()).digest()
     return int.from_bytes(digest[:8]) / 2**64 >= NO_CONTEXT_SHARE
 
@@ -146,7 +146,7 @@ def find_contexts(
         vectors: known vectors by question.
 
     Raises:
-        TwinError: the author's passages can't be searched.
+        TwinError: the author's passages cannot be searched.
     """
     contexts: dict[str, tuple[str, ...]] = {sample.sample_id: () for sample in samples}
     samples_with_context = [sample for sample in samples if has_context(sample.sample_id)]
@@ -188,7 +188,7 @@ def separate_contexts(
 ) -> dict[str, tuple[str, ...]]:
     """Return contexts in which no training prompt shows mostly the passages of a held-out prompt.
 
-    The largest shared passage is removed from the training prompt, as often as needed.
+    The largest shared passage is removed from the training prompt, repeatedly if needed.
 
     Args:
         contexts: chunk ids by sample id.

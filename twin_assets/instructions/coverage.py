@@ -1,7 +1,7 @@
 """Check that every document of the author is in the dataset or has a reason for its absence.
 
-Scope: comparing documents, drafts and samples. Out of scope: the passages of a text, and why it has
-none (`answer_passages.py`).
+Scope: comparing documents, drafts and samples. Out of scope: the passages of a text, and the reason
+for having none (`answer_passages.py`).
 """
 # pyright: strict
 
@@ -23,12 +23,12 @@ class Coverage:
 
     Attributes:
         documents: the number of kept documents.
-        with_samples: those with a training or held-out sample.
+        with_samples: the number with a training or held-out sample.
         without: the number of documents without one, by reason: `all_left_out` if each of their
             samples would leak across splits, else a reason of `no_passage_reason`.
-        unexplained: documents that have a passage and no sample.
-        lost_drafts: drafts without a sample.
-        strangers: documents that have samples but are not kept.
+        unexplained: the number of documents with a passage but no sample.
+        lost_drafts: the number of drafts without a sample.
+        strangers: the number of documents that have samples but are not kept.
         words: the share of the documents' words that are in a draft.
     """
 
@@ -82,5 +82,5 @@ def measure_coverage(
 
 
 def documents_without_samples(dataset: pl.DataFrame, documents: pl.DataFrame) -> list[str]:
-    """Return the ids of kept documents without a row in the dataset; their texts explain why."""
+    """Return the ids of kept documents without a row in the dataset."""
     return documents.join(dataset, on="document_id", how="anti")["document_id"].to_list()

@@ -21,7 +21,7 @@ class VerbatimErrors:
     Attributes:
         rows: the number of all rows.
         not_in_document: rows whose `answer` differs from the document's `text[start:end]`.
-        not_in_messages: rows whose last message is not the assistant's, or not the answer.
+        not_in_messages: rows whose last message is not the assistant's answer.
         no_whole_paragraphs: rows whose span does not begin and end at the edge of a paragraph.
     """
 
@@ -61,8 +61,8 @@ def check_verbatim(dataset: pl.DataFrame, documents: pl.DataFrame) -> VerbatimEr
 def _is_paragraph_boundary(before: str) -> bool:
     """Return whether a paragraph may begin after this text.
 
-    It may after nothing, an empty line, or a line of a kind that needs no empty line after it: a
-    heading or a fence.
+    A paragraph may begin at the start, after an empty line, or after a heading or a fence, which
+    needs no empty line.
     """
     return not before.rstrip(" \t") or before.rstrip(" \t").endswith("\n")
 
@@ -142,8 +142,8 @@ class GeneralSetShare:
     Attributes:
         train, general: the numbers of the author's samples and of the set's samples.
         needed: the number of the set's samples that make up the requested share.
-        strays: general samples that name a document, or are in another split.
-        no_chat: general samples whose last message is not the answer, or not the assistant's.
+        strays: general samples that name a document or are in a different split.
+        no_chat: general samples whose last message is not the assistant's answer.
     """
 
     train: int
@@ -167,7 +167,7 @@ def check_mix(dataset: pl.DataFrame, *, share: float) -> GeneralSetShare:
 
     Args:
         dataset: `split`, `document_id`, `instruction_source`, `answer`, `messages`.
-        share: the share of all training samples, or 0 if the settings name no general set.
+        share: the share of all training samples, or 0 if no general set is configured.
     """
     source = pl.col("instruction_source").str.starts_with(f"{GENERAL}:")
     by_split, by_document = pl.col("split") == GENERAL, pl.col("document_id") == GENERAL

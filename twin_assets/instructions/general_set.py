@@ -7,7 +7,8 @@ A set consists of rows of chat messages (`messages`, or ShareGPT's `conversation
 (`prompt` and `completion`, `instruction`, `input` and `output`, `question` and `answer`), in JSON
 Lines, JSON, CSV or Parquet. Its rows are used unchanged: with their own system prompt and without
 passages.
-Why: rehearsal against forgetting, Scialom et al. 2022, https://arxiv.org/abs/2205.12393.
+
+Method: rehearsal against forgetting, Scialom et al., 2022, https://arxiv.org/abs/2205.12393.
 """
 # pyright: strict
 
@@ -32,7 +33,7 @@ from twin_resources.settings import Settings
 from twin_resources.storage.storage_faults import translate_disk_full
 
 GENERAL = "general"  # the split and document of such a sample
-MAX_SAMPLE_CHARACTERS = 6_000  # characters per sample: training would leave out a longer one anyway
+MAX_SAMPLE_CHARACTERS = 6_000  # characters per sample: training leaves out longer samples
 _FILE_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
 _QUESTION_ANSWER_COLUMNS = (
     ("prompt", "completion"),
@@ -68,7 +69,7 @@ class GeneralSample:
 
 @dataclass(frozen=True)
 class GeneralSet:
-    """A general set that was read.
+    """A general set as read.
 
     Attributes:
         source: `<name>@<revision>`. The revision is the hash of the content for a file or folder,
@@ -90,7 +91,7 @@ class GeneralSet:
             training: the number of the author's own training samples.
             share: the share, 0 to 0.5.
             excluded_questions: the gate's questions, because a model trained on them or on similar
-                ones would pass the gate; and the questions of the author's samples, which are asked
+                ones would pass the gate, and the questions of the author's samples, which are asked
                 only once.
         """
         excluded_ids = _similar_sample_ids(self.samples, excluded_questions)
@@ -114,8 +115,8 @@ class GeneralSetMix:
     Attributes:
         share: their share of all training samples.
         asked_share: the share in the settings; a small set provides less.
-        left_to_the_gate: the number of samples left out because the gate or a sample of the author
-            asks the same.
+        left_to_the_gate: the number of samples left out because the gate or an author's sample has
+            the same question.
         unreadable: as in `GeneralSet`.
     """
 
@@ -165,7 +166,7 @@ def read_general_set(name: str, settings: Settings) -> GeneralSet:
     """Read a set by path (file or folder) or hub id (`owner/name`, `owner/name@revision`).
 
     Raises:
-        TwinError: no such set exists, or none of its rows is a chat.
+        TwinError: the set does not exist, or contains no chat.
     """
     action = f"read the general instruction set {name!r}"
     path = Path(name).expanduser()
@@ -211,7 +212,7 @@ def _download_from_hub(name: str, settings: Settings, action: str) -> tuple[list
     import httpx
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    hub: Any = import_module("huggingface_hub")  # half of its types are unknown
+    hub: Any = import_module("huggingface_hub")  # many of its types are unknown
     owner_name, _, revision = name.partition("@")
     try:
         api = hub.HfApi()

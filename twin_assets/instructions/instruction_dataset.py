@@ -112,7 +112,7 @@ def no_answer_holds_quoted_text(
 ) -> dg.AssetCheckResult:
     """No answer contains words quoted in its post as imported.
 
-    Blocking: a model that is trained on quotations imitates somebody else's voice.
+    Blocking: a model trained on quotations imitates someone else's voice.
     """
     quoted = quoted_answers.count_stored_quoted_answers(tables, context.partition_key)
     return dg.AssetCheckResult(passed=quoted.is_clean, metadata=dict(vars(quoted)))
@@ -129,7 +129,7 @@ def prompts_mention_their_source(
     """Questions share more words and meaning with their own chunks than with other posts.
 
     Blocking: a model that is trained on randomly assigned questions learns to ignore them. If too
-    few documents have questions for a verdict, the check fails as a warning, which blocks nothing.
+    few documents have questions for a verdict, the check fails as a non-blocking warning.
     """
     measured_relevance = relevance.measure_stored_relevance(
         tables, context.partition_key, embedder=embedder.embedder()
@@ -149,7 +149,7 @@ def no_leakage_across_splits(
 ) -> dg.AssetCheckResult:
     """No training sample is in, or nearly in, the held-out split, and no split was changed.
 
-    Blocking: a gate that measures on training data passes any model.
+    Blocking: a gate that evaluates on training data passes any model.
     """
     author = context.partition_key
     columns = ["sample_id", "document_id", "split", "question", "answer", "messages"]
@@ -177,7 +177,7 @@ def prompt_renders_fully(
 ) -> dg.AssetCheckResult:
     """Every prompt contains its question and passages, and no unfilled part of a template.
 
-    Blocking: one template bug is in every sample, and no loss shows it.
+    Blocking: a template bug affects every sample, and the loss does not show it.
     """
     author = context.partition_key
     columns = ["document_id", "question", "messages", "context_chunk_ids"]
@@ -230,9 +230,9 @@ def general_share_is_as_set(
     settings: dg.ResourceParam[Settings],
     tables: dg.ResourceParam[Tables],
 ) -> dg.AssetCheckResult:
-    """A general instruction set makes up the share of training samples that the settings ask for.
+    """A general instruction set makes up the configured share of training samples.
 
-    Blocking: text that is not the author's and that nobody asked for would pass as the author's. If
+    Blocking: unrequested text from elsewhere would pass as the author's. If
     the set is too small for its share, the check fails as a warning.
     """
     columns = ["split", "document_id", "instruction_source", "answer", "messages"]
@@ -261,7 +261,7 @@ def every_sample_names_its_chunk(
 def no_context_gives_the_answer_away(
     context: dg.AssetCheckExecutionContext, tables: dg.ResourceParam[Tables]
 ) -> dg.AssetCheckResult:
-    """No prompt shows a part of its own answer, or a passage newer than the answer's post."""
+    """No prompt shows a part of its answer, or a passage newer than the answer's post."""
     provenance = _provenance(tables, context.partition_key)
     return dg.AssetCheckResult(
         passed=provenance.are_contexts_valid, metadata=dict(vars(provenance))

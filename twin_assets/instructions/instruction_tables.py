@@ -13,14 +13,14 @@ MIN_PASSAGE_WORDS = 40
 MAX_PASSAGE_WORDS = 160
 AUTHOR_ROWS_CONDITION = "split != 'general'"
 """SQL condition for the rows of `instruction_dataset` that are the author's own."""
-MIN_POST_WORDS = 10  # words of a post that is a whole answer; cleaning keeps no shorter post
+MIN_POST_WORDS = 10  # words of a post that is a whole answer; cleaning drops shorter posts
 
 
 class DocumentSplits(dy.Schema):
-    """Table `document_splits`: one row for every document ever seen; a row never changes.
+    """Table `document_splits`: one row for every document seen so far; a row never changes.
 
-    `because` is `newest` (of the first import), `hash`, or `like <document_id>` for a duplicate or
-    near-duplicate of that document. `sketch` is compared with later documents
+    `because` is `newest` (for the newest of the first import), `hash`, or `like <document_id>` for
+    a duplicate or near-duplicate of that document. `sketch` is compared with later documents
     (`similar_keys.sketch`).
     """
 
@@ -31,7 +31,7 @@ class DocumentSplits(dy.Schema):
 
 
 class InstructionDrafts(dy.Schema):
-    """Table `instruction_drafts`: every passage that can be an answer, and a template's question.
+    """Table `instruction_drafts`: every passage that can be an answer, with a template's question.
 
     `answer` is the document's `text[start:end]`; offsets count characters. `instruction_source` is
     `template:<name>`. `continuation` asks for a continuation of the answer's first words. It
@@ -55,7 +55,7 @@ class InstructionDrafts(dy.Schema):
 class TeacherQuestions(dy.Schema):
     """Table `teacher_questions`: one row for every draft that a teacher was asked about.
 
-    `outcome` and the columns of the last line are those of `teacher.TeacherReply`; `turn` counts
+    `outcome` and the last columns are those of `teacher.TeacherReply`; `turn` counts
     the renewed requests for a sample without a reply.
     """
 

@@ -37,7 +37,7 @@ MAX_LEFT_OUT_PER_SAMPLE = 5  # number of training samples left out for one held-
 class LeakCandidate:
     """The fields of a sample that determine whether it leaks.
 
-    `split` is its document's; `answer_runs` are the answer's (`word_runs`).
+    `split` is the document's split; `answer_runs` are the `word_runs` of the answer.
     """
 
     sample_id: str
@@ -51,10 +51,11 @@ class LeakCandidate:
 def find_left_out(candidates: Sequence[LeakCandidate]) -> set[str]:
     """Return the ids of samples that are used neither for training nor for measurement.
 
-    A training sample is left out in favor of a held-out sample with a similar question or answer,
-    or whose answer it contains. If more than `MAX_LEFT_OUT_PER_SAMPLE` training samples contain
-    parts of a held-out one, such as a form that the author repeats, the held-out sample is left
-    out. Of samples with the same question, the held-out one, else the oldest, is kept.
+    A training sample is left out if a held-out sample has a similar question or answer, or an
+    answer that the training sample contains. If more than `MAX_LEFT_OUT_PER_SAMPLE` training
+    samples contain parts of a held-out one, for example a repeated phrase, the held-out sample is
+    left out. Among samples with the same question, the held-out one is kept, or otherwise the
+    oldest.
     """
     first_by_question: dict[str, str] = {}
     left_out_ids: set[str] = set()
@@ -107,8 +108,8 @@ def find_contained(held_out: Mapping[str, Set[int]], train: Sequence[Set[int]]) 
 
 
 def _find_containing(train: Mapping[str, Set[int]], held_out: Mapping[str, Set[int]]) -> set[str]:
-    """Return samples to leave out so that the rest have no held-out answer `find_contained` in
-    them."""
+    """Return the samples to leave out so that the rest contain no held-out answer
+    (`find_contained`)."""
     held_runs = frozenset[int]().union(*held_out.values())
     samples_by_run: dict[int, set[str]] = defaultdict(set)
     for name, runs in train.items():

@@ -5,7 +5,7 @@ Scope: choosing prompts and version, and the table of the answers. Out of scope:
 
 Answers of the model that is being improved make better rejected answers: Tajwar et al. 2024,
 https://arxiv.org/abs/2404.14367. They are greedy, with the author's frequency penalty, because a
-small model without one repeats a sentence to the end, and no reader ever sees that.
+small model without it repeats a sentence to the end, which readers never see.
 """
 # pyright: strict
 
@@ -56,23 +56,23 @@ class TrainedCheckpoint:
 def choose_answer_checkpoint(
     stable_checkpoint: str, *, previous: TrainedCheckpoint, current: TrainedCheckpoint
 ) -> str:
-    """Return the checkpoint whose answers make the pairs of the next training.
+    """Return the checkpoint whose answers are used for the pairs of the next training run.
 
-    It is the stable checkpoint, unless that was itself trained on the same samples by this recipe.
-    Then there is nothing new to learn, and the pairs of its own training are used again. Otherwise
-    each release would change the pairs, and a re-run without new data would train.
+    It is the stable checkpoint, unless that was trained on the same samples with this recipe. In
+    that case the pairs of its own training run are reused, because each release would otherwise
+    change the pairs, and a re-run without new data would train.
 
     Args:
         stable_checkpoint: the checkpoint of the stable version.
         previous: the training data of that checkpoint.
-        current: the training data of a training now; its `answers_of` is ignored.
+        current: the training data of a run now; its `answers_of` is ignored.
     """
     has_same_data = (previous.dataset, previous.recipe) == (current.dataset, current.recipe)
     return previous.answers_of if has_same_data else stable_checkpoint
 
 
 def choose_samples(samples: Sequence[tuple[str, str]], *, count: int) -> list[str]:
-    """Choose the samples to ask the model about: by lot, each document once before any twice.
+    """Draw the samples to ask the model about at random, each document once before any twice.
 
     New samples replace only a few of the chosen ones, so that most stored answers remain useful.
 

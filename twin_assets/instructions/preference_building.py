@@ -158,7 +158,7 @@ def _model_answer_rows(
 
 
 def _read_traces(tables: Tables, author: str) -> list[Trace]:
-    """Return the traces that somebody scored, rejected or edited, newest first.
+    """Return the traces that were scored, rejected or edited, newest first.
 
     A preference for another answer counts as a vote of 0, along with the other votes.
     """

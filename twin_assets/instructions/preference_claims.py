@@ -22,7 +22,7 @@ class ForeignAnswers:
     Attributes:
         rows: the number of all pairs.
         not_in_document: answers that differ from the document's `text[start:end]`.
-        no_authors_edit: edits that the trace does not contain, or whose key has another role.
+        no_authors_edit: edits that the trace does not contain, or whose key has a different role.
     """
 
     rows: int
@@ -80,7 +80,7 @@ class EqualAnswers:
 def check_equal_answers(dataset: pl.DataFrame) -> EqualAnswers:
     """Compare the two answers of every pair; `dataset` has `chosen` and `rejected`.
 
-    Of the 402 pairs that the LLM Engineer's Handbook publishes, 56 are equal.
+    In the 402 pairs published with the LLM Engineer's Handbook, 56 are equal.
     """
     pairs = dataset.select("chosen", "rejected").iter_rows()
     equal_count = sum(
@@ -126,7 +126,7 @@ class MisstatedSources:
         unknown_trace: edits or votes on a trace that does not exist.
         unknown_chunk: texts of the author whose chunk is not a chunk of the document, or contains
             no part of the text.
-        nameless: pairs that name neither.
+        nameless: pairs that name neither a trace nor a chunk.
     """
 
     rows: int

@@ -29,7 +29,7 @@ from twin_assets.instructions.similar_keys import shingles, similar_pairs, split
 from twin_resources.statistics.poisoning import reader_limit
 
 LOW_VOTE_THRESHOLD = 0.5  # an answer whose readers' mean vote is below it may be rejected
-MAX_READER_PERCENT = 5  # of all pairs, from one reader
+MAX_READER_PERCENT = 5  # share of all pairs from one reader
 MIN_SHARED_WORDS = 0.5  # share of the question's content words that a passage must have
 MAX_HELD_OUT_SHARE = 0.2  # share of a chosen text's 5-word sequences that are in held-out answers
 _MASKED = re.compile(r"\[(?:e-mail|key|card|ip address|phone)\]")
@@ -41,8 +41,8 @@ class Trace:
     """One recorded answer, with the feedback on it.
 
     Attributes:
-        rejected_from: the checkpoint that answered, or its version if the trace names none.
-        vote: the mean of its readers' votes in [0, 1], or None if nobody voted.
+        rejected_from: the checkpoint that answered, or its version if the trace has no checkpoint.
+        vote: the mean of its readers' votes in [0, 1], or None without votes.
         voters: hashed readers.
         edit: the newest edited text, or empty if there is none. `edit_role` is the role of the key
             that sent it.
@@ -119,7 +119,7 @@ def build_trace_pairs(
 
     Returns:
         The pairs in the order of `traces`, and why the other edited or low-scored traces make none:
-        `other_template`, `masked_edit` (a person's data was removed from it), `no_passage`,
+        `other_template`, `masked_edit` (personal data was removed from it), `no_passage`,
         `too_many_votes` (each of its readers votes far more than the others), `alike`.
     """
     rows = list(traces)
@@ -178,7 +178,7 @@ def _edit_pair(trace: Trace) -> PreferencePair:
 
 
 def _vote_pair(trace: Trace, passage: AuthorPassage) -> PreferencePair:
-    """Return a pair whose prompt omits the chosen text from its context, to prevent copying."""
+    """Return a pair whose context omits the chosen text, to prevent copying."""
     return PreferencePair(
         source="vote",
         trace_id=trace.trace_id,
@@ -210,8 +210,9 @@ def find_passage(
 ) -> AuthorPassage | None:
     """Return the author's own answer to a reader's question, among the passages shown for it.
 
-    The passage must contain half of the question's content words (those of its own question count).
-    The passage with the most of them is used, then the one from the better chunk.
+    The passage must contain half of the question's content words (words of the passage's own
+    question count). The passage with the most of them is used, or in a tie the one from the better
+    chunk.
     """
     rank_by_chunk = {chunk: place for place, chunk in enumerate(shown_chunks)}
     question_words = set(split_words(question)) - set(stop_words)
@@ -233,8 +234,8 @@ def find_passage(
 def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
     """Return readers who cast far more votes than the others; their votes make no pair.
 
-    The rule is the ledger's (`statistics/poisoning.py`): above 5 % if there are at least 20
-    readers, and above twice an equal share if there are fewer.
+    The rule is the ledger's (`statistics/poisoning.py`): more than 5 % if there are at least 20
+    readers, and more than twice an equal share if there are fewer.
 
     Args:
         votes: the number of votes by reader.
@@ -249,7 +250,7 @@ def excessive_voters(votes: Mapping[str, int]) -> frozenset[str]:
 def indexes_within_share(
     owners: Sequence[Collection[str]], *, max_percent: int = MAX_READER_PERCENT
 ) -> list[int]:
-    """Return the places to keep so that no reader owns more than a given share of them.
+    """Return the indexes to keep so that no reader owns more than a given share of them.
 
     Args:
         owners: the readers of each pair, in the order of preference. A pair may have several
@@ -257,7 +258,7 @@ def indexes_within_share(
         max_percent: the largest share of the kept pairs, 1 to 100.
 
     Returns:
-        Places in order. For every reader, 100 × their pairs ≤ most_percent × all kept pairs.
+        The indexes in order. For every reader, 100 × their pairs ≤ max_percent × all kept pairs.
     """
     remaining = list(range(len(owners)))
     while True:

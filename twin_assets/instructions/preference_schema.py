@@ -27,12 +27,12 @@ class PreferenceDataset(dy.Schema):
     """Table `preference_dataset`: two answers to one prompt; the author's is the chosen one.
 
     `source` is `edit` (the author corrected an answer), `model_answer` (a training sample's answer
-    against the model's own), or `vote`. A `vote` pair has a passage of the author against an answer
-    that readers scored low, or to which they preferred another, on the same subject. `edit` and
-    `vote` rows name a trace. `model_answer` and `vote` rows name the sample, document, chunk and
-    span of the chosen text. Elsewhere these columns are null. `messages` are the prompt.
-    `rejected_ended` is false if the rejected answer was cut off. `rejected_from` is the checkpoint,
-    or the model version, that gave it. `voters` are the readers who scored it.
+    against the model's own), or `vote`. A `vote` pair has the author's passage and an answer on the
+    same subject that readers scored low or rejected. `edit` and `vote` rows name a trace.
+    `model_answer` and `vote` rows name the sample, document, chunk and span of the chosen text.
+    In other rows these columns are null. `messages` are the prompt. `rejected_ended` is false if
+    the rejected answer was cut off. `rejected_from` is the checkpoint, or the model version, that
+    wrote it. `voters` are the readers who scored it.
     """
 
     pair_id = dy.String(primary_key=True, min_length=1)

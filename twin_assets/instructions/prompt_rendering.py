@@ -1,4 +1,4 @@
-"""Check that every prompt of a dataset contains its question and passages and no unfilled mark.
+"""Check that every prompt contains its question and passages, and no unfilled mark.
 
 Scope: finding unfilled marks of a template, as opposed to braces that the author wrote. Out of
 scope: rendering (`twin_resources.prompt.templates`), the answer (`dataset_claims.py`).
@@ -35,7 +35,7 @@ class Rendering:
         other_roles: the messages are not exactly one each of the system, the user and the
             assistant.
         empty: a message or the question has no words.
-        unstripped: a message begins or ends with white space, which merges with chat markup.
+        unstripped: a message begins or ends with white space, which would merge with chat markup.
         no_question: the user's message does not end with the question.
         no_passage: the user's message lacks the text of a passage that the row names.
         left_open: the prompt has a template's mark that is in neither the passages nor the
@@ -117,7 +117,7 @@ def _normalize(text: str) -> str:
 
 
 def documents_with_marks(dataset: pl.DataFrame) -> list[str]:
-    """Return the ids of the documents whose questions contain a mark; their texts decide.
+    """Return the ids of the documents whose questions contain a mark.
 
     Args:
         dataset: `document_id`, `question`.

@@ -3,8 +3,8 @@
 Scope: the wordings, and the words that identify questions in a language. Out of scope: choosing
 among the questions (`back_translation.py`).
 
-A wording adds few words of its own: two questions in different splits that share seven tenths of
-their words count as one (`leakage.QUESTION_SIMILARITY_THRESHOLD`).
+A wording adds few words, because two questions in different splits that share seven tenths of their
+words count as one (`leakage.QUESTION_SIMILARITY_THRESHOLD`).
 """
 # pyright: strict
 

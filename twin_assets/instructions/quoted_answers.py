@@ -28,10 +28,10 @@ class QuotedAnswers:
     """Answers that contain quoted text.
 
     Attributes:
-        answers: all training and held-out answers.
-        with_quotations: documents whose posts quote somebody.
-        holding: answers that contain at least a third of a quoted paragraph.
-        without_source: answers whose post no longer exists, so that they cannot be checked.
+        answers: the number of training and held-out answers.
+        with_quotations: the number of documents whose posts contain quotations.
+        holding: the number of answers that contain at least a third of a quoted paragraph.
+        without_source: the number of answers that cannot be checked because their post is gone.
     """
 
     answers: int

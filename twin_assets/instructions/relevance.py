@@ -3,14 +3,14 @@
 Scope: the overlap of a question and a chunk in words and in meaning, the test against chance, and
 reading the data. Out of scope: the check as Dagster sees it (`instruction_dataset.py`).
 
-Chance is the same questions paired with chunks of the author's other documents, so that features
-common to all of an author's posts count for nothing. Standing is the share of those chunks with
-less overlap with the question than its own chunk has (ties count half). It is the area under the
-ROC curve of Mann and Whitney 1947, https://doi.org/10.1214/aoms/1177730491: .5 by chance, 1 at
-best. Error is a permutation test, which is exact for randomly assigned questions (Phipson and Smyth
-2010, https://doi.org/10.2202/1544-6115.1585).
+The chance level comes from the same questions paired with chunks of the author's other documents,
+so that features common to all of an author's posts have no effect. Standing is the share of those
+chunks with less overlap with the question than its own chunk has (ties count half). It is the area
+under the ROC curve of Mann and Whitney 1947, https://doi.org/10.1214/aoms/1177730491: .5 by chance,
+1 at best. Error is a permutation test, which is exact for randomly assigned questions (Phipson and
+Smyth 2010, https://doi.org/10.2202/1544-6115.1585).
 
-Continuations ask nothing and quote their own passage, so they are left out. As a third of a
+Continuations are not questions and quote their own passage, so they are left out. As a third of a
 dataset, they hid that half of the questions were randomly assigned: the lexical standing of three
 authors was .77 to .81, whereas that of their questions alone is .74 to .75 (and .98 to .99 with the
 right passages).
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 MAX_ERROR = 0.001
 PERMUTATIONS = 1_999
 MIN_STANDING = 0.75  # the standing if half of the questions are randomly assigned
-MIN_DOCUMENTS = 8  # fewer can't be distinguished from chance at this error
+MIN_DOCUMENTS = 8  # fewer cannot be distinguished from chance at this error
 MAX_SAMPLES = 300
 
 
@@ -194,8 +194,9 @@ def measure_relevance(
 def measure_stored_relevance(tables: Tables, author: str, *, embedder: Embedder) -> Relevance:
     """Measure the stored questions of the training and held-out splits.
 
-    Each version of the dataset draws other samples, so a later draw may find what an earlier one
-    missed. A sample without a stored chunk is skipped (`every_sample_names_its_chunk` counts it).
+    Each version of the dataset draws different samples, so a later draw may find errors that an
+    earlier one missed. A sample without a stored chunk is skipped (`every_sample_names_its_chunk`
+    counts it).
     """
     samples = tables.read(
         "instruction_dataset",

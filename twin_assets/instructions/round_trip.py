@@ -4,10 +4,10 @@ Scope: the post's rank among all posts for each question, measured once and stor
 `question_ranks`. Out of scope: making questions (`back_translation.py`), the context in a prompt
 (`contexts.py`).
 
-A question that does not find its own post has another subject, or none: round-trip consistency,
-Alberti et al. 2019, https://aclanthology.org/P19-1620/, with retrieval in place of a reader. Posts
-are ranked by their best passage's cosine, because full-text search would match the very words that
-a question was cut from.
+A question that does not find its own post has a different subject, or none (round-trip consistency:
+Alberti et al., 2019, https://aclanthology.org/P19-1620/, with retrieval in place of a reader).
+Posts are ranked by their best passage's cosine, because full-text search would match the words that
+the question was made from.
 """
 # pyright: strict
 
@@ -66,13 +66,13 @@ class RoundTrip:
 def update_ranks(
     tables: Tables, author: str, questions: pl.DataFrame, *, retriever: Retriever
 ) -> RoundTrip:
-    """Measure the questions that are new or changed, and those measured with another embedder.
+    """Measure the questions that are new, changed, or measured with a different embedder.
 
     Args:
         questions: `sample_id`, `document_id`, `question`.
 
     Raises:
-        TwinError: the embeddings come from another embedder, or lack a post.
+        TwinError: the embeddings were made with a different embedder, or lack a post.
     """
     vectors: dict[str, Any] = {}
     passages: _PassageIndex | None = None

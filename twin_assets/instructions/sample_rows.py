@@ -1,4 +1,4 @@
-"""Render whole rows of the dataset, with each sample's messages, from rows of its plan.
+"""Render rows of the dataset, with each sample's messages, from rows of its plan.
 
 Scope: rendering a sample as the gateway renders a question, and the rows of a general set. Out of
 scope: the plan (`building.py`), the wording (`twin_resources.prompt.templates`).
@@ -39,7 +39,7 @@ def render_rows(
 
     Args:
         general: the samples of the split `general`, by sample id.
-        marks: the control tokens of the models that may read the prompts.
+        marks: the control tokens of the models that read the prompts.
     """
     author_rows = plan.filter(pl.col("split") != GENERAL)
     answers: dict[str, str] = dict(

@@ -1,7 +1,7 @@
 """Find texts with nearly the same content.
 
 Scope: sketches of sets of words or word sequences, and the pairs that overlap. Out of scope: the
-sets (`corpus/shingles.py`, whose names are also available here), the effect of a pair (`splits.py`,
+sets (`corpus/shingles.py`, whose names are also available here), the use of a pair (`splits.py`,
 `leakage.py`).
 
 Methods: Jaccard similarity of shingles, bottom-k sketches (Broder 1997, https://doi.org/10.1109/

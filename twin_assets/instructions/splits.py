@@ -15,7 +15,7 @@ from datetime import datetime
 
 from twin_assets.instructions.similar_keys import shingles, sketch, sketched_similarity
 
-NEWEST_SHARE = 0.10  # of the first import: the author's current writing
+NEWEST_SHARE = 0.10  # share of the first import: the author's current writing
 HASH_SHARE = 0.10
 SHINGLE_WORDS = 5
 SKETCH_SIZE = 64
@@ -70,7 +70,7 @@ def draw_splits(
         dated = [document.document_id for document in new if document.published_at is not None]
         count = round(len(dated) * NEWEST_SHARE)
         if len(dated) > 1:
-            count = max(1, count)  # the lot alone may hold out none of five long essays
+            count = max(1, count)  # random draws alone may hold out none of five long essays
         newest = set(dated[len(dated) - count :])
     sketch_index = _SketchIndex(existing_rows)
     new_rows: list[SplitRow] = []

@@ -4,9 +4,9 @@ Scope: comparing the dataset with `document_splits` and with its own earlier ver
 drawing (`splits.py`), leaks between correct splits (`leakage.py`).
 
 A document that a model was trained on must never be held out later, because the next gate would
-measure on it. The dataset is therefore compared with every tagged version: those of the checkpoints
-and the last sound one (`SOUND_TAG`). A comparison with only the previous version would let a retry
-pass.
+evaluate on it. The dataset is therefore compared with every tagged version: those of the
+checkpoints and the last sound one (`SOUND_TAG`). A comparison with only the previous version would
+pass on a retry.
 """
 # pyright: strict
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DATASET_TABLE = "instruction_dataset"
 SPLITS_TABLE = "document_splits"
 SOUND_TAG = "sound-splits"
-MAX_VERSIONS = 20  # the newest ones; an old version differs only if a newer one does
+MAX_VERSIONS = 20  # only the newest; an old version differs only if a newer one does
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def compare_splits(
     """Compare the split of each document; left-out rows and those of a general set have none.
 
     Args:
-        dataset, draws, earlier: `document_id`, `split`.
+        dataset, draws, earlier_versions: `document_id`, `split`.
     """
     current = _split_by_document(dataset)
     joined = current.join(draws, on="document_id", how="left", suffix="_drawn")

@@ -1,12 +1,12 @@
-"""Ask a teacher model, any model that LiteLLM can name, to write questions.
+"""Ask a teacher model, which can be any LiteLLM model, to write questions.
 
 Scope: the request, the usable part of its answer, retries, prices, and when to give up. The teacher
 writes only the question; the answer remains the author's own text. Out of scope: storing its
 questions (`teacher_questions.py`), spending limits (`access/account.py`), templates
 (`back_translation.py`).
 
-A bad reply loses only its own sample. A failure that every sample meets ends the requests, even if
-it is a useless answer, because each sample pays for that three times. The amount reserved before a
+A bad reply affects only its own sample. A failure that affects every sample ends the requests, even
+if it is a useless answer, because each sample would pay for three. The amount reserved before a
 request is an upper bound: a token of text is at least one byte.
 API: https://docs.litellm.ai/docs/completion/input
 """
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from twin_resources.settings import Settings
     from twin_resources.storage.state.state import State
 
-TEACHER_VERSION = "2"  # not raised for a request in another language: paid questions stay valid
+TEACHER_VERSION = "2"  # a request in a new language keeps it: paid questions stay valid
 WRITTEN, UNUSABLE, FAILED, OVER_BUDGET = "written", "unusable", "failed", "over_budget"
 MAX_TRIES = 3
 MAX_QUESTION_WORDS = 40
-QUOTATION_WORDS = 8  # consecutive words of the passage: such a question gives away its answer
+QUOTATION_WORDS = 8  # consecutive words of the passage; such a question reveals its answer
 _ANSWER_TOKENS = 100
 _REQUEST_TOKENS = 64  # tokens that a provider may add to a message
 _MAX_CONCURRENT = 4
@@ -91,7 +91,7 @@ def build_request(prompt: TeacherPrompt, *, language: str = "") -> str:
     """Return the request to the teacher, in the author's language.
 
     Args:
-        language: an ISO 639-1 code. If it is empty or unknown here, the request is in English and
+        language: an ISO 639-1 code. If it is empty or not supported, the request is in English and
             asks for a question in the language of the passage.
     """
     instruction, _, passage_template = _REQUEST.partition("\n\n")
@@ -114,11 +114,11 @@ class TeacherReply:
     Attributes:
         question: the question, or empty unless `outcome` is `written`.
         outcome: `written`; `unusable` if no reply contained a question, although the replies were
-            paid for; `failed` if there was no reply; `over_budget` if another request could have
+            paid for; `failed` if there was no reply; `over_budget` if a further request could have
             cost too much.
         tries: the number of requests sent.
         usd: their cost by LiteLLM's price map, or 0 for a model that the map does not list.
-        reason: why the last try failed; never text of a reply.
+        reason: why the last try failed; never the text of a reply.
     """
 
     question: str = ""
@@ -165,13 +165,13 @@ class Teacher:
     def ask(self, requests: Sequence[TeacherPrompt]) -> list[TeacherReply]:
         """Return one reply per passage, in order.
 
-        A provider's failure raises nothing; see `fatal_error`.
+        A provider's failure does not raise an exception; see `fatal_error`.
 
         Raises:
-            TwinError: the model has a price and no budget, a budget and no known price, or neither
-                without being a self-hosted server.
+            TwinError: the model has a price but no budget, or a budget but no known price, or
+                neither although it is not self-hosted.
         """
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise it asks GitHub
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise it queries GitHub
         if self._is_priced is None:
             self._is_priced = self._has_price()
         with ThreadPoolExecutor(_MAX_CONCURRENT) as pool:
@@ -232,7 +232,7 @@ class Teacher:
         try:
             reply = self._complete(content, tries=tries)
         except OpenAIError as error:  # the base class of every LiteLLM error
-            # A provider may well charge for an answer that came too late.
+            # A provider may charge for an answer that came too late.
             cost = max_usd if isinstance(error, APITimeoutError) else 0.0
             failed = replace(
                 previous, outcome=FAILED, reason=type(error).__name__, tries=tries,
@@ -277,11 +277,11 @@ class Teacher:
             num_retries=0,
             max_retries=0,
             timeout=self._timeout_s,
-            drop_params=True,  # some models accept no temperature
+            drop_params=True,  # some models do not accept a temperature
         )
 
     def _pause_before_retry(self, error: Exception, *, tries: int) -> bool:
-        """Pause if the failed request is worth another try; return whether it is."""
+        """Pause if the failed request should be retried; return whether it should."""
         from openai import BadRequestError
 
         if self._is_final(error):
@@ -328,7 +328,7 @@ class Teacher:
 
 
 def teacher_block_reason(settings: Settings, author: Author) -> str:
-    """Return why the home's teacher may not see this author's posts.
+    """Return why the home's teacher must not see this author's posts.
 
     The result is empty if it may, or if there is no teacher.
     """
@@ -348,7 +348,7 @@ def load_teacher(settings: Settings, state: State, author: Author) -> Teacher | 
 
 
 def _reply_text(reply: Any) -> str:
-    """Return the text of a reply, or an empty text if it has no choices or content."""
+    """Return the text of a reply, or an empty string if it has no choices or content."""
     return str(reply.choices[0].message.content or "") if reply.choices else ""
 
 

@@ -1,7 +1,7 @@
-"""Keep the table `teacher_questions`: the teacher's question for each draft, paid for once.
+"""Update the table `teacher_questions`: the teacher's question for each draft, paid for once.
 
 Scope: choosing the drafts to ask about, storing the replies and their cost. Out of scope: the
-request (`teacher.py`), its money (`access/purpose_budget.py`).
+request (`teacher.py`), its budget (`access/purpose_budget.py`).
 
 A reply is stored by the sample's id, which is derived from the passage's content, and by the post's
 title and the model. A killed run repeats only its current batch, and an edit of one paragraph
@@ -66,14 +66,14 @@ class TeacherResult:
 def update_questions(
     tables: Tables, author: str, *, teacher: Teacher, log: Callable[[str], object]
 ) -> TeacherResult:
-    """Ask about every draft that has no reply of this teacher yet.
+    """Ask about every draft without a reply from this teacher.
 
     Args:
         log: receives progress, one line per batch; never text of a post.
 
     Raises:
-        TwinError: the teacher can't be reached, refuses, or its budget can't be kept. The questions
-            that it had written by then are stored.
+        TwinError: the teacher cannot be reached or refuses, or its budget cannot be kept. The
+            questions written before are stored.
     """
     requested = _select_drafts(tables, author, teacher)
     reply_costs_usd: list[float] = []
@@ -176,8 +176,8 @@ def count_pending_questions(tables: Tables, author: str, model: str) -> int:
     """Count the questions that the next update will request or take from the templates again.
 
     Args:
-        model: the teacher's model, or empty for templates. Drafts for which it gave no usable reply
-            don't count.
+        model: the teacher's model, or empty for templates. Drafts without a usable reply do not
+            count.
     """
     if not tables.exists(DRAFTS_TABLE, author):
         return 0

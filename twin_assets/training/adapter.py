@@ -1,7 +1,7 @@
 """Create or load the LoRA adapter before the first training step, and write it after the last.
 
 Scope: PEFT. Out of scope: the base model (`model.py`), the loop (`train.py`), a checkpoint of an
-unfinished training (`training_state.py`).
+unfinished run (`training_state.py`).
 Formats: PEFT's adapter_config.json and safetensors, https://huggingface.co/docs/peft.
 """
 
@@ -28,7 +28,7 @@ def add_adapter(base: Any, lora: LoraShape, *, initial_adapter: Path | None) -> 
     `initial_adapter`.
 
     Raises:
-        TwinError: the model lacks a target module, or `initial_adapter` has another shape.
+        TwinError: the model lacks a target module, or `initial_adapter` has a different shape.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -100,7 +100,7 @@ def select_target_modules(
 
 
 def _load_adapter_weights(model: Any, adapter: Path) -> None:
-    """Load the weights of another stage's adapter into the fresh one."""
+    """Load the weights of an earlier stage's adapter into the fresh one."""
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 

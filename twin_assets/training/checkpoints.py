@@ -27,16 +27,16 @@ from twin_resources.settings import Settings
 from twin_resources.storage.tables.tables import Tables
 
 MAX_LOSS_ROWS = 24
-GPU_METRICS = ("gpu_peak_mb",)  # metrics that only a training on GPUs has
+GPU_METRICS = ("gpu_peak_mb",)  # metrics that exist only for training on GPUs
 
 
 class FineTuningConfig(dg.Config):
-    """Deviations of a training from its recipe.
+    """Deviations of a training run from its recipe.
 
     Attributes:
-        spoil: corrupt the data on purpose, to test that the gate and the loop catch it:
-            `shuffled_answers`. The checkpoint's manifest names it. Empty to use the data as they
-            are.
+        spoil: corrupt the data deliberately, to test that the gate and the loop detect it:
+            `shuffled_answers`. The checkpoint's manifest names it. If empty, the data is used
+            unchanged.
     """
 
     spoil: str = ""
@@ -141,7 +141,7 @@ def _register(
 
 @contextmanager
 def fail_without_retry() -> Iterator[None]:
-    """Allow retries only after a process died: any other error would occur again."""
+    """Allow retries only after a process died, because any other error would recur."""
     try:
         yield
     except TrainingDiedError:
@@ -187,7 +187,7 @@ def _preference_metadata(
 def training_metadata(
     folder: Path, manifest: Manifest
 ) -> dict[str, dg.MetadataValue | str | int | float | bool]:
-    """Return the metadata of a training's asset: numbers and links.
+    """Return the metadata of a training asset: numbers and links.
 
     It contains no text of a post, because the event log keeps metadata forever.
     """

@@ -1,7 +1,7 @@
 """Compute token losses from the model's output layer without all logits in memory at once.
 
-Scope: running the output layer in chunks of rows, and the check that the model does nothing with
-logits that this would bypass. Out of scope: the choice of tokens (`losses.py`).
+Scope: running the output layer in chunks of rows, and the check that the model does not change
+logits in a way that this would bypass. Out of scope: the choice of tokens (`losses.py`).
 
 Logits take tokens × vocabulary in float32, and their gradient as much again: 4,096 tokens with a
 vocabulary of 128,256 take 4.2 GB. A chunk's logits are computed, converted to losses and discarded;

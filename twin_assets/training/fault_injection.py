@@ -1,7 +1,7 @@
-"""Corrupt training data on purpose, to show that the gate and the loop catch it.
+"""Corrupt training data deliberately, to show that the gate and the loop detect it.
 
-Scope: the method of corruption. Out of scope: any other use of the data; a checkpoint trained on
-them has the method's name in the data version of its manifest.
+Scope: the method of corruption. Out of scope: any other use of the data. A checkpoint trained on
+corrupted data has the method's name in the data version of its manifest.
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ def inject_fault(samples: pl.DataFrame, method: str, *, seed: int) -> pl.DataFra
         method: `SHUFFLED_ANSWERS`.
 
     Raises:
-        TwinError: the method is unknown, or most samples are of one document.
+        TwinError: the method is unknown, or most samples are from one document.
     """
     import polars as pl
 
@@ -37,7 +37,7 @@ def inject_fault(samples: pl.DataFrame, method: str, *, seed: int) -> pl.DataFra
     generator = random.Random(seed)
     donors = list(range(len(conversations)))
     generator.shuffle(donors)
-    # Samples are grouped by document, so a shift by the largest group reaches another document.
+    # Samples are grouped by document, so a shift by the largest group reaches a different document.
     donors.sort(key=lambda index: documents[index])
     largest_group = max(documents.count(document) for document in set(documents))
     if len(conversations) < 2 * largest_group:

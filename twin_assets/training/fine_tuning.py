@@ -1,6 +1,6 @@
 """Train a checkpoint on an author's instruction dataset and publish it.
 
-Scope: the inputs that determine a training (and so whether one is needed), and the job. Out of
+Scope: the inputs that determine a training run (and whether one is needed), and the job. Out of
 scope: the loop (`train.py`), processes (`training_launcher/`), publishing (`publishing.py`),
 preferences (`preference_tuning.py`), the assets (`checkpoints.py`).
 """
@@ -89,7 +89,7 @@ class _Inputs:
 
     @property
     def recipe_for_corpus(self) -> Recipe:
-        """The recipe with the number of samples per step that suits the corpus."""
+        """The recipe with the number of samples per step for the corpus."""
         return self.recipe.model_copy(update={"samples_per_step": self.samples_per_step})
 
     @property
@@ -120,20 +120,19 @@ def fine_tune(
 ) -> FineTunedCheckpoint:
     """Train this author's adapter, or return the checkpoint that the same inputs gave before.
 
-    A training that was killed resumes from its last complete checkpoint, because its folder is
-    named by the hash of its inputs.
+    A killed run resumes from its last complete checkpoint, because its folder is named by the hash
+    of its inputs.
 
     Args:
-        spoil: a method of `fault_injection.py` to corrupt the data on purpose, recorded in the
+        spoil: a method of `fault_injection.py` to corrupt the data deliberately, recorded in the
             manifest.
         environment: variables for every rank (Dagster Pipes).
         on_message: as for `TrainingLauncher.run`.
 
     Raises:
         TwinError: there is no dataset or no training sample, the base model is not prepared, or
-            the training failed.
-        DiskFullError: the disk is full; a started training resumes from its last complete
-            checkpoint.
+            training failed.
+        DiskFullError: the disk is full; a started run resumes from its last complete checkpoint.
     """
     with translate_disk_full(f"fine-tune the model of {author.slug}", settings.home):
         return _fine_tune(
@@ -211,7 +210,7 @@ def write_weight_hashes(job: Job, base: BaseModel) -> None:
     """Write the hashes of the base's weights for ranks that load the base in shards.
 
     Raises:
-        TwinError: as for `load_weight_hashes`.
+        TwinError: as in `load_weight_hashes`.
     """
     if job.effective_launch.shards_weights:
         write_json(job.weight_hashes_path, load_weight_hashes(base))
@@ -291,7 +290,7 @@ def _validate_author_recipe(author_recipe: AuthorRecipe) -> AuthorRecipe:
 
 
 def validate_recipe_stages(recipe: Recipe) -> Recipe:
-    """Return the recipe if all of its stages can train what it names.
+    """Return the recipe if all of its stages can run.
 
     Raises:
         TwinError: the recipe trains whole models and then tunes on preferences.

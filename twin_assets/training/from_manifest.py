@@ -1,11 +1,11 @@
-"""Repeat a training from its manifest alone: `twin-train --from-manifest MANIFEST`.
+"""Repeat a training run from its manifest: `twin-train --from-manifest MANIFEST`.
 
 Scope: the job that a manifest describes, the proof that tables and weights match the hashes in
-the manifest, and the comparison of the results. Out of scope: a training from an author's
-current data (`fine_tuning.py`, `preference_tuning.py`), publishing (`publishing.py`).
+the manifest, and the comparison of the results. Out of scope: training on an author's current data
+(`fine_tuning.py`, `preference_tuning.py`), publishing (`publishing.py`).
 
-The weights are compared by the checkpoint's hash: they are identical to the last bit, or the
-repetition has failed. Nothing is published and no pointer is moved.
+The weights are compared by the checkpoint's hash: if they are not identical to the last bit, the
+repetition has failed. Nothing is published, and no pointer is moved.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class ManifestSources:
         rows: file of the rows that were trained on (Parquet or a job's JSON), or None to read the
             author's table.
         parent: PEFT folder of the supervised checkpoint that a preference tuning started from.
-        posts: file of the raw posts of the training, in the formats of `rows`, or None to read
+        posts: file of the raw posts of the run, in the formats of `rows`, or None to read
             the table.
     """
 
@@ -73,8 +73,7 @@ class RepeatedTraining:
         checkpoint: hash of the new weights.
         expected_checkpoint: the manifest's hash.
         output: the job's `output` folder.
-        environment_differences: differences from the environment of the original training, in
-            words.
+        environment_differences: differences from the environment of the original run, in words.
     """
 
     checkpoint: str
@@ -96,15 +95,15 @@ def repeat_training(
     sources: ManifestSources | None = None,
     on_message: Callable[[Message], None] | None = None,
 ) -> RepeatedTraining:
-    """Repeat the training that the manifest in `folder` describes, and compare the weights.
+    """Repeat the run that the manifest in `folder` describes, and compare the weights.
 
     Args:
         folder: folder of a checkpoint with its manifest.
-        work: the training's working folder, from which a killed repetition resumes.
+        work: the run's working folder, from which a killed repetition resumes.
 
     Raises:
         TwinError: data or weights differ from those that the manifest names, `work` contains
-            something other than a training, or the training failed.
+            something other than a training job, or training failed.
     """
     manifest = read_manifest(folder)
     job = job_from_manifest(manifest, folder, work=work, sources=sources or ManifestSources())
@@ -142,7 +141,7 @@ def job_from_manifest(
         TwinError: the base model or the parent is not the one that the manifest names.
     """
     recipe = Recipe.from_manifest(manifest.recipe)
-    # a small corpus has fewer than the recipe says; an older manifest has no separate value
+    # a small corpus has fewer than the recipe; an older manifest has no separate value
     shared = manifest.effective.get("samples_per_step", recipe.samples_per_step)
     recipe = recipe.model_copy(update={"samples_per_step": shared})
     start = None
@@ -162,14 +161,14 @@ def job_from_manifest(
 
 
 def clear_unless_resumable(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | None = None) -> None:
-    """Keep the job's folder if a repetition of this training can resume from it; else remove it.
+    """Keep the job's folder if a repetition of this run can resume from it; else remove it.
 
     Args:
         rows: rows that the job trains on.
         posts: raw posts that the job trains on, or None.
 
     Raises:
-        TwinError: the folder contains something other than a training; it is left unchanged.
+        TwinError: the folder contains something other than a training job; it is left unchanged.
     """
     if not job.folder.is_dir() or not any(job.folder.iterdir()):
         return
@@ -188,7 +187,7 @@ def clear_unless_resumable(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | N
             is_same_job = is_same_job and rows_hash(read_rows(path)) == rows_hash(
                 expected_rows.iter_rows(named=True)
             )
-    # neither an earlier repetition's output nor another training's state would prove anything
+    # the output of an earlier repetition or the state of a different run proves nothing
     if job.output_folder.is_dir() or not is_same_job:
         shutil.rmtree(job.folder)
 
@@ -311,7 +310,7 @@ def _read_rows_file(file: Path) -> pl.DataFrame:
 def read_raw_posts(
     manifest: Manifest, tables: Tables, sources: ManifestSources
 ) -> pl.DataFrame | None:
-    """Return the raw posts of the training, or None if there were none.
+    """Return the raw posts of the run, or None if there were none.
 
     Raises:
         TwinError: the posts are not the ones that the manifest names by hash.
@@ -341,7 +340,7 @@ def read_raw_posts(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command `twin-train`; exit code 1 means other weights, 3 that repeating failed."""
+    """Run the command `twin-train`; exit code 1 means different weights, 3 a failure."""
     parser = argparse.ArgumentParser(
         prog="twin-train",
         description="Repeat a training from its manifest and compare the weights bit for bit.",

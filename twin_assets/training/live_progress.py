@@ -1,4 +1,4 @@
-"""Report the progress of a running training to the Dagster run.
+"""Report the progress of training to the Dagster run.
 
 Scope: the launcher that passes messages on. Out of scope: launching itself
 (`twin_resources/models/training_launcher`), the assets (`checkpoints.py`).
@@ -38,7 +38,7 @@ METRIC_NAMES = {  # name in a message → name in Dagster
 
 
 class ProgressReportingLauncher:
-    """A launcher that shows a training's progress in Dagster while it runs."""
+    """A launcher that shows training progress in Dagster."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ class Objective(Protocol):
     """A loss over numbered samples.
 
     Attributes:
-        names: names of the values reported with the loss, each a mean over a step.
+        metric_names: the names of the values reported with the loss, each a mean over a step.
     """
 
     @property
@@ -68,7 +68,7 @@ class SupervisedObjective:
 
 @dataclass(frozen=True)
 class PreferenceObjective:
-    """Mean loss per pair; `margin` and `accuracy` are the reward's, as the paper names them.
+    """Mean loss per pair; `margin` and `accuracy` are the paper's reward margin and accuracy.
 
     Attributes:
         reference: log-probabilities (chosen, rejected) of the model before the first step, by
@@ -237,7 +237,7 @@ def packed_answer_losses(model: Any, batch: Sequence[TokenizedSample], bucket: i
 
 
 def move_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Move the tensor to the device; pinned memory keeps a copy to a GPU from blocking."""
+    """Move the tensor to the device; with pinned memory, a copy to a GPU does not block."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

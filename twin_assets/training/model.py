@@ -1,8 +1,8 @@
-"""Load the model of a training: base weights, trained parameters, attention and kernels.
+"""Load the model of a training run: base weights, trained parameters, attention and kernels.
 
 Scope: loading, the options that keep results exact (attention, gradient checkpointing), and
 writing a fully trained model to files. Out of scope: PEFT (`adapter.py`), the loop (`train.py`),
-a checkpoint of an unfinished training (`training_state.py`), shards of the base's weights under
+a checkpoint of an unfinished run (`training_state.py`), shards of the base's weights under
 ZeRO-3 (`sharded_loading.py`). If a model cannot be loaded in shards, every rank reads all of it
 and DeepSpeed shards it afterwards.
 """

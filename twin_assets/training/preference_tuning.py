@@ -1,6 +1,6 @@
 """Tune an author's supervised checkpoint on preference pairs to make the candidate.
 
-Scope: whether there are enough pairs, the inputs that determine this training, and the job. Out
+Scope: whether there are enough pairs, the inputs that determine this run, and the job. Out
 of scope: the loop (`train.py`), the loss (`losses.py`), pairs (`preference_dataset`), the assets
 (`checkpoints.py`).
 """
@@ -79,14 +79,13 @@ def tune_on_preferences(
     """Train on the author's pairs, from the supervised checkpoint, which is also the reference.
 
     With too few pairs, or a recipe without a `preference` section, the supervised checkpoint is
-    the candidate. The same inputs are not trained on again; a killed training resumes. The
-    arguments are those of `fine_tune`.
+    the candidate. The same inputs are not trained on again; a killed run resumes. The arguments are
+    those of `fine_tune`.
 
     Raises:
-        TwinError: there is no supervised checkpoint, it has another base model, or the training
+        TwinError: there is no supervised checkpoint, it has a different base model, or training
             failed.
-        DiskFullError: the disk is full; a started training resumes from its last complete
-            checkpoint.
+        DiskFullError: the disk is full; a started run resumes from its last complete checkpoint.
     """
     checkpoints = settings.checkpoints_dir / author.slug
     folder = Path(manifests.read_pointer(checkpoints, "fine_tuned")["folder"])

@@ -1,4 +1,4 @@
-"""Publish the output of a training as a checkpoint with its manifest.
+"""Publish the output of a training run as a checkpoint with its manifest.
 
 Scope: the manifest's contents, the hash of the training code. Out of scope: the training data
 (`fine_tuning.py`, `preference_tuning.py`), the files (`published_weights.py`), the manifest's
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.weights.weights import BaseModel
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "deepspeed")
-# files that determine the weights; a change to any of them requires a new training
+# files that determine the weights; a change to any of them requires a new training run
 TRAINING_CODE_FILES = (
     *("training/train.py", "training/model.py", "checkpoints/samples.py"),
     *("checkpoints/batches.py", "training/losses.py", "training/adapter.py"),
@@ -48,7 +48,7 @@ PREFERENCE_METRICS = (
 
 @dataclass(frozen=True)
 class TrainingDescription:
-    """The fields of a manifest that are known before a training, as in `Manifest`.
+    """The fields of a manifest that are known before training, as in `Manifest`.
 
     Attributes:
         recipe: the author's whole recipe, as in its file.
@@ -69,7 +69,7 @@ class TrainingDescription:
 def training_code_hash(folder: Path = Path(__file__).parents[1]) -> str:
     """Return the hash of the code that determines the weights.
 
-    Comments and docstrings do not count: an edit of their words requires no training.
+    Comments and docstrings do not count: an edit of their words does not require training.
 
     Args:
         folder: the folder that the names in `TRAINING_CODE_FILES` are relative to.

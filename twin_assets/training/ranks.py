@@ -1,9 +1,9 @@
-"""Coordinate the processes of one training: rendezvous, reporting, stopping and cleaning up.
+"""Coordinate the processes of one training run: rendezvous, reporting, stopping and cleaning up.
 
 Scope: the duties of a rank besides training. Out of scope: the loop (`train.py`), starting
 processes and watching them (`training_launcher/`).
 
-A rank must not end a step because of something that it alone has seen: the others would wait in a
+A rank must not end a step because of an error that only it has found: the others would wait in a
 collective forever. Errors found by a rank are therefore first summed over all ranks
 (`stop_at_non_finite`).
 """
@@ -62,7 +62,7 @@ def block_unused_imports(*, with_deepspeed: bool = True) -> None:
 
 
 def choose_imports(*, with_deepspeed: bool) -> None:
-    """Disable what a CPU rank does not need, before it imports transformers and accelerate.
+    """Disable modules that a CPU rank does not need, before it imports transformers and accelerate.
 
     Args:
         with_deepspeed: as for `block_unused_imports`.
@@ -72,8 +72,7 @@ def choose_imports(*, with_deepspeed: bool) -> None:
         import deepspeed.ops
 
         # DeepSpeed's shared-memory collectives compile for 22 s at first use, need gcc and leave
-        # segments behind when a rank is killed. An adapter's gradients are small, so gloo is
-        # sufficient.
+        # segments when a rank is killed. An adapter's gradients are small, so gloo is sufficient.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
@@ -121,7 +120,7 @@ def exit_if_orphaned() -> None:
 def end_orphaned_ranks(job: Job) -> int:
     """End local processes of earlier attempts at this job whose launcher is gone; return the count.
 
-    A rank that hangs, or waits for one that does, never checks for its owner. It would keep its
+    A rank that hangs, or waits for a hanging one, never checks for its owner. It would keep its
     memory and could still write into the folder of this attempt.
     """
     orphans: list[psutil.Process] = []

@@ -3,8 +3,8 @@
 Scope: reading them from the model, the optimizer, the ranks and DeepSpeed's engine, and the
 comparison. Out of scope: the recipe's schema (`recipe.py`), applying it (`train.py`).
 
-A recipe that is read but not applied would silently train something else for hours. Each value is
-therefore read where it takes effect, none is copied from the recipe, and the manifest keeps them.
+A recipe that is read but not applied would silently train a different model for hours. Each value
+is therefore read where it takes effect, not copied from the recipe, and the manifest stores them.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def effective_settings(
 
 
 def expected_settings(job: Job, model: Any = None) -> Values:
-    """Return the same values as far as recipe and launch configuration determine them.
+    """Return the same values where the recipe and the launch configuration determine them.
 
     Args:
         model: the model with its linear layers; without it the recipe must name them.
@@ -150,12 +150,12 @@ def require_expected_settings(
     """Compare the running settings with those of recipe and launch configuration.
 
     Args:
-        effective: the result of `effective`.
-        expected_values: the result of `expected`; its `lora_modules` lists the layers, `effective`
-            counts them.
+        effective: the result of `effective_settings`.
+        expected_values: the result of `expected_settings`; its `lora_modules` lists the layers, and
+            `effective` counts them.
 
     Raises:
-        TwinError: the settings differ; it names each difference, and the first step is not taken.
+        TwinError: the settings differ; the error names each difference, and no step is taken.
     """
     actual = dict(effective) | {"lora_modules": sorted(effective["lora_modules"])}
     wrong = [

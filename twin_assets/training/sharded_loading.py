@@ -87,7 +87,7 @@ def load_sharded(
     is_reader = torch.distributed.get_rank() == 0
     distribute = _WeightDistributor(zero, is_bf16=dtype == torch.bfloat16)
     parameter_owners = _find_parameter_owners(model)
-    errors: list[str] = []  # known to rank 0 alone until the end
+    errors: list[str] = []  # known only to rank 0 until the end
     for name, empty in list(model.named_parameters()):  # a tied weight occurs once
         value, read_hash = torch.empty(empty.shape, dtype=dtype), ""
         if is_reader:
@@ -95,7 +95,7 @@ def load_sharded(
                 value, read_hash = _read_weight(
                     stored[name].file, name, dtype, expected_hashes.get(name)
                 )
-            except _WeightError as error:  # the others wait for this weight, so send any value
+            except _WeightError as error:  # the others wait for this weight, so any value is sent
                 errors.append(f"{name} ({error})")
         parameter = torch.nn.Parameter(value, requires_grad=empty.requires_grad)
         del value
@@ -130,7 +130,7 @@ def cast_added_parameters(model: Any, accelerator: Accelerator) -> None:
 
 
 class _WeightError(Exception):
-    """An error in a weight as it was read."""
+    """An error in a weight that was read."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class _WeightDistributor:
 
     Args:
         zero: the section that `zero3_config` returns.
-        narrow: whether weights are bf16.
+        is_bf16: whether weights are bf16.
     """
 
     def __init__(self, zero: Values, *, is_bf16: bool) -> None:
@@ -164,7 +164,7 @@ class _WeightDistributor:
         if self._first_parameter is None:
             zero.Init(module=torch.nn.ParameterList([parameter]), config_dict_or_path=self._config)
             self._first_parameter = parameter
-        else:  # DeepSpeed's own way to add parameters to a sharded model
+        else:  # DeepSpeed's method for adding parameters to a sharded model
             self._first_parameter.convert_to_zero_parameters(param_list=[parameter])
 
 
@@ -225,7 +225,7 @@ def _find_parameter_owners(model: Any) -> dict[int, list[tuple[Any, str]]]:
 def _read_weight(
     file: Path, name: str, dtype: torch.dtype, expected_hash: str | None
 ) -> tuple[torch.Tensor, str]:
-    """Read a weight into memory of its own; return it in `dtype`, with its `_hash`."""
+    """Read a weight into separate memory; return it in `dtype`, with its `_hash`."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -263,7 +263,7 @@ def _hash(value: torch.Tensor) -> str:
 def _trim_heap() -> None:
     """Return the last weight's memory to the kernel; a shard fills only part of the gap it left.
 
-    Without this, two ranks that read 200 MB had taken 270 MB each to keep 98 MB.
+    Without this, two ranks that read 200 MB each took 270 MB to keep 98 MB.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's

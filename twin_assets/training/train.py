@@ -1,4 +1,4 @@
-"""Train an adapter or a whole model: the training loop alone.
+"""Run the training loop for an adapter or a whole model.
 
 Scope: model, optimizer, steps, and reporting from rank 0. Out of scope: training data
 (`samples.py`, `batches.py`), losses (`losses.py`), starting and retrying (`training_launcher/`),
@@ -8,8 +8,8 @@ The module is started as `-m twin_assets.training.train --job job.json`, by fork
 with or without DeepSpeed, on any number of ranks (a single CPU rank needs neither). The job's
 folder holds everything that determines the weights, and training resumes from its last complete
 checkpoint. It is a plain loop over accelerate instead of TRL's or transformers' Trainer: on two CPU
-cores a rank imports it in 2.3 CPU s, Trainer in 7.3, TRL's trainers in 8.4. The Trainers' own
-checkpoints are pickles, and their steps follow no plan made beforehand, which bit-exact resumption
+cores a rank imports it in 2.3 CPU s, Trainer in 7.3 and TRL's trainers in 8.4. The Trainers'
+checkpoints are pickles, and their steps do not follow a fixed plan, which bit-exact resumption
 requires here.
 Method: LoRA, https://arxiv.org/abs/2106.09685; ZeRO, https://arxiv.org/abs/1910.02054.
 """
@@ -97,10 +97,10 @@ from twin_resources.storage.storage_faults import DiskFullError, translate_disk_
 
 
 def train(job: Job, report: Report, accelerator: Accelerator) -> None:
-    """Run or resume a training; on return `job.output` exists.
+    """Run or resume training; on return `job.output_folder` exists.
 
     Raises:
-        TwinError: a retry would not help, as with too few samples or a loss that is not a number.
+        TwinError: a retry would not help, for example with too few samples or a NaN loss.
     """
     torch.manual_seed(job.recipe.seed)
     supervised, left_out = _read_samples(job)
@@ -133,11 +133,11 @@ def train(job: Job, report: Report, accelerator: Accelerator) -> None:
 
 @dataclass
 class _Attempt:
-    """A model in training on the steps of a plan.
+    """One attempt at the steps of a plan.
 
     Attributes:
         named_parameters: the trained parameters, with their names.
-        running_settings: the actual settings (`resolved_config.effective`).
+        running_settings: the actual settings (`resolved_config.effective_settings`).
         position: step, seconds and history; saved with the weights.
     """
 
@@ -247,7 +247,7 @@ class _Attempt:
         )
 
     def _step(self, step: int) -> tuple[dict[str, float], float]:
-        """Take one optimizer step; return means (loss, `objective.names`) and the gradient norm."""
+        """Take one optimizer step; return means (loss, `metric_names`) and gradient norm."""
         accelerator, objective, recipe = self.accelerator, self.objective, self.job.recipe
         ranks = accelerator.num_processes
         sample_indices = self.plan.steps[step]
@@ -457,7 +457,8 @@ def main(arguments: list[str] | None = None) -> int:
                 report(job.recipe_reason)
             report("starting the ranks")
             require_gpus(job)
-            # under DeepSpeed accelerate names no backend for CPU ranks, so each would run alone
+            # under DeepSpeed, accelerate sets no backend for CPU ranks, so each would run
+            # separately
             gloo = job.effective_launch.deepspeed and job.effective_launch.device == "cpu"
             accelerator = Accelerator(
                 gradient_accumulation_steps=job.recipe.accumulation_steps(job.ranks),

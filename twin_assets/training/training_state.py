@@ -1,4 +1,4 @@
-"""Save, find and restore the complete state of a training between two steps.
+"""Save, find and restore the complete state of a training run between two steps.
 
 Scope: master weights, optimizer moments, random number generators and position, as
 safetensors and JSON. Out of scope: the adapter that is published (`train.py`).
@@ -36,7 +36,7 @@ def master_weights(
     """Return the optimizer's whole float32 weights on the CPU; every rank calls it.
 
     Args:
-        keep: false on a rank that only takes part and needs no weights itself.
+        keep: false on a rank that only participates and needs no weights.
     """
     weights: dict[str, torch.Tensor] = {}
     for name, parameter in named_parameters:
@@ -161,14 +161,14 @@ def load_optimizer(
     zero: Any = _zero_optimizer(optimizer)
     fused = bool(inner.param_groups[0].get("fused"))
     for flat in _optimized_tensors(zero, inner):
-        # the fused kernel keeps the step count beside the weights; otherwise it is on the CPU
+        # the fused kernel keeps the step count on the weights' device; otherwise it is on the CPU
         where = flat.device if fused else torch.device("cpu")
         inner.state[flat] = {
             "step": torch.tensor(float(step), device=where),
             **{key: torch.zeros_like(flat) for key in MOMENTS},
         }
     if hasattr(zero, "_lazy_init_hp_params_optimizer_state"):  # stages 1 and 2
-        # DeepSpeed does this after its first step, which a resumed training has already passed
+        # DeepSpeed does this after its first step, which a resumed run has already passed
         zero._lazy_init_hp_params_optimizer_state()
     for name, parameter in named_parameters:
         if zero is None:
@@ -179,7 +179,7 @@ def load_optimizer(
             for key in MOMENTS:
                 _set_full_value(parameter, moments[key][name], key)
     generator = checkpoint / f"generator-{accelerator.process_index}.safetensors"
-    if generator.is_file():  # absent when resumed with more ranks; it affects dropout alone
+    if generator.is_file():  # absent when resumed with more ranks; it affects only dropout
         set_generator_states(load_file(generator), accelerator.device)
 
 
@@ -194,7 +194,8 @@ def generator_states(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_generator_states(states: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Restore `generator_states`; a checkpoint from another kind of device lacks this device's."""
+    """Restore `generator_states`; a checkpoint from a different kind of device lacks this
+    device's."""
     import torch
 
     torch.set_rng_state(states["torch"])
@@ -223,7 +224,7 @@ def _moments(
 
 def _full_master_weight(parameter: torch.nn.Parameter) -> torch.Tensor | None:
     """Return DeepSpeed's float32 master of a parameter, or None if the parameter is its own."""
-    if sys.modules.get("deepspeed") is None:  # importing it would take a rank 1.7 CPU s
+    if sys.modules.get("deepspeed") is None:  # importing it would cost a rank 1.7 CPU s
         return None
     from deepspeed.utils import safe_get_full_fp32_param
 

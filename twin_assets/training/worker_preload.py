@@ -1,11 +1,10 @@
-"""Import what every rank of a training needs, in the process that ranks are forked from.
+"""Import the modules that every rank needs, in the process that ranks are forked from.
 
 Scope: the libraries, and the model's own modules by its architecture. Out of scope: forking
 (`training_launcher/forked_ranks.py`), and anything that computes, reads weights or starts a
 thread: its memory would be copied into every rank, and a thread would be lost.
 
-Each rank imports anything missing here itself, at the cost of its own CPU time; nothing else
-depends on this module.
+Each rank imports missing modules itself, which only costs CPU time.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from twin_assets.training.ranks import choose_imports
 
 
 def import_ahead(job_path: Path) -> None:
-    """Import what the ranks of a job will import, leaving out the same parts.
+    """Import the modules that the ranks of a job will import, without the unused ones.
 
     Args:
         job_path: path of its `job.json`.
 
     Raises:
-        TwinError: the job has another schema.
+        TwinError: the job has a different schema.
     """
     loaded_job = read_job(job_path)
     with_deepspeed = bool(loaded_job.effective_launch.deepspeed)

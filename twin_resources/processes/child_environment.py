@@ -1,8 +1,8 @@
 """Build the environment of a process of the stack: only the variables it needs, no telemetry.
-Scope: the allow-list, the provider keys that a named model needs, and the switches that turn
+Scope: the allow-list, the provider keys that a configured model needs, and the switches that turn
 off telemetry in each package. Out of scope: settings, ports and secrets themselves.
-It is an allow-list because nobody can list the variables of future providers: a key that is merely
-in the environment reaches no child process (architecture.md).
+It is an allow-list because the variables of future providers are unknown. Other keys in the
+environment do not reach a child process (architecture.md).
 """
 # pyright: strict
 
@@ -93,7 +93,7 @@ _OFFLINE: Mapping[str, str] = {
 
 
 def provider_prefixes(models: Iterable[str]) -> tuple[str, ...]:
-    """Return the prefixes of the variables that the named LiteLLM models need.
+    """Return the prefixes of the variables that these LiteLLM models need.
 
     Args:
         models: LiteLLM model names (`anthropic/claude-…`, `gpt-…`); empty ones are skipped.
@@ -166,7 +166,7 @@ def child_environment(
         "MPLCONFIGDIR": str(settings.home / "cache" / "matplotlib"),
         "PYTHONUNBUFFERED": "1",
         # The processes of a stack share the cores, and OpenMP threads that wait in a busy loop
-        # occupy them: the gate's 20 s beside another trainer became eight minutes.
+        # occupy them: with another trainer, the gate's 20 s became eight minutes.
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 

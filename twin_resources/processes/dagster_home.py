@@ -2,9 +2,9 @@
 Scope: the contents of `<home>/dagster` at the start of a stack. Out of scope: the
 processes (`programs.py`), runs (`dagster_http.py`).
 
-One process makes the databases, in a folder beside the home. In a home without them, the webserver
-and the code server would both make them; in about one start of a hundred the schema's version was
-then stored twice ("more than one head present"), and the daemon never started.
+One process creates the databases, in a folder beside the home. Otherwise the webserver and the code
+server would both create them. In about one start in a hundred the schema version was then stored
+twice ("more than one head present"), and the daemon never started.
 """
 # pyright: strict
 
@@ -34,19 +34,20 @@ def write_dagster_home(
     settings: Settings, configuration: Path, *, code_socket: Path, environ: Mapping[str, str]
 ) -> Path:
     """Write `<home>/dagster`, and keep existing files except settings from an earlier start.
-    A `dagster.yaml` that somebody else wrote is kept, with a notice on standard error.
-    With a module in `workspace.yaml`, webserver and daemon would each start a code server, and the
-    daemon a new one every minute, at 5 CPU seconds each. The file names one shared server instead.
+    A `dagster.yaml` from another source is kept, with a notice on standard error.
+    With a module in `workspace.yaml`, the webserver and the daemon would each start a code server.
+    The daemon would start a new one every minute, at 5 CPU seconds each. The file therefore names
+    one shared server.
     Args:
         configuration: the `dagster.yaml` to copy.
-        code_socket: socket of the shared code server.
+        code_socket: the socket of the shared code server.
         environ: as for the programs of the stack.
 
     Returns:
         The workspace file for webserver and daemon.
 
     Raises:
-        TwinError: Dagster could not make its databases.
+        TwinError: Dagster could not create its databases.
     """
     folder = settings.home / "dagster"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -73,7 +74,7 @@ def _is_replaceable(instance: Path) -> bool:
 
 
 def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]) -> None:
-    """Make the databases beside the home; a start after an interrupted one begins again."""
+    """Create the databases beside the home; an interrupted start begins again."""
     partial = folder.with_name("dagster.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)
@@ -93,7 +94,7 @@ def _make_databases(settings: Settings, folder: Path, environ: Mapping[str, str]
             next_step="correct the cause, and start again",
         )
     for name, file in DATABASES.items():
-        # settings that somebody else wrote may keep the databases elsewhere
+        # settings from another source may keep the databases elsewhere
         if (partial / name).is_dir() and not (folder / name / file).is_file():
             shutil.rmtree(folder / name, ignore_errors=True)
             (partial / name).rename(folder / name)

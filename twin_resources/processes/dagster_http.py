@@ -42,18 +42,18 @@ UNREACHABLE_ERROR_CLASS = (
     "DagsterUserCodeUnreachableError"  # class name of the error in Dagster's response
 )
 _DISK_ERRORS = ("disk I/O error", "disk is full", "unable to open database file", "No space left")
-MIN_FREE_BYTES = 1 << 20  # bytes; a run's first records take a few hundred thousand
+MIN_FREE_BYTES = 1 << 20  # a run's first records take a few hundred kilobytes
 
 
 class DagsterHTTP:
     """A client of one webserver.
 
     Args:
-        url: address of the webserver, without a path.
+        url: the address of the webserver, without a path.
         key: the home's admin key; empty for a webserver that requires none.
-        timeout_s: timeout of a request. It is long because a webserver may load the code first;
-            one that dies is detected at once.
-        folder: folder of Dagster's records, used to explain a failed write; None if unknown.
+        timeout_s: the timeout of a request. It is long because a webserver may load the code first;
+            a dead one is detected at once.
+        folder: the folder of Dagster's records, used to explain a failed write; None if unknown.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class DagsterHTTP:
 
     @classmethod
     def for_home(cls, settings: Settings, *, timeout_s: float = MAX_WORKING_S) -> DagsterHTTP:
-        """Make a client of the webserver of a home's stack."""
+        """Create a client of the webserver of a home's stack."""
         key = load_secrets(settings).gateway_master_key
         folder = settings.home / "dagster"
         return cls(urls(settings)["dagster"], key=key, timeout_s=timeout_s, folder=folder)
@@ -85,8 +85,8 @@ class DagsterHTTP:
 
     @contextmanager
     def launch_lock(self) -> Generator[None]:
-        """Let one process of a home at a time look for a run and launch one.
-        Otherwise two `twin up` in the same second would each find none and launch two. A client
+        """Allow only one process of a home at a time to look for a run and launch one.
+        Otherwise, two `twin up` commands in the same second would each launch a run. A client
         without a folder does not lock.
         """
         if self._folder is None or not self._folder.is_dir():
@@ -102,7 +102,7 @@ class DagsterHTTP:
     def is_up(self, *, within_s: float = 2.0) -> bool:
         """Return whether the webserver answers (its code location may still be loading).
         Args:
-            within_s: timeout in seconds; a closed port fails at once.
+            within_s: the timeout in seconds; a closed port fails at once.
         """
         try:
             return self._client.get("/server_info", timeout=within_s).status_code == httpx.codes.OK
@@ -167,7 +167,7 @@ class DagsterHTTP:
         """Launch a job on an author's partition; return the run id.
         Args:
             author: slug; empty for a job without partitions.
-            config: asset → configuration that differs from the defaults.
+            config: asset → the configuration that differs from the defaults.
         Raises:
             TwinError: Dagster refused the launch; the error gives the reason.
         """
@@ -281,7 +281,7 @@ class DagsterHTTP:
     def end_run(self, run_id: str) -> str:
         """End a run and mark it as canceled at once; return "" or why that failed.
         A run in `STARTING` is only marked. Its worker gets no signal, and if it had read the run
-        before, it continues and sets `STARTED` again. Stopping the stack ends the workers too; a
+        before, it continues and sets `STARTED` again. Stopping the stack ends the workers too. A
         caller that needs the run to end waits for `STARTED` first.
         """
         answer = self._query(

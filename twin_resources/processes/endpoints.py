@@ -1,7 +1,7 @@
 """Read and write the addresses of a running stack: `endpoints.json` and `env` of a home.
 
 Scope: base URLs from the settings, and the two files, both mode 600 because they hold keys.
-Out of scope: making the keys (`settings.load_secrets`) and choosing the ports (`ports.py`).
+Out of scope: creating the keys (`settings.load_secrets`) and choosing the ports (`ports.py`).
 """
 # pyright: strict
 
@@ -24,18 +24,19 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The facts of a running stack.
+    """The addresses and keys of a running stack.
 
     Attributes:
-        home: absolute path of the home.
-        dagster: URL of the Dagster UI.
-        gateway: base URL for OpenAI clients; ends in `/v1`.
-        gateway_key: bearer token of a reader.
-        models: names for requests, `twin/<author>` first.
-        traces: URL of the trace store (or of the real Langfuse).
+        home: the absolute path of the home.
+        dagster: the URL of the Dagster UI.
+        gateway: the base URL for OpenAI clients; ends in `/v1`.
+        gateway_key: a reader's bearer token.
+        models: the names for requests, `twin/<author>` first.
+        traces: the URL of the trace store or of the real Langfuse.
         traces_public_key, traces_secret_key: its key pair (basic authentication).
-        logs: folder of the process logs.
-        pids: program name → pid and start time; a process is ended only if both still match.
+        logs: the folder of the process logs.
+        pids: program name → the pid and the start time; a process is ended only if both still
+            match.
     """
 
     home: str
@@ -86,10 +87,10 @@ def write_endpoints(endpoints: Endpoints) -> Path:
 
 
 def read_endpoints(home: Path) -> Endpoints:
-    """Read the facts of the stack of `home`.
+    """Read the endpoints of the stack of `home`.
 
     Raises:
-        TwinError: there is no file (no stack was started), or a newer version wrote it.
+        TwinError: the file does not exist (no stack was started), or a newer version wrote it.
     """
     path = endpoints_path(home)
     try:
@@ -123,7 +124,7 @@ def remove_endpoints(home: Path) -> None:
 
 
 def shell_exports(endpoints: Endpoints) -> str:
-    """Return the facts for `source`: variables of OpenAI clients and Dagster, and `TWIN_…`.
+    """Return lines for `source`: variables of OpenAI clients and Dagster, and `TWIN_…`.
     LANGFUSE_… is left out: a shell that has sourced this file and starts a stack would use the
     local trace store as its "real" Langfuse.
     """

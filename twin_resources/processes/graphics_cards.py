@@ -1,4 +1,4 @@
-"""List the NVIDIA GPUs of this machine that a training would use.
+"""List the NVIDIA GPUs of this machine that training would use.
 Scope: querying `nvidia-smi`, and the installed build of torch.
 Out of scope: the models that fit a card (`model_fit.py`), processors (`processor.py`), any import
 outside the standard library and syntax newer than Python 3.9 (`preflight.py` runs under any
@@ -40,7 +40,7 @@ def list_gpus() -> list[Card]:
 
 def list_usable_gpus() -> list[Card]:
     """Return `list_gpus`, or none if the installed torch was built without CUDA.
-    Before the installation all GPUs count, because it installs the build with CUDA.
+    Before the installation, all GPUs count, because the build with CUDA will be installed.
     """
     try:
         version = metadata.version("torch")
@@ -68,7 +68,7 @@ def _select_visible(cards: Sequence[tuple[str, Card]], names: Sequence[str]) -> 
 @functools.cache
 def _query_nvidia_smi() -> str:
     """Return the output of `nvidia-smi`, or "" if it is missing, fails or takes too long.
-    It runs once per process, so that a passing failure does not change what is trained.
+    It runs once per process, so that a temporary failure does not change the trained model.
     """
     try:
         completed = subprocess.run(

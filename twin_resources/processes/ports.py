@@ -1,10 +1,10 @@
 """Choose the port of each service of the stack.
-Scope: checking that a port is free, naming its holder, and the choice. Out of scope: the defaults
-(`settings.py`) and the services (`stack.py`).
+Scope: checking that a port is free, naming the process that holds it, choosing ports. Out of scope:
+the defaults (`settings.py`) and the services (`stack.py`).
 
 A port that a person requested is used or refused. A default that is taken is replaced by the next
-free port, so that a second stack, or a Grafana on 3000, blocks nobody. Two stacks that start at the
-same time choose different ports, because each process claims its choice.
+free port, so that a second stack, or a Grafana on 3000, blocks no start. Two stacks that start at
+the same time choose different ports, because each process claims its choice.
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ def is_free(host: str, port: int) -> bool:
     """Return whether a server could listen on the port now."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
-        # As a server does: an address in TIME_WAIT counts as free, one with a listener does not.
+        # As for a server, an address in TIME_WAIT counts as free; one with a listener does not.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -37,10 +37,10 @@ def is_free(host: str, port: int) -> bool:
 
 
 def claim_port(port: int) -> bool:
-    """Reserve a port against other processes that choose, until this process ends.
-    Seconds pass between the choice of a port and its service's listening; a second `twin up`
-    would find it free until then. The claim is a socket in Linux's abstract namespace, a name
-    without a file, which the kernel frees with the process. Other systems have no claim.
+    """Reserve a port until this process ends, so that other processes choose different ports.
+    A service listens only seconds after its port is chosen; until then, a second `twin up` would
+    find the port free. The claim is a socket in Linux's abstract namespace, a name without a file,
+    which the kernel frees when the process ends. Other systems have no claims.
     Returns:
         False if another process has claimed it.
     """
@@ -77,10 +77,10 @@ def choose_ports(
 ) -> dict[str, int]:
     """Choose one free port per service, and claim it unless a person requested it.
     Args:
-        default_ports: service → port of the settings.
-        host: address that the services will listen on.
-        requested: services whose port a person requested by flag or variable.
-        preferred: service → port of this home's last start, used if it is free, so that older
+        default_ports: service → the port in the settings.
+        host: the address that the services will listen on.
+        requested: the services whose port a person requested by flag or variable.
+        preferred: service → the port of this home's last start, used if it is free, so that older
             bookmarks and `.twin/env` stay valid.
 
     Raises:

@@ -2,8 +2,9 @@
 Scope: a pid together with its start time, the search for processes by the marker in their
 environment, and an orderly end (SIGTERM, then SIGKILL) that cannot reach a foreign process.
 Out of scope: the stack (`stack.py`) and its supervision (`supervisor.py`).
-A pid alone identifies nothing: after a crash or a reboot another process may have it. psutil checks
-the start time before it sends a signal (https://psutil.readthedocs.io/, `Process.send_signal`).
+A pid alone does not identify a process: after a crash or a reboot, a different process may have it.
+psutil checks the start time before it sends a signal (https://psutil.readthedocs.io/,
+`Process.send_signal`).
 """
 # pyright: strict
 
@@ -59,7 +60,7 @@ def find_process(identity: ProcessIdentity) -> psutil.Process | None:
 
 def marked_processes(instance: str, *, variable: str = INSTANCE_VARIABLE) -> list[psutil.Process]:
     """Return every process whose environment contains `<variable>=<instance>`.
-    It also finds a trainer that made its own session and lost its parent. This process and its
+    It also finds a trainer that created its own session and lost its parent. This process and its
     ancestors are left out, because a command inside a run of the stack must not end itself.
     """
     if not instance:
@@ -117,6 +118,6 @@ def _signal(process: psutil.Process, *, kill: bool) -> None:
         else:
             process.terminate()
     except psutil.NoSuchProcess:
-        return  # it ended by itself, or its pid was reused
+        return  # it has ended, or its pid was reused
     except psutil.AccessDenied as error:
         raise PermissionError(f"process {process.pid} belongs to another user") from error

@@ -25,7 +25,7 @@ AMD_BF16_FLAG = r"\bavx512_bf16\b"
 
 
 def bf16_is_faster() -> bool:
-    """Return whether bf16 is faster, by maker and flags in /proc/cpuinfo; False except on Linux."""
+    """Return whether bf16 is faster, by vendor and flags in /proc/cpuinfo; False outside Linux."""
     setting = os.environ.get("TWIN_BF16", "").lower()
     if setting in (ON, OFF):
         return setting == ON

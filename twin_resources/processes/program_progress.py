@@ -1,9 +1,8 @@
-"""Measure whether a program that is not ready yet still makes progress.
-Scope: CPU time and log of one program, the time since either has grown, and running a program
-for its output as long as it works. Out of scope: readiness, and the error about a program that
-failed (`programs.py`).
-A start may take ten times as long on a loaded machine and still succeed. So activity decides that a
-program failed, and elapsed seconds do not.
+"""Measure whether a program that is not yet ready still makes progress.
+Scope: CPU time and log of one program, the time since either has increased, and running a program
+for its output while it works. Out of scope: readiness, and the error about a program that failed
+(`programs.py`). A start may take ten times as long on a loaded machine and still succeed. Therefore
+inactivity, not elapsed time, shows that a program has failed.
 """
 # pyright: strict
 
@@ -21,7 +20,7 @@ from twin_resources.errors import TwinError
 from twin_resources.longest_waits import MAX_IDLE_S, MAX_WORKING_S
 
 _MIN_CPU_S = 0.02
-"""CPU seconds per poll; psutil counts less for a process that only waits."""
+"""CPU seconds per poll; psutil counts fewer for a process that only waits."""
 
 
 @dataclass
@@ -42,8 +41,8 @@ class ProgramProgress:
     def idle_s(self, pid: int, log: Path | None = None) -> float:
         """Return the seconds since its CPU time or its log last grew, or since its start.
         Args:
-            pid: pid of its leader, or 0 if none runs.
-            log: path of its log, or None.
+            pid: the pid of its leader, or 0 if none runs.
+            log: the path of its log, or None.
         """
         now, cpu_s, log_bytes = self.clock(), cpu_seconds(pid), _log_size(log) if log else 0
         works = cpu_s >= self._cpu_s + _MIN_CPU_S or log_bytes != self._log_bytes
@@ -62,7 +61,7 @@ class ProgramProgress:
         """Return why to stop waiting for it, or "" while it works. Call it at every poll.
         Args:
             pid, log: as for `idle_s`.
-            max_idle_s: limit in seconds, or None for `MAX_IDLE_S`.
+            max_idle_s: the limit in seconds, or None for `MAX_IDLE_S`.
         """
         idle_s = self.idle_s(pid, log)
         if self._started_at < 0:
@@ -81,12 +80,12 @@ def run_for_output(
     max_cpu_s: float = MAX_WORKING_S,
     poll_s: float = 1.0,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a program to its end, whatever its exit status, as long as it works.
+    """Run a program to its end while it works, regardless of its exit status.
     Args:
         input_bytes: its standard input.
-        max_cpu_s: limit of its CPU seconds.
+        max_cpu_s: the limit of its CPU seconds.
     Raises:
-        TwinError: it was idle, used more, or was not done in an hour; it is killed then.
+        TwinError: it was idle, used more CPU time, or was not done in an hour; it is then killed.
         OSError: it cannot be started.
     """
     progress = ProgramProgress()
@@ -128,7 +127,7 @@ def cpu_seconds(pid: int) -> float:
         try:
             total += sum(process.cpu_times()[:2])
         except psutil.Error:
-            continue  # it has ended since
+            continue  # it has ended in the meantime
     return total
 
 

@@ -1,6 +1,6 @@
 """Define the programs of a stack, and check that each is ready.
-Scope: command lines, the readiness of each service over the interface that its users
-call. Out of scope: starting and stopping (`stack.py`), the services.
+Scope: command lines, the readiness of each service through the interface that its users call. Out
+of scope: starting and stopping (`stack.py`), the services.
 """
 # pyright: strict
 
@@ -28,14 +28,14 @@ from twin_resources.settings import Settings, load_secrets
 if TYPE_CHECKING:
     from twin_resources.processes.dagster_http import DagsterHTTP
 
-# These programs need prepared weights; all others start at once, during the preparation.
+# These programs need prepared weights; all others start during the preparation.
 AFTER_EMBEDDER, AFTER_BASE_MODEL = ("gateway",), ("models",)
 DEFINITIONS = "twin_assets.definitions"
 # Runs that a crash interrupted are marked before the daemon starts, which would wait for them.
 AFTER_WEBSERVER = ("dagster-daemon",)
-# A link to deploy/local/dagster.yaml in a checkout, the file itself in a wheel.
+# A link to deploy/local/dagster.yaml in a checkout; the file in a wheel.
 DAGSTER_YAML = Path(__file__).resolve().parent / "dagster.yaml"
-ON_DEMAND = ("chat",)  # takes 230 MB and most sessions never need it; `twin chat` starts it
+ON_DEMAND = ("chat",)  # takes 230 MB, and most sessions never use it; `twin chat` starts it
 NOT_AUTOSTARTED = (*AFTER_EMBEDDER, *AFTER_BASE_MODEL, *AFTER_WEBSERVER, *ON_DEMAND)
 
 
@@ -44,14 +44,14 @@ class StackEndedError(TwinError):
 
 
 class StackStoppedError(StackEndedError):
-    """`twin stop` ended the stack, or another one replaced it, while a command waited for it."""
+    """`twin stop` ended the stack, or a new one replaced it, while a command waited for it."""
 
 
 def working_folder() -> Path:
     """Return the processes' working folder: the checkout, or the environment of an installed wheel.
     `python -m` searches its working folder first. The shell's folder may contain foreign modules,
     and `site-packages` has modules that would hide the standard library's. The environment's own
-    folder contains none.
+    folder contains no modules.
     """
     root = Path(__file__).resolve().parents[2]
     return root if (root / "workspace.yaml").is_file() else Path(sys.prefix)
@@ -177,15 +177,15 @@ def wait_until(
     poll_s: float = 0.3,
 ) -> float:
     """Wait for a service of a stack; return the seconds waited.
-    A program that exits by itself would exit again, so this fails at once rather than after the
-    supervisor's nine attempts. The supervisor restarts a program that was killed.
+    A program that exits would exit again, so this fails at once rather than after the supervisor's
+    nine attempts. The supervisor restarts a program that was killed.
     Args:
         program: the program whose state and log explain a failure.
-        max_idle_s: seconds without CPU time or a log line until it counts as failed; None for
+        max_idle_s: the seconds without CPU time or a log line until it counts as failed; None for
             three minutes.
     Raises:
         StackEndedError: the supervisor has ended.
-        TwinError: the program exited, the supervisor gave it up, it is idle, or it is not ready
+        TwinError: the program exited, the supervisor gave up on it, it is idle, or it is not ready
             after an hour; the error shows the end of its log.
     """
     began = time.monotonic()
@@ -227,8 +227,8 @@ def ensure_program_works(
         progress: the program's progress, kept by the caller between calls; None to check only
             the supervisor's state.
     Raises:
-        TwinError: the supervisor gave it up, it was idle for too long, or an hour has passed; the
-            error shows the end of its log.
+        TwinError: the supervisor gave up on it, it was idle for too long, or an hour has passed;
+            the error shows the end of its log.
     """
     state = stack.supervisor.states().get(program)
     if state is None:

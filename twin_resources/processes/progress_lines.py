@@ -20,7 +20,7 @@ LOG_INTERVAL_S = 3.0
 class ProgressLines:
     """Log lines `progress {step, steps, eta_s, message}` in a run.
     A step is a passage, an answer or a prompt. The message identifies a part. Each part has its own
-    length of step, and an announced part (`expect`) counts before it begins.
+    step length, and an announced part (`expect`) counts before it begins.
     Args:
         log: receives the lines.
     """

@@ -5,7 +5,7 @@ stopping under a lock, and cleaning up after a crash. Out of scope: the list of 
 (`dagster_http.py`).
 
 The record is written before the first process starts. It contains the marker in every child's
-environment, so that after any failure the next command finds the processes that are left.
+environment, so that after any failure the next command finds the remaining processes.
 """
 # pyright: strict
 
@@ -57,12 +57,12 @@ def _discard(_line: str) -> None:
 class StackRecord:
     """A home's record of its stack.
     Attributes:
-        instance: value of `TWIN_INSTANCE` in every process of the stack.
+        instance: the value of `TWIN_INSTANCE` in every process of the stack.
         supervisor: supervisord, or None before it runs and after an orderly stop.
         ports: service → port.
-        base_model, embedder, gateways: values of the last start; the next start keeps them unless
-            it gets others.
-        author: slug of the last `twin up`.
+        base_model, embedder, gateways: the values of the last start; the next start keeps them
+            unless others are given.
+        author: the slug of the last `twin up`.
         stopping: whether `twin stop` is running, so that commands stop waiting for the stack.
     """
 
@@ -79,7 +79,7 @@ class StackRecord:
 
 @dataclass(frozen=True)
 class Stack:
-    """A running stack. `settings` contain the ports on which it listens."""
+    """A running stack; `settings` contains the ports on which it listens."""
 
     settings: Settings
     record: StackRecord
@@ -87,7 +87,7 @@ class Stack:
 
     @property
     def identity(self) -> ProcessIdentity:
-        assert self.record.supervisor is not None  # only `find_stack` and `start_stack` make one
+        assert self.record.supervisor is not None  # `find_stack` and `start_stack` set it
         return self.record.supervisor
 
     def is_alive(self) -> bool:
@@ -113,7 +113,7 @@ class StopResult:
     """The result of a stop.
     Attributes:
         was_running: whether a supervisor was alive.
-        ended: number of processes that outlived it and were ended one by one.
+        ended: the number of processes that outlived it and were ended one by one.
     """
 
     was_running: bool
@@ -132,7 +132,7 @@ def read_record(settings: Settings) -> StackRecord | None:
     except FileNotFoundError:
         return None
     except json.JSONDecodeError:
-        return None  # truncated by a full disk or a power cut; ports and choices are made again
+        return None  # truncated by a full disk or a power cut; ports are chosen again
     if document.get("schema", 0) > SCHEMA:
         raise TwinError(
             "read the record of the stack",
@@ -164,7 +164,7 @@ def start_stack(
     Args:
         programs: returns the programs once the ports are chosen.
         environ: the environment of the caller; children get an allow-list of it.
-        requested_ports: services whose port must be the one in `settings`.
+        requested_ports: the services whose port must be the one in `settings`.
         report: receives a line for each recovery and for each port that differs.
     Raises:
         StackRunningError: another command has started the stack; use that one.
@@ -220,7 +220,7 @@ def start_stack(
 def stop_stack(settings: Settings, *, report: Callable[[str], object] = _discard) -> StopResult:
     """End every process that the stack of this home started, and nothing else. Safe to repeat."""
     if not _record_path(settings).parent.is_dir():
-        return StopResult(was_running=False, ended=0)  # never started, so write nothing
+        return StopResult(was_running=False, ended=0)  # never started, so nothing is written
     with _hold_start_stop_lock(settings, report=report):
         record = read_record(settings)
         if record is None:
@@ -249,14 +249,14 @@ def announce_stop(settings: Settings) -> None:
 
 
 def remember_author(settings: Settings, slug: str) -> None:
-    """Record the author of the last `twin up`, the default of commands that name none."""
+    """Record the author of the last `twin up`, the default of commands without an author."""
     record = read_record(settings)
     if record is not None and record.author != slug:
         _write_record(settings, replace(record, author=slug))
 
 
 def chosen_settings(settings: Settings) -> Settings:
-    """Return `settings` with models and gateways of the last start unless others are set."""
+    """Return `settings` with the models and gateways of the last start unless others are set."""
     record = read_record(settings)
     if record is None:
         return settings
@@ -349,7 +349,7 @@ def _hold_start_stop_lock(
                     report("another `twin` is starting or stopping this stack; waiting for it")
                     is_announced = True
                 time.sleep(0.1)
-        # a full disk has no room for the pid; a waiting command then watches only the log
+        # a full disk has no space for the pid; a waiting command then watches only the log
         with suppress(OSError):
             os.ftruncate(stream.fileno(), 0)
             os.write(stream.fileno(), str(os.getpid()).encode())

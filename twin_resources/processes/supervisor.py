@@ -37,8 +37,8 @@ from twin_resources.processes.process_identity import (
 )
 from twin_resources.processes.program_progress import ProgramProgress
 
-# A unix socket's path has 108 bytes (104 on macOS) with its final zero; supervisord binds to the
-# path with its pid appended and then links the path to it.
+# A unix socket's path has at most 108 bytes (104 on macOS) including its final zero; supervisord
+# binds to the path with its pid appended and then links the path to it.
 MAX_SOCKET_PATH = 104 - 1 - len(".4194304")
 
 SUPERVISORD_MODULE = "twin_resources.processes.supervisord_process"
@@ -55,14 +55,14 @@ class Program:
     """One supervised program.
 
     Attributes:
-        name: its name in logs, `endpoints.json` and `twin status`.
-        command: argument vector; arguments may contain spaces, quotes and percent signs.
-        directory: working directory.
+        name: the name in logs, `endpoints.json` and `twin status`.
+        command: the argument vector; arguments may contain spaces, quotes and percent signs.
+        directory: the working directory.
         autostart: if False, `Supervisor.start_program` starts it later.
-        start_s: seconds it must stay up to count as started.
-        stop_s: seconds between SIGTERM and SIGKILL of its process group.
-        retries: number of failed starts in a row before supervisord gives up.
-        withheld_variables: variables of the stack that are empty for this program.
+        start_s: the seconds that it must stay up to count as started.
+        stop_s: the seconds between SIGTERM and SIGKILL of its process group.
+        retries: the number of consecutive failed starts before supervisord gives up.
+        withheld_variables: the variables of the stack that are empty for this program.
     """
 
     name: str
@@ -79,8 +79,8 @@ class Program:
 class ProgramState:
     """The state of a program; `state` is supervisord's name for it (RUNNING, BACKOFF, FATAL …).
     Attributes:
-        stopped_at: time of its last end, by itself or on request, in seconds since 1970; 0 if
-            never.
+        stopped_at: the time when it last ended, with or without a request, in seconds since 1970; 0
+            if never.
     """
 
     name: str
@@ -103,7 +103,7 @@ def socket_path(folder: Path, name: str = "supervisor") -> Path:
         name: `supervisor` is the control socket.
 
     Raises:
-        TwinError: the private folder exists and belongs to somebody else.
+        TwinError: the private folder exists and belongs to a different user.
     """
     path = link = folder / f"{name}.sock"
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
@@ -207,8 +207,8 @@ class Supervisor:
     """One supervisord, addressed by its folder.
 
     Args:
-        folder: folder of the configuration, the pid file and (if its path is short) the socket.
-        logs: folder with one `<program>.log` per program, and `supervisor.log`.
+        folder: the folder of the configuration, the pid file and (if its path is short) the socket.
+        logs: the folder with one `<program>.log` per program, and `supervisor.log`.
     """
 
     def __init__(self, folder: Path, logs: Path) -> None:
@@ -226,7 +226,7 @@ class Supervisor:
         Args:
             environment: the whole environment of supervisord and of all its programs.
         Raises:
-            TwinError: it ended or was idle before it answered; the error names its log.
+            TwinError: it ended or was idle before it answered; the error gives its log.
         """
         for needed in (self.folder, self.logs):
             needed.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -294,9 +294,10 @@ class Supervisor:
         }
 
     def last_exit(self, name: str) -> str:
-        """Return how a program last ended by itself: `exit status 1`, `terminated by SIGKILL`.
-        It is read from supervisord's log, because the next start clears it in the program's state;
-        "" if the end of the log has no such line.
+        """Return how a program last ended: `exit status 1`, `terminated by SIGKILL`.
+
+        It is read from supervisord's log, because the next start clears it in the program's state.
+        The result is "" if the end of the log has no such line. Requested stops do not count.
         """
         pattern = re.compile(rf"exited: {re.escape(name)} \((.+?); (?:not )?expected\)")
         exits = pattern.findall(read_tail(self.logs / "supervisor.log", lines=200))
@@ -334,7 +335,7 @@ class Supervisor:
                     ) from fault
 
     def shutdown(self, identity: ProcessIdentity, *, wait_s: float = 25.0) -> bool:
-        """Ask supervisord to stop its programs and end; return False if it still runs then."""
+        """Ask supervisord to stop its programs and end; return False if it still runs."""
         process = find_process(identity)
         if process is None:
             return True
@@ -384,7 +385,7 @@ class Supervisor:
 
 
 def _reap(pid: int) -> None:
-    """Collect the exit status of a child of this process, so that it does not stay a zombie."""
+    """Collect the exit status of a child of this process, so that it does not remain a zombie."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
@@ -392,7 +393,7 @@ def _reap(pid: int) -> None:
 
 
 def read_tail(path: Path, *, lines: int = 12) -> str:
-    """Return the last lines of a log, or "" if there is no such file."""
+    """Return the last lines of a log, or "" if the file does not exist."""
     try:
         with path.open("rb") as stream:
             stream.seek(0, os.SEEK_END)

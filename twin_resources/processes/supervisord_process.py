@@ -3,8 +3,8 @@ Scope: the handling of a line that cannot be logged. Out of scope: configuration
 control (`supervisor.py`).
 Source: `supervisor.loggers.Handler.handleError` (supervisor 4.3)
 
-supervisord reports a line that it cannot log on its standard error, a file beside the logs. On a
-full disk that write fails as well, and nothing catches the error. In the chaos tests supervisord
+supervisord reports a line that it cannot log on its standard error, a file in the logs' folder. On
+a full disk that write fails as well, and nothing catches the error. In the chaos tests supervisord
 ended within seconds, and nothing was left to end its programs.
 """
 
@@ -14,7 +14,7 @@ from supervisor import loggers, supervisord  # pyright: ignore[reportMissingType
 
 
 def _drop_line(self: loggers.Handler) -> None:
-    """Drop the line; later lines are logged again once there is room."""
+    """Drop the line; later lines are logged again once there is space."""
 
 
 def main() -> None:

@@ -4,9 +4,9 @@ Scope: the estimate from step times, for one kind of step and for parts of sever
 Out of scope: displaying it (`commands/clock.py`), defining a step (`evaluation/progress.py`,
 `training/train.py`), forecasting a whole first run (`forecast.py`).
 A plain mean over all steps reported "1:09:37 left" four minutes before it reported "2:08", because
-the first step of a training compiles and warms up. So the first step is left out, recent steps
-count rather than early ones, and a single pause (a checkpoint, another process) is not expected
-of every step.
+the first step of a training run compiles and warms up. The first step is therefore left out, recent
+steps count rather than early ones, and a single pause (a checkpoint, another process) is not
+expected in every step.
 """
 # pyright: strict
 
@@ -25,7 +25,7 @@ MIN_PAUSES_COUNTED = 3  # from this number of pauses on, they count in the estim
 def estimate_step_seconds(durations: Sequence[float]) -> float | None:
     """Return the expected duration of a step in seconds, or None after too few steps.
     Args:
-        durations: seconds of each step so far, in order.
+        durations: the seconds of each step so far, in order.
     """
     if len(durations) < MIN_STEPS:
         return None
@@ -46,9 +46,9 @@ class StepPart:
     """Steps of one kind.
 
     Attributes:
-        steps: maximum number of steps.
-        expected_s: expected seconds per step before any is done; corrected by `_slowness`.
-        durations: seconds of each completed step.
+        steps: the maximum number of steps.
+        expected_s: the expected seconds per step before any is done; corrected by `_slowness`.
+        durations: the seconds of each completed step.
     """
 
     steps: int

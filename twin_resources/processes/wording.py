@@ -11,6 +11,6 @@ def format_count(count: int, noun: str, plural: str = "") -> str:
     """Format a count with its noun: `1 post`, `2 posts`, `1,200 posts`.
     Args:
         noun: the singular.
-        plural: the plural, unless it is the noun with an s.
+        plural: the plural, if it is not the noun with an s.
     """
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"

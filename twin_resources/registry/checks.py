@@ -30,7 +30,7 @@ class MoveRefusedError(TwinError):
 def check_incumbent(
     connection: sa.Connection, item: ModelVersion, to_state: VersionState, incumbent: int
 ) -> None:
-    """Raise MoveRefusedError if the evidence is about another version than the stable one."""
+    """Raise MoveRefusedError if the evidence is about a version other than the stable one."""
     stable = [
         other.version
         for other in rows.list_versions(connection, item.author)

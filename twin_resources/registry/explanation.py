@@ -37,7 +37,7 @@ class ExplainedPassage:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Everything that decided one answer.
+    """The sources of one answer.
 
     Attributes:
         trace: the flat metadata that the gateway wrote (`twin.…`).
@@ -139,7 +139,7 @@ def load_passages(
 
 
 def _question_and_answer(observations: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    """Return question and answer of the generation; empty if the trace stores no text."""
+    """Return the question and the answer of the generation; empty if the trace has no text."""
     for observation in observations:
         if observation.get("type") == "GENERATION":
             prompt: Any = _decode_json(observation.get("input"))
@@ -159,7 +159,7 @@ def _decode_json(value: Any) -> Any:
         try:
             return json.loads(value)
         except json.JSONDecodeError:
-            return value  # text that only begins like JSON
+            return value  # invalid JSON
     return value
 
 

@@ -225,16 +225,16 @@ def _folder_names(settings: Settings, paths: tuple[str | None, ...]) -> Iterator
 
 
 def _store_folder(folders: SharedFolders, name: str) -> bool:
-    """Store a folder; that of a base model with the files outside the home that it names."""
+    """Store a folder; for a base model, include the files outside the home that it names."""
     folder = folders.home / name
     record = folder / RECORD_FILE
     if not record.exists():
         return folders.store(name)
     document = json.loads(record.read_text(encoding="utf-8"))
-    model = folder / document["folder"]  # an absolute folder wins over the parent
+    model = folder / document["folder"]  # an absolute folder overrides the parent
     files = {path.name: path for path in folder.iterdir() if path.is_file()}
     files |= {f"model/{path.name}": path for path in model.iterdir() if path.is_file()}
-    # another host knows the model by its name alone, like a model of the hub
+    # on other hosts, the name alone identifies the model, like a hub model
     source = document["source"]
     source = f"hub:{document['name']}" if source.startswith("folder:") else source
     portable = folders.home / "work" / f"{folder.name}-{RECORD_FILE}"

@@ -1,6 +1,6 @@
 """Refuse an empty state store in place of the one that belongs to this home.
 
-Scope: the refusal, with the way to move a home. Out of scope: moving it (`backup`).
+Scope: the refusal, and how to move a home. Out of scope: moving it (`backup`).
 Without this check a changed or lost store would look like a home without versions, and the next
 policy would take every version out of service.
 """
@@ -31,7 +31,7 @@ _TABLES_WITHOUT_HOME_DATA = {schema_number.name, leases.name} | DAGSTER_TABLES
 
 
 class EmptyStateStoreError(TwinError):
-    """The state store is empty, but the home has versions, or a store of its own."""
+    """The state store is empty, but the home has versions or its own store."""
 
 
 def check_store_belongs_to_home(settings: Settings, state: State) -> None:
@@ -54,7 +54,7 @@ def check_store_has_versions(state: State, policy_path: Path) -> None:
     """Check that the store has a version if the policy names one.
 
     Raises:
-        EmptyStateStoreError: the policy names versions, and the store has none of any author.
+        EmptyStateStoreError: the policy names versions, and the store has none.
     """
     with state.read_transaction() as connection:
         has_table = sa.inspect(connection).has_table(model_versions.name)
@@ -85,7 +85,7 @@ def check_policy_names_no_version(policy_path: Path, *, store_address: str) -> N
 
 
 def has_rows(state: State) -> bool:
-    """Return whether any table of the store has rows, except its schema number and leases."""
+    """Return whether any table of the store has rows, except its schema version and leases."""
     with state.read_transaction() as connection:
         metadata = sa.MetaData()
         metadata.reflect(connection, only=lambda name, _: name not in _TABLES_WITHOUT_HOME_DATA)

@@ -1,4 +1,4 @@
-"""Model versions, verdicts, and the legal moves between states: values and pure functions.
+"""Define model versions, verdicts, and the legal moves between states, as pure functions.
 
 Scope: the dataclasses of the registry, the table of legal moves, `required_moves`.
 Out of scope: storing them (`registry.py`), measuring them (`twin_assets/evaluation`).
@@ -31,8 +31,9 @@ VersionKind = Literal["tuned", "answer_model"]
 version beats it."""
 
 # State → next states, by who makes the move: a reconciliation, or a person. The former stable
-# version's move (to retired, to rolled_back) is never requested: it follows from its successor's. A
-# stable version is refused if the gate released it after its first part, and then did not pass it.
+# version's move (to retired or rolled_back) is never requested; it follows from its successor's
+# move. A stable version is refused if the gate released it after its first part, and then did not
+# pass it.
 AUTOMATIC_MOVES: Mapping[VersionState, frozenset[VersionState]] = {
     "candidate": frozenset({"shadow", "canary", "stable", "refused", "parked", "rolled_back"}),
     "shadow": frozenset({"canary", "stable", "refused", "parked", "rolled_back"}),
@@ -66,11 +67,11 @@ class GateClaim:
     """One check of the gate.
 
     Attributes:
-        passed: None if it could not be decided.
-        value, threshold: in the unit that `detail` names; None if there is no number.
+        passed: whether the claim holds; None if undecided.
+        value, threshold: in the unit given in `detail`; None if there is no number.
         blocks: `voice` if an unmet claim blocks only answers with prose; empty if it blocks the
             release as a whole.
-        high: upper end of the interval of `value`, or None.
+        high: the upper end of the interval of `value`, or None.
         beside: the version (`v3`) that `value` compares with; empty without a stable version.
         cut: the limit for judging each sentence of prose again while serving; None for no limit.
     """
@@ -91,7 +92,7 @@ class Verdict:
     """The gate's result for one checkpoint.
 
     Attributes:
-        gate_version: version of the gate's code; a new one requires a new verdict.
+        gate_version: the version of the gate's code; a new one requires a new verdict.
         created_at: ISO 8601, UTC.
     """
 
@@ -113,14 +114,13 @@ class ModelVersion:
     """One version of an author's model.
 
     Attributes:
-        checkpoint: hash of weights, base revision and template.
-        tainted: trained on something since forgotten; never served.
-        forced: a person released it against the gate.
-        folder: checkpoint folder.
-        adapter_gguf: the adapter in llama.cpp's format, or None.
-        base, base_gguf: folder of the prepared base model, and its GGUF file.
-        template: hash of the prompt template that it was trained with.
-        dataset_version: data version of the instruction dataset.
+        checkpoint: the hash of the weights, base revision and template.
+        tainted: trained on text that has since been forgotten; never served.
+        forced: a person released it despite the gate.
+        folder: the checkpoint folder. adapter_gguf: the adapter in llama.cpp's format, or None.
+        base, base_gguf: the folder of the prepared base model, and its GGUF file.
+        template: the hash of the prompt template that it was trained with.
+        dataset_version: the data version of the instruction dataset.
         created_at: ISO 8601, UTC.
         kind: an answer model has no folder, adapter or dataset; its `base` is the name that the
             author gave (folder, GGUF file, hub id, or `https://…/v1#id`), and `base_gguf` is empty
@@ -168,7 +168,7 @@ class TrialResult:
     """The result so far of a version's test against the stable one (architecture.md).
 
     Attributes:
-        incumbent: the stable version in that test, to which the finding applies; None: unknown.
+        incumbent: the stable version in that test, to which the finding applies; None if unknown.
     """
 
     finding: Finding
@@ -223,8 +223,9 @@ def required_moves(
 
     Args:
         versions: all versions of the author.
-        verdicts: checkpoint hash to its newest verdict; one of another gate version is ignored.
-        evidence: version number to the result of its shadow pairs or canary.
+        verdicts: checkpoint hash → its newest verdict; one from a different gate version is
+            ignored.
+        evidence: version number → the result of its shadow pairs or canary.
         gate_version: the gate's current version.
         mode: the author's release mode; against an answer model `gate` means `shadow`.
 
@@ -232,7 +233,7 @@ def required_moves(
     not shown to be no worse (`compare_with_incumbent`) is parked. The first version, and one that
     follows a tainted version (which is not served), need only the gate's claims.
 
-    Each move is about another version, so they can be applied in order. Call again afterwards.
+    Each move concerns a different version, so they can be applied in order. Call again afterwards.
     """
     passed_versions = {
         item.version
@@ -315,7 +316,7 @@ def _trial_moves(
     """Return the move that begins a trial, or first those that end older trials.
 
     Args:
-        decided_versions: versions that already move because their trial has decided.
+        decided_versions: the versions that already move because their trial has ended.
     """
     on_trial = [item for item in versions if item.state in {"shadow", "canary"}]
     # The newest version was trained on more data.

@@ -34,7 +34,7 @@ NOTICES: dict[VersionState, tuple[Event, str, str]] = {
 
 
 def build_notice(move: Move) -> Notice | None:
-    """Write the notice of a move, or return None for a routine one (trial begins, version retires).
+    """Write the notice of a move; None for a routine move (a trial begins, a version retires).
 
     A rollback by hand has one notice, about the version that is stable again.
     """

@@ -37,11 +37,11 @@ class ServedVersion:
     """The fields of a version that the gateway and the fleet need.
 
     Attributes:
-        version: number of the version; its server is `<author>/v<version>`.
+        version: the number of the version; its server is `<author>/v<version>`.
         checkpoint, template: hashes.
         folder: checkpoint folder.
-        adapter_gguf: path of the adapter; None if the base file contains the merged weights.
-        base, base_gguf: folder of the base model, and the file that llama.cpp loads.
+        adapter_gguf: the path of the adapter; None if the base file contains the merged weights.
+        base, base_gguf: the folder of the base model, and the file that llama.cpp loads.
         prose: whether its prose may be shown.
         kind: `answer_model` for a model that the author named in `base` (`ModelVersion`).
     """
@@ -58,12 +58,12 @@ class ServedVersion:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether a server at the author's address answers, not one of this home."""
+        """Whether a server at the author's address answers instead of a server of this home."""
         return self.kind == "answer_model" and bool(split_stored_name(self.base)[0])
 
     @property
     def provider(self) -> str:
-        """The server's address if prompts leave this machine for it, else empty."""
+        """The server's address if prompts leave this machine, else an empty string."""
         url = split_stored_name(self.base)[0] if self.is_elsewhere else ""
         return url if is_remote(url) else ""
 
@@ -75,7 +75,8 @@ class AuthorPolicy:
     Attributes:
         stable: the stable version; None if base model + retrieval answer.
         canary: the version on canary trial, or None.
-        weights: arm ("stable", "canary") to share of requests; sums to 1, empty without stable.
+        weights: arm ("stable", "canary") → share of requests; sums to 1; empty without a stable
+            version.
         routing: the routing table that the asset `routing_policy` and the loop wrote.
     """
 
@@ -91,7 +92,7 @@ class Policy:
 
     Attributes:
         written_at: ISO 8601, UTC.
-        gate_version: gate version of the newest verdict; empty if there is none.
+        gate_version: the gate version of the newest verdict; empty if there is none.
     """
 
     written_at: str = ""
@@ -161,7 +162,7 @@ def _parse_served_version(entry: Mapping[str, Any]) -> ServedVersion:
 
 
 def write_policy(path: Path, policy: Policy) -> None:
-    """Replace the file atomically: a reader sees the old or the new one, never a part."""
+    """Replace the file atomically: a reader sees the old or the new file, never a part."""
     document = {"schema": SCHEMA_NUMBER, **asdict(policy)}
     replace_file(path, json.dumps(document, indent=1, sort_keys=True))
 
@@ -170,8 +171,8 @@ def read_policy(path: Path) -> Policy:
     """Read the file.
 
     Raises:
-        PolicyMissingError: it is not there yet.
-        TwinError: the file is not a policy, or its schema number is newer than this code's.
+        PolicyMissingError: the file does not exist yet.
+        TwinError: the file is not a policy, or its schema version is newer than this code's.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -199,7 +200,7 @@ def read_policy(path: Path) -> Policy:
 
 
 def holds_policy(path: Path, policy: Policy) -> bool:
-    """Return whether the file holds this policy, whatever its date; False if it is unreadable."""
+    """Return whether the file holds this policy, ignoring its date; False if it is unreadable."""
     try:
         return replace(read_policy(path), written_at=policy.written_at) == policy
     except TwinError:

@@ -85,8 +85,8 @@ class Registry:
     ) -> ModelVersion:
         """Register a checkpoint as a candidate; a known one keeps its version.
 
-        A known one that is retired or rolled back becomes a candidate again, unless it is an answer
-        model. Its paths are updated, because the home may have moved.
+        A known checkpoint that is retired or rolled back becomes a candidate again, unless it is an
+        answer model. Its paths are updated, because the home may have moved.
 
         Raises:
             EmptyStateStoreError: it would be the first version of a store whose policy names
@@ -133,7 +133,7 @@ class Registry:
         return self.get(author, version)
 
     def _to_stored_path(self, path: str) -> str:
-        """Return a path for a row: in a shared store it is relative, as each host has a home."""
+        """Return a path for a row; relative in a shared store, because homes differ by host."""
         home = f"{self.policy_path.parent}/"
         is_relative = self.state.is_shared and path.startswith(home)
         return HOME_PREFIX + path.removeprefix(home) if is_relative else path
@@ -195,7 +195,7 @@ class Registry:
         return None if item is None else self._with_local_paths(item)
 
     def taint(self, author: str, version: int, *, actor: str, reason: str) -> ModelVersion:
-        """Mark a version as trained on something since forgotten, and stop serving it."""
+        """Mark a version as trained on since-forgotten text, and stop serving it."""
         with self.state.transaction() as connection:
             item = rows.get_version(connection, author, version)
             rows.update_version(connection, item, tainted=True)
@@ -461,7 +461,7 @@ def reconcile(
                         raise
                     break
                 applied_moves.append(applied_move)
-        registry.publish()  # a process that died between a move and its policy left an old file
+        registry.publish()  # a process that died before writing the policy left an old file
     return applied_moves
 
 

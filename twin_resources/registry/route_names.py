@@ -1,4 +1,4 @@
-"""The names of routes, which traces, ledger and reports use for the source of an answer.
+"""Define the route names that traces, ledger and reports use for the source of an answer.
 
 Scope: the names and their meanings. Out of scope: choosing a route
 (`gateway/routing/`), the weights of versions (`policy.py`).
@@ -8,7 +8,7 @@ Scope: the names and their meanings. Out of scope: choosing a route
 BASE = "base"
 ANCHOR = "anchor"  # an earlier version, in traces from before 2026-11-26
 PAID = "paid"
-# Version and route of an answer that no model wrote; votes on it rate no model.
+# The version and the route of an answer that no model wrote; votes on it do not rate a model.
 QUOTES = "quotes"
 # Version and route of the program's own text (`gateway/front_desk/`), which the loop ignores.
 FRONT_DESK = "front_desk"

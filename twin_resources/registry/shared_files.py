@@ -65,7 +65,7 @@ def read_stored_files(state: State) -> dict[str, str]:
 
 
 def compare_files(stored: Mapping[str, str], desired: Mapping[str, str]) -> FileChanges:
-    """Compare the stored files with the wanted ones."""
+    """Compare the stored files with the desired ones."""
     both = stored.keys() & desired.keys()
     return FileChanges(
         tuple(sorted(desired.keys() - stored.keys())),
@@ -75,7 +75,7 @@ def compare_files(stored: Mapping[str, str], desired: Mapping[str, str]) -> File
 
 
 def store_files(state: State, desired: Mapping[str, str], *, row_names: Iterable[str]) -> None:
-    """Replace the rows of these names by the wanted ones; each changed row gets a new revision."""
+    """Replace the rows of these names by the desired ones; each changed row gets a new revision."""
     names = set(row_names)
     with state.transaction() as connection:
         rows = connection.execute(sa.select(shared_files)).all()
@@ -96,8 +96,8 @@ def share_file(settings: Settings, path: Path, *, is_deleted: bool = False) -> N
     """Share a file of `authors/` with other hosts; without a shared store, do nothing.
 
     Args:
-        is_deleted: the file was deleted. The caller must say so, because this host's own follower
-            may have written it again from its row.
+        is_deleted: the file was deleted. The caller must pass this, because this host's follower
+            may have rewritten the file from its row.
     """
     if not is_shared(settings):
         return

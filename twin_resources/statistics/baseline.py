@@ -18,8 +18,8 @@ def describe_arming(
     """Describe how far a stream is from being armed: `arming 37/100, about 58 days at your rate`.
 
     Args:
-        per_day: recent settled values a day; None or 0 if there are none yet.
-        days: days that have values; `MIN_DAYS` are needed.
+        per_day: the recent settled values per day; None or 0 if there are none yet.
+        days: the days with values; `MIN_DAYS` are needed.
     """
     progress = f"arming {value_count:,}/{required_count:,}"
     if 0 < days < MIN_DAYS:

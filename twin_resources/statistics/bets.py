@@ -11,7 +11,8 @@ multiplies wealth by 1 + λ·(y − n). This factor is at least
 1 − .9·r ≥ .1 (y = 0), so wealth stays positive, and its expectation given the past is at most 1
 under the null. The product is therefore a test supermartingale, and by Ville's inequality it
 reaches 1/α at any time with probability at most α, however often it is read. The mean of the
-products over several r is also a test supermartingale, and needs no knowledge of the effect size.
+products over several r is also a test supermartingale, and does not require the effect size to be
+known.
 """
 # pyright: strict
 

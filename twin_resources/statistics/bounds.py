@@ -15,7 +15,7 @@ from typing import Any
 
 from twin_resources.statistics.values import OutOfRangeError
 
-# Stakes are cut at .75/m, as in the source, so that no single value ruins the bettor.
+# Stakes are cut at .75/m, as in the source, so that no single value loses most of the wealth.
 MAX_STAKE = 0.75
 BISECTION_STEPS = 40  # of bisection: the bound is within 2^-40, on the low side
 
@@ -23,8 +23,8 @@ BISECTION_STEPS = 40  # of bisection: the bound is within 2^-40, on the low side
 def clopper_pearson_lower(successes: int, trials: int, *, delta: float) -> float:
     """Return the lower bound of a probability at confidence 1 − delta; 0 if `successes` is 0.
 
-    The bound is the p at which `successes` or more of `trials` have probability delta: P(Bin(of, p)
-    ≥ ones) = I_p(ones, of − ones + 1), increasing in p.
+    The bound is the p at which `successes` or more of `trials` have probability delta:
+    P(Bin(trials, p) ≥ successes) = I_p(successes, trials − successes + 1), increasing in p.
     """
     if not 0 <= successes <= trials or trials < 1:
         raise OutOfRangeError(

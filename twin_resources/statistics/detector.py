@@ -1,4 +1,4 @@
-"""Detect a fall of a stream's mean, and the day since which it has fallen.
+"""Detect a fall of a stream's mean, and the day on which the fall began.
 
 Scope: day sums, the comparison of the days since a possible fall with those before it, the
 evidence and its threshold, the record of an alarm.
@@ -46,7 +46,7 @@ from numpy.typing import NDArray
 
 HORIZON = 5_000
 ALPHA = 0.05
-TOLERANCE = 0.03  # a smaller fall of the mean is not worth a training
+TOLERANCE = 0.03  # a smaller fall of the mean does not justify training
 MIN_VALUES = 100  # before a fall, on at least `MIN_DAYS` days: two weekends
 MIN_DAYS = 14
 MIN_PER_CLASS = 60  # before a fall; rarer classes are not compared
@@ -105,13 +105,13 @@ class StreamEvidence:
     """Evidence from the days of one stream of one version.
 
     Attributes:
-        seen, days: number of this version's values, and of the days that have them.
-        compared: values in B of the split with the most evidence, those of other versions
-            included; 0 while arming.
-        held_to: prompt class → mean of B minus the tolerance; empty while arming.
+        seen, days: the number of this version's values, and of the days with values.
+        compared: the number of values in B of the split with the most evidence, including those of
+            other versions; 0 while arming.
+        held_to: prompt class → the mean of B minus the tolerance; empty while arming.
         e_value: E; 0 while arming.
-        since, last: sequence numbers of the first and last value of A.
-        values: number of values in A.
+        since, last: the sequence numbers of the first and last value of A.
+        values: the number of values in A.
         falls: the classes that fell, largest fall first.
         before: the first day of A.
     """
@@ -141,7 +141,7 @@ class StreamEvidence:
 
     @classmethod
     def from_json(cls, text: str) -> StreamEvidence | None:
-        """Restore what `to_json` wrote, or None if a release with another detector wrote it."""
+        """Restore the state that `to_json` wrote; None if a different detector wrote it."""
         stored: dict[str, Any] = json.loads(text)
         if "held_to" not in stored:
             return None
@@ -155,10 +155,10 @@ class Alarm:
 
     Attributes:
         number: 1 for the first alarm of this stream and version.
-        sequence: sequence number of the last value of the day that raised the alarm.
+        sequence: the sequence number of the last value of the day that raised the alarm.
         e_value, threshold: E and C·N.
-        bets: number of values since the fall began.
-        since: sequence number of the first of these values.
+        bets: the number of values since the fall began.
+        since: the sequence number of the first of these values.
     """
 
     author: str

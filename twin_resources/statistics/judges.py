@@ -100,7 +100,7 @@ def probe_count(batch_size: int, *, share: float = PROBE_SHARE) -> int:
 def has_lost_certificate(
     differences: Sequence[float], *, margin: float = MARGIN, alpha: float = DELTA
 ) -> bool:
-    """Return whether the plants since the certificate show that the measure no longer holds.
+    """Return whether the plants since the certificate show that the measure has become unreliable.
 
     The test is an e-process against H0 "own above plants by at least ε", read after every plant. A
     measure for which H0 is true is withdrawn with probability at most alpha.

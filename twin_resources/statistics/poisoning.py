@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-MAX_READER_SHARE = 0.05  # share of an author's values of a month, from 20 readers on
+MAX_READER_SHARE = 0.05  # share of an author's values in a month, from 20 readers on
 MIN_READERS_FOR_CAP = 20
 MAX_DAY_MULTIPLE, MIN_DAY_LIMIT = 3.0, 10
 NEW_READER_DAYS, NEW_READERS_SHARE = 14, 0.1
@@ -58,8 +58,8 @@ def day_limit(earlier_counts: Sequence[int]) -> int | None:
 
     The limit is three times the median of the earlier days, and at least ten. Without it, 18 of 24
     homes trained after a page that 3,000 people saw on one day, and a home that certified on that
-    day kept it as its baseline for ever. With it 0 to 1 of 8 train. All readers who return are
-    counted within two weeks.
+    day kept it as its baseline permanently. With the limit, at most 1 of 8 trains. All readers who
+    return are counted within two weeks.
 
     Args:
         earlier_counts: values settled on each day of the last four weeks that had any.

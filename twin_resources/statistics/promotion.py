@@ -13,9 +13,9 @@ d = candidate − incumbent on the same prompt with the same context, z = (1 + d
 
 with λ_k = .9·r_k/m and λ'_k = .9·r_k/½. Under its null each is a test supermartingale, reaches 1/α
 with probability at most α, and may be read after every pair. Several claims (topic, voice) are
-judged together. A candidate is not worse by ε if U ≥ 1/α for *each* claim, each at level α on its
-own: a candidate that fails a claim must win the bet of that claim by luck. A candidate is rolled
-back if D ≥ k/α for any of k claims (union bound).
+judged together. A candidate is not worse by ε if U ≥ 1/α for *each* claim, each at level α. A
+candidate that fails a claim can only win that claim's bet by luck. A candidate is rolled back if D
+≥ k/α for any of k claims (union bound).
 
 U alone promotes candidates that are worse by less than ε: nearly half of those that a retraining
 gives, N(−.02, .05), and small losses would add up over releases. U is therefore necessary, and one
@@ -73,7 +73,7 @@ class PairedDifference:
     """One difference per claim, on one prompt or for one reader's canary day.
 
     Attributes:
-        sequence: increasing number; each pair is used once.
+        sequence: an increasing number; each pair is used once.
         differences: claim → candidate − incumbent, in [−1, 1].
     """
 
@@ -86,14 +86,13 @@ class PairEvidence:
     """The state of a candidate's test.
 
     Attributes:
-        claims: claims that must all be won for a promotion; any of them may roll back.
-        vetoes: claims that may only roll back.
-        margin, alpha: ε and α.
-        up, down: log wealth of each bet, by claim. Against an incumbent that passed no gate `up`
-            is empty, and `down` has the mean alone (`MEAN_OF_CLAIMS`).
-        better: log wealth of B.
-        sums: number, Σd̄ and Σd̄² of the differences from the incumbent.
-        highest: largest log U so far, by claim: a bet that was won stays won.
+        claims: the claims that must all be won for a promotion; any of them may roll back.
+        vetoes: the claims that may only roll back. margin, alpha: ε and α.
+        up, down: the log wealth of each bet, by claim. Against an incumbent that passed no gate,
+            `up` is empty, and `down` has only the mean (`MEAN_OF_CLAIMS`).
+        better: the log wealth of B.
+        sums: the number, Σd̄ and Σd̄² of the differences from the incumbent.
+        highest: the largest log U so far, by claim: a bet that was won remains won.
         verdict: final once it is not `undecided`; later pairs change nothing.
     """
 
@@ -141,7 +140,8 @@ class PairEvidence:
     def from_json(cls, text: str) -> PairEvidence:
         """Restore the state that `to_json` wrote.
 
-        In a state older than B and the sums, these begin now, and bets against a third version end.
+        In a state from before B and the sums, these begin now, and bets against a third version
+        end.
         """
         stored: dict[str, Any] = json.loads(text)
         stored["better"] = tuple(stored.get("better", INITIAL_LOG_WEALTH))
@@ -289,7 +289,7 @@ def estimate_trial_pairs(evidence: PairEvidence) -> float:
 def expected_pairs(
     spread: float, *, margin: float = MARGIN, alpha: float = ALPHA, better_by: float | None = None
 ) -> float:
-    """Estimate how many pairs it takes a candidate of mean difference `better_by` to win U.
+    """Estimate how many pairs a candidate of mean difference `better_by` needs to win U.
 
     The result is the n at which the mean wealth reaches 1/α when each log bet is at its expectation
     plus .4 standard deviations (the test stops when it is lucky): n·g + .4·λ·(s/2)·√n, with growth

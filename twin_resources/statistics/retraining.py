@@ -32,13 +32,13 @@ DecisionKind = Literal["train", "nothing_to_learn", "rolled_back", "incident", "
 
 MIN_INCIDENT_AUTHORS, MIN_INCIDENT_SHARE = 3, 0.1
 INCIDENT_WINDOW_S = 2 * DAY_S
-INCIDENT_DAYS = 14.0  # for which the alarms of an incident wait
+INCIDENT_DAYS = 14.0  # how long the alarms of an incident wait
 MAX_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
 class TrainingFingerprint:
-    """Hashes of the dataset and the recipe of a training."""
+    """Hashes of the dataset and the recipe of a training run."""
 
     dataset: str
     recipe: str
@@ -51,12 +51,13 @@ class AlarmContext:
     Attributes:
         version: the stable version.
         alarm: the oldest open alarm.
-        training_fingerprint: hashes of the dataset and recipe that a training would use now.
-        earlier_training: the earlier training on `training_fingerprint` in words (`v4, parked, was
-            trained on it`), whatever its outcome; empty if there was none.
+        training_fingerprint: the hashes of the dataset and the recipe that a training run would use
+            now.
+        earlier_training: the earlier training run on `training_fingerprint` in words (`v4, parked,
+            was trained on it`), regardless of its outcome; empty if there was none.
         raised_at: when the alarm was raised, seconds since the epoch.
-        alarmed_authors: authors with an alarm within two days of it, including this one.
-        armed_authors: authors with an armed stream.
+        alarmed_authors: the authors with an alarm within two days of it, including this one.
+        armed_authors: the authors with an armed stream.
         falls: the classes that fell.
         few_readers_reason: the result of `poisoning.unconfirmed_fall_reason`.
     """
@@ -108,7 +109,7 @@ def is_incident(alarmed_authors: int, armed_authors: int) -> bool:
 def decide(context: AlarmContext) -> RetrainingDecision:
     """Return the decision of the first rule that applies.
 
-    Rules that forbid a training come before rules that delay it. The module's docstring says which
+    Rules that forbid training come before rules that delay it. The module's docstring says which
     decisions leave the alarm open.
     """
     alarm = context.alarm
@@ -203,8 +204,8 @@ def describe_progress(
     """Describe a stream without an alarm: `thumbs: likelihood ratio 12 of 130`.
 
     Args:
-        required_values: values that a stream needs before a fall can be detected.
-        per_day: recent settled values a day, or None if unknown.
+        required_values: the values that a stream needs before a fall can be detected.
+        per_day: the recent settled values per day, or None if unknown.
         threshold: C·N.
     """
     if not evidence.is_armed:

@@ -16,7 +16,7 @@ from typing import Literal
 from twin_resources.statistics.baseline import format_duration
 
 Cause = Literal["forget", "by_hand", "quality", "new_posts", "new_pairs"]
-# `dagster/priority` in the pool of trainings: duties first, then requests, then the rest.
+# `dagster/priority` in the training pool: obligations first, then requests, then the rest.
 PRIORITY: Mapping[Cause, int] = {
     "forget": 40,
     "by_hand": 30,
@@ -35,9 +35,9 @@ class RetrainingLimits:
 
     Attributes:
         automatic: `--auto-retrain`; off by default outside the demo.
-        cooldown_days: minimum time between the starts of two trainings of an author.
+        cooldown_days: the minimum time between the starts of an author's training runs.
         runs_a_month, hours_a_month: budgets, or None for no limit.
-        new_posts, new_pairs: minimum number since the last training that starts another one.
+        new_posts, new_pairs: the minimum number since the last training run that starts a new one.
     """
 
     automatic: bool = False
@@ -50,13 +50,13 @@ class RetrainingLimits:
 
 @dataclass(frozen=True)
 class TrainingUsage:
-    """Recent trainings of one author and the time they took.
+    """One author's recent training runs and the time they took.
 
     Attributes:
-        in_flight_run_id: id of the queued or running run; empty if there is none.
-        last_started: seconds since the epoch, or None if no training has started.
-        runs, hours: runs and their hours in the last 30 days.
-        unreleased_trainings: trainings by alarm since the last promotion, none of which was
+        in_flight_run_id: the id of the queued or running run; empty if there is none.
+        last_started: seconds since the epoch, or None if none has started.
+        runs, hours: the runs and their hours in the last 30 days.
+        unreleased_trainings: training runs by alarm since the last promotion, none of which was
             promoted.
         last_unreleased_at: when the newest of these ended, seconds since the epoch.
     """
@@ -72,7 +72,7 @@ class TrainingUsage:
 def find_blocking_limit(
     cause: Cause, usage: TrainingUsage, limits: RetrainingLimits, *, now: float
 ) -> str | None:
-    """Return why a training for this cause may not start now, or None if it may.
+    """Return why a training run for this cause must not start now, or None if it may.
 
     The limit of one run at a time applies to every cause. A forget request and a person's request
     do not wait for cooldown, budget or `--auto-retrain`.
@@ -100,11 +100,11 @@ def find_blocking_limit(
 
 
 def next_alarm_training_at(usage: TrainingUsage) -> float:
-    """Return when an alarm may next start a training, seconds since the epoch; 0 means now.
+    """Return when an alarm may next start a training run, seconds since the epoch; 0 means now.
 
-    The wait is 7 days after the first training that led to no release, then 14, 28, 56, 112 and at
-    most 182. Continuous false alarms thus cause six useless trainings in the first year and two in
-    each later year.
+    The wait is 7 days after the first run that led to no release, then 14, 28, 56, 112 and at most
+    182. Continuous false alarms thus cause six useless runs in the first year and two in each later
+    year.
     """
     if not usage.unreleased_trainings:
         return 0.0
@@ -113,7 +113,7 @@ def next_alarm_training_at(usage: TrainingUsage) -> float:
 
 
 def describe_back_off(usage: TrainingUsage, until: float) -> str:
-    """Say why an alarm starts no training before `until`."""
+    """Describe why an alarm does not start training before `until`."""
     trainings = (
         "the last training"
         if usage.unreleased_trainings == 1
@@ -131,7 +131,7 @@ def format_date(timestamp: float) -> str:
 
 
 def growth_cause(new_posts: int, new_pairs: int, limits: RetrainingLimits) -> Cause | None:
-    """Return `new_posts` or `new_pairs` if enough have arrived since the last training."""
+    """Return `new_posts` or `new_pairs` if enough have arrived since the last training run."""
     if new_posts >= limits.new_posts:
         return "new_posts"
     return "new_pairs" if new_pairs >= limits.new_pairs else None

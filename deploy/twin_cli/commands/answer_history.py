@@ -1,4 +1,4 @@
-"""Show what became of given answers: `twin feedback`, `twin traces` and `twin explain`.
+"""Send feedback on answers, list them and explain them: `twin feedback`, `traces` and `explain`.
 
 Scope: sending an opinion, the table of traces, the tree from an answer to its posts.
 Out of scope: the permitted content of feedback (`gateway/api/feedback.py`), reading traces
@@ -50,10 +50,10 @@ def run_feedback(
     Args:
         trace_id: the answer's trace id, as `twin ask` prints it.
         up, down, score: the vote; at most one is given.
-        edit: how the answer should have read, or empty for no edit.
+        edit: the corrected answer, or empty for no edit.
 
     Raises:
-        TwinError: there is no opinion or more than one vote, no stack, or the gateway refused.
+        TwinError: there is no opinion, more than one vote or no stack, or the gateway refused.
     """
     body = feedback_body(trace_id, up=up, down=down, score=score, edit=edit)
     endpoints = read_endpoints(settings.home)
@@ -102,7 +102,7 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
         body: the request body; see `gateway/api/feedback.py`.
 
     Raises:
-        TwinError: nothing answers, or the gateway refused.
+        TwinError: the gateway does not answer, or it refused.
     """
     import httpx
 
@@ -157,7 +157,7 @@ def run_traces(
 
     Args:
         author: the author's name or slug, or empty for all authors.
-        score: a score's name, or a condition such as `support<0.3`.
+        score: a score's name, or a condition (for example, `support<0.3`).
 
     Raises:
         TwinError: the condition cannot be read, or the trace store does not answer.
@@ -221,7 +221,7 @@ def score_text(score: Score) -> str:
 
 
 def _is_opinion(score: Score) -> bool:
-    """Return whether the score has no column of its own."""
+    """Return whether the score has no separate column."""
     return score.name not in ("latency_s", "cost_usd")
 
 
@@ -235,7 +235,7 @@ def run_explain(
     """Print the explanation of one answer; return the exit code.
 
     Args:
-        stages: whether to print what each stage of the request took and changed.
+        stages: whether to print the duration and the changes of each stage of the request.
 
     Raises:
         TwinError: the trace store does not answer or has no such trace.

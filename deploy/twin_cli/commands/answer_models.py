@@ -1,4 +1,4 @@
-"""Prepare the answer model that the author's file names, in stage 3 of `twin up`.
+"""Prepare the answer model in the author's file, in stage 3 of `twin up`.
 
 Scope: preparing it, trying it with one token, registering it, removing it.
 Out of scope: the permitted names (`answer_model.py`), its replacement (`release/`), serving it
@@ -61,12 +61,12 @@ def sync_answer_model(
     """Make the registry match the author's file; the gateway follows within seconds.
 
     Args:
-        previous_model: the file's answer model before this call: naming the same one again does not
+        previous_model: the file's answer model before this call. Naming the same one again does not
             undo a tuned version's win over it.
         instance: the stack's marker, so that `twin stop` also ends a preparation.
 
     Returns:
-        The answer model if it is the stable version now, else None.
+        The answer model if it is now the stable version, else None.
 
     Raises:
         TwinError: the newly named model cannot be prepared or does not answer; registry and
@@ -153,7 +153,7 @@ def _register_answer_model(
             "stable",
             actor=actor(),
             reason=PROMOTION_REASON,
-            force=version.state != "retired",  # a retired one was stable by such a choice before
+            force=version.state != "retired",  # a retired one was once stable by such a choice
         )
     clock.log(f"v{version.version} answers until a tuned version has beaten it: {named_model.name}")
     if named_model.is_remote:
@@ -190,7 +190,7 @@ def prepare_weights(
     """Return a named model's weights, ready for the model server.
 
     Raises:
-        TwinError: another server answers for this home, or the weights cannot be fetched or
+        TwinError: a different server answers for this home, or the weights cannot be fetched or
             converted.
     """
     if named_model.kind == "address":

@@ -1,8 +1,8 @@
-"""Read and write an author's progress in this home: one small file for the next command.
+"""Read and write an author's progress in this home, as a small file for the next command.
 
-Scope: the last import, the three questions with their answers before and after, and whether a
+Scope: the last import, the three questions with their answers before and after, and whether
 training is expected.
-Out of scope: verdicts and versions (the registry has them).
+Out of scope: verdicts and versions (in the registry).
 """
 # pyright: strict
 
@@ -40,8 +40,8 @@ class EndpointAnswer:
         kind: `quote`, `quote_and_voice`, `voice` or `not_written_about`, or empty if unknown.
         quotes: the author's own sentences in it, best first; from the gateway's `twin` field.
         nearest: the nearest posts if the author has not written about it; from the same field.
-        release, prose, draft: what the version may give, what became of its prose, and why this is
-            a draft; from the same field.
+        release, prose, draft: the version's released forms, the result for its prose, and why this
+            is a draft; from the same field.
     """
 
     question: str
@@ -63,14 +63,14 @@ class EndpointAnswer:
 
 @dataclass(frozen=True)
 class AuthorProgress:
-    """The progress of one author; see the module.
+    """The progress of one author; see the module docstring.
 
     Attributes:
         fingerprint: the fingerprint of sources and importing code at the last successful import.
         kept, words: the usable posts and their words at that time.
         questions: the questions asked before and after training.
-        training: the state of the awaited training; `run_id` is its Dagster run.
-        up: the `twin up` that processes this author.
+        training: the state of the expected training; `run_id` is its Dagster run.
+        up: the `twin up` command that processes this author.
         not_aliases: names that a person has declared not to be this author's.
     """
 
@@ -87,7 +87,7 @@ class AuthorProgress:
 
 
 def read_progress(settings: Settings, slug: str) -> AuthorProgress:
-    """Return the known progress, all empty if the author was never brought up here.
+    """Return the known progress; empty if the author has never been served here.
 
     An answer that repeated a post loses its text when the post is forgotten, and is left out.
     """
@@ -123,9 +123,9 @@ def write_progress(settings: Settings, slug: str, progress: AuthorProgress) -> N
 def fingerprint(author: Author, settings: Settings) -> str:
     """Return the SHA-256 of an author's sources and names, the importing code and the embedder.
 
-    If it is unchanged, an import would have nothing to do. Text files count with their bytes, other
-    and very large files with size and modification time. A source at an address never stays the
-    same.
+    If it is unchanged, an import would have no work. Text files count with their bytes; other and
+    very large files with their size and modification time. A source at an address always counts as
+    changed.
     """
     digest = hashlib.sha256(settings.embedder.encode())
     digest.update(json.dumps(sorted(author.include)).encode())

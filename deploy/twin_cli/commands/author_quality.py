@@ -37,7 +37,7 @@ def quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, tuple[s
     """
     try:
         return _read_quality_lines(settings, slugs)
-    except TwinError as error:  # the rest of the status is still wanted
+    except TwinError as error:  # the rest of the status is still shown
         return dict.fromkeys(slugs[:1], (f"quality: not known, {error.found}",))
 
 

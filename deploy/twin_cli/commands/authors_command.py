@@ -40,7 +40,7 @@ def run_apply(
     console: Console,
     read_line: Callable[[str], str] = input,
 ) -> int:
-    """Share a folder's files and what this home's versions need; return the exit code.
+    """Share a folder's files and the weights of this home's versions; return the exit code.
 
     Pauses are not part of a folder and stay unchanged.
 
@@ -86,7 +86,7 @@ def run_apply(
 
 
 def _validate_files(settings: Settings, files: Mapping[str, str]) -> None:
-    """Raise an error unless every file can be read as an author's.
+    """Raise an error unless every file is a valid author file.
 
     Raises:
         TwinError: a file cannot be read.

@@ -1,7 +1,7 @@
 """Show the progress of a command: stages with a clock, lines, and a bar with the time left.
 
-Scope: writing to the terminal, the plain form for logs and pipes, how often each reports a wait,
-and the lines that only the long form has.
+Scope: writing to the terminal, plain output for logs and pipes, the interval of wait reports, and
+lines that only verbose output has.
 Out of scope: the messages; tables of results (`presentation.py`); the estimate of the time left
 (`time_left.py`).
 """
@@ -20,8 +20,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from twin_cli.commands.console import make_console
 
 STAGE_COUNT = 6
-WAIT_REPORT_INTERVAL_S = 12.0  # before a wait is reported; people wait 15 s without worry
-LOG_WAIT_REPORT_INTERVAL_S = 30.0  # the same in a log, which is read afterwards
+WAIT_REPORT_INTERVAL_S = 12.0  # before a wait is reported; 15 s without output is acceptable
+LOG_WAIT_REPORT_INTERVAL_S = 30.0  # the same for a log, which is read afterwards
 REFRESH_INTERVAL_S = 1.0
 
 
@@ -47,7 +47,7 @@ class StageBar:
         self.begin_phase(title)
 
     def begin_phase(self, title: str) -> None:
-        """Begin another phase: restart its clock and forget the earlier steps."""
+        """Begin a new phase: restart its clock and forget the earlier steps."""
         self._title, self._started_at = title, time.monotonic()
         self._clock.begin_wait()
         self._detail = ""
@@ -157,7 +157,7 @@ class StageClock:
         self._print("\n".join(lines), style=style or None)
 
     def log_detail(self, text: str, *, style: str = "") -> None:
-        """Print a line in the long form only."""
+        """Print a line in verbose output only."""
         if self.verbose:
             self.log(text, style=style)
 
@@ -171,13 +171,12 @@ class StageClock:
     def report_waits(self, title: str = "") -> Generator[None]:
         """Report progress at intervals while the block waits.
 
-        A terminal and the long form get a line every `WAIT_REPORT_INTERVAL_S`. A log gets one after
-        `LOG_WAIT_REPORT_INTERVAL_S`, then after twice as long each time: an hour of one wait makes
-        seven lines.
+        A terminal and verbose output get a line every `WAIT_REPORT_INTERVAL_S`. A log gets one
+        after `LOG_WAIT_REPORT_INTERVAL_S`, then after twice as long each time: an hour gives seven
+        lines.
 
         Args:
-            title: the title of the wait where no stage and no bar names it, or empty to print
-                nothing there.
+            title: the title of the wait outside a stage or bar, or empty to print nothing there.
         """
         if self._is_reporting_waits:
             yield
@@ -201,7 +200,7 @@ class StageClock:
             self._is_reporting_waits, self._wait_title = False, ""
 
     def report_wait(self) -> None:
-        """Print a line after a long silence; a live bar in a terminal makes it unnecessary."""
+        """Print a line after a long silence, unless a terminal shows a live bar."""
         with self._output_lock:
             is_frequent = self.verbose or self.console.is_terminal
             interval_s = (

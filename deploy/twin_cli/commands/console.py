@@ -1,4 +1,4 @@
-"""Make the console of every command, and spell a command as the user can type it.
+"""Create the console of every command, and format a command as the user can type it.
 
 Scope: width and style; the name by which the shell finds `twin`.
 Out of scope: output.

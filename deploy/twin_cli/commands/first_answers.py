@@ -1,4 +1,4 @@
-"""Run stage 4 of `twin up`: make the posts searchable and answer three questions by quotations.
+"""Run stage 4 of `twin up`: make the posts searchable and answer three questions with quotations.
 
 A base model's prose is not shown; a user can get it from `twin/<author>@base`.
 
@@ -47,7 +47,7 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
     )
     from twin_resources.models.embedder.embedder import load_embedder
 
-    # the endpoint gets the first ones later, and its answers contain more
+    # the endpoint answers the first ones later, with longer answers
     questions = preview.accepted.questions[FIRST_ANSWER_COUNT:] or preview.accepted.questions
     if not questions:
         return
@@ -95,7 +95,7 @@ def follow_import(
     """Wait for an import's end, or until posts can be quoted.
 
     Args:
-        until, previous_run: see `follow`.
+        until_asset, previous_run: see `follow_run`.
 
     Raises:
         TwinError: see `import_posts`.
@@ -125,7 +125,7 @@ def follow_import(
 
 
 def repair_advice(refused_claims: Sequence[str], *, run_url: str) -> str:
-    """Return what a person can do about a failed import.
+    """Return the next step after a failed import.
 
     Args:
         refused_claims: the names of the checks that failed.

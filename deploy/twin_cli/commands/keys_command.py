@@ -1,4 +1,4 @@
-"""Run `twin keys`: make, list and revoke the gateway's keys, and show the usage of each.
+"""Run `twin keys`: create, list and revoke the gateway's keys, and show the usage of each.
 
 Scope: the tables and the JSON.
 Out of scope: keys and limits (`access/keys.py`), money (`access/account.py`), requests
@@ -46,14 +46,14 @@ def run_add(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Make a key and print it once; return the exit code.
+    """Create a key and print it once; return the exit code.
 
     Args:
         authors: names or slugs, or `*`.
-        aliases: with or without `@`, or None for the free ones.
+        aliases: with or without `@`, or None for the free aliases.
 
     Raises:
-        TwinError: an author, alias or limit does not exist, or the label is in use.
+        TwinError: an author or alias does not exist, a limit is invalid, or the label is in use.
     """
     slugs = [
         name if name == ALL_AUTHORS else choose_author(settings, name).slug for name in authors

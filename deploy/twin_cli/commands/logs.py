@@ -31,7 +31,7 @@ def run_logs(
         follow: whether to continue until Ctrl-C, as `tail -F` does.
 
     Raises:
-        TwinError: the log does not exist, or nothing has run here yet.
+        TwinError: the log does not exist, or no program has run here yet.
     """
     logs = find_logs(settings)
     if not program:
@@ -54,19 +54,19 @@ def run_logs(
             found=f"logs of {_join_names(logs)} in {settings.logs_dir}",
             next_step="name one of them",
         )
-    # -F follows the name, and so the log that a rotation restarts
+    # -F follows the name, and thus also the log after a rotation
     command = ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)]
     try:
         return subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:
-        return 130  # the only way to end it, so no message
+        return 130  # the normal end, so there is no message
 
 
 def find_logs(settings: Settings) -> dict[str, Path]:
     """Return program → its log, sorted by name.
 
     Raises:
-        TwinError: nothing has run in this home.
+        TwinError: no program has run in this home.
     """
     logs = {path.stem: path for path in sorted(settings.logs_dir.glob("*.log"))}
     if not logs:

@@ -1,7 +1,7 @@
-"""Report what an author's loop waits for, and until when, in one line of `twin status`.
+"""Report the event that an author's loop waits for, and its time, in one line of `twin status`.
 
 Scope: reading the data from the state store, and the wording.
-Out of scope: deciding what follows (`statistics/retraining.py`, `quality/release`), the other lines
+Out of scope: decisions (`statistics/retraining.py`, `quality/release`), the other lines
 of a status (`author_quality.py`).
 """
 # pyright: strict
@@ -27,7 +27,7 @@ from twin_resources.statistics.retraining_limits import (
 )
 
 MANUAL_ACTION_SHOWN_DAYS = 30.0
-# Decisions after which nothing happens until a person acts.
+# Decisions after which a person must act.
 MANUAL_DECISIONS = {"nothing_to_learn", "incident"}
 
 
@@ -115,7 +115,7 @@ def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -
 
 
 def _backoff_line(connection: sa.Connection, author: str, *, now: float) -> str:
-    """Return when an alarm may start the next training, after trainings without a release."""
+    """Return when an alarm may start the next training run, after runs without a release."""
     fruitless_count, ended_at = retrainings.count_unreleased(connection, author)
     usage = TrainingUsage(unreleased_trainings=fruitless_count, last_unreleased_at=ended_at)
     next_allowed_at = next_alarm_training_at(usage)

@@ -21,10 +21,10 @@ from twin_resources.settings import Settings
 
 
 def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Console) -> int:
-    """Turn everything settled so far into history; return the exit code.
+    """Exclude all values settled so far as history; return the exit code.
 
     Args:
-        reason: the reason, kept in the state store with the person and the time.
+        reason: the reason, kept in the state store with the user and the time.
 
     Raises:
         TwinError: the reason is empty.

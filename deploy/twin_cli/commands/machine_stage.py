@@ -42,10 +42,10 @@ def show_machine(
     """Check the machine and print the findings.
 
     Args:
-        answer_model, recipe: the named model and recipe, or empty if none was named.
+        answer_model, recipe: the given model and recipe, or empty if none was given.
 
     Raises:
-        TwinError: something would fail later; the error says what, and what to do.
+        TwinError: a later stage would fail; the error gives the cause and the next step.
     """
     options = preflight.parse(
         [
@@ -75,7 +75,7 @@ def resolve_recipe_name(name: str) -> str:
     """Return a recipe's name, or the full path of its file.
 
     Raises:
-        TwinError: the recipe does not exist, or one of its values is wrong.
+        TwinError: the recipe does not exist, or one of its values is invalid.
     """
     from twin_assets.checkpoints.recipe import load_recipe
 
@@ -87,7 +87,7 @@ def resolve_recipe_name(name: str) -> str:
 def choose_machine_recipe(base_model: str) -> RecipeChoice | None:
     """Return the recipe for a new author's file: that of a processor without bf16, else None.
 
-    The file keeps it, so a run's processor does not change what is trained. All other choices
+    The file keeps it, so a run's processor does not change the trained model. All other choices
     follow from the base model and the cards.
     """
     chosen = choose_recipe(
@@ -102,7 +102,7 @@ def report_recipe(
     """Print the recipe, its reason and its token limit in one line, before anything is trained.
 
     Args:
-        reason: why the recipe was just written into the author's file, or empty if it was not.
+        reason: why the recipe was added to the author's file, or empty if it was not.
 
     Raises:
         TwinError: the author's file names a recipe that does not exist.

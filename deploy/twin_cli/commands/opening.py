@@ -1,4 +1,4 @@
-"""Open the pages of `twin chat` and `twin open`, started if necessary, with a browser link.
+"""Open the pages of `twin chat` and `twin open` by link, and start them if necessary.
 
 Scope: starting the page, waiting for it, the link, whether there is a screen.
 Out of scope: the pages (`twin_resources/page`, Dagster).
@@ -28,7 +28,7 @@ def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], obj
     """Print a link, and open it if asked; return the exit code.
 
     Raises:
-        TwinError: no stack runs, or the page does not come up.
+        TwinError: no stack runs, or the page does not start.
     """
     stack = require_stack(settings)
     link = make_link(stack.settings, start_page(stack))
@@ -42,7 +42,7 @@ def start_page(stack: Stack) -> str:
     """Return the page's address; start the page if it does not run.
 
     Raises:
-        TwinError: the page does not come up; the error shows the end of its log.
+        TwinError: the page does not start; the error shows the end of its log.
     """
     if not stack.supervisor.states()["chat"].is_up:
         stack.supervisor.start_program("chat")
@@ -57,7 +57,7 @@ def start_page(stack: Stack) -> str:
     except StackEndedError:
         raise
     except TwinError:
-        stack.supervisor.stop_program("chat")  # nothing waits for it any longer
+        stack.supervisor.stop_program("chat")  # the wait for it has ended
         raise
     return addresses["chat"]
 
@@ -80,7 +80,7 @@ def run_open(
             system's browser, used when `can_show_browser` is true.
 
     Raises:
-        TwinError: the page does not exist, no stack runs, or the page does not come up.
+        TwinError: the page does not exist, no stack runs, or the page does not start.
     """
     if page not in PAGES:
         raise TwinError(
@@ -116,7 +116,7 @@ def can_show_browser(
     """
     if not is_terminal:
         return False
-    if platform == "darwin":  # macOS windows need no variable; over SSH nobody sees them
+    if platform == "darwin":  # macOS needs no variable for windows; over SSH they are invisible
         return "SSH_CONNECTION" not in environ
     return bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 

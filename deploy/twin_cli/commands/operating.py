@@ -1,7 +1,7 @@
 """Run `twin backup`, `twin restore`, `twin repair` and `twin pause`.
 
 Scope: progress, plans in words, the question before a repair, summaries.
-Out of scope: saving and restoring (`twin_resources/backup/`), going back to a version
+Out of scope: saving and restoring (`twin_resources/backup/`), restoring a table's version
 (`tables/mending.py`), the file of a pause (`authors/pausing.py`).
 """
 # pyright: strict
@@ -104,7 +104,7 @@ def _print_record(
 
 @dataclass(frozen=True)
 class HomeRepair:
-    """Everything that is damaged in a home.
+    """The damage in a home.
 
     Attributes:
         tables: (author, asset) → the planned repair.
@@ -156,10 +156,10 @@ def run_repair(
 
 
 def plan_home(settings: Settings) -> HomeRepair:
-    """Return what is damaged; change nothing.
+    """Return the damage; change nothing.
 
     Raises:
-        TwinError: something other than damage makes the tables unreadable.
+        TwinError: the tables are unreadable for a reason other than damage.
     """
     base = settings.tables_base
     plans: dict[tuple[str, str], TableRepair] = {}
@@ -208,7 +208,7 @@ def repair_lines(damage: HomeRepair) -> list[str]:
 
 
 def repair_document(damage: HomeRepair, *, is_done: bool) -> dict[str, object]:
-    """Return what `twin repair --json` prints; its keys are stable (deploy/docs/json.md)."""
+    """Return the `twin repair --json` object; its keys are stable (deploy/docs/json.md)."""
     return {
         "done": is_done,
         "tables": [
@@ -252,11 +252,11 @@ def run_pause(
     """Pause or resume an author; return the exit code.
 
     Args:
-        author: the author's name or slug; its file is not read, so a broken one does no harm.
+        author: the author's name or slug; its file is not read, so an invalid file is harmless.
         should_resume: whether to let the author answer again.
 
     Raises:
-        TwinError: the author does not exist, or is to resume without being paused.
+        TwinError: the author does not exist, or is not paused and cannot resume.
     """
     slugs = author_slugs(settings)
     slug = author if author in slugs else make_slug(author)

@@ -1,4 +1,4 @@
-"""Determine how a training ended (tuned, refused by the gate or failed), and wait for it.
+"""Determine how a training run ended (tuned, refused by the gate or failed), and wait for it.
 
 Scope: combining run, verdict and versions into one outcome with an exit code.
 Out of scope: the gate (`twin_assets/evaluation`) and the registry's moves.
@@ -37,7 +37,7 @@ RELEASE_ASSET = "routing_policy"  # the released version answers after this asse
 
 
 class StackOutcome(IntEnum):
-    """The outcome of a training; the value is the exit code of `twin status --wait`."""
+    """The outcome of a training run; the value is the exit code of `twin status --wait`."""
 
     TUNED = 0
     REFUSED = 3
@@ -53,8 +53,8 @@ class TrainingOutcome:
         version: the released version if tuned, or None while it is on trial against an answer
             model.
         reasons: one sentence each, most important first.
-        answer_model: the model that answers until a tuned version beats it, or None if none was
-            named.
+        answer_model: the model that answers until a tuned version beats it, or None if none is
+            configured.
     """
 
     outcome: StackOutcome
@@ -65,7 +65,7 @@ class TrainingOutcome:
 
     @property
     def fallback_description(self) -> str:
-        """The answering party in words, while no tuned version answers."""
+        """A description of what answers while no tuned version does."""
         if self.answer_model is None:
             return "quotations from the posts"
         return f"the answer model (v{self.answer_model.version}, {self.answer_model.base})"
@@ -75,7 +75,7 @@ def open_registry(settings: Settings) -> Registry:
     """Return this home's registry; its moves rewrite the policy that the gateway reads.
 
     Raises:
-        EmptyStateStoreError: the named store has no data of this home.
+        EmptyStateStoreError: the configured store has no data of this home.
     """
     from twin_resources.registry.home_state import check_store_belongs_to_home
     from twin_resources.registry.registry import Registry
@@ -99,7 +99,7 @@ def determine_result(
     """Return the outcome of a finished training run.
 
     Args:
-        status: the run's status, in Dagster's word.
+        status: the run's status in Dagster.
         verdict: the author's latest verdict.
         verdict_is_fresh: whether the verdict was given during this run.
         version: the author's stable version.
@@ -150,7 +150,7 @@ def refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] = ()) 
         return [f"the check {name} failed" for name in failed_checks]
     lines: list[str] = []
     for claim in verdict.claims:
-        if claim.passed or claim.blocks:  # an unreleased form is not a refusal
+        if claim.passed or claim.blocks:  # an unreleased form of answers is not a refusal
             continue
         word = "not decided" if claim.passed is None else "refused"
         figures = (
@@ -218,7 +218,7 @@ def result_against_answer_model(
 
 
 def recorded_result(settings: Settings, author: str) -> TrainingOutcome | None:
-    """Return the outcome that the registry already holds, or None if nothing was ever judged."""
+    """Return the outcome in the registry, or None if no version has been judged."""
     registry = open_registry(settings)
     verdict, version = registry.latest_verdict(author), registry.stable_version(author)
     answer_model = version if version is not None and version.is_answer_model else None
@@ -238,10 +238,10 @@ def recorded_result(settings: Settings, author: str) -> TrainingOutcome | None:
 def wait_for_result(
     stack: Stack, author: str, *, clock: StageClock, timeout_s: float | None = None
 ) -> TrainingOutcome:
-    """Wait until the author's training has ended or can no longer come.
+    """Wait until the author's training run has ended or can no longer start.
 
     Raises:
-        TwinError: nothing is being or was trained, or `timeout_s` seconds passed.
+        TwinError: no training run is active or recorded, or `timeout_s` seconds have passed.
     """
     settings = stack.settings
     dagster = DagsterHTTP.for_home(settings)
@@ -296,7 +296,7 @@ def untrained_result(progress: AuthorProgress) -> TrainingOutcome:
 def wait_until_served(
     settings: Settings, version: ModelVersion, *, timeout_s: float = 120.0
 ) -> bool:
-    """Wait until a released version's model server is up; return False if it does not come up."""
+    """Wait until a released version's model server is up; return False if it does not start."""
     if settings.model_server_url:
         return True
     deadline = time.monotonic() + timeout_s
@@ -308,7 +308,7 @@ def wait_until_served(
 
 
 def _last_launched_run(dagster: DagsterHTTP, author: str, progress: AuthorProgress) -> Run | None:
-    """Return the run that `twin up` last launched if it is the author's newest training."""
+    """Return the run that `twin up` last launched if it is the author's newest training run."""
     newest = dagster.runs(job=RETRAIN, author=author, limit=1)
     if not newest or progress.training not in {"launched", "finished"}:
         return None

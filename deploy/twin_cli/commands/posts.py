@@ -4,8 +4,8 @@ Scope: turning the commands' arguments into a run or a request in the journal, a
 Out of scope: the import (`twin_assets/corpus`), forgetting (`erasure/`), its job
 (`twin_sensors/erasure_runs.py`).
 
-A running stack forgets through the job `forget`. Without a stack, the command does it and imports
-Dagster for its records.
+A running stack forgets through the job `forget`. Without a stack, the command erases the data
+itself and imports Dagster for its records.
 """
 # pyright: strict
 
@@ -121,16 +121,16 @@ def run_forget(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Forget the subject, or say where its data is; return the exit code.
+    """Forget the subject, or list the locations of its data; return the exit code.
 
     Args:
         post: the post's id, address, path or title (`erasure/post_names.py`).
-        author: the author's name or slug; without `post` or `reader`, the author with everything.
+        author: the author's name or slug; without `post` or `reader`, all data of the author.
         reader: the 16 digits that identify a reader in traces, or the reader's key.
-        dry_run: whether only to list the places that hold the subject's data; nothing is written.
+        dry_run: whether only to list the locations of the subject's data; nothing is written.
 
     Raises:
-        TwinError: no subject, too many or an unknown one was named, or the erasure could not be
+        TwinError: no subject, several subjects or an unknown one was given, or the erasure was not
             finished. The request then stays open, and the same command resumes it.
     """
     try:
@@ -175,7 +175,7 @@ def resolve_subject(
     """Return the subject that the options name, and the hash of a reader's key ("" without one).
 
     Raises:
-        TwinError: no subject or several are named, or the reader is neither a key nor 16 digits.
+        TwinError: no subject or several are given, or the reader is neither a key nor 16 digits.
     """
     if reader and not (post or author):
         if reader.startswith(_KEY_PREFIX):
@@ -202,7 +202,7 @@ def resolve_subject(
 
 
 def _find_known_post(settings: Settings, post: str, slugs: list[str]) -> ErasureSubject:
-    """Return the post, of the named author or of any author in this home."""
+    """Return the post, from the given author or any author in this home."""
     from twin_resources.erasure.data_store import Installation
 
     installation = Installation.for_settings(settings)
@@ -226,7 +226,7 @@ def _find_known_slug(settings: Settings, author: str) -> str:
 
 
 def _erase_in_process(settings: Settings, target: int | ErasureSubject) -> dict[str, list[str]]:
-    """Finish a request of the journal, or return where a subject's data is: place → locations."""
+    """Finish a request of the journal, or return where a subject's data is: store → locations."""
     from twin_resources.erasure.dagster_records import open_records
     from twin_resources.erasure.data_store import Installation
     from twin_resources.erasure.erasing import preview, run_erasure

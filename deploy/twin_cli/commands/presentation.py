@@ -84,7 +84,7 @@ def sources_text(answer: EndpointAnswer) -> str:
 
 
 def verdict_line(verdict: Verdict) -> str:
-    """Return how many claims hold and the names of the others; the names are sentences."""
+    """Return the number of claims that hold, and the names of the others, which are sentences."""
     open_claims = [claim for claim in verdict.claims if not claim.passed]
     passed_count = len(verdict.claims) - len(open_claims)
     line = f"the gate: {passed_count} of {format_count(len(verdict.claims), 'claim')} hold"
@@ -93,7 +93,7 @@ def verdict_line(verdict: Verdict) -> str:
 
 
 def endpoints_lines(endpoints: Endpoints, home: Path, *, stop: str, open_page: str) -> str:
-    """Return what a person needs next."""
+    """Return the addresses and commands that a person needs next."""
     model = next(iter(endpoints.models), "twin/AUTHOR")
     return "\n".join(
         (

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from twin_assets.corpus.preview import Preview
 
 NOTHING_USABLE_EXIT_CODE = 3  # exit code if every post, or most files with text, are left out
-# A thousand words make 9 to 11 samples (three bundled authors and two others), in however many
-# posts. A fifth of the samples is held out, and the gate needs 30 of those to decide, hence 150
-# samples. With fewer words, it would refuse the trained model as "not decided".
+# A thousand words make 9 to 11 samples (three bundled authors and two others), regardless of the
+# number of posts. A fifth of the samples is held out, and the gate needs 30 of those to decide,
+# hence 150 samples. With fewer words, it would refuse the trained model as "not decided".
 MIN_WORDS = 15_000
 MIN_POSTS = 2  # one for training, one held out
 
@@ -30,8 +30,8 @@ def run_preview(settings: Settings, subject: AuthorToServe) -> Preview:
     """Preview every source of the author.
 
     Raises:
-        TwinError: the folder holds nothing that can be imported; the error says what it holds
-            instead.
+        TwinError: the folder contains nothing that can be imported; the error describes its
+            content.
     """
     from twin_assets.corpus.preview import preview
 
@@ -64,7 +64,7 @@ def exit_code(preview: Preview) -> int:
 
 
 def show_preview(clock: StageClock, preview: Preview) -> None:
-    """Print what was found, what was dropped and why, and the warnings."""
+    """Print the posts found, those dropped with the reasons, and the warnings."""
     accepted = preview.accepted
     dates = " to ".join(date[:10] for date in accepted.dates) or "no dates"
     languages = ", ".join(f"{code} {count}" for code, count in accepted.languages.items())

@@ -36,7 +36,7 @@ def run_publish(
 
     Raises:
         TwinError: the version may not be published (tainted, without the author's consent or the
-            gate's verdict), the export failed, it names a folder of this machine, or the hub
+            gate's verdict), the export failed or contains a path of this machine, or the hub
             refused.
     """
     from twin_assets.serving.export import publishing

@@ -1,4 +1,4 @@
-"""Send questions to the endpoint, as any program would: `twin ask` and `twin batch`.
+"""Send questions to the endpoint like any other client: `twin ask` and `twin batch`.
 
 Scope: one question with the official `openai` client, a file of questions, the output.
 Out of scope: retrieval, prompts and routing (the gateway), the batch (`gateway/batches`).
@@ -55,7 +55,7 @@ def ask(
 
     Args:
         model: `twin/<author>`, or one of its aliases (`@base`, `@stable`).
-        on_text: a function that gets each piece of a streamed answer; without it nothing is
+        on_text: a function that gets each piece of a streamed answer; without it, the answer is not
             streamed.
 
     Raises:
@@ -201,7 +201,7 @@ def run_ask(
 
 
 def release_text(answer: EndpointAnswer) -> str:
-    """Return what the version is released for, and how to get its prose where it is not shown."""
+    """Return the version's released forms of answers, and how to get prose that is not shown."""
     if not answer.release:
         return ""
     release_note = f"released for {answer.release}"
@@ -214,7 +214,7 @@ def release_text(answer: EndpointAnswer) -> str:
 
 
 def answer_document(answer: EndpointAnswer, *, model: str) -> dict[str, Any]:
-    """Return what `twin ask --json` prints; its keys are stable (deploy/docs/json.md)."""
+    """Return the `twin ask --json` object; its keys are stable (deploy/docs/json.md)."""
     return {
         "question": answer.question,
         "model": model,
@@ -250,7 +250,7 @@ def run_batch(
     as_json: bool,
     console: Console,
 ) -> int:
-    """Answer the questions; return 0, or 3 if a row is broken or was refused.
+    """Answer the questions; return 0, or 3 if a row is invalid or was refused.
 
     Args:
         model: replaces `twin/<author>`; a bare alias (`@base`) is appended to it.

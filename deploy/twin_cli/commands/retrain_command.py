@@ -1,8 +1,8 @@
 """Run `twin retrain`: request a retraining by hand, with a reason that is kept.
 
-Scope: obstacles to the retraining, the request, waiting for its run.
+Scope: obstacles to retraining, the request, waiting for its run.
 Out of scope: the sensor that starts it (`retraining/manual_triggers.py`), following it
-(`training.py`), whether it is worth it.
+(`training.py`), deciding whether it is useful.
 """
 # pyright: strict
 
@@ -82,7 +82,8 @@ def ensure_none_in_flight(author: Author, *, dagster: DagsterHTTP, state: State)
     """Raise an error unless a retraining of this author can begin at once.
 
     Raises:
-        TwinError: one runs, was decided or is requested; the error says why and what to do.
+        TwinError: one runs, was decided or is requested; the error gives the reason and the next
+            step.
     """
     running = run_in_flight(dagster, RETRAIN, author.slug)
     with state.read_transaction() as connection:
@@ -109,8 +110,8 @@ def find_obstacle(
 
     Args:
         running: the author's run that is queued or in progress, or None.
-        unfinished: retrainings without an outcome, whose run may not exist yet.
-        requests: requests that no retraining has answered yet.
+        unfinished: the retrainings without an outcome, whose run may not exist yet.
+        requests: the requests that no retraining has fulfilled yet.
     """
     if running is not None:
         reason = running.tags.get("twin/reason") or running.tags.get("twin/cause", "")
@@ -134,8 +135,8 @@ def _wait_for_run(
     """Return the run of a request once the daemon has created it.
 
     Raises:
-        TwinError: the sensor is off, or the daemon was given up or makes no progress; the request
-            is kept.
+        TwinError: the sensor is off, or the daemon failed or makes no progress; the request is
+            kept.
     """
     if not dagster.is_sensor_running(REQUEST_SENSOR):
         raise TwinError(

@@ -1,4 +1,4 @@
-"""Show which model answers which questions, why and at what saving (`twin routing`, `routing try`).
+"""Show the model, reason and saving for each kind of question (`twin routing`, `routing try`).
 
 Scope: the tables and the JSON.
 Out of scope: fitting a policy (`routing_policy`), scoring a question (`router/`), counting answers
@@ -94,7 +94,7 @@ def show_routing(settings: Settings, *, author: str, as_json: bool, console: Con
 
 
 def routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
-    """Return what `twin routing --json` prints: this month's figures, as the ledger has them."""
+    """Return the `twin routing --json` object: this month's figures from the ledger."""
     summary: dict[str, Any] = {
         "author": author.slug,
         "paid_model": settings.paid_model if settings.has_paid_route else "",
@@ -146,7 +146,8 @@ def run_try(
     """Print where one question would be routed and why; return the exit code.
 
     Raises:
-        TwinError: there is no question, no policy, or the embedder is not the policy's.
+        TwinError: there is no question, no policy, or the policy was made with a different
+            embedder.
     """
     if not question.strip():
         raise TwinError(
@@ -173,7 +174,7 @@ def run_try(
 
 
 def try_question(settings: Settings, author: Author, question: str) -> dict[str, Any]:
-    """Return what `twin routing try --json` prints.
+    """Return the object that `twin routing try --json` prints.
 
     Raises:
         TwinError: see `run_try`.
@@ -255,7 +256,7 @@ def _routing_reason(settings: Settings, author: Author, policy: RoutingPolicy | 
 def _lapse_reason(settings: Settings, author: Author, policy: RoutingPolicy) -> str:
     """Return why the gateway ignores the policy, per the home's files, or empty if it does not.
 
-    A home without a policy object says nothing about versions.
+    In a home without a policy object, versions are not checked.
 
     Raises:
         TwinError: the policy object is damaged.
@@ -286,7 +287,7 @@ def _payback_document(payback: Payback) -> dict[str, Any]:
 
 
 def _current_label_basis(settings: Settings, author: str) -> ComparedModels | None:
-    """Return what labels would be of now, or None if no version is served or no embedder ready."""
+    """Return what new labels would compare, or None without a served version or embedder."""
     from twin_resources.models.embedder.embedder import find_prepared_embedder
 
     if not settings.policy_path.exists():
@@ -369,7 +370,7 @@ def _fastest_tokens_per_second(settings: Settings) -> float:
 
 
 def _break_even_utilisation(settings: Settings, tokens_per_second: float) -> float | None:
-    """Return the utilisation from which self-hosting is cheaper, or None if no pace is known."""
+    """Return the utilisation above which self-hosting is cheaper; None if speed is unknown."""
     if tokens_per_second <= 0:
         return None
     full_load_usd = self_hosted_usd_per_million_tokens(

@@ -1,6 +1,6 @@
 """Launch a Dagster run, or join the one in flight, and follow it to its end.
 
-Scope: what a run's log says to a waiting person: steps, progress, time left, failures.
+Scope: the parts of a run's log that the user sees: steps, progress, time left, failures.
 Out of scope: GraphQL (`dagster_http.py`), the meaning of an outcome (`outcome.py`).
 """
 # pyright: strict
@@ -198,7 +198,7 @@ def follow_run(
 
 
 def progress_line(report: Mapping[str, Any]) -> str:
-    """Return a `progress {json}` report in words: what is done, the loss, the speed."""
+    """Return a `progress {json}` report in words: the work done, the loss, the speed."""
     parts: list[str] = []
     if "step" in report and "steps" in report:
         parts.append(f"step {report['step']}/{report['steps']}")
@@ -212,7 +212,7 @@ def progress_line(report: Mapping[str, Any]) -> str:
 
 
 def remaining_seconds(report: Mapping[str, Any]) -> float | None:
-    """Return the seconds left by a `progress {json}` report, or None if it has none."""
+    """Return the seconds left in a `progress {json}` report, or None if it has none."""
     eta_s = report.get("eta_s")
     return float(eta_s) if isinstance(eta_s, (int, float)) else None
 
@@ -266,7 +266,7 @@ class _RunReporter:
             self.failed_checks.append(event.check)
 
     def flush(self) -> None:
-        """In the long form, print what the ended step made and a summary of its checks."""
+        """In verbose output, print the results of the ended step and a summary of its checks."""
         checks = (
             [_count_text(self._passed_count, "check holds", "checks hold")]
             if self._passed_count
@@ -290,8 +290,8 @@ def _find_retry(
 ) -> str | None:
     """Return the id of the run that replaces this one and announce it, or None if there is none.
 
-    Dagster names its own retry some seconds after the end. This function relaunches a run that
-    `twin forget` ended, after the erasure. The sensor retries a training that it launched.
+    Dagster records its own retry some seconds after the end. This function relaunches a run that
+    `twin forget` ended, after the erasure. The sensor retries a training run that it launched.
     """
     is_own_run = run.job == IMPORT_JOB or run.tags.get(LAUNCHED_BY_TAG) == LAUNCHED_BY_COMMAND
     if run.was_ended_by_erasure and is_own_run:

@@ -1,7 +1,7 @@
 """Run stage 3 of `twin up`: start or attach to a stack, with every service ready.
 
-The requirements of quoting come first: the embedder, Dagster for the import, the gateway. The base
-model is prepared while the import runs.
+The services that quoting requires come first: the embedder, Dagster for the import, the gateway.
+The base model is prepared while the import runs.
 
 Scope: the order of the start, the preparation of the models, the waits, and the endpoints file.
 Out of scope: processes and readiness themselves (`processes/stack.py`, `processes/programs.py`),
@@ -40,7 +40,7 @@ from twin_resources.processes.stack import (
 )
 from twin_resources.settings import Settings, load_secrets
 
-WARNING_PREFIX = "warning: "  # prefix of a preparation's line that concerns the waiting person
+WARNING_PREFIX = "warning: "  # prefix of a preparation's line that is shown to the user
 
 # Services for an import of posts, and further ones for an answer, in the order of waiting.
 IMPORT_SERVICES = ("traces", "dagster-code", "dagster-webserver")
@@ -87,7 +87,7 @@ def prepare_imports(stack: Stack, *, clock: StageClock) -> None:
     """Prepare the embedder and wait for Dagster, so that posts can be imported.
 
     Raises:
-        TwinError: the embedder cannot be prepared, or a service did not come up.
+        TwinError: the embedder cannot be prepared, or a service did not start.
     """
     page = make_link(stack.settings, urls(stack.settings)["chat"])
     clock.log(f"your page, as soon as the posts can be quoted: {page}", style="bold")
@@ -100,7 +100,7 @@ def prepare_answers(stack: Stack, *, clock: StageClock) -> None:
     """Prepare the base model and wait for the services that an answer needs.
 
     Raises:
-        TwinError: the base model cannot be prepared, or a service did not come up.
+        TwinError: the base model cannot be prepared, or a service did not start.
     """
     _prepare(stack, BASE_MODEL, clock=clock)
     _start_programs(stack, AFTER_BASE_MODEL)
@@ -154,8 +154,8 @@ def _ensure_same_models(settings: Settings, stack: Stack) -> None:
 def wait_for_services(stack: Stack, services: Sequence[str], *, clock: StageClock) -> None:
     """Wait until the services respond; once Dagster does, start its daemon.
 
-    The runs that a crash cut short are marked before the daemon starts, by whichever command starts
-    it: the command that started the stack may have been killed before.
+    The command that starts the daemon first marks the runs that a crash interrupted, because the
+    command that started the stack may have been killed.
     """
     settings = stack.settings
     dagster = DagsterHTTP.for_home(settings)
@@ -176,7 +176,7 @@ def wait_for_services(stack: Stack, services: Sequence[str], *, clock: StageCloc
 
 
 def _start_programs(stack: Stack, names: Sequence[str]) -> None:
-    """Start the named programs that do not run."""
+    """Start those of these programs that do not run."""
     states = stack.supervisor.states()
     for name in names:
         if not states[name].is_up:
@@ -184,7 +184,7 @@ def _start_programs(stack: Stack, names: Sequence[str]) -> None:
 
 
 def mark_lost_runs(stack: Stack, dagster: DagsterHTTP, *, clock: StageClock) -> None:
-    """Mark runs that a crash cut short: without a worker they would stay "in progress" forever."""
+    """Mark runs that a crash interrupted; without a worker they would stay "in progress"."""
     lost_runs = dagster.runs(statuses=STATUSES_WITH_WORKER, updated_before=stack.identity.started)
     for run in lost_runs:
         dagster.end_run(run.run_id)
@@ -229,7 +229,7 @@ def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
     ) as module:
         result = module.wait()
     if result.exit_code != 0:
-        ensure_alive(stack)  # `twin stop` elsewhere may be the cause
+        ensure_alive(stack)  # `twin stop` in a different terminal may be the cause
         model_name = settings.base_model if name == BASE_MODEL else settings.embedder
         raise TwinError(
             f"prepare the {name} ({model_name})",
@@ -249,12 +249,12 @@ def is_prepared(settings: Settings, name: str) -> bool:
         else:
             find_prepared_embedder(settings)
     except TwinError:
-        return False  # the preparing process reports what is missing
+        return False  # the preparing process reports the missing parts
     return True
 
 
 def _log_preparation_line(clock: StageClock, name: str, line: str) -> None:
-    """Print a warning, which concerns the waiting person; other lines are details."""
+    """Print a warning; other lines are details."""
     if line.startswith(WARNING_PREFIX):
         clock.log(line, style="yellow")
     else:

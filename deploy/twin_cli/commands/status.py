@@ -1,4 +1,4 @@
-"""Show what runs and what is served (`twin status`), and wait for a verdict.
+"""Show the running programs and the served versions (`twin status`), and wait for a verdict.
 
 Scope: one check of the stack, which takes half a second, and `--wait`.
 Out of scope: the meaning of an outcome (`outcome.py`), the quality of an author's answers
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from twin_cli.commands.runs import RunningRun
 
 NOT_RUNNING_EXIT_CODE = 1
-# A program that exited less than this ago and runs again may soon exit again: during a
-# training, the chat page takes 40 s for its imports.
+# A program that exited less than this ago and runs again may soon exit again: during training, the
+# chat page takes 40 s for its imports.
 RECENT_EXIT_S = 60.0
 # Module → program that a host may run without a stack (a container of one role).
 PROGRAM_BY_MODULE = {
@@ -50,7 +50,7 @@ class ProgramStatus:
     """One program: supervisord's state, the pid, and the seconds since its start.
 
     Attributes:
-        state: supervisord's state, or RESTARTED if the program runs but exited a moment ago.
+        state: supervisord's state, or RESTARTED if the program runs but exited recently.
         exited: how and when the program exited and where its log is, or empty if it did not.
     """
 
@@ -68,14 +68,14 @@ class StackStatus:
     Attributes:
         running: whether the supervisor is alive, or programs of this home run without one.
         crashed: whether a stack was started and ended without `twin stop`.
-        authors: slug → `v3`, or `base` while no version is released; for an author's named model,
-            `v1, answer model` and its name.
+        authors: slug → `v3`, or `base` while no version is released; for an answer model, `v1,
+            answer model` and its name.
         outbox: the items that wait for the trace store (`OutboxCounts`), or empty before the first
             start.
-        quality: slug → one line each for what can be detected at the author's volume and when, a
+        quality: slug → lines on the falls that can be detected at the author's volume and when, a
             waiting alarm, and scores that do not count (`author_quality.py`).
         runs: the Dagster runs that are queued or in progress, with their step and the time left.
-        runs_unknown: why Dagster could not be asked for its runs, or empty if it was asked.
+        runs_unknown: why Dagster's runs are unknown, or empty if they are known.
     """
 
     home: str
@@ -198,7 +198,7 @@ def run_line(run: RunningRun) -> str:
 
 
 def _read_runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
-    """Return Dagster's runs, or why it cannot be asked: a status is wanted while it starts, too."""
+    """Return Dagster's runs, or why they are unknown: a status is also needed while it starts."""
     from twin_cli.commands.runs import list_running_runs
     from twin_resources.processes.dagster_http import DagsterHTTP
 
@@ -209,7 +209,7 @@ def _read_runs(stack: Stack) -> tuple[tuple[RunningRun, ...], str]:
 
 
 def outbox_lines(outbox: dict[str, Any]) -> list[str]:
-    """Return what a person should know about the outbox, or nothing while all is sent at once."""
+    """Return lines about the outbox, or none while all items are sent at once."""
     if not outbox:
         return []
     lines: list[str] = []
@@ -269,7 +269,7 @@ def _programs_without_stack(settings: Settings) -> tuple[ProgramStatus, ...]:
     now = time.time()
     programs: list[ProgramStatus] = []
     for process in marked_processes(str(settings.home), variable="TWIN_HOME"):
-        with suppress(psutil.NoSuchProcess):  # the process ended meanwhile
+        with suppress(psutil.NoSuchProcess):  # the process has ended
             _, _, module_command = " ".join(process.cmdline()).partition(" -m ")
             name = PROGRAM_BY_MODULE.get(module_command.partition(" ")[0])
             if name:

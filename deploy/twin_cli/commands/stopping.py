@@ -20,14 +20,14 @@ from twin_resources.processes.wording import format_count
 from twin_resources.settings import Settings
 
 DEMO_FOLDER = "demo"  # the folder of the demo's home inside a home (`demo/home.py`)
-WEBSERVER_TIMEOUT_S = 20.0  # during a training, an answer takes seconds
+WEBSERVER_TIMEOUT_S = 20.0  # during training, an answer takes seconds
 
 
 def end_stack(settings: Settings, *, log: Callable[[str], object]) -> StopResult:
     """End this home's stack, if one runs; a repeated call is harmless.
 
-    Runs end first, so that Dagster records it and a trainer can leave its checkpoint intact. Queued
-    runs stay queued for the next start.
+    Runs end first, so that Dagster records their end and a trainer can leave its checkpoint intact.
+    Queued runs stay queued for the next start.
     """
     stack = find_stack(settings)
     if stack is not None:
@@ -73,7 +73,7 @@ def _webserver_answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bo
     If it does not listen yet, the result is False, and no run of this stack exists.
 
     Raises:
-        TwinError: it listens but does not answer; a shutdown waits no longer, even if it is
+        TwinError: it listens but does not answer; the shutdown does not wait longer, even if it is
             working.
     """
     if dagster.is_up(within_s=WEBSERVER_TIMEOUT_S):
@@ -90,7 +90,7 @@ def _webserver_answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bo
         log("waiting for Dagster, to end its runs in order")
         if dagster.is_up(
             within_s=remaining_s
-        ):  # one request, so that a slow server is not asked repeatedly
+        ):  # one request, so that a slow server does not get several
             return True
     return False
 
@@ -99,7 +99,7 @@ def run_stop(settings: Settings, *, log: Callable[[str], object], with_demo: boo
     """Run `twin stop`; return the exit code.
 
     Args:
-        with_demo: whether also to end the stack of the demo's home inside this one.
+        with_demo: whether to end the stack of the demo's home in this home too.
     """
     stopped = end_stack(settings, log=log)
     if stopped.was_running or stopped.ended:

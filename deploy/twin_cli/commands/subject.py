@@ -1,4 +1,4 @@
-"""Determine whose posts `twin up` and `twin import` process, and where the posts are.
+"""Determine the author whose posts `twin up` and `twin import` process, and their location.
 
 Scope: the author's name and slug from arguments, home or sample; the author's file.
 Out of scope: reading posts (`twin_assets/corpus`).
@@ -33,11 +33,11 @@ _ADDRESS_SCHEMES = frozenset({"s3", "http", "https"})
 
 @dataclass(frozen=True)
 class AuthorToServe:
-    """One author to bring up.
+    """The author to serve.
 
     Attributes:
-        author: the author as in `authors/<slug>.toml`, now or later, with the sources.
-        folder: the named folder, or the author's first source.
+        author: the author as in the present or future `authors/<slug>.toml`, with the sources.
+        folder: the given folder, or the author's first source.
         is_new: whether this home has no file for the author yet.
     """
 
@@ -56,12 +56,12 @@ def choose_subject(
     """Determine the author; nothing is written.
 
     With a folder, the name is the given one, the one in the folder's `author.toml`, or that of this
-    home's author who has the folder as a source. Without a folder, the author is the named one, the
-    one served last, or the bundled sample.
+    home's author with this source. Without a folder, the author is the given one, the last one
+    served, or the bundled sample.
 
     Args:
         path: a folder, file, export, or address (`s3://…`, a feed's `https://…`).
-        allow_unnamed: whether a subject without a name is allowed; it is inspected and not kept.
+        allow_unnamed: whether a subject without a name is allowed; it is inspected but not kept.
 
     Raises:
         TwinError: the folder is missing, or the posts' author is unknown.
@@ -123,13 +123,13 @@ def save_subject(settings: Settings, subject: AuthorToServe) -> None:
 
 
 def choose_author(settings: Settings, name: str = "") -> Author:
-    """Return the author of this home that a command concerns: the named one or the last served.
+    """Return the author of this home that a command concerns: the given or the last served one.
 
     Args:
-        name: the display name or slug, or empty for the author brought up last, or the only one.
+        name: the display name or slug, or empty for the last served or only author.
 
     Raises:
-        TwinError: the author does not exist, or there are several and none was named.
+        TwinError: the author does not exist, or there are several and none was given.
     """
     known_authors = {author.slug: author for author in list_authors(settings)}
     if name:
@@ -152,7 +152,7 @@ def choose_author(settings: Settings, name: str = "") -> Author:
 
 
 def sample_folder(slug: str = "") -> Path:
-    """Return the folder of a bundled sample author's posts: `slug`'s, or the first.
+    """Return the folder of a bundled sample author's posts: that of `slug`, or the first one.
 
     Raises:
         TwinError: the sample does not exist.
@@ -170,13 +170,13 @@ def sample_folder(slug: str = "") -> Path:
 
 
 def parse_address(path: Path) -> str:
-    """Return the address that a path spells (`pathlib` turns it into `s3:/bucket`), or ""."""
+    """Return the address that a path represents (`pathlib` turns it into `s3:/bucket`), or ""."""
     scheme, colon, rest = str(path).partition(":/")
     return f"{scheme}://{rest.lstrip('/')}" if colon and scheme in _ADDRESS_SCHEMES else ""
 
 
 def resolve_source(path: Path) -> str:
-    """Return the form of a path or an address that `Author.sources` keeps.
+    """Return a path or an address as `Author.sources` stores it.
 
     Raises:
         TwinError: see `require_folder`.

@@ -4,10 +4,10 @@ Scope: running `python -m …` with the stack's environment, its lines as they c
 Out of scope: supervised programs (`processes/supervisor.py`); the modules' work.
 
 There are two uses: preparing the base model, the embedder and an answer model while `twin up`
-continues, and an export. These modules load torch, PEFT and llama.cpp, which read their switches
-from the environment at import, write to standard output and hold gigabytes; everything else is a
-function call. By convention, standard output carries their answer and standard error their
-progress.
+continues, and an export. These modules load torch, PEFT and llama.cpp, which read environment
+variables at import, write to standard output and use gigabytes of memory. Everything else is a
+function call. By convention, they write their answer to standard output and their progress to
+standard error.
 """
 # pyright: strict
 
@@ -31,7 +31,7 @@ MAX_ERROR_LINES = 40
 
 @dataclass(frozen=True)
 class ModuleResult:
-    """The end of a module; `errors` is the end of its standard error."""
+    """The result of a module; `errors` is the end of its standard error."""
 
     exit_code: int
     output: str
@@ -85,8 +85,7 @@ def running_module(
     """Start `python -m <arguments>`; when the block ends, all its processes are ended.
 
     Args:
-        instance: the marker of the stack for which it prepares something, so that `twin stop` ends
-            it.
+        instance: the marker of the stack, so that `twin stop` also ends this module.
         report: a function that gets each line of standard error as it comes, in a thread.
     """
     process = subprocess.Popen(

@@ -1,6 +1,6 @@
-"""Ask at a terminal whether the author has consented and whose a byline is.
+"""Ask at a terminal whether the author has consented and whom a byline names.
 
-Scope: the questions, yes or no, the output of `twin up` where nobody can be asked.
+Scope: the questions, yes or no, the output of `twin up` without a terminal.
 Out of scope: the definition of consent (`consent.py`), the owner of a byline (`corpus/bylines.py`).
 """
 # pyright: strict
@@ -46,15 +46,16 @@ def with_consent(
     """Return the subject with a consent line, if one is known now.
 
     Args:
-        is_declared: whether `--consent` was given: the user says that the author has consented.
-        is_interactive: whether a person at a terminal is asked; an answer other than yes or no is
-            asked again.
+        is_declared: whether `--consent` was given, by which the user states that the author has
+            consented.
+        is_interactive: whether a person at a terminal is asked; the question is repeated until the
+            answer is yes or no.
         read_line: a function that shows a question and returns what was typed.
     """
     author = subject.author
     if consent_date(author) is not None:
         return subject
-    # For a bundled author of an older home, the folder's own file now names the day.
+    # For a bundled author of an older home, the folder's file now contains the date.
     folder_consent = read_folder_consent(subject.folder)
     if folder_consent and consent_date(replace(author, consent=folder_consent)) is not None:
         return replace(subject, author=replace(author, consent=folder_consent))
@@ -76,7 +77,7 @@ def with_consent(
 
 
 def _ask_consent(author: Author, read_line: Callable[[str], str]) -> str:
-    """Return how the author has consented, or empty if not yet or unknown.
+    """Return how the author has consented, or empty if unknown or not yet.
 
     The yes-or-no question comes first: "no" was once recorded as the way in which an author had
     consented.
@@ -87,7 +88,7 @@ def _ask_consent(author: Author, read_line: Callable[[str], str]) -> str:
             return ""
         explanation = " ".join(read_line("How (by mail, it is me, …)? ").split())
     except EOFError:
-        sys.stdout.write("\n")  # Ctrl-D leaves the cursor behind the question
+        sys.stdout.write("\n")  # Ctrl-D leaves the cursor after the question
         return ""
     return explanation or f"as {getpass.getuser()} said at the terminal"
 
@@ -109,7 +110,7 @@ def ask_yes_or_no(
                 return answer in _YES
             question = f"{answer[:20]!r} is neither yes nor no. {retry_question} [no]: "
     except EOFError:
-        sys.stdout.write("\n")  # Ctrl-D leaves the cursor behind the question
+        sys.stdout.write("\n")  # Ctrl-D leaves the cursor after the question
     return None
 
 
@@ -130,8 +131,7 @@ def with_aliases(
     """Return the subject with the author's other names, and the preview that includes them.
 
     Args:
-        is_interactive: whether a person is at a terminal; otherwise nobody is asked and nothing
-            changes.
+        is_interactive: whether a person is at a terminal; otherwise nothing is asked or changed.
         read_line: a function that shows a question and returns what was typed.
     """
     if not is_interactive or not preview.unclaimed:

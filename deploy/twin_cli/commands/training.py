@@ -1,4 +1,4 @@
-"""Run stage 5 of `twin up`: the decision to train, the training, the verdict, the comparison.
+"""Run stage 5 of `twin up`: the decision to train, training, the verdict, the comparison.
 
 Scope: the decision and the display.
 Out of scope: training and gate themselves (`twin_assets`), the meaning of a run's end
@@ -60,7 +60,7 @@ class TrainingPlan:
 
     Attributes:
         kind: `train`, or the reason not to: the user declined, the corpus is too small, or a
-            verdict already exists (an import alone retrains nothing).
+            verdict already exists (an import alone causes no retraining).
         result: the outcome that applies when nothing is trained.
     """
 
@@ -103,7 +103,7 @@ def plan_training(
 
 
 def start_training(stack: Stack, author: str, *, clock: StageClock) -> str:
-    """Launch the training or join the one in flight; return the run id."""
+    """Launch a training run or join the one in flight; return the run id."""
     address = urls(stack.settings)["dagster"]
     run_id, launched = launch_or_join(DagsterHTTP.for_home(stack.settings), RETRAIN, author)
     progress = read_progress(stack.settings, author)
@@ -150,7 +150,7 @@ def compare_answers(
 ) -> None:
     """Ask the released version the same questions, and show its prose if it may write any.
 
-    Its quotations are those shown before the training.
+    Its quotations are those shown before training.
     """
     progress = read_progress(stack.settings, author.slug)
     if result.version is not None and progress.before and not progress.after:
@@ -180,7 +180,7 @@ def _wait_for_route(
 ) -> None:
     """Ask until the released version answers; the gateway follows the policy within seconds.
 
-    The question uses the alias, because `twin/<author>` may answer a greeting without any model.
+    The question uses the alias, because `twin/<author>` may answer a greeting without a model.
     """
     from twin_cli.commands.questions import ask, make_client
 
@@ -233,13 +233,13 @@ def report_result(result: TrainingOutcome, *, clock: StageClock) -> None:
 def report_completed_gate(
     settings: Settings, result: TrainingOutcome, *, clock: StageClock
 ) -> TrainingOutcome | None:
-    """Print the rest of the gate's report once it is there.
+    """Print the rest of the gate's report once it exists.
 
     Args:
         result: a release by the gate's first part.
 
     Returns:
-        The ending to pass the next time, or None if nothing more will come.
+        The result to pass to the next call, or None if the report is complete.
     """
     if result.outcome is not StackOutcome.TUNED or result.verdict is None:
         return None
@@ -265,7 +265,7 @@ def report_completed_gate(
 
 
 def show_voice(settings: Settings, result: TrainingOutcome, *, clock: StageClock) -> None:
-    """Show how author, base model and tuned model write, as far as the gate's report has it."""
+    """Show how the author, the base model and the tuned model write, from the gate's report."""
     if result.verdict is None or not clock.verbose:
         return
     verdict = result.verdict
@@ -276,7 +276,7 @@ def show_voice(settings: Settings, result: TrainingOutcome, *, clock: StageClock
 
 
 def next_step(result: TrainingOutcome) -> str:
-    """Return what to do about an outcome that is not a success."""
+    """Return the next step for an outcome that is not a success."""
     if result.outcome is StackOutcome.FAILED:
         return "next: mend the cause and run `twin up --retrain`"
     if any(CONSENT_WAIT in reason for reason in result.reasons):
@@ -300,7 +300,7 @@ def report_untrained(
     """Show stage 5 when nothing is trained.
 
     Args:
-        answer_model: the author's named model that answers, or None if none was named.
+        answer_model: the author's answer model, or None if none is configured.
     """
     assert plan.result is not None
     result = replace(plan.result, answer_model=answer_model)

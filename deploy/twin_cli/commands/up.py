@@ -1,6 +1,6 @@
 """Run `twin up`: turn a folder of posts into a tuned twin behind one endpoint, in six stages.
 
-Scope: the order of the stages, and what Ctrl-C and failures mean in each.
+Scope: the order of the stages, and the effects of Ctrl-C and failures in each.
 Out of scope: the work of a stage (the other modules of this package).
 """
 # pyright: strict
@@ -131,7 +131,8 @@ def run_up(options: UpOptions, *, clock: StageClock | None = None) -> int:
     interrupted before the last stage.
 
     Raises:
-        TwinError: a stage failed before anything was served; everything this call started is ended.
+        TwinError: a stage failed before anything was served; all processes that this call started
+            are ended.
     """
     if options.path is not None:
         resolve_source(options.path)  # before any other check
@@ -163,7 +164,7 @@ def _handle_interrupt(command: _UpCommand) -> int:
         command.clock.log("interrupted; the stack was running before and goes on")
         return exit_code
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
+        signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave processes running
     command.clock.log("stopping …")
     end_stack(command.settings, log=command.clock.log)
     command.clock.log("everything that this command had started has ended")
@@ -190,8 +191,8 @@ class _UpCommand:
         self.options = options
         self.settings = settings
         self.clock = clock
-        self.started = False  # by this command: the command that started the stack ends it
-        self.is_serving = False  # once true, a failure leaves something worth keeping
+        self.started = False  # whether this command started the stack and must end it
+        self.is_serving = False  # once true, the stack stays up after a failure
         self.exit_code: int | None = None  # set after the last stage
         self.training_result: TrainingOutcome | None = None  # outcome of this call's training
         self.answer_model: ModelVersion | None = None  # the model that answers until it is beaten
@@ -250,7 +251,7 @@ class _UpCommand:
         return replace(subject, author=author)
 
     def _save_subject(self, subject: AuthorToServe) -> AuthorToServe:
-        """Write down the subject with the author's consent where it is given, and return it."""
+        """Save the subject, with the author's consent if given, and return it."""
         subject = with_consent(
             subject,
             is_declared=self.options.consent,
@@ -313,7 +314,7 @@ class _UpCommand:
         self.clock.log_detail(f"where the time went: {timing_text}")
 
     def _with_recipe(self, subject: AuthorToServe) -> AuthorToServe:
-        """Return the subject with the named recipe, else the author's, else the machine's."""
+        """Return the subject with the given recipe, else the author's, else the machine's."""
         recipe = subject.author.recipe
         if self.options.recipe:
             recipe = "" if self.options.recipe == AUTO else self.options.recipe
@@ -371,9 +372,9 @@ class _UpCommand:
         return int(self.training_result.outcome)
 
     def _show_page(self, stack: Stack) -> None:
-        """Print the page's link; a page that does not start makes nothing else fail."""
+        """Print the page's link; the command continues if the page does not start."""
         try:
-            with self.clock.report_waits("the page starts"):  # 4 s, or 40 s during a training
+            with self.clock.report_waits("the page starts"):  # 4 s, or 40 s during training
                 link = page_link(stack, "chat")
         except StackEndedError:
             raise
@@ -388,7 +389,7 @@ class _UpCommand:
         return [name for name in SERVICES if name in requested or f"{name}_port" in requested]
 
     def _preflight(self) -> None:
-        """Refuse early what would fail late; `deploy/up.sh` has already shown the machine."""
+        """Report later failures early; `deploy/up.sh` has already shown the machine."""
         from twin_resources.observability.langfuse.connection import trace_store
 
         self.clock.begin_stage(1, "preflight")
@@ -399,7 +400,7 @@ class _UpCommand:
             recipe=self.options.recipe,
         )
         trace_store(self.settings, Secrets("", "", "", ""))  # refuses partial Langfuse settings
-        # a missing driver or server fails every process, an empty store every version
+        # without a driver or server every process fails; with an empty store, every version
         if self.settings.state_url or self.settings.policy_path.exists():
             open_registry(self.settings).state.close()
 
@@ -444,7 +445,7 @@ class _UpCommand:
         return subject, progress
 
     def _wait_in_foreground(self, stack: Stack) -> None:
-        """Stay in the foreground until Ctrl-C ends the stack or `twin stop` elsewhere ends it."""
+        """Stay in the foreground until Ctrl-C or `twin stop` ends the stack."""
         self.clock.log("running; Ctrl-C stops everything", style="bold")
         try:
             for turn in count():

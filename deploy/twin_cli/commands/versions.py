@@ -59,7 +59,7 @@ def run_versions(
 
 
 def versions_document(registry: Registry, author: Author) -> dict[str, Any]:
-    """Return what `twin versions --json` prints; its keys are stable (deploy/docs/json.md)."""
+    """Return the `twin versions --json` object; its keys are stable (deploy/docs/json.md)."""
     versions = registry.versions(author.slug)
     verdicts = newest_verdicts(registry, [version.checkpoint for version in versions])
     moves = registry.moves(author.slug)
@@ -120,7 +120,7 @@ def run_rollback(
     """Restore a retired version; return the exit code.
 
     Args:
-        version: `v2`, `2`, or empty for the version that was stable last.
+        version: `v2`, `2`, or empty for the last stable version.
 
     Raises:
         TwinError: the version does not exist or is not retired.
@@ -141,8 +141,8 @@ def run_release(
     the prose.
 
     Raises:
-        TwinError: the version does not exist or is in none of these states, or the author has not
-            consented. A rollback needs no consent, because its version was released before.
+        TwinError: the version does not exist or is not in one of these states, or the author has
+            not consented. A rollback needs no consent, because its version was released before.
     """
     chosen_author, number = choose_author(settings, author), version_number(version)
     if consent_date(chosen_author) is None:
@@ -169,10 +169,10 @@ def run_release(
 
 
 def release_consented_version(settings: Settings, author: str) -> list[Move]:
-    """Release what passed the gate and waited only for the author's consent; return the moves.
+    """Release a version that passed the gate and waited only for consent; return the moves.
 
-    This covers only the author's first model: beside a stable one, a trial decides in the next run
-    of `released_model`.
+    This covers only the author's first model. If there is a stable one, a trial decides in the next
+    run of `released_model`.
     """
     from twin_resources.registry.registry import reconcile
 
@@ -222,7 +222,7 @@ def version_number(version: str) -> int:
     """Return the number of `v2` or `2`.
 
     Raises:
-        TwinError: the text is neither.
+        TwinError: the text has neither format.
     """
     try:
         return int(version.removeprefix("v"))
@@ -297,7 +297,8 @@ def version_to_export(registry: Registry, author: str, version: str) -> ModelVer
     """Return the requested version, or the stable one if `version` is empty.
 
     Raises:
-        TwinError: there is none, or it may not be exported: its training data was since forgotten.
+        TwinError: there is none, or it may not be exported because its training data has been
+            forgotten.
     """
     model = _find_version(registry, author, version)
     if model.tainted:
@@ -348,7 +349,7 @@ def write_export(
     """Export a version in a separate process, which loads torch; return that process's answer.
 
     Raises:
-        TwinError: the export failed; the error carries the process's own words.
+        TwinError: the export failed; the error contains the process's message.
     """
     arguments = [
         EXPORT_MODULE,

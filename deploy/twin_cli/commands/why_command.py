@@ -1,4 +1,4 @@
-"""Run `twin why`: show what became of an author's votes and which decisions followed.
+"""Run `twin why`: show the status of an author's votes and the decisions that followed.
 
 Scope: the summary, its plot in characters and its tables.
 Out of scope: settling votes (`quality/ledger`), deciding (`statistics/retraining.py`), the lines of
@@ -38,10 +38,10 @@ _BAR_CHARACTERS = "▁▂▃▄▅▆▇█"
 
 
 def run_why(settings: Settings, author: str, *, as_json: bool, console: Console) -> int:
-    """Print what became of an author's votes; return the exit code.
+    """Print the status of an author's votes; return the exit code.
 
     Raises:
-        TwinError: the author does not exist, or the state store does not open.
+        TwinError: the author does not exist, or the state store cannot be opened.
     """
     chosen = choose_author(settings, author)
     with (
@@ -92,7 +92,7 @@ def build_summary(
 
 
 def daily_means(sums: Sequence[DaySum]) -> list[dict[str, Any]]:
-    """Return each of the last 90 days that has values, oldest first: date, mean, count, version."""
+    """Return the days with values among the last 90, oldest first: date, mean, count, version."""
     days: dict[int, list[DaySum]] = {}
     for day_sum in sums:
         days.setdefault(day_sum.day, []).append(day_sum)
@@ -119,7 +119,7 @@ def plot_days(days: Sequence[dict[str, Any]]) -> str:
 
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
-    """Print the object of `--json` as text."""
+    """Print the `--json` object as text."""
     for stream in summary["streams"]:
         console.print(stream["state"], markup=False)
         if days := stream["days"]:

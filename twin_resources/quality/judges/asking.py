@@ -7,9 +7,9 @@ releases; the gate's blind judge, which reports), permission to ask (`terms.py`)
 
 Each request contains one answer instead of two, because language models prefer the first of two
 (https://arxiv.org/abs/2306.05685, section 3.3). The order depends only on the texts, so no version
-comes first, and a provider that drifts during the batch favours none.
-A batch is sent only if the account can pay for all of it: a partial batch of ratings is useless,
-and the next attempt would pay for it again.
+comes first, and a provider that drifts during the batch favours no version. A batch is sent only if
+the account can pay for all of it: a partial batch of ratings is useless, and the next attempt would
+pay for it again.
 API: https://docs.litellm.ai/docs/completion/input
 """
 # pyright: strict
@@ -37,7 +37,7 @@ MAX_REQUESTS = 3  # per try, if the provider fails; each has its own reservation
 MAX_CONCURRENT_REQUESTS = 4
 _FIRST_PAUSE_S = 0.5
 _RETRYABLE_STATUSES = frozenset({408, 409, 429})  # retried, as is every 5xx
-_OVERHEAD_TOKENS = 64  # tokens that a provider may add
+_OVERHEAD_TOKENS = 64  # a provider may add tokens
 MIN_RATING, MAX_RATING = 1, 5
 _OBJECT = re.compile(r"\{[^{}]*\}")
 
@@ -108,7 +108,7 @@ class RubricRater(Generic[Rating]):
 
     Args:
         model: a LiteLLM model name; LiteLLM reads its key and address from the environment.
-        demanded: whether an answer without a rating after three tries is an error and ends the
+        required: whether an answer without a rating after three tries is an error and ends the
             batch.
         terms: the model's budget, and how texts are redacted for it.
     """
@@ -142,10 +142,10 @@ class RubricRater(Generic[Rating]):
         Raises:
             OverLimitError: the account allows less than the most that the batch can cost. Nothing
                 was sent, unless another process used the money during the batch.
-            TwinError: the model cannot be reached, refuses or may not be asked, or a rating is
+            TwinError: the model cannot be reached, refuses or must not be called, or a rating is
                 missing although `required` is set.
         """
-        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it asks GitHub
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it queries GitHub
         from openai import OpenAIError
 
         self._terms.require(self.model)
@@ -204,7 +204,7 @@ class RubricRater(Generic[Rating]):
     def _complete(self, content: str, *, temperature: float) -> Any:
         """Return one reply, with the schema enforced if the server accepts one.
 
-        A model of 135M kept the format in none of 36 replies without the schema, in all with it.
+        A 135M model kept the format in none of 36 replies without the schema, and in all with it.
         """
         import litellm
 
@@ -216,11 +216,11 @@ class RubricRater(Generic[Rating]):
         except litellm.BadRequestError:  # pyright: ignore[reportPrivateImportUsage]
             if not uses_schema:
                 raise
-            self._uses_schema = False  # some servers accept no schema
+            self._uses_schema = False  # some servers do not accept a schema
             return self._complete(content, temperature=temperature)
 
     def _request_with_retries(self, content: str, *, temperature: float, uses_schema: bool) -> Any:
-        """Return one reply; retry temporary failures, each as a request of its own."""
+        """Return one reply; retry temporary failures, each as a separate request."""
         from openai import OpenAIError
 
         for attempt in range(MAX_REQUESTS):
@@ -237,14 +237,14 @@ class RubricRater(Generic[Rating]):
         raise AssertionError("the last request returns or raises")
 
     def _request(self, content: str, *, temperature: float, uses_schema: bool) -> Any:
-        """Send one request; reserve its cost before, and settle it however the request ends."""
+        """Send one request; reserve its cost first, and settle it however the request ends."""
         from twin_resources.access.paid_budget import is_unbilled, provider_completion
 
         complete = provider_completion()
         budget = self._terms.budget
         max_usd = 0.0 if budget is None else self._max_request_cost_usd(content)
         reservation = None if budget is None else budget.reserve(max_usd)
-        usd = max_usd  # a request that fails on the way may have been charged
+        usd = max_usd  # a failed request may have been charged
         try:
             reply = complete(
                 model=self.model,
@@ -303,7 +303,7 @@ class RubricRater(Generic[Rating]):
 
 
 def parse_ratings(text: str, keys: Sequence[str]) -> tuple[int, ...] | None:
-    """Return the numbers with these names in a reply with exactly one JSON object.
+    """Return the numbers under these keys in a reply with exactly one JSON object.
 
     The result is None unless each of them is a whole number from 1 to 5.
     """

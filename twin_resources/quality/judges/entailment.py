@@ -1,9 +1,9 @@
-"""Judges whether passages entail a sentence, with an entailment model that a person names.
+"""Judges whether passages entail a sentence, with a configured entailment model.
 
 Scope: loading the model, its label order, batches of pairs with fixed lengths, truncation.
 Out of scope: the judge without a model (`sentence_support.py`), the quality of a judge.
 
-A cross-encoder reads passage and sentence together and returns a probability for each label
+A cross-encoder reads the passage and the sentence together and returns a probability for each label
 (https://huggingface.co/docs/transformers/tasks/sequence_classification). The order of labels
 depends on the model and is given in the configuration's `id2label`; labels are identified by name,
 never by position. No quality is claimed for any model: the calibration on the author's own
@@ -27,16 +27,16 @@ PADDED_LENGTHS = (
     256,
     512,
 )  # padded tokens per pair; fixed, so a score depends only on its pair
-BATCH_TOKENS = 4096  # of one batch, padding included: 64 pairs of 64, 8 of 512
+BATCH_TOKENS = 4096  # tokens per batch with padding: 64 pairs of 64, 8 of 512
 
 
 class EntailmentModel:
     """Scores the probability that the best of some passages entails a sentence.
 
     Args:
-        model: the folder of a transformers model with a classification head
+        model_folder: the folder of a transformers model with a classification head
             (`resolve_entailment_folder`).
-        name: the name as a person wrote it; if empty, the folder is used.
+        name: the configured name; if empty, the folder is used.
 
     Attributes:
         name: `entailment by <name>`.
@@ -120,7 +120,7 @@ class EntailmentModel:
         encoded: Any = self._tokenizer(
             [passage for passage, _ in pairs],
             [sentence for _, sentence in pairs],
-            truncation="only_first",  # cut the passage; a cut sentence would be another claim
+            truncation="only_first",  # cut the passage; a cut sentence would be a different claim
             max_length=padded_length,
             padding="max_length",
             return_tensors="pt",

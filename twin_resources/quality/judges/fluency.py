@@ -1,4 +1,4 @@
-"""Scores whether an answer is a proper text: long enough and without loops.
+"""Scores whether an answer is fluent: long enough and without loops.
 
 Scope: the rule. Out of scope: the subject of the text (`topic.py`).
 Source for distinct n-grams: Li et al., 2016, https://aclanthology.org/N16-1014
@@ -18,7 +18,7 @@ _WORD = re.compile(r"\w+(?:['’]\w+)*")
 
 
 def fluency_score(text: str) -> float:
-    """Return clip((distinct 3-grams − .5)/.4) · clip(words/25), in [0, 1]; 0 for an empty text."""
+    """Return clip((distinct 3-grams − .5)/.4) · clip(words/25), in [0, 1]; 0 without words."""
     words = [word.casefold() for word in _WORD.findall(text)]
     return clip(
         (distinct_trigram_ratio(words) - ALL_REPEATED) / (NONE_REPEATED - ALL_REPEATED)

@@ -22,7 +22,7 @@ Embed = Callable[[Sequence[str]], "np.ndarray"]
 
 @dataclass(frozen=True)
 class JudgedAnswer:
-    """Everything that a judge sees.
+    """The input of a judge.
 
     Attributes:
         passages: the texts in the prompt, best first.

@@ -26,7 +26,7 @@ JudgeRole = Literal["decides alone", "decides with others", "vetoes"]
 
 
 class JudgeUnavailableError(TwinError):
-    """An author cannot have a judge: too little text, or a model that may not be asked."""
+    """An author cannot have a judge: too little text, or a model that must not be called."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class JudgeDependencies:
     Attributes:
         tables: the tables that store its calibration.
         embedder_revision: the revision of `embed`'s model.
-        model: the LiteLLM name of a judge model that a person chose; empty if there is none.
+        model: the LiteLLM name of the configured judge model; empty if there is none.
         terms: the terms of that model.
     """
 
@@ -86,7 +86,7 @@ class JudgeKind(Generic[JudgeT]):
         probe_kinds: the kinds of planted bad answers that it must score below the author's own.
         role: see `JudgeRole`.
         make: returns an author's judge, with a stored calibration if there is one, or None if
-            nobody requested the judge. Raises `JudgeUnavailableError`.
+            the judge is not configured. Raises `JudgeUnavailableError`.
         tables: the tables that store its calibration; erasing an author's text erases them.
     """
 

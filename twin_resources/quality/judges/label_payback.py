@@ -1,4 +1,4 @@
-"""Determines whether buying the missing labels for an author's routing pays.
+"""Determines whether buying the missing labels for an author's routing pays off.
 
 Scope: counting labels and questions. Out of scope: the rule (`router/learning_decision.py`),
 buying labels (`twin_assets/serving/labelling.py`).
@@ -36,8 +36,7 @@ def estimate_payback(
     connection: sa.Connection,
     now: datetime,
 ) -> tuple[int, Payback]:
-    """Return the number of labels of the models `label_models`, and the payback of the missing
-    ones."""
+    """Return the number of labels of `label_models`, and the payback of the missing labels."""
     labels = reusable = 0
     if label_models is not None and tables.exists(label_rows.TABLE, author):
         columns = ["own", "paid", "embedder", "source", "prompt_id"]

@@ -101,7 +101,7 @@ class LabelArrays:
     Attributes:
         label_ids: the ids of the prompts (trace or sample).
         groups: the reader or, without one, the prompt; a group is left out as a whole.
-        gains: the mean over the claims of dearer − own, shape (n, models − 1), by rising price.
+        gains: the mean over the claims of paid − own, shape (n, models − 1), by rising price.
         usd: the costs of the paid answers in US dollars.
     """
 
@@ -157,7 +157,7 @@ def build_label_arrays(rows: pl.DataFrame, purchase: str, claims: tuple[str, ...
 def count_labels(rows: pl.DataFrame, *, own: str, paid: str, embedder: str) -> tuple[int, int]:
     """Count labels of these models, and other prompts that the paid model already answered.
 
-    The latter were answered for other versions; their labels cost nothing more (`labelling.py`).
+    It answered the latter for other versions, so their labels cost nothing more (`labelling.py`).
     """
     paid_rows = rows.filter(pl.col("paid") == paid, pl.col("source") != PROBE)
     own_rows = paid_rows.filter(pl.col("own") == own, pl.col("embedder") == embedder)

@@ -4,7 +4,7 @@ Scope: the prompt, converting a rating into a score.
 Out of scope: requests (`asking.py`), the certificate (`statistics/judges.py`, as for any
 judge).
 
-The model sees question, passages and answer, but neither version nor route nor time.
+The model sees the question, passages and answer, but not the version, route or time.
 """
 # pyright: strict
 
@@ -66,8 +66,8 @@ class LanguageModelJudge:
         model: a LiteLLM model name; LiteLLM reads its key and address from the environment.
         terms: the model's budget, and how texts are redacted for it.
 
-    The name is `general`. The revision includes model and prompt, so another model or wording is
-    another stream, with its own baseline and certificate.
+    The name is `general`. The revision includes the model and the prompt. A different model or
+    wording is a different stream, with its own baseline and certificate.
     """
 
     name = "general"
@@ -108,10 +108,10 @@ class LanguageModelJudge:
 def general_judge(
     _material: JudgeMaterial, dependencies: JudgeDependencies
 ) -> LanguageModelJudge | None:
-    """Return a judge with the model that a person named, or None without one.
+    """Return a judge with the configured model, or None without one.
 
     Raises:
-        JudgeUnavailableError: the model may not be asked about this author.
+        JudgeUnavailableError: the model must not be called for this author.
     """
     if not dependencies.model:
         return None

@@ -1,4 +1,4 @@
-"""Loads the model that a person names as the judge of single sentences; off by default.
+"""Loads the configured judge of single sentences; off by default.
 
 Scope: reading its name from the settings, loading it.
 Out of scope: scoring (`entailment.py`).
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EntailmentSettings:
-    """The judge model that a person named.
+    """The configured judge model.
 
     Attributes:
         model: the folder or hub id of an entailment model; empty if there is none.
@@ -48,5 +48,5 @@ NO_ENTAILMENT_MODEL = EntailmentSettings()
 
 
 def entailment_settings(settings: Settings) -> EntailmentSettings:
-    """Return the judge model that a home's settings name."""
+    """Return the judge model configured in a home's settings."""
     return EntailmentSettings(settings.nli_model, settings.weights_dir / "entailment")

@@ -1,12 +1,12 @@
-"""Plants bad answers, which a judge must score below the author's own.
+"""Plants bad answers that a judge must score below the author's own.
 
-Scope: creating them for an author's held-out prompts, drawing them for a batch.
+Scope: creating plants for an author's held-out prompts, drawing plants for a batch.
 Out of scope: the certificate (`statistics/judges.py`), scoring.
 
-Each kind has one fault: `shuffled` is the author's answer to another held-out question (a
-mis-joined column), `off_topic` is the author's passage on another subject, `another_author` is
-another person's text, and `unsupported` is the author's own answer with numbers and rare words
-replaced by those of another document. Plants depend only on the texts, so two runs plant the same.
+Each kind has one fault. `shuffled` is the author's answer to a different held-out question (a
+mis-joined column). `off_topic` is the author's passage on a different subject. `another_author` is
+another person's text. `unsupported` is the author's own answer with numbers and rare words from
+another document. Plants depend only on the texts, so two runs plant the same.
 """
 # pyright: strict
 
@@ -29,11 +29,11 @@ _WORD = re.compile(r"[^\W\d_]{4,}|\d+(?:[.,]\d+)*")
 
 @dataclass(frozen=True)
 class AuthorAnswer:
-    """A held-out prompt with the author's own answer.
+    """A held-out prompt and the author's own answer.
 
     Attributes:
         passages: the context shown. It contains the answer's own chunk, which retrieval finds in
-            production; without it, the own answer would be unsupported too.
+            production. Without it, the author's own answer would also be unsupported.
     """
 
     sample_id: str
@@ -52,7 +52,7 @@ class NegativeProbe:
     answer: str
 
     def judged_pair(self) -> tuple[JudgedAnswer, JudgedAnswer]:
-        """Return the own answer and the plant, as shown to a judge."""
+        """Return the author's answer and the plant, as shown to a judge."""
         own = self.prompt
         return (
             JudgedAnswer(own.question, own.answer, own.passages),

@@ -52,7 +52,7 @@ class JudgedComparison:
     """The two checkpoints compared, and the judges.
 
     Attributes:
-        judges: the `name@revision` of every judge, in order; another revision is another trial.
+        judges: the `name@revision` of every judge, in order; a new revision starts a new trial.
         answers: the hash of the other inputs of an answer (sampling, the author's settings).
     """
 

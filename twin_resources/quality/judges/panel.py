@@ -51,7 +51,7 @@ class AssembledJudges:
 
     Attributes:
         judges: claim → judge.
-        missing: claim → reason. A judge that nobody requested is in neither mapping.
+        missing: claim → reason. A judge that is not configured is in neither mapping.
     """
 
     judges: Mapping[str, Judge]
@@ -62,7 +62,7 @@ class AssembledJudges:
         return cast("JudgeT | None", self.judges.get(kind.claim))
 
     def missing_reason(self, kind: JudgeKind[Any]) -> str:
-        """Return why a kind is missing and what to do, or "" if it is not in `missing`."""
+        """Return why a kind is missing and the next step, or "" if it is not in `missing`."""
         error = self.missing.get(kind.claim)
         return f"{error.found}: {error.next_step}" if error else ""
 
@@ -190,7 +190,7 @@ def assemble_panel(
     """Assemble an author's judges for a trial with their certificates, and reuse stored results.
 
     Args:
-        margin: ε; the demo uses .2, and prints that.
+        margin: ε; the demo uses .2 and prints it.
 
     Raises:
         OverLimitError: the account has too little money to certify the general judge.

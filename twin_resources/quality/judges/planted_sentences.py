@@ -5,10 +5,10 @@ Out of scope: whole planted answers (`negative_probes.py`), the judges
 (`sentence_support.py`, `entailment.py`), the quality of a calibration
 (`twin_assets/evaluation/measures/sentence_faithfulness.py`).
 
-A passage contains its own sentences word for word, so any judge can see one changed word. A model
-rewords instead of quoting. Three in four planted sentences, right and wrong, are therefore reworded
+A passage contains its own sentences word for word, so any judge detects one changed word. Models
+reword instead of quoting. Three in four planted sentences, right and wrong, are therefore reworded
 first: a different opening, contractions reversed, or the part after the last comma removed. The
-kinds of errors follow Kryscinski et al. 2020, https://arxiv.org/abs/1910.12840 (negations, numbers
+kinds of errors follow Kryscinski et al., 2020, https://arxiv.org/abs/1910.12840 (negations, numbers
 and names swapped by rule).
 
 Negations and contractions are English; other languages have no such plants.
@@ -27,7 +27,7 @@ from twin_resources.quality.judges.support import split_sentences
 
 SentenceErrorKind = Literal["negated", "number", "name", "elsewhere"]
 SENTENCE_ERROR_KINDS: tuple[SentenceErrorKind, ...] = get_args(SentenceErrorKind)
-MIN_WORDS, MAX_WORDS = 6, 40  # of a planted sentence
+MIN_WORDS, MAX_WORDS = 6, 40  # words in a planted sentence
 _OPENINGS = (
     "In my experience ",
     "The short answer is that ",
@@ -85,12 +85,12 @@ class ProbeSentence:
 def create_probe_sentences(
     passages: Sequence[tuple[str, str]], *, max_sentences: int
 ) -> list[ProbeSentence]:
-    """Plant own sentences, and a wrong one for each kind of error where possible.
+    """Plant the author's sentences, and a wrong copy for each kind of error where possible.
 
     Args:
         passages: (document id, text) of one author.
-        max_sentences: the most own sentences, drawn by a hash of the text; each gives at most one
-            plant per kind of error.
+        max_sentences: the maximum number of own sentences, drawn by a hash of the text; each gives
+            at most one plant per kind of error.
 
     Returns:
         Right and wrong sentences; empty if the passages come from fewer than two documents.
@@ -116,9 +116,7 @@ def create_probe_sentences(
         unrelated_text = _passage_of_other_document(
             shuffled_passages, index + len(shuffled_passages) // 2, document
         )[1]
-        supported_sentence = reword(
-            sentence
-        )  # before the error, which rewording could remove again
+        supported_sentence = reword(sentence)  # before the error, because rewording could remove it
         unsupported_sentence = next(
             (
                 one

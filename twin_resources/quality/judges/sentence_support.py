@@ -1,6 +1,6 @@
-"""Scores how far passages support a single sentence: the support score with two more rules.
+"""Scores how well passages support a single sentence: the support score with two more rules.
 
-Scope: the interface of a judge of sentences, and the judge without a model of its own.
+Scope: the interface of a judge of sentences, and the judge without its own model.
 Out of scope: the score of a whole answer (`support.py`), an entailment model
 (`entailment.py`), thresholds and the quality of a judge (the gate's `sentence_faithfulness.py`).
 
@@ -48,7 +48,7 @@ class SentenceJudge(Protocol):
     """Scores sentences by passages in [0, 1]; a higher score means better support.
 
     Attributes:
-        name: the name that people see.
+        name: the displayed name.
         revision: a hash that changes whenever a score could change.
     """
 
@@ -63,7 +63,7 @@ class SentenceJudge(Protocol):
 
 
 class SentenceSupport:
-    """The judge that every home has, based on words, similarity, numbers, names and negations."""
+    """The built-in judge, based on words, similarity, numbers, names and negations."""
 
     name = "support"
 

@@ -1,14 +1,14 @@
 """Stores documents that are computed once per author: calibrations and certificates of judges.
 
 Scope: storing a document and reading it back.
-Out of scope: any document (`topic.py`, `voice.py`, `panel.py`).
+Out of scope: the contents of documents (`topic.py`, `voice.py`, `panel.py`).
 
 There is one table per kind and one row per name: (name, hash of its inputs, document). A
 calibration stays when posts are added, because a new one is a new judge, whose scores need a new
-baseline. It is computed again for another method, embedder or base model, when the author's texts
-have doubled and were still too few, and when the number of other people in the instance has about
-doubled, because a voice score depends on them. Erasing a post removes its rows, which are computed
-again from the remaining posts.
+baseline. It is recomputed for a different method, embedder or base model, and when texts that were
+too few have doubled. It is also recomputed when the number of other people in the instance has
+about doubled, because a voice score depends on them. Erasing a post removes its rows, which are
+recomputed from the remaining posts.
 """
 # pyright: strict
 
@@ -72,5 +72,5 @@ def load_or_compute(
 
 
 def doubling_bucket(count: int) -> int:
-    """Return the number's bit length, which stays equal until the number has about doubled."""
+    """Return the number's bit length, which changes only when the number has about doubled."""
     return count.bit_length()

@@ -38,9 +38,9 @@ def common_words(sides: Sequence[Sequence[str]]) -> frozenset[str]:
     """Return the words in at least two texts and at least `MIN_DOCUMENT_FREQUENCY` of the texts of
     one side.
 
-    Words that only one side uses all the time ("Here's a", "crucial", "I've been") are style, not
+    Words that only one side uses often ("Here's a", "crucial", "I've been") are style, not
     subject. With only the words common to both sides, a model that had dropped its base's habits
-    gained less over the base (+.09 instead of +.12, for a shared author), and unseen people were
+    gained less over the base (+.09 instead of +.12, for a shared author). Unseen people were also
     separated slightly less well (AUC .83 instead of .86).
     """
     return frozenset(

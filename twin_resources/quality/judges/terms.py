@@ -1,12 +1,12 @@
 """Determines the terms on which a language model rates an author's answers: budget and privacy.
 
-Scope: whether the model may be asked, the budget, the redaction of texts.
+Scope: whether the model may be called, the budget, the redaction of texts.
 Out of scope: requests (`asking.py`), limits and sums (`access/account.py`), the rules of
 consent (`consent.py`).
 
 A model outside this machine receives the author's posts only with the author's consent, and
 questions and answers without personal data and secrets. A priced model needs its own budget; a
-model without a known price is not asked.
+model without a known price is not called.
 """
 # pyright: strict
 
@@ -35,10 +35,11 @@ class JudgeTerms:
     """The terms of one model for one author.
 
     Attributes:
-        budget: the budget that pays every request, or None if the model is free.
+        budget: the budget for every request, or None if the model is free.
         redaction_language: the author's language, whose rules redact questions and answers before
             they are sent; None if they stay on this machine and are not redacted.
-        refusal_reason, next_step: why the model may not be asked, and what to do; empty if it may.
+        refusal_reason, next_step: why the model must not be called, and the next step; empty if it
+            may be called.
     """
 
     budget: PurposeBudget | None = None
@@ -47,10 +48,10 @@ class JudgeTerms:
     next_step: str = ""
 
     def require(self, model: str) -> None:
-        """Refuse a model that may not be asked.
+        """Refuse a model that must not be called.
 
         Raises:
-            TwinError: the model may not be asked; the error gives the reason.
+            TwinError: the model must not be called; the error gives the reason.
         """
         terms = self
         if (

@@ -15,11 +15,11 @@ from pathlib import Path
 from twin_resources.authors import SAMPLES_DIR
 from twin_resources.quality.judges.judge import digest
 
-MIN_WORDS = 40  # as in the author's own answers (instructions/instruction_tables.py)
+MIN_WORDS = 40  # as in the author's own answers (`instructions/instruction_tables.py`)
 MAX_WORDS = 160
-SHINGLE_WORDS = 12  # in a row; two texts share them only by copying
-MAX_SHARED_PASSAGE_RATIO = 0.2  # of a writer's passages; a writer with a larger share is the author
-PROBE_DOCUMENT_STRIDE = 3  # with few other authors, each third document is reserved for plants
+SHINGLE_WORDS = 12  # consecutive words; two texts share them only by copying
+MAX_SHARED_PASSAGE_RATIO = 0.2  # share of passages; a writer above it is the author
+PROBE_DOCUMENT_STRIDE = 3  # with few other authors, every third document is reserved for plants
 MIN_WRITERS = 3  # the fewest writers from which one can be reserved
 _WORD = re.compile(r"\w+")
 _FRONT_MATTER = re.compile(r"\A(---|\+\+\+)\n.*?\n\1\n", re.DOTALL)
@@ -90,9 +90,9 @@ def split_into_passages(text: str) -> list[str]:
 def split_for_probes(writers: Sequence[WriterSample]) -> OtherTexts:
     """Divide other people's texts between training and plants.
 
-    With three or more people, training leaves out one, drawn by a hash of the name; with fewer, it
-    leaves out each third document. With two, both are needed: trained against an engineer alone, a
-    story-teller's voice score accepted .97 of another story-teller's passages.
+    With three or more people, training leaves out one, drawn by a hash of the name. With fewer, it
+    leaves out every third document. With two, both are needed: trained against an engineer alone, a
+    storyteller's voice score accepted .97 of another storyteller's passages.
     """
     ordered_writers = sorted(
         (writer for writer in writers if writer.passages), key=lambda hand: digest(hand.name)
@@ -120,8 +120,8 @@ def exclude_copies_of_author(
 ) -> list[WriterSample]:
     """Return the writers whose texts are not the author's own under another name.
 
-    A person who tries the samples imports them as an author, and a voice cannot be learnt against
-    itself. One or two shared quotations do not exclude a writer.
+    A user may import the samples as an author, and a voice cannot be learnt against itself. One or
+    two shared quotations do not exclude a writer.
     """
     own_shingles = {run for text in own_texts for run in _word_shingles(text)}
     return [

@@ -5,7 +5,7 @@ Out of scope: the embedder (`embedder/embedder.py`), style (`voice.py`).
 
 topic = clip((cos(question, answer) − a)/(b − a)), where a is the mean cosine of a question and
 another document's passage, and b that of a question and its own passage. A text unrelated to the
-question scores 0; a text as close as the author's own answers usually are scores 1. An echo of the
+question scores 0; a text as close as the author's own answers scores 1. An echo of the
 question is on topic: `fluency_score` lowers the score of a short echo, but not of a long one.
 """
 # pyright: strict

@@ -74,7 +74,7 @@ class VoiceCalibration:
         kept: the words that were not masked, in order.
         weights, intercept: the coefficients of the regression; there are `FEATURE_COUNT` weights.
         slope, offset: Platt's parameters, from logit to calibrated logit.
-        own: the number of the author's windows.
+        own: the number of windows from the author's texts.
         negatives: source → the number of its windows used in training.
         auc: the AUC of own texts against negatives, on documents left out of training.
     """
@@ -92,7 +92,7 @@ class VoiceCalibration:
 def calibrate_voice(
     author_texts: WriterTexts, other_texts: Sequence[WriterTexts]
 ) -> VoiceCalibration:
-    """Train a voice score on an author's texts against those of others.
+    """Train a voice score on an author's texts against other texts.
 
     Raises:
         JudgeUnavailableError: one side has too few texts.
@@ -211,7 +211,7 @@ def voice_calibration(
         table: the table that stores the score, one per kind of others.
 
     Raises:
-        JudgeUnavailableError: as `calibrate_voice`.
+        JudgeUnavailableError: as in `calibrate_voice`.
     """
     people_count = len(other_texts) - bool(base_revision)
     inputs = digest(
@@ -234,7 +234,7 @@ def voice_judge(material: JudgeMaterial, dependencies: JudgeDependencies) -> Voi
     """Return the author's voice judge, trained against other people and the base model.
 
     Raises:
-        JudgeUnavailableError: as `calibrate_voice`.
+        JudgeUnavailableError: as in `calibrate_voice`.
     """
     other_texts = _other_writers(material)
     if material.base_answers:

@@ -1,4 +1,4 @@
-"""Stores figures on the writing of author, base model and tuned model, beside the report.
+"""Stores figures on the writing of the author, the base model and the tuned model.
 
 Scope: the record, its file, finding an author's newest record, its lines with small bars.
 Out of scope: counting (`twin_assets/evaluation/measures/visible_voice.py`), the picture
@@ -94,7 +94,7 @@ def read_voice_figures(path: Path) -> VoiceFigures | None:
     """Read a record, or return None if the file does not exist.
 
     Raises:
-        TwinError: the record is damaged or has another schema.
+        TwinError: the record is damaged or has a different schema.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
@@ -116,7 +116,7 @@ def read_voice_figures(path: Path) -> VoiceFigures | None:
 def checkpoint_voice_figures(
     checkpoints: Path, author: str, checkpoint: str
 ) -> VoiceFigures | None:
-    """Return the record of one checkpoint, or None if its evaluation has written none.
+    """Return the record of one checkpoint, or None if its evaluation wrote no record.
 
     Args:
         checkpoints: `Settings.checkpoints_dir`.

@@ -37,10 +37,10 @@ def columns() -> Mapping[str, Any]:
     their number. `judged` is the mean of the judges' scores and `judgements` their number. `edit`
     is the author's newest edit or, without one, the newest of any reader. `edit_role` is the role
     of its key: only an edit by an `author` may become a chosen answer.
-    `rejections` is how often `rejection_voters` preferred another answer to this one.
+    `rejections` is the number of times that `rejection_voters` preferred another answer.
     `propensity` is null if the trace does not contain it; estimates weighted by propensity leave
     out such a row.
-    `batch` is true if a batch asked the question instead of a reader, see `reader_interactions`.
+    `batch` is true if a batch asked the question instead of a reader (see `reader_interactions`).
     `chunk_ids` are the passages of the prompt, best first. Votes with the status `late` or `beside`
     are included; held, bad and deleted votes are not.
     """
@@ -79,10 +79,10 @@ def columns() -> Mapping[str, Any]:
 
 
 def reader_interactions(interactions: Rows) -> Rows:
-    """Remove answers to batches and of the front desk, which are neither judged nor replayed.
+    """Remove batch and front-desk answers, which are neither judged nor replayed.
 
     The writer of a batch file chooses its questions; older tables have no `batch` column. The
-    program writes the front desk's answers, and a message about danger is shown to nobody else.
+    program writes the front desk's answers, and a message about danger must not be shown to others.
 
     Args:
         interactions: the asset's rows, as a data frame or a lazy frame.
@@ -139,7 +139,7 @@ def build_interactions_frame(
 
 
 def _scores_by_trace(connection: sa.Connection, author: str) -> pl.DataFrame:
-    """Return the columns that hold scores of readers and judges, a row for each scored answer."""
+    """Return the columns with scores of readers and judges, one row per scored answer."""
     import polars as pl
 
     table = ledger_tables.scores

@@ -44,7 +44,7 @@ MAX_CLOCK_JUMP_MS = 6 * 3_600_000  # after such a gap, the machine was off or it
 # In `for_home`, a day is settled this long after its end. By then, the hourly reading of the last
 # days has found each score that was given before midnight and became visible late.
 DAY_QUIET_S = 7_200.0
-CLOCK_TRUST_S = 600.0  # before a clock that has jumped ahead is trusted
+CLOCK_TRUST_S = 600.0  # delay before a clock that has jumped ahead is trusted
 _SCORE_SETTINGS_FEED = (
     "scores that count"  # row in the table of feeds: hash of the `[scores]` last applied
 )

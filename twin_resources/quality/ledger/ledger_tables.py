@@ -1,4 +1,4 @@
-"""Defines the ledger's tables in the state store and their schema number.
+"""Defines the ledger's tables in the state store and their schema version.
 
 Scope: the SQL tables, their indexes, opening them.
 Out of scope: the meaning of rows (`traces.py`, `scores.py`, `settling.py`).
@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from twin_resources.storage.state.state import State, StateError, add_missing_columns
 from twin_resources.storage.state.state_tables import schema_number
 
-SCHEMA_NUMBER = 5  # raise it with every change that older code cannot read
+SCHEMA_NUMBER = 5  # increase it with every change that older code cannot read
 metadata = sa.MetaData()
 
 traces = sa.Table(
@@ -156,10 +156,10 @@ def open_tables(state: State) -> None:
 
 
 def _upgrade(connection: sa.Connection) -> None:
-    """Upgrade the tables to the current schema number.
+    """Upgrade the tables to the current schema version.
 
-    Number 1 had no `server` on a trace; its rows keep an empty one. Code of number 2 would read
-    comparisons as votes. Number 3 treated a batch's answers as a reader's. Number 4 identified
+    Version 1 had no `server` on a trace; its rows keep an empty one. Code of version 2 would read
+    comparisons as votes. Version 3 treated a batch's answers as a reader's. Version 4 identified
     streams by the scores' names, and would settle every vote as a thumb.
     """
     add_missing_columns(connection, (traces.c.server, traces.c.batch, scores.c.stream))
@@ -185,6 +185,6 @@ def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[dict[str, 
 
 
 def batches(values: Sequence[str], length: int) -> Iterator[Sequence[str]]:
-    """Split values into pieces of at most `length`, as a statement's parameters are limited."""
+    """Split values into pieces of at most `length`, the limit of a statement's parameters."""
     for start in range(0, len(values), length):
         yield values[start : start + length]

@@ -1,16 +1,16 @@
 """Reads a list that has no change feed in time windows, oldest first, within a request budget.
 
 Scope: choosing the next window, halving windows, and the state kept for the next tick.
-Out of scope: the meaning of rows, storing them (`ledger.py`).
+Out of scope: interpreting rows, storing them (`ledger.py`).
 Source: `GET /v3/scores` and `GET /v2/observations` return the rows of a time window page by page,
 newest first; https://api.reference.langfuse.com
 
-A window is committed whole or not at all, so everything before the frontier was read. A window that
-does not fit into its pages is halved, as soon as its first page shows that it is too dense. The
-next windows keep that length and double it again while they fit. A millisecond cannot be halved:
-its pages are committed one by one, and the cursor is kept for the next tick. Windows end `lag`
-before now, because a store makes rows visible late, and the first window of a tick overlaps the
-last one read. The reconciliation finds rows that come even later, change or are deleted.
+A window is committed whole or not at all, so everything before the frontier has been read. A window
+that does not fit into its pages is halved, as soon as its first page shows that it is too dense.
+The next windows keep that length and double it again while they fit. A millisecond cannot be
+halved: its pages are committed one by one, and the cursor is kept for the next tick. Windows end
+`lag` before now, because a store makes rows visible late, and the first window of a tick overlaps
+the last one read. The reconciliation finds rows that come even later, change or are deleted.
 
 A store may fail whenever a certain row is requested. A window that fails is halved too, and the
 remaining millisecond is skipped once the store has returned the next one.
@@ -30,7 +30,7 @@ from twin_resources.observability.trace_store.json_values import format_timestam
 
 WINDOW_PAGES = 10
 OVERLAP_PAGES = 3  # for the first window of a tick, which reaches back
-CAUGHT_UP_MS = 15 * 60_000  # an overlap would read the same backlog again if further behind
+CAUGHT_UP_MS = 15 * 60_000  # if further behind, an overlap would read the same backlog again
 MAX_SPAN_MS = 90 * 86_400_000
 
 Row = dict[str, Any]
@@ -101,7 +101,7 @@ class PagedFeed:
         commit: stores rows, oldest first, and the state after them in one transaction. Its third
             argument is (since, until) if these are all rows of that window, otherwise None.
         page_rows: the number of rows in a full page.
-        window_pages: the most pages of a window; a window of more pages is halved.
+        window_pages: the maximum pages of a window; a longer window is halved.
         skipped: the milliseconds that were skipped, each with the reason.
     """
 
@@ -210,7 +210,7 @@ class PagedFeed:
         length = until_ms - state.frontier_ms
         full = rows / (self.page_rows * self.window_pages)
         grown = int(length * min(2.0, 0.8 / max(full, 0.4)))
-        keep = state.span_ms if full < 0.4 else 1  # the goal cut it short: keep the length
+        keep = state.span_ms if full < 0.4 else 1  # the goal shortened it: keep the length
         return max(1, min(max(grown, keep), MAX_SPAN_MS))
 
     def _shrunk_span_ms(self, since_ms: int, until_ms: int, rows: Sequence[Row]) -> int:

@@ -35,7 +35,7 @@ SCORES_PATH = "/api/public/v3/scores"
 TRACES_PATH = "/api/public/v2/observations"
 SCORE_PAGE, TRACE_PAGE = 100, 200
 # The gateway's own measurements have another environment (`gateway/hooks/automatic_scores.py`).
-ENVIRONMENT = "default"  # of a score whose writer names none
+ENVIRONMENT = "default"  # environment of a score that names none
 _TRACE_FIELDS = "core,basic,time,io,metadata,metrics"
 _IDS_PER_REQUEST = 100  # a URL of 3.4 KB; servers accept 8 KB
 _MAX_LOOK_UPS = 3
@@ -79,7 +79,7 @@ class ListPages:
         return self.page(window | ({"cursor": cursor} if cursor else {}))
 
     def page(self, parameters: Mapping[str, str]) -> tuple[list[Row], str]:
-        """Request one page with these parameters in addition to those of every request."""
+        """Request one page with these parameters and the base parameters."""
         asked = {**self.base_parameters, **parameters, "limit": str(self.page_rows)}
         return self.client.page(self.path, asked)
 
@@ -137,8 +137,8 @@ def continue_feed(
     """Continue reading a list towards `goal_ms`, and return the position reached.
 
     Args:
-        repeats: the feed of a pass that reads rows again, which marks those as deleted that the
-            store no longer has; empty for the first reading.
+        repeats: the feed of a pass that reads rows again and marks rows missing from the store as
+            deleted; empty for the first reading.
 
     Raises:
         TraceStoreError: a page could not be read.
@@ -162,7 +162,7 @@ def look_up_traces(
 ) -> None:
     """Request the traces that new scores name and that no window has contained yet.
 
-    A trace may have waited in an outbox until long after the answer began.
+    A trace may have waited in an outbox long after the answer began.
     """
     foreign_trace_ids = sorted(
         store.unknown_foreign_traces - store.unknown_traces
@@ -245,9 +245,9 @@ def reconcile(
 def trusted_now_ms(state: State, now_ms: int, *, jump_ms: int, trust_after_ms: int) -> int:
     """Return the present time, as far as this machine's clock is trusted.
 
-    A clock that advanced by more than `jump_ms` since the last check is trusted once it has stayed
-    ahead for `trust_after_ms`; until then, the time of the last check is returned. A clock that is
-    ahead for one tick therefore moves no frontier and closes no day.
+    A clock that has advanced by more than `jump_ms` since the last check is trusted once it has
+    stayed ahead for `trust_after_ms`; until then, the time of the last check is returned. A clock
+    that is ahead for one tick therefore moves no frontier and closes no day.
     """
     with state.transaction() as connection:
         clock_state = feed_state(connection, _CLOCK) or FeedState(now_ms)

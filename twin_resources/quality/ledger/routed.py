@@ -30,11 +30,9 @@ from twin_resources.registry.route_names import (
     ROUTED_PREFIX,
 )
 
-_NOT_OWN_VERSIONS = (PAID, QUOTES, FRONT_DESK)  # versions whose answers no model of ours wrote
+_NOT_OWN_VERSIONS = (PAID, QUOTES, FRONT_DESK)  # versions whose answers none of our models wrote
 _OWN_ROUTES = ("stable", "canary", ANCHOR)
-_LARGER_MODEL_ROUTE = (
-    f"{ROUTED_PREFIX}larger"  # a second model of our own, in traces before 2026-11-25
-)
+_LARGER_MODEL_ROUTE = f"{ROUTED_PREFIX}larger"  # our second model, in traces before 2026-11-25
 _PAID_ROUTES = (ROUTED_PREFIX, CASCADED_PREFIX, DIVERTED_PREFIX + PAID, FALLBACK_PREFIX + PAID)
 _MARGIN_NOT_HELD = "%margin not held%"
 _Z_95 = 1.96
@@ -43,7 +41,7 @@ _MINUTE_MS = 60_000
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """The answers of one class by our own models, and by the paid model if no reader named it."""
+    """One class's answers by our own models, and by the paid model unless a reader chose it."""
 
     own: int = 0
     paid: int = 0
@@ -51,7 +49,7 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class RoutedAnswers:
-    """An author's answers since a given time, without aliases, which readers name themselves.
+    """An author's answers since a given time, without aliases that readers chose.
 
     Attributes:
         classes: prompt class → its counts.

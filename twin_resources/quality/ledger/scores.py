@@ -5,7 +5,7 @@ reader, the stream it counts in, and the reasons for which a score never counts.
 Out of scope: reading scores (`paged_feed.py`), settling them (`settling.py`), an author's
 settings for a name (`authors/score_settings.py`).
 
-A score from another program (Langfuse's page, its SDK, an evaluator) has a name of its own and no
+A score from another program (Langfuse's page, its SDK, an evaluator) has its own name and no
 reader: the author's file maps the name to a stream, and the trace gives author and reader. Its
 original value is kept until both are known, so that a name that is mapped later still counts.
 API: `data` of `GET /v3/scores`, https://api.reference.langfuse.com
@@ -86,7 +86,7 @@ def score_row(score: Mapping[str, Any]) -> dict[str, Any]:
 def complete_from_trace(
     row: dict[str, Any], trace: Mapping[str, Any] | None, read_counted_scores: CountedScoresReader
 ) -> dict[str, Any]:
-    """Return the row completed with its trace's fields.
+    """Return the row with its trace's fields.
 
     Its status is `bad` if the trace is unknown or belongs to another author, or if the author's
     file does not map its name.
@@ -149,7 +149,7 @@ def _value(kind: str, data_type: str, value: object) -> tuple[float | None, str,
         text = str(value).strip() if isinstance(value, str) else ""
         return None, redact_text(text)[:MAX_TEXT], "" if text else "no_text"
     if kind == OTHER and isinstance(value, str):
-        # Keep a category, which the score's owner defined, but not a free text by a reader.
+        # Keep a category, which the score's owner defined, but not a reader's free text.
         category = redact_text(value)[:MAX_CATEGORY] if data_type == "CATEGORICAL" else ""
         return None, category, ""
     if not isinstance(value, bool | int | float):
@@ -165,7 +165,7 @@ def _value(kind: str, data_type: str, value: object) -> tuple[float | None, str,
 def _annotator(score: Mapping[str, Any]) -> str:
     """Return the person who gave a score in the trace store's page.
 
-    The result is empty for a score written by a program; the reader is then whoever asked.
+    The result is empty for a score written by a program; the reader is then the one who asked.
     """
     person = score.get("authorUserId")
     return f"{str(score.get('source') or 'api').lower()}:{person}" if person else ""

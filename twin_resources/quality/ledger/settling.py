@@ -8,12 +8,12 @@ does not hold when several scores of one reader follow each other. The value is 
 reader's votes on the most frequent version and class (the earliest in a tie), since each class is
 compared with its own baseline. A day is closed two hours after its end (`ledger.DAY_QUIET_S`), if
 everything before its end was read. A vote that is found later joins the open day, unless its
-reader's day was settled without it: then it only corrects reports. Each judgement is a value of its
-own, settled with its day. A settled day is complete, so it can be bet on as a whole. The
+reader's day was settled without it: then it only corrects reports. Each judgement is a separate
+value, settled with its day. A settled day is complete, so it can be bet on as a whole. The
 transaction that settles a value also assigns its sequence number within the author.
 
-No reader settles more than its share of an author's values of the last `READER_CAP_DAYS` days
-(`statistics/poisoning.admit_reader_days`), and no day more than three usual days (`day_limit`).
+No reader settles more than its share of an author's values in the last `READER_CAP_DAYS` days
+(`statistics/poisoning.admit_reader_days`). No day settles more than three usual days (`day_limit`).
 Once an author's stream is two weeks old, readers first seen within the last two weeks settle at
 most a tenth of a day (`new_reader_limit`). Selection depends on who scored and when, never on the
 value.
@@ -210,9 +210,9 @@ class _NewReaders:
     """The first day of each of an author's readers, and the number of reader-days per day.
 
     Attributes:
-        first: reader → the first day on which it asked or voted, in days since the epoch.
+        first: reader → the first day on which the reader asked or voted, in days since the epoch.
         began: the first settled day of the stream; without one, its first day with a vote.
-        sizes: day → the number of reader-days with a vote, whatever their status.
+        sizes: day → the number of reader-days with a vote, regardless of their status.
     """
 
     first: Mapping[str, int]
@@ -250,7 +250,7 @@ class _NewReaders:
         """Return the reader-days of one day that may settle, and those of new readers to hold."""
         day = reader_days_of_day[0].day
         since = day - NEW_READER_DAYS
-        if since < self.began:  # a young stream has no old readers
+        if since < self.began:  # a new stream has no earlier readers
             return list(reader_days_of_day), []
         new = [one for one in reader_days_of_day if self.first.get(one.reader, day) > since]
         earlier = [
@@ -302,7 +302,7 @@ def _store_settled_values(
 
 
 def _set_status(connection: sa.Connection, scores: Mapping[str, int | None], status: str) -> None:
-    """Store a status, and the sequence number of the value, of each score."""
+    """Store the status of each score, and the sequence number of its value."""
     if not scores:
         return
     table = ledger_tables.scores

@@ -32,7 +32,7 @@ from twin_resources.storage.state.lease import Lease
 from twin_resources.storage.state.state import State
 
 TRACES, SCORES = "traces", "scores"
-# Kind of row → columns of its id in the trace store and of the time by which it is listed.
+# Kind of row → the columns of its id in the trace store and of its listing time.
 LISTED_BY = {
     SCORES: (ledger_tables.scores.c.id, ledger_tables.scores.c.timestamp_ms),
     TRACES: (ledger_tables.traces.c.trace_id, ledger_tables.traces.c.started_ms),
@@ -52,7 +52,7 @@ class LedgerWriter:
         closed_ms: the time when the sync began before which all days are closed.
         unknown_traces: traces that scores of this sync name and that are missing from the ledger.
         unknown_foreign_traces: missing traces that scores of other names refer to. They may be
-            answers of another program that uses the same trace store.
+            answers from a different program that uses the same trace store.
     """
 
     state: State

@@ -1,4 +1,4 @@
 """Trials of candidates: state between the evidence (pure) and the registry of versions.
 
-Scope: nothing but this line; import the modules themselves.
+Import from the modules; this file stays empty.
 """

@@ -1,4 +1,4 @@
-"""Read a canary's reader-days from the ledger as pairs, with their rate.
+"""Read a canary's reader-days from the ledger as pairs, and their rate.
 
 Scope: settled thumbs of candidate and incumbent, read for one trial.
 Out of scope: settling values (`ledger/`), betting on pairs (`statistics/promotion.py`).
@@ -28,8 +28,8 @@ class CanaryDays:
     """The pairs and readers of a canary so far.
 
     Attributes:
-        pairs: pairs in order from the first value on; the sequence number identifies used pairs.
-        readers: number of distinct readers of the candidate.
+        pairs: the pairs in order from the first value; the sequence number identifies used pairs.
+        readers: the number of distinct readers of the candidate.
     """
 
     pairs: tuple[PairedDifference, ...]
@@ -38,7 +38,7 @@ class CanaryDays:
 
 @dataclass(frozen=True)
 class ScoreRate:
-    """Thumbs of an author in the last four weeks: reader-days a day, and distinct readers."""
+    """An author's thumbs in the last four weeks: reader-days per day, and distinct readers."""
 
     per_day: float
     readers: int
@@ -54,7 +54,7 @@ def last_sequence(state: State, author: str) -> int:
 
 
 def read_canary_days(state: State, trial: StoredTrial) -> CanaryDays:
-    """Return all pairs of a canary's trial since its beginning, and its number of readers."""
+    """Return all pairs of a canary's trial, and its number of readers."""
     ledger_tables.open_tables(state)
     trial_candidate, table = trial.candidate, ledger_tables.settled
     candidate, incumbent = f"v{trial_candidate.version}", f"v{trial_candidate.incumbent}"

@@ -1,4 +1,4 @@
-"""Measure what a trial of an author can use, as input to the choice of release mode.
+"""Measure the data available to an author's trial, for the choice of release mode.
 
 Scope: counting prompts, certified claims and scores.
 Out of scope: the choice (`release/release_mode.py`).
@@ -35,11 +35,11 @@ def measure_feasibility(
     margin: float = MARGIN,
     min_prompts: int = MIN_PROMPTS,
 ) -> TrialFeasibility:
-    """Measure certified claims, prompts to replay and the score rate of a canary.
+    """Measure the certified claims, the prompts to replay and the score rate of a canary.
 
     Args:
         now: seconds since the epoch.
-        min_prompts: prompts that a shadow needs: 300; the demo uses 60, and prints it.
+        min_prompts: the prompts that a shadow needs: 300; the demo uses 60 and prints it.
     """
     table: dict[str, Any] = registry.routing().get(author, {})
     share = min(max(float(table.get("canary_share", CANARY_SHARE)), 0.0), 1.0)
@@ -57,8 +57,8 @@ def measure_feasibility(
 def expected_readers(rate: ScoreRate, *, share: float) -> int:
     """Estimate how many distinct readers the longest canary would reach.
 
-    A reader is drawn again each day, and scores on per_day/readers of the days. The probability to
-    be reached is 1 − (1 − share)^(days with a score).
+    A reader is drawn again each day, and scores on per_day/readers of the days. The probability of
+    being reached is 1 − (1 − share)^(days with a score).
     """
     if not rate.readers:
         return 0

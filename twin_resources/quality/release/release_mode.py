@@ -1,4 +1,4 @@
-"""Choose how a candidate is tried out from what can be measured, and pair canary days.
+"""Choose a candidate's release mode from measurements, and pair canary days.
 
 Scope: the choice of mode with its reason, the differences of a canary, the rule that parks a trial,
 a line on its progress.
@@ -43,13 +43,13 @@ class TrialFeasibility:
     """The measurements from which a mode is chosen.
 
     Attributes:
-        certified_claims: claims with a certified measure (`judges.py`).
-        prompt_count: number of recorded prompts that can be replayed.
-        canary_values_per_day: settled values a day that a canary would get: measured score rate
-            × share of traffic.
-        canary_readers: number of distinct readers expected in a canary.
+        certified_claims: the claims with a certified measure (`judges.py`).
+        prompt_count: the number of recorded prompts that can be replayed.
+        canary_values_per_day: the settled values per day that a canary would get: the measured
+            score rate × the share of traffic.
+        canary_readers: the number of distinct readers expected in a canary.
         margin, alpha: ε and α.
-        min_prompts: prompts that a shadow needs: 300; the demo uses 60, and prints it.
+        min_prompts: the prompts that a shadow needs: 300; the demo uses 60 and prints it.
     """
 
     certified_claims: tuple[str, ...]
@@ -66,8 +66,8 @@ class ModeChoice:
     """A release mode and its reason.
 
     Attributes:
-        expected_pairs: pairs needed to promote an equal model; 0 in mode `gate`.
-        expected_days: duration of a canary, infinite without scores; 0 in the other modes.
+        expected_pairs: the pairs needed to promote an equal model; 0 in mode `gate`.
+        expected_days: the duration of a canary, infinite without scores; 0 in the other modes.
     """
 
     mode: ReleaseMode
@@ -121,12 +121,12 @@ def canary_pairs(
 
     Each incumbent value is used once, for the next canary value of its class. A canary value
     without a waiting incumbent value gives no pair. A pair has the sequence number of its canary
-    value, so that a replay is recognized.
+    value, so that a replay is recognised.
 
     Args:
-        values: settled values of one author and stream in order, of both versions: sequence
+        values: the settled values of one author and stream in order, for both versions: sequence
             number, version, class and value.
-        claim: name of the claim that the stream measures.
+        claim: the name of the claim that the stream measures.
     """
     waiting: dict[str, list[float]] = {}
     pairs: list[PairedDifference] = []
@@ -150,9 +150,10 @@ def evaluate_evidence(
     """Return the evidence about a version on trial for `moves.required_moves`.
 
     Args:
-        exhausted: whether prompts are used up, or 14 days of canary are over; true only once, since
-            the trial then ends.
-        readers: number of distinct canary readers, if thumbs decide; under 30 may only veto.
+        exhausted: whether prompts are used up, or 14 days of canary are over; true only once,
+            because the trial then ends.
+        readers: the number of distinct canary readers, if thumbs decide; fewer than 30 may only
+            veto.
         certified: whether every measure still has its certificate; otherwise nothing is decided.
     """
     progress = f"{evidence.pairs} of about {estimate_trial_pairs(evidence):.0f} pairs"
@@ -187,7 +188,7 @@ def evaluate_evidence(
 
 
 def _describe_win(evidence: PairEvidence) -> str:
-    if evidence.is_better or not evidence.margin:  # not worse by 0 is better
+    if evidence.is_better or not evidence.margin:  # with ε = 0, "not worse" means "better"
         return "better"
     return f"not worse by {evidence.margin:g} or more, and {_describe_mean(evidence)}"
 

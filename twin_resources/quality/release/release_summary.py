@@ -1,7 +1,7 @@
 """Summarize a round of release as plain values for metadata.
 
 Scope: mode and evidence in words and numbers, for the asset, the sensor and the job.
-Out of scope: the round itself (`releasing.py`), any text of an author or reader.
+Out of scope: the round (`releasing.py`), any text of an author or reader.
 """
 # pyright: strict
 

@@ -27,7 +27,7 @@ MetadataReader = Callable[[str, str], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class ReleaseNotice:
-    """A record of `released_model` that Dagster does not have yet."""
+    """A record of `released_model` that Dagster does not yet have."""
 
     author: str
     description: str
@@ -40,8 +40,8 @@ class ReleaseTick:
 
     Attributes:
         notices: one notice per author whose versions have moved since the last record.
-        messages: author → progress of its trial.
-        newest_move: number of the registry's newest move: if it is unchanged and nothing is on
+        messages: author → the progress of its trial.
+        newest_move: the number of the registry's newest move. If it is unchanged and nothing is on
             trial, there is nothing to do.
     """
 
@@ -83,7 +83,7 @@ def run_release_tick(
             `registry.reconcile`.
     """
     messages: dict[str, str] = {}
-    registry.publish()  # the last mover may have died before it wrote the policy
+    registry.publish()  # the process of the last move may have died before writing the policy
     for author in registry.authors_on_trial():
         if author not in release_modes:
             continue

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 MODES = (AUTO, "gate", "shadow", "canary")
-MAX_IDLE_DAYS = 14.0  # a shadow without a new pair
+MAX_IDLE_DAYS = 14.0  # days of a shadow without a new pair
 _DAY_S = 86_400.0
 
 
@@ -45,9 +45,10 @@ class ReleaseRound:
     """The result of one round of release.
 
     Attributes:
-        choice: release mode with its reason.
-        moves: moves of this round, in order.
-        trial: trial of the version that is, or was until this round, on trial; None without one.
+        choice: the release mode with its reason.
+        moves: the moves of this round, in order.
+        trial: the trial of the version that is, or was until this round, on trial; None without
+            one.
     """
 
     choice: ModeChoice
@@ -122,10 +123,10 @@ def release(
 
     Args:
         gate_version: the current version of the gate.
-        actor: the caller, stored in the history.
+        actor: the caller, for the history.
         now: seconds since the epoch.
         replays: the content of `shadow_pairs`, or None if nothing was replayed.
-        margin: ε of a canary; the terms of a shadow's pairs hold its own.
+        margin: ε of a canary; a shadow's ε is in the terms of its pairs.
         withheld_reason: see `registry.reconcile`.
     """
     state = registry.state
@@ -167,8 +168,8 @@ def measure_and_release(
 
     Args:
         requested_mode: `Author.release_mode`.
-        replay_metadata: metadata of the newest `shadow_pairs`: the trial that has used up its
-            prompts.
+        replay_metadata: the metadata of the newest `shadow_pairs`, with the trial that has used up
+            its prompts.
         margin, min_prompts: ε and the number of prompts that a shadow trial needs.
         withheld_reason: see `registry.reconcile`.
 

@@ -38,9 +38,9 @@ class Replays:
     """The replayed pairs of one candidate.
 
     Attributes:
-        candidate, incumbent: version numbers.
-        terms: claims, vetoes and judges; without a certified judge there are no claims.
-        pairs: pairs in order.
+        candidate, incumbent: the version numbers.
+        terms: the claims, vetoes and judges; without a certified judge there are no claims.
+        pairs: the pairs in order.
         exhausted: whether every prompt has been replayed.
         certified: whether every judge still distinguishes plants from the author's own answers.
     """
@@ -85,7 +85,8 @@ def read_replays(
     """Return the newest trial in the author's table, or None if nothing was replayed.
 
     Args:
-        used_up_trial: the trial whose prompts have all been replayed (metadata of `shadow_pairs`).
+        used_up_trial: the trial whose prompts have all been replayed (from the metadata of
+            `shadow_pairs`).
         margin: ε of the judges' certificates, and of the trial (`margin_for_incumbent`).
     """
     if not tables.exists(table.TABLE, author):
@@ -100,9 +101,9 @@ def read_replays(
     }
     trial = str(newest_row["trial"])
     if not {newest_row["candidate"], newest_row["incumbent"]} <= version_numbers.keys():
-        return None  # the registry was emptied since
+        return None  # the registry has been emptied since
     judge_by_claim = _newest_judges(rows.filter(pl.col("trial") == trial))
-    # A certificate of another revision does not apply to these scores.
+    # A certificate of a different revision does not apply to these scores.
     certified = [
         claim
         for claim, measure in certified_claims(tables, author).items()

@@ -37,11 +37,11 @@ class TrialTerms:
     """The terms of a trial, fixed before its first pair.
 
     Attributes:
-        claims: claims that must all be won.
+        claims: the claims that must all be won.
         vetoes: claims that may only roll back.
-        judges: the judges as `name@revision` in order; another judge makes another trial.
+        judges: the judges as `name@revision` in order; a different judge makes a new trial.
         margin, alpha: ε and α; ε = 0 requires a better candidate (`margin_for_incumbent`). The demo
-            uses ε = .2, and prints it.
+            uses ε = .2 and prints it.
         is_incumbent_ungated: whether the incumbent passed no gate (`promotion.py` describes the
             effect).
     """
@@ -60,7 +60,7 @@ class TrialState:
 
     Attributes:
         exhausted: whether the prompts are used up, or 14 days of canary are over.
-        readers: number of distinct readers of a canary, or None if thumbs do not decide.
+        readers: the number of distinct readers of a canary, or None if thumbs do not decide.
         certified: whether every judge still has its certificate.
     """
 
@@ -79,7 +79,7 @@ def margin_for_incumbent(incumbent: ModelVersion, margin: float) -> float:
 
 
 def is_ungated(registry: Registry, incumbent: ModelVersion) -> bool:
-    """Return whether a person released the incumbent without any passed gate.
+    """Return whether a person released the incumbent although it never passed a gate.
 
     Such a version is not shown to be good in each claim. A version forced out of a parked trial had
     passed a gate. An answer model is excluded: a candidate must be better than it.
@@ -105,7 +105,7 @@ def compared_versions(state: State, author: str) -> ComparedVersions | None:
 
 
 def current_trial(state: State, author: str) -> StoredTrial | None:
-    """Return the trial of the version on trial against the stable one; None if not begun."""
+    """Return the trial of the version on trial; None if it has not begun."""
     with state.read_transaction() as connection:
         candidate = trial_rows.candidate_on_trial(connection, author)
         return None if candidate is None else trial_rows.newest_trial(connection, candidate)

@@ -1,7 +1,7 @@
 """Read and write trials as rows, inside an open transaction.
 
 Scope: `StoredTrial`, its SQL.
-Out of scope: the begin and end of a trial (`trial.py`), the statistics (`statistics/`).
+Out of scope: beginning and ending a trial (`trial.py`), the statistics (`statistics/`).
 """
 # pyright: strict
 
@@ -27,7 +27,7 @@ class CandidateOnTrial:
     """A version on trial and its incumbent.
 
     Attributes:
-        entered: number of the move that started its trial; a version may enter a trial again.
+        entered: the number of the move that started its trial; a version may enter a trial again.
         incumbent: the stable version.
     """
 
@@ -40,16 +40,16 @@ class CandidateOnTrial:
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """A stored trial; another incumbent or judge makes another trial.
+    """A stored trial; a different incumbent or judge makes a new trial.
 
     Attributes:
         number: orders the trials of a state store.
         judges: the judges as `name@revision` in order.
         began_at: seconds since the epoch.
-        after_sequence: the ledger's last sequence number at the begin; the trial uses later values.
+        after_sequence: the ledger's last sequence number at the start; the trial uses later values.
         evidence: the evidence after the last pair.
         finding: the finding from the evidence; final once it is not `undecided`.
-        paired_at: when a pair was last folded, seconds since the epoch, or None if none was.
+        paired_at: when a pair was last folded, in seconds since the epoch; None if never.
     """
 
     number: int
@@ -71,7 +71,7 @@ class ComparedVersions:
 
 
 def compared_versions(connection: sa.Connection, author: str) -> ComparedVersions | None:
-    """Return the shadow on trial, else the newest candidate, with the stable version; or None."""
+    """Return the shadow on trial or the newest candidate, with the stable version; or None."""
     by_number = {item.version: item for item in registry_rows.list_versions(connection, author)}
     candidate = candidate_on_trial(connection, author)
     if candidate is not None and candidate.mode == "shadow":
@@ -106,8 +106,8 @@ def candidate_on_trial(connection: sa.Connection, author: str) -> CandidateOnTri
 def trial_key(
     candidate: CandidateOnTrial, *, judges: str, margin: float, claims: Sequence[str]
 ) -> str:
-    """Return the key of a trial, so that a repeated begin finds the stored trial."""
-    # Former releases stored a third version in place of None.
+    """Return the key of a trial, by which a repeated `begin` finds the stored trial."""
+    # Earlier releases stored a third version in place of None.
     return json.dumps([*vars(candidate).values(), None, judges, margin, list(claims)])
 
 

@@ -4,7 +4,7 @@ Scope: recording, reading and closing alarms, counting scores by status.
 Out of scope: raising an alarm (`score_watch.py`), deciding (`statistics/retraining.py`).
 
 A row is never deleted, and its key (author, stream, version, number) is never used twice. One drop
-is therefore answered only once, whatever else is lost.
+is therefore answered only once, even if other data is lost.
 """
 # pyright: strict
 
@@ -51,10 +51,10 @@ class AlarmRecord:
         alarm: the evidence.
         raised_at: seconds since the epoch.
         is_open: whether the next tick decides it (again).
-        decision: kind of the newest decision; empty if there is none.
+        decision: the kind of the newest decision; empty if there is none.
         decided_by: the rule that decided (`limits`, `learnt_before` …).
         message: the message of that tick.
-        run_key: run key of the retraining that it started; empty if it started none.
+        run_key: the run key of the retraining that it started; empty if it started none.
     """
 
     alarm: Alarm
@@ -113,7 +113,7 @@ def record_alarm(
 
 
 def oldest_open_alarms(connection: sa.Connection) -> dict[str, AlarmRecord]:
-    """Return author → the oldest alarm that waits for a decision."""
+    """Return author → the oldest alarm without a decision."""
     rows = connection.execute(
         sa.select(alarms)
         .where(alarms.c.status == "open")
@@ -178,7 +178,7 @@ def count_scores_by_status(
 def _count_by(
     connection: sa.Connection, author: str, condition: sa.ColumnElement[bool], *columns: Any
 ) -> list[Any]:
-    """Return the values of the columns with their number of scores, the most frequent first."""
+    """Return the values of the columns with their numbers of scores, most frequent first."""
     # A bad score has no author, but its trace may have one.
     of_author = sa.or_(scores.c.author == author, traces.c.author == author)
     count = sa.func.count()

@@ -49,7 +49,7 @@ def day_sums(
     """Return sums of a stream's values by day, version and class, of the newest `SUMMED_DAYS` days.
 
     Args:
-        after: only values with a greater sequence number are summed.
+        after: only values with a higher sequence number are summed.
         groups_by_day: if False, each `VALUES_PER_DAY` consecutive values are a day
             (`LoopRules.groups_by_day`).
     """
@@ -88,7 +88,7 @@ def day_sums(
 
 
 def reader_totals(connection: sa.Connection, alarm: Alarm) -> dict[str, ReaderTotals]:
-    """Return reader → its totals in the days before a fall, as far as B reaches, and since."""
+    """Return reader → the reader's totals in the days of B before a fall, and since the fall."""
     of_author = settled.c.author == alarm.author
     first_day = sa.select(settled.c.day).where(of_author, settled.c.sequence == alarm.since)
     is_since = settled.c.sequence >= alarm.since
@@ -115,7 +115,7 @@ def reader_totals(connection: sa.Connection, alarm: Alarm) -> dict[str, ReaderTo
 def values_per_day(
     connection: sa.Connection, author: str, *, stream: str, today: int
 ) -> float | None:
-    """Return values a day in the last 28 days, or since the first value in them; None if none.
+    """Return the values per day in the last 28 days, or since the first of them; None if none.
 
     Args:
         today: days since the epoch, UTC.

@@ -29,10 +29,11 @@ def roll_back_if_better(
 
     An earlier version is surely better if its own days, compared with those of the fall, would have
     raised the same alarm, and each class that fell is also below that version. The version that
-    fell is then rolled back and is no target of a later roll-back, so that two never alternate.
+    fell is then rolled back and cannot be the target of a later roll-back, so two versions never
+    alternate.
 
     Returns:
-        Its name; empty if none is surely better, or another version answers meanwhile.
+        The version's name; empty if none is surely better, or another version now answers.
     """
     names = {fall.prompt_class for fall in falls}
     baseline_by_version: dict[int, float] = {

@@ -1,8 +1,8 @@
 """Start the runs of decided retrainings, and record the outcome of these runs.
 
-Scope: outcomes, attempts and offers as rows, and the inputs of each training.
+Scope: outcomes, attempts and offers as rows, and the inputs of each training run.
 Out of scope: the next step from the state of runs (`idempotent_launch.py`), the rows
-(`retrainings.py`), deciding, creating runs (the daemon does it).
+(`retrainings.py`), deciding, creating runs (the daemon creates them).
 """
 # pyright: strict
 
@@ -26,7 +26,7 @@ from twin_resources.statistics.retraining_limits import DAY_S, Cause, TrainingUs
 from twin_resources.storage.state.isolating import isolate_failure
 from twin_resources.storage.state.state import State
 
-LOOK_BACK_DAYS = 400  # to find the last training, from whose start the cooldown counts
+LOOK_BACK_DAYS = 400  # for finding the last training run, since whose start the cooldown counts
 RETRY_AFTER_S = 300.0  # between attempts: a missing service may be available again
 
 
@@ -208,7 +208,7 @@ def _store_outcome(
 
 
 def _request_text(retraining: Retraining) -> str:
-    """Say who requested the retraining and why; empty without a request."""
+    """Describe who requested the retraining and why; empty without a request."""
     reason = retraining.tags.get("twin/reason", "")
     asked_by = retraining.tags.get("twin/asked_by", "")
     return f"Asked for by {asked_by}: {reason}. " if asked_by and reason else ""

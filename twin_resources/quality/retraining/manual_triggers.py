@@ -1,4 +1,4 @@
-"""Start retrainings without an alarm: requests of a person, forget requests and growth.
+"""Start retrainings without an alarm: for a person's requests, forget requests and growth.
 
 Scope: one pass over all authors for requests and one for growth, and the rows of decisions.
 Out of scope: limits and priorities (`statistics/retraining_limits.py`), dagster.
@@ -54,7 +54,7 @@ def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
 
 
 def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
-    """Start a retraining if enough posts or pairs are new since the stable version's training."""
+    """Start a retraining after enough new posts or pairs since the stable version's training."""
     now_s = now.timestamp()
     done = LoopTick(notes=loop.settle_finished(now=now_s))
     with loop.state.read_transaction() as connection:

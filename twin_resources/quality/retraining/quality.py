@@ -63,7 +63,7 @@ class RetrainingLoop:
     """The dependencies of a tick.
 
     Attributes:
-        limits: returns the limits of an author, by slug.
+        limits: returns an author's limits, by slug.
         select_startable: selects the launches that can be started now.
         clock: returns seconds, to limit the time of a tick.
     """
@@ -109,7 +109,7 @@ class LoopTick:
 
 
 def run_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
-    """Run one tick; work that does not fit its time is left to the next tick, with a note."""
+    """Run one tick; work that does not fit its time is left for the next tick, with a note."""
     now_s, deadline = now.timestamp(), loop.clock() + TICK_SECONDS
     report = loop.ledger.sync(now)
     read = f"{report.problem}: nothing decided" if report.problem else report.message
@@ -253,7 +253,8 @@ class _TickProcessing:
         self._store(record, decision, context, alarmed)
 
     def _describe_earlier_training(self, author: str, fingerprint: TrainingFingerprint) -> str:
-        """Describe the earlier training on this input, whatever its outcome; empty if none."""
+        """Describe the earlier training run on this input, regardless of its outcome; empty if
+        none."""
         for version in reversed(self.loop.registry.versions(author)):
             if not version.is_answer_model and self.loop.inputs.for_version(version) == fingerprint:
                 name = score_watch.version_name(version)
@@ -337,9 +338,9 @@ class _ConcurrentRetrainingError(Exception):
 
 
 def _few_readers_reason(connection: sa.Connection, alarm: Alarm) -> str:
-    """Say why other readers do not confirm a fall (`unconfirmed_fall_reason`).
+    """Describe why other readers do not confirm a fall (`unconfirmed_fall_reason`).
 
-    Empty for a judge.
+    The result is empty for a judge.
     """
     if alarm.stream.startswith(JUDGE):
         return ""

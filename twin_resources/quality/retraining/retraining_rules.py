@@ -20,9 +20,9 @@ class LoopRules:
     """The rules by which streams are watched.
 
     Attributes:
-        min_values: values that a stream needs before a drop can be detected.
+        min_values: the values that a stream needs before a drop can be detected.
         horizon, alpha: the false-alarm rate is `alpha` within `horizon` values.
-        tolerance: smallest drop of the mean that counts.
+        tolerance: the smallest drop of the mean that counts.
         groups_by_day: whether values of one day may depend on each other. False where each value is
             settled at once (`reader_days`, in tests and the demo).
     """

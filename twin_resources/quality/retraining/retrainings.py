@@ -1,6 +1,6 @@
-"""Store decided retrainings: at most one per author is unfinished, whatever its cause.
+"""Store retrainings: at most one per author is unfinished, regardless of its cause.
 
-Scope: entering a retraining, claiming its launch, its outcome, requests by a person or by a forget
+Scope: entering a retraining, claiming its launch, its outcome, requests by a person or a forget
 request.
 Out of scope: deciding (`quality.py`, `manual_triggers.py`), the outcome of runs (`launching.py`),
 starting runs (`twin_sensors`).
@@ -36,14 +36,14 @@ class Retraining:
     """One decided retraining.
 
     Attributes:
-        run_key: key of the first attempt.
+        run_key: the key of the first attempt.
         tags: the evidence.
         attempt: 1, 2 or 3.
-        offered_at: when the run of this attempt was last offered, or None if it was not.
-        run_id: id of this attempt's run, once it was found.
+        offered_at: when the run of this attempt was last offered, or None if never.
+        run_id: the id of this attempt's run, once it is found.
         outcome: empty while unfinished.
-        fingerprint: its inputs, as known at the decision; the inputs that it used, once it has
-            ended.
+        fingerprint: its inputs as known at the decision or, once it has ended, the inputs that it
+            used.
     """
 
     number: int
@@ -164,10 +164,10 @@ def update_if_unchanged(connection: sa.Connection, retraining: Retraining, **cha
 
 
 def count_unreleased(connection: sa.Connection, author: str) -> tuple[int, float]:
-    """Return how many trainings by alarm have led to no release since the last promotion of a
-    trained version, and when the newest of them ended (0 if there is none).
+    """Return how many training runs started by alarms have led to no release since the last
+    promotion of a trained version, and when the newest of them ended (0 if there is none).
 
-    A candidate on trial counts until it answers: an alarm starts no second candidate meanwhile.
+    A candidate on trial counts until it answers, so an alarm starts no second candidate meanwhile.
     """
     promoted_versions = sa.select(moves.c.version).where(
         moves.c.author == author, moves.c.to_state == "stable"
@@ -233,7 +233,7 @@ def request_retraining(
     reason: str,
     now: float,
 ) -> int:
-    """Request a retraining, which starts when no other of the author is in flight.
+    """Request a retraining, which starts when the author has none in flight.
 
     Args:
         reason: stored, and a tag of the run.

@@ -6,12 +6,12 @@ Out of scope: the evidence (`statistics/detector.py`), the decision on an alarm
 
 The result depends only on the settled values and the stored alarms: the same values give the same
 alarms, however the ticks are timed. The rows of `watches` hold the last result. A row that is lost,
-or that a release with another detector wrote, is computed again.
+or that a release with a different detector wrote, is recomputed.
 
 The days of every version of the author that a gate has released are compared, except
 
-- days that a person declared history (`twin lower-floor`);
-- days of an earlier version since the fall for which it was replaced;
+- days that a person excluded as history (`twin lower-floor`);
+- days of an earlier version from the fall that led to its replacement onwards;
 - days of the answering version up to its last alarm. If that alarm led to no release, gate or
   trial found nothing better than this version, so it is compared with its values since then.
 """
@@ -43,7 +43,7 @@ from twin_resources.storage.state.state_tables import (
     watches,
 )
 
-MAX_ALARMS = 1_000  # alarms read per stream: three years of one a day
+MAX_ALARMS = 1_000  # alarms read per stream: one per day for three years
 MAX_DAYS_PER_CALL = 400  # days of an author that one call reads: a few CPU seconds
 
 
@@ -65,7 +65,7 @@ def check_new_days(
     Args:
         stable: the author's stable version.
         now: seconds since the epoch, for the record of an alarm.
-        limit: maximum number of days.
+        limit: the maximum number of days.
 
     Returns:
         The number of days that were checked, and whether some are left for the next call.
@@ -113,9 +113,9 @@ class ComparedDays:
     """The days of one stream that are compared for the answering version.
 
     Attributes:
-        sums: day sums of this version and of earlier versions.
-        has_open_alarm: whether an alarm of this version and stream waits for its decision; no other
-            alarm is raised meanwhile.
+        sums: the day sums of this version and of earlier versions.
+        has_open_alarm: whether an alarm of this version and stream waits for its decision; no
+            further alarm is raised meanwhile.
     """
 
     author: str
@@ -210,7 +210,7 @@ def _released_versions(connection: sa.Connection, author: str) -> set[str]:
 def current_evidence(connection: sa.Connection) -> dict[str, list[StreamEvidence]]:
     """Return author → evidence of the followed version, by stream.
 
-    Evidence that a release with another detector wrote is left out; the next tick computes it.
+    Evidence from a release with a different detector is left out; the next tick computes it.
     """
     of_followed = (watches.c.author == followed.c.author) & (
         watches.c.version == followed.c.version
@@ -228,8 +228,7 @@ def current_evidence(connection: sa.Connection) -> dict[str, list[StreamEvidence
 
 
 def new_values_test(connection: sa.Connection) -> Callable[[ModelVersion], bool]:
-    """Return a test of whether `check_new_days` has work for a stable version; three queries for
-    all."""
+    """Return a test, from three queries, of whether `check_new_days` has work for a version."""
     last = daily_aggregates.last_sequences(connection)
     positions = {str(row.author): row for row in connection.execute(sa.select(followed))}
     stored = {
@@ -271,8 +270,7 @@ def lower_floor(
     after = daily_aggregates.last_sequence(connection, author)
     row = {"author": author, "after_sequence": after, "asked_by": asked_by, "reason": reason}
     connection.execute(sa.insert(lowered_floors).values(**row, asked_at=at, stream=stream))
-    # Retired versions too: a version that answers again, or to which an alarm routes a class
-    # (`rerouting.py`), must not keep the evidence of other readers.
+    # Retired versions too: a version that answers again must not keep other readers' evidence.
     of_author = sa.delete(watches).where(watches.c.author == author)
     connection.execute(of_author.where(watches.c.stream == stream) if stream else of_author)
     message = f"{asked_by} lowered the floor: {reason}"
@@ -285,7 +283,7 @@ def lower_floor(
 def stable_versions(connection: sa.Connection) -> dict[str, ModelVersion]:
     """Return author → the stable tuned version, in one query; a tainted version does not answer.
 
-    Answer models are left out: no training made them, so none could improve them.
+    Answer models are left out, because training does not create or improve them.
     """
     rows = connection.execute(
         sa.select(model_versions)

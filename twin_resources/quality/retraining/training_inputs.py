@@ -1,4 +1,4 @@
-"""Define access to the inputs of past and future trainings.
+"""Define access to the inputs of past and future training runs.
 
 Scope: the protocol.
 Out of scope: its implementation (`twin_assets/training`).
@@ -23,10 +23,10 @@ class CorpusGrowth:
 
 
 class TrainingInputs(Protocol):
-    """Dataset and recipe of an author's trainings; reads tables and manifests, trains nothing."""
+    """The dataset and the recipe of an author's training runs, read from tables and manifests."""
 
     def current(self, author: str) -> TrainingFingerprint:
-        """Return the inputs of a training now, including posts that are in no dataset yet.
+        """Return the inputs of a training run now, including posts that are in no dataset yet.
 
         Raises:
             TwinError: the tables or the recipe cannot be read.
@@ -34,7 +34,7 @@ class TrainingInputs(Protocol):
         ...
 
     def for_version(self, version: ModelVersion) -> TrainingFingerprint | None:
-        """Return the inputs of this version's training, or None if its manifest is missing.
+        """Return the inputs of this version's training run, or None if its manifest is missing.
 
         Raises:
             TwinError: a newer version of this code wrote the manifest.
@@ -42,7 +42,7 @@ class TrainingInputs(Protocol):
         ...
 
     def growth(self, version: ModelVersion) -> CorpusGrowth:
-        """Return the material since this version's training.
+        """Return the material since this version's training run.
 
         Raises:
             TwinError: the tables cannot be read.

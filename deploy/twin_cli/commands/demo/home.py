@@ -1,4 +1,4 @@
-"""Set up the demo's own home: its settings, its author, and the posts that arrive later.
+"""Set up the demo's home: its settings, its author, and the posts that arrive later.
 
 Scope: the settings that shorten the demo (`DEMO_SETTINGS`), and its initial files.
 Out of scope: the steps (`loop.py`), the reader (`reader.py`).
@@ -23,16 +23,16 @@ ANSWER_TOKENS = 40  # the reader gives full marks from twelve further words
 CONTEXT_TOKENS = 256  # two full chunks: reading 400 tokens takes two thirds of an answer's time
 
 # With one or two readers, the loop takes months; here it must take minutes. The demo prints each
-# of these; the environment's value takes precedence.
+# setting; the environment's value takes precedence.
 DEMO_SETTINGS: Mapping[str, str] = {
     "TWIN_PACE": "demo",
     "TWIN_AUTO_RETRAIN": "true",
-    "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start the training
+    "TWIN_RETRAIN_NEW_POSTS": "1000",  # the posts that arrive must not start training
 }
 # Faster training, gate and trial; `--unhurried` omits this.
 FAST_PACE_SETTINGS: Mapping[str, str] = {"TWIN_PACE": "hurried"}
 WITHHELD_POST_COUNT = 3
-# The demo spends no money, whatever the environment names.
+# The demo spends no money, regardless of the environment.
 REMOVED_VARIABLES = ("TWIN_PAID_MODEL", "TWIN_TEACHER_MODEL", "TWIN_JUDGE_MODEL")
 
 
@@ -103,7 +103,7 @@ def create_demo_author(settings: Settings, *, unhurried: bool = False) -> Author
 
 
 def release_withheld_posts(settings: Settings) -> list[str]:
-    """Move the withheld posts to the others; return their names, empty if already moved."""
+    """Move the withheld posts to the others; return their names, or none if already moved."""
     names: list[str] = []
     folder = _dated_posts(posts_folder(settings))[0].parent
     for post in _dated_posts(withheld_posts_folder(settings)):

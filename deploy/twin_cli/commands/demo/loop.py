@@ -1,12 +1,12 @@
-"""Run `twin demo-loop`: close the loop once with a simulated reader and a truly broken service.
+"""Run `twin demo-loop`: close the loop once with a simulated reader and a broken service.
 
-Scope: the order of the steps, and waiting for what the sensor and Dagster do on their own.
+Scope: the order of the steps, and waiting for the sensor and Dagster.
 Out of scope: decisions (the sensor, the gate and the trial make them), the reader's rule
 (`subjects.py`), the settings that shorten the loop (`home.py`).
 
-Every step is real: two trainings by DeepSpeed after the first one, the gate, the proxy, the trace
-store, and the sensor in Dagster's daemon. The demo announces its staged parts (`STAGING_NOTICE`):
-the reader and the paid model's provider are simulated, and one training deliberately gets shuffled
+Every step is real: two further training runs with DeepSpeed, the gate, the proxy, the trace store,
+and the sensor in Dagster's daemon. The demo announces its staged parts (`STAGING_NOTICE`): the
+reader and the paid model's provider are simulated, and one training run deliberately gets shuffled
 answers and is forced past the gate that refused it.
 """
 # pyright: strict
@@ -64,7 +64,7 @@ from twin_resources.registry.registry import Registry, reconcile
 from twin_resources.settings import PACES, Settings
 
 STAGE_COUNT = 7
-MAX_BROKEN_SCORES = 200  # scores; from .80 to .33 the evidence grows by a factor of 1.1 per score
+MAX_BROKEN_SCORES = 200  # from .80 to .33, the evidence grows by a factor of 1.1 per score
 STAGING_NOTICE = (
     "staged: the reader (it asks held-out questions and counts words, a rule that no gate and no "
     "trial uses), each score a reader of its own; the training on shuffled answers, and prose, "
@@ -86,7 +86,7 @@ def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | 
             takes 35 minutes.
 
     Raises:
-        TwinError: a step could not be taken at all; the receipt holds the steps before it.
+        TwinError: a step was impossible; the receipt contains the earlier steps.
     """
     clock = clock or StageClock(stages=STAGE_COUNT)
     settings = demo_settings(home, unhurried=unhurried)
@@ -116,7 +116,7 @@ def run_demo(home: Path | None, *, unhurried: bool = False, clock: StageClock | 
 
 
 def _reset_home(settings: Settings, clock: StageClock) -> None:
-    """End an earlier demo and remove what it left, except the weights."""
+    """End an earlier demo and remove its files, except the weights."""
     end_stack(settings, log=clock.log)
     for path in settings.home.iterdir():
         if path.name == "weights":
@@ -252,7 +252,7 @@ class _Demo:
 
     def _follow_retraining(self) -> None:
         if not self._alarms():
-            return  # already reported; the step counts as missing
+            return  # already reported; the step is recorded as missing
         run = self._wait_for(self._find_quality_run, "the run of the alarm")
         self.clock.log(f"started by the sensor: {self._run_url(run.run_id)}")
         followed = follow_run(
@@ -317,7 +317,7 @@ class _Demo:
         """Return the answers that the reader scored; show a bar meanwhile.
 
         Args:
-            read: a method of the reader with every argument but `on_score` bound.
+            read: a method of the reader with every argument except `on_score` bound.
         """
         scores: list[float] = []
         with self.clock.bar("reading") as bar:

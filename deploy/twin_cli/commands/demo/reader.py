@@ -1,14 +1,13 @@
-"""Simulate the demo's reader, who asks, reads the answer and scores it by a fixed rule.
+"""Simulate the demo's reader, who asks questions and scores the answers by a fixed rule.
 
 Scope: the questions, posting the score.
 Out of scope: the rule (`subjects.py`), the consequences of the scores.
 
-The questions are held out: no version was trained on their posts, though the twin may show them
-like any other. The rule does not depend on version, time or phase, and is none of the judges by
-which gate and trial decide. It rates only the text that the model wrote. The author's own sentences
-above it name the subject whichever model answers: with them, a model of shuffled answers scored .98
-where the good one scored .99. Every score is marked `simulated` and comes from a separate reader,
-so that each is a settled value.
+The questions are held out: no version was trained on their posts, though the twin may show them.
+The rule does not depend on version, time or phase, and is not one of the judges used by gate and
+trial. It rates only the text that the model wrote. The author's sentences above it name the subject
+for any model: with them, a model of shuffled answers scored .98 where the good one scored .99.
+Every score is marked `simulated` and comes from a separate reader, so that each is a settled value.
 """
 # pyright: strict
 
@@ -31,7 +30,7 @@ from twin_resources.settings import Settings, load_secrets
 
 MAX_CONCURRENT = 2
 MIN_QUESTIONS = 10
-MAX_QUESTIONS = 60  # as many as a trial replays; they are repeated, as popular questions are
+MAX_QUESTIONS = 60  # as many as a trial replays; they are repeated like popular questions
 SEED = 20
 
 
@@ -70,7 +69,7 @@ class SimulatedReader:
         """Ask and score until `count` answers are that version's, within twice as many questions.
 
         Some answers come from no version: if no post is near enough, the answer is that the author
-        has not written about it, and its score is not a version's value.
+        has not written about it, and the score does not count for a version.
         """
 
         def count_missing(rated: list[RatedAnswer]) -> int:
@@ -100,7 +99,7 @@ class SimulatedReader:
 
     def _ask_and_score(self, number: int) -> RatedAnswer:
         held_out_question = self._questions[number % len(self._questions)]
-        admin_key = load_secrets(self._settings).gateway_master_key  # this key may name readers
+        admin_key = load_secrets(self._settings).gateway_master_key  # this key may specify readers
         client = make_client(self._endpoints.gateway, admin_key)
         answer = ask(client, held_out_question.question, model=f"twin/{self._author.slug}")
         score = rate_answer(held_out_question, extract_prose(answer.text))

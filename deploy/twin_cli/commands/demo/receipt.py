@@ -1,4 +1,4 @@
-"""Record what the demo observed, step by step, as a file and as a table.
+"""Record the demo's observations by step, as a file and as a table.
 
 Scope: the values, the file, the table, and the missing steps.
 Out of scope: the steps themselves (`loop.py`).
@@ -36,7 +36,7 @@ class PhaseQuality:
 
 @dataclass
 class Receipt:
-    """Everything that the demo has to show; an empty field is a step that did not happen.
+    """The demo's results; an empty field is a step that did not happen.
 
     Attributes:
         settings: the settings that make the demo faster than a real loop.

@@ -1,4 +1,4 @@
-"""Score an answer for the demo: does it name the question's subject, and say more?
+"""Score an answer for the demo by whether it names the question's subject and says more.
 
 Scope: the subject of a question, and the score of an answer.
 Out of scope: asking (`reader.py`), judges (`twin_resources/quality/judges`): gate and trial decide
@@ -11,7 +11,7 @@ answer has full marks if it names two subjects (or the only one) and has twelve 
 
     score = min(1, named / min(2, subjects)) · min(1, further / 12)
 
-Words are compared by their first six letters, without a plural's s. The author's own passage names
+Words are compared by their first six letters, without a plural s. The author's own passage names
 all subjects by construction, so every question with a subject can be answered.
 """
 # pyright: strict

@@ -26,7 +26,7 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
 def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
-    """Run all checks and print them; return 1 if any fails, or 0 with warnings at most."""
+    """Run all checks and print them; return 1 if any fails, else 0."""
     findings = run_checks(settings)
     failed = any(finding.verdict == "fail" for finding in findings)
     if as_json:
@@ -42,7 +42,7 @@ def run_doctor(settings: Settings, *, as_json: bool, console: Console) -> int:
 
 
 def run_checks(settings: Settings) -> list[Diagnostic]:
-    """Return every finding, ordered so that one fault explains the next."""
+    """Return every finding, ordered so that causes precede their consequences."""
     stack = find_stack(settings)
     effective_settings = settings if stack is None else stack.settings
     is_running = stack is not None
@@ -74,7 +74,7 @@ def run_checks(settings: Settings) -> list[Diagnostic]:
 
 
 def json_document(settings: Settings, findings: Sequence[Diagnostic]) -> dict[str, Any]:
-    """Return what `twin doctor --json` prints; its keys are stable (deploy/docs/json.md)."""
+    """Return the `twin doctor --json` object; its keys are stable (deploy/docs/json.md)."""
     return {
         "home": str(settings.home),
         "ok": all(finding.verdict != "fail" for finding in findings),

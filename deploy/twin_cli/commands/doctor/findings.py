@@ -14,7 +14,7 @@ from typing import Literal
 from twin_resources.errors import TwinError
 
 Verdict = Literal["ok", "warn", "fail"]
-TIMEOUT_S = 10.0  # per request to a service, which a training may slow down
+TIMEOUT_S = 10.0  # per request to a service, which training may slow down
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Diagnostic:
     """The result of one check.
 
     Attributes:
-        verdict: `warn` if it works, or will, but a person should know; `fail` if something
+        verdict: `warn` if it works, or will work, but a person should know; `fail` if something
             requested does not work.
-        remedy: what to do about it, or empty if the verdict is `ok`.
+        remedy: the next step, or empty if the verdict is `ok`.
     """
 
     name: str
@@ -49,7 +49,7 @@ def run_check(name: str, check: Callable[[], Iterable[Diagnostic]]) -> list[Diag
     """Return the findings of one check, with an error as a finding so that the others still run.
 
     Args:
-        name: the name of the finding that an error becomes.
+        name: the name of the finding for an error.
     """
     try:
         return list(check())

@@ -29,7 +29,7 @@ from twin_resources.processes.graphics_cards import list_gpus
 from twin_resources.settings import Settings
 
 PACKAGE_NAME = "llm-twin"
-LOW_DISK_GB = 5.0  # room for a training with its checkpoints and an update's packages
+LOW_DISK_GB = 5.0  # for a training run with its checkpoints, and an update's packages
 PRIVATE_FILES = ("secrets.json", "endpoints.json", "env", "servers.json")
 
 
@@ -40,7 +40,7 @@ def check_system(_settings: Settings) -> Iterator[Diagnostic]:
 
 
 def check_reranker(settings: Settings) -> Iterator[Diagnostic]:
-    """Check whether the named reranker can exist; without one, yield nothing."""
+    """Check whether the configured reranker is valid; without one, yield nothing."""
     yield from _convert_preflight_findings(preflight.check_reranker(settings.reranker))
 
 
@@ -80,7 +80,7 @@ def check_packages(_settings: Settings) -> Iterator[Diagnostic]:
 
 
 def project_requirements(root: Path = Path(twin_resources.__file__).parents[1]) -> list[str]:
-    """Return the project's requirements: in a checkout the file's, elsewhere the installed ones.
+    """Return the project's requirements: from the file in a checkout, else the installed ones.
 
     An editable installation keeps the list from its installation: after a `git pull` it would lack
     a new dependency.
@@ -136,7 +136,7 @@ def check_disk(settings: Settings) -> Iterator[Diagnostic]:
 def check_keys(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Diagnostic]:
-    """Check the files that hold keys, and the provider keys that a named model needs."""
+    """Check the files that hold keys, and the provider keys that a configured model needs."""
     private_files = [
         settings.home / name for name in PRIVATE_FILES if (settings.home / name).exists()
     ]
@@ -165,7 +165,7 @@ def check_keys(
 def check_judge(
     settings: Settings, *, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Diagnostic]:
-    """Check whether the named judge can be paid; without one, yield nothing."""
+    """Check whether the configured judge can be paid; without one, yield nothing."""
     model = settings.judge_model
     if not model:
         return

@@ -104,7 +104,7 @@ def _leftover_ports(settings: Settings) -> frozenset[int]:
     leftover_processes = marked_processes(record.instance) if record is not None else []
     ports: set[int] = set()
     for process in leftover_processes:
-        with suppress(psutil.Error):  # the process ended meanwhile
+        with suppress(psutil.Error):  # the process has ended
             connections = process.net_connections()
             ports |= {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
     return frozenset(ports)

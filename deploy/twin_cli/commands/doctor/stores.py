@@ -32,7 +32,7 @@ from twin_resources.storage.storage_faults import (
 )
 
 S3_SCHEME = "s3://"
-MAX_OUTBOX_WAIT_S = 120.0  # the relay sends within a second, so two minutes mean a fault
+MAX_OUTBOX_WAIT_S = 120.0  # the relay sends within a second, so two minutes indicate a fault
 
 
 def check_state(settings: Settings) -> Iterator[Diagnostic]:
@@ -139,7 +139,7 @@ def _write_probe_table(base: str) -> None:
     """Write a one-row table to the bucket, read it, and delete it with all its versions.
 
     Raises:
-        TwinError: one of these steps failed; the error says which and why.
+        TwinError: one of these steps failed; the error gives the step and the cause.
     """
     from twin_resources.erasure.object_versions import bucket_for_address
 
@@ -268,7 +268,7 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
 
 
 def require_complete_langfuse_settings(settings: Settings) -> None:
-    """Raise an error if a Langfuse is configured only in part.
+    """Raise an error if Langfuse is configured only in part.
 
     Raises:
         TwinError: some of the three variables are missing.
@@ -280,7 +280,7 @@ def require_complete_langfuse_settings(settings: Settings) -> None:
 
 
 def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic]:
-    """Check what waits for the trace store, and what it refused."""
+    """Check the items that wait for the trace store, and those that it refused."""
     from twin_resources.observability.langfuse.outbox import Outbox, outbox_path
 
     path = outbox_path(settings)
