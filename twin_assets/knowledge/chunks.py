@@ -23,10 +23,8 @@ def document_chunks(
     tables: dg.ResourceParam[Tables],
 ) -> dg.MaterializeResult:
     """Chunks of at most 128 tokens by the embedder's tokenizer, with document and offsets."""
-    author, tokenizer = (
-        context.partition_key,
-        chunking.limit_to_chunk_tokens(load_tokenizer(settings)),
-    )
+    author = context.partition_key
+    tokenizer = chunking.limit_to_chunk_tokens(load_tokenizer(settings))
     sync_result = tables.sync(
         Upstream("cleaned_documents", author, columns=chunking.DOCUMENT_COLUMNS),
         "document_chunks",

@@ -42,7 +42,7 @@ class PageAccess:
     cookie_secret: str
 
     def __repr__(self) -> str:
-        return "Pass(…)"
+        return "PageAccess(…)"
 
 
 def link_folder(settings: Settings) -> Path:

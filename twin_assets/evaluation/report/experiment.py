@@ -119,10 +119,11 @@ def send_experiment(
         ) from error
     finally:
         client.shutdown()
-    if exporter.lost:
+    if exporter.rejected_count:
+        sent_count = exporter.rejected_count + exporter.accepted_count
         raise TwinError(
             tried,
-            found=f"{exporter.lost} of {exporter.lost + exporter.taken} spans were not taken",
+            found=f"{exporter.rejected_count} of {sent_count} spans were not taken",
             next_step="look into its log; the verdict stands without",
         )
     with LangfuseClient.from_settings(settings) as scores:
