@@ -224,7 +224,7 @@ def test_a_run_whose_record_was_deleted_is_not_started_again(alarmed: LoopWorld)
 def test_a_decision_torn_in_its_transaction_is_made_again(
     alarmed: LoopWorld, torn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = alarm_records if torn == "decide" else retrainings
+    module = alarm_records if torn == "store_decision" else retrainings
     whole: Callable[..., bool] = getattr(module, torn)
 
     def dies(*arguments: object, **facts: object) -> bool:
