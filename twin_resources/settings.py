@@ -134,8 +134,8 @@ class Settings(Constants):
     tables_uri: str = ""  # folder or s3://bucket/prefix; default <home>/tables
     state_url: str = ""  # SQLAlchemy URL; default: SQLite in <home>/state.sqlite
     store_uri: str = ""  # folder or s3://… for checkpoints and weights that hosts share
-    base_model: str = EMBEDDED_BASE_MODEL  # the embedded model, a Hugging Face id, or a path
-    embedder: str = EMBEDDED_EMBEDDER  # the embedded model, multilingual-e5-small, an id, or a path
+    base_model: str = EMBEDDED_BASE_MODEL  # the bundled model, a Hugging Face id, or a path
+    embedder: str = EMBEDDED_EMBEDDER  # the bundled model, multilingual-e5-small, an id, or a path
     # Empty: OpenVINO where it reproduces the model, and a GPU, if there is one, for work that
     # justifies loading it (an import of thousands of passages).
     embedder_engine: Literal["", "openvino", "sentence-transformers"] = ""
