@@ -69,36 +69,6 @@ def read_licence(card: str) -> str:
 def model_card(published_version: PublishedVersion) -> str:
     """Return the card as Markdown with a YAML head, without any post, question or answer."""
     export_format = str(published_version.export["format"])
-    measured_claims = [
-        claim for claim in published_version.verdict.claims if claim.value is not None
-    ]
-    head: dict[str, Any] = {
-        "language": published_version.language,
-        "license": published_version.licence,
-        **({"base_model": published_version.base} if "/" in published_version.base else {}),
-        "pipeline_tag": "text-generation",
-        **({"library_name": LIBRARIES[export_format]} if export_format in LIBRARIES else {}),
-        "tags": ["llm-twin", *(["gguf"] if export_format.startswith("gguf") else [])],
-        "model-index": [
-            {
-                "name": f"{published_version.author} v{published_version.version}",
-                "results": [
-                    {
-                        "task": {"type": "text-generation"},
-                        "dataset": {
-                            "type": "llm-twin-gate",
-                            "name": f"the gate's questions and held-out posts of "
-                            f"{published_version.author}",
-                        },
-                        "metrics": [
-                            {"type": claim.name, "value": claim.value, "verified": False}
-                            for claim in measured_claims
-                        ],
-                    }
-                ],
-            }
-        ],
-    }
     prose_release = (
         "released" if "voice" in published_version.verdict.prose_release.forms else "not released"
     )
@@ -116,7 +86,9 @@ def model_card(published_version: PublishedVersion) -> str:
     return "\n".join(
         [
             "---",
-            yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(),
+            yaml.safe_dump(
+                _yaml_head(published_version), sort_keys=False, allow_unicode=True
+            ).rstrip(),
             "---",
             "",
             f"# {published_version.author}, v{published_version.version}",
@@ -144,6 +116,38 @@ def model_card(published_version: PublishedVersion) -> str:
             "",
         ]
     )
+
+
+def _yaml_head(published_version: PublishedVersion) -> dict[str, Any]:
+    export_format = str(published_version.export["format"])
+    return {
+        "language": published_version.language,
+        "license": published_version.licence,
+        **({"base_model": published_version.base} if "/" in published_version.base else {}),
+        "pipeline_tag": "text-generation",
+        **({"library_name": LIBRARIES[export_format]} if export_format in LIBRARIES else {}),
+        "tags": ["llm-twin", *(["gguf"] if export_format.startswith("gguf") else [])],
+        "model-index": [
+            {
+                "name": f"{published_version.author} v{published_version.version}",
+                "results": [
+                    {
+                        "task": {"type": "text-generation"},
+                        "dataset": {
+                            "type": "llm-twin-gate",
+                            "name": f"the gate's questions and held-out posts of "
+                            f"{published_version.author}",
+                        },
+                        "metrics": [
+                            {"type": claim.name, "value": claim.value, "verified": False}
+                            for claim in published_version.verdict.claims
+                            if claim.value is not None
+                        ],
+                    }
+                ],
+            }
+        ],
+    }
 
 
 def _verdict_word(passed: bool | None) -> str:
