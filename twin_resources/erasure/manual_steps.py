@@ -73,19 +73,7 @@ def _steps(
         "delete those made before this day, or let them run out by then",
     )
     if settings.has_real_langfuse:
-        yield (
-            f"Langfuse at {settings.langfuse_host}",
-            "its deletion was asked for over the API and runs in the background"
-            + (f": it took {len(accepted_at):,} {_date_range(accepted_at)}" if accepted_at else "")
-            + (
-                f" ({remaining_count} traces and scores were still answered)"
-                if remaining_count
-                else ""
-            )
-            + ", as does taking in what was sent in the minutes before: search it again after "
-            "a day and delete there what is left; until then the ledger may read it back; its "
-            "exports and backups follow its own retention",
-        )
+        yield _langfuse_step(settings.langfuse_host, remaining_count, accepted_at)
     if "://" in settings.tables_base:
         yield (
             f"replicas and backups of {settings.tables_base}",
@@ -124,6 +112,20 @@ def _steps(
             f"take down: "
             f"{', '.join(_published_checkpoints(settings, target)) or 'whatever was copied'}",
         )
+
+
+def _langfuse_step(
+    host: str, remaining_count: int, accepted_at: Sequence[float]
+) -> tuple[str, str]:
+    return (
+        f"Langfuse at {host}",
+        "its deletion was asked for over the API and runs in the background"
+        + (f": it took {len(accepted_at):,} {_date_range(accepted_at)}" if accepted_at else "")
+        + (f" ({remaining_count} traces and scores were still answered)" if remaining_count else "")
+        + ", as does taking in what was sent in the minutes before: search it again after "
+        "a day and delete there what is left; until then the ledger may read it back; its "
+        "exports and backups follow its own retention",
+    )
 
 
 def _published_checkpoints(settings: Settings, target: ErasureTarget) -> Iterator[str]:
