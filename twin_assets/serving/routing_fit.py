@@ -88,23 +88,13 @@ def refit(
         TwinError: a margin or a price is unusable.
     """
     models = tuple(models)
-    previous_policy, withdrawal_reason = current_policy, ""
+    withdrawal_reason = ""
     if current_policy is not None:
-        withdrawal_reason = _lapse_reason(current_policy, models, embedder, judges, margin)
-        if not withdrawal_reason and adoption.has_degraded(
-            _gains_over_paid(current_policy, labels), margin=margin
-        ):
-            withdrawal_reason = "labels since it was fitted show that it loses more than the margin"
+        withdrawal_reason = _lapse_reason(current_policy, labels, models, embedder, judges, margin)
         if withdrawal_reason:
             current_policy = None
     if len(labels) < MIN_LABELS:
-        missing = adoption.estimate_missing_labels(
-            (), labels=len(labels), spread=0.3, margin=margin
-        )
-        reason = f"{len(labels)} labels; about {missing} more are missing at {margin:g}"
-        return FitOutcome(
-            current_policy, AdoptionDecision(False, None, missing, reason), withdrawal_reason
-        )
+        return FitOutcome(current_policy, _await_labels(len(labels), margin), withdrawal_reason)
     scale = fit_scale(labels.lengths, labels.closeness)
     features = feature_rows(labels.vectors, labels.lengths, labels.closeness, scale=scale)
     fit_result = fit(features, labels.gains, assign_folds(labels.groups))
@@ -117,12 +107,11 @@ def refit(
     if not decision.adopted or decision.step is None:
         return FitOutcome(current_policy, decision, withdrawal_reason)
     if (
-        previous_policy is not None
-        and not withdrawal_reason
-        and previous_policy.label_ids == labels.label_ids
-        and len(previous_policy.usd)
+        current_policy is not None
+        and current_policy.label_ids == labels.label_ids
+        and len(current_policy.usd)
     ):
-        return FitOutcome(previous_policy, decision)  # no new labels: the file is not rewritten
+        return FitOutcome(current_policy, decision)  # no new labels: the file is not rewritten
     new_policy = RoutingPolicy(
         author=author,
         models=models,
@@ -142,6 +131,12 @@ def refit(
         usd=labels.usd,
     )
     return FitOutcome(new_policy, decision, withdrawal_reason)
+
+
+def _await_labels(count: int, margin: float) -> AdoptionDecision:
+    missing = adoption.estimate_missing_labels((), labels=count, spread=0.3, margin=margin)
+    reason = f"{count} labels; about {missing} more are missing at {margin:g}"
+    return AdoptionDecision(False, None, missing, reason)
 
 
 def _decide_adoption(
@@ -178,12 +173,13 @@ def _decide_adoption(
 
 def _lapse_reason(
     current_policy: RoutingPolicy,
+    labels: LabelArrays,
     models: Sequence[PricedModel],
     embedder: str,
     judges: tuple[str, ...],
     margin: float,
 ) -> str:
-    """Return why a policy no longer matches the current configuration; empty if it does."""
+    """Return why the policy in force has to be withdrawn; empty if it may stay."""
     if current_policy.models[0].model != models[0].model:
         return "another version is stable"
     if len(current_policy.models) != len(models):
@@ -196,6 +192,8 @@ def _lapse_reason(
         return "other judges are certified now"
     if current_policy.margin != margin:
         return f"its margin was {current_policy.margin:g}"
+    if adoption.has_degraded(_gains_over_paid(current_policy, labels), margin=margin):
+        return "labels since it was fitted show that it loses more than the margin"
     return ""
 
 
