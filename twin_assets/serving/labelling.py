@@ -152,10 +152,8 @@ def buy_labels(
             stop_reason = "every prompt has been used"
         elif usd + sum(labeller.max_usd(prompt) for prompt in batch) > max_usd:
             stop_reason = f"the sum of ${max_usd:g} allows no further batch"
-        elif failed_claims := labeller.lost_claims(stored, margin=margin):
-            stop_reason = f"the judge of {', '.join(failed_claims)} no longer tells plants apart"
-        elif labeller.exceeds_judge_budget(batch):
-            stop_reason = "a limit of the account leaves the judge too little for a further batch"
+        else:
+            stop_reason = labeller.judge_refusal(batch, stored, margin=margin)
         if stop_reason:
             break
         pending = pending[len(batch) :]
@@ -164,17 +162,15 @@ def buy_labels(
             stop_reason = "a limit of the account is used up"
         if not answers:
             break
-        answered = [prompt for prompt in batch if prompt.prompt_id in answers]
-        labeller.store(answered, answers, stored, tables)
+        labeller.store(batch, answers, stored, tables)
         stored = stored_labels(tables, author.slug)
         _, count = _labelled_prompts(stored, purchase)
         usd += sum(paid.usd for _, paid in answers.values() if isinstance(paid, PaidAnswer))
         log(f"{count} labels, ${usd:.4f} in this run")
-    rows = stored.filter(pl.col("purchase") == purchase.id)
     return PurchaseResult(
         purchase=purchase.id,
         labels=count,
-        probes=len(rows) - count,
+        probes=len(probe_rows(stored, purchase=purchase.id)),
         new_labels=count - initial_count,
         usd=usd,
         stop_reason=stop_reason,
@@ -235,8 +231,12 @@ class _BatchLabeller:
             return 0.0
         return self._paid.max_usd(self._paid_messages(prompt), max_tokens=self._max_tokens)
 
-    def exceeds_judge_budget(self, batch: Sequence[ShadowPrompt]) -> bool:
-        """Return whether the account might be unable to pay a judge for scoring this batch."""
+    def judge_refusal(
+        self, batch: Sequence[ShadowPrompt], stored: pl.DataFrame, *, margin: float
+    ) -> str:
+        """Return why the judges cannot score this batch; empty if they can and can be paid."""
+        if failed_claims := self.lost_claims(stored, margin=margin):
+            return f"the judge of {', '.join(failed_claims)} no longer tells plants apart"
         longest_answer = "word " * self._max_tokens
         expected = [
             JudgedAnswer(
@@ -252,7 +252,9 @@ class _BatchLabeller:
             for text in plant.judged_pair()
         ]
         max_usd, remaining_usd = self._panel.scoring_cost_usd([*expected, *probe_texts])
-        return remaining_usd is not None and max_usd > remaining_usd
+        if remaining_usd is not None and max_usd > remaining_usd:
+            return "a limit of the account leaves the judge too little for a further batch"
+        return ""
 
     def answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, PaidReply]]:
         """Return the own and the paid answer by prompt id, for prompts that can be paid for."""
@@ -286,9 +288,9 @@ class _BatchLabeller:
         stored: pl.DataFrame,
         tables: Tables,
     ) -> None:
-        """Commit the labels of a batch."""
+        """Commit the labels of a batch's answered prompts."""
         rows = self.build_rows(
-            batch,
+            [prompt for prompt in batch if prompt.prompt_id in answers],
             last_sequence=int(stored["sequence"].max() or 0),  # pyright: ignore[reportArgumentType]
             used_probes=probe_keys(probe_rows(stored, purchase=self._purchase.id)),
         )
