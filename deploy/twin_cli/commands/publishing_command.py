@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from datetime import date
 from pathlib import Path
 
 from rich.console import Console
@@ -16,8 +17,10 @@ from rich.console import Console
 from twin_cli.commands.outcome import open_registry
 from twin_cli.commands.subject import choose_author
 from twin_cli.commands.versions import newest_verdicts, version_to_export, write_export
+from twin_resources.authors import Author
 from twin_resources.authors.consent import consent_date, consent_instructions
 from twin_resources.errors import TwinError
+from twin_resources.registry.moves import ModelVersion, Verdict
 from twin_resources.settings import Settings
 
 
@@ -40,12 +43,6 @@ def run_publish(
             refused.
     """
     from twin_assets.serving.export import publishing
-    from twin_assets.serving.export.model_card import (
-        PublishedVersion,
-        base_hub_name,
-        model_card,
-        read_licence,
-    )
 
     chosen_author = choose_author(settings, author)
     registry = open_registry(settings)
@@ -73,21 +70,7 @@ def run_publish(
             verify=True,
             console=console,
         )
-        base_name = json.loads((export / "export.json").read_text(encoding="utf-8"))["base"]["name"]
-        base, card = base_hub_name(base_name), Path(model.base) / "README.md"
-        published_version = PublishedVersion(
-            author=chosen_author.name,
-            language=chosen_author.language,
-            consent_date=consented_on,
-            version=model.version,
-            base=base,
-            licence=read_licence(card.read_text(encoding="utf-8") if card.exists() else ""),
-            export=publishing.replace_base_folder(export, base=base),
-            verdict=verdict,
-        )
-        (export / publishing.CARD_FILE_NAME).write_text(
-            model_card(published_version), encoding="utf-8"
-        )
+        _write_card(export, chosen_author, consented_on, model, verdict)
         publishing.ensure_no_private_folders(export, [settings.home, Path(model.base), Path.home()])
         address = publishing.upload(export, repository, public=public, tag=f"v{model.version}")
     record = {"checkpoint": model.checkpoint, "repository": repository, "revision": address}
@@ -103,3 +86,25 @@ def run_publish(
         soft_wrap=True,
     )
     return 0
+
+
+def _write_card(
+    export: Path, author: Author, consented_on: date, model: ModelVersion, verdict: Verdict
+) -> None:
+    from twin_assets.serving.export import model_card, publishing
+
+    base_name = json.loads((export / "export.json").read_text(encoding="utf-8"))["base"]["name"]
+    base, card = model_card.base_hub_name(base_name), Path(model.base) / "README.md"
+    published_version = model_card.PublishedVersion(
+        author=author.name,
+        language=author.language,
+        consent_date=consented_on,
+        version=model.version,
+        base=base,
+        licence=model_card.read_licence(card.read_text(encoding="utf-8") if card.exists() else ""),
+        export=publishing.replace_base_folder(export, base=base),
+        verdict=verdict,
+    )
+    (export / publishing.CARD_FILE_NAME).write_text(
+        model_card.model_card(published_version), encoding="utf-8"
+    )
