@@ -9,7 +9,7 @@ Source: https://github.com/openai/openai-python
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +24,7 @@ from twin_cli.commands.subject import choose_author
 from twin_resources.errors import TwinError
 from twin_resources.gateway.batches.answers import AnswerRow, Journal, check_output_path
 from twin_resources.gateway.batches.completing import BatchTotals, complete
-from twin_resources.gateway.batches.questions import read_questions
+from twin_resources.gateway.batches.questions import InvalidRow, read_questions
 from twin_resources.longest_waits import MAX_WORKING_S
 from twin_resources.processes.endpoints import read_endpoints
 from twin_resources.processes.wording import format_count
@@ -299,16 +299,21 @@ def run_batch(
             )
         journal.finish(one.fingerprint(model) for one in rows)
     if as_json:
-        document = {
-            ("kept" if name == "already_answered" else name): value
-            for name, value in asdict(batch_sum).items()
-        }
-        document["broken"] = [{"place": row.place, "found": row.reason} for row in broken]
-        document["out"] = str(out)
-        console.print_json(data=document)
+        console.print_json(data=_summary_document(batch_sum, broken, out))
     else:
         clock.log(_summary_line(batch_sum, out))
     return INCOMPLETE_EXIT_CODE if broken or batch_sum.failed else 0
+
+
+def _summary_document(
+    total: BatchTotals, broken: Sequence[InvalidRow], out: Path
+) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        ("kept" if name == "already_answered" else name): value
+        for name, value in asdict(total).items()
+    }
+    document["broken"] = [{"place": row.place, "found": row.reason} for row in broken]
+    return document | {"out": str(out)}
 
 
 def _summary_line(total: BatchTotals, out: Path) -> str:
