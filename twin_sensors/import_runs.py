@@ -51,6 +51,16 @@ class ImportRuns(DagsterRunRecords):
             runs=self.runs_with_key(key) if key else (),
         )
 
+    def decide_posts_import(
+        self, author: str, known: KnownSources | None, fingerprint: str, *, epoch: int, now: float
+    ) -> ArrivalDecision:
+        """Decide as `decide_import`; whether a settled state is imported is not queried again."""
+        is_settled = known is not None and known.mark == fingerprint and known.settled
+        is_imported = not is_settled and self.has_read(author, fingerprint)
+        return self.decide_import(
+            "posts", author, known, fingerprint, epoch=epoch, now=now, is_imported=is_imported
+        )
+
     def has_started_since(self, author: str, timestamp: float) -> bool:
         """Return whether the author's newest import began after `timestamp` (seconds since
         1970)."""

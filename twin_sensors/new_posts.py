@@ -101,23 +101,12 @@ def new_posts(
             listings = [list_source(source) for source in author.sources if not is_feed(source)]
             if not listings:
                 continue
-            sources_fingerprint = short_fingerprint(listings)
-            is_settled = (
-                slug in known_sources
-                and known_sources[slug].mark == sources_fingerprint
-                and known_sources[slug].settled
-            )
-            decision = runs.decide_import(
-                "posts",
-                slug,
-                known_sources.get(slug),
-                sources_fingerprint,
-                epoch=posts_cursor.epoch,
-                now=now,
-                is_imported=not is_settled and runs.has_read(slug, sources_fingerprint),
+            known = known_sources.get(slug)
+            decision = runs.decide_posts_import(
+                slug, known, short_fingerprint(listings), epoch=posts_cursor.epoch, now=now
             )
             if decision.should_launch and decision.known is not None:
-                since = known_sources[slug].at if slug in known_sources else now
+                since = now if known is None else known.at
                 key = run_key("posts", slug, posts_cursor.epoch, decision.known)
                 launches.append(_launch(settings, state, author, listings, key, since=since))
             messages.append(f"{slug}: {decision.message}")

@@ -25,7 +25,7 @@ from twin_assets.corpus.importers.text_formats import EXTRA
 from twin_assets.corpus.inventory import Inventory, take_inventory
 from twin_assets.corpus.remediation import advice_for_reason
 from twin_assets.corpus.title_questions import questions_about, typical_posts
-from twin_resources.authors import list_authors
+from twin_resources.authors import Author, list_authors
 from twin_resources.errors import TwinError
 from twin_resources.processes.wording import format_count
 from twin_resources.settings import EMBEDDED_EMBEDDER, MULTILINGUAL_EMBEDDER, Settings
@@ -162,14 +162,11 @@ def preview(
     Raises:
         TwinError: there is nothing to import.
     """
-    known_author = next(
-        (candidate for candidate in list_authors(settings) if author and candidate.name == author),
-        None,
-    )
-    slug = known_author.slug if known_author else make_slug(author) if author else ""
-    opt_ins = sorted({*include, *(known_author.include if known_author else ())})
+    known_author = _known_author(author, settings)
+    slug = known_author.slug
+    opt_ins = sorted({*include, *known_author.include})
     inventory, raw, changes = _read_sources(sources, settings, slug, include=opt_ins)
-    all_names = [author, *(known_author.aliases if known_author else ()), *aliases]
+    all_names = [author, *known_author.aliases, *aliases]
     names = [name for name in dict.fromkeys(all_names) if name] if author else []
     cleaned, quarantined = cleaning.clean_and_quarantine(
         raw.select(cleaning.RAW_COLUMNS), names=names
@@ -184,22 +181,15 @@ def preview(
     signed_posts = pl.concat(
         [part.select("source_id", "source", "byline") for part in (cleaned, quarantined)]
     )
-    quarantined = quarantined.select(
-        "source_id", dropped_because="breaks_" + pl.col(FAILED_RULES).list.first()
-    )
-    dropped = _sum_counts(
-        excluded_counts,
-        cleaning.dropped_by_reason(cleaned),
-        cleaning.dropped_by_reason(quarantined),
-    )
+    dropped_posts = _dropped_posts(cleaned, quarantined)
+    dropped = _sum_counts(excluded_counts, cleaning.dropped_by_reason(dropped_posts))
     return Preview(
         author=author,
         layouts=inventory.layouts,
         found=cleaned.height + quarantined.height + sum(excluded_counts.values()),
         kept=kept,
         dropped=dropped,
-        named=_first_dropped_files(cleaned)
-        | _first_dropped_files(quarantined.with_columns(kept=False)),
+        named=_first_dropped_files(dropped_posts),
         cures={reason: cure for reason in dropped if (cure := advice_for_reason(reason))},
         converted=_count_values(raw.filter(pl.col("encoding") != "")["encoding"]),
         skipped=inventory.skipped,
@@ -222,6 +212,12 @@ def preview(
         embedder=embedder,
         unclaimed=_count_by_byline(cleaning_verdicts.unclaimed_bylines(signed_posts, names)),
     )
+
+
+def _known_author(name: str, settings: Settings) -> Author:
+    """Return the home's author of this name, or a new one; without a name, one without a slug."""
+    known = (author for author in list_authors(settings) if name and author.name == name)
+    return next(known, None) or Author(make_slug(name) if name else "", name)
 
 
 def _read_sources(
@@ -421,10 +417,16 @@ def _count_by_byline(counts: pl.DataFrame) -> dict[str, int]:
     return dict(total.most_common())
 
 
-def _first_dropped_files(cleaned: pl.DataFrame) -> dict[str, list[str]]:
+def _dropped_posts(cleaned: pl.DataFrame, quarantined: pl.DataFrame) -> pl.DataFrame:
+    """Return `source_id` and `dropped_because`, with the quarantined posts last."""
+    broken = quarantined.with_columns(dropped_because="breaks_" + pl.col(FAILED_RULES).list.first())
+    parts = (cleaned.filter(~pl.col("kept")), broken)
+    return pl.concat([part.sort("source_id")["source_id", "dropped_because"] for part in parts])
+
+
+def _first_dropped_files(dropped: pl.DataFrame) -> dict[str, list[str]]:
     """Return the first dropped files by reason, and the number of further files."""
     names_by_kind: dict[str, list[str]] = {}
-    dropped = cleaned.filter(~pl.col("kept")).sort("source_id")
     for (reason,), rows in dropped.group_by("dropped_because", maintain_order=True):
         names = rows["source_id"].to_list()
         more = [f"{len(names) - MAX_NAMED_FILES:,} more"] if len(names) > MAX_NAMED_FILES else []

@@ -235,13 +235,7 @@ def required_moves(
 
     Each move concerns a different version, so they can be applied in order. Call again afterwards.
     """
-    passed_versions = {
-        item.version
-        for item in versions
-        if (verdict := verdicts.get(item.checkpoint)) is not None
-        and verdict.gate_version == gate_version
-        and verdict.outcome == "passed"
-    }
+    passed_versions = _passed_versions(versions, verdicts, gate_version)
     incumbent = next((item for item in versions if item.state == "stable"), None)
     stable = None if incumbent is None else incumbent.version
     moves = [
@@ -253,17 +247,13 @@ def required_moves(
     must_beat_incumbent = incumbent is not None and incumbent.is_answer_model
     if must_beat_incumbent and mode == "gate":
         mode = "shadow"
-    for item in versions:
-        if item.state == "candidate" and (
-            why := _refusal_reason(
-                item, verdicts.get(item.checkpoint), passed_versions, gate_version
-            )
-        ):
+    candidates = [item for item in versions if item.state == "candidate"]
+    for item in candidates:
+        verdict = verdicts.get(item.checkpoint)
+        if why := _refusal_reason(item, verdict, passed_versions, gate_version):
             moves.append(RequiredMove(item.version, "refused", why))
     passed_candidates = [
-        item
-        for item in versions
-        if item.state == "candidate" and item.version in passed_versions and not item.tainted
+        item for item in candidates if item.version in passed_versions and not item.tainted
     ]
     if not passed_candidates:
         return moves
@@ -294,6 +284,19 @@ def required_moves(
             RequiredMove(newest.version, mode, f"passed the gate, on trial as {mode}{against}"),
         )
     return moves
+
+
+def _passed_versions(
+    versions: Sequence[ModelVersion], verdicts: Mapping[str, Verdict], gate_version: str
+) -> set[int]:
+    """Return the numbers of the versions that passed the gate's current version."""
+    return {
+        item.version
+        for item in versions
+        if (verdict := verdicts.get(item.checkpoint)) is not None
+        and verdict.gate_version == gate_version
+        and verdict.outcome == "passed"
+    }
 
 
 def _refusal_reason(

@@ -311,20 +311,13 @@ def _z_scores(
     values = np.where(has_enough_values, class_counts, 0.0).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         within_day_variance = np.maximum(spread / values, MIN_WITHIN_DAY_VARIANCE)[:, None]
-        n, r = _residuals(table.before, has_enough_values, means)
-        n = n * is_before
+        n, r = _residuals(table.before, has_enough_values, means, is_before)
         days = (n > 0).sum(axis=1)
-        excess = (n * r * r / within_day_variance).sum(axis=1) - (days - 1)
-        pairs = n.sum(axis=1) - (n * n).sum(axis=1) / n.sum(axis=1)
-        between_day_variance = excess * within_day_variance[:, 0] / pairs
-        between_day_variance = np.clip(
-            between_day_variance, MIN_BETWEEN_DAY_VARIANCE, MAX_BETWEEN_DAY_VARIANCE
-        )[:, None]
+        between_day_variance = _between_day_variance(n, r, within_day_variance)
         weights = np.where(n > 0, 1.0 / (within_day_variance / n + between_day_variance), 0.0)
         mean_before = (weights * r).sum(axis=1) / weights.sum(axis=1)
         weekly_ratio = _weekly_variance_ratio(weights, r - mean_before[:, None], dates)
-        m, q = _residuals(table.since, has_enough_values, means)
-        m = m * is_since
+        m, q = _residuals(table.since, has_enough_values, means, is_since)
         variance_since = _variance_since(table.since, has_enough_values, means, m, q, is_since)
         weights_since = np.where(
             m > 0,
@@ -334,12 +327,9 @@ def _z_scores(
         weighted_deficits = weights_since * (mean_before[:, None] - q)
         mean_since = mean_before - weighted_deficits.sum(axis=1) / weights_since.sum(axis=1)
         worst_day = weighted_deficits.argmax(axis=1)[:, None]
-        deficit_without_worst_day = (
-            weighted_deficits.sum(axis=1)
-            - np.take_along_axis(weighted_deficits, worst_day, axis=1)[:, 0]
-        )
-        weight_without_worst_day = (
-            weights_since.sum(axis=1) - np.take_along_axis(weights_since, worst_day, axis=1)[:, 0]
+        deficit_without_worst_day, weight_without_worst_day = (
+            by_day.sum(axis=1) - np.take_along_axis(by_day, worst_day, axis=1)[:, 0]
+            for by_day in (weighted_deficits, weights_since)
         )
         variance = weekly_ratio * (1.0 / weights.sum(axis=1) + 1.0 / weights_since.sum(axis=1))
         t: FloatArray = (mean_before - mean_since - tolerance) / np.sqrt(variance)
@@ -357,17 +347,30 @@ def _z_scores(
     return np.where(enough & np.isfinite(z), np.sign(t) * z, -np.inf)
 
 
+def _between_day_variance(
+    n: FloatArray, r: FloatArray, within_day_variance: FloatArray
+) -> FloatArray:
+    """Return τ² of each split by moments, within its limits."""
+    excess = (n * r * r / within_day_variance).sum(axis=1) - ((n > 0).sum(axis=1) - 1)
+    pairs = n.sum(axis=1) - (n * n).sum(axis=1) / n.sum(axis=1)
+    variance = excess * within_day_variance[:, 0] / pairs
+    return np.clip(variance, MIN_BETWEEN_DAY_VARIANCE, MAX_BETWEEN_DAY_VARIANCE)[:, None]
+
+
 def _residuals(
-    table: FloatArray, has_enough_values: NDArray[np.bool_], means: FloatArray
+    table: FloatArray,
+    has_enough_values: NDArray[np.bool_],
+    means: FloatArray,
+    is_included: NDArray[np.bool_],
 ) -> tuple[FloatArray, FloatArray]:
-    """Return n_d and r_d of each split (rows) and day (columns)."""
+    """Return n_d and r_d of each split (rows) and day (columns); n_d is 0 on excluded days."""
     count, total, _ = table
     n = np.asarray(has_enough_values, dtype=np.float64) @ count.T
     sums = (
         np.asarray(has_enough_values, dtype=np.float64) @ total.T
         - (has_enough_values * means) @ count.T
     )
-    return n, np.divide(sums, n, out=np.zeros_like(n), where=n > 0)
+    return n * is_included, np.divide(sums, n, out=np.zeros_like(n), where=n > 0)
 
 
 def _variance_since(

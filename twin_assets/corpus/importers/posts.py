@@ -117,21 +117,13 @@ def read_post(
     """
     site = site or Site()
     head = read_post_head(body, source_id=source_id)
-    markup = head.markup
-    if not site.generator and not head.suffix and is_template(head.text, markup=markup):
+    if not site.generator and not head.suffix and is_template(head.text, markup=head.markup):
         raise UnreadablePostError("template")
     path = site.path_of(source_id)
-    try:
-        fields = merge_inherited(head.fields, path, site)
-    except ValueError as error:
-        raise UnreadablePostError("broken_front_matter") from error
-    hidden_reason = head.find_hidden_reason(fields) or _folder_hidden_reason(source_id)
-    if hidden_reason and hidden_reason != "draft" and hidden_reason not in _RESTRICTED:
-        raise UnreadablePostError(hidden_reason)
-    content, converter_fields = _read_content(head, fields, hidden_reason=hidden_reason, site=site)
-    fields = {**converter_fields, **fields}
+    fields, hidden_reason = _read_fields(head, site, source_id=source_id)
+    content, fields = _read_content(head, fields, hidden_reason=hidden_reason, site=site)
     page = head.page
-    if markup == "html" and content != head.body:
+    if head.markup == "html" and content != head.body:
         page = read_head(content)  # the title may have contained template tags
     language = front_matter.text_field(fields, "lang", "language", "locale") or page.language
     language = language or site.language_of(source_id.removeprefix(site.within))
@@ -155,11 +147,11 @@ def read_post(
     return Post(
         head=head,
         title=front_matter.text_field(fields, "title")
-        or (page.title if markup == "html" else "")
-        or (_plain_heading(first_heading(content)) if markup == "markdown" else "")
+        or (page.title if head.markup == "html" else "")
+        or (_plain_heading(first_heading(content)) if head.markup == "markdown" else "")
         or name_title,
         text=content,
-        markup=markup,
+        markup=head.markup,
         kind="draft" if hidden_reason == "draft" else "post" if day else "note",
         url=_public_address(fields, page, site, path=path, day=day),
         author=named_author or meta_author,
@@ -173,6 +165,18 @@ def read_post(
         visibility="private" if hidden_reason == "draft" else hidden_reason or "public",
         remark="ambiguous_date" if created and created.ambiguous else "",
     )
+
+
+def _read_fields(head: PostHead, site: Site, *, source_id: str) -> tuple[dict[str, Any], str]:
+    """Return the fields with those of the folder, and why the post is a draft or restricted."""
+    try:
+        fields = merge_inherited(head.fields, site.path_of(source_id), site)
+    except ValueError as error:
+        raise UnreadablePostError("broken_front_matter") from error
+    hidden_reason = head.find_hidden_reason(fields) or _folder_hidden_reason(source_id)
+    if hidden_reason and hidden_reason != "draft" and hidden_reason not in _RESTRICTED:
+        raise UnreadablePostError(hidden_reason)
+    return fields, hidden_reason
 
 
 def _dates(
@@ -201,7 +205,7 @@ def _dates(
 def _read_content(
     head: PostHead, fields: dict[str, Any], *, hidden_reason: str, site: Site
 ) -> tuple[str, dict[str, Any]]:
-    """Return the body without the generator's layout, and the fields that a converter found."""
+    """Return the body without the generator's layout, and the fields with a converter's."""
     content, converter_fields = _convert(head)
     if find_hidden_reason(converter_fields) and not hidden_reason:
         raise UnreadablePostError(
@@ -212,7 +216,7 @@ def _read_content(
         raise UnreadablePostError("empty")
     if head.markup == "text" and not _is_prose(content):
         raise UnreadablePostError("not_prose")
-    return content, converter_fields
+    return content, {**converter_fields, **fields}
 
 
 def _convert(head: PostHead) -> tuple[str, dict[str, Any]]:
