@@ -114,6 +114,11 @@ class TracesTab:
         author = self._author_picker.author
         filters = [author, self.version, self.route, self.score]
         list_outputs = [self.table, self.cursors, self.newer, self.older, self.notice]
+        first_page_event = (
+            self._first_page_if_visible,
+            [self.location, *filters],
+            list_outputs,
+        )
         view_outputs = [self._views, self.list_column, self.trace, self.notice]
         # the address, which a click sets (page.js), determines the view
         location_script = {"js": "() => location.search"}
@@ -126,18 +131,8 @@ class TracesTab:
         }
         page.load(
             self._open_view, self.location, view_outputs, **location_script, **UNQUEUED_EVENT
-        ).then(
-            self._first_page_if_visible,
-            [self.location, *filters],
-            list_outputs,
-            **location_arguments,
-        )
-        author.change(
-            self._first_page_if_visible,
-            [self.location, *filters],
-            list_outputs,
-            **location_arguments,
-        ).then(
+        ).then(*first_page_event, **location_arguments)
+        author.change(*first_page_event, **location_arguments).then(
             self._figures_if_visible,
             [self.location, author],
             figures_arguments["outputs"],
@@ -145,23 +140,14 @@ class TracesTab:
         )
         open_button.click(
             self._open_view, self.location, view_outputs, **location_script, **UNQUEUED_EVENT
-        ).then(
-            self._first_page_if_visible,
-            [self.location, *filters],
-            list_outputs,
-            **location_arguments,
-        )
+        ).then(*first_page_event, **location_arguments)
         click_script = (
             "(place, ...rest) => [new URLSearchParams(location.search).get('trace') "
             "? location.search : '?view=traces', ...rest]"
         )
-        tab.select(
-            self._first_page_if_visible,
-            [self.location, *filters],
-            list_outputs,
-            js=click_script,
-            **UNQUEUED_EVENT,
-        ).then(self._render_figures, **figures_arguments)
+        tab.select(*first_page_event, js=click_script, **UNQUEUED_EVENT).then(
+            self._render_figures, **figures_arguments
+        )
         gr.on(  # the last of several changes must win
             [self.version.change, self.route.change, self.score.change],
             self._first_page,

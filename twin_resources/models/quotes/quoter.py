@@ -453,17 +453,9 @@ def _choose(
         scores = TOKENS_WEIGHT * means + VECTOR_WEIGHT * scores
     scores = scores + bonus[nearest]
     candidates = rows.take(nearest).select(_quote_columns(rows)).to_pylist()
-    order = sorted(
-        range(len(candidates)),
-        key=lambda place: (
-            -scores[place],
-            candidates[place]["document_id"],
-            candidates[place]["start"],
-        ),
-    )
     chosen: list[Quote] = []
     last_score = 0.0
-    for index in order:
+    for index in _order_by_score(candidates, scores):
         if len(chosen) >= limit and (
             len(chosen) >= MAX_QUOTES or last_score - scores[index] > MAX_SCORE_GAP
         ):
@@ -482,6 +474,17 @@ def _choose(
             chosen.append(quote)
             last_score = float(scores[index])
     return QuoteResult(tuple(chosen), best_score, threshold)
+
+
+def _order_by_score(candidates: Sequence[Mapping[str, Any]], scores: np.ndarray) -> list[int]:
+    return sorted(
+        range(len(candidates)),
+        key=lambda place: (
+            -scores[place],
+            candidates[place]["document_id"],
+            candidates[place]["start"],
+        ),
+    )
 
 
 def _are_already_shown(texts: Sequence[str], shown_text: str) -> np.ndarray:
