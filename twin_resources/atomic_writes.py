@@ -1,4 +1,5 @@
 """Replace a file atomically: readers see the old file or the new one, never a part.
+
 Scope: the function, safe for several threads and processes at once. Out of
 scope: the contents of files, files that are created once and kept (`weights/`, `backup/`).
 """
@@ -15,8 +16,10 @@ def replace_file(path: Path, content: str | bytes) -> Path:
     """Write a file under a unique temporary name, then rename it to `path`.
     Only its owner can read it from the first byte on. It is synced to disk before the rename, so a
     power failure leaves the old file. Missing folders are created.
+
     Returns:
         `path`.
+
     Raises:
         OSError: the file cannot be written; no partial file is left.
     """

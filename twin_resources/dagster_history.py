@@ -1,4 +1,5 @@
 """Read an asset's newest materialization from Dagster's records.
+
 Scope: reading it, for assets and sensors alike. Out of scope: HTTP
 (`dagster_http.py`), decisions.
 """

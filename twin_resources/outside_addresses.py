@@ -1,4 +1,5 @@
 """Check that an address may be fetched: inside this network, only configured hosts.
+
 Scope: resolving a host name, and the decision about its addresses. Out of scope:
 sending requests (a caller connects to the resolved address, so that a second DNS response has no
 effect).
@@ -25,9 +26,11 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 def resolve_addresses(url: str, *, trusted_url: str) -> list[str]:
     """Resolve the host of a URL once; the caller connects to one of the addresses.
+
     Args:
         trusted_url: the configured URL. Its host may be on this machine or in this network; a
             link-local address (`169.254…`) must be given as a number.
+
     Raises:
         TwinError: the host does not exist, or has an address inside this network that is not
             configured.

@@ -1,4 +1,5 @@
 """Make the files of a home readable only by their owner.
+
 Scope: modes of new and existing files. Out of scope: the contents of files, replacing a
 file's text (`atomic_writes.py`).
 With the shell's usual mask, every user of the machine can read a new file. State and logs contain
@@ -48,6 +49,7 @@ def _make_empty(path: Path) -> None:
 def restrict_to_owner(paths: Iterable[Path]) -> list[Path]:
     """Remove all rights of other users from files and folders; missing ones are skipped.
     A link is left as it is, because its target may belong to another user.
+
     Returns:
         Paths that others can still read: a different user owns them, or the disk has no modes.
     """

@@ -1,4 +1,5 @@
 """Read and write the settings of an author: one TOML file each, `authors/<slug>.toml`.
+
 Scope: the settings of one author, their defaults, reading and writing the files, slugs.
 Out of scope: settings of the whole home (`settings.py`); the authors in Dagster
 (`twin_assets/partitions.py`).
@@ -202,6 +203,7 @@ def author_slugs(settings: Settings) -> list[str]:
 
 def list_authors(settings: Settings) -> list[Author]:
     """Read every author of this home, sorted by slug.
+
     Raises:
         TwinError: see `read_author`; a caller that must not stop at one author's mistake uses
             `list_readable_authors`.

@@ -1,4 +1,5 @@
 """Check that the author has agreed to a twin: the line `consent` of the author's file.
+
 Scope: the definition of consent, and the messages about missing consent.
 Out of scope: asking for it (`commands/terminal_questions.py`), withholding posts without it
 (`registry/registry.py` releases nothing, `stages/outbound_redaction.py` sends no post to a
@@ -21,6 +22,7 @@ _DAY = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
 
 def consent_date(author: Author, *, today: date | None = None) -> date | None:
     """Return the day on which the author agreed (the first date of the line), or None.
+
     Args:
         today: date in UTC; later dates do not count, except the next one (time zones to the east).
     """

@@ -1,4 +1,5 @@
 """Read an author's replies to messages that no post answers: the table `[front_desk]`.
+
 Scope: the table of the author's file and its kinds. Out of scope: the texts of the
 program and recognising a message (`gateway/front_desk/`).
 
@@ -44,6 +45,7 @@ DEFAULT_DESK_TEXTS = DeskTexts()
 
 def read_front_desk(table: Mapping[str, Any]) -> DeskTexts:
     """Read the table `[front_desk]`.
+
     Raises:
         ValueError: an unknown kind, a value that is not text, or danger turned off.
     """

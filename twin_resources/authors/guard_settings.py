@@ -71,6 +71,7 @@ DEFAULT_GUARDS = Guards()
 
 def read_guards(table: Mapping[str, Any]) -> Guards:
     """Read the table `[guards]`; missing entries get their defaults.
+
     Raises:
         ValueError: an unknown name, place or action, which the message names.
     """

@@ -1,4 +1,5 @@
 """Pause and resume an author's answers with a file that the gateway reads.
+
 Scope: writing, reading and deleting the file. Out of scope: the refusal of a
 question (`gateway/routing/model_names.py`), the command (`commands/operating.py`).
 The file is `authors/<slug>.paused`, one line with the time and the reason. It is separate from the

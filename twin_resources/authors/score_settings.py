@@ -1,4 +1,5 @@
 """Read the scores of the trace store that count for an author: the table `[scores]`.
+
 Scope: the table of the author's file, one entry per score name, and mapping a score's value to
 [0, 1]. Out of scope: reading scores, their authors and the time from which they count
 (`quality/ledger/`).
@@ -33,6 +34,7 @@ _DEFAULT_RANGE = (0.0, 1.0)
 @dataclass(frozen=True)
 class CountedScore:
     """Rules for reading the scores of one name.
+
     Attributes:
         name: the name in the trace store.
         stream: the series that is watched; several names may share one. `thumbs` is the stream of
@@ -54,6 +56,7 @@ class CountedScore:
         self, number: float | None, category: str
     ) -> tuple[float | None, RejectionReason]:
         """Return one score's value in [0, 1], or the reason why it has none.
+
         Args:
             number: the value of a numeric score, 1 or 0 of a boolean one, or None.
             category: the value of a categorical score, or empty.
@@ -104,6 +107,7 @@ NO_SCORES = CountedScores()
 
 def read_scores(table: Mapping[str, Any]) -> CountedScores:
     """Read the table `[scores]`.
+
     Raises:
         ValueError: an invalid entry, which the message names with the values that are allowed.
     """

@@ -137,9 +137,9 @@ class ChatTab:
 
     def wire(self, page: gr.Blocks) -> None:
         """Connect the events to their handlers."""
-        author, version = self._author_picker.author, self.version
+        author = self._author_picker.author
         conversation_outputs = [self.chatbot, self.feedback_turn]
-        head_outputs = [author, self._author_picker.name, version, self.notice]
+        head_outputs = [author, self._author_picker.name, self.version, self.notice]
         welcome_arguments = {
             "inputs": author,
             "outputs": [self.chatbot, self.question],
@@ -157,6 +157,31 @@ class ChatTab:
             [*head_outputs[1:], *conversation_outputs],
             **UNQUEUED_EVENT,
         ).then(self._show_welcome, **welcome_arguments)
+        # also runs after every stored answer and when the browser sends its state
+        for change_event in (self.browser_state.change, author.change):
+            change_event(
+                self._offer_draft,
+                [self.browser_state, author],
+                [self.draft_row, self.draft_reason],
+                **UNQUEUED_EVENT,
+            )
+        page.unload(self._stop)  # the reader has left
+        self.new.click(
+            self._start_conversation,
+            [self.browser_state, author],
+            [
+                self.browser_state,
+                *conversation_outputs,
+                self.notice,
+                self.reason_row,
+                self.wording_box,
+            ],
+            **UNQUEUED_EVENT,
+        ).then(self._show_welcome, **welcome_arguments)
+        self._wire_questions(author)
+        self._wire_feedback(author)
+
+    def _wire_questions(self, author: gr.Dropdown) -> None:
         outputs = [
             self.chatbot,
             self.browser_state,
@@ -166,7 +191,7 @@ class ChatTab:
             self.send,
         ]
         ask_arguments = {
-            "inputs": [self.asked_question, self.browser_state, author, version],
+            "inputs": [self.asked_question, self.browser_state, author, self.version],
             "outputs": outputs,
         }
         self.draft.click(
@@ -174,14 +199,6 @@ class ChatTab:
         ).then(None, js="() => twin.begin()").then(
             self._stream_draft, ask_arguments["inputs"][:-1], outputs, **CONCURRENT_EVENT
         ).then(None, js="() => twin.done()")
-        # also runs after every stored answer and when the browser sends its state
-        for change_event in (self.browser_state.change, author.change):
-            change_event(
-                self._offer_draft,
-                [self.browser_state, author],
-                [self.draft_row, self.draft_reason],
-                **UNQUEUED_EVENT,
-            )
         for event in (self.question.submit, self.send.click):
             event(
                 None,
@@ -206,20 +223,6 @@ class ChatTab:
                 self._stream_answer, **ask_arguments, **CONCURRENT_EVENT
             ).then(None, js="() => twin.done()")
         self.stop.click(self._stop, **UNQUEUED_EVENT)
-        page.unload(self._stop)  # the reader has left
-        self.new.click(
-            self._start_conversation,
-            [self.browser_state, author],
-            [
-                self.browser_state,
-                *conversation_outputs,
-                self.notice,
-                self.reason_row,
-                self.wording_box,
-            ],
-            **UNQUEUED_EVENT,
-        ).then(self._show_welcome, **welcome_arguments)
-        self._wire_feedback(author)
 
     def _wire_feedback(self, author: gr.Dropdown) -> None:
         self.chatbot.select(

@@ -88,6 +88,14 @@ class ComparisonTab:
             self.prefer_none = gr.Button("No difference", elem_id="prefer-none")
             self.prefer_right = gr.Button("B is better", elem_id="prefer-1")
         self.notice = gr.HTML("", padding=False, elem_id="compare-notice")
+        self._add_composer()
+        note = f'<p class="twin-small" id="vote-note">{escape_html(VOTE_NOTE)}</p>'
+        gr.HTML(note, padding=False, elem_id="vote")
+        self.voice = gr.HTML("", padding=False, elem_id="voice")
+        self.asked_question = gr.Textbox(visible=False)
+
+    def _add_composer(self) -> None:
+        """Add the question box with its two buttons."""
         with gr.Row(elem_id="compare-composer", equal_height=True):
             self.question = gr.Textbox(
                 placeholder="A question for both",
@@ -110,10 +118,6 @@ class ComparisonTab:
                 visible=False,
                 elem_id="compare-stop",
             )
-        note = f'<p class="twin-small" id="vote-note">{escape_html(VOTE_NOTE)}</p>'
-        gr.HTML(note, padding=False, elem_id="vote")
-        self.voice = gr.HTML("", padding=False, elem_id="voice")
-        self.asked_question = gr.Textbox(visible=False)
 
     def wire(self, page: gr.Blocks, tab: gr.Tab) -> None:
         """Connect the events to their handlers; `tab` is the tab itself."""
@@ -190,6 +194,41 @@ class ComparisonTab:
         except TwinError:
             return set()  # the question will fail in the same way, and report it
 
+    async def _refusal(self, author: str) -> str:
+        """Return a notice of why the author's models cannot be compared, or "" if they can."""
+        aliases_by_author, notice_html = await self._author_picker.load_versions()
+        if AFTER not in aliases_by_author.get(author, []):
+            name = self._author_picker.author_name(author) or "anyone"
+            return notice_html or notice(
+                f"No tuned version of {name} is released yet: there is no after."
+            )
+        if author in await self._answer_models():
+            name = self._author_picker.author_name(author)
+            return notice(
+                f"A model that was named answers for {name} until a tuned version has beaten it: "
+                "there is no after yet."
+            )
+        return ""
+
+    def _start_answers(
+        self,
+        question: str,
+        sides: list[Side],
+        names: list[str],
+        author: str,
+        request: gr.Request,
+    ) -> list[AsyncIterator[PartialAnswer]]:
+        """Append the question to both sides, and return the streams of their answers."""
+        session = str(request.session_hash)
+        streams: list[AsyncIterator[PartialAnswer]] = []
+        for side, alias in zip(sides, names, strict=True):
+            model = model_name(author, alias)
+            messages = conversation.messages_for(side, question, model=model)
+            answer = self._endpoint.ask(model, messages)
+            streams.append(self._answers_in_progress.stream_until_stopped(session, answer))
+            side.append(conversation.new_turn(question, model))
+        return streams
+
     async def _ask(
         self,
         question: str,
@@ -201,52 +240,28 @@ class ComparisonTab:
     ) -> AsyncGenerator[tuple[Any, ...]]:
         question = question.strip()
         skipped = (gr.skip(),) * 5
-        aliases_by_author, notice_html = await self._author_picker.load_versions()
-        if question and AFTER not in aliases_by_author.get(author, []):
-            name = self._author_picker.author_name(author) or "anyone"
-            notice_html = notice_html or notice(
-                f"No tuned version of {name} is released yet: there is no after."
-            )
-            yield *skipped[:4], notice_html, gr.skip(), gr.skip()
-            return
         if not question:
             yield *skipped, gr.skip(), gr.skip()
             return
-        if author in await self._answer_models():
-            name = self._author_picker.author_name(author)
-            notice_html = notice(
-                f"A model that was named answers for {name} until a tuned version has beaten it: "
-                "there is no after yet."
-            )
+        if notice_html := await self._refusal(author):
             yield *skipped[:4], notice_html, gr.skip(), gr.skip()
             return
         names = random.sample(MODEL_PAIRS[pair], 2) if blind else list(MODEL_PAIRS[pair])
         sides: list[Side] = [[], []] if blind else [list(state["left"]), list(state["right"])]
-        answers: list[AsyncGenerator[PartialAnswer]] = []
-        for side, alias in zip(sides, names, strict=True):
-            model = model_name(author, alias)
-            answers.append(
-                self._endpoint.ask(model, conversation.messages_for(side, question, model=model))
-            )
-            side.append(conversation.new_turn(question, model))
+        streams = self._start_answers(question, sides, names, author, request)
         state = _initial_state(pair, blind=blind) | {
             "left": sides[0],
             "right": sides[1],
             "names": names,
         }
-        hidden = gr.Row(visible=False)
         yield (
             *_render_sides(state, is_revealed=not blind),
             gr.skip(),
-            hidden,
+            gr.Row(visible=False),
             "",
             *_toggle_stop_button(True),
         )
         notice_html = ""
-        session = str(request.session_hash)
-        streams = [
-            self._answers_in_progress.stream_until_stopped(session, answer) for answer in answers
-        ]
         async for side_index, piece in _merge_streams(streams):
             turn = sides[side_index][-1]
             if isinstance(piece, TwinError):

@@ -1,4 +1,5 @@
 """Build the environment of a process of the stack: only the variables it needs, no telemetry.
+
 Scope: the allow-list, the provider keys that a configured model needs, and the switches that turn
 off telemetry in each package. Out of scope: settings, ports and secrets themselves.
 It is an allow-list because the variables of future providers are unknown. Other keys in the
@@ -123,6 +124,7 @@ def child_environment(
     settings: Settings, *, instance: str, environ: Mapping[str, str]
 ) -> dict[str, str]:
     """Build the whole environment of a child process of the stack.
+
     Args:
         settings: home, ports and models; they override `environ`.
         instance: the marker that lets `twin stop` find every process of this stack.

@@ -1,4 +1,5 @@
 """Prepare Dagster's home before its processes start: settings, workspace and empty databases.
+
 Scope: the contents of `<home>/dagster` at the start of a stack. Out of scope: the
 processes (`programs.py`), runs (`dagster_http.py`).
 
@@ -38,6 +39,7 @@ def write_dagster_home(
     With a module in `workspace.yaml`, the webserver and the daemon would each start a code server.
     The daemon would start a new one every minute, at 5 CPU seconds each. The file therefore names
     one shared server.
+
     Args:
         configuration: the `dagster.yaml` to copy.
         code_socket: the socket of the shared code server.

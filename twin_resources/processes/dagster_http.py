@@ -101,6 +101,7 @@ class DagsterHTTP:
 
     def is_up(self, *, within_s: float = 2.0) -> bool:
         """Return whether the webserver answers (its code location may still be loading).
+
         Args:
             within_s: the timeout in seconds; a closed port fails at once.
         """
@@ -117,6 +118,7 @@ class DagsterHTTP:
 
     def is_location_loaded(self) -> bool:
         """Return whether the code location has loaded.
+
         Raises:
             TwinError: its code cannot be imported; the error gives the reason.
         """
@@ -165,9 +167,11 @@ class DagsterHTTP:
         config: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> str:
         """Launch a job on an author's partition; return the run id.
+
         Args:
             author: slug; empty for a job without partitions.
             config: asset → the configuration that differs from the defaults.
+
         Raises:
             TwinError: Dagster refused the launch; the error gives the reason.
         """
@@ -225,6 +229,7 @@ class DagsterHTTP:
         limit: int = 50,
     ) -> list[Run]:
         """List the runs that match, newest first.
+
         Args:
             updated_before: seconds since the epoch; runs updated later are left out.
         """

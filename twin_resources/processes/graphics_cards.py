@@ -1,4 +1,5 @@
 """List the NVIDIA GPUs of this machine that training would use.
+
 Scope: querying `nvidia-smi`, and the installed build of torch.
 Out of scope: the models that fit a card (`model_fit.py`), processors (`processor.py`), any import
 outside the standard library and syntax newer than Python 3.9 (`preflight.py` runs under any

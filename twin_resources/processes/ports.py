@@ -1,4 +1,5 @@
 """Choose the port of each service of the stack.
+
 Scope: checking that a port is free, naming the process that holds it, choosing ports. Out of scope:
 the defaults (`settings.py`) and the services (`stack.py`).
 
@@ -41,6 +42,7 @@ def claim_port(port: int) -> bool:
     A service listens only seconds after its port is chosen; until then, a second `twin up` would
     find the port free. The claim is a socket in Linux's abstract namespace, a name without a file,
     which the kernel frees when the process ends. Other systems have no claims.
+
     Returns:
         False if another process has claimed it.
     """
@@ -76,6 +78,7 @@ def choose_ports(
     preferred: Mapping[str, int] | None = None,
 ) -> dict[str, int]:
     """Choose one free port per service, and claim it unless a person requested it.
+
     Args:
         default_ports: service → the port in the settings.
         host: the address that the services will listen on.

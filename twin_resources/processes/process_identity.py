@@ -1,4 +1,5 @@
 """Identify, find and end the processes of a stack.
+
 Scope: a pid together with its start time, the search for processes by the marker in their
 environment, and an orderly end (SIGTERM, then SIGKILL) that cannot reach a foreign process.
 Out of scope: the stack (`stack.py`) and its supervision (`supervisor.py`).

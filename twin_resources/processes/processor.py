@@ -1,4 +1,5 @@
 """Decide whether bf16 is the faster precision on this processor, for training, gate and embedder.
+
 Scope: the rule, and the setting that overrides it. Out of scope: GPUs, the memory of a
 precision (`model_fit.py`), timing it (`twin doctor`), any import outside the standard
 library and syntax newer than Python 3.9 (`preflight.py` runs under any Python).

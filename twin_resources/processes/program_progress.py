@@ -1,4 +1,5 @@
 """Measure whether a program that is not yet ready still makes progress.
+
 Scope: CPU time and log of one program, the time since either has increased, and running a program
 for its output while it works. Out of scope: readiness, and the error about a program that failed
 (`programs.py`). A start may take ten times as long on a loaded machine and still succeed. Therefore
@@ -40,6 +41,7 @@ class ProgramProgress:
 
     def idle_s(self, pid: int, log: Path | None = None) -> float:
         """Return the seconds since its CPU time or its log last grew, or since its start.
+
         Args:
             pid: the pid of its leader, or 0 if none runs.
             log: the path of its log, or None.
@@ -59,6 +61,7 @@ class ProgramProgress:
         self, pid: int, log: Path | None = None, *, max_idle_s: float | None = None
     ) -> str:
         """Return why to stop waiting for it, or "" while it works. Call it at every poll.
+
         Args:
             pid, log: as for `idle_s`.
             max_idle_s: the limit in seconds, or None for `MAX_IDLE_S`.
@@ -81,9 +84,11 @@ def run_for_output(
     poll_s: float = 1.0,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end while it works, regardless of its exit status.
+
     Args:
         input_bytes: its standard input.
         max_cpu_s: the limit of its CPU seconds.
+
     Raises:
         TwinError: it was idle, used more CPU time, or was not done in an hour; it is then killed.
         OSError: it cannot be started.

@@ -1,4 +1,5 @@
 """Define the programs of a stack, and check that each is ready.
+
 Scope: command lines, the readiness of each service through the interface that its users call. Out
 of scope: starting and stopping (`stack.py`), the services.
 """
@@ -64,11 +65,8 @@ def stack_programs(
     root = working_folder()
     code = code_socket(settings)
     workspace = str(write_dagster_home(settings, DAGSTER_YAML, code_socket=code, environ=environ))
-    models = configured_models(settings)
     paid = (settings.paid_model,) if settings.has_paid_route else ()
-    # Runs buy labels, which are answers of the paid model; without a budget they never call it.
-    label_models = paid if settings.label_budget_per_month is not None else ()
-    run_models = tuple(name for name in models if name not in paid or name in label_models)
+    run_models = _run_models(settings)
 
     def program(
         name: str, *arguments: str, models_called: Sequence[str] = (), stop_s: int = 8
@@ -114,21 +112,31 @@ def stack_programs(
         program("chat", "twin_resources.page"),
     ]
     if not settings.has_real_langfuse:
-        database = str(settings.home / "traces.sqlite")
-        store = (
-            "twin_resources.observability.trace_store.local_store",
-            "--db",
-            database,
-            "--host",
-            host,
-        )
-        programs.insert(0, program("traces", *store, "--port", str(settings.traces_port)))
+        programs.insert(0, program("traces", *_trace_store_arguments(settings)))
     programs.insert(0, program("relay", "twin_resources.observability.langfuse.relay"))
     return programs
 
 
+def _run_models(settings: Settings) -> Sequence[str]:
+    """Return the models that Dagster's runs call."""
+    models = configured_models(settings)
+    # Runs buy labels, which are answers of the paid model; without a budget they never call it.
+    if settings.has_paid_route and settings.label_budget_per_month is None:
+        return [name for name in models if name != settings.paid_model]
+    return models
+
+
+def _trace_store_arguments(settings: Settings) -> Sequence[str]:
+    return (
+        "twin_resources.observability.trace_store.local_store",
+        *("--db", str(settings.home / "traces.sqlite")),
+        *("--host", settings.host, "--port", str(settings.traces_port)),
+    )
+
+
 def is_service_ready(settings: Settings, service: str, *, dagster: DagsterHTTP) -> bool:
     """Return whether a service answers its users' requests.
+
     Args:
         service: a program's name; the daemon always counts as ready.
 
@@ -179,10 +187,12 @@ def wait_until(
     """Wait for a service of a stack; return the seconds waited.
     A program that exits would exit again, so this fails at once rather than after the supervisor's
     nine attempts. The supervisor restarts a program that was killed.
+
     Args:
         program: the program whose state and log explain a failure.
         max_idle_s: the seconds without CPU time or a log line until it counts as failed; None for
             three minutes.
+
     Raises:
         StackEndedError: the supervisor has ended.
         TwinError: the program exited, the supervisor gave up on it, it is idle, or it is not ready
@@ -223,9 +233,11 @@ def ensure_program_works(
     max_idle_s: float | None = None,
 ) -> None:
     """Raise an error unless the supervisor still starts or runs the program and it works.
+
     Args:
         progress: the program's progress, kept by the caller between calls; None to check only
             the supervisor's state.
+
     Raises:
         TwinError: the supervisor gave up on it, it was idle for too long, or an hour has passed;
             the error shows the end of its log.

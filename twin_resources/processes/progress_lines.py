@@ -1,4 +1,5 @@
 """Log the progress of a long step of a run.
+
 Scope: the lines and their interval. Out of scope: the estimate of the time left
 (`time_left.py`), reading the lines (`dagster_runs.py`), showing them (`commands/clock.py`).
 """
@@ -21,6 +22,7 @@ class ProgressLines:
     """Log lines `progress {step, steps, eta_s, message}` in a run.
     A step is a passage, an answer or a prompt. The message identifies a part. Each part has its own
     step length, and an announced part (`expect`) counts before it begins.
+
     Args:
         log: receives the lines.
     """
@@ -62,6 +64,7 @@ class SyncProgressLines:
     """Log the progress of `Tables.sync`, which computes its inputs in batches.
     A step is an input of the whole update, so that the estimate does not begin again with each
     batch.
+
     Args:
         log: receives the lines.
         message: the work, for the lines.

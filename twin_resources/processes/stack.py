@@ -1,4 +1,5 @@
 """Start and stop a stack, the supervised processes of one home, and clean up after a crash.
+
 Scope: the record of the running stack (`<home>/supervisor/stack.json`), starting and
 stopping under a lock, and cleaning up after a crash. Out of scope: the list of programs
 (`programs.py`), supervisord itself (`supervisor.py`), Dagster's runs
@@ -56,6 +57,7 @@ def _discard(_line: str) -> None:
 @dataclass(frozen=True)
 class StackRecord:
     """A home's record of its stack.
+
     Attributes:
         instance: the value of `TWIN_INSTANCE` in every process of the stack.
         supervisor: supervisord, or None before it runs and after an orderly stop.
@@ -111,6 +113,7 @@ class Stack:
 @dataclass(frozen=True)
 class StopResult:
     """The result of a stop.
+
     Attributes:
         was_running: whether a supervisor was alive.
         ended: the number of processes that outlived it and were ended one by one.
@@ -161,11 +164,13 @@ def start_stack(
     report: Callable[[str], object] = _discard,
 ) -> Stack:
     """Start the stack of this home, after cleaning up a crashed one.
+
     Args:
         programs: returns the programs once the ports are chosen.
         environ: the environment of the caller; children get an allow-list of it.
         requested_ports: the services whose port must be the one in `settings`.
         report: receives a line for each recovery and for each port that differs.
+
     Raises:
         StackRunningError: another command has started the stack; use that one.
         TwinError: a requested port is taken, or the supervisor did not start.
@@ -325,6 +330,7 @@ def _hold_start_stop_lock(
     settings: Settings, *, report: Callable[[str], object]
 ) -> Generator[None]:
     """Hold the home's start/stop lock; the kernel releases it if the holder is killed.
+
     Raises:
         TwinError: the holder is idle, or has held the lock for an hour.
     """

@@ -1,4 +1,5 @@
 """Run the stack's supervisor: supervisord with a generated configuration.
+
 Scope: the configuration file, starting supervisord, and XML-RPC calls over its unix
 socket. Out of scope: the list of programs and their readiness (`programs.py`), and
 processes that escaped (`process_identity.py`).
@@ -78,6 +79,7 @@ class Program:
 @dataclass(frozen=True)
 class ProgramState:
     """The state of a program; `state` is supervisord's name for it (RUNNING, BACKOFF, FATAL …).
+
     Attributes:
         stopped_at: the time when it last ended, with or without a request, in seconds since 1970; 0
             if never.
@@ -141,6 +143,7 @@ def _make_private_folder(folder: Path) -> None:
 
 def quote(text: str) -> str:
     """Quote an argument or value for supervisord: shell quoting, percent signs doubled.
+
     Raises:
         ValueError: the text has a line break, which the file format cannot represent.
     """
@@ -223,8 +226,10 @@ class Supervisor:
         identifier: str,
     ) -> ProcessIdentity:
         """Start supervisord with its autostart programs; return once it answers.
+
         Args:
             environment: the whole environment of supervisord and of all its programs.
+
         Raises:
             TwinError: it ended or was idle before it answered; the error gives its log.
         """
@@ -277,6 +282,7 @@ class Supervisor:
 
     def states(self) -> dict[str, ProgramState]:
         """Return the state of every program by name.
+
         Raises:
             TwinError: supervisord does not answer, or is being stopped.
         """

@@ -1,4 +1,5 @@
 """Run supervisord so that a full disk does not end it.
+
 Scope: the handling of a line that cannot be logged. Out of scope: configuration and
 control (`supervisor.py`).
 Source: `supervisor.loggers.Handler.handleError` (supervisor 4.3)

@@ -24,6 +24,7 @@ MIN_PAUSES_COUNTED = 3  # from this number of pauses on, they count in the estim
 
 def estimate_step_seconds(durations: Sequence[float]) -> float | None:
     """Return the expected duration of a step in seconds, or None after too few steps.
+
     Args:
         durations: the seconds of each step so far, in order.
     """

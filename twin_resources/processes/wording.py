@@ -9,6 +9,7 @@ from __future__ import annotations
 
 def format_count(count: int, noun: str, plural: str = "") -> str:
     """Format a count with its noun: `1 post`, `2 posts`, `1,200 posts`.
+
     Args:
         noun: the singular.
         plural: the plural, if it is not the noun with an s.

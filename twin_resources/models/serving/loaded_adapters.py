@@ -200,6 +200,7 @@ class FleetAdapters:
         retry_delay_s: Callable[[int], float],
     ) -> None:
         """
+
         Args:
             log: writes a line to the log.
             retry_delay_s: returns the seconds to wait after a number of consecutive failures.

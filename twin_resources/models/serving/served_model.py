@@ -65,6 +65,7 @@ class PromptQueue:
         on_answer: Callable[[int], object] = lambda _answers: None,
     ) -> None:
         """
+
         Args:
             prompts: messages of each prompt.
             max_tokens: maximum lengths of a prompt's answers. With several lengths, the prompt is
