@@ -264,6 +264,8 @@ def check_disk(project: Path, home: Path, *, project_gb: float, home_gb: float) 
     """Check the free space for the packages and for the home."""
     needed_by_device: dict[int, tuple[Path, float]] = {}
     for place, gigabytes in ((project, project_gb), (home.resolve(), home_gb)):
+        if not gigabytes:
+            continue  # the packages of an image are installed, and its user cannot write them
         folder = next(parent for parent in (place, *place.parents) if parent.exists())
         device = folder.stat().st_dev
         previous = needed_by_device.get(device, (folder, 0.0))

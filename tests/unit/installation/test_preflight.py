@@ -101,6 +101,18 @@ def test_no_disk_space_stops_and_adds_up_what_lies_together(tmp_path: Path) -> N
     assert [item["verdict"] for item in fine] == ["ok"]
 
 
+def test_a_project_that_needs_no_space_may_be_read_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, home = tmp_path / "project", tmp_path / "home"
+    project.mkdir()
+    home.mkdir()
+    monkeypatch.setattr(os, "access", lambda folder, mode: folder != str(project))
+    for project_gb, stops in ((0.0, []), (0.001, [f"{project} is not writable"])):
+        found = preflight.check_disk(project, home, project_gb=project_gb, home_gb=0.001)
+        assert [one["found"] for one in found if one["verdict"] == "stop"] == stops
+
+
 def test_a_port_that_was_asked_for_must_be_free(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -150,5 +150,5 @@ def test_the_image_gets_the_package_and_no_home() -> None:
         ".git/config",
         ".venv/bin/python",
     ]
-    private += ["posts/2024.md", "deploy/samples/one.md", "twin_assets/__pycache__/a.pyc"]
+    private += ["posts/2024.md", "deploy/docs/twin.gif", "twin_assets/__pycache__/a.pyc"]
     assert [path for path in private if copied(path)] == []

@@ -1,0 +1,81 @@
+"""The image, the Compose file and the workflows: what their linters and the project say of them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+from twin_resources.processes.stack import SERVICES
+from twin_resources.settings import Settings
+
+BIN = Path(sys.executable).parent
+IMAGES, WORKFLOWS = ROOT / "deploy" / "images", ROOT / ".github" / "workflows"
+DOCKERFILE, COMPOSE = IMAGES / "twin.Dockerfile", IMAGES / "compose.yaml"
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def settings_defaults() -> dict[str, Any]:
+    return {name: field.default for name, field in Settings.model_fields.items()}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("hadolint", str(DOCKERFILE), str(ROOT / "deploy" / "kubernetes" / "ray.Dockerfile")),
+        ("zizmor", "--offline", "--persona", "pedantic", "--quiet", str(ROOT / ".github")),
+        ("check-jsonschema", "--builtin-schema", "vendor.compose-spec", str(COMPOSE)),
+        (
+            *("check-jsonschema", "--builtin-schema", "vendor.github-workflows"),
+            *map(str, sorted(WORKFLOWS.glob("*.yaml"))),
+        ),
+    ],
+    ids=lambda command: f"{command[0]} {Path(command[-1]).name}",
+)
+def test_the_linter_finds_nothing(command: tuple[str, ...]) -> None:
+    ran = subprocess.run(
+        [str(BIN / command[0]), *command[1:]], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_every_variable_is_a_setting_and_every_port_that_of_a_service() -> None:
+    services = read(COMPOSE)["services"]
+    dockerfile = DOCKERFILE.read_text(encoding="utf-8")
+    variables = {name for name in services["twin"]["environment"] if name.startswith("TWIN_")}
+    variables |= set(re.findall(r"\b(TWIN_\w+)=", dockerfile))
+    assert len(variables) == 3
+    assert variables <= {f"TWIN_{name.upper()}" for name in settings_defaults()}
+    ports = {settings_defaults()[f"{name}_port"] for name in SERVICES}
+    [exposed] = re.findall(r"^EXPOSE (.+)$", dockerfile, re.MULTILINE)
+    assert set(map(int, exposed.split())) == ports
+    published = [port.rpartition(":") for port in services["twin"]["ports"]]
+    assert {int(inside) for _, _, inside in published} == ports
+    assert all(outside == f"127.0.0.1:{inside}" for outside, _, inside in published)
+
+
+def test_the_image_is_named_alike_and_runs_without_root() -> None:
+    dockerfile = DOCKERFILE.read_text(encoding="utf-8")
+    image = read(COMPOSE)["services"]["twin"]["image"]
+    assert f"-t {image} ." in dockerfile
+    assert re.findall(r"^USER (\d+)$", dockerfile, re.MULTILINE) == ["10001"]
+
+
+def test_production_gets_the_digest_that_staging_has_run() -> None:
+    jobs = read(WORKFLOWS / "image.yaml")["jobs"]
+    digest = "${{ needs.build.outputs.digest }}"
+    for name in ("staging", "production"):
+        last = jobs[name]["steps"][-1]
+        assert last["env"] == {"DIGEST": digest}
+        assert '"$IMAGE@$DIGEST"' in last["run"]
+        assert jobs[name]["environment"] == name
+    assert set(jobs["production"]["needs"]) == {"build", "staging"}
