@@ -79,6 +79,13 @@ def why(author: Annotated[str, typer.Argument(help="Name or slug.")] = "") -> No
     """Show 90 days of an author's votes: what became of each, and every decision with its rule."""
 
 
+@command("serving_command.run_serve", "twin serve gateway")
+def serve(
+    program: Annotated[str, typer.Argument(help="gateway, models, relay …")],
+) -> None:
+    """Run one program of the stack in the foreground, on a host or in a container of its own."""
+
+
 @command("logs.run_logs", "twin logs gateway --follow")
 def logs(
     program: Annotated[

@@ -31,6 +31,11 @@ GENERATED_HEADER = (
 )
 
 
+def workspace_file(settings: Settings) -> Path:
+    """Return the workspace file for webserver and daemon."""
+    return settings.home / "dagster" / "workspace.yaml"
+
+
 def write_dagster_home(
     settings: Settings, configuration: Path, *, code_socket: Path, environ: Mapping[str, str]
 ) -> Path:
@@ -60,7 +65,7 @@ def write_dagster_home(
         sys.stderr.write(f"{instance} is not llm-twin's own: it is used and not replaced\n")
     if not all((folder / name / file).is_file() for name, file in DATABASES.items()):
         _make_databases(settings, folder, environ)
-    workspace = folder / "workspace.yaml"
+    workspace = workspace_file(settings)
     server = {"socket": str(code_socket), "location_name": CODE_LOCATION}
     # JSON is valid YAML and quotes every value
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from twin_resources.dagster_runs import CODE_LOCATION
 from twin_resources.errors import TwinError
 from twin_resources.processes.child_environment import configured_models, withheld_keys
-from twin_resources.processes.dagster_home import write_dagster_home
+from twin_resources.processes.dagster_home import workspace_file, write_dagster_home
 from twin_resources.processes.endpoints import urls
 from twin_resources.processes.program_progress import ProgramProgress
 from twin_resources.processes.stack import Stack, read_record
@@ -59,12 +59,18 @@ def working_folder() -> Path:
 
 
 def stack_programs(
-    settings: Settings, *, environ: Mapping[str, str] = os.environ
+    settings: Settings, *, environ: Mapping[str, str] = os.environ, writes_dagster_home: bool = True
 ) -> Sequence[Program]:
-    """Return every program of the stack, with the ports in `settings`, and write Dagster's home."""
+    """Return every program of the stack, with the ports in `settings`.
+
+    Args:
+        writes_dagster_home: whether to write Dagster's home, which its programs need.
+    """
     root = working_folder()
     code = code_socket(settings)
-    workspace = str(write_dagster_home(settings, DAGSTER_YAML, code_socket=code, environ=environ))
+    workspace = str(workspace_file(settings))
+    if writes_dagster_home:
+        write_dagster_home(settings, DAGSTER_YAML, code_socket=code, environ=environ)
     paid = (settings.paid_model,) if settings.has_paid_route else ()
     run_models = _run_models(settings)
 

@@ -66,6 +66,7 @@ MEETINGS: Mapping[str, Meeting | str] = {
     "export": "writes into a folder that it makes; tests/live/training/test_exports.py",
     "publish": "the hub orders its commits; tests/live/training/test_publishing.py",
     "check": "runs tests, in no home",
+    "serve": "becomes the program itself; tests/live/hosts",
     "authors": "needs a state store of several hosts; tests/live/hosts",
     **dict.fromkeys(
         ("status", "traces", "explain", "versions", "doctor", "routing", "why", "open", "logs"),

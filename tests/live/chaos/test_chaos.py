@@ -58,11 +58,13 @@ def up(home: ChaosHome) -> tuple[str, ...]:
 
 
 def start(home: ChaosHome) -> None:
-    """Start the stack where none runs."""
+    """Start the stack where none runs, and plant the versions where none are."""
     if find_stack(home.settings) is None:
         ran = home.twin(*up(home))
         home.check(ran)
         assert ran.code == 0, str(ran)
+    if not home.promised.versions:
+        plant_versions(home)
 
 
 def test_each_command_has_a_meeting_or_a_reason() -> None:

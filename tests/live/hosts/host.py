@@ -25,7 +25,7 @@ from tests.free_ports import free_port
 from tests.live.gateway.stack import end
 from twin_resources.settings import Settings, load_secrets
 
-GATEWAY, MODELS = "twin_resources.gateway", "twin_resources.models.serving.fleet"
+GATEWAY, MODELS = "gateway", "models"
 WITHIN_S = 240.0  # cores that seven others use
 
 
@@ -66,11 +66,11 @@ class Host:
         }
         return Settings(**named)
 
-    def start(self, *modules: str) -> None:
-        for module in modules:
-            with self._log(module).open("ab") as log:
-                self.processes[module] = subprocess.Popen(
-                    [sys.executable, "-m", module],
+    def start(self, *programs: str) -> None:
+        for program in programs:
+            with self._log(program).open("ab") as log:
+                self.processes[program] = subprocess.Popen(
+                    [sys.executable, "-m", "twin_cli", "serve", program],
                     cwd=self.folder,
                     env=self.environment,
                     stdin=subprocess.DEVNULL,
@@ -145,5 +145,5 @@ class Host:
             time.sleep(0.05)
         return time.monotonic() - began
 
-    def _log(self, module: str) -> Path:
-        return self.folder / f"{module}.log"
+    def _log(self, program: str) -> Path:
+        return self.folder / f"{program}.log"

@@ -56,6 +56,7 @@ COMMANDS: Mapping[str, Run | Elsewhere] = {
     "export": Run(("export", "v2", "--format", "gguf"), code=1, says="versions of this author"),
     "publish": Run(("publish", "v2", "--to", "a/b"), code=1, says="versions of this author"),
     "logs": Run(("logs", "gateway"), says="mara-lindqvist"),
+    "serve": Elsewhere("tests/live/hosts/test_two_hosts.py"),
     "authors": Elsewhere("tests/graph/commands/test_authors_command.py"),
     "keys": Elsewhere("tests/live/newcomer/test_documents.py"),
     "pause": Elsewhere("tests/live/newcomer/test_documents.py"),

@@ -86,6 +86,7 @@ def test_every_command_is_there() -> None:
         "retrain",
         "rollback",
         "routing",
+        "serve",
         "status",
         "stop",
         "traces",
