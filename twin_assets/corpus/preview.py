@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
 
 QUESTION_COUNT = 3
-"""Number of questions to ask first; as many more are kept in case a question has no answer."""
+"""Number of questions to ask first."""
+MORE_QUESTIONS_COUNT = 12
+"""Number of further questions; the preview shows the best answers among them."""
 
 MAX_NAMED_FILES = 3
 """Maximum number of dropped files named for each reason."""
@@ -53,7 +55,7 @@ class AcceptedPosts:
         dated: the number of posts with a date.
         languages: the number of posts by ISO 639-1 code, or `und` if the language is unknown.
         titles: the titles of three typical posts.
-        questions: questions that a reader could ask about them, then as many about other posts.
+        questions: questions that a reader could ask about them, then some about other posts.
         posts: the posts behind the questions, with the columns of `cleaned_documents`; not part of
             the JSON.
     """
@@ -72,7 +74,7 @@ class AcceptedPosts:
         dates = accepted["published_at"].drop_nulls().sort()
         questions = [
             question
-            for count in (QUESTION_COUNT, 2 * QUESTION_COUNT)
+            for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)
             for question in questions_about(accepted, count=count)
         ]
         return cls(
@@ -81,7 +83,7 @@ class AcceptedPosts:
             words=int(accepted["words"].sum()),
             languages=_count_values(accepted["language"]),
             titles=typical_posts(accepted)["title"].to_list(),
-            questions=list(dict.fromkeys(questions))[: 2 * QUESTION_COUNT],
+            questions=list(dict.fromkeys(questions)),
             posts=_posts_behind_questions(accepted),
         )
 
@@ -251,7 +253,7 @@ def _read_sources(
 def _posts_behind_questions(accepted: pl.DataFrame) -> pl.DataFrame:
     """Return the posts behind the questions."""
     chosen = pl.concat(
-        [typical_posts(accepted, count=count) for count in (QUESTION_COUNT, 2 * QUESTION_COUNT)]
+        [typical_posts(accepted, count=count) for count in (QUESTION_COUNT, MORE_QUESTIONS_COUNT)]
     )
     return accepted.filter(pl.col("document_id").is_in(chosen["document_id"].implode()))
 

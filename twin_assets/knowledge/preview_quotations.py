@@ -7,7 +7,9 @@ Scope: choosing sentences among the posts of a preview. Out of scope: finding po
 Readers would not ask a question that only names a post (`question_with_title`). Its title is shown
 as a topic above a sentence of that post instead. The nearest passage is chosen, then its nearest
 sentence. Nearness is the cosine after the mean of all candidates is subtracted, because features
-that all posts share do not distinguish them.
+that all posts share do not distinguish them. Many sentences near a title answer nothing alone, so
+more questions are tried than are shown. The best have the highest plain cosine of question and
+sentence, without the title that passages and sentences are otherwise embedded with.
 """
 # pyright: strict
 
@@ -56,17 +58,18 @@ class PreviewQuotation:
 
 
 def choose_preview_quotations(
-    posts: pl.DataFrame, questions: Sequence[str], embedder: Embedder
+    posts: pl.DataFrame, questions: Sequence[str], embedder: Embedder, *, count: int
 ) -> list[PreviewQuotation]:
-    """Choose a sentence from the posts for each question.
+    """Choose a sentence from the posts for each question, and return the best answers.
 
     Args:
         posts: `DOCUMENT_COLUMNS` of cleaned documents; only their first `MAX_POST_CHARACTERS`
             characters are read.
+        count: the maximum number of quotations.
 
     Returns:
-        One quotation per question, each text only once; no quotation if the posts have no
-        sentences.
+        At most one quotation per question, the best answer first, each text only once; no quotation
+        if the posts have no sentences.
     """
     shortened = posts.select(DOCUMENT_COLUMNS).with_columns(
         pl.col("text").str.slice(0, MAX_POST_CHARACTERS)
@@ -87,7 +90,7 @@ def choose_preview_quotations(
         embedder,
     )
     texts = dict(shortened.select("document_id", "text").iter_rows())
-    quotations: dict[str, PreviewQuotation] = {}
+    quotations: dict[str, tuple[int, PreviewQuotation]] = {}
     for number, question in enumerate(questions):
         passage = passages.row(passage_indices[number], named=True)
         post_sentences = sentences.filter(pl.col("document_id") == passage["document_id"])
@@ -103,8 +106,24 @@ def choose_preview_quotations(
         start, end = candidates.select("start", "end").row(place)
         text = build_embedded_text("", texts[passage["document_id"]][start:end])
         heading = f"On “{topics[number]}”:" if topics[number] else question
-        quotations.setdefault(text, PreviewQuotation(heading, text, str(passage["title"])))
-    return list(quotations.values())
+        quotation = PreviewQuotation(heading, text, str(passage["title"]))
+        quotations.setdefault(text, (number, quotation))
+    return _best_answers(list(quotations.values()), queries, embedder)[:count]
+
+
+def _best_answers(
+    numbered: Sequence[tuple[int, PreviewQuotation]], queries: np.ndarray, embedder: Embedder
+) -> list[PreviewQuotation]:
+    """Sort quotations by the cosine to the question of this number, the highest first."""
+    if not numbered:
+        return []
+    sentences = embedder.embed([quotation.text for _, quotation in numbered])
+    scores = [
+        float(queries[number] @ sentence)
+        for (number, _), sentence in zip(numbered, sentences, strict=True)
+    ]
+    order = sorted(range(len(numbered)), key=lambda index: -scores[index])
+    return [numbered[index][1] for index in order]
 
 
 def _embed_sentences(

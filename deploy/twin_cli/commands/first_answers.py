@@ -52,7 +52,10 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
     if not questions:
         return
     quotations = choose_preview_quotations(
-        preview.accepted.posts, questions, load_embedder(settings, allow_gpu=False)
+        preview.accepted.posts,
+        questions,
+        load_embedder(settings, allow_gpu=False),
+        count=FIRST_ANSWER_COUNT,
     )
     lines = [
         f"{one.heading}\n{format_passage(one.text, max_characters=MAX_SENTENCE_CHARACTERS)}"

@@ -320,7 +320,7 @@ def test_the_shared_notes_take_seconds(shared_posts: Path, home: Settings) -> No
     assert found.dropped == {}
     assert found.accepted.words > 240_000
     assert found.accepted.languages == {"en": 1871}
-    assert len(found.accepted.questions) == 6
+    assert 12 <= len(found.accepted.questions) <= 15
     assert time.process_time() - started < 10
 
 
