@@ -40,6 +40,9 @@ from twin_resources.models.serving.served_model import ServedAnswer
 from twin_resources.quality.judges.support import SupportJudge
 from twin_resources.registry.moves import Verdict
 
+# The front desk's 360 messages are the same for both candidates: 20 CPU seconds.
+KEPT = MeasurementCache(NoTables(), "ada")  # pyright: ignore[reportArgumentType]
+
 
 def measured(answer: str) -> Measurements:
     """All measures of a candidate that answers everything alike."""
@@ -48,9 +51,8 @@ def measured(answer: str) -> Measurements:
     known = JudgingContext(
         judges, writer_samples=(), chunks={"c1": "Brass wears."}, base_answers=()
     )
-    kept = MeasurementCache(NoTables(), "ada")  # pyright: ignore[reportArgumentType]
     asked = measurement._build_prompts(question, SAMPLES, SAMPLES, known)
-    scores_of = measurement._make_base_scorer(question, known, kept, [], engine="none")
+    scores_of = measurement._make_base_scorer(question, known, KEPT, [], engine="none")
     scores = scores_of(asked, PromptAnswers({}, {}))
     said = PromptAnswers(
         {at: ServedAnswer(answer, (1, 2, 3), (), seconds=0.5) for at in asked.candidate_positions},
