@@ -32,13 +32,19 @@ def ask(
 @command("questions.run_batch", "twin batch questions.jsonl --out answers.jsonl", json=True)
 def batch(
     questions: Annotated[
-        Path, typer.Argument(help='A .jsonl file of {"question": "…"} a line, or .parquet.')
+        Path,
+        typer.Argument(
+            help='A .jsonl file with {"question": "…"} on each line, or a .parquet file.'
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The answers: .jsonl or .parquet.")],
     author: AuthorName = "",
     model: ModelName = "",
     max_concurrent: Annotated[
-        int, typer.Option("--width", min=1, max=64, help="Questions asked at the same time.")
+        int,
+        typer.Option(
+            "--width", min=1, max=64, help="The number of questions to ask at the same time."
+        ),
     ] = 2,
 ) -> None:
     """Answer a file of questions; the same command resumes an interrupted run."""
@@ -47,7 +53,7 @@ def batch(
 @command("opening.run_chat", "twin chat")
 def chat(
     open_browser: Annotated[
-        bool, typer.Option("--open", help="Open it in this machine's browser.")
+        bool, typer.Option("--open", help="Open the page in this machine's browser.")
     ] = False,
 ) -> None:
     """Print a link that opens the chat page once."""
@@ -69,11 +75,13 @@ def open_(
     json=True,
 )
 def feedback(
-    trace_id: Annotated[str, typer.Argument(help="Of the answer, as `twin ask` prints it.")],
+    trace_id: Annotated[
+        str, typer.Argument(help="The answer's trace id, as `twin ask` prints it.")
+    ],
     up: Annotated[bool, typer.Option("--up", help="A good answer.")] = False,
     down: Annotated[bool, typer.Option("--down", help="A bad answer.")] = False,
     score: Annotated[
-        float | None, typer.Option("--score", help="From 0 to 1, in place of a thumb.")
+        float | None, typer.Option("--score", help="A score from 0 to 1, instead of a thumb.")
     ] = None,
     edit: Annotated[str, typer.Option("--edit", help="A better answer.")] = "",
 ) -> None:
@@ -88,14 +96,21 @@ def traces(
     score: Annotated[
         str, typer.Option("--score", help='Only answers with this score: thumbs, or "support<0.3".')
     ] = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many at most.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", min=1, max=1000, help="The maximum number of traces.")
+    ] = 20,
 ) -> None:
     """List the newest answers with their scores; without --author, for all authors."""
 
 
 @command("answer_history.run_explain", "twin explain TRACE_ID", json=True)
 def explain(
-    trace_id: Annotated[str, typer.Argument(help="Of an answer: x-twin-trace-id, or `twin ask`.")],
+    trace_id: Annotated[
+        str,
+        typer.Argument(
+            help="The answer's trace id: the header x-twin-trace-id, or from `twin ask`."
+        ),
+    ],
     stages: Annotated[
         bool,
         typer.Option("--stages", help="Print what each stage of the request took and changed."),

@@ -189,7 +189,7 @@ def format_forecast(seconds: dict[str, float]) -> Sequence[str]:
     ]
     if seconds["slower"] > 1.0:
         lines.append(
-            f"  (other programs want the cores: {seconds['slower']:.1f} times as long as alone, as "
+            f"  (other programs use the cores: {seconds['slower']:.1f} times as long as alone, as "
             "long as they do)"
         )
     return lines

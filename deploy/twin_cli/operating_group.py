@@ -24,7 +24,9 @@ def doctor() -> None:
     """Check everything a twin needs and name remedies; exit code 1 if a check fails."""
 
 
-BackupPlace = Annotated[str, typer.Argument(metavar="FILE|s3://…", help="A tar file or a prefix.")]
+BackupPlace = Annotated[
+    str, typer.Argument(metavar="FILE|s3://…", help="A tar file, or a prefix in S3.")
+]
 
 
 @command("operating.run_backup", "twin backup ~/twin-monday.tar", json=True)
@@ -32,7 +34,7 @@ def backup(
     place: BackupPlace,
     secrets: Annotated[
         bool,
-        typer.Option("--secrets", help="Include the keys; whoever has the backup then has them."),
+        typer.Option("--secrets", help="Include the keys, readable by anyone who has the backup."),
     ] = False,
 ) -> None:
     """Save the home as one file or under a prefix while it runs, and verify every table."""
@@ -66,7 +68,8 @@ def pause(
 @command("routing_command.run_routing", 'twin routing try "How do I carry a clock?"', json=True)
 def routing(
     action: Annotated[
-        Literal["show", "try"], typer.Argument(help="try: where one question would go, and why.")
+        Literal["show", "try"],
+        typer.Argument(help="With try, show where one question would be routed and the reason."),
     ] = "show",
     question: Annotated[str, typer.Argument(help="With try.")] = "",
     author: AuthorName = "",

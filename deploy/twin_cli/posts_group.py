@@ -27,13 +27,13 @@ def import_(
     path: Annotated[
         Path | None,
         typer.Argument(
-            help="Folder of posts, an export, s3://… or a feed; without it the author's known ones."
+            help="A folder of posts, an export, s3://… or a feed; default: the author's sources."
         ),
     ] = None,
     author: AuthorName = "",
     include: Include = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be imported, and stop.")
+        bool, typer.Option("--dry-run", help="Show what would be imported, and stop.")
     ] = False,
 ) -> None:
     """Import new, edited and deleted posts; train nothing."""
@@ -43,19 +43,20 @@ def import_(
 def forget(
     post: Annotated[
         str,
-        typer.Option(
-            "--post", help="A post: its document id, path, address or title; one is enough."
-        ),
+        typer.Option("--post", help="The post's document id, path, address or title."),
     ] = "",
     author: Annotated[
         str,
         typer.Option(
-            "--author", help="Whose post, where several have it; alone: the author with everything."
+            "--author",
+            help="The post's author if several have it; without --post, forget the whole author.",
         ),
     ] = "",
     reader: Annotated[
         str, typer.Option("--reader", help="A reader's key, or the 16 digits in their traces.")
     ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say where it is, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show where it is stored, and stop.")
+    ] = False,
 ) -> None:
     """Erase a post, an author or a reader everywhere and write a certificate of hashes."""

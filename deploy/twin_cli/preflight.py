@@ -154,8 +154,8 @@ def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[
         return [_note("base model", message, "its memory use and training time are unknown")]
     expected = estimate_training(billions, machine, recipe=recipe)
     if RECIPES.get(recipe, (0, False))[1] and not machine["gpus"]:
-        message = f"recipe {recipe} trains on a GPU, and torch can use none here"
-        return [_stop("recipe", message, "name another one, or none: it is chosen then")]
+        message = f"recipe {recipe} trains on a GPU, and torch finds none here"
+        return [_stop("recipe", message, "name another recipe, or none to have one chosen")]
     licence = "" if model == EMBEDDED_MODEL else describe_licence(model)
     if expected["fits"]:
         description = (
@@ -164,7 +164,7 @@ def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[
         description += f"{expected['training_minutes']:.0f} minutes ({expected['on']}) by recipe "
         description += f"{expected['recipe']} ({expected['because']})"
         return [_ok("base model", f"{description}; {licence}" if licence else description)]
-    message = f"{model} needs {expected['needs']}, here are {machine['memory_gb']} GB"
+    message = f"{model} needs {expected['needs']}, and this machine has {machine['memory_gb']} GB"
     if machine["memory_gb"] and machine["memory_gb"] < 4 + 2 * billions:
         return [_stop("base model", message, "choose a smaller one with --base-model")]
     return [_note("base model", message, "expect swapping or a smaller --base-model")]
@@ -186,7 +186,9 @@ def check_answer_model(name: str, base_model: str, machine: Machine) -> list[Fin
         ),
     )
     if available_gb and available_gb < memory_alone_gb:
-        message = f"{name} needs {memory_alone_gb:.0f} GB of memory, here are {available_gb} GB"
+        message = (
+            f"{name} needs {memory_alone_gb:.0f} GB of memory, and {available_gb} GB are available"
+        )
         step = "name a smaller one, or the address of a server that holds it (https://…/v1)"
         return [_stop("answer model", message, step)]
     if available_gb and available_gb < memory_with_training_gb:
@@ -298,7 +300,11 @@ def check_ports(options: argparse.Namespace, home: Path) -> list[Finding]:
         except (ValueError, OverflowError):
             step = "name a port from 1 to 65535"
             findings.append(
-                _stop("port", f"{requested!r} is no port for the {SERVICE_LABELS[service]}", step)
+                _stop(
+                    "port",
+                    f"{requested!r} is not a port number for the {SERVICE_LABELS[service]}",
+                    step,
+                )
             )
             continue
         name, purpose = f"port {port}", f"for the {SERVICE_LABELS[service]}"
@@ -465,7 +471,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments of `twin up` or `twin check` that matter here."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--verbose", action="store_true", help="also what is as it should be")
+    parser.add_argument("--verbose", action="store_true", help="also print passed checks")
     parser.add_argument("--check", action="store_true", help="for deploy/check.sh: no ports")
     model = os.environ.get("TWIN_BASE_MODEL") or EMBEDDED_MODEL
     parser.add_argument("--base-model", default=model)

@@ -64,7 +64,7 @@ def twin(
             "--version",
             callback=_print_version,
             is_eager=True,
-            help="Print version, Python and platform, and end.",
+            help="Print the versions of the program, Python and the platform.",
         ),
     ] = False,
 ) -> None:

@@ -29,7 +29,7 @@ commands = typer.Typer()
 Posts = Annotated[
     Path | None, typer.Argument(help="Folder of posts; without it the bundled sample author.")
 ]
-NewAuthor = Annotated[str, typer.Option("--author", help='Whose posts they are: "First Last".')]
+NewAuthor = Annotated[str, typer.Option("--author", help='The author of the posts: "First Last".')]
 AnswerModel = Annotated[
     str,
     typer.Option(
@@ -50,7 +50,7 @@ AutoRetrain = Annotated[
     bool | None,
     typer.Option(
         "--auto-retrain/--no-auto-retrain",
-        help="Let falling scores or new posts start a training; remembered.",
+        help="Let falling scores or new posts start a training run; remembered.",
     ),
 ]
 BaseModel = Annotated[str, typer.Option("--base-model", help="Hugging Face id or path.")]
@@ -61,13 +61,13 @@ Embedder = Annotated[
     ),
 ]
 Consent = Annotated[
-    bool, typer.Option("--consent", help="The author has agreed; today's date is noted.")
+    bool, typer.Option("--consent", help="The author has agreed; the file records today's date.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Stop after the preview.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Return at the first answers.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Print every step and measurement.")]
 Train = Annotated[bool, typer.Option("--train/--no-train", help="Train once.")]
-Retrain = Annotated[bool, typer.Option("--retrain", help="Train even though a version exists.")]
+Retrain = Annotated[bool, typer.Option("--retrain", help="Train even if a version exists.")]
 Gateways = Annotated[
     int | None,
     typer.Option(
@@ -165,7 +165,7 @@ def status(
     wait: Annotated[
         bool,
         typer.Option(
-            "--wait", help="Wait for the verdict: exit code 0 tuned, 3 refused, 4 failed."
+            "--wait", help="Wait for the verdict. Exit code: 0 tuned, 3 refused, 4 failed."
         ),
     ] = False,
     as_json: Json = False,

@@ -30,7 +30,7 @@ def retrain(
     wait: Annotated[
         bool,
         typer.Option(
-            "--wait", help="Wait for the verdict: exit code 0 tuned, 3 refused, 4 failed."
+            "--wait", help="Wait for the verdict. Exit code: 0 tuned, 3 refused, 4 failed."
         ),
     ] = False,
     author: AuthorName = "",
@@ -42,7 +42,7 @@ def retrain(
 def rollback(
     version: Annotated[
         str,
-        typer.Argument(help="v2; default: the one stable before."),
+        typer.Argument(help="A version such as v2; default: the previous stable one."),
     ] = "",
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
@@ -54,7 +54,10 @@ def rollback(
 def release(
     version: Annotated[
         str,
-        typer.Argument(help="A refused or parked version: v2; of the stable one its prose alone."),
+        typer.Argument(
+            help="A refused or parked version such as v2; for the stable one, only "
+            "its prose is released."
+        ),
     ],
     reason: Reason = ...,  # pyright: ignore[reportArgumentType]
     author: AuthorName = "",
@@ -78,7 +81,7 @@ def lower_floor(
 def export(
     version: Annotated[
         str,
-        typer.Argument(help="v2; default: the stable one."),
+        typer.Argument(help="A version such as v2; default: the stable one."),
     ] = "",
     export_format: Annotated[
         str,
@@ -88,11 +91,14 @@ def export(
         Path | None, typer.Option("--to", help="A new folder; default: here.")
     ] = None,
     dtype: Annotated[
-        str, typer.Option("--dtype", help="Of merged: float16, bfloat16 or float32.")
+        str,
+        typer.Option("--dtype", help="The type of merged weights: float16, bfloat16 or float32."),
     ] = "float16",
     verify: Annotated[
         bool,
-        typer.Option("--verify/--no-verify", help="Compare its answers with the checkpoint's."),
+        typer.Option(
+            "--verify/--no-verify", help="Compare the export's answers with the checkpoint's."
+        ),
     ] = True,
     author: AuthorName = "",
 ) -> None:
@@ -102,11 +108,13 @@ def export(
 @command("publishing_command.run_publish", "twin publish v2 --to jane/clocks", json=True)
 def publish(
     repository: Annotated[str, typer.Option("--to", help="organization/name on the hub.")] = ...,  # pyright: ignore[reportArgumentType]
-    version: Annotated[str, typer.Argument(help="v2; default: the stable one.")] = "",
+    version: Annotated[
+        str, typer.Argument(help="A version such as v2; default: the stable one.")
+    ] = "",
     export_format: Annotated[
         str, typer.Option("--format", help="adapter, merged, gguf-adapter or gguf.")
     ] = "adapter",
-    public: Annotated[bool, typer.Option("--public", help="Everybody may read it.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Make the repository public.")] = False,
     author: AuthorName = "",
 ) -> None:
     """Publish a version to a model hub, with a card of the gate's claims; private by default.

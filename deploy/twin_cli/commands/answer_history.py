@@ -82,7 +82,8 @@ def feedback_body(
         raise TwinError(
             "send feedback",
             found=" and ".join(votes) if votes else "no opinion",
-            next_step="give one of --up, --down and --score, or --edit TEXT, alone or beside it",
+            next_step="give --up, --down or --score, with or without --edit TEXT, or "
+            "give --edit TEXT alone",
         )
     body: dict[str, Any] = {"trace_id": trace_id.strip()}
     if up or down:
@@ -127,14 +128,14 @@ def send_feedback(gateway: str, key: str, body: dict[str, Any]) -> list[dict[str
         raise TwinError(
             f"send feedback to {url}",
             found=f"HTTP {response.status_code} without JSON",
-            next_step="see `twin status`: does the gateway listen there",
+            next_step="check with `twin status` that the gateway listens there",
         ) from error
     if response.status_code != 200:
         message = str(cast("dict[str, Any]", document).get("error", {}).get("message", ""))
         raise TwinError(
             f"send feedback to {url}",
             found=f"HTTP {response.status_code}: {message}",
-            next_step="do what it says, or see gateway.log",
+            next_step="follow the message, or see gateway.log",
         )
     return cast("list[dict[str, str]]", document["scores"])
 
@@ -171,9 +172,9 @@ def run_traces(
         console.print_json(data={"traces": [asdict(row) for row in rows]})
     elif rows:
         console.print(_trace_table(rows))
-        console.print("one of them in full: twin explain TRACE", style="dim")
+        console.print("show one in full: twin explain TRACE", style="dim")
     else:
-        console.print("no trace of that kind", markup=False)
+        console.print("no trace matches", markup=False)
     return 0
 
 
@@ -279,7 +280,7 @@ def explanation_tree(explanation: Explanation) -> Tree:
     ]
     tree.add(Text("decided by: " + ", ".join(attribute_texts)))
     if trace.get("twin.routing"):
-        reason_branch = tree.add(Text(f"why this model: {trace['twin.routing']}"))
+        reason_branch = tree.add(Text(f"routing reason: {trace['twin.routing']}"))
         if trace.get("twin.other") and trace.get("twin.other_usd"):
             alternative_usd = float(trace["twin.other_usd"])
             reason_branch.add(
@@ -288,11 +289,37 @@ def explanation_tree(explanation: Explanation) -> Tree:
                     f"${alternative_usd:.6f}"
                 )
             )
+    _add_model(tree, explanation)
+    for number, passage in enumerate(explanation.passages, start=1):
+        if not passage.document_id:
+            tree.add(Text(f"chunk {passage.chunk_id}: its post was edited or deleted since"))
+            continue
+        start, end = passage.offsets
+        branch = tree.add(Text(f"{number}. chunk {passage.chunk_id}: {_shorten(passage.text)}"))
+        document = branch.add(
+            Text(f"document {passage.document_id}, characters {start}–{end}: {passage.title}")
+        )
+        document.add(Text(f"post {passage.path or passage.source_id} {passage.url}".rstrip()))
+    if not explanation.passages:
+        tree.add(Text("no post was retrieved"))
+    return tree
+
+
+def _add_model(tree: Tree, explanation: Explanation) -> None:
+    """Add the model, and the checkpoint and dataset behind it, if it was trained here."""
+    trace = explanation.trace
     model = tree.add(Text(f"model: twin/{trace['twin.author']} {trace.get('twin.version', '')}"))
     if trace.get("twin.version") in {QUOTES, FRONT_DESK}:
-        model.add(Text("no model wrote it: the posts were quoted, or the program answered"))
+        model.add(
+            Text("no model wrote this answer: it quotes the posts, or it is the program's own")
+        )
     elif not explanation.model:
-        model.add(Text("no checkpoint of this home: base model + retrieval, or a paid model"))
+        model.add(
+            Text(
+                "not from a checkpoint of this home, but from the base model with "
+                "retrieval or a paid model"
+            )
+        )
     else:
         checkpoint = model.add(Text(f"checkpoint {explanation.model['checkpoint']}"))
         checkpoint.add(Text(f"folder {explanation.model['folder']}"))
@@ -313,19 +340,6 @@ def explanation_tree(explanation: Explanation) -> Tree:
                     f"(Lance version {dataset['lance_version']}, tag {dataset['tag']})"
                 )
             )
-    for number, passage in enumerate(explanation.passages, start=1):
-        if not passage.document_id:
-            tree.add(Text(f"chunk {passage.chunk_id}: its post was edited or deleted since"))
-            continue
-        start, end = passage.offsets
-        branch = tree.add(Text(f"{number}. chunk {passage.chunk_id}: {_shorten(passage.text)}"))
-        document = branch.add(
-            Text(f"document {passage.document_id}, characters {start}–{end}: {passage.title}")
-        )
-        document.add(Text(f"post {passage.path or passage.source_id} {passage.url}".rstrip()))
-    if not explanation.passages:
-        tree.add(Text("no post was retrieved for it"))
-    return tree
 
 
 def _fetch_trace(settings: Settings, trace_id: str) -> dict[str, Any]:

@@ -37,8 +37,8 @@ from twin_resources.storage.weights.answer_model import KEY_VARIABLE, NamedModel
 if TYPE_CHECKING:
     from twin_resources.registry.registry import ModelVersion, Registry
 
-PROMOTION_REASON = "named by the author to answer until a tuned version has beaten it"
-REMOVAL_REASON = "the author names no answer model any more"
+PROMOTION_REASON = "the author's answer model, until a tuned version has beaten it"
+REMOVAL_REASON = "the author no longer names an answer model"
 TRIAL_ALIAS = "answer-model"
 
 
@@ -92,7 +92,7 @@ def sync_answer_model(
                 settings, write_author(settings, replace(author, answer_model=previous_model))
             )
             raise
-        clock.log(f"{error} `twin up --answer-model none` takes it away.", style="yellow")
+        clock.log(f"{error} `twin up --answer-model none` removes it.", style="yellow")
         stable = registry.stable_version(author.slug)
         return stable if stable is not None and stable.is_answer_model else None
     finally:
@@ -106,7 +106,9 @@ def _remove_answer_model(registry: Registry, author: Author, *, clock: StageCloc
     registry.move(
         author.slug, stable.version, "retired", actor=actor(), reason=REMOVAL_REASON, force=True
     )
-    clock.log(f"v{stable.version}, {stable.base}, answers no longer: base model + retrieval do")
+    clock.log(
+        f"v{stable.version}, {stable.base}, no longer answers: the base model with retrieval does"
+    )
 
 
 def _register_answer_model(
@@ -158,7 +160,8 @@ def _register_answer_model(
     clock.log(f"v{version.version} answers until a tuned version has beaten it: {named_model.name}")
     if named_model.is_remote:
         clock.log(
-            "questions, posts and trials go to that address; what it charges is in no budget here",
+            "questions, posts and trials are sent to that address; no budget here "
+            "counts its charges",
             style="yellow",
         )
     return registry.get(author.slug, version.version)
@@ -199,7 +202,7 @@ def prepare_weights(
         raise TwinError(
             f"use {named_model.name!r} as the answer model",
             found=f"the models of this home answer at {settings.model_server_url}",
-            next_step="serve it there, or anywhere, and name the address: https://…/v1#model",
+            next_step="serve the model there or elsewhere, and give its address: https://…/v1#model",
         )
     if named_model.kind == "gguf":
         file_stat = Path(named_model.name).stat()  # hashing 16 GB would take half a minute
@@ -222,7 +225,7 @@ def prepare_weights(
         raise TwinError(
             f"prepare the answer model {named_model.name!r}",
             found=result.errors or f"exit code {result.exit_code}",
-            next_step="mend this and run `twin up` again; what is prepared already is kept",
+            next_step="correct the cause and run `twin up` again; prepared models are kept",
         )
     model = json.loads(result.output.strip().rpartition("\n")[2])
     return ServedWeights(_checkpoint_hash(str(model["revision"])), str(model["gguf"]))
@@ -250,13 +253,13 @@ def probe_answer_model(
     except TwinError as error:
         if named_model.kind != "address":
             next_step = (
-                "name a model that llama.cpp serves, as safetensors or GGUF, or the address of a "
-                "server that does"
+                "name a model that llama.cpp supports, as safetensors or GGUF, or the address of a "
+                "model server"
             )
         elif "401" in error.found or "403" in error.found:
-            next_step = f"export {KEY_VARIABLE} with a key that it takes"
+            next_step = f"export {KEY_VARIABLE} with a key that the server accepts"
         else:
-            next_step = "see that server's log, and whether this model chats"
+            next_step = "see the server's log, and check that the model is a chat model"
         raise TwinError(action, found=error.found, next_step=next_step) from error
 
 

@@ -93,7 +93,7 @@ def evidence_line(
         f"{name or 'all'} {bound:.2f}".replace(" 0.", " .") for name, bound in watch.held_to.items()
     )
     evidence = f"evidence of a fall {watch.e_value:,.0f} of {threshold:,.0f}"
-    parts += [f"{watch.seen:,} values", f"held to {bounds_text}", evidence]
+    parts += [f"{watch.seen:,} values", f"the floor is {bounds_text}", evidence]
     return f"{watch.stream}: {'; '.join(parts)}"
 
 

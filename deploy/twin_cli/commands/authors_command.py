@@ -52,14 +52,17 @@ def run_apply(
     if not is_shared(settings):
         raise TwinError(
             action,
-            found="a state store of this home alone",
-            next_step="set TWIN_STATE_URL to PostgreSQL; one host follows its own files",
+            found="the state store belongs to this home alone",
+            next_step="set TWIN_STATE_URL to a PostgreSQL database; a single host "
+            "reads its own files",
         )
     new_files = {
         name: text for name, text in read_author_files(folder).items() if not name.endswith(SUFFIX)
     }
     if not new_files:
-        raise TwinError(action, found="no *.toml there", next_step="name the folder with the files")
+        raise TwinError(
+            action, found="no *.toml file in it", next_step="name the folder with the files"
+        )
     _validate_files(settings, new_files)
     with closing(State.open(settings.state_address)) as state:
         stored_texts = {
@@ -76,7 +79,9 @@ def run_apply(
         if not file_changes:
             console.print("author files: nothing to do", markup=False)
         elif not (is_confirmed or _confirm(read_line)):
-            console.print("nothing was changed; --yes applies it without asking", markup=False)
+            console.print(
+                "nothing was changed; use --yes to apply it without a question", markup=False
+            )
             return 1
         else:
             store_files(state, new_files, row_names={*stored_texts, *new_files})

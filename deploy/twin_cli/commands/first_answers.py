@@ -118,7 +118,8 @@ def follow_import(
         run_url = f"{urls(stack.settings)['dagster']}/runs/{followed.run.run_id}"
         raise TwinError(
             f"import the posts of {author}",
-            found="; ".join(followed.failures) or f"the run ended as {followed.run.status}",
+            found="; ".join(followed.failures)
+            or f"the run ended with the status {followed.run.status}",
             next_step=repair_advice(followed.failed_checks, run_url=run_url),
         )
     if previous_run is None or previous_run.is_unfinished:
@@ -139,8 +140,8 @@ def repair_advice(refused_claims: Sequence[str], *, run_url: str) -> str:
     if CLAIMS.keys().isdisjoint(refused_claims):
         return f"see {run_url}, then run `twin up` again"
     return (
-        "`twin import PATH --dry-run` names the posts that break it: mend them, or allow a larger "
-        f"share of them with TWIN_MOST_QUARANTINED; {run_url}"
+        "`twin import PATH --dry-run` names the posts that violate it: correct them, or allow a "
+        f"larger share with TWIN_MOST_QUARANTINED; {run_url}"
     )
 
 
@@ -170,7 +171,7 @@ def ask_first_questions(
     An author who already has answers is not asked again: the answers would not have changed.
     """
     if progress.before or not progress.questions:
-        clock.log("the first answers were given before; ask more with `twin ask`")
+        clock.log("the first answers were shown before; ask more with `twin ask`")
         return progress
     client = make_client(endpoints.gateway, endpoints.gateway_key)
     quoted_answers: list[EndpointAnswer] = []
@@ -185,7 +186,7 @@ def ask_first_questions(
             break
     if not quoted_answers:
         question_count = format_count(len(progress.questions), "question")
-        clock.log(f"no quotation answers any of {question_count}; ask your own with `twin ask`")
+        clock.log(f"no quotation answered any of {question_count}; ask your own with `twin ask`")
     progress = replace(progress, before=tuple(quoted_answers))
     write_progress(stack.settings, author.slug, progress)
     return progress

@@ -70,7 +70,7 @@ def run_add(
         console.print_json(data={"key": new_key, "label": label})
     else:
         console.print(new_key, markup=False, highlight=False, soft_wrap=True)
-        console.print("shown this once; the store keeps its hash", style="dim")
+        console.print("the key is shown only now; the store keeps its hash", style="dim")
     return 0
 
 
@@ -83,7 +83,9 @@ def run_list(settings: Settings, *, as_json: bool, console: Console) -> int:
         return 0
     active_rows = [row for row in rows if row["revoked_at"] is None]
     if not active_rows:
-        console.print("no key but the two of this home; make one: twin keys add LABEL --author A")
+        console.print(
+            "no keys besides the two of this home; make one with twin keys add LABEL --author A"
+        )
         return 0
     table = _table(
         "label", "role", "authors", "aliases", "a minute", "at once", "paid a day", "made"
@@ -115,7 +117,7 @@ def run_revoke(settings: Settings, label: str, *, as_json: bool, console: Consol
     if as_json:
         console.print_json(data={"revoked": label})
     else:
-        console.print(f"{label}: refused within a second from now", markup=False)
+        console.print(f"{label}: rejected from now on, within a second", markup=False)
     return 0
 
 

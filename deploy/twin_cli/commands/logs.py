@@ -24,7 +24,7 @@ def run_logs(
     follow: bool,
     write: Callable[[str], object],
 ) -> int:
-    """Print the end of a log, or list the logs if no program is named; return the exit code.
+    """Print the end of a log, or list the logs if no program was named; return the exit code.
 
     Args:
         lines: the maximum number of lines, from the end.
@@ -38,14 +38,14 @@ def run_logs(
         if follow:
             raise TwinError(
                 "follow a log",
-                found="no program is named",
+                found="no program was named",
                 next_step=f"name one: {_join_names(logs)}",
             )
         for name, path in logs.items():
             file_stat = path.stat()
             age = max(0.0, time.time() - file_stat.st_mtime)
             write(f"{name:<20} {file_stat.st_size / 1000:>9,.0f} KB  written {_format_age(age)}\n")
-        write("a training's log is its run's, in Dagster: `twin open dagster`\n")
+        write("the log of a training run is in Dagster: `twin open dagster`\n")
         return 0
     path = logs.get(program)
     if path is None:

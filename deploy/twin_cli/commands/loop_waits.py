@@ -111,7 +111,7 @@ def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -
     needs_person = newest.decision in MANUAL_DECISIONS or newest.decided_by == "few_readers"
     if not needs_person or now - newest.raised_at > MANUAL_ACTION_SHOWN_DAYS * DAY_S:
         return ""
-    return f"fell on {format_date(newest.raised_at)}, waits for a person: {newest.message}"
+    return f"fell on {format_date(newest.raised_at)}, waits for an operator: {newest.message}"
 
 
 def _backoff_line(connection: sa.Connection, author: str, *, now: float) -> str:

@@ -31,7 +31,9 @@ def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Co
     """
     reason = reason.strip()
     if not reason:
-        raise TwinError("lower the floor", found="no reason", next_step='say why: --reason "…"')
+        raise TwinError(
+            "lower the floor", found="no reason", next_step='give the reason: --reason "…"'
+        )
     chosen_author = choose_author(settings, author)
     state = open_registry(settings).state
     ledger_tables.open_tables(state)
@@ -41,9 +43,10 @@ def run_lower_floor(settings: Settings, *, author: str, reason: str, console: Co
         )
     closed_text = f", and {alarms} open alarm{'' if alarms == 1 else 's'} closed" if alarms else ""
     console.print(
-        f"{chosen_author.name}: {values:,} values so far are history{closed_text}. Every stream "
+        f"{chosen_author.name}: {values:,} values so far no longer "
+        f"count{closed_text}. Every stream "
         f"is certified "
-        "again from the next value on, and a new version is held to no earlier one.",
+        "again from the next value on, and a new version is not compared with earlier ones.",
         markup=False,
     )
     return 0

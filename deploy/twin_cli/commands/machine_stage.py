@@ -110,7 +110,7 @@ def report_recipe(
     from twin_assets.checkpoints.author_recipe import recipe_for_author
 
     if not author.recipe and billions_of_parameters(settings.base_model) is None:
-        clock.log("recipe: by base model and device, once the base model is there")
+        clock.log("recipe: chosen by base model and device, once the base model is prepared")
         return
     recipe_choice = recipe_for_author(author, settings)
     if reason:

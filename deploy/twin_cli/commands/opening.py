@@ -32,7 +32,7 @@ def run_chat(settings: Settings, *, open_browser: bool, log: Callable[[str], obj
     """
     stack = require_stack(settings)
     link = make_link(stack.settings, start_page(stack))
-    log(f"open within ten minutes, once: {link}")
+    log(f"this link works once, within ten minutes: {link}")
     if open_browser:
         webbrowser.open(link)
     return 0
@@ -88,13 +88,13 @@ def run_open(
         )
     stack = require_stack(settings)
     link = page_link(stack, page)
-    log(f"opens once, within ten minutes: {link}")
+    log(f"this link works once, within ten minutes: {link}")
     if start_browser is None:
         if not can_show_browser(os.environ, is_terminal=sys.stdout.isatty()):
             return 0
         start_browser = webbrowser.open
     if not start_browser(link):
-        log("no browser could be started here; open the link in one that reaches this machine")
+        log("no browser could be started; open the link in a browser that reaches this machine")
     return 0
 
 

@@ -48,7 +48,9 @@ def run_backup(
     record = back_up(settings, place, secrets=secrets, report=_reporter(console, as_json))
     _print_record(record, place, f"saved as {place}", as_json=as_json, console=console)
     if not as_json and not secrets:
-        console.print("without keys: `twin up` makes new ones after a restore (--secrets)")
+        console.print(
+            "keys are not included (use --secrets); `twin up` makes new ones after a restore"
+        )
     return 0
 
 
@@ -59,7 +61,7 @@ def run_restore(settings: Settings, place: str, *, as_json: bool, console: Conso
         TwinError: see `restore`.
     """
     record = restore(settings, place, report=_reporter(console, as_json))
-    message = f"restored into {settings.home}, every value as it was on {record.made_at}"
+    message = f"restored into {settings.home}, as it was on {record.made_at}"
     _print_record(record, place, message, as_json=as_json, console=console)
     return 0
 
@@ -142,7 +144,7 @@ def run_repair(
         return int(bool(damage.databases))
     if not is_confirmed and (as_json or not _confirm(read_line)):
         if not as_json:
-            console.print("nothing was changed; with --yes it is done")
+            console.print("nothing was changed; use --yes to repair")
         return 1
     with closing(State.open(settings.state_address)) as state:
         tables = Tables(settings.tables_base, state=state)
@@ -150,7 +152,7 @@ def run_repair(
             with tables.lease(asset, author) as lease:
                 repair(plan, lease, state=state)
     if not as_json:
-        console.print(f"{format_count(len(damage.tables), 'table')} mended", markup=False)
+        console.print(f"{format_count(len(damage.tables), 'table')} repaired", markup=False)
     _import_again(settings, sorted({author for author, _ in damage.tables}), as_json, console)
     return int(bool(damage.databases))
 
@@ -183,18 +185,18 @@ def repair_lines(damage: HomeRepair) -> list[str]:
     for (author, asset), plan in damage.tables.items():
         lines.append(f"{asset} of {author}: {plan.problem}")
         if plan.damaged_indexes:
-            lines.append("  → the index goes and is rebuilt; every row stays")
+            lines.append("  → the index is deleted and rebuilt; all rows are kept")
         elif plan.restore_version is None:
-            lines.append("  → no version is whole: the table goes and is rebuilt")
+            lines.append("  → no version is intact: the table is deleted and rebuilt")
         else:
             lines.append(
-                f"  → back to version {plan.restore_version} of {plan.written_at}, "
+                f"  → restored to version {plan.restore_version} of {plan.written_at}, "
                 f"{format_count(plan.rows, 'row')}; "
                 f"{format_count(len(plan.broken_manifests), 'later version')} cannot "
                 "be read and goes"
             )
         if plan.removed_tags:
-            lines.append(f"  → pinned versions among them: {', '.join(plan.removed_tags)}")
+            lines.append(f"  → pinned versions that are lost: {', '.join(plan.removed_tags)}")
     if damage.tables:
         lines.append(
             "then the posts are imported again, which rebuilds what is missing; other tables "
@@ -202,9 +204,9 @@ def repair_lines(damage: HomeRepair) -> list[str]:
         )
     for database_damage in damage.databases:
         lines.append(
-            f"{database_damage}\n  → only a backup brings it back: `twin restore` into a new home"
+            f"{database_damage}\n  → only a backup contains it: run `twin restore` into a new home"
         )
-    return lines or ["every table and every database is whole"]
+    return lines or ["every table and every database is intact"]
 
 
 def repair_document(damage: HomeRepair, *, is_done: bool) -> dict[str, object]:
@@ -270,8 +272,8 @@ def run_pause(
         if not resume_author(settings, slug):
             raise TwinError(
                 f"let {slug} answer again",
-                found="that nothing is paused",
-                next_step="`twin status` says why there are no answers",
+                found="nothing is paused",
+                next_step="see `twin status` for the reason why there are no answers",
             )
         share_file(settings, pause_file(settings, slug), is_deleted=True)
         console.print(f"{slug} answers again, within a second", markup=False)

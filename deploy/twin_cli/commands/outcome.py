@@ -122,7 +122,7 @@ def determine_result(
         )
     if status == "CANCELED":
         return TrainingOutcome(StackOutcome.FAILED, reasons=("the run was canceled",))
-    reasons = tuple(failures) or (f"the run ended as {status}",)
+    reasons = tuple(failures) or (f"the run ended with the status {status}",)
     return TrainingOutcome(StackOutcome.FAILED, reasons=reasons)
 
 
@@ -269,19 +269,19 @@ def wait_for_result(
         if progress.up is None or find_process(progress.up) is None:
             raise TwinError(
                 f"wait for the training of {author}",
-                found="no training was started, and no `twin up` is about to",
+                found="no training run exists, and no `twin up` is about to start one",
                 next_step="run `twin up`, or launch the job retrain_twin in the Dagster UI",
             )
         if deadline is not None and time.monotonic() > deadline:
             raise TwinError(
                 f"wait for the training of {author}",
-                found=f"none began within {timeout_s:.0f} s",
+                found=f"no training run began within {timeout_s:.0f} s",
                 next_step="see `twin status`",
             )
         time.sleep(1.0)
 
 
-TRAINING_DISABLED_REASON = "no training was wanted (--no-train)"
+TRAINING_DISABLED_REASON = "no training was requested (--no-train)"
 
 
 def untrained_result(progress: AuthorProgress) -> TrainingOutcome:

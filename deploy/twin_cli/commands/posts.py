@@ -102,7 +102,7 @@ def run_import(
         ),
     )
     publish_endpoints(stack, first_author=subject.slug)
-    clock.log(f"run {followed.run.run_id}; nothing is retrained by itself")
+    clock.log(f"run {followed.run.run_id}; no retraining starts automatically")
     return exit_code(preview)
 
 
@@ -185,7 +185,7 @@ def resolve_subject(
             return ErasureSubject("reader", "", reader), ""
         raise TwinError(
             "forget a reader",
-            found="neither a key nor a reader's 16 digits",
+            found="not a key, and not a reader's 16 digits",
             next_step="give the reader's key, or the `reader` of one of their traces",
         )
     if post and not reader:
@@ -254,9 +254,9 @@ def _erase_in_stack(stack: Stack, request_number: int, console: Console) -> None
         cause = (
             finished_run.failures[-1]
             if finished_run.failures
-            else f"the run ended as {finished_run.run.status}"
+            else f"the run ended with the status {finished_run.run.status}"
         )
-        raise TwinError("forget", found=cause, next_step="run the same command again: it goes on")
+        raise TwinError("forget", found=cause, next_step="run the same command again to continue")
 
 
 def _print_certificate(
@@ -268,7 +268,7 @@ def _print_certificate(
     places = cast("dict[str, int]", report["places"])
     erased = ", ".join(f"{name} {count}" for name, count in places.items())
     console.print(f"forgotten ({report['kind']}): {erased}", markup=False)
-    console.print("every place was decoded afterwards and holds nothing of it", markup=False)
+    console.print("every store was decoded afterwards and no longer contains it", markup=False)
     if report["tainted"]:
         console.print(
             f"{format_count(len(report['tainted']), 'checkpoint')} trained on it: base model + "

@@ -55,7 +55,7 @@ def run_publish(
     if verdict is None:
         raise TwinError(
             action,
-            found="the gate has not judged it",
+            found="the gate has not evaluated it",
             next_step="wait for the gate (`twin status --wait`), or name another version",
         )
     settings.home.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def run_publish(
     if as_json:
         console.print_json(data={"version": model.version, **record})
         return 0
-    visibility = "everybody can read it" if public else "private"
+    visibility = "public" if public else "private"
     console.print(
         f"{chosen_author.name} v{model.version} as {export_format}: {address} ({visibility})",
         markup=False,

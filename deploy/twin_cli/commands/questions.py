@@ -131,7 +131,7 @@ def _readable_errors(client: OpenAI, model: str) -> Generator[None]:
         raise TwinError(
             action,
             found=f"{error.status_code}: {_error_message(error.body) or error.message}",
-            next_step="do what it says; `twin versions` tells what is served",
+            next_step="follow the message; `twin versions` lists the served versions",
         ) from error
 
 
@@ -267,7 +267,7 @@ def run_batch(
     clock = StageClock(console)
     if not as_json:
         for broken_row in broken[:MAX_SHOWN_BROKEN]:
-            clock.log(f"{broken_row.place} is left out: {broken_row.reason}", style="yellow")
+            clock.log(f"{broken_row.place} is skipped: {broken_row.reason}", style="yellow")
         if len(broken) > MAX_SHOWN_BROKEN:
             clock.log(f"and {len(broken) - MAX_SHOWN_BROKEN} more", style="yellow")
     with closing(Journal(out)) as journal:
@@ -319,7 +319,7 @@ def _summary_document(
 def _summary_line(total: BatchTotals, out: Path) -> str:
     parts = [f"{format_count(total.answered, 'answer')} in {out}"]
     if total.already_answered:
-        parts.append(f"{total.already_answered} kept of an earlier run")
+        parts.append(f"{total.already_answered} kept from an earlier run")
     if total.failed:
         parts.append(f"{total.failed} refused (column `error`)")
     routes = ", ".join(f"{name} {count}" for name, count in sorted(total.routes.items()))
@@ -327,5 +327,5 @@ def _summary_line(total: BatchTotals, out: Path) -> str:
         parts.append(f"by route: {routes}")
     parts.append(f"${total.cost_usd:.6f}")
     if total.unpriced:
-        parts.append(f"the cost of {total.unpriced} is not known")
+        parts.append(f"the cost of {total.unpriced} is unknown")
     return "; ".join(parts)

@@ -54,7 +54,7 @@ def run_retrain(
     """
     reason = reason.strip()
     if not reason:
-        raise TwinError("retrain", found="no reason", next_step='say why: --reason "…"')
+        raise TwinError("retrain", found="no reason", next_step='give the reason: --reason "…"')
     stack = require_stack(settings)
     chosen_author = choose_author(settings, author)
     dagster = DagsterHTTP.for_home(stack.settings)
@@ -63,14 +63,14 @@ def run_retrain(
         request_number = request_retraining(
             state, chosen_author.slug, asked_by=actor(), reason=reason, now=time.time()
         )
-        clock.log(f"request {request_number}: retrain {chosen_author.name}, because {reason}")
+        clock.log(f"request {request_number}: retrain {chosen_author.name}; reason: {reason}")
         run = _wait_for_run(stack, chosen_author.slug, request_number, dagster=dagster, state=state)
     progress = read_progress(stack.settings, chosen_author.slug)
     progress = replace(progress, training="launched", run_id=run.run_id, after=())
     write_progress(stack.settings, chosen_author.slug, progress)
     clock.log(f"training: {dagster.url}/runs/{run.run_id}")
     if not wait:
-        clock.log(f"wait for it with: {format_command('status --wait', home=settings.home)}")
+        clock.log(f"to wait for it: {format_command('status --wait', home=settings.home)}")
         return 0
     from twin_cli.commands.training import train
     from twin_resources.processes.endpoints import read_endpoints
@@ -117,9 +117,9 @@ def find_obstacle(
         reason = running.tags.get("twin/reason") or running.tags.get("twin/cause", "")
         return f"the run {running.run_id[:8]} is {running.status.lower()}" + _format_reason(reason)
     if unfinished:
-        return f"one was decided ({unfinished[0].cause}) and starts within a minute"
+        return f"one was requested ({unfinished[0].cause}) and starts within a minute"
     if requests:
-        return f"request {requests[0].number} waits to be started" + _format_reason(
+        return f"request {requests[0].number} is waiting to start" + _format_reason(
             requests[0].reason
         )
     return ""
@@ -141,7 +141,7 @@ def _wait_for_run(
     if not dagster.is_sensor_running(REQUEST_SENSOR):
         raise TwinError(
             f"start the retraining of {author}",
-            found=f"request {request_number} is kept, and the sensor {REQUEST_SENSOR}, which "
+            found=f"request {request_number} is stored, but the sensor {REQUEST_SENSOR}, which "
             f"starts it, is off",
             next_step=f"turn it on: {dagster.url}/automation",
         )

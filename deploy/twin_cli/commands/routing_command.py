@@ -99,7 +99,7 @@ def routing_summary(settings: Settings, author: Author) -> dict[str, Any]:
         "author": author.slug,
         "paid_model": settings.paid_model if settings.has_paid_route else "",
         "routed": False,
-        "why": "the own model answers everything: there is no paid model "
+        "why": "the own model answers every question: there is no paid model "
         "(TWIN_PAID_MODEL, TWIN_PAID_BUDGET_PER_DAY)",
         "margin": settings.quality_margin,
         "labels": 0,
@@ -188,7 +188,7 @@ def try_question(settings: Settings, author: Author, question: str) -> dict[str,
         raise TwinError(
             f"route a question to {author.name}",
             found=_routing_reason(settings, author, None),
-            next_step="see `twin routing`; nothing is routed until then",
+            next_step="see `twin routing`; no question is routed until then",
         )
     policy = read_routing_policy(path)
     embedder = load_embedder(settings)
@@ -231,7 +231,7 @@ def _routing_reason(settings: Settings, author: Author, policy: RoutingPolicy | 
     if not settings.has_paid_route:
         return "there is no paid model (TWIN_PAID_MODEL, TWIN_PAID_BUDGET_PER_DAY)"
     if not author.paid:
-        return "nothing is routed: the author's file says paid = false"
+        return "no question is routed: the author's file says paid = false"
     if policy is not None and (lapsed := _lapse_reason(settings, author, policy)):
         return f"nothing is routed: {lapsed}; the nightly job `learn_routing` fits it again"
     if policy is not None:
@@ -262,12 +262,12 @@ def _lapse_reason(settings: Settings, author: Author, policy: RoutingPolicy) -> 
         TwinError: the policy object is damaged.
     """
     if policy.models[-1].model != settings.paid_model:
-        return f"its labels are of {policy.models[-1].model}"
+        return f"its labels are for {policy.models[-1].model}"
     if not settings.policy_path.exists():
         return ""
     served_author = read_policy(settings.policy_path).authors.get(author.slug)
     stable = served_author.stable.checkpoint if served_author and served_author.stable else ""
-    return "" if policy.models[0].model == stable else "its labels are of another version"
+    return "" if policy.models[0].model == stable else "its labels are for another version"
 
 
 def _payback_document(payback: Payback) -> dict[str, Any]:
@@ -417,7 +417,7 @@ def _summary_lines(summary: dict[str, Any]) -> list[str]:
         )
     if summary["minutes_margin_not_held"]:
         lines.append(
-            f"margin not held in {summary['minutes_margin_not_held']} minutes: the money "
+            f"margin not met in {summary['minutes_margin_not_held']} minutes: the budget "
             "allowed no certified point"
         )
     break_even = summary["break_even_utilisation"]

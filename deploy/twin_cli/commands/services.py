@@ -79,7 +79,9 @@ def start_or_attach(
             return stack, True
     stack = require_stack(settings)
     _ensure_same_models(settings, stack)
-    clock.log(f"it runs already (supervisor pid {stack.identity.pid}): this command uses it")
+    clock.log(
+        f"the stack is already running (supervisor pid {stack.identity.pid}); this command uses it"
+    )
     return stack, False
 
 
@@ -90,7 +92,7 @@ def prepare_imports(stack: Stack, *, clock: StageClock) -> None:
         TwinError: the embedder cannot be prepared, or a service did not start.
     """
     page = make_link(stack.settings, urls(stack.settings)["chat"])
-    clock.log(f"your page, as soon as the posts can be quoted: {page}", style="bold")
+    clock.log(f"your page, available as soon as the posts can be quoted: {page}", style="bold")
     _prepare(stack, EMBEDDER, clock=clock)
     _start_programs(stack, AFTER_EMBEDDER)
     wait_for_services(stack, IMPORT_SERVICES, clock=clock)
@@ -147,7 +149,7 @@ def _ensure_same_models(settings: Settings, stack: Stack) -> None:
             raise TwinError(
                 f"use {requested} as {name.replace('_', ' ')}",
                 found=f"the running stack uses {current}",
-                next_step="`twin stop`, then `twin up` with the new one",
+                next_step="run `twin stop`, then `twin up` with the new one",
             )
 
 
@@ -188,7 +190,7 @@ def mark_lost_runs(stack: Stack, dagster: DagsterHTTP, *, clock: StageClock) -> 
     lost_runs = dagster.runs(statuses=STATUSES_WITH_WORKER, updated_before=stack.identity.started)
     for run in lost_runs:
         dagster.end_run(run.run_id)
-        clock.log(f"run {run.run_id[:8]} ({run.job}) was cut short; marked as canceled")
+        clock.log(f"run {run.run_id[:8]} ({run.job}) was interrupted and is marked as canceled")
 
 
 def require_stack(settings: Settings) -> Stack:
@@ -204,7 +206,7 @@ def require_stack(settings: Settings) -> Stack:
     has_crashed = record is not None and record.supervisor is not None
     raise TwinError(
         f"find the running stack of {settings.home}",
-        found="it ended without `twin stop`" if has_crashed else "none runs",
+        found="the stack ended without `twin stop`" if has_crashed else "none runs",
         next_step="start it with `twin up`",
     )
 
@@ -218,7 +220,7 @@ def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
     """
     settings = stack.settings
     if is_prepared(settings, name):
-        clock.log_detail(f"the {name} was prepared before")
+        clock.log_detail(f"the {name} is already prepared")
         return
     # marked with the stack, so that `twin stop` also ends a preparation
     with running_module(
@@ -234,7 +236,7 @@ def _prepare(stack: Stack, name: str, *, clock: StageClock) -> None:
         raise TwinError(
             f"prepare the {name} ({model_name})",
             found=result.errors or f"exit code {result.exit_code}",
-            next_step="mend this and run `twin up` again; what is prepared already is kept",
+            next_step="correct the cause and run `twin up` again; prepared models are kept",
         )
 
 

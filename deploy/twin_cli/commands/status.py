@@ -138,7 +138,7 @@ def run_status(settings: Settings, *, as_json: bool, console: Console) -> int:
         console.print(f"{status.home}: {why}", markup=False)
     elif not status.urls:
         roles = ", ".join(program.name for program in status.programs)
-        console.print(f"{status.home}: no stack; this host runs {roles}", markup=False)
+        console.print(f"{status.home}: no stack; this host runs only {roles}", markup=False)
     for program in status.programs:
         pid = f"pid {program.pid}" if program.pid else ""
         uptime = "" if program.up_s is None else f"up {program.up_s:,.0f} s"
@@ -178,7 +178,7 @@ def run_wait(settings: Settings, *, author: str, timeout_s: float | None) -> int
     clock = StageClock()
     stack = require_stack(settings)
     chosen_author = choose_author(settings, author)
-    with clock.report_waits("waiting for a training"):
+    with clock.report_waits("waiting for a training run"):
         result = wait_for_result(stack, chosen_author.slug, clock=clock, timeout_s=timeout_s)
         report_result(result, clock=clock)
         show_voice(stack.settings, result, clock=clock)
@@ -230,7 +230,7 @@ def outbox_lines(outbox: dict[str, Any]) -> list[str]:
             f"oldest first"
         )
     if outbox["refused"]:
-        lines.append(f"outbox: {outbox['refused']:,} refused for good by the trace store, kept")
+        lines.append(f"outbox: {outbox['refused']:,} rejected by the trace store, kept")
     return lines
 
 

@@ -45,7 +45,7 @@ def _end_runs(stack: Stack, log: Callable[[str], object]) -> None:
         if _webserver_answers(dagster, log):
             cancel_runs(dagster, log)
     except TwinError as error:
-        log(f"the runs could not be ended in order ({error.found}); the next start marks them")
+        log(f"the runs could not be ended cleanly ({error.found}); the next start marks them")
 
 
 def cancel_runs(dagster: DagsterHTTP, log: Callable[[str], object]) -> None:
@@ -83,11 +83,11 @@ def _webserver_answers(dagster: DagsterHTTP, log: Callable[[str], object]) -> bo
         remaining_s = deadline - time.monotonic()
         if remaining_s <= 0:
             raise TwinError(
-                "end the runs in order",
+                "end the runs cleanly",
                 found=f"Dagster did not answer within {MAX_IDLE_S} s",
-                next_step="start the stack again: it marks them",
+                next_step="start the stack again; it marks them as canceled",
             )
-        log("waiting for Dagster, to end its runs in order")
+        log("waiting for Dagster to end its runs cleanly")
         if dagster.is_up(
             within_s=remaining_s
         ):  # one request, so that a slow server does not get several

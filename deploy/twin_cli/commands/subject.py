@@ -85,7 +85,7 @@ def choose_subject(
     if not display_name:
         raise TwinError(
             f"read the posts in {folder}",
-            found="nobody says whose they are",
+            found="their author is unknown",
             next_step='add --author "First Last"',
         )
     slug = make_slug(display_name)
@@ -106,9 +106,9 @@ def with_opt_ins(subject: AuthorToServe, include: Sequence[str]) -> AuthorToServ
     """
     if unknown := set(include) - OPT_INS:
         raise TwinError(
-            "import what an export leaves out",
+            "import posts that an import leaves out",
             found=f"--include {' '.join(sorted(unknown))}",
-            next_step=f"name some of {', '.join(sorted(OPT_INS))}",
+            next_step=f"choose from {', '.join(sorted(OPT_INS))}",
         )
     if not include:
         return subject
@@ -163,7 +163,7 @@ def sample_folder(slug: str = "") -> Path:
         names = ", ".join(folder.name for folder in folders) or "none"
         raise TwinError(
             f"find the author {slug!r}" if slug else "find the bundled sample author",
-            found=f"no author of this home, and the samples are: {names}",
+            found=f"not an author of this home; the samples are: {names}",
             next_step="name a folder: `twin up PATH --author NAME`",
         )
     return chosen[0]
@@ -205,7 +205,7 @@ def _known_subject(author: Author) -> AuthorToServe:
     if not author.sources:
         raise TwinError(
             f"bring up {author.name}",
-            found=f"no source in authors/{author.slug}.toml",
+            found=f"no sources in authors/{author.slug}.toml",
             next_step=f'name the folder: `twin up PATH --author "{author.name}"`',
         )
     first_source = Path(author.sources[0])

@@ -67,8 +67,8 @@ def with_consent(
     else:
         log(f"no consent yet: {missing_consent_reason(author)}")
         log(
-            "a version that passes the gate is not released, and no post goes to a model on "
-            "another machine; what was released before stays"
+            "a version that passes the gate is not released, and no post is sent to a model on "
+            "another machine; released versions stay"
         )
         log(consent_instructions(author))
         return subject
@@ -108,7 +108,7 @@ def ask_yes_or_no(
             answer = " ".join(read_line(question).split()).casefold()
             if answer in _YES | _NO:
                 return answer in _YES
-            question = f"{answer[:20]!r} is neither yes nor no. {retry_question} [no]: "
+            question = f"{answer[:20]!r} is not an answer; type yes or no. {retry_question} [no]: "
     except EOFError:
         sys.stdout.write("\n")  # Ctrl-D leaves the cursor after the question
     return None

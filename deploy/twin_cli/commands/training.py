@@ -133,10 +133,7 @@ def train(
         clock.log(f"see {urls(stack.settings)['dagster']}/runs/{followed_run.run.run_id}")
     compare_answers(stack, endpoints, author, result, clock=clock)
     if followed_run.is_unfinished:
-        clock.log(
-            "the rest of the gate's report is made meanwhile, and takes the release back where a "
-            "claim does not hold"
-        )
+        clock.log("the rest of the gate's report follows; a claim that fails reverses the release")
     return result
 
 
@@ -165,11 +162,11 @@ def compare_answers(
                 clock.log(f"in this voice, by {version}, a language model, not {author.name}:")
                 clock.log(prose)
             else:
-                clock.log(f"answers go on to be quotations: {version} is not shown in prose")
+                clock.log(f"answers remain quotations: the prose of {version} is not shown")
             progress = replace(progress, after=new_answers)
         else:
             clock.log(
-                "the model server of the released version is not up yet; see models.log",
+                "the model server of the released version is not ready yet; see models.log",
                 style="yellow",
             )
     write_progress(stack.settings, author.slug, replace(progress, training="finished"))
@@ -197,7 +194,7 @@ def _wait_for_route(
             return
         if time.monotonic() > deadline:
             clock.log(
-                f"{version_name} is released, and the gateway does not answer by it yet: "
+                f"{version_name} is released, but the gateway does not use it yet: "
                 f"{answering_version}"
             )
             return
@@ -256,7 +253,7 @@ def report_completed_gate(
         )
         clock.log(message, style="green")
     else:
-        clock.log("the release was taken back; quotations answer", style="bold yellow")
+        clock.log("the release was reversed; quotations answer", style="bold yellow")
         clock.log(verdict_line(newest))
         for reason in refusal_reasons(newest):
             clock.log_detail(reason)
@@ -271,18 +268,18 @@ def show_voice(settings: Settings, result: TrainingOutcome, *, clock: StageClock
     verdict = result.verdict
     voice = checkpoint_voice_figures(settings.checkpoints_dir, verdict.author, verdict.checkpoint)
     if voice is not None:
-        clock.log("the voice, seen (the picture lies beside the gate's report)")
+        clock.log("a plot of the voice is beside the gate's report")
         clock.show(Text("\n".join(render_bars(voice))))
 
 
 def next_step(result: TrainingOutcome) -> str:
     """Return the next step for an outcome that is not a success."""
     if result.outcome is StackOutcome.FAILED:
-        return "next: mend the cause and run `twin up --retrain`"
+        return "next: correct the cause and run `twin up --retrain`"
     if any(CONSENT_WAIT in reason for reason in result.reasons):
         return "next: ask the author, then `twin up --consent`"
     if result.reasons == (TRAINING_DISABLED_REASON,):
-        return "next: run `twin up` without --no-train when it is to be trained"
+        return "next: run `twin up` without --no-train to train"
     if result.verdict is None:
         return (
             f"next: add posts ({MIN_WORDS:,} words are needed) and run `twin up` again; "
@@ -305,6 +302,6 @@ def report_untrained(
     assert plan.result is not None
     result = replace(plan.result, answer_model=answer_model)
     if plan.kind == "judged":
-        clock.log("nothing is retrained by itself; `twin up --retrain` does it")
+        clock.log("no retraining starts automatically; run `twin up --retrain`")
     report_result(result, clock=clock)
     return result.outcome

@@ -161,13 +161,13 @@ def _handle_interrupt(command: _UpCommand) -> int:
     """End what this command started; return the outcome's exit code if every stage is done."""
     exit_code = INTERRUPTED_EXIT_CODE if command.exit_code is None else command.exit_code
     if not command.started and find_stack(command.settings) is not None:
-        command.clock.log("interrupted; the stack was running before and goes on")
+        command.clock.log("interrupted; the stack was already running and continues")
         return exit_code
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave processes running
     command.clock.log("stopping …")
     end_stack(command.settings, log=command.clock.log)
-    command.clock.log("everything that this command had started has ended")
+    command.clock.log("everything that this command started has ended")
     return exit_code
 
 
@@ -366,7 +366,7 @@ class _UpCommand:
         if self.options.detach:
             start_training(stack, subject.slug, clock=self.clock)
             wait_command = format_command("status --wait", home=self.settings.home)
-            self.clock.log(f"training goes on in the background; wait for it with: {wait_command}")
+            self.clock.log(f"training continues in the background; to wait for it: {wait_command}")
             return 0
         self.training_result = train(stack, endpoints, subject.author, clock=self.clock)
         return int(self.training_result.outcome)
@@ -381,7 +381,7 @@ class _UpCommand:
         except TwinError as error:
             self.clock.log(str(error), style="yellow")
             return
-        self.clock.log(f"the page is up, its link opens it once, for ten minutes: {link}")
+        self.clock.log(f"the page is ready; this link works once, within ten minutes: {link}")
 
     def _requested_ports(self) -> list[str]:
         """Return the services whose port was requested by flag or by `TWIN_<SERVICE>_PORT`."""
@@ -446,7 +446,7 @@ class _UpCommand:
 
     def _wait_in_foreground(self, stack: Stack) -> None:
         """Stay in the foreground until Ctrl-C or `twin stop` ends the stack."""
-        self.clock.log("running; Ctrl-C stops everything", style="bold")
+        self.clock.log("running; press Ctrl-C to stop everything", style="bold")
         try:
             for turn in count():
                 ensure_alive(stack)

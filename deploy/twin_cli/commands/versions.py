@@ -49,7 +49,7 @@ def run_versions(
     versions = registry.versions(chosen_author.slug)
     if not versions:
         console.print(
-            f"{chosen_author.name} has no model version yet: base model + retrieval answer",
+            f"{chosen_author.name} has no model version yet: the base model with retrieval answers",
             markup=False,
         )
         return 0
@@ -160,7 +160,7 @@ def run_release(
             console,
         )
     if state == "shadow":
-        why = f"its trial ends by hand: {reason}"
+        why = f"its trial was ended by an operator: {reason}"
         registry.move(chosen_author.slug, number, "parked", actor=actor(), reason=why)
     move = registry.move(
         chosen_author.slug, number, "stable", actor=actor(), reason=reason, force=True
@@ -192,7 +192,7 @@ def _report_move(settings: Settings, move: Move, console: Console) -> int:
     )
     stack = find_stack(settings)
     if stack is None:
-        console.print("no stack runs; the next one serves it", markup=False)
+        console.print("no stack is running; the next one serves it", markup=False)
         return 0
     console.print("the gateway follows within seconds", markup=False)
     DagsterHTTP.for_home(stack.settings).report_materialization(
@@ -289,7 +289,7 @@ def run_export(
         soft_wrap=True,
     )
     if model.state != "stable":
-        console.print("it is not the version that serves", markup=False)
+        console.print("it is not the version that answers", markup=False)
     return 0
 
 
@@ -304,7 +304,7 @@ def version_to_export(registry: Registry, author: str, version: str) -> ModelVer
     if model.tainted:
         raise TwinError(
             f"export {author} v{model.version}",
-            found="it was trained on something that has been forgotten since",
+            found="it was trained on data that has since been forgotten",
             next_step="export a later version; the next retraining makes one",
         )
     return model
@@ -316,7 +316,7 @@ def _find_version(registry: Registry, author: str, version: str) -> ModelVersion
         if model_version.is_answer_model:
             raise TwinError(
                 f"export v{model_version.version} of {author}",
-                found=f"an answer model that was named, not trained: {model_version.base}",
+                found=f"it is an answer model, which was not trained here: {model_version.base}",
                 next_step="copy it from there, or name a tuned version (`twin versions`)",
             )
         return model_version
@@ -324,13 +324,13 @@ def _find_version(registry: Registry, author: str, version: str) -> ModelVersion
     if stable is not None and stable.is_answer_model:
         raise TwinError(
             f"export the stable version of {author}",
-            found=f"an answer model that was named, not trained: {stable.base}",
+            found=f"it is an answer model, which was not trained here: {stable.base}",
             next_step="name a tuned version (`twin versions` lists them)",
         )
     if stable is None:
         raise TwinError(
             f"export the stable version of {author}",
-            found="there is none: base model + retrieval answer",
+            found="there is none: the base model with retrieval answers",
             next_step="name a version (`twin versions` lists them)",
         )
     return stable
@@ -381,7 +381,7 @@ def parse_module_result(module_result: ModuleResult) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise TwinError(
             "export the version",
-            found=module_result.errors or f"exit code {module_result.exit_code} and no answer",
+            found=module_result.errors or f"exit code {module_result.exit_code} without a result",
             next_step="report this with the version's manifest.json",
         ) from error
     if "error" in export_result:

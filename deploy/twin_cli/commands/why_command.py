@@ -140,7 +140,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
             table.add_row(*(escape(str(cell).replace("_", " ")) for cell in row))
         console.print(table)
     if summary["scores"]:
-        table = Table("score", "number", "what became of it (90 days)", box=None)
+        table = Table("score", "number", "outcome (90 days)", box=None)
         for name, fates in summary["scores"].items():
             for fate, count in fates.items():
                 table.add_row(escape(name), f"{count:,}", escape(fate.replace("_", " ")))

@@ -139,7 +139,7 @@ def test_commands_tell_it_from_a_tuned_one(settings: Settings, registry: Registr
     assert json.loads(written(console))["versions"][0]["kind"] == "answer_model"
     assert collect_status(settings).authors == {"ada": f"v1, answer model {NAME}"}
     for version in ("", "v1"):
-        with pytest.raises(TwinError, match="an answer model that was named, not trained"):
+        with pytest.raises(TwinError, match="it is an answer model, which was not trained here"):
             run_export(
                 settings,
                 version,

@@ -32,7 +32,7 @@ def applied(settings: Settings, *, agreed: bool = True) -> tuple[int, list[str]]
 
 
 def test_one_home_alone_has_nothing_to_share(home: Settings) -> None:
-    with pytest.raises(TwinError, match="a state store of this home alone"):
+    with pytest.raises(TwinError, match="the state store belongs to this home alone"):
         applied(home)
 
 

@@ -242,7 +242,7 @@ def test_an_account_that_is_ahead_of_the_clock(home: Settings) -> None:
             account.reserve(purpose="answer", author="ada", key="", max_usd=0.1)
             found = list(stores.check_state(home))
             assert [one.verdict for one in found] == verdicts
-    assert "set the clock right" in found[-1].remedy
+    assert "correct the clock" in found[-1].remedy
 
 
 def test_the_state_in_postgresql(home: Settings, postgresql_url: str, closed: int) -> None:

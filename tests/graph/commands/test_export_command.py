@@ -48,7 +48,7 @@ def test_without_a_stable_version_one_must_be_named(
 ) -> None:
     register(registry, tmp_path / "one")
 
-    with pytest.raises(TwinError, match="base model \\+ retrieval answer"):
+    with pytest.raises(TwinError, match="the base model with retrieval answers"):
         exported(home, "", tmp_path / "out")
 
 

@@ -160,7 +160,7 @@ def test_lowering_the_floor_is_kept_with_who_and_why(
     with pytest.raises(TwinError, match="no reason"):
         run_lower_floor(home, author="", reason=" ", console=console)
     assert run_lower_floor(home, author="", reason="students read it", console=console) == 0
-    assert "0 values so far are history. Every stream is certified again" in said(console)
+    assert "0 values so far no longer count. Every stream is certified again" in said(console)
     with registry.state.read_transaction() as connection:
         [row] = connection.execute(sa.select(lowered_floors)).all()
     assert (row.author, row.after_sequence, row.reason) == ("ada", 0, "students read it")

@@ -65,7 +65,7 @@ def test_a_release_that_was_taken_back_is_said_with_its_reason(settings: Setting
     left, said = told(settings, ending)
 
     assert left is None
-    assert "taken back" in said
+    assert "the release was reversed" in said
     assert "not: keeps the basics" in said
     assert "it forgot to add" not in said, "figures stand in the long form"
 

@@ -47,7 +47,7 @@ def test_a_retraining_says_its_attempt(world: LoopWorld) -> None:
 def test_what_a_person_was_told_stands_until_another_version_answers(world: LoopWorld) -> None:
     fall(world)
     said = line(world)
-    assert said.startswith(f"fell on {world.now.date().isoformat()}, waits for a person: ")
+    assert said.startswith(f"fell on {world.now.date().isoformat()}, waits for an operator: ")
     assert "nothing to learn from" in said
     assert line(world, days=31) == ""
     world.release("ada", "other")

@@ -167,20 +167,20 @@ def test_a_damaged_table_is_mended_as_it_was_said_and_a_sync_makes_the_rest_anew
 
     code, said = mend(home, agreed=True)
     assert code == 0
-    assert "1 table mended" in said
+    assert "1 table repaired" in said
     assert "`twin up`, then `twin import --author mara`" in said
     if plan.restore_version is None:
-        assert "no version is whole" in said
+        assert "no version is intact" in said
         assert not living.exists("words", "mara")
     else:
-        assert f"back to version {plan.restore_version}" in said
+        assert f"restored to version {plan.restore_version}" in said
         assert living.read("words", "mara").height == plan.rows
         now = living.lance_version("words", "mara")
         assert now is not None
         assert now > plan.restore_version
         assert now >= number, "a number that was used names no other rows"
     assert [one.verdict for one in stores.check_tables(home)] == ["ok"]
-    assert mend(home, agreed=True) == (0, "every table and every database is whole\n")
+    assert mend(home, agreed=True) == (0, "every table and every database is intact\n")
 
     sync_words(living, STEPS[-1])
     assert living.data_version("words", "mara") == whole
@@ -199,7 +199,7 @@ def test_a_damaged_index_goes_and_every_row_stays(living: Tables, home: Settings
     assert "`twin repair`" in failed.remedy
     code, said = mend(home, agreed=True)
     assert code == 0
-    assert "every row stays" in said
+    assert "all rows are kept" in said
     assert living.read("words", "mara").equals(rows)
     assert living.read("words", "mara", where="post = 'a'").height == 2
     assert living.data_version("words", "mara") == version
@@ -213,7 +213,7 @@ def test_a_tag_on_a_version_that_goes_is_said_and_goes(living: Tables, home: Set
     lose_newest_rows(living)
     code, said = mend(home, agreed=True)
     assert code == 0
-    assert "pinned versions among them: trained" in said
+    assert "pinned versions that are lost: trained" in said
     assert living.read("words", "mara", version="kept").height == 3
 
 

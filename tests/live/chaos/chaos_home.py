@@ -38,7 +38,7 @@ TWIN = Path(sys.executable).with_name("twin")
 SLUG, NAME = "ann-vale", "Ann Vale"
 # What no command may say of a fault that these tests make: it names another cause, or throws away.
 WRONG_ADVICE = re.compile(
-    r"Traceback|report this|could not be looked at|start again|move the (file|home) away"
+    r"Traceback|report this|could not be examined|start again|move the (file|home) away"
     r"|TWIN_TABLES_URI|TWIN_STATE_URL|`twin repair`|is damaged|see the details",
 )
 BURN = "while True: pass"

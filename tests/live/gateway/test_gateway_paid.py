@@ -303,7 +303,7 @@ def test_a_batch_is_paid_as_single_answers_are_and_goes_on_for_what_failed(
     asked["fails"] = "Oil? (4)"
     again = run()
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "2 kept of an earlier run" in " ".join(again.stdout.split())
+    assert "2 kept from an earlier run" in " ".join(again.stdout.split())
     rows = {row["id"]: row for row in map(json.loads, out.read_text().splitlines())}
     bought = ("a", "b", "fails")
     assert [rows[name]["route"] for name in (*bought, "here")] == ["alias:paid"] * 3 + [

@@ -239,7 +239,7 @@ def test_the_gateways_follow_the_policy_that_was_fitted(
         explained += [talk[0]["trace_id"], clocks[0]["trace_id"]]
     for trace_id in explained:
         shown = _explained(market, trace_id)
-        assert "why this model: " in shown
+        assert "routing reason: " in shown
         assert "gain " in shown
         assert "threshold " in shown
         assert "would have cost about $" in shown

@@ -51,7 +51,7 @@ COMMANDS: Mapping[str, Run | Elsewhere] = {
     "traces": Run(("traces", "--json"), says="TRACE"),
     "versions": Elsewhere("tests/live/newcomer/test_documents.py"),
     "rollback": Run(("rollback", *REASON), code=1, says="no retired version"),
-    "lower-floor": Run(("lower-floor", *REASON), says="values so far are history"),
+    "lower-floor": Run(("lower-floor", *REASON), says="values so far no longer count"),
     "release": Run(("release", "v2", *REASON), code=1, says="versions of this author: none"),
     "export": Run(("export", "v2", "--format", "gguf"), code=1, says="versions of this author"),
     "publish": Run(("publish", "v2", "--to", "a/b"), code=1, says="versions of this author"),

@@ -56,10 +56,14 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     "git diff tests/unit/corpus/importers/recorded_verdicts.json": Elsewhere(
         "tests/unit/corpus/importers/test_recognition.py"
     ),
-    "python -m twin_resources.models.serving.fleet &": Elsewhere(
-        "tests/live/hosts/test_two_hosts.py"
+    "twin serve models &": Elsewhere("tests/live/hosts/test_two_hosts.py"),
+    "twin serve gateway": Elsewhere("tests/live/hosts/test_two_hosts.py"),
+    'export POSTGRES_PASSWORD=… POSTS=/path/to/posts AUTHOR="First Last"': Elsewhere(
+        "tests/unit/installation/test_images_and_workflows.py"
     ),
-    "python -m twin_resources.gateway": Elsewhere("tests/live/hosts/test_two_hosts.py"),
+    "docker compose -f deploy/images/compose.yaml up": Elsewhere(
+        "tests/unit/installation/test_images_and_workflows.py"
+    ),
     "bash deploy/check.sh": Elsewhere("tests/unit/installation/test_check.py"),
     'bash deploy/up.sh path/to/posts --author "Chris Wellons"': Elsewhere(
         "tests/live/whole/test_posts_to_answer.py"

@@ -356,7 +356,7 @@ def test_a_webserver_that_stands_still_does_not_keep_the_stack_from_ending(
     assert eventually(DagsterHTTP(url).accepts_connections)
     said: list[str] = []
     assert stopping.end_stack(settings, log=said.append).was_running
-    assert said[0] == "waiting for Dagster, to end its runs in order"
+    assert said[0] == "waiting for Dagster to end its runs cleanly"
     assert any(
         "could not be ended in order (Dagster did not answer within 2 s)" in line for line in said
     )

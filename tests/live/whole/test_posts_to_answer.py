@@ -61,7 +61,7 @@ def test_posts_become_a_tuned_answer_and_nothing_goes_outside(
     # an import finds what changed, and the search follows at once
     imported = (work / "import.log").read_text()
     assert "posts added 1, edited 1, deleted 1" in imported
-    assert "nothing is retrained by itself" in imported
+    assert "no retraining starts automatically" in imported
     assert "The lamp at Skerrin Point" in (work / "found.log").read_text()
     assert "The last pub open is the ivy" not in (work / "gone.log").read_text()
 

@@ -65,7 +65,7 @@ def test_yes_is_noted_and_counted_anew(home: Settings, folder: Path) -> None:
     author, found, questions, shown = asked(home, folder, ["maybe", " Yes"])
     assert author.aliases == ("Maud Ek",)
     assert questions[0].startswith("Maud Ek signed 3 posts. Is that another name of Ann Lee?")
-    assert "neither yes nor no" in questions[1]
+    assert "is not an answer; type yes or no" in questions[1]
     assert (found.kept, found.unclaimed) == (4, {})
     assert "aliases = ['Maud Ek']" in shown
     assert "4 usable" in shown

@@ -26,7 +26,7 @@ def test_the_arguments_become_one_request() -> None:
     }
     assert body(score=0.0) == {"trace_id": TRACE, "score": 0.0}
     for wrong in ({}, {"up": True, "down": True}, {"up": True, "score": 0.5}, {"edit": "  "}):
-        with pytest.raises(TwinError, match="give one of --up, --down and --score"):
+        with pytest.raises(TwinError, match="give --up, --down or --score"):
             body(**wrong)
 
 
@@ -45,5 +45,5 @@ def test_status_tells_what_waits_and_why(home: Settings) -> None:
     assert first.startswith("outbox: waiting for the trace store for ")
     assert rest == [
         "outbox: HTTP 503: away",
-        "outbox: 1 refused for good by the trace store, kept",
+        "outbox: 1 rejected by the trace store, kept",
     ]

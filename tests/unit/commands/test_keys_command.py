@@ -53,7 +53,7 @@ def test_a_key_is_made_listed_and_revoked(
     monkeypatch.setenv("COLUMNS", "70")
     assert "…" not in said(capsys, "list"), "what is too long goes on in the next line"
     assert told(capsys, "revoke", "my site") == {"revoked": "my site"}
-    assert "no key but the two of this home" in said(capsys, "list")
+    assert "no keys besides the two of this home" in said(capsys, "list")
     assert "twin keys list" in said(capsys, "revoke", "my site", code=1)
 
 
@@ -63,7 +63,7 @@ def test_the_key_is_printed_alone_on_its_line(
     made, note = said(capsys, "add", "everyone", "--author", "*").splitlines()
     key = open_keyring(mara).find(f"Bearer {made}")
     assert key.may_ask("anybody")
-    assert "once" in note
+    assert "only now" in note
 
 
 @pytest.mark.parametrize(

@@ -22,11 +22,11 @@ REQUEST = RetrainingRequest(3, "ada", "by_hand", "command:mara", "new recipe", 0
 def test_what_is_in_flight_is_named_the_nearest_first() -> None:
     assert find_obstacle(None, [], []) == ""
     assert find_obstacle(RUN, [DECIDED], [REQUEST]) == "the run 4bf92f35 is started (new posts)"
-    assert find_obstacle(None, [DECIDED], [REQUEST]).startswith("one was decided (quality)")
-    assert find_obstacle(None, [], [REQUEST]) == "request 3 waits to be started (new recipe)"
+    assert find_obstacle(None, [DECIDED], [REQUEST]).startswith("one was requested (quality)")
+    assert find_obstacle(None, [], [REQUEST]) == "request 3 is waiting to start (new recipe)"
 
 
 def test_a_reason_and_a_stack_are_needed(home: Settings) -> None:
-    for reason, next_step in (("  ", "say why"), ("new posts", "twin up")):
+    for reason, next_step in (("  ", "give the reason"), ("new posts", "twin up")):
         with pytest.raises(TwinError, match=next_step):
             run_retrain(home, author="", reason=reason, wait=False, clock=StageClock())

@@ -97,12 +97,12 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     path = policy_path(paying.home, "mara")
     write_routing_policy(path, policy)
     assert told(capsys)["routed"] is False
-    assert "its labels are of seller/model" in said(capsys)
+    assert "its labels are for seller/model" in said(capsys)
     own, paid = policy.models
     models = (own, replace(paid, model="gpt-4o-mini"))
     write_routing_policy(path, replace(policy, models=models))
     write_policy(paying.policy_path, Policy(authors={"mara": AuthorPolicy()}))
-    assert "its labels are of another version" in said(capsys)
+    assert "its labels are for another version" in said(capsys)
     stable = ServedVersion(1, own.model, "t", "", None, "", "")
     write_policy(paying.policy_path, Policy(authors={"mara": AuthorPolicy(stable=stable)}))
     answered(
@@ -133,7 +133,7 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     for text in (
         "stay with the own model",
         "saved this month",
-        "margin not held in 1 minutes",
+        "margin not met in 1 minutes",
     ):
         assert text in shown
     path.write_bytes(path.read_bytes()[:3000])

@@ -275,7 +275,8 @@ class _Demo:
         if not followed.succeeded:
             raise TwinError(
                 f"retrain {self.author.slug} after the alarm",
-                found="; ".join(followed.failures) or f"the run ended as {followed.run.status}",
+                found="; ".join(followed.failures)
+                or f"the run ended with the status {followed.run.status}",
                 next_step=f"see {self._run_url(followed.run.run_id)}",
             )
         self._wait_for(

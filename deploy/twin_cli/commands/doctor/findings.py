@@ -56,5 +56,5 @@ def run_check(name: str, check: Callable[[], Iterable[Diagnostic]]) -> list[Diag
     except TwinError as error:
         return [fail(name, error.found, error.next_step)]
     except Exception as error:  # noqa: BLE001 - the user wants the other findings too
-        message = f"could not be looked at: {type(error).__name__}: {error}"
+        message = f"could not be examined: {type(error).__name__}: {error}"
         return [fail(name, message, "report this with the output of `twin --version`")]

@@ -105,7 +105,7 @@ def check_gpu(_settings: Settings) -> Iterator[Diagnostic]:
     if torch.endswith("+cpu"):
         yield warn(
             "GPU",
-            f"{card_names}, and torch {torch} cannot use it",
+            f"{card_names}, which torch {torch} cannot use",
             "install torch with CUDA: `pip install --force-reinstall torch` without an index of "
             "CPU wheels",
         )
@@ -120,7 +120,9 @@ def check_disk(settings: Settings) -> Iterator[Diagnostic]:
     message = f"{free_gb:.1f} GB free at {folder}"
     if not os.access(folder, os.W_OK | os.X_OK):
         yield fail(
-            "disk", f"{folder} is not writable", "make it writable, or name another: TWIN_HOME"
+            "disk",
+            f"{folder} is not writable",
+            "make it writable, or set TWIN_HOME to another folder",
         )
     elif free_gb < preflight.HOME_GB:
         remedy = "free space there, or name another folder with TWIN_HOME"
@@ -157,7 +159,7 @@ def check_keys(
         ):
             yield warn(
                 "keys",
-                f"{model} is named, and no variable begins with {' or '.join(prefixes)}",
+                f"{model} is named, but no variable begins with {' or '.join(prefixes)}",
                 f"export {prefixes[0].rstrip('_')}_API_KEY=… before `twin up`, if it needs a key",
             )
 
@@ -175,13 +177,13 @@ def check_judge(
     elif cost == "unknown":
         yield warn(
             "judge",
-            f"no price for {model} in LiteLLM's price map: it is not asked",
+            f"no price for {model} in LiteLLM's price map, so it is not used",
             "name a model with a known price in TWIN_JUDGE_MODEL, or a server of your own",
         )
     elif limit is None:
         yield warn(
             "judge",
-            f"{model} costs money, and there is no budget for it: it is not asked",
+            f"{model} costs money and has no budget, so it is not used",
             "set TWIN_JUDGE_BUDGET_PER_MONTH (US dollars), or unset TWIN_JUDGE_MODEL",
         )
     else:
@@ -196,7 +198,7 @@ def check_authors(settings: Settings) -> Iterator[Diagnostic]:
         return
     authors, problems = list_readable_authors(settings)
     for line in problems:
-        yield fail("authors", line, f"mend the file in {settings.authors_dir}")
+        yield fail("authors", line, f"correct the file in {settings.authors_dir}")
     missing_sources = [
         f"{source} (of {author.slug})"
         for author in authors
@@ -206,9 +208,9 @@ def check_authors(settings: Settings) -> Iterator[Diagnostic]:
     if missing_sources:
         yield warn(
             "authors",
-            f"no longer there: {', '.join(missing_sources)}",
-            "put it back, or take it out of `sources` in the author's file: an import that finds "
-            "nothing there is refused",
+            f"missing: {', '.join(missing_sources)}",
+            "restore it, or remove it from `sources` in the author's file: an import of an empty "
+            "source is refused",
         )
     if not problems and not missing_sources:
         yield ok("authors", ", ".join(slugs))

@@ -34,7 +34,7 @@ def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]
     if stack is None:
         record = read_record(settings)
         if record is not None and record.supervisor is not None:
-            yield fail("stack", "it ended without `twin stop`", "`twin up` recovers it")
+            yield fail("stack", "the stack ended without `twin stop`", "`twin up` recovers it")
         else:
             yield warn("stack", f"none runs in {settings.home}", "`twin up`")
         return
@@ -52,7 +52,7 @@ def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]
         else:
             last_log_line = read_tail(state.log, lines=1)
             message = f"; its log ends: {last_log_line}" if last_log_line else ""
-            remedy = f"`twin logs {name}`, mend the cause, then `twin stop` and `twin up`"
+            remedy = f"`twin logs {name}`, correct the cause, then `twin stop` and `twin up`"
             yield fail(name, f"{state.state}{message}", remedy)
     yield ok("programs", ", ".join(running_programs) or "none is up")
 
@@ -74,23 +74,26 @@ def check_ports(
             elif service in PROGRAM_BY_SERVICE:
                 program = PROGRAM_BY_SERVICE[service]
                 remedy = f"`twin status`, `twin logs {program}`"
-                yield fail("ports", f"nobody listens on {port}, the port of {program}", remedy)
+                yield fail("ports", f"no program listens on {port}, the port of {program}", remedy)
         elif is_free(effective_settings.host, port):
             port_texts.append(f"{service} {port}")
         elif port in leftover_ports:
-            found = f"{port} ({service}) is held by what the last stack has left"
-            yield warn("ports", found, "nothing: `twin up` ends that first")
+            found = f"{port} ({service}) is in use by a process of the previous stack"
+            yield warn("ports", found, "do nothing: `twin up` ends that process first")
         elif environ.get(f"TWIN_{service.upper()}_PORT"):
             remedy = f"end it, or choose another: TWIN_{service.upper()}_PORT, --{service}-port"
             yield fail(
                 "ports",
-                f"{port}, wanted for {service}, is taken by {describe_port_holder(port)}",
+                f"{port}, requested for {service}, is in use by {describe_port_holder(port)}",
                 remedy,
             )
         else:
-            remedy = f"nothing: `twin up` takes the next free one; or name one: --{service}-port"
+            remedy = (
+                "do nothing: `twin up` takes the next free port; or choose one "
+                f"with --{service}-port"
+            )
             yield warn(
-                "ports", f"{port} ({service}) is taken by {describe_port_holder(port)}", remedy
+                "ports", f"{port} ({service}) is in use by {describe_port_holder(port)}", remedy
             )
     if port_texts:
         yield ok(
@@ -119,7 +122,7 @@ def check_dagster(stack: Stack) -> Iterator[Diagnostic]:
         if not dagster.is_up(within_s=MAX_IDLE_S):
             yield fail("Dagster", f"{address} does not answer", "`twin logs dagster-webserver`")
         elif not dagster.is_location_loaded():
-            yield warn("Dagster", "its code is being loaded", "look again in a few seconds")
+            yield warn("Dagster", "Dagster's code is still loading", "look again in a few seconds")
         else:
             yield ok("Dagster", f"{address}, code loaded")
 
@@ -144,7 +147,7 @@ def check_gateway(stack: Stack) -> Iterator[Diagnostic]:
     if response.status_code == 200:
         yield ok("gateway", f"{address}, {len(response.json()['data'])} models for this key")
     elif response.status_code == 401:
-        remedy = "it runs with other keys than secrets.json holds: `twin stop` and `twin up`"
+        remedy = "its keys differ from secrets.json; run `twin stop` and `twin up`"
         yield fail("gateway", f"{address} refuses this home's key", remedy)
     else:
         yield fail("gateway", f"{address}: HTTP {response.status_code}", "`twin logs gateway`")
@@ -159,7 +162,7 @@ def check_model_servers(settings: Settings, stack: Stack | None) -> Iterator[Dia
     try:
         document = json.loads(settings.servers_path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        yield warn("model server", "none was started yet", "`twin logs models`")
+        yield warn("model server", "none has started yet", "`twin logs models`")
         return
     servers: dict[str, dict[str, Any]] = document.get("servers", {})
     problems: dict[str, str] = document.get("problems", {})
@@ -183,11 +186,13 @@ def _check_named_server(settings: Settings) -> Iterator[Diagnostic]:
     if settings.base_model in offered_names:
         yield ok("model server", f"{url} offers {names}")
     else:
-        remedy = f"serve it under this name (vLLM: --served-model-name {settings.base_model})"
+        remedy = (
+            f"serve the model under this name (vLLM: --served-model-name {settings.base_model})"
+        )
         yield fail("model server", f"{url} offers {names}, not {settings.base_model}", remedy)
     if not can_load(url, settings.model_server_key, timeout_s=TIMEOUT_S):
         remedy = f"{ENABLE_ADAPTERS_STEP}, or load each version there by hand"
-        yield warn("model server", f"{url} loads no adapters by itself", remedy)
+        yield warn("model server", f"{url} does not load adapters on request", remedy)
 
 
 def _is_listening(host: str, port: int) -> bool:

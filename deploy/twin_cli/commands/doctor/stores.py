@@ -91,8 +91,8 @@ def check_state(settings: Settings) -> Iterator[Diagnostic]:
         yield ok(name, f"{display_url}, schema {stored_schema}")
     today = datetime.now(UTC).date().isoformat()
     if last_account_day > today:
-        message = f"the account has counted on {last_account_day}, and the clock says {today}"
-        remedy = "set the clock right; until that day what is spent counts on it"
+        message = f"the account has entries of {last_account_day}, but the clock says {today}"
+        remedy = "correct the clock; until that day, spending counts on that day"
         yield warn("account", message, remedy)
 
 
@@ -106,7 +106,7 @@ def check_tables(settings: Settings) -> Iterator[Diagnostic]:
             intact_count, damaged = _open_all_tables(settings)
             yield from damaged
             yield ok(
-                "tables", f"{format_count(intact_count, 'table')} in {folder}, opened and whole"
+                "tables", f"{format_count(intact_count, 'table')} in {folder}, opened and intact"
             )
         else:
             fault = ReadOnlyError.for_place(folder, "write the tables")
@@ -131,8 +131,10 @@ def _check_bucket(settings: Settings) -> Iterator[Diagnostic]:
         return
     intact_count, damaged = _open_all_tables(settings)
     yield from damaged
-    tables = f"{format_count(intact_count, 'table')} opened and whole"
-    yield ok("S3", f"{listing}{endpoint_suffix}, a table was written, read and deleted, {tables}")
+    tables = f"{format_count(intact_count, 'table')} opened and intact"
+    yield ok(
+        "S3", f"{listing}{endpoint_suffix}, a test table was written, read and deleted, {tables}"
+    )
 
 
 def _write_probe_table(base: str) -> None:
@@ -163,7 +165,7 @@ def _write_probe_table(base: str) -> None:
         raise TwinError(
             action,
             found=f"{read_row.to_pylist()} in {uri}, where {row.to_pylist()} was written",
-            next_step="name another server of S3: this one does not give back what it is given",
+            next_step="use another S3 server: this one does not return the data that was written",
         )
 
 
@@ -222,7 +224,7 @@ def check_databases(settings: Settings) -> Iterator[Diagnostic]:
                 fail("databases", fault.found, fault.next_step) for fault in same_kind_faults
             )
     yield ok(
-        "databases", f"{format_count(intact_count, 'SQLite file')} of the home, opened and whole"
+        "databases", f"{format_count(intact_count, 'SQLite file')} of the home, opened and intact"
     )
 
 
@@ -239,11 +241,11 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
     name = "Langfuse" if is_real_langfuse else "trace store"
     if not is_real_langfuse and not (settings.home / "secrets.json").exists():
         require_complete_langfuse_settings(settings)
-        yield ok(name, "the embedded one; it starts with the stack")
+        yield ok(name, "the embedded store; it starts with the stack")
         return
     store = trace_store(settings, load_secrets(settings))
     if not is_real_langfuse and not is_running:
-        yield ok(name, "the embedded one; it starts with the stack")
+        yield ok(name, "the embedded store; it starts with the stack")
         return
     client = LangfuseClient(
         store.host, public_key=store.public_key, secret_key=store.secret_key, timeout_s=TIMEOUT_S
@@ -254,9 +256,15 @@ def check_traces(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
             projects = client.projects()
         except TraceStoreError as error:
             if error.status in {401, 403}:
-                remedy = "see LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY: a pair of one project"
+                remedy = (
+                    "check that LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY "
+                    "belong to the same project"
+                )
             elif is_real_langfuse:
-                remedy = "see LANGFUSE_HOST: the address without a path, reached from here"
+                remedy = (
+                    "check that LANGFUSE_HOST is an address without a path, and "
+                    "that this machine reaches it"
+                )
             else:
                 remedy = "`twin logs traces`"
             yield fail(name, f"{store.host}: {error.found}", remedy)
@@ -285,7 +293,7 @@ def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
 
     path = outbox_path(settings)
     if not path.exists():
-        yield ok("outbox", "nothing was sent yet")
+        yield ok("outbox", "nothing has been sent yet")
         return
     with closing(Outbox(path)) as outbox:
         counts = outbox.counts()
@@ -302,16 +310,19 @@ def check_outbox(settings: Settings, *, is_running: bool) -> Iterator[Diagnostic
             "they are sent when the stack runs: `twin up`",
         )
     elif waited_s > MAX_OUTBOX_WAIT_S:
-        remedy = "see the line of the trace store, and `twin logs relay`; nothing of it is lost"
+        remedy = "see the finding on the trace store, and `twin logs relay`; nothing is lost"
         yield fail("outbox", f"{waiting_counts} wait for {waited_s:,.0f} s{problem_suffix}", remedy)
     else:
         yield ok("outbox", f"{waiting_counts} on their way")
     if counts.dropped_traces:
-        message = f"{counts.dropped_traces:,} traces were dropped for room, the oldest first"
-        yield warn("outbox", message, "see why the trace store was away for so long")
+        message = (
+            f"{counts.dropped_traces:,} of the oldest traces were dropped "
+            "because the outbox was full"
+        )
+        yield warn("outbox", message, "find out why the trace store was unavailable for so long")
     if counts.refused:
-        message = f"{counts.refused:,} were refused by the trace store and are kept aside"
-        yield warn("outbox", message, "see `twin logs relay` for its words")
+        message = f"{counts.refused:,} were rejected by the trace store and are kept"
+        yield warn("outbox", message, "see `twin logs relay` for the error")
 
 
 def check_trainer(settings: Settings) -> Iterator[Diagnostic]:
@@ -323,7 +334,11 @@ def check_trainer(settings: Settings) -> Iterator[Diagnostic]:
     try:
         status = httpx.get(url, timeout=TIMEOUT_S).status_code
     except httpx.HTTPError as error:
-        yield fail("Ray", f"{url}: {type(error).__name__}", "see TWIN_RAY_ADDRESS; is it up")
+        yield fail(
+            "Ray",
+            f"{url}: {type(error).__name__}",
+            "check TWIN_RAY_ADDRESS, and that the cluster runs",
+        )
         return
     if status == 200:
         yield ok("Ray", url)
