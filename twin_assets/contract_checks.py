@@ -31,7 +31,7 @@ def contract_check(asset: dg.AssetsDefinition, schema: type[dy.Schema]) -> dg.As
     @dg.asset_check(
         asset=asset,
         name="rows_keep_their_contract",
-        description=f"Each row keeps the rules of `{schema.__module__}.{schema.__name__}`.",
+        description=f"Each row satisfies the contract `{schema.__module__}.{schema.__name__}`.",
         partitions_def=authors,
         blocking=True,
     )

@@ -85,14 +85,14 @@ def examine(tables: Tables, author: Author, *, most_quarantined: float) -> dict[
             "most_quarantined": most_quarantined,
         }
         message = (
-            f"{CLAIMS[name]} {format_count(quarantined_for_claim, 'document')} put aside for it"
+            f"{CLAIMS[name]} Quarantined for it: {format_count(quarantined_for_claim, 'document')}."
         )
         if too_many:
             message += (
-                f"; {share:.0%} of all that would be kept break a claim, and "
-                f"{MAX_QUARANTINED_SETTING} allows "
-                f"{most_quarantined:.0%}: `twin import PATH --dry-run` names the files; mend "
-                f"them, or set {MAX_QUARANTINED_SETTING} higher to go on without them"
+                f" {share:.0%} of the usable documents break a claim, but "
+                f"{MAX_QUARANTINED_SETTING} allows {most_quarantined:.0%}. "
+                "Run `twin import PATH --dry-run` to list the files. "
+                f"Fix them, or raise {MAX_QUARANTINED_SETTING} to continue without them."
             )
         examined[name] = ExaminedClaim(claim.holds and not too_many, numbers, message)
     return examined

@@ -33,13 +33,12 @@ from twin_assets.corpus.signatures import find_foreign_signatures, find_signatur
 CLAIMS_VERSION = "6"
 
 CLAIMS: Mapping[str, str] = {
-    "no_platform_boilerplate_left": "No kept document holds a platform's menu, button or notice, "
-    "or begins or ends in paragraphs that repeat over the author's posts.",
+    "no_platform_boilerplate_left": "No kept document contains a platform's menu, button or "
+    "notice, or begins or ends with paragraphs that repeat across the author's posts.",
     "no_foreign_byline": "No kept document is signed by somebody else.",
-    "no_pii_left": "No kept document holds personal data or a secret of a shape that leaves no "
-    "doubt.",
-    "quotations_keep_their_mark": "What stands in a quotation in the post stands in one in the "
-    "document, or is not in it.",
+    "no_pii_left": "No kept document contains personal data or a secret in an unmistakable format.",
+    "quotations_keep_their_mark": "Text that the post marks as a quotation is either marked in the "
+    "document too, or absent from it.",
 }
 """The claims by the name of their check."""
 

@@ -171,8 +171,8 @@ class Exports:
         if unknown := include - OPT_INS:
             raise TwinError(
                 f"import {importer.title}",
-                found=f"the opt-ins {', '.join(sorted(unknown))}",
-                next_step=f"let `include` name some of {', '.join(sorted(OPT_INS))}",
+                found=f"unknown opt-ins {', '.join(sorted(unknown))}",
+                next_step=f"use only these in `include`: {', '.join(sorted(OPT_INS))}",
             )
         self.importer = importer
         self.include = include

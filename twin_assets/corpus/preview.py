@@ -307,10 +307,10 @@ def _language_warnings(languages: Mapping[str, int], settings: Settings) -> list
     if not foreign:
         return []
     return [
-        f"the embedder {settings.embedder} knows {', '.join(supported)}, and "
-        f"{_format_counts(foreign)} of "
-        f"{format_count(total, 'post')} are in another language: posts will be found badly; name a "
-        f"multilingual one with --embedder ({MULTILINGUAL_EMBEDDER} is installed)"
+        f"the embedder {settings.embedder} supports only {', '.join(supported)}, but "
+        f"{sum(foreign.values()):,} of {format_count(total, 'post')} are in another language "
+        f"({_format_counts(foreign)}): search will find them poorly; choose a multilingual "
+        f"embedder with --embedder ({MULTILINGUAL_EMBEDDER} is installed)"
     ]
 
 
@@ -320,20 +320,19 @@ def _quarantine_warnings(accepted: int, quarantined: int, settings: Settings) ->
     if share <= settings.most_quarantined:
         return []
     return [
-        f"{format_count(quarantined, 'post')}, {share:.0%} of the usable ones, break a claim: "
-        f"an import stops "
-        f"above {settings.most_quarantined:.0%} (TWIN_MOST_QUARANTINED)"
+        f"{format_count(quarantined, 'post')} ({share:.0%} of the usable posts) break a claim; "
+        f"an import stops above {settings.most_quarantined:.0%} (TWIN_MOST_QUARANTINED)"
     ]
 
 
 _REMARK_TEXTS: Mapping[str, tuple[str, str]] = {
     "ambiguous_date": (
-        "with a date that reads two ways (3/5/2020, taken as month and day; 5. listopada 2020)",
-        "write 2020-03-05, or the language in `lang` (en-GB)",
+        "with an ambiguous date (3/5/2020, read as month and day; 5. listopada 2020)",
+        "write 2020-03-05, or state the language in `lang` (en-GB)",
     ),
-    "dated_by_git": ("dated by git, as nothing else dates them", ""),
+    "dated_by_git": ("dated by git, because they have no other date", ""),
     "came_in_one_piece": (
-        "without a date, which git does not give either: it got them all at once",
+        "without a date, even in git, because they were all added at once",
         "",
     ),
 }
@@ -358,16 +357,15 @@ def _remark_warnings(remarks: Mapping[str, Sequence[str]]) -> list[str]:
 def _unread_warnings(
     unread_files: int, *, read_posts: int, skipped: Mapping[str, int]
 ) -> list[str]:
-    extra = f"pip install '{EXTRA}': it reads some of the files that are skipped"
+    extra = f"`pip install '{EXTRA}'` adds support for some of the skipped files"
     missing = [extra] if is_extra_missing(skipped) else []
     if unread_files <= read_posts:
         return missing
     return [
         *missing,
         f"{format_count(unread_files, 'file')} with text {'is' if unread_files == 1 else 'are'} "
-        f"left out, and "
-        f"only {format_count(read_posts, 'post')} read: see what is skipped, and name the "
-        f"folder of the posts",
+        f"skipped, and only {format_count(read_posts, 'post')} read: check the skipped files, and "
+        "specify the folder that contains the posts",
     ]
 
 
@@ -390,23 +388,22 @@ def _byline_warnings(
     foreign_bylines = _count_values(cleaned.filter(dropped_because="foreign_byline")["byline"])
     if foreign_bylines:
         warnings.append(
-            f"{sum(foreign_bylines.values()):,} of {posts} are left out: somebody other than "
-            f"{names[0]} "
-            f"signed them ({_format_counts(foreign_bylines)})"
+            f"{sum(foreign_bylines.values()):,} of {posts} are excluded because somebody other "
+            f"than {names[0]} signed them ({_format_counts(foreign_bylines)})"
         )
     for name, count in _count_by_byline(
         cleaning_verdicts.unclaimed_bylines(signed_posts, names)
     ).items():
         warnings.append(
-            f"{name} signed {count:,} of {posts}; if that is {names[0]} too, write aliases = "
-            f'["{name}"] into authors/{slug}.toml'
+            f"{name} signed {count:,} of {posts}; if that is also {names[0]}, add aliases = "
+            f'["{name}"] to authors/{slug}.toml'
         )
     for name, count in _count_by_byline(
         cleaning_verdicts.adopted_handles(signed_posts, names)
     ).items():
         warnings.append(
-            f"{count:,} of {posts} are signed {name}: taken for {names[0]}, as the handle under "
-            "most of their source"
+            f"{count:,} of {posts} are signed {name}, which is taken to be {names[0]}'s handle "
+            "because it signs most posts of its source"
         )
     return warnings
 

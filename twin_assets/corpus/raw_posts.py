@@ -21,7 +21,7 @@ from twin_resources.storage.tables.tables import Tables
         dg.AssetCheckSpec(
             "every_source_was_read",
             asset="raw_posts",
-            description="Every feed answered; the posts of one that did not stay as they were.",
+            description="Every feed answered. If a feed does not answer, its posts stay unchanged.",
             partitions_def=authors,
         )
     ],

@@ -13,45 +13,45 @@ from twin_assets.corpus.cleaning import MIN_WORDS
 from twin_assets.corpus.importers import visibility_rules
 from twin_assets.corpus.importers.suffixes import MAX_POST_BYTES
 
-_DUPLICATE_ADVICE = "nothing is lost: another post says the same and is kept"
-_OPT_IN_ADVICE = "add --include {} if it is to be imported"
+_DUPLICATE_ADVICE = "nothing is lost: a post with the same or nearly the same text is kept"
+_OPT_IN_ADVICE = "add --include {} to import it"
 
 ADVICE_BY_REASON: Mapping[str, str] = {
     "not_utf8": "save it as UTF-8",
-    "binary": "it is no text: save it as text, or take it out of the folder",
-    "too_large": f"split it: a post has at most {MAX_POST_BYTES // 1_000_000} MB",
-    "unreadable": "let this user read it (chmod u+r), then import again",
-    "broken_front_matter": "mend the lines between the marks at its top, or the data file of "
-    "its folder (11ty)",
-    "not_its_format": "it is damaged, or not what its name says: save it again",
-    "not_prose": "it holds no sentences (a list, a table, a log): nothing to do",
-    "chat": "a talk of several people is not read: copy what the author says in it into a post",
-    "mail": "mail is not read: copy what the author wrote in it into a post",
-    "key_or_signature": "it is a key or a signature and no text: nothing to do",
-    "template": "it waits to be filled in: it is no post",
-    "empty": "write something below its title, or take it out of the folder",
+    "binary": "it is not text: save it as text, or remove it from the folder",
+    "too_large": f"split it: a post can have at most {MAX_POST_BYTES // 1_000_000} MB",
+    "unreadable": "grant this user read permission (chmod u+r), then import again",
+    "broken_front_matter": "correct the lines between the marks at its top, or the data "
+    "file of its folder (11ty)",
+    "not_its_format": "it is damaged, or its format does not match its suffix: save it again",
+    "not_prose": "it contains no sentences (only a list, a table or a log): nothing to do",
+    "chat": "conversations of several people are not read: copy the author's words into a post",
+    "mail": "e-mail is not read: copy what the author wrote into a post",
+    "key_or_signature": "it is a key or a signature, not text: nothing to do",
+    "template": "it is a template that is not filled in, not a post: nothing to do",
+    "empty": "write something below its title, or remove it from the folder",
     "no_text": "it has no prose of its own: nothing to do",
-    "too_short": f"nothing to do: fewer than {MIN_WORDS} words teach no voice",
+    "too_short": f"nothing to do: fewer than {MIN_WORDS} words are too few to learn a voice from",
     "draft": _OPT_IN_ADVICE.format("drafts"),
     "private": _OPT_IN_ADVICE.format("private"),
     "followers": _OPT_IN_ADVICE.format("followers"),
     "paid": _OPT_IN_ADVICE.format("paid"),
     "reply": _OPT_IN_ADVICE.format("replies"),
     "not_published": "its front matter says that it is not published",
-    "unlisted": "its front matter keeps it out of lists; take that line out to have it imported",
-    "not_yet_published": "it comes by itself on the day that it names",
+    "unlisted": "its front matter excludes it from lists; remove that line to import it",
+    "not_yet_published": "it is imported automatically on its publication date",
     "expired": "its front matter says that it has expired",
-    "deleted_at_the_source": "it is not there any more",
+    "deleted_at_the_source": "it no longer exists at the source",
     "duplicate": _DUPLICATE_ADVICE,
     "near_duplicate": _DUPLICATE_ADVICE,
-    "foreign_byline": "somebody else signed it; if that is the author, name it in `aliases` of "
-    "authors/<slug>.toml",
-    "breaks_no_platform_boilerplate_left": "take the platform's menu or notice out of it",
-    "breaks_no_foreign_byline": "somebody else seems to have signed it; if that is the author, "
-    "name it in `aliases` of authors/<slug>.toml",
-    "breaks_no_pii_left": "take the address, number or key out of it",
-    "breaks_quotations_keep_their_mark": "somebody else's words in it would read as the author's: "
-    "mark them with `>` at the beginning of their lines, with an empty line before and after",
+    "foreign_byline": "somebody else signed it; if that name is the author's, add it to `aliases` "
+    "in authors/<slug>.toml",
+    "breaks_no_platform_boilerplate_left": "remove the platform's menu or notice from it",
+    "breaks_no_foreign_byline": "somebody else seems to have signed it; if that name is the "
+    "author's, add it to `aliases` in authors/<slug>.toml",
+    "breaks_no_pii_left": "remove the address, number or key from it",
+    "breaks_quotations_keep_their_mark": "somebody else's words in it would pass as the author's: "
+    "begin each of their lines with `>`, and leave an empty line before and after them",
 }
 
 
@@ -60,7 +60,7 @@ def advice_for_reason(reason: str) -> str:
     if reason.startswith(visibility_rules.UNKNOWN_KEY_PREFIX):
         key = reason.removeprefix(visibility_rules.UNKNOWN_KEY_PREFIX)
         return (
-            f"its front matter has a key that reads so ({key}); take it out, or add "
-            "`published: true`"
+            f"its front matter has a key that seems to mark it as unpublished ({key}); remove "
+            "the key, or add `published: true`"
         )
     return ADVICE_BY_REASON.get(reason, "")

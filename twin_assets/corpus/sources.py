@@ -62,7 +62,7 @@ class FailedSource:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.address} was not read ({self.reason}): its posts stay as they were"
+        return f"{self.address} could not be read ({self.reason}); its posts stay unchanged"
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ class AuthorSources:
         reading = exports.read()
         if len(reading) or not exports.is_full_export:
             return
-        excluded = ", ".join(f"{n} × {why}" for why, n in sorted(reading.excluded.items()))
+        excluded = ", ".join(f"{n} × {reason}" for reason, n in sorted(reading.excluded.items()))
         raise TwinError(
             f"import posts from {display_names(exports.paths)}",
-            found=f"a {exports.importer.title} without a post to import ({excluded or 'empty'})",
-            next_step="ask the platform for the whole archive, or let the author's `include` name "
-            "what it should hold",
+            found=f"no post to import in the {exports.importer.title} ({excluded or 'empty'})",
+            next_step="request the whole archive from the platform, or add the kinds of posts to "
+            "import to the author's `include`",
         )
 
 
@@ -116,8 +116,8 @@ def find_sources(
     if not sources:
         raise TwinError(
             "import posts",
-            found="an author without sources",
-            next_step="name a folder: `twin up PATH --author NAME`",
+            found="the author has no sources",
+            next_step="specify a folder: `twin up PATH --author NAME`",
         )
     folders: list[Folder] = []
     archives: dict[str, list[Archive]] = {}
@@ -224,7 +224,7 @@ def _require_scratch(scratch: Path | None, source: object) -> Path:
     if scratch is None:
         raise TwinError(
             f"import posts from {source}",
-            found="no folder for a copy of what lies elsewhere",
+            found="no folder for copies of remote files",
             next_step="pass `scratch`",
         )
     return scratch
@@ -236,8 +236,8 @@ def _require_posts(folder: Folder) -> None:
     skipped = ", ".join(f"{count} × {reason}" for reason, count in folder.skipped.items())
     raise TwinError(
         f"import posts from {folder.source}",
-        found=f"no post in a format that is read ({skipped or 'nothing'})",
-        next_step=f"pip install '{EXTRA}', which reads some of these"
+        found=f"no post in a supported format ({skipped or 'no files'})",
+        next_step=f"run `pip install '{EXTRA}'`, which adds support for some of these"
         if is_extra_missing(folder.skipped)
-        else "name the folder that holds the posts (.md, .html, .txt or .ipynb, say)",
+        else "specify the folder that contains the posts (for example .md, .html, .txt or .ipynb)",
     )

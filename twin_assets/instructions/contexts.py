@@ -92,8 +92,8 @@ def find_own_chunks(drafts: pl.DataFrame, chunks: pl.DataFrame) -> pl.DataFrame:
     )
     if chunk_ids.height < drafts.height:
         raise TwinError(
-            "name the chunk of each sample",
-            found=f"{drafts.height - chunk_ids.height} answers that lie in no chunk",
+            "find the chunk of each sample",
+            found=f"{drafts.height - chunk_ids.height} answers outside every chunk",
             next_step="materialize document_chunks and embeddings first",
         )
     return chunk_ids

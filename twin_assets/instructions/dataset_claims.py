@@ -182,5 +182,5 @@ def check_mix(dataset: pl.DataFrame, *, share: float) -> GeneralSetShare:
         general=rows.height,
         needed=samples_needed(train, share),
         strays=rows.filter(~(by_split & by_document & source)).height,
-        no_chat=sum(one != other for one, other in zip(last_turns, expected_turns, strict=True)),
+        no_chat=sum(a != b for a, b in zip(last_turns, expected_turns, strict=True)),
     )

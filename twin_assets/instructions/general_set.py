@@ -179,7 +179,7 @@ def read_general_set(name: str, settings: Settings) -> GeneralSet:
         raise TwinError(
             action,
             found="neither an existing path nor a Hugging Face id (owner/name)",
-            next_step="name a file, a folder or an id in TWIN_GENERAL_SET, or leave it empty",
+            next_step="set TWIN_GENERAL_SET to a file, a folder or an id, or leave it empty",
         )
     samples, unreadable = _parse_samples(
         [row for file in files for row in _read_rows(file, action)]
@@ -187,9 +187,9 @@ def read_general_set(name: str, settings: Settings) -> GeneralSet:
     if not samples:
         raise TwinError(
             action,
-            found=f"{len(files)} files with {unreadable} rows, none of them a chat",
-            next_step="give rows `messages` (role, content), or `prompt` and `completion`; files "
-            f"end in {', '.join(_FILE_SUFFIXES)}",
+            found=f"{len(files)} files with {unreadable} rows, none of which is a chat",
+            next_step="give each row `messages` (role, content), or `prompt` and `completion`; "
+            f"supported files: {', '.join(_FILE_SUFFIXES)}",
         )
     return GeneralSet(source, samples, unreadable)
 
@@ -220,7 +220,7 @@ def _download_from_hub(name: str, settings: Settings, action: str) -> tuple[list
         file_names = [
             file.rfilename for file in info.siblings or () if _is_readable(file.rfilename)
         ]
-        training_files = [one for one in file_names if "train" in one.lower()] or file_names
+        training_files = [file for file in file_names if "train" in file.lower()] or file_names
         with translate_disk_full(action, settings.weights_dir):
             files = [
                 Path(
@@ -238,7 +238,7 @@ def _download_from_hub(name: str, settings: Settings, action: str) -> tuple[list
         raise TwinError(
             action,
             found=f"{type(error).__name__}: {str(error).strip().splitlines()[0]}",
-            next_step="check the id, the network and HF_TOKEN, or name a file or folder",
+            next_step="check the id, the network and HF_TOKEN, or specify a file or folder",
         ) from error
     return files, f"{owner_name}@{(info.sha or '')[:12]}"
 
@@ -264,7 +264,8 @@ def _read_rows(file: Path, action: str) -> list[dict[str, Any]]:
         raise TwinError(
             action,
             found=f"{file.name}: {str(error).splitlines()[0]}",
-            next_step=f"mend the file, or name another; files end in {', '.join(_FILE_SUFFIXES)}",
+            next_step="fix the file, or specify another one; "
+            f"supported files: {', '.join(_FILE_SUFFIXES)}",
         ) from error
 
 

@@ -72,7 +72,7 @@ def _missing_teacher_metadata(
     if not reason:
         return {}
     log(
-        f"templates write the questions, not {settings.teacher_model}: {reason}; "
+        f"templates write the questions instead of {settings.teacher_model}: {reason}; "
         f"{external_use_instructions(author)}"
     )
     return {"teacher_not_asked": reason}

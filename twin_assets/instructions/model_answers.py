@@ -160,7 +160,7 @@ def update_answers(
                 frequency_penalty=FREQUENCY_PENALTY,
             )
             has_ended = [len(reply.tokens) < answer_sampling.answer_tokens for reply in replies]
-            log(f"{missing.height} answers of checkpoint {answer_sampling.checkpoint[:12]}")
+            log(f"{missing.height} answers from checkpoint {answer_sampling.checkpoint[:12]}")
             answered = missing.with_columns(
                 pl.Series("answer", [reply.text.strip() for reply in replies], dtype=pl.String),
                 pl.Series("ended", has_ended, dtype=pl.Boolean),
@@ -185,8 +185,8 @@ def _open_server(answer_sampling: AnswerSampling) -> AbstractContextManager[Runn
     if answer_sampling.serve is None:
         raise TwinError(
             f"ask checkpoint {answer_sampling.checkpoint[:12]} for answers",
-            found="nothing that serves it",
-            next_step="materialize the checkpoint again, or let another version be stable",
+            found="no server for it",
+            next_step="materialize the checkpoint again, or make another version stable",
         )
     return answer_sampling.serve()
 

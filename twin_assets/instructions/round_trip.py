@@ -131,8 +131,8 @@ class _PassageIndex:
         unknown = set(documents) - self.index_by_document.keys()
         if unknown:
             raise TwinError(
-                f"find {len(documents)} questions' posts among the passages",
-                found=f"no passage of {len(unknown)} posts",
+                f"find the posts of {len(documents)} questions among the passages",
+                found=f"no passages from {len(unknown)} posts",
                 next_step="materialize embeddings first",
             )
         own_indexes = np.array([self.index_by_document[document] for document in documents])
@@ -153,18 +153,18 @@ def _read_passages(tables: Tables, author: str, *, revision: str) -> _PassageInd
     others = set(rows["embedder"].to_list()) - {revision}
     if others:
         raise TwinError(
-            f"put questions to the passages of {author}",
-            found=f"embeddings of {', '.join(sorted(others))}; this is embedder {revision}",
+            f"search the passages of {author}",
+            found=f"embeddings from {', '.join(sorted(others))}, not from {revision}",
             next_step="materialize embeddings first",
         )
     rows = rows.sort("document_id", maintain_order=True)
     documents: list[str] = rows["document_id"].to_list()
     post_starts = [
-        index_by_document
-        for index_by_document, document in enumerate(documents)
-        if index_by_document == 0 or documents[index_by_document - 1] != document
+        index
+        for index, document in enumerate(documents)
+        if index == 0 or documents[index - 1] != document
     ]
     # Not through lists: for 100,000 passages they would take a gigabyte of Python numbers.
     vectors: Floats = rows["vector"].to_numpy().reshape(rows.height, -1)
-    place = {documents[first]: number for number, first in enumerate(post_starts)}
-    return _PassageIndex(vectors, np.array(post_starts, dtype=np.int64), place)
+    index_by_document = {documents[start]: index for index, start in enumerate(post_starts)}
+    return _PassageIndex(vectors, np.array(post_starts, dtype=np.int64), index_by_document)

@@ -182,17 +182,17 @@ class Teacher:
         if cost == "priced" and self.budget is None:
             raise TwinError(
                 f"have the teacher {self.model} write questions",
-                found="a model that costs money, and no budget",
+                found="a paid model without a budget",
                 next_step="set TWIN_TEACHER_BUDGET_PER_MONTH (US dollars), or unset "
                 "TWIN_TEACHER_MODEL to use templates",
             )
         unpriced = self._price(1, 1) is None
         if cost == "unknown" or (unpriced and self.budget is not None):
             raise TwinError(
-                f"keep the budget of the teacher {self.model}",
-                found="no price for it in LiteLLM's price map",
-                next_step="name a model with a known price in TWIN_TEACHER_MODEL, or a server of "
-                "your own (hosted_vllm/..., ollama/...) without TWIN_TEACHER_BUDGET_PER_MONTH",
+                f"enforce the budget of the teacher {self.model}",
+                found="LiteLLM's price map has no price for it",
+                next_step="set TWIN_TEACHER_MODEL to a model with a known price, or to your own "
+                "server (hosted_vllm/..., ollama/...) without TWIN_TEACHER_BUDGET_PER_MONTH",
             )
         return cost == "priced"
 
@@ -314,16 +314,15 @@ class Teacher:
         if too_many:
             self._give_up(
                 f"{_MAX_CONSECUTIVE_UNUSABLE} samples in a row without a usable question (a "
-                f"model that "
-                f"thinks first does not come to one within the {_ANSWER_TOKENS} tokens of a reply)"
+                f"reasoning model may not reach one within the {_ANSWER_TOKENS} tokens of a reply)"
             )
 
     def _give_up(self, reason: object) -> None:
         self.fatal_error = self.fatal_error or TwinError(
             f"have the teacher {self.model} write questions",
             found=str(reason).splitlines()[0],
-            next_step="check the name, its key and its limits and materialize again (what it wrote "
-            "is kept), or unset TWIN_TEACHER_MODEL to use templates",
+            next_step="check the model's name, key and limits and materialize again (finished "
+            "questions are kept), or unset TWIN_TEACHER_MODEL to use templates",
         )
 
 

@@ -88,8 +88,8 @@ def update_questions(
         requests += sum(reply.tries for reply in replies)
         written_count = sum(reply.outcome == WRITTEN for reply in replies)
         log(
-            f"{written_count} of {rows.height} questions by {teacher.model}, "
-            f"{sum(reply_costs_usd):.4f} $ so far"
+            f"{teacher.model} wrote {written_count} of {rows.height} questions, "
+            f"${sum(reply_costs_usd):.4f} so far"
         )
         reply_rows = pl.DataFrame(
             [

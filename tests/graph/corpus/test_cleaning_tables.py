@@ -298,7 +298,7 @@ def test_above_the_share_that_a_person_set_the_claim_fails_and_names_the_setting
         "no_platform_boilerplate_left"
     ]
     said = claims["no_platform_boilerplate_left"].message
-    assert "25% of all that would be kept" in said
+    assert "25% of the usable documents" in said
     assert "TWIN_MOST_QUARANTINED allows 20%" in said
     assert all(one.holds for one in examined(tables, most=0.25).values())
 

@@ -94,7 +94,7 @@ def test_a_feed_that_is_down_loses_nothing_and_holds_nothing_up(
     said = metadata(result, "raw_posts")
     assert (said["posts_added"], said["posts_deleted"], said["computed"]) == (1, 0, 1)
     [line] = said["sources_not_read"]
-    assert "/1.xml was not read (HTTP 503)" in line
+    assert "/1.xml could not be read (HTTP 503)" in line
     assert PASSWORD not in line
     check = check_of(result)
     assert (check.passed, check.severity, check.blocking) == (

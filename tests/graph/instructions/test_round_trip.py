@@ -92,5 +92,5 @@ def test_continuations_vouch_for_no_question(
 
 def test_a_post_without_passages_is_named(ready: Retriever, tables: Tables) -> None:
     strange = asked("Why?").with_columns(document_id=pl.lit("doc-999"))
-    with pytest.raises(TwinError, match="no passage of 1 posts"):
+    with pytest.raises(TwinError, match="no passages from 1 posts"):
         round_trip.update_ranks(tables, "ada", strange, retriever=ready)

@@ -73,7 +73,7 @@ def test_an_export_in_a_bucket_is_read(bucket: Bucket, tmp_path: Path) -> None:
 def test_an_empty_prefix_and_a_missing_bucket_are_errors_and_no_deletion(
     bucket: Bucket, tmp_path: Path
 ) -> None:
-    with pytest.raises(TwinError, match="no post in a format that is read"):
+    with pytest.raises(TwinError, match="no post in a supported format"):
         imported(f"s3://{bucket.name}/nothing", tmp_path)
     with pytest.raises(TwinError, match="NoSuchBucket"):
         imported("s3://a-bucket-that-is-not-there", tmp_path)

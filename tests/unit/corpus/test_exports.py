@@ -44,7 +44,7 @@ EXPORTS = {
     "LinkedIn data export": {"Shares.csv": "Date,ShareLink,ShareCommentary\n"},
     "Substack export": {"posts.csv": "post_id,post_date\n", "posts/1.a-post.html": "<p>Text</p>"},
     "Medium export": {"posts/2020-01-01_A-title-0123456789ab.html": MEDIUM_PAGE},
-    "X (Twitter) archive as it was made until 2018": {
+    "X (Twitter) archive from 2018 or earlier": {
         "data/js/tweets/2013_02.js": MONTH_OF_TWEETS,
         "data/js/tweet_index.js": "var tweet_index =  [ ]",
         "tweets.csv": '"tweet_id","in_reply_to_status_id"',
@@ -102,8 +102,8 @@ def test_every_format_has_an_example_here() -> None:
 
 def named(name: str) -> str:
     if name in IMPORTED:
-        return f"a {name} without a post that can be read"
-    return f"the format {name}, which is not imported yet"
+        return f"no readable post in the {name}"
+    return f"{name}, a format that cannot be imported yet"
 
 
 @pytest.mark.parametrize("name", EXPORTS)
@@ -125,8 +125,8 @@ def test_folders_and_archives_are_recognised(name: str, tmp_path: Path) -> None:
         ("Ghost export", GHOST),
         ("Mastodon archive", OUTBOX),
         ("X (Twitter) archive", TWEETS),
-        ("X (Twitter) archive as it was made until 2018", MONTH_OF_TWEETS),
-        ("X (Twitter) archive as it was made until 2018", '"tweet_id","in_reply_to_status_id"\n'),
+        ("X (Twitter) archive from 2018 or earlier", MONTH_OF_TWEETS),
+        ("X (Twitter) archive from 2018 or earlier", '"tweet_id","in_reply_to_status_id"\n'),
         ("Medium export", MEDIUM_PAGE),
         ("Blogger export", BLOGGER),
         ("RSS or Atom feed", "\ufeff<rss version='2.0'></rss>"),
@@ -158,7 +158,7 @@ def objection_to(source: Path) -> str:
 def test_a_torn_zip_is_no_traceback(tmp_path: Path) -> None:
     source = as_zip({"Shares.csv": "x" * 10_000}, tmp_path / "posts.zip")
     source.write_bytes(source.read_bytes()[:200])
-    with pytest.raises(TwinError, match="a zip that breaks off"):
+    with pytest.raises(TwinError, match="an incomplete zip"):
         open_archive(source)
     # Beside pages it is no reason to refuse them.
     (tmp_path / "a.html").write_text("<p>Text</p>")

@@ -216,7 +216,7 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     (inside / "same.md").symlink_to(inside / "a.md")
     folder = scan_source(inside)
     assert [post.source_id for post in folder.posts] == ["a.md", "more/b.md", "same.md"]
-    assert folder.skipped == {"link out of the folder": 3, "linked folder": 1}
+    assert folder.skipped == {"link outside the folder": 3, "linked folder": 1}
 
 
 def test_files_that_cannot_be_read_are_posts_with_a_problem(tmp_path: Path) -> None:

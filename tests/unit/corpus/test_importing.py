@@ -154,7 +154,7 @@ def test_the_sites_zone_counts_where_a_date_names_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "found"),
     [
-        ({}, "nothing"),
+        ({}, "no files"),
         ({"a.tex": "text", "b.png": "image", "c.tex": "text"}, "2 × tex file"),
         ({"robots.txt": "text", "requirements-dev.txt": "text"}, "2 × txt file"),
         ({"README.md": "# About"}, "about the folder"),
@@ -179,5 +179,5 @@ def test_one_empty_source_among_several_is_an_error_and_no_deletion(
 
 
 def test_an_author_without_sources_is_told_so() -> None:
-    with pytest.raises(TwinError, match="without sources"):
+    with pytest.raises(TwinError, match="has no sources"):
         take_inventory([])

@@ -120,8 +120,8 @@ def test_what_is_unsure_is_said(posts: Path, home: Settings) -> None:
     text = f"---\ndate: 03/05/2007\n---\n{sentences(4)}\n"
     (posts / "_posts" / "2007-01-01-a.md").write_text(text)
     found = preview([posts], author="José", settings=home)
-    [said] = [warning for warning in found.warnings if "reads two ways" in warning]
-    assert "1 post with a date" in said
+    [said] = [warning for warning in found.warnings if "an ambiguous date" in warning]
+    assert "1 post with an ambiguous date" in said
     assert "_posts/2007-01-01-a.md" in said
 
 
@@ -135,7 +135,7 @@ def test_more_text_left_out_than_read_is_said_and_fails(posts: Path, home: Setti
         (posts / f"picture {number}.png").write_bytes(b"a picture holds no text")
     found = preview([posts], author="José", settings=home)
     assert (found.unread, found.mostly_unread, exit_code(found)) == (9, True, 3)
-    said = "9 files with text are left out, and only 4 posts read"
+    said = "9 files with text are skipped, and only 4 posts read"
     assert any(said in warning for warning in found.warnings)
 
 
@@ -192,7 +192,7 @@ def test_posts_in_another_language_take_the_multilingual_embedder_unless_one_is_
     found = preview([folder], author="Ada", settings=named)
     assert found.embedder == home.embedder
     [warning] = found.warnings
-    assert "all-minilm-l6-v2 knows en" in warning
+    assert "all-minilm-l6-v2 supports only en" in warning
     assert "de 3" in warning
     other = home.model_copy(update={"embedder": "intfloat/multilingual-e5-small"})
     assert preview([folder], author="Ada", settings=other).warnings == []
@@ -216,8 +216,11 @@ def test_what_is_said_of_bylines_is_what_is_done(posts: Path, home: Settings) ->
     theirs = preview([posts], author="José", settings=home)
     assert (theirs.kept, theirs.dropped["foreign_byline"]) == (0, 3)
     assert theirs.unclaimed == {"Grace Hopper": 3}
-    assert "3 of 5 posts are left out: somebody other than José signed them" in theirs.warnings[0]
-    assert 'write aliases = ["Grace Hopper"] into authors/jose.toml' in theirs.warnings[1]
+    assert (
+        "3 of 5 posts are excluded because somebody other than José signed them"
+        in theirs.warnings[0]
+    )
+    assert 'add aliases = ["Grace Hopper"] to authors/jose.toml' in theirs.warnings[1]
     own = preview([posts], author="José", settings=home, aliases=("Grace Hopper",))
     assert (own.kept, own.unclaimed, own.warnings) == (3, {}, [])
     for path in folder.glob("200[123]*.md"):
@@ -225,8 +228,8 @@ def test_what_is_said_of_bylines_is_what_is_done(posts: Path, home: Settings) ->
     handle = preview([posts], author="José", settings=home)
     assert (handle.kept, handle.unclaimed) == (3, {})
     assert handle.warnings == [
-        "3 of 5 posts are signed clocksmith: taken for José, as the handle under most of their "
-        "source"
+        "3 of 5 posts are signed clocksmith, which is taken to be José's handle because it signs "
+        "most posts of its source"
     ]
 
 
@@ -238,10 +241,10 @@ def test_a_post_that_breaks_a_claim_is_counted_and_named(posts: Path, home: Sett
     reason = "breaks_no_platform_boilerplate_left"
     assert (found.found, found.kept, found.dropped[reason]) == (6, 3, 1)
     assert found.named[reason] == ["_posts/2007-01-01-menu.md"]
-    assert found.cures[reason].startswith("take the platform's menu")
+    assert found.cures[reason].startswith("remove the platform's menu")
     assert found.found == found.kept + sum(found.dropped.values())
     [warning] = found.warnings
-    assert "25% of the usable ones" in warning
+    assert "25% of the usable posts" in warning
     assert "TWIN_MOST_QUARANTINED" in warning
     larger = home.model_copy(update={"most_quarantined": 0.25})
     assert preview([posts], author="José", settings=larger).warnings == []

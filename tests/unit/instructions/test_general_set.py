@@ -103,7 +103,7 @@ def test_what_is_no_chat_is_counted_and_what_asks_the_same_is_there_once(
     ("name", "says"),
     [
         ("nowhere", "neither an existing path"),
-        ("set.jsonl", "none of them a chat"),
+        ("set.jsonl", "none of which is a chat"),
         ("broken.jsonl", "broken.jsonl"),
         ("empty", "0 files"),
     ],

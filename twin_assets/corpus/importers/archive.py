@@ -52,8 +52,8 @@ def open_archive(path: Path, *, limits: ArchiveLimits | None = None) -> Archive:
         if path.is_dir():
             return _Folder(path, limits=limits)
         if not path.is_file():
-            message = "no regular file" if path.exists() else "nothing at this path"
-            raise TwinError(f"read {path}", found=message, next_step="name a file or folder")
+            message = "not a regular file" if path.exists() else "nothing at this path"
+            raise TwinError(f"read {path}", found=message, next_step="specify a file or folder")
         # Check for a tar first: a tar whose last member is a zip looks like a zip.
         if (stream := tar_stream(path)) is not None:
             return Tar(path, stream, limits=limits)
@@ -61,7 +61,7 @@ def open_archive(path: Path, *, limits: ArchiveLimits | None = None) -> Archive:
             return Zip(path, limits=limits)
         with path.open("rb") as stream:
             if stream.read(4) == b"PK\3\4":
-                raise unreadable_error(path, "a zip that breaks off")
+                raise unreadable_error(path, "an incomplete zip")
         return _File(path, limits=limits)
     except READ_ERRORS as error:
         raise unreadable_error(path, str(error) or type(error).__name__) from error

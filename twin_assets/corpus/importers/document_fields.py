@@ -224,7 +224,7 @@ def reject_zip_bomb(body: bytes) -> None:
         with zipfile.ZipFile(io.BytesIO(body)) as packed:
             total = sum(member.file_size for member in packed.infolist())
     except (zipfile.BadZipFile, OSError) as error:
-        raise FormatError("no zip") from error
+        raise FormatError("it is not a zip") from error
     if total > _MAX_EXPANDED_BYTES:
         raise FormatError(f"it expands to {total:,} bytes")
 

@@ -73,8 +73,8 @@ def download_feed(
             with open_archive(part) as archive:
                 is_feed = feed.recognises(archive)
             if not is_feed:
-                next_step = "name the address of its RSS or Atom feed"
-                raise feed_error(url, "a page that is no feed", next_step)
+                next_step = "specify the address of its RSS or Atom feed"
+                raise feed_error(url, "a page that is not a feed", next_step)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

@@ -158,16 +158,18 @@ def scan_source(source: Path) -> Folder:
     source = source.expanduser().resolve()
     action = f"read the posts in {display_path(source)}"
     if not source.exists():
-        raise TwinError(action, found="nothing at this path", next_step="name a folder that exists")
+        raise TwinError(
+            action, found="nothing at this path", next_step="specify an existing folder"
+        )
     if source.is_file():
         suffix = known_suffix(source.name)
         if not markup_from_name(source.name) and not (suffix and is_readable(suffix)):
             raise TwinError(
                 action,
-                found=f"a file in no format that is read ({source.suffix or 'no suffix'})",
-                next_step=f"pip install '{EXTRA}'"
+                found=f"a file in an unsupported format ({source.suffix or 'no suffix'})",
+                next_step=f"run `pip install '{EXTRA}'`"
                 if suffix
-                else "name a folder of .md or .html files",
+                else "specify a folder of .md or .html files",
             )
         post = _post_file(os.fspath(source), source_id=path_identifier(source.name))
         return Folder(display_path(source), "file", Site(), (post,), {})
@@ -176,8 +178,8 @@ def scan_source(source: Path) -> Folder:
     except OSError as error:
         raise TwinError(
             action,
-            found=f"it cannot be listed ({error.strerror})",
-            next_step="give read permission",
+            found=f"the folder cannot be listed ({error.strerror})",
+            next_step="grant read permission",
         ) from error
     return _scan_folder(source)
 
@@ -309,7 +311,7 @@ def _scan_folder(source: Path) -> Folder:
         elif source_id in posts:  # two spellings of one name that are equal in NFC
             skipped["same name in another Unicode form"] += 1
         elif is_link and _links_outside(Path(file), source):
-            skipped["link out of the folder"] += 1
+            skipped["link outside the folder"] += 1
         else:
             posts[source_id] = _post_file(file, source_id=source_id)
     if layout == "blog":

@@ -273,7 +273,7 @@ def _parse_block(block: str, *, is_yaml: bool) -> object:
     except (yaml.YAMLError, ValueError) as error:
         raise _SyntaxError(" ".join(str(error).split())) from error
     except RecursionError as error:
-        raise BrokenFrontMatterError("it nests without end") from error
+        raise BrokenFrontMatterError("it is nested too deeply") from error
 
 
 def _reject_yaml_bombs(block: str, loader: Any) -> None:
@@ -285,8 +285,7 @@ def _reject_yaml_bombs(block: str, loader: Any) -> None:
         aliases += isinstance(event, yaml.AliasEvent)
         if depth > _MAX_DEPTH or aliases > _MAX_ALIASES:
             raise BrokenFrontMatterError(
-                f"it nests deeper than {_MAX_DEPTH} or repeats itself more than {_MAX_ALIASES} "
-                f"times"
+                f"it has more than {_MAX_DEPTH} levels or more than {_MAX_ALIASES} aliases"
             )
 
 

@@ -67,7 +67,7 @@ def lexical_to_html(document: str) -> str:
     """
     root = _parse_document(document).get("root")
     if not isinstance(root, dict):
-        raise BrokenDocumentError("no root")
+        raise BrokenDocumentError("it has no root")
     return "\n".join(
         _render_node(child, 0) for child in get_objects(cast("dict[str, Any]", root), "children")
     )
@@ -81,7 +81,7 @@ def mobiledoc_to_html(document: str) -> str:
     """
     parsed = _parse_document(document)
     if not isinstance(parsed.get("sections"), list):
-        raise BrokenDocumentError("no sections")
+        raise BrokenDocumentError("it has no sections")
     cards, atoms = _as_list(parsed.get("cards")), _as_list(parsed.get("atoms"))
     return "\n".join(
         _render_section(_as_list(each), cards, atoms) for each in _as_list(parsed["sections"])
@@ -92,16 +92,16 @@ def _parse_document(document: str) -> dict[str, Any]:
     try:
         loaded: object = json.loads(document)
     except (ValueError, RecursionError) as error:
-        raise BrokenDocumentError("no JSON") from error
+        raise BrokenDocumentError("it is not JSON") from error
     if not isinstance(loaded, dict):
-        raise BrokenDocumentError("no object")
+        raise BrokenDocumentError("it is not a JSON object")
     return cast("dict[str, Any]", loaded)
 
 
 def _render_node(node: Mapping[str, Any], depth: int) -> str:
     """Convert one Lexical node; an unknown card without child nodes is omitted."""
     if depth > _MAX_DEPTH:
-        raise BrokenDocumentError("nested too deeply")
+        raise BrokenDocumentError("it is nested too deeply")
     kind = get_string(node, "type")
     if kind in {"text", "extended-text", "code-highlight", "tk"}:
         return _apply_styles(get_string(node, "text"), get_member(node, "format"))

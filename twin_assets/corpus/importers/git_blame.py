@@ -195,7 +195,7 @@ def require_history(folder: Path) -> None:
     if _git(folder, "rev-parse", "--is-shallow-repository").strip() == b"true":
         raise GitError(
             f"read who wrote {folder}",
-            found="a shallow clone, in which lines cannot be told apart by author",
+            found="a shallow clone, which does not show who wrote each line",
             next_step="run `git fetch --unshallow` in it",
         )
 
@@ -210,7 +210,9 @@ def list_tree(folder: Path, *, max_files: int) -> tuple[TreeFile, ...]:
     entries = [entry for entry in output.split(b"\0") if entry]
     if len(entries) > max_files:
         raise GitError(
-            f"read {folder}", found=f"more than {max_files:,} files", next_step="name a smaller one"
+            f"read {folder}",
+            found=f"more than {max_files:,} files",
+            next_step="specify a smaller repository",
         )
     files: list[TreeFile] = []
     for entry in entries:
@@ -284,7 +286,7 @@ def _git(folder: Path, *arguments: str, stdin: bytes = b"") -> bytes:
         raise GitError(
             f"run git {arguments[0]} in {folder}",
             found=words or f"exit status {completed.returncode}",
-            next_step="run it there yourself and mend what it says",
+            next_step="run the command there yourself and fix what it reports",
         )
     return completed.stdout
 
@@ -301,11 +303,11 @@ def _run(folder: Path, *arguments: str, stdin: bytes = b"") -> subprocess.Comple
         )
     except FileNotFoundError as error:
         raise GitError(
-            f"read {folder}", found="no git on this machine", next_step="install git"
+            f"read {folder}", found="git is not installed", next_step="install git"
         ) from error
     except TwinError as error:
         raise GitError(
             f"run git {arguments[0]} in {folder}",
             found=error.found,
-            next_step="run `git gc` in it, or name a smaller repository",
+            next_step="run `git gc` in it, or specify a smaller repository",
         ) from error

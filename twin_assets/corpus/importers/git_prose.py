@@ -182,8 +182,8 @@ def _author_emails(folder: Path) -> frozenset[str]:
     if not emails:
         raise TwinError(
             f"read the prose of {folder}",
-            found="nobody whose lines to read",
-            next_step="run `git config --add twin.email YOU@EXAMPLE.ORG` in it, once an address",
+            found="no e-mail address of the author",
+            next_step="run `git config --add twin.email YOU@EXAMPLE.ORG` in it for each address",
         )
     return frozenset(address.casefold() for address in emails)
 

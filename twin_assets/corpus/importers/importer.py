@@ -15,7 +15,7 @@ from typing import Protocol
 from twin_assets.corpus.importers.archive import Archive
 from twin_assets.corpus.importers.record import ExportRecord, Skipped
 
-TO_MARKDOWN = "convert it to a folder of Markdown files (one post a file) and name that folder"
+TO_MARKDOWN = "convert it to a folder of Markdown files (one per post) and import that folder"
 
 
 class ReadExport(Protocol):
@@ -42,7 +42,7 @@ class RefusedExport:
     files: tuple[tuple[str, ...], ...] = ()
     content: str = ""
     title: str = ""
-    next_step: str = "name the whole export, zipped as the platform gave it or unpacked"
+    next_step: str = "import the whole export: the platform's archive, or its unpacked folder"
 
     def matches_names(self, names: str) -> bool:
         """Return whether paths, one per line, are those of this export."""

@@ -282,11 +282,11 @@ class Archive(ABC):
         return TwinError(
             f"read {self.path}",
             found=found,
-            next_step="unpack what holds the posts and name that folder",
+            next_step="unpack the part that contains the posts and import that folder",
         )
 
 
 def unreadable_error(path: Path, found: str) -> TwinError:
     return TwinError(
-        f"read {path}", found=found, next_step="give read permission, or export it again"
+        f"read {path}", found=found, next_step="grant read permission, or export it again"
     )

@@ -89,7 +89,7 @@ class Tar(Archive):
                 stream.seek(cast("Any", tar).offset)
             # tarfile treats a broken header in the middle as the end of the archive.
             if stream.read(512) != bytes(512):
-                raise tarfile.ReadError("the list of files breaks off")
+                raise tarfile.ReadError("the list of files is incomplete")
         except BaseException:
             self.close()
             raise
@@ -146,7 +146,7 @@ class _Slice(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         piece = self._stream.read(self._remaining if size < 0 else min(size, self._remaining))
         if not piece and self._remaining and size:
-            raise EOFError("the archive ends within a member")
+            raise EOFError("the archive ends in the middle of a member")
         self._remaining -= len(piece)
         return piece
 

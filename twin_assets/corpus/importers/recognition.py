@@ -44,9 +44,7 @@ IMPORTERS: tuple[Importer, ...] = (
 )
 """Importers in the order of the attempts: `feed` is last, as a WordPress export is also a feed."""
 
-_COPY_OWN_WORDS = (
-    "copy what the author says in it into a folder of Markdown files and name that folder"
-)
+_COPY_OWN_WORDS = "copy the author's words into a folder of Markdown files and import that folder"
 UNSUPPORTED_EXPORTS = (
     RefusedExport(
         ((r"_chat\.txt",), (r"WhatsApp [^/]*\.txt",)),
@@ -75,7 +73,7 @@ UNSUPPORTED_EXPORTS = (
 _MAX_NAMES = 20_000
 _MAX_HEADS = 40
 _DATA_SUFFIXES = (".xml", ".json", ".js", ".csv", ".atom")
-_UNPACK = "unpack it and name the folder"
+_UNPACK = "unpack it and import the folder"
 _CONTAINERS: tuple[tuple[bytes, str, str], ...] = (
     (b"%PDF-", "a PDF file", TO_MARKDOWN),
     (b"SQLite format 3\0", "an SQLite database", TO_MARKDOWN),
@@ -121,7 +119,7 @@ def reject_unsupported_exports(archive: Archive) -> None:
         if head.startswith(mark):
             raise TwinError(action, found=name, next_step=next_step)
     if archive.kind != "file" or tarfile.is_tarfile(archive.path):
-        message = "an archive that is no platform's export we know"
+        message = "an archive that is not a known platform's export"
         raise TwinError(action, found=message, next_step=_UNPACK)
 
 
@@ -153,8 +151,8 @@ def _find_refusal(archive: Archive) -> tuple[str, str] | None:
     if export is None:
         return _find_refusal_within(archive, names)
     if export.title:
-        return f"the format {export.title}, which is not imported yet", export.next_step
-    return f"a {title} without a post that can be read", export.next_step
+        return f"{export.title}, a format that cannot be imported yet", export.next_step
+    return f"no readable post in the {title}", export.next_step
 
 
 def _files_to_check(archive: Archive, names: list[str]) -> Iterable[str]:

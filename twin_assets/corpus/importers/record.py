@@ -77,7 +77,7 @@ class ExportRecord:
         """
         for name, allowed in (("kind", KINDS), ("markup", MARKUPS), ("visibility", VISIBILITIES)):
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} {getattr(self, name)!r} is none of {allowed}")
+                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {allowed}")
         if not self.source or not self.source_id:
             raise ValueError("a record without source or source_id")
         for time in (self.created_at, self.updated_at):

@@ -140,7 +140,7 @@ def _notebook_to_markdown(text: str) -> str:
         language = metadata.get("kernelspec", {}).get("language") or "python"
         parts = [_cell_to_markdown(cell, str(language)) for cell in cells]
     except (ValueError, RecursionError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise FormatError(f"no notebook ({type(error).__name__})") from error
+        raise FormatError(f"it is not a notebook ({type(error).__name__})") from error
     return "\n\n".join(part for part in parts if part).strip() + "\n"
 
 

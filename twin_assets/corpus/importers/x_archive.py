@@ -296,9 +296,9 @@ def _thread_records(
 _OLD_EXPORT = RefusedExport(
     ((r"data/js/tweets/\d{4}_\d\d\.js",), (r"data/js/tweet_index\.js", r"tweets\.csv")),
     r"\A\W*(?:Grailbird\.data\.tweets_|var tweet_index\b|tweet_id\",\"in_reply_to_)",
-    title="X (Twitter) archive as it was made until 2018",
-    next_step="ask X for a new archive (Settings, Your account, Download an archive of your data): "
-    "it holds these posts too, and is read",
+    title="X (Twitter) archive from 2018 or earlier",
+    next_step="request a new archive from X (Settings, Your account, Download an archive of your "
+    "data), which contains these posts too",
 )
 _PARTIAL_EXPORT = RefusedExport(
     ((rf"data/(?:js/)?{_POST_FILES}",), (r"Your archive\.html", r"data/manifest\.js")),

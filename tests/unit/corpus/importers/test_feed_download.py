@@ -134,7 +134,7 @@ def test_a_page_that_is_no_feed_keeps_the_copy(site: Site, tmp_path: Path) -> No
     site.body = rss(1)
     copy = download_feed(site.url, tmp_path).path
     site.body = b"<html><body>log in first</body></html>"
-    with pytest.raises(TwinError, match="no feed"):
+    with pytest.raises(TwinError, match="not a feed"):
         download_feed(site.url, tmp_path)
     assert copy.read_bytes() == rss(1)
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".xml"]

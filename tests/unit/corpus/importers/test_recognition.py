@@ -44,7 +44,7 @@ def test_a_chat_is_refused_by_its_name(files: dict[str, str], title: str, tmp_pa
     for source in (packed, folder):
         with pytest.raises(TwinError, match=title) as caught:
             find_sources([source], include=frozenset())
-        assert "copy what the author says" in caught.value.next_step
+        assert "copy the author's words" in caught.value.next_step
 
 
 def written_freely() -> Export:
@@ -84,7 +84,7 @@ def test_the_recipe_for_an_importer_adds_one(
     assert (len(read), dict(read.excluded)) == (5, {"private": 1})
     first = found_in(source, added).records["wf000001"]
     assert (first.title, first.tags, first.visibility) == ("On clocks 1", ("clocks",), "public")
-    refused = "nobody; a WriteFreely export without a post that can be read;"
+    refused = "nobody; no readable post in the WriteFreely export;"
     assert verdict(beheaded).startswith(refused)
     monkeypatch.setitem(EXPORTS, "writefreely", written_freely)
     damaged, *_ = READ["ghost"]
