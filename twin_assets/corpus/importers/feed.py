@@ -133,6 +133,8 @@ def _read_feed(
     )
     for number, entry in enumerate(parsed.entries):
         yield _entry(entry, channel, include, location=f"{name}#{number}")
+        for _ in SWALLOWED_ITEM.findall(_body(entry)[0]):
+            yield Skipped(name, "malformed_row")  # entries inside this one have no number
 
 
 def _entry(

@@ -169,6 +169,7 @@ def test_a_damaged_feed_is_read_as_far_as_it_goes_and_says_so(tmp_path: Path) ->
     swallows = [*entries[:3], entries[3].replace("]]></content", "]]</content"), entries[4]]
     found = read(HEAD + "".join(swallows) + TAIL, tmp_path)
     assert sorted(key[-1] for key in found.records) == ["1", "2", "3"]
+    assert found.skipped == {"feed.xml#3": "malformed_row", "feed.xml": "malformed_row"}
 
 
 def test_a_damaged_export_of_blogger_shows_nothing(tmp_path: Path) -> None:
