@@ -57,8 +57,13 @@ def _recipe() -> str:
 
 
 def lend_weights(weights: Path, home: Settings) -> Settings:
-    """Put the prepared weights into a home, as links."""
+    """Put the prepared weights into a home, as links, and what a gate has measured without an
+    author: the front desk's messages, 12 CPU seconds a home."""
     home.weights_dir.mkdir(parents=True, exist_ok=True)
     for folder in weights.iterdir():
         (home.weights_dir / folder.name).symlink_to(folder)
+    measured, link = weights.parent / "cache" / "measurements", home.home / "cache" / "measurements"
+    measured.mkdir(parents=True, exist_ok=True)
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(measured)
     return home

@@ -104,6 +104,7 @@ def build_judging_setup(
         find_reference=lambda base, revision: find_reference(
             author_profile, settings, base=base, revision=revision
         ),
+        shared_folder=settings.home / "cache" / "measurements",
     )
 
 

@@ -121,6 +121,7 @@ class JudgingSetup:
             None for no experiment.
         find_reference: function that finds the adapter of other authors for the whole gate's
             comparison.
+        shared_folder: folder of measured numbers that do not depend on the author, or None.
     """
 
     author: str
@@ -136,6 +137,7 @@ class JudgingSetup:
     max_questions: int = MIN_PASSAGES
     send_experiment: SendExperiment | None = None
     find_reference: FindReference = no_reference
+    shared_folder: Path | None = None
 
 
 def judge_candidate(setup: JudgingSetup) -> JudgedEvaluation:
@@ -263,7 +265,7 @@ def _measure_and_judge(
         is_first_verdict=is_first_verdict,
         inputs_hash=inputs_hash,
         starters=starters,
-        cache=MeasurementCache(setup.tables, author),
+        cache=MeasurementCache(setup.tables, author, setup.shared_folder),
         load_judging_context=lambda: _build_judging_context(
             setup, spec, starters.base, is_first_verdict=is_first_verdict
         ),

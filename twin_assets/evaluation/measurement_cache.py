@@ -5,17 +5,22 @@ Scope: the table, and the lifetime of a row. Out of scope: meaning and key of a 
 
 A gate compares the candidate with the base and the stable version. Both were measured by the gate
 that released the stable version. A row holds a number and the hash of everything that decides it,
-never a text. Rows that a gate no longer requests are deleted.
+never a text. Rows that a gate no longer requests are deleted. Numbers that do not depend on the
+author are kept in files, which all authors of a home share.
 """
 # pyright: strict
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
+
+from twin_resources.atomic_writes import replace_file
 
 if TYPE_CHECKING:
     from twin_resources.storage.tables.tables import Tables
@@ -27,14 +32,21 @@ _SCHEMA: Mapping[str, pl.DataType] = {"measurement_id": pl.String(), "value": pl
 
 @dataclass
 class MeasurementCache:
-    """Measured numbers of one author."""
+    """Measured numbers of one author.
+
+    Attributes:
+        shared_folder: folder of the numbers that do not depend on the author, or None to keep them
+            in memory alone.
+    """
 
     tables: Tables
     author: str
+    shared_folder: Path | None = None
 
     def __post_init__(self) -> None:
         self._values: dict[str, float] = {}
         self._requested: dict[str, float] = {}
+        self._shared: dict[str, list[float]] = {}
         if self.tables.exists(TABLE, self.author):
             stored = self.tables.read(TABLE, self.author, columns=list(_SCHEMA))
             self._values = dict(stored.iter_rows())
@@ -59,6 +71,24 @@ class MeasurementCache:
                 self._values[keys[position]] = value
         self._requested |= {name: self._values[name] for name in keys}
         return [self._values[name] for name in keys]
+
+    def get_or_compute_shared(
+        self, key: str, compute: Callable[[], Sequence[float]]
+    ) -> list[float]:
+        """Return numbers that do not depend on the author.
+
+        Args:
+            key: hash of everything that decides the numbers.
+            compute: function that computes them; not called if they are stored.
+        """
+        path = self.shared_folder / f"{key}.json" if self.shared_folder else None
+        if key not in self._shared and path is not None and path.is_file():
+            self._shared[key] = json.loads(path.read_text(encoding="utf-8"))
+        if key not in self._shared:
+            self._shared[key] = list(compute())
+            if path is not None:
+                replace_file(path, json.dumps(self._shared[key]))
+        return self._shared[key]
 
     def store(self, *, keep_others: bool = False) -> None:
         """Store the numbers requested from this object.

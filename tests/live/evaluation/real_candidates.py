@@ -145,6 +145,7 @@ class RealHome:
             servers=ModelServers(self.settings),
             embedder=lambda: load_embedder(self.settings),
             log=print,
+            shared_folder=self.settings.home / "cache" / "measurements",
         )
 
     def _samples(self, author: str) -> pl.DataFrame:

@@ -63,6 +63,7 @@ def judged(
             servers=ModelServers(workplace.settings),
             embedder=lambda: load_embedder(workplace.settings),
             log=say,
+            shared_folder=workplace.settings.home / "cache" / "measurements",
         )
     )
 

@@ -81,6 +81,7 @@ def judging(place: Workplace, say: Callable[[str], object]) -> JudgingSetup:
         servers=ModelServers(place.settings),
         embedder=lambda: load_embedder(place.settings),
         log=say,
+        shared_folder=place.settings.home / "cache" / "measurements",
     )
 
 

