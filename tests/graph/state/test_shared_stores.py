@@ -99,7 +99,7 @@ def test_other_bytes_than_were_stored_make_no_folder(tmp_path: Path, address: st
     changed = tmp_path / "changed"
     changed.write_bytes(b"x")
     FileStore(address).store_file(f"{NAME}/manifest.json", changed)
-    with pytest.raises(TwinError, match=r"other bytes in manifest.json"):
+    with pytest.raises(TwinError, match=r"manifest.json differs from the stored file"):
         second.fetch(NAME)
     assert not (second.home / NAME).exists()
 

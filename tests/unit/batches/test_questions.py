@@ -76,9 +76,9 @@ def test_a_broken_line_is_told_and_the_others_stay(tmp_path: Path, line: str, fo
     ("name", "content", "found"),
     [
         ("none.jsonl", None, "no such file"),
-        ("questions.docx", "x", "a file of kind .docx"),
-        ("questions.jsonl", "", "no question in it"),
-        ("questions.jsonl", "x\n", "no question in it; line 1: invalid JSON"),
+        ("questions.docx", "x", "a file of type .docx"),
+        ("questions.jsonl", "", "no question in the file"),
+        ("questions.jsonl", "x\n", "no question in the file; line 1: invalid JSON"),
         ("questions.parquet", "x", "parquet"),
     ],
 )
