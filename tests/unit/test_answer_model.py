@@ -81,7 +81,7 @@ def test_a_folder_named_from_elsewhere_is_kept_absolute(
 @pytest.mark.parametrize("name", ["nowhere", "./no/such", "/no/such.gguf", "a b/c", "x/y.gguf"])
 def test_what_is_nothing_is_refused(name: str) -> None:
     error = refused(name)
-    assert "no such folder or file" in error.found
+    assert "neither a folder, a file" in error.found
     assert "https://…/v1" in error.next_step
 
 

@@ -64,7 +64,7 @@ def test_a_killed_batch_goes_on_and_a_finished_one_asks_nothing(tmp_path: Path, 
 def test_a_file_of_something_else_is_not_written_over(tmp_path: Path) -> None:
     out = tmp_path / "answers.jsonl"
     out.write_text('{"question": "mine"}\n')
-    with pytest.raises(TwinError, match="a file that is not a batch"):
+    with pytest.raises(TwinError, match="a file that no batch wrote"):
         Journal(out)
     out.write_text("no JSON\n")
     with pytest.raises(TwinError, match="line 1"):

@@ -219,7 +219,7 @@ async def test_an_unknown_template_gives_way_to_the_base(home: Settings) -> None
     serve(way, "0000000000000000")
     answering = await prepare(way)
     assert (answering.decision.version, answering.decision.server_key) == ("quotes", "base")
-    note = "template 0000000000000000 of v3 unknown here: answered by base"
+    note = "template 0000000000000000 of v3 is unknown here: answered by base"
     assert answering.degraded[0] == note
     assert answering.twin_field()["prose"]["why"] == NO_VERSION_REASON
 

@@ -302,7 +302,7 @@ async def test_one_that_takes_none_is_passed_over_and_refused_by_name(home: Sett
     assert answering.decision.version == "base"
     assert answering.degraded[0] == "paid, the paid model does not support JSON: answered by base"
     named = "twin/ann@paid"
-    with pytest.raises(RefusedError, match="cannot be asked for JSON") as caught:
+    with pytest.raises(RefusedError, match="does not support JSON answers") as caught:
         await prepare(home, ask(form, named), takes_json=False)
     assert (caught.value.status, caught.value.param) == (400, "response_format")
     assert (await prepare(home, ask(None, named), takes_json=False)).decision.version == PAID

@@ -44,7 +44,7 @@ class Admission:
         Raises:
             RefusedError: 429 if the key has reached its limit.
         """
-        with self._count_request(f"key {reader}", self.max_per_key, "this key"):
+        with self._count_request(f"key {reader}", self.max_per_key, "with this key"):
             yield
 
     @contextmanager

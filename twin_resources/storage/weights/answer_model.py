@@ -139,7 +139,7 @@ def list_model_ids(url: str, key: str, *, timeout_s: float = LIST_TIMEOUT_S) -> 
             raise TwinError(
                 tried,
                 found=f"it redirects to {location[:200]}",
-                next_step="pass that address itself if you trust it",
+                next_step="name that address itself if you trust it",
             ) from error
         if error.code in (401, 403):
             credentials = f"with the key from {KEY_VARIABLE}" if key else "without a key"
