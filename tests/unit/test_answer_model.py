@@ -81,7 +81,7 @@ def test_a_folder_named_from_elsewhere_is_kept_absolute(
 @pytest.mark.parametrize("name", ["nowhere", "./no/such", "/no/such.gguf", "a b/c", "x/y.gguf"])
 def test_what_is_nothing_is_refused(name: str) -> None:
     error = refused(name)
-    assert "no such folder or file" in error.found
+    assert "neither a folder, a file" in error.found
     assert "https://…/v1" in error.next_step
 
 
@@ -102,7 +102,7 @@ def test_a_folder_without_a_chat_model_says_what_is_missing(tmp_path: Path) -> N
 
 def test_a_file_that_llama_cpp_could_not_chat_with_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("GGML")
-    assert "does not begin as a GGUF file" in refused(str(tmp_path / "notes.txt")).found
+    assert "is not a GGUF file" in refused(str(tmp_path / "notes.txt")).found
     without = gguf(tmp_path / "base.gguf", template=False)
     assert "no chat template" in refused(str(without)).found
 
@@ -125,7 +125,7 @@ def test_a_missing_and_a_wrong_key_name_the_variable() -> None:
     with models_at("large", key="sk-right") as url:
         assert refused(url).found == "it answers 401 without a key"
         wrong = refused(url, key="sk-wrong")
-        assert wrong.found == "it answers 401 with the key of TWIN_ANSWER_MODEL_KEY"
+        assert wrong.found == "it answers 401 with the key from TWIN_ANSWER_MODEL_KEY"
         assert "sk-wrong" not in str(wrong)
         assert list_model_ids(url, "sk-right") == ["large"]
 

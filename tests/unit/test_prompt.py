@@ -134,5 +134,5 @@ def test_the_default_template_is_the_one_that_checkpoints_were_trained_with() ->
 
 
 def test_an_unknown_template_says_what_to_do() -> None:
-    with pytest.raises(TwinError, match="retrain"):
+    with pytest.raises(TwinError, match="or train again"):
         template_by_hash("0" * 16)

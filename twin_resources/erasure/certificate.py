@@ -105,15 +105,15 @@ def read_certificate(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise TwinError(
             f"read the certificate {path}",
-            found=f"{type(error).__name__}",
+            found=type(error).__name__,
             next_step="look for it in the folder `forgetting` of the home",
         ) from error
     digest = document.pop("sha256", "")
     if digest != _hash_document(document):
         raise TwinError(
             f"check the certificate {path}",
-            found="another content than its hash says",
-            next_step="restore the file as it was written",
+            found="its content does not match its hash",
+            next_step="restore the original file",
         )
     return document
 

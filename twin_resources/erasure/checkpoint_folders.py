@@ -67,7 +67,7 @@ class Checkpoints:
         ]
         if target.is_whole_author:
             folder = self.instance.settings.checkpoints_dir / target.author
-            places += [f"the folder of the author ({folder.name})"] if folder.exists() else []
+            places += [f"the author's folder ({folder.name})"] if folder.exists() else []
         for author in self._authors(target):
             places += [
                 f"v{item.version} is not tainted"

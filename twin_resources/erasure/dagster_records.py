@@ -85,8 +85,8 @@ class DagsterRecords:
                 if time.monotonic() > deadline:
                     raise TwinError(
                         f"end the run {run.run_id[:8]} of {run.job_name}",
-                        found=f"it is still at work after {MAX_WORKING_S:g} s",
-                        next_step="end it in the Dagster UI, then forget again: nothing is lost",
+                        found=f"it is still running after {MAX_WORKING_S:g} s",
+                        next_step="end it in the Dagster UI, then run `twin forget` again",
                     )
                 time.sleep(0.2)
         return len(working)

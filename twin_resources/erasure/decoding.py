@@ -98,7 +98,7 @@ def decode_file(path: Path) -> Iterator[DecodedText]:
         raise UndecodableFileError(
             f"decode {path}",
             found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            next_step="mend or remove the file, then forget again: it goes on where it stopped",
+            next_step="repair or remove the file, then run `twin forget` again: it continues",
         ) from error
 
 
@@ -108,7 +108,7 @@ def decode_bytes(body: bytes) -> Iterator[DecodedText]:
         unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
         unpacked = unpacker.decompress(body, _MAX_UNPACKED_BYTES)
         if not unpacker.eof and not unpacker.unconsumed_tail:
-            raise ValueError("a gzip stream that is cut off")
+            raise ValueError("a truncated gzip stream")
         if unpacker.unconsumed_tail:
             raise ValueError(f"unpacks to more than {_MAX_UNPACKED_BYTES:,} bytes")
         yield from decode_bytes(unpacked)

@@ -160,8 +160,8 @@ def _erase_until_proved(
     )
     raise ErasureIncompleteError(
         f"forget (request {number})",
-        found=f"after {MAX_ROUNDS} rounds it is still there, or there again: {places_left}",
-        next_step="see what writes there, then forget again: the request is open",
+        found=f"data that remains or has returned after {MAX_ROUNDS} rounds: {places_left}",
+        next_step="stop what writes there, then run `twin forget` again: the request stays open",
     )
 
 
@@ -200,9 +200,9 @@ def _close_request(
     store.rewrite()  # until now the journal named the subject
     if remaining_locations := store.find_remaining_in_file(target):
         raise ErasureIncompleteError(
-            f"close the request {number} to forget",
-            found=f"the state store still holds it in {', '.join(remaining_locations)}",
-            next_step="ask again: a new request finds and removes it",
+            f"close the erasure request {number}",
+            found=f"the state store still contains it in {', '.join(remaining_locations)}",
+            next_step="run `twin forget` again: a new request finds and removes it",
         )
     _delete_fingerprints(instance, number)
     return CompletedErasure(

@@ -137,9 +137,9 @@ def find_request(state: State, number: int) -> ErasureRequest:
         first_row = row.first()
     if first_row is None:
         raise TwinError(
-            f"find the request {number} to forget",
+            f"find the erasure request {number}",
             found="no such request in the state store",
-            next_step="ask for it: `twin forget --post ID`",
+            next_step="make a new request: `twin forget --post ID`",
         )
     return _request(first_row)
 

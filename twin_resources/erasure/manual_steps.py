@@ -70,25 +70,24 @@ def _steps(
     settings = instance.settings
     yield (
         f"backups and snapshots of {settings.home.name}/ and of its disk",
-        "delete those made before this day, or let them run out by then",
+        "delete those made before this day, or let them expire by then",
     )
     if settings.has_real_langfuse:
         yield _langfuse_step(settings.langfuse_host, remaining_count, accepted_at)
     if "://" in settings.tables_base:
         yield (
             f"replicas and backups of {settings.tables_base}",
-            "old versions in the bucket itself are deleted; a replicated bucket keeps its own",
+            "delete old versions in replicated buckets; those in this bucket are deleted",
         )
     if not settings.state_address.startswith("sqlite"):
         yield (
             "the write-ahead log and base backups of PostgreSQL",
-            "let the archive run out, or make a new base backup and delete the older ones",
+            "let the archive expire, or make a new base backup and delete the older ones",
         )
         yield (
             "the disks of other hosts with this state store",
-            f"delete there {_copied_checkpoints(target)}; what waits in an outbox there is sent "
-            f"later, so "
-            "forget again once `twin status` of each host shows that none waits",
+            f"delete {_copied_checkpoints(target)} there; an outbox there may send its data "
+            "later, so run `twin forget` again once `twin status` on each host shows it empty",
         )
     shown = Counter(entry.rpartition(" ")[0] for entry in target.shown_to)
     models = {settings.paid_model, settings.teacher_model, settings.judge_model} - {""}
@@ -96,21 +95,21 @@ def _steps(
         was = f" ({shown[model]} of these traces were its answers)" if shown[model] else ""
         yield (
             f"the provider of {model}{was}",
-            "see its retention of requests, and ask for deletion where it is longer. What of "
-            "questions and posts it was shown, each trace says (twin.provider_saw)",
+            "check how long it keeps requests, and ask it to delete those it keeps longer. Each "
+            "trace records what the provider was shown (twin.provider_saw)",
         )
     if target.subject.kind == "post" and any(
         author.sources for author in list_authors(settings) if author.slug == target.author
     ):
         yield (
-            "the author's own copy, in the sources that posts are imported from",
-            "delete it there if it shall be gone there too; it is not imported again",
+            "the author's own copy in the sources of the posts",
+            "delete it there too if needed; it is not imported again",
         )
     if target.subject.kind != "reader":
         yield (
-            "adapters that were copied from here (a model hub, a server of their own)",
-            f"take down: "
-            f"{', '.join(_published_checkpoints(settings, target)) or 'whatever was copied'}",
+            "adapters that were copied from here (to a model hub or another server)",
+            f"delete them there: "
+            f"{', '.join(_published_checkpoints(settings, target)) or 'all that were copied'}",
         )
 
 
@@ -119,12 +118,12 @@ def _langfuse_step(
 ) -> tuple[str, str]:
     return (
         f"Langfuse at {host}",
-        "its deletion was asked for over the API and runs in the background"
-        + (f": it took {len(accepted_at):,} {_date_range(accepted_at)}" if accepted_at else "")
-        + (f" ({remaining_count} traces and scores were still answered)" if remaining_count else "")
-        + ", as does taking in what was sent in the minutes before: search it again after "
-        "a day and delete there what is left; until then the ledger may read it back; its "
-        "exports and backups follow its own retention",
+        "deletion was requested over the API and runs in the background"
+        + (f": {len(accepted_at):,} accepted {_date_range(accepted_at)}" if accepted_at else "")
+        + (f" ({remaining_count} traces and scores were still returned)" if remaining_count else "")
+        + ", as does the intake of the last minutes: search it again after a day and delete "
+        "what is left; until then the ledger may read it back; its exports and backups "
+        "follow its own retention",
     )
 
 

@@ -109,8 +109,8 @@ class VersionedBucket:
                 raise TwinError(
                     f"delete {len(some)} object versions in s3://{self.bucket}/{self.prefix}",
                     found=f"{refused[0].get('Code')} for {len(refused)} of them",
-                    next_step="allow s3:DeleteObjectVersion to these credentials, then forget "
-                    "again: it goes on where it stopped",
+                    next_step="grant these credentials s3:DeleteObjectVersion, then run "
+                    "`twin forget` again: it continues from here",
                 )
         return len(versions)
 
@@ -141,7 +141,7 @@ def bucket_for_address(
     if scheme != "s3":
         raise TwinError(
             f"delete in {base_uri}",
-            found=f"a store of the kind {scheme!r}, whose old versions this code cannot list",
+            found=f"a store of type {scheme!r}, whose old versions this code cannot list",
             next_step="move the tables to a folder or to s3://",
         )
     try:
@@ -150,7 +150,7 @@ def bucket_for_address(
         raise TwinError(
             f"delete in {base_uri}",
             found="boto3 is not installed",
-            next_step="pip install 'llm-twin[aws]'",
+            next_step="run pip install 'llm-twin[aws]'",
         ) from error
     options = {name.lower(): value for name, value in (storage_options or {}).items()}
     arguments: dict[str, str] = {}

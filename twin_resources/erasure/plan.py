@@ -92,7 +92,7 @@ def _initial_target(instance: Installation, subject: ErasureSubject) -> ErasureT
         raise TwinError(
             f"forget a post of {subject.author!r}",
             found="an author whose posts were never imported",
-            next_step="see `twin status` for the authors of this home",
+            next_step="run `twin status` to list the authors of this home",
         )
     posts = tables.read(POSTS, subject.author, columns=["source_id", "url"])
     matching = posts.filter((posts["source_id"] == subject.name) | (posts["url"] == subject.name))
@@ -100,7 +100,7 @@ def _initial_target(instance: Installation, subject: ErasureSubject) -> ErasureT
         raise TwinError(
             f"forget the post {subject.name!r} of {subject.author}",
             found=f"{posts.height} posts, none with that source id or address",
-            next_step="ask again with `twin forget`, which finds the post by any name it has",
+            next_step="run `twin forget`, which finds the post by any of its names",
         )
     return ErasureTarget(subject, ids=frozenset(matching["source_id"].to_list()))
 
@@ -112,8 +112,8 @@ def _display_name(instance: Installation, slug: str) -> str:
     if not is_known and slug not in instance.registry.authors():
         raise TwinError(
             f"forget the author {slug!r}",
-            found="nobody of that name in this home",
-            next_step="see `twin status` for its authors; a slug is meant, not the name",
+            found="no author with that slug in this home",
+            next_step="run `twin status` to list its authors; pass a slug, not a name",
         )
     # A single word may be another person's name; the slug matches anyway.
     return name if " " in name.strip() else ""

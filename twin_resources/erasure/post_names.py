@@ -58,7 +58,7 @@ class PostForgottenError(TwinError):
         super().__init__(
             f"forget the post {name!r} of {author}",
             found=f"it was forgotten on {self.day}",
-            next_step="nothing is left to do; its certificate is in the home's folder `forgetting`",
+            next_step="nothing is left to do; the certificate is in the home's folder `forgetting`",
         )
 
 
@@ -104,15 +104,15 @@ def match_post(posts: Sequence[PostNames], name: str) -> ErasureSubject:
         if matches:
             raise TwinError(
                 f"forget the post {name!r}",
-                found=f"{len(matches)} posts of that name: {_list_posts(matches)}",
-                next_step="name one by its id, with --author where two authors have it",
+                found=f"{len(matches)} posts with that name: {_list_posts(matches)}",
+                next_step="pass the id of one, and --author if two authors have it",
             )
     nearest = _nearest(posts, name)
-    known = f"none of that name among {len(posts)} posts"
+    known = f"no match among {len(posts)} posts"
     raise TwinError(
         f"forget the post {name!r}",
         found=f"{known}; nearest: {_list_posts(nearest)}" if nearest else known,
-        next_step="give the document id that `twin explain` and the page show, or the post's "
+        next_step="pass the document id that `twin explain` and the page show, or the post's "
         "path, address or title",
     )
 

@@ -42,7 +42,7 @@ def open_for_erasure(path: Path) -> Generator[sqlite3.Connection]:
         raise TwinError(
             tried,
             found=str(error),
-            next_step="forget again once nothing else works on that file: it goes on from here",
+            next_step="run `twin forget` again once nothing else uses the file: it continues",
         ) from error
     finally:
         connection.close()
@@ -86,7 +86,7 @@ def rewrite_database(path: Path) -> None:
             if time.monotonic() > deadline:
                 raise TwinError(
                     f"empty the write-ahead log of {path}",
-                    found=f"a reader that holds on to it for more than {BUSY_TIMEOUT_S:g} s",
-                    next_step="forget again in a moment: it goes on where it stopped",
+                    found=f"a reader has blocked it for more than {BUSY_TIMEOUT_S:g} s",
+                    next_step="run `twin forget` again in a moment: it continues from here",
                 )
             time.sleep(0.1)

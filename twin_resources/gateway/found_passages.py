@@ -145,9 +145,9 @@ class PassageFinder:
         return RefusedError(
             429,
             "too_many_waiting",
-            tried="look for passages",
-            found=f"a full queue of {self._waiting} questions",
-            next_step=f"ask again in {wait_s} s, with fewer questions at a time",
+            tried="search for passages",
+            found=f"the queue is full, with {self._waiting} questions",
+            next_step=f"try again in {wait_s} s, with fewer concurrent questions",
             retry_after_s=wait_s,
         )
 
@@ -268,7 +268,7 @@ class PassageFinder:
                 if time.monotonic() - self._failed_at < _RETRY_S:
                     raise TwinError(
                         "open the retriever",
-                        found="that it could not be opened a few seconds ago",
+                        found="it could not be opened a few seconds ago",
                         next_step="read the gateway's log",
                     )
                 try:

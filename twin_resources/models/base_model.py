@@ -68,14 +68,14 @@ def verify_files(settings: Settings, files: PreparedFiles, *, report: Report) ->
     Raises:
         TwinError: the served answers differ from those of transformers.
     """
-    report("comparing its served answers with those of transformers")
+    report("comparing its served answers with the answers of transformers")
     proof = verify_serving_parity(
         settings, files.folder, files.gguf, precision=files.precision, end_tokens=files.end_tokens
     )
     report(str(proof))
     merge_reason = _reason_to_merge(settings, files)
     if merge_reason:
-        report(f"adapters will be merged into files of their own: {merge_reason}")
+        report(f"each adapter will be merged into its own model file: {merge_reason}")
     return {
         **asdict(proof),
         "adapters": "merged" if merge_reason else "beside",
@@ -113,7 +113,7 @@ def _reason_to_merge(settings: Settings, files: PreparedFiles) -> str:
     except UnsupportedAdapterError as error:
         return error.found
     except TwinError as error:
-        return f"with one, {error.found}"
+        return f"with an adapter, {error.found}"
     return ""
 
 

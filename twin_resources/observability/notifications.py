@@ -111,8 +111,8 @@ class AppriseChannel:
         if channel is None:
             raise TwinError(
                 f"use {address.split('://', maxsplit=1)[0]}://… for notices",
-                found="an unknown form of address",
-                next_step="write it as in https://github.com/caronc/apprise/wiki, for example "
+                found="an unsupported form of address",
+                next_step="see the forms in https://github.com/caronc/apprise/wiki, for example "
                 "https://hooks.slack.com/services/…, mailto://… or json://host/path",
             )
         self._apprise: Any = library()
@@ -130,8 +130,8 @@ class AppriseChannel:
         if not accepted:
             raise TwinError(
                 f"send the notice {notice.title!r} to {self.name}",
-                found=messages[-1] if messages else "it was not accepted",
-                next_step="check TWIN_NOTIFY; the notice is kept and tried again",
+                found=messages[-1] if messages else "the service did not accept it",
+                next_step="check TWIN_NOTIFY; the notice is kept and sent again",
             )
 
 
@@ -155,7 +155,7 @@ def _parse_channel(address: str) -> Channel:
     try:
         return AppriseChannel(address)
     except TwinError as error:
-        return InvalidChannel(f"an address of no known form {_short_hash(address)}", error)
+        return InvalidChannel(f"an address of unknown form {_short_hash(address)}", error)
 
 
 def _short_hash(address: str) -> str:

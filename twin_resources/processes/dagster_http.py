@@ -347,7 +347,7 @@ class DagsterHTTP:
             free_bytes = shutil.disk_usage(self._folder).free
             if free_bytes < MIN_FREE_BYTES:
                 found = f"no space left on the disk of {self._folder}"
-                next_step = "free space there and run it again; what was stored before is unchanged"
+                next_step = "free space there and run it again; the stored data is unchanged"
         return TwinError(tried, found=found, next_step=next_step)
 
     def _expect(self, answer: Mapping[str, Any], kind: str, *, tried: str) -> None:

@@ -135,8 +135,8 @@ def template_by_hash(template_hash: str) -> Template:
     if template_hash not in TEMPLATES:
         raise TwinError(
             f"find the prompt template {template_hash}",
-            found=f"only {', '.join(TEMPLATES)}",
-            next_step="run the release of the code that trained this checkpoint, or retrain",
+            found=f"only the templates {', '.join(TEMPLATES)}",
+            next_step="run the release that trained this checkpoint, or train again",
         )
     return TEMPLATES[template_hash]
 
@@ -180,8 +180,8 @@ def render(
         if turn["role"] not in {"user", "assistant"}:
             raise TwinError(
                 "render the conversation so far",
-                found=f"a message of role {turn['role']!r}",
-                next_step="send user and assistant messages only; the system message is ours",
+                found=f"a message with the role {turn['role']!r}",
+                next_step="send only user and assistant messages; the system message is added",
             )
         content = template.mark_imitations(
             turn["content"].strip()

@@ -39,7 +39,7 @@ def check_incumbent(
     if stable != [incumbent]:
         raise MoveRefusedError(
             f"move v{item.version} of {item.author} from {item.state} to {to_state}",
-            found=f"evidence against v{incumbent}, but stable is "
+            found=f"evidence against v{incumbent}, but the stable version is "
             + (f"v{stable[0]}" if stable else "none"),
             next_step="compare it with the version that is stable now",
         )
@@ -68,9 +68,9 @@ def check_move(
     if to_state not in allowed_states:
         raise MoveRefusedError(
             tried,
-            found=f"from {item.state} it may go to "
+            found=f"from {item.state} it may move to "
             f"{', '.join(sorted(allowed_states)) or 'nowhere'}",
-            next_step="release it by hand: force it, with a reason"
+            next_step="force the release by hand, with a reason"
             if to_state in forced_states
             else "choose one of these",
         )
@@ -79,21 +79,21 @@ def check_move(
     if item.tainted and to_state in STATES_NEEDING_PASS:
         raise MoveRefusedError(
             tried,
-            found="the version is tainted: it was trained on something since forgotten",
-            next_step="train again without it",
+            found="the version is tainted: it was trained on data that has been forgotten",
+            next_step="train a new version without that data",
         )
     if force or to_state not in STATES_NEEDING_PASS or item.state in MANUAL_MOVES:
         return  # a retired version passed, or was forced, when it became stable
     if not gate_version:
         raise MoveRefusedError(
-            tried, found="no gate version was named", next_step="pass the gate's version"
+            tried, found="no gate version was passed", next_step="pass the gate's version"
         )
     verdict = rows.newest_verdict_of_gate(connection, item.checkpoint, gate_version)
     if verdict is None or verdict.outcome != "passed":
         raise MoveRefusedError(
             tried,
             found=f"no PASSED verdict of gate {gate_version} for checkpoint {item.checkpoint[:12]}"
-            + (f", but {verdict.outcome}" if verdict else ""),
+            + (f"; the verdict is {verdict.outcome}" if verdict else ""),
             next_step="materialize `checkpoint_evaluation`, or force the release with a reason",
         )
 
@@ -107,11 +107,11 @@ def _check_refusal_of_stable(
         raise MoveRefusedError(
             tried,
             found=f"{message} for checkpoint {item.checkpoint[:12]}",
-            next_step="bring another version back with `twin rollback`",
+            next_step="restore an earlier version with `twin rollback`",
         )
     if item.forced:
         raise MoveRefusedError(
             tried,
-            found="a person has released it against the gate",
-            next_step="bring another version back with `twin rollback`",
+            found="a person released it against the gate's verdict",
+            next_step="restore an earlier version with `twin rollback`",
         )

@@ -74,7 +74,7 @@ def explain_answer(settings: Settings, observation: Mapping[str, Any]) -> Explan
         raise TwinError(
             f"explain the trace {observation['id']}",
             found="it was not written by this gateway",
-            next_step="take the trace id of an answer: `x-twin-trace-id`, or `twin ask`",
+            next_step="use the trace id of an answer: see `x-twin-trace-id` or `twin ask`",
         )
     question, answer = _question_and_answer(observation["observations"])
     model, manifest = _load_model(settings, trace.get("twin.checkpoint", ""), trace["twin.author"])

@@ -50,7 +50,7 @@ class Follower:
     """
 
     def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.lag_reason = "the state store was not read yet"
+        self.lag_reason = "the state store has not been read yet"
         self.problems = ""
         self._settings = settings
         self._clock = clock
@@ -67,7 +67,7 @@ class Follower:
             self._state = self._state or State.open(self._settings.state_address)
             change_token, notes = read_change_token(self._state), list[str]()
             if change_token != self._change_token:
-                self.lag_reason = "a change in the state store is being followed"
+                self.lag_reason = "a change in the state store is being applied"
                 notes = self._synchronize(self._state)
                 self._change_token = (
                     () if notes else change_token
@@ -76,7 +76,7 @@ class Follower:
         except _BehindError as error:
             self.lag_reason = str(error)
         except TwinError as error:
-            self.lag_reason, self.problems = "", f"what was followed last goes on: {error.found}"
+            self.lag_reason, self.problems = "", f"the last state read stays in use: {error.found}"
         if self.lag_reason or self.problems:
             self._retry_at = self._clock() + RETRY_DELAY_S
         if (self.lag_reason, self.problems) != before:
@@ -181,7 +181,7 @@ def fetch_versions(settings: Settings, policy: Policy) -> list[str]:
                 if not settings.store_uri:
                     missing.append(
                         f"v{version.version} of {author} needs {name}, which is not on this host: "
-                        "set TWIN_STORE_URI, here and where it was trained"
+                        "set TWIN_STORE_URI here and on the host that trained it"
                     )
                 else:
                     missing += _failure_lines(lambda name=name: folders.fetch(name))

@@ -46,7 +46,7 @@ def check_store_belongs_to_home(settings: Settings, state: State) -> None:
     is_other_store = _sqlite_path(state) != home_store.resolve()
     if is_other_store and not has_rows(state) and _file_has_rows(home_store):
         raise _empty_store_error(
-            _address_without_password(state), f"{home_store} is the store of this home"
+            _address_without_password(state), f"{home_store} is the state store of this home"
         )
 
 
@@ -80,7 +80,7 @@ def check_policy_names_no_version(policy_path: Path, *, store_address: str) -> N
     served = [slug for slug, author in policy.authors.items() if author.stable]
     if served:
         raise _empty_store_error(
-            store_address, f"{policy_path} names versions of {', '.join(sorted(served))}"
+            store_address, f"{policy_path} lists versions of {', '.join(sorted(served))}"
         )
 
 

@@ -208,7 +208,7 @@ def _describe_withheld_prose(unmet: GateClaim) -> str:
     share, limit = (f"{100 * value:.0f} %" for value in (unmet.value, unmet.threshold))
     if unmet.passed is False:
         return f"{share} of sentences unsupported, limit {limit}"
-    return f"not shown to keep the limit of {limit} of sentences unsupported, {share} measured"
+    return f"{share} of sentences unsupported, not shown to be within the limit of {limit}"
 
 
 def required_moves(
@@ -264,7 +264,7 @@ def required_moves(
         if item is not newest
     ]
     if incumbent is None or (mode == "gate" and incumbent.tainted):
-        first = "first model of the author" if incumbent is None else f"v{stable} is tainted"
+        first = "the author's first model" if incumbent is None else f"v{stable} is tainted"
         moves.append(RequiredMove(newest.version, "stable", f"passed the gate, {first}"))
     elif mode == "gate":
         is_no_worse, why = compare_with_incumbent(verdicts[newest.checkpoint], incumbent)
@@ -346,9 +346,9 @@ def compare_with_incumbent(verdict: Verdict, incumbent: ModelVersion) -> tuple[b
     is_no_worse = claim.high <= MAX_RATIO_TO_INCUMBENT
     word = "shown" if is_no_worse else "not shown"
     return is_no_worse, (
-        f"{word} to be no worse than {name}: perplexity {claim.value:.4f} of its, the upper end of "
-        f"the interval {claim.high:.4f}, at most {MAX_RATIO_TO_INCUMBENT:g} releases "
-        "without a trial"
+        f"{word} to be no worse than {name}: perplexity ratio {claim.value:.4f}, upper end of "
+        f"the interval {claim.high:.4f}; a release without a trial needs at most "
+        f"{MAX_RATIO_TO_INCUMBENT:g}"
     )
 
 

@@ -16,7 +16,7 @@ NOTICES: dict[VersionState, tuple[Event, str, str]] = {
     "stable": (
         "promoted",
         "is stable",
-        "It answers now; `twin rollback` brings back the previous version.",
+        "It answers now; `twin rollback` restores the previous version.",
     ),
     "refused": (
         "refused",
@@ -46,7 +46,7 @@ def build_notice(move: Move) -> Notice | None:
     if move.from_state == "stable" and move.to_state == "refused":
         title = f"v{move.version} of {move.author} was taken back"
         consequence = (
-            "The base model answers again, with the author's posts. The report beside the "
+            "The base model answers again, with the author's posts. The report next to the "
             "checkpoint has all figures. `twin release` releases the version by hand."
         )
     force_suffix = ", by force" if move.forced else ""

@@ -180,7 +180,7 @@ def read_policy(path: Path) -> Policy:
         if number > SCHEMA_NUMBER:
             raise TwinError(
                 f"read the policy {path}",
-                found=f"schema number {number}; this code knows up to {SCHEMA_NUMBER}",
+                found=f"schema number {number}; this code reads up to {SCHEMA_NUMBER}",
                 next_step="run the newer llm-twin that wrote it",
             )
         authors = {slug: _parse_author_policy(entry) for slug, entry in document["authors"].items()}

@@ -127,7 +127,7 @@ class Registry:
                 version = existing.version
                 rows.update_version(connection, existing, **paths)
                 if existing.state in {"retired", "rolled_back"} and kind == "tuned":
-                    reason = "training gave this checkpoint again"
+                    reason = "training produced this checkpoint again"
                     rows.change_state(connection, existing, "candidate", actor=actor, reason=reason)
         self.publish()
         return self.get(author, version)
@@ -215,8 +215,8 @@ class Registry:
             if item.state != "stable":
                 raise MoveRefusedError(
                     f"force the prose of v{version} of {author}",
-                    found=f"that it is {item.state}",
-                    next_step="release it first: `twin release` with a reason does both",
+                    found=f"the version is {item.state}",
+                    next_step="release it first: `twin release --reason` releases both",
                 )
             move = rows.record_move(
                 connection, item, "stable", actor=actor, reason=reason, forced=True
@@ -356,7 +356,7 @@ class Registry:
             if not retirements:
                 raise MoveRefusedError(
                     f"roll back {author}",
-                    found="no retired version that may answer",
+                    found="no retired version is allowed to answer",
                     next_step="list the versions with `twin versions`",
                 )
             version = retirements[-1]

@@ -62,7 +62,7 @@ def get_version(connection: sa.Connection, author: str, version: int) -> ModelVe
     raise TwinError(
         f"find v{version} of {author}",
         found=f"versions of this author: {known}",
-        next_step="name one of them; `twin versions` lists them",
+        next_step="use one of them; `twin versions` lists them",
     )
 
 

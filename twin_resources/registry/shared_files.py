@@ -141,7 +141,7 @@ def update_files(home: Path, stored: Mapping[str, str]) -> list[str]:
     for name, content in stored.items():
         file = home / name
         if name != f"authors/{file.name}" or not file.name.endswith((".toml", SUFFIX)):
-            notes.append(f"the state store's row {name!r} is no author's file or pause: ignored")
+            notes.append(f"the state store's row {name!r} is neither an author's file nor a pause")
             continue
         data = file.read_bytes() if file.exists() else None
         if (

@@ -73,7 +73,7 @@ def decide_adoption(
                 False,
                 step,
                 0,
-                f"{labels} labels: no step of the order keeps the margin of {margin:g}",
+                f"{labels} labels: no operating point keeps the margin of {margin:g}",
             )
         return AdoptionDecision(
             False, step, missing, f"{labels} labels; about {missing} more are missing at {margin:g}"
@@ -97,8 +97,8 @@ def decide_adoption(
         True,
         step,
         0,
-        f"certified on {labels} labels: loses at most {-step.lower:.3f} where {margin:g} is "
-        f"allowed, and leaves {1.0 - step.kept:.0%} of the questions to cheaper models",
+        f"certified on {labels} labels: loses at most {-step.lower:.3f} ({margin:g} is "
+        f"allowed) and sends {1.0 - step.kept:.0%} of the questions to cheaper models",
     )
 
 

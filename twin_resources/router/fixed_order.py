@@ -186,8 +186,8 @@ def checked_prices(prices: Sequence[float], *, models: int) -> Floats:
     if len(numbers) != models or not np.isfinite(numbers).all() or (np.diff(numbers) <= 0).any():
         raise TwinError(
             "route by price",
-            found=f"prices {list(prices)} of an answer for {models} models",
-            next_step="give every model a price, from the own one up to the dearest",
+            found=f"the prices {list(prices)} per answer for {models} models",
+            next_step="give every model a price, from your own model to the most expensive one",
         )
     return numbers
 

@@ -117,7 +117,7 @@ def fit(
         raise TwinError(
             "fit a router",
             found="a feature or a gain that is not finite",
-            next_step="leave such labels out",
+            next_step="omit such labels",
         )
     best: FittedGain | None = None
     # One thread, because several threads wait in busy loops. Beside other work on two cores, 600
@@ -129,7 +129,7 @@ def fit(
                 best = candidate
     if best is None:
         raise TwinError(
-            "fit a router", found="no ridge to try", next_step="name at least one λ above 0"
+            "fit a router", found="no ridge penalty", next_step="pass at least one λ above 0"
         )
     return best
 

@@ -73,20 +73,19 @@ class Payback:
 
     @property
     def summary(self) -> str:
-        a_day = f"{self.questions_asked / PAYBACK_DAYS:,.0f} a day are asked"
+        a_day = f"the current rate is {self.questions_asked / PAYBACK_DAYS:,.0f} a day"
         if math.isinf(self.break_even_questions):
-            return "routing never pays: no question stays with the own model; use @paid"
+            return "routing never pays: your own model would answer no question; use @paid"
         if not self.is_worthwhile:
             return (
-                f"routing does not pay: not worth it below "
-                f"{math.ceil(self.min_questions_per_day):,} "
-                f"questions a day, and {a_day}; use @paid"
+                f"routing does not pay below {math.ceil(self.min_questions_per_day):,} questions "
+                f"a day, and {a_day}; use @paid"
             )
         value, low, high = self.saved_usd()
         after = (
             f"routing pays after {math.ceil(self.break_even_questions):,} questions"
             if self.labels_to_buy
-            else "routing pays: no label has to be bought"
+            else "routing pays: no labels need to be bought"
         )
         return f"{after}; {a_day}, which saves ${value:.2f} a month (${low:.2f} to ${high:.2f})"
 
@@ -143,24 +142,24 @@ class LearningDecision:
 def decide_learning(state: LearningState) -> LearningDecision:
     """Decide whether a run would find labels to buy or a policy to fit."""
     if state.current_models is None:
-        return LearningDecision(False, "no stable version that answers on this machine")
+        return LearningDecision(False, "no stable version answers on this machine")
     missing = state.labels < state.max_labels
     if missing and not state.payback.is_worthwhile:
         return LearningDecision(False, state.payback.summary)
     if state.policy_models is not None and (
-        other := _changed_model(state.policy_models, state.current_models)
+        changed := _changed_model(state.policy_models, state.current_models)
     ):
-        return LearningDecision(True, f"the policy has lapsed: its labels are of another {other}")
+        return LearningDecision(True, f"the policy's labels are for another {changed}")
     if not missing:
-        return LearningDecision(False, f"{state.labels:,} labels, as many as are wanted")
+        return LearningDecision(False, f"{state.labels:,} labels, which is the maximum")
     if (
         state.usd_left < state.payback.answer_usd
         and state.payback.labels_to_buy >= state.max_labels - state.labels
     ):
-        return LearningDecision(False, "the money for labels is used up")
+        return LearningDecision(False, "the budget for labels is used up")
     # Without a label of this version, the last run was for a different version.
     if state.labels and state.last_run_at is not None and state.last_run_at >= state.changed_at:
-        return LearningDecision(False, "no question has come since the last run")
+        return LearningDecision(False, "no question has arrived since the last run")
     return LearningDecision(True, f"{state.max_labels - state.labels:,} labels are missing")
 
 

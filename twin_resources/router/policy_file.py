@@ -189,7 +189,7 @@ def read_routing_policy(path: Path) -> RoutingPolicy:
         if int(head["schema"]) > SCHEMA_NUMBER:
             raise TwinError(
                 f"read the routing policy {path}",
-                found=f"schema number {head['schema']}; this code knows up to {SCHEMA_NUMBER}",
+                found=f"schema number {head['schema']}; this code reads up to {SCHEMA_NUMBER}",
                 next_step="run the newer llm-twin that wrote it",
             )
         return _policy_from_arrays(head, arrays)

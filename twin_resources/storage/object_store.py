@@ -97,7 +97,7 @@ def list_objects(source: object) -> tuple[StoredObject, ...]:
                 raise TwinError(
                     f"list {normalize_address(source)}",
                     found=f"more than {_MAX_OBJECTS:,} objects",
-                    next_step="name the prefix that holds the posts",
+                    next_step="name the prefix that contains the posts",
                 )
     return tuple(sorted(objects, key=lambda one: one.name))
 
@@ -197,7 +197,7 @@ def _translate_s3_errors(tried: str) -> Generator[None]:
         code = str(answer.get("Error", {}).get("Code", ""))
         if code in {"PreconditionFailed", "412", "NoSuchKey"}:
             raise ObjectChangedError(
-                tried, found="it changed since it was listed", next_step="import again"
+                tried, found="it has changed since it was listed", next_step="import again"
             ) from error
         raise TwinError(
             tried,

@@ -118,8 +118,8 @@ class SharedFolders:
             raise FolderNotStoredError(
                 f"fetch {name}",
                 found=f"no such folder in {self.address}",
-                next_step="set the same TWIN_STORE_URI where it was trained, and train or "
-                "`twin authors apply` there",
+                next_step="set the same TWIN_STORE_URI on the host that trained it, and train or "
+                "run `twin authors apply` there",
             )
         with store.open_file(f"{name}/{FILE_LIST_NAME}") as stream:
             hashes: dict[str, str] = json.loads(stream.read())
@@ -131,8 +131,8 @@ class SharedFolders:
             if _hash_file(file) != expected:
                 raise TwinError(
                     f"fetch {name}",
-                    found=f"other bytes in {path} than were stored",
-                    next_step=f"delete {self.address}/{name}, and store it again where it is whole",
+                    found=f"{path} differs from the stored file",
+                    next_step=f"delete {self.address}/{name}, and store an intact copy",
                 )
 
     @property

@@ -51,7 +51,7 @@ class DiskFullError(StorageError):
     """The disk had no space for new data; the stored data is unchanged."""
 
     found_template = "no space left on the disk of {place}"
-    remedy = "free space there and run it again; what was stored before is unchanged"
+    remedy = "free space there and run it again; the stored data is unchanged"
 
 
 class ReadOnlyError(StorageError):
@@ -59,8 +59,8 @@ class ReadOnlyError(StorageError):
 
     found_template = "this user may not write to {place}"
     remedy = (
-        "mount that disk writable, or give this user the rights (chmod -R u+rwX), and run it "
-        "again; nothing was changed"
+        "mount that disk writable, or give this user the permissions (chmod -R u+rwX), and run "
+        "it again; nothing was changed"
     )
 
 
@@ -69,7 +69,7 @@ class DamagedError(StorageError):
 
     found_template = "{place} is damaged"
     remedy = (
-        "`twin repair` says which tables it can bring back and how; what it cannot comes from a "
+        "`twin repair` reports which tables it can restore and how; restore the rest from a "
         "backup (`twin restore`)"
     )
 
@@ -79,7 +79,7 @@ class UnreachableError(StorageError):
 
     found_template = "{place} cannot be reached"
     remedy = (
-        "see that the disk is mounted or the server runs, and check the address "
+        "make sure that the disk is mounted or the server runs, and check the address "
         "(TWIN_TABLES_URI, TWIN_STATE_URL), the credentials and the network"
     )
 
@@ -87,10 +87,10 @@ class UnreachableError(StorageError):
 class LockedError(StorageError):
     """Another program holds the file or the database."""
 
-    found_template = "another program holds {place}"
+    found_template = "another program is using {place}"
     remedy = (
-        "see which one has it open (`twin status`, `fuser FILE`), wait for it or end it, and run "
-        "it again; nothing was changed"
+        "find out which one has it open (`twin status`, `fuser FILE`), wait for it or end it, and "
+        "run it again; nothing was changed"
     )
 
 

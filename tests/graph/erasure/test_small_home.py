@@ -203,7 +203,7 @@ def test_what_comes_back_is_erased_three_times_and_then_told(home: Settings) -> 
     with pytest.raises(ErasureIncompleteError) as told:
         _erase_until_proved(instance, number, [clean, Stubborn("files", 4)], gone("author"))
     assert told.value.found.endswith(
-        "after 3 rounds it is still there, or there again: files: a, b, c"
+        "data that remains or has returned after 3 rounds: files: a, b, c"
     )
     assert clean.erased == 1, "its step is in the journal, and it holds nothing"
     instance.state.close()

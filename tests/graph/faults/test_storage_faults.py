@@ -278,7 +278,7 @@ def test_a_database_that_another_process_holds_is_locked(
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(LockedError, match="another program holds") as caught:
+        with pytest.raises(LockedError, match="another program is using") as caught:
             State.open(home.state_address)
         assert caught.value.next_step == LockedError.remedy
         with pytest.raises(LockedError):

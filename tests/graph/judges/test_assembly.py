@@ -89,8 +89,8 @@ def test_without_a_judge_that_decides_the_gate_says_why_and_no_trial_begins(
     of_gate = calibrate_judges(few, tables, WORDS)
 
     assert (of_gate.topic, of_gate.voice, of_gate.voice_people) == (None, None, None)
-    assert of_gate.topic_why_not.startswith("5 training pairs of")
-    assert "40 of either side are needed" in of_gate.voice_why_not
+    assert of_gate.topic_why_not.startswith("5 training pairs from")
+    assert "40 on each side are needed" in of_gate.voice_why_not
     first = calibrate_judges(topic_material(AUTHOR, few.pairs), tables, WORDS, kinds=(TOPIC,))
     assert (first.topic, first.topic_why_not) == (None, of_gate.topic_why_not)
     assert first.voice is None

@@ -222,7 +222,7 @@ def test_an_address_of_no_known_form_takes_nothing_from_the_others(
     ) == Delivery(sent=1, waiting=1, given_up=0)
     with state.read_transaction() as connection:
         problem = connection.execute(sa.select(notices.c.problem)).scalar_one()
-    assert problem == "an unknown form of address"
+    assert problem == "an unsupported form of address"
 
     mended = parse_channels([f"json://127.0.0.1:{receiver.port}/mended", right])
     assert deliver(state, mended, now=1_002.0) == Delivery(sent=1, waiting=0, given_up=0)

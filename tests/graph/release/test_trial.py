@@ -145,7 +145,7 @@ def test_the_mode_beside_an_answer_model_is_a_trial_and_says_why(registry: Regis
     nobody = Measured((), prompt_count=0, canary_values_per_day=0.0, canary_readers=0)
     told = choose_against_answer_model(resolve_mode("auto", nobody), nobody, stable)
     assert told.mode == "shadow"
-    assert "v2 answers by the author's word (Qwen/Large)" in told.reason
+    assert "v2 answers at the author's request (Qwen/Large)" in told.reason
     assert "no judge is certified" in told.reason
     readers = Measured(("topic",), prompt_count=0, canary_values_per_day=50.0, canary_readers=90)
     asked = choose_against_answer_model(resolve_mode("canary", readers), readers, stable)
@@ -339,7 +339,7 @@ def test_a_rollback_by_hand_begins_the_trial_anew(registry: Registry) -> None:
 def test_evidence_about_a_former_stable_version_moves_nothing(registry: Registry) -> None:
     pass_the_gate(registry, "h2")
     round_of(registry)
-    with pytest.raises(TwinError, match="evidence against v9, but stable is v1"):
+    with pytest.raises(TwinError, match="evidence against v9, but the stable version is v1"):
         registry.move("mara", 2, "stable", actor="me", reason="", gate_version=GATE, incumbent=9)
     assert states(registry) == ["stable", "shadow"]
 

@@ -48,7 +48,7 @@ def test_the_version_that_answered_before_answers_again(second: LoopWorld) -> No
     )
     notice = queued_notices(second.state, author="ada")[0]
     assert (notice.event, notice.title) == ("rolled_back", "ada was rolled back to v1")
-    assert "quality:ada:v2:thumbs:1: v2 fell in short below what readers said of v1" in notice.text
+    assert "quality:ada:v2:thumbs:1: v2 fell in short below the scores of v1" in notice.text
     assert second.registry.moves("ada")[-1].actor == "sensor quality_dropped"
     assert second.registry.routing() == {}, "no class goes elsewhere"
 
@@ -74,7 +74,7 @@ def test_without_auto_retrain_it_is_for_a_person(second: LoopWorld) -> None:
     assert states(second) == {"v1": "retired", "v2": "stable"}
     assert newest_alarm(second).decision == "nothing_to_learn"
     notice = queued_notices(second.state, author="ada")[0]
-    assert "v1, which answered before (`twin rollback`)" in notice.text
+    assert "the earlier version v1 (`twin rollback`)" in notice.text
 
 
 def test_a_fall_below_what_it_was_itself_is_no_reason(world: LoopWorld) -> None:

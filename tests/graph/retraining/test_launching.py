@@ -258,7 +258,7 @@ def test_what_cannot_be_read_of_one_author_leaves_no_other_unsettled(world: Loop
     with world.state.read_transaction() as connection:
         assert [one.author for one in retrainings.unfinished_retrainings(connection)] == ["ada"]
     assert any(
-        line.startswith("ada: its retraining is settled later: ") and "a torn table" in line
+        line.startswith("ada: its retraining will be settled later: ") and "a torn table" in line
         for line in said
     )
     assert any(line.startswith("bob: retraining ") for line in said)

@@ -175,7 +175,7 @@ def test_one_key_with_a_thousand_bad_scores_starts_nothing_and_is_reported(
     with loops.state.read_transaction() as connection:
         assert alarm_records.alarms_of_author(connection, "ada") == []
         assert alarm_records.count_excluded_scores(connection, "ada") == {"out_of_range": 100}
-    assert "900 that never count (out_of_range, unknown_trace)" in done[0].notes[0]
+    assert "900 that will never count (out_of_range, unknown_trace)" in done[0].notes[0]
 
 
 def test_an_alarm_that_few_readers_carry_is_for_a_person(world: LoopWorld) -> None:

@@ -226,13 +226,13 @@ def test_labels_are_bought_by_night_while_they_pay_are_missing_and_money_is_left
     rows = [purchase.row(1, "recorded", "t1")]
     store_rows(tables, TABLE, "ann", rows, key="label_id", schema=COLUMNS)
     assert learned("ann", running="ann", finished=True) == (
-        [], "ann: no question has come since the last run",
+        [], "ann: no question has arrived since the last run",
     )  # fmt: skip
     answered(state, "ann", datetime.now(UTC) + timedelta(minutes=1))
     assert learned("ann", running="ann", finished=True)[0] == ["ann"]
     account = open_account(learning, state)
     account.settle(account.reserve(purpose="label", author="ann", key="", max_usd=2.0), 2.0)
-    assert learned("ann") == ([], "ann: the money for labels is used up")
+    assert learned("ann") == ([], "ann: the budget for labels is used up")
 
 
 def test_why_nothing_is_learned_is_said(
@@ -245,7 +245,7 @@ def test_why_nothing_is_learned_is_said(
     (learning.authors_dir / "bob.toml").unlink()
     monkeypatch.setitem(PACES, "", {"routing_labels": 0})
     write_author(learning, Author("ann", "Ann", consent="2026-01-01: by mail"))
-    assert learned("ann") == ([], "ann: 0 labels, as many as are wanted")
+    assert learned("ann") == ([], "ann: 0 labels, which is the maximum")
     broken = learning.home / "routing" / "ann.npz"
     broken.parent.mkdir()
     broken.write_bytes(b"half a policy")

@@ -175,7 +175,7 @@ def test_a_feed_that_an_import_of_this_hour_has_read_is_known(
     world.launch(dg.RunRequest(partition_key="ann"), recorded_import)
     world.hour = datetime.now(UTC) + timedelta(minutes=minutes - 60)
     if is_known:
-        assert "nothing new since the import" in world.quiet()
+        assert "nothing has changed since the import" in world.quiet()
         server.publish("two")
     assert world.asked().partition_key == "ann"
 

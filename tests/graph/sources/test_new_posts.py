@@ -135,14 +135,14 @@ def test_a_tick_that_died_asks_for_the_same_run_again(world: World, folder: Path
     assert world.asked().run_key == first.run_key  # it was asked for and never started
     assert world.launch(first)
     world.cursor = before  # the daemon died between the launch and the cursor
-    assert "nothing new since the import" in world.quiet()
+    assert "nothing has changed since the import" in world.quiet()
 
 
 def test_what_twin_up_has_imported_is_not_imported_again(world: World, folder: Path) -> None:
     world.author("ann", folder)
     world.instance.add_dynamic_partitions("authors", ["ann"])
     assert world.launch(dg.RunRequest(partition_key="ann"))
-    assert "nothing new since the import" in world.quiet()
+    assert "nothing has changed since the import" in world.quiet()
     (folder / "lamps.md").write_text(POST.format("lamps"))
     assert world.asked().partition_key == "ann"
 
@@ -154,10 +154,10 @@ def test_what_twin_import_has_imported_is_not_imported_again(world: World, folde
     assert "imported" in world.quiet()
     (folder / "lamps.md").write_text(POST.format("lamps"))
     assert world.launch(dg.RunRequest(partition_key="ann"))
-    assert "nothing new since the import" in world.quiet()
+    assert "nothing has changed since the import" in world.quiet()
     (folder / "lamps.md").unlink()
     assert world.launch(dg.RunRequest(partition_key="ann"))
-    assert "nothing new since the import" in world.quiet()
+    assert "nothing has changed since the import" in world.quiet()
     assert "nothing new" in world.quiet()
     (folder / "clocks.md").unlink()  # after the import, and no file is newer than that
     assert world.asked().tags["twin/deleted"] == f"{folder.resolve()}/clocks.md"
@@ -179,10 +179,10 @@ def test_two_code_locations_of_one_home_start_one_import(
     with monkeypatch.context() as process:
         process.setattr(launchable_runs, "_PROCESS_HOLDER", "the other code location")
         process.setattr(launchable_runs, "CLAIM_DURATION_S", 0.0)  # a minute later
-        assert "nothing new since the import" in other.quiet()
+        assert "nothing has changed since the import" in other.quiet()
         (folder / "lamps.md").write_text(POST.format("lamps"))
         assert other.launch(other.asked())  # whoever comes first
-    assert "nothing new since the import" in world.quiet()
+    assert "nothing has changed since the import" in world.quiet()
 
 
 def test_a_running_import_is_waited_for(world: World, folder: Path) -> None:

@@ -51,7 +51,7 @@ def test_an_empty_store_beside_a_living_home_is_refused_everywhere_and_changes_n
     [found] = run_check("state", lambda: stores.check_state(there))
     assert found.verdict == "fail"
     assert "`twin backup FILE`" in found.remedy
-    with pytest.raises(EmptyStateStoreError, match=r"names versions of mara.*twin restore"):
+    with pytest.raises(EmptyStateStoreError, match=r"lists versions of mara.*twin restore"):
         open_registry(there)
     with pytest.raises(EmptyStateStoreError):
         RegistryResource().registry()
@@ -108,7 +108,9 @@ def test_a_store_with_rows_of_another_home_beside_is_refused_before_there_is_a_v
         from twin_resources.storage.state.state_tables import routing
 
         connection.execute(routing.insert().values(author="a", table={}, written_at="now"))
-    with pytest.raises(EmptyStateStoreError, match=r"state\.sqlite is the store of this home"):
+    with pytest.raises(
+        EmptyStateStoreError, match=r"state\.sqlite is the state store of this home"
+    ):
         check_store_belongs_to_home(there, State.open(store_url))
 
 

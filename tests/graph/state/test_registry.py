@@ -177,7 +177,7 @@ def test_a_retired_checkpoint_that_training_gives_again_is_a_candidate_again(
     release(registry, "h1", "h2")
     assert states(registry) == ["retired", "stable"]
     assert register(registry, "h1").state == "candidate"
-    assert registry.moves("mara")[-1].reason == "training gave this checkpoint again"
+    assert registry.moves("mara")[-1].reason == "training produced this checkpoint again"
     assert register(registry, "h2").state == "stable", "a serving one stays as it is"
 
 
@@ -215,7 +215,7 @@ def test_a_release_is_taken_back_by_a_later_verdict_alone(
     assert "base model answers" in told["v1 of mara was taken back"]
     assert reconcile_all(registry) == []
     registry.move("mara", 1, "stable", actor="chris", reason="I read it", force=True)
-    with pytest.raises(MoveRefusedError, match="a person has released it against the gate"):
+    with pytest.raises(MoveRefusedError, match="a person released it against the gate's verdict"):
         registry.move("mara", 1, "refused", **back, gate_version=GATE)
     assert served(registry) == 1
 
@@ -234,7 +234,7 @@ def test_a_release_without_a_passed_verdict_is_refused(
             MoveRefusedError, match="no PASSED verdict of gate gate-1 for checkpoint h1"
         ):
             registry.move("mara", 1, to, actor="me", reason="please", gate_version=GATE)
-    with pytest.raises(MoveRefusedError, match="no gate version was named"):
+    with pytest.raises(MoveRefusedError, match="no gate version was passed"):
         registry.move("mara", 1, "stable", actor="me", reason="please")
     assert states(registry) == ["candidate"]
     assert registry.moves("mara") == []
@@ -330,7 +330,7 @@ def test_a_tainted_stable_version_is_served_no_longer(registry: Registry) -> Non
     assert stable is not None
     assert stable.tainted
     registry.taint("mara", 1, actor="forget", reason="a post was forgotten")
-    with pytest.raises(MoveRefusedError, match="no retired version that may answer"):
+    with pytest.raises(MoveRefusedError, match="no retired version is allowed to answer"):
         registry.rollback("mara", actor="chris", reason="go back")
     with pytest.raises(MoveRefusedError, match="the version is tainted"):
         registry.rollback("mara", 1, actor="chris", reason="go back")
@@ -460,9 +460,9 @@ def test_a_move_without_the_gates_version_or_against_another_stable_one_is_refus
     release(registry, "first")
     register(registry, "second")
     judge(registry, "second")
-    with pytest.raises(MoveRefusedError, match="no gate version was named"):
+    with pytest.raises(MoveRefusedError, match="no gate version was passed"):
         registry.move("mara", 2, "stable", actor="a", reason="r")
-    with pytest.raises(MoveRefusedError, match="evidence against v2, but stable is v1"):
+    with pytest.raises(MoveRefusedError, match="evidence against v2, but the stable version is v1"):
         registry.move("mara", 2, "stable", actor="a", reason="r", gate_version=GATE, incumbent=2)
     registry.move("mara", 2, "stable", actor="a", reason="r", gate_version=GATE, incumbent=1)
     assert states(registry) == ["retired", "stable"]

@@ -99,7 +99,7 @@ def test_other_bytes_than_were_stored_make_no_folder(tmp_path: Path, address: st
     changed = tmp_path / "changed"
     changed.write_bytes(b"x")
     FileStore(address).store_file(f"{NAME}/manifest.json", changed)
-    with pytest.raises(TwinError, match=r"other bytes in manifest.json"):
+    with pytest.raises(TwinError, match=r"manifest.json differs from the stored file"):
         second.fetch(NAME)
     assert not (second.home / NAME).exists()
 
@@ -289,11 +289,11 @@ def test_a_follower_says_what_it_misses_and_goes_on_without_postgresql(
     there = follower._state
     follower._state = State(sa.create_engine("postgresql://twin@127.0.0.1:1/none"))
     follower.poll_once()
-    assert "what was followed last goes on" in follower.problems
+    assert "the last state read stays in use" in follower.problems
     follower._state, now[0] = there, now[0] + 60
     follower.poll_once()
     assert (follower.lag_reason, follower.problems) == ("", ""), "it is back"
     away = Follower(shared.model_copy(update={"state_url": "postgresql://twin@127.0.0.1:1/none"}))
     away.poll_once()
     assert away.lag_reason == ""
-    assert "what was followed last goes on" in away.problems
+    assert "the last state read stays in use" in away.problems

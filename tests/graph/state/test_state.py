@@ -157,7 +157,7 @@ def test_several_processes_open_an_empty_store_at_once(store_url: str) -> None:
 def test_a_newer_schema_is_refused_with_what_to_do(state: State, store_url: str) -> None:
     with state.transaction() as connection:
         connection.execute(sa.update(schema_number).values(number=2))
-    with pytest.raises(StateError, match=r"schema number 2; this code knows up to 1.*TWIN_STATE"):
+    with pytest.raises(StateError, match=r"schema number 2; this code reads up to 1.*TWIN_STATE"):
         State.open(store_url)
 
 

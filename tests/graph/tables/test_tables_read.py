@@ -108,7 +108,7 @@ def test_a_newer_schema_number_is_refused_with_what_to_do(filled: Tables) -> Non
         lambda: sync_words(filled, TEXTS),
         lambda: filled.data_version("words", "mara"),
     ):
-        with pytest.raises(TwinError, match=r"schema number 2; this code knows up to 1.*newer"):
+        with pytest.raises(TwinError, match=r"schema number 2; this code reads up to 1.*newer"):
             use()
 
 

@@ -41,7 +41,7 @@ def test_a_model_that_does_not_chat_is_prepared_and_said(
     base = prepare_and_verify(home, str(folder), report=lines.append)
     assert base.gguf is not None
     [warning] = [line for line in lines if line.startswith("warning: ")]
-    assert "is no chat model: of 8 short questions" in warning
+    assert "is not a chat model: it answered" in warning
     assert "quotations" in warning
     [record] = home.weights_dir.glob(f"*/*/{RECORD_FILE}")
     faults = json.loads(record.read_text(encoding="utf-8"))["proof"]["chat_faults"]

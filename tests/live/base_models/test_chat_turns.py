@@ -22,12 +22,12 @@ from twin_resources.storage.weights.chat_turns import adapt_chat_template, end_t
 pytestmark = pytest.mark.live
 
 CHANGES = {
-    "mistral": ("a system turn is refused and stands before the question",),
-    "gemma2": ("a system turn is refused and stands before the question",),
-    "gemma3": ("a system turn is refused and stands before the question",),
+    "mistral": ("the template rejects a system turn, so its text is put before the question",),
+    "gemma2": ("the template rejects a system turn, so its text is put before the question",),
+    "gemma3": ("the template rejects a system turn, so its text is put before the question",),
     "qwen3": ("thinking is switched off",),
     "smollm3": ("thinking is switched off",),
-    "gpt-oss": ("an answer begins behind '<|channel|>final<|message|>'",),
+    "gpt-oss": ("an answer begins after '<|channel|>final<|message|>'",),
 }
 
 
@@ -102,7 +102,7 @@ REFUSED = {
     "a second question is refused": (
         "{% if messages | length > 3 %}{{ raise_exception('one question only') }}{% endif %}"
         + CHATML,
-        "a conversation of two questions is refused: one question only",
+        "a conversation with two questions is rejected: one question only",
     ),
     "another prompt than before an answer": (
         CHATML.replace("assistant\n' }}{% endif %}", "assistant\n<think>' }}{% endif %}"),

@@ -52,7 +52,7 @@ def head_of_its_own(patch: Patch) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Patch], None], str]] = {
-    "wrong pre-tokenizer": (cut_as_gpt2, "text is cut otherwise (pre-tokenizer or merges)"),
+    "wrong pre-tokenizer": (cut_as_gpt2, "the tokens differ (pre-tokenizer or merges)"),
     "wrong rotary order": (rows_as_they_are, serving_parity.SEQUENCE_CAUSE),
     "wrong tied head": (head_of_its_own, serving_parity.SINGLE_TOKEN_CAUSE),
 }

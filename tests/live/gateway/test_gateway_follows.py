@@ -188,7 +188,7 @@ def test_an_answer_that_nobody_could_give_leaves_one_trace(
         [span] = failed()
         metadata = span["metadata"]
         assert (metadata["twin.author"], metadata["twin.version"]) == ("ann", "v2")
-        both = "canary failed, stable as well"
+        both = "canary failed, and so did stable"
         assert metadata["twin.degraded"] == (both if canary else "")
         assert MESSAGES[0]["content"] in json.dumps(span["input"])
         log = (stack.settings.logs_dir / "gateway.log").read_text(encoding="utf-8")

@@ -69,7 +69,7 @@ def test_an_answer_is_json_of_the_schema(base_model: Stack) -> None:
     ("form", "words"),
     [
         ({"type": "xml"}, "the type 'xml'"),
-        ({"type": "json_schema", "json_schema": {"name": "x"}}, "no object as schema"),
+        ({"type": "json_schema", "json_schema": {"name": "x"}}, "a schema that is not an object"),
         # right by its shape, and refused by who compiles it
         ({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "no"}}}, "schema"),
         (

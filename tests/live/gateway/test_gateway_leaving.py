@@ -123,7 +123,7 @@ def test_the_quotation_comes_before_the_model_and_who_leaves_at_it_is_traced(sta
     for trace in traces:
         [span] = stack.trace(trace)["observations"]
         assert "> " in json.dumps(span["output"])
-        assert span["metadata"]["twin.degraded"] == "the reader left before the prose"
+        assert span["metadata"]["twin.degraded"] == "the reader disconnected before the prose"
 
 
 def test_a_stream_that_is_faster_than_the_gateway_ends_too(stack: Stack) -> None:

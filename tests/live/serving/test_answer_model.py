@@ -97,6 +97,6 @@ def test_a_file_that_cannot_be_served_moves_nothing(prepared: Settings, tmp_path
     broken.write_bytes(b"GGUF" + bytes(1000) + CHAT_TEMPLATE_KEY + bytes(1000))
     with pytest.raises(TwinError) as refused:
         name(prepared, str(broken))
-    assert "its process ended with" in refused.value.found
+    assert "its process exited with" in refused.value.found
     assert "llama.cpp serves" in refused.value.next_step
     assert open_registry(prepared).versions("ada") == []

@@ -54,7 +54,7 @@ def test_a_failed_read_is_not_an_empty_one(running: Running) -> None:
         assert refused.value.status == 401
         assert SECRET_KEY not in str(refused.value)
     with running.client() as client:
-        with pytest.raises(TraceStoreError, match="no observation of it") as missing:
+        with pytest.raises(TraceStoreError, match="no observations") as missing:
             client.trace(TRACE)
         assert missing.value.status == 404
         with pytest.raises(TraceStoreError, match="HTTP 400"):

@@ -113,7 +113,7 @@ def test_beside_another_thread_each_rank_imports_for_itself_and_it_is_said(tmp_p
     job = small_job(tmp_path, TELLING, ahead=THREAD_AHEAD)
     told, errors = told_by(job, MachineShare())
     assert [line.split()[1:3] for line in told] == [["False", "0"], ["False", "1"]]
-    assert "no fork beside the threads" in errors
+    assert "no fork because of the threads" in errors
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_one_process_that_was_killed_is_told_as_that_and_leaves_nothing(
             environment={"PYTHONPATH": str(tmp_path)},
         )
 
-    told = "killed by Signal 9 (SIGKILL); when nobody sent it: out of memory"
+    told = "killed by Signal 9 (SIGKILL); if nobody sent it, memory ran out"
     assert [text.partition(";")[0] for text in texts] == [told.partition(";")[0]]
     assert caught.value.found.startswith(told)
     assert not psutil.pid_exists(int((tmp_path / "left").read_text()))

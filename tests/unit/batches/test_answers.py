@@ -35,7 +35,7 @@ def test_a_killed_batch_goes_on_and_a_finished_one_asks_nothing(tmp_path: Path, 
     first = Journal(out)
     first.append(row("b"))
     first.append(row("c", error="400: no"))
-    with pytest.raises(TwinError, match="another command that works on it"):
+    with pytest.raises(TwinError, match="another command is working on it"):
         Journal(out)
     first.close()
     with journal_path(out).open("ab") as torn:  # killed while it wrote
@@ -64,7 +64,7 @@ def test_a_killed_batch_goes_on_and_a_finished_one_asks_nothing(tmp_path: Path, 
 def test_a_file_of_something_else_is_not_written_over(tmp_path: Path) -> None:
     out = tmp_path / "answers.jsonl"
     out.write_text('{"question": "mine"}\n')
-    with pytest.raises(TwinError, match="a file that is not a batch"):
+    with pytest.raises(TwinError, match="a file that no batch wrote"):
         Journal(out)
     out.write_text("no JSON\n")
     with pytest.raises(TwinError, match="line 1"):
@@ -78,7 +78,7 @@ def test_a_row_without_an_answer_has_a_place_in_the_table(tmp_path: Path) -> Non
 
 
 def test_where_it_cannot_be_written_is_said_before_anything_is_asked(tmp_path: Path) -> None:
-    with pytest.raises(TwinError, match=r"a file of kind \.csv"):
+    with pytest.raises(TwinError, match=r"a file of type \.csv"):
         check_output_path(tmp_path / "answers.csv")
     with pytest.raises(TwinError, match="no folder"):
         check_output_path(tmp_path / "none" / "answers.jsonl")

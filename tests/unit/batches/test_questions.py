@@ -47,7 +47,7 @@ def test_a_parquet_table_is_read_by_the_same_columns(tmp_path: Path) -> None:
     pl.DataFrame({"id": [7, 8], "question": ["Oil?", None], "seed": [None, 3]}).write_parquet(path)
     rows, broken = read_questions(path)
     assert [(row.id, row.question, dict(row.options)) for row in rows] == [("7", "Oil?", {})]
-    assert broken == [InvalidRow("row 2", "neither `question` nor `messages`")]
+    assert broken == [InvalidRow("row 2", "the row has neither `question` nor `messages`")]
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_a_broken_line_is_told_and_the_others_stay(tmp_path: Path, line: str, fo
     ("name", "content", "found"),
     [
         ("none.jsonl", None, "no such file"),
-        ("questions.docx", "x", "a file of kind .docx"),
-        ("questions.jsonl", "", "no question in it"),
-        ("questions.jsonl", "x\n", "no question in it; line 1: invalid JSON"),
+        ("questions.docx", "x", "a file of type .docx"),
+        ("questions.jsonl", "", "no question in the file"),
+        ("questions.jsonl", "x\n", "no question in the file; line 1: invalid JSON"),
         ("questions.parquet", "x", "parquet"),
     ],
 )

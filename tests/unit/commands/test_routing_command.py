@@ -77,7 +77,7 @@ def test_without_a_policy_it_says_what_labels_cost(
     paying: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown = said(capsys)
-    assert shown.startswith("Mara: routing does not pay: not worth it below 219 questions a day")
+    assert shown.startswith("Mara: routing does not pay below 219 questions a day")
     assert "nothing is routed" in shown
     assert "179 labels at the very least" in shown
     assert "TWIN_LABEL_BUDGET_PER_MONTH" in shown

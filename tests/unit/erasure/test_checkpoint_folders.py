@@ -87,7 +87,7 @@ def test_for_what_answers_no_longer_nothing_is_trained(place: Checkpoints) -> No
 
 
 def test_of_an_author_the_whole_folder_goes(place: Checkpoints) -> None:
-    assert place.find_remaining(gone_author()) == ["the folder of the author (ada)"]
+    assert place.find_remaining(gone_author()) == ["the author's folder (ada)"]
     assert place.erase(gone_author()) == 10
     assert left(place, "ada", "seen") == set()
     assert left(place, "bea", "seen") == {*FILES}

@@ -58,7 +58,7 @@ def test_an_address_names_every_copy_of_the_post() -> None:
 
 @pytest.mark.parametrize("name", ["brass.md", "On oil"])
 def test_a_name_of_several_is_refused(name: str) -> None:
-    with pytest.raises(TwinError, match="2 posts of that name: "):
+    with pytest.raises(TwinError, match="2 posts with that name: "):
         match_post(POSTS, name)
 
 
@@ -82,21 +82,21 @@ def test_a_refusal_lists_three_and_says_that_there_are_more() -> None:
     with pytest.raises(TwinError) as refused:
         match_post(many, "On oil")
     three = "; ".join(f"{number}.md (On oil, of ann)" for number in range(3))
-    assert refused.value.found == f"4 posts of that name: {three}; …"
+    assert refused.value.found == f"4 posts with that name: {three}; …"
     with pytest.raises(TwinError) as refused:
         match_post(many[:3], "On oil")
-    assert refused.value.found == f"3 posts of that name: {three}"
+    assert refused.value.found == f"3 posts with that name: {three}"
     many = [post(f"oil-{number}.md", title=f"Oil {number}") for number in range(4)]
     with pytest.raises(TwinError) as refused:
         match_post(many, "oil-")
     three = "; ".join(f"oil-{number}.md (Oil {number}, of ann)" for number in range(3))
-    assert refused.value.found == f"none of that name among 4 posts; nearest: {three}"
+    assert refused.value.found == f"no match among 4 posts; nearest: {three}"
 
 
 def test_nothing_is_near_to_a_name_that_is_like_none() -> None:
     with pytest.raises(TwinError) as refused:
         match_post(POSTS, "qqqqqqqq")
-    assert refused.value.found == "none of that name among 4 posts"
+    assert refused.value.found == "no match among 4 posts"
 
 
 def test_an_open_request_is_found_behind_those_of_others(home: Settings) -> None:
@@ -111,7 +111,7 @@ def test_an_open_request_is_found_behind_those_of_others(home: Settings) -> None
     ):
         journal.open_request(instance.state, subject, asked_by="test")
     assert find_post(instance, "_posts/oil.md", authors=["ann"]) == meant
-    with pytest.raises(TwinError, match="none of that name among 0 posts"):
+    with pytest.raises(TwinError, match="no match among 0 posts"):
         find_post(instance, "_posts/brass.md", authors=["ann"])
     instance.state.close()
 
@@ -136,7 +136,7 @@ def test_a_name_that_was_forgotten_says_when(
         with pytest.raises(PostForgottenError, match=r"of bob.*forgotten on 1970-01-04"):
             find_post(instance, "document-2", authors=authors)
     for name, author in (("document-4", "ann"), ("document-4", "bob")):
-        with pytest.raises(TwinError, match="none of that name among 0 posts"):
+        with pytest.raises(TwinError, match="no match among 0 posts"):
             find_post(instance, name, authors=[author])
     instance.state.close()
 
@@ -146,7 +146,7 @@ def test_what_nobody_has_cannot_be_planned(home: Settings) -> None:
     instance = Installation.for_settings(home)
     for subject, found in (
         (ErasureSubject("post", "ann", "a.md"), "whose posts were never imported"),
-        (ErasureSubject("author", "bob", "bob"), "nobody of that name in this home"),
+        (ErasureSubject("author", "bob", "bob"), "no author with that slug in this home"),
     ):
         with pytest.raises(TwinError, match=found):
             plan_erasure(instance, subject)

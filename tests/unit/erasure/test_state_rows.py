@@ -207,7 +207,7 @@ def test_the_journal_knows_what_is_asked_and_forgets_it_when_it_is_done(
     assert done.done_at >= done.asked_at
     assert [one.number for one in journal.unfinished_requests(state)] == [second]
     assert journal.open_request(state, subject, asked_by="ann") != first, "a new request"
-    with pytest.raises(TwinError, match="find the request 99"):
+    with pytest.raises(TwinError, match="find the erasure request 99"):
         journal.find_request(state, 99)
 
 

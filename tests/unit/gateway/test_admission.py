@@ -73,7 +73,7 @@ def test_four_processes_count_together(tmp_path: Path) -> None:
     assert (meter.tokens, meter.requests) == (2800, 400)
     admission = Admission(max_per_key=4, max_per_server=9, counts=HomeCounts(path))
     with (
-        pytest.raises(RefusedError, match="4 requests of this key"),
+        pytest.raises(RefusedError, match="4 requests with this key"),
         admission.admit_for_key("ann"),
     ):
         pass

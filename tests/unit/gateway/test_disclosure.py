@@ -18,7 +18,7 @@ ANN = Author("ann", "Ann Bell")
     [
         ("tuned", True, "voice", "Written by a language model trained on Ann Bell's posts, not by"),
         ("untuned", True, "voice", "was shown some of Ann Bell's posts and not trained on them"),
-        ("untuned", False, "voice", "not trained on Ann Bell's posts and shown none of them"),
+        ("untuned", False, "voice", "not trained on Ann Bell's posts and was shown none of them"),
         ("paid", True, "voice", "another provider's language model that was shown some"),
         ("fixed", False, "voice", "A fixed sentence"),
         ("tuned", True, "quote", "Ann Bell's own sentences"),

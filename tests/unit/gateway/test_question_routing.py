@@ -139,7 +139,7 @@ async def test_a_canary_gets_the_same_questions_as_the_stable_version(
 @pytest.mark.parametrize(
     ("change", "fields", "why"),
     [
-        ({"stable": "another"}, {}, "of another version"),
+        ({"stable": "another"}, {}, "for another version"),
         ({"author": replace(MARA, paid=False)}, {}, "paid = false"),
         ({}, {"response_format": {"type": "json_object"}}, "JSON"),
     ],
@@ -244,4 +244,4 @@ async def test_a_policy_of_three_models_of_an_earlier_release_lapses(
     three = replace(policy, models=(policy.models[0], larger, policy.models[1]))
     answering = await prepare(way(home, three, HARD))
     assert answering.decision.route == "stable"
-    assert "of three models" in answering.trace_metadata()["twin.routing"]
+    assert "compare three models" in answering.trace_metadata()["twin.routing"]

@@ -306,7 +306,7 @@ async def test_a_named_version_and_json_stay_as_they_are(
 
 async def test_without_anything_to_quote_no_prose_stands_alone(home: Settings) -> None:
     prepared = await prepare(path(home, Quoting(QuoteResult((), reason="no table yet"))))
-    assert prepared.exchange.fixed_answer == "No post of Ann can be quoted now."
+    assert prepared.exchange.fixed_answer == "No post by Ann can be quoted right now."
     told = prepared.twin_field()
     assert (told["answer"], told["version"]) == ("quote", "quotes")
     assert told["degraded"] == "nothing quoted: no table yet"

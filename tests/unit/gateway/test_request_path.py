@@ -219,7 +219,7 @@ async def test_an_unknown_template_gives_way_to_the_base(home: Settings) -> None
     serve(way, "0000000000000000")
     answering = await prepare(way)
     assert (answering.decision.version, answering.decision.server_key) == ("quotes", "base")
-    note = "template 0000000000000000 of v3 unknown here: answered by base"
+    note = "template 0000000000000000 of v3 is unknown here: answered by base"
     assert answering.degraded[0] == note
     assert answering.twin_field()["prose"]["why"] == NO_VERSION_REASON
 
@@ -269,7 +269,7 @@ async def test_earlier_turns_that_do_not_fit_the_models_context_are_counted(home
     prepared = await prepare(way, messages=turns)
     kept = len(prepared.exchange.messages) - 2
     assert 10 < kept < 39
-    assert prepared.degraded == (f"{39 - kept} earlier turns left out",)
+    assert prepared.degraded == (f"{39 - kept} earlier turns were left out",)
     oldest = prepared.exchange.messages[1]["content"]
     assert oldest.startswith(f"{39 - kept} "), "the newest stay, whole"
     base = Server("http://127.0.0.1:1/v1", "base", "", ready=True, context=32768)
@@ -322,7 +322,7 @@ async def test_a_programs_system_message_is_marked_where_the_author_takes_it(
     assert prepared.ignored == prepared.degraded == ()
     turns[0]["content"] = "x" * (MAX_NOTE_CHARACTERS + 1)
     prepared = await prepare(way, messages=turns)
-    assert prepared.degraded == ("system message cut off after 1,000 characters",)
+    assert prepared.degraded == ("the system message was truncated to 1,000 characters",)
     assert prepared.exchange.messages[-1]["content"].count("x") == MAX_NOTE_CHARACTERS
 
 

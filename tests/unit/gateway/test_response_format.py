@@ -102,18 +102,18 @@ def test_text_is_nothing_special(form: object) -> None:
         ({}, "the type None"),
         ({"type": "xml"}, "the type 'xml'"),
         ({"type": ["text"]}, "the type"),
-        ({"type": "json_object", "schema": RATING}, "'schema' beside the type json_object"),
-        ({"type": "text", "json_schema": {}}, "'json_schema' beside the type text"),
+        ({"type": "json_object", "schema": RATING}, "'schema' with the type json_object"),
+        ({"type": "text", "json_schema": {}}, "'json_schema' with the type text"),
         ({"type": "json_schema"}, "no object under json_schema"),
         ({"type": "json_schema", "json_schema": RATING}, "'additionalProperties' in json_schema"),
         ({"type": "json_schema", "json_schema": {"schema": RATING}}, "the name None"),
         (by_schema(RATING, name="a rating"), "the name 'a rating'"),
         (by_schema(RATING, name="x" * 65), "the name"),
         (by_schema(RATING, strict="yes"), "strict = 'yes'"),
-        (by_schema(RATING, description=1), "a description that is no text"),
+        (by_schema(RATING, description=1), "a description that is not text"),
         (by_schema(RATING, lora=1), "'lora' in json_schema"),
-        (by_schema(True), "no object as schema"),
-        (by_schema(None), "no object as schema"),
+        (by_schema(True), "a schema that is not an object"),
+        (by_schema(None), "a schema that is not an object"),
         (by_schema({"const": "x" * MAX_SCHEMA_BYTES}), "bytes"),
         (by_schema(nested(MAX_SCHEMA_LEVELS + 1)), "levels"),
         (by_schema({"type": "array", "maxItems": MAX_REPETITIONS + 1}), "maxItems = 1001"),
@@ -164,13 +164,13 @@ def test_whatever_is_sent_is_taken_or_refused(form: object) -> None:
             "grammar', 'type': 'invalid_request_error'} http://127.0.0.1:1/v1",
             "failed to parse grammar",
         ),
-        ("Error code: 400 - http://127.0.0.1:1/v1", "it does not say why"),
+        ("Error code: 400 - http://127.0.0.1:1/v1", "it gives no reason"),
     ],
 )
 def test_a_servers_refusal_goes_on_without_its_address(said: str, told: str) -> None:
     refused = unenforceable_format_refusal("twin/ann", said)
     assert refused.status == 400
-    assert refused.found == f"that its server does not take this response_format ({told})"
+    assert refused.found == f"its server does not accept this response_format ({told})"
 
 
 def test_what_litellm_knows_of_a_model_decides_whether_it_is_asked() -> None:
@@ -181,7 +181,7 @@ def test_what_litellm_knows_of_a_model_decides_whether_it_is_asked() -> None:
 
 
 TEXT = (
-    "This twin does not answer a question that holds words that its author does not speak about "
+    "This twin does not answer a question that contains terms that its author does not discuss "
     "here."
 )
 FREE: dict[str, Any] = {"type": "string"}
@@ -300,9 +300,9 @@ async def test_one_that_takes_none_is_passed_over_and_refused_by_name(home: Sett
     form = by_schema(RATING)
     answering = await prepare(home, ask(form), takes_json=False)
     assert answering.decision.version == "base"
-    assert answering.degraded[0] == "paid, no JSON from the paid model: answered by base"
+    assert answering.degraded[0] == "paid, the paid model does not support JSON: answered by base"
     named = "twin/ann@paid"
-    with pytest.raises(RefusedError, match="cannot be asked for JSON") as caught:
+    with pytest.raises(RefusedError, match="does not support JSON answers") as caught:
         await prepare(home, ask(form, named), takes_json=False)
     assert (caught.value.status, caught.value.param) == (400, "response_format")
     assert (await prepare(home, ask(None, named), takes_json=False)).decision.version == PAID

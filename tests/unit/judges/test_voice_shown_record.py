@@ -73,5 +73,5 @@ def test_bars_share_a_scale_in_a_habit_and_say_who_is_nearer() -> None:
     assert lines[2].count("█") == BAR_CELLS + BAR_CELLS // 2 + BAR_CELLS * 3 // 4
     assert "▏" in lines[3], "what is there is never nothing"
     assert all(len(line) < 80 for line in lines[:-1])
-    assert lines[-1] == "nearer to the author than the base model in 1 of 2 habits: function words"
+    assert lines[-1] == "closer to the author than the base model in 1 of 2 habits: function words"
     assert lines[2].index("4.4") == lines[3].index("1.4")

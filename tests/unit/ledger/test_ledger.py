@@ -426,7 +426,7 @@ def test_a_clock_that_is_ahead_for_one_look_moves_nothing(world: World, days: in
             world.pass_time(minutes=5).sync(**guard)
             if (day, hour) == (2, 6):
                 world.pass_time(days=days)
-                assert "the clock went on by" in world.sync(**guard).problem
+                assert "the clock has jumped ahead by" in world.sync(**guard).problem
                 world.pass_time(days=-days)
     report = world.at(MORNING + timedelta(days=7)).sync(**guard)
     assert "waits until it has stayed there for 10 minutes" in report.problem, "it was off"
@@ -446,7 +446,7 @@ def test_what_was_read_by_a_clock_ahead_is_read_again(world: World) -> None:
     world.answer(4)
     world.vote(4, 0.0, reader="b")
     assert world.tick().rewound_s > 38 * 86_400
-    assert "goes on from the newest score" not in world.tick().message, "once"
+    assert "reading continues at the newest score" not in world.tick().message, "once"
     world.at(NEXT_DAY + timedelta(days=1, minutes=2)).sync()
     assert sorted(value for *_, value in values(world)) == [0.0, 1.0]
 
@@ -478,7 +478,7 @@ def test_a_score_more_than_a_week_late_is_read_and_counts(world: World) -> None:
     assert [value for *_, value in values(world)] == [1.0, 0.0]
     with world.state.read_transaction() as connection:
         counted = count_excluded_scores(connection, "ann")
-    assert counted == {"late: its reader's day was settled": 1}
+    assert counted == {"late: the reader's day was already settled": 1}
 
 
 def test_a_vote_changed_on_another_day_is_one_the_last_word_counts(world: World) -> None:
@@ -517,7 +517,7 @@ def test_two_writers_do_not_meet(world: World) -> None:
     world.answer(1)
     with world.state.lease("ledger"):
         report = world.tick()
-    assert "another process reads the ledger" in report.problem
+    assert "another process is reading the ledger" in report.problem
     assert report.requests == 0
     assert world.tick().traces == 1
 
@@ -593,7 +593,7 @@ def test_a_day_settles_at_most_three_usual_ones(world: World) -> None:
     assert (settled_by_day.count(1.0), settled_by_day.count(0.0)) == (48, 36)
     with world.state.read_transaction() as connection:
         assert count_excluded_scores(connection, "ann") == {
-            "of a day with more than three usual days have": 64
+            "from a day with more than three times the usual number": 64
         }
     assert report.unsettled_days["beyond"] == 0, "each is told once"
     assert world.tick().settled == {}

@@ -136,7 +136,7 @@ def test_a_later_candidate_goes_where_the_release_mode_says(mode: ReleaseMode, t
 @pytest.mark.parametrize(
     ("claim", "to", "said"),
     [
-        (no_worse(1, ratio=0.97, high=1.0), "stable", "perplexity 0.9700 of its"),
+        (no_worse(1, ratio=0.97, high=1.0), "stable", "perplexity ratio 0.9700"),
         (no_worse(1, ratio=0.97, high=1.0001), "parked", "upper end of the interval 1.0001"),
         (no_worse(1, ratio=1.04, high=1.06), "parked", "not shown to be no worse than v1"),
         (no_worse(1, high=None), "parked", "-2.0 %"),

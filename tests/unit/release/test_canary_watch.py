@@ -117,7 +117,7 @@ def test_it_stays_away_while_the_registry_cannot_be_told(
 
     run(work, watch, until=lambda: registry.told)
     assert len(registry.told) == 1
-    assert capsys.readouterr().err.count("the rollback failed and is tried again") == 3
+    assert capsys.readouterr().err.count("the rollback failed; it is retried") == 3
     live.refresh()
     assert canary_of(live) is None, "the file still lists it"
 

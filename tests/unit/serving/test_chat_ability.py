@@ -49,7 +49,7 @@ def test_half_of_the_answers_decide() -> None:
 
 def test_the_warning_says_what_was_seen_what_follows_and_what_to_name() -> None:
     said = ability(8).warning("google/gemma-3-270m")
-    assert "google/gemma-3-270m is no chat model: of 8 short questions" in said
+    assert "google/gemma-3-270m is not a chat model: it answered 8 of 8 short questions" in said
     assert "never ends (8), repeats the prompt (8)" in said
     assert "prose will not be shown" in said
     assert "quotations" in said

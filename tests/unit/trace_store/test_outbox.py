@@ -78,7 +78,7 @@ def test_the_oldest_traces_give_way_and_are_counted_scores_never(tmp_path: Path)
     assert (counts.traces, counts.trace_bytes, counts.dropped_traces) == (10, 100, 2)
     assert sent_in_order(outbox)[:3] == ["a", "b", "trace 0002"]
     outbox.put_scores([score("c"), score("d"), score("e")])
-    with pytest.raises(OutboxFullError, match="3 scores that the trace store has not taken"):
+    with pytest.raises(OutboxFullError, match="3 scores that the trace store has not accepted"):
         outbox.put_scores([score("f")])
     assert outbox.counts().scores == 3
     assert sent_in_order(outbox) == ["c", "d", "e"]

@@ -78,7 +78,7 @@ def test_a_silent_training_is_ended_and_tried_again(
 
     ended = watch(process, job, log, lines.append, log_start=start)
 
-    assert ended == AttemptEnd("no sign of life for 600 s", should_retry=True, log_start=start)
+    assert ended == AttemptEnd("no output for 600 s", should_retry=True, log_start=start)
     assert lines == ["step 1"], "what was said before is another attempt's"
     assert clock.now - 1_000.0 == pytest.approx(100 + 600, abs=3 * POLL_INTERVAL_S)
 
@@ -99,7 +99,7 @@ def test_one_that_speaks_is_ended_by_its_time_and_not_tried_again(
 
     ended = watch(process, job, log, lambda _: None, log_start=0)
 
-    assert ended == AttemptEnd("no end within 2000 s", should_retry=False, log_start=0)
+    assert ended == AttemptEnd("not finished within 2000 s", should_retry=False, log_start=0)
     assert clock.now - 1_000.0 == pytest.approx(2_000, abs=2 * POLL_INTERVAL_S)
 
 

@@ -245,7 +245,7 @@ def test_a_training_gives_way_to_readers(tmp_path: Path) -> None:
 
 
 def test_ranks_that_cannot_be_dealt_evenly_are_refused(job: TrainingJob) -> None:
-    with pytest.raises(TwinError, match="deal 4 ranks to 3 machines"):
+    with pytest.raises(TwinError, match="distribute 4 ranks over 3 machines"):
         build_command(job, MachineShare(machines=3, address="10.0.0.1", port=1))
 
 
@@ -372,7 +372,7 @@ LOST = "RuntimeError: Connection closed by peer\n"
     [
         ("a\nValueError: no\nChildFailedError: x\n", "ValueError: no"),
         ("machine 1: RuntimeError: gone\nb\n", "machine 1: RuntimeError: gone"),
-        (LOST + KILLED, "rank 1 was killed by Signal 9 (SIGKILL); when nobody sent it: out of"),
+        (LOST + KILLED, "rank 1 was killed by Signal 9 (SIGKILL); if nobody sent it, memory ran"),
         (LOST + BROKE, "rank 3 was killed by Signal 7 (SIGBUS)"),
         (LOST + GAVE_UP, "RuntimeError: Connection closed by peer"),
         (GAVE_UP, "rank 1 was killed by Signal 6 (SIGABRT)"),

@@ -30,7 +30,7 @@ CASES = {
     # nobody known asks for a gated model
     "401 gated": (401, "GatedRepo", "agree to the terms at {hub}/owner/name"),
     # somebody known, who has not agreed or waits for the owner
-    "403 gated": (403, "GatedRepo", "wait for its owner's approval"),
+    "403 gated": (403, "GatedRepo", "wait for the owner's approval"),
     # a token that may not read it
     "403": (403, "", "agree to the terms at {hub}/owner/name"),
     # what the hub says of a private model, and of one that does not exist

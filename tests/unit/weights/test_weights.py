@@ -79,7 +79,7 @@ def test_half_a_download_is_refused_and_named(
     (folder / "model.safetensors").write_bytes((whole * 2)[:left])
     with pytest.raises(TwinError, match=r"model\.safetensors") as refused:
         prepare_base_model(other_server, str(folder))
-    assert "fetch the model again" in refused.value.next_step
+    assert "download the model again" in refused.value.next_step
     assert not list(other_server.weights_dir.glob("**/partial-*"))
 
 
@@ -121,7 +121,7 @@ def test_a_newer_record_is_refused(other_server: Settings, tmp_path: Path) -> No
 
 def test_a_disk_that_cannot_be_written_is_a_clear_message(home: Settings) -> None:
     home.weights_dir.write_text("a file where the folder should be")
-    with pytest.raises(TwinError, match="move the file or folder there away"):
+    with pytest.raises(TwinError, match="move that file or folder away"):
         prepare_base_model(home)
 
 

@@ -44,7 +44,7 @@ class Admission:
         Raises:
             RefusedError: 429 if the key has reached its limit.
         """
-        with self._count_request(f"key {reader}", self.max_per_key, "this key"):
+        with self._count_request(f"key {reader}", self.max_per_key, "with this key"):
             yield
 
     @contextmanager
@@ -54,7 +54,7 @@ class Admission:
         Raises:
             RefusedError: 429 if the queue of the server is full.
         """
-        owner = f"the model server {server_key!r}"
+        owner = f"to the model server {server_key!r}"
         with self._count_request(f"server {server_key}", self.max_per_server, owner):
             yield
 
@@ -68,9 +68,9 @@ class Admission:
             raise RefusedError(
                 429,
                 "too_many_waiting",
-                tried="take the request",
-                found=f"{in_progress} requests of {owner} in progress, which is the limit",
-                next_step=f"ask again in {RETRY_AFTER_S} s, with fewer requests at a time",
+                tried="accept the request",
+                found=f"{in_progress} requests {owner} in progress, which is the limit",
+                next_step=f"try again in {RETRY_AFTER_S} s, with fewer concurrent requests",
                 retry_after_s=RETRY_AFTER_S,
             )
         try:

@@ -29,7 +29,7 @@ LogOpening = Callable[[RequestRecord], None]
 
 CLIENT_DISCONNECTED_STATUS = 499
 """LiteLLM's status of a call that it cancelled because the client had disconnected."""
-DISCONNECT_NOTE = "the reader left before the prose"
+DISCONNECT_NOTE = "the reader disconnected before the prose"
 _HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),

@@ -88,7 +88,7 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
         raise _bad_feedback(
             "trace_id",
             found=f"{trace_id!r}"[:80],
-            next_step="send the 32 digits of the answer's header x-twin-trace-id",
+            next_step="send the 32 hexadecimal digits of the answer's header x-twin-trace-id",
         )
     edit = _read_text(body, "edit", max_characters=MAX_EDIT_CHARACTERS)
     comment = " ".join(_read_text(body, "comment", max_characters=MAX_COMMENT_CHARACTERS).split())
@@ -98,7 +98,7 @@ def read_feedback(raw: bytes, key: Key) -> FeedbackInput:
         raise _bad_feedback(
             "preferred",
             found=f"{preferred!r}"[:80],
-            next_step="send the trace id of the other answer, which is better than this one",
+            next_step="send the trace id of another answer, which is better than this one",
         )
     vote = _read_vote(body)
     if vote is None and not edit and not preferred:
@@ -210,7 +210,7 @@ def _decode_body(raw: bytes) -> Mapping[str, Any]:
     if unknown:
         raise _bad_feedback(
             unknown[0],
-            found=f"the key {unknown[0]!r}",
+            found=f"the unknown key {unknown[0]!r}",
             next_step=f"send only {', '.join(ALLOWED_KEYS)}",
         )
     return body
@@ -223,17 +223,17 @@ def _read_text(body: Mapping[str, Any], name: str, *, max_characters: int) -> st
         raise _bad_feedback(
             name,
             found="not text" if not isinstance(text, str) else f"{len(text):,} characters",
-            next_step=f"send a text of at most {max_characters:,} characters",
+            next_step=f"send text of at most {max_characters:,} characters",
         )
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise _bad_feedback(name, found="half of a surrogate pair", next_step="send text in UTF-8")
+        raise _bad_feedback(name, found="an unpaired surrogate", next_step="send text in UTF-8")
     return text.strip()
 
 
 def _read_vote(body: Mapping[str, Any]) -> float | None:
     thumb, score = body.get("thumb"), body.get("score")
     if thumb is not None and score is not None:
-        raise _bad_feedback("score", found="a thumb and a score", next_step="send one of them")
+        raise _bad_feedback("score", found="a thumb and a score", next_step="send only one")
     if thumb is not None:
         if not isinstance(thumb, str) or thumb not in _THUMBS:
             raise _bad_feedback("thumb", found=f"{thumb!r}"[:80], next_step='send "up" or "down"')
@@ -258,9 +258,9 @@ def _read_reader(body: Mapping[str, Any], key: Key) -> tuple[str, bool]:
         raise RefusedError(
             403,
             "reader_not_allowed",
-            tried="take feedback for another reader",
-            found=f"a key of role {key.role}",
-            next_step="omit `reader` and `simulated`; the vote then belongs to the key's reader",
+            tried="accept feedback for another reader",
+            found=f"a key with the role {key.role}",
+            next_step="omit `reader` and `simulated`; the vote then counts for the key's reader",
             param="reader",
         )
     if not isinstance(simulated, bool):

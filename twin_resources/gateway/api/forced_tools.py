@@ -45,8 +45,8 @@ def convert_forced_tool(body: Mapping[str, Any]) -> ConvertedRequest | None:
             "not_given",
             tried="read the request",
             found=f"tool_choice = {choice!r}"[:80] + f" with {len(functions)} tools",
-            next_step="force one tool of the list by its name, or send its schema as "
-            "response_format; a twin does not choose between tools",
+            next_step="name one of the listed tools, or send its schema as response_format; a twin "
+            "does not choose between tools",
             param="tool_choice",
         )
     function = functions[name]

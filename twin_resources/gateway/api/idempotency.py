@@ -139,7 +139,7 @@ class Idempotency:
                 503,
                 "idempotency_unreadable",
                 f"the state store does not answer ({type(error).__name__})",
-                "try again, or send no Idempotency-Key",
+                "try again, or omit the header Idempotency-Key",
             ) from error
 
     def finish(self, request: IdempotentRequest, answer: StoredAnswer | None) -> None:
@@ -202,15 +202,15 @@ class Idempotency:
             raise _refusal(
                 422,
                 "idempotency_key_reused",
-                "another request with this Idempotency-Key",
-                "send the same body again, or use a new key for a new question",
+                "a different request with this Idempotency-Key",
+                "send the same body again, or use a new key for a different request",
             )
         if row.status is None:
             raise _refusal(
                 409,
                 "idempotency_in_flight",
-                "the first request with this Idempotency-Key in progress",
-                "ask again in a few seconds for its answer",
+                "the first request with this Idempotency-Key is still in progress",
+                "try again in a few seconds to get its answer",
                 retry_after_s=2,
             )
         headers = [
@@ -294,7 +294,7 @@ def _refusal(
     return RefusedError(
         status,
         code,
-        tried="answer the request once",
+        tried="answer the request only once",
         found=found,
         next_step=next_step,
         retry_after_s=retry_after_s,

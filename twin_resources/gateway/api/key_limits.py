@@ -84,7 +84,7 @@ class KeyRequestCounter:
                 "keys_unreadable",
                 tried="count the request",
                 found=f"the state store does not answer ({type(error).__name__})",
-                next_step="try again; the owner of the gateway checks TWIN_STATE_URL and its log",
+                next_step="try again; the gateway's owner should check TWIN_STATE_URL and its log",
             ) from error
 
     def end(self, request: CountedRequest) -> None:
@@ -153,9 +153,9 @@ def _rate_limit_refusal(key: Key, retry_after_s: int) -> RefusedError:
     return RefusedError(
         429,
         "key_rate_limited",
-        tried="take the request",
-        found=f"that this key has sent its {key.limits.per_minute} requests per minute",
-        next_step=f"ask again in {retry_after_s} s",
+        tried="accept the request",
+        found=f"this key has sent all of its {key.limits.per_minute} requests per minute",
+        next_step=f"try again in {retry_after_s} s",
         retry_after_s=retry_after_s,
     )
 
@@ -164,8 +164,8 @@ def _concurrency_refusal(key: Key, count: int) -> RefusedError:
     return RefusedError(
         429,
         "key_busy",
-        tried="take the request",
-        found=f"{count} requests of this key in progress; its limit is {key.limits.at_once}",
-        next_step="ask again when one of them is answered",
+        tried="accept the request",
+        found=f"{count} requests with this key in progress; its limit is {key.limits.at_once}",
+        next_step="try again after one of them is answered",
         retry_after_s=_RETRY_AFTER_S,
     )

@@ -47,9 +47,9 @@ class Origins:
             if not (whole and web) or "@" in origin:
                 raise TwinError(
                     "read TWIN_ALLOWED_ORIGINS",
-                    found=f"{origin!r}, which is not an origin",
-                    next_step="list origins as https://example.org or http://localhost:8080: "
-                    "scheme, host and port in lower case, no path, no *",
+                    found=f"{origin!r} is not an origin",
+                    next_step="list origins such as https://example.org or http://localhost:8080: "
+                    "a scheme, a host and a port in lower case, without a path and without *",
                 )
         return cls(frozenset(origins))
 

@@ -119,7 +119,7 @@ def convert_completions_request(body: Mapping[str, Any], *_: object) -> Converte
     if not isinstance(prompt, str):
         raise _bad_request(
             "prompt",
-            found="no text, several texts, or token ids",
+            found="no prompt as text, several prompts, or token ids",
             next_step="send one prompt as text; a twin answers one question at a time",
         )
     chat = _shared_fields(body)
@@ -146,7 +146,7 @@ def convert_responses_request(
     _refuse_unsupported_values(body, _RESPONSES_DEFAULTS)
     if "message.output_text.logprobs" in str(body.get("include")):
         raise _bad_request(
-            "include", found="log probabilities", next_step="omit them; a twin has none"
+            "include", found="log probabilities", next_step="omit them; a twin returns none"
         )
     ignored = [
         name for name in _IGNORED_RESPONSES_KEYS if body.get(name) not in (None, [], "disabled")
@@ -428,7 +428,7 @@ class _Conversation:
             return
         if not isinstance(content, list):
             raise _bad_request(
-                "input", found="no input", next_step="send a text or a list of messages"
+                "input", found="no input", next_step="send text or a list of messages"
             )
         for position, item in enumerate(cast("list[object]", content)):
             self._read_item(position, item)

@@ -222,7 +222,7 @@ class RecentResponses:
             raise RefusedError(
                 503,
                 "responses_unreadable",
-                tried="find the answer that the request names",
+                tried="find the answer that the request refers to",
                 found=f"the state store does not answer ({type(error).__name__})",
                 next_step="try again, or send the whole conversation",
             ) from error

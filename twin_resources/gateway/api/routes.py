@@ -317,7 +317,7 @@ class RouteAllowlist:
             408,
             "body_too_slow",
             tried="read the request",
-            found=f"a body that had not ended after {self.body_timeout_s:g} s",
+            found=f"a body that was still incomplete after {self.body_timeout_s:g} s",
             next_step="send the whole body at once",
         )
 
@@ -341,8 +341,8 @@ class RouteAllowlist:
                 404,
                 "model_not_found",
                 tried=f"find the model {name}",
-                found="no model of that name for this key",
-                next_step=f"ask for one of {listed}" if listed else "wait until a twin is ready",
+                found="no model with that name for this key",
+                next_step=f"use one of {listed}" if listed else "wait until a twin is ready",
                 param="model",
             )
         await send_json(send, 200, self._model_entry(name))

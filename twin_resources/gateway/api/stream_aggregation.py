@@ -42,7 +42,7 @@ def install_stream_transport(is_own_server: Callable[[str], bool]) -> None:
     client: Any = BaseOpenAILLM.get_async_http_client()
     if client is None:
         raise TypeError(
-            "LiteLLM creates no HTTP client: adapt stream_aggregation.py to this version"
+            "LiteLLM created no HTTP client: adapt stream_aggregation.py to this version"
         )
     client._transport = StreamingTransport(client._transport, is_own_server)
     client.follow_redirects = False
@@ -92,7 +92,7 @@ class StreamingTransport(httpx.AsyncBaseTransport):
                 finally:
                     await response.aclose()  # also after a disconnect: this ends the generation
         except TimeoutError as error:
-            raise httpx.ReadTimeout("no whole answer in time", request=request) from error
+            raise httpx.ReadTimeout("incomplete answer at the limit", request=request) from error
         if response.status_code == 200:
             raw = json.dumps(aggregate(raw)).encode()
         head = {"content-type": "application/json"}
@@ -125,7 +125,7 @@ def aggregate(raw: bytes) -> dict[str, Any]:
     for line in raw.split(b"\n"):
         field, _, data = line.partition(b":")
         if field == b"error" or b'"error"' in data[:12]:
-            raise httpx.RemoteProtocolError("the model server broke off with an error")
+            raise httpx.RemoteProtocolError("the model server ended the stream with an error")
         if field != b"data" or data.strip() == b"[DONE]":
             continue
         chunk: dict[str, Any] = json.loads(data)
@@ -139,6 +139,6 @@ def aggregate(raw: bytes) -> dict[str, Any]:
             pieces.append(delta.get("content") or "")
             reason = choice.get("finish_reason") or reason
     if reason is None:
-        raise httpx.RemoteProtocolError("the model server broke off in the middle of an answer")
+        raise httpx.RemoteProtocolError("the model server ended the stream inside an answer")
     message = {"role": "assistant", "content": "".join(pieces)}
     return answer | {"choices": [{"index": 0, "message": message, "finish_reason": reason}]}

@@ -41,7 +41,7 @@ def check_output_path(path: Path) -> None:
     if path.suffix.lower() not in (*LINES_SUFFIXES, TABLE_SUFFIX):
         raise TwinError(
             tried,
-            found=f"a file of kind {path.suffix or 'unknown'}",
+            found=f"a file of type {path.suffix or 'unknown'}",
             next_step="use a name that ends in .jsonl or .parquet",
         )
     if not path.parent.is_dir():
@@ -128,9 +128,9 @@ def _open_locked(path: Path) -> IO[bytes]:
             file.close()
             raise TwinError(
                 f"resume the batch of {path}",
-                found="another command that works on it",
-                next_step="wait for that command, then run this one again; no question is asked "
-                "twice",
+                found="another command is working on it",
+                next_step="wait for that command to end, then run this one again; no question is "
+                "asked twice",
             ) from error
         file.close()  # a batch that has just ended deleted this file
 
@@ -169,7 +169,7 @@ def _read_earlier_rows(out: Path) -> Iterable[AnswerRow]:
     if not out.is_file():
         return []
     tried = f"resume the batch of {out}"
-    advice = "name another --out, or delete that file"
+    advice = "pass a different --out, or delete that file"
     if out.suffix.lower() == TABLE_SUFFIX:
         import polars as pl
 
@@ -180,7 +180,7 @@ def _read_earlier_rows(out: Path) -> Iterable[AnswerRow]:
     else:
         rows = _parse_rows(out.read_bytes().splitlines(), tried, advice)
     if any("fingerprint" not in row for row in rows):
-        raise TwinError(tried, found="a file that is not a batch's output", next_step=advice)
+        raise TwinError(tried, found="a file that no batch wrote", next_step=advice)
     return rows
 
 
@@ -190,7 +190,7 @@ def _read_journal(path: Path) -> tuple[int, list[AnswerRow]]:
         return 0, []
     content = path.read_bytes()
     whole = content.rfind(b"\n") + 1
-    tried, advice = f"resume the batch of {path}", "delete that file, which loses its answers"
+    tried, advice = f"resume the batch of {path}", "delete that file; its answers are lost"
     return whole, _parse_rows(content[:whole].splitlines(), tried, advice)
 
 

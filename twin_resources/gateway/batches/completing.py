@@ -179,9 +179,7 @@ async def _ask(client: AsyncOpenAI, question: BatchQuestion, *, model: str) -> A
         message = f"{error.status_code}: {_message(error)}"
         raise TwinError(tried, found=message, next_step=_RETRY_ADVICE) from error
     except openai.APIConnectionError as error:
-        raise TwinError(
-            tried, found="no answer at that address", next_step=_RETRY_ADVICE
-        ) from error
+        raise TwinError(tried, found="no server answers there", next_step=_RETRY_ADVICE) from error
     facts: dict[str, Any] = (completion.model_extra or {}).get("twin") or {}
     return row | {
         "answer": (completion.choices[0].message.content or "").strip(),
@@ -217,9 +215,7 @@ def _empty_row(question: BatchQuestion, model: str) -> dict[str, Any]:
     }
 
 
-_RETRY_ADVICE = (
-    "correct the cause and run the same batch again; answered questions are not asked again"
-)
+_RETRY_ADVICE = "fix the cause and run the same batch again; answered questions are not asked again"
 
 
 def _subset(names: Sequence[str], fields: Any) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def read_questions(path: Path) -> tuple[list[BatchQuestion], list[InvalidRow]]:
     """
     tried = f"read the questions of {path}"
     if not path.is_file():
-        raise TwinError(tried, found="no such file", next_step="name a .jsonl or .parquet file")
+        raise TwinError(tried, found="no such file", next_step="pass a .jsonl or .parquet file")
     if path.suffix.lower() in LINES_SUFFIXES:
         numbered = _read_lines(path, tried)
     elif path.suffix.lower() == TABLE_SUFFIX:
@@ -80,7 +80,7 @@ def read_questions(path: Path) -> tuple[list[BatchQuestion], list[InvalidRow]]:
     else:
         raise TwinError(
             tried,
-            found=f"a file of kind {path.suffix or 'unknown'}",
+            found=f"a file of type {path.suffix or 'unknown'}",
             next_step='write one {"question": "…"} per line to a .jsonl file, or a Parquet table '
             "with a column `question`",
         )
@@ -100,8 +100,8 @@ def read_questions(path: Path) -> tuple[list[BatchQuestion], list[InvalidRow]]:
         first = f"; {invalid[0].place}: {invalid[0].reason}" if invalid else ""
         raise TwinError(
             tried,
-            found=f"no question in it{first}",
-            next_step='a row is {"question": "…"} or {"messages": […]}',
+            found=f"no question in the file{first}",
+            next_step='write each row as {"question": "…"} or {"messages": […]}',
         )
     return questions, invalid
 
@@ -110,7 +110,7 @@ def _read_lines(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise TwinError(tried, found=str(error), next_step="save it as UTF-8") from error
+        raise TwinError(tried, found=str(error), next_step="save the file as UTF-8") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -129,7 +129,7 @@ def _read_table(path: Path, tried: str) -> Iterator[tuple[str, Row | str]]:
     try:
         frame = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise TwinError(tried, found=str(error), next_step="write it as Parquet") from error
+        raise TwinError(tried, found=str(error), next_step="write the file as Parquet") from error
     for number, row in enumerate(frame.iter_rows(named=True), start=1):
         yield f"row {number}", {name: value for name, value in row.items() if value is not None}
 
@@ -142,7 +142,7 @@ def _parse_question(row: Row, number: int) -> BatchQuestion | str:
     if messages is None and isinstance(question := fields.get("question"), str):
         messages = [{"role": "user", "content": question}] if question.strip() else None
     if messages is None:
-        return "neither `question` nor `messages`"
+        return "the row has neither `question` nor `messages`"
     if not _are_messages(messages):
         return "`messages` is not a list of roles and contents that ends with the user's message"
     name = row.get("custom_id", row.get("id", number))

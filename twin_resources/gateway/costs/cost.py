@@ -41,7 +41,7 @@ def self_hosted_usd_per_million_tokens(
     """
     if tokens_per_second <= 0 or machines < 1 or overhead < 0 or usd_per_hour < 0:
         raise ValueError(
-            "tokens per second and machines must be positive, price and overhead not negative"
+            "tokens per second and machines must be positive, price and overhead at least 0"
         )
     if not 0 < utilisation <= 1:
         raise ValueError(f"utilisation must be in (0, 1], not {utilisation}")

@@ -35,11 +35,11 @@ def disclosure(
         return own
     name = author.name
     if written_by == "program":
-        return f"A fixed text of this program; {name} did not write to you, and no model wrote it."
+        return f"A fixed text from this program; neither {name} nor a model wrote it."
     if written_by == "fixed":
-        return f"A fixed sentence about a topic that is declined here, not written by {name}."
+        return f"A fixed sentence that declines this topic; {name} did not write it."
     if answer == "quote":
-        return f"{name}'s own sentences, found in the posts by a program; no model wrote any."
+        return f"{name}'s own sentences, found in the posts by a program; no model wrote them."
     if answer == "not_written_about":
         return f"A program found nothing about this in {name}'s posts; {name} did not write this."
     writer = _writer(name, written_by, has_passages=has_passages)
@@ -73,4 +73,4 @@ def _writer(name: str, written_by: WrittenBy, *, has_passages: bool) -> str:
     kind = "another provider's language model" if written_by == "paid" else "a language model"
     if has_passages:
         return f"{kind} that was shown some of {name}'s posts and not trained on them"
-    return f"{kind} that was not trained on {name}'s posts and shown none of them"
+    return f"{kind} that was not trained on {name}'s posts and was shown none of them"

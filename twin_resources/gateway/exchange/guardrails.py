@@ -31,7 +31,7 @@ _KIND_DESCRIPTIONS = {
     "personal": "personal data",
     "secrets": "a secret",
     "injection": "instructions to the model",
-    "words": "words that its author does not speak about here",
+    "words": "terms that its author does not discuss here",
 }
 
 
@@ -76,9 +76,8 @@ def guard_input(chat_request: ChatRequest, author: Author) -> GuardedInput:
     blocked = question.blocking_finding
     guard_refusal = ""
     if blocked is not None:
-        guard_refusal = (
-            f"This twin does not answer a question that holds {_KIND_DESCRIPTIONS[blocked.kind]}."
-        )
+        kind = _KIND_DESCRIPTIONS[blocked.kind]
+        guard_refusal = f"This twin does not answer a question that contains {kind}."
     cleaned = replace(
         chat_request,
         question=question.text,

@@ -228,7 +228,7 @@ class RequestRecord:
 
     def record_repetition(self) -> None:
         """Record that the answer was ended before a loop."""
-        self.degraded = (*self.degraded, "the model repeated itself: ended before that")
+        self.degraded = (*self.degraded, "the model repeated itself: the answer was cut there")
 
     @property
     def ends_at_sentence(self) -> bool:

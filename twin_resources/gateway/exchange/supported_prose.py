@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twin_resources.quality.judges.sentence_support import SentenceJudge
 
 MIN_KEPT_SHARE = 0.5  # share of the sentences that make a claim
-NOT_JUDGED = "prose was asked for by name, and its sentences are not judged"
+NOT_JUDGED = "the request named the draft, and its sentences are not judged"
 NO_QUOTATION = "there is no quotation above it"
 
 

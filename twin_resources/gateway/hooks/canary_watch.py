@@ -108,7 +108,7 @@ class CanaryWatch:
             try:
                 await asyncio.to_thread(self.roll_back, author, version, reason)
             except (TwinError, DatabaseError, OSError) as error:
-                sys.stderr.write(f"canary {key}: the rollback failed and is tried again. {error}\n")
+                sys.stderr.write(f"canary {key}: the rollback failed; it is retried. {error}\n")
                 await asyncio.sleep(RETRY_INTERVAL_S)
             else:
                 self.breakers.pop(key, None)  # a later canary of this key starts afresh

@@ -35,8 +35,8 @@ def refusal_for_error(record: RequestRecord, error: Exception) -> RefusedError:
         503,
         "model_server_failed",
         tried=tried,
-        found=f"that the model server {name!r} does not answer ({type(error).__name__})",
-        next_step="ask again in a few seconds; `twin status` and the log `models` say why",
+        found=f"the model server {name!r} does not answer ({type(error).__name__})",
+        next_step="try again in a few seconds; `twin status` and the log `models` give the reason",
     )
 
 
@@ -50,7 +50,7 @@ def _prompt_refusal(record: RequestRecord, error: Exception, tried: str) -> Refu
         400,
         "model_refused",
         tried=tried,
-        found=f"that the model server {name!r} refused the prompt ({type(error).__name__})",
+        found=f"the model server {name!r} refused the prompt ({type(error).__name__})",
         next_step="shorten the question and the conversation; they are too long for the model",
     )
 
@@ -58,13 +58,13 @@ def _prompt_refusal(record: RequestRecord, error: Exception, tried: str) -> Refu
 def _provider_refusal(status: int, error: Exception, tried: str) -> RefusedError:
     """Return the refusal for a provider's error, without details that concern its key."""
     wait_s = _retry_after(error)
-    retry_advice = f"ask again in {wait_s} s" if wait_s else "ask again later"
+    retry_advice = f"try again in {wait_s} s" if wait_s else "try again later"
     if status == 429:
         return RefusedError(
             429,
             _provider_error_code(error) or "provider_rate_limited",
             tried=tried,
-            found="that its provider accepts no more requests now",
+            found="its provider accepts no more requests for now",
             next_step=retry_advice,
             retry_after_s=wait_s,
         )
@@ -73,7 +73,7 @@ def _provider_refusal(status: int, error: Exception, tried: str) -> RefusedError
             502,
             "provider_refused",
             tried=tried,
-            found=f"that its provider refuses the gateway (status {status})",
+            found=f"its provider refuses the gateway (status {status})",
             next_step="ask the operator of the twin to check the model's name, address and key",
         )
     timed_out = status == 408
@@ -82,7 +82,7 @@ def _provider_refusal(status: int, error: Exception, tried: str) -> RefusedError
         504 if timed_out else status if answered else 503,
         "provider_too_slow" if timed_out else "provider_failed",
         tried=tried,
-        found=f"that its provider does not answer ({type(error).__name__})",
+        found=f"its provider does not answer ({type(error).__name__})",
         next_step=retry_advice,
         retry_after_s=wait_s,
     )

@@ -141,7 +141,7 @@ class TraceLogger(LangfuseOtelLogger):
         messages = request_data.get("messages") or []
         if record.fallback is not None:
             by = record.fallback.decision.route
-            record.record_fallback(f"{record.decision.route} failed, {by} as well")
+            record.record_fallback(f"{record.decision.route} failed, and so did {by}")
             messages = record.fallback.messages
         self._log(record, messages, error=type(original_exception).__name__)
 

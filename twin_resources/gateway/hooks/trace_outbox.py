@@ -55,7 +55,7 @@ class OutboxExporter(SpanExporter):
             if scores:
                 self.outbox.put_scores(scores, automatic=True)
         except TwinError as error:
-            sys.stderr.write(f"{len(spans)} spans, {len(scores)} scores not stored: {error}\n")
+            sys.stderr.write(f"{len(spans)} spans, {len(scores)} scores were not stored: {error}\n")
             self._problem = f"outbox: {error.found}: this answer may leave no trace"
             return SpanExportResult.FAILURE
         self._problem = ""

@@ -92,8 +92,8 @@ def read_ignored_parameters(body: Mapping[str, Any]) -> IgnoredParameters:
                 "not_given",
                 tried="read the request",
                 found=f"{name} = {value!r}"[:80],
-                next_step=f"send {listed}, or leave it out: a twin gives one answer in text, "
-                "without log probabilities, and calls no tools; for an object by a schema send "
+                next_step=f"send {listed}, or omit it: a twin gives one answer as text, without "
+                "log probabilities, and calls no tools; for an object that follows a schema, send "
                 "response_format",
                 param=name,
             )
@@ -119,7 +119,7 @@ def _read_reader(body: Mapping[str, Any]) -> str:
                 "bad_request",
                 tried="read the request",
                 found=f"{name} = {value!r}"[:80],
-                next_step=f"send a text of at most {MAX_READER_CHARACTERS} characters",
+                next_step=f"send text of at most {MAX_READER_CHARACTERS} characters",
                 param=name,
             )
         return value

@@ -153,7 +153,7 @@ def decode_object(raw: bytes) -> dict[str, Any]:
         document = json.loads(raw)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
         raise _bad_request(
-            "", found=f"no JSON ({error})", next_step="send a JSON object in UTF-8"
+            "", found=f"invalid JSON ({error})", next_step="send a JSON object in UTF-8"
         ) from error
     if not isinstance(document, dict):
         raise _bad_request(
@@ -213,8 +213,8 @@ def read_question(body: Mapping[str, Any]) -> ChatRequest:
             404,
             "model_not_found",
             tried="find the model",
-            found=f"{model!r}, which names no twin",
-            next_step="ask for twin/<author>; GET /v1/models lists them",
+            found=f"{model!r}, which is not the name of a twin",
+            next_step="use twin/<author>; GET /v1/models lists the names",
             param="model",
         )
     conversation = _read_messages(body.get("messages"))
@@ -278,7 +278,7 @@ def _read_include_usage(options: object) -> bool:
             return _read_flag(fields, "include_usage")
     raise _bad_request(
         "stream_options",
-        found="other options than include_usage",
+        found="options other than include_usage",
         next_step="send {'include_usage': true}",
     )
 
@@ -311,7 +311,7 @@ def _read_messages(value: object) -> _Conversation:
     for position, message in enumerate(messages):
         if not isinstance(message, dict):
             raise _bad_request(
-                "messages", found=f"message {position} is no object", next_step="see the API"
+                "messages", found=f"message {position} is not an object", next_step="see the API"
             )
         fields = cast("dict[str, Any]", message)
         role = _role(fields)
@@ -328,15 +328,15 @@ def _read_messages(value: object) -> _Conversation:
         if others and position == question_position:
             raise _bad_request(
                 "messages",
-                found=f"message {position} holds something else than text ({', '.join(others)})",
+                found=f"message {position} contains more than text ({', '.join(others)})",
                 next_step="send text; a twin reads no images, audio or files",
             )
         ignored |= dict.fromkeys(others)
         if any("\ud800" <= character <= "\udfff" for character in content):
             raise _bad_request(
                 "messages",
-                found=f"half of a surrogate pair in message {position}",
-                next_step="send text that can be written as UTF-8",
+                found=f"an unpaired surrogate in message {position}",
+                next_step="send text that can be encoded as UTF-8",
             )
         if role in {"system", "developer"}:
             system.append(content)
@@ -438,7 +438,7 @@ def _read_sampling(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[st
             raise _bad_request(
                 "seed",
                 found=f"seed = {seed!r}"[:80],
-                next_step=f"send a whole number to {MAX_SEED}",
+                next_step=f"send a whole number from 0 to {MAX_SEED}",
             )
         sampling["seed"] = seed
     if body.get("stop") is not None:

@@ -48,7 +48,7 @@ def read_response_format(value: object) -> Mapping[str, Any] | None:
     if value is None:
         return None
     if not isinstance(value, dict):
-        _refuse(f"a {type(value).__name__}", 'send an object as {"type": "json_object"}')
+        _refuse(f"a {type(value).__name__}", 'send an object such as {"type": "json_object"}')
     response_format = cast("dict[str, Any]", value)
     kind = response_format.get("type")
     if kind not in (TEXT, JSON_OBJECT, JSON_SCHEMA):
@@ -56,8 +56,8 @@ def read_response_format(value: object) -> Mapping[str, Any] | None:
     allowed = {"type", JSON_SCHEMA} if kind == JSON_SCHEMA else {"type"}
     if others := sorted(set(response_format) - allowed):
         _refuse(
-            f"the key {others[0]!r} beside the type {kind}",
-            f"send a schema by the type {JSON_SCHEMA}, under the key {JSON_SCHEMA}",
+            f"the key {others[0]!r} with the type {kind}",
+            f"to send a schema, use the type {JSON_SCHEMA} and the key {JSON_SCHEMA}",
         )
     if kind == TEXT:
         return None
@@ -86,8 +86,8 @@ def unsupported_format_refusal(model: str) -> RefusedError:
         400,
         "response_format_not_supported",
         tried=f"answer with {model}",
-        found="that the paid model cannot be asked for JSON",
-        next_step="ask without response_format, or ask another version",
+        found="the paid model does not support JSON answers",
+        next_step="omit response_format, or use a different version",
         param="response_format",
     )
 
@@ -100,13 +100,13 @@ def unenforceable_format_refusal(model: str, reason: str) -> RefusedError:
             and addresses.
     """
     match = _SCHEMA_ERROR.search(reason)
-    why = " ".join(match[0].split()) if match else "it does not say why"
+    reason_text = " ".join(match[0].split()) if match else "it gives no reason"
     return RefusedError(
         400,
         "model_refused",
         tried=f"answer with {model}",
-        found=f"that its server does not take this response_format ({why})",
-        next_step="send a simpler schema, or ask without response_format",
+        found=f"its server does not accept this response_format ({reason_text})",
+        next_step="send a simpler schema, or omit response_format",
         param="response_format",
     )
 
@@ -194,20 +194,25 @@ def _as_list(value: object) -> list[Any]:
 
 def _check_named_schema(value: object) -> None:
     if not isinstance(value, dict):
-        _refuse(f"no object under {JSON_SCHEMA}", "send its name and schema")
+        _refuse(f"no object under {JSON_SCHEMA}", "send a name and a schema")
     fields = cast("dict[str, Any]", value)
     if others := sorted(set(fields) - {"name", "description", "strict", "schema"}):
-        _refuse(f"the key {others[0]!r} in {JSON_SCHEMA}", "send name, schema, strict, description")
+        _refuse(
+            f"the key {others[0]!r} in {JSON_SCHEMA}",
+            "send only name, schema, strict and description",
+        )
     name, strict, description = fields.get("name"), fields.get("strict"), fields.get("description")
     if not isinstance(name, str) or not _SCHEMA_NAME.fullmatch(name):
-        _refuse(f"the name {name!r}"[:100], "name the schema in 1 to 64 of A–Z, a–z, 0–9, _ and -")
+        _refuse(
+            f"the name {name!r}"[:100], "send a name of 1 to 64 characters: A–Z, a–z, 0–9, _ and -"
+        )
     if strict is not None and not isinstance(strict, bool):
         _refuse(f"strict = {strict!r}"[:100], "send true or false")
     if description is not None and not isinstance(description, str):
-        _refuse("a description that is no text", "send text, or leave it out")
+        _refuse("a description that is not text", "send text, or omit it")
     schema = fields.get("schema")
     if not isinstance(schema, dict):
-        _refuse("no object as schema", 'send a JSON schema, as {"type": "object", …}')
+        _refuse("a schema that is not an object", 'send one such as {"type": "object", …}')
     _check_schema(cast("dict[str, Any]", schema))
 
 
@@ -218,15 +223,15 @@ def _check_schema(schema: Mapping[str, Any]) -> None:
     for level, key, value in _entries(schema):
         if level > MAX_SCHEMA_LEVELS:
             _refuse(
-                f"a schema of more than {MAX_SCHEMA_LEVELS} levels",
-                "make it flatter, or give what repeats a name under $defs",
+                f"a schema with more than {MAX_SCHEMA_LEVELS} levels",
+                "make it flatter, or define repeated parts under $defs",
             )
         if isinstance(value, dict):
             keys = len(cast("dict[str, Any]", value))
             if keys > MAX_PROPERTIES:
                 _refuse(f"{keys:,} keys in one object", f"ask for at most {MAX_PROPERTIES}")
         if key == "pattern" and isinstance(value, str):  # otherwise it is a property of that name
-            _refuse("a pattern", "leave it out, and hold the answer against it yourself")
+            _refuse("a pattern", "omit it, and check the answer against it yourself")
         if key in _REPETITIONS and isinstance(value, int | float) and value > MAX_REPETITIONS:
             _refuse(f"{key} = {value!r}", f"ask for at most {MAX_REPETITIONS:,}")
         if key == "$ref" and isinstance(value, str) and not value.startswith("#"):

@@ -74,19 +74,19 @@ def find_lapse_reason(
     stable = served.stable.checkpoint if served and served.stable else ""
     count = len(policy.models)
     if count > 2:
-        return "the policy's labels are of three models, which an earlier release compared"
+        return "the policy's labels compare three models, as an earlier release did"
     if policy.models[0].model != stable:
-        return "the policy's labels are of another version"
+        return "the policy's labels are for another version"
     if policy.models[-1].model != paid_model:
-        return f"the policy's labels are of {policy.models[-1].model}"
+        return f"the policy's labels are for {policy.models[-1].model}"
     if not snapshot.authors[chat_request.author].paid:
-        return "not for this author (paid = false)"
+        return "the author does not allow the paid model (paid = false)"
     if chat_request.response_format is not None:
-        return "JSON is asked for, and no label is of that"
+        return "the request asks for JSON, for which there are no labels"
     if found_passages.vector is None:
-        return found_passages.missing_reason or "no vector of the question"
+        return found_passages.missing_reason or "the question has no vector"
     if found_passages.embedder != policy.embedder:
-        return "the policy's labels are of another embedder"
+        return "the policy's labels are for another embedder"
     return ""
 
 

@@ -85,14 +85,14 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
             if the author is paused.
     """
     allowed = sorted(author for author in snapshot.authors if key.may_ask(author))
-    allowed_models = ", ".join(f"twin/{author}" for author in allowed[:20]) or "no twin at all"
+    allowed_models = ", ".join(f"twin/{author}" for author in allowed[:20]) or "no twin"
     if chat_request.author not in snapshot.authors:
         raise RefusedError(
             404,
             "unknown_author",
             tried=f"ask {chat_request.model}",
-            found=f"no author {chat_request.author!r}; this key reaches {allowed_models}",
-            next_step="ask one of these, or import posts: twin up PATH --author NAME",
+            found=f"no author {chat_request.author!r}; this key may use {allowed_models}",
+            next_step="use one of these, or import posts: twin up PATH --author NAME",
             param="model",
         )
     if not key.may_ask(chat_request.author):
@@ -100,8 +100,8 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
             403,
             "author_not_allowed",
             tried=f"ask {chat_request.model}",
-            found=f"a key that reaches {allowed_models}",
-            next_step="ask one of these, or ask the owner for a key for this author",
+            found=f"a key that may use {allowed_models}",
+            next_step="use one of these, or ask the owner for a key for this author",
             param="model",
         )
     if chat_request.author in snapshot.paused:
@@ -109,9 +109,9 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
             503,
             "author_paused",
             tried=f"ask {chat_request.model}",
-            found=f"that its answers are stopped, {snapshot.paused[chat_request.author]}",
-            next_step=f"ask again later; whoever runs this: twin pause {chat_request.author} "
-            f"--resume",
+            found=f"its answers are stopped, {snapshot.paused[chat_request.author]}",
+            next_step="try again later; the owner of the gateway runs "
+            f"`twin pause {chat_request.author} --resume`",
             param="model",
         )
     if chat_request.model not in available_model_names(snapshot, chat_request.author):
@@ -120,7 +120,7 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
             "unknown_alias",
             tried=f"ask {chat_request.model}",
             found=f"only {', '.join(available_model_names(snapshot, chat_request.author))}",
-            next_step="ask one of these",
+            next_step="use one of these",
             param="model",
         )
 
@@ -134,8 +134,8 @@ def check_access(snapshot: Snapshot, chat_request: ChatRequest, key: Key) -> Non
             403,
             "alias_not_allowed",
             tried=f"ask {chat_request.model}",
-            found=f"a key that may ask {', '.join(allowed)}",
-            next_step="ask one of these, or ask the owner for a key with "
+            found=f"a key that may use {', '.join(allowed)}",
+            next_step="use one of these, or ask the owner for a key with "
             f"`--alias @{chat_request.alias}` (twin keys add)",
             param="model",
         )

@@ -101,5 +101,5 @@ def not_ready_refusal(chat_request: ChatRequest, server_key: str) -> RefusedErro
         "no_server_ready",
         tried=f"answer with {chat_request.model}",
         found=f"the model server {server_key!r} is not ready",
-        next_step="wait some seconds and ask again; `twin status` and the log `models` say why",
+        next_step="try again in a few seconds; `twin status` and the log `models` give the reason",
     )

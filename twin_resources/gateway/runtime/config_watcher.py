@@ -164,7 +164,7 @@ class BackgroundTasks:
             ready = sorted(name for name, server in current.servers.items() if server.ready)
             notes = [*current.problems, *current.author_problems.values()]
             sys.stderr.write(
-                f"follows: authors {sorted(current.authors)}, ready {ready}"
+                f"configuration loaded: authors {sorted(current.authors)}, ready {ready}"
                 + (f", problems {notes}" if notes else "")
                 + "\n"
             )

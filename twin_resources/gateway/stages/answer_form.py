@@ -71,9 +71,9 @@ def _possible_form(exchange: Exchange, requested: AnswerForm) -> tuple[AnswerPar
                 "posts_unreadable",
                 tried="quote the author's posts",
                 found=found_passages.missing_reason,
-                next_step="ask again in some seconds; `twin status` and the gateway's log say why",
+                next_step="try again in a few seconds; read `twin status` and the gateway's log",
             )
-        nothing = AnswerOpening(f"No post of {author.name} can be quoted now.")
+        nothing = AnswerOpening(f"No post by {author.name} can be quoted right now.")
         return AnswerParts("quote", nothing), missing
     quotes = quoted.quotes
     language_note = other_language_text(

@@ -73,8 +73,8 @@ def _schema_document(text: str, form: Mapping[str, Any]) -> str:
     raise RefusedError(
         400,
         "question_refused",
-        tried="answer in the schema of the request",
-        found=f"a fixed text, for which the schema has no free string: {text}",
+        tried="answer according to the schema of the request",
+        found=f"a fixed text, for which the schema has no unrestricted string: {text}",
         next_step="ask something else, or allow a string in the schema",
         param="response_format",
     )

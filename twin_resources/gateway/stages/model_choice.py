@@ -32,7 +32,7 @@ async def choose_model(exchange: Exchange, services: RequestServices) -> Exchang
     unfit = asked.response_format is not None and not services.paid_supports_json
     if unfit and asked.alias == PAID:
         raise unsupported_format_refusal(asked.model)
-    unpaid = exchange.paid_problem or ("no JSON from the paid model" if unfit else None)
+    unpaid = exchange.paid_problem or ("the paid model does not support JSON" if unfit else None)
     return await _apply_rules(replace(exchange, paid_problem=unpaid), services)
 
 
@@ -92,9 +92,9 @@ def resolve_template(snapshot: Snapshot, decision: RouteDecision) -> tuple[Route
     known = TEMPLATES.get(decision.template)
     if known is not None:
         return decision, known
-    note = f"template {decision.template} of {decision.version} unknown here"
+    note = f"template {decision.template} of {decision.version} is unknown here"
     if not snapshot.is_ready(BASE):
-        note = f"{note}: the default one is used"
+        note = f"{note}: the default template is used"
         return replace(decision, degraded=(*decision.degraded, note)), DEFAULT_TEMPLATE
     base = replace(
         decision,

@@ -16,7 +16,7 @@ from twin_resources.gateway.stages.services import RequestServices
 from twin_resources.privacy import redact
 from twin_resources.registry.route_names import PAID
 
-NO_CONSENT = "no consent of the author: the paid model is shown no post"
+NO_CONSENT = "the author has not consented: the paid model is shown no posts"
 
 
 async def redact_outbound(exchange: Exchange, _: RequestServices) -> Exchange:

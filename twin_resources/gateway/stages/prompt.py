@@ -42,7 +42,7 @@ async def render_prompt(exchange: Exchange, services: RequestServices) -> Exchan
     history, left_out = _fit_history(exchange, services, sampling)
     notes = [cut] if cut else []
     if left_out and not exchange.is_answered:
-        notes.append(f"{left_out} earlier turns left out")
+        notes.append(f"{left_out} earlier turns were left out")
     return replace(
         exchange,
         sampling=sampling,
@@ -128,7 +128,7 @@ def _system_note(chat_request: ChatRequest, author: Author) -> tuple[str, str]:
         return "", ""
     if len(chat_request.system) <= MAX_NOTE_CHARACTERS:
         return chat_request.system, ""
-    message = f"system message cut off after {MAX_NOTE_CHARACTERS:,} characters"
+    message = f"the system message was truncated to {MAX_NOTE_CHARACTERS:,} characters"
     return chat_request.system[:MAX_NOTE_CHARACTERS], message
 
 

@@ -311,8 +311,8 @@ def find_prepared_embedder(settings: Settings) -> tuple[Path, EmbedderManifest]:
     if document["schema"] > SCHEMA:
         raise TwinError(
             tried,
-            found=f"{folder / revision} has schema {document['schema']}, this code knows {SCHEMA}",
-            next_step="run the newer release that made it, or delete the folder and "
+            found=f"{folder / revision} has schema {document['schema']}; this code reads {SCHEMA}",
+            next_step="run the newer release that wrote it, or delete the folder and "
             + prepare_command,
         )
     return folder / revision, _parse_manifest(document)

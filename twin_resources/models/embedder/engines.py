@@ -128,7 +128,7 @@ def _find_token_states(model: Any) -> Any:
                 nodes.append(parent)
     raise TwinError(
         "open the converted embedder",
-        found="no layer that gives a vector for each token",
+        found="no layer that returns a vector for each token",
         next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, which runs the original",
     )
 
@@ -206,7 +206,7 @@ def open_engine(folder: Path, engine: str, *, threads: int, precision: str = "")
     """
     if not can_run(folder, engine):
         raise TwinError(
-            f"run the embedder in {folder} by {engine or 'any engine'}",
+            f"run the embedder in {folder} with {engine or 'any engine'}",
             found="it was prepared for another engine",
             next_step="run `python -m twin_resources.models.embedder prepare`",
         )

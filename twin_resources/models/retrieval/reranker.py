@@ -67,7 +67,7 @@ class Reranker:
             found = str(error).splitlines()[0]
             raise TwinError(tried, found=found, next_step=_NEXT_STEP) from error
         if classifier.config.num_labels != 1:
-            found = f"{classifier.config.num_labels} outputs; a reranker has one, the score"
+            found = f"{classifier.config.num_labels} outputs; a reranker has only the score"
             raise TwinError(tried, found=found, next_step=_NEXT_STEP)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model: Any = classifier.eval().to(self._device)

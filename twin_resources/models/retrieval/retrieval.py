@@ -174,8 +174,8 @@ class Retriever:
         if not _SLUG.fullmatch(author):
             raise TwinError(
                 f"search the posts of author {author!r}",
-                found="that is not a slug of small letters, digits and hyphens",
-                next_step="name the author as `twin status` does",
+                found="the name is not a slug of lower-case letters, digits and hyphens",
+                next_step="use the name that `twin status` shows",
             )
         open_table = self._get_table(author)
         if isinstance(open_table, str):
@@ -256,10 +256,10 @@ class Retriever:
         revision = _read_embedder_revision(table)
         embedder = self.get_embedder(revision)
         if embedder is None:
-            message = f"were made by embedder {revision}" if revision else "hold no passage"
+            message = f"are from embedder {revision}" if revision else "contain no passage"
             return (
-                f"the {EMBEDDINGS_TABLE} of author {author} {message}; this is embedder "
-                f"{self._embedder.revision}: materialize {EMBEDDINGS_TABLE}"
+                f"the {EMBEDDINGS_TABLE} of author {author} {message}; this process uses "
+                f"embedder {self._embedder.revision}: materialize {EMBEDDINGS_TABLE}"
             )
         memory = InMemoryTable(table) if rows < MIN_INDEXED_ROWS else None
         has_vector_index = VECTOR_INDEX in {index.name for index in table.list_indices()}

@@ -125,8 +125,8 @@ def load_adapter(url: str, key: str, *, name: str, path: str) -> None:
         key,
         {"lora_name": name, "lora_path": path},
         tried=tried,
-        next_step="let the server see that folder (TWIN_MODEL_SERVER_HOME), start it with "
-        "--max-lora-rank of at least the recipe's rank, and read its log",
+        next_step="give the server access to that folder (TWIN_MODEL_SERVER_HOME), start it with "
+        "a --max-lora-rank of at least the recipe's rank, and read its log",
     )
 
 
@@ -142,7 +142,7 @@ def unload_adapter(url: str, key: str, *, name: str) -> None:
         key,
         {"lora_name": name},
         tried=f"unload the adapter {name} at {url}",
-        next_step="see what it offers under /v1/models",
+        next_step="check what it offers under /v1/models",
     )
 
 

@@ -77,10 +77,9 @@ class ChatAbility:
         variant = instruct_variant(name)
         instead = f"; its instruct variant is probably {variant}: --base-model" if variant else ""
         return (
-            f"{name} is no chat model: of {len(self.faults)} short questions it answered "
-            f"{self.faulty_answer_count} wrongly, as it {listed}. Its prose will not be shown; "
-            f"quotations, "
-            f"which need no model, work{instead}"
+            f"{name} is not a chat model: it answered {self.faulty_answer_count} of "
+            f"{len(self.faults)} short questions wrongly, because it {listed}. Its prose will "
+            f"not be shown; quotations, which need no model, work{instead}"
         )
 
 
@@ -132,7 +131,7 @@ def _ask(client: httpx.Client, server: RunningServer, question: str) -> tuple[Fa
         raise TwinError(
             f"ask {server.alias} at {server.url} a short question",
             found=f"{type(error).__name__}: {error}",
-            next_step="read its log, and prepare the base model again",
+            next_step="read the server's log, and prepare the base model again",
         ) from error
     text = str(choice["message"].get("content") or "")
     return find_faults(text, question=question, is_finished=choice["finish_reason"] == "stop")

@@ -153,7 +153,7 @@ class Fleet:
         except (TwinError, OSError, ValueError, KeyError, TypeError) as error:
             # running servers are kept, because an unreadable file must not stop the answers
             self._problems[path.name] = f"{type(error).__name__}: {error}"
-            log(f"{path} is not readable, the last good one is followed. {error}")
+            log(f"{path} cannot be read; the last valid policy stays in force. {error}")
         self._policy_file_identity = file_identity
 
     def _step_members(self, required: dict[str, RequiredServer]) -> None:
@@ -184,7 +184,7 @@ class Fleet:
                     member.step(now)
             elif member.is_drained(now):
                 self.members.pop(member.key).stop()
-                log(f"{member.key} has drained and ended")
+                log(f"{member.key} has finished its requests and is stopped")
 
     def _find_base(self, now: float) -> None:
         self._base_checked_at = now

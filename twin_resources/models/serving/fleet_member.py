@@ -129,7 +129,7 @@ class FleetMember:
         if reason:
             raise TwinError(
                 f"serve {self.key}",
-                found=f"no answer, {reason}",
+                found=f"no answer: {reason}",
                 next_step=f"read {process.log_path}; the fleet restarts it",
             )
 
@@ -138,7 +138,7 @@ class FleetMember:
         self.problem = problem
         self._failures += 1
         self._retry_at = now + retry_delay_s(self._failures)
-        log(f"{self.key} is down, next try in {retry_delay_s(self._failures):.0f} s. {problem}")
+        log(f"{self.key} is down; next attempt in {retry_delay_s(self._failures):.0f} s. {problem}")
 
 
 def log(line: str) -> None:

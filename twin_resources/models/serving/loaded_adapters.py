@@ -105,10 +105,10 @@ class AdapterServer:
             if not self.belongs_to_home(loaded_model):
                 raise TwinError(
                     f"serve {name} at {self._url}",
-                    found=f"under this name it serves {loaded_model.root}, not "
+                    found=f"it serves {loaded_model.root} under this name, not "
                     f"{self.server_path(folder)}",
-                    next_step="unload that adapter, give each home a server of its own, or set "
-                    "TWIN_MODEL_SERVER_HOME to the path under which the server sees this home",
+                    next_step="unload that adapter, give each home its own server, or set "
+                    "TWIN_MODEL_SERVER_HOME to the path of this home on the server",
                 )
             adapter_routes.unload_adapter(self._url, self._key, name=name)
         if folder is None:
@@ -275,7 +275,7 @@ class FleetAdapters:
                 failures, now + self._retry_delay_s(failures), str(error)
             )
             if former_failure is None or former_failure.problem != str(error):
-                self._log(f"{name} is not served. {error}")
+                self._log(f"{name} cannot be served. {error}")
             return
         self._failed_adapters.pop(name, None)
         if name not in listed_models:
@@ -293,6 +293,6 @@ class FleetAdapters:
                     self._log(f"{name} is unloaded")
             except TwinError as error:
                 unused_adapter.since = now  # try again later; a loaded adapter does no harm
-                self._log(f"{name} is not unloaded. {error}")
+                self._log(f"{name} could not be unloaded. {error}")
                 continue
             del self._unused_adapters[name]

@@ -129,8 +129,8 @@ class ServerProcess:
 
         if self._process.poll() is not None:
             raise TwinError(
-                f"serve {self.alias} by llama.cpp",
-                found=f"its process ended with {self._process.returncode}: {self.log_tail()}",
+                f"serve {self.alias} with llama.cpp",
+                found=f"its process exited with {self._process.returncode}: {self.log_tail()}",
                 next_step=f"read {self.log_path}",
             )
         try:
@@ -161,7 +161,7 @@ class ServerProcess:
             time.sleep(0.05)
             reason = progress.stop_reason(self.pid, self.log_path)
         raise TwinError(
-            f"serve {self.alias} by llama.cpp",
+            f"serve {self.alias} with llama.cpp",
             found=f"{reason}: {self.log_tail()}",
             next_step=f"read {self.log_path}; a model larger than memory never finishes loading",
         )
@@ -247,7 +247,7 @@ def warm_up(server: RunningServer, *, timeout_s: float = 120.0) -> float:
         raise TwinError(
             f"warm up {server.alias} at {server.url}",
             found=str(error),
-            next_step="read the log of that server",
+            next_step="read that server's log",
         ) from error
     return time.monotonic() - started
 

@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signal_number, lambda *_: stop.set())
     key = os.environ.pop("TWIN_MODEL_SERVER_KEY", "")
     if not key:
-        sys.stderr.write("TWIN_MODEL_SERVER_KEY is not set: refusing to serve without a key\n")
+        sys.stderr.write("TWIN_MODEL_SERVER_KEY is not set; a server needs a key\n")
         return 2
 
     from xllamacpp import Server

@@ -27,6 +27,6 @@ def find_external_server(
         raise TwinError(
             f"serve {model} at {url}",
             found=f"it offers {', '.join(offered) or 'no model'}",
-            next_step="load it there, or name another with `twin up --answer-model`",
+            next_step="load it there, or choose a different one with `twin up --answer-model`",
         )
     return RunningServer(url, model, settings.answer_model_key, None, url.removesuffix("/v1"))

@@ -267,7 +267,7 @@ def _request_answer(
         raise TwinError(
             f"ask {server.alias} at {server.url} for log-probabilities",
             found=f"{type(error).__name__}: {error}",
-            next_step="use llama.cpp's server or vLLM, which report token ids, and read its log",
+            next_step="use a server that reports token ids (llama.cpp or vLLM), and read its log",
         ) from error
 
 

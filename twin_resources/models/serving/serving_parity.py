@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 
 POSITIONS_PER_PROMPT = 8
 TOP_TOKENS = 5  # compared after each position
-SINGLE_TOKEN_CAUSE = (
-    "after a single token already: the embedding, the output head (tied or not) or a norm"
-)
+SINGLE_TOKEN_CAUSE = "after a single token: the embedding, the output head (tied or not) or a norm"
 SEQUENCE_CAUSE = "from the second token on: the rotary order or scaling, or attention"
 MAX_MEMORY_SHARE = 0.8
 # for a bf16 reference, whose own rounding error is about .03 nats
@@ -227,9 +225,8 @@ def _tokenize_prompt(
         position = _first_difference(text, served_text)
         raise _parity_error(
             server.alias,
-            f"the chat template renders {served_text[position - 10 : position + 30]!r} where "
-            f"transformers "
-            f"renders {text[position - 10 : position + 30]!r}",
+            f"the chat template renders {served_text[position - 10 : position + 30]!r} but "
+            f"transformers renders {text[position - 10 : position + 30]!r}",
         )
     tokens, served_tokens = reference.tokenize(text), server.tokenize(text)
     if tokens != served_tokens:
@@ -240,7 +237,7 @@ def _tokenize_prompt(
         )
         raise _parity_error(
             server.alias,
-            f"text is cut otherwise (pre-tokenizer or merges): {actual} where transformers has "
+            f"the tokens differ (pre-tokenizer or merges): {actual}, but transformers has "
             f"{expected}",
         )
     return tokens
@@ -298,7 +295,7 @@ def _parity_error(subject: object, found: str) -> TwinError:
     return TwinError(
         f"serve {subject} as transformers computes it",
         found=found,
-        next_step="take another variant of this model, or serve it with vLLM and set "
+        next_step="use another variant of this model, or serve it with vLLM and set "
         "TWIN_MODEL_SERVER_URL; nothing was trained",
     )
 

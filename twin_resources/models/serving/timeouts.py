@@ -83,9 +83,8 @@ class StallPolicy:
         elif (cpu_used_s := self._cpu_seconds() - cpu_used_s) < MIN_COMPUTING_CPU_S and is_late:
             raise TwinError(
                 f"ask {self._server.alias} at {self._server.url}",
-                found=f"no answer within {timeout_s:.0f} s, in which its process "
-                f"{self._server.pid} "
-                f"computed for {cpu_used_s:.2f} s",
+                found=f"no answer within {timeout_s:.0f} s; its process {self._server.pid} used "
+                f"{cpu_used_s:.2f} s of CPU time",
                 next_step="check whether that process is stopped or out of memory; its log is "
                 "logs/model-server-*.log in the home",
             ) from error
@@ -111,5 +110,5 @@ class StallPolicy:
             f"ask {self._server.alias} at {self._server.url}",
             found=f"its process {self._server.pid} has ended",
             next_step="read logs/model-server-*.log in the home; if it is empty, the system "
-            "may have ended it because memory ran out",
+            "may have killed the process because memory ran out",
         )

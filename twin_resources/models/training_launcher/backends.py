@@ -26,7 +26,7 @@ def make_launcher(backend: str, settings: Settings) -> TrainingLauncher:
 
         return RayLauncher(settings)
     raise TwinError(
-        f"launch trainings with the backend {name!r}",
+        f"launch training runs with the backend {name!r}",
         found="only `local` and `ray` exist",
         next_step="set TWIN_TRAIN_BACKEND to one of them",
     )

@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(description="Fork the ranks of a training.")
     parser.add_argument("--ranks", type=int, required=True)
-    parser.add_argument("--ahead", default="", help="module whose `import_ahead` is called before")
-    parser.add_argument("--module", required=True, help="what each rank runs with --job")
+    parser.add_argument("--ahead", default="", help="module whose `import_ahead` is called first")
+    parser.add_argument("--module", required=True, help="module that each rank runs with --job")
     parser.add_argument("--job", type=Path, required=True)
     options = parser.parse_args(arguments)
     if options.ahead:
@@ -56,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module_arguments = [options.module, "--job", str(options.job)]
     if other_thread_names := other_threads():
         _log(
-            f"no fork beside the threads {', '.join(other_thread_names)}: each rank imports for "
-            f"itself"
+            f"no fork because of the threads {', '.join(other_thread_names)}: each rank does its "
+            f"own imports"
         )
     # Blocked signals stay pending for `_wait_for_ranks`, so none is lost before it waits.
     signal_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*TERMINATION_SIGNALS, signal.SIGCHLD})

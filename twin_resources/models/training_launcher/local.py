@@ -38,7 +38,7 @@ class LocalLauncher:
         if settings.train_machines > 1:
             raise TwinError(
                 f"train on {settings.train_machines} machines",
-                found="TWIN_TRAIN_BACKEND=local, which trains on this one",
+                found="TWIN_TRAIN_BACKEND=local, which trains only on this machine",
                 next_step="start a Ray cluster (`ray start --head`, then `ray start --address` on "
                 "the others), and set TWIN_TRAIN_BACKEND=ray and TWIN_RAY_ADDRESS",
             )

@@ -73,8 +73,8 @@ def ranks_per_machine(job: TrainingJob, machines: int) -> int:
     """
     if machines < 1 or job.ranks % machines:
         raise TwinError(
-            f"deal {job.ranks} ranks to {machines} machines",
-            found="each machine runs the same number",
+            f"distribute {job.ranks} ranks over {machines} machines",
+            found="each machine must run the same number",
             next_step="set TWIN_TRAIN_RANKS to a multiple of TWIN_TRAIN_MACHINES",
         )
     return job.ranks // machines
@@ -179,9 +179,9 @@ def follow_log(
                 return AttemptEnd(description, should_retry=code != 0, log_start=log_start)
             now = time.monotonic()
             if now - started_at > job.timeout_s:
-                return AttemptEnd(f"no end within {job.timeout_s:.0f} s", False, log_start)
+                return AttemptEnd(f"not finished within {job.timeout_s:.0f} s", False, log_start)
             if now - last_output_at > job.silence_s:
-                return AttemptEnd(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
+                return AttemptEnd(f"no output for {job.silence_s:.0f} s", True, log_start)
             time.sleep(POLL_INTERVAL_S)
 
 

@@ -96,7 +96,7 @@ class RayLauncher:
             write_line({"text": f"Ray job {submission_id} on {self._settings.ray_address}"})
         else:
             write_line(
-                {"text": f"Ray job {submission_id} of an earlier run still trains: following it"}
+                {"text": f"Ray job {submission_id} from an earlier run still runs: following it"}
             )
         try:
             return _follow_job(client, submission_id, job, log, write_line)
@@ -130,7 +130,7 @@ class RayLauncher:
             raise TwinError(
                 f"submit a job to the Ray cluster at {self._settings.ray_address}",
                 found=str(error),
-                next_step="look at the cluster's head (`ray status`, its logs)",
+                next_step="check the cluster's head (`ray status`, its logs)",
             ) from error
 
 
@@ -221,9 +221,9 @@ def _follow_job(
                 if now - last_line_at > LOG_DRAIN_TIMEOUT_S:
                     return attempt_end
             elif now - started_at > job.timeout_s:
-                return AttemptEnd(f"no end within {job.timeout_s:.0f} s", False, log_start)
+                return AttemptEnd(f"not finished within {job.timeout_s:.0f} s", False, log_start)
             elif now - last_line_at > job.silence_s:
-                return AttemptEnd(f"no sign of life for {job.silence_s:.0f} s", True, log_start)
+                return AttemptEnd(f"no output for {job.silence_s:.0f} s", True, log_start)
             elif now - checked_at > POLL_INTERVAL_S:
                 checked_at = now
                 is_terminal = _is_terminal(client, submission_id)
@@ -232,7 +232,7 @@ def _follow_job(
                     attempt_end = _read_job_end(client, submission_id, log_start)
                 elif now - answered_at > UNREACHABLE_TIMEOUT_S:
                     return AttemptEnd(
-                        f"no answer of the cluster for {UNREACHABLE_TIMEOUT_S:.0f} s",
+                        f"no answer from the cluster for {UNREACHABLE_TIMEOUT_S:.0f} s",
                         True,
                         log_start,
                     )
@@ -293,7 +293,7 @@ def ask_cluster(request: Callable[[], Answer], *, description: str) -> Answer:
                 raise TrainingDiedError(
                     f"ask the Ray cluster {description}",
                     found=str(error),
-                    next_step="look at the cluster's head (`ray status`, its logs)",
+                    next_step="check the cluster's head (`ray status`, its logs)",
                 ) from error
             time.sleep(POLL_INTERVAL_S)
 
@@ -340,7 +340,7 @@ def _stop_job(client: JobSubmissionClient, submission_id: str) -> None:
         if time.monotonic() > deadline:
             raise TrainingDiedError(
                 f"stop the Ray job {submission_id}",
-                found=f"after {STOP_TIMEOUT_S:.0f} s it still runs, or the cluster does not answer",
-                next_step=f"stop it in Ray's dashboard, or `ray job stop {submission_id}`",
+                found=f"it still runs after {STOP_TIMEOUT_S:.0f} s, or the cluster does not answer",
+                next_step=f"stop it in Ray's dashboard, or run `ray job stop {submission_id}`",
             )
         time.sleep(POLL_INTERVAL_S)

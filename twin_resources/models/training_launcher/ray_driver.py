@@ -165,12 +165,12 @@ def _wait_for_resources(group: Any, bundle: Mapping[str, float], attempt: Attemp
         available = {name: ray.cluster_resources().get(name, 0.0) for name in bundle}
         if time.monotonic() > deadline:
             raise TwinError(
-                f"place {attempt.machines} machines of {dict(bundle)}",
-                found=f"no room within {attempt.job.silence_s:.0f} s; the cluster has "
-                f"{available} in all",
+                f"reserve {attempt.machines} machines with {dict(bundle)}",
+                found=f"no free resources within {attempt.job.silence_s:.0f} s; the cluster has "
+                f"{available} in total",
                 next_step="add nodes (maxReplicas of the worker group), or lower TWIN_TRAIN_RANKS",
             )
-        _log(f"waiting for {attempt.machines} × {dict(bundle)}; the cluster has {available} in all")
+        _log(f"waiting for {attempt.machines} × {dict(bundle)}; {available} in the cluster")
 
 
 def _follow_machines(streams: Sequence[Any]) -> int:
@@ -205,7 +205,7 @@ def _missing_file_error(path: Path) -> TwinError:
     return TwinError(
         f"read {path} on {socket.gethostname()}",
         found="no such file",
-        next_step="mount the home on every Ray node under the path that Dagster uses",
+        next_step="mount the home on every Ray node at the path that Dagster uses",
     )
 
 

@@ -35,7 +35,7 @@ def signal_name(number: int) -> str:
 
 def describe_kill(number: int) -> str:
     """Describe the end of a process killed by a signal, with a hint for SIGKILL."""
-    hint = "; when nobody sent it: out of memory" if number == signal.SIGKILL else ""
+    hint = "; if nobody sent it, memory ran out" if number == signal.SIGKILL else ""
     return f"killed by {signal_name(number)}{hint}"
 
 

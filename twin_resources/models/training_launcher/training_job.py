@@ -162,7 +162,7 @@ def run_with_retry(
     raise TrainingDiedError(
         f"train {job.name}",
         found=f"{attempt_end.description}: {find_end_reason(log, attempt_end.log_start)}",
-        next_step=f"read {log}; a new run goes on from the last complete checkpoint",
+        next_step=f"read {log}; a new run continues from the last complete checkpoint",
     )
 
 
@@ -176,7 +176,7 @@ def training_lock(
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            on_message({"text": f"waiting for another training {scope} to end"})
+            on_message({"text": f"waiting for another training run {scope} to end"})
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 

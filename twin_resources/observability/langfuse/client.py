@@ -122,12 +122,12 @@ class LangfuseClient:
         Raises:
             TraceStoreError: the server does not answer or is unhealthy.
         """
-        return self._call("GET", "/api/public/health", tried="ask the trace store how it is")
+        return self._call("GET", "/api/public/health", tried="check the health of the trace store")
 
     def projects(self) -> list[dict[str, Any]]:
         """Return the project of this key pair; the call also checks the keys."""
         return self._list(
-            self._call("GET", "/api/public/projects", tried="ask which project the keys open")
+            self._call("GET", "/api/public/projects", tried="find the project of the keys")
         )
 
     def observations(
@@ -190,8 +190,8 @@ class LangfuseClient:
         if not observations:
             raise TraceStoreError(
                 f"read trace {trace_id} from {self.host}",
-                found="no observation of it",
-                next_step="check the id; a trace arrives some seconds after its answer",
+                found="no observations",
+                next_step="check the id; a trace arrives a few seconds after its answer",
                 status=404,
             )
         ordered = sorted(
@@ -352,8 +352,8 @@ class LangfuseClient:
             parameters["cursor"] = str(cursor)
         raise TraceStoreError(
             f"read {path} from {self.host}",
-            found="a cursor that does not come to an end",
-            next_step="narrow the time window",
+            found="a cursor that never ends",
+            next_step="choose a shorter time window",
             status=200,
         )
 
@@ -362,8 +362,8 @@ class LangfuseClient:
         if not isinstance(rows, list):
             raise TraceStoreError(
                 f"read from {self.host}",
-                found="an answer without `data`",
-                next_step="check that LANGFUSE_HOST names a Langfuse of version 4.16 or later",
+                found="a response without `data`",
+                next_step="check that LANGFUSE_HOST is a Langfuse of version 4.16 or later",
                 status=200,
             )
         return cast(list[dict[str, Any]], rows)
@@ -377,7 +377,7 @@ class LangfuseClient:
             raise TraceStoreError(
                 tried,
                 found=f"{self.host} does not answer ({type(error).__name__}: {error})",
-                next_step="see whether the trace store runs: `twin status`",
+                next_step="check with `twin status` whether the trace store runs",
                 status=None,
             ) from error
         if not response.is_success:
@@ -392,8 +392,8 @@ class LangfuseClient:
         except ValueError as error:
             raise TraceStoreError(
                 tried,
-                found=f"an answer that is not JSON: {response.text[:200]!r}",
-                next_step="check that the address is a trace store's and no web page's",
+                found=f"a response that is not JSON: {response.text[:200]!r}",
+                next_step="check that the address belongs to a trace store, not to a web page",
                 status=response.status_code,
             ) from error
         return cast(dict[str, Any], answer)
@@ -427,8 +427,8 @@ def _next_step(status: int) -> str:
     if status == 404:
         return "check the address; a Langfuse older than 4.16 does not have this endpoint"
     if status == 429:
-        return "wait: the server limits how often it is asked"
-    return "mend the request" if status < 500 else "look into the trace store's log"
+        return "wait and try again: the server limits the request rate"
+    return "correct the request" if status < 500 else "read the trace store's log"
 
 
 def _instant(moment: datetime | None) -> str:

@@ -46,7 +46,7 @@ def trace_store(settings: Settings, secrets: Secrets) -> TraceStore:
         missing = ", ".join(name for name, value in langfuse_settings.items() if not value)
         raise TwinError(
             "find the trace store",
-            found=f"only a part of Langfuse's settings: {missing} missing",
+            found=f"an incomplete set of Langfuse settings: {missing} missing",
             next_step="set all three LANGFUSE_ variables, or none for the local store",
         )
     host = f"http://127.0.0.1:{settings.traces_port}"

@@ -201,8 +201,8 @@ class Outbox:
             if version > SCHEMA:
                 raise OutboxError(
                     f"open the outbox {path}",
-                    found=f"schema {version}, this version knows up to {SCHEMA}",
-                    next_step="update llm-twin, or name another home with TWIN_HOME",
+                    found=f"schema {version}; this code reads up to {SCHEMA}",
+                    next_step="update llm-twin, or set a different home with TWIN_HOME",
                 )
             use_write_ahead_log(self._connection, within_s=BUSY_TIMEOUT_S)
             # Commits survive the death of every process; a power cut may lose the last ones.
@@ -229,8 +229,8 @@ class Outbox:
             if self._count(connection, "score") >= self._max_scores:
                 raise OutboxFullError(
                     "queue a score",
-                    found=f"{self._max_scores:,} scores that the trace store has not taken",
-                    next_step="see `twin status`: is the trace store up, are its keys right",
+                    found=f"{self._max_scores:,} scores that the trace store has not accepted",
+                    next_step="check the trace store and its keys: `twin status`",
                 )
             has_tombstones = tombstones.has_tombstones(connection)
             for score in scores:

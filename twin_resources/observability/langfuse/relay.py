@@ -180,7 +180,7 @@ def _read_success(waiting: QueuedItem, answer: httpx.Response) -> SendOutcome:
         body: Any = answer.json()
     except ValueError:
         return SendOutcome(
-            "again", f"HTTP {answer.status_code} with no JSON: {answer.text[:120]!r}"
+            "again", f"HTTP {answer.status_code} without JSON: {answer.text[:120]!r}"
         )
     if not isinstance(body, dict):
         return SendOutcome("again", f"HTTP {answer.status_code} with {answer.text[:120]!r}")
@@ -229,7 +229,7 @@ class Relay:
         if outcome.kind == "never":
             self.outbox.refuse(waiting, outcome.reason)
             self._report_change(
-                f"{waiting.kind} {waiting.id} is refused for good: {outcome.reason}"
+                f"{waiting.kind} {waiting.id} is permanently refused: {outcome.reason}"
             )
             return 0.0
         self.outbox.mark_sent(waiting)
@@ -244,7 +244,7 @@ class Relay:
     def _report_change(self, text: str) -> None:
         """Print one line when the situation changes, not one per attempt."""
         if text != self._last_message:
-            sys.stderr.write(f"{text or 'the trace store takes what is sent again'}\n")
+            sys.stderr.write(f"{text or 'the trace store accepts data again'}\n")
             sys.stderr.flush()
         self._last_message = text
 
@@ -261,9 +261,9 @@ def hold_relay_lock(path: Path) -> Generator[None]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise TwinError(
-                f"send what waits in {path}",
-                found="another relay that does so",
-                next_step="end it first; one relay an outbox",
+                f"send the queue in {path}",
+                found="another relay is sending it",
+                next_step="stop that one first; an outbox has only one relay",
             ) from error
         yield
 

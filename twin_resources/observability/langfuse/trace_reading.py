@@ -74,7 +74,7 @@ def parse_score_condition(text: str) -> ScoreCondition | None:
     if match is None or value is None:
         raise TwinError(
             f"read the condition {text!r} on a score",
-            found="no name, or no number behind its sign",
+            found="no name, or no number after the sign",
             next_step="write a name, or a name, one of < <= > >= = and a number: support<0.3",
         )
     return ScoreCondition(match["name"], match["sign"] or "", value)

@@ -99,5 +99,5 @@ def _parse_condition(entry: Any) -> Condition:
 def _placeholders(values: Any) -> str:
     texts = cast(list[Any], values) if isinstance(values, list) else []
     if not texts or not all(isinstance(text, str) for text in texts):
-        raise TypeError(f"value {values!r} is no list of texts")
+        raise TypeError(f"value {values!r} is not a list of strings")
     return f"({', '.join('?' * len(texts))})"

@@ -316,7 +316,7 @@ def listen(host: str, port: int) -> socket.socket:
         raise TwinError(
             f"listen on {host}:{port} for the trace store",
             found=error.strerror or str(error),
-            next_step="end what uses the port, or set TWIN_TRACES_PORT to a free one",
+            next_step="stop the program that uses the port, or change TWIN_TRACES_PORT",
         ) from error
     return listener
 

@@ -78,15 +78,15 @@ class _PostedScore(BaseModel):
         if self.dataType is not None and isinstance(self.value, str) == (
             self.dataType in {"NUMERIC", "BOOLEAN"}
         ):
-            raise ValueError(f"a score of the type {self.dataType} has another kind of value")
+            raise ValueError(f"a score of type {self.dataType} needs a different type of value")
         if self.dataType == "BOOLEAN" and self.value not in (0, 1):
-            raise ValueError("a boolean score is 0 or 1")
+            raise ValueError("a boolean score must be 0 or 1")
         if self.dataType == "TEXT" and not 1 <= len(str(self.value)) <= MAX_TEXT_CHARACTERS:
-            raise ValueError(f"a text score has 1 to {MAX_TEXT_CHARACTERS} characters")
+            raise ValueError(f"a text score must have 1 to {MAX_TEXT_CHARACTERS} characters")
         subjects = [one for one in (self.traceId, self.sessionId, self.datasetRunId) if one]
         if len(subjects) != 1 or (self.observationId and not self.traceId):
             raise ValueError(
-                "a score is of exactly one traceId (with an observationId or without), sessionId "
+                "a score needs exactly one traceId (with or without an observationId), sessionId "
                 "or datasetRunId"
             )
         return self

@@ -74,13 +74,13 @@ def parse_score_query(parameters: Parameters) -> TraceQuery:
         [_score_cursor_condition(values_by_name["cursor"])] if values_by_name.get("cursor") else []
     )
     issues = [
-        _issue(name, "this store does not answer it")
+        _issue(name, "this store does not support it")
         for name in values_by_name.keys() - _SCORE_PARAMETERS
     ]
     limit = _parse_limit(values_by_name.get("limit", ""), 1, MAX_SCORES, issues)
     groups = _split_list(values_by_name.get("fields", "")) or ["core"]
     if unknown := set(groups) - set(posted_scores.GROUPS):
-        issues.append(_issue("fields", f"none of {posted_scores.GROUPS}: {sorted(unknown)}"))
+        issues.append(_issue("fields", f"{sorted(unknown)} not in {posted_scores.GROUPS}"))
     for name, column in _SCORE_COLUMNS.items():
         text = values_by_name.get(name, "")
         if words := _split_list(text.upper() if name == "dataType" else text):
@@ -205,7 +205,7 @@ def _time_conditions(
             try:
                 moment = parse_timestamp_ms(values_by_name[name])
             except (ValueError, OverflowError):
-                issues.append(_issue(name, f"{values_by_name[name]!r} is no date"))
+                issues.append(_issue(name, f"{values_by_name[name]!r} is not a date"))
             else:
                 conditions.append(Condition(f"{column} {sign} ?", (moment,)))
     return conditions
@@ -216,7 +216,7 @@ def _parse_limit(text: str, minimum: int, maximum: int, issues: list[dict[str, A
         return DEFAULT_LIMIT
     if text.isdecimal() and minimum <= int(text) <= maximum:
         return int(text)
-    issues.append(_issue("limit", f"{text!r} is no whole number from {minimum} to {maximum}"))
+    issues.append(_issue("limit", f"{text!r} is not a whole number from {minimum} to {maximum}"))
     return DEFAULT_LIMIT
 
 

@@ -76,8 +76,8 @@ class TraceTables:
         if version > SCHEMA:
             raise TwinError(
                 f"open the trace store {path}",
-                found=f"schema {version}, this version knows up to {SCHEMA}",
-                next_step="update llm-twin, or name another home with TWIN_HOME",
+                found=f"schema {version}; this code reads up to {SCHEMA}",
+                next_step="update llm-twin, or set a different home with TWIN_HOME",
             )
         if version < SCHEMA:
             connection.executescript(_TABLES)

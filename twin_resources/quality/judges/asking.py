@@ -159,7 +159,7 @@ class RubricRater(Generic[Rating]):
             raise TwinError(
                 f"have {self.model} rate {len(to_rate)} answers",
                 found=str(error).splitlines()[0],
-                next_step="check the name and its key, or unset TWIN_JUDGE_MODEL",
+                next_step="check the model's name and key, or unset TWIN_JUDGE_MODEL",
             ) from error
 
     def max_cost_usd(self, answers: Sequence[JudgedAnswer]) -> float:
@@ -194,9 +194,9 @@ class RubricRater(Generic[Rating]):
         if self._required:
             raise TwinError(
                 f"have {self.model} rate an answer",
-                found=f"no rating in {MAX_ATTEMPTS} tries, last {len(reply_text)} characters of "
-                "something else",
-                next_step="name a larger model in TWIN_JUDGE_MODEL; this one does not keep the "
+                found=f"no rating in {MAX_ATTEMPTS} attempts; the last reply had "
+                f"{len(reply_text)} characters",
+                next_step="set a larger model in TWIN_JUDGE_MODEL; this one does not follow the "
                 "format",
             )
         return None

@@ -149,7 +149,7 @@ def _find_entailment_index(labels: dict[int, str], *, attempted_action: str) -> 
         raise TwinError(
             attempted_action,
             found=f"labels {', '.join(labels.values())}; exactly one must be named entailment",
-            next_step="write the names of its labels into id2label of its config.json, or name "
-            "another model in TWIN_NLI_MODEL",
+            next_step="write the label names into id2label of its config.json, or set a "
+            "different model in TWIN_NLI_MODEL",
         )
     return int(indexes[0])

@@ -78,8 +78,8 @@ def create_negative_probes(
     """
     if len({own.document_id for own in prompts}) < 2:
         raise TwinError(
-            "plant bad answers",
-            found=f"{len(prompts)} held-out prompts of fewer than two documents",
+            "make negative probes",
+            found=f"{len(prompts)} held-out prompts from fewer than two documents",
             next_step="import more posts",
         )
     shuffled_prompts = sorted(prompts, key=lambda own: digest("shuffle", own.sample_id))

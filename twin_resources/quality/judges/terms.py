@@ -98,8 +98,8 @@ def judge_terms(
     if cost == "unknown":
         return JudgeTerms(
             refusal_reason=f"no price for {model} in LiteLLM's price map",
-            next_step="name a model with a known price in TWIN_JUDGE_MODEL, or a server of your "
-            "own (hosted_vllm/..., ollama/...)",
+            next_step="set TWIN_JUDGE_MODEL to a model with a known price, or to your own server "
+            "(hosted_vllm/..., ollama/...)",
         )
     if settings.judge_budget_per_month is None:
         return _no_budget(model)

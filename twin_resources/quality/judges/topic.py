@@ -70,8 +70,8 @@ def calibrate_topic(pairs: Sequence[TopicPair], *, embed: Embed, embedder: str) 
         documents = len({pair.document_id for pair in calibration_pairs})
         raise TopicCalibrationError(
             attempted_action,
-            found=f"{len(calibration_pairs)} training pairs of {documents} documents",
-            next_step=f"import more posts: {MIN_PAIRS} pairs of two documents are needed",
+            found=f"{len(calibration_pairs)} training pairs from {documents} documents",
+            next_step=f"import more posts: {MIN_PAIRS} pairs from two documents are needed",
         )
     vectors = embed_distinct(
         embed, [text for pair in calibration_pairs for text in (pair.question, pair.answer)]

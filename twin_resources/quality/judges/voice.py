@@ -105,8 +105,8 @@ def calibrate_voice(
     if min(counts[0], sum(counts[1:])) < MIN_TEXTS:
         raise JudgeUnavailableError(
             f"calibrate the voice score of {author_texts.name}",
-            found=f"{counts[0]} texts of the author, {sum(counts[1:])} of others",
-            next_step=f"import more posts: {MIN_TEXTS} of either side are needed",
+            found=f"{counts[0]} texts by the author, {sum(counts[1:])} by others",
+            next_step=f"import more posts: {MIN_TEXTS} on each side are needed",
         )
     texts = [text for side in sides for _, text in side]
     label = np.array([1] * counts[0] + [0] * sum(counts[1:]))
@@ -176,7 +176,7 @@ class VoiceJudge:
         if len(self._weights) != FEATURE_COUNT:
             raise TwinError(
                 "use a voice calibration",
-                found=f"{len(self._weights)} weights, this code has {FEATURE_COUNT} features",
+                found=f"{len(self._weights)} weights, but this code has {FEATURE_COUNT} features",
                 next_step="calibrate again: materialize shadow_pairs",
             )
 

@@ -73,7 +73,7 @@ class VoiceFigures:
         """One line that names the habits in which the tuned model is nearer than the base model."""
         nearer = [habit.name for habit in self.habits if habit.is_tuned_nearer]
         return (
-            f"nearer to the author than the base model in {len(nearer)} of {len(self.habits)} "
+            f"closer to the author than the base model in {len(nearer)} of {len(self.habits)} "
             f"habits{': ' if nearer else ''}{', '.join(nearer)}"
         )
 
@@ -101,7 +101,7 @@ def read_voice_figures(path: Path) -> VoiceFigures | None:
         if document["schema"] == SCHEMA:
             fields = {name: document[name] for name in VoiceFigures.__dataclass_fields__}
             return TypeAdapter(VoiceFigures).validate_python(fields)
-        reason = "another schema than this version knows"
+        reason = "a schema that this version does not know"
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, ValidationError) as error:
@@ -109,7 +109,7 @@ def read_voice_figures(path: Path) -> VoiceFigures | None:
     raise TwinError(
         f"read {path}",
         found=reason,
-        next_step="delete the file; the next evaluation rewrites it ",
+        next_step="delete the file; the next evaluation rewrites it",
     )
 
 

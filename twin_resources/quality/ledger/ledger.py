@@ -166,13 +166,13 @@ class Ledger:
                 if believed_ms < now_ms:
                     ahead_h = (now_ms - believed_ms) / 3_600_000
                     report.problem = (
-                        f"the clock went on by {ahead_h:,.0f} hours since the last look: waits "
-                        f"until it has stayed there for {self.rules.clock_held_s / 60:.0f} minutes"
+                        f"the clock has jumped ahead by {ahead_h:,.0f} hours: the sync waits until "
+                        f"it has stayed there for {self.rules.clock_held_s / 60:.0f} minutes"
                     )
                 else:
                     self._sync(lease, report, now_ms, began)
         except LeaseBusyError as error:
-            report.problem = f"another process reads the ledger: {error.found}"
+            report.problem = f"another process is reading the ledger: {error.found}"
         report.seconds = self._clock() - began
         return report
 
@@ -202,11 +202,11 @@ class Ledger:
         try:
             self._read(store, budget, report)
         except TraceStoreError as error:
-            what = "unreachable" if error.status is None else "unusable"
-            report.problem = f"trace store {what}: {error.found}"
+            status_text = "unreachable" if error.status is None else "unusable"
+            report.problem = f"trace store {status_text}: {error.found}"
         except (KeyError, ValueError, TypeError) as error:
             message = f"{type(error).__name__}: {error}"
-            report.problem = f"trace store answers what it should not ({message})"
+            report.problem = f"the trace store returned invalid data ({message})"
         finally:
             report.requests = budget.spent
             reading.record_requests(self.state, budget.spent, now_ms)

@@ -147,7 +147,7 @@ def open_tables(state: State) -> None:
         elif stored_number > SCHEMA_NUMBER:
             raise StateError(
                 "open the ledger",
-                found=f"schema number {stored_number}; this code knows up to {SCHEMA_NUMBER}",
+                found=f"schema number {stored_number}; this code reads up to {SCHEMA_NUMBER}",
                 next_step="run the newer llm-twin that wrote it",
             )
         elif stored_number < SCHEMA_NUMBER:

@@ -65,17 +65,17 @@ class SyncReport:
             "changed": self.changed,
             "deleted": self.deleted,
             "late": self.late,
-            f"that never count ({reasons})": self.invalid_scores.total(),
+            f"that will never count ({reasons})": self.invalid_scores.total(),
             "reader-days above their share": self.unsettled_days["capped"],
-            "above three usual days": self.unsettled_days["beyond"],
-            "of new readers above a tenth of a day": self.unsettled_days["new"],
+            "above three times a usual day": self.unsettled_days["beyond"],
+            "from new readers above a tenth of a day": self.unsettled_days["new"],
         }
         parts += [f"{number:,} {what}" for what, number in counts.items() if number]
         if self.unread:
-            parts.append(f"{len(self.unread):,} not read ({self.unread[0]})")
+            parts.append(f"{len(self.unread):,} could not be read ({self.unread[0]})")
         if self.rewound_s:
             ahead = f"{self.rewound_s:,.0f} s ahead"
-            parts.append(f"was read by a clock {ahead}: goes on from the newest score")
+            parts.append(f"an earlier clock was {ahead}: reading continues at the newest score")
         if self.behind_s:
             parts.append(f"{self.behind_s:,.0f} s behind")
         return "; ".join(parts)

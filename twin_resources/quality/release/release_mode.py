@@ -33,7 +33,7 @@ MIN_PROMPTS = 300
 MAX_CANARY_DAYS = 14.0
 MIN_READERS = 30
 GATE_REQUIREMENT = (
-    "a version beside a stable one must be shown to be no worse in the gate: the upper end of its "
+    "the gate must show that a version is no worse than the stable one: the upper end of its "
     f"perplexity ratio's interval is at most {MAX_RATIO_TO_INCUMBENT:g}"
 )
 
@@ -86,8 +86,7 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
         claims = " and ".join(feasibility.certified_claims)
         reason = (
             f"shadow: a certified judge of {claims} and {feasibility.prompt_count:,} prompts to "
-            f"replay, all "
-            f"of them unless it is shown before to be better or worse"
+            f"replay; the trial may end earlier if the version proves better or worse"
         )
         return ModeChoice("shadow", reason, pairs, 0.0)
     judge_note = (
@@ -98,7 +97,9 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
     rate = feasibility.canary_values_per_day
     days = pairs / rate if rate > 0.0 else math.inf
     duration_text = (
-        f"about {format_duration(days)}" if math.isfinite(days) else "without end: nobody scores"
+        f"about {format_duration(days)}"
+        if math.isfinite(days)
+        else "forever: no reader gives scores"
     )
     if days <= MAX_CANARY_DAYS and feasibility.canary_readers >= MIN_READERS:
         reason = (
@@ -109,7 +110,7 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
     why = (
         f"a canary would take {duration_text}, more than {MAX_CANARY_DAYS:.0f} days"
         if days > MAX_CANARY_DAYS
-        else f"a canary would have {feasibility.canary_readers} of the {MIN_READERS} readers needed"
+        else f"a canary would have {feasibility.canary_readers} of {MIN_READERS} required readers"
     )
     return ModeChoice("gate", f"gate: {judge_note}; {why}; {GATE_REQUIREMENT}", 0.0, 0.0)
 
@@ -160,9 +161,9 @@ def evaluate_evidence(
     strength = _describe_bets(evidence)
     if not certified:
         reason = (
-            f"{mode}: parked, the judge has lost its certificate"
+            f"{mode}: parked, because the judge has lost its certificate"
             if exhausted
-            else (f"{mode}: nothing decided, the judge has no certificate")
+            else (f"{mode}: nothing decided, because the judge has no certificate")
         )
         return TrialResult("exhausted" if exhausted else "undecided", f"{reason} ({progress})")
     verdict = final_verdict(evidence) if exhausted else evidence.verdict

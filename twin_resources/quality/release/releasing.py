@@ -94,11 +94,12 @@ def choose_against_answer_model(
     mode: ReleaseMode = "shadow" if choice.mode == "gate" else choice.mode
     pairs = expected_pairs(DEFAULT_SPREAD, margin=0.0, alpha=feasibility.alpha)
     reason = (
-        f"{mode}: v{stable.version} answers by the author's word ({stable.base}), and only a won "
-        f"trial replaces it; one that is better by {MARGIN:g} takes about {pairs:.0f} pairs"
+        f"{mode}: v{stable.version} answers at the author's request ({stable.base}), and only a "
+        f"version that wins a trial replaces it; if it is better by {MARGIN:g}, that takes about "
+        f"{pairs:.0f} pairs"
     )
     if not feasibility.certified_claims and mode == "shadow":
-        reason += "; no judge is certified to decide it yet"
+        reason += "; no judge is certified yet to decide the trial"
     days = (
         pairs / feasibility.canary_values_per_day
         if feasibility.canary_values_per_day > 0.0
@@ -306,8 +307,8 @@ def idle_trial_finding(
         return None
     pairs = 0 if stored_trial is None else stored_trial.evidence.pairs
     reason = (
-        f"shadow: parked, no new pair in {MAX_IDLE_DAYS:.0f} days, {pairs} in all; it can be "
-        "tried again (`twin release` by hand), and the next retraining makes another candidate"
+        f"shadow: parked, because no new pair came in {MAX_IDLE_DAYS:.0f} days ({pairs} in total); "
+        "run `twin release` to try it again, or wait for the candidate of the next retraining"
     )
     return TrialResult("exhausted", reason, incumbent=candidate.incumbent)
 

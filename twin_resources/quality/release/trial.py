@@ -222,8 +222,8 @@ def _require_trial(connection: sa.Connection, key: str) -> StoredTrial:
     row = trial_rows.trial_by_key(connection, key)
     if row is None:
         raise TwinError(
-            "fold pairs into a trial",
+            "add pairs to a trial",
             found="no such trial in the state store",
-            next_step="begin it first; `released_model` does",
+            next_step="begin the trial first: materialize `released_model`",
         )
     return row

@@ -30,14 +30,14 @@ NOT_IN_SCORES = "not in [scores]: "  # prefix of a score's name: the reason why 
 # The status of a score in words; `ledger_tables.scores` describes each status.
 _STATUS_TEXT = sa.case(
     (scores.c.status == "settled", "counted"),
-    (scores.c.status == "beside", "counted in one value with its reader's others of that day"),
-    (scores.c.status == "open", "waits until its day is settled"),
-    (scores.c.status == "kept", "an edit or a comparison, which is no vote"),
+    (scores.c.status == "beside", "counted in one value with the reader's others of that day"),
+    (scores.c.status == "open", "waiting until its day is settled"),
+    (scores.c.status == "kept", "an edit or a comparison, not a vote"),
     (scores.c.status == "deleted", "deleted in the trace store"),
-    (scores.c.status == "capped", "reader above its share"),
-    (scores.c.status == "beyond", "of a day with more than three usual days have"),
-    (scores.c.status == "new", "of readers of the last two weeks, above a tenth of a day"),
-    (scores.c.status == "late", "late: its reader's day was settled"),
+    (scores.c.status == "capped", "above the reader's share"),
+    (scores.c.status == "beyond", "from a day with more than three times the usual number"),
+    (scores.c.status == "new", "from new readers (last two weeks), above a tenth of the day"),
+    (scores.c.status == "late", "late: the reader's day was already settled"),
     (scores.c.reason == NOT_MAPPED, sa.literal(NOT_IN_SCORES) + scores.c.name),
     else_=scores.c.reason,
 )
@@ -104,9 +104,9 @@ def record_alarm(
             event="alarm",
             author=alarm.author,
             title=f"Quality of {alarm.author} fell",
-            text=f"{alarm.description}. What follows from it, or what it waits for, is in the "
-            "messages of the sensor quality_dropped; `twin status` says where the loop stands, and "
-            "`twin retrain --reason TEXT` starts a training by hand.",
+            text=f"{alarm.description}. The messages of the sensor quality_dropped give the "
+            "decision or what it waits for. `twin status` shows the state of the loop, and "
+            "`twin retrain --reason TEXT` starts a training run by hand.",
         ),
         at=at,
     )

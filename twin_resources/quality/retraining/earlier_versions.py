@@ -48,8 +48,8 @@ def roll_back_if_better(
     if not best_version or not names:
         return ""
     reason = (
-        f"{run_key(alarm)}: {alarm.version} fell in {', '.join(sorted(names))} below what readers "
-        f"said of v{best_version}"
+        f"{run_key(alarm)}: {alarm.version} fell in {', '.join(sorted(names))} below the "
+        f"scores of v{best_version}"
     )
     try:
         registry.move(

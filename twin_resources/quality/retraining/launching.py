@@ -43,7 +43,7 @@ def settle_finished(
     messages: list[str] = []
     for retraining in unfinished:
         with isolate_failure(
-            f"{retraining.author}: its retraining is settled later", messages.append
+            f"{retraining.author}: its retraining will be settled later", messages.append
         ):
             messages += _settle_retraining(registry, runs, inputs, retraining, now=now)
     return messages
@@ -201,8 +201,8 @@ def _store_outcome(
                 event="failed",
                 author=retraining.author,
                 title=f"The retraining of {retraining.author} failed",
-                text=f"{_request_text(retraining)}{retraining.attempt} attempts, the last in run "
-                f"{retraining.run_id}. Nothing more is started for it; read the run's log.",
+                text=f"{_request_text(retraining)}It failed after {retraining.attempt} attempts, "
+                f"the last in run {retraining.run_id}. It is not tried again; read the run's log.",
             )
             announce(connection, notice, at=now)
 
@@ -211,7 +211,7 @@ def _request_text(retraining: Retraining) -> str:
     """Describe who requested the retraining and why; empty without a request."""
     reason = retraining.tags.get("twin/reason", "")
     asked_by = retraining.tags.get("twin/asked_by", "")
-    return f"Asked for by {asked_by}: {reason}. " if asked_by and reason else ""
+    return f"Requested by {asked_by}: {reason}. " if asked_by and reason else ""
 
 
 def _seconds(moment: str) -> float:

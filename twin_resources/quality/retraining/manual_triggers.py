@@ -119,4 +119,4 @@ def _begin_if_allowed(
         )
         if has_begun:
             retrainings.mark_fulfilled(connection, requests, run_key)
-    return f"{cause}: one retraining starts" if has_begun else f"{cause}: started before"
+    return f"{cause}: one retraining starts" if has_begun else f"{cause}: already started"

@@ -153,7 +153,7 @@ class _TickProcessing:
                     self.loop.state, stable, self.loop.rules, now=self.now_s
                 )
                 if has_more:
-                    self.done.notes.append(f"{author}: {days:,} days looked at, more wait")
+                    self.done.notes.append(f"{author}: {days:,} days checked; more are waiting")
         if remaining:
             self.done.notes.append(
                 f"no time left: new values of {remaining} authors wait for the next tick"
@@ -310,7 +310,7 @@ class _TickProcessing:
                 ):
                     announce(connection, notice, at=self.now_s)
         except _ConcurrentRetrainingError:
-            self.done.messages[author] = "a retraining of this author has just been decided: waits"
+            self.done.messages[author] = "a retraining of this author was just decided: waits"
             return
         self.done.messages[author] = decision.message
         self.done.decisions[author] = decision
@@ -363,16 +363,14 @@ def _notice(
     """
     if decision.kind == "nothing_to_learn":
         rollback_advice = (
-            f"{rollback_version}, which answered before (`twin rollback`)"
-            if rollback_version
-            else ""
+            f"the earlier version {rollback_version} (`twin rollback`)" if rollback_version else ""
         )
         remedies = (
-            "new posts, or edited answers, to learn from",
-            "another recipe (`recipe` in the author's file) or a larger base model "
+            "new posts or edited answers to learn from",
+            "a different recipe (`recipe` in the author's file) or a larger base model "
             "(TWIN_BASE_MODEL)",
             rollback_advice
-            or "a model that answers meanwhile (`--answer-model`, or TWIN_PAID_MODEL)",
+            or "a model that answers in the meantime (`--answer-model`, or TWIN_PAID_MODEL)",
         )
         return Notice(
             f"nothing_to_learn:{author}:{record.alarm.version}:{int(at // DAY_S)}",
@@ -388,8 +386,9 @@ def _notice(
             "incident",
             author,
             f"Quality of {len(alarmed)} authors fell within two days",
-            f"{decision.message}. Look at what they share: the judge, the base model, the server, "
-            f"the page. To stay with it: `twin lower-floor --reason TEXT`. Authors: {author_list}.",
+            f"{decision.message}. Check what they share: the judge, the base model, the server, "
+            "the page. To accept the new level: `twin lower-floor --reason TEXT`. "
+            f"Authors: {author_list}.",
         )
     if decision.kind == "held_back" and "budget reached" in decision.message:
         return Notice(

@@ -221,7 +221,7 @@ def describe_earlier_training(
         return ""
     if newest.outcome == "failed":
         return f"{newest.run_key} failed {MAX_ATTEMPTS} times with it"
-    return f"a version that is gone, of {newest.run_key}, was trained on it"
+    return f"a version of {newest.run_key}, now deleted, was trained on it"
 
 
 def request_retraining(

@@ -78,12 +78,12 @@ def decide(
         runs: runs of `known`, newest first.
     """
     if is_import_running:
-        return ArrivalDecision(known, False, "an import is running; looked at again after it")
+        return ArrivalDecision(known, False, "an import is running; checked again after it")
     # The run may belong to another code location and have a key from its memory.
     if is_imported and (known is None or fingerprint != known.mark or not (known.settled or runs)):
         number = 0 if known is None else known.number
         imported = KnownSources(number, fingerprint, 0, True, now)
-        return ArrivalDecision(imported, False, "nothing new since the import")
+        return ArrivalDecision(imported, False, "nothing has changed since the import")
     if known is None:
         return ArrivalDecision(KnownSources(1, fingerprint, 1, False, now), True, "first import")
     if fingerprint != known.mark:
@@ -96,13 +96,13 @@ def decide(
     if step == "offer":
         return ArrivalDecision(known, True, "its run was never started")
     if step == "wait":
-        return ArrivalDecision(known, False, "the import's worker died; Dagster starts it again")
+        return ArrivalDecision(known, False, "the import's worker died; Dagster restarts it")
     if step == "retry":
         again = replace(known, attempt=known.attempt + 1, at=now)
-        message = f"the import failed or was ended; attempt {again.attempt} of {MAX_ATTEMPTS}"
+        message = f"the import failed or was canceled; attempt {again.attempt} of {MAX_ATTEMPTS}"
         return ArrivalDecision(again, True, message)
     message = {"passed": "imported", "canceled": "ended"}.get(
-        step, f"the import failed {known.attempt} times; the next change starts another"
+        step, f"the import failed {known.attempt} times; the next change starts another import"
     )
     return ArrivalDecision(replace(known, settled=True), False, message)
 

@@ -48,7 +48,7 @@ def fetch_feed(
     """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise feed_error(url, "no http or https address", "name the feed's address")
+        raise feed_error(url, "not an http or https address", "pass the feed's address")
     deadline, current_url = time.monotonic() + timeout_s, url
     headers = {"User-Agent": "llm-twin (feed reader)", "Accept": _ACCEPT}
     if last_response.etag:
@@ -83,7 +83,7 @@ def fetch_feed(
         raise feed_error(url, "no answer in time", "try again later") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise feed_error(url, str(error) or type(error).__name__, "check the address") from error
-    raise feed_error(url, f"more than {_MAX_REDIRECTS} redirects", "name the last address")
+    raise feed_error(url, f"more than {_MAX_REDIRECTS} redirects", "pass the final address")
 
 
 def _read_body(url: str, response: httpx.Response, *, max_bytes: int, deadline: float) -> bytes:
@@ -92,9 +92,9 @@ def _read_body(url: str, response: httpx.Response, *, max_bytes: int, deadline: 
     for piece in response.iter_bytes():
         body += piece
         if len(body) > max_bytes:
-            raise feed_error(url, f"more than {max_bytes:,} bytes", "name a feed of fewer posts")
+            raise feed_error(url, f"more than {max_bytes:,} bytes", "pass a feed with fewer posts")
         if time.monotonic() >= deadline:
-            raise feed_error(url, "an answer that takes too long", "try again later")
+            raise feed_error(url, "the answer takes too long", "try again later")
     return bytes(body)
 
 
@@ -102,8 +102,8 @@ def _redirect_target(url: str, current_url: str, location: str) -> str:
     """Return a redirect's address; refuse one to another scheme (also https → http)."""
     target = urljoin(current_url, location)
     if not location or urlsplit(target).scheme != urlsplit(current_url).scheme:
-        where = target[:200] if location else "nowhere"
-        raise feed_error(url, f"a redirect to {where}", "name that address if you trust it")
+        shown_target = target[:200] if location else "nowhere"
+        raise feed_error(url, f"a redirect to {shown_target}", "pass that address if you trust it")
     return target
 
 

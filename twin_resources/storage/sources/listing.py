@@ -119,7 +119,7 @@ def list_source(source: str) -> Listing:
     if not entries:
         raise SourceNotFoundError(
             f"list {source}",
-            found="no file",
+            found="no files",
             next_step="mount it, or remove it from the author's sources",
         )
     return Listing(address, tuple(sorted(entries, key=lambda entry: entry.name)))
@@ -169,7 +169,7 @@ def _files(root: Path, *, tried: str) -> Iterator[ListedFile]:
         status = root.stat()
     except FileNotFoundError as error:
         raise SourceNotFoundError(
-            tried, found="nothing at this path", next_step="mount it, or name another source"
+            tried, found="nothing at this path", next_step="mount it, or name a different source"
         ) from error
     except OSError as error:
         raise _listing_error(tried, error) from error

@@ -87,7 +87,7 @@ class Lease:
         if renewed != 1:
             raise LeaseLostError(
                 f"write under the lease {self.name!r}",
-                found="another process holds it now; this one was stopped for longer than "
+                found="another process holds it now; this process was suspended for more than "
                 f"{self.ttl_s:g} s",
                 next_step="run it again; nothing was written after the lease was lost",
             )
@@ -157,8 +157,8 @@ def _acquire(lease: Lease, wait_s: float) -> None:
             raise LeaseBusyError(
                 f"take the lease {lease.name!r}",
                 found=f"process {held.pid} on {held.machine.split('/')[0]} has held it for "
-                f"{now - held.acquired_at:.0f} s, waited {wait_s:g} s",
-                next_step="wait for that process, or end it; a dead holder is replaced by itself",
+                f"{now - held.acquired_at:.0f} s; waited {wait_s:g} s for it",
+                next_step="wait for that process or end it; the lease of a dead process is freed",
             )
         time.sleep(_POLL_S)
 

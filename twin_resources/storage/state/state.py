@@ -74,9 +74,9 @@ class State:
         if backend not in _BACKENDS:
             raise StateError(
                 f"open the state store {redacted_url}",
-                found=f"a database of the kind {backend!r}",
-                next_step="name SQLite or PostgreSQL in TWIN_STATE_URL; the outbox stays a SQLite "
-                "file of each machine in any case",
+                found=f"a database of type {backend!r}",
+                next_step="use SQLite or PostgreSQL in TWIN_STATE_URL; each machine keeps its "
+                "outbox in a SQLite file in either case",
             )
         engine = _create_engine(sa.make_url(url))
         state = cls(engine)
@@ -91,7 +91,7 @@ class State:
             raise StateError(
                 f"open the state store {redacted_url}",
                 found=str(error.orig or error).strip(),
-                next_step="check TWIN_STATE_URL, that the server runs or the folder is writable",
+                next_step="check TWIN_STATE_URL; its server must run, or its folder be writable",
             ) from error
         except (StateError, StorageError):
             engine.dispose()
@@ -226,7 +226,7 @@ def _check_schema_number(connection: sa.Connection, redacted_url: str) -> None:
     elif stored_number > state_schema.SCHEMA_NUMBER:
         raise StateError(
             f"open the state store {redacted_url}",
-            found=f"schema number {stored_number}; this code knows up to "
+            found=f"schema number {stored_number}; this code reads up to "
             f"{state_schema.SCHEMA_NUMBER}",
-            next_step="run the newer llm-twin that wrote it, or name another TWIN_STATE_URL",
+            next_step="run the newer llm-twin that wrote it, or set a different TWIN_STATE_URL",
         )

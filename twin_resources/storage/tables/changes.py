@@ -91,7 +91,7 @@ def _check_one_group(rows: pl.DataFrame) -> None:
         raise TwinError(
             "sync a table by groups",
             found=f"inputs in several groups: {', '.join(map(repr, ambiguous[:5]))}",
-            next_step="give all upstream rows of one key one group",
+            next_step="give all upstream rows with the same key the same group",
         )
 
 

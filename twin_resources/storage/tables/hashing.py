@@ -158,7 +158,7 @@ def _normal_type(name: str, dtype: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.String | pl.Binary | pl.Boolean | pl.Date | pl.Time | pl.Null):
         return dtype
     raise UnhashableColumnError(
-        f"hash the column {name!r}", found=f"type {dtype}", next_step="cast it to a type of Arrow"
+        f"hash the column {name!r}", found=f"type {dtype}", next_step="cast it to an Arrow type"
     )
 
 

@@ -81,7 +81,7 @@ def plan_repair(uri: str) -> TableRepair | None:
         table = open_table(uri, storage_options=None)
         if table is None and is_object_address(uri) and list_objects(f"{uri}/data"):
             raise DamagedError.for_place(
-                uri, f"open the table {uri}", "its row files exist, its versions do not"
+                uri, f"open the table {uri}", "its row files exist, but its versions do not"
             )
         if table is None:
             return None

@@ -105,7 +105,7 @@ def open_table(uri: str, *, storage_options: Mapping[str, str] | None) -> Stored
                 raise
             if local and any(Path(uri, "data").glob("*.lance")):
                 raise DamagedError.for_place(
-                    uri, tried, "its row files exist, its versions do not"
+                    uri, tried, "its row files exist, but its versions do not"
                 ) from error
             return None
     return _read_stored_table(dataset, uri)
@@ -164,13 +164,13 @@ def _read_stored_table(dataset: LanceDataset, uri: str) -> StoredTable:
         raise TwinError(
             f"open the table {uri}",
             found="a Lance dataset that this project did not write",
-            next_step="move it away, or name another TWIN_TABLES_URI",
+            next_step="move it away, or set a different TWIN_TABLES_URI",
         )
     if number > SCHEMA_NUMBER:
         raise TwinError(
             f"open the table {uri}",
-            found=f"schema number {number}; this code knows up to {SCHEMA_NUMBER}",
-            next_step="run the newer llm-twin that wrote it, or name another TWIN_TABLES_URI",
+            found=f"schema number {number}; this code reads up to {SCHEMA_NUMBER}",
+            next_step="run the newer llm-twin that wrote it, or set a different TWIN_TABLES_URI",
         )
     return StoredTable(dataset, uri, metadata["twin.row_key"], json.loads(metadata["twin.types"]))
 
@@ -200,7 +200,7 @@ def arrow_schema(schema: Mapping[str, pl.DataType], *, row_key: str) -> pa.Schem
         raise TwinError(
             f"declare a table with the columns {changed}",
             found=", ".join(f"{name}: {frame.schema[name]}" for name in changed),
-            next_step="declare a type that Arrow keeps (String for Categorical and Enum)",
+            next_step="declare a type that Arrow preserves (String for Categorical and Enum)",
         )
     hashed = pa.binary(HASH_BYTES)
     fields += [

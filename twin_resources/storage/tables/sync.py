@@ -188,7 +188,7 @@ def _compute(task: SyncTask, part: pl.DataFrame, *, done: int, total: int) -> pl
         raise InvalidRowsError(
             f"write rows of {task.name}",
             found=f"columns {sorted(output.columns)}",
-            next_step=f"let the function return exactly {sorted(expected)}",
+            next_step=f"make the function return exactly {sorted(expected)}",
         )
     try:
         rows = output.select(pl.col(name).cast(dtype) for name, dtype in task.schema.items())
@@ -196,7 +196,7 @@ def _compute(task: SyncTask, part: pl.DataFrame, *, done: int, total: int) -> pl
         raise InvalidRowsError(
             f"write rows of {task.name}",
             found=str(error),
-            next_step="let the function return the declared types",
+            next_step="make the function return the declared types",
         ) from error
     owners = output[task.key].cast(pl.String).alias("_input_key")
     _check_keys(task, rows[task.row_key], owners, set(part["key"].to_list()))
@@ -216,8 +216,8 @@ def _check_keys(task: SyncTask, rows: pl.Series, owners: pl.Series, keys: set[st
     if unknown:
         raise InvalidRowsError(
             f"write rows of {task.name}",
-            found=f"rows for inputs that it did not receive: {_format_keys(unknown)}",
-            next_step=f"let every row carry the {task.key!r} of the input that it comes from",
+            found=f"rows for inputs that the function did not get: {_format_keys(unknown)}",
+            next_step=f"put the {task.key!r} of the source input into every row",
         )
     if rows.null_count():
         raise InvalidRowsError(

@@ -55,8 +55,8 @@ def check_table(table: StoredTable, *, verify_values: bool = False) -> None:
         for part in scan_batches(table, [*table.columns, "_row_hash"], rows=_BATCH_ROWS):
             hashes = row_hashes(part.select(table.columns))
             if not hashes.equals(part["_row_hash"], check_names=False):
-                raise DamagedError.for_place(table.uri, tried, "a row is not as it was written")
+                raise DamagedError.for_place(table.uri, tried, "a row differs from the written one")
             row_sum, rows = (row_sum + sum_hashes(hashes)) % MODULUS, rows + part.height
     if (row_sum, rows) != (record.row_sum, record.rows):
-        detail = f"{rows:,} rows, where {record.rows:,} others were written"
+        detail = f"{rows:,} rows, but {record.rows:,} different ones were written"
         raise DamagedError.for_place(table.uri, tried, detail)

@@ -64,8 +64,8 @@ def parse_name(text: str) -> NamedModel:
         if "@" in url or "?" in url:
             raise TwinError(
                 tried,
-                found="a user or a query in the address, which would be stored",
-                next_step=f"name the address alone, and its key in {KEY_VARIABLE}",
+                found="a user or a query in the address; both would be stored",
+                next_step=f"pass only the address, and set its key in {KEY_VARIABLE}",
             )
         return NamedModel("address", f"{url}#{model}" if model else url, url, model)
     path = Path(text).expanduser()
@@ -77,7 +77,7 @@ def parse_name(text: str) -> NamedModel:
         return NamedModel("hub", text)
     raise TwinError(
         tried,
-        found="no such folder or file, and no address or id of the model hub",
+        found="neither a folder, a file, an address nor an id on the model hub",
         next_step="name a folder, a GGUF file, an id (owner/name) or an address (https://…/v1); "
         f"{NO_MODEL} removes it",
     )
@@ -142,7 +142,7 @@ def list_model_ids(url: str, key: str, *, timeout_s: float = LIST_TIMEOUT_S) -> 
                 next_step="name that address itself if you trust it",
             ) from error
         if error.code in (401, 403):
-            credentials = f"with the key of {KEY_VARIABLE}" if key else "without a key"
+            credentials = f"with the key from {KEY_VARIABLE}" if key else "without a key"
             raise TwinError(
                 tried,
                 found=f"it answers {error.code} {credentials}",
@@ -151,15 +151,15 @@ def list_model_ids(url: str, key: str, *, timeout_s: float = LIST_TIMEOUT_S) -> 
         suggestion = "" if url.endswith("/v1") else f", perhaps {url}/v1"
         raise TwinError(
             tried,
-            found=f"it answers {error.code}: no OpenAI-compatible address",
-            next_step=f"name the address up to and including /v1{suggestion}",
+            found=f"it answers {error.code}: not an OpenAI-compatible address",
+            next_step=f"pass the address up to and including /v1{suggestion}",
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "reason", error)
         raise TwinError(
             tried,
             found=f"{type(error).__name__}: {reason}",
-            next_step="start that server, or name the address of one that lists its models "
+            next_step="start that server, or pass the address of one that lists its models "
             "(https://…/v1)",
         ) from error
     return ids
@@ -180,7 +180,7 @@ def _select_model(named: NamedModel, model_ids: list[str], *, tried: str) -> Nam
         raise TwinError(
             tried,
             found=f"it offers {listed or 'no model'}",
-            next_step=f"name one of these: {named.url}#ID",
+            next_step=f"choose one of these: {named.url}#ID",
         )
     if not named.model and len(model_ids) != 1:
         raise TwinError(
@@ -188,9 +188,9 @@ def _select_model(named: NamedModel, model_ids: list[str], *, tried: str) -> Nam
             found=f"it offers {len(model_ids)} models: {listed}"
             if model_ids
             else "it offers no model",
-            next_step=f"name one of them: {named.url}#{model_ids[0]}"
+            next_step=f"choose one of them: {named.url}#{model_ids[0]}"
             if model_ids
-            else "load a model there",
+            else "load a model on that server",
         )
     model = named.model or model_ids[0]
     return NamedModel("address", f"{named.url}#{model}", named.url, model)

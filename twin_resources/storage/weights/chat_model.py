@@ -69,7 +69,7 @@ def require_chat_folder(folder: Path, *, tried: str) -> None:
         raise TwinError(
             tried,
             found=f"no *.safetensors in {folder} (pickled weights are not read)",
-            next_step="name a model that is stored as safetensors",
+            next_step="name a model that is stored in safetensors format",
         )
     settings_file = folder / "tokenizer_config.json"
     in_settings = settings_file.is_file() and "chat_template" in json.loads(
@@ -94,7 +94,7 @@ def require_chat_gguf(path: Path, *, tried: str) -> None:
         if head != GGUF_MAGIC:
             raise TwinError(
                 tried,
-                found=f"{path} does not begin as a GGUF file",
+                found=f"{path} is not a GGUF file",
                 next_step="name a GGUF file, or the transformers folder of the model",
             )
         read, previous_tail = 0, b""
@@ -105,5 +105,5 @@ def require_chat_gguf(path: Path, *, tried: str) -> None:
     raise TwinError(
         tried,
         found=f"{path} has no chat template",
-        next_step="name the GGUF file of the instruct or chat variant, whole and no adapter",
+        next_step="name the GGUF file of the complete instruct or chat variant, not an adapter",
     )

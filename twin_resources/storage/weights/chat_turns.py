@@ -76,11 +76,11 @@ def adapt_chat_template(tokenizer: Any) -> AdaptedTemplate:
         template, changes = NO_THINKING + template, ["thinking is switched off"]
     if not _supports_system(tokenizer, template):
         template = SYSTEM_BEFORE_QUESTION + template
-        changes.append("a system turn is refused and stands before the question")
+        changes.append("the template rejects a system turn, so its text is put before the question")
     head = _answer_prefix(tokenizer, template)
     if head.strip():  # a space belongs to the answer's first token
         template += "{%- if add_generation_prompt -%}{{- " + repr(head) + " -}}{%- endif -%}"
-        changes.append(f"an answer begins behind {head!r}")
+        changes.append(f"an answer begins after {head!r}")
     _require_conversation(tokenizer, template)
     ended = AdaptedTemplate(template, tuple(changes), "", bool(_TOOLS.search(original_template)))
     return replace(ended, end_of_turn=_find_end_of_turn(tokenizer, template))
@@ -138,7 +138,7 @@ def _answer_prefix(tokenizer: Any, template: str) -> str:
     whole = _render(tokenizer, template, "system", "user", "assistant")
     if not whole.startswith(prompt) or PROBE_ANSWER not in whole[len(prompt) :]:
         raise _refusal(
-            f"an answer that does not stand behind its prompt: {prompt[-60:]!r} against "
+            f"an answer that does not follow its prompt: {prompt[-60:]!r} against "
             f"{whole[len(prompt) - 60 :][:120]!r}"
         )
     return whole[len(prompt) :].partition(PROBE_ANSWER)[0]
@@ -151,7 +151,7 @@ def _require_conversation(tokenizer: Any, template: str) -> None:
     try:
         text = _render(tokenizer, template, *roles)
     except TemplateError as error:
-        raise _refusal(f"a conversation of two questions is refused: {error}") from error
+        raise _refusal(f"a conversation with two questions is rejected: {error}") from error
     for turn, times in ((PROBE_SYSTEM, 1), (PROBE_QUESTION, 2), (PROBE_ANSWER, 1)):
         if (count := text.count(turn)) != times:
             raise _refusal(f"{turn!r} is rendered {count} times instead of {times}")
@@ -163,14 +163,14 @@ def _find_end_of_turn(tokenizer: Any, template: str) -> str:
     control_tokens: set[str] = {str(token) for token in tokenizer.get_added_vocab()}
     candidates = [mark for mark in control_tokens if mark and tail.startswith(mark)]
     if not candidates:
-        raise _refusal(f"no control token behind an answer, but {tail[:40]!r}")
+        raise _refusal(f"{tail[:40]!r} instead of a control token after an answer")
     return max(candidates, key=len)
 
 
 def _refusal(found: str, next_step: str = "") -> TwinError:
     return TwinError(
-        "try out the chat template",
+        "test the chat template",
         found=found,
         next_step=next_step
-        or "write a chat_template.jinja for it beside its weights and name that folder",
+        or "put a chat_template.jinja for it next to its weights, and name that folder",
     )

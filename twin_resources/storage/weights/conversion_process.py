@@ -77,7 +77,7 @@ def write_model(folder: Path, out: Path, *, precision: str) -> None:
     def set_vocab(self: Any) -> None:
         names = [name for part in self.gguf_writer.tensors for name in part]
         if "token_embd.weight" not in names:
-            raise _ConversionError("architecture", "no embedding of tokens")
+            raise _ConversionError("architecture", "no token embedding")
         (rows,) = (
             part["token_embd.weight"].shape[0]
             for part in self.gguf_writer.tensors
@@ -156,14 +156,14 @@ def _adapter_tensors(adapter: Path, model: Any) -> Iterator[tuple[str, Any]]:
             down, up = (stored.pop(f"{module}.lora_{part}.weight").float() for part in "AB")
         except KeyError as error:
             raise _ConversionError(
-                "adapter", f"a tensor beside {module} that is no LoRA matrix"
+                "adapter", f"a tensor of {module} that is not a LoRA matrix"
             ) from error
         name = f"{module.removeprefix(LORA_PREFIX)}.weight"
         for target, rows in _convert_weight(model, name, up, down):
             yield f"{target}.lora_a", down.contiguous().numpy()
             yield f"{target}.lora_b", rows.contiguous().numpy()
     if stored:
-        raise _ConversionError("adapter", f"a tensor {min(stored)} that is no LoRA matrix")
+        raise _ConversionError("adapter", f"the tensor {min(stored)}, which is not a LoRA matrix")
 
 
 def _convert_weight(model: Any, name: str, up: Any, down: Any) -> Iterator[tuple[str, Any]]:
@@ -172,7 +172,7 @@ def _convert_weight(model: Any, name: str, up: Any, down: Any) -> Iterator[tuple
 
     filtered = model.filter_tensors((name, lambda: up))
     if filtered is None:
-        raise _ConversionError("adapter", f"{name}, which GGUF leaves out")
+        raise _ConversionError("adapter", f"{name}, which GGUF omits")
     name = filtered[0]
     block = next((int(part) for part in name.split(".") if part.isdecimal()), None)
     try:
@@ -184,10 +184,10 @@ def _convert_weight(model: Any, name: str, up: Any, down: Any) -> Iterator[tuple
         written = rows.get(target)
         if written is None or written.ndim != 2 or written.shape[1] != down.shape[0]:
             raise _ConversionError(
-                "adapter", f"{name}, which becomes {target} by more than its rows"
+                "adapter", f"{name}, whose conversion to {target} changes more than its rows"
             )
         if not torch.allclose(written @ down, expected, rtol=1e-4, atol=1e-6):
-            raise _ConversionError("adapter", f"{name}, whose values are others in {target}")
+            raise _ConversionError("adapter", f"{name}, whose values differ in {target}")
         yield target, written
 
 

@@ -69,7 +69,7 @@ def read_config(model: Path | Mapping[str, Any]) -> dict[str, Any]:
         raise TwinError(
             f"read the model in {model}",
             found=f"no file {path}",
-            next_step="name a folder that transformers' save_pretrained wrote",
+            next_step="name a folder that save_pretrained of transformers wrote",
         ) from error
 
 
@@ -158,7 +158,7 @@ def write_adapter(
     for name, values in _read_tensors(adapter_folder / "adapter_model.safetensors"):
         module, _, part = name.removeprefix(_LORA_PREFIX).rpartition(".lora_")
         if part not in ("A.weight", "B.weight"):
-            raise _unsupported_error(adapter_folder, f"a tensor {name} that is no LoRA matrix")
+            raise _unsupported_error(adapter_folder, f"the tensor {name} is not a LoRA matrix")
         target = gguf_name(f"{module}.weight")
         if part == "A.weight":
             tensors[f"{target}.lora_a"] = values
@@ -254,7 +254,7 @@ def _gguf_names(layers: int) -> Callable[[str], str]:
         if name is None:
             raise TwinError(
                 "name a tensor in GGUF",
-                found=f"{hf_name}, unknown to Llama",
+                found=f"{hf_name}, which Llama does not have",
                 next_step=_SERVE_ELSEWHERE,
             )
         return name
@@ -268,7 +268,7 @@ def _add_shape(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) -> A
     rope: dict[str, Any] = dict(shape.rope_parameters or {})
     rope_type = rope.get("rope_type", "default")
     if rope_type not in _ROPE_TYPES:
-        raise _unsupported_error(folder, f"rotary scaling of the type {rope_type!r}")
+        raise _unsupported_error(folder, f"rotary scaling of type {rope_type!r}")
     if config.get("hidden_act", "silu") != "silu":
         raise _unsupported_error(folder, f"the activation {config['hidden_act']!r}")
     head_dim = shape.head_dim or shape.hidden_size // shape.num_attention_heads
@@ -322,9 +322,7 @@ def _add_tokenizer(writer: GGUFWriter, folder: Path, config: Mapping[str, Any]) 
         raise _unsupported_error(folder, "no tokenizer.json (a SentencePiece tokenizer?)")
     tokenizer = json.loads(path.read_text(encoding="utf-8"))
     if tokenizer["model"].get("type") != "BPE":
-        raise _unsupported_error(
-            folder, f"a tokenizer of the type {tokenizer['model'].get('type')!r}"
-        )
+        raise _unsupported_error(folder, f"a tokenizer of type {tokenizer['model'].get('type')!r}")
     size = int(config["vocab_size"])
     tokens = [f"[PAD{index}]" for index in range(size)]
     types = [TokenType.UNUSED] * size

@@ -130,12 +130,12 @@ def read_vocabulary(
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise _unsupported_error(
-            f"a tokenizer of the class {type(tokenizer).__name__}, which has no file"
+            f"a tokenizer of class {type(tokenizer).__name__}, which has no tokenizer.json"
         )
     document: dict[str, Any] = json.loads(backend.to_str())
     model = document["model"]
     if model.get("type") != "BPE":
-        raise _unsupported_error(f"a tokenizer of the type {model.get('type')!r}")
+        raise _unsupported_error(f"a tokenizer of type {model.get('type')!r}")
     is_sentencepiece = bool(model.get("byte_fallback"))
     tokens, types = _tokens(document, tokenizer, is_sentencepiece=is_sentencepiece)
     merges = [pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"]]
@@ -255,7 +255,7 @@ def pre_tokenizer_name(
         except NotImplementedError:
             pass  # the error below names the pre-tokenizer
     raise _unsupported_error(
-        f"the pre-tokenizer {found_steps}, for which no llama.cpp name is known"
+        f"the pre-tokenizer {found_steps}, which has no known name in llama.cpp"
     )
 
 

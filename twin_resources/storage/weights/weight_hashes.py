@@ -57,8 +57,8 @@ def _require_complete(path: Path) -> None:
     except SafetensorError as error:
         raise TwinError(
             f"read the weights in {path}",
-            found=f"not a whole file of safetensors: {error}",
-            next_step="fetch the model again; an interrupted download leaves such a file",
+            found=f"an incomplete safetensors file: {error}",
+            next_step="download the model again; an interrupted download leaves such a file",
         ) from error
 
 

@@ -221,7 +221,7 @@ def _find_prepared(settings: Settings, name: str) -> BaseModel | None:
             raise TwinError(
                 f"load the base model {name!r}",
                 found=f"{path} has schema {record['schema']}, this version knows {SCHEMA}",
-                next_step="update llm-twin, or remove that folder and prepare again",
+                next_step="update llm-twin, or remove that folder and prepare the model again",
             )
         gguf = path.parent / record["gguf"] if record["gguf"] else None
         folder = path.parent / record["folder"]  # an absolute folder replaces the parent
@@ -318,15 +318,15 @@ def _next_step_after(name: str, error: Exception) -> str:
     page = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/{name}"
     if status == 403 or any(type(cause).__name__ == "GatedRepoError" for cause in chain):
         return (
-            f"agree to the terms at {page} with your account, wait for its owner's approval if one "
-            "is required, and export HF_TOKEN of that account"
+            f"agree to the terms at {page} with your account, wait for the owner's approval if "
+            "required, and export that account's HF_TOKEN"
         )
     if status == 401:
         return (
             f"check the id; if {page} exists and is gated or private, agree to its terms there "
             "and export HF_TOKEN (a token with read access)"
         )
-    return "check the id, the network and HF_TOKEN, or name a folder with the model"
+    return "check the id, the network and HF_TOKEN, or name a folder that contains the model"
 
 
 def _wheels(settings: Settings) -> Path:
@@ -344,7 +344,7 @@ def _adapt_template(model: Path, partial: Path, report: Report) -> tuple[Path, t
     end_tokens = end_tokens(model, tokenizer, turns)
     if not turns.changes:
         return model, end_tokens
-    report(f"the chat template is changed: {'; '.join(turns.changes)}")
+    report(f"the chat template was adapted: {'; '.join(turns.changes)}")
     changed = partial / "model"
     changed.mkdir()
     for path in sorted(model.iterdir()):
@@ -360,7 +360,7 @@ def _write_gguf(settings: Settings, model: Path, partial: Path, report: Report) 
     from twin_resources.storage.weights.kept_converter import write_model
 
     precision = settings.served_precision
-    report(f"writing the {precision} GGUF of the model server")
+    report(f"writing the {precision} GGUF file for the model server")
     out = partial / f"model-{precision}.gguf"
     return write_model(model, out, wheels=_wheels(settings), precision=precision)
 
@@ -428,5 +428,5 @@ def _disk_errors(tried: str, folder: Path) -> Iterator[None]:
             raise TwinError(
                 tried,
                 found=f"{error.strerror or error} ({error.filename or folder})",
-                next_step="move the file or folder there away, or name another TWIN_HOME",
+                next_step="move that file or folder away, or set a different TWIN_HOME",
             ) from error

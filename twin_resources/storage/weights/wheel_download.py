@@ -74,8 +74,8 @@ def require_free_space(folder: Path, needed: int, *, action: str) -> None:
     if free < needed:
         raise TwinError(
             action,
-            found=f"{free / 1e9:.1f} GB free at {folder}, {needed / 1e9:.1f} GB are needed",
-            next_step="free space there, or name another TWIN_HOME",
+            found=f"{free / 1e9:.1f} GB free at {folder}; {needed / 1e9:.1f} GB are needed",
+            next_step="free space there, or set a different TWIN_HOME",
         )
 
 
@@ -162,7 +162,7 @@ def _download_error(tried: str, output: str, into: Path) -> TwinError:
         return TwinError(
             tried,
             found=f"no space left at {into}",
-            next_step="free space there, or name another TWIN_HOME",
+            next_step="free space there, or set a different TWIN_HOME",
         )
     if "No module named pip" in output:
         return TwinError(

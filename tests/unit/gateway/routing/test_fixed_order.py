@@ -82,7 +82,7 @@ def test_a_paid_model_that_is_always_needed_is_told_apart_from_few_labels() -> N
     order = compute_price_steps(gains, gains + noise, [0.0, 0.001], margin=MARGIN)
     said = adoption.decide_adoption(order, labels=1500, spread=0.1, margin=MARGIN)
     assert (said.adopted, said.missing_labels) == (False, 0)
-    assert "no step" in said.reason
+    assert "no operating point" in said.reason
 
 
 def test_a_policy_is_adopted_against_all_paid_and_against_the_one_in_force() -> None:

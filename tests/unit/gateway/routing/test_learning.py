@@ -29,9 +29,9 @@ STATE = LearningState(
         ({}, True, "1,400 labels are missing"),
         ({"last_run_at": None, "policy_models": NOW}, True, "1,400 labels are missing"),
         ({"current_models": None}, False, "no stable version"),
-        ({"labels": 1_500}, False, "1,500 labels, as many as are wanted"),
-        ({"usd_left": 0.00009}, False, "money for labels is used up"),
-        ({"last_run_at": 200.0}, False, "no question has come"),
+        ({"labels": 1_500}, False, "1,500 labels, which is the maximum"),
+        ({"usd_left": 0.00009}, False, "budget for labels is used up"),
+        ({"last_run_at": 200.0}, False, "no question has arrived"),
         ({"last_run_at": 200.0, "labels": 0}, True, "1,500 labels are missing"),
         ({"policy_models": replace(NOW, own="checkpoint-1")}, True, "another version"),
         ({"policy_models": replace(NOW, paid="gpt-4o")}, True, "another paid model"),
@@ -66,7 +66,7 @@ def test_the_questions_until_it_pays_are_the_same_at_any_price() -> None:
     assert value == pytest.approx(9_000 * 0.25 * 0.01)
     assert (value - low) / value == pytest.approx((high - value) / value, abs=1e-9)
     assert 0.01 < (value - low) / value < 0.03
-    assert "pays after 6,000 questions; 300 a day are asked" in dear.summary
+    assert "pays after 6,000 questions; the current rate is 300 a day" in dear.summary
     assert replace(dear, labels_to_buy=0, questions_asked=0).is_worthwhile, (
         "the answers of an earlier version are kept"
     )
