@@ -55,7 +55,8 @@ class ErasureTarget:
         names: names of an author (the slug, the display name); empty for other subjects.
         key_hash: hash of the reader's gateway key, if the key was given.
         shown_to: those of `traces` answered by a paid provider's model, as `model trace-id`.
-        checkpoints: hashes of the checkpoints that were trained on it.
+        checkpoints: hashes of the checkpoints that were trained on it; empty for an author.
+        published: its checkpoints that `twin publish` sent away, as `checkpoint (address)`.
         fingerprints: fingerprints of its texts.
     """
 
@@ -68,6 +69,7 @@ class ErasureTarget:
     key_hash: str = ""
     shown_to: frozenset[str] = frozenset()
     checkpoints: frozenset[str] = frozenset()
+    published: frozenset[str] = frozenset()
     fingerprints: TextFingerprints = field(default_factory=empty_fingerprints)
     _named: re.Pattern[str] | None = None
 
@@ -133,7 +135,7 @@ class ErasureTarget:
         return cls(subject, key_hash=str(fields["key_hash"]), fingerprints=fingerprints, **sets)
 
 
-_SETS = ("ids", "traces", "chunks", "authors", "names", "shown_to", "checkpoints")
+_SETS = ("ids", "traces", "chunks", "authors", "names", "shown_to", "checkpoints", "published")
 
 
 def hash_parts(*parts: str) -> str:

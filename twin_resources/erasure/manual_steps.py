@@ -11,7 +11,6 @@ what a person has to do and by when.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from datetime import UTC, datetime, timedelta
 from twin_resources.authors import list_authors
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasure_target import ErasureTarget
-from twin_resources.settings import Settings
 
 DEADLINE = timedelta(days=30)
 
@@ -108,8 +106,7 @@ def _steps(
     if target.subject.kind != "reader":
         yield (
             "adapters that were copied from here (to a model hub or another server)",
-            f"delete them there: "
-            f"{', '.join(_published_checkpoints(settings, target)) or 'all that were copied'}",
+            f"delete them there: {_copied_adapters(target)}",
         )
 
 
@@ -127,19 +124,17 @@ def _langfuse_step(
     )
 
 
-def _published_checkpoints(settings: Settings, target: ErasureTarget) -> Iterator[str]:
-    """Yield checkpoints, with the addresses recorded by `twin publish`."""
-    file = settings.home / "published.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    notes = [json.loads(line) for line in lines]
-    for checkpoint in sorted(target.checkpoints):
-        places = [note["revision"] for note in notes if note["checkpoint"] == checkpoint]
-        yield f"{checkpoint} ({', '.join(places)})" if places else checkpoint
-
-
 def _date_range(moments: Sequence[float]) -> str:
     first, last = (datetime.fromtimestamp(one, UTC).date() for one in (moments[0], moments[-1]))
     return f"from {first} to {last}"
+
+
+def _copied_adapters(target: ErasureTarget) -> str:
+    """Return the published checkpoints with their addresses, then the others."""
+    published = {one.partition(" ")[0] for one in target.published}
+    return ", ".join([*sorted(target.published), *sorted(target.checkpoints - published)]) or (
+        "all that were copied"
+    )
 
 
 def _copied_checkpoints(target: ErasureTarget) -> str:

@@ -9,7 +9,7 @@ Out of scope: erasing, what a column name means (`lance_tables.py`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
@@ -72,12 +72,28 @@ def plan_erasure(
                     collector.exclude_shared(text)
         target = replace(target, fingerprints=collector.fingerprints())
     target = replace(target, authors=_find_authors(instance, target))
-    if subject.kind == "author":
-        return target  # tables and checkpoints are deleted as folders
+    if subject.kind == "author":  # tables and checkpoints are deleted as folders
+        checkpoints = {version.checkpoint for version in instance.registry.versions(target.author)}
+        return replace(target, published=_published(instance, checkpoints))
     target = _follow_derived_rows(tables, target)
     authors = [target.author] if target.author else instance.registry.authors()
     trained = {one for author in authors for one in find_trained_on(instance, author, target)}
-    return replace(target, checkpoints=frozenset(trained))
+    return replace(target, checkpoints=frozenset(trained), published=_published(instance, trained))
+
+
+def _published(instance: Installation, checkpoints: Set[str]) -> frozenset[str]:
+    """Return the published ones among checkpoints, with the address that `twin publish` noted.
+
+    They are read before anything is erased, because an address may contain the author's name.
+    """
+    file = instance.settings.home / "published.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    notes: list[dict[str, str]] = [json.loads(line) for line in lines]
+    return frozenset(
+        f"{note['checkpoint']} ({note['revision']})"
+        for note in notes
+        if note["checkpoint"] in checkpoints
+    )
 
 
 def _initial_target(instance: Installation, subject: ErasureSubject) -> ErasureTarget:

@@ -77,11 +77,12 @@ def test_a_plan_of_an_earlier_release_names_nobody() -> None:
 
 
 def test_a_checkpoint_that_was_published_is_named_with_its_address(home: Settings) -> None:
-    note = {"checkpoint": "c1", "repository": "ann/clocks", "revision": "https://hub/ann/clocks/1"}
-    home.home.mkdir(exist_ok=True)
-    (home.home / "published.jsonl").write_text(f"{json.dumps(note)}\n", encoding="utf-8")
     post = ErasureSubject("post", "ann", "d1")
-    gone = ErasureTarget(post, checkpoints=frozenset({"c2", "c1"}))
+    gone = ErasureTarget(
+        post,
+        checkpoints=frozenset({"c2", "c1"}),
+        published=frozenset({"c1 (https://hub/ann/clocks/1)"}),
+    )
     here: Any = Here(home)
     [how] = [one.how for one in list_manual_steps(here, gone, asked_at=0.0) if "hub" in one.what]
-    assert how == "take down: c1 (https://hub/ann/clocks/1), c2"
+    assert how == "delete them there: c1 (https://hub/ann/clocks/1), c2"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
 
+from tests.registered import register_version
 from tests.stored_rows import store_rows
 from twin_resources.authors import Author, write_author
 from twin_resources.erasure import journal
 from twin_resources.erasure.data_store import Installation
 from twin_resources.erasure.erasing import _load_or_make_plan
-from twin_resources.erasure.erasure_target import ErasureSubject
+from twin_resources.erasure.erasure_target import ErasureSubject, ErasureTarget
+from twin_resources.erasure.home_files import HomeFiles
+from twin_resources.erasure.manual_steps import list_manual_steps
 from twin_resources.erasure.plan import plan_erasure
 from twin_resources.quality.ledger import ledger_tables as ledger
 from twin_resources.settings import Settings
@@ -98,3 +102,29 @@ def test_only_what_nobody_else_says_is_marked(
         assert (again.fingerprints.runs == gone.fingerprints.runs).all()
     assert gone.chunks == ({"a-1"} if subject.kind == "post" else set())
     assert gone.names == ({"ann", "Ann Bell"} if subject.kind == "author" else set())
+
+
+def test_what_was_published_is_named_though_its_address_has_the_authors_name(
+    instance: Installation,
+) -> None:
+    """The line that notes the address is erased with the author, before the certificate."""
+    for author, checkpoint in (("ann", "c1"), ("ann", "c2"), ("bob", "c3")):
+        register_version(instance.registry, author, checkpoint)
+    notes = [
+        {"checkpoint": one, "repository": f"hub/{name}", "revision": f"https://hub/{name}/v1"}
+        for one, name in (("c1", "ann"), ("c3", "bob"))
+    ]
+    lines = "".join(f"{json.dumps(note)}\n" for note in notes)
+    published = instance.settings.home / "published.jsonl"
+    published.write_text(lines, encoding="utf-8")
+
+    subject = ErasureSubject("author", "ann", "ann")
+    planned = plan_erasure(instance, subject)
+    gone = ErasureTarget.from_json(subject, planned.to_json(), planned.fingerprints)
+    HomeFiles(instance).erase(gone)
+
+    assert published.read_text(encoding="utf-8") == f"{json.dumps(notes[1])}\n"
+    steps = list_manual_steps(instance, gone, asked_at=0.0)
+    assert [step.how for step in steps if "model hub" in step.what] == [
+        "delete them there: c1 (https://hub/ann/v1)"
+    ]
