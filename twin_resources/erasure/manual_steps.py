@@ -118,7 +118,7 @@ def _langfuse_step(
 ) -> tuple[str, str]:
     return (
         f"Langfuse at {host}",
-        "deletion was requested over the API and runs in the background"
+        "its deletions were requested over the API and run in the background"
         + (f": {len(accepted_at):,} accepted {_date_range(accepted_at)}" if accepted_at else "")
         + (f" ({remaining_count} traces and scores were still returned)" if remaining_count else "")
         + ", as does the intake of the last minutes: search it again after a day and delete "

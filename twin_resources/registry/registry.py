@@ -216,7 +216,7 @@ class Registry:
                 raise MoveRefusedError(
                     f"force the prose of v{version} of {author}",
                     found=f"the version is {item.state}",
-                    next_step="release it first: `twin release --reason` releases both",
+                    next_step="release it first: `twin release --reason` releases it with its prose",
                 )
             move = rows.record_move(
                 connection, item, "stable", actor=actor, reason=reason, forced=True

@@ -84,4 +84,4 @@ def test_a_checkpoint_that_was_published_is_named_with_its_address(home: Setting
     gone = ErasureTarget(post, checkpoints=frozenset({"c2", "c1"}))
     here: Any = Here(home)
     [how] = [one.how for one in list_manual_steps(here, gone, asked_at=0.0) if "hub" in one.what]
-    assert how == "take down: c1 (https://hub/ann/clocks/1), c2"
+    assert how == "delete them there: c1 (https://hub/ann/clocks/1), c2"

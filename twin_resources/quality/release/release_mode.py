@@ -99,7 +99,7 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
     duration_text = (
         f"about {format_duration(days)}"
         if math.isfinite(days)
-        else "forever: no reader gives scores"
+        else "forever (no reader gives scores)"
     )
     if days <= MAX_CANARY_DAYS and feasibility.canary_readers >= MIN_READERS:
         reason = (
@@ -110,7 +110,7 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
     why = (
         f"a canary would take {duration_text}, more than {MAX_CANARY_DAYS:.0f} days"
         if days > MAX_CANARY_DAYS
-        else f"a canary would have {feasibility.canary_readers} of {MIN_READERS} required readers"
+        else f"a canary would have {feasibility.canary_readers} of the {MIN_READERS} readers needed"
     )
     return ModeChoice("gate", f"gate: {judge_note}; {why}; {GATE_REQUIREMENT}", 0.0, 0.0)
 
