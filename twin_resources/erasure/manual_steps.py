@@ -55,9 +55,9 @@ def list_manual_steps(
         remaining: data that a trace store with background deletion still returns.
         accepted_at: when the trace store accepted each deletion, seconds since the epoch.
     """
-    by = (datetime.fromtimestamp(asked_at, UTC) + DEADLINE).date().isoformat()
+    deadline = (datetime.fromtimestamp(asked_at, UTC) + DEADLINE).date().isoformat()
     steps = _steps(instance, target, len(list(remaining)), sorted(accepted_at))
-    return [ManualStep(what, how, by) for what, how in steps]
+    return [ManualStep(what, how, deadline) for what, how in steps]
 
 
 def _steps(
@@ -92,9 +92,9 @@ def _steps(
     shown = Counter(entry.rpartition(" ")[0] for entry in target.shown_to)
     models = {settings.paid_model, settings.teacher_model, settings.judge_model} - {""}
     for model in sorted(models | set(shown)):
-        was = f" ({shown[model]} of these traces were its answers)" if shown[model] else ""
+        count_note = f" ({shown[model]} of these traces were its answers)" if shown[model] else ""
         yield (
-            f"the provider of {model}{was}",
+            f"the provider of {model}{count_note}",
             "check how long it keeps requests, and ask it to delete those it keeps longer. Each "
             "trace records what the provider was shown (twin.provider_saw)",
         )
