@@ -62,8 +62,8 @@ class Checkpoints:
         """See `DataStore.find_remaining`."""
         places = [
             f"{path.parent.name}: weights"
-            for at in self._find_folders(target)
-            for path in _weight_files(at)
+            for checkpoint_folder in self._find_folders(target)
+            for path in _weight_files(checkpoint_folder)
         ]
         if target.is_whole_author:
             folder = self.instance.settings.checkpoints_dir / target.author

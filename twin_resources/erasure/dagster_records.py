@@ -86,7 +86,7 @@ class DagsterRecords:
                     raise TwinError(
                         f"end the run {run.run_id[:8]} of {run.job_name}",
                         found=f"it is still running after {MAX_WORKING_S:g} s",
-                        next_step="end it in the Dagster UI, then run `twin forget` again",
+                        next_step="end it in the Dagster UI, repeat `twin forget`: nothing is lost",
                     )
                 time.sleep(0.2)
         return len(working)

@@ -98,7 +98,7 @@ def decode_file(path: Path) -> Iterator[DecodedText]:
         raise UndecodableFileError(
             f"decode {path}",
             found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            next_step="repair or remove the file, then run `twin forget` again: it continues",
+            next_step="fix or remove the file, run `twin forget` again: it continues from here",
         ) from error
 
 

@@ -96,7 +96,7 @@ def preview(
     """Return where a subject is now (store → locations), without writing anything."""
     target = plan_erasure(instance, subject)
     return {
-        place.name: place.find_remaining(target) for place in list_stores(instance, dagster=dagster)
+        store.name: store.find_remaining(target) for store in list_stores(instance, dagster=dagster)
     }
 
 
@@ -138,17 +138,17 @@ def _erase_until_proved(
     Raises:
         ErasureIncompleteError: something remains or returns after all rounds.
     """
-    remaining_by_store: dict[str, list[str]] = {place.name: [] for place in stores}
+    remaining_by_store: dict[str, list[str]] = {store.name: [] for store in stores}
     done = journal.completed_steps(instance.state, number)
     for turn in range(MAX_ROUNDS):
-        for place in stores:
-            if turn > 0 and not remaining_by_store[place.name]:
+        for store in stores:
+            if turn > 0 and not remaining_by_store[store.name]:
                 continue
-            if turn > 0 or place.name not in done:
-                erased = place.erase(target)
-                journal.record_step(instance.state, number, place.name, erased)
-        remaining_by_store = {place.name: place.find_remaining(target) for place in stores}
-        background = {place.name for place in stores if getattr(place, "is_background", False)}
+            if turn > 0 or store.name not in done:
+                erased = store.erase(target)
+                journal.record_step(instance.state, number, store.name, erased)
+        remaining_by_store = {store.name: store.find_remaining(target) for store in stores}
+        background = {store.name for store in stores if getattr(store, "is_background", False)}
         if not any(
             places_left
             for name, places_left in remaining_by_store.items()
@@ -156,7 +156,7 @@ def _erase_until_proved(
         ):
             return [one for name in sorted(background) for one in remaining_by_store[name]]
     places_left = "; ".join(
-        f"{name}: {', '.join(where[:3])}" for name, where in remaining_by_store.items() if where
+        f"{name}: {', '.join(left[:3])}" for name, left in remaining_by_store.items() if left
     )
     raise ErasureIncompleteError(
         f"forget (request {number})",
@@ -183,7 +183,7 @@ def _close_request(
         accepted_at=accepted_deletions.values(),
     )
     with state.read_transaction() as connection:
-        at = state.now(connection)
+        closed_at = state.now(connection)
     certificate = certify(
         target,
         number=number,
@@ -191,10 +191,10 @@ def _close_request(
         proved=[place.name for place in stores],
         elsewhere=elsewhere,
         asked_at=request.asked_at,
-        done_at=at,
+        done_at=closed_at,
     )
     path = write_certificate(certificate_path(instance.settings.home, number), certificate)
-    OutboxRows(instance).lift_tombstones(target, until=at)
+    OutboxRows(instance).lift_tombstones(target, until=closed_at)
     journal.close_request(state, number, str(path.name))
     store = StateStore(instance)
     store.rewrite()  # until now the journal named the subject

@@ -198,16 +198,16 @@ def _clean_json(path: Path, target: ErasureTarget) -> None:
     except ValueError:
         path.unlink()  # a truncated document is useless
         return
-    left = _prune_document(document, target)
-    replace_file(path, json.dumps(left, indent=2, ensure_ascii=False) + "\n")
+    remaining = _prune_document(document, target)
+    replace_file(path, json.dumps(remaining, indent=2, ensure_ascii=False) + "\n")
 
 
 _REMOVED = object()
 
 
 def _prune_document(value: Any, target: ErasureTarget) -> Any:
-    left = _prune(value, target)
-    return {} if left is _REMOVED else left
+    remaining = _prune(value, target)
+    return {} if remaining is _REMOVED else remaining
 
 
 def _prune(value: Any, target: ErasureTarget) -> Any:

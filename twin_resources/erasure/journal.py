@@ -109,13 +109,13 @@ def open_request(
         ).scalar()
         if waiting is not None:
             return int(waiting)
-        named = {"author": subject.author, "name": subject.name, "key_hash": key_hash}
+        fields = {"author": subject.author, "name": subject.name, "key_hash": key_hash}
         return connection.execute(
             sa.insert(requests)
             .values(
                 kind=subject.kind,
                 subject_hash=subject.digest,
-                subject=named,
+                subject=fields,
                 plan="",
                 asked_by=asked_by,
                 asked_at=state.now(connection),
@@ -155,10 +155,10 @@ def unfinished_requests(state: State) -> list[ErasureRequest]:
 
 def _request(row: Any) -> ErasureRequest:
     values = dict(row)
-    named = cast("dict[str, str]", values.pop("subject"))
+    fields = cast("dict[str, str]", values.pop("subject"))
     kind = cast("Kind", values["kind"])
-    subject = ErasureSubject(kind, named["author"], named["name"]) if named else None
-    return ErasureRequest(**values, subject=subject, key_hash=named.get("key_hash", ""))
+    subject = ErasureSubject(kind, fields["author"], fields["name"]) if fields else None
+    return ErasureRequest(**values, subject=subject, key_hash=fields.get("key_hash", ""))
 
 
 def write_plan(state: State, number: int, plan: str) -> None:
@@ -270,7 +270,7 @@ def forgotten_at(state: State, author: str, name: str) -> float | None:
     by_id = sa.select(remembered.c.forgotten_at).where(
         remembered.c.hash == hash_parts("source", author, name)
     )
-    asked = sa.select(requests.c.done_at).where(requests.c.subject_hash == subject.digest)
+    by_subject = sa.select(requests.c.done_at).where(requests.c.subject_hash == subject.digest)
     with state.read_transaction() as connection:
-        times = [*connection.execute(by_id).scalars(), *connection.execute(asked).scalars()]
+        times = [*connection.execute(by_id).scalars(), *connection.execute(by_subject).scalars()]
     return max((float(time) for time in times if time is not None), default=None)

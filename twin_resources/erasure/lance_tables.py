@@ -282,10 +282,10 @@ class LanceTables:
 
 def _find_in_files(files: Iterator[tuple[str, Path]], target: ErasureTarget) -> list[str]:
     places: list[str] = []
-    for shown, path in files:
+    for shown_path, path in files:
         where = find_in_file(path, target)
         if where is not None:
-            places.append(f"{shown}: {where}")
+            places.append(f"{shown_path}: {where}")
     return places
 
 

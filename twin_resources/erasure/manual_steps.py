@@ -53,9 +53,9 @@ def list_manual_steps(
         remaining: data that a trace store with background deletion still returns.
         accepted_at: when the trace store accepted each deletion, seconds since the epoch.
     """
-    by = (datetime.fromtimestamp(asked_at, UTC) + DEADLINE).date().isoformat()
+    deadline = (datetime.fromtimestamp(asked_at, UTC) + DEADLINE).date().isoformat()
     steps = _steps(instance, target, len(list(remaining)), sorted(accepted_at))
-    return [ManualStep(what, how, by) for what, how in steps]
+    return [ManualStep(what, how, deadline) for what, how in steps]
 
 
 def _steps(
@@ -90,9 +90,9 @@ def _steps(
     shown = Counter(entry.rpartition(" ")[0] for entry in target.shown_to)
     models = {settings.paid_model, settings.teacher_model, settings.judge_model} - {""}
     for model in sorted(models | set(shown)):
-        was = f" ({shown[model]} of these traces were its answers)" if shown[model] else ""
+        count_note = f" ({shown[model]} of these traces were its answers)" if shown[model] else ""
         yield (
-            f"the provider of {model}{was}",
+            f"the provider of {model}{count_note}",
             "check how long it keeps requests, and ask it to delete those it keeps longer. Each "
             "trace records what the provider was shown (twin.provider_saw)",
         )
@@ -115,7 +115,7 @@ def _langfuse_step(
 ) -> tuple[str, str]:
     return (
         f"Langfuse at {host}",
-        "deletion was requested over the API and runs in the background"
+        "its deletions were requested over the API and run in the background"
         + (f": {len(accepted_at):,} accepted {_date_range(accepted_at)}" if accepted_at else "")
         + (f" ({remaining_count} traces and scores were still returned)" if remaining_count else "")
         + ", as does the intake of the last minutes: search it again after a day and delete "

@@ -99,15 +99,15 @@ class VersionedBucket:
 
     def _delete(self, versions: list[dict[str, Any]]) -> int:
         for start in range(0, len(versions), _MAX_KEYS_PER_REQUEST):
-            some = versions[start : start + _MAX_KEYS_PER_REQUEST]
-            objects = [{name: item[name] for name in ("Key", "VersionId")} for item in some]
+            batch = versions[start : start + _MAX_KEYS_PER_REQUEST]
+            objects = [{name: item[name] for name in ("Key", "VersionId")} for item in batch]
             answer: Mapping[str, Any] = self.client.delete_objects(
                 Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True}
             )
             refused = answer.get("Errors", ())
             if refused:
                 raise TwinError(
-                    f"delete {len(some)} object versions in s3://{self.bucket}/{self.prefix}",
+                    f"delete {len(batch)} object versions in s3://{self.bucket}/{self.prefix}",
                     found=f"{refused[0].get('Code')} for {len(refused)} of them",
                     next_step="grant these credentials s3:DeleteObjectVersion, then run "
                     "`twin forget` again: it continues from here",

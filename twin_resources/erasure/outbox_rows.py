@@ -89,10 +89,10 @@ def span_contains_target(span: OtlpSpan, target: ErasureTarget) -> bool:
 
 
 def _list_tombstones(target: ErasureTarget, traces: set[str]) -> list[str]:
-    named = [tombstone_hash("trace", trace) for trace in sorted(traces)]
+    hashes = [tombstone_hash("trace", trace) for trace in sorted(traces)]
     if target.subject.kind == "post":
-        named += [tombstone_hash("chunk", chunk) for chunk in sorted(target.chunks)]
-    return named + _person_tombstones(target)
+        hashes += [tombstone_hash("chunk", chunk) for chunk in sorted(target.chunks)]
+    return hashes + _person_tombstones(target)
 
 
 def _person_tombstones(target: ErasureTarget) -> list[str]:

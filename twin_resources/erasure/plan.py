@@ -205,11 +205,11 @@ def _find_traces(instance: Installation, target: ErasureTarget) -> tuple[set[str
         }
     store = cast("_Traces", make_trace_store(instance))
     providers: dict[str, str] = {}
-    for one in store.iter_observations():
-        if belongs_to_target(one, target) or _shows_passage(one.row, target):
-            trace_ids.add(one.trace_id)
-        if one.provider:
-            providers[one.trace_id] = one.provider
+    for observation in store.iter_observations():
+        if belongs_to_target(observation, target) or _shows_passage(observation.row, target):
+            trace_ids.add(observation.trace_id)
+        if observation.provider:
+            providers[observation.trace_id] = observation.provider
     return trace_ids, {f"{providers[trace]} {trace}" for trace in trace_ids & providers.keys()}
 
 

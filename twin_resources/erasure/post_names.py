@@ -108,10 +108,10 @@ def match_post(posts: Sequence[PostNames], name: str) -> ErasureSubject:
                 next_step="pass the id of one, and --author if two authors have it",
             )
     nearest = _nearest(posts, name)
-    known = f"no match among {len(posts)} posts"
+    finding = f"no match among {len(posts)} posts"
     raise TwinError(
         f"forget the post {name!r}",
-        found=f"{known}; nearest: {_list_posts(nearest)}" if nearest else known,
+        found=f"{finding}; nearest: {_list_posts(nearest)}" if nearest else finding,
         next_step="pass the document id that `twin explain` and the page show, or the post's "
         "path, address or title",
     )
@@ -164,9 +164,9 @@ def _has_document_id(post: PostNames, name: str) -> bool:
 
 def _has_path(post: PostNames, name: str) -> bool:
     """Return whether one is the end of the other: the file's full path, or its bare name."""
-    asked = f"/{name.replace(chr(92), '/').removeprefix('./').strip('/')}"
-    known = [f"/{path.strip('/')}" for path in (post.source_id, post.path) if path]
-    return any(asked.endswith(path) or path.endswith(asked) for path in known)
+    wanted_path = f"/{name.replace(chr(92), '/').removeprefix('./').strip('/')}"
+    post_paths = [f"/{path.strip('/')}" for path in (post.source_id, post.path) if path]
+    return any(wanted_path.endswith(path) or path.endswith(wanted_path) for path in post_paths)
 
 
 def _has_title(post: PostNames, name: str) -> bool:
@@ -183,10 +183,10 @@ _RULES: tuple[Callable[[PostNames, str], bool], ...] = (
 
 def _nearest(posts: Sequence[PostNames], name: str) -> list[PostNames]:
     """Return posts with a name that contains the given one, then those with a similar spelling."""
-    asked = name.casefold().strip()
+    folded_name = name.casefold().strip()
     by_name = {one.casefold(): post for post in posts for one in post.all}
-    containing = [post for one, post in by_name.items() if asked and asked in one]
-    similar = difflib.get_close_matches(asked, by_name, n=MAX_SUGGESTIONS, cutoff=0.5)
+    containing = [post for one, post in by_name.items() if folded_name and folded_name in one]
+    similar = difflib.get_close_matches(folded_name, by_name, n=MAX_SUGGESTIONS, cutoff=0.5)
     return list(dict.fromkeys([*containing, *(by_name[one] for one in similar)]))[:MAX_SUGGESTIONS]
 
 

@@ -42,7 +42,7 @@ def open_for_erasure(path: Path) -> Generator[sqlite3.Connection]:
         raise TwinError(
             tried,
             found=str(error),
-            next_step="run `twin forget` again once nothing else uses the file: it continues",
+            next_step="run `twin forget` again when nothing uses the file: it continues from here",
         ) from error
     finally:
         connection.close()

@@ -158,15 +158,15 @@ def _erase_keys(connection: sa.Connection, table: sa.Table, target: ErasureTarge
         if target.key_hash and row["key_hash"] == target.key_hash:
             erased += connection.execute(sa.delete(table).where(is_this_key)).rowcount
         elif target.is_whole_author and target.author in authors:
-            left = [slug for slug in authors if slug != target.author]
-            if left:
-                connection.execute(sa.update(table).where(is_this_key).values(authors=left))
+            remaining = [slug for slug in authors if slug != target.author]
+            if remaining:
+                connection.execute(sa.update(table).where(is_this_key).values(authors=remaining))
             else:
                 connection.execute(sa.delete(table).where(is_this_key))
             erased += 1
     if sa.inspect(connection).has_table(gateway_key_limits.name):
-        known = sa.select(table.c.key_hash)
-        has_no_key = gateway_key_limits.c.key_hash.not_in(known)
+        stored_hashes = sa.select(table.c.key_hash)
+        has_no_key = gateway_key_limits.c.key_hash.not_in(stored_hashes)
         connection.execute(sa.delete(gateway_key_limits).where(has_no_key))
     return erased
 

@@ -169,8 +169,8 @@ def announce(connection: sa.Connection, notice: Notice, *, at: float) -> bool:
     Args:
         at: seconds since the epoch.
     """
-    known = sa.select(notices.c.key).where(notices.c.key == notice.key)
-    if connection.execute(known).first() is not None:
+    same_key = sa.select(notices.c.key).where(notices.c.key == notice.key)
+    if connection.execute(same_key).first() is not None:
         return False
     connection.execute(
         sa.insert(notices).values(
@@ -214,11 +214,11 @@ def deliver(state: State, channels_to_use: Sequence[Channel], *, now: float) -> 
                 else:
                     sent_to.append(channel.name)
                     sent += 1
-            missing = sum(way.name not in sent_to for way in channels_to_use)
-            is_expired = missing > 0 and now - row.announced_at > RETRY_PERIOD_S
-            given_up += missing if is_expired else 0
-            waiting += 0 if is_expired else missing
-            values = {"sent_to": sent_to, "problem": problem, "done": is_expired or not missing}
+            unsent = sum(way.name not in sent_to for way in channels_to_use)
+            is_expired = unsent > 0 and now - row.announced_at > RETRY_PERIOD_S
+            given_up += unsent if is_expired else 0
+            waiting += 0 if is_expired else unsent
+            values = {"sent_to": sent_to, "problem": problem, "done": is_expired or not unsent}
             with state.transaction() as connection:
                 connection.execute(
                     sa.update(notices).where(notices.c.key == row.key).values(**values)

@@ -250,8 +250,8 @@ def required_moves(
     candidates = [item for item in versions if item.state == "candidate"]
     for item in candidates:
         verdict = verdicts.get(item.checkpoint)
-        if why := _refusal_reason(item, verdict, passed_versions, gate_version):
-            moves.append(RequiredMove(item.version, "refused", why))
+        if reason := _refusal_reason(item, verdict, passed_versions, gate_version):
+            moves.append(RequiredMove(item.version, "refused", reason))
     passed_candidates = [
         item for item in candidates if item.version in passed_versions and not item.tainted
     ]
@@ -267,10 +267,10 @@ def required_moves(
         first = "the author's first model" if incumbent is None else f"v{stable} is tainted"
         moves.append(RequiredMove(newest.version, "stable", f"passed the gate, {first}"))
     elif mode == "gate":
-        is_no_worse, why = compare_with_incumbent(verdicts[newest.checkpoint], incumbent)
+        is_no_worse, reason = compare_with_incumbent(verdicts[newest.checkpoint], incumbent)
         to_state: VersionState = "stable" if is_no_worse else "parked"
         moves.append(
-            RequiredMove(newest.version, to_state, f"passed the gate, {why}", incumbent.version)
+            RequiredMove(newest.version, to_state, f"passed the gate, {reason}", incumbent.version)
         )
     else:
         against = (
@@ -344,9 +344,9 @@ def compare_with_incumbent(verdict: Verdict, incumbent: ModelVersion) -> tuple[b
     if claim.value is None or claim.high is None:
         return False, f"not shown to be no worse than {name}: {claim.detail}"
     is_no_worse = claim.high <= MAX_RATIO_TO_INCUMBENT
-    word = "shown" if is_no_worse else "not shown"
+    prefix = "shown" if is_no_worse else "not shown"
     return is_no_worse, (
-        f"{word} to be no worse than {name}: perplexity ratio {claim.value:.4f}, upper end of "
+        f"{prefix} to be no worse than {name}: perplexity ratio {claim.value:.4f}, upper end of "
         f"the interval {claim.high:.4f}; a release without a trial needs at most "
         f"{MAX_RATIO_TO_INCUMBENT:g}"
     )

@@ -148,10 +148,10 @@ class Registry:
     def _with_local_paths(self, item: ModelVersion) -> ModelVersion:
         """Return the version with paths of this home."""
         paths = {name: str(getattr(item, name)) for name in PATH_COLUMNS}
-        stored = {name: path for name, path in paths.items() if path.startswith(HOME_PREFIX)}
+        home_paths = {name: path for name, path in paths.items() if path.startswith(HOME_PREFIX)}
         home = self.policy_path.parent
         return replace(
-            item, **{key: f"{home}/{path[len(HOME_PREFIX) :]}" for key, path in stored.items()}
+            item, **{key: f"{home}/{path[len(HOME_PREFIX) :]}" for key, path in home_paths.items()}
         )
 
     def authors(self) -> list[str]:
@@ -216,7 +216,7 @@ class Registry:
                 raise MoveRefusedError(
                     f"force the prose of v{version} of {author}",
                     found=f"the version is {item.state}",
-                    next_step="release it first: `twin release --reason` releases both",
+                    next_step="release it first: `twin release --reason` releases its prose too",
                 )
             move = rows.record_move(
                 connection, item, "stable", actor=actor, reason=reason, forced=True

@@ -66,10 +66,10 @@ def read_stored_files(state: State) -> dict[str, str]:
 
 def compare_files(stored: Mapping[str, str], desired: Mapping[str, str]) -> FileChanges:
     """Compare the stored files with the desired ones."""
-    both = stored.keys() & desired.keys()
+    common = stored.keys() & desired.keys()
     return FileChanges(
         tuple(sorted(desired.keys() - stored.keys())),
-        tuple(sorted(name for name in both if stored[name] != desired[name])),
+        tuple(sorted(name for name in common if stored[name] != desired[name])),
         tuple(sorted(stored.keys() - desired.keys())),
     )
 

@@ -58,14 +58,14 @@ def feature_rows(
     length = (np.log1p(np.asarray(lengths, np.float64)) - scale.length) / scale.length_spread
     close = np.asarray(closeness, np.float64) - scale.closeness
     # Clipped at three spreads, so that 20,000 characters are no farther than a long question.
-    beside = np.stack(
+    other_columns = np.stack(
         [
             LENGTH_WEIGHT * np.clip(length, -3.0, 3.0),
             CLOSENESS_WEIGHT * np.clip(close / scale.closeness_spread, -3.0, 3.0),
         ],
         axis=1,
     )
-    return np.concatenate([np.asarray(vectors, np.float64), beside], axis=1)
+    return np.concatenate([np.asarray(vectors, np.float64), other_columns], axis=1)
 
 
 def _mean_and_spread(values: Sequence[float]) -> tuple[float, float]:

@@ -62,7 +62,7 @@ def choose_model(policy: RoutingPolicy, row: Floats, *, step: int | None = None)
     compared = f"gain {gains[-1]:.3f}, threshold {threshold:.3f}"
     reason = f"{compared}: {policy.models[model].name}"
     if not price_step.certified:
-        reason += "; margin not held: the money left allows no more"
+        reason += "; margin not held: the remaining budget is too small"
     return RoutingDecision(
         model=model,
         gains=tuple(float(gain) for gain in gains),

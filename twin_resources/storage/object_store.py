@@ -182,8 +182,8 @@ def remove_objects(address: object) -> None:
     bucket, _ = split_address(address)
     listed = list_objects(address)
     with _translate_s3_errors(f"delete {normalize_address(address)}"):
-        for one in listed:
-            _client().delete_object(Bucket=bucket, Key=one.key)
+        for stored_object in listed:
+            _client().delete_object(Bucket=bucket, Key=stored_object.key)
 
 
 @contextmanager

@@ -42,8 +42,8 @@ class FileStore:
         if is_object_address(self.address):
             listed = list_objects(f"{self.address}/{folder}" if folder else self.address)
             prefix = f"{folder}/" if folder else ""
-            self._listed_objects.update({prefix + stored.name: stored for stored in listed})
-            return [prefix + stored.name for stored in listed]
+            self._listed_objects.update({prefix + item.name: item for item in listed})
+            return [prefix + item.name for item in listed]
         root = Path(self.address)
         files = (path for path in (root / folder).rglob("*") if path.is_file())
         return sorted(path.relative_to(root).as_posix() for path in files)

@@ -245,9 +245,9 @@ def _classify_sqlite(error: BaseException, local: Path | None) -> type[StorageEr
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return None
-    known = _ERROR_BY_SQLITE_CODE.get(code & 0xFF)
-    if known is not None:
-        return known
+    fault = _ERROR_BY_SQLITE_CODE.get(code & 0xFF)
+    if fault is not None:
+        return fault
     if code & 0xFF not in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}:
         return None
     return _classify_sqlite_path(local) if local is not None else None
@@ -299,9 +299,9 @@ def _classify_lance(error: BaseException, place: str | Path) -> type[StorageErro
     if not _RUST_SOURCE_LINE.search(message) and "LanceError" not in message:
         return None
     message = message.lower()
-    if any(one in message for one in _UNREACHABLE_MESSAGES):
+    if any(pattern in message for pattern in _UNREACHABLE_MESSAGES):
         return UnreachableError
-    if any(one in message for one in _DAMAGE_MESSAGES):
+    if any(pattern in message for pattern in _DAMAGE_MESSAGES):
         return DamagedError
     # an object store that reports neither an object nor its absence
     return UnreachableError if "generic s3 error" in message and "://" in str(place) else None

@@ -325,7 +325,7 @@ def test_no_key_passes_its_limit_over_all_gateways(market: Market, traffic: Traf
     assert market.settled() - spent == _billed(market) - bill
     answer = _meant_for_paid(market, "", key=key).json()["twin"]
     assert answer["route"] == "stable"
-    assert "budget used up: answered by own model" in answer["degraded"]
+    assert "budget used up: answered by the author's model" in answer["degraded"]
 
 
 @pytest.mark.parametrize("how", ["429", "500", "broken", "cut"])

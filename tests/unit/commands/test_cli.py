@@ -157,7 +157,7 @@ def test_an_unforeseen_error_is_one_line_and_a_saved_traceback(
     [
         (errno.ENOSPC, "free space there"),
         (errno.EROFS, "mount that disk writable"),
-        (errno.EIO, "see that the disk is mounted"),
+        (errno.EIO, "make sure that the disk is mounted"),
         (errno.ENOENT, "see the details"),
     ],
 )

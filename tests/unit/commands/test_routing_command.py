@@ -108,7 +108,7 @@ def test_with_a_policy_classes_frontier_and_savings_are_shown(
     answered(
         paying,
         ("stable", "easy", ""),
-        ("stable", "easy", "margin not held: the money left allows no more"),
+        ("stable", "easy", "margin not held: the remaining budget is too small"),
         ("routed:paid", "hard", ""),
         ("alias:paid", "hard", ""),
         *[("canary", "easy", "")] * CANARIES,

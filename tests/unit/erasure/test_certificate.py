@@ -77,5 +77,5 @@ def test_what_lies_elsewhere_follows_from_the_settings(
 
     far = Installation(load_settings(), instance.state, instance.tables, instance.registry)
     told = list_manual_steps(far, GONE, asked_at=0.0, remaining=["trace 1", "trace 2"])
-    assert any("2 traces and scores were still answered" in one.how for one in told)
+    assert any("2 traces and scores were still returned" in one.how for one in told)
     assert any("s3://bucket/twin" in one.what for one in told)

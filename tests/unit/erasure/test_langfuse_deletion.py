@@ -110,7 +110,7 @@ def test_deletions_are_the_recorded_calls_and_what_is_left_is_told(
     )  # fmt: skip
     [langfuse] = [one for one in told if one.what.startswith("Langfuse")]
     assert (
-        "runs in the background: 2 accepted from 1970-01-01 to 1970-01-02 (1 traces and "
+        "run in the background: 2 accepted from 1970-01-01 to 1970-01-02 (1 traces and "
         "scores were still returned)"
     ) in langfuse.how
     assert langfuse.deadline == "1970-01-31"

@@ -70,7 +70,7 @@ def test_a_reader_that_holds_on_is_waited_for_and_then_told(
     reader = sqlite3.connect(file, isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM t").fetchone()
-    with pytest.raises(TwinError, match="forget again"):
+    with pytest.raises(TwinError, match="`twin forget` again"):
         rewrite_database(file)
     reader.close()
     rewrite_database(file)

@@ -181,7 +181,7 @@ async def test_a_used_up_budget_leaves_the_question_to_the_own_model(
     path = way(home, policy, HARD, paid_problem="budget used up")
     answering = await prepare(path)
     assert (answering.decision.route, answering.decision.propensity) == ("stable", 1.0)
-    assert "routed:paid, budget used up: answered by own model" in answering.degraded
+    assert "routed:paid, budget used up: answered by the author's model" in answering.degraded
 
 
 async def test_where_money_forces_a_cheaper_step_the_answer_says_margin_not_held(

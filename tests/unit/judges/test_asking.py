@@ -63,7 +63,7 @@ def test_what_cannot_be_read_is_asked_thrice_and_then_missing_or_an_error(
     lenient = RubricRater("openai/judge", rubric(), required=False)
     assert lenient.rate([one, JudgedAnswer("Why?", "It says 1")])[one] is None
     assert (lenient.usage.calls, lenient.usage.unreadable) == (4, 3)
-    with pytest.raises(TwinError, match="no rating in 3 tries"):
+    with pytest.raises(TwinError, match="no rating in 3 attempts"):
         RubricRater("openai/judge", rubric(), required=True).rate([one])
 
 

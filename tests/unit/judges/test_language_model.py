@@ -64,7 +64,7 @@ def test_an_unreadable_rating_is_asked_for_again_and_then_refused(
     assert judge.usage.unreadable == 2
 
     replies.stumbles = 3
-    with pytest.raises(TwinError, match="no rating in 3 tries"):
+    with pytest.raises(TwinError, match="no rating in 3 attempts"):
         judge.score_all([JudgedAnswer("Why?", "rate 4")])
 
 

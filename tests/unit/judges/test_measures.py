@@ -59,7 +59,7 @@ def test_the_topic_scale_is_the_authors_own_pairs_against_other_documents() -> N
     ("given", "said"),
     [
         (pairs(19), "19 training pairs"),
-        ([TopicPair("a clock", "clock", "one document")] * 30, "of 1 documents"),
+        ([TopicPair("a clock", "clock", "one document")] * 30, "from 1 documents"),
         (
             [TopicPair(f"about nothing {n}", f"matter {n % 7} said", f"d{n}") for n in range(30)],
             "close",

@@ -162,7 +162,7 @@ def test_what_never_counts_is_counted_with_its_reason(world: World) -> None:
     }  # fmt: skip
     assert report.invalid_scores == expected
     assert report.scores == 7
-    assert "7 that never count" in report.message
+    assert "7 that will never count" in report.message
     world.at(NEXT_DAY + timedelta(minutes=2)).sync()
     assert values(world) == []
     assert values(world, "bob") == []
@@ -395,7 +395,7 @@ def test_a_page_of_another_shape_is_no_page(world: World) -> None:
     original = world.client.page
     world.client.page = lambda path, parameters: ([{"hello": "world"}], "")  # type: ignore[method-assign]
     report = world.tick()
-    assert "answers what it should not" in report.problem
+    assert "returned invalid data" in report.problem
     world.client.page = original  # type: ignore[method-assign]
     assert world.tick().scores == 1
 

@@ -53,7 +53,7 @@ def test_canary_when_it_is_short_enough() -> None:
 def test_gate_otherwise_and_why() -> None:
     nobody = choose_mode(replace(TRIAL, certified_claims=(), canary_values_per_day=0.0))
     assert (nobody.mode, nobody.expected_days) == ("gate", 0.0)
-    assert "forever: no reader gives scores" in nobody.reason
+    assert "forever (no reader gives scores)" in nobody.reason
     slow = choose_mode(replace(TRIAL, certified_claims=(), canary_values_per_day=1.0))
     assert slow.mode == "gate"
     assert "a canary would take about 8 months, more than 14 days" in slow.reason

@@ -58,8 +58,8 @@ class EarlyOpening:
         """Send the headers of the answer and its first event."""
         record, self._text = self.record, text
         record.is_opened = True
-        own = ((name.encode(), value.encode()) for name, value in record.headers().items())
-        headers = [*_HEADERS, *own]
+        own_headers = ((name.encode(), value.encode()) for name, value in record.headers().items())
+        headers = [*_HEADERS, *own_headers]
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
         first = event_bytes(chunk_document(record, {"role": "assistant", "content": text}))
         await self.send({"type": "http.response.body", "body": first, "more_body": True})

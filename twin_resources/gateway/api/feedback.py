@@ -240,9 +240,9 @@ def _read_vote(body: Mapping[str, Any]) -> float | None:
         return _THUMBS[thumb]
     if score is None:
         return None
-    number = isinstance(score, int | float) and not isinstance(score, bool)
+    is_number = isinstance(score, int | float) and not isinstance(score, bool)
     # JSON has no NaN, but Python's parser accepts it; the comparison rejects it.
-    if not number or not 0 <= score <= 1:
+    if not is_number or not 0 <= score <= 1:
         raise _bad_feedback("score", found=f"{score!r}"[:80], next_step="send a number from 0 to 1")
     return float(score)
 

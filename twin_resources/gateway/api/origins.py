@@ -42,9 +42,9 @@ class Origins:
         origins = [origin for origin in re.split(r"[\s,]+", setting) if origin]
         for origin in origins:
             parts = urlsplit(origin)
-            whole = f"{parts.scheme}://{parts.netloc}" == origin == origin.lower()
-            web = parts.scheme in {"http", "https"} and parts.netloc and "*" not in origin
-            if not (whole and web) or "@" in origin:
+            is_bare_origin = f"{parts.scheme}://{parts.netloc}" == origin == origin.lower()
+            is_web = parts.scheme in {"http", "https"} and parts.netloc and "*" not in origin
+            if not (is_bare_origin and is_web) or "@" in origin:
                 raise TwinError(
                     "read TWIN_ALLOWED_ORIGINS",
                     found=f"{origin!r} is not an origin",

@@ -363,12 +363,12 @@ class RouteAllowlist:
         snapshot = self.live_config.current
         ready = sorted(name for name, server in snapshot.servers.items() if server.ready)
         lag_reason, note = self.follower_status()
-        missing = {
+        is_missing_by_part = {
             "an author": not snapshot.authors,
             "a model server": not ready,
             "the newest release": bool(lag_reason),
         }
-        missing_parts = [what for what, is_missing in missing.items() if is_missing]
+        missing_parts = [part for part, is_missing in is_missing_by_part.items() if is_missing]
         problems = [*snapshot.problems, *snapshot.author_problems.values(), lag_reason, note]
         document: dict[str, Any] = {
             "status": f"waiting for {' and '.join(missing_parts)}" if missing_parts else "ready",

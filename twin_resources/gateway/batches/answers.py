@@ -189,9 +189,9 @@ def _read_journal(path: Path) -> tuple[int, list[AnswerRow]]:
     if not path.is_file():
         return 0, []
     content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
+    complete_bytes = content.rfind(b"\n") + 1
     tried, advice = f"resume the batch of {path}", "delete that file; its answers are lost"
-    return whole, _parse_rows(content[:whole].splitlines(), tried, advice)
+    return complete_bytes, _parse_rows(content[:complete_bytes].splitlines(), tried, advice)
 
 
 def _parse_rows(lines: Sequence[bytes], tried: str, advice: str) -> list[AnswerRow]:

@@ -87,12 +87,12 @@ def read_questions(path: Path) -> tuple[list[BatchQuestion], list[InvalidRow]]:
     questions: list[BatchQuestion] = []
     invalid: list[InvalidRow] = []
     seen_ids: set[str] = set()
-    for number, (place, row) in enumerate(numbered, start=1):
+    for number, (location, row) in enumerate(numbered, start=1):
         question = row if isinstance(row, str) else _parse_question(row, number)
         if isinstance(question, BatchQuestion) and question.id in seen_ids:
             question = f"the id {question.id!r} is already used by an earlier row"
         if isinstance(question, str):
-            invalid.append(InvalidRow(place, question))
+            invalid.append(InvalidRow(location, question))
         else:
             seen_ids.add(question.id)
             questions.append(question)

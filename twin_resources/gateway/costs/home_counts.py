@@ -65,13 +65,13 @@ class HomeCounts:
                 self._file = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
-                written = os.pread(self._file, _MAX_BYTES, 0)
-                table: dict[str, Any] = json.loads(written) if written else {}
+                content_before = os.pread(self._file, _MAX_BYTES, 0)
+                table: dict[str, Any] = json.loads(content_before) if content_before else {}
                 try:
                     yield table
                 finally:
                     content = json.dumps(table).encode()
                     # Blanks overwrite the rest of a longer table, in the same call.
-                    os.pwrite(self._file, content.ljust(len(written)), 0)
+                    os.pwrite(self._file, content.ljust(len(content_before)), 0)
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)

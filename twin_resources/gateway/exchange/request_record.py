@@ -236,8 +236,8 @@ class RequestRecord:
 
         A model writes prose then, and the client set neither `max_tokens` nor `stop`.
         """
-        named = {"max_tokens", "stop"} & self.chat_request.sampling.keys()
-        return not named and not self.is_fixed and self.chat_request.response_format is None
+        client_limits = {"max_tokens", "stop"} & self.chat_request.sampling.keys()
+        return not client_limits and not self.is_fixed and self.chat_request.response_format is None
 
     @property
     def written_by(self) -> WrittenBy:
@@ -296,8 +296,8 @@ class RequestRecord:
         """The opening, with offsets into the whole text of the answer."""
         if not self.notice:
             return self.opening
-        by = len(self.notice)
-        places = tuple((begin + by, end + by) for begin, end in self.opening.quote_spans)
+        shift = len(self.notice)
+        places = tuple((begin + shift, end + shift) for begin, end in self.opening.quote_spans)
         return replace(self.opening, quote_spans=places)
 
     def _disclosure(self) -> str:

@@ -101,8 +101,8 @@ class SupportedSentences:
         end = len(self._text) if is_final else last_sentence_end(self._text)
         if not is_final and end == len(self._text):
             return ""  # "3." may become "3.5"
-        whole, self._text = self._text[:end], self._text[end:]
-        spans = sentence_spans(whole)
+        complete_text, self._text = self._text[:end], self._text[end:]
+        spans = sentence_spans(complete_text)
         claims = [span.strip() for span in spans if _makes_claim(span)]
         scores = iter(await self._run(self._scores, claims) if claims else ())
         for span in spans:

@@ -85,8 +85,8 @@ def other_language_text(
     ):
         return ""
     texts = _texts()[language]
-    named = texts["languages"].get(languages[0], texts["languages"]["other"])
-    return texts["other_language"].replace("{author}", author.name).replace("{language}", named)
+    name = texts["languages"].get(languages[0], texts["languages"]["other"])
+    return texts["other_language"].replace("{author}", author.name).replace("{language}", name)
 
 
 def not_written_text(message: str, author: Author, *, nearest: bool) -> str:

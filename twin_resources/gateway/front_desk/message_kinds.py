@@ -107,13 +107,13 @@ def classify_message(message: str, earlier_messages: Sequence[str] = ()) -> Mess
         earlier_messages: the reader's earlier messages, oldest first.
     """
     text = message.strip()
-    whole = _probabilities(text)
+    scores = _probabilities(text)
     earlier = (turn.strip() for turn in earlier_messages[-EARLIER_TURNS:])
-    if _is_danger(text, whole) or any(_is_danger(turn, _probabilities(turn)) for turn in earlier):
+    if _is_danger(text, scores) or any(_is_danger(turn, _probabilities(turn)) for turn in earlier):
         return "danger"
-    others = whole[_FIRST_OTHER:]
+    others = scores[_FIRST_OTHER:]
     likeliest = int(others.argmax())
-    is_other = others[likeliest] >= OTHER_THRESHOLD * (others[likeliest] + whole[_ORDINARY])
+    is_other = others[likeliest] >= OTHER_THRESHOLD * (others[likeliest] + scores[_ORDINARY])
     return KINDS[_FIRST_OTHER + likeliest] if is_other else "ordinary"
 
 
@@ -177,12 +177,12 @@ def fitted_weights() -> FittedWeights:
 
 def read_weights(file: Path) -> FittedWeights:
     """Read a weights file that a script in `deploy/checkout` has written."""
-    with np.load(file) as stored:
+    with np.load(file) as arrays:
         return FittedWeights(
-            stored["coefficients"],
-            stored["scale"],
-            stored["intercepts"],
-            stored["hidden"].astype(np.float32),
-            stored["output"].astype(np.float32),
-            str(stored["examples"]),
+            arrays["coefficients"],
+            arrays["scale"],
+            arrays["intercepts"],
+            arrays["hidden"].astype(np.float32),
+            arrays["output"].astype(np.float32),
+            str(arrays["examples"]),
         )

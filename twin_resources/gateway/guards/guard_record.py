@@ -34,8 +34,8 @@ def summarize_findings(
     """Return the counts of the findings, in a fixed order."""
     counts = Counter((finding.category, finding.kind, finding.action) for finding in findings)
     return tuple(
-        GuardRecord(place, what, kind, action, count)
-        for (what, kind, action), count in sorted(counts.items())
+        GuardRecord(place, guard, kind, action, count)
+        for (guard, kind, action), count in sorted(counts.items())
     )
 
 

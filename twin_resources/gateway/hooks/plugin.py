@@ -297,8 +297,8 @@ class TwinPlugin(CustomLogger):
                 record.cost.paid_call.settle_failed(original_exception)
             error = type(original_exception).__name__
             route = record.decision.route
-            by = record.fallback.decision.route if record.fallback else "nobody"
-            record.record_fallback(f"{route} failed ({error}): answered by {by}")
+            fallback_route = record.fallback.decision.route if record.fallback else "nobody"
+            record.record_fallback(f"{route} failed ({error}): answered by {fallback_route}")
 
     def note_server(self, record: RequestRecord, kwargs: dict[str, Any]) -> None:
         """Record a fallback from LiteLLM's log call, which may precede the fallback hook."""

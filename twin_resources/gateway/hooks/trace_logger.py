@@ -140,8 +140,8 @@ class TraceLogger(LangfuseOtelLogger):
         record.end(0)
         messages = request_data.get("messages") or []
         if record.fallback is not None:
-            by = record.fallback.decision.route
-            record.record_fallback(f"{record.decision.route} failed, and so did {by}")
+            fallback_route = record.fallback.decision.route
+            record.record_fallback(f"{record.decision.route} failed, and so did {fallback_route}")
             messages = record.fallback.messages
         self._log(record, messages, error=type(original_exception).__name__)
 
@@ -211,8 +211,8 @@ def _call_seconds(kwargs: dict[str, Any]) -> float | None:
 
 
 def _model_parameters(kwargs: dict[str, Any]) -> dict[str, Any]:
-    sent = kwargs.get("optional_params") or {}
+    options = kwargs.get("optional_params") or {}
     names = ALLOWED_KEYS - {"model", "messages", "stream_options", "response_format"}
-    parameters = {name: sent[name] for name in sorted(names) if name in sent}
-    form = sent.get("response_format")  # type only: a schema may be longer than the answer
+    parameters = {name: options[name] for name in sorted(names) if name in options}
+    form = options.get("response_format")  # type only: a schema may be longer than the answer
     return parameters | ({"response_format": form["type"]} if isinstance(form, dict) else {})

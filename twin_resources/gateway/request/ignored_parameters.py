@@ -84,8 +84,8 @@ def read_ignored_parameters(body: Mapping[str, Any]) -> IgnoredParameters:
     for name, accepted in _DEFAULT_VALUES.items():
         value = body.get(name)
         # Types are compared because `1 == True` and `1.0 == 1`; n = true is refused.
-        same = any(value == default and type(value) is type(default) for default in accepted)
-        if value is not None and not same:
+        is_default = any(value == default and type(value) is type(default) for default in accepted)
+        if value is not None and not is_default:
             listed = " or ".join(map(repr, accepted))
             raise RefusedError(
                 400,
@@ -99,9 +99,9 @@ def read_ignored_parameters(body: Mapping[str, Any]) -> IgnoredParameters:
             )
     ignored = {name for name in _REPORTED_KEYS if body.get(name)}
     metadata = body.get("metadata")
-    sent = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else {}
-    batch = sent.get(BATCH_METADATA_KEY) == "true"
-    if sent == {BATCH_METADATA_KEY: "true"}:
+    metadata_fields = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else {}
+    batch = metadata_fields.get(BATCH_METADATA_KEY) == "true"
+    if metadata_fields == {BATCH_METADATA_KEY: "true"}:
         ignored.discard("metadata")
     return IgnoredParameters(_read_reader(body), batch, tuple(sorted(ignored)))
 
@@ -112,8 +112,8 @@ def _read_reader(body: Mapping[str, Any]) -> str:
         if value is None or value == "":
             continue
         # An unpaired surrogate cannot be hashed as UTF-8.
-        fits = isinstance(value, str) and len(value) <= MAX_READER_CHARACTERS
-        if not fits or any("\ud800" <= character <= "\udfff" for character in value):
+        is_valid = isinstance(value, str) and len(value) <= MAX_READER_CHARACTERS
+        if not is_valid or any("\ud800" <= character <= "\udfff" for character in value):
             raise RefusedError(
                 400,
                 "bad_request",

@@ -324,14 +324,14 @@ def _read_messages(value: object) -> _Conversation:
                 found=f"message {position} has the role {role!r}",
                 next_step="send user, assistant, system and developer messages",
             )
-        content, others = _read_content(fields.get("content"), position)
-        if others and position == question_position:
+        content, other_types = _read_content(fields.get("content"), position)
+        if other_types and position == question_position:
             raise _bad_request(
                 "messages",
-                found=f"message {position} contains more than text ({', '.join(others)})",
+                found=f"message {position} contains more than text ({', '.join(other_types)})",
                 next_step="send text; a twin reads no images, audio or files",
             )
-        ignored |= dict.fromkeys(others)
+        ignored |= dict.fromkeys(other_types)
         if any("\ud800" <= character <= "\udfff" for character in content):
             raise _bad_request(
                 "messages",
@@ -389,8 +389,8 @@ def _conversation_search_text(turns: Sequence[Mapping[str, str]]) -> str:
     """Return the search text, newest turn first, because an embedder cuts the end of a text."""
     *before, question = [turn["content"] for turn in turns if turn["role"] == "user"]
     # A second "Go on." refers to the question before both.
-    named = [turn for turn in before if _MAY_NAME_SUBJECT.search(turn)]
-    newest = [question, *(named or before)[:-SEARCH_TURNS:-1]]
+    subject_turns = [turn for turn in before if _MAY_NAME_SUBJECT.search(turn)]
+    newest = [question, *(subject_turns or before)[:-SEARCH_TURNS:-1]]
     return "\n".join(map(_message_search_text, newest))[:MAX_SEARCH_CHARACTERS]
 
 
@@ -402,8 +402,8 @@ def _message_search_text(message: str) -> str:
 def _truncate_middle(message: str) -> str:
     """Return a message, or the start and end of a longer one, where the question usually is."""
     half = MAX_QUESTION_CHARACTERS // 2
-    fits = len(message) <= 2 * half + len(_OMISSION)
-    return message if fits else f"{message[:half]}{_OMISSION}{message[-half:]}"
+    is_short = len(message) <= 2 * half + len(_OMISSION)
+    return message if is_short else f"{message[:half]}{_OMISSION}{message[-half:]}"
 
 
 def _read_sampling(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:

@@ -54,9 +54,9 @@ def read_response_format(value: object) -> Mapping[str, Any] | None:
     if kind not in (TEXT, JSON_OBJECT, JSON_SCHEMA):
         _refuse(f"the type {kind!r}", f"send {TEXT}, {JSON_OBJECT} or {JSON_SCHEMA}")
     allowed = {"type", JSON_SCHEMA} if kind == JSON_SCHEMA else {"type"}
-    if others := sorted(set(response_format) - allowed):
+    if unknown_keys := sorted(set(response_format) - allowed):
         _refuse(
-            f"the key {others[0]!r} with the type {kind}",
+            f"the key {unknown_keys[0]!r} with the type {kind}",
             f"to send a schema, use the type {JSON_SCHEMA} and the key {JSON_SCHEMA}",
         )
     if kind == TEXT:
@@ -72,12 +72,12 @@ def supports_response_format(model: str) -> bool:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     import litellm
 
-    known: Any = litellm
+    library: Any = litellm
     try:
-        name, provider, *_ = known.get_llm_provider(model)
-    except known.BadRequestError:  # a provider that LiteLLM does not know
+        name, provider, *_ = library.get_llm_provider(model)
+    except library.BadRequestError:  # a provider that LiteLLM does not know
         return False
-    return "response_format" in (known.get_supported_openai_params(name, provider) or ())
+    return "response_format" in (library.get_supported_openai_params(name, provider) or ())
 
 
 def unsupported_format_refusal(model: str) -> RefusedError:
@@ -196,9 +196,9 @@ def _check_named_schema(value: object) -> None:
     if not isinstance(value, dict):
         _refuse(f"no object under {JSON_SCHEMA}", "send a name and a schema")
     fields = cast("dict[str, Any]", value)
-    if others := sorted(set(fields) - {"name", "description", "strict", "schema"}):
+    if unknown_keys := sorted(set(fields) - {"name", "description", "strict", "schema"}):
         _refuse(
-            f"the key {others[0]!r} in {JSON_SCHEMA}",
+            f"the key {unknown_keys[0]!r} in {JSON_SCHEMA}",
             "send only name, schema, strict and description",
         )
     name, strict, description = fields.get("name"), fields.get("strict"), fields.get("description")

@@ -51,7 +51,7 @@ def route_by_policy(request: RouteRequest, snapshot: Snapshot) -> RouteDecision 
             routing_note=_routing_note(policy, routed, other_index=1),
         )
     if problem := request.paid_problem:
-        missing = f"{ROUTED_PREFIX}{PAID}, {problem}: answered by own model"
+        missing = f"{ROUTED_PREFIX}{PAID}, {problem}: answered by the author's model"
         note = _routing_note(policy, routed, other_index=0, caveat=problem)
         return replace(own_decision, degraded=(*own_decision.degraded, missing), routing_note=note)
     return replace(
@@ -91,7 +91,7 @@ def find_lapse_reason(
 
 
 def _margin_deviation(routed: RoutingDecision) -> tuple[str, ...]:
-    return () if routed.margin_held else ("margin not held: the money left allows no more",)
+    return () if routed.margin_held else ("margin not held: the remaining budget is too small",)
 
 
 def _blended_price_usd(policy: RoutingPolicy, index: int) -> float:

@@ -44,10 +44,10 @@ def choose_version(request: RouteRequest, snapshot: Snapshot) -> RouteDecision:
         decision = rule(request, snapshot)
         if decision is not None:
             return decision
-    drawn = draw_for_request(request, snapshot).drawn_arm
+    drawn_arm = draw_for_request(request, snapshot).drawn_arm
     raise not_ready_refusal(
         request.chat_request,
-        decision_for_arm(snapshot, request.chat_request.author, drawn).server_key,
+        decision_for_arm(snapshot, request.chat_request.author, drawn_arm).server_key,
     )
 
 

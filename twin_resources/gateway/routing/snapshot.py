@@ -65,14 +65,14 @@ class Snapshot:
     routing: Mapping[str, RoutingPolicy] = field(default_factory=dict[str, "RoutingPolicy"])
 
     def problems_for(self, author: str) -> tuple[str, ...]:
-        own = self.author_problems.get(author)
-        return (*self.problems, own) if own else self.problems
+        problem = self.author_problems.get(author)
+        return (*self.problems, problem) if problem else self.problems
 
     def policy_for(self, author: str) -> AuthorPolicy | None:
         """Return an author's served versions, or none if the author disallows their provider."""
         policy = self.policy.authors.get(author) if self.policy else None
-        known = self.authors.get(author)
-        if policy and policy.stable and policy.stable.provider and known and not known.paid:
+        entry = self.authors.get(author)
+        if policy and policy.stable and policy.stable.provider and entry and not entry.paid:
             return replace(policy, stable=None, canary=None, weights={})
         return policy
 

@@ -48,14 +48,14 @@ def draw_for_request(request: RouteRequest, snapshot: Snapshot) -> ArmDraw:
     policy = snapshot.policy_for(author)
     weights = arm_weights(policy)
     versions = _version_names(policy)
-    drawn = draw_arm(weights, reader=request.key.reader, day=request.day, versions=versions)
-    serving_arm = _ready_arm(snapshot, author, drawn)
+    drawn_arm = draw_arm(weights, reader=request.key.reader, day=request.day, versions=versions)
+    serving_arm = _ready_arm(snapshot, author, drawn_arm)
     propensity = sum(
         weight
         for arm, weight in weights.items()
         if _ready_arm(snapshot, author, arm) == serving_arm
     )
-    return ArmDraw(drawn, serving_arm, propensity)
+    return ArmDraw(drawn_arm, serving_arm, propensity)
 
 
 def decision_if_serving(
@@ -117,8 +117,8 @@ def _hash_to_unit_interval(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def _ready_arm(snapshot: Snapshot, author: str, drawn: str) -> str | None:
-    for arm in (drawn, *_SUBSTITUTES[drawn]):
+def _ready_arm(snapshot: Snapshot, author: str, drawn_arm: str) -> str | None:
+    for arm in (drawn_arm, *_SUBSTITUTES[drawn_arm]):
         if snapshot.is_ready(decision_for_arm(snapshot, author, arm).server_key):
             return arm
     return None

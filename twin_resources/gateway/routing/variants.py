@@ -32,9 +32,9 @@ def decision_for_arm(
     """
     served = served_version(snapshot.policy_for(author), arm)
     if served is None:
-        none = ProseRelease(NO_VERSION_REASON)
+        no_release = ProseRelease(NO_VERSION_REASON)
         return RouteDecision(
-            BASE, BASE, "", "", route or arm, propensity, degraded, prose_release=none
+            BASE, BASE, "", "", route or arm, propensity, degraded, prose_release=no_release
         )
     return decision_for_version(
         author, served, route=route or arm, propensity=propensity, degraded=degraded
@@ -90,8 +90,8 @@ def paid_decision(
 
 def allows_paid(snapshot: Snapshot, author: str) -> bool:
     """Return whether the paid model may answer for an author without being named."""
-    known = snapshot.authors.get(author)
-    return snapshot.has_paid_route and known is not None and known.paid
+    entry = snapshot.authors.get(author)
+    return snapshot.has_paid_route and entry is not None and entry.paid
 
 
 def not_ready_refusal(chat_request: ChatRequest, server_key: str) -> RefusedError:

@@ -73,8 +73,8 @@ def _paid_budget() -> PaidBudget | None:
 
 
 def _author_language(author: str) -> str:
-    known = live_config.current.authors.get(author)
-    return known.language if known else ""
+    entry = live_config.current.authors.get(author)
+    return entry.language if entry else ""
 
 
 def _flush() -> None:

@@ -36,8 +36,8 @@ async def choose_form(exchange: Exchange, _: RequestServices) -> Exchange:
     notes = (*exchange.notes, *([unreleased] if unreleased else []))
     if requested == VOICE:
         return replace(exchange, notes=notes)
-    form, missing = _possible_form(exchange, requested)
-    return replace(exchange, answer_parts=form, notes=(*notes, *([missing] if missing else [])))
+    form, note = _possible_form(exchange, requested)
+    return replace(exchange, answer_parts=form, notes=(*notes, *([note] if note else [])))
 
 
 def requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:
@@ -53,8 +53,9 @@ def requested_form(exchange: Exchange) -> tuple[AnswerForm, str]:
     form = resolve_form(author.answer, chosen.prose_release)
     if author.answer != VOICE or form == VOICE or chosen.version == QUOTES:
         return form, ""
-    how = f"; `twin release {chosen.version} --reason …` forces it" if chosen.checkpoint else ""
-    return form, f"{chosen.version} is not released for voice ({chosen.prose_release.why_not}){how}"
+    hint = f"; `twin release {chosen.version} --reason …` forces it" if chosen.checkpoint else ""
+    reason = chosen.prose_release.why_not
+    return form, f"{chosen.version} is not released for voice ({reason}){hint}"
 
 
 def _possible_form(exchange: Exchange, requested: AnswerForm) -> tuple[AnswerParts, str]:
@@ -62,9 +63,9 @@ def _possible_form(exchange: Exchange, requested: AnswerForm) -> tuple[AnswerPar
     author, found_passages = exchange.author, exchange.found_passages
     quoted = found_passages.quote_result
     if quoted is None or quoted.reason:
-        missing = f"nothing quoted: {quoted.reason}" if quoted else ""
+        note = f"nothing quoted: {quoted.reason}" if quoted else ""
         if exchange.chat_request.alias == DRAFT:
-            return AnswerParts(), missing
+            return AnswerParts(), note
         if found_passages.missing_reason:
             raise RefusedError(
                 503,
@@ -74,7 +75,7 @@ def _possible_form(exchange: Exchange, requested: AnswerForm) -> tuple[AnswerPar
                 next_step="try again in a few seconds; read `twin status` and the gateway's log",
             )
         nothing = AnswerOpening(f"No post by {author.name} can be quoted right now.")
-        return AnswerParts("quote", nothing), missing
+        return AnswerParts("quote", nothing), note
     quotes = quoted.quotes
     language_note = other_language_text(
         exchange.chat_request.question,

@@ -46,13 +46,13 @@ async def answer_without_posts(exchange: Exchange, services: RequestServices) ->
         fixed = FixedText(await _front_desk_answer(kind, exchange, services), front_desk=kind)
     else:
         fixed = FixedText(guarded.guard_refusal, guard_refusal=guarded.guard_refusal)
-    found = summarize_findings("input", guarded.findings)
+    records = summarize_findings("input", guarded.findings)
     if fixed.text and exchange.chat_request.response_format is not None:
         fixed = replace(
             fixed, text=_schema_document(fixed.text, exchange.chat_request.response_format)
         )
     return replace(
-        exchange, chat_request=guarded.chat_request, fixed_text=fixed, guard_records=found
+        exchange, chat_request=guarded.chat_request, fixed_text=fixed, guard_records=records
     )
 
 
@@ -84,10 +84,10 @@ async def _front_desk_answer(kind: DeskKind, exchange: Exchange, services: Reque
     author, chat_request = exchange.author, exchange.chat_request
     titles: list[str] = []
     if kind == "ability" and author.front_desk.text(kind) is None:
-        found = await services.passage_finder.find(
+        result = await services.passage_finder.find(
             author.slug, chat_request.search_texts, token_budget=author.context_tokens
         )
-        titles = [post.title for post in guard_passages(found, author)[0].nearest]
+        titles = [post.title for post in guard_passages(result, author)[0].nearest]
     return desk_answer(kind, author, chat_request.question, titles=titles)
 
 

@@ -28,11 +28,11 @@ async def choose_model(exchange: Exchange, services: RequestServices) -> Exchang
         RefusedError: see `rules.choose_version`; 400 if the client named the paid model, which does
             not support JSON.
     """
-    asked = exchange.chat_request
-    unfit = asked.response_format is not None and not services.paid_supports_json
-    if unfit and asked.alias == PAID:
-        raise unsupported_format_refusal(asked.model)
-    unpaid = exchange.paid_problem or ("the paid model does not support JSON" if unfit else None)
+    request = exchange.chat_request
+    no_json = request.response_format is not None and not services.paid_supports_json
+    if no_json and request.alias == PAID:
+        raise unsupported_format_refusal(request.model)
+    unpaid = exchange.paid_problem or ("the paid model does not support JSON" if no_json else None)
     return await _apply_rules(replace(exchange, paid_problem=unpaid), services)
 
 
@@ -89,9 +89,9 @@ def resolve_template(snapshot: Snapshot, decision: RouteDecision) -> tuple[Route
     decision = replace(decision, engine=snapshot.engine_for(decision.server_key))
     if not decision.template:
         return decision, DEFAULT_TEMPLATE
-    known = TEMPLATES.get(decision.template)
-    if known is not None:
-        return decision, known
+    template = TEMPLATES.get(decision.template)
+    if template is not None:
+        return decision, template
     note = f"template {decision.template} of {decision.version} is unknown here"
     if not snapshot.is_ready(BASE):
         note = f"{note}: the default template is used"

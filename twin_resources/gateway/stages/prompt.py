@@ -35,10 +35,10 @@ MAX_NOTE_CHARACTERS = 1000
 
 async def render_prompt(exchange: Exchange, services: RequestServices) -> Exchange:
     """Render the prompt with as many earlier turns as the model can read."""
-    asked, author = exchange.chat_request, exchange.author
-    note, cut = _system_note(asked, author)
-    ignored = (SYSTEM_MESSAGES,) if asked.system and not note else ()
-    sampling = _sampling(asked, author)
+    request, author = exchange.chat_request, exchange.author
+    note, cut = _system_note(request, author)
+    ignored = (SYSTEM_MESSAGES,) if request.system and not note else ()
+    sampling = _sampling(request, author)
     history, left_out = _fit_history(exchange, services, sampling)
     notes = [cut] if cut else []
     if left_out and not exchange.is_answered:
@@ -63,10 +63,10 @@ async def prepare_fallback(exchange: Exchange, services: RequestServices) -> Exc
         return exchange  # its prose is not released, unlike that of the chosen version
     stable, template = resolve_template(exchange.snapshot, stable)
     meter = services.meter(stable.server_key)
-    asked, found = exchange.unredacted or (exchange.chat_request, exchange.found_passages)
-    unredacted = replace(exchange, chat_request=asked, found_passages=found)
+    request, passages = exchange.unredacted or (exchange.chat_request, exchange.found_passages)
+    unredacted = replace(exchange, chat_request=request, found_passages=passages)
     messages = _render(unredacted, services, template, exchange.history)
-    fallback = Fallback(decision_for_statistics(stable, asked), template.hash, messages, meter)
+    fallback = Fallback(decision_for_statistics(stable, request), template.hash, messages, meter)
     return replace(exchange, fallback=fallback)
 
 

@@ -88,15 +88,15 @@ class RequestPath(RequestServices):
 
     def _prose_note(self, record: RequestRecord) -> ProseNote:
         """Return why prose is not shown, or the judge of its sentences."""
-        asked, release = record.chat_request, record.decision.prose_release
+        chat_request, release = record.chat_request, record.decision.prose_release
         if record.fixed_text.guard_refusal or record.answer_form == "not_written_about":
             return ProseNote()
         if record.answer_form == "quote":
             if record.author.answer == "quote":
                 return ProseNote()
             return ProseNote(release.why_not or NO_QUOTATION, record.draft_model)
-        if asked.alias or asked.response_format is not None:
-            is_draft = asked.alias == DRAFT
+        if chat_request.alias or chat_request.response_format is not None:
+            is_draft = chat_request.alias == DRAFT
             return ProseNote(draft_reason=release.why_not or (NOT_JUDGED if is_draft else ""))
         cut = release.cut if record.answer_form == "quote_and_voice" else None
         judge = self.passage_finder.sentence_judge(cut.judge) if cut else None

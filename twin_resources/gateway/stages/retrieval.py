@@ -27,16 +27,16 @@ async def retrieve(exchange: Exchange, services: RequestServices) -> Exchange:
     if exchange.fixed_text.text:
         return exchange
     author = exchange.author
-    wanted, _ = requested_form(exchange)
-    found = await services.passage_finder.find(
+    form, _ = requested_form(exchange)
+    result = await services.passage_finder.find(
         author.slug,
         exchange.chat_request.search_texts,
         token_budget=author.context_tokens,
-        with_quotes=wanted != VOICE,
+        with_quotes=form != VOICE,
         earlier_answers=exchange.chat_request.earlier_answers,
     )
-    searched = found.quote_result is not None and not found.quote_result.reason
-    passages, findings = await asyncio.to_thread(guard_passages, found, author)
+    searched = result.quote_result is not None and not result.quote_result.reason
+    passages, findings = await asyncio.to_thread(guard_passages, result, author)
     return replace(
         exchange,
         found_passages=passages,

@@ -193,8 +193,8 @@ class Embedder:
         engine = self._engine_for(sum(lengths))
         batches = _group_into_batches(lengths, max_tokens=engine.batch_tokens)
         for number, indexes in enumerate(batches, start=1):
-            batch = [windows[place] for place in indexes]
-            width = -(-max(lengths[place] for place in indexes) // BUCKET_TOKENS) * BUCKET_TOKENS
+            batch = [windows[index] for index in indexes]
+            width = -(-max(lengths[index] for index in indexes) // BUCKET_TOKENS) * BUCKET_TOKENS
             ids = np.full((len(batch), width), self.manifest.pad_id, dtype=np.int64)
             mask = np.zeros((len(batch), width), dtype=np.int64)
             for row, window in enumerate(batch):
@@ -272,7 +272,7 @@ def _build_window(
     text_index: int, encoding: Encoding, *, prefix_tokens: int, is_first: bool = True
 ) -> _Window:
     special = encoding.special_tokens_mask
-    words = [place for place, is_special in enumerate(special) if not is_special]
+    words = [index for index, is_special in enumerate(special) if not is_special]
     return _Window(text_index, encoding.ids, words[prefix_tokens:] if is_first else words, is_first)
 
 

@@ -140,9 +140,9 @@ def quote_fields(quotes: Sequence[Quote], opening: AnswerOpening) -> list[Mappin
             "start": quote.start,
             "end": quote.end,
             "score": round(quote.score, 4),
-            "at": list(place),
+            "at": list(span),
         }
-        for quote, place in zip(quotes, opening.quote_spans, strict=True)
+        for quote, span in zip(quotes, opening.quote_spans, strict=True)
     ]
 
 

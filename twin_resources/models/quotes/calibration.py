@@ -110,10 +110,10 @@ def deciding_scores(
     import numpy as np
 
     scores: list[float] = []
-    for number, vector in enumerate(vectors):
+    for index, vector in enumerate(vectors):
         cosines = np.einsum("ij,j->i", passages, vector)
         if excluded_passages:
-            cosines = np.delete(cosines, list(excluded_passages[number]))
+            cosines = np.delete(cosines, list(excluded_passages[index]))
         if cosines.size:
             scores.append(deciding_score(cosines, max_cosines=max_nearest))
     return scores

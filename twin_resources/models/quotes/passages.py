@@ -156,11 +156,9 @@ def _cut_paragraphs(text: str, blocks: Sequence[_Block], *, language: str) -> li
                     blocks[stop].end,
                     (prose[0].start, prose[-1].end),
                     tuple(
-                        place
+                        span
                         for block in prose
-                        for place in _find_sentences(
-                            text, block.start, block.end, language=language
-                        )
+                        for span in _find_sentences(text, block.start, block.end, language=language)
                     ),
                 )
             )

@@ -441,7 +441,7 @@ def _choose(
     best_score = deciding_score(plain_cosines, max_cosines=calibration_row.deciding_passages)
     if best_score < threshold:
         return QuoteResult((), best_score, threshold)
-    ranks = {name: place for place, name in enumerate(document_ids, start=1)}
+    ranks = {name: rank for rank, name in enumerate(document_ids, start=1)}
     bonus = RANK_BONUS / np.array([ranks[name] for name in rows["document_id"].to_pylist()])
     bonus -= REPETITION_PENALTY * _are_already_shown(rows["text"].to_pylist(), shown_text)
     centred_cosines = _centred_cosines(vectors, question, calibration_row.mean)

@@ -325,10 +325,10 @@ def _query_vectors(
     on_tokens: Callable[[int, np.ndarray], object] | None,
 ) -> list[np.ndarray]:
     """Return each query's vector; questions without one are embedded together."""
-    missing = [query.question for query in queries if query.vector is None]
+    new_questions = [query.question for query in queries if query.vector is None]
     embedded: Iterator[np.ndarray] = iter(())
-    if missing:
-        embedded = iter(embedder.embed(missing, are_questions=True, on_text=on_tokens))
+    if new_questions:
+        embedded = iter(embedder.embed(new_questions, are_questions=True, on_text=on_tokens))
     return [next(embedded) if query.vector is None else query.vector for query in queries]
 
 

@@ -111,15 +111,15 @@ class InMemoryTable:
         # A passage without a date counts as newer than any limit.
         self._dates = np.array([_LATEST if date is None else date for date in dates], np.int64)
         self._index_by_chunk = {
-            chunk: place for place, chunk in enumerate(arrow_table["chunk_id"].to_pylist())
+            chunk: index for index, chunk in enumerate(arrow_table["chunk_id"].to_pylist())
         }
         self._index_by_row_id = {
-            row: place for place, row in enumerate(arrow_table["_rowid"].to_pylist())
+            row: index for index, row in enumerate(arrow_table["_rowid"].to_pylist())
         }
         posts = zip(
             arrow_table["document_id"].to_pylist(), arrow_table["position"].to_pylist(), strict=True
         )
-        self._index_by_position = {where: place for place, where in enumerate(posts)}
+        self._index_by_position = {position: index for index, position in enumerate(posts)}
 
     def search_vectors(self, query: RetrievalQuery, vector: np.ndarray) -> list[dict[str, Any]]:
         """Return the same rows as the function `search_vectors`, in the same order."""
@@ -137,8 +137,8 @@ class InMemoryTable:
         order = order[np.isfinite(distances[order])]
         rows = self._take(order)
         return [
-            row | {"_distance": float(distances[place])}
-            for place, row in zip(order, rows, strict=True)
+            row | {"_distance": float(distances[index])}
+            for index, row in zip(order, rows, strict=True)
         ]
 
     def search_full_text(
@@ -178,14 +178,14 @@ class InMemoryTable:
             _LATEST if query.published_before is None else _microseconds(query.published_before)
         )
         rows = [
-            self._index_by_position[place]
-            for place in sorted(positions)
-            if place in self._index_by_position
+            self._index_by_position[position]
+            for position in sorted(positions)
+            if position in self._index_by_position
         ]
         allowed = [
-            place
-            for place in rows
-            if query.published_before is None or self._dates[place] <= latest
+            position
+            for position in rows
+            if query.published_before is None or self._dates[position] <= latest
         ]
         return [row for row in self._take(allowed) if row["chunk_id"] not in query.exclude]
 
@@ -289,7 +289,7 @@ def read_neighbours(
     neighbour_positions = {
         (hit.document_id, hit.position + step) for hit in hits for step in (1, -1)
     } - {(hit.document_id, hit.position) for hit in hits}
-    neighbour_positions = {place for place in neighbour_positions if place[1] >= 0}
+    neighbour_positions = {position for position in neighbour_positions if position[1] >= 0}
     if not neighbour_positions:
         return {hit.chunk_id: [] for hit in hits}
     rows = (
@@ -300,10 +300,10 @@ def read_neighbours(
     rows_by_position = {(row["document_id"], row["position"]): row for row in rows}
     return {
         hit.chunk_id: [
-            _build_passage(rows_by_position[place], score=hit.score, neighbour_of=hit.chunk_id)
+            _build_passage(rows_by_position[position], score=hit.score, neighbour_of=hit.chunk_id)
             for step in (1, -1)
-            for place in [(hit.document_id, hit.position + step)]
-            if place in rows_by_position
+            for position in [(hit.document_id, hit.position + step)]
+            if position in rows_by_position
         ]
         for hit in hits
     }

@@ -56,9 +56,9 @@ def add_neighbours(
     selected = {(hit.document_id, hit.position): hit for hit in hits}
     for hit in hits:
         for passage in neighbours_by_hit.get(hit.chunk_id, ()):
-            place = (passage.document_id, passage.position)
-            if place not in selected and passage.token_count <= remaining:
-                selected[place] = passage
+            position = (passage.document_id, passage.position)
+            if position not in selected and passage.token_count <= remaining:
+                selected[position] = passage
                 remaining -= passage.token_count
     return _group_adjacent(selected)
 
@@ -71,7 +71,7 @@ def _group_adjacent(selected: Mapping[tuple[str, int], Passage]) -> tuple[Passag
     """
     order: dict[tuple[str, int], Passage] = {}
     for document, position in selected:
-        first = next(at for at in count(position, -1) if (document, at - 1) not in selected)
-        run = takewhile(selected.__contains__, ((document, at) for at in count(first)))
-        order.update((place, selected[place]) for place in run)
+        first = next(i for i in count(position, -1) if (document, i - 1) not in selected)
+        run = takewhile(selected.__contains__, ((document, i) for i in count(first)))
+        order.update((key, selected[key]) for key in run)
     return tuple(order.values())

@@ -282,7 +282,7 @@ def _count_aligned_tokens(
     if int(usage.get("completion_tokens") or 0) <= len(content):
         return None
     misaligned_positions = (
-        place for place, entry in enumerate(content) if not str(entry["token"]).isascii()
+        index for index, entry in enumerate(content) if not str(entry["token"]).isascii()
     )
     return next(misaligned_positions, None)
 

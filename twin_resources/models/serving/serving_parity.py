@@ -200,8 +200,8 @@ def _spread_positions(length: int) -> list[int]:
     """Return evenly spaced positions of a prompt in ascending order, including the last one."""
     return sorted(
         {
-            length - 1 - length * place // POSITIONS_PER_PROMPT
-            for place in range(POSITIONS_PER_PROMPT)
+            length - 1 - length * index // POSITIONS_PER_PROMPT
+            for index in range(POSITIONS_PER_PROMPT)
         }
     )
 
@@ -264,8 +264,8 @@ def _measure_differences(
     expected = reference.log_probabilities(prompt, positions)
     return [
         abs(value - float(row[token]))
-        for row, place in zip(expected, positions, strict=True)
-        for token, value in server.top_tokens(prompt[: place + 1], letter_token).items()
+        for row, position in zip(expected, positions, strict=True)
+        for token, value in server.top_tokens(prompt[: position + 1], letter_token).items()
     ]
 
 

@@ -251,7 +251,7 @@ class Outbox:
             if tombstones.has_tombstones(connection):
                 buried = tombstones.find_buried_traces(connection, export)
                 tombstones.add_tombstones(
-                    connection, (tombstones.tombstone_hash("trace", one) for one in buried)
+                    connection, (tombstones.tombstone_hash("trace", trace) for trace in buried)
                 )
                 remaining = tombstones.without_traces(export, buried) if buried else export
                 if remaining is None:

@@ -109,8 +109,8 @@ def _span_tombstones(span: OtlpSpan) -> Iterator[str]:
         yield tombstone_hash("reader", str(reader))
     if author := attributes.get(f"{_METADATA}author"):
         yield tombstone_hash("author", str(author))
-    shown = attributes.get(f"{_METADATA}chunks") or ""
-    listed = shown if isinstance(shown, str) else json.dumps(shown)
+    chunks = attributes.get(f"{_METADATA}chunks") or ""
+    listed = chunks if isinstance(chunks, str) else json.dumps(chunks)
     for part in listed.split(","):
         if chunk := part.strip(" []\"'"):
             yield tombstone_hash("chunk", chunk)

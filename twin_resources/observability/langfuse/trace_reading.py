@@ -345,11 +345,11 @@ def _score_trace_id(score: Mapping[str, Any]) -> str:
 def _build_steps(observations: Iterable[Mapping[str, Any]]) -> tuple[ObservationNode, ...]:
     """Nest observations under their parents; those of a missing parent become outermost."""
     rows = list(observations)
-    known = {str(row["id"]) for row in rows}
+    row_ids = {str(row["id"]) for row in rows}
     children_by_parent: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         parent = str(row.get("parentObservationId") or "")
-        children_by_parent[parent if parent in known else ""].append(row)
+        children_by_parent[parent if parent in row_ids else ""].append(row)
 
     def build_children(parent: str, seen: frozenset[str]) -> tuple[ObservationNode, ...]:
         return tuple(

@@ -90,8 +90,8 @@ class Rubric(Generic[Rating]):
             "required": list(self.keys),
             "additionalProperties": False,
         }
-        named = {"name": "rating", "strict": True, "schema": schema}
-        return {"type": "json_schema", "json_schema": named}
+        named_schema = {"name": "rating", "strict": True, "schema": schema}
+        return {"type": "json_schema", "json_schema": named_schema}
 
     def render(self, judged_answer: JudgedAnswer) -> str:
         """Return the message that asks for a rating of one answer."""
@@ -149,7 +149,7 @@ class RubricRater(Generic[Rating]):
         from openai import OpenAIError
 
         self._terms.require(self.model)
-        to_rate = sorted({one for one in answers if one.answer.strip()}, key=_order_key)
+        to_rate = sorted({answer for answer in answers if answer.answer.strip()}, key=_order_key)
         if to_rate and self._terms.budget is not None:
             self._terms.budget.check_available(self.max_cost_usd(to_rate))
         try:
@@ -166,7 +166,7 @@ class RubricRater(Generic[Rating]):
         """Return the most that one try per answer can cost; 0 for a free model."""
         if self._terms.budget is None:
             return 0.0
-        return sum(self._max_request_cost_usd(self._render_prompt(one)) for one in answers)
+        return sum(self._max_request_cost_usd(self._render_prompt(answer)) for answer in answers)
 
     @property
     def remaining_usd(self) -> float | None:
@@ -174,10 +174,10 @@ class RubricRater(Generic[Rating]):
         return None if self._terms.budget is None else self._terms.budget.remaining_usd()
 
     def _render_prompt(self, judged_answer: JudgedAnswer) -> str:
-        shown = self._terms.redact_if_required
+        redact = self._terms.redact_if_required
         return self._rubric.render(
             JudgedAnswer(
-                shown(judged_answer.question), shown(judged_answer.answer), judged_answer.passages
+                redact(judged_answer.question), redact(judged_answer.answer), judged_answer.passages
             )
         )
 

@@ -144,7 +144,7 @@ def resolve_entailment_folder(name: str, *, download_folder: Path) -> Path:
 
 def _find_entailment_index(labels: dict[int, str], *, attempted_action: str) -> int:
     """Return the position of the label `entailment`, distinct from `not_entailment`."""
-    indexes = [at for at, label in labels.items() if label.casefold().startswith("entail")]
+    indexes = [index for index, label in labels.items() if label.casefold().startswith("entail")]
     if len(indexes) != 1:
         raise TwinError(
             attempted_action,

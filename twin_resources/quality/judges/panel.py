@@ -148,7 +148,7 @@ class Panel:
             for member in self.members
             if member.is_certified and isinstance(member.judge, LanguageModelJudge)
         ]
-        balances = [left for judge in paid if (left := judge.remaining_usd) is not None]
+        balances = [balance for judge in paid if (balance := judge.remaining_usd) is not None]
         return sum(judge.max_cost_usd(answers) for judge in paid), min(balances, default=None)
 
     def total_usage(self) -> JudgeUsage:
@@ -214,7 +214,7 @@ def assemble_panel(
         list(material.prompts[:MAX_PROMPTS]),
         training_passages=[(pair.document_id, pair.answer) for pair in material.pairs],
         other_passages=[
-            text for one in material.other_texts.for_probes for _, text in one.passages
+            text for texts in material.other_texts.for_probes for _, text in texts.passages
         ],
     )
     members = _certify_judges(
@@ -228,8 +228,8 @@ def probe_differences(judge: Judge, probes: Sequence[NegativeProbe]) -> dict[str
     pairs = [one.judged_pair() for one in probes]
     scores = judge.score_all([answered for pair in pairs for answered in pair])
     by_kind: dict[str, list[float]] = {}
-    for number, probe in enumerate(probes):
-        by_kind.setdefault(probe.kind, []).append(scores[2 * number] - scores[2 * number + 1])
+    for index, probe in enumerate(probes):
+        by_kind.setdefault(probe.kind, []).append(scores[2 * index] - scores[2 * index + 1])
     return by_kind
 
 

@@ -64,7 +64,7 @@ class SupportJudge:
 
     def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
         """Return the scores in order; 0 for an answer without passages or distinctive words."""
-        with_passages = [one for one in answers if one.passages]
+        with_passages = [answer for answer in answers if answer.passages]
         texts = [
             sentence
             for with_passage in with_passages
@@ -77,7 +77,7 @@ class SupportJudge:
             for part in split_sentences(text)
         ]
         vectors = embed_distinct(self._embed, texts)
-        return [_answer_support(one, vectors) for one in answers]
+        return [_answer_support(answer, vectors) for answer in answers]
 
 
 def _answer_support(judged_answer: JudgedAnswer, vectors: Mapping[str, np.ndarray]) -> float:
@@ -103,7 +103,7 @@ def support_by_sentence(
     scores: list[float] = []
     for sentence in answer_sentences:
         sentence_words = distinctive_words(sentence)
-        lexical = max(len(sentence_words & held) for held in words) / len(sentence_words)
+        lexical = max(len(sentence_words & known) for known in words) / len(sentence_words)
         nearest = max(float(vectors[sentence] @ vectors[part]) for part in passage_sentences)
         similarity = clip((nearest - UNRELATED_COSINE) / (PARAPHRASE_COSINE - UNRELATED_COSINE))
         scores.append(LEXICAL_WEIGHT * lexical + (1.0 - LEXICAL_WEIGHT) * similarity)

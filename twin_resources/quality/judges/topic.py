@@ -117,9 +117,9 @@ class TopicJudge:
 
     def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
         """Return the scores in order; an empty answer scores 0."""
-        not_empty = [one for one in answers if one.answer.strip()]
+        not_empty = [answer for answer in answers if answer.answer.strip()]
         vectors = embed_distinct(
-            self._embed, [t for one in not_empty for t in (one.question, one.answer)]
+            self._embed, [t for answer in not_empty for t in (answer.question, answer.answer)]
         )
         scale = self.calibration.own - self.calibration.unrelated
         scores = list[float]()

@@ -182,7 +182,7 @@ class VoiceJudge:
 
     def score_all(self, answers: Sequence[JudgedAnswer]) -> list[float]:
         """Return the scores in order; an empty answer scores 0."""
-        indexes = [index for index, one in enumerate(answers) if one.answer.strip()]
+        indexes = [index for index, answer in enumerate(answers) if answer.answer.strip()]
         scores = [0.0] * len(answers)
         if indexes:
             features = feature_matrix(

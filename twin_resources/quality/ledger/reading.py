@@ -105,16 +105,16 @@ class ListPages:
 
 def score_pages(client: PageClient, environments: str = ENVIRONMENT) -> ListPages:
     """Return the pages of scores, selected by arrival."""
-    asked = {"fields": "core,details,subject,annotation", "environment": environments}
+    parameters = {"fields": "core,details,subject,annotation", "environment": environments}
     bounds = "fromTimestamp", "toTimestamp"
-    return ListPages(client, SCORES, SCORES_PATH, "timestamp", *bounds, asked, SCORE_PAGE)
+    return ListPages(client, SCORES, SCORES_PATH, "timestamp", *bounds, parameters, SCORE_PAGE)
 
 
 def trace_pages(client: PageClient) -> ListPages:
     """Return the pages of answers (generation spans), selected by start time."""
-    asked = {"type": "GENERATION", "fields": _TRACE_FIELDS, "expandMetadata": "twin.chunks"}
+    parameters = {"type": "GENERATION", "fields": _TRACE_FIELDS, "expandMetadata": "twin.chunks"}
     bounds = "fromStartTime", "toStartTime"
-    return ListPages(client, TRACES, TRACES_PATH, "startTime", *bounds, asked, TRACE_PAGE)
+    return ListPages(client, TRACES, TRACES_PATH, "startTime", *bounds, parameters, TRACE_PAGE)
 
 
 def feed_state(connection: sa.Connection, name: str) -> FeedState | None:
@@ -271,20 +271,20 @@ def rewind_feeds(state: State, newest_ms: int, *, reread_from_ms: int) -> float:
         How far the clock was ahead, in seconds.
     """
     rewound_ms = 0
-    again = FeedState(reread_from_ms, began_ms=newest_ms)
-    passes = {f"{kind} again": again for kind in LISTED_BY}
+    reread = FeedState(reread_from_ms, began_ms=newest_ms)
+    passes = {f"{kind} again": reread for kind in LISTED_BY}
     passes[f"{SCORES} {OLD_DAYS_PASS}"] = FeedState(reread_from_ms, began_ms=reread_from_ms)
     with state.transaction() as connection:
         for kind, (_, moment) in LISTED_BY.items():
-            known = feed_state(connection, kind)
-            if known is not None and max(known.frontier_ms, known.until_ms) > newest_ms:
+            feed = feed_state(connection, kind)
+            if feed is not None and max(feed.frontier_ms, feed.until_ms) > newest_ms:
                 newest = sa.select(sa.func.max(moment)).where(moment <= newest_ms)
-                seen = int(connection.execute(newest).scalar() or reread_from_ms)
-                rewound_ms = max(rewound_ms, known.frontier_ms - newest_ms)
-                put_feed(connection, kind, FeedState(min(seen, known.frontier_ms)))
+                newest_seen_ms = int(connection.execute(newest).scalar() or reread_from_ms)
+                rewound_ms = max(rewound_ms, feed.frontier_ms - newest_ms)
+                put_feed(connection, kind, FeedState(min(newest_seen_ms, feed.frontier_ms)))
         for name, after in passes.items():
-            known = feed_state(connection, name)
-            if known is not None and max(known.frontier_ms, known.began_ms) > newest_ms:
+            feed = feed_state(connection, name)
+            if feed is not None and max(feed.frontier_ms, feed.began_ms) > newest_ms:
                 put_feed(connection, name, after)
     return rewound_ms / 1000
 

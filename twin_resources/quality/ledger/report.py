@@ -70,7 +70,7 @@ class SyncReport:
             "above three times a usual day": self.unsettled_days["beyond"],
             "from new readers above a tenth of a day": self.unsettled_days["new"],
         }
-        parts += [f"{number:,} {what}" for what, number in counts.items() if number]
+        parts += [f"{count:,} {label}" for label, count in counts.items() if count]
         if self.unread:
             parts.append(f"{len(self.unread):,} could not be read ({self.unread[0]})")
         if self.rewound_s:

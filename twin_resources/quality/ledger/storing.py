@@ -129,8 +129,8 @@ class LedgerWriter:
         newest_last = sorted(map(score_row, rows), key=lambda row: row["updated_ms"])
         rows_by_id = {row["id"]: row for row in newest_last}
         stored_rows = _by_id(connection, ledger_tables.scores, "id", list(rows_by_id))
-        named = {row["trace_id"] for row in rows_by_id.values()}
-        traces_by_id = _by_id(connection, ledger_tables.traces, "trace_id", list(named))
+        trace_ids = {row["trace_id"] for row in rows_by_id.values()}
+        traces_by_id = _by_id(connection, ledger_tables.traces, "trace_id", list(trace_ids))
         fresh: list[dict[str, Any]] = []
         changed: list[dict[str, Any]] = []
         for identity, row in rows_by_id.items():
@@ -198,11 +198,11 @@ class LedgerWriter:
         for ids in ledger_tables.batches(waiting, _MAX_ROWS_PER_CALL):
             with self.transaction() as connection:
                 rows = _by_id(connection, table, "id", ids).values()
-                again = [
+                rows_to_recount = [
                     complete_from_trace(row, _trace_fields(row), self.read_counted_scores)
                     for row in rows
                 ]
-                counted = [row for row in again if row["kind"] != OTHER]
+                counted = [row for row in rows_to_recount if row["kind"] != OTHER]
                 self._assign_days(connection, counted, keep_own_day=True)
                 ledger_tables.upsert(connection, table, counted)
                 self.report.changed += len(counted)

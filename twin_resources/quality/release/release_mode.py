@@ -99,7 +99,7 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
     duration_text = (
         f"about {format_duration(days)}"
         if math.isfinite(days)
-        else "forever: no reader gives scores"
+        else "forever (no reader gives scores)"
     )
     if days <= MAX_CANARY_DAYS and feasibility.canary_readers >= MIN_READERS:
         reason = (
@@ -107,12 +107,12 @@ def choose_mode(feasibility: TrialFeasibility) -> ModeChoice:
             f"{duration_text}"
         )
         return ModeChoice("canary", reason, pairs, days)
-    why = (
+    gate_reason = (
         f"a canary would take {duration_text}, more than {MAX_CANARY_DAYS:.0f} days"
         if days > MAX_CANARY_DAYS
-        else f"a canary would have {feasibility.canary_readers} of {MIN_READERS} required readers"
+        else f"a canary would have {feasibility.canary_readers} of the {MIN_READERS} readers needed"
     )
-    return ModeChoice("gate", f"gate: {judge_note}; {why}; {GATE_REQUIREMENT}", 0.0, 0.0)
+    return ModeChoice("gate", f"gate: {judge_note}; {gate_reason}; {GATE_REQUIREMENT}", 0.0, 0.0)
 
 
 def canary_pairs(

@@ -54,7 +54,7 @@ def has_canary(registry: Registry) -> bool:
     """Return whether any author has a canary; scores are read for this sensor only then."""
     authors = registry.authors_on_trial()
     on_trial = (trial.candidate_on_trial(registry.state, author) for author in authors)
-    return any(on is not None and on.mode == "canary" for on in on_trial)
+    return any(version is not None and version.mode == "canary" for version in on_trial)
 
 
 def run_release_tick(

@@ -196,7 +196,7 @@ def store_decision(
     connection: sa.Connection, alarm: Alarm, decision: RetrainingDecision, *, at: float
 ) -> bool:
     """Store a decision; return False, and store nothing, if another tick closed the alarm."""
-    done = connection.execute(
+    updated = connection.execute(
         sa.update(alarms)
         .where(
             *(alarms.c[name] == getattr(alarm, name) for name in ALARM_KEY),
@@ -212,7 +212,7 @@ def store_decision(
             decided_at=at,
         )
     )
-    return done.rowcount == 1
+    return updated.rowcount == 1
 
 
 def close_open_alarms(
@@ -223,7 +223,7 @@ def close_open_alarms(
     Args:
         stream: the only stream to close, or empty for all.
     """
-    done = connection.execute(
+    updated = connection.execute(
         sa.update(alarms)
         .where(alarms.c.author == author, alarms.c.status == "open")
         .where(alarms.c.stream == stream if stream else sa.true())
@@ -235,7 +235,7 @@ def close_open_alarms(
             decided_at=at,
         )
     )
-    return done.rowcount
+    return updated.rowcount
 
 
 def _record_from_row(row: sa.RowMapping) -> AlarmRecord:

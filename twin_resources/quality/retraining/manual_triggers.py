@@ -39,32 +39,32 @@ def request_retraining(state: State, author: str, *, asked_by: str, reason: str,
 def tick_requests(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start requested retrainings; one retraining fulfils all requests of an author."""
     now_s = now.timestamp()
-    done = LoopTick(notes=loop.settle_finished(now=now_s))
+    tick = LoopTick(notes=loop.settle_finished(now=now_s))
     with loop.state.read_transaction() as connection:
         requests_by_author = retrainings.open_requests(connection)
     for author, requests in requests_by_author.items():
         first = max(requests, key=lambda request: PRIORITY[request.cause])
         tags = {"twin/asked_by": first.asked_by, "twin/reason": first.reason}
         key = f"{first.cause}:{author}:{first.number}"
-        with isolate_failure(f"{first.cause} waits", partial(done.messages.__setitem__, author)):
-            done.messages[author] = _begin_if_allowed(
+        with isolate_failure(f"{first.cause} waits", partial(tick.messages.__setitem__, author)):
+            tick.messages[author] = _begin_if_allowed(
                 loop, author, first.cause, key, tags, now_s, requests
             )
-    return loop.start(REQUEST_CAUSES, done, now=now_s)
+    return loop.start(REQUEST_CAUSES, tick, now=now_s)
 
 
 def tick_growth(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Start a retraining after enough new posts or pairs since the stable version's training."""
     now_s = now.timestamp()
-    done = LoopTick(notes=loop.settle_finished(now=now_s))
+    tick = LoopTick(notes=loop.settle_finished(now=now_s))
     with loop.state.read_transaction() as connection:
         stable = score_watch.stable_versions(connection)
     for author, version in stable.items():
-        set_message = partial(done.messages.__setitem__, author)
+        set_message = partial(tick.messages.__setitem__, author)
         with isolate_failure("no retraining for new material", set_message):
             if message := _start_for_growth(loop, author, version, now_s):
-                done.messages[author] = message
-    return loop.start(GROWTH_CAUSES, done, now=now_s)
+                tick.messages[author] = message
+    return loop.start(GROWTH_CAUSES, tick, now=now_s)
 
 
 def _start_for_growth(

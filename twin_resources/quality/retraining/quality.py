@@ -112,13 +112,13 @@ def run_tick(loop: RetrainingLoop, *, now: datetime) -> LoopTick:
     """Run one tick; work that does not fit its time is left for the next tick, with a note."""
     now_s, deadline = now.timestamp(), loop.clock() + TICK_SECONDS
     report = loop.ledger.sync(now)
-    read = f"{report.problem}: nothing decided" if report.problem else report.message
-    done = LoopTick(notes=[read, *loop.settle_finished(now=now_s)])
+    sync_message = f"{report.problem}: nothing decided" if report.problem else report.message
+    tick = LoopTick(notes=[sync_message, *loop.settle_finished(now=now_s)])
     if not report.problem:
-        deciding = _TickProcessing(loop, done, now_s, deadline)
+        deciding = _TickProcessing(loop, tick, now_s, deadline)
         deciding.check_all_new_days()
         deciding.decide_all()
-    return loop.start(("quality",), done, now=now_s)
+    return loop.start(("quality",), tick, now=now_s)
 
 
 @dataclass
@@ -166,7 +166,7 @@ class _TickProcessing:
             alarms = alarm_records.oldest_open_alarms(connection)
             armed = score_watch.armed_streams(connection)
         armed_authors = sum(
-            any(watch.is_armed for watch in held) for held in evidence_by_author.values()
+            any(watch.is_armed for watch in evidence) for evidence in evidence_by_author.values()
         )
         remaining = 0
         for author in sorted({*self.stable, *alarms}, key=lambda slug: (slug not in alarms, slug)):

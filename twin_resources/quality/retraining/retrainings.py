@@ -135,12 +135,12 @@ def claim_launch(connection: sa.Connection, retraining: Retraining, *, now: floa
 
     Returns False if the run was offered within `OFFER_GRACE_S` or another tick claimed it first.
     """
-    waited = None if retraining.offered_at is None else now - retraining.offered_at
-    if waited is not None and 0 <= waited < OFFER_GRACE_S:
+    waited_s = None if retraining.offered_at is None else now - retraining.offered_at
+    if waited_s is not None and 0 <= waited_s < OFFER_GRACE_S:
         return False
     claimed = update_if_unchanged(connection, retraining, offered_at=now)
     # If the clock was set back, the offer has a future time, and its wait starts again now.
-    return claimed and (waited is None or waited >= 0)
+    return claimed and (waited_s is None or waited_s >= 0)
 
 
 def update_if_unchanged(connection: sa.Connection, retraining: Retraining, **changes: Any) -> bool:
@@ -158,9 +158,9 @@ def update_if_unchanged(connection: sa.Connection, retraining: Retraining, **cha
         "run_id": retraining.run_id,
         "outcome": "",
     }
-    same = (retrainings.c[name] == value for name, value in expected.items())
-    done = connection.execute(sa.update(retrainings).where(*same).values(**changes))
-    return done.rowcount == 1
+    is_unchanged = (retrainings.c[name] == value for name, value in expected.items())
+    updated = connection.execute(sa.update(retrainings).where(*is_unchanged).values(**changes))
+    return updated.rowcount == 1
 
 
 def count_unreleased(connection: sa.Connection, author: str) -> tuple[int, float]:

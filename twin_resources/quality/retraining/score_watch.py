@@ -232,8 +232,8 @@ def new_values_test(connection: sa.Connection) -> Callable[[ModelVersion], bool]
     last = daily_aggregates.last_sequences(connection)
     positions = {str(row.author): row for row in connection.execute(sa.select(followed))}
     stored = {
-        author: {watch.stream for watch in held}
-        for author, held in current_evidence(connection).items()
+        author: {watch.stream for watch in evidence}
+        for author, evidence in current_evidence(connection).items()
     }
 
     def has_new_values(stable: ModelVersion) -> bool:

@@ -98,9 +98,9 @@ def decide(
     if step == "wait":
         return ArrivalDecision(known, False, "the import's worker died; Dagster restarts it")
     if step == "retry":
-        again = replace(known, attempt=known.attempt + 1, at=now)
-        message = f"the import failed or was canceled; attempt {again.attempt} of {MAX_ATTEMPTS}"
-        return ArrivalDecision(again, True, message)
+        retry = replace(known, attempt=known.attempt + 1, at=now)
+        message = f"the import failed or was canceled; attempt {retry.attempt} of {MAX_ATTEMPTS}"
+        return ArrivalDecision(retry, True, message)
     message = {"passed": "imported", "canceled": "ended"}.get(
         step, f"the import failed {known.attempt} times; the next change starts another import"
     )

@@ -98,10 +98,10 @@ def load_poll_state(state: State, author: str, *, now: float) -> PollState:
     if row is None:
         return PollState(int(now))
     answers: dict[str, dict[str, Any]] = json.loads(row.answers)
-    known: dict[str, Any] | None = json.loads(row.known)
+    known_fields: dict[str, Any] | None = json.loads(row.known)
     return PollState(
         epoch=row.epoch,
-        known=None if known is None else KnownSources.from_json(known),
+        known=None if known_fields is None else KnownSources.from_json(known_fields),
         responses={url: PollResponse(**answer) for url, answer in answers.items()},
     )
 

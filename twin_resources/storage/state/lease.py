@@ -134,10 +134,10 @@ def _acquire(lease: Lease, wait_s: float) -> None:
     while True:
         with lease.state.transaction() as connection:
             now = lease.state.now(connection)
-            held = connection.execute(
+            holder = connection.execute(
                 sa.select(leases).where(leases.c.name == lease.name)
             ).one_or_none()
-            if held is None or _is_expired(held, now):
+            if holder is None or _is_expired(holder, now):
                 connection.execute(sa.delete(leases).where(leases.c.name == lease.name))
                 connection.execute(
                     sa.insert(leases).values(
@@ -156,35 +156,35 @@ def _acquire(lease: Lease, wait_s: float) -> None:
         if time.monotonic() >= deadline:
             raise LeaseBusyError(
                 f"take the lease {lease.name!r}",
-                found=f"process {held.pid} on {held.machine.split('/')[0]} has held it for "
-                f"{now - held.acquired_at:.0f} s; waited {wait_s:g} s for it",
+                found=f"process {holder.pid} on {holder.machine.split('/')[0]} has held it for "
+                f"{now - holder.acquired_at:.0f} s; waited {wait_s:g} s for it",
                 next_step="wait for that process or end it; the lease of a dead process is freed",
             )
         time.sleep(_POLL_S)
 
 
-def _is_expired(held: Any, now: float) -> bool:
-    if held.holder in _abandoned_holders:
+def _is_expired(holder: Any, now: float) -> bool:
+    if holder.holder in _abandoned_holders:
         return True
-    same_machine = held.machine == machine_identity()
-    if same_machine and process_start_time(held.pid) != held.process_started:
+    same_machine = holder.machine == machine_identity()
+    if same_machine and process_start_time(holder.pid) != holder.process_started:
         return True
-    if held.boot and held.boot == boot_identity():
-        return held.expires_monotonic <= time.monotonic()
-    return held.expires_at <= now or _is_not_renewed(held)
+    if holder.boot and holder.boot == boot_identity():
+        return holder.expires_monotonic <= time.monotonic()
+    return holder.expires_at <= now or _is_not_renewed(holder)
 
 
-def _is_not_renewed(held: Any) -> bool:
+def _is_not_renewed(holder: Any) -> bool:
     """Return whether this process has seen the same end of a lease for longer than its `ttl_s`.
 
     The observation is kept between calls, because a waiter may give up sooner and try again.
     """
-    end, now = (held.holder, held.expires_at), time.monotonic()
-    known = _observed_expiries.get(held.name)
-    if known is None or known[0] != end:
-        _observed_expiries[held.name] = (end, now)
+    end, now = (holder.holder, holder.expires_at), time.monotonic()
+    observed = _observed_expiries.get(holder.name)
+    if observed is None or observed[0] != end:
+        _observed_expiries[holder.name] = (end, now)
         return False
-    return held.ttl_s is not None and now - known[1] > held.ttl_s
+    return holder.ttl_s is not None and now - observed[1] > holder.ttl_s
 
 
 def _renew_until(lease: Lease, stop_event: threading.Event) -> None:

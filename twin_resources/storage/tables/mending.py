@@ -100,13 +100,13 @@ def plan_repair(uri: str) -> TableRepair | None:
     for version, manifest, written_at in _manifests(uri):
         undamaged = _open_if_undamaged(uri, version)
         if undamaged is not None:
-            written = datetime.fromtimestamp(written_at, UTC)
+            moment = datetime.fromtimestamp(written_at, UTC)
             return TableRepair(
                 uri,
                 problem,
                 restore_version=version,
                 rows=read_record(undamaged).rows,
-                written_at=written.isoformat(timespec="seconds"),
+                written_at=moment.isoformat(timespec="seconds"),
                 broken_manifests=tuple(broken_manifests),
                 removed_tags=_tags_after(undamaged, version),
             )

@@ -383,8 +383,8 @@ def replace_all(
     from lance.dataset import Transaction
 
     operation = LanceOperation.Overwrite(schema, staged)
-    changed, written = _commit(table, Transaction(table.dataset.version, operation), record)
-    return _read_stored_table(changed.dataset, table.uri), written
+    changed, written_bytes = _commit(table, Transaction(table.dataset.version, operation), record)
+    return _read_stored_table(changed.dataset, table.uri), written_bytes
 
 
 def commit_record(table: StoredTable, record: CommitRecord) -> tuple[StoredTable, int]:
@@ -403,8 +403,8 @@ def _commit(table: StoredTable, transaction: Any, record: CommitRecord) -> tuple
 
     transaction.transaction_properties = _properties(record, base_version=table.dataset.version)
     dataset = LanceDataset.commit(table.dataset, transaction, max_retries=0)
-    written = table.dataset.io_stats_incremental().written_bytes
-    return StoredTable(dataset, table.uri, table.row_key, table.types), written
+    written_bytes = table.dataset.io_stats_incremental().written_bytes
+    return StoredTable(dataset, table.uri, table.row_key, table.types), written_bytes
 
 
 def _properties(record: CommitRecord, *, base_version: int) -> dict[str, str]:
@@ -506,5 +506,5 @@ def read_user_columns(
 ) -> pl.DataFrame:
     """Return user columns ordered by row key, so that equal rows give an equal frame."""
     selected = list(table.columns if columns is None else columns)
-    read = list(dict.fromkeys([*selected, table.row_key]))
-    return read_columns(table, read, where=where).sort(table.row_key).select(selected)
+    columns_to_read = list(dict.fromkeys([*selected, table.row_key]))
+    return read_columns(table, columns_to_read, where=where).sort(table.row_key).select(selected)

@@ -150,8 +150,8 @@ def _replace_rows(
     difference = sum_hashes(changed[hashed]) - sum_hashes(stored[hashed])
     record = replace(record, row_sum=(record.row_sum + difference) % MODULUS)
     schema = table.dataset.schema
-    written = to_arrow(changed.select(schema.names), schema)
-    table, _ = upsert(table, written, delete=(), record=record)
+    arrow_rows = to_arrow(changed.select(schema.names), schema)
+    table, _ = upsert(table, arrow_rows, delete=(), record=record)
     return table, record
 
 
@@ -201,13 +201,13 @@ def forget(
     Args:
         replaced: rows (user columns) to keep with new values; their former values are deleted too.
     """
-    where = _key_filter(table, keys)
-    rows = read_columns(table, [table.row_key, "_row_hash"], where=where)
+    row_filter = _key_filter(table, keys)
+    rows = read_columns(table, [table.row_key, "_row_hash"], where=row_filter)
     record = read_record(table)
     lease.renew()
     if replaced is not None and replaced.height:
         table, record = _replace_rows(table, replaced, record)
-        where += f" OR {_key_filter(table, replaced[table.row_key].to_list())}"
+        row_filter += f" OR {_key_filter(table, replaced[table.row_key].to_list())}"
     if rows.height:
         record = replace(
             record,
@@ -232,7 +232,7 @@ def forget(
     removed_tags = tuple(
         tag
         for tag, tag_fields in table.dataset.tags.list().items()
-        if checkout_version(table, tag_fields["version"]).dataset.count_rows(filter=where)
+        if checkout_version(table, tag_fields["version"]).dataset.count_rows(filter=row_filter)
     )
     for tag in removed_tags:
         table.dataset.tags.delete(tag)

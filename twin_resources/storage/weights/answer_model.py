@@ -93,15 +93,15 @@ def resolve_name(text: str, *, key: str = "") -> NamedModel:
         TwinError: the folder or file has no chat model, or the address does not list its models,
             requires a different key, or has several models and none was named.
     """
-    named = parse_name(text)
+    model = parse_name(text)
     tried = f"use {text!r} as the answer model"
-    if named.kind == "folder":
-        require_chat_folder(Path(named.name), tried=tried)
-    elif named.kind == "gguf":
-        require_chat_gguf(Path(named.name), tried=tried)
-    elif named.kind == "address":
-        return _select_model(named, list_model_ids(named.url, key), tried=tried)
-    return named
+    if model.kind == "folder":
+        require_chat_folder(Path(model.name), tried=tried)
+    elif model.kind == "gguf":
+        require_chat_gguf(Path(model.name), tried=tried)
+    elif model.kind == "address":
+        return _select_model(model, list_model_ids(model.url, key), tried=tried)
+    return model
 
 
 def is_remote(url: str) -> bool:

@@ -47,8 +47,8 @@ def _read_after(path: Path, marker: bytes, length: int) -> bytes:
             if not (block := stream.read(BLOCK_BYTES)):
                 break
             buffer += block
-            if (found := buffer.find(marker)) >= 0 and len(buffer) >= found + len(marker) + length:
-                return buffer[found + len(marker) :][:length]
+            if (start := buffer.find(marker)) >= 0 and len(buffer) >= start + len(marker) + length:
+                return buffer[start + len(marker) :][:length]
             buffer = buffer[-len(marker) - length :]
     return b""
 

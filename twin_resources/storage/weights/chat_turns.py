@@ -135,13 +135,13 @@ def _answer_prefix(tokenizer: Any, template: str) -> str:
         TwinError: the rendered conversation does not begin with its prompt.
     """
     prompt = _render(tokenizer, template, "system", "user")
-    whole = _render(tokenizer, template, "system", "user", "assistant")
-    if not whole.startswith(prompt) or PROBE_ANSWER not in whole[len(prompt) :]:
+    conversation = _render(tokenizer, template, "system", "user", "assistant")
+    if not conversation.startswith(prompt) or PROBE_ANSWER not in conversation[len(prompt) :]:
         raise _refusal(
             f"an answer that does not follow its prompt: {prompt[-60:]!r} against "
-            f"{whole[len(prompt) - 60 :][:120]!r}"
+            f"{conversation[len(prompt) - 60 :][:120]!r}"
         )
-    return whole[len(prompt) :].partition(PROBE_ANSWER)[0]
+    return conversation[len(prompt) :].partition(PROBE_ANSWER)[0]
 
 
 def _require_conversation(tokenizer: Any, template: str) -> None:
@@ -158,8 +158,8 @@ def _require_conversation(tokenizer: Any, template: str) -> None:
 
 
 def _find_end_of_turn(tokenizer: Any, template: str) -> str:
-    whole = _render(tokenizer, template, "system", "user", "assistant")
-    tail = whole.rpartition(PROBE_ANSWER)[2].lstrip()
+    conversation = _render(tokenizer, template, "system", "user", "assistant")
+    tail = conversation.rpartition(PROBE_ANSWER)[2].lstrip()
     control_tokens: set[str] = {str(token) for token in tokenizer.get_added_vocab()}
     candidates = [mark for mark in control_tokens if mark and tail.startswith(mark)]
     if not candidates:

@@ -140,10 +140,10 @@ def _run_pip(requirement: str, partial: Path, *, report: Callable[[str], object]
             if progress is None:
                 lines.append(line)
                 continue
-            done, total = int(progress[1]), int(progress[2])
-            if report is not None and total > 0 and done * 10 // total > tenth:
-                tenth = done * 10 // total
-                report(f"  {done / 1e6:.0f} of {total / 1e6:.0f} MB")
+            received, total = int(progress[1]), int(progress[2])
+            if report is not None and total > 0 and received * 10 // total > tenth:
+                tenth = received * 10 // total
+                report(f"  {received / 1e6:.0f} of {total / 1e6:.0f} MB")
     return "".join(lines)
 
 
