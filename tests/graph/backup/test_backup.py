@@ -239,7 +239,7 @@ def test_the_commands_as_documented(living: Settings, tmp_path: Path) -> None:
     there = new_home(living, "restored")
     done = runner.invoke(app, ["restore", file, "--home", str(there.home)])
     assert done.exit_code == 0, done.output
-    assert "every value as it was" in " ".join(done.stdout.split())
+    assert "as it was on" in " ".join(done.stdout.split())
     assert hashes(there) == before
     done = runner.invoke(app, ["backup", file, "--home", str(living.home)])
     assert isinstance(done.exception, TwinError)
