@@ -124,12 +124,12 @@ def choose_recipe(
     kind = "1b" if size < LARGE_BILLION else "8b"
     if len(sufficient_gpus) > 1:
         ranks = _ranks_for(len(sufficient_gpus))
-        return RecipeChoice(f"{kind}-gpus", ranks, f"{base}, {ranks} GPUs, each can hold it")
+        return RecipeChoice(f"{kind}-gpus", ranks, f"{base}, {ranks} GPUs, each large enough")
     if sufficient_gpus:
-        return RecipeChoice(f"{kind}-gpu", 1, f"{base}, a GPU that can hold it")
+        return RecipeChoice(f"{kind}-gpu", 1, f"{base}, a GPU large enough")
     ranks = _ranks_for(len(gpus))
     if ranks > 1 and min(memory for _, memory in gpus) >= required_gpu_memory_gb(size / ranks):
-        return RecipeChoice("8b-gpus-zero3", ranks, f"{base}, {ranks} GPUs hold it together")
+        return RecipeChoice("8b-gpus-zero3", ranks, f"{base}, {ranks} GPUs, large enough together")
     device = "a GPU that is too small for it" if gpus else "no GPU"
     return RecipeChoice("1b-cpu", 0, f"{base}, {device}")
 

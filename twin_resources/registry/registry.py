@@ -215,7 +215,7 @@ class Registry:
             if item.state != "stable":
                 raise MoveRefusedError(
                     f"force the prose of v{version} of {author}",
-                    found=f"the version is {item.state}",
+                    found=f"its state is {item.state}",
                     next_step="release it first: `twin release --reason` releases its prose too",
                 )
             move = rows.record_move(

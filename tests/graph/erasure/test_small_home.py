@@ -149,7 +149,7 @@ def test_a_run_that_does_not_end_is_told_and_nothing_is_erased(
         assert records.end_active_runs(gone("post")) == 1, "it is waited for"
     run_of(dagster, "ada", status=STARTED)
     monkeypatch.setattr(dagster_records, "MAX_WORKING_S", 0.0)
-    with pytest.raises(TwinError, match="still at work after 0 s"):
+    with pytest.raises(TwinError, match="still running after 0 s"):
         records.end_active_runs(gone("post"))
 
 
@@ -217,7 +217,7 @@ def test_a_request_whose_state_still_names_it_is_not_done(
     subject = ErasureSubject("reader", "", "0123456789abcdef")
     number = journal.open_request(instance.state, subject, asked_by="test")
     monkeypatch.setattr(StateStore, "find_remaining_in_file", lambda *_: ["ledger_scores"])
-    with pytest.raises(ErasureIncompleteError, match="still holds it in ledger_scores"):
+    with pytest.raises(ErasureIncompleteError, match="still contains it in ledger_scores"):
         run_erasure(instance, number, dagster=DagsterRecords(instance, None))
     instance.state.close()
 

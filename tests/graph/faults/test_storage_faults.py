@@ -185,7 +185,7 @@ def test_a_value_that_changed_on_disk_is_found_by_the_thorough_look(living: Tabl
     assert changed == 1
     again = open_table(living.uri("texts", "mara"), storage_options=None)
     assert again is not None
-    with pytest.raises(DamagedError, match="not as it was written"):
+    with pytest.raises(DamagedError, match="differs from the written one"):
         check_table(again, verify_values=True)
 
 

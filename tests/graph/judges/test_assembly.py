@@ -99,8 +99,8 @@ def test_without_a_judge_that_decides_the_gate_says_why_and_no_trial_begins(
     alone = replace(
         material, other_texts=OtherTexts((), (), has_unseen_writers=False), base_answers=()
     )
-    assert "0 of others" in calibrate_judges(alone, tables, WORDS).voice_why_not
-    with pytest.raises(JudgeUnavailableError, match="0 of others"):
+    assert "0 by others" in calibrate_judges(alone, tables, WORDS).voice_why_not
+    with pytest.raises(JudgeUnavailableError, match="0 by others"):
         assemble_panel(alone, needs)
 
 

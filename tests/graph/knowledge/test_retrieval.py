@@ -274,7 +274,7 @@ def test_vectors_of_another_embedder_are_not_searched(
     )
     result = changing.retrieve("ada", "Who is Bertha?")
     assert result.passages == ()
-    assert "made by embedder old" in result.reason
+    assert "are from embedder old" in result.reason
 
 
 @pytest.mark.parametrize("question", ["", "???", "the", "a AND (b OR", 'say "Bertha', "naïve 李"])

@@ -188,7 +188,7 @@ def test_14_days_without_a_new_pair_park_a_trial(registry: Registry) -> None:
     [parked] = round_of(registry, replays=replays(registry, few), now=began + 24.1 * day).moves
 
     assert (parked.version, parked.to_state) == (2, "parked")
-    assert "no new pair in 14 days, 12 in all" in parked.reason
+    assert "no new pair came in 14 days (12 in total)" in parked.reason
     assert queued_notices(registry.state)[0].event == "parked"
 
 
@@ -199,7 +199,7 @@ def test_a_trial_that_never_began_is_parked_too(registry: Registry) -> None:
     day = 86_400.0
     assert round_of(registry, now=time.time() + 13.9 * day).moves == ()
     [parked] = round_of(registry, now=time.time() + 14.1 * day).moves
-    assert "no new pair in 14 days, 0 in all" in parked.reason
+    assert "no new pair came in 14 days (0 in total)" in parked.reason
     assert states(registry) == ["stable", "parked"]
 
 
@@ -365,7 +365,7 @@ def test_the_mode_is_chosen_or_the_authors_own() -> None:
     )
     assert resolve_mode("auto", plenty).mode == "shadow"
     assert resolve_mode("auto", nothing).mode == "gate"
-    assert "nobody scores" in resolve_mode("auto", nothing).reason
+    assert "no reader gives scores" in resolve_mode("auto", nothing).reason
     own = resolve_mode("canary", nothing)
     assert (own.mode, own.reason) == ("canary", "canary: the author's settings say so")
     with pytest.raises(TwinError, match="write one of auto, gate, shadow, canary"):

@@ -49,7 +49,9 @@ def test_who_asked_and_why_is_told_when_it_fails(world: LoopWorld) -> None:
 
     told = queued_notices(world.state, author="ada")[0]
     assert told.event == "failed"
-    assert told.text.startswith("Asked for by command:mara: new recipe. 1 attempts, ")
+    assert told.text.startswith(
+        "Requested by command:mara: new recipe. It failed after 1 attempts, "
+    )
 
 
 def test_forgetting_comes_before_a_person_and_meets_both(world: LoopWorld) -> None:
@@ -113,7 +115,7 @@ def test_enough_new_posts_start_one_retraining_once(world: LoopWorld) -> None:
     world.launch([launch])
     again = tick_growth(world.loop(), now=world.now)
     assert again.launches == ()
-    assert "started before" in again.messages["ada"]
+    assert "already started" in again.messages["ada"]
     world.limits = replace(world.limits, automatic=False)
     assert tick_growth(world.loop(), now=world.now).messages == {}
 

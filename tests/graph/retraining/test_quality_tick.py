@@ -129,7 +129,7 @@ def test_what_a_version_was_trained_on_is_not_trained_on_again(
     notice = queued_notices(world.state, author="ada")[0]
     assert notice.event == "nothing_to_learn"
     assert notice.text.count(";") >= 2
-    assert "Three things would help: new posts, or edited answers" in notice.text
+    assert "Three things would help: new posts or edited answers" in notice.text
     world.inputs.datasets["ada"] = "posts-3"
     world.good("ada", 400)
     world.bad("ada", 80)
@@ -151,7 +151,7 @@ def test_a_retraining_whose_version_is_gone_is_remembered(world: LoopWorld) -> N
     done = world.tick()
 
     assert done.launches == ()
-    assert "gone, of growth:ada:v1:posts-2" in done.messages["ada"]
+    assert "version of growth:ada:v1:posts-2, now deleted" in done.messages["ada"]
 
 
 def test_an_unreachable_trace_store_decides_nothing(world: LoopWorld) -> None:

@@ -226,7 +226,7 @@ def test_a_run_whose_worker_died_is_started_again_by_dagster_alone(
         started = dg.DagsterRunStatus.STARTED
         dead = instance.create_run_for_job(world.job, tags=tags, status=started)
         instance.report_run_failed(dead)
-        assert "Dagster starts it again" in world.quiet()  # its daemon has not come to it yet
+        assert "Dagster restarts it" in world.quiet()  # its daemon has not come to it yet
         again = instance.create_run_for_job(world.job, tags=tags, status=started)
         instance.add_run_tags(dead.run_id, {"dagster/auto_retry_run_id": again.run_id})
         assert "an import is running" in world.quiet()

@@ -162,7 +162,7 @@ def test_a_newer_schema_is_refused_with_what_to_do(state: State, store_url: str)
 
 
 def test_another_kind_of_database_is_refused_with_what_can_be_named() -> None:
-    with pytest.raises(StateError, match=r"kind 'mysql'.*SQLite or PostgreSQL.*outbox stays"):
+    with pytest.raises(StateError, match=r"type 'mysql'.*SQLite or PostgreSQL.*its outbox"):
         State.open("mysql://twin:geheim@127.0.0.1:9/twin")
 
 

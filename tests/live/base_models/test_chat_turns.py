@@ -94,10 +94,10 @@ def test_every_token_that_ends_an_answer_is_named(
 
 REFUSED = {
     "no template": ("", "no chat template"),
-    "a turn is lost": (CHATML.replace("message.content", "''"), "does not stand behind its prompt"),
+    "a turn is lost": (CHATML.replace("message.content", "''"), "does not follow its prompt"),
     "no token ends an answer": (
         CHATML.replace("'<|im_end|>\n'", "'\n'"),
-        "no control token behind an answer",
+        "instead of a control token after an answer",
     ),
     "a second question is refused": (
         "{% if messages | length > 3 %}{{ raise_exception('one question only') }}{% endif %}"
@@ -106,7 +106,7 @@ REFUSED = {
     ),
     "another prompt than before an answer": (
         CHATML.replace("assistant\n' }}{% endif %}", "assistant\n<think>' }}{% endif %}"),
-        "does not stand behind its prompt",
+        "does not follow its prompt",
     ),
 }
 

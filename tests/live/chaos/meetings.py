@@ -45,7 +45,7 @@ MEETINGS: Mapping[str, Meeting | str] = {
     "keys": _twice(
         *("keys", "add", "two at once", "--author", SLUG, "--json"), refused="a key with the label"
     ),
-    "batch": _twice("batch", "QUESTIONS", "--out", "OUT", refused="another command that works on"),
+    "batch": _twice("batch", "QUESTIONS", "--out", "OUT", refused="another command is working on"),
     "pause": Meeting(
         ("pause", SLUG, *REASON), ("pause", SLUG, "--resume"), refused="nothing is paused"
     ),
@@ -55,8 +55,8 @@ MEETINGS: Mapping[str, Meeting | str] = {
     ),
     "repair": _twice("repair", "--yes"),
     "lower-floor": _twice("lower-floor", *REASON),
-    "rollback": _twice("rollback", *REASON, refused="retired version|may go to"),
-    "release": _twice("release", "v3", *REASON, refused="may go to"),
+    "rollback": _twice("rollback", *REASON, refused="retired version|may move to"),
+    "release": _twice("release", "v3", *REASON, refused="may move to"),
     "retrain": _twice("retrain", *REASON, refused="request 1 waits|one was decided|the run .* is"),
     "forget": _twice("forget", "--author", SLUG, "--post", "POST"),
     "chat": _twice("chat"),

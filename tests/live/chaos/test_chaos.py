@@ -295,7 +295,7 @@ def kill_round(home: ChaosHome, folder: Path, told: str) -> None:
     home.check(first, again)
     if again.code and command[0] != "stop":
         assert re.search(
-            r"a key with the label|a file of that name|none of that name|no retired version|"
+            r"a key with the label|a file of that name|no match among|no retired version|"
             r"does not answer|nothing answers|no answer|is paused|503|502",
             again.text,
         ), f"{told}\n{first}\n{again}"

@@ -140,7 +140,7 @@ def test_a_file_that_is_no_model_is_an_error_with_the_end_of_the_log(
     broken.write_bytes(b"GGUF" + bytes(200))
 
     with (
-        pytest.raises(TwinError, match="its process ended") as raised,
+        pytest.raises(TwinError, match="its process exited") as raised,
         ModelServers(home).serve(broken, alias="base"),
     ):
         pytest.fail("a broken file was served")

@@ -216,7 +216,7 @@ def test_a_ray_job_outlives_its_launcher_and_the_next_one_follows_it(
 
     def go_on_when_followed(message: dict[str, Any]) -> None:
         texts.append(message.get("text", ""))
-        if "of an earlier run still trains" in texts[-1]:
+        if "from an earlier run still runs" in texts[-1]:
             training.go_on.touch()
 
     output = make_launcher("", home).run(training.job, on_message=go_on_when_followed)

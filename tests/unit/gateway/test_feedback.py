@@ -157,7 +157,7 @@ async def test_what_is_answered_is_on_disk(tmp_path: Path) -> None:
         assert json.loads(waiting.body)["value"] == 1.0
         desk.outbox.mark_sent(waiting)
     await desk.store(READER, raw(thumb="down"))
-    with pytest.raises(RefusedError, match="not taken") as refused:
+    with pytest.raises(RefusedError, match="not accepted") as refused:
         await desk.store(ADMIN, raw(thumb="down"))
     assert (refused.value.status, refused.value.code) == (503, "outbox_full")
 

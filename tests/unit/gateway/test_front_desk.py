@@ -293,7 +293,7 @@ async def test_danger_gets_help_lines_and_no_quotation(home: Settings) -> None:
     assert answering.sources == ()
     told = answering.twin_field()
     assert (told["front_desk"], told["version"], told["route"]) == ("danger", *[FRONT_DESK] * 2)
-    assert "fixed text of this program" in told["disclosure"]
+    assert "fixed text from this program" in told["disclosure"]
     attributes = span_attributes(answering, messages=[], answer=text, usage={}, model_parameters={})
     assert answering.trace_metadata()["twin.front_desk"] == "danger"
     assert "twin.front_desk" in str(attributes)
