@@ -69,7 +69,7 @@ def build_sensor(gate_version: str) -> dg.SensorDefinition:
             ]
         )
         return dg.SensorResult(
-            skip_reason=message or "nothing is on trial",
+            skip_reason=message or "no version is on trial",
             asset_events=[to_materialization(notice) for notice in watch_result.notices],
             cursor=str(watch_result.newest_move),
         )

@@ -86,7 +86,8 @@ def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> No
 
 
 @dg.job(
-    description="Merge small files and index segments of every table, drop versions of weeks ago.",
+    description="Merge small files and index segments of every table, and delete "
+    "versions that are weeks old.",
     executor_def=dg.in_process_executor,
 )
 def tidy_tables() -> None:
@@ -96,7 +97,8 @@ def tidy_tables() -> None:
 
 tidy_tables_before_dawn = dg.ScheduleDefinition(
     name="tidy_tables_before_dawn",
-    description="Starts `tidy_tables`: files and index segments are merged, old versions dropped.",
+    description="Starts `tidy_tables`, which merges files and index segments and "
+    "deletes old versions.",
     job=tidy_tables,
     cron_schedule="25 3 * * *",
     default_status=dg.DefaultScheduleStatus.RUNNING,

@@ -99,8 +99,8 @@ def forgetting_unfinished(
         return dg.SkipReason("\n".join(held_messages))
     if abandoned:
         numbers = ", ".join(map(str, abandoned))
-        return dg.SkipReason(f"requests {numbers} failed {MAX_RUNS} times: look into their runs")
-    return dg.SkipReason("every request is done or at work")
+        return dg.SkipReason(f"requests {numbers} failed {MAX_RUNS} times: see their runs")
+    return dg.SkipReason("every request is completed or in progress")
 
 
 def _next_attempt(runs: Sequence[Run]) -> int:

@@ -55,7 +55,7 @@ retrain_twin = dg.define_asset_job(
 train_reference = dg.define_asset_job(
     "train_reference",
     selection=dg.AssetSelection.assets(*REFERENCE_ASSETS),
-    description="The adapter of other authors that one author's later candidates must beat.",
+    description="The adapter of other authors that an author's later candidates must beat.",
 )
 
 learn_routing = dg.define_asset_job(
@@ -68,7 +68,7 @@ learn_routing = dg.define_asset_job(
 collect_feedback = dg.define_asset_job(
     "collect_feedback",
     selection=dg.AssetSelection.assets(*FEEDBACK_ASSETS) | (MARTS - CROSS_AUTHOR_MARTS),
-    description="What readers and judges said of one author's twin, and the marts over it.",
+    description="Scores of readers and judges for one author's twin, and the marts over them.",
     executor_def=dg.in_process_executor,
 )
 

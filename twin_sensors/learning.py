@@ -52,10 +52,10 @@ def learn_routing_every_night(
     """Start `learn_routing` for each author for whom a run would have work."""
     scheduled_at = context.scheduled_execution_time
     if not settings.has_paid_route:
-        yield dg.SkipReason("no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one")
+        yield dg.SkipReason("no paid model: set TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY")
         return
     if settings.label_budget_per_month is None:
-        yield dg.SkipReason("no money for labels: TWIN_LABEL_BUDGET_PER_MONTH says how much")
+        yield dg.SkipReason("no budget for labels: set TWIN_LABEL_BUDGET_PER_MONTH")
         return
     authors, messages = list_readable_authors(settings)
     by_slug = {author.slug: author for author in authors}
@@ -68,7 +68,7 @@ def learn_routing_every_night(
     for launch in ready:
         author = by_slug[launch.author]
         if author.slug in runs.in_flight_run_ids():
-            messages.append(f"{author.slug}: such a run goes on")
+            messages.append(f"{author.slug}: such a run is in progress")
             continue
         if reason := external_use_refusal(author):
             messages.append(f"{author.slug}: {reason}")

@@ -94,7 +94,7 @@ def new_posts(
     for slug in _rotate_from(slugs, posts_cursor.next_author):
         if time.time() > now + MAX_LISTING_S:
             next_author = slug
-            messages.append(f"{slug} and those after are looked at in the next tick")
+            messages.append(f"{slug} and the authors after it are examined in the next tick")
             break
         with isolate_failure(slug, messages.append):
             author = read_author(settings, slug)

@@ -15,7 +15,7 @@ from twin_resources.storage.state.state import State
 
 @dg.sensor(
     description="Sends the notices that wait (alarms, releases, refusals) to the addresses in "
-    "`TWIN_NOTIFY`; what was not reached is tried again.",
+    "`TWIN_NOTIFY`; failed deliveries are retried.",
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )

@@ -94,4 +94,4 @@ def format_message(loop_tick: LoopTick) -> str:
         lines.append(
             f"and {len(ordered_authors) - MAX_SHOWN_AUTHORS} authors more: see quality_evidence"
         )
-    return "\n".join([*lines, *loop_tick.notes]) or "nothing to watch"
+    return "\n".join([*lines, *loop_tick.notes]) or "no version to watch"

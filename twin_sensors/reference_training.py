@@ -58,7 +58,7 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
         if busy := sorted(
             {*reference_runs.in_flight_run_ids(), *retraining_runs.in_flight_run_ids()}
         ):
-            yield dg.SkipReason(f"a training of {', '.join(busy)} waits or runs")
+            yield dg.SkipReason(f"a training run of {', '.join(busy)} is waiting or running")
             return
         authors, messages = list_readable_authors(settings)
         by_slug = {author.slug: author for author in authors}
@@ -76,13 +76,13 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
             if reference_runs.runs_of_author(
                 author.slug, since=(scheduled_at - RETRY_INTERVAL).timestamp()
             ):
-                messages.append(f"{author.slug}: tried less than {RETRY_INTERVAL} ago")
+                messages.append(f"{author.slug}: it was tried less than {RETRY_INTERVAL} ago")
                 continue
             with isolate_failure(author.slug, messages.append):  # for example, a missing base model
                 if is_wanted(author, settings):
                     selected = [launch]
                     break
-                messages.append(f"{author.slug}: there is one, or none is wanted")
+                messages.append(f"{author.slug}: it has one, or none is requested")
         message = "\n".join(messages) or "no author"
         claims = LaunchClaims(registry.state, train_reference.name)
         yield from request_runs(context, selected, claims, skip_message=message)

@@ -31,7 +31,7 @@ def bring_back(
 ) -> None:
     """Roll back in the registry, and record it in Dagster as a materialization."""
     if not config.reason.strip():
-        raise dg.Failure("give a reason: it is the only trace of why the version was taken back")
+        raise dg.Failure("give a reason: it is the only record of why the version was rolled back")
     author = context.partition_key
     move = registry.rollback(author, config.version or None, actor=ACTOR, reason=config.reason)
     last_move = int(newest_metadata(context.instance, "released_model", author).get("move", 0))
@@ -51,7 +51,7 @@ def bring_back(
 
 @dg.job(
     partitions_def=dg.DynamicPartitionsDefinition(name="authors"),
-    description="Bring an earlier version of an author's model back, with a reason.",
+    description="Restore an earlier version of an author's model, with a reason.",
     executor_def=dg.in_process_executor,
 )
 def roll_back() -> None:

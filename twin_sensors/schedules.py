@@ -41,7 +41,7 @@ def collect_feedback_every_hour(
     launches = build_launches(
         scheduled_at, _recently_answering_authors(scheduled_at, state), kind="feedback"
     )
-    skip_message = f"nobody was asked in the {LOOKBACK} before {scheduled_at:%H:%M}"
+    skip_message = f"no twin was asked in the {LOOKBACK} before {scheduled_at:%H:%M}"
     claims = LaunchClaims(state, collect_feedback.name)
     yield from request_runs(context, launches, claims, skip_message=skip_message)
 

@@ -107,7 +107,7 @@ def _idle_reason(
 ) -> str:
     """Return why no labels can be bought now; empty if they can."""
     if not settings.has_paid_route:
-        return "no paid model: TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY make one"
+        return "no paid model: set TWIN_PAID_MODEL and TWIN_PAID_BUDGET_PER_DAY"
     if reason := external_use_refusal(author):
         return reason
     if stable is None:

@@ -382,7 +382,8 @@ class SpendingAccount:
             if row is None:
                 raise TwinError(
                     f"settle the reservation {reservation.number}",
-                    found="no such number: it ended over a week ago, or was forgotten",
+                    found="no reservation has this number: it ended over a week ago, "
+                    "or its data was erased",
                     next_step="reserve again before you send the request",
                 )
             if row.status not in {"open", "overdue"}:

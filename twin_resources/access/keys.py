@@ -162,7 +162,8 @@ def add_key(
         raise TwinError(
             "make a gateway key",
             found=f"role {role!r}, authors {list(authors)}, label {label!r}",
-            next_step=f"name a role of {', '.join(ROLES)}, at least one author (or *) and a label",
+            next_step=f"choose a role from {', '.join(ROLES)}, at least one author "
+            "(or *) and a label",
         )
     _check_limits(limits)
     key = "sk-twin-" + random_source.token_urlsafe(32)
@@ -213,14 +214,14 @@ def _check_limits(limits: KeyLimits) -> None:
             raise TwinError(
                 "make a gateway key",
                 found=f"a limit of {count} {name}",
-                next_step="name 1 or more, or leave it out for no limit",
+                next_step="set 1 or more, or omit it for no limit",
             )
     usd = limits.usd_per_day
     if usd is not None and not (math.isfinite(usd) and usd >= 0):
         raise TwinError(
             "make a gateway key",
             found=f"a limit of {usd} US dollars a day",
-            next_step="name 0 or more, or leave it out for no limit",
+            next_step="set 0 or more, or omit it for no limit",
         )
 
 
@@ -240,7 +241,7 @@ def revoke_key(state: State, label: str) -> None:
             raise TwinError(
                 f"revoke the key {label!r}",
                 found="no key in use with that label",
-                next_step="`twin keys list` shows the keys",
+                next_step="list the keys with `twin keys list`",
             )
 
 
@@ -316,8 +317,9 @@ class Keyring:
                 401,
                 "wrong_key",
                 tried="authenticate the request",
-                found="a key that this gateway does not know, or one that was revoked",
-                next_step="use the gateway key of this home (endpoints.json), or ask for one",
+                found="the key is unknown to this gateway or was revoked",
+                next_step="use the gateway key of this home (endpoints.json), or ask "
+                "its operator for a key",
             )
         return key
 
@@ -333,7 +335,8 @@ class Keyring:
                 "keys_unreadable",
                 tried="look the key up",
                 found=f"the state store does not answer ({type(error).__name__})",
-                next_step="try again; its owner checks TWIN_STATE_URL and the gateway's log",
+                next_step="try again; the gateway's operator should check "
+                "TWIN_STATE_URL and the log",
             ) from error
         if len(self._cache) >= _MAX_CACHED_KEYS:
             self._cache.clear()  # many wrong keys must not fill the memory

@@ -75,7 +75,7 @@ def answer_price_usd(
     except Exception as error:
         raise TwinError(
             f"find the price of {model}",
-            found=f"none in LiteLLM's price map ({type(error).__name__})",
+            found=f"no price in LiteLLM's price map ({type(error).__name__})",
             next_step="name a model with a known price in TWIN_PAID_MODEL, or leave it empty",
         ) from error
     return float(prompt_usd + answer_usd)
@@ -192,7 +192,7 @@ class PaidBudget:
                 "budget_unreadable",
                 tried="answer with the paid model",
                 found=_unreadable_reason(error),
-                next_step="ask twin/<author> without @paid, or look into the gateway's log",
+                next_step="ask twin/<author> without @paid, or see the gateway's log",
             ) from error
 
     def _reserve(

@@ -87,7 +87,7 @@ class OverLimitError(TwinError):
         opens = f"{self.resets_at:%Y-%m-%d %H:%M} UTC"
         if requested_usd > limit_usd:
             next_step = (
-                f"ask for a shorter answer, or raise this limit "
+                f"request a shorter answer, or raise this limit "
                 f"{_limit_setting(scope, name, period)}"
             )
         elif spent_usd + requested_usd > limit_usd:
@@ -95,7 +95,9 @@ class OverLimitError(TwinError):
                 f"wait until {opens}, or raise this limit {_limit_setting(scope, name, period)}"
             )
         else:
-            next_step = "ask again in some seconds: what others reserve is given back in part"
+            next_step = (
+                "try again in a few seconds: part of what other requests reserved is released"
+            )
         super().__init__(
             f"reserve {format_dollars(requested_usd)}",
             found=f"the limit of {format_dollars(limit_usd)} a {period} of the {whose}: "

@@ -61,6 +61,6 @@ def external_use_instructions(author: Author) -> str:
 def consent_instructions(author: Author) -> str:
     """Return the step that records the author's consent."""
     return (
-        f"ask {author.name}, then write the date and the form into authors/{author.slug}.toml: "
+        f"ask {author.name}, then write the date and the form in authors/{author.slug}.toml: "
         'consent = "2026-11-21: agreed by mail", or say that it was given: twin up --consent'
     )

@@ -51,11 +51,11 @@ def read_front_desk(table: Mapping[str, Any]) -> DeskTexts:
     """
     for name, value in table.items():
         if name not in DESK_KINDS:
-            raise ValueError(f"{name!r} is none of {', '.join(DESK_KINDS)}")
+            raise ValueError(f"{name!r} is not one of {', '.join(DESK_KINDS)}")
         if not isinstance(value, str):
-            raise ValueError(f"{name} = {value!r} is no text")
+            raise ValueError(f"{name} = {value!r} is not text")
     if table.get("danger", "-").strip() == "":
-        raise ValueError("danger is empty, and a reader in danger is always answered")
+        raise ValueError("danger is empty, but a reader in danger always gets an answer")
     texts: list[tuple[DeskKind, str]] = [
         (kind, str(table[kind]).strip()) for kind in DESK_KINDS if kind in table
     ]

@@ -81,11 +81,11 @@ def read_guards(table: Mapping[str, Any]) -> Guards:
         if name == "block_list":
             words = _parse_words(value)
         elif name not in KINDS:
-            raise ValueError(f"{name!r} is none of {', '.join((*KINDS, 'block_list'))}")
+            raise ValueError(f"{name!r} is not one of {', '.join((*KINDS, 'block_list'))}")
         elif isinstance(value, Mapping):
             for place, action in cast("Mapping[str, Any]", value).items():
                 if place not in PLACES:
-                    raise ValueError(f"{name}.{place} is none of {', '.join(PLACES)}")
+                    raise ValueError(f"{name}.{place} is not one of {', '.join(PLACES)}")
                 actions[name][place] = _parse_action(f"{name}.{place}", action)
         else:
             actions[name] = dict.fromkeys(PLACES, _parse_action(name, value))
@@ -102,11 +102,11 @@ def _parse_action(name: str, value: object) -> GuardAction:
     for action in ACTIONS:
         if value == action:
             return action
-    raise ValueError(f"{name} = {value!r} is none of {', '.join(ACTIONS)}")
+    raise ValueError(f"{name} = {value!r} is not one of {', '.join(ACTIONS)}")
 
 
 def _parse_words(value: object) -> tuple[str, ...]:
     words = cast("list[object]", value) if isinstance(value, list | tuple) else None
     if words is None or not all(isinstance(word, str) and word.strip() for word in words):
-        raise ValueError(f"block_list = {value!r} is no list of words")
+        raise ValueError(f"block_list = {value!r} is not a list of words")
     return tuple(str(word) for word in words)

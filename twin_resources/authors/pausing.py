@@ -49,4 +49,4 @@ def pause_reason(path: Path) -> str:
         return ""
     except OSError as error:
         line = f"{path.name} cannot be read ({error.strerror})"
-    return " ".join(line.split())[:MAX_REASON_CHARACTERS] or "no reason was written"
+    return " ".join(line.split())[:MAX_REASON_CHARACTERS] or "no reason was given"

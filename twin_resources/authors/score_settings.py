@@ -130,12 +130,12 @@ def _parse_entry(name: str, entry: object) -> CountedScore:
     fields = cast("Mapping[str, Any]", entry)
     unknown = sorted(set(fields) - set(_ENTRY_KEYS))
     if unknown:
-        raise ValueError(f"{name}.{unknown[0]} is none of {', '.join(_ENTRY_KEYS)}")
+        raise ValueError(f"{name}.{unknown[0]} is not one of {', '.join(_ENTRY_KEYS)}")
     if "range" in fields and "values" in fields:
         raise ValueError(f"{name} has range (numbers) and values (categories): give only one")
     by = fields.get("by", "reader")
     if by not in get_args(ScoredBy):
-        raise ValueError(f"{name}.by = {by!r} is none of {', '.join(get_args(ScoredBy))}")
+        raise ValueError(f"{name}.by = {by!r} is not one of {', '.join(get_args(ScoredBy))}")
     worst, best = _parse_range(name, fields.get("range", list(_DEFAULT_RANGE)))
     return CountedScore(
         name,

@@ -65,7 +65,7 @@ def open_backup_writer(address: str) -> Generator[tuple[BackupWriter, list[Backu
     """Write a backup; it is complete once the block has put its record into the list.
 
     Raises:
-        TwinError: a file of that name exists, or the backup cannot be written.
+        TwinError: a file with that name exists exists, or the backup cannot be written.
     """
     records: list[BackupRecord] = []
     if is_object_address(address):
@@ -108,8 +108,8 @@ def _publish(partial: Path, path: Path) -> None:
 def _already_exists_error(path: Path) -> TwinError:
     return TwinError(
         f"write the backup {path}",
-        found="a file of that name",
-        next_step="name another one, or remove it first",
+        found="a file with that name exists",
+        next_step="choose another name, or remove the file first",
     )
 
 
@@ -250,21 +250,21 @@ def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 def _changed_file_error(file: Path) -> TwinError:
     return TwinError(
-        f"save {file}", found="it changed meanwhile", next_step="back up again in a moment"
+        f"save {file}", found="it changed during the backup", next_step="back up again in a moment"
     )
 
 
 def _no_backup_error(address: str, detail: str) -> TwinError:
     return TwinError(
         f"read the backup {address}",
-        found=f"no whole backup ({detail})",
-        next_step="name a file or prefix that `twin backup` wrote to its end",
+        found=f"not a complete backup ({detail})",
+        next_step="give a file or prefix that `twin backup` completed",
     )
 
 
 def _damaged_content_error(address: str, saved: SavedFile) -> TwinError:
     return TwinError(
         f"read {saved.path} from the backup {address}",
-        found="other bytes than were saved, or none",
+        found="the bytes differ from the saved ones, or are missing",
         next_step="use another backup; nothing was changed",
     )

@@ -108,8 +108,8 @@ class BackupRecord:
         except (ValueError, KeyError, TypeError) as error:
             raise TwinError(
                 tried,
-                found=f"a {RECORD_NAME} that says something else ({type(error).__name__}: {error})",
-                next_step="name a backup that `twin backup` made",
+                found=f"a {RECORD_NAME} that cannot be read ({type(error).__name__}: {error})",
+                next_step="give a backup that `twin backup` made",
             ) from error
 
 

@@ -88,7 +88,7 @@ def _staging_folder(staging: Path) -> Generator[None]:
         raise TwinError(
             f"restore into {staging.with_suffix('')}",
             found=f"{staging}, which another command fills",
-            next_step="wait for it; if no command is running, remove the folder and try again",
+            next_step="wait for that command; if none is running, remove the folder and try again",
         ) from error
     with lock:
         yield

@@ -59,7 +59,7 @@ def back_up(
         raise TwinError(
             f"back up {settings.home}",
             found=f"no state store at {file}",
-            next_step="name the home (`--home`, TWIN_HOME), or start it once: `twin up`",
+            next_step="give the home (`--home`, TWIN_HOME), or start it once with `twin up`",
         )
     with (
         open_backup_writer(address) as (writer, records),

@@ -64,7 +64,7 @@ class ChatTab:
                 group_consecutive_messages=False,
                 autoscroll=False,  # page.js scrolls the question to the top instead
                 elem_id="conversation",
-                placeholder="Reading who can be asked …",
+                placeholder="Loading the authors …",
             )
             with gr.Row(elem_id="draft-row", visible=False) as self.draft_row:
                 self.draft_reason = gr.HTML("", padding=False)
@@ -94,7 +94,7 @@ class ChatTab:
         """Add the fields for the reason of a vote and for a better wording."""
         with gr.Row(elem_id="why", visible=False) as self.reason_row:
             self.reason = gr.Textbox(
-                placeholder="Why? One line, if you like",
+                placeholder="Reason (optional, one line)",
                 label="Why",
                 show_label=False,
                 max_lines=1,
@@ -119,7 +119,7 @@ class ChatTab:
         """Add the question box with its two buttons."""
         with gr.Row(elem_id="composer", equal_height=True):
             self.question = gr.Textbox(
-                placeholder="Reading who can be asked …",
+                placeholder="Loading the authors …",
                 label="Your question",
                 show_label=False,
                 container=False,
@@ -289,9 +289,9 @@ class ChatTab:
     def _show_welcome(self, author: str | None) -> tuple[Any, Any]:
         """Set the name and the examples after the gateway's data, because they need the tables."""
         if not author:
-            message = "No author can be asked yet. `twin up` imports posts."
+            message = "No author is available yet. Run `twin up` to import posts."
             return gr.Chatbot(placeholder=message), gr.Textbox(
-                placeholder="Nobody can be asked yet"
+                placeholder="No author is available yet"
             )
         name = self._author_picker.author_name(author)
         titles = self._author_picker.files.titles(author, max_titles=MAX_EXAMPLES)
@@ -325,7 +325,7 @@ class ChatTab:
             author = next(iter(slugs), None)
             if author is None:
                 notice_html = notice_html or notice(
-                    "No author can be asked yet: run `twin up`.", is_error=True
+                    "No author is available yet: run `twin up`.", is_error=True
                 )
                 yield *(gr.skip(),) * 3, notice_html, gr.skip(), gr.skip()
                 return
@@ -352,7 +352,7 @@ class ChatTab:
         except TwinError as error:
             turn["how"], turn["why"], notice_html = "failed", error.found, error_notice(error)
         if turn["how"] == "stopped":
-            notice_html = notice("Stopped. Only whole answers take feedback.")
+            notice_html = notice("Stopped. Only complete answers accept feedback.")
         turn_index = len(turns) - 1 if turn["how"] == "whole" else None
         yield (
             _render_chat(turns),
@@ -436,7 +436,7 @@ class ChatTab:
     ) -> tuple[Any, ...]:
         turns = conversation.parse_conversations(browser_state).get(author, [])
         if not _trace_id(turns, turn_index):
-            return gr.skip(), gr.skip(), notice("There is no whole answer yet to improve.")
+            return gr.skip(), gr.skip(), notice("There is no complete answer to improve yet.")
         answer = turns[turn_index or 0]["answer"]
         # quotations of the author need no better wording, but the model's prose may
         return gr.Column(visible=True), extract_prose(answer).strip() or answer, ""
@@ -454,7 +454,7 @@ class ChatTab:
 
     async def _send_feedback(self, *, trace_id: str, **feedback: str) -> tuple[str, bool]:
         if not trace_id:
-            return notice("Only whole answers take feedback."), False
+            return notice("Only complete answers accept feedback."), False
         try:
             await self._endpoint.give_feedback(trace_id, **feedback)
         except TwinError as error:

@@ -200,13 +200,13 @@ class ComparisonTab:
         if AFTER not in aliases_by_author.get(author, []):
             name = self._author_picker.author_name(author) or "anyone"
             return notice_html or notice(
-                f"No tuned version of {name} is released yet: there is no after."
+                f"No tuned version of {name} has been released yet, so there is nothing to compare."
             )
         if author in await self._answer_models():
             name = self._author_picker.author_name(author)
             return notice(
-                f"A model that was named answers for {name} until a tuned version has beaten it: "
-                "there is no after yet."
+                f"An answer model answers for {name} until a tuned version is better, so there is "
+                "nothing to compare yet."
             )
         return ""
 
@@ -294,7 +294,7 @@ class ComparisonTab:
     def _make_vote_handler(self, preferred: int | None) -> Any:
         async def vote(state: dict[str, Any]) -> tuple[Any, ...]:
             sides: list[Side] = [state["left"], state["right"]]
-            message = "No difference: nothing is stored."
+            message = "No preference: nothing was stored."
             if preferred is not None:
                 better, worse = (sides[place][-1]["twin"] for place in (preferred, 1 - preferred))
                 try:

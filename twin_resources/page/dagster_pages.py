@@ -104,12 +104,14 @@ class DagsterGuard:
             return self._open_link(connection)
         origin = connection.headers.get("origin")
         if origin is not None and not _is_same_origin(origin, connection):
-            return PlainTextResponse(f"no page of {origin} may ask Dagster here", status_code=403)
+            return PlainTextResponse(
+                f"pages of {origin} may not send requests to Dagster here", status_code=403
+            )
         if not self._has_key(connection):
             if not connection.session.get(DAGSTER_PAGE):
                 return HTMLResponse(ACCESS_DENIED_HTML, status_code=403)
             if method not in SAFE_METHODS and origin is None:
-                return PlainTextResponse("a browser that changes something names its origin", 403)
+                return PlainTextResponse("a browser must send its origin with a change", 403)
         if method in SAFE_METHODS and connection.url.path == "/graphql" and connection.query_params:
             return PlainTextResponse("ask by POST", status_code=405, headers={"allow": "POST"})
         return None

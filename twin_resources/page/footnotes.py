@@ -44,7 +44,7 @@ def render_footnotes(facts: Facts) -> str:
     elif sources or quotes:
         heading, notes = _heading(quotes, sources), _render_source_notes(sources, quotes)
     elif facts.get("front_desk"):
-        heading, notes = "The program answered this itself; no post was looked up.", []
+        heading, notes = "The program gave this answer; it did not search the posts.", []
     else:
         heading, notes = "No post was found for this question.", []
     notes_html = f"<ol>{''.join(f'<li>{note}</li>' for note in notes)}</ol>" if notes else ""
@@ -113,7 +113,7 @@ def describe_prose(facts: Facts) -> str:
     if not prose.get("shown"):
         return f"not shown: {prose['why']}" if prose.get("why") else ""
     if not prose.get("judged"):
-        return "shown, its sentences not judged"
+        return "shown; its sentences are not judged"
     return f"{prose.get('left_out')} of {prose.get('sentences')} sentences left out as unsupported"
 
 

@@ -47,7 +47,7 @@ _FACT_LABELS = (
 def render_trace_list(rows: Sequence[TraceRow]) -> str:
     """Return a list of traces, newest first; a click on a question opens its trace."""
     if not rows:
-        return '<p class="twin-empty">No trace of that kind.</p>'
+        return '<p class="twin-empty">No trace matches.</p>'
     items_html = "".join(_render_list_item(row) for row in rows)
     return f'<ol class="twin-traces" aria-label="Traces, newest first">{items_html}</ol>'
 
@@ -162,7 +162,10 @@ def _render_plain_name(name: str, translate: Callable[[str], str]) -> str:
 
 def _render_model(explanation: Explanation) -> str:
     if not explanation.model:
-        text = "No checkpoint of this home: the base model with retrieval, or a paid model."
+        text = (
+            "Not from a checkpoint of this home, but from the base model with "
+            "retrieval or a paid model."
+        )
         return _render_section("Model", f"<p>{text}</p>")
     manifest = explanation.manifest
     rows = {"Checkpoint": escape_html(explanation.model["checkpoint"])}
@@ -179,7 +182,7 @@ def _render_model(explanation: Explanation) -> str:
 
 def _render_passages(passages: Sequence[ExplainedPassage]) -> str:
     if not passages:
-        return _render_section("Passages", "<p>No post was retrieved for it.</p>", is_open=True)
+        return _render_section("Passages", "<p>No post was retrieved.</p>", is_open=True)
     items: list[str] = []
     for passage in passages:
         if not passage.document_id:

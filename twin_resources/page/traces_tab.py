@@ -231,7 +231,7 @@ class TracesTab:
     def _render_figures(self, author: str | None) -> str:
         """Return the spending, the trace store and the newest report's plots."""
         if not author:
-            return notice("No author can be looked at yet.")
+            return notice("No author is available yet.")
         spent = render_spending(read_spending(self._settings))
         figures = f"{spent}{self._render_store()}{self._render_plots(author)}"
         return f'<div class="twin-figures">{figures}</div>'

@@ -184,7 +184,7 @@ def _load_stdnum_module(name: str) -> _StdnumModule:
     if module is None:
         raise TwinError(
             f"load the check sum {name}",
-            found="python-stdnum does not have it",
+            found="python-stdnum does not contain it",
             next_step="install the version in deploy/constraints.txt",
         )
     return cast(_StdnumModule, module)

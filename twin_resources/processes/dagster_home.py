@@ -62,7 +62,7 @@ def write_dagster_home(
     if _is_replaceable(instance):
         shutil.copyfile(configuration, instance)
     else:
-        sys.stderr.write(f"{instance} is not llm-twin's own: it is used and not replaced\n")
+        sys.stderr.write(f"{instance} was not written by llm-twin: it is used and not replaced\n")
     if not all((folder / name / file).is_file() for name, file in DATABASES.items()):
         _make_databases(settings, folder, environ)
     workspace = workspace_file(settings)

@@ -322,15 +322,15 @@ class DagsterHTTP:
         if "application/json" not in answer.headers.get("content-type", ""):
             raise TwinError(
                 tried,
-                found=f"{self.url} answered {answer.status_code} and no JSON",
-                next_step="look at dagster-webserver.log in the logs folder",
+                found=f"{self.url} answered {answer.status_code} without JSON",
+                next_step="see dagster-webserver.log in the logs folder",
             )
         document = answer.json()
         if document.get("errors"):
             raise self._rejection_error(
                 tried,
                 str(document["errors"][0].get("message", document["errors"][0])),
-                "look at dagster-webserver.log in the logs folder",
+                "see dagster-webserver.log in the logs folder",
             )
         return document["data"]
 
@@ -358,7 +358,7 @@ class DagsterHTTP:
         raise self._rejection_error(
             tried,
             f"{answer['__typename']}: {' '.join(filter(None, reasons)).strip()}",
-            "look at the deployment page of the Dagster UI",
+            "see the deployment page of the Dagster UI",
         )
 
 

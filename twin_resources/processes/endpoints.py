@@ -101,13 +101,13 @@ def read_endpoints(home: Path) -> Endpoints:
         ) from error
     except json.JSONDecodeError as error:
         raise TwinError(
-            "read where the stack is reached",
+            "read the addresses of the stack",
             found=f"{path} is not JSON ({error})",
             next_step="run `twin up`, which rewrites it ",
         ) from error
     if document.get("schema", 0) > SCHEMA:
         raise TwinError(
-            "read where the stack is reached",
+            "read the addresses of the stack",
             found=f"{path} has schema {document['schema']}, this version knows {SCHEMA}",
             next_step="use the newer llm-twin that started the stack",
         )

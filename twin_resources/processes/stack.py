@@ -179,8 +179,8 @@ def start_stack(
         if find_stack(settings) is not None:
             raise StackRunningError(
                 f"start the stack of {settings.home}",
-                found="it runs already",
-                next_step="use it, or end it with `twin stop`",
+                found="it is already running",
+                next_step="use it, or stop it with `twin stop`",
             )
         for line in _restrict_access(settings):
             report(line)
@@ -196,7 +196,10 @@ def start_stack(
         )
         for name, port in ports.items():
             if port != wanted[name]:
-                report(f"{name} listens on port {port}: {wanted[name]} is in use or was before")
+                report(
+                    f"{name} listens on port {port}: {wanted[name]} is in use, or "
+                    "the stack used another port before"
+                )
         record = StackRecord(
             instance=secrets.token_hex(8),
             supervisor=None,
@@ -236,7 +239,7 @@ def stop_stack(settings: Settings, *, report: Callable[[str], object] = _discard
         if was_running and leader is not None:
             session_members = session_processes(leader)
             if not _supervisor(settings).shutdown(leader):
-                report("the supervisor did not end in time; ending its processes one by one")
+                report("the supervisor did not stop in time; its processes are ended one by one")
         else:
             session_members = []
         survivors = [process for process in session_members if process.is_running()]
@@ -283,7 +286,7 @@ def _restrict_access(settings: Settings) -> list[str]:
     ]
     still_accessible = restrict_to_owner([*folders, *files])
     return [
-        f"others can read {path}, which is not this user's: chmod go= {path}"
+        f"other users can read {path}, which belongs to another user: run chmod go= {path}"
         for path in still_accessible
     ]
 
@@ -300,7 +303,7 @@ def _clean_up_after_crash(settings: Settings, record: StackRecord | None) -> lis
     leftovers = marked_processes(record.instance)
     if leftovers:
         ended = format_count(end_processes(leftovers), "process", "processes")
-        lines.append(f"ended {ended} that it had left")
+        lines.append(f"ended {ended} that were left over")
     remove_endpoints(settings.home)
     return lines
 
@@ -348,7 +351,7 @@ def _hold_start_stop_lock(
                 if why := progress.stop_reason(holder, settings.logs_dir / "supervisor.log"):
                     raise TwinError(
                         f"start or stop the stack of {settings.home}",
-                        found=f"another `twin` (process {holder or 'unknown'}) is at it, {why}",
+                        found=f"another `twin` (process {holder or 'unknown'}) is doing it, {why}",
                         next_step="wait for it or end it, and try again",
                     ) from error
                 if not is_announced:

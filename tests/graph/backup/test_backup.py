@@ -243,7 +243,7 @@ def test_the_commands_as_documented(living: Settings, tmp_path: Path) -> None:
     assert hashes(there) == before
     done = runner.invoke(app, ["backup", file, "--home", str(living.home)])
     assert isinstance(done.exception, TwinError)
-    assert "a file of that name" in done.exception.found
+    assert "a file with that name exists" in done.exception.found
 
 
 @pytest.fixture

@@ -199,7 +199,7 @@ def test_the_sensor_decides_a_canary_once_and_records_it(
     for cursor in (decided.cursor, None):  # also with a lost cursor
         quiet = tick(instance, cursor)
         assert quiet.asset_events == []
-        assert str(quiet.skip_reason) == "SkipReason(skip_message='nothing is on trial')"
+        assert str(quiet.skip_reason) == "SkipReason(skip_message='no version is on trial')"
     assert [move.actor for move in registry.moves(AUTHOR)][-1] == "canary_verdict"
 
 

@@ -94,7 +94,7 @@ def test_a_tick_says_decisions_first_and_no_more_than_25_authors() -> None:
     lines = format_message(more).splitlines()
     assert (len(lines), lines[0]) == (26, "zoe: train")
     assert lines[-1] == "and 2 authors more: see quality_evidence"
-    assert format_message(LoopTick()) == "nothing to watch"
+    assert format_message(LoopTick()) == "no version to watch"
 
 
 def test_a_dead_trace_store_is_said(served: LoopWorld, monkeypatch: pytest.MonkeyPatch) -> None:

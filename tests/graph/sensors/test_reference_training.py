@@ -76,7 +76,7 @@ def test_one_author_at_a_time_hours_after_the_release(home: Settings, registry: 
     asked, said = tick("cat")
     assert (asked, said.splitlines()[-1]) == ([], "cat: no version has been stable for 3:00:00")
     assert tick("ann", hours=2)[1].endswith("ann: no version has been stable for 3:00:00")
-    assert tick("ann", wanted=())[1].endswith("ann: there is one, or none is wanted")
+    assert tick("ann", wanted=())[1].endswith("ann: it has one, or none is requested")
     register_version(registry, "dan", "base", kind="answer_model")
     registry.move("dan", 1, "stable", actor="t", reason="t", force=True)
     write_author(home, Author("dan", "Dan", consent="2026-01-01: by mail"))

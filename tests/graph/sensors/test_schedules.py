@@ -218,7 +218,7 @@ def test_labels_are_bought_by_night_while_they_pay_are_missing_and_money_is_left
     write_author(learning, Author("bob", "Bob", consent="2026-01-01: by mail"))
     runs, said = learned("ann", "bob", running="ann")
     assert runs == []
-    assert said.splitlines()[0] == "ann: such a run goes on"
+    assert said.splitlines()[0] == "ann: such a run is in progress"
     assert said.splitlines()[1].startswith("bob: no stable version")
     (learning.authors_dir / "bob.toml").unlink()
     tables = Tables(learning.tables_base, state=state)

@@ -285,7 +285,7 @@ def test_a_tick_that_runs_out_of_time_goes_on_where_it_stopped(
         world.author(slug, folder)
     assert sensor_module.MAX_LISTING_S < 60, "Dagster ends a tick after a minute"
     monkeypatch.setattr(sensor_module, "MAX_LISTING_S", -1.0)
-    assert world.quiet() == "ann and those after are looked at in the next tick"
+    assert world.quiet() == "ann and the authors after it are examined in the next tick"
     assert json.loads(world.cursor or "")["turn"] == "ann"
     monkeypatch.setattr(sensor_module, "MAX_LISTING_S", 30.0)
     world.cursor = json.dumps(json.loads(world.cursor or "") | {"turn": "bob"})

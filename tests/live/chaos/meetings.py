@@ -49,7 +49,7 @@ MEETINGS: Mapping[str, Meeting | str] = {
     "pause": Meeting(
         ("pause", SLUG, *REASON), ("pause", SLUG, "--resume"), refused="nothing is paused"
     ),
-    "backup": _twice("backup", "BACKUP", refused="a file of that name"),
+    "backup": _twice("backup", "BACKUP", refused="a file with that name"),
     "restore": _twice(
         "restore", "BACKUP", "--home", "EMPTY", refused="which another command fills|something in"
     ),

@@ -136,7 +136,7 @@ def test_a_late_program_is_started_on_request_and_a_dead_one_again(settings: Set
 
 def test_a_second_start_is_refused_and_the_ports_are_remembered(settings: Settings) -> None:
     stack = start_stack(settings, programs=two_programs)
-    with pytest.raises(TwinError, match="runs already"):
+    with pytest.raises(TwinError, match="already running"):
         start_stack(settings, programs=two_programs)
     stop_stack(settings)
     other = settings.model_copy(update={"gateway_port": 4000})
@@ -333,7 +333,9 @@ def test_another_command_is_waited_for_as_long_as_it_works(
                 assert not stop_stack(settings).was_running
                 assert process.wait() == 0, "it was not waited for"
             else:
-                with pytest.raises(TwinError, match=rf"process {process.pid}\) is at it, not done"):
+                with pytest.raises(
+                    TwinError, match=rf"process {process.pid}\) is doing it, not done"
+                ):
                     stop_stack(settings)
         finally:
             process.kill()

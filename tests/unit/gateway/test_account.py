@@ -361,7 +361,7 @@ def test_a_request_that_alone_is_over_the_limit_is_not_told_to_wait(
     with pytest.raises(OverLimitError) as caught:
         paid(opened(home=SpendingLimit(usd_per_day=0.001)), 0.002)
     assert caught.value.next_step == (
-        "ask for a shorter answer, or raise this limit (TWIN_BUDGET_PER_DAY)"
+        "request a shorter answer, or raise this limit (TWIN_BUDGET_PER_DAY)"
     )
     assert "$0.0010 a day" in caught.value.found
 
@@ -456,7 +456,7 @@ def test_a_refusal_says_where_its_limit_is_set(
 @pytest.mark.parametrize(
     ("most", "spent", "reserved", "advice", "passing"),
     [
-        (2.0, 0.0, 0.0, "ask for a shorter answer", False),
+        (2.0, 0.0, 0.0, "request a shorter answer", False),
         (1.0, 0.0, 0.5, "ask again in some seconds", True),
         (0.5, 0.5, 0.2, "ask again in some seconds", True),
         (0.6, 0.5, 0.0, "wait until 2026-12-01 00:00 UTC", False),

@@ -53,9 +53,9 @@ def test_settings_round_trip_and_a_wrong_one_says_what_it_is(home: Settings) -> 
     assert author.guards.action("personal", "answer") == "block"
     assert author.guards.action("secrets", "answer") == DEFAULTS["secrets"]["answer"]
     for wrong, words in (
-        ('secrets = "hide"', "'hide' is none of"),
-        ('secrets = { output = "mask" }', "secrets.output is none of"),
-        ('colour = "mask"', "'colour' is none of"),
+        ('secrets = "hide"', "'hide' is not one of"),
+        ('secrets = { output = "mask" }', "secrets.output is not one of"),
+        ('colour = "mask"', "'colour' is not one of"),
         ("block_list = 3", "no list of words"),
     ):
         (home.authors_dir / "ann.toml").write_text(f'name = "Ann"\n[guards]\n{wrong}\n')
