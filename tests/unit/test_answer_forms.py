@@ -50,5 +50,5 @@ def test_a_claim_about_prose_that_is_met_releases_it() -> None:
     assert unmet.why_not == "92 % of sentences unsupported, limit 20 %"
     assert unmet.description == f"quotations alone: {unmet.why_not}"
     undecided = prose_release([gate, about(None, 0.15)])
-    assert "15 % measured" in undecided.why_not
+    assert "15 % of sentences unsupported" in undecided.why_not
     assert prose_release([gate, about(None, None)]).why_not == NOT_MEASURED_REASON
