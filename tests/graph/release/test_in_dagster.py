@@ -133,7 +133,7 @@ def test_auto_without_judges_and_readers_releases_what_is_shown_to_be_no_worse(
     assert told["release_mode"] == "gate"
     assert told["mode_because"].startswith("gate: no certified judge")
     assert "shown to be no worse than v1" in told["moved"]
-    assert "0.9900, at most 1 releases" in told["moved"]
+    assert "0.9900; a release without a trial needs at most 1" in told["moved"]
 
 
 def test_auto_without_judges_and_readers_parks_what_may_be_worse(
@@ -150,7 +150,7 @@ def test_auto_without_judges_and_readers_parks_what_may_be_worse(
     assert told["stable"] == "v1"
     assert "parked" in told["moved"]
     assert "not shown to be no worse than v1" in told["moved"]
-    assert "1.0010, at most 1 releases" in told["moved"]
+    assert "1.0010; a release without a trial needs at most 1" in told["moved"]
     assert "at most 1" in told["mode_because"]
     assert materialize(instance)["moved"] == "nothing"
     registry.move(AUTHOR, 2, "stable", actor="jo", reason="read by hand", force=True)

@@ -422,7 +422,7 @@ def test_a_trace_store_that_fails_for_one_authors_trace_keeps_no_others_score(
         known = set(connection.execute(sa.select(ledger_tables.traces.c.author)).scalars())
         settled = set(connection.execute(sa.select(ledger_tables.settled.c.author)).scalars())
     assert known == settled == WHOLE
-    assert f"1 not read ({2:032x}: HTTP 500: a row that cannot be read)" in said
+    assert f"1 could not be read ({2:032x}: HTTP 500: a row that cannot be read)" in said
 
 
 def _late_answer(client: LangfuseClient, trace: str, author: str) -> None:

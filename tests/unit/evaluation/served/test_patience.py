@@ -148,7 +148,7 @@ def test_a_server_that_does_nothing_is_not_asked_again(
     silent: tuple[subprocess.Popen[str], RunningServer],
 ) -> None:
     process, server = silent
-    with pytest.raises(TwinError, match=rf"its process {process.pid} computed for 0\.0\d s"):
+    with pytest.raises(TwinError, match=rf"its process {process.pid} used 0\.0\d s of CPU time"):
         ask(server, PROMPT, max_tokens=4, timeout_s=0.5)
 
 
