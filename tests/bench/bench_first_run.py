@@ -103,7 +103,7 @@ def measure(options: argparse.Namespace, home: Path, root: Path) -> list[Row]:
             at = time.monotonic() - began
             sys.stderr.write(f"{at:7.1f}  {line}")
             seen.take(line, at=at)
-            if "Ctrl-C stops everything" in line:
+            if "press Ctrl-C to stop everything" in line:
                 if options.report:
                     seen.reported_at = wait_for_report(home, options) - began
                 process.terminate()  # as Ctrl-C; a shell's background jobs are deaf to SIGINT

@@ -294,16 +294,16 @@ def test_a_backup_that_is_not_whole_restores_nothing(
     whole = Path(saved).read_bytes()
     cut = tmp_path / "cut.tar"
     cut.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(TwinError, match="no whole backup"):
+    with pytest.raises(TwinError, match="not a complete backup"):
         restore(there, str(cut), report=quiet)
     with tarfile.open(saved) as tar:
         largest = max(tar.getmembers(), key=lambda one: one.size)
     wrong = bytearray(whole)
     wrong[largest.offset_data + 100] ^= 1
     (tmp_path / "wrong.tar").write_bytes(wrong)
-    with pytest.raises(TwinError, match="other bytes than were saved"):
+    with pytest.raises(TwinError, match="the bytes differ from the saved ones"):
         restore(there, str(tmp_path / "wrong.tar"), report=quiet)
-    with pytest.raises(TwinError, match="no whole backup"):
+    with pytest.raises(TwinError, match="not a complete backup"):
         restore(there, str(tmp_path / "none.tar"), report=quiet)
     assert not there.home.exists()
     assert not list(living.home.parent.glob("*.restoring"))

@@ -296,11 +296,11 @@ def test_a_retraining_is_asked_for_with_a_reason_and_refused_while_one_is_in_fli
         run_retrain(settings, author="ada", reason="once more", wait=False, clock=clock)
 
     with pytest.raises(
-        TwinError, match=r"is (queued|starting|started) .new posts.|one was decided"
+        TwinError, match=r"is (queued|starting|started) .new posts.|one was requested"
     ):
         again()
     wait_for_status(dagster, run.run_id, ["SUCCESS"])
-    with pytest.raises(TwinError, match="one was decided"):
+    with pytest.raises(TwinError, match="one was requested"):
         again()  # its outcome is not stored yet
     with state.read_transaction() as connection:
         assert retrainings.open_requests(connection) == {}

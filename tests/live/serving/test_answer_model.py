@@ -98,5 +98,5 @@ def test_a_file_that_cannot_be_served_moves_nothing(prepared: Settings, tmp_path
     with pytest.raises(TwinError) as refused:
         name(prepared, str(broken))
     assert "its process exited with" in refused.value.found
-    assert "llama.cpp serves" in refused.value.next_step
+    assert "llama.cpp supports" in refused.value.next_step
     assert open_registry(prepared).versions("ada") == []

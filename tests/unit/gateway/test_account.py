@@ -262,7 +262,7 @@ def test_an_idempotency_key_reserves_once(
     assert paid(account, 0.4, idempotency_key="q2").is_new
     clock.now = datetime(2026, 12, 9, tzinfo=UTC)
     assert paid(account, 0.4, idempotency_key="q1").is_new, "a week later it is forgotten"
-    with pytest.raises(TwinError, match="no such number"):
+    with pytest.raises(TwinError, match="no reservation has this number"):
         account.settle(first, 0.1)
 
 
@@ -457,8 +457,8 @@ def test_a_refusal_says_where_its_limit_is_set(
     ("most", "spent", "reserved", "advice", "passing"),
     [
         (2.0, 0.0, 0.0, "request a shorter answer", False),
-        (1.0, 0.0, 0.5, "ask again in some seconds", True),
-        (0.5, 0.5, 0.2, "ask again in some seconds", True),
+        (1.0, 0.0, 0.5, "try again in a few seconds", True),
+        (0.5, 0.5, 0.2, "try again in a few seconds", True),
         (0.6, 0.5, 0.0, "wait until 2026-12-01 00:00 UTC", False),
     ],
 )

@@ -56,7 +56,7 @@ def test_settings_round_trip_and_a_wrong_one_says_what_it_is(home: Settings) -> 
         ('secrets = "hide"', "'hide' is not one of"),
         ('secrets = { output = "mask" }', "secrets.output is not one of"),
         ('colour = "mask"', "'colour' is not one of"),
-        ("block_list = 3", "no list of words"),
+        ("block_list = 3", "not a list of words"),
     ):
         (home.authors_dir / "ann.toml").write_text(f'name = "Ann"\n[guards]\n{wrong}\n')
         with pytest.raises(TwinError, match=words):
