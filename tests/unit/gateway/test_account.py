@@ -93,7 +93,7 @@ def test_what_is_reserved_counts_until_it_is_settled(
         "home", "day", 0.0, 0.6,
     )  # fmt: skip
     assert error.is_temporary
-    assert "some seconds" in error.next_step
+    assert "a few seconds" in error.next_step
     account.settle(first, 0.1)
     assert account.amount_spent() == AmountSpent(0.1, 0.0, 1)
     second = paid(account, 0.5)
