@@ -89,13 +89,13 @@ def test_it_waits_for_every_training(
     home: Settings, registry: Registry, job: str, status: dg.DagsterRunStatus
 ) -> None:
     joined(home, registry, "bob")
-    assert tick("bob", run=(job, status)) == ([], "a training of ann waits or runs")
+    assert tick("bob", run=(job, status)) == ([], "a training run of ann is waiting or running")
 
 
 def test_what_failed_is_not_tried_again_each_hour(home: Settings, registry: Registry) -> None:
     joined(home, registry, "ann")
     failed = ("train_reference", dg.DagsterRunStatus.FAILURE)
-    assert tick("ann", run=failed) == ([], "ann: tried less than 1 day, 0:00:00 ago")
+    assert tick("ann", run=failed) == ([], "ann: it was tried less than 1 day, 0:00:00 ago")
     joined(home, registry, "bob")
     assert tick("ann", "bob", run=failed) == (["bob"], "")
     (home.authors_dir / "bob.toml").unlink()
