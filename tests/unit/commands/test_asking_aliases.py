@@ -91,5 +91,5 @@ def test_nobody_at_a_terminal_is_told_what_to_write(home: Settings, folder: Path
     author, found, questions, _ = asked(home, folder, ["yes"], asks=False)
     assert (author.aliases, questions) == ((), [])
     assert any(
-        'aliases = ["Maud Ek"] in authors/ann-lee.toml' in warning for warning in found.warnings
+        'aliases = ["Maud Ek"] to authors/ann-lee.toml' in warning for warning in found.warnings
     )
