@@ -103,7 +103,7 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     ),
     "twin keys list": Typed(says="my site", on_stack=True),
     "twin keys usage": Typed(says="home", on_stack=True),
-    'twin keys revoke "my site"': Typed(says="refused within a second", on_stack=True),
+    'twin keys revoke "my site"': Typed(says="rejected from now on", on_stack=True),
     "dagster dev -w workspace.yaml": Typed(
         'cd "$ROOT" && dagster definitions validate -w workspace.yaml', says="successful"
     ),
