@@ -57,7 +57,9 @@ MEETINGS: Mapping[str, Meeting | str] = {
     "lower-floor": _twice("lower-floor", *REASON),
     "rollback": _twice("rollback", *REASON, refused="retired version|may move to"),
     "release": _twice("release", "v3", *REASON, refused="may move to"),
-    "retrain": _twice("retrain", *REASON, refused="request 1 is waiting|one was requested|the run .* is"),
+    "retrain": _twice(
+        "retrain", *REASON, refused="request 1 is waiting|one was requested|the run .* is"
+    ),
     "forget": _twice("forget", "--author", SLUG, "--post", "POST"),
     "chat": _twice("chat"),
     "stop": _twice("stop"),
