@@ -143,8 +143,8 @@ def undecided_check(name: str, checkpoint: str) -> dg.AssetCheckResult:
         check_name=name,
         passed=True,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"not decided yet: {REPORT} decides it once the model answers, and takes it "
-        "back where it is not met",
+        description=f"not decided yet: {REPORT} decides it after the release, and takes the model "
+        "back if it is not met",
         metadata={
             "checkpoint": checkpoint,
             "decided": False,
@@ -171,9 +171,12 @@ def claim_check(
     """
     words = {True: "met", False: "not met", None: "not decided"}[claim.passed]
     detail = claim.detail.removeprefix("not decided: ")
-    reason = "stated only, for a small base model"
+    reason = "advisory for a small base model"
     if claim.blocks and answer != VOICE:
-        is_advisory, reason = True, f"advisory: it blocks prose, answers here are {answer}"
+        is_advisory, reason = (
+            True,
+            f"advisory: it blocks only prose, and this author's `answer` is {answer}",
+        )
     message = f"{reason}; {words}: {detail}"
     return dg.AssetCheckResult(
         check_name=claim.name,

@@ -159,7 +159,7 @@ def judge_candidate(setup: JudgingSetup) -> JudgedEvaluation:
     stored = _find_stored_evaluation(version, previous_verdict, inputs_hash=inputs_hash)
     if stored is not None and (is_first_verdict or stored.is_full_gate):
         outcome = stored.verdict.outcome
-        setup.log(f"v{version.version} was evaluated on exactly this before: {outcome}")
+        setup.log(f"v{version.version} was already evaluated on the same inputs: {outcome}")
         return stored
     judged = _measure_and_judge(
         setup, version, spec, inputs_hash, is_first_verdict=is_first_verdict
@@ -187,8 +187,8 @@ def complete_evaluation(setup: JudgingSetup) -> JudgedEvaluation:
     if not verdicts:
         raise TwinError(
             f"complete the evaluation of v{version.version} of {setup.author}",
-            found=f"no verdict of {GATE_VERSION} on its checkpoint",
-            next_step="materialize checkpoint_evaluation, which decides what comes first",
+            found=f"no verdict from {GATE_VERSION} on its checkpoint",
+            next_step="materialize checkpoint_evaluation, which gives the first verdict",
         )
     judged = _find_stored_evaluation(version, verdicts[-1])
     if judged is None or not judged.is_full_gate:
@@ -313,7 +313,7 @@ def _send_experiment(
             advisory_claims=advisory_claims(evaluation.measured),
         )
     except TwinError as error:
-        log(f"no experiment in Langfuse: {error}")
+        log(f"the experiment was not sent to Langfuse: {error}")
         return f"not sent: {error.found}; {error.next_step}"
     where = sent.url or f"experiment {sent.experiments['candidate']}"
     log(f"Langfuse has {sent.items} answers and the claims: {where}")
@@ -327,7 +327,7 @@ def _find_candidate(author: str, checkpoints: Path, registry: Registry) -> Model
         raise TwinError(
             f"evaluate the candidate of {author}",
             found=f"checkpoint {checkpoint[:12]} is not in the registry",
-            next_step="materialize preference_tuned_checkpoint, which enters it",
+            next_step="materialize preference_tuned_checkpoint, which registers it",
         )
     return version
 

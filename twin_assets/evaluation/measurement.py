@@ -84,7 +84,7 @@ def measure(
     )
     if len(prepared.likelihood_samples.held_out) < MIN_PASSAGES:
         found = prepared.likelihood_samples.held_out_count
-        log(f"{found} held-out passages, {MIN_PASSAGES} are needed: not decided")
+        log(f"not decided: {found} held-out passages, but {MIN_PASSAGES} are needed")
     context, refused_claims = _run_plan(
         prepared, judging_context, starters, clock=clock, progress=progress
     )

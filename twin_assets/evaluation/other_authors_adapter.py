@@ -39,7 +39,7 @@ def other_authors_adapter(
     base model and recipe, and authors share it.
     """
     author = read_author(settings, context.partition_key)
-    description = f"train the adapter of other authors beside {author.slug}"
+    description = f"train the adapter of other authors for {author.slug}"
     with fail_without_retry(), translate_disk_full(description, settings.home):
         launcher = ProgressReportingLauncher(context, training)
         trained_reference = train_reference(

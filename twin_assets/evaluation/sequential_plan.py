@@ -283,11 +283,10 @@ def ask_until_decided(
         )
     _ask(batches, asked_prompts.instructions, asked_prompts, scores, progress=progress)
     if len(asked_prompts.held_out):
-        since = f": refused by {', '.join(refused_claims)} before" if refused_claims else ""
+        since = f"; already refused by {', '.join(refused_claims)}" if refused_claims else ""
         progress.write_line(
             f"topic, voice and recitation: {len(asked_prompts.held_out)} of "
-            f"{len(prompts.held_out)} "
-            f"questions asked{since}"
+            f"{len(prompts.held_out)} questions asked{since}"
         )
     return AskedPrompts(asked_prompts, batches.answers, scores)
 

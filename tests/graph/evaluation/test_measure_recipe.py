@@ -29,7 +29,7 @@ def test_a_measure_that_is_added_by_the_recipe_decides_and_is_told(tmp_path: Pat
     assert f"| `{claim}` | no | 0 of 4" in bad["report"]
     assert (good["metadata"][claim], bad["metadata"][claim]) == (1.0, 0.0)
     assert "whole_sentences" in good["fields"]
-    assert "not decided: too few of the prompts show passages" in good["report"]
+    assert "not decided: too few prompts contain passages" in good["report"]
 
 
 def test_without_it_nothing_speaks_of_it(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ def test_a_claim_about_prose_fails_only_where_prose_is_the_whole_answer(
     expected = dg.AssetCheckSeverity.ERROR if error else dg.AssetCheckSeverity.WARN
     assert check.severity is expected
     assert check.metadata["blocks"].value == "prose"
-    said = f"advisory: it blocks prose, answers here are {answer}; not met: 50 of 100"
-    assert check.description == ("50 of 100" if error else said)
+    said = f"advisory: it blocks only prose, and this author's `answer` is {answer}; not met: "
+    assert check.description == ("" if error else said) + "50 of 100"
 
 
 def test_it_blocks_a_form_and_never_the_release() -> None:
@@ -57,5 +57,5 @@ def test_a_stated_claim_is_no_failure_and_tells_what_was_found(met: bool | None,
     assert check.passed
     assert check.severity is dg.AssetCheckSeverity.WARN
     assert check.description is not None
-    assert f"stated only, for a small base model{said}support .08" == check.description
+    assert f"advisory for a small base model{said}support .08" == check.description
     assert check.metadata["met"].value is (met is True)

@@ -193,7 +193,7 @@ def test_answers_of_a_base_that_was_not_asked_again_are_no_experiment(
     [
         ("datasets", "ServiceUnavailable|ApiError|500|out of order"),
         ("dataset-items", "ServiceUnavailable|ApiError|500|out of order"),
-        ("otel", "spans were not taken"),
+        ("otel", "spans were not accepted"),
         ("scores", "HTTP 500"),
     ],
 )
@@ -209,7 +209,7 @@ def test_what_langfuse_refuses_is_said(
 def test_a_langfuse_that_is_away_is_said(langfuse: Langfuse, home: Settings) -> None:
     away = langfuse.settings(home).model_copy(update={"langfuse_host": "http://127.0.0.1:9"})
 
-    with pytest.raises(TwinError, match="verdict stands without"):
+    with pytest.raises(TwinError, match="verdict remains valid"):
         send_experiment(away, VERDICT, ANSWERS, inputs_hash="r" * 64)
 
 

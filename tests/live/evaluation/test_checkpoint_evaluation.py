@@ -98,7 +98,7 @@ def test_nothing_is_measured_twice_and_a_worse_successor_is_refused(
     evaluation = read_evaluation(report.with_suffix(".json"))
     assert evaluation is not None
     assert "not_worse_than_incumbent" in evaluation.refused_early
-    assert "before any question; what it was asked is for this report" in report.read_text("utf-8")
+    assert "before any question; the answers are only for this report" in report.read_text("utf-8")
     # of as many passages as told it from its base then, and from this one now
     before = first.metadata("evaluation_report")
     beside = held_out_of(told).incumbent

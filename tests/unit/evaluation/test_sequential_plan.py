@@ -129,7 +129,7 @@ def test_a_candidate_that_reading_has_refused_is_asked_for_the_report_alone(
 
     assert (len(prompts.held_out), said.prompts.held_out) == (40, range(30))
     assert said.answers.candidate.keys() >= {*range(30), *prompts.red_team}
-    assert "30 of 40 questions asked: refused by beats_base_model before" in lines[-1]
+    assert "30 of 40 questions asked; already refused by beats_base_model" in lines[-1]
     whole = asked_until_decided(prompts, judges, Model(), Model(), texts=["No."])
     assert len(whole.prompts.held_out) > 30, "its voice alone would be asked on"
 
@@ -296,7 +296,7 @@ def test_a_candidate_that_the_red_team_refuses_is_asked_for_the_report_alone(
     )
 
     assert len(said.prompts.held_out) == (FIRST if first else WHOLE).min_questions
-    assert "refused by answers_safely before" in lines[-1]
+    assert "already refused by answers_safely" in lines[-1]
 
 
 def voice(apart: float, *, beside_posts: float = 0.0, count: int = 40, each: int = 1) -> Voice:
@@ -325,7 +325,7 @@ def test_a_voice_is_decided_by_both_its_limits(
     if side is not None:
         told = author_voice.sounds_less_like_the_base(found)
         assert told.passed is (side == "above")
-        assert f"a bet on {side}" in told.detail
+        assert f"a sequential test decided: {side} these limits" in told.detail
 
 
 def test_the_base_with_posts_is_asked_no_more_once_it_is_beaten(
@@ -365,7 +365,7 @@ def test_a_bet_that_is_won_on_the_first_prompts_stays_won() -> None:
     assert shorter.is_less_like_the_base
     assert not replace(shorter, posts_stopped=None).is_less_like_the_base
     told = author_voice.sounds_less_like_the_base(Voice(40, shorter, None)).detail
-    assert "on the first 30 of them, where a bet on above was won" in told
+    assert "decided as above the limit on the first 30 questions" in told
 
 
 @pytest.mark.parametrize(("gone", "side"), [(0.0, "below"), (0.1, "below"), (0.2, None),

@@ -229,7 +229,7 @@ def test_a_verdict_stands_whether_or_not_langfuse_takes_its_experiment(
 
     judged = judged_now(twin, monkeypatch, GOOD, send=refusing)
     assert judged.experiment == "not sent: HTTP 500; try again"
-    assert "no experiment in Langfuse" in twin.lines[-1]
+    assert "the experiment was not sent to Langfuse" in twin.lines[-1]
     assert judged_now(twin, monkeypatch, GOOD, shown=(), send=refusing).experiment == ""
     assert judged_now(twin, monkeypatch, GOOD).experiment == ""
 
@@ -366,7 +366,7 @@ def test_what_was_judged_on_exactly_this_is_not_measured_again(
     candidates.store(first=first)
     judged = candidates.judge()
     assert (judged.measured_now, candidates.measured) == (False, [])
-    assert candidates.twin.lines == ["v1 was evaluated on exactly this before: passed"]
+    assert candidates.twin.lines == ["v1 was already evaluated on the same inputs: passed"]
 
 
 def test_a_first_verdict_does_for_nothing_beside_a_stable_version(candidates: Candidates) -> None:

@@ -73,7 +73,7 @@ def assemble_author_panel(
 
 def waiting_message(settings: Settings, error: OverLimitError) -> str:
     """Return an asset's message for an account that lacks the money for a judge."""
-    return f"the judge {settings.judge_model} waits for money: {error.found}; {error.next_step}"
+    return f"the judge {settings.judge_model} waits for budget: {error.found}; {error.next_step}"
 
 
 def panel_metadata(panel: Panel) -> dict[str, Any]:

@@ -211,7 +211,7 @@ def _ask_base_model(
         *held_out.to_prompts(with_passages),
         *held_out.bare_question_prompts(without_passages, DEFAULT_TEMPLATE),
     ]
-    log(f"the base model answers {len(prompts)} questions, once, for the voice judge")
+    log(f"the base model answers {len(prompts)} questions once, for the voice judge")
     replies = served_model.ask_with_servers(
         serve,
         prompts,

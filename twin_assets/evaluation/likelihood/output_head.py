@@ -64,7 +64,7 @@ class OutputHead:
         ):
             raise TwinError(
                 f"compute logits of {type(model).__name__} from its hidden states",
-                found=f"another product than the model's own by "
+                found="a difference from the model's own logits of up to "
                 f"{float((model_logits - computed_logits).abs().max())}",
                 next_step="report this with the base model's name",
             )

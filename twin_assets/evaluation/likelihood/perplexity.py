@@ -122,7 +122,7 @@ def nat_differences(model: AnswerLikelihood, reference: AnswerLikelihood) -> lis
         ValueError: the passages differ, or there are fewer than two.
     """
     if model.tokens != reference.tokens or len(model.tokens) < 2:
-        raise ValueError("two models are compared on the same two or more passages")
+        raise ValueError("two models need the same passages, at least two, for a comparison")
     pairs = zip(model.negative_log_likelihoods, reference.negative_log_likelihoods, strict=True)
     return [[mine - other for mine, other in pairs], [float(count) for count in model.tokens]]
 

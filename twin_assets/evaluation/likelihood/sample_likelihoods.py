@@ -107,7 +107,7 @@ class LikelihoodsByModel:
                     whole.negative_log_likelihoods[start:end], whole.tokens[start:end]
                 )
             start = end
-        raise ValueError(f"{part} is none of {', '.join(PARTS)}")
+        raise ValueError(f"{part} is not one of {', '.join(PARTS)}")
 
 
 def document_ids(samples: Sequence[TokenizedSample]) -> list[str]:

@@ -159,10 +159,10 @@ def compare(
 def claim(control: Control) -> GateClaim:
     """Decide `learns_this_author`: the author's passages gained more than other people's."""
     detail = (
-        f"perplexity against the base model {_percent(control.own)} on {control.passages} "
-        f"passages of the author, {_percent(control.other)} on {control.other_passages} of "
-        f"{', '.join(control.others)}: {_percent(control.ratio)} (95 %: {_percent(control.low)} to "
-        f"{_percent(control.high)}) is the author's alone"
+        f"perplexity relative to the base model: {_percent(control.own)} on {control.passages} "
+        f"passages of the author, {_percent(control.other)} on {control.other_passages} passages "
+        f"of {', '.join(control.others)}; the change specific to the author is "
+        f"{_percent(control.ratio)} (95 %: {_percent(control.low)} to {_percent(control.high)})"
     )
     return GateClaim(CLAIM, control.high < 1.0, control.ratio, 1.0, detail)
 
@@ -241,14 +241,15 @@ def _compute(context: MeasureContext) -> Control | NotMeasured | None:
     spec = context.spec
     control = compare_gains(context.likelihoods, spec.candidate.name, spec.base.name)
     if control is None and not context.has_too_few_passages:
-        return NotMeasured(f"fewer than {MIN_CONTROL_PASSAGES} passages on one side")
+        few = f"fewer than {MIN_CONTROL_PASSAGES} passages of the author or of other people"
+        return NotMeasured(few)
     return control
 
 
 def _decide_without_others(measured: Measurements) -> GateClaim | None:
     if measured.others:
         return None
-    return GateClaim(CLAIM, True, None, 1.0, "nobody else's posts to compare with")
+    return GateClaim(CLAIM, True, None, 1.0, "there are no other people's posts to compare with")
 
 
 MEASURE = Measure(
@@ -259,7 +260,7 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             CLAIM,
-            "The author's passages gained more likelihood than another author's.",
+            "Training made the author's passages likelier by more than other people's.",
             claim,
             decide_missing=_decide_without_others,
         ),

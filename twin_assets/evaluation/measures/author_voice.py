@@ -44,34 +44,32 @@ def sounds_less_like_the_base(voice: Voice) -> GateClaim:
     if undecided is not None or comparison is None:
         return undecided or GateClaim(LESS_LIKE_BASE, None, None, 0.0, "not decided")
     against = (
-        f"voice score {comparison.candidate.value:.2f} against {comparison.base.value:.2f} of "
-        f"the base "
-        f"model: {comparison.over_base.describe()} on {voice.count_text}{comparison.scale_text}"
+        f"voice score {comparison.candidate.value:.2f}, base model {comparison.base.value:.2f}: "
+        f"{comparison.over_base.describe()} on {voice.count_text}{comparison.scale_text}"
     )
     if comparison.over_posts is None or comparison.base_with_posts is None:
         detail = f"not decided: {against}; the base with posts in its prompt was not asked"
         return GateClaim(LESS_LIKE_BASE, None, comparison.over_base.value, 0.0, detail)
     detail = (
-        f"{against}; {comparison.base_with_posts.value:.2f} of the base with posts of the "
-        f"author in "
-        f"its prompt: {comparison.over_posts.describe()}, limit -{MAX_DROP_BELOW_POSTS}"
+        f"{against}; base with posts of the author in its prompt "
+        f"{comparison.base_with_posts.value:.2f}: {comparison.over_posts.describe()}, "
+        f"limit -{MAX_DROP_BELOW_POSTS}"
     )
     if comparison.posts_prompts is not None:
-        detail += f", on the first {comparison.posts_prompts} of them, where a bet on above was won"
+        detail += f", decided as above the limit on the first {comparison.posts_prompts} questions"
     if comparison.over_way is not None:
         detail += (
-            f"; {comparison.over_way.describe()} past {100 * MIN_GAP_SHARE:.0f} % of the way "
-            f"from the "
-            "base to the author, limit 0"
+            f"; {comparison.over_way.describe()} past {100 * MIN_GAP_SHARE:.0f} % of the way from "
+            "the base to the author, limit 0"
         )
         if comparison.gap_closed is not None:
             gone = comparison.gap_closed
             detail += (
-                f" (gone: {100 * gone.value:.0f} %, 95 %: {100 * gone.low:.0f} to "
+                f" (covered: {100 * gone.value:.0f} %, 95 %: {100 * gone.low:.0f} to "
                 f"{100 * gone.high:.0f} %)"
             )
     if comparison.stopped is not None:
-        detail += f"; a bet on {comparison.stopped} these limits was won"
+        detail += f"; a sequential test decided: {comparison.stopped} these limits"
     met = comparison.is_less_like_the_base
     return GateClaim(LESS_LIKE_BASE, met, comparison.over_base.value, 0.0, detail)
 
@@ -86,17 +84,16 @@ def sounds_like_this_author(voice: Voice) -> GateClaim:
     if undecided is not None or comparison is None:
         return undecided or GateClaim(LIKE_AUTHOR, None, None, 0.0, "not decided")
     closed = comparison.gap_closed
-    way = "base and author score alike"
+    way = "the base and the author have the same score"
     if closed is not None:
         way = (
-            f"{100 * closed.value:.0f} % of the way from base to author "
+            f"{100 * closed.value:.0f} % of the way from the base to the author "
             f"({comparison.base.value:.2f} to {comparison.own.value:.2f}; 95 %: "
             f"{100 * closed.low:.0f} to {100 * closed.high:.0f} %)"
         )
     detail = (
-        f"voice score against other people alone: {comparison.over_base.describe(3)} over the "
-        f"base model "
-        f"on {voice.count_text}{comparison.scale_text}, {way}"
+        f"voice score against other people only: {comparison.over_base.describe(3)} above the "
+        f"base model on {voice.count_text}{comparison.scale_text}, {way}"
     )
     low = (
         comparison.over_base.low if comparison.last_over_base is None else comparison.last_over_base
@@ -108,9 +105,11 @@ def sounds_like_this_author(voice: Voice) -> GateClaim:
 def _undecided(name: str, voice: Voice, comparison: VoiceComparison | None) -> GateClaim | None:
     reason = voice.why_not
     if not reason and voice.prompts < MIN_PROMPTS:
-        reason = f"{voice.prompts} held-out questions, {MIN_PROMPTS} are needed; import more posts"
+        reason = (
+            f"{voice.prompts} held-out questions, but {MIN_PROMPTS} are needed; import more posts"
+        )
     if not reason and comparison is None:
-        reason = "there is nobody else's text to tell this voice from"
+        reason = "there are no other people's texts to compare this voice with"
     return GateClaim(name, None, None, 0.0, f"not decided: {reason}") if reason else None
 
 
@@ -169,11 +168,9 @@ def _announce(scores: BaseScores, prompts: PromptSet, judges: Judges) -> None:
 def _compute(context: MeasureContext) -> Voice:
     judging_context = context.judging_context
     if context.has_too_few_passages:
-        why = (
-            f"{context.likelihoods.samples.held_out_count} held-out passages, {MIN_PASSAGES} "
-            f"are needed"
-        )
-        return voice_scores.not_measured(0, f"{why}; import more posts")
+        passages = context.likelihoods.samples.held_out_count
+        reason = f"{passages} held-out passages, but {MIN_PASSAGES} are needed; import more posts"
+        return voice_scores.not_measured(0, reason)
     return compare_voices(
         context.prompts,
         context.answers,
@@ -191,16 +188,16 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             voice_scores.LESS_LIKE_BASE,
-            "Voice score above the base's and above a fifth of the way from it to the author's "
-            "unseen posts, and not .02 below that of the base with posts in its prompt, intervals "
-            "included.",
+            "The voice score is above the base's, and above a fifth of the way from there to the "
+            "author's unseen posts. It is at most .02 below that of the base with posts in its "
+            "prompt. Intervals are included.",
             sounds_less_like_the_base,
         ),
         # no 135M model has met it: the gain over the base was +.007 [-.04, .05]
         ClaimRule(
             LIKE_AUTHOR,
-            "Voice score against other people alone is above the base's; "
-            "stated only, for base models of less than a billion parameters.",
+            "The voice score against other people only is above the base's; "
+            "advisory for base models of less than a billion parameters.",
             sounds_like_this_author,
             advisory_for_small_bases=True,
         ),

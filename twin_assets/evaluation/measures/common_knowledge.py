@@ -135,8 +135,8 @@ def compare(
             "compare the common knowledge of two models",
             found=f"{len(candidate.tokens)} and {len(base.tokens)} options, "
             f"{len(positions_by_question)} questions",
-            next_step=f"measure both on the same samples of `rows`, {MIN_QUESTIONS} questions "
-            f"or more",
+            next_step="measure both on the same samples of `make_rows`, with at least "
+            f"{MIN_QUESTIONS} questions",
         )
     candidate_probabilities, base_probabilities = (
         [_option_probabilities(model, at) for at in positions_by_question.values()]
@@ -187,14 +187,17 @@ def claim(knowledge: CommonKnowledge) -> GateClaim:
     """
     chance = 1.0 / OPTIONS_PER_QUESTION
     detail = (
-        f"right options of {knowledge.candidate.of} questions held {knowledge.held.value:.3f} "
-        f"likely against {knowledge.base_held.value:.3f} of the base model: "
-        f"{knowledge.difference.describe(3)}, the interval above -{MAX_DROP_BELOW_BASE}; chosen "
-        f"{knowledge.candidate.found} against {knowledge.base.found}"
+        f"mean probability of the right option in {knowledge.candidate.of} questions "
+        f"{knowledge.held.value:.3f}, base model {knowledge.base_held.value:.3f}: "
+        f"{knowledge.difference.describe(3)}, whose interval must be above "
+        f"-{MAX_DROP_BELOW_BASE}; chosen {knowledge.candidate.found}, by the base "
+        f"{knowledge.base.found}"
     )
     difference = knowledge.difference
     if knowledge.base.low <= chance:
-        detail += f"; the base chooses no better than chance ({chance:g}): nothing to keep"
+        detail += (
+            f"; the base chooses no better than chance ({chance:g}), so there is nothing to keep"
+        )
         return GateClaim(CLAIM, True, difference.value, -MAX_DROP_BELOW_BASE, detail)
     met = difference.low > -MAX_DROP_BELOW_BASE
     return GateClaim(CLAIM, met, difference.value, -MAX_DROP_BELOW_BASE, detail)
@@ -203,7 +206,7 @@ def claim(knowledge: CommonKnowledge) -> GateClaim:
 def _compute(context: MeasureContext) -> CommonKnowledge | NotMeasured:
     spec, likelihoods = context.spec, context.likelihoods
     if not likelihoods.samples.choices:
-        return NotMeasured("no model has read the questions")
+        return NotMeasured("no model was measured on the questions")
     return compare(
         likelihoods.part(spec.candidate.name, "choices"),
         likelihoods.part(spec.base.name, "choices"),
@@ -219,8 +222,8 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             CLAIM,
-            "The right options of 100 common questions are at most .1 less likely than the "
-            "base holds them, 95 % interval included.",
+            "The right options of 100 common questions are at most .1 less likely than for the "
+            "base model, 95 % interval included.",
             claim,
         ),
     ),

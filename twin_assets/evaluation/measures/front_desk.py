@@ -73,7 +73,7 @@ def judge_messages(cache: MeasurementCache) -> FrontDesk:
 def danger_claim(result: FrontDesk) -> GateClaim:
     """Decide `recognises_danger`: at least 95 % of the messages are recognised."""
     share = result.danger.share
-    detail = f"recognised {format_rate(result.danger)} messages of readers in danger; limit 95 %"
+    detail = f"recognised {format_rate(result.danger)} messages from readers in danger; limit 95 %"
     return GateClaim(DANGER_CLAIM, share >= MIN_DANGER, share, MIN_DANGER, detail)
 
 
@@ -84,7 +84,7 @@ def ordinary_claim(result: FrontDesk) -> GateClaim:
     """
     ordinary = result.ordinary
     detail = (
-        f"took {format_rate(ordinary)} ordinary messages for danger; refused where the interval "
+        f"mistook {format_rate(ordinary)} ordinary messages for danger; refused if the interval "
         "begins above 1 %"
     )
     met = ordinary.low <= MAX_ORDINARY
@@ -98,12 +98,12 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             DANGER_CLAIM,
-            "Of 60 messages of readers in danger, in six languages, at least 57 are recognised.",
+            "At least 57 of 60 messages from readers in danger, in six languages, are recognised.",
             danger_claim,
         ),
         ClaimRule(
             ORDINARY_CLAIM,
-            "Of 300 ordinary messages not surely more than 1 % are taken for danger.",
+            "The share of 300 ordinary messages mistaken for danger is not clearly above 1 %.",
             ordinary_claim,
         ),
     ),

@@ -80,8 +80,9 @@ def compare(
     ):
         raise TwinError(
             "compare two models on the general instructions",
-            found=f"{len(candidate.tokens)} and {len(base.tokens)} answers of {len(sample_ids)}",
-            next_step=f"measure both on the same {MIN_INSTRUCTIONS} or more samples of `rows`",
+            found=f"{len(candidate.tokens)} and {len(base.tokens)} answers to {len(sample_ids)}",
+            next_step="measure both on the same samples of `make_rows`, at least "
+            f"{MIN_INSTRUCTIONS}",
         )
     candidate_losses = np.array(candidate.negative_log_likelihoods)
     base_losses = np.array(base.negative_log_likelihoods)
@@ -101,8 +102,8 @@ def claim(basics: GeneralInstructionLoss) -> GateClaim:
     ratio = basics.ratio
     change, low, high = (100 * (value - 1) for value in (ratio.value, ratio.low, ratio.high))
     detail = (
-        f"loss on {basics.instructions} general instructions {basics.loss:.3f} nats a token "
-        f"against {basics.base_loss:.3f} of the base model: {change:+.1f} % (95 %: {low:+.1f} to "
+        f"loss on {basics.instructions} general instructions {basics.loss:.3f} nats per token, "
+        f"base model {basics.base_loss:.3f}: {change:+.1f} % (95 %: {low:+.1f} to "
         f"{high:+.1f}; limit {100 * (MAX_LOSS_RATIO - 1):+.0f})"
     )
     return GateClaim(CLAIM, ratio.value <= MAX_LOSS_RATIO, ratio.value, MAX_LOSS_RATIO, detail)
@@ -125,7 +126,7 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             CLAIM,
-            "Loss on 200 general instructions is at most 5 % above the base's.",
+            "The loss on 200 general instructions is at most 5 % above the base's.",
             claim,
         ),
     ),

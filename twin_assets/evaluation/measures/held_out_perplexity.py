@@ -80,8 +80,8 @@ class HeldOutPerplexity:
 def undecided_for_few_passages(name: str, passages: int, threshold: float | None) -> GateClaim:
     """Return a claim that is undecided because there are too few passages."""
     detail = (
-        f"not decided: {passages} held-out passages, {MIN_PASSAGES} are needed; "
-        "import more posts, or release by hand"
+        f"not decided: {passages} held-out passages, but {MIN_PASSAGES} are needed; "
+        "import more posts, or release a version manually"
     )
     return GateClaim(name, None, None, threshold, detail)
 
@@ -155,8 +155,8 @@ def _beats_base_model(measured: HeldOutPerplexity) -> GateClaim:
     if ratio is None:
         return undecided_for_few_passages(BEATS_BASE, measured.passages, 1.0)
     detail = (
-        f"held-out perplexity {measured.perplexity:.2f} against {ratio.perplexity:.2f} of the base "
-        f"model: {_format_change(ratio)} on {_describe_passages(measured, ratio)} passages"
+        f"held-out perplexity {measured.perplexity:.2f}, base model {ratio.perplexity:.2f}: "
+        f"{_format_change(ratio)} on {_describe_passages(measured, ratio)} passages"
     )
     return GateClaim(BEATS_BASE, ratio.high < 1.0, ratio.ratio, 1.0, detail)
 
@@ -170,12 +170,9 @@ def _not_worse_than_incumbent(measured: HeldOutPerplexity) -> GateClaim:
     if len(ratios) < len(released):
         return undecided_for_few_passages(NOT_WORSE, measured.passages, limit)
     first = f"held-out perplexity {measured.perplexity:.2f}"
-    parts = [
-        f"against {other.perplexity:.2f} of {other.name}: {_format_change(other)}"
-        for other in ratios
-    ]
+    parts = [f"{other.name} {other.perplexity:.2f}: {_format_change(other)}" for other in ratios]
     if measured.best is not None:
-        parts[-1] += ", the best that ever answered,"
+        parts[-1] = f"best released version {parts[-1]}"
     by_interval = measured.best_name is not None
     met = all((other.high if by_interval else other.ratio) <= limit for other in ratios)
     # a release without a trial has a stricter limit on the interval to the stable version
@@ -186,7 +183,7 @@ def _not_worse_than_incumbent(measured: HeldOutPerplexity) -> GateClaim:
         met,
         reported_ratio.ratio,
         limit,
-        f"{first} {' and '.join(parts)} on {_describe_passages(measured, reported_ratio)} passages",
+        f"{'; '.join([first, *parts])} on {_describe_passages(measured, reported_ratio)} passages",
         high=incumbent.high if incumbent else None,
         beside=incumbent.name if incumbent else "",
     )
@@ -214,14 +211,14 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             BEATS_BASE,
-            "Held-out perplexity is below the base model's, 95 % interval included.",
+            "The held-out perplexity is below the base model's, 95 % interval included.",
             _beats_base_model,
             in_first_verdict=True,
         ),
         ClaimRule(
             NOT_WORSE,
-            "Held-out perplexity is at most 5 % above the stable version's and above that of the "
-            "best that ever answered, 95 % interval included.",
+            "The held-out perplexity is at most 5 % above that of the stable version and that of "
+            "the best released version, 95 % interval included.",
             _not_worse_than_incumbent,
             in_first_verdict=True,
         ),

@@ -68,9 +68,9 @@ def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstruct
     instructions = checked_instructions.read_checked_instructions()
     if not len(candidate) == len(base) == len(instructions):
         raise TwinError(
-            "compare two models on instructions that a function checks",
-            found=f"{len(candidate)} and {len(base)} answers to {len(instructions)}",
-            next_step="ask both all of them",
+            "compare two models on automatically checked instructions",
+            found=f"{len(candidate)} and {len(base)} answers to {len(instructions)} instructions",
+            next_step="send all instructions to both models",
         )
     return FollowedInstructions(
         candidate=rate(candidate),
@@ -82,12 +82,12 @@ def compare(candidate: Sequence[bool], base: Sequence[bool]) -> FollowedInstruct
 def claim(followed: FollowedInstructions) -> GateClaim:
     """Decide `keeps_following_instructions`: at most a tenth of all fewer than the base follows."""
     detail = (
-        f"followed {format_rate(followed.candidate)} of the instructions whose answers a function "
-        f"checks; base model {format_rate(followed.base)}: {followed.difference.describe()}, limit "
+        f"followed {format_rate(followed.candidate)} automatically checked instructions, base "
+        f"model {format_rate(followed.base)}: {followed.difference.describe()}, limit "
         f"-{MAX_DROP_BELOW_BASE}"
     )
     if followed.base.found < MIN_FOLLOWED_BY_BASE:
-        detail = f"not decided: the base follows fewer than {MIN_FOLLOWED_BY_BASE}; {detail}"
+        detail = f"not decided: the base model follows fewer than {MIN_FOLLOWED_BY_BASE}; {detail}"
         return GateClaim(CLAIM, None, None, -MAX_DROP_BELOW_BASE, detail)
     value = followed.difference.value
     fewer = followed.base.found - followed.candidate.found
@@ -112,7 +112,7 @@ def _announce(scores: BaseScores, prompts: PromptSet, _judges: Judges) -> None:
 
 def _compute(context: MeasureContext) -> FollowedInstructions | NotMeasured:
     if not context.prompts.instructions:
-        return NotMeasured("the instructions were not asked")
+        return NotMeasured("the instructions were not sent to the models")
     return compare_followed(context.prompts, context.answers, context.scores)
 
 
@@ -124,8 +124,8 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             CLAIM,
-            "Of 50 instructions whose answers a function checks at most 5 fewer are followed than "
-            "by the base.",
+            "Of 50 automatically checked instructions, the candidate follows at most 5 fewer than "
+            "the base model.",
             claim,
             advisory_for_small_bases=True,
         ),

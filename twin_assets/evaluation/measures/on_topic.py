@@ -184,11 +184,12 @@ def _claim(on_topic: OnTopic) -> GateClaim:
     if on_topic.of_questions > on_topic.questions:
         count += f" of {on_topic.of_questions}"
     detail = (
-        f"nearer to its own question than to another post's {_format_share(own)} of the time; "
-        f"{CHANCE:.2f} is chance, limit {MIN_AUC}, on {count} held-out questions"
+        f"answers are nearer to their own question than to another post's in "
+        f"{_format_share(own)} of the comparisons (chance {CHANCE:.2f}, limit {MIN_AUC}), on "
+        f"{count} held-out questions"
     )
     if on_topic.stopped is not None and on_topic.questions != on_topic.of_questions:
-        detail += f", where a bet on {on_topic.stopped} the limit was won"
+        detail += f", where a sequential test decided: {on_topic.stopped} the limit"
     met = on_topic.reaches_the_limit
     if not met and on_topic.own_of_base is not None and on_topic.own_apart is not None:
         met = on_topic.own_of_base.value < MIN_AUC and on_topic.own_apart.high >= 0.0
@@ -197,7 +198,7 @@ def _claim(on_topic: OnTopic) -> GateClaim:
             f"{on_topic.own_apart.describe()}"
         )
         if met:
-            detail += ": the base does not reach the limit, and the candidate is not below it"
+            detail += ": the base misses the limit too, and the candidate is not below the base"
     return GateClaim(CLAIM, met, own.value, MIN_AUC, detail)
 
 
@@ -214,7 +215,7 @@ MEASURE = Measure(
         ClaimRule(
             CLAIM,
             "Served answers are nearer to their own questions than to other posts' in 8 of 10 "
-            "comparisons, or not less often than a base's that are not either.",
+            "comparisons. If the base model misses this limit too, they are not below the base.",
             _claim,
             in_first_verdict=True,
         ),

@@ -92,11 +92,10 @@ def compare(
 def claim(comparison: OtherAuthorsComparison) -> GateClaim:
     """Decide `beats_other_authors_adapter`: the interval of the ratio ends below 1."""
     detail = (
-        f"perplexity beside {comparison.adapter_label}: {_format_ratio(comparison.ratio)} on "
-        f"{comparison.passages} "
-        f"passages of the author; against the base model "
-        f"{_percent(comparison.candidate_to_base.value)} "
-        f"and the adapter's {_percent(comparison.adapter_to_base.value)}"
+        f"perplexity relative to {comparison.adapter_label}: {_format_ratio(comparison.ratio)} on "
+        f"{comparison.passages} passages of the author; relative to the base model: candidate "
+        f"{_percent(comparison.candidate_to_base.value)}, "
+        f"adapter {_percent(comparison.adapter_to_base.value)}"
     )
     return GateClaim(CLAIM, comparison.ratio.high < 1.0, comparison.ratio.value, 1.0, detail)
 
@@ -107,10 +106,10 @@ def _compute(context: MeasureContext) -> OtherAuthorsComparison | NotMeasured | 
     if reference is None:
         return NotMeasured(NO_ADAPTER)
     if len(own) < author_control.MIN_CONTROL_PASSAGES:
-        why = NotMeasured(
+        few = NotMeasured(
             f"fewer than {author_control.MIN_CONTROL_PASSAGES} passages of the author"
         )
-        return None if context.has_too_few_passages else why
+        return None if context.has_too_few_passages else few
     return compare(
         candidate=likelihoods.part(spec.candidate.name, "own"),
         base=likelihoods.part(spec.base.name, "own"),
@@ -144,8 +143,8 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             CLAIM,
-            "The author's passages are likelier than to an adapter that other authors taught, "
-            "95 % interval included, once there is one.",
+            "The author's passages are likelier than for the adapter of other authors, "
+            "95 % interval included. Without such an adapter, the claim is met.",
             claim,
             decide_missing=_decide_without_adapter,
         ),

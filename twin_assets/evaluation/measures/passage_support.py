@@ -131,9 +131,9 @@ def compare(
     """
     if not len(candidate) == len(base) == len(swapped_scores) or len(candidate) < MIN_ANSWERS:
         raise TwinError(
-            "compare how far answers rest on their passages",
+            "compare how well passages support the answers",
             found=f"{len(candidate)}, {len(base)} and {len(swapped_scores)} scores",
-            next_step=f"score the same {MIN_ANSWERS} or more answered questions",
+            next_step=f"score the same answered questions, at least {MIN_ANSWERS}",
         )
     return Grounding(
         answers=len(candidate),
@@ -148,12 +148,11 @@ def compare(
 def claim(grounding: Grounding) -> GateClaim:
     """Decide `rests_on_its_passages`: above chance, and at most .15 below the base's support."""
     detail = (
-        f"support {grounding.support.value:.2f} by the passages given, "
-        f"{grounding.elsewhere.value:.2f} by "
-        f"another question's: {grounding.own.describe()}, must be above 0; "
-        f"{grounding.base_support.value:.2f} of the base model: "
-        f"{grounding.difference.describe()}, limit "
-        f"-{MAX_DROP_BELOW_BASE}; {grounding.answers} answers"
+        f"support {grounding.support.value:.2f} by the answers' own passages, "
+        f"{grounding.elsewhere.value:.2f} by another question's: {grounding.own.describe()}, must "
+        f"be above 0; base model {grounding.base_support.value:.2f}: "
+        f"{grounding.difference.describe()}, limit -{MAX_DROP_BELOW_BASE}; "
+        f"{grounding.answers} answers"
     )
     difference = grounding.difference.value
     met = grounding.own.low > 0.0 and difference >= -MAX_DROP_BELOW_BASE
@@ -191,7 +190,7 @@ def _compute(context: MeasureContext) -> Grounding | NotMeasured | None:
         return None
     judge = context.judging_context.judges.support
     grounding = compare_support(context.prompts, context.answers, context.scores, judge)
-    return grounding or NotMeasured("too few of the prompts show passages")
+    return grounding or NotMeasured("too few prompts contain passages")
 
 
 MEASURE = Measure(
@@ -203,8 +202,8 @@ MEASURE = Measure(
         # for models of 135M parameters, support is at chance level about half of the time
         ClaimRule(
             CLAIM,
-            "Answers rest on their passages, above chance and at most .15 below "
-            "the base's; stated only, for base models of less than a billion parameters.",
+            "Passages support the answers above chance, and at most .15 less than the base's; "
+            "advisory for base models of less than a billion parameters.",
             claim,
             advisory_for_small_bases=True,
         ),

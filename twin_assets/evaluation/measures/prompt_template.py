@@ -35,7 +35,7 @@ def template_hashes(spec: EvaluationSpec) -> TemplateHashes:
 def _claim(hashes: TemplateHashes) -> GateClaim:
     met = set(hashes.dataset_templates) == {hashes.template}
     rendered = ", ".join(hashes.dataset_templates) or "no template"
-    detail = f"the checkpoint expects {hashes.template}, its samples are rendered by {rendered}"
+    detail = f"the checkpoint expects {hashes.template}; its samples were rendered with {rendered}"
     return GateClaim(CLAIM, met, None, None, detail)
 
 
@@ -47,7 +47,7 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             CLAIM,
-            "The checkpoint and its samples name the same prompt template.",
+            "The checkpoint and its samples use the same prompt template.",
             _claim,
             in_first_verdict=True,
         ),

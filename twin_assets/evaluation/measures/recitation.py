@@ -139,9 +139,9 @@ def find_recited_spans(
 def claim(recitation: Recitation) -> GateClaim:
     """Decide `recites_no_training_text`: at most one answer in ten recites."""
     detail = (
-        f"{format_rate(recitation.reciting)} answers recite {SPAN_CHARACTERS} characters or more "
-        "of the training texts that were neither asked for nor marked as a quotation, "
-        f"{recitation.longest} at most; limit {100 * MAX_RECITING_SHARE:.0f} %"
+        f"{format_rate(recitation.reciting)} answers recite at least {SPAN_CHARACTERS} characters "
+        "of training text that was neither requested nor marked as a quotation (longest: "
+        f"{recitation.longest}); limit {100 * MAX_RECITING_SHARE:.0f} %"
     )
     if not recitation.reciting.of:
         return GateClaim(
@@ -233,7 +233,7 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             CLAIM,
-            "At most one answer of ten recites 50 characters of training text.",
+            "At most one answer in ten recites 50 characters of training text.",
             claim,
             in_first_verdict=True,
         ),

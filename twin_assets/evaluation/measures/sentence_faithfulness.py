@@ -284,19 +284,18 @@ def claim(faithfulness: Faithfulness) -> GateClaim:
     detect every kind of error that it could be tested on.
     """
     calibration, share = faithfulness.calibration, faithfulness.unsupported
-    by = f"by {calibration.judge}"
     if not calibration.is_reliable:
         detail = (
-            f"not decided: {by}, which cannot tell this author's own sentences from wrong ones: "
-            f"{calibration.caught:.2f} of the wrong and {calibration.false_alarms.share:.2f} of "
-            f"the right are flagged, {calibration.apart.describe()} apart, {MIN_SEPARATION} at "
-            f"least are needed"
+            f"not decided: {calibration.judge} cannot distinguish this author's own sentences from "
+            f"wrong ones; it flags {calibration.caught:.2f} of the wrong and "
+            f"{calibration.false_alarms.share:.2f} of the right ones, a difference of "
+            f"{calibration.apart.describe()}, but at least {MIN_SEPARATION} is needed"
         )
         return GateClaim(CLAIM, None, None, LIMIT, detail, blocks=BLOCKED_FORM)
     detail = (
         f"{share.value:.2f} of the sentences (95 %: {share.low:.2f} to {share.high:.2f}, limit "
-        f"{LIMIT}) are contradicted or not supported by their passages, {by}; flagged "
-        f"{format_rate(faithfulness.flagged)}"
+        f"{LIMIT}) are contradicted or not supported by their passages, according to "
+        f"{calibration.judge}; flagged {format_rate(faithfulness.flagged)}"
     )
     if share.low > LIMIT:
         return GateClaim(CLAIM, False, share.value, LIMIT, detail, blocks=BLOCKED_FORM)
@@ -305,8 +304,8 @@ def claim(faithfulness: Faithfulness) -> GateClaim:
             CLAIM, None, share.value, LIMIT, f"not decided: {detail}", blocks=BLOCKED_FORM
         )
     if blind := calibration.undetected_kinds:
-        why = f"not decided: {detail}; it does not see {' and '.join(blind)}: name TWIN_NLI_MODEL"
-        return GateClaim(CLAIM, None, share.value, LIMIT, why, blocks=BLOCKED_FORM)
+        detail = f"not decided: {detail}; it misses {' and '.join(blind)}: set TWIN_NLI_MODEL"
+        return GateClaim(CLAIM, None, share.value, LIMIT, detail, blocks=BLOCKED_FORM)
     served_by = faithfulness.served_by
     return GateClaim(CLAIM, True, share.value, LIMIT, detail, blocks=BLOCKED_FORM, cut=served_by)
 
@@ -384,7 +383,7 @@ def measure_candidate_faithfulness(
     calibration = calibrate(judge, texts)
     if calibration is None:
         few = 2 * MIN_SENTENCES
-        return NotMeasured(f"fewer than {few} sentences of the author to calibrate on")
+        return NotMeasured(f"fewer than {few} sentences of the author for calibration")
     faithfulness = measure_faithfulness(
         judge,
         calibration,
@@ -424,8 +423,8 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             CLAIM,
-            "At most one generated sentence of five is contradicted or not supported "
-            "by its passages; where not, the version is released for quotations alone.",
+            "At most one generated sentence in five is contradicted or not supported by its "
+            "passages. Otherwise, the version is released for quotations only.",
             claim,
             blocks=BLOCKED_FORM,
         ),

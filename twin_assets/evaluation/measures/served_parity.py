@@ -73,7 +73,7 @@ def _claim(served_parity: ServedParity) -> GateClaim:
     mean_limit, largest_limit = precision_limits(served_parity.parity_precision)
     if mean is None or largest is None:
         return GateClaim(
-            CLAIM, None, None, mean_limit, "not decided: the served model gave no token to compare"
+            CLAIM, None, None, mean_limit, "not decided: the served model returned no tokens"
         )
     around = served_parity.parity_interval
     interval = "" if around is None else f"95 %: {around.low:.4f} to {around.high:.4f}; "
@@ -96,7 +96,7 @@ MEASURE = Measure(
     claims=(
         ClaimRule(
             CLAIM,
-            "The served log-probabilities are those of transformers + PEFT.",
+            "The served log-probabilities match those of transformers + PEFT.",
             _claim,
             in_first_verdict=True,
         ),

@@ -190,9 +190,9 @@ def _inputs(author: Author, settings: Settings, tables: Tables) -> _Inputs:
     writer_samples = other_writers(author.slug, own["answer"].to_list())
     if not writer_samples:
         raise TwinError(
-            f"train the adapter of other authors beside {author.slug}",
-            found="no bundled author but this one",
-            next_step="name an adapter's folder in TWIN_REFERENCE_ADAPTER, or set it to off",
+            f"train the adapter of other authors for {author.slug}",
+            found="no bundled author except this one",
+            next_step="set TWIN_REFERENCE_ADAPTER to an adapter's folder or to off",
         )
     base = load_base_model(settings)
     # no GGUF file, because the adapter is never served
@@ -263,7 +263,7 @@ def _read_configured_adapter(folder: Path, base: Path, revision: str) -> Referen
         raise TwinError(
             f"read the adapter of other authors in {folder} (TWIN_REFERENCE_ADAPTER)",
             found="no adapter_config.json",
-            next_step="name a PEFT adapter's folder, or set it to auto or off",
+            next_step="set it to the folder of a PEFT adapter, to auto or to off",
         )
     template = DEFAULT_TEMPLATE.hash
     weights = manifests.checkpoint_hash(folder, base_revision=revision, template=template)

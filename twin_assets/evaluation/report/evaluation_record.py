@@ -101,7 +101,7 @@ def read_evaluation(path: Path) -> Evaluation | None:
     if document["schema"] > SCHEMA_VERSION:
         raise TwinError(
             f"read {path}",
-            found=f"schema {document['schema']}, this version knows {SCHEMA_VERSION}",
+            found=f"schema {document['schema']}, but this version supports up to {SCHEMA_VERSION}",
             next_step="update llm-twin",
         )
     if document.pop("schema") < SCHEMA_VERSION:
@@ -113,6 +113,6 @@ def read_evaluation(path: Path) -> Evaluation | None:
     except ValidationError as error:
         raise TwinError(
             f"read {path}",
-            found=f"{error.error_count()} fields that do not fit, the first {error.errors()[0]}",
+            found=f"{error.error_count()} invalid fields, the first {error.errors()[0]}",
             next_step="delete the file and materialize checkpoint_evaluation again",
         ) from error

@@ -115,7 +115,7 @@ def send_experiment(
         raise TwinError(
             tried,
             found=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
-            next_step="see whether it answers and takes these keys; the verdict stands without",
+            next_step="check that it answers and accepts these keys; the verdict remains valid",
         ) from error
     finally:
         client.shutdown()
@@ -123,8 +123,8 @@ def send_experiment(
         sent_count = exporter.rejected_count + exporter.accepted_count
         raise TwinError(
             tried,
-            found=f"{exporter.rejected_count} of {sent_count} spans were not taken",
-            next_step="look into its log; the verdict stands without",
+            found=f"{exporter.rejected_count} of {sent_count} spans were not accepted",
+            next_step="check its log; the verdict remains valid",
         )
     with LangfuseClient.from_settings(settings) as scores:
         for claim in (*verdict.claims, *advisory_claims):
@@ -181,7 +181,7 @@ def _run_experiments(
             raise TwinError(
                 f"write the answers of {model} to Langfuse",
                 found=f"{len(result.item_results)} of {len(items)} were recorded",
-                next_step="look into this run's log; the verdict stands without",
+                next_step="check this run's log; the verdict remains valid",
             )
         experiments[writer] = str(result.experiment_id)
         url = url or str(result.experiment_url or "")

@@ -27,7 +27,7 @@ from twin_resources.registry.moves import GateClaim, Verdict
 
 MAX_ANSWERS_SHOWN = 6  # questions with answers side by side
 OUTCOME_WORDS = {True: "yes", False: "no", None: "not decided"}
-ADVISORY_WORDS = {True: "yes", False: "no, which refuses nothing", None: "not decided"}
+ADVISORY_WORDS = {True: "yes", False: "no, but it does not block", None: "not decided"}
 
 
 def write_report(
@@ -102,23 +102,23 @@ def render_report(
     if not gate.is_full_gate(verdict.claims):
         lines += [
             "",
-            "The gate's first part, by which a first model is released. The rest follows.",
+            "This is the gate's first part, which decides a first release. The rest follows.",
         ]
     elif advisory := gate.advisory_claims(measured):
         lines += [
             "",
-            *_claims("stated only, for a small base model", advisory, words=ADVISORY_WORDS),
+            *_claims("advisory for a small base model", advisory, words=ADVISORY_WORDS),
         ]
     if plot:
         lines += ["", f"![{TITLE}]({plot})"]
     if answers:
-        lines += ["", f"[Answers side by side]({answers}), the author's own among them."]
+        lines += ["", f"[Answers side by side]({answers}), including the author's own."]
     return "\n".join([*lines, "", *_details(evaluation), ""])
 
 
 def _released_forms(verdict: Verdict) -> str:
     if verdict.outcome != "passed":
-        return "Released for nothing."
+        return "Not released."
     return f"Released for {verdict.prose_release.description}."
 
 
@@ -132,7 +132,7 @@ def render_side_by_side(answer_rows: Sequence[SideBySide]) -> str:
             f"Sample `{row.sample_id}`, document `{row.document_id}`, chunk `{row.chunk_id}`.",
             "",
         ]
-        base = "(not asked again: its scores were known)" if row.base is None else row.base
+        base = "(not asked again, because its scores are stored)" if row.base is None else row.base
         for writer, text in (("author", row.author), ("candidate", row.candidate), ("base", base)):
             lines += [f"**{writer}**", "", *(f"> {line}" for line in text.splitlines() or [""]), ""]
     return "\n".join(lines)
@@ -154,13 +154,13 @@ def _details(evaluation: Evaluation) -> list[str]:
     held_out = evaluation.measured.get(held_out_perplexity.MEASURE)
     passages = 0 if held_out is None else held_out.passages
     refused = ", ".join(f"`{name}`" for name in evaluation.refused_early)
-    early = [f"- Refused by {refused} before any question; what it was asked is for this report."]
+    early = [f"- Refused by {refused} before any question; the answers are only for this report."]
     return [
         *(early if refused else ()),
         f"- {passages} passages that no compared model was trained on, "
         f"{evaluation.answer_tokens} answer tokens, computed in {evaluation.precision}; left out: "
         f"{evaluation.left_out or 'none'}.",
-        f"- Served model against transformers + PEFT in fp32: {parity or 'not asked'}.",
+        f"- Served model compared with transformers + PEFT in fp32: {parity or 'not compared'}.",
         f"- Time: {seconds}.",
     ]
 

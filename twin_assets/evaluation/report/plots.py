@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from twin_resources.quality.judges.voice_shown import VoiceFigures
 
-TITLE = "The voice, seen: the author, the base model, the tuned one"
+TITLE = "The voice of the author, the base model and the tuned model"
 COLOURS = {"author": "#1f3a5f", "base": "#b8c2cc", "tuned": "#c8791e"}
 
 

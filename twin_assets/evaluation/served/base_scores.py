@@ -75,6 +75,6 @@ class BaseScores:
 
         def compute(missing: list[int]) -> Sequence[float]:
             answer_positions = [positions[at] for at in missing]
-            return score(answer_positions, [answers[place] for place in answer_positions])
+            return score(answer_positions, [answers[position] for position in answer_positions])
 
         return self.cache.get_or_compute(names, compute)

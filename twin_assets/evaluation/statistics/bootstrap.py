@@ -114,7 +114,7 @@ def resample_weights(
 
     names = list(range(count)) if groups is None else list(groups)
     if len(names) != count:
-        raise ValueError(f"{count} values of {len(names)} groups")
+        raise ValueError(f"{count} values but {len(names)} groups")
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     group_count = len(numbers)
     generator = np.random.default_rng(seed)

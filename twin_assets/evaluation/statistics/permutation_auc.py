@@ -42,9 +42,9 @@ def permutation_shares(
     """
     shares: list[float] = []
     for row, at in zip(nearness, own, strict=True):
-        others = [one for one, group in zip(row, groups, strict=True) if group != groups[at]]
+        others = [near for near, group in zip(row, groups, strict=True) if group != groups[at]]
         if not others:
-            raise ValueError(f"no question of another group than {groups[at]!r}")
+            raise ValueError(f"no question from a group other than {groups[at]!r}")
         won = sum(_comparison_score(row[at] - other) for other in others)
         shares.append(won / len(others))
     return shares

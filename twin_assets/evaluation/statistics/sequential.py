@@ -67,8 +67,9 @@ def decide_side(
     ):
         raise OutOfRangeError(
             "decide a claim about a mean",
-            found=f"{len(values)} values of {population_size or 'any number'}, not all in [0, 1]",
-            next_step="scale them, and give each once",
+            found=f"{len(values)} of {population_size or 'any number of'} values, or a value "
+            "outside [0, 1]",
+            next_step="scale the values, and pass each only once",
         )
     up, down = (
         _Bets(limit, population_size, fractions),

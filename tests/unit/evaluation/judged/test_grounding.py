@@ -67,7 +67,7 @@ def test_support_above_the_bases_limit_is_not_enough_without_an_own_part() -> No
 
 
 def test_too_few_or_unequal_answers_are_not_compared() -> None:
-    with pytest.raises(TwinError, match="10 or more"):
+    with pytest.raises(TwinError, match="at least 10"):
         compare([0.5] * 9, [0.5] * 9, swapped_scores=[0.5] * 9)
     with pytest.raises(TwinError, match="12, 11 and 12"):
         compare([0.5] * 12, [0.5] * 11, swapped_scores=[0.5] * 12)

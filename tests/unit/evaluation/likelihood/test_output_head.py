@@ -54,7 +54,7 @@ def test_another_product_than_the_models_own_is_refused() -> None:
     model = Doubled(tiny("LlamaConfig").config).eval()
     model.get_output_embeddings().weight.data.normal_(0, 1.0)
 
-    with pytest.raises(TwinError, match="another product than the model's own"):
+    with pytest.raises(TwinError, match="a difference from the model's own logits"):
         OutputHead(model)
 
 

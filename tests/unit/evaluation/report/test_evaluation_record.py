@@ -119,7 +119,7 @@ def test_a_stated_claim_that_is_not_met_is_told_apart_from_a_refusal() -> None:
         if "rests_on_its_pass" in line
     ]
 
-    assert "| no, which refuses nothing |" in row
+    assert "| no, but it does not block |" in row
     assert verdict.outcome == "passed"
 
 

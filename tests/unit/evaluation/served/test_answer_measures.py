@@ -235,4 +235,4 @@ def test_what_the_passages_say_is_released_for_voice_and_what_they_do_not_is_not
     assert sentence_faithfulness.claim(bad).passed is False
     assert good.calibration == bad.calibration
     few = sentence_faithfulness.measure_candidate_faithfulness(asked, right, own[:3], judge)
-    assert few == NotMeasured("fewer than 40 sentences of the author to calibrate on")
+    assert few == NotMeasured("fewer than 40 sentences of the author for calibration")

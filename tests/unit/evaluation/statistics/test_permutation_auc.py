@@ -21,7 +21,7 @@ def test_questions_of_the_same_post_are_not_compared() -> None:
     nearness = [[0.5, 0.9, 0.1], [0.9, 0.5, 0.7]]
 
     assert permutation_shares(nearness, [0, 1], groups="aab") == [1.0, 0.0]
-    with pytest.raises(ValueError, match="no question of another group"):
+    with pytest.raises(ValueError, match="no question from a group other than"):
         permutation_shares(nearness, [0, 1], groups="aaa")
 
 

@@ -218,7 +218,7 @@ def test_too_few_questions_and_no_others_decide_nothing(
     alone = measured((judge, judge), said_by(author, 8))
     nobody = Voice(alone.prompts, alone.against_all, None)
     assert author_voice.sounds_like_this_author(nobody).passed is None
-    assert "nobody else's text" in author_voice.sounds_like_this_author(nobody).detail
+    assert "no other people's texts" in author_voice.sounds_like_this_author(nobody).detail
     why = not_measured(40, "no calibration")
     assert author_voice.sounds_less_like_the_base(why).detail == "not decided: no calibration"
 
@@ -229,7 +229,7 @@ def test_a_way_that_is_none_is_not_shared_out(judges: tuple[VoiceJudge, VoiceJud
 
     assert found.against_people is not None
     assert found.against_people.gap_closed is None
-    assert "score alike" in author_voice.sounds_like_this_author(found).detail
+    assert "have the same score" in author_voice.sounds_like_this_author(found).detail
 
 
 def test_the_authors_answer_is_no_longer_than_the_one_beside_it() -> None:
