@@ -32,7 +32,7 @@ _BUILT_IN_EXECUTORS = {
     "": "dagster:in_process_executor",
     "processes": "dagster:multiprocess_executor",
 }
-_NEXT_STEP = "deploy/steps.prod.yaml shows how; empty runs them in one process"
+_NEXT_STEP = "follow deploy/steps.prod.yaml, or leave the setting empty to use one process"
 
 
 class StepExecution(BaseModel):
@@ -86,7 +86,7 @@ class StepExecution(BaseModel):
             TwinError: a size is given for a step that does not exist.
         """
         if unknown := sorted(set(self.sizes) - set(steps)):
-            raise _execution_error("give each step its size", f"no step {', '.join(unknown)}")
+            raise _execution_error("set the size of each step", f"no step {', '.join(unknown)}")
 
 
 def read_step_execution(steps_apart: str) -> StepExecution:

@@ -58,7 +58,7 @@ class TablesIOManager(dg.ConfigurableIOManager):
             raise TwinError(
                 f"load {asset} as one frame",
                 found=f"{len(authors)} partitions",
-                next_step="annotate the input as dict[str, pl.LazyFrame], or name a partition_key",
+                next_step="annotate the input as dict[str, pl.LazyFrame], or pass a partition_key",
             )
         return _frame(tables, asset, authors[0], columns, annotation is pl.LazyFrame)
 
@@ -74,7 +74,7 @@ class TablesIOManager(dg.ConfigurableIOManager):
             raise TwinError(
                 f"store the output of {context.asset_key.to_user_string()}",
                 found=f"a value of type {type(obj).__name__}",
-                next_step="write the table by `Tables.sync` and return its result or nothing",
+                next_step="write the table with `Tables.sync`, and return its result or None",
             )
         context.add_output_metadata(obj.metadata())
 

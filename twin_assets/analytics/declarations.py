@@ -50,7 +50,7 @@ def _test_fields(item: object) -> object:
         return {"kind": item}
     tests = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
     if len(tests) != 1:
-        raise ValueError("write one test a dash")
+        raise ValueError("write one test per dash")
     [(kind, fields)] = tests.items()
     return {"kind": kind} | cast("dict[str, Any]", fields or {})
 
@@ -139,7 +139,9 @@ class DeclaredModel(_Declaration):
         tests = tuple(_to_data_test(test, column) for column, test in pairs)
         names = [test.name for test in tests]
         if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"two data tests {', '.join(sorted(twice))}: give one a `name`")
+            raise ValueError(
+                f"duplicate data tests {', '.join(sorted(twice))}: give each its own `name`"
+            )
         return tests
 
 
@@ -194,11 +196,11 @@ def read_yaml(path: Path) -> Mapping[str, Any]:
         document: object = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except yaml.YAMLError as error:
         raise SqlProjectError(
-            f"read {path.name}", found=" ".join(str(error).split()), next_step="mend the file"
+            f"read {path.name}", found=" ".join(str(error).split()), next_step="correct the file"
         ) from error
     if not isinstance(document, dict):
         raise SqlProjectError(
-            f"read {path.name}", found="no mapping", next_step="write `version: 2` …"
+            f"read {path.name}", found="not a mapping", next_step="write `version: 2` …"
         )
     return cast("dict[str, Any]", document)
 
@@ -219,7 +221,7 @@ def read_declarations(
         raise SqlProjectError(
             f"read {path.name}",
             found=_describe_error(document, error),
-            next_step="mend it; https://docs.getdbt.com/reference/configs-and-properties",
+            next_step="correct it (see https://docs.getdbt.com/reference/configs-and-properties)",
         ) from error
     return models, [
         SourceTable(

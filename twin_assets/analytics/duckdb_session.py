@@ -83,7 +83,7 @@ class DuckDBSession:
             raise SqlProjectError(
                 f"read {'.'.join(part for part in relation if part)}",
                 found=str(error),
-                next_step="declare the columns and types in schema.yml that the table has",
+                next_step="declare the table's actual columns and types in schema.yml",
             ) from error
 
     def register_empty(self, relation: Relation, columns: Sequence[Column]) -> None:
@@ -103,7 +103,7 @@ class DuckDBSession:
             return self._connection.sql("FROM __rows").pl()
         except _duckdb_errors() as error:
             raise SqlProjectError(
-                f"run {rendered.name}", found=str(error), next_step="mend the SQL"
+                f"run {rendered.name}", found=str(error), next_step="correct the SQL"
             ) from error
 
     def check_types(self, rendered: RenderedSql, columns: Sequence[Column]) -> None:
@@ -118,9 +118,8 @@ class DuckDBSession:
         if actual != declared:
             raise SqlProjectError(
                 f"keep the contract of {rendered.name}",
-                found=f"the query gives "
-                f"{', '.join(_difference(actual, declared)) or 'fewer columns'}; "
-                f"declared is "
+                found="the query returns "
+                f"{', '.join(_difference(actual, declared)) or 'fewer columns'}; the contract has "
                 f"{', '.join(_difference(declared, actual)) or 'another order, or fewer'}",
                 next_step="cast in the query, or change schema.yml",
             )
@@ -134,7 +133,7 @@ class DuckDBSession:
             raise SqlProjectError(
                 f"read the data_type of {column.name}",
                 found=str(error),
-                next_step="write a type of DuckDB",
+                next_step="use a DuckDB type",
             ) from error
         return str(type_name)
 

@@ -180,13 +180,13 @@ class _Upstream:
             raise SqlProjectError(
                 f"read the state store's table {source.name}",
                 found=f"the columns {', '.join(table.c.keys())}" if table is not None else "none",
-                next_step="declare a table and columns of twin_resources/storage/state/"
+                next_step="declare a table and columns that exist in twin_resources/storage/state/"
                 "state_tables.py",
             )
-        wanted = [table.c[column.name] for column in source.columns]
+        columns = [table.c[column.name] for column in source.columns]
         with self.state.read_transaction() as connection:
             mappings = connection.execute(
-                sa.select(*wanted).where(table.c.author.in_(self.authors))
+                sa.select(*columns).where(table.c.author.in_(self.authors))
             ).mappings()
             rows = [{name: _to_scalar(value) for name, value in row.items()} for row in mappings]
         return pl.DataFrame(rows, infer_schema_length=None) if rows else None

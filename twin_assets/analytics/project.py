@@ -119,7 +119,7 @@ def read_project(folder: Path = PROJECT_FOLDER) -> Project:
     if mismatched := sorted(files.keys() ^ declarations.keys()):
         raise SqlProjectError(
             f"read the model {mismatched[0]}",
-            found="it is declared without a file, or a file without a declaration",
+            found="a declaration without a file, or a file without a declaration",
             next_step=f"write models/{mismatched[0]}.sql, and declare it in a schema.yml",
         )
     models_by_name = {
@@ -169,7 +169,7 @@ def _unique_key(file: str, text: str, columns: Iterable[str]) -> tuple[str, ...]
             f"read config() of {file}",
             found=str(config),
             next_step="write {{ config(materialized='table', unique_key=['…']) }} with columns of "
-            "the model; the rest is in schema.yml",
+            "the model, and put everything else into schema.yml",
         )
     return key
 
@@ -189,7 +189,7 @@ def _check_references(models: Mapping[str, Model], sources: Iterable[tuple[str, 
         if model.partitions == "authors" and over_all:
             raise SqlProjectError(
                 f"read ref({over_all[0]!r}) of {model.file}",
-                found="one table over all authors under a model that is made for each author",
+                found="a model per author that reads one table for all authors",
                 next_step="give both the same partitions",
             )
 
@@ -201,6 +201,6 @@ def _sort_models(models: Mapping[str, Model]) -> tuple[Model, ...]:
     except CycleError as error:
         raise SqlProjectError(
             "order the models",
-            found=f"a circle: {' → '.join(error.args[1])}",
-            next_step="take one ref out",
+            found=f"a cycle: {' → '.join(error.args[1])}",
+            next_step="remove one ref",
         ) from error

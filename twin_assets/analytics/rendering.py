@@ -99,7 +99,7 @@ class Renderer:
             )
             raise SqlProjectError(
                 f"find the data test {kind} of {name}",
-                found=f"the tests {', '.join(known)}",
+                found=f"only the tests {', '.join(known)}",
                 next_step="use one of them, or write tests/generic/<name>.sql",
             )
         sql = self._render(f"the data test {name}", lambda: str(macro(relation, **values)))
@@ -116,7 +116,7 @@ class Renderer:
         if not isinstance(value, str) or not value.startswith('"'):
             raise SqlProjectError(
                 f"read {expression}",
-                found="no relation",
+                found="not a relation",
                 next_step="write ref('model') or source('source', 'table')",
             )
         return value
@@ -137,12 +137,12 @@ class Renderer:
             raise SqlProjectError(
                 f"render {getattr(error, 'name', None) or name}{f':{line}' if line else ''}",
                 found=error.found if isinstance(error, TwinError) else str(error),
-                next_step="mend the template",
+                next_step="correct the template",
             ) from error
 
     def _ref(self, name: str) -> str:
         if name not in {model.name for model in self.project.models}:
-            raise TwinError("ref", found=f"no model {name!r}", next_step="write the file")
+            raise TwinError("ref", found=f"no model {name!r}", next_step="add its file")
         return f'"{name}"'
 
     def _source(self, source: str, name: str) -> str:

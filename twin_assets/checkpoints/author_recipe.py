@@ -43,7 +43,7 @@ def recipe_for_author(author: Author, settings: Settings) -> AuthorRecipe:
             neither from its name nor from a prepared copy.
     """
     if author.recipe:
-        return AuthorRecipe(load_recipe(author.recipe), "named in the author's file")
+        return AuthorRecipe(load_recipe(author.recipe), "set in the author's file")
     name = settings.base_model
     billions = billions_of_parameters(name)
     if billions is None:

@@ -128,8 +128,8 @@ def read_job(path: Path) -> Job:
     if document["schema"] != SCHEMA_VERSION:
         raise TwinError(
             f"read {path}",
-            found=f"schema {document['schema']}, this version knows {SCHEMA_VERSION}",
-            next_step="run the same release here as where the job was written",
+            found=f"schema {document['schema']}, but this version supports {SCHEMA_VERSION}",
+            next_step="run the same release here as on the machine that wrote the job",
         )
     return Job(
         folder=path.resolve().parent,

@@ -137,7 +137,7 @@ def read_manifest(folder: Path) -> Manifest:
     if document["schema"] > SCHEMA_VERSION:
         raise TwinError(
             tried,
-            found=f"schema {document['schema']}, this version knows {SCHEMA_VERSION}",
+            found=f"schema {document['schema']}, but this version supports up to {SCHEMA_VERSION}",
             next_step="update llm-twin",
         )
     document.pop("schema")

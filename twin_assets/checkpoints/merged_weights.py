@@ -44,7 +44,7 @@ def write_merged_model(
         if not bool(torch.isfinite(weights).all()):
             raise TwinError(
                 f"write the merged model in {dtype}",
-                found=f"a weight in {name} that does not fit",
+                found=f"a weight in {name} that exceeds the range of {dtype}",
                 next_step="export it in bfloat16 or float32 (--dtype)",
             )
     model.save_pretrained(output_folder)

@@ -160,7 +160,7 @@ class Recipe(_StrictModel):
         if self.preference is None:
             raise TwinError(
                 "tune on preferences",
-                found=f"no section preference in recipe {self.name}",
+                found=f"recipe {self.name} has no section preference",
                 next_step="add one (recipes/smollm2-135m-cpu.yaml shows how)",
             )
         return self.preference
@@ -177,9 +177,9 @@ class Recipe(_StrictModel):
             return cls.model_validate(values)
         except ValidationError as error:
             raise TwinError(
-                f"read the recipe {values.get('name')} of a manifest",
+                f"read the recipe {values.get('name')} from a manifest",
                 found="; ".join(f"{part['loc'][-1]}: {part['msg']}" for part in error.errors()),
-                next_step="train again by a recipe of today",
+                next_step="train again with a current recipe",
             ) from error
 
     def without_preference(self) -> Recipe:
@@ -221,8 +221,8 @@ class Recipe(_StrictModel):
         global_micro_batch_size = ranks * self.micro_batch_size
         if self.samples_per_step % global_micro_batch_size:
             raise TwinError(
-                f"deal {self.samples_per_step} samples a step to {ranks} ranks",
-                found=f"it is no multiple of {ranks} × micro_batch_size {self.micro_batch_size}",
+                f"distribute {self.samples_per_step} samples per step over {ranks} ranks",
+                found=f"not a multiple of {ranks} × micro_batch_size {self.micro_batch_size}",
                 next_step=f"change samples_per_step in recipe {self.name} or TWIN_TRAIN_RANKS",
             )
         return self.samples_per_step // global_micro_batch_size
@@ -320,12 +320,12 @@ def _read(model_type: type[_ModelType], name_or_path: str, *, folder: str) -> _M
         raise TwinError(
             tried,
             found=f"no file {path}",
-            next_step=f"name one of: {known}; or a path that ends in .yaml",
+            next_step=f"use one of: {known}; or a path that ends in .yaml",
         ) from error
     except yaml.YAMLError as error:
-        raise TwinError(tried, found=str(error), next_step="mend the YAML") from error
+        raise TwinError(tried, found=str(error), next_step="correct the YAML") from error
     if not isinstance(document, dict):
-        raise TwinError(tried, found="no mapping", next_step="write one `name: value` a line")
+        raise TwinError(tried, found="not a mapping", next_step="write one `name: value` per line")
     values = cast(dict[str, Any], document)
     if extended := values.pop("extends", ""):
         values = (

@@ -39,8 +39,8 @@ def draw(days: ComparedDays, *, until: int, threshold: float) -> bytes:
     day_ends, evidence_by_day = day_ends[-PLOTTED_DAYS:], evidence_by_day[-PLOTTED_DAYS:]
     figure = Figure(figsize=(7.2, 4.4), dpi=80, layout="constrained")
     value_axes, evidence_axes = figure.subplots(2, 1, sharex=True)
-    value_axes.plot(day_ends, [mean for mean, _ in points], label="mean of a day")
-    value_axes.plot(day_ends, [bound for _, bound in points], linestyle="--", label="held to")
+    value_axes.plot(day_ends, [mean for mean, _ in points], label="daily mean")
+    value_axes.plot(day_ends, [bound for _, bound in points], linestyle="--", label="bound")
     value_axes.set_ylim(-0.02, 1.02)
     value_axes.set_ylabel("value")
     evidence_axes.plot(

@@ -51,7 +51,7 @@ def build_evidence_report(
         "scores_not_counted": dict(not_counted),
     }
     if not watches:
-        metadata["why"] = "no settled value of the stable version was followed yet"
+        metadata["why"] = "no settled value of the stable version has been observed yet"
     folder = settings.home / "evidence" / author
     folder.mkdir(parents=True, exist_ok=True)
     for watch in watches:
@@ -60,7 +60,7 @@ def build_evidence_report(
             f"{name}_values": watch.seen,
             f"{name}_e_value": watch.e_value,
             f"{name}_threshold": threshold,
-            f"{name}_baseline": dict(watch.held_to) or "none: arming",
+            f"{name}_baseline": dict(watch.held_to) or "none yet",
         }
         if watch.stream in days:
             png = evidence_plot.draw(days[watch.stream], until=watch.last, threshold=threshold)

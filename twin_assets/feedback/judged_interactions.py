@@ -126,7 +126,7 @@ class _Sample:
 
 def _reason_not_to_judge(sample: _Sample, stable: ModelVersion | None) -> str:
     if stable is None:
-        return "no stable version: there is no twin whose answers could be judged"
+        return "no stable version whose answers could be judged"
     return "no new answer in the sample" if sample.select_unjudged().is_empty() else ""
 
 

@@ -247,7 +247,7 @@ def cut_text(text: str, tokenizer: EmbedderTokenizer, *, heading: str = "") -> l
     """
     if tokenizer.token_limit < MIN_TOKEN_LIMIT:
         raise ValueError(
-            f"cannot cut to {tokenizer.token_limit} tokens, at least {MIN_TOKEN_LIMIT}"
+            f"a limit of {tokenizer.token_limit} tokens is below the minimum of {MIN_TOKEN_LIMIT}"
         )
     heading_tokens = tokenizer.count_tokens([heading])[
         0

@@ -85,7 +85,7 @@ def embed_chunks(
     if "heading" not in chunks.columns:
         raise TwinError(
             "embed chunks with their titles",
-            found="document_chunks of an earlier release, without the column heading",
+            found="document_chunks from an earlier release, without the column heading",
             next_step="materialize document_chunks first, or run `twin import`",
         )
     names: list[str] = chunks["chunk_id"].to_list()

@@ -59,7 +59,7 @@ def batch_completions(
     budgets. A stopped run is continued where it stopped.
     """
     if not config.questions:
-        context.log.info("no file of questions is named in the configuration: nothing to do")
+        context.log.info("the configuration specifies no file of questions: nothing to do")
         return
     out = _answers_file(config)
     questions, broken = read_questions(Path(config.questions))
@@ -69,7 +69,7 @@ def batch_completions(
     file_metadata = {
         "answers": dg.MetadataValue.path(str(out.resolve())),
         "broken rows": dg.MetadataValue.md(
-            _markdown_list(f"{one.place}: {one.reason}" for one in broken)
+            _markdown_list(f"{row.place}: {row.reason}" for row in broken)
         ),
     }
     yield dg.MaterializeResult(metadata={**file_metadata, **_metadata(batch_sum, rows)})
@@ -121,7 +121,7 @@ def _metadata(batch_sum: BatchTotals, rows: Sequence[AnswerRow]) -> dict[str, An
     return {
         "dagster/row_count": len(rows),
         "answered": len(answered),
-        "kept of an earlier run": batch_sum.already_answered,
+        "kept from an earlier run": batch_sum.already_answered,
         "refused": batch_sum.failed,
         "cost, US dollars": sum(float(row["cost_usd"] or 0.0) for row in answered),
         "cost not known": sum(row["cost_usd"] is None for row in answered),

@@ -147,11 +147,11 @@ def buy_labels(
     while not stop_reason:
         batch = pending[: min(BATCH_SIZE, max_labels - count)]
         if count >= max_labels:
-            stop_reason = f"{count} labels, as many as were asked for"
+            stop_reason = f"{count} labels, as many as were requested"
         elif not batch:
             stop_reason = "every prompt has been used"
         elif usd + sum(labeller.max_usd(prompt) for prompt in batch) > max_usd:
-            stop_reason = f"the sum of ${max_usd:g} allows no further batch"
+            stop_reason = f"the budget of ${max_usd:g} does not suffice for another batch"
         else:
             stop_reason = labeller.judge_refusal(batch, stored, margin=margin)
         if stop_reason:
@@ -159,7 +159,7 @@ def buy_labels(
         pending = pending[len(batch) :]
         answers = labeller.answers(batch)
         if len(answers) < len(batch):
-            stop_reason = "a limit of the account is used up"
+            stop_reason = "a limit of the account has been reached"
         if not answers:
             break
         labeller.store(batch, answers, stored, tables)
@@ -236,7 +236,7 @@ class _BatchLabeller:
     ) -> str:
         """Return why the judges cannot score this batch; empty if they can and can be paid."""
         if failed_claims := self.lost_claims(stored, margin=margin):
-            return f"the judge of {', '.join(failed_claims)} no longer tells plants apart"
+            return f"the judge of {', '.join(failed_claims)} no longer detects planted answers"
         longest_answer = "word " * self._max_tokens
         expected = [
             JudgedAnswer(
@@ -253,7 +253,7 @@ class _BatchLabeller:
         ]
         max_usd, remaining_usd = self._panel.scoring_cost_usd([*expected, *probe_texts])
         if remaining_usd is not None and max_usd > remaining_usd:
-            return "a limit of the account leaves the judge too little for a further batch"
+            return "a limit of the account leaves the judge too little for another batch"
         return ""
 
     def answers(self, batch: Sequence[ShadowPrompt]) -> dict[str, tuple[str, PaidReply]]:

@@ -112,14 +112,14 @@ def _metadata(
 def _idle_reason(newest: ModelVersion | None, verdict: Verdict | None, missing_consent: str) -> str:
     """Return why no version moved, based on the newest version's state and verdict."""
     if newest is None:
-        return "no version was ever registered: materialize preference_tuned_checkpoint"
+        return "no version has been registered: materialize preference_tuned_checkpoint"
     name = f"v{newest.version} is {newest.state}"
     if newest.state == "stable":
-        return f"{name}: it is released already"
+        return f"{name}: it is already released"
     if verdict is None:
-        return f"{name} and has no verdict of {GATE_VERSION}: materialize checkpoint_evaluation"
+        return f"{name} and has no verdict from {GATE_VERSION}: materialize checkpoint_evaluation"
     if verdict.outcome != "passed":
         return f"{name}: {describe_refusal(verdict)}"
     if missing_consent:
-        return f"{name}: it has passed, and the author has not agreed: {missing_consent}"
-    return f"{name}: it has passed and waits for evidence or for a person"
+        return f"{name}: it has passed, but the author has not agreed: {missing_consent}"
+    return f"{name}: it has passed and waits for evidence or a manual release"

@@ -135,7 +135,7 @@ def refit(
 
 def _await_labels(count: int, margin: float) -> AdoptionDecision:
     missing = adoption.estimate_missing_labels((), labels=count, spread=0.3, margin=margin)
-    reason = f"{count} labels; about {missing} more are missing at {margin:g}"
+    reason = f"{count} labels; about {missing} more are needed for a margin of {margin:g}"
     return AdoptionDecision(False, None, missing, reason)
 
 
@@ -166,7 +166,7 @@ def _decide_adoption(
         differences_to_policy_in_force=gains_over_current,
     )
     if decision.adopted and decision.step is not None and _is_dearer(decision.step, current_policy):
-        reason = "the policy in force leaves more to the own model, and stands"
+        reason = "the policy in force sends more questions to the own model, so it stays"
         return replace(decision, adopted=False, reason=reason)
     return decision
 
@@ -183,11 +183,11 @@ def _lapse_reason(
     if current_policy.models[0].model != models[0].model:
         return "another version is stable"
     if len(current_policy.models) != len(models):
-        return f"its labels are of {len(current_policy.models)} models"
+        return f"its labels cover {len(current_policy.models)} models"
     if current_policy.models[-1].model != models[-1].model:
         return f"the paid model was {current_policy.models[-1].model}"
     if current_policy.embedder != embedder:
-        return "its labels are of another embedder"
+        return "its labels were made with another embedder"
     if current_policy.judges != judges:
         return "other judges are certified now"
     if current_policy.margin != margin:

@@ -80,7 +80,7 @@ def routing_labels(
             margin=settings.margin,
         )
         if not panel.claims:
-            reason = "no certified judge may decide"
+            reason = "no judge is certified to decide"
             return report_materialization(
                 "no judge", {"nothing_to_do": reason, **author_panel.panel_metadata(panel)}
             )
@@ -113,9 +113,9 @@ def _idle_reason(
     if stable is None:
         return "no stable version: nothing to compare with the paid model"
     if not stable.base_gguf and (stable.is_answer_model or not settings.model_server_url):
-        return "the stable version answers at an address: labels are bought for a model here"
+        return "the stable version runs at an address, but labels are bought only for local models"
     if limit is None:
-        return "no sum: set TWIN_LABEL_BUDGET_PER_MONTH, or `usd` of this asset in a run"
+        return "no budget: set TWIN_LABEL_BUDGET_PER_MONTH, or `usd` of this asset for a run"
     return ""
 
 

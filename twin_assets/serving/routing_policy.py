@@ -72,7 +72,7 @@ def _metadata(
     policy: AuthorPolicy, table: Mapping[str, Any], server: str, settings: Settings
 ) -> dict[str, Any]:
     report: Mapping[str, float | int | str] = {
-        "cost": "an answer model at an address: what it charges is not known here"
+        "cost": "unknown, because an answer model at an address sets its own price"
     }
     if not (policy.stable and policy.stable.is_elsewhere):
         report = routing_table.cost_report(

@@ -106,15 +106,15 @@ def fit_routing(
         path.unlink(missing_ok=True)
         return RoutedAuthor(
             is_hidden=False,
-            reason="nothing is routed: no labels of this version and this paid model; "
-            "`twin routing` says what they cost",
+            reason="nothing is routed: no labels for this version and this paid model; "
+            "`twin routing` shows their cost",
         )
     newest = rows.sort("sequence").row(-1, named=True)
     claims, failed_claims = _deciding_claims(rows, newest["purchase"], margin=settings.margin)
     if not claims or failed_claims:
         path.unlink(missing_ok=True)
         reason = (
-            f"the judge of {', '.join(failed_claims)} no longer tells plants apart"
+            f"the judge of {', '.join(failed_claims)} no longer detects planted answers"
             if failed_claims
             else "no certified judge has scored the labels"
         )
@@ -197,7 +197,7 @@ def _read_current_policy(path: Path) -> tuple[RoutingPolicy | None, str]:
     try:
         return read_routing_policy(path), ""
     except TwinError as error:
-        return None, f"; the file that stood there was unreadable ({error.found})"
+        return None, f"; the previous file was unreadable ({error.found})"
 
 
 def _deciding_claims(

@@ -65,7 +65,7 @@ def cost_report(
         paid_blended: the paid model's price in US dollars per million tokens, for the same mix.
     """
     if measured is None or measured.tokens_per_second <= 0:
-        return {"throughput": "not measured yet: no answer has passed the gateway"}
+        return {"throughput": "not measured yet: the gateway has not returned an answer"}
     usd_at_full_load, usd_at_tenth_load = (
         self_hosted_usd_per_million_tokens(
             usd_per_hour, tokens_per_second=measured.tokens_per_second, utilisation=utilisation

@@ -90,7 +90,7 @@ def shadow_pairs(
             margin=_margin(config, settings),
         )
         if not panel.claims:
-            reason = "no certified judge may decide"
+            reason = "no judge is certified to decide"
             return report_materialization(
                 "no judge", {"nothing_to_do": reason, **author_panel.panel_metadata(panel)}
             )
@@ -131,17 +131,18 @@ def _idle_reason(
     ignores_mode = config.whatever_the_mode or against_answer_model or on_trial
     recorded_count, needed_count = recorded_prompts(tables, author.slug), settings.trial_prompts
     if author.release_mode == "gate" and not ignores_mode:
-        return "release mode is gate: nothing to replay"
+        return "the release mode is gate: nothing to replay"
     if author.release_mode == "auto" and recorded_count < needed_count and not ignores_mode:
         return (
-            f"release mode is auto: {recorded_count} of {needed_count} recorded prompts for a trial"
+            f"the release mode is auto: {recorded_count} of {needed_count} prompts for a trial "
+            "are recorded"
         )
     if versions is None:
-        return "no version waits beside a stable one: nothing to compare"
+        return "no version waits to be compared with a stable one"
     if not against_answer_model:
         return ""
     if _is_sharing_forbidden(author, versions.incumbent):
-        return "the answer model is another provider's: paid = false, or no consent of the author"
+        return "the answer model is another provider's, and paid = false or the consent is missing"
     return _unavailable_reason(servers, versions.incumbent)
 
 

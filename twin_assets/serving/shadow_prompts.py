@@ -145,7 +145,7 @@ def index_by_id(prompts: Sequence[ShadowPrompt]) -> dict[str, ShadowPrompt]:
     if len(prompts_by_id) != len(prompts):
         raise TwinError(
             "replay prompts",
-            found=f"{len(prompts)} prompts with {len(prompts_by_id)} ids",
-            next_step="report it: trace and sample ids are unique",
+            found=f"{len(prompts)} prompts but {len(prompts_by_id)} ids",
+            next_step="report this: trace and sample ids should be unique",
         )
     return prompts_by_id

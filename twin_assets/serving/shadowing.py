@@ -129,7 +129,7 @@ def replay(
         new_pairs += len(batch)
         stored_pairs = _read_stored_pairs(tables, author.slug)
         evidence = current_evidence()
-        log(f"{evidence.pairs} pairs, {new_probes} plants among the new ones: {evidence.verdict}")
+        log(f"{evidence.pairs} pairs, {new_probes} new planted answers: {evidence.verdict}")
     return ReplayResult(
         trial=trial.id,
         evidence=evidence,

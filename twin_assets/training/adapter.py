@@ -38,8 +38,8 @@ def add_adapter(base: Any, lora: LoraShape, *, initial_adapter: Path | None) -> 
     # PEFT ignores missing modules as long as it finds one of them
     if lacking := sorted(targets - module_names):
         raise TwinError(
-            f"put an adapter on {type(base).__name__}",
-            found=f"no module {', '.join(lacking)} in it, which lora.target_modules names",
+            f"add an adapter to {type(base).__name__}",
+            found=f"it has no module {', '.join(lacking)}, which lora.target_modules lists",
             next_step="correct lora.target_modules in the recipe, or write all-linear there "
             f"(its linear layers: {', '.join(sorted(linear_layers))})",
         )
@@ -112,7 +112,7 @@ def _load_adapter_weights(model: Any, adapter: Path) -> None:
     if shapes[0] != shapes[1]:
         raise TwinError(
             f"start from the adapter in {adapter}",
-            found="other layers or another rank than the recipe's section lora",
+            found="its layers or rank differ from the recipe's section lora",
             next_step="materialize fine_tuned_checkpoint with this recipe first",
         )
     set_peft_model_state_dict(model, weights)

@@ -101,9 +101,9 @@ def _require_unchanged_logits(head: Any, model: Any) -> None:
                 part.forward = forward
     if not torch.equal(logits, probe_logits):
         raise TwinError(
-            "take the loss in chunks",
-            found=f"a {type(unwrapped_model).__name__}, whose logits are not what its output "
-            f"layer gives",
+            "compute the loss in chunks",
+            found=f"the logits of {type(unwrapped_model).__name__} differ from the result of its "
+            "output layer",
             next_step="set loss_chunk to 0 in the recipe",
         )
 

@@ -43,7 +43,7 @@ def inject_fault(samples: pl.DataFrame, method: str, *, seed: int) -> pl.DataFra
     if len(conversations) < 2 * largest_group:
         raise TwinError(
             "give each question another document's answer",
-            found=f"{largest_group} of {len(conversations)} samples are of one document",
+            found=f"{largest_group} of {len(conversations)} samples are from one document",
             next_step="import more posts",
         )
     answer_sources = dict(zip(donors, donors[largest_group:] + donors[:largest_group], strict=True))
@@ -62,7 +62,7 @@ def check_fault_method(method: str) -> None:
     """
     if method != SHUFFLED_ANSWERS:
         raise TwinError(
-            f"spoil training data by {method!r}",
-            found="no such way",
-            next_step=f"name {SHUFFLED_ANSWERS}, or none",
+            f"spoil training data with {method!r}",
+            found="an unknown method",
+            next_step=f"use {SHUFFLED_ANSWERS}, or leave it empty",
         )

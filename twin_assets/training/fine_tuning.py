@@ -250,7 +250,7 @@ def _collect_inputs(author: Author, settings: Settings, tables: Tables, spoil: s
     if lance_version is None or data_version is None:
         raise TwinError(
             f"train on the instruction dataset of {author.slug}",
-            found="no such table",
+            found="the table does not exist",
             next_step="materialize instruction_dataset for this author",
         )
     author_recipe = _validate_author_recipe(recipe_for_author(author, settings))
@@ -297,9 +297,10 @@ def validate_recipe_stages(recipe: Recipe) -> Recipe:
     """
     if recipe.lora is None and recipe.preference is not None:
         raise TwinError(
-            f"fine-tune by recipe {recipe.name}",
-            found="lora is null: every weight is trained, and preference tuning needs an adapter",
-            next_step="name an adapter's shape under lora, or leave the section preference out",
+            f"fine-tune with recipe {recipe.name}",
+            found="lora is null, so every weight is trained, but preference tuning needs an "
+            "adapter",
+            next_step="describe an adapter under lora, or remove the section preference",
         )
     return recipe
 
@@ -327,15 +328,15 @@ def training_samples(
     if frame.is_empty():
         raise TwinError(
             tried,
-            found="no sample with the split train",
-            next_step="import more posts (20 usable ones with 5,000 words make a start)",
+            found="no sample in the split train",
+            next_step="import more posts (at least about 20 usable posts with 5,000 words)",
         )
     templates = sorted(frame["template"].unique())
     if len(templates) > 1:
         raise TwinError(
             tried,
-            found=f"samples of {len(templates)} prompt templates: {', '.join(templates)}",
-            next_step="materialize instruction_dataset again, so that all use the newest",
+            found=f"samples with {len(templates)} prompt templates: {', '.join(templates)}",
+            next_step="materialize instruction_dataset again, so that all use the newest template",
         )
     return inject_fault(frame, spoil, seed=seed) if spoil else frame
 

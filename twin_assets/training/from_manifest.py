@@ -174,9 +174,9 @@ def clear_unless_resumable(job: Job, rows: pl.DataFrame, posts: pl.DataFrame | N
         return
     if not job.path.is_file():
         raise TwinError(
-            f"repeat a training in {job.folder}",
-            found="a folder that holds something else",
-            next_step="name a new or an empty folder with --work",
+            f"repeat a training run in {job.folder}",
+            found="a folder with other contents",
+            next_step="specify a new or an empty folder with --work",
         )
     previous_job = job.path.read_text(encoding="utf-8")
     write_job(job)
@@ -208,7 +208,7 @@ def differences(manifest: Manifest) -> tuple[str, ...]:
     """Return the differences in code and libraries since the manifest was written."""
     differences_found: list[str] = []
     if manifest.code != training_code_hash():
-        differences_found.append("the training's code is another one")
+        differences_found.append("the training code has changed")
     for library, before in manifest.versions.items():
         try:
             now = version(library)
@@ -226,15 +226,15 @@ def _find_base_model(manifest: Manifest, override: Path | None) -> Path:
         raise TwinError(
             tried,
             found=f"no base model in {folder}",
-            next_step=f"prepare {manifest.base['name']} and name its folder with --base",
+            next_step=f"prepare {manifest.base['name']} and specify its folder with --base",
         )
     revision = compute_revision(folder)
     if revision != manifest.base["revision"]:
         raise TwinError(
             tried,
-            found=f"another base model in {folder}: revision {revision[:12]} and not "
+            found=f"another base model in {folder}: revision {revision[:12]} instead of "
             f"{manifest.base['revision'][:12]}",
-            next_step="name the folder of the right one with --base",
+            next_step="specify the folder of the correct base model with --base",
         )
     return folder.resolve()
 
@@ -247,7 +247,7 @@ def _find_parent_adapter(manifest: Manifest, folder: Path, override: Path | None
         raise TwinError(
             tried,
             found=f"no supervised checkpoint {parent[:12]} in {adapter}",
-            next_step="repeat its own training first, and name its adapter's folder with --parent",
+            next_step="repeat its own training, then specify its adapter's folder with --parent",
         )
     checkpoint = checkpoint_hash(
         adapter, base_revision=manifest.base["revision"], template=manifest.template
@@ -255,8 +255,8 @@ def _find_parent_adapter(manifest: Manifest, folder: Path, override: Path | None
     if checkpoint != parent:
         raise TwinError(
             tried,
-            found=f"checkpoint {checkpoint[:12]} in {adapter}; its parent is {parent[:12]}",
-            next_step="name the right adapter's folder with --parent",
+            found=f"checkpoint {checkpoint[:12]} in {adapter}, but the parent is {parent[:12]}",
+            next_step="specify the correct adapter's folder with --parent",
         )
     return adapter.resolve()
 
@@ -287,16 +287,16 @@ def _read_training_rows(
     if "rows_sha256" not in dataset:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
-            found="an older manifest, without the hash of its rows",
-            next_step="materialize its asset again: a newer manifest names it",
+            found="an older manifest without the hash of its rows",
+            next_step="materialize its asset again to get a manifest with this hash",
         )
     digest = _hash(rows)
     if digest != dataset["rows_sha256"]:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
-            found=f"not the rows that it was trained on, in {where}: {digest[:12]} and not "
+            found=f"other rows than in that training in {where}: hash {digest[:12]} instead of "
             f"{dataset['rows_sha256'][:12]}",
-            next_step="name a file of the right ones (Parquet, JSON) with --rows",
+            next_step="specify a file with the correct rows (Parquet, JSON) with --rows",
         )
     return rows
 
@@ -332,9 +332,9 @@ def read_raw_posts(
     if digest != dataset["rows_sha256"]:
         raise TwinError(
             f"repeat the training of checkpoint {manifest.checkpoint[:12]}",
-            found=f"not the posts that it was trained on, in {where}: {digest[:12]} and not "
+            found=f"other posts than in that training in {where}: hash {digest[:12]} instead of "
             f"{dataset['rows_sha256'][:12]}",
-            next_step="name a file of the right ones (Parquet, JSON) with --posts",
+            next_step="specify a file with the correct posts (Parquet, JSON) with --posts",
         )
     return posts
 
@@ -343,16 +343,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command `twin-train`; exit code 1 means different weights, 3 a failure."""
     parser = argparse.ArgumentParser(
         prog="twin-train",
-        description="Repeat a training from its manifest and compare the weights bit for bit.",
+        description="Repeat a training run from its manifest and compare the weights bit for bit.",
     )
     parser.add_argument(
-        "--from-manifest", type=Path, required=True, help="manifest.json, or its folder"
+        "--from-manifest", type=Path, required=True, help="manifest.json or its folder"
     )
     parser.add_argument("--work", type=Path, help="where to train (default: in TWIN_HOME)")
     parser.add_argument("--base", type=Path, help="transformers folder of the base model")
-    parser.add_argument("--rows", type=Path, help="file of the rows trained on (Parquet, JSON)")
-    parser.add_argument("--posts", type=Path, help="file of the raw posts trained on, as --rows")
-    parser.add_argument("--parent", type=Path, help="adapter that a preference tuning began with")
+    parser.add_argument("--rows", type=Path, help="file with the training rows (Parquet, JSON)")
+    parser.add_argument("--posts", type=Path, help="file with the raw posts (Parquet, JSON)")
+    parser.add_argument("--parent", type=Path, help="adapter from which preference tuning started")
     options = parser.parse_args(arguments)
     folder = options.from_manifest
     folder = folder.parent if folder.name == MANIFEST_FILE else folder
@@ -372,7 +372,7 @@ def _run(folder: Path, work: Path | None, sources: ManifestSources) -> int:
     manifest = read_manifest(folder)
     work_folder = work or settings.work_dir / "training" / f"repeat-{manifest.training[:16]}"
     for line in differences(manifest):
-        _print_line(f"not as then: {line}")
+        _print_line(f"changed since then: {line}")
     with closing(State.open(settings.state_address)) as state:
         repetition = repeat_training(
             folder,
@@ -383,15 +383,15 @@ def _run(folder: Path, work: Path | None, sources: ManifestSources) -> int:
             on_message=_print_message,
         )
     if repetition.is_identical:
-        _print_line(f"the same weights bit for bit: checkpoint {repetition.checkpoint}")
+        _print_line(f"the weights are the same bit for bit: checkpoint {repetition.checkpoint}")
         if work is None:
             shutil.rmtree(work_folder)
         return 0
     _print_line(
-        f"other weights: checkpoint {repetition.checkpoint}, and the manifest's is "
+        f"the weights differ: checkpoint {repetition.checkpoint}, but the manifest has "
         f"{repetition.expected_checkpoint}"
     )
-    _print_line(f"they are in {repetition.output}")
+    _print_line(f"the new weights are in {repetition.output}")
     return EXIT_DIFFERENT_WEIGHTS
 
 

@@ -118,7 +118,7 @@ class _LauncherReader(dg.PipesMessageReader):
         self._handler.handle_message(json.loads(line))
 
     def no_messages_debug_text(self) -> str:
-        return "Read the lines that rank 0 printed in the training's log, and found no message."
+        return "The training log, to which rank 0 prints, contains no message."
 
 
 def _describe_step(metrics: Mapping[str, Any]) -> str:

@@ -116,7 +116,7 @@ def choose_attention(recipe: Recipe, *, on_gpu: bool, sdpa: bool = True) -> str:
     if recipe.attention == name and not is_available:
         raise TwinError(
             f"load the model with attention {name} (recipe {recipe.name})",
-            found=f"no package {package}" if on_gpu else "a launch configuration for the CPU",
+            found=f"{package} is not installed" if on_gpu else "a launch configuration for the CPU",
             next_step=f"install {package} on a machine with a GPU, or set attention to auto",
         )
     return recipe.attention
@@ -144,7 +144,7 @@ def write_model(folder: Path, base: Path, weights: dict[str, torch.Tensor]) -> N
     if lacking := weights.keys() - dtypes.keys():
         raise TwinError(
             "write the trained model",
-            found=f"{len(lacking)} weights that its base lacks: {min(lacking)} …",
+            found=f"{len(lacking)} weights that the base model lacks: {min(lacking)} …",
             next_step="report this with the base model's name",
         )
     state = {name: value.to(dtypes[name]).contiguous() for name, value in weights.items()}

@@ -131,7 +131,7 @@ def _supervised_candidate(folder: Path, manifest: Manifest, reason: str) -> Tune
 
 
 def _too_few_pairs_reason(pairs: int, min_pairs: int) -> str:
-    return f"{pairs or 'no'} preference pairs, {min_pairs} are needed"
+    return f"{pairs or 'no'} preference pairs, but {min_pairs} are needed"
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _collect_inputs(
     if base.revision != parent.base["revision"]:
         raise TwinError(
             f"tune the model of {author.slug} on preferences",
-            found=f"a supervised checkpoint of {parent.base['name']}, the base is now {base.name}",
+            found=f"a supervised checkpoint of {parent.base['name']}, but the base is {base.name}",
             next_step="materialize fine_tuned_checkpoint for this author",
         )
     return _Inputs(

@@ -103,10 +103,10 @@ def require_gpus(job: Job) -> None:
     count = torch.cuda.device_count()
     if job.effective_launch.device == "cuda" and count < required_gpus:
         raise TwinError(
-            f"train by recipe {job.recipe.name}, {required_gpus} ranks here with a GPU each",
+            f"train with recipe {job.recipe.name} on {required_gpus} ranks here, one GPU each",
             found=f"{count} GPUs",
-            next_step="set TWIN_TRAIN_RANKS to the number of GPUs (of all machines); without one, "
-            "name a recipe whose launch configuration is for the CPU",
+            next_step="set TWIN_TRAIN_RANKS to the number of GPUs (of all machines); without a "
+            "GPU, choose a recipe whose launch configuration is for the CPU",
         )
 
 
@@ -238,14 +238,14 @@ def stop_at_non_finite(
     if broken_names:
         raise AllRanksStopError(
             tried,
-            found=f"a loss that is not a number on {_format_ids(broken_names)}",
-            next_step="look at these samples, or lower learning_rate in the recipe",
+            found=f"a loss of NaN or inf for {_format_ids(broken_names)}",
+            next_step="check these samples, or lower learning_rate in the recipe",
         )
     # DeepSpeed uses one value for both, −1 or inf depending on version and stage
     raise AllRanksStopError(
         tried,
-        found=f"a gradient norm of inf or nan, its samples: {_format_ids(sorted(step_sample_ids))}",
-        next_step="lower learning_rate in the recipe, or look at these samples",
+        found=f"a gradient norm of NaN or inf for {_format_ids(sorted(step_sample_ids))}",
+        next_step="lower learning_rate in the recipe, or check these samples",
     )
 
 

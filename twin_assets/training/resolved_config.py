@@ -165,7 +165,7 @@ def require_expected_settings(
     ]
     if wrong:
         raise TwinError(
-            f"train as recipe {recipe} says",
+            f"train with recipe {recipe}",
             found="; ".join(wrong),
             next_step="correct the recipe or its launch configuration; nothing was trained",
         )

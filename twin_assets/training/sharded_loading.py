@@ -83,7 +83,7 @@ def load_sharded(
     if hashes.is_file():
         expected_hashes = json.loads(hashes.read_text(encoding="utf-8"))
     else:
-        report("no hashes of the base model's weights from its preparation: its files are trusted")
+        report("the base model was prepared without weight hashes: its files are not verified")
     is_reader = torch.distributed.get_rank() == 0
     distribute = _WeightDistributor(zero, is_bf16=dtype == torch.bfloat16)
     parameter_owners = _find_parameter_owners(model)
@@ -104,12 +104,12 @@ def load_sharded(
         distribute(parameter)
         with _gather(parameter):
             if read_hash and _hash(parameter) != read_hash:
-                errors.append(f"{name} (the ranks keep something else than was read)")
+                errors.append(f"{name} (the ranks' copy differs from the file)")
         _trim_heap()
     _stop_on_errors(folder, errors)
     report(
         f"read the base model in shares: {len(parameter_owners)} weights, "
-        f"{len(expected_hashes)} hashes known"
+        f"{len(expected_hashes)} known hashes"
     )
     return model
 
@@ -202,7 +202,7 @@ def _find_layout_mismatch(model: Any, stored: Mapping[str, _StoredWeight]) -> st
     unique_weights = dict(model.named_parameters())
     all_weights = dict(model.named_parameters(remove_duplicate=False))
     if kept := model.state_dict().keys() - all_weights.keys():
-        return f"it stores more than weights: {min(kept)}"
+        return f"it stores values other than weights: {min(kept)}"
     if lacking := unique_weights.keys() - stored.keys():
         return f"its files have no {min(lacking)}"
     if twice := (all_weights.keys() - unique_weights.keys()) & stored.keys():
@@ -210,7 +210,7 @@ def _find_layout_mismatch(model: Any, stored: Mapping[str, _StoredWeight]) -> st
     unlike = [
         name for name, part in unique_weights.items() if stored[name].shape != tuple(part.shape)
     ]
-    return f"{unlike[0]} has another shape in its files" if unlike else ""
+    return f"{unlike[0]} has a different shape in its files" if unlike else ""
 
 
 def _find_parameter_owners(model: Any) -> dict[int, list[tuple[Any, str]]]:
@@ -232,7 +232,7 @@ def _read_weight(
         with safe_open(file, framework="pt") as opened:
             stored = opened.get_tensor(name)
             if expected_hash is not None and _hash(stored) != expected_hash:
-                raise _WeightError(f"{file.name} holds other bytes than were prepared")
+                raise _WeightError(f"{file.name} has changed since it was prepared")
             value = stored.to(dtype, copy=True)
     except (OSError, SafetensorError) as error:
         raise _WeightError(f"{file.name} cannot be read: {error}") from error
@@ -285,6 +285,6 @@ def _stop_on_errors(folder: Path, errors: list[str]) -> None:
         raise AllRanksStopError(
             f"read the base model in {folder} in shares",
             found=f"{', '.join(all_errors[:MAX_NAMED_WEIGHTS])}{more}",
-            next_step="look at the disk and prepare the base model again: remove its folder and "
+            next_step="check the disk and prepare the base model again: remove its folder and "
             "run `python -m twin_resources.models.base_model prepare`",
         )

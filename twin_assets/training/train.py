@@ -318,7 +318,7 @@ def _objective(
         return SupervisedObjective(samples, recipe.bucket, recipe.packing)
     if not job.reference_path.is_file():
         planned = sorted({index for step in plan.steps for index in step})
-        report(f"measuring the reference on {len(planned)} pairs")
+        report(f"computing reference log-probabilities of {len(planned)} pairs")
         pairs = [samples[index] for index in planned]
         known = measure_reference(
             accelerator, model, pairs, recipe.bucket, exit_if_orphaned, packing=recipe.packing
@@ -387,13 +387,13 @@ def _plan(
 ) -> BatchPlan:
     recipe = job.recipe
     if len(samples) < recipe.samples_per_step:
-        reasons = "".join(f", {count} left out: {why}" for why, count in sorted(left_out.items()))
+        reasons = "".join(f", {n} left out: {reason}" for reason, n in sorted(left_out.items()))
         raise TwinError(
             "plan the training",
-            found=f"{len(samples)} usable samples{reasons}; a step takes {recipe.samples_per_step}",
+            found=f"{len(samples)} usable samples{reasons}; a step needs {recipe.samples_per_step}",
             next_step="import more posts, or change the recipe: lower samples_per_step; too_long: "
-            "raise max_length; answer_merges_with_prompt: take a base model with another chat "
-            "template",
+            "raise max_length; answer_merges_with_prompt: choose a base model with another "
+            "chat template",
         )
     plan = plan_stages(
         samples,
@@ -405,7 +405,7 @@ def _plan(
         seed=recipe.seed,
     )
     if _reads_posts(job) and not plan.raw_steps:
-        report(f"every post is asked about, none read as it is: {len(blocks)} blocks are too few")
+        report(f"no post is read unchanged, because {len(blocks)} blocks are too few")
     return plan
 
 
@@ -468,9 +468,11 @@ def main(arguments: list[str] | None = None) -> int:
                 raise TwinError(
                     f"train on {job.ranks} ranks",
                     found=f"accelerate started {accelerator.num_processes}",
-                    next_step="look at the launch configuration and the log",
+                    next_step="check the launch configuration and the log",
                 )
-            with translate_disk_full("write a training's checkpoint or its output", job.folder):
+            with translate_disk_full(
+                "write the checkpoint or the output of a training run", job.folder
+            ):
                 train(job, report, accelerator)
             accelerator.end_training()
         except TwinError as error:

@@ -292,7 +292,7 @@ def _require_same_names(
     if expected_names != weights.keys():
         raise TwinError(
             f"resume from {checkpoint}",
-            found=f"{len(expected_names ^ weights.keys())} weights that only one side has",
+            found=f"{len(expected_names ^ weights.keys())} weights that exist on only one side",
             next_step=f"remove {checkpoint.parent} and train from the start",
         )
 

@@ -228,11 +228,11 @@ def test_a_sum_and_a_limit_end_it_before_they_are_passed(
 ) -> None:
     none = Shop(home, tables).buy(usd=0.0)
     assert (none.labels, len(seller.asked)) == (0, 0)
-    assert "the sum of $0" in none.stop_reason
+    assert "the budget of $0" in none.stop_reason
     paid = PaidAnswers(MODEL, Shop(home, tables).account, "ada")
     most = paid.max_usd([{"content": "x" * 1000}], max_tokens=50)
     found = Shop(home, tables, limit=3 * most).buy()
-    assert found.stop_reason == "a limit of the account is used up"
+    assert found.stop_reason == "a limit of the account has been reached"
     assert 0 < found.labels == len(seller.asked) < 25
     assert Shop(home, tables).account.amount_spent(period="month").usd <= 3 * most
 

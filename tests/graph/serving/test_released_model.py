@@ -88,7 +88,7 @@ def test_twice_in_a_row_moves_nothing_the_second_time(
     second = materialize(instance, "ada")
 
     assert second["moved"] == "nothing"
-    assert "released already" in second["why"]
+    assert "already released" in second["why"]
     assert second["data_version"] == first["data_version"]
     assert registry.moves("ada") == moves
 
@@ -173,7 +173,7 @@ def test_nothing_is_released_without_the_authors_consent_and_what_was_stays(
     write_author(home, replace(agreed, consent="she agreed, somebody said"))  # no day
     told = materialize(instance, "ada")
     assert told["moved"] == "nothing"
-    assert "it has passed, and the author has not agreed" in told["why"]
+    assert "it has passed, but the author has not agreed" in told["why"]
     assert registry.get("ada", 1).state == "candidate"
     write_author(home, agreed)
     assert "v1: candidate → stable" in materialize(instance, "ada")["moved"]

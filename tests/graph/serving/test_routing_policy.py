@@ -166,7 +166,7 @@ def test_an_author_who_forbids_it_and_a_judge_that_fails_route_nothing(
     bought(home, paying, count=350, spoiled=20)
     told = materialize(instance, "ada")
     assert told["routed"] is False
-    assert "no longer tells plants apart" in told["why"]
+    assert "no longer detects planted answers" in told["why"]
 
 
 def test_a_policy_cut_in_half_is_made_anew_and_told(

@@ -86,7 +86,7 @@ def test_the_supervised_checkpoint_becomes_the_candidate_with_a_reason(
     assert result.success
     candidate = json.loads((home.checkpoints_dir / "ann" / "candidate.json").read_text())
     assert candidate["stage"] == "sft"
-    assert "no preference pairs, 32 are needed" in candidate["reason"]
+    assert "no preference pairs, but 32 are needed" in candidate["reason"]
     (version,) = shells.RegistryResource(home=str(home.home)).registry().versions("ann")
     assert version.checkpoint == candidate["checkpoint"] == "c" * 64
     assert version.folder == str(folder)

@@ -186,7 +186,7 @@ def test_nothing_to_compare_is_told(workplace: Workplace, instance: dg.DagsterIn
     workplace.dataset("ada")
 
     told = materialize(shadow_pairs, instance)["nothing_to_do"]
-    assert told == "release mode is auto: 0 of 300 recorded prompts for a trial"
+    assert told == "the release mode is auto: 0 of 300 prompts for a trial are recorded"
     write_author(
         workplace.settings,
         Author("ada", "Ada", release_mode="gate", consent="2026-01-01: the test's own author"),
@@ -194,7 +194,7 @@ def test_nothing_to_compare_is_told(workplace: Workplace, instance: dg.DagsterIn
     told = materialize(shadow_pairs, instance)["nothing_to_do"]
     assert told.startswith("release mode is gate")
     whatever = materialize(shadow_pairs, instance, {"whatever_the_mode": True})
-    assert whatever["nothing_to_do"] == "no version waits beside a stable one: nothing to compare"
+    assert whatever["nothing_to_do"] == "no version waits to be compared with a stable one"
 
 
 def test_judged_answers_are_queued_under_fixed_ids_and_not_judged_twice(

@@ -120,7 +120,7 @@ def test_a_fully_trained_model_is_exported_whole(
 def test_a_fully_trained_model_has_no_adapter(
     wanted: Any, home: Settings, checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
-    with pytest.raises(TwinError, match="every weight was trained"):
+    with pytest.raises(TwinError, match="a full model without an adapter"):
         export(checkpoints.whole, tmp_path / "export", export_format=wanted, settings=home)
 
     assert list(tmp_path.glob("*export*")) == []

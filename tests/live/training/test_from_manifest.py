@@ -68,9 +68,9 @@ def test_the_manifest_alone_gives_the_same_weights_and_another_seed_does_not(
     assert main(["--from-manifest", str(checkpoint / MANIFEST_FILE)]) == 0
 
     said = capsys.readouterr().out
-    assert f"the same weights bit for bit: checkpoint {manifest.checkpoint}" in said
+    assert f"the weights are the same bit for bit: checkpoint {manifest.checkpoint}" in said
     assert said.count("progress {") == manifest.steps, "it really trained"
-    assert "not as then" not in said
+    assert "changed since then" not in said
     assert sorted(home.checkpoints_dir.rglob("*")) == before
     assert not list((home.work_dir / "training").glob("*"))
 
@@ -78,8 +78,8 @@ def test_the_manifest_alone_gives_the_same_weights_and_another_seed_does_not(
     work = tmp_path / "work"
     assert main(["--from-manifest", str(other), "--work", str(work)]) == EXIT_DIFFERENT_WEIGHTS
     said = capsys.readouterr().out
-    assert "not as then: the training's code is another one" in said
-    assert f"and the manifest's is {manifest.checkpoint}" in said
+    assert "changed since then: the training code has changed" in said
+    assert f"but the manifest has {manifest.checkpoint}" in said
     assert (work / "output" / "adapter" / "adapter_model.safetensors").is_file()
 
     # what is not what the manifest names is not trained on
@@ -88,7 +88,7 @@ def test_the_manifest_alone_gives_the_same_weights_and_another_seed_does_not(
         document_id=pl.lit("document-0")
     ).write_parquet(tampered)
     assert main(["--from-manifest", str(checkpoint), "--rows", str(tampered)]) == EXIT_FAILED
-    assert f"not the rows that it was trained on, in {tampered}" in capsys.readouterr().err
+    assert f"other rows than in that training in {tampered}" in capsys.readouterr().err
     base = Path(manifest.base["folder"])
     config = json.loads((base / "config.json").read_text(encoding="utf-8"))
     (base / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.1}))

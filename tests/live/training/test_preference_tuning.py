@@ -235,7 +235,7 @@ def test_a_model_is_tuned_on_the_author_against_its_forerunner_and_on_nothing_ne
     write_posts(tables, count=40)
     first = materialize(instance)
     assert first["preference_tuned_checkpoint"]["stage"] == "sft"
-    assert "no preference pairs, 8 are needed" in str(
+    assert "no preference pairs, but 8 are needed" in str(
         first["preference_tuned_checkpoint"]["reason"]
     )
     forerunner = read_pointer(checkpoints, "candidate")["checkpoint"]

@@ -51,7 +51,7 @@ def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
     manifest = read_manifest(tuned.folder)
     raw = manifest.dataset["raw"]
     log = (settings.logs_dir / "training-ann.log").read_text(encoding="utf-8")
-    assert log.startswith("recipe mine: named in the author's file\n")
+    assert log.startswith("recipe mine: set in the author's file\n")
     assert (raw["asset"], raw["share"], raw["block_tokens"]) == (POSTS, 0.5, 512)
     assert raw["posts"] == len(TRAINED_ON)
     assert 0 < raw["steps"] < manifest.steps == len(manifest.history)
@@ -61,7 +61,7 @@ def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
     assert set(read["document_id"]) > TRAINED_ON, "the tag pins the table that they come from"
 
     assert main(["--from-manifest", str(tuned.folder)]) == 0
-    assert f"the same weights bit for bit: checkpoint {manifest.checkpoint}" in (
+    assert f"the weights are the same bit for bit: checkpoint {manifest.checkpoint}" in (
         capsys.readouterr().out
     )
     edited = tmp_path / "edited.parquet"
@@ -69,7 +69,7 @@ def test_a_raw_stage_is_in_the_manifest_and_the_manifest_gives_the_same_weights(
         edited
     )
     assert main(["--from-manifest", str(tuned.folder), "--posts", str(edited)]) == EXIT_FAILED
-    assert f"not the posts that it was trained on, in {edited}" in capsys.readouterr().err
+    assert f"other posts than in that training in {edited}" in capsys.readouterr().err
 
 
 def test_where_no_post_may_be_read_the_samples_have_all(
@@ -88,6 +88,6 @@ def test_where_no_post_may_be_read_the_samples_have_all(
     assert (raw["posts"], raw["blocks"], raw["steps"], raw["tokens"]) == (0, 0, 0, 0)
     assert manifest.tokens == pytest.approx(8000, rel=0.1)
     log = (settings.logs_dir / "training-ann.log").read_text(encoding="utf-8")
-    assert "every post is asked about, none read as it is: 0 blocks are too few\n" in log
+    assert "no post is read unchanged, because 0 blocks are too few\n" in log
     assert main(["--from-manifest", str(tuned.folder)]) == 0
-    assert "the same weights bit for bit" in capsys.readouterr().out
+    assert "the weights are the same bit for bit" in capsys.readouterr().out

@@ -126,7 +126,7 @@ def test_a_flipped_bit_in_a_file_stops_both_ranks_and_names_the_weight(
     with pytest.raises(TwinError) as caught:
         LocalLauncher(home).run(job, on_message=lambda message: texts.append(str(message)))
 
-    assert caught.value.found == f"{name} (model.safetensors holds other bytes than were prepared)"
+    assert caught.value.found == f"{name} (model.safetensors has changed since it was prepared)"
     assert not any("trying again" in text or "progress" in text for text in texts)
     assert not ranks_of(job)
     # both came to this end by themselves

@@ -154,7 +154,8 @@ def poisoned(tiny_model: Path, folder: Path, value: float) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"), [(float("nan"), "a loss that"), (1e25, "a gradient norm of inf or nan")]
+    ("value", "said"),
+    [(float("nan"), "a loss of NaN or inf"), (1e25, "a gradient norm of NaN or inf")],
 )
 def test_what_is_not_a_number_stops_both_ranks_with_step_and_samples(
     home: Settings,

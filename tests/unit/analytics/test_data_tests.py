@@ -242,7 +242,10 @@ def test_arguments_reach_the_sql(small: Callable[[str], int], test: str, wrong: 
             "to: \"source('raw', 'votes')\"}}",
             "does not exist",
         ),
-        ("relationships: {arguments: {to: cast_votes, field: id, column_name: id}}", "no relation"),
+        (
+            "relationships: {arguments: {to: cast_votes, field: id, column_name: id}}",
+            "not a relation",
+        ),
         ("relationships: {arguments: {to: ref('no'), field: id, column_name: id}}", "no model"),
         ("accepted_values: {arguments: {column_name: nope, values: [1]}}", '"nope" not found'),
     ],

@@ -83,10 +83,10 @@ def test_no_file_and_no_python_variable_is_reached(session: DuckDBSession, sql: 
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
-        ('select id, 1 as value from "a"', "gives value INTEGER; declared is value DOUBLE"),
-        ('select value, id from "a"', "declared is another order"),
-        ('select id from "a"', "gives fewer columns; declared is value DOUBLE"),
-        ('select id, value, 1 as more from "a"', "gives more INTEGER; declared is another"),
+        ('select id, 1 as value from "a"', "returns value INTEGER; the contract has value DOUBLE"),
+        ('select value, id from "a"', "the contract has another order"),
+        ('select id from "a"', "returns fewer columns; the contract has value DOUBLE"),
+        ('select id, value, 1 as more from "a"', "returns more INTEGER; the contract has another"),
     ],
 )
 def test_another_shape_than_declared_is_refused(

@@ -51,17 +51,17 @@ def test_the_code_of_a_model_changes_with_its_text_its_macros_and_variables(
         (SUMMED, "unique_key", "unique", "summed.sql: {'materialized': 'table', 'unique': ['id']}"),
         (SUMMED, ", unique_key=['id']", "", "summed.sql: {'materialized': 'table'}"),
         (SUMMED, "['id']", "['nope']", "'unique_key': ['nope']"),
-        (SCHEMA, "name: summed", "name: nope", "nope: it is declared without a file"),
+        (SCHEMA, "name: summed", "name: nope", "nope: a declaration without a file"),
         (SCHEMA, "data_tests", "tests", "models.cast_votes.columns.id.tests: Extra inputs"),
         (SCHEMA, "partitions: none", "partitions: days", "partitions: Input should be 'authors'"),
         (SCHEMA, "store: tables", "store: s3", "sources.raw.config.meta.dagster.store: Input"),
         (SCHEMA, "{name: total, data_type: double}", "{name: total}", "total.data_type: Field req"),
-        (SCHEMA, "[unique, not_null]", "[unique, unique]", "two data tests unique_id"),
+        (SCHEMA, "[unique, not_null]", "[unique, unique]", "duplicate data tests unique_id"),
         (SCHEMA, "[unique, not_null]", "[unique: {config: {severity: loud}}]", "(loud)"),
         (SCHEMA, "[unique, not_null]", "[unique: {name: not so}]", "(not so)"),
         (SCHEMA, "double}\nmodels", "double, data_tests: [unique]}\nmodels", "value.data_tests"),
         (SCHEMA, "version: 2", "version: [2", "expected ',' or ']'"),
-        (SCHEMA, None, "- 1\n", "schema.yml: no mapping"),
+        (SCHEMA, None, "- 1\n", "schema.yml: not a mapping"),
     ],
 )
 def test_what_is_wrong_is_told_with_its_file(
@@ -83,7 +83,7 @@ def test_a_circle_of_refs_is_refused(write_project: WriteProject) -> None:
     schema = {
         "models/schema.yml": FILES[SCHEMA].replace("{partitions: none}", "{partitions: authors}")
     }
-    with pytest.raises(SqlProjectError, match=r"circle: .* → "):
+    with pytest.raises(SqlProjectError, match=r"cycle: .* → "):
         read_project(write_project(changed | schema))
 
 
@@ -93,7 +93,7 @@ def test_a_model_of_one_author_cannot_read_one_of_all(write_project: WriteProjec
         "models/schema.yml": FILES[SCHEMA]
         + "  - name: more\n    columns: [{name: id, data_type: varchar}]\n",
     }
-    with pytest.raises(SqlProjectError, match="one table over all authors"):
+    with pytest.raises(SqlProjectError, match="reads one table for all authors"):
         read_project(write_project(changed))
 
 

@@ -77,7 +77,7 @@ def test_the_recipe_is_told_before_the_training_with_its_reason(
     assert "at most 100,000 tokens" in small
     noted = told("no bf16", recipe=RECIPE_WITHOUT_BF16)
     assert "fp32: no bf16; noted in the author's file; at most 70,000 tokens" in noted
-    assert "smollm2-135m-demo: named in the author's file" in told(recipe="smollm2-135m-demo")
+    assert "smollm2-135m-demo: set in the author's file" in told(recipe="smollm2-135m-demo")
     assert "recipe 1b-cpu: base model of 8B, no GPU" in told(base_model="owner/model-8B")
     assert "once the base model is prepared" in told(base_model="gpt2")
 

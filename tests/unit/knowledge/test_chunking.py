@@ -182,7 +182,7 @@ def test_a_chunk_is_smaller_than_what_the_embedder_reads() -> None:
 
 
 def test_a_limit_too_small_to_cut_to_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least 32"):
+    with pytest.raises(ValueError, match="the minimum of 32"):
         cut_text("text", small_tokenizer(token_limit=16))
 
 

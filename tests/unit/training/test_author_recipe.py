@@ -77,7 +77,7 @@ def test_what_an_author_names_wins(
 ) -> None:
     cards.append(CARD)
     named = recipe_for_author(replace(ADA, recipe="smollm2-135m-demo"), home)
-    assert named.log_line == "recipe smollm2-135m-demo: named in the author's file"
+    assert named.log_line == "recipe smollm2-135m-demo: set in the author's file"
     chosen = recipe_for_author(ADA, home.model_copy(update={"base_model": "owner/model-8B"}))
     assert chosen.log_line == "recipe 8b-gpu: base model of 8B, a GPU large enough"
     assert (

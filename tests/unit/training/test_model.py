@@ -88,7 +88,7 @@ def test_a_full_training_trains_every_weight_and_is_written_in_the_bases_dtype(
 
 
 def test_a_weight_that_the_base_has_not_is_no_model_of_it(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(TwinError, match=r"1 weights that its base lacks: layer\.unknown"):
+    with pytest.raises(TwinError, match=r"1 weights that the base model lacks: layer\.unknown"):
         write_model(tmp_path / "model", base, {"layer.unknown": torch.zeros(1)})
 
 
@@ -115,6 +115,6 @@ def test_what_is_asked_for_and_not_there_is_refused(
 ) -> None:
     monkeypatch.setattr(models, "find_spec", lambda _: None)
     recipe = load_recipe("smollm2-135m-cpu").model_copy(update={"attention": "flash_attention_2"})
-    said = "no package" if on_gpu else "for the CPU"
+    said = "is not installed" if on_gpu else "for the CPU"
     with pytest.raises(TwinError, match=said):
         choose_attention(recipe, on_gpu=on_gpu)

@@ -114,7 +114,7 @@ def test_an_unknown_recipe_names_the_known_ones() -> None:
         ("token_budget: 100000", "token_budget: many", "token_budget"),
         ("token_budget: 100000", "token_budget: 0", "token_budget"),
         ("token_budget: 100000", "tokenbudget: 100000", "tokenbudget"),
-        ("  rank: 16", "  rank: [16", "mend the YAML"),
+        ("  rank: 16", "  rank: [16", "correct the YAML"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, before: str, after: str, said: str) -> None:

@@ -74,5 +74,5 @@ def test_a_target_module_that_the_model_lacks_is_named_although_others_are_there
     )
     base = LlamaForCausalLM(config)
     lora = LoraShape(rank=2, alpha=4, dropout=0.0, target_modules=("q_proj", "query_key_value"))
-    with pytest.raises(TwinError, match="no module query_key_value in it"):
+    with pytest.raises(TwinError, match="no module query_key_value, which"):
         add_adapter(base, lora, initial_adapter=None)

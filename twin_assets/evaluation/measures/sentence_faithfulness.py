@@ -286,7 +286,7 @@ def claim(faithfulness: Faithfulness) -> GateClaim:
     calibration, share = faithfulness.calibration, faithfulness.unsupported
     if not calibration.is_reliable:
         detail = (
-            f"not decided: {calibration.judge} cannot distinguish this author's own sentences from "
+            f"not decided: {calibration.judge} cannot tell this author's own sentences from "
             f"wrong ones; it flags {calibration.caught:.2f} of the wrong and "
             f"{calibration.false_alarms.share:.2f} of the right ones, a difference of "
             f"{calibration.apart.describe()}, but at least {MIN_SEPARATION} is needed"

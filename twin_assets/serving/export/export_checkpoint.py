@@ -24,10 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Export one checkpoint; return 0, or 2 after printing `{"error": …}`."""
     parser = argparse.ArgumentParser(prog="python -m twin_assets.serving.export.export_checkpoint")
     parser.add_argument("checkpoint", type=Path, help="folder of a published checkpoint")
-    parser.add_argument("into", type=Path, help="a folder that does not exist yet")
+    parser.add_argument("into", type=Path, help="new folder for the export")
     parser.add_argument("--format", choices=FORMATS, required=True)
-    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="of `merged`")
-    parser.add_argument("--no-verify", action="store_true", help="do not compare")
+    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="data type for `merged`")
+    parser.add_argument("--no-verify", action="store_true", help="do not compare log-probabilities")
     options = parser.parse_args(arguments)
     try:
         result = export(

@@ -59,7 +59,7 @@ def find_source(checkpoint: Path) -> tuple[ExportSource, Manifest]:
     if not adapter.is_dir() and not model.is_dir():
         raise TwinError(
             f"export the checkpoint in {checkpoint}",
-            found=f"neither {ADAPTER_FOLDER}/ nor {MODEL_FOLDER}/ in it",
+            found=f"it contains neither {ADAPTER_FOLDER}/ nor {MODEL_FOLDER}/",
             next_step="materialize fine_tuned_checkpoint for this author",
         )
     model_folder = model if model.is_dir() else None

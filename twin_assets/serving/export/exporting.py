@@ -80,12 +80,10 @@ def export(
     source, manifest = find_source(checkpoint)
     action = f"export {manifest.checkpoint[:12]} as {export_format}"
     if output_folder.exists():
-        raise TwinError(
-            action, found=f"{output_folder} exists", next_step="name a folder that does not"
-        )
+        raise TwinError(action, found=f"{output_folder} exists", next_step="specify a new folder")
     if source.adapter is None and export_format in ("adapter", "gguf-adapter"):
         raise TwinError(
-            action, found="every weight was trained", next_step="export it as merged or gguf"
+            action, found="a full model without an adapter", next_step="export it as merged or gguf"
         )
     with (
         translate_disk_full(action, output_folder.parent),

@@ -94,8 +94,7 @@ def model_card(published_version: PublishedVersion) -> str:
             f"# {published_version.author}, v{published_version.version}",
             "",
             f"A language model that was tuned on the posts of {published_version.author} to "
-            f"answer in their "
-            "voice. **It is a program, and its sentences are not the author's.**",
+            "answer in their voice. **It is a program, and its sentences are not the author's.**",
             "",
             f"- {published_version.author} agreed to this on "
             f"{published_version.consent_date.isoformat()}.",

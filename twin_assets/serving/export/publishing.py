@@ -54,7 +54,7 @@ def ensure_no_private_folders(export: Path, folders: Iterable[Path]) -> None:
         if leaked_folder := next((folder for folder in private_folders if folder in text), None):
             raise TwinError(
                 "publish the version",
-                found=f"{file.name} names {leaked_folder}, a folder of this machine",
+                found=f"{file.name} contains {leaked_folder}, a folder on this machine",
                 next_step="report this with the base model's name; nothing was sent",
             )
 
@@ -82,9 +82,9 @@ def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
         if (is_public := not hub.model_info(repository).private) != public:
             raise TwinError(
                 action,
-                found=f"the repository is {'public' if is_public else 'private'} already",
-                next_step="name another one, or change it at the hub"
-                + (", or say --public" if is_public else ""),
+                found=f"the repository is already {'public' if is_public else 'private'}",
+                next_step="specify another one, or change its visibility at the hub"
+                + (", or pass --public" if is_public else ""),
             )
         commit = hub.upload_folder(
             repo_id=repository,
@@ -99,6 +99,6 @@ def upload(export: Path, repository: str, *, public: bool, tag: str) -> str:
         raise TwinError(
             action,
             found=f"the model hub answered: {error}",
-            next_step="check the name, HF_TOKEN (it needs to write) and HF_ENDPOINT",
+            next_step="check the name, HF_TOKEN (it needs write access) and HF_ENDPOINT",
         ) from error
     return str(commit.commit_url)
