@@ -7,6 +7,7 @@ Out of scope: writing and rotating it (`processes/supervisor.py`), a run's log (
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ def run_logs(
 
     Args:
         lines: the maximum number of lines, from the end.
-        follow: whether to continue until Ctrl-C, as `tail -F` does.
+        follow: whether `tail -F` replaces this process, until Ctrl-C ends it.
 
     Raises:
         TwinError: the log does not exist, or no program has run here yet.
@@ -54,12 +55,12 @@ def run_logs(
             found=f"logs of {_join_names(logs)} in {settings.logs_dir}",
             next_step="name one of them",
         )
-    # -F follows the name, and thus also the log after a rotation
-    command = ["tail", "-n", str(lines), *(["-F"] if follow else []), str(path)]
-    try:
-        return subprocess.run(command, check=False).returncode
-    except KeyboardInterrupt:
-        return 130  # the normal end, so there is no message
+    command = ["tail", "-n", str(lines), str(path)]
+    if follow:
+        # -F follows the name, and thus also the log after a rotation. `tail` replaces this
+        # process, so that whoever ends `twin logs` ends it too.
+        os.execvp("tail", [*command, "-F"])
+    return subprocess.run(command, check=False).returncode
 
 
 def find_logs(settings: Settings) -> dict[str, Path]:

@@ -275,7 +275,7 @@ def test_the_authors_own_texts() -> None:
     "table", [{"hello": "Hi"}, {"danger": ""}, {"danger": "  "}, {"identity": 3}]
 )
 def test_a_table_that_cannot_be_meant(table: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"none of|empty|no text"):
+    with pytest.raises(ValueError, match=r"not one of|empty|not text"):
         read_front_desk(table)
 
 
