@@ -113,7 +113,10 @@ class _Handler(BaseHTTPRequestHandler):
             limited = fails == "429"
             self._json(
                 int(fails),
-                _error("the engine of this provider is busy", code="rate_limit_exceeded" if limited else None),
+                _error(
+                    "the engine of this provider is busy",
+                    code="rate_limit_exceeded" if limited else None,
+                ),
                 headers={"retry-after": str(RETRY_AFTER_S)} if limited else {},
             )
             return
