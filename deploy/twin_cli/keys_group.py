@@ -35,10 +35,11 @@ def add(
         typer.Option("--author", help="Whom it may ask: name or slug, or * for all; repeatable."),
     ],
     role: Annotated[
-        Literal["reader", "site", "author", "admin"],
+        Literal["reader", "site", "author", "admin", "monitor"],
         typer.Option(
             "--role",
-            help="site: names its own readers in `user`; author: its edits may train.",
+            help="site: names its readers in `user`; author: its edits may train; "
+            "monitor: reads only /metrics.",
         ),
     ] = "reader",
     aliases: Annotated[

@@ -31,8 +31,8 @@ from twin_resources.errors import TwinError
 from twin_resources.settings import Secrets, Settings, load_secrets
 from twin_resources.storage.state.state import State
 
-Role = Literal["admin", "author", "reader", "site"]
-ROLES: tuple[Role, ...] = ("admin", "author", "reader", "site")
+Role = Literal["admin", "author", "monitor", "reader", "site"]
+ROLES: tuple[Role, ...] = ("admin", "author", "monitor", "reader", "site")
 ALL_AUTHORS = "*"
 ALIASES = ("stable", "canary", "base", "voice", "paid")
 # A key may spend money only if this was stated when it was created.
@@ -91,7 +91,7 @@ class Key:
         reader: 16 hexadecimal digits derived from the key, which identify a reader in traces and
             scores.
         role: `admin` and `reader` ask; the edits of an `author` may become training data; a `site`
-            asks for its own readers and names them (`user`).
+            asks for its own readers and names them (`user`); a `monitor` reads only `/metrics`.
         authors: slugs that the key may ask; `*` for all.
         label: a name for people.
         id: 16 hexadecimal digits that identify the key in `twin keys` and in the account. They are

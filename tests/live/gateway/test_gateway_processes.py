@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from tests.live.gateway.stack import Stack, embed_passages, new_stack
+from twin_resources.access.keys import add_key, open_key_store
 
 pytestmark = pytest.mark.live
 OFTEN = 24  # connections: that one of four processes gets none of them is one chance in 250
@@ -42,6 +44,8 @@ def several(
 def test_several_started_at_once_answer_count_together_and_see_a_release(
     several: Stack, processes: int, rounds: int
 ) -> None:
+    store = open_key_store(several.settings)
+    monitor = add_key(store, role="monitor", authors=["*"], label=f"prometheus {processes}")
     for _ in range(rounds):
         several.unrelease()
         several.start_gateway(processes=processes)
@@ -52,6 +56,7 @@ def test_several_started_at_once_answer_count_together_and_see_a_release(
             assert len(answering) == processes
             answered = _ask(several, ASKED).count(200)
             assert answered == OFTEN
+            assert _counted(several, monitor) == OFTEN, "by all processes, whichever is asked"
             several.release("ann", 1)
             several.wait(lambda: _ask(several, RELEASED) == [200] * OFTEN)
             assert _ignored_of_second_messages(several) == [[]] * OFTEN
@@ -67,6 +72,18 @@ def test_several_started_at_once_answer_count_together_and_see_a_release(
         path = several.settings.home / "gateway" / "throughput.json"
         measured = json.loads(path.read_text(encoding="utf-8"))["servers"]
         assert measured["base"]["requests"] == answered, "of all processes, and of no start before"
+
+
+def _counted(stack: Stack, monitor: str) -> float:
+    """The answers of the base that `/metrics` counts; each connection may reach another process."""
+    headers = {"Authorization": f"Bearer {monitor}"}
+    texts = [
+        httpx.get(f"{stack.url}/metrics", headers=headers, timeout=60, trust_env=False).text
+        for _ in range(6)
+    ]
+    line = r'twin_http_requests_total\{route="/v1/chat/completions",status="200"\} ([0-9.]+)'
+    [count] = {float(re.findall(line, text)[0]) for text in texts}
+    return count
 
 
 def _ask(stack: Stack, body: dict[str, Any]) -> list[int]:

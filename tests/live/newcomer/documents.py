@@ -92,6 +92,12 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     ),
     'twin keys add "my site" --author mara-lindqvist --role site --usd-per-day 2 '
     "--per-minute 60": Typed(says="sk-twin-", on_stack=True),
+    "twin keys add prometheus --role monitor --author '*'": Typed(
+        "key=$(twin keys add prometheus --role monitor --author '*' | grep -o 'sk-twin-[^ ]*'); "
+        'source .twin/env; curl --fail -H "Authorization: Bearer $key" "${OPENAI_BASE_URL%/v1}/metrics"',
+        says="twin_model_server_ready",
+        on_stack=True,
+    ),
     'twin pause mara-lindqvist --reason "she asked for it"': Typed(
         says="is paused since", on_stack=True
     ),

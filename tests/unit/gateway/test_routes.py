@@ -35,6 +35,7 @@ from twin_resources.gateway.config.live_config import LiveConfig
 from twin_resources.gateway.costs.cost import Throughput, TokenPrices
 from twin_resources.gateway.request.request_body import ADMITTED_KEY, MAX_BODY_BYTES
 from twin_resources.gateway.routing.snapshot import Server, Snapshot
+from twin_resources.gateway.runtime.home_metrics import HomeMetrics
 from twin_resources.observability.langfuse.outbox import Outbox
 from twin_resources.settings import Settings, load_secrets
 from twin_resources.storage.state.state import State
@@ -78,7 +79,8 @@ def door(home: Settings) -> RouteAllowlist:
     live.current = Snapshot({"ann": Author("ann", "Ann")}, None, {"base": server})
     desk = FeedbackService(Outbox(home.home / "outbox.sqlite"))
     recent = RecentResponses(lambda: State.open(home.state_address))
-    return RouteAllowlist(telling, open_keyring(home), live, Background(), desk, recent)
+    metrics = HomeMetrics(home, live, desk.outbox)
+    return RouteAllowlist(telling, open_keyring(home), live, Background(), desk, recent, metrics)
 
 
 @pytest.fixture
@@ -164,7 +166,6 @@ DRAFT = QUESTION | {"model": "twin/ann@voice"}
         ("GET", "/health"),
         ("GET", "//v1/models"),
         ("GET", "/v1/models%2f"),
-        ("GET", "/metrics"),
     ],
 )
 async def test_every_other_route_is_404_before_authentication(

@@ -23,7 +23,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from twin_resources.access.keys import Key, Keyring
+from prometheus_client.registry import Collector
+
+from twin_resources.access.keys import ROLES, Key, Keyring
 from twin_resources.access.refusals import RefusedError
 from twin_resources.gateway.api.admission import Admission
 from twin_resources.gateway.api.feedback import FeedbackService
@@ -60,6 +62,8 @@ from twin_resources.gateway.routing.model_names import (
     model_names_for_key,
 )
 from twin_resources.gateway.routing.rules import choose_version
+from twin_resources.observability.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
+from twin_resources.observability.metrics import RequestOutcome, measure_request, render_metrics
 from twin_resources.registry.route_names import PAID, TASK
 
 Scope = MutableMapping[str, Any]
@@ -78,6 +82,7 @@ CONVERTED_ROUTES: Mapping[
 MODELS_ROUTE = ("GET", "/v1/models")
 _MODEL_PREFIX = MODELS_ROUTE[1] + "/"  # followed by a twin's name, which contains a slash
 FEEDBACK_ROUTE = ("POST", "/twin/feedback")
+METRICS_ROUTE = ("GET", "/metrics")
 LIVELINESS_ROUTE = ("GET", "/health/liveliness")
 READINESS_ROUTE = ("GET", "/health/readiness")
 # Shown to a person who opens the address in a browser. It contains no key, name or number.
@@ -87,7 +92,12 @@ ROOT_TEXT = (
     "To chat in a browser, run `twin open` on the machine of the twin.\n"
 )
 OPEN_ROUTES = frozenset({ROOT_ROUTE, LIVELINESS_ROUTE, READINESS_ROUTE})  # do not need a key
-ROUTES = CHAT_ROUTES | CONVERTED_ROUTES.keys() | {MODELS_ROUTE, FEEDBACK_ROUTE} | OPEN_ROUTES
+ROUTES = (
+    CHAT_ROUTES
+    | CONVERTED_ROUTES.keys()
+    | {MODELS_ROUTE, FEEDBACK_ROUTE, METRICS_ROUTE}
+    | OPEN_ROUTES
+)
 # Time allowed after the client has disconnected. LiteLLM ends a whole answer within milliseconds
 # and calls its hooks. It does the same for a stream only before the first chunk.
 WHOLE_ANSWER_GRACE_S, STREAM_GRACE_S = 1.0, 0.1
@@ -128,6 +138,7 @@ class RouteAllowlist:
         background_tasks: tasks that start after the proxy and before the first request.
         feedback: stores feedback from readers.
         responses: earlier answers that clients of the Responses API may name.
+        home_metrics: the state of the home, for the metrics route.
         prices: token prices, for the models route.
         origins: web origins that may send requests from a browser.
         admission: counts the requests in progress.
@@ -142,6 +153,7 @@ class RouteAllowlist:
     background_tasks: Background
     feedback: FeedbackService
     responses: RecentResponses
+    home_metrics: Collector
     prices: TokenPrices = field(default_factory=lambda: TokenPrices({}, 0.0))
     origins: Origins = field(default_factory=Origins)
     admission: Admission = field(default_factory=lambda: Admission(32, 64))
@@ -165,6 +177,13 @@ class RouteAllowlist:
             headers=self.origins.answer_headers(origin),
         )
         route = (scope["method"], scope["path"])
+        with measure_request(_route_label(*route)) as outcome:
+            await self._dispatch(route, scope, receive, _with_status(send, outcome))
+
+    async def _dispatch(
+        self, route: tuple[str, str], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        origin = _header(scope, b"origin")
         if route[0] == "OPTIONS" and self.origins.allows(origin) and _allowed_methods(route[1]):
             await self._preflight(scope, send)
         elif route not in ROUTES and not _is_model_path(*route):
@@ -174,7 +193,7 @@ class RouteAllowlist:
         elif route == READINESS_ROUTE:
             await self._readiness(send)
         elif route == ROOT_ROUTE:
-            await _send_root_text(send)
+            await _send_text(send, ROOT_TEXT.encode())
         else:
             try:
                 await self._handle_authenticated(scope, receive, send)
@@ -187,7 +206,10 @@ class RouteAllowlist:
         """Answer a route that needs a key; refusals happen before the proxy is called."""
         route = (scope["method"], scope["path"])
         key = await asyncio.to_thread(self.keyring.find, _header(scope, b"authorization"))
-        if route == MODELS_ROUTE:
+        _check_role(key, route)
+        if route == METRICS_ROUTE:
+            await self._send_metrics(send)
+        elif route == MODELS_ROUTE:
             await self._send_models(key, send)
         elif route == FEEDBACK_ROUTE:
             await send_json(
@@ -327,6 +349,10 @@ class RouteAllowlist:
         await send({"type": "http.response.start", "status": 204, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
+    async def _send_metrics(self, send: Send) -> None:
+        body = await asyncio.to_thread(render_metrics, self.home_metrics)
+        await _send_text(send, body, METRICS_CONTENT_TYPE)
+
     async def _send_models(self, key: Key, send: Send) -> None:
         names = model_names_for_key(self.live_config.current, key)
         await send_json(
@@ -400,6 +426,41 @@ class _ClientDisconnectedError(Exception):
 def _is_model_path(method: str, path: str) -> bool:
     name = path.removeprefix(_MODEL_PREFIX)
     return method == MODELS_ROUTE[0] and name != path and MODEL_NAME.fullmatch(name) is not None
+
+
+def _route_label(method: str, path: str) -> str:
+    """Return the path for the metrics; `other` if no route has it."""
+    if (method, path) in ROUTES:
+        return path
+    return MODELS_ROUTE[1] if _is_model_path(method, path) else "other"
+
+
+def _with_status(send: Send, outcome: RequestOutcome) -> Send:
+    """Return a `send` that records the answer's status."""
+
+    async def send_and_record(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            outcome.status = message["status"]
+        await send(message)
+
+    return send_and_record
+
+
+def _check_role(key: Key, route: tuple[str, str]) -> None:
+    """Check that a monitoring program reads only metrics, and that no reader does.
+
+    Raises:
+        RefusedError: 403 if the role of the key does not allow the route.
+    """
+    allowed = {"monitor", "admin"} if route == METRICS_ROUTE else set(ROLES) - {"monitor"}
+    if key.role not in allowed:
+        raise RefusedError(
+            403,
+            "role_not_allowed",
+            tried=f"call {route[1]}",
+            found=f"a key with the role {key.role}",
+            next_step=f"use a key with the role {' or '.join(sorted(allowed))}",
+        )
 
 
 def _allowed_methods(path: str) -> str:
@@ -481,10 +542,11 @@ def _replay(body: bytes, disconnected: asyncio.Event) -> Receive:
     return receive
 
 
-async def _send_root_text(send: Send) -> None:
-    body = ROOT_TEXT.encode()
+async def _send_text(
+    send: Send, body: bytes, content_type: str = "text/plain; charset=utf-8"
+) -> None:
     headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-type", content_type.encode()),
         (b"content-length", str(len(body)).encode()),
     ]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

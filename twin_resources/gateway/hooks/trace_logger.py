@@ -28,6 +28,7 @@ from twin_resources.gateway.hooks.plugin import TwinPlugin, token_counts
 from twin_resources.gateway.hooks.trace_outbox import OutboxExporter
 from twin_resources.gateway.hooks.tracing import span_attributes
 from twin_resources.gateway.request.request_body import ALLOWED_KEYS
+from twin_resources.observability.metrics import count_answer
 
 
 class TraceLogger(LangfuseOtelLogger):
@@ -57,16 +58,18 @@ class TraceLogger(LangfuseOtelLogger):
         answer = record.shown_text or _answer_text(response_obj)
         self._plugin.note_server(record, kwargs)
         record.safety_findings = safety.find_sensitive_kinds(answer)
-        error = kwargs.get("exception")
+        exception, usage = kwargs.get("exception"), token_counts(response_obj)
+        error = type(exception).__name__ if exception and not answer else ""
+        _count(record, usage, error)
         span.set_attributes(
             span_attributes(
                 record,
                 messages=kwargs.get("messages") or [],
                 answer=answer,
-                usage=token_counts(response_obj),
+                usage=usage,
                 model_parameters=_model_parameters(kwargs),
                 first_token_at=_first_token_at(kwargs),
-                error=type(error).__name__ if error and not answer else "",
+                error=error,
             )
         )
         if answer:
@@ -172,6 +175,7 @@ class TraceLogger(LangfuseOtelLogger):
         error: str = "",
     ) -> None:
         record.is_traced = True
+        _count(record, {}, error)
         ended = time.time_ns()
         span = self.tracer.start_span(
             "answer",
@@ -189,6 +193,18 @@ class TraceLogger(LangfuseOtelLogger):
             )
         )
         span.end(ended)
+
+
+def _count(record: RequestRecord, usage: Mapping[str, int], error: str) -> None:
+    count_answer(
+        author=record.chat_request.author,
+        version=record.decision.version,
+        route=record.decision.route,
+        usage=usage,
+        usd=record.cost.usd,
+        guard_findings=[(found.kind, found.action, found.count) for found in record.guard_records],
+        error=error,
+    )
 
 
 def _answer_text(response: Any) -> str:

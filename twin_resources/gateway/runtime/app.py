@@ -50,6 +50,7 @@ def application() -> RouteAllowlist:
         live_config=process.live_config,
         background_tasks=process.background_tasks,
         feedback=process.feedback,
+        home_metrics=process.home_metrics,
         prices=process.prices,
         origins=process.origins,
         admission=process.admission,

@@ -34,6 +34,7 @@ from twin_resources.gateway.hooks.trace_outbox import OutboxExporter
 from twin_resources.gateway.request.response_format import supports_response_format
 from twin_resources.gateway.routing.question_routing import QuestionRouter
 from twin_resources.gateway.runtime.config_watcher import BackgroundTasks
+from twin_resources.gateway.runtime.home_metrics import HomeMetrics
 from twin_resources.gateway.stages.request_path import RequestPath
 from twin_resources.observability.langfuse.outbox import (
     GATEWAY_CHECKPOINT_PAGES,
@@ -119,6 +120,7 @@ if budget is not None:
     request_path.router = QuestionRouter(settings.paid_model, budget.remaining_budget)
 prices = TokenPrices(request_path.meters, settings.self_hosted_usd_per_hour, _paid_prices())
 origins = Origins.parse(settings.allowed_origins)
+home_metrics = HomeMetrics(settings, live_config, outbox)
 admission = Admission(settings.requests_per_key, settings.requests_per_server, counts)
 watch = CanaryWatch(live_config, _roll_back)
 plugin = TwinPlugin(request_path, budget, watch=watch, find_router=_find_router)

@@ -1,0 +1,246 @@
+"""The metrics of gateway and home, and that the shipped alert rules and dashboard name them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import promql_parser
+import pytest
+import typer
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from twin_cli import running
+
+from tests.conftest import ROOT
+from tests.unit.gateway.test_routes import QUESTION, client_of, door
+from twin_resources.access.keys import KeyLimits, add_key, open_key_store
+from twin_resources.gateway.api.routes import RouteAllowlist
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.gateway.routing.snapshot import Server, Snapshot
+from twin_resources.gateway.runtime.home_metrics import HomeMetrics
+from twin_resources.observability.langfuse.outbox import Outbox, QueuedScore, outbox_path
+from twin_resources.observability.metrics import count_answer, render_metrics
+from twin_resources.quality.ledger import ledger_tables
+from twin_resources.quality.ledger.paged_feed import FeedState
+from twin_resources.quality.ledger.storing import put_feed
+from twin_resources.quality.retraining import alarm_records, score_watch
+from twin_resources.settings import Settings
+from twin_resources.statistics.detector import StreamEvidence
+from twin_resources.storage.state.state import State
+
+__all__ = ["door"]  # the fixture
+MONITORING = ROOT / "deploy" / "monitoring"
+
+
+def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(text: str, name: str, **labels: str) -> float:
+    return samples(text).get((name, tuple(sorted(labels.items()))), 0.0)
+
+
+@pytest.fixture
+def monitored(home: Settings) -> HomeMetrics:
+    """A home with a waiting score, evidence of a fall, an open alarm and a limit of spending."""
+    state = State.open(home.state_address)
+    ledger_tables.open_tables(state)
+    evidence = StreamEvidence(
+        "ann", "thumbs", "v1", seen=200, days=20, held_to={"": 0.7, "short": 0.6}, e_value=130.0
+    )
+    with state.transaction() as connection:
+        score_watch._store(connection, evidence)
+        connection.execute(
+            score_watch.followed.insert().values(
+                author="ann", version="v1", read_to=0, streams=["thumbs"]
+            )
+        )
+        alarm_records.record_alarm(connection, evidence, threshold=120.0, at=1_000.0)
+        put_feed(connection, "scores", FeedState(5_000))
+    state.close()
+    outbox = Outbox(outbox_path(home))
+    outbox.put_scores([QueuedScore(id="1", trace_id="2", name="thumbs", value=1.0)])
+    live = LiveConfig(home)
+    servers = {
+        "ann/v1": Server("http://127.0.0.1:1/v1", "ann", "", ready=True),
+        "base": Server("http://127.0.0.1:2/v1", "base", "", ready=False),
+    }
+    live.current = Snapshot({}, None, servers)
+    return HomeMetrics(home.model_copy(update={"budget_per_day": 2.0}), live, outbox)
+
+
+def test_the_state_of_a_home(monitored: HomeMetrics) -> None:
+    text = render_metrics(monitored).decode()
+    assert value(text, "twin_model_server_ready", server="ann/v1") == 1
+    assert ("twin_model_server_ready", (("server", "base"),)) in samples(text)
+    assert value(text, "twin_model_server_ready", server="base") == 0
+    assert value(text, "twin_outbox_waiting", kind="score") == 1
+    assert 0 <= value(text, "twin_outbox_oldest_age_seconds") < 600
+    assert value(text, "twin_scores_read_timestamp_seconds") == 5
+    stream = {"author": "ann", "stream": "thumbs", "version": "v1"}
+    assert value(text, "twin_quality_evidence", **stream) == 130
+    assert value(text, "twin_quality_floor", **stream, prompt_class="all") == 0.7
+    assert value(text, "twin_quality_alarm_threshold") > 1
+    assert value(text, "twin_quality_alarm_raised_timestamp_seconds", author="ann") == 1_000
+    assert value(text, "twin_budget_per_day_dollars") == 2
+    for part in ("servers", "outbox", "quality", "spending"):
+        assert value(text, "twin_home_readable", part=part) == 1
+
+
+def test_a_home_without_scores_or_limits_has_no_such_numbers(home: Settings) -> None:
+    text = render_metrics(HomeMetrics(home, LiveConfig(home), Outbox(outbox_path(home)))).decode()
+    assert "twin_quality_evidence" not in text
+    assert "twin_budget_per_day_dollars" not in text
+    assert value(text, "twin_home_readable", part="quality") == 1
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_reported(monitored: HomeMetrics) -> None:
+    broken = monitored.settings.model_copy(
+        update={"state_url": "postgresql+psycopg://nobody@127.0.0.1:1/none"}
+    )
+    text = render_metrics(HomeMetrics(broken, monitored.live_config, monitored.outbox)).decode()
+    assert value(text, "twin_home_readable", part="outbox") == 1
+    assert ("twin_home_readable", (("part", "quality"),)) in samples(text)
+    assert value(text, "twin_home_readable", part="quality") == 0
+    assert value(text, "twin_outbox_waiting", kind="score") == 1
+
+
+def test_answers_are_counted_with_their_cost_tokens_and_findings() -> None:
+    labels = {"author": "metrics", "version": "v7"}
+    counted: dict[str, Any] = {**labels, "route": "stable", "usage": {"input": 90, "output": 20}}
+    count_answer(**counted, usd=0.25, guard_findings=[("personal", "mask", 2)])
+    count_answer(**counted | {"usage": {}}, usd=None, error="Timeout")
+    text = render_metrics(_NoHome()).decode()
+    assert value(text, "twin_answers_total", **labels, route="stable", outcome="ok") == 1
+    assert value(text, "twin_answers_total", **labels, route="stable", outcome="Timeout") == 1
+    assert value(text, "twin_answer_cost_dollars_total", **labels, route="stable") == 0.25
+    assert value(text, "twin_answer_tokens_total", **labels, direction="input") == 90
+    assert value(text, "twin_answer_tokens_total", **labels, direction="output") == 20
+    found = {"author": "metrics", "kind": "personal", "action": "mask"}
+    assert value(text, "twin_guard_findings_total", **found) == 2
+
+
+class _NoHome(HomeMetrics):
+    def __init__(self) -> None: ...
+
+    def collect(self) -> Iterator[Any]:
+        return iter(())
+
+
+async def test_only_a_monitor_or_the_operator_reads_them(
+    door: RouteAllowlist, home: Settings
+) -> None:
+    def key(role: Any) -> dict[str, str]:
+        made = add_key(
+            open_key_store(home), role=role, authors=["*"], label=role, limits=KeyLimits()
+        )
+        return {"Authorization": f"Bearer {made}"}
+
+    async with client_of(door, home) as client:
+        for role, status in {"monitor": 200, "admin": 200, "reader": 403, "site": 403}.items():
+            answer = await client.get("/metrics", headers=key(role))
+            assert answer.status_code == status, role
+        assert answer.json()["error"]["code"] == "role_not_allowed"
+        assert (await client.get("/metrics", headers={"Authorization": ""})).status_code == 401
+
+
+async def test_a_monitor_can_do_nothing_else(door: RouteAllowlist, home: Settings) -> None:
+    made = add_key(open_key_store(home), role="monitor", authors=["*"], label="p")
+    headers = {"Authorization": f"Bearer {made}"}
+    async with client_of(door, home) as client:
+        asked = await client.post("/v1/chat/completions", json=QUESTION, headers=headers)
+        listed = await client.get("/v1/models", headers=headers)
+        voted = await client.post("/twin/feedback", json={}, headers=headers)
+    assert [answer.status_code for answer in (asked, listed, voted)] == [403, 403, 403]
+
+
+async def test_requests_are_counted_by_known_route_alone(
+    door: RouteAllowlist, home: Settings
+) -> None:
+    made = add_key(open_key_store(home), role="monitor", authors=["*"], label="p")
+    labels = {"route": "/v1/chat/completions", "status": "200"}
+    async with client_of(door, home) as client:
+
+        async def scrape() -> httpx.Response:
+            return await client.get("/metrics", headers={"Authorization": f"Bearer {made}"})
+
+        before = (await scrape()).text
+        began = time.monotonic()
+        await client.post("/v1/chat/completions", json=QUESTION)
+        await client.get("/a/path/of/an/attacker")
+        took = time.monotonic() - began
+        answer = await scrape()
+    after = answer.text
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    name = "twin_http_requests_total"
+    assert value(after, name, **labels) == value(before, name, **labels) + 1
+    other = {"route": "other", "status": "404"}
+    assert value(after, name, **other) == value(before, name, **other) + 1
+    assert "attacker" not in after
+    name = "twin_http_request_duration_seconds_sum"
+    seconds = value(after, name, route=labels["route"]) - value(before, name, route=labels["route"])
+    assert 0 < seconds <= took
+    assert value(after, "twin_http_requests_in_progress") == 1, "the scrape itself"
+
+
+def expressions() -> list[tuple[str, str]]:
+    rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
+    panels = json.loads((MONITORING / "dashboard.json").read_text())["panels"]
+    return [(rule["alert"], rule["expr"]) for rule in rules] + [
+        (panel["title"], target["expr"]) for panel in panels for target in panel["targets"]
+    ]
+
+
+@pytest.mark.parametrize(("name", "expression"), expressions())
+def test_a_rule_and_a_panel_name_metrics_that_exist(
+    name: str, expression: str, monitored: HomeMetrics
+) -> None:
+    promql_parser.parse(expression)
+    reported = {
+        sample.name
+        for family in text_string_to_metric_families(render_metrics(monitored).decode())
+        for sample in family.samples
+    } | {f"{counter}_total" for counter in ("twin_answers", "twin_answer_cost_dollars",
+                                             "twin_answer_tokens", "twin_guard_findings")} | {
+        "twin_http_requests_total", "twin_http_request_duration_seconds_bucket",
+        "twin_spent_today_dollars",
+    }  # fmt: skip
+    named = set(re.findall(r"\b(?:twin_[a-z_]+|up)\b(?=[{()\[ ]|$)", expression))
+    assert named, name
+    assert named <= reported | {"up"}, name
+
+
+def test_each_rule_tells_a_command_that_exists() -> None:
+    rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
+    assert len(rules) <= 10
+    known = set(typer.main.get_command(running.app).commands)  # pyright: ignore[reportAttributeAccessIssue]
+    for rule in rules:
+        commands = re.findall(r"twin ([a-z]+)", rule["annotations"]["remedy"])
+        assert set(commands) <= known, rule["alert"]
+        assert commands, rule["alert"]
+
+
+def test_promtool_agrees(tmp_path: Path) -> None:
+    """With Debian's `prometheus` installed: rules, their tests and the configuration."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("no promtool on this machine")
+    shutil.copytree(MONITORING, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "twin-monitor.key").touch()
+    for command in (("test", "rules", "alerts_test.yaml"), ("check", "config", "prometheus.yaml")):
+        ran = subprocess.run(
+            [promtool, *command], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -1,0 +1,165 @@
+"""Report the state of a home to Prometheus: model servers, outbox, scores, evidence, spending.
+
+Scope: reading the numbers when Prometheus asks.
+Out of scope: counting requests and answers (`observability/metrics.py`), alert rules
+(`deploy/monitoring/alerts.yaml`).
+
+Every gateway of a home returns the same numbers, so a rule takes their maximum. A part that cannot
+be read is left out, and `twin_home_readable` names it; the other parts are still reported.
+"""
+# pyright: strict
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+
+from twin_resources.access.account import open_account
+from twin_resources.access.account_rows import NANO_PER_DOLLAR
+from twin_resources.errors import TwinError
+from twin_resources.gateway.config.live_config import LiveConfig
+from twin_resources.observability.langfuse.outbox import Outbox
+from twin_resources.quality.ledger.ledger_tables import scores
+from twin_resources.quality.ledger.reading import feed_state
+from twin_resources.quality.ledger.storing import SCORES
+from twin_resources.quality.retraining import score_watch
+from twin_resources.quality.retraining.alarm_records import oldest_open_alarms
+from twin_resources.quality.retraining.retraining_rules import rules_from_settings
+from twin_resources.settings import Settings
+from twin_resources.storage.state.state import State
+
+Metrics = Iterator[GaugeMetricFamily | CounterMetricFamily]
+
+
+@dataclass(eq=False)  # a registry keeps its collectors in a dictionary
+class HomeMetrics(Collector):
+    """A collector of the numbers of one home."""
+
+    settings: Settings
+    live_config: LiveConfig
+    outbox: Outbox
+
+    def collect(self) -> Metrics:
+        """Yield the metrics that can be read now."""
+        readable = GaugeMetricFamily(
+            "twin_home_readable", "1 if this part of the home could be read.", labels=("part",)
+        )
+        parts: dict[str, Callable[[], Iterable[GaugeMetricFamily | CounterMetricFamily]]] = {
+            "servers": self._servers,
+            "outbox": self._outbox,
+            "quality": self._quality,
+            "spending": self._spending,
+        }
+        for name, read in parts.items():
+            try:
+                metrics = list(read())
+            except (TwinError, SQLAlchemyError):
+                readable.add_metric((name,), 0)
+                continue
+            readable.add_metric((name,), 1)
+            yield from metrics
+        yield readable
+
+    def _servers(self) -> Metrics:
+        ready = GaugeMetricFamily(
+            "twin_model_server_ready", "1 if the model server accepts requests.", labels=("server",)
+        )
+        for name, server in self.live_config.current.servers.items():
+            ready.add_metric((name,), float(server.ready))
+        yield ready
+
+    def _outbox(self) -> Metrics:
+        counts = self.outbox.counts()
+        waiting = GaugeMetricFamily(
+            "twin_outbox_waiting", "Items that wait for the trace store.", labels=("kind",)
+        )
+        waiting.add_metric(("score",), counts.scores)
+        waiting.add_metric(("trace",), counts.traces)
+        yield waiting
+        age_s = time.time() - counts.oldest_at if counts.oldest_at is not None else 0.0
+        yield GaugeMetricFamily(
+            "twin_outbox_oldest_age_seconds", "Age of the oldest waiting item.", max(0.0, age_s)
+        )
+        yield CounterMetricFamily(
+            "twin_outbox_dropped_traces", "Traces dropped to free space.", counts.dropped_traces
+        )
+        yield GaugeMetricFamily(
+            "twin_outbox_refused", "Items that the trace store refused.", counts.refused
+        )
+
+    def _quality(self) -> Metrics:
+        with (
+            closing(State.open(self.settings.state_address)) as state,
+            state.read_transaction() as connection,
+        ):
+            if not sa.inspect(connection).has_table(scores.name):
+                return  # no score has been read yet
+            feed = feed_state(connection, SCORES)
+            streams = score_watch.current_evidence(connection)
+            armed_count = score_watch.armed_streams(connection)
+            alarms = oldest_open_alarms(connection)
+        if feed is not None:
+            yield GaugeMetricFamily(
+                "twin_scores_read_timestamp_seconds",
+                "Time up to which the scores of the trace store were read.",
+                feed.frontier_ms / 1000,
+            )
+        labels = ("author", "stream", "version")
+        evidence = GaugeMetricFamily(
+            "twin_quality_evidence", "Evidence of a fall of the scores (E).", labels=labels
+        )
+        floor = GaugeMetricFamily(
+            "twin_quality_floor",
+            "The lowest mean score, from 0 to 1, that is no fall.",
+            labels=(*labels, "prompt_class"),
+        )
+        for author, author_streams in streams.items():
+            for stream in author_streams:
+                key = (author, stream.stream, stream.version)
+                evidence.add_metric(key, stream.e_value)
+                for prompt_class, bound in stream.held_to.items():
+                    floor.add_metric((*key, prompt_class or "all"), bound)
+        yield evidence
+        yield floor
+        yield GaugeMetricFamily(
+            "twin_quality_alarm_threshold",
+            "The evidence that raises an alarm.",
+            rules_from_settings(self.settings).threshold(armed_count),
+        )
+        open_alarms = GaugeMetricFamily(
+            "twin_quality_alarm_raised_timestamp_seconds",
+            "When the oldest alarm without a decision was raised.",
+            labels=("author",),
+        )
+        for author, alarm in alarms.items():
+            open_alarms.add_metric((author,), alarm.raised_at)
+        yield open_alarms
+
+    def _spending(self) -> Metrics:
+        with closing(State.open(self.settings.state_address)) as state:
+            rows = open_account(self.settings, state).rows(period="day")
+        spent = GaugeMetricFamily(
+            "twin_spent_today_dollars",
+            "US dollars that paid models have cost in this UTC day.",
+            labels=("purpose", "author"),
+        )
+        totals: dict[tuple[str, str], int] = {}
+        for row in rows:
+            key = (str(row["purpose"]), str(row["author"]))
+            totals[key] = totals.get(key, 0) + int(row["nano"])
+        for key, nano in totals.items():
+            spent.add_metric(key, nano / NANO_PER_DOLLAR)
+        yield spent
+        if self.settings.budget_per_day is not None:
+            yield GaugeMetricFamily(
+                "twin_budget_per_day_dollars",
+                "The home's limit of US dollars a day.",
+                self.settings.budget_per_day,
+            )
