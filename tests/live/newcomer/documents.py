@@ -94,7 +94,8 @@ LINES: Mapping[str, Typed | Elsewhere] = {
     "--per-minute 60": Typed(says="sk-twin-", on_stack=True),
     "twin keys add prometheus --role monitor --author '*'": Typed(
         "key=$(twin keys add prometheus --role monitor --author '*' | grep -o 'sk-twin-[^ ]*'); "
-        'source .twin/env; curl --fail -H "Authorization: Bearer $key" "${OPENAI_BASE_URL%/v1}/metrics"',
+        'source .twin/env; curl --fail -H "Authorization: Bearer $key" '
+        '"${OPENAI_BASE_URL%/v1}/metrics"',
         says="twin_model_server_ready",
         on_stack=True,
     ),
