@@ -126,7 +126,7 @@ def build_samples(corpus: Corpus, *, keep_punctuation: bool = False) -> list[Sam
 
 
 def prose_samples() -> list[Sample]:
-    """Return sentence pairs of the bundled authors as examples of pasted text, which is ordinary."""
+    """Return sentence pairs of the bundled authors, as pasted text is an ordinary message."""
     passages = [text for author in bundled_writers(exclude=[]) for _, text in author.passages]
     sentences = [part for text in passages for part in SENTENCE_END.split(text) if part]
     starts = random.Random(_SEED).sample(range(len(sentences) - 1), _PROSE_PAIR_COUNT)

@@ -147,7 +147,7 @@ def parse_field_comments(source: str, class_name: str) -> dict[str, str]:
 
 
 def parse_attributes(docstring: str) -> dict[str, str]:
-    """Return the text of each name in the `Attributes:` section; an entry may have several names."""
+    """Return the text of each name in the `Attributes:` section; entries may have several names."""
     section = docstring.partition("Attributes:\n")[2]
     descriptions: dict[str, str] = {}
     for entry in re.split(r"\n(?= {4}\S)", "\n" + section):

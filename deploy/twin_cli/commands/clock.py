@@ -229,7 +229,7 @@ class StageClock:
 
     @contextmanager
     def bar(self, title: str) -> Generator[StageBar]:
-        """Show a live bar for one step. It disappears at the end, so the caller prints the result."""
+        """Show a live bar for one step. It leaves no output, so the caller prints the result."""
         if not self.console.is_terminal:
             yield from self._activate_bar(StageBar(self, title, None))
             return
