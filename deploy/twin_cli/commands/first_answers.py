@@ -58,8 +58,8 @@ def show_preview_quotations(settings: Settings, preview: Preview, *, clock: Stag
         count=FIRST_ANSWER_COUNT,
     )
     lines = [
-        f"{quotation.heading}\n{format_passage(quotation.text, max_characters=MAX_SENTENCE_CHARACTERS)}"
-        for quotation in quotations
+        f"{quote.heading}\n{format_passage(quote.text, max_characters=MAX_SENTENCE_CHARACTERS)}"
+        for quote in quotations
     ]
     if lines:
         clock.log("\n".join([f"from {preview.author or 'these posts'}:", *lines]))

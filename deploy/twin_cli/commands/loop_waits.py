@@ -50,14 +50,14 @@ def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
 
 
 def _retraining_line(connection: sa.Connection, author: str) -> str:
-    unfinished_retrainings = [
+    pending = [
         retraining
         for retraining in retrainings.unfinished_retrainings(connection)
         if retraining.author == author
     ]
-    if not unfinished_retrainings:
+    if not pending:
         return ""
-    retraining = unfinished_retrainings[0]
+    retraining = pending[0]
     run = f"run {retraining.run_id[:8]}" if retraining.run_id else "its run is about to start"
     return f"waits: for the retraining {retraining.run_key}, attempt {retraining.attempt} of {MAX_ATTEMPTS}: {run}"
 
@@ -120,7 +120,7 @@ def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -
 
 def _backoff_line(connection: sa.Connection, author: str, *, now: float) -> str:
     """Return when an alarm may start the next training run, after runs without a release."""
-    unreleased_count, ended_at = retrainings.count_unreleased(connection, author)
-    usage = TrainingUsage(unreleased_trainings=unreleased_count, last_unreleased_at=ended_at)
+    count, ended_at = retrainings.count_unreleased(connection, author)
+    usage = TrainingUsage(unreleased_trainings=count, last_unreleased_at=ended_at)
     next_allowed_at = next_alarm_training_at(usage)
     return describe_back_off(usage, next_allowed_at) if now < next_allowed_at else ""

@@ -202,7 +202,7 @@ def resolve_subject(
 
 
 def _find_known_post(settings: Settings, post: str, slugs: list[str]) -> ErasureSubject:
-    """Return the post of one of these authors, or of any author in this home if `slugs` is empty."""
+    """Return the post of one of these authors, or of any author in this home if none is named."""
     from twin_resources.erasure.data_store import Installation
 
     installation = Installation.for_settings(settings)

@@ -60,7 +60,7 @@ def check_stack(settings: Settings, stack: Stack | None) -> Iterator[Diagnostic]
 def check_ports(
     settings: Settings, stack: Stack | None, *, environ: Mapping[str, str] = os.environ
 ) -> Iterator[Diagnostic]:
-    """Check that the stack listens on its services' ports or, without a stack, that they are free."""
+    """Check that the stack listens on its services' ports, or that they are free if none runs."""
     effective_settings = stack.settings if stack is not None else settings
     leftover_ports = _leftover_ports(settings) if stack is None else frozenset[int]()
     port_texts: list[str] = []
