@@ -51,15 +51,15 @@ def waiting_line(connection: sa.Connection, author: str, *, now: float) -> str:
 
 def _retraining_line(connection: sa.Connection, author: str) -> str:
     pending = [
-        retraining
-        for retraining in retrainings.unfinished_retrainings(connection)
-        if retraining.author == author
+        row for row in retrainings.unfinished_retrainings(connection) if row.author == author
     ]
     if not pending:
         return ""
-    retraining = pending[0]
-    run = f"run {retraining.run_id[:8]}" if retraining.run_id else "its run is about to start"
-    return f"waits: for the retraining {retraining.run_key}, attempt {retraining.attempt} of {MAX_ATTEMPTS}: {run}"
+    row = pending[0]
+    run = f"run {row.run_id[:8]}" if row.run_id else "its run is about to start"
+    return (
+        f"waits: for the retraining {row.run_key}, attempt {row.attempt} of {MAX_ATTEMPTS}: {run}"
+    )
 
 
 def _open_alarm_line(connection: sa.Connection, author: str) -> str:
@@ -102,20 +102,14 @@ def _trial_line(connection: sa.Connection, author: str) -> str:
 
 
 def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -> str:
-    newest_alarm = next(iter(alarm_records.alarms_of_author(connection, author, limit=1)), None)
+    record = next(iter(alarm_records.alarms_of_author(connection, author, limit=1)), None)
     stable = score_watch.stable_versions(connection).get(author)
-    if (
-        newest_alarm is None
-        or stable is None
-        or newest_alarm.alarm.version != score_watch.version_name(stable)
-    ):
+    if record is None or stable is None or record.alarm.version != score_watch.version_name(stable):
         return ""
-    needs_person = (
-        newest_alarm.decision in MANUAL_DECISIONS or newest_alarm.decided_by == "few_readers"
-    )
-    if not needs_person or now - newest_alarm.raised_at > MANUAL_ACTION_SHOWN_DAYS * DAY_S:
+    needs_person = record.decision in MANUAL_DECISIONS or record.decided_by == "few_readers"
+    if not needs_person or now - record.raised_at > MANUAL_ACTION_SHOWN_DAYS * DAY_S:
         return ""
-    return f"fell on {format_date(newest_alarm.raised_at)}, waits for an operator: {newest_alarm.message}"
+    return f"fell on {format_date(record.raised_at)}, waits for an operator: {record.message}"
 
 
 def _backoff_line(connection: sa.Connection, author: str, *, now: float) -> str:

@@ -305,7 +305,7 @@ def _current_label_basis(settings: Settings, author: str) -> ComparedModels | No
 def _read_answers(
     settings: Settings, author: str, policy: RoutingPolicy | None
 ) -> tuple[RoutedAnswers, RoutedAnswers, Payback]:
-    """Return this month's answers, the answers under the current policy, and the labels' payback."""
+    """Return this month's answers, those under the current policy, and the labels' payback."""
     with closing(State.open(settings.state_address)) as state:
         ledger_tables.open_tables(state)
         month = month_start()
