@@ -69,7 +69,7 @@ def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> No
     """Tidy the tables of all authors and log the results.
 
     Raises:
-        Failure: some tables could not be tidied. The remaining tables were.
+        Failure: some tables could not be tidied; all other tables were tidied.
     """
     failures: list[str] = []
     for author in sorted(context.instance.get_dynamic_partitions("authors")):

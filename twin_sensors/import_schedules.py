@@ -52,12 +52,14 @@ def import_changed_feeds_every_hour(
     launches: list[RunLaunch] = []
     with ThreadPoolExecutor(MAX_CONCURRENT_REQUESTS) as pool:
         poll_states = {
-            author_.slug: polling.load_poll_state(state, author_.slug, now=now)
-            for author_ in feed_authors
+            feed_author.slug: polling.load_poll_state(state, feed_author.slug, now=now)
+            for feed_author in feed_authors
         }
         pending_responses = {
-            author_.slug: pool.submit(_poll_feeds, author_, poll_states[author_.slug].responses)
-            for author_ in feed_authors
+            feed_author.slug: pool.submit(
+                _poll_feeds, feed_author, poll_states[feed_author.slug].responses
+            )
+            for feed_author in feed_authors
         }
         for author in feed_authors:
             with isolate_failure(author.slug, messages.append):

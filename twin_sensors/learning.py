@@ -58,15 +58,15 @@ def learn_routing_every_night(
         yield dg.SkipReason("no budget for labels: set TWIN_LABEL_BUDGET_PER_MONTH")
         return
     authors, messages = list_readable_authors(settings)
-    by_slug = {author.slug: author for author in authors}
+    author_by_slug = {author.slug: author for author in authors}
     ready_launches, held_messages = select_launchable(
-        context.instance, build_launches(scheduled_at, by_slug, kind="learn")
+        context.instance, build_launches(scheduled_at, author_by_slug, kind="learn")
     )
     messages += held_messages
     runs = DagsterRunRecords(context.instance, job=learn_routing.name)
     selected_launches: list[RunLaunch] = []
     for launch in ready_launches:
-        author = by_slug[launch.author]
+        author = author_by_slug[launch.author]
         if author.slug in runs.in_flight_run_ids():
             messages.append(f"{author.slug}: such a run is in progress")
             continue
@@ -106,12 +106,12 @@ def _decide_learning_of_author(
     from twin_resources.quality.judges.label_payback import estimate_payback
     from twin_resources.router.policy_file import policy_path, read_routing_policy
 
-    stable = registry.stable_version(author.slug)
+    stable_version = registry.stable_version(author.slug)
     ledger.open_tables(registry.state)
     current_basis = None
-    if stable is not None and stable.base_gguf:
+    if stable_version is not None and stable_version.base_gguf:
         revision = find_prepared_embedder(settings)[1].revision
-        current_basis = ComparedModels(stable.checkpoint, settings.paid_model, revision)
+        current_basis = ComparedModels(stable_version.checkpoint, settings.paid_model, revision)
     path, policy, policy_basis = policy_path(settings.home, author.slug), None, None
     if path.exists():
         policy = read_routing_policy(path)

@@ -108,9 +108,11 @@ def new_posts(
                 slug, known_state, short_fingerprint(listings), epoch=posts_cursor.epoch, now=now
             )
             if decision.should_launch and decision.known is not None:
-                since = now if known_state is None else known_state.at
+                changed_since = now if known_state is None else known_state.at
                 key = run_key("posts", slug, posts_cursor.epoch, decision.known)
-                launches.append(_launch(settings, state, author, listings, key, since=since))
+                launches.append(
+                    _launch(settings, state, author, listings, key, since=changed_since)
+                )
             messages.append(f"{slug}: {decision.message}")
             if decision.known is not None:
                 known_sources[slug] = decision.known

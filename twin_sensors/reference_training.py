@@ -63,14 +63,14 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
             )
             return
         authors, messages = list_readable_authors(settings)
-        by_slug = {author.slug: author for author in authors}
+        author_by_slug = {author.slug: author for author in authors}
         ready_launches, held_messages = select_launchable(
-            context.instance, build_launches(scheduled_at, by_slug, kind="reference")
+            context.instance, build_launches(scheduled_at, author_by_slug, kind="reference")
         )
         messages += held_messages
         selected_launches: list[RunLaunch] = []
         for launch in ready_launches:
-            author = by_slug[launch.author]
+            author = author_by_slug[launch.author]
             stable_since = _stable_since(registry, author.slug)
             if stable_since is None or stable_since > scheduled_at - MIN_STABLE_TIME:
                 messages.append(f"{author.slug}: no version has been stable for {MIN_STABLE_TIME}")
@@ -94,8 +94,8 @@ def build_schedule(is_wanted: Callable[[Author, Settings], bool]) -> dg.Schedule
 
 def _stable_since(registry: Registry, author: str) -> datetime | None:
     """Return when the current version became stable, or None if it was not trained here."""
-    stable = registry.stable_version(author)
-    if stable is None or stable.is_answer_model:
+    stable_version = registry.stable_version(author)
+    if stable_version is None or stable_version.is_answer_model:
         return None
-    moves = [move for move in registry.moves(author) if move.version == stable.version]
+    moves = [move for move in registry.moves(author) if move.version == stable_version.version]
     return datetime.fromisoformat(moves[-1].moved_at)

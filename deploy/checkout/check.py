@@ -172,12 +172,12 @@ def workers_for(available: int) -> int:
 
 def run_static(stage: Stage, outcome: CheckOutcome) -> bool:
     """Run one static stage and return whether it passed; print its output only if it failed."""
-    started = time.monotonic()
+    started_at = time.monotonic()
     completed = subprocess.run(
         stage.command, cwd=PROJECT, capture_output=True, text=True, check=False
     )
     has_passed = completed.returncode == 0
-    outcome.add(stage.name, started, ok=has_passed)
+    outcome.add(stage.name, started_at, ok=has_passed)
     if not has_passed:
         sys.stdout.write(completed.stdout + completed.stderr)
     _log(f"{stage.name}: {'ok' if has_passed else 'FAILED'}")
@@ -199,7 +199,7 @@ def run_pytest(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
     """Run one pytest stage, forward its output and return whether it ran any test."""
     name, command = stage
     _log(name)
-    started = time.monotonic()
+    started_at = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.jsonl"
         exit_code = subprocess.run(
@@ -214,7 +214,7 @@ def run_pytest(stage: Stage, outcome: CheckOutcome, *, cwd: Path) -> bool:
     has_passed = exit_code in {0, PYTEST_NO_TESTS_COLLECTED}
     if not has_passed and outcome.counts["failed"] == failed_before:
         outcome.counts["failed"] += 1  # an aborted run counts as one failure
-    outcome.add(name, started, ok=has_passed)
+    outcome.add(name, started_at, ok=has_passed)
     return exit_code != PYTEST_NO_TESTS_COLLECTED
 
 
@@ -236,7 +236,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, arguments = parser.parse_known_args(argv)
     import psutil  # imported here so that `check.sh --help` works before the installation
 
-    started, outcome = time.monotonic(), CheckOutcome()
+    started_at, outcome = time.monotonic(), CheckOutcome()
     stages = pytest_stages(
         arguments,
         options.length,
@@ -255,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not ran_tests:
         outcome.counts["failed"] += 1
         outcome.failed_stages.append("no test was chosen")
-    _log(f"all stages: {_format_duration(time.monotonic() - started)}")
+    _log(f"all stages: {_format_duration(time.monotonic() - started_at)}")
     reasons = (
         f"skipped {number} × {reason}" for reason, number in sorted(outcome.skip_reasons.items())
     )
@@ -265,11 +265,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         *(f"FAILED: {name}" for name in outcome.failed_stages),
     ):
         sys.stdout.write(f"  {line}\n")
-    passed, failed, skipped = (
-        outcome.counts[outcome_name] for outcome_name in ("passed", "failed", "skipped")
+    passed_count, failed_count, skipped_count = (
+        outcome.counts[status] for status in ("passed", "failed", "skipped")
     )
-    sys.stdout.write(f"{passed} passed, {failed} failed, {skipped} skipped\n")
-    return 1 if failed or outcome.failed_stages else 0
+    sys.stdout.write(f"{passed_count} passed, {failed_count} failed, {skipped_count} skipped\n")
+    return 1 if failed_count or outcome.failed_stages else 0
 
 
 def _positive_integer(text: str) -> int:

@@ -77,12 +77,12 @@ def command_decorator(
             def call(home: Path | None = None, **values: Any) -> int:
                 run = load_command_function(target)
                 accepted_parameters = inspect.signature(run).parameters
-                injected = {
+                injected_arguments = {
                     name: make()
                     for name, make in INJECTED_ARGUMENTS.items()
                     if name in accepted_parameters
                 }
-                return run(load_home_settings(home), **values, **injected)
+                return run(load_home_settings(home), **values, **injected_arguments)
 
             signature = inspect.signature(function, eval_str=True)
             shared_parameters = [("as_json", Json, False)] * json + [("home", Home, None)]

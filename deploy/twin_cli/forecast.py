@@ -146,10 +146,10 @@ def forecast(
     def scale_matrix_products(seconds: float) -> float:
         return seconds * slowdown / min(1.0, speed)
 
-    expected = estimate_training(billion_parameters, machine, recipe=recipe)
-    training_estimate_s = expected["training_minutes"] * 60
+    estimate = estimate_training(billion_parameters, machine, recipe=recipe)
+    training_estimate_s = estimate["training_minutes"] * 60
     # A graphics card, if present, computes likelihoods; this home's server runs on the processor.
-    if expected["on"] == "CPU":
+    if estimate["on"] == "CPU":
         reading_cpu_s = GATE_READING_CPU_S * (1.0 if machine["bf16"] else READING_WITHOUT_BF16)
         training_s, reading_s = (
             scale_matrix_products(training_estimate_s),

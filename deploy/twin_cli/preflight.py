@@ -152,19 +152,19 @@ def check_base_model(model: str, machine: Machine, *, recipe: str = "") -> list[
     if billions is None:
         message = f"{model}: neither a folder with *.safetensors nor a size in its name"
         return [_note("base model", message, "its memory use and training time are unknown")]
-    expected = estimate_training(billions, machine, recipe=recipe)
+    estimate = estimate_training(billions, machine, recipe=recipe)
     if RECIPES.get(recipe, (0, False))[1] and not machine["gpus"]:
         message = f"recipe {recipe} trains on a GPU, and torch finds none here"
         return [_stop("recipe", message, "name another recipe, or none to have one chosen")]
     licence = "" if model == EMBEDDED_MODEL else describe_licence(model)
-    if expected["fits"]:
+    if estimate["fits"]:
         description = (
-            f"{model}, {format_size(billions)}, fits: {expected['needs']}, a training takes about "
+            f"{model}, {format_size(billions)}, fits: {estimate['needs']}, a training takes about "
         )
-        description += f"{expected['training_minutes']:.0f} minutes ({expected['on']}) by recipe "
-        description += f"{expected['recipe']} ({expected['because']})"
+        description += f"{estimate['training_minutes']:.0f} minutes ({estimate['on']}) by recipe "
+        description += f"{estimate['recipe']} ({estimate['because']})"
         return [_ok("base model", f"{description}; {licence}" if licence else description)]
-    message = f"{model} needs {expected['needs']}, and this machine has {machine['memory_gb']} GB"
+    message = f"{model} needs {estimate['needs']}, and this machine has {machine['memory_gb']} GB"
     if machine["memory_gb"] and machine["memory_gb"] < 4 + 2 * billions:
         return [_stop("base model", message, "choose a smaller one with --base-model")]
     return [_note("base model", message, "expect swapping or a smaller --base-model")]
@@ -396,7 +396,7 @@ def build_report(
         is_installed: whether the packages are installed, or None to check for the marker file of
             `deploy/install.sh`.
     """
-    started = time.monotonic()
+    started_at = time.monotonic()
     home = Path(options.home).expanduser()
     machine = {
         "cores": usable_cores(),
@@ -433,7 +433,7 @@ def build_report(
             speed=forecast.core_speed(),
             is_remote_server=bool(os.environ.get("TWIN_MODEL_SERVER_URL")),
         ),
-        "seconds": round(time.monotonic() - started, 2),
+        "seconds": round(time.monotonic() - started_at, 2),
     }
 
 

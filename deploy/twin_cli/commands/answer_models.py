@@ -93,21 +93,31 @@ def sync_answer_model(
             )
             raise
         clock.log(f"{error} `twin up --answer-model none` removes it.", style="yellow")
-        stable = registry.stable_version(author.slug)
-        return stable if stable is not None and stable.is_answer_model else None
+        stable_version = registry.stable_version(author.slug)
+        return (
+            stable_version
+            if stable_version is not None and stable_version.is_answer_model
+            else None
+        )
     finally:
         registry.state.close()
 
 
 def _remove_answer_model(registry: Registry, author: Author, *, clock: StageClock) -> None:
-    stable = registry.stable_version(author.slug)
-    if stable is None or not stable.is_answer_model:
+    stable_version = registry.stable_version(author.slug)
+    if stable_version is None or not stable_version.is_answer_model:
         return
     registry.move(
-        author.slug, stable.version, "retired", actor=actor(), reason=REMOVAL_REASON, force=True
+        author.slug,
+        stable_version.version,
+        "retired",
+        actor=actor(),
+        reason=REMOVAL_REASON,
+        force=True,
     )
     clock.log(
-        f"v{stable.version}, {stable.base}, no longer answers: the base model with retrieval does"
+        f"v{stable_version.version}, {stable_version.base}, no longer answers: the base model with "
+        "retrieval does"
     )
 
 
@@ -120,19 +130,20 @@ def _register_answer_model(
     instance: str,
     clock: StageClock,
 ) -> ModelVersion | None:
-    stable = registry.stable_version(author.slug)
+    stable_version = registry.stable_version(author.slug)
     named_model = resolve_name(author.answer_model, key=settings.answer_model_key)
     if named_model.is_remote:
         require_consent(author, named_model)
     weights = prepare_weights(settings, named_model, instance=instance, clock=clock)
     existing_version = registry.find_by_checkpoint(weights.checkpoint, author=author.slug)
-    keeps_stable = stable is not None and (
+    keeps_stable = stable_version is not None and (
         existing_version is None or existing_version.state != "stable"
     )
     if keeps_stable and existing_version is not None and previous_model == author.answer_model:
-        assert stable is not None
+        assert stable_version is not None
         clock.log(
-            f"v{existing_version.version}, {named_model.name}, was replaced by v{stable.version}; "
+            f"v{existing_version.version}, {named_model.name}, was replaced by "
+            f"v{stable_version.version}; "
             f"`twin rollback v{existing_version.version} --reason TEXT` brings it back"
         )
         return None

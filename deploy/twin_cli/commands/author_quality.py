@@ -74,7 +74,7 @@ def _read_quality_lines(settings: Settings, slugs: Sequence[str]) -> dict[str, t
 def evidence_line(
     connection: sa.Connection, watch: StreamEvidence, rules: LoopRules, *, armed: int, now: float
 ) -> str:
-    """Return `thumbs: 3.2 a day; 912 values; held to fact .77; evidence of a fall 12 of 130`.
+    """Return `thumbs: 3.2 a day; 912 values; the floor is fact .77; evidence of a fall 12 of 130`.
 
     Args:
         armed: number of the home's streams that the detector bets on.

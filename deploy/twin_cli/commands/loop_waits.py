@@ -103,8 +103,12 @@ def _trial_line(connection: sa.Connection, author: str) -> str:
 
 def _manual_action_line(connection: sa.Connection, author: str, *, now: float) -> str:
     record = next(iter(alarm_records.alarms_of_author(connection, author, limit=1)), None)
-    stable = score_watch.stable_versions(connection).get(author)
-    if record is None or stable is None or record.alarm.version != score_watch.version_name(stable):
+    stable_version = score_watch.stable_versions(connection).get(author)
+    if (
+        record is None
+        or stable_version is None
+        or record.alarm.version != score_watch.version_name(stable_version)
+    ):
         return ""
     needs_person = record.decision in MANUAL_DECISIONS or record.decided_by == "few_readers"
     if not needs_person or now - record.raised_at > MANUAL_ACTION_SHOWN_DAYS * DAY_S:

@@ -164,8 +164,10 @@ def refusal_reasons(verdict: Verdict | None, failed_checks: Sequence[str] = ()) 
 def result_of_run(settings: Settings, author: str, followed: FollowedRun) -> TrainingOutcome:
     """Return the outcome of a run that was followed to its end."""
     registry = open_registry(settings)
-    verdict, stable = registry.latest_verdict(author), registry.stable_version(author)
-    answer_model = stable if stable is not None and stable.is_answer_model else None
+    verdict, stable_version = registry.latest_verdict(author), registry.stable_version(author)
+    answer_model = (
+        stable_version if stable_version is not None and stable_version.is_answer_model else None
+    )
     consent_wait = consent_wait_reason(settings, registry, author, verdict)
     has_passed = verdict is not None and verdict.outcome == "passed"
     if (
@@ -181,7 +183,7 @@ def result_of_run(settings: Settings, author: str, followed: FollowedRun) -> Tra
         verdict=verdict,
         verdict_is_fresh=verdict is not None
         and _verdict_timestamp(verdict) >= followed.run.created,
-        version=None if answer_model else stable,
+        version=None if answer_model else stable_version,
         failed_checks=followed.failed_checks,
         failures=followed.failures,
         consent_wait=consent_wait,

@@ -65,13 +65,13 @@ def exit_code(preview: Preview) -> int:
 
 def show_preview(clock: StageClock, preview: Preview) -> None:
     """Print the numbers of found, usable and dropped posts, the reasons, and the warnings."""
-    accepted = preview.accepted
-    dates = " to ".join(date[:10] for date in accepted.dates) or "no dates"
-    languages = ", ".join(f"{code} {count}" for code, count in accepted.languages.items())
+    usable_posts = preview.accepted
+    dates = " to ".join(date[:10] for date in usable_posts.dates) or "no dates"
+    languages = ", ".join(f"{code} {count}" for code, count in usable_posts.languages.items())
     clock.log(
         f"{preview.author or 'these posts'}: {format_count(preview.found, 'post')} found, "
         f"{preview.kept:,} usable, "
-        f"{format_count(accepted.words, 'word')}, {dates}, language {languages or 'unknown'}"
+        f"{format_count(usable_posts.words, 'word')}, {dates}, language {languages or 'unknown'}"
     )
     for encoding, count in preview.converted.items():
         clock.log_detail(f"converted {format_count(count, 'post')} from {encoding} to UTF-8")
@@ -86,7 +86,7 @@ def show_preview(clock: StageClock, preview: Preview) -> None:
     if preview.bylines:
         names = ", ".join(f"{name} ({count:,})" for name, count in preview.bylines.items())
         clock.log_detail(f"bylines: {names}")
-    for title in accepted.titles:
+    for title in usable_posts.titles:
         clock.log_detail(f"  · {title}")
     if preview.changes is not None:
         clock.log(changes_line(preview.changes))

@@ -143,11 +143,11 @@ def publish_endpoints(stack: Stack, *, first_author: str = "") -> Endpoints:
 
 def _ensure_same_models(settings: Settings, stack: Stack) -> None:
     for name in ("base_model", "embedder", "gateways"):
-        requested, current = getattr(settings, name), getattr(stack.record, name)
-        if requested != current:
+        requested_value, current_value = getattr(settings, name), getattr(stack.record, name)
+        if requested_value != current_value:
             raise TwinError(
-                f"use {requested} as {name.replace('_', ' ')}",
-                found=f"the running stack uses {current}",
+                f"use {requested_value} as {name.replace('_', ' ')}",
+                found=f"the running stack uses {current_value}",
                 next_step="run `twin stop`, then `twin up` with the new one",
             )
 

@@ -283,10 +283,10 @@ def _served_versions(settings: Settings) -> dict[str, str]:
     versions: dict[str, str] = {}
     for slug in author_slugs(settings):
         entry = policy.authors.get(slug) if policy else None
-        stable = entry.stable if entry else None
-        versions[slug] = f"v{stable.version}" if stable else "base"
-        if stable is not None and stable.kind == "answer_model":
-            versions[slug] += f", answer model {stable.base}"
+        stable_version = entry.stable if entry else None
+        versions[slug] = f"v{stable_version.version}" if stable_version else "base"
+        if stable_version is not None and stable_version.kind == "answer_model":
+            versions[slug] += f", answer model {stable_version.base}"
         if reason := pause_reason(pause_file(settings, slug)):
             versions[slug] += f", paused {reason}"
     return versions

@@ -321,20 +321,20 @@ def _find_version(registry: Registry, author: str, version: str) -> ModelVersion
                 next_step="copy it from there, or name a tuned version (`twin versions`)",
             )
         return model_version
-    stable = registry.stable_version(author)
-    if stable is not None and stable.is_answer_model:
+    stable_version = registry.stable_version(author)
+    if stable_version is not None and stable_version.is_answer_model:
         raise TwinError(
             f"export the stable version of {author}",
-            found=f"it is an answer model, which was not trained here: {stable.base}",
+            found=f"it is an answer model, which was not trained here: {stable_version.base}",
             next_step="name a tuned version (`twin versions` lists them)",
         )
-    if stable is None:
+    if stable_version is None:
         raise TwinError(
             f"export the stable version of {author}",
             found="there is none: the base model with retrieval answers",
             next_step="name a version (`twin versions` lists them)",
         )
-    return stable
+    return stable_version
 
 
 def write_export(

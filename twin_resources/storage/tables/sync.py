@@ -129,21 +129,25 @@ def rebuild(
     An interrupted rebuild starts again from the first input, unlike `apply_changes`.
     """
     progress = SyncProgress(table, CommitRecord(0, 0, None))
-    staged: list[Any] = []
+    staged_fragments: list[Any] = []
     delete_empty_inputs(lease.state, table.uri, empty["_input_key"].to_list())
     for batch in split_batches(changes.inputs, rows=task.batch_rows):
         rows = _compute(task, batch, done=progress.computed, total=changes.inputs.height)
         for row, owner in zip(rows[task.row_key], rows["_input_key"], strict=True):
             if progress.input_by_row.setdefault(row, owner) != owner:
                 raise _duplicate_key(task, row, owner, progress.input_by_row[row])
-        staged += stage(table, to_arrow(rows, schema)) if rows.height else []
+        staged_fragments += stage(table, to_arrow(rows, schema)) if rows.height else []
         row_sum = _update_row_sum(progress.record.row_sum, rows["_row_hash"], [])
         progress.record = CommitRecord(row_sum, progress.record.rows + rows.height, task.version)
         progress.computed += batch.height
         progress.written += rows.height
         _record_empty_inputs(lease.state, table.uri, task.version, batch, rows, set())
     lease.renew()
-    _commit(progress, replace_all(table, schema, staged, record=progress.record), progress.record)
+    _commit(
+        progress,
+        replace_all(table, schema, staged_fragments, record=progress.record),
+        progress.record,
+    )
     return progress
 
 
@@ -186,12 +190,12 @@ def _compute(task: SyncTask, part: pl.DataFrame, *, done: int, total: int) -> pl
         position for batch_positions in part["positions"].to_list() for position in batch_positions
     )
     output = task.function(task.fetch(positions))
-    expected = {task.key, *task.schema}
-    if set(output.columns) != expected:
+    expected_columns = {task.key, *task.schema}
+    if set(output.columns) != expected_columns:
         raise InvalidRowsError(
             f"write rows of {task.name}",
             found=f"columns {sorted(output.columns)}",
-            next_step=f"make the function return exactly {sorted(expected)}",
+            next_step=f"make the function return exactly {sorted(expected_columns)}",
         )
     try:
         rows = output.select(pl.col(name).cast(dtype) for name, dtype in task.schema.items())
@@ -215,11 +219,11 @@ def _compute(task: SyncTask, part: pl.DataFrame, *, done: int, total: int) -> pl
 
 
 def _check_keys(task: SyncTask, rows: pl.Series, owners: pl.Series, keys: set[str]) -> None:
-    unknown = set(owners.to_list()) - keys
-    if unknown:
+    unknown_keys = set(owners.to_list()) - keys
+    if unknown_keys:
         raise InvalidRowsError(
             f"write rows of {task.name}",
-            found=f"rows for inputs that the function did not get: {_format_keys(unknown)}",
+            found=f"rows for inputs that the function did not get: {_format_keys(unknown_keys)}",
             next_step=f"put the {task.key!r} of the source input into every row",
         )
     if rows.null_count():
@@ -260,7 +264,9 @@ def _write_batch(
     owners: dict[str, str] = dict(zip(rows[task.row_key], rows["_input_key"], strict=True))
     hashes: dict[str, bytes] = dict(zip(rows[task.row_key], rows["_row_hash"], strict=True))
     _load_stored_rows(progress, owners)
-    stale = {row for key in keys for row in progress.rows_by_input.get(key, ())} - owners.keys()
+    stale_rows = {
+        row for key in keys for row in progress.rows_by_input.get(key, ())
+    } - owners.keys()
     for row, owner in owners.items():
         previous_owner = progress.input_by_row.get(row, owner)
         if previous_owner == owner:
@@ -270,28 +276,30 @@ def _write_batch(
         # The row moves from an input of a later batch. If the sync stopped after this commit and
         # that input returned to its old content, it would look complete without this row.
         # Therefore delete its other rows as well.
-        stale |= progress.rows_by_input[previous_owner] - owners.keys()
-    if not owners and not stale:
+        stale_rows |= progress.rows_by_input[previous_owner] - owners.keys()
+    if not owners and not stale_rows:
         return
     replaced_hashes = [progress.hash_by_row[row] for row in owners if row in progress.hash_by_row]
     record = CommitRecord(
         _update_row_sum(
             progress.record.row_sum,
             hashes.values(),
-            [*replaced_hashes, *(progress.hash_by_row[row] for row in stale)],
+            [*replaced_hashes, *(progress.hash_by_row[row] for row in stale_rows)],
         ),
-        progress.record.rows + len(owners) - len(replaced_hashes) - len(stale),
+        progress.record.rows + len(owners) - len(replaced_hashes) - len(stale_rows),
         task.version if is_last else None,
     )
     lease.renew()
     arrow = to_arrow(rows, progress.table.dataset.schema)
-    _commit(progress, upsert(progress.table, arrow, delete=sorted(stale), record=record), record)
-    _forget_rows(progress, stale | owners.keys())
+    _commit(
+        progress, upsert(progress.table, arrow, delete=sorted(stale_rows), record=record), record
+    )
+    _forget_rows(progress, stale_rows | owners.keys())
     for row, owner in owners.items():
         progress.input_by_row[row] = owner
         progress.hash_by_row[row] = hashes[row]
     progress.written += len(owners)
-    progress.deleted += len(stale)
+    progress.deleted += len(stale_rows)
 
 
 def _forget_rows(progress: SyncProgress, rows: Iterable[str]) -> None:

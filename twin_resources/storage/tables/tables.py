@@ -188,20 +188,27 @@ class Tables:
             table = store.open_table(target, storage_options=self.storage_options)
             if table is None:
                 table = store.create_table(target, arrow, storage_options=self.storage_options)
-            stored = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
-            empty = sync.read_empty_inputs(self.state, target)
+            stored_inputs = store.read_columns(table, ["_input_key", "_input_hash", "_version"])
+            empty_inputs = sync.read_empty_inputs(self.state, target)
             needs_rebuild = (
-                rebuild_in_one_commit and stored.height and version not in stored["_version"]
+                rebuild_in_one_commit
+                and stored_inputs.height
+                and version not in stored_inputs["_version"]
             )
             if table.is_compatible_with(arrow) and not needs_rebuild:
-                changes = find_changes(inputs, stored=stored, empty=empty, version=version)
-                progress = sync.apply_changes(task, changes, table, empty=empty, lease=lease)
+                changes = find_changes(
+                    inputs, stored=stored_inputs, empty=empty_inputs, version=version
+                )
+                progress = sync.apply_changes(task, changes, table, empty=empty_inputs, lease=lease)
             else:
                 changes = find_changes(
-                    inputs, stored=stored.clear(), empty=empty.clear(), version=version
+                    inputs,
+                    stored=stored_inputs.clear(),
+                    empty=empty_inputs.clear(),
+                    version=version,
                 )
                 progress = sync.rebuild(
-                    task, changes, table, schema=arrow, empty=empty, lease=lease
+                    task, changes, table, schema=arrow, empty=empty_inputs, lease=lease
                 )
             if progress.bytes_written:
                 progress.table, compaction_bytes = upkeep.compact_fragments(progress.table, lease)
@@ -232,16 +239,16 @@ class Tables:
             TwinError: a column or the version is unknown, or the filter does not parse.
         """
         table = self._open(asset, author, version=version)
-        selected = list(table.columns if columns is None else columns)
-        unknown = sorted(set(selected) - set(table.columns))
-        if unknown:
+        selected_columns = list(table.columns if columns is None else columns)
+        unknown_columns = sorted(set(selected_columns) - set(table.columns))
+        if unknown_columns:
             raise TwinError(
                 f"read {asset} of {author}",
-                found=f"no columns {unknown}",
+                found=f"no columns {unknown_columns}",
                 next_step=f"choose from {table.columns}",
             )
         try:
-            return store.read_user_columns(table, selected, where=where)
+            return store.read_user_columns(table, selected_columns, where=where)
         except ValueError as error:
             raise TwinError(
                 f"read {asset} of {author} where {where}",

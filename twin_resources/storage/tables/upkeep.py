@@ -172,12 +172,12 @@ def ensure_index(
     table: StoredTable, column: str, kind: str, options: dict[str, Any], lease: Lease
 ) -> StoredTable:
     """Create a scalar index, or update it if the column has one of this kind."""
-    existing = {
+    existing_indexes = {
         (name, index.index_type.lower())
         for index in table.dataset.describe_indices()
         for name in index.field_names
     }
-    if (column, "inverted" if kind == "FTS" else kind.lower()) in existing:
+    if (column, "inverted" if kind == "FTS" else kind.lower()) in existing_indexes:
         return optimize_indices(table, lease)
     lease.renew()
     table.dataset.create_scalar_index(column, kind, replace=False, **options)

@@ -70,18 +70,18 @@ def find_unverified_rows(
 ) -> UnverifiedRows:
     """Return the rows to check for a claim about single rows."""
     with state.read_transaction() as connection:
-        verified = connection.execute(
+        recorded_files = connection.execute(
             sa.select(verified_files.c.files).where(
                 verified_files.c.table_uri == table.uri,
                 verified_files.c.claim == claim,
                 verified_files.c.version == version,
             )
         ).scalar()
-    verified_files_of_claim = frozenset[str](verified or ())
+    verified_fragments = frozenset[str](recorded_files or ())
     new_fragments = tuple(
         fragment
         for fragment in table.dataset.get_fragments()
-        if _fragment_files(fragment) not in verified_files_of_claim
+        if _fragment_files(fragment) not in verified_fragments
     )
     return UnverifiedRows(table, state, claim, version, table.dataset.count_rows(), new_fragments)
 

@@ -82,8 +82,10 @@ def adapt_chat_template(tokenizer: Any) -> AdaptedTemplate:
         template += "{%- if add_generation_prompt -%}{{- " + repr(prefix) + " -}}{%- endif -%}"
         changes.append(f"an answer begins after {prefix!r}")
     _require_conversation(tokenizer, template)
-    adapted = AdaptedTemplate(template, tuple(changes), "", bool(_TOOLS.search(original_template)))
-    return replace(adapted, end_of_turn=_find_end_of_turn(tokenizer, template))
+    adapted_template = AdaptedTemplate(
+        template, tuple(changes), "", bool(_TOOLS.search(original_template))
+    )
+    return replace(adapted_template, end_of_turn=_find_end_of_turn(tokenizer, template))
 
 
 def end_tokens(folder: Path, tokenizer: Any, turns: AdaptedTemplate) -> tuple[str, ...]:
@@ -152,9 +154,9 @@ def _require_conversation(tokenizer: Any, template: str) -> None:
         text = _render(tokenizer, template, *roles)
     except TemplateError as error:
         raise _refusal(f"a conversation with two questions is rejected: {error}") from error
-    for turn, times in ((PROBE_SYSTEM, 1), (PROBE_QUESTION, 2), (PROBE_ANSWER, 1)):
-        if (count := text.count(turn)) != times:
-            raise _refusal(f"{turn!r} is rendered {count} times instead of {times}")
+    for turn, expected_count in ((PROBE_SYSTEM, 1), (PROBE_QUESTION, 2), (PROBE_ANSWER, 1)):
+        if (count := text.count(turn)) != expected_count:
+            raise _refusal(f"{turn!r} is rendered {count} times instead of {expected_count}")
 
 
 def _find_end_of_turn(tokenizer: Any, template: str) -> str:

@@ -149,11 +149,11 @@ def _model_class(folder: Path) -> Any:
 def _adapter_tensors(adapter: Path, model: Any) -> Iterator[tuple[str, Any]]:
     from safetensors.torch import load_file
 
-    stored = load_file(adapter / "adapter_model.safetensors")
-    modules = sorted({name.rpartition(".lora_")[0] for name in stored})
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    modules = sorted({name.rpartition(".lora_")[0] for name in tensors})
     for module in modules:
         try:
-            down, up = (stored.pop(f"{module}.lora_{matrix}.weight").float() for matrix in "AB")
+            down, up = (tensors.pop(f"{module}.lora_{matrix}.weight").float() for matrix in "AB")
         except KeyError as error:
             raise _ConversionError(
                 "adapter", f"a tensor of {module} that is not a LoRA matrix"
@@ -162,8 +162,8 @@ def _adapter_tensors(adapter: Path, model: Any) -> Iterator[tuple[str, Any]]:
         for target, rows in _convert_weight(model, name, up, down):
             yield f"{target}.lora_a", down.contiguous().numpy()
             yield f"{target}.lora_b", rows.contiguous().numpy()
-    if stored:
-        raise _ConversionError("adapter", f"the tensor {min(stored)}, which is not a LoRA matrix")
+    if tensors:
+        raise _ConversionError("adapter", f"the tensor {min(tensors)}, which is not a LoRA matrix")
 
 
 def _convert_weight(model: Any, name: str, up: Any, down: Any) -> Iterator[tuple[str, Any]]:
@@ -176,19 +176,19 @@ def _convert_weight(model: Any, name: str, up: Any, down: Any) -> Iterator[tuple
     name = tensor[0]
     layer = next((int(part) for part in name.split(".") if part.isdecimal()), None)
     try:
-        merged = dict(model.modify_tensors(up @ down, name, layer))
+        converted_products = dict(model.modify_tensors(up @ down, name, layer))
         converted_rows = dict(model.modify_tensors(up, name, layer))
     except (ValueError, RuntimeError, IndexError) as error:
         raise _ConversionError("adapter", f"{name}: {error}") from error
-    for target, converted_product in merged.items():
-        converted = converted_rows.get(target)
-        if converted is None or converted.ndim != 2 or converted.shape[1] != down.shape[0]:
+    for target, product in converted_products.items():
+        target_rows = converted_rows.get(target)
+        if target_rows is None or target_rows.ndim != 2 or target_rows.shape[1] != down.shape[0]:
             raise _ConversionError(
                 "adapter", f"{name}, whose conversion to {target} changes more than its rows"
             )
-        if not torch.allclose(converted @ down, converted_product, rtol=1e-4, atol=1e-6):
+        if not torch.allclose(target_rows @ down, product, rtol=1e-4, atol=1e-6):
             raise _ConversionError("adapter", f"{name}, whose values differ in {target}")
-        yield target, converted
+        yield target, target_rows
 
 
 if __name__ == "__main__":

@@ -101,11 +101,11 @@ def write_f16(model_folder: Path, out_path: Path) -> Path:
             rope_factors = _add_shape(writer, model_folder, config)
             _add_tokenizer(writer, model_folder, config)
             names = _gguf_names(config["num_hidden_layers"])
-            extra = {"rope_freqs.weight": rope_factors} if rope_factors is not None else {}
+            extra_tensors = {"rope_freqs.weight": rope_factors} if rope_factors is not None else {}
             _stream_tensors(
                 writer,
-                _model_layout(model_folder, config, names=names, extra=extra),
-                _model_tensors(model_folder, config, names=names, extra=extra),
+                _model_layout(model_folder, config, names=names, extra=extra_tensors),
+                _model_tensors(model_folder, config, names=names, extra=extra_tensors),
             )
 
     return _publish(out_path, build)
@@ -185,7 +185,7 @@ def lora_scale(adapter_folder: Path) -> float:
             trained biases …).
     """
     lora = json.loads((adapter_folder / "adapter_config.json").read_text(encoding="utf-8"))
-    supported = {
+    supported_values = {
         "peft_type": "LORA",
         "use_dora": False,
         "fan_in_fan_out": False,
@@ -195,7 +195,7 @@ def lora_scale(adapter_folder: Path) -> float:
         "modules_to_save": None,
         "lora_bias": False,
     }
-    for name, supported_value in supported.items():
+    for name, supported_value in supported_values.items():
         if lora.get(name, supported_value) not in (supported_value, None, []):
             raise _unsupported_error(
                 adapter_folder, f"{name} = {lora[name]!r} in adapter_config.json"
@@ -371,11 +371,12 @@ def _weight_files(folder: Path) -> list[Path]:
 
 def _exported_names(names: Iterable[str], config: Mapping[str, Any]) -> list[str]:
     """Return the names of the tensors that GGUF also stores."""
-    tied = bool(config.get("tie_word_embeddings"))
+    has_tied_embeddings = bool(config.get("tie_word_embeddings"))
     return [
         name
         for name in sorted(names)
-        if not name.endswith("rotary_emb.inv_freq") and not (tied and name == "lm_head.weight")
+        if not name.endswith("rotary_emb.inv_freq")
+        and not (has_tied_embeddings and name == "lm_head.weight")
     ]
 
 

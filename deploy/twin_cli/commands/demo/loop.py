@@ -346,14 +346,14 @@ class _Demo:
 
     def _stable_version_name(self) -> str:
         """Return the name of the version that answers."""
-        stable = self.registry.stable_version(self.author.slug)
-        if stable is None:
+        stable_version = self.registry.stable_version(self.author.slug)
+        if stable_version is None:
             raise TwinError(
                 "score the first model of the demo",
                 found="no version is stable: the base model answers",
                 next_step="see what the gate said above",
             )
-        return f"v{stable.version}"
+        return f"v{stable_version.version}"
 
     def _wait_until_certified(self, version: str) -> None:
         """Wait until the sensor has a baseline of that version's scores."""

@@ -91,7 +91,7 @@ class Receipt:
             and self.after.mean > self.broken.mean + 0.1
             and self.after.version == self.promoted,
         }
-        return [step for step, happened in checks.items() if not happened]
+        return [step for step, is_done in checks.items() if not is_done]
 
 
 def summarize_scores(scores: Sequence[float], versions: Sequence[str]) -> PhaseQuality:

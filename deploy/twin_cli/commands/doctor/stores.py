@@ -202,10 +202,10 @@ def check_databases(settings: Settings) -> Iterator[Diagnostic]:
     """Check every SQLite file of the home: traces, outbox, state, Dagster's records."""
     from twin_resources.storage.state.database_files import check_database, find_databases
 
-    excluded = {settings.weights_dir, settings.work_dir, Path(settings.tables_base)}
+    excluded_folders = {settings.weights_dir, settings.work_dir, Path(settings.tables_base)}
     intact_count = 0
     faults: dict[type[StorageError], list[StorageError]] = {}
-    for path in find_databases(settings.home, excluded=excluded):
+    for path in find_databases(settings.home, excluded=excluded_folders):
         try:
             check_database(path)
             intact_count += 1
