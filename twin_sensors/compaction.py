@@ -91,7 +91,7 @@ def tidy(context: dg.OpExecutionContext, tables: dg.ResourceParam[Tables]) -> No
     executor_def=dg.in_process_executor,
 )
 def tidy_tables() -> None:
-    """Run one step."""
+    """Run the only step, `tidy`."""
     tidy()
 
 

@@ -85,7 +85,7 @@ def forgetting_unfinished(
         # A failed run does not end the obligation, so the sensor waits only for active runs.
         if next_step(runs, now=time.time()) == "wait":
             continue
-        # Some clouds limit deletions per day; a run postponed by this limit is no failure.
+        # Some clouds limit deletions per day; a run postponed by this limit is not a failure.
         last_deletion_at = max(
             journal.requested_deletions(state, request.number).values(), default=0.0
         )

@@ -41,7 +41,7 @@ import_posts = dg.define_asset_job(
     "import_posts",
     selection=dg.AssetSelection.assets(*IMPORT_ASSETS),
     description="Read an author's sources and make the change searchable.",
-    # A single process, because the steps take seconds and each process would take 3 s to start.
+    # One process for all steps: they take seconds, and each process would take 3 s to start.
     executor_def=dg.in_process_executor,
 )
 
@@ -49,7 +49,7 @@ retrain_twin = dg.define_asset_job(
     "retrain_twin",
     selection=dg.AssetSelection.assets(*RETRAIN_ASSETS),
     description="Dataset, checkpoint, gate, release, policy and report of one author.",
-    # No executor here, because `TWIN_STEPS_APART` determines whether the steps share a process.
+    # `TWIN_STEPS_APART` determines the executor, that is, whether the steps share a process.
 )
 
 train_reference = dg.define_asset_job(
@@ -75,7 +75,7 @@ collect_feedback = dg.define_asset_job(
 judge_answers = dg.define_asset_job(
     "judge_answers",
     selection=dg.AssetSelection.assets(*JUDGEMENT_ASSETS),
-    # A separate job, because the pool `training` counts runs and feedback must not wait for it.
+    # This job is separate because the pool `training` counts runs, and feedback must not wait.
     description="Judges' scores for new answers of one author's twin.",
     executor_def=dg.in_process_executor,
 )

@@ -88,7 +88,7 @@ def learn_routing_every_night(
 
 
 def learning_schedules(settings: Settings) -> Sequence[dg.ScheduleDefinition]:
-    """Return the schedule if a paid model is configured, else no schedule."""
+    """Return the schedule if a paid model is configured, else an empty list."""
     return [learn_routing_every_night] if settings.has_paid_route else []
 
 

@@ -55,5 +55,5 @@ def bring_back(
     executor_def=dg.in_process_executor,
 )
 def roll_back() -> None:
-    """Run one step."""
+    """Run the only step, `bring_back`."""
     bring_back()

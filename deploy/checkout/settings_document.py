@@ -99,7 +99,7 @@ def write_document(path: Path = DOCUMENT) -> None:
 
 
 def environment_variable(name: str) -> str:
-    """Return the variable that sets a field of `Settings`, such as `TWIN_HOME`, or its alias."""
+    """Return the environment variable of a `Settings` field: its alias, or `TWIN_<FIELD>`."""
     alias = Settings.model_fields[name].validation_alias
     return alias if isinstance(alias, str) else f"TWIN_{name.upper()}"
 

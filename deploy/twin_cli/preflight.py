@@ -108,7 +108,7 @@ def check_system() -> list[Finding]:
 
 
 def check_compiler() -> list[Finding]:
-    """Check for a C++ compiler, with which DeepSpeed compiles its collectives before training."""
+    """Check for a C++ compiler, which DeepSpeed needs for its collectives at the first training."""
     compiler = shutil.which("g++") or shutil.which("c++") or shutil.which("clang++")
     if compiler:
         return [_ok("compiler", compiler)]

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from twin_cli.commands.console import make_console
 
 STAGE_COUNT = 6
-WAIT_REPORT_INTERVAL_S = 12.0  # 15 s without output are acceptable
+WAIT_REPORT_INTERVAL_S = 12.0  # 15 s without output is acceptable
 LOG_WAIT_REPORT_INTERVAL_S = 30.0  # for logs, which are read afterwards
 REFRESH_INTERVAL_S = 1.0
 

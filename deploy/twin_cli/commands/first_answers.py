@@ -166,7 +166,7 @@ def ask_first_questions(
 ) -> AuthorProgress:
     """Ask the endpoint until quotations answer three questions; show and store those answers.
 
-    If the author already has answers, no question is asked, because they would not have changed.
+    If the author already has answers, no question is asked, because the answers are unchanged.
     """
     if progress.before or not progress.questions:
         clock.log("the first answers were shown before; ask more with `twin ask`")

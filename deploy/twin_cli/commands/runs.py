@@ -37,7 +37,7 @@ class FollowedRun:
         asset_numbers: the integers in the metadata of each materialized asset.
         is_unfinished: whether following stopped at the awaited asset, before the run's end.
         cursor: cursor of the last reported event, from which following resumes.
-        step_started_at: start of each step, in seconds since the epoch; the last may still run.
+        step_started_at: start of each step, in seconds since the epoch.
         seconds: time from launch to the end of following.
     """
 

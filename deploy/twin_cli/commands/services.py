@@ -1,6 +1,7 @@
 """Run stage 3 of `twin up`: start or attach to a stack, and wait until its services are ready.
 
-The services that quoting requires start first: the embedder, Dagster for the import, the gateway.
+The services that quoting requires start first: the embedder, Dagster for the import, and the
+gateway.
 The base model is prepared while the import runs.
 
 Scope: the start order, the preparation of the models, the waits, and the endpoints file.

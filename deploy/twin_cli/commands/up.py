@@ -408,7 +408,7 @@ class _UpCommand:
         )
         trace_store(self.settings, Secrets("", "", "", ""))  # refuses partial Langfuse settings
         # Without a database driver or server, every process would fail. With an empty store, every
-        # version would be lost.
+        # version would be missing.
         if self.settings.state_url or self.settings.policy_path.exists():
             open_registry(self.settings).state.close()
 

@@ -172,7 +172,7 @@ def release_consented_version(settings: Settings, author: str) -> list[Move]:
     """Release a version that passed the gate and waited only for consent; return the moves.
 
     This covers only the author's first model. If there is a stable version, the next run of
-    `released_model` starts a trial instead.
+    `released_model` puts the new version on trial instead.
     """
     from twin_resources.registry.registry import reconcile
 

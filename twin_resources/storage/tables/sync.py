@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from twin_resources.storage.state.lease import Lease, TransactionalStore
     from twin_resources.storage.state.state import State
 
-# A key is tens of bytes, so the key list of one delete stays under a megabyte.
+# A key takes tens of bytes, so the key list of one delete stays under a megabyte.
 _MAX_KEYS_PER_DELETE = 10_000
 
 

@@ -46,7 +46,7 @@ Group = Callable[[pl.DataFrame], pl.Series] | str
 
 @dataclass(frozen=True)
 class Upstream:
-    """A stored table as the upstream of a sync. Of unchanged rows, only key and hash are read.
+    """A stored table as the upstream of a sync. Only the key and hash of unchanged rows are read.
 
     Attributes:
         asset, author: the asset and author of the table.

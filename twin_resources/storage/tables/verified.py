@@ -43,7 +43,7 @@ class UnverifiedRows:
     fragments: tuple[Any, ...]
 
     def read_batches(self, columns: Sequence[str], *, rows: int) -> Iterator[pl.DataFrame]:
-        """Yield columns of these rows in no order: at least one frame, each of at most `rows` rows.
+        """Yield columns of these rows as one or more frames of at most `rows` rows, unordered.
 
         Columns that the table lacks are omitted.
         """

@@ -4,7 +4,7 @@ Scope: the code that imports the converter's own `gguf` and `conversion` package
 writes hyper-parameters and tensors; `gguf_vocabulary.py` writes the vocabulary.
 Out of scope: starting this process (`kept_converter.py`).
 
-Exits with 3 and a line of JSON (`kind`, `found`) if llama.cpp cannot express the input.
+The process exits with 3 and a line of JSON (`kind`, `found`) if llama.cpp cannot express the input.
 An adapter adds B·A to a weight. The converter converts B·A as if it were the weight, and then B
 alone. If the first result equals the second times A, the conversion only reorders rows or splits
 them into several tensors, and the adapter stores the converted B. Otherwise it is refused.

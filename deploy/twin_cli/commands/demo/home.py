@@ -41,7 +41,7 @@ def pace_settings(*, unhurried: bool) -> Mapping[str, str]:
 
 
 def demo_settings(home: Path | None, *, unhurried: bool = False) -> Settings:
-    """Return the settings of the demo's home, a folder in the user's home.
+    """Return the settings of the demo's home, a folder inside the regular home.
 
     Child processes get the same settings from the environment.
 

@@ -368,7 +368,7 @@ class _Demo:
         self.clock.log(f"the sensor has certified {version} by its scores")
 
     def _wait_until_served(self, version: int) -> None:
-        """Wait until a version answers in prose, and force its prose past the gate if necessary."""
+        """Force a version's prose past the gate if necessary, and wait until it answers."""
         model_version = self.registry.get(self.author.slug, version)
         prose_release = self.registry.prose_release(model_version)
         if prose_release.why_not and not prose_release.forced:

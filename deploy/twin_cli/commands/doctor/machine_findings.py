@@ -82,7 +82,7 @@ def check_packages(_settings: Settings) -> Iterator[Diagnostic]:
 def project_requirements(root: Path = Path(twin_resources.__file__).parents[1]) -> list[str]:
     """Return the requirements from `pyproject.toml` in a checkout, else from the package metadata.
 
-    The metadata of an editable installation are not updated, so they lack dependencies that a
+    The metadata of an editable installation is not updated, so it lacks dependencies that a
     `git pull` added.
     """
     project_file = root / "pyproject.toml"
